@@ -1,0 +1,1 @@
+"""Mechanism with no product words in it."""

@@ -1,0 +1,118 @@
+"""The error tree: one root, leaves named for the cause.
+
+    VedetteError                 70  (internal: a worker died of something nobody foresaw)
+    ├── UsageError               64  a command was called in a way it does not know
+    ├── ConfigError              78  the configuration cannot be used; carries every problem found
+    ├── ModelError               65  a model file cannot be used
+    │   ├── ModelUnreadable          missing, empty, no permission, not a TFLite file
+    │   ├── ModelDamaged             its digest differs, or the child that loaded it died or hung
+    │   ├── ModelUnsupported         sound, but not what a decoder or the runtime can run
+    │   └── ModelBadlyQuantised      sound, but no score of it can ever pass the threshold
+    ├── DetectError              65  one frame could not be looked at; the next one may be
+    │   ├── InvokeFailed             the interpreter refused
+    │   └── OutputInvalid            the output is not what the decoder was promised
+    ├── SourceError              69  the camera source gives no frames
+    │   ├── SourceMissing            nothing is there (or not now: a device may come back)
+    │   ├── SourceInvalid        65  something is there and it is no video and no picture
+    │   └── SourceEnded           0  a file or a folder was played to its end
+    ├── CameraStuck              74  replacing the capture child no longer helps; systemd must restart us
+    └── RuntimeMissing           69  no TFLite runtime can be imported
+
+Invariants: every error's message says what, which, and what was expected; `exit_code` is what a command
+that ends with it returns (documented in docs/operations.md).
+"""
+
+
+class VedetteError(Exception):
+    """Root of every error this package raises on purpose."""
+
+    exit_code = 70
+
+
+class UsageError(VedetteError):
+    """A command was called in a way it does not know."""
+
+    exit_code = 64
+
+
+class ConfigError(VedetteError):
+    """The configuration cannot be used.
+
+    `problems` holds one line for each problem found, in the order of the file.
+    """
+
+    exit_code = 78
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class ModelError(VedetteError):
+    """A model file cannot be used."""
+
+    exit_code = 65
+
+
+class ModelUnreadable(ModelError):
+    """The model is missing, empty, not readable, or not a TFLite file."""
+
+
+class ModelDamaged(ModelError):
+    """The digest differs from the one promised, or the child that loaded the file died or hung."""
+
+
+class ModelUnsupported(ModelError):
+    """The file is sound, but no decoder fits it or the runtime cannot run it."""
+
+
+class ModelBadlyQuantised(ModelError):
+    """The file runs, but none of its scores can ever pass the threshold."""
+
+
+class DetectError(VedetteError):
+    """One frame could not be looked at. Never the same as a frame with nothing in it."""
+
+    exit_code = 65
+
+
+class InvokeFailed(DetectError):
+    """The interpreter refused to run."""
+
+
+class OutputInvalid(DetectError):
+    """The output tensors are not what the decoder was promised."""
+
+
+class SourceError(VedetteError):
+    """The camera source gives no frames."""
+
+    exit_code = 69
+
+
+class SourceMissing(SourceError):
+    """Nothing is there, or not now: a device or a stream may come back."""
+
+
+class SourceInvalid(SourceError):
+    """Something is there, and it is no video and no picture."""
+
+    exit_code = 65
+
+
+class SourceEnded(SourceError):
+    """A file or a folder was played to its end."""
+
+    exit_code = 0
+
+
+class CameraStuck(VedetteError):
+    """Replacing the capture child no longer helps: only a new process can."""
+
+    exit_code = 74
+
+
+class RuntimeMissing(VedetteError):
+    """No TFLite runtime can be imported and used."""
+
+    exit_code = 69

@@ -1,0 +1,175 @@
+"""The nouns that cross module boundaries: frames, boxes, detections, results, states.
+
+Invariants: every value is frozen; boxes are normalized 0-1 with the origin top left; units are in the names;
+`captured_ns` is CLOCK_MONOTONIC (one clock for all processes of a boot), `captured_at` is the same moment in UTC.
+Nothing is imported here but the standard library: the capture child loads this module too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+Source = Literal["local", "cloud", "motion"]
+CameraState = Literal["capturing", "stalled", "frozen", "offline"]
+HealthState = Literal["ok", "degraded", "failed"]
+
+
+class Box(NamedTuple):
+    """Corners of a box, each 0-1 of the frame, origin top left. A tuple, since thousands pass through NMS."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image as configured (rotated, masked), before any crop for the model.
+
+    `pixels` is C-contiguous uint8 of shape (height, width, 3), BGR. It is valid until the camera that gave
+    the frame is told `release(frame)`; keep a copy, not the frame. `place` is the camera's own business.
+    """
+
+    seq: int
+    pixels: memoryview
+    captured_ns: int
+    captured_at: datetime
+    handed_over_ns: int
+    place: int = -1
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        assert self.pixels.shape is not None  # noqa: S101 - for the type checker: a frame always has a shape
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        assert self.pixels.shape is not None  # noqa: S101 - as above
+        return self.pixels.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object in one frame. `class_id` and `score` are None where the source knows none (motion)."""
+
+    label: str
+    class_id: int | None
+    score: float | None
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model made a result. `sha256` is of the whole file."""
+
+    name: str
+    version: str | None
+    sha256: str
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where one frame's time went. `wait_ms`: hand-over by the camera to taken by the detector."""
+
+    wait_ms: float
+    prepare_ms: float
+    invoke_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionResult:
+    """All detections of one frame, best score first, with where and when they come from.
+
+    `age_ms` is capture to result ready. The pixels of `frame` are no longer valid once it was released.
+    """
+
+    frame: Frame
+    detections: tuple[Detection, ...]
+    model: ModelRef | None
+    source: Source
+    timing: Timing
+    age_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorFacts:
+    """What runs and how: for health, `info`, `doctor` and `bench`.
+
+    `xnnpack_share` is measured (graph nodes behind DELEGATE nodes over all original nodes), 0-1.
+    """
+
+    model: ModelRef
+    runtime: str
+    runtime_version: str
+    xnnpack_share: float
+    threads: int
+    decoder: str
+    input_width: int
+    input_height: int
+    labels: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """The camera as its owner sees it now. Counts are totals of this run of the daemon.
+
+    captured == taken by the detector + sum(dropped) + pending, at every moment of rest.
+    """
+
+    state: CameraState
+    since: datetime
+    cause: str | None
+    source: str                       # as configured, credentials removed
+    reasons: tuple[str, ...] = ()     # health reason codes that hold now: camera_stalled, camera_black, …
+    captured: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy, lost
+    pending: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    brightness: float | None = None   # mean luma, 0-255
+    contrast: float | None = None     # standard deviation of luma
+    reopened: int = 0
+    children_replaced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT message. `topic` is below `<base>/` unless it starts with `/` (then absolute, slash removed)."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that came in on `<base>/cmd/<name>`, already judged: allowed, not retained, not repeated."""
+
+    name: str
+    arguments: Mapping[str, object]
+    transaction: str | None
+    reply_topic: str                  # absolute
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """The MQTT connection as its owner sees it now. Counts are totals of this run."""
+
+    connected: bool
+    cause: str | None                 # why not connected, in words
+    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, duplicate_device, outbox_dropping
+    reconnects: int = 0
+    outbox_depth: int = 0
+    outbox_dropped: int = 0
+    published: int = 0
