@@ -1,0 +1,164 @@
+"""Every configuration key: its type, default, meaning, and whether a reload applies it.
+
+Invariants: defaults live here and nowhere else; every model is frozen and forbids unknown keys; a secret is
+never a value, only a `*_file` that names where it lies. config.yaml is written from these models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+def live(default: Any, description: str, **limits: Any) -> Any:
+    """Declare a key that `SIGHUP` applies at once."""
+    return Field(default, description=description, json_schema_extra={"applies": "live"}, **limits)
+
+
+def restart(default: Any, description: str, **limits: Any) -> Any:
+    """Declare a key that needs a restart."""
+    return Field(default, description=description, json_schema_extra={"applies": "restart"}, **limits)
+
+
+class Section(BaseModel):
+    """Base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=False)
+
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Point = tuple[Unit, Unit]
+
+
+def _roi(value: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+    if value is not None and not (value[0] < value[2] and value[1] < value[3]):
+        raise ValueError("expected [xmin, ymin, xmax, ymax] with xmin < xmax and ymin < ymax")
+    return value
+
+
+class CameraConfig(Section):
+    """What to watch and how."""
+
+    source: str = restart("auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, "
+                                  "http://…, a video file, a folder of images, or synthetic")
+    width: int = restart(1280, "pixels; asked of a camera. A larger stream or file is scaled down to fit, never up",
+                         ge=32, le=7680)
+    height: int = restart(720, "pixels", ge=32, le=4320)
+    fps: float = restart(15, "frames per second, at most", gt=0, le=240)
+    rotate: Literal[0, 90, 180, 270] = restart(0, "degrees clockwise, before anything else sees the frame")
+    roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
+        None, "[xmin, ymin, xmax, ymax] in 0-1: only this part is given to the model; boxes stay relative to the frame")
+    masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
+        (), "privacy masks: polygons of [x, y] in 0-1, painted black before anything sees or leaves")
+    max_frame_age_ms: float = live(1000, "an older frame is dropped and counted as stale, never detected", gt=0)
+    frozen_after_s: float = restart(60, "seconds of bit-identical pictures until the camera counts as frozen", gt=0)
+    every_frame: bool = restart(False, "a file or folder: detect every frame as fast as it goes (for evaluation) "
+                                       "instead of playing in real time and dropping as a camera would")
+    loop: bool = restart(False, "a file or folder: start again at its end")
+    credentials_file: Path | None = restart(None, "file with user:password for a stream; never put them in the URL")
+
+
+class DetectorConfig(Section):
+    """The model and what counts as a detection."""
+
+    model: Path | None = restart(None, "path of a .tflite file; pins it: updates are then refused")
+    runtime: Literal["auto", "litert", "tflite-runtime"] = restart("auto", "auto prefers litert")
+    threads: int = restart(2, "threads of the interpreter; more than the board has cores is a disaster", ge=1, le=16)
+    score_threshold: Unit = live(0.5, "scores below are no detections")
+    iou_threshold: Unit = live(0.5, "boxes of one label that overlap more are one object")
+    max_detections: int = live(100, "of one frame, best scores first", ge=1, le=1000)
+    labels: dict[str, Unit] = live({}, "score threshold of single labels, e.g. {person: 0.6}")
+    allow: tuple[str, ...] = live((), "only these labels; empty: all")
+    deny: tuple[str, ...] = live((), "never these labels")
+    labels_file: Path | None = restart(None, "one label a line; only for a model that carries none")
+    decoder: Literal["ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "fomo", "classifier"] | None = restart(
+        None, "only where the model does not say it itself; see `vedette model inspect`")
+    color: Literal["rgb", "bgr"] | None = restart(None, "channel order the model wants; only where it does not say it")
+    resize: Literal["letterbox", "stretch"] | None = restart(None, "only where the model does not say it")
+    mean: tuple[float, ...] | None = restart(None, "input = (byte - mean) / std; only where the model does not say it")
+    std: tuple[float, ...] | None = restart(None, "see mean")
+
+
+class PublishConfig(Section):
+    """Which results are published."""
+
+    results: Literal["changes", "detections", "all"] = live(
+        "changes", "changes: labels and their numbers differ, stable for two results; detections: something in it, "
+                   "and the first empty one after; all")
+    refresh_s: float = live(10, "changes: publish at least this often", gt=0)
+    max_per_s: float = live(5, "never more results per second than this", gt=0)
+
+
+class TlsConfig(Section):
+    """Transport security of the broker connection."""
+
+    ca_file: Path | None = restart(None, "PEM; null: the system's certificates")
+    cert_file: Path | None = restart(None, "PEM client certificate")
+    key_file: Path | None = restart(None, "PEM key of the client certificate")
+
+
+class MqttConfig(Section):
+    """The broker."""
+
+    host: str = restart("127.0.0.1", "host name or address", min_length=1)
+    port: int = restart(1883, "1883, or 8883 with tls", ge=1, le=65535)
+    protocol: Literal[5, "3.1.1"] = restart(5, "5, or \"3.1.1\" for an old broker")
+    username: str | None = restart(None, "user name")
+    password_file: Path | None = restart(None, "file that holds the password")
+    tls: TlsConfig | None = restart(None, "{ca_file, cert_file, key_file}; {} for TLS with the system's certificates")
+    keepalive_s: int = restart(15, "seconds", ge=5, le=600)
+    outbox_messages: int = restart(1000, "kept while the broker is away; then the oldest is dropped and counted",
+                                   ge=10, le=100_000)
+
+
+CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart"]
+
+
+class CommandsConfig(Section):
+    """What may be asked over MQTT."""
+
+    allow: tuple[CommandName, ...] = live(("update", "resume"), "of update, rollback, snapshot, pause, resume, restart")
+
+
+class CloudConfig(Section):
+    """The cloud fallback (not in this version: enabling it is refused)."""
+
+    enabled: Literal[False] = restart(False, "off; not in this version")
+    url: str | None = restart(None, "https://…")
+    token_file: Path | None = restart(None, "file that holds the bearer token")
+
+
+class UpdateConfig(Section):
+    """The update source (not in this version: naming one is refused)."""
+
+    source: None = restart(None, "not in this version")
+    root: Path | None = restart(None, "trusted root metadata")
+    device_class: str = restart("default", "which releases fit this device")
+    channel: str = restart("stable", "which releases this device follows")
+    poll_minutes: float = restart(60, "minutes between polls, jittered", gt=0)
+    require_signed: bool = restart(True, "take only what signed metadata names")
+
+
+class HealthConfig(Section):
+    """How often the device tells how it is."""
+
+    interval_s: float = live(30, "seconds between health messages; changes are told at once", ge=1)
+
+
+class Config(Section):
+    """The whole configuration of one device."""
+
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = restart(
+        None, "name in every topic; null: host name, instance, four digits of the machine id")
+    camera: CameraConfig = CameraConfig()
+    detector: DetectorConfig = DetectorConfig()
+    publish: PublishConfig = PublishConfig()
+    mqtt: MqttConfig = MqttConfig()
+    commands: CommandsConfig = CommandsConfig()
+    cloud: CloudConfig = CloudConfig()
+    update: UpdateConfig = UpdateConfig()
+    health: HealthConfig = HealthConfig()
