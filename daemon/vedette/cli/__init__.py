@@ -1,0 +1,85 @@
+"""The `vedette` command: one parser, one module a command, one line and one exit code for every error.
+
+Invariants: a command's module is imported only when it is called (a Pi waits for every import); errors raised on
+purpose print one line each on standard error and end with their own exit code, never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from vedette import __version__
+from vedette.errors import UsageError, VedetteError
+
+COMMANDS = {
+    "run": ("vedette.cli.run", "watch a camera and publish what is seen"),
+    "check-config": ("vedette.cli.check_config", "say what the configuration means, or everything wrong with it"),
+    "doctor": ("vedette.cli.doctor", "examine this machine: runtime, camera, broker, clock, board"),
+    "detect": ("vedette.cli.detect", "run a model over image files"),
+    "bench": ("vedette.cli.bench", "measure a model on this machine"),
+    "snapshot": ("vedette.cli.snapshot", "save one frame of the camera as it is seen, masks applied"),
+    "tail": ("vedette.cli.tail", "follow a device over MQTT"),
+    "model inspect": ("vedette.cli.inspect", "say what is in a model file and how it would be run"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise: UsageError, always."""
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code (documented in docs/operations.md)."""
+    argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")   # numpy's BLAS is never used; its thread pool costs memory
+    try:
+        return _dispatch(argv)
+    except VedetteError as error:
+        for line in str(error).splitlines():
+            print(f"vedette: {line}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python complains again at exit
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    name, rest = _command(argv)
+    if name is None:
+        return _overview(rest)
+    module_name, summary = COMMANDS[name]
+    module = importlib.import_module(module_name)
+    parser = Parser(prog=f"vedette {name}", description=summary[0].upper() + summary[1:] + ".",
+                    epilog=module.EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)))
+
+
+def _command(argv: list[str]) -> tuple[str | None, list[str]]:
+    for length in (2, 1):
+        name = " ".join(argv[:length])
+        if name in COMMANDS:
+            return name, argv[length:]
+    return None, argv
+
+
+def _overview(argv: list[str]) -> int:
+    parser = Parser(prog="vedette", description="Watch a camera with an INT8 detector and tell over MQTT what it saw.",
+                    formatter_class=argparse.RawDescriptionHelpFormatter,
+                    epilog="commands:\n" + "\n".join(f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()))
+    parser.add_argument("--version", action="version", version=f"vedette {__version__}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    known, _ = parser.parse_known_args(argv)
+    if known.command:
+        raise UsageError(f"vedette: unknown command {known.command!r}; expected one of {', '.join(COMMANDS)}")
+    parser.print_help()
+    return UsageError.exit_code

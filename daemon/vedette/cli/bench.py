@@ -1,0 +1,122 @@
+"""`vedette bench`: how fast a model is on this machine, as the daemon would run it.
+
+Invariants: a frame is timed from taken out of the camera's places to result ready, its invoke inside the same frame;
+each row of the sweep is a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette.errors import SourceMissing
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vedette.ports import Camera, Detector
+
+EXAMPLE = """example:
+  vedette bench --model street.tflite --source street.mp4 --threads 1 --json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", type=Path, required=True, metavar="M")
+    parser.add_argument("--source", required=True, metavar="S", help="as camera.source; files and folders are looped")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: a sweep over 1 to the number of cores")
+    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"), default="auto")
+    parser.add_argument("--warmup-runs", type=int, default=10, metavar="N")
+    parser.add_argument("--num-runs", type=int, default=200, metavar="N")
+    parser.add_argument("--json", action="store_true", help="one JSON object (a sweep: one a line)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; returns 0."""
+    if args.threads is None:
+        return _sweep(args)
+    figures = _measure(args)
+    print(json.dumps(figures) if args.json else _row(figures))
+    return 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    if not args.json:
+        print(f"{'threads':>7} {'invoke ms (median p95 p99)':>28} {'frame ms (median p95 p99)':>28} "
+              f"{'ratio':>6} {'xnnpack':>8} {'init ms':>8} {'peak MB':>8}", flush=True)
+    for threads in range(1, (os.cpu_count() or 1) + 1):
+        command = [sys.executable, "-m", "vedette", "bench", "--model", str(args.model), "--source", args.source,
+                   "--threads", str(threads), "--runtime", args.runtime, "--warmup-runs", str(args.warmup_runs),
+                   "--num-runs", str(args.num_runs)] + ["--json"] * args.json
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> dict[str, object]:
+    from vedette.camera.open import open_camera
+    from vedette.config.load import load
+    camera_keys = {"camera.source": args.source, "camera.every_frame": True, "camera.loop": True,
+                   "detector.model": args.model, "detector.runtime": args.runtime, "detector.threads": args.threads}
+    config = load(None, overrides=camera_keys)
+    camera = open_camera(config.camera)
+    try:
+        from vedette.vision.local import open_detector
+        started = time.perf_counter()
+        detector = open_detector(config.detector, config.camera.roi, None)
+        init_ms = (time.perf_counter() - started) * 1e3
+        try:
+            invoke_ms, frame_ms = _time_frames(camera, detector, args.warmup_runs, args.num_runs)
+        finally:
+            detector.close()
+    finally:
+        camera.close()
+    facts = detector.facts
+    return {
+        "runtime": facts.runtime, "runtime_version": facts.runtime_version, "threads": args.threads,
+        "xnnpack_share": round(facts.xnnpack_share, 4), "init_ms": round(init_ms, 2),
+        "invoke_ms": _percentiles(invoke_ms), "frame_ms": _percentiles(frame_ms),
+        "ratio": round(statistics.median(f / i for f, i in zip(frame_ms, invoke_ms, strict=True)), 4),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _time_frames(camera: Camera, detector: Detector, warmup: int, count: int) -> tuple[list[float], list[float]]:
+    invoke_ms: list[float] = []
+    frame_ms: list[float] = []
+    for index in range(-warmup, count):
+        frame = camera.take(15.0)
+        if frame is None:
+            raise SourceMissing(f"{camera.status().source}: no frame within 15 s ({camera.status().cause})")
+        started_ns = time.perf_counter_ns()
+        result = detector.detect(frame)
+        ended_ns = time.perf_counter_ns()
+        camera.release(frame)
+        if index >= 0:
+            invoke_ms.append(result.timing.invoke_ms)
+            frame_ms.append((ended_ns - started_ns) / 1e6)
+    return invoke_ms, frame_ms
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {"median": round(statistics.median(ordered), 3), "p95": round(ordered[round(0.95 * last)], 3),
+            "p99": round(ordered[round(0.99 * last)], 3)}
+
+
+def _row(figures: dict[str, object]) -> str:
+    def triple(name: str) -> str:
+        values = figures[name]
+        assert isinstance(values, dict)  # noqa: S101 - for the type checker
+        return " ".join(f"{value:8.2f}" for value in values.values())
+    return (f"{figures['threads']:>7} {triple('invoke_ms'):>28} {triple('frame_ms'):>28} {figures['ratio']:>6} "
+            f"{figures['xnnpack_share']:>8} {figures['init_ms']:>8} {figures['peak_rss_mb']:>8}")

@@ -1,0 +1,150 @@
+"""Starts the workers in order, watches them, and stops them in exactly the reverse order.
+
+Invariants:
+- `WATCHDOG=1` is sent only while every worker's heartbeat is fresh.
+- A worker that ends with a failure ends the daemon with that failure's exit code; nothing is swallowed.
+- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them.
+- Stopping is bounded: a worker that does not end in time is named and left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vedette.errors import VedetteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vedette._lib.sdnotify import Notifier
+    from vedette._lib.worker import Worker
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+STOP_TIMEOUT_S = 5.0
+EXIT_INTERNAL = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing the daemon is made of: how it starts, the worker to watch, and how it stops."""
+
+    name: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    worker: Worker | None = None
+
+
+class Supervisor:
+    """Runs on the main thread from the first start to the last stop.
+
+    `tick` is called about four times a second and must not block; `reload` on SIGHUP; `ended` says, in words, that
+    the daemon has done what it was asked for.
+    """
+
+    def __init__(self, parts: Sequence[Part], notifier: Notifier, *, tick: Callable[[], None],
+                 reload: Callable[[], None], ended: Callable[[], str | None], status: Callable[[], str]) -> None:
+        self._parts = parts
+        self._notifier = notifier
+        self._tick = tick
+        self._reload = reload
+        self._ended = ended
+        self._status = status
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._exit_code: int | None = None
+        self._late: set[str] = set()
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the main thread run `action` soon. Any thread, and signal handlers; never blocks."""
+        self._inbox.put(action)
+
+    def stop(self, exit_code: int, why: str) -> None:
+        """Leave the main loop with this exit code. Main thread; the first call decides."""
+        if self._exit_code is None:
+            log.info("stopping: %s", why)
+            self._exit_code = exit_code
+
+    def late_workers(self) -> tuple[str, ...]:
+        """Names of the workers whose heartbeat is overdue."""
+        return tuple(part.name for part in self._parts if part.worker and part.worker.late_s > 0)
+
+    def run(self) -> int:
+        """Start all parts, watch until something ends it, stop all parts; returns the exit code."""
+        started: list[Part] = []
+        try:
+            self._take_signals()
+            for part in self._parts:
+                part.start()
+                started.append(part)
+            self._notifier.ready()
+            self._watch()
+        finally:
+            self._notifier.stopping()
+            for part in reversed(started):
+                self._stop_part(part)
+        return self._exit_code if self._exit_code is not None else EXIT_INTERNAL
+
+    def worker_ended(self, worker: Worker) -> None:
+        """A worker's thread has ended: with a failure, or while nobody asked it to. Any thread."""
+        self.call(lambda: self._judge(worker))
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda n, _: self.call(lambda: self.stop(0, signal.Signals(n).name)))
+        signal.signal(signal.SIGHUP, lambda *_: self.call(self._reload_now))
+
+    def _reload_now(self) -> None:
+        self._notifier.reloading()
+        self._reload()
+        self._notifier.ready()
+
+    def _watch(self) -> None:
+        next_watchdog = 0.0
+        while self._exit_code is None:
+            self._run_inbox()
+            self._tick()
+            ended = self._ended()
+            if ended:
+                self.stop(0, ended)
+            if not self._name_late_workers() and time.monotonic() >= next_watchdog:
+                self._notifier.watchdog()
+                self._notifier.status(self._status())
+                next_watchdog = time.monotonic() + 1.0
+
+    def _run_inbox(self) -> None:
+        deadline = time.monotonic() + TICK_S
+        while self._exit_code is None and (left := deadline - time.monotonic()) > 0:
+            try:
+                self._inbox.get(timeout=left)()
+            except queue.Empty:
+                return
+
+    def _name_late_workers(self) -> bool:
+        late = set(self.late_workers())
+        for name in late - self._late:
+            log.error("worker %s makes no progress; the watchdog will not be fed", name)
+        self._late = late
+        return bool(late)
+
+    def _judge(self, worker: Worker) -> None:
+        failure = worker.failure
+        if isinstance(failure, VedetteError):
+            log.error("%s", failure)
+            self.stop(failure.exit_code, f"worker {worker.name} failed")
+        elif failure is not None:
+            log.critical("worker %s died", worker.name, exc_info=failure)
+            self.stop(EXIT_INTERNAL, f"worker {worker.name} died")
+        elif not worker.stopping.is_set() and not self._ended():
+            self.stop(EXIT_INTERNAL, f"worker {worker.name} ended unasked")
+
+    def _stop_part(self, part: Part) -> None:
+        log.debug("stopping %s", part.name)
+        part.stop()
+        if part.worker and part.worker.alive:
+            log.error("%s did not stop and is left behind", part.name)

@@ -1,0 +1,123 @@
+"""Strict stand-ins that implement the real ports and complain when they are misused."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime, timedelta
+
+from vedette.errors import DetectError, SourceEnded
+from vedette.types import (
+    BrokerStatus,
+    CameraStatus,
+    Detection,
+    DetectionResult,
+    DetectorFacts,
+    Frame,
+    Message,
+    ModelRef,
+    Timing,
+)
+
+EPOCH = datetime(2026, 11, 21, tzinfo=UTC)
+MODEL = ModelRef("street", "3", "ab" * 32)
+
+
+class FakeClock:
+    """A clock that moves only when told."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9)
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def utc_now(self) -> datetime:
+        return EPOCH + timedelta(microseconds=self.now_ns / 1e3)
+
+
+def make_frame(clock: FakeClock, seq: int = 1, width: int = 8, height: int = 6, age_ms: float = 0.0) -> Frame:
+    pixels = memoryview(bytearray(width * height * 3)).cast("B", (height, width, 3))
+    at_ns = clock.now_ns - int(age_ms * 1e6)
+    return Frame(seq, pixels, at_ns, EPOCH + timedelta(microseconds=at_ns / 1e3), at_ns, place=seq % 3)
+
+
+def make_result(frame: Frame, detections: tuple[Detection, ...] = ()) -> DetectionResult:
+    return DetectionResult(frame, detections, MODEL, "local", Timing(1.0, 0.2, 3.0, 0.1), 4.5)
+
+
+class FakeCamera:
+    """Gives the frames it was loaded with; refuses a frame taken twice in hand or released unknown."""
+
+    def __init__(self, frames: list[Frame], *, ends: bool = True) -> None:
+        self.frames = deque(frames)
+        self.in_hand: dict[int, Frame] = {}
+        self.taken = 0
+        self.captured = len(frames)
+        self.closed = False
+        self._ends = ends
+
+    def take(self, timeout_s: float) -> Frame | None:
+        assert not self.closed, "take() after close()"
+        assert not self.in_hand, "take() while a frame is still held"
+        if not self.frames:
+            if self._ends:
+                raise SourceEnded("the frames of the test are used up")
+            return None
+        frame = self.frames.popleft()
+        self.in_hand[frame.seq] = frame
+        self.taken += 1
+        return frame
+
+    def release(self, frame: Frame) -> None:
+        self.in_hand.pop(frame.seq, None)
+
+    def copy_next(self, timeout_s: float) -> Frame | None:
+        return self.frames[0] if self.frames else None
+
+    def status(self) -> CameraStatus:
+        return CameraStatus("capturing", EPOCH, None, "fake", captured=self.captured, pending=len(self.frames))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeDetector:
+    """Sees what `sees` says; fails where that is an error. Complains when used after close."""
+
+    def __init__(self, sees: dict[int, tuple[Detection, ...] | DetectError] | None = None) -> None:
+        self.sees = sees or {}
+        self.looked_at: list[int] = []
+        self.closed = False
+
+    @property
+    def facts(self) -> DetectorFacts:
+        return DetectorFacts(MODEL, "litert", "2.3.0", 1.0, 1, "yolov8", 8, 6, ("person",))
+
+    def detect(self, frame: Frame) -> DetectionResult:
+        assert not self.closed, "detect() after close()"
+        assert frame.pixels.nbytes, "detect() with released pixels"
+        self.looked_at.append(frame.seq)
+        seen = self.sees.get(frame.seq, ())
+        if isinstance(seen, DetectError):
+            raise seen
+        return make_result(frame, seen)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakePublisher:
+    """Keeps every message."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def publish(self, message: Message) -> None:
+        assert isinstance(message.payload, bytes)
+        self.messages.append(message)
+
+    def status(self) -> BrokerStatus:
+        return BrokerStatus(connected=True, cause=None, published=len(self.messages))

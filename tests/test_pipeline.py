@@ -1,0 +1,210 @@
+"""The flow: every frame ends as detected or as a counted drop, and a failure is never "nothing seen"."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette._lib.worker import Worker
+from vedette.errors import InvokeFailed, ModelDamaged, ModelError
+from vedette.pipeline import RETRY_MODEL_S, Pipeline
+from vedette.types import Box, Detection, DetectionResult
+
+PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
+
+
+class Heard:
+    """A listener that keeps what it hears, and sees that the pixels are still valid then."""
+
+    def __init__(self) -> None:
+        self.results: list[DetectionResult] = []
+
+    def result(self, result: DetectionResult) -> None:
+        assert result.frame.pixels.nbytes
+        self.results.append(result)
+
+
+def run(pipeline: Pipeline) -> Worker:
+    """Run the detect loop on this thread until the frames end."""
+    worker = Worker("detect", pipeline.run)
+    pipeline.run(worker)
+    return worker
+
+
+def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
+          **options: int) -> Pipeline:
+    opener = None if detector is None else (lambda: detector)
+    return Pipeline(camera, opener, (heard,), clock, max_frame_age_ms=1000, **options)
+
+
+def test_every_result_is_heard_in_order_and_every_frame_given_back():
+    """Results arrive in frame order, and no frame stays in hand."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
+    detector = FakeDetector({3: (PERSON,)})
+    run(build(camera, detector, clock, heard))
+    assert [result.frame.seq for result in heard.results] == [1, 2, 3, 4, 5]
+    assert heard.results[2].detections == (PERSON,)
+    assert not camera.in_hand
+    assert detector.closed
+
+
+@given(st.lists(st.sampled_from(["good", "fails", "stale"]), max_size=30), st.booleans())
+def test_accounts_balance_whatever_happens_to_each_frame(fates: list[str], has_model: bool):
+    """captured == detected + dropped by cause, for any mixture of good, failing and stale frames."""
+    clock, heard = FakeClock(), Heard()
+    frames = [make_frame(clock, seq, age_ms=2000 if fate == "stale" else 5) for seq, fate in enumerate(fates, 1)]
+    detector = FakeDetector({seq: InvokeFailed("no") for seq, fate in enumerate(fates, 1) if fate == "fails"})
+    camera = FakeCamera(frames)
+    pipeline = build(camera, detector if has_model else None, clock, heard)
+    run(pipeline)
+    status = pipeline.status()
+    assert status.detected + sum(status.dropped.values()) == camera.captured
+    assert len(heard.results) == status.detected == (fates.count("good") if has_model else 0)
+    if has_model:
+        assert status.dropped.get("stale", 0) == fates.count("stale")
+        assert status.dropped.get("failed", 0) == fates.count("fails")
+
+
+def test_a_failing_detector_is_named_and_publishes_nothing():
+    """Three failures in a row are health reason detector_failing, and no result is made of them."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 5)])
+    pipeline = build(camera, FakeDetector({seq: InvokeFailed("node 7 failed") for seq in range(1, 5)}), clock, heard)
+    run(pipeline)
+    assert heard.results == []
+    assert "node 7 failed" in pipeline.status().reasons["detector_failing"]
+    assert not pipeline.status().looking
+
+
+def test_one_good_frame_ends_the_failing():
+    """The reason goes as soon as a frame can be looked at again."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
+    pipeline = build(camera, FakeDetector({seq: InvokeFailed("no") for seq in range(1, 5)}), clock, heard)
+    run(pipeline)
+    assert pipeline.status().reasons == {}
+    assert pipeline.status().looking
+
+
+def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
+    """A bug in a detector is the worker's failure, never a silent loop on old boxes."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock)])
+
+    class Broken(FakeDetector):
+        def detect(self, frame: object) -> DetectionResult:
+            raise ZeroDivisionError
+
+    pipeline = build(camera, Broken(), clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert worker.stop(10)
+    assert isinstance(worker.failure, ZeroDivisionError)
+    assert not camera.in_hand
+
+
+def test_no_model_is_failed_and_drops_are_counted():
+    """A camera without a model says no_model; its frames are dropped by that cause."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([make_frame(clock)]), None, clock, heard)
+    run(pipeline)
+    assert pipeline.status().dropped == {"no_model": 1}
+    assert "no_model" in pipeline.status().reasons
+
+
+def test_a_refused_model_is_named_and_tried_again_after_a_while():
+    """A refusal shows in health with the reason in words; a later try may succeed."""
+    clock, heard = FakeClock(), Heard()
+    tries: list[int] = []
+    detector = FakeDetector()
+
+    def opener() -> FakeDetector:
+        tries.append(clock.now_ns)
+        if len(tries) == 1:
+            raise ModelDamaged("street.tflite: the child that loaded it was killed by SIGSEGV")
+        return detector
+
+    class SlowCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(RETRY_MODEL_S / 4)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 8)]
+    pipeline = Pipeline(SlowCamera(frames), opener, (heard,), clock, max_frame_age_ms=1e9)
+    run(pipeline)
+    assert len(tries) == 2
+    assert pipeline.status().dropped == {"no_model": 4}
+    assert pipeline.refusal is None
+    assert len(heard.results) == 3
+
+
+def test_a_refusal_is_kept_for_the_exit_code():
+    """Whoever started the daemon by hand can be told why it has no detector."""
+    clock = FakeClock()
+
+    def opener() -> FakeDetector:
+        raise ModelDamaged("street.tflite: cut short")
+
+    pipeline = Pipeline(FakeCamera([make_frame(clock)]), opener, (), clock, max_frame_age_ms=1000)
+    run(pipeline)
+    assert pipeline.first_open_done.is_set()
+    assert isinstance(pipeline.refusal, ModelError)
+    assert "cut short" in pipeline.status().reasons["model_refused"]
+
+
+def test_pause_drops_until_it_expires():
+    """A pause ends by itself, and is counted meanwhile."""
+    clock, heard = FakeClock(), Heard()
+
+    class TickingCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(1)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 6)]
+    pipeline = build(TickingCamera(frames), FakeDetector(), clock, heard)
+    pipeline.pause(2.5)
+    assert "paused" in pipeline.status().reasons
+    run(pipeline)
+    assert pipeline.status().dropped == {"paused": 2}
+    assert [result.frame.seq for result in heard.results] == [3, 4, 5]
+
+
+def test_frames_that_stay_too_old_are_named():
+    """A backlog that makes every frame stale is a failure in words, not silence."""
+    clock, heard = FakeClock(), Heard()
+
+    class LateCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(2)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=5000) for seq in range(1, 6)]
+    pipeline = build(LateCamera(frames), FakeDetector(), clock, heard)
+    run(pipeline)
+    assert "all_stale" in pipeline.status().reasons
+    assert pipeline.status().dropped == {"stale": 5}
+
+
+def test_stops_after_so_many_results():
+    """`--frames N` counts results, not frames."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 9)])
+    pipeline = build(camera, FakeDetector({2: InvokeFailed("no")}), clock, heard, stop_after=3)
+    run(pipeline)
+    assert [result.frame.seq for result in heard.results] == [1, 3, 4]
+    assert pipeline.ended == "3 results"
+
+
+@pytest.mark.parametrize("has_model", [True, False])
+def test_stopping_ends_the_loop(has_model: bool):
+    """The loop ends when asked, whether or not frames come."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([], ends=False), FakeDetector() if has_model else None, clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert worker.stop(10)
+    assert worker.failure is None
