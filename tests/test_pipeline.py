@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
 from vedette._lib.worker import Worker
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError
 from vedette.pipeline import RETRY_MODEL_S, Pipeline

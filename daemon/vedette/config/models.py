@@ -43,8 +43,8 @@ def _roi(value: tuple[float, float, float, float] | None) -> tuple[float, float,
 class CameraConfig(Section):
     """What to watch and how."""
 
-    source: str = restart("auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, "
-                                  "http://…, a video file, a folder of images, or synthetic")
+    source: str = restart("auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, "
+                                  "rtsp://…, http://…, a video file, a folder of images, or synthetic")
     width: int = restart(1280, "pixels; asked of a camera. A larger stream or file is scaled down to fit, never up",
                          ge=32, le=7680)
     height: int = restart(720, "pixels", ge=32, le=4320)
@@ -106,7 +106,7 @@ class MqttConfig(Section):
 
     host: str = restart("127.0.0.1", "host name or address", min_length=1)
     port: int = restart(1883, "1883, or 8883 with tls", ge=1, le=65535)
-    protocol: Literal[5, "3.1.1"] = restart(5, "5, or \"3.1.1\" for an old broker")
+    protocol: Literal[5, "3.1.1"] = restart(5, '5, or "3.1.1" for an old broker')
     username: str | None = restart(None, "user name")
     password_file: Path | None = restart(None, "file that holds the password")
     tls: TlsConfig | None = restart(None, "{ca_file, cert_file, key_file}; {} for TLS with the system's certificates")
