@@ -1,0 +1,75 @@
+"""Replaces a file so that a power cut at any moment leaves the old content or the new, never a mixture.
+
+Invariants:
+- When `replace_file` returns, the new content survives a power cut: file and folder have both been synced.
+- Until the rename nothing at `path` changes; a failure removes the temporary file and raises.
+- Concurrent writers of one path never write into each other's temporary file; the last rename wins. A power
+  cut may leave one `.<name>.<thread>.tmp` behind, which nothing reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Files(Protocol):
+    """The file operations used here. The `os` module is one; a test's disk that forgets is another."""
+
+    def open(self, path: str, flags: int, mode: int = ..., /) -> int:
+        """Open a file or a folder; returns its descriptor."""
+
+    def write(self, descriptor: int, content: bytes, /) -> int:
+        """Write at the end; returns how many bytes were taken."""
+
+    def fsync(self, descriptor: int, /) -> None:
+        """Make what was written durable."""
+
+    def close(self, descriptor: int, /) -> None:
+        """Close the descriptor."""
+
+    def replace(self, source: str, target: str, /) -> None:
+        """Rename, replacing the target."""
+
+    def unlink(self, path: str, /) -> None:
+        """Remove a name."""
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = os) -> None:
+    """Give the file at `path` the content `data`, durably.
+
+    `mode` (less the umask) is that of the new file, whatever the old one had. Raises: OSError naming `path`.
+    """
+    temporary = str(path.with_name(f".{path.name}.{threading.get_native_id()}.tmp"))
+    try:
+        _write_synced(files, temporary, data, mode)
+        files.replace(temporary, str(path))
+        _sync_folder(files, str(path.parent))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            files.unlink(temporary)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_synced(files: Files, path: str, data: bytes, mode: int) -> None:
+    descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        written = 0
+        while written < len(data):
+            written += files.write(descriptor, data[written:])
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
+
+
+def _sync_folder(files: Files, folder: str) -> None:
+    descriptor = files.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
