@@ -1,0 +1,221 @@
+"""Our own values turned into the messages of `wire`, and those into bytes.
+
+Invariants: parse(encode(x)) == x; NaN and infinity never leave (`encode` raises ValueError instead); boxes
+have 4 decimals, scores 3, milliseconds 2. Nothing here reads a clock: every moment is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, ModelRef
+from vedette.wire.health import CaptureHealth, ImageHealth, InferenceHealth, MqttHealth, Percentiles, StagePercentiles
+from vedette.wire.messages import (
+    CameraInfo,
+    CameraPayload,
+    CountsPayload,
+    DetectionsPayload,
+    DetectorInfo,
+    HardwareInfo,
+    InfoPayload,
+    ModelPayload,
+    ModelRefPayload,
+    ModelState,
+    ReplyPayload,
+    ReplyStatus,
+    VersionsInfo,
+)
+
+SCHEMA_IDS = tuple(
+    f"vedette.{name}/1" for name in ("detections", "counts", "camera", "health", "info", "model", "reply")
+)
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """Return the payload as compact UTF-8 JSON. Raises: ValueError for NaN and infinity.
+
+    Half a surrogate pair, as a file name that is no UTF-8 leaves it, becomes a question mark.
+    """
+    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+def timestamp(moment: datetime) -> str:
+    """Return an aware moment as ISO 8601 UTC with milliseconds and a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def detections(result: DetectionResult, *, device: str, run: int, seq: int, dropped: Mapping[str, int],
+               clock_synced: bool, backfilled: bool = False) -> DetectionsPayload:
+    """Say what one frame showed. `dropped` are totals of the run, by cause."""
+    frame, timing = result.frame, result.timing
+    return {
+        "schema": "vedette.detections/1",
+        "device": device,
+        "run": run,
+        "seq": seq,
+        "source": result.source,
+        "frame": {
+            "seq": frame.seq,
+            "width": frame.width,
+            "height": frame.height,
+            "captured_at": timestamp(frame.captured_at),
+            "clock_synced": clock_synced,
+        },
+        "age_ms": round(result.age_ms, 2),
+        "timing_ms": {
+            "wait": round(timing.wait_ms, 2),
+            "prepare": round(timing.prepare_ms, 2),
+            "invoke": round(timing.invoke_ms, 2),
+            "decode": round(timing.decode_ms, 2),
+        },
+        "model": None if result.model is None else _model_ref(result.model),
+        "dropped": dict(dropped),
+        "backfilled": backfilled,
+        "detections": [
+            {
+                "label": found.label,
+                "class_id": found.class_id,
+                "score": None if found.score is None else round(found.score, 3),
+                "box": [round(corner, 4) for corner in found.box],
+            }
+            for found in result.detections
+        ],
+    }
+
+
+def counts(per_label: Mapping[str, int] | None, *, captured_at: datetime) -> CountsPayload:
+    """Say how many of each label are in view; None: the device is not looking."""
+    return {
+        "schema": "vedette.counts/1",
+        "captured_at": timestamp(captured_at),
+        "counts": None if per_label is None else dict(per_label),
+    }
+
+
+def camera(status: CameraStatus) -> CameraPayload:
+    """Say what the camera is doing."""
+    return {
+        "schema": "vedette.camera/1",
+        "state": status.state,
+        "since": timestamp(status.since),
+        "cause": status.cause,
+        "source": status.source,
+    }
+
+
+def capture_health(status: CameraStatus, *, detected: int, dropped: Mapping[str, int],
+                   age_ms: Percentiles | None) -> CaptureHealth:
+    """Say how frames flow. `dropped` are those after the camera handed them over (stale), by cause."""
+    return {
+        "state": status.state,
+        "fps": round(status.fps, 2),
+        "captured": status.captured,
+        "detected": detected,
+        "dropped": {**status.dropped, **dropped},
+        "pending": status.pending,
+        "age_ms": age_ms,
+        "reopened": status.reopened,
+        "children_replaced": status.children_replaced,
+    }
+
+
+def inference_health(facts: DetectorFacts | None, *, count: int, errors: int,
+                     timing_ms: StagePercentiles) -> InferenceHealth:
+    """Say how the interpreter does; `facts` is None where no model runs."""
+    return {
+        "count": count,
+        "errors": errors,
+        "timing_ms": timing_ms,
+        "runtime": None if facts is None else facts.runtime,
+        "runtime_version": None if facts is None else facts.runtime_version,
+        "xnnpack_share": None if facts is None else round(facts.xnnpack_share, 4),
+        "threads": None if facts is None else facts.threads,
+    }
+
+
+def image_health(status: CameraStatus) -> ImageHealth:
+    """Say how bright the picture is."""
+    return {"brightness": _rounded(status.brightness, 1), "contrast": _rounded(status.contrast, 1)}
+
+
+def mqtt_health(status: BrokerStatus) -> MqttHealth:
+    """Say how the connection does."""
+    return {
+        "connected": status.connected,
+        "reconnects": status.reconnects,
+        "outbox_depth": status.outbox_depth,
+        "outbox_dropped": status.outbox_dropped,
+        "published": status.published,
+    }
+
+
+def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInfo, camera: CameraInfo,
+         detector: DetectorFacts | None, reason_codes: Sequence[str], commands: Sequence[str]) -> InfoPayload:
+    """Say what the device is and speaks."""
+    return {
+        "schema": "vedette.info/1",
+        "device": device,
+        "run": run,
+        "versions": versions,
+        "hardware": hardware,
+        "camera": camera,
+        "detector": None if detector is None else _detector_info(detector),
+        "schemas": list(SCHEMA_IDS),
+        "reason_codes": list(reason_codes),
+        "commands": list(commands),
+    }
+
+
+def model(ref: ModelRef | None, *, state: ModelState) -> ModelPayload:
+    """Say which model runs; None: no model does."""
+    return {
+        "schema": "vedette.model/1",
+        "state": state,
+        "title": None if ref is None else ref.name,
+        "installed_version": None if ref is None else ref.version,
+        "latest_version": None if ref is None else ref.version,
+        "sha256": None if ref is None else ref.sha256,
+        "in_progress": False,
+        "update_percentage": None,
+        "last_outcome": None,
+    }
+
+
+def reply(status: ReplyStatus, *, transaction: str | None, data: Mapping[str, JsonValue] | None = None,
+          error: str | None = None) -> ReplyPayload:
+    """Answer a command."""
+    return {
+        "schema": "vedette.reply/1",
+        "status": status,
+        "data": None if data is None else dict(data),
+        "error": error,
+        "transaction": transaction,
+    }
+
+
+def _model_ref(ref: ModelRef) -> ModelRefPayload:
+    return {"name": ref.name, "version": ref.version, "sha256": ref.sha256, "variant": ref.variant}
+
+
+def _detector_info(facts: DetectorFacts) -> DetectorInfo:
+    return {
+        "runtime": facts.runtime,
+        "runtime_version": facts.runtime_version,
+        "xnnpack_share": round(facts.xnnpack_share, 4),
+        "threads": facts.threads,
+        "decoder": facts.decoder,
+        "input_width": facts.input_width,
+        "input_height": facts.input_height,
+        "labels": list(facts.labels),
+        "warnings": list(facts.warnings),
+    }
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(value, decimals)

@@ -1,0 +1,68 @@
+"""The names of every MQTT topic, and what makes one valid.
+
+Invariants: a device writes below its base and nowhere else; no label, model or file name ever becomes a topic
+level (a `+`, `#` or `/` in one would make an invalid or a deeper topic); names here are relative to the base
+unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROOT: Final = "vedette"
+
+AVAILABILITY: Final = "availability"
+INFO: Final = "info"
+DETECTIONS: Final = "detections"
+COUNTS: Final = "counts"
+CAMERA: Final = "camera"
+HEALTH: Final = "health"
+MODEL: Final = "model"
+SNAPSHOT: Final = "snapshot"
+COMMANDS: Final = "cmd"
+REPLIES: Final = "reply"
+
+FLEET_UPDATE: Final = f"{ROOT}/fleet/update"
+"""Absolute: every device checks for an update when something is published here."""
+
+ONLINE: Final = b"online"
+OFFLINE: Final = b"offline"
+
+_LONGEST = 65_535  # bytes of UTF-8: MQTT 5, 1.5.4
+
+
+def base(device: str) -> str:
+    """Return the absolute topic under which a device publishes everything."""
+    return f"{ROOT}/{device}"
+
+
+def absolute(device: str, topic: str) -> str:
+    """Return the topic as the broker sees it: below the device's base, or as given after a leading slash."""
+    return topic[1:] if topic.startswith("/") else f"{base(device)}/{topic}"
+
+
+def subscriptions(device: str) -> tuple[str, ...]:
+    """Return the absolute filters a device listens to."""
+    return f"{base(device)}/{COMMANDS}/+", FLEET_UPDATE
+
+
+def command_name(device: str, topic: str) -> str | None:
+    """Return the command that an absolute topic carries, or None when it carries none for this device."""
+    if topic == FLEET_UPDATE:
+        return "update"
+    prefix = f"{base(device)}/{COMMANDS}/"
+    name = topic.removeprefix(prefix)
+    return name if topic.startswith(prefix) and name and "/" not in name else None
+
+
+def reply_topic(device: str, command: str, asked: str | None = None) -> str:
+    """Return the absolute topic of a reply: the one asked for, when it is valid and below `<base>/reply/`."""
+    prefix = f"{base(device)}/{REPLIES}/"
+    if asked is not None and asked.startswith(prefix) and asked != prefix and is_publishable(asked):
+        return asked
+    return prefix + command
+
+
+def is_publishable(topic: str) -> bool:
+    """Tell whether MQTT allows publishing to an absolute topic (MQTT 5, 4.7: no wildcard, no NUL, not empty)."""
+    return bool(topic) and not set(topic) & set("+#\0") and len(topic.encode("utf-8", "replace")) <= _LONGEST

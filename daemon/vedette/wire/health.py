@@ -1,0 +1,140 @@
+"""The message that tells how the device is.
+
+Invariants: those of the package; every value has a fixed size but `scores`, whose labels are bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
+
+from vedette.types import CameraState, HealthState
+from vedette.wire.messages import Count, Timestamp, Unit
+
+
+class ReasonPayload(TypedDict):
+    """One thing that is not as it should be."""
+
+    code: str
+    """From the table in docs/reasons.md."""
+    since: Timestamp
+    detail: str | None
+    """In words, for the technician at the device."""
+
+
+class Percentiles(TypedDict):
+    """Milliseconds, over the last few hundred frames."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class StagePercentiles(TypedDict):
+    """The stages of `timing_ms` in a result; null before the first one."""
+
+    wait: Percentiles | None
+    prepare: Percentiles | None
+    invoke: Percentiles | None
+    decode: Percentiles | None
+
+
+class CaptureHealth(TypedDict):
+    """Frames: captured = detected + dropped + pending."""
+
+    state: CameraState
+    fps: float
+    """Frames captured per second, lately."""
+    captured: Count
+    detected: Count
+    dropped: dict[str, Count]
+    """By cause: replaced by a newer one, busy, lost, stale, failed, paused, no_model."""
+    pending: Count
+    age_ms: Percentiles | None
+    """Capture until the result was ready."""
+    reopened: Count
+    """Times the source was opened again."""
+    children_replaced: Count
+    """Times the capture process was replaced."""
+
+
+class InferenceHealth(TypedDict):
+    """The interpreter; null where no model runs."""
+
+    count: Count
+    errors: Count
+    timing_ms: StagePercentiles
+    runtime: str | None
+    runtime_version: str | None
+    xnnpack_share: Unit | None
+    """Share of the model's nodes that run on XNNPACK, measured."""
+    threads: Count | None
+
+
+class ScoreHealth(TypedDict):
+    """Distribution of one label's scores in this run."""
+
+    count: Count
+    mean: Unit
+    histogram: Annotated[list[Count], Field(min_length=10, max_length=10)]
+    """Ten equal bins from 0 to 1."""
+
+
+class ImageHealth(TypedDict):
+    """The picture; null before the first frame."""
+
+    brightness: float | None
+    """Mean luma, 0-255."""
+    contrast: float | None
+    """Standard deviation of luma."""
+
+
+class MqttHealth(TypedDict):
+    """The connection to the broker. Counts are of this run."""
+
+    connected: bool
+    reconnects: Count
+    outbox_depth: Count
+    outbox_dropped: Count
+    published: Count
+
+
+class BoardHealth(TypedDict):
+    """The computer; null where it cannot say."""
+
+    temperature_c: float | None
+    throttled_now: list[str] | None
+    """Of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
+    throttled_ever: list[str] | None
+    """The same, at any time since boot."""
+    rss_mb: float | None
+    """The daemon's resident memory."""
+    capture_rss_mb: float | None
+    """The capture process's."""
+    memory_available_mb: float | None
+    cma_free_mb: float | None
+    """Contiguous memory that cameras need."""
+    disk_free_mb: float | None
+    """Of the state folder."""
+    clock_synced: bool | None
+
+
+class HealthPayload(TypedDict):
+    """How the device is; on every change of state or reasons, and every half minute."""
+
+    schema: Literal["vedette.health/1"]
+    device: str
+    run: Count
+    at: Timestamp
+    uptime_s: float
+    state: HealthState
+    reasons: list[ReasonPayload]
+    capture: CaptureHealth
+    inference: InferenceHealth
+    scores: dict[str, ScoreHealth]
+    """By label; rare labels beyond a limit together as `other`."""
+    image: ImageHealth
+    mqtt: MqttHealth
+    board: BoardHealth
