@@ -1,0 +1,48 @@
+"""Log lines on standard error: with priorities for the journal, with times for a terminal.
+
+Invariants: under systemd (`$JOURNAL_STREAM` is this standard error) every line starts with its `<N>` priority, also
+each line of a traceback, and carries no time, since the journal stamps it; nothing else configures logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+"""syslog(3) priorities, as sd-daemon(3) wants them at the start of a line."""
+
+
+class JournalFormatter(logging.Formatter):
+    """`<4>vedette.camera: words`, each line with its own priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as lines for the journal."""
+        priority = PRIORITIES.get(record.levelno, 5)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def setup(level: int, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """Send everything from `level` up to `stream` (default: standard error). A second call replaces the first."""
+    stream = stream or sys.stderr
+    if is_journal(stream, environ):
+        formatter: logging.Formatter = JournalFormatter("%(name)s: %(message)s")
+    else:
+        formatter = logging.Formatter("%(asctime)s %(levelname)-8s %(threadName)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether `stream` goes to the journal: `$JOURNAL_STREAM` holds its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:   # a stream without a descriptor
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

@@ -1,0 +1,76 @@
+"""Tells systemd how the service is, over the datagram socket named in `$NOTIFY_SOCKET` (see sd_notify(3)).
+
+Invariants: without that variable every call does nothing; no call blocks or raises, since a service must not die
+of a supervisor that does not listen: what could not be sent is counted in `lost`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Notifier:
+    """The line to systemd. Any thread."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self.lost = 0
+        self.watchdog_interval_s = _watchdog_interval_s(environ)
+        name = environ.get("NOTIFY_SOCKET", "")
+        # A leading @ stands for the NUL byte of the abstract namespace.
+        self._address = "\0" + name[1:] if name.startswith("@") else name
+        self._socket = None
+        if name:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"<Notifier {self._address!r} lost={self.lost}>"
+
+    def ready(self) -> None:
+        """Say that start-up, or the reload announced before, is complete."""
+        self._send("READY=1")
+
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows; line breaks become spaces."""
+        self._send("STATUS=" + " ".join(text.splitlines()))
+
+    def watchdog(self) -> None:
+        """Say that real progress was made."""
+        self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again; `ready()` must follow."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the ordered stop has begun."""
+        self._send("STOPPING=1")
+
+    def close(self) -> None:
+        """Give the socket back. Safe to call twice; later calls do nothing."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, message: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(message.encode(), self._address)
+        except OSError:
+            self.lost += 1
+
+
+def _watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
+    """Seconds within which systemd expects `watchdog()`, or None when it does not watch this process."""
+    limit_us = environ.get("WATCHDOG_USEC", "")
+    pid = environ.get("WATCHDOG_PID", "")
+    if not limit_us.isdecimal() or int(limit_us) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(limit_us) / 1e6

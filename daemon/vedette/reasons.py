@@ -1,0 +1,98 @@
+"""The one table of health reasons: code, state, what it means, what to do. docs/reasons.md is written from it.
+
+Invariants: `failed` means that the device does not look at its camera although it should; `degraded` that it looks
+and something is not as it should be, or that it was told not to look. The worst reason decides the state.
+Run `python -m vedette.reasons` for the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vedette.types import HealthState
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that is not as it should be."""
+
+    code: str
+    state: HealthState
+    meaning: str
+    remedy: str
+
+
+_TABLE = (
+    Reason("camera_offline", "failed", "The camera gives no frames: absent, refused, or being opened.",
+           "Check cable, power, address and credentials; the cause is in `camera`. It is retried without end."),
+    Reason("camera_stalled", "failed", "No frame for max(3 s, 3 / fps) from a camera that worked.",
+           "Nothing at first: its process is replaced. If it comes back often, check power, cable and network."),
+    Reason("camera_frozen", "failed", "Bit-identical pictures for `camera.frozen_after_s`.",
+           "Restart the camera. For a source that truly repeats itself raise `camera.frozen_after_s`."),
+    Reason("camera_black", "degraded", "The picture is black.", "Check lens cap, light, exposure and masks."),
+    Reason("camera_rate", "degraded", "Frames come at a rate that no such camera has, or its time stamps stand still.",
+           "Check the driver or the stream's encoder; set `camera.fps`."),
+    Reason("camera_slow", "degraded", "The camera delivers less than half of the frames it was asked for.",
+           "More light (long exposures halve the rate), another USB port, a smaller size, a better network."),
+    Reason("camera_size", "degraded", "The source changed its picture size while it ran.",
+           "If that was not you, check the stream's settings. Boxes stay relative to the frame."),
+    Reason("no_model", "failed", "No model is named.", "Set `detector.model`."),
+    Reason("model_refused", "failed", "The model cannot be used.",
+           "The detail says why; `vedette model inspect FILE` says more. It is tried again every minute."),
+    Reason("detector_failing", "failed", "Several frames in a row could not be looked at.",
+           "Try another model or runtime; the detail is what the runtime says."),
+    Reason("all_stale", "failed", "Every frame is older than `camera.max_frame_age_ms` before it can be looked at.",
+           "A smaller model or picture, fewer other processes; for a slow stream raise `camera.max_frame_age_ms`."),
+    Reason("runtime_fallback", "degraded", "The model runs without XNNPACK, several times slower than it could.",
+           "Install ai-edge-litert (64-bit); `vedette doctor` says what is there."),
+    Reason("paused", "degraded", "Paused by command, for an hour at most.", "Send `resume`, or wait."),
+    Reason("mqtt_offline", "degraded", "No connection to the broker; results wait in the outbox.",
+           "Check `mqtt.host`, `mqtt.port` and the network."),
+    Reason("mqtt_refused", "degraded", "The broker refuses the login.",
+           "Check `mqtt.username`, `mqtt.password_file`, certificates and the broker's ACL."),
+    Reason("duplicate_device", "degraded", "Another client connects under this device's name.",
+           "Give each device its own `device`, then restart the wrong one."),
+    Reason("outbox_dropping", "degraded", "The outbox was full: the oldest messages were dropped.",
+           "Restore the broker; raise `mqtt.outbox_messages` or publish less."),
+    Reason("clock_unsynced", "degraded", "The clock was not set, or too long ago: time stamps may be wrong.",
+           "Give the device NTP. Order results by `run` and `seq`."),
+    Reason("undervoltage", "degraded", "The supply voltage is too low now.",
+           "A better power supply or cable; unplug USB devices."),
+    Reason("throttled", "degraded", "The board slows its processor down now.", "Cool it; check the power supply."),
+    Reason("hot", "degraded", "The processor is at 80 degrees Celsius or more.", "A heat sink, a fan, shade."),
+    Reason("disk_low", "degraded", "Less than 100 MB are free for the state folder.", "Free space on that disk."),
+    Reason("memory_low", "degraded", "Less than 64 MB of memory are available.",
+           "End other processes; a smaller model or picture."),
+    Reason("config_rejected", "degraded", "The last reload was refused; the old configuration runs on.",
+           "`vedette check-config --config FILE` names every problem. Correct them, then reload."),
+    Reason("restart_needed", "degraded", "The last reload changed keys that apply only at the next start.",
+           "Restart when it suits; the detail names the keys."),
+)
+
+REASONS = {reason.code: reason for reason in _TABLE}
+
+
+def state_of(codes: Iterable[str]) -> HealthState:
+    """Return the state that these reasons make together. Raises: KeyError for a code that is not in the table."""
+    states = {REASONS[code].state for code in codes}
+    return "failed" if "failed" in states else "degraded" if states else "ok"
+
+
+def document() -> str:
+    """Return docs/reasons.md."""
+    rows = "".join(f"| `{reason.code}` | {reason.state} | {reason.meaning} | {reason.remedy} |\n" for reason in _TABLE)
+    return f"""# Health reasons
+
+Written from `daemon/vedette/reasons.py` by `make docs`; do not edit.
+
+`failed`: the device does not look at its camera although it should. `degraded`: it looks, and something is not as it
+should be, or it was told not to look. With no reason the state is `ok`; of several the worst decides.
+
+| code | state | meaning | what to do |
+|---|---|---|---|
+{rows}"""
+
+
+if __name__ == "__main__":
+    print(document(), end="")
