@@ -1,0 +1,120 @@
+"""A process of our own, started from a module, with one message socket between us.
+
+Invariants:
+- The child's end is its standard input and nothing else is inherited; what it needs to know travels over the
+  socket (never in argv or the environment, which others can read), descriptors included.
+- One packet is one message (SOCK_SEQPACKET); a dead peer is an end of file, after what it still had sent.
+- No call here waits without a bound. A child that cannot be killed (uninterruptible sleep) is left behind.
+- The child dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from one that lives as long.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+
+MESSAGE_BYTES = 65536
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """A running `python -m module`. `environ` is added to our own environment."""
+
+    def __init__(self, module: str, environ: Mapping[str, str]) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.socket.setblocking(False)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                    env={**os.environ, **environ}, process_group=0)   # a terminal's Ctrl-C is not meant for it
+            except BaseException:
+                self.socket.close()
+                raise
+        self.pid: int = self._process.pid
+
+    def __repr__(self) -> str:
+        return f"<Child {self.pid} {self.ending() or 'running'}>"
+
+    def send(self, message: bytes, fds: tuple[int, ...] = ()) -> bool:
+        """Send one message; returns False when the child is gone or takes no more. Any thread, never blocks."""
+        try:
+            socket.send_fds(self.socket, [message], fds) if fds else self.socket.send(message)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> bytes | None:
+        """Return the next message, None when there is none now, b"" when the child's end is closed."""
+        try:
+            return self.socket.recv(MESSAGE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def ending(self) -> str | None:
+        """Return how the child ended, in words, or None while it runs. Never blocks."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+
+    def stopped(self) -> bool:
+        """Whether somebody stopped the child (SIGSTOP, a debugger). Never blocks."""
+        try:
+            report = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return report is not None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the child's end; returns whether it came."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self, timeout_s: float) -> bool:
+        """End the child by SIGKILL; returns False when it does not die (then it is left behind)."""
+        if self._process.poll() is None:
+            self._process.kill()
+        return self.wait(timeout_s)
+
+    def close(self) -> None:
+        """Close our end: for the child that is the sign to leave. Safe to call twice."""
+        self.socket.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def begin_as_child() -> socket.socket:
+    """Call first in a child's main: tie our life to the parent's and return our end of the socket.
+
+    SIGINT and SIGTERM are ignored: systemd sends them to every process of the unit, and it is the parent's
+    business to end us, by closing its end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    if _peer_pid(link) != os.getppid():
+        sys.exit("started without a parent: this module is for the daemon only")
+    return link
+
+
+def _peer_pid(link: socket.socket) -> int:
+    # The parent may have died before prctl: then init is our parent by now, and nobody would end us.
+    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)

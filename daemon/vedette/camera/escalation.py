@@ -1,0 +1,47 @@
+"""What is done about a capture child that stalls, stops, crashes or lies, as data.
+
+    reopen       the child itself, with backoff, for what it can name (absent, refused, read failed)
+    replace      kill it and start another, at once the first time, then with growing delays
+    leave        after so many replacements without one frame: CameraStuck, and systemd restarts the daemon
+
+Invariants: pure; a frame from a child proves that replacing still helps, and the count starts again. The delays stay
+below what keeps "frames again within 10 s after the fault ends": the longest, a stall and a start fit in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+REOPEN_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 4.0)
+REPLACE_DELAYS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+REPLACEMENTS_WITHOUT_FRAME = 10
+STEADY_S = 2.0
+"""A child that lived this long is no crash loop: its replacement starts at once."""
+
+
+def reopen_delay_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
+    """Return how long the child waits before opening the source for the `attempt`-th time again (from 0)."""
+    return REOPEN_DELAYS_S[min(attempt, len(REOPEN_DELAYS_S) - 1)] * (0.75 + 0.25 * jitter())
+
+
+class Replacements:
+    """Counts replaced children and says when the next may start, or that none will help."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._without_frame = 0
+        self._short_lived = 0
+
+    def worked(self) -> None:
+        """A child gave a frame, or got through a failure of the source by itself."""
+        self._without_frame = 0
+
+    def replaced(self, lived_s: float) -> float | None:
+        """Return the seconds to wait before the next child, or None when only leaving helps."""
+        self.total += 1
+        self._without_frame += 1
+        if self._without_frame > REPLACEMENTS_WITHOUT_FRAME:
+            return None
+        self._short_lived = 0 if lived_s >= STEADY_S else self._short_lived + 1
+        return REPLACE_DELAYS_S[min(max(self._short_lived - 1, 0), len(REPLACE_DELAYS_S) - 1)]

@@ -1,0 +1,34 @@
+"""From the configuration of a camera to the camera.
+
+Invariants: importing this imports neither numpy, OpenCV nor pydantic: the child starts before the daemon's own imports.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette.camera.remote import RemoteCamera
+from vedette.camera.settings import CaptureSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette._lib.worker import Worker
+    from vedette.config.models import CameraConfig
+    from vedette.ports import Clock
+
+
+def open_camera(camera: CameraConfig, clock: Clock, *, on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
+    """Start the capture child for this configuration; call `start()` on the answer to hear what it says.
+
+    `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started.
+    """
+    return RemoteCamera(capture_settings(camera), clock, on_end=on_end)
+
+
+def capture_settings(camera: CameraConfig) -> CaptureSettings:
+    """Return what the child is told; the region of interest and the age limit are not its business."""
+    return CaptureSettings(
+        source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
+        masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
+        credentials_file=str(camera.credentials_file) if camera.credentials_file else None)

@@ -1,0 +1,236 @@
+"""The camera as the daemon sees it: a child process that captures, and one thread that owns the child.
+
+Invariants:
+- captured == taken + sum(dropped) + pending at every moment, across the deaths of children: `captured` is the last
+  frame's seq, and a gap in seq is the number of frames that found no free place (`busy`).
+- The capture thread owns the child; other threads only take, give back and read.
+- A hung, stopped, crashed or lying child never blocks anybody: it is killed and replaced (`escalation`).
+- Frames of a dead child stay valid until released.
+Nothing heavy is imported here, so that the child starts before the daemon's own imports.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from vedette._lib.latest import Latest
+from vedette._lib.worker import Worker
+from vedette.camera.escalation import REPLACEMENTS_WITHOUT_FRAME, Replacements
+from vedette.camera.session import Session
+from vedette.camera.settings import PLACES, redacted
+from vedette.camera.standing import Standing
+from vedette.camera.wire import FrameReady, Opening, Trouble
+from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
+from vedette.types import CameraStatus, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette.camera.settings import CaptureSettings
+    from vedette.camera.wire import Final, Message
+    from vedette.ports import Clock
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+STOP_WITHIN_S = 5.0
+RATE_FRAMES = 60
+
+_FINAL_ERRORS: dict[str, type[SourceError]] = {"ended": SourceEnded, "invalid": SourceInvalid, "missing": SourceMissing}
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """A thread that wants a copy of the next frame."""
+
+    arrived: threading.Event
+    frame: Frame | None = None
+
+
+class RemoteCamera:
+    """A ports.Camera whose source runs in a child process. The child starts here, its thread with `start()`."""
+
+    def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child",
+                 on_end: Callable[[Worker], None] | None = None) -> None:
+        self.worker = Worker("capture", self._run, on_end=on_end)
+        self._settings = settings
+        self._clock = clock
+        self._module = child_module
+        self._lock = threading.Lock()
+        self._mailbox: Latest[Frame] = Latest(PLACES if settings.every_frame else 1)
+        self._holds: dict[int, tuple[Session, int]] = {}
+        self._waiters: list[_Waiter] = []
+        self._dropped: Counter[str] = Counter()
+        self._replacements = Replacements()
+        self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
+        self._standing = Standing(clock)
+        self._last: FrameReady | None = None
+        self._reopened = 0
+        self._final: SourceError | None = None
+        self._session = self._new_session()
+
+    def __repr__(self) -> str:
+        return f"<RemoteCamera {self._standing!r} captured={self._captured} {self._session!r}>"
+
+    @property
+    def child_pid(self) -> int:
+        """Process id of the present child, for memory figures."""
+        return self._session.pid
+
+    def start(self) -> None:
+        """Start the capture thread."""
+        self.worker.start()
+
+    def take(self, timeout_s: float) -> Frame | None:
+        """Return the next frame, or None after `timeout_s`. See ports.Camera."""
+        frame = self._mailbox.take(timeout_s)
+        if frame is None and self._final is not None and not len(self._mailbox):
+            raise type(self._final)(str(self._final))
+        return frame
+
+    def release(self, frame: Frame) -> None:
+        """Give the frame's place back to its child. Safe to call twice."""
+        with self._lock:
+            hold = self._holds.pop(frame.seq, None)
+        if hold:
+            session, place = hold
+            session.give_back(place)
+
+    def copy_next(self, timeout_s: float) -> Frame | None:
+        """Return a copy of the next frame to arrive, or None after `timeout_s`."""
+        waiter = _Waiter(threading.Event())
+        with self._lock:
+            self._waiters.append(waiter)
+        if not waiter.arrived.wait(timeout_s):
+            with self._lock:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return waiter.frame
+
+    def status(self) -> CameraStatus:
+        """Return what the camera is doing."""
+        with self._lock:
+            last = self._last
+            return CameraStatus(
+                state=self._standing.state, since=self._standing.since, cause=self._standing.cause,
+                source=redacted(self._settings.source), reasons=self._standing.reasons(),
+                captured=self._captured, dropped=dict(self._dropped),
+                pending=len(self._mailbox), fps=self._fps(),
+                width=last.width if last else 0, height=last.height if last else 0,
+                brightness=last.brightness if last else None, contrast=last.contrast if last else None,
+                reopened=self._reopened, children_replaced=self._replacements.total)
+
+    def close(self) -> None:
+        """Stop capturing; what was not taken stays pending. Safe to call twice."""
+        if not self.worker.alive:
+            self._session.end(kindly=True)
+        self.worker.stop(STOP_WITHIN_S)
+        self._mailbox.close()
+
+    def _run(self, worker: Worker) -> None:
+        try:
+            while not worker.stopping.is_set():
+                worker.beat()
+                if self._final is not None:
+                    worker.stopping.wait(POLL_S)
+                elif trouble := self._attend():
+                    self._replace(worker, trouble)
+        finally:
+            self._session.end(kindly=True)
+
+    def _attend(self) -> Trouble | None:
+        """Heed what the child says now; return why it must be replaced, or None."""
+        session = self._session
+        session.listen(POLL_S)
+        try:
+            while (message := session.receive()) is not None:
+                self._heed(message)
+                if self._final is not None:
+                    return None
+        except EOFError as death:
+            return Trouble("offline", str(death), 0)
+        except ValueError as lie:
+            return Trouble("offline", f"the capture child cannot be trusted: {lie}", 0)
+        silence = session.silence()
+        return Trouble("stalled", silence, 0) if silence else None
+
+    def _heed(self, message: Message) -> None:
+        if isinstance(message, FrameReady):
+            self._keep(message)
+        elif isinstance(message, Opening):
+            if self._session.openings > 1:
+                self._reopened += 1
+                self._replacements.worked()
+        elif isinstance(message, Trouble):
+            self._standing.trouble(message.state, message.cause)
+        else:
+            self._finish(message)
+
+    def _keep(self, message: FrameReady) -> None:
+        now_ns = self._clock.monotonic_ns()
+        captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
+        frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
+                      message.place)
+        self._serve_waiters(frame)
+        with self._lock:
+            self._dropped["busy"] += message.seq - self._captured - 1
+            self._holds[frame.seq] = (self._session, message.place)
+            self._last = message
+            self._rate.append((now_ns, message.seq))
+            replaced = self._mailbox.put(frame)
+            self._dropped["replaced"] += replaced is not None
+        if replaced:
+            self.release(replaced)
+        self._replacements.worked()
+        self._standing.frame(message.reasons)
+
+    def _serve_waiters(self, frame: Frame) -> None:
+        if not self._waiters:
+            return
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+        pixels = memoryview(frame.pixels.tobytes()).cast("B", (frame.height, frame.width, 3))
+        for waiter in waiters:
+            waiter.frame = Frame(frame.seq, pixels, frame.captured_ns, frame.captured_at, frame.handed_over_ns)
+            waiter.arrived.set()
+
+    def _finish(self, message: Final) -> None:
+        error = _FINAL_ERRORS[message.error](message.cause)
+        if isinstance(error, SourceEnded):
+            self._standing.ended(message.cause)
+        else:
+            self._standing.trouble("offline", message.cause)
+        self._final = error
+        self._session.end(kindly=True)
+        self._mailbox.close()
+
+    def _replace(self, worker: Worker, trouble: Trouble) -> None:
+        self._standing.trouble(trouble.state, trouble.cause)
+        if not self._session.end(kindly=False):
+            raise CameraStuck(f"{trouble.cause}; it cannot be killed")
+        lived_s = (self._clock.monotonic_ns() - self._session.started_ns) / 1e9
+        delay_s = self._replacements.replaced(lived_s)
+        if delay_s is None:
+            raise CameraStuck(f"{REPLACEMENTS_WITHOUT_FRAME} capture children in a row gave no frame: {trouble.cause}")
+        if not worker.stopping.wait(delay_s):
+            self._session = self._new_session()
+
+    def _new_session(self) -> Session:
+        return Session(self._settings, self._module, self._captured + 1, self._clock)
+
+    @property
+    def _captured(self) -> int:
+        return self._last.seq if self._last else 0
+
+    def _fps(self) -> float:
+        """Return frames captured per second of late, 0 when none came for as long as a stall."""
+        now_ns = self._clock.monotonic_ns()
+        if len(self._rate) < 2 or now_ns - self._rate[-1][0] > self._settings.stall_s * 1e9:
+            return 0.0
+        (from_ns, from_seq), (to_ns, to_seq) = self._rate[0], self._rate[-1]
+        return (to_seq - from_seq) / max(1, to_ns - from_ns) * 1e9

@@ -1,0 +1,98 @@
+"""What the capture child is told: one frozen value that travels over its socket.
+
+Invariants: no secret is in it (only the path of the file that holds one); only the standard library is
+imported, since the child must stay small. Defaults live in `config.models`, not here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
+Polygon = tuple[tuple[float, float], ...]
+
+PLACES = 3
+"""One with the detector, one waiting for it, one being written."""
+STALL_S = 3.0
+STALL_FRAMES = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """What to capture and how. `width` x `height` bound a frame before its rotation; masks are 0-1 after it."""
+
+    source: str
+    width: int
+    height: int
+    fps: float
+    rotate: int
+    masks: tuple[Polygon, ...]
+    frozen_after_s: float
+    every_frame: bool
+    loop: bool
+    credentials_file: str | None
+
+    @property
+    def kind(self) -> Kind:
+        """Which family of sources `source` names, by its form alone."""
+        if self.source == "auto":
+            return "auto"
+        if self.source == "picamera2":
+            return "picamera2"
+        if self.source == "synthetic":
+            return "synthetic"
+        if self.source.startswith("/dev/"):
+            return "device"
+        return "stream" if "://" in self.source and not self.source.startswith("file://") else "path"
+
+    @property
+    def may_return(self) -> bool:
+        """Whether a source that gives nothing now may give frames later: a device or a stream may, a path not."""
+        return self.kind not in ("path", "synthetic")
+
+    @property
+    def stall_s(self) -> float:
+        """Seconds without a frame that count as a stall."""
+        return max(STALL_S, STALL_FRAMES / self.fps)
+
+    @property
+    def place_bytes(self) -> int:
+        """Bytes of the largest frame."""
+        return self.width * self.height * 3
+
+    def to_json(self) -> bytes:
+        """Return the value as one message."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, message: bytes) -> CaptureSettings:
+        """Return the value `to_json` wrote."""
+        fields = json.loads(message)
+        fields["masks"] = tuple(tuple((x, y) for x, y in polygon) for polygon in fields["masks"])
+        return cls(**fields)
+
+
+def redacted(source: str) -> str:
+    """Return the source without user and password, fit to print."""
+    parts = urlsplit(source)
+    if "@" not in parts.netloc:
+        return source
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def with_credentials(source: str, credentials_file: str | None) -> str:
+    """Return the URL with the `user:password` of the file in it. Never print the answer.
+
+    Raises: OSError when the file cannot be read; ValueError when it does not hold user:password.
+    """
+    if credentials_file is None:
+        return source
+    user, colon, password = Path(credentials_file).read_text(encoding="utf-8").strip().partition(":")
+    if not (user and colon):
+        raise ValueError(f"{credentials_file}: expected user:password")
+    parts = urlsplit(redacted(source))
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
