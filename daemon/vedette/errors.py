@@ -16,7 +16,13 @@
     │   ├── SourceInvalid        65  something is there and it is no video and no picture
     │   └── SourceEnded           0  a file or a folder was played to its end
     ├── CameraStuck              74  replacing the capture child no longer helps; systemd must restart us
-    └── RuntimeMissing           69  no TFLite runtime can be imported
+    ├── RuntimeMissing           69  no TFLite runtime can be imported
+    ├── StateUnusable            69  the state folder cannot be made, locked, read or written
+    │   └── AlreadyRunning           another daemon holds it
+    └── BrokerError              69  the MQTT broker cannot be used, or not any longer
+        ├── BrokerAway               no connection, no answer in time, or the connection was lost
+        ├── BrokerRefused            it answered no: credentials, client id, protocol
+        └── BrokerTakenOver          another client of the same id has taken the connection's place
 
 Invariants: every error's message says what, which, and what was expected; `exit_code` is what a command
 that ends with it returns (documented in docs/operations.md).
@@ -116,3 +122,31 @@ class RuntimeMissing(VedetteError):
     """No TFLite runtime can be imported and used."""
 
     exit_code = 69
+
+
+class StateUnusable(VedetteError):
+    """The state folder cannot be made, locked, read or written."""
+
+    exit_code = 69
+
+
+class AlreadyRunning(StateUnusable):
+    """Another daemon holds the state folder."""
+
+
+class BrokerError(VedetteError):
+    """The MQTT broker cannot be used, or not any longer."""
+
+    exit_code = 69
+
+
+class BrokerAway(BrokerError):
+    """There is no connection, no answer in time, or the connection was lost."""
+
+
+class BrokerRefused(BrokerError):
+    """The broker answered no: credentials, client id, protocol."""
+
+
+class BrokerTakenOver(BrokerError):
+    """Another client of the same id has taken this connection's place."""

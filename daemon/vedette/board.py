@@ -1,0 +1,176 @@
+"""What the computer says of itself: heat, power, memory, disk, clock.
+
+Invariants: everything is nullable, since no two boards can say the same; nothing raises for a file that is not there;
+nothing blocks: only files of the kernel are read, and `vcgencmd`, where those lack the throttling bits, gets half a
+second and is not asked again once it failed. One thread at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+THROTTLE_BITS = {0: "under_voltage", 1: "frequency_capped", 2: "throttled", 3: "soft_temperature_limit"}
+"""As `vcgencmd get_throttled` documents them: now in bits 0-3, since the last clearing in bits 16-19."""
+STICKY_SHIFT = 16
+VCGENCMD_TIMEOUT_S = 0.5
+
+HOT_C = 80.0
+"""Where a Raspberry Pi begins to throttle."""
+DISK_LOW_MB = 100.0
+MEMORY_LOW_MB = 64.0
+
+STA_UNSYNC = 0x40
+CLOCK_ERROR_LIMIT_US = 2_000_000
+"""timesyncd asks a server every 2048 s at most, in which the kernel raises its bound by 500 ppm, to 1.02 s: one lost
+answer is no reason. The kernel itself gives up (STA_UNSYNC) at 16 s only, eight hours after the last answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardReading:
+    """The board at one moment; None where it cannot say. MB are 10^6 bytes."""
+
+    temperature_c: float | None = None
+    throttled_now: tuple[str, ...] | None = None
+    throttled_ever: tuple[str, ...] | None = None
+    rss_mb: float | None = None
+    capture_rss_mb: float | None = None
+    memory_available_mb: float | None = None
+    cma_free_mb: float | None = None
+    disk_free_mb: float | None = None
+    clock_synced: bool | None = None
+
+    def reasons(self) -> dict[str, str]:
+        """Return health reason code -> detail in words, for what is not as it should be."""
+        now = self.throttled_now or ()
+        found = {}
+        if "under_voltage" in now:
+            found["undervoltage"] = "the supply voltage is below its limit"
+        if set(now) - {"under_voltage"}:
+            found["throttled"] = ", ".join(name for name in now if name != "under_voltage")
+        if self.temperature_c is not None and self.temperature_c >= HOT_C:
+            found["hot"] = f"{self.temperature_c:.0f} degrees Celsius"
+        if self.disk_free_mb is not None and self.disk_free_mb < DISK_LOW_MB:
+            found["disk_low"] = f"{self.disk_free_mb:.0f} MB free for the state folder"
+        if self.memory_available_mb is not None and self.memory_available_mb < MEMORY_LOW_MB:
+            found["memory_low"] = f"{self.memory_available_mb:.0f} MB available"
+        if self.clock_synced is False:
+            found["clock_unsynced"] = "not set by a time server, or too long ago"
+        return found
+
+
+class Board:
+    """The computer this runs on. A test gives a tree of its own as `root`, and its own `vcgencmd`."""
+
+    def __init__(self, state_path: Path, root: Path = Path("/"), vcgencmd: str = "vcgencmd") -> None:
+        self._state_path = state_path
+        self._root = root
+        self._vcgencmd = vcgencmd
+        self._throttled_ever = 0
+
+    @property
+    def name(self) -> str | None:
+        """The board as its device tree names it, e.g. `Raspberry Pi 4 Model B Rev 1.5`."""
+        return self._text("proc/device-tree/model").rstrip("\0") or None
+
+    def read(self, capture_pid: int | None = None) -> BoardReading:
+        """Read everything; `capture_pid` is the capture child's, if there is one."""
+        memory_mb = self._memory_mb()
+        throttled_now, throttled_ever = self._throttling()
+        return BoardReading(
+            temperature_c=self._temperature_c(),
+            throttled_now=throttled_now,
+            throttled_ever=throttled_ever,
+            rss_mb=self._rss_mb("self"),
+            capture_rss_mb=None if capture_pid is None else self._rss_mb(str(capture_pid)),
+            memory_available_mb=memory_mb.get("MemAvailable"),
+            cma_free_mb=memory_mb.get("CmaFree"),
+            disk_free_mb=self._disk_free_mb(),
+            clock_synced=self.clock_synced(),
+        )
+
+    def clock_synced(self) -> bool | None:
+        """Whether a time server set the clock, and not long ago; None where neither source can say."""
+        # Timesyncd's file outlives a lost network; a service that may not call adjtimex has only the file.
+        if (self._root / "run/systemd/timesync/synchronized").exists():
+            return True
+        return kernel_clock_synced()
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self._root / path).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def _temperature_c(self) -> float | None:
+        found = re.match(r"-?\d+", self._text("sys/class/thermal/thermal_zone0/temp"))
+        return round(int(found[0]) / 1000, 1) if found else None
+
+    def _rss_mb(self, process: str) -> float | None:
+        found = re.match(r"\d+ (\d+)", self._text(f"proc/{process}/statm"))
+        return _megabytes(int(found[1]) * os.sysconf("SC_PAGE_SIZE")) if found else None
+
+    def _memory_mb(self) -> dict[str, float]:
+        fields = re.findall(r"^(\w+): +(\d+) kB$", self._text("proc/meminfo"), re.MULTILINE)
+        return {name: _megabytes(int(kibibytes) * 1024) for name, kibibytes in fields}
+
+    def _disk_free_mb(self) -> float | None:
+        try:
+            disk = os.statvfs(self._state_path)
+        except OSError:
+            return None
+        return _megabytes(disk.f_bavail * disk.f_frsize)
+
+    def _throttle_bits(self) -> int | None:
+        digits = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        if not digits and self._vcgencmd:
+            digits = _ask_firmware(self._vcgencmd)
+            self._vcgencmd = self._vcgencmd if digits else ""
+        return int(digits, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", digits) else None
+
+    def _throttling(self) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+        bits = self._throttle_bits()
+        if bits is None:
+            return None, None
+        # The kernel's own voltage watch clears the firmware's "ever" bits every two seconds: so we keep them.
+        self._throttled_ever |= bits | bits >> STICKY_SHIFT
+        return _names(bits), _names(self._throttled_ever)
+
+
+def kernel_clock_synced() -> bool | None:
+    """Ask adjtimex(2), which changes nothing; None where the service may not (`ProtectClock=`, seccomp)."""
+    timex = _Timex()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.adjtimex(ctypes.byref(timex)) < 0:
+        return None
+    return not timex.status & STA_UNSYNC and timex.maxerror < CLOCK_ERROR_LIMIT_US
+
+
+class _Timex(ctypes.Structure):
+    """The head of `struct timex` (linux/timex.h); the kernel writes into the rest, which nobody reads here."""
+
+    _fields_ = (("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long),
+                ("maxerror", ctypes.c_long), ("esterror", ctypes.c_long), ("status", ctypes.c_int),
+                ("rest", ctypes.c_byte * 256))
+
+
+def _ask_firmware(vcgencmd: str) -> str:
+    """Return the hexadecimal digits of `throttled=0x50000`, or nothing."""
+    try:
+        answer = subprocess.run([vcgencmd, "get_throttled"], stdin=subprocess.DEVNULL, capture_output=True,
+                                timeout=VCGENCMD_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.decode("ascii", "replace").strip().removeprefix("throttled=")
+
+
+def _names(bits: int) -> tuple[str, ...]:
+    return tuple(name for bit, name in THROTTLE_BITS.items() if bits >> bit & 1)
+
+
+def _megabytes(size: int) -> float:
+    return round(size / 1e6, 1)

@@ -1,0 +1,156 @@
+"""Who this daemon is: its state folder, its name in every topic, and the number of this run.
+
+Invariants:
+- One daemon per state folder: the kernel frees the lock when its holder dies, however it dies.
+- The run number grows with every start and is durable before anything is published under it.
+- Two daemons never get the same default name: the machine id tells hosts apart, instance and state folder the
+  daemons of one host (see `default_name`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette._lib.durable import replace_file
+from vedette.errors import AlreadyRunning, StateUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
+
+SYSTEM_STATE = Path("/var/lib/vedette")
+"""What `StateDirectory=vedette` of the shipped unit gives; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
+HOST_LIMIT = 28
+INSTANCE_LIMIT = 24
+"""With the two groups of four digits and the dashes: 63, the longest name allowed. Each part has its own limit, so
+that a long one never shows through as another part."""
+RUN_DIGITS = 15
+"""Below 2^53: JSON readers that use doubles must still tell two runs apart."""
+
+
+def state_path(environ: Mapping[str, str]) -> Path:
+    """Return where the state folder is: systemd's first, else the user's."""
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "/", ".local", "state")
+    return Path(home, "vedette")
+
+
+class StateFolder:
+    """The state folder, held alone. The constructor acquires, `close` gives it back.
+
+    Raises: AlreadyRunning naming the other daemon's process; StateUnusable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+        try:
+            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._acquire(self._lock)
+        except BlockingIOError as error:
+            self.close()
+            raise AlreadyRunning(f"{self.path}: in use by the daemon with process id {self._holder()}; "
+                                 "each daemon needs a state folder of its own (see vedette@.service)") from error
+        except OSError as error:
+            self.close()
+            raise StateUnusable(f"{self.path}: cannot be used as state folder: {error.strerror}") from error
+
+    def __repr__(self) -> str:
+        return f"<StateFolder {self.path} {'held' if self._lock is not None else 'closed'}>"
+
+    def close(self) -> None:
+        """Let another daemon have it. Safe to call twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def next_run(self, now_s: Callable[[], float] = time.time) -> int:
+        """Return the number of this run: one more than the last, durably noted. Raises: StateUnusable.
+
+        A note that cannot be understood is replaced by the seconds since 1970: the clock is ahead of any counter that
+        began at 1 and of any earlier such jump, as long as the daemon starts less than once a second.
+        """
+        path = self.path / "run"
+        try:
+            run = _last_run(path, now_s) + 1
+            replace_file(path, b"%d\n" % run)
+        except OSError as error:
+            raise StateUnusable(f"{path}: the number of this run cannot be kept: {error.strerror}") from error
+        return run
+
+    def machine_id(self, root: Path = Path("/")) -> str:
+        """Return the machine id, or where the machine has none yet, random digits kept in this folder."""
+        for path in (root / "etc/machine-id", root / "var/lib/dbus/machine-id", self.path / "machine-id"):
+            found = _machine_id_in(path)
+            if found:
+                return found
+        made = secrets.token_hex(16)
+        try:
+            replace_file(self.path / "machine-id", made.encode() + b"\n")
+        except OSError as error:
+            raise StateUnusable(f"{self.path}: the made-up machine id cannot be kept: {error.strerror}") from error
+        return made
+
+    def _acquire(self, lock: int) -> None:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+    def _holder(self) -> str:
+        try:
+            return (self.path / "lock").read_text("ascii", "replace").strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+
+def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> str:
+    """Return the device name where none is configured: `<host>[-<instance>]-<machine>[-<folder>]`.
+
+    `<machine>` is the first four digits of the machine id. `<folder>`, four digits of a SHA-256 over instance and
+    state folder, is there unless the daemon is the one that the unit of that instance starts: a second daemon, which
+    cannot have the same state folder, gets another name. It is there too where an instance's name had to be changed
+    to fit in a topic, since another one might come out the same.
+    """
+    host = _normalised(hostname)[:HOST_LIMIT] or "vedette"
+    part = _normalised(instance)[:INSTANCE_LIMIT]
+    parts = [host, part, machine_id[:4]]
+    usual = SYSTEM_STATE.with_name(f"{SYSTEM_STATE.name}-{instance}") if instance else SYSTEM_STATE
+    if part != instance or state != usual:
+        parts.append(hashlib.sha256(f"{instance}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()[:4])
+    return "-".join(filter(None, parts))
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+
+
+def _last_run(path: Path, now_s: Callable[[], float]) -> int:
+    try:
+        noted = path.read_bytes().strip()
+    except FileNotFoundError:
+        return 0
+    if re.fullmatch(rb"[0-9]{1,%d}" % RUN_DIGITS, noted):
+        return int(noted)
+    log.warning("%s: expected a number, found %r; runs go on from the clock", path, noted[:20])
+    return int(now_s())
+
+
+def _machine_id_in(path: Path) -> str | None:
+    try:
+        text = path.read_text("ascii", "replace").strip().lower()
+    except OSError:
+        return None
+    # `uninitialized` stands there on a first boot, until systemd writes the real one.
+    return text if re.fullmatch(r"[0-9a-f]{32}", text) else None
