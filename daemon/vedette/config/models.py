@@ -7,9 +7,9 @@ never a value, only a `*_file` that names where it lies. config.yaml is written 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -82,6 +82,13 @@ class DetectorConfig(Section):
     mean: tuple[float, ...] | None = restart(None, "input = (byte - mean) / std; only where the model does not say it")
     std: tuple[float, ...] | None = restart(None, "see mean")
 
+    @model_validator(mode="after")
+    def _normalization(self) -> Self:
+        lengths = {len(self.mean or ()), len(self.std or ())}
+        if lengths not in ({0}, {1}, {3}) or 0 in (self.std or ()):
+            raise ValueError("expected mean and std together, each of 1 or 3 numbers, and no std of 0")
+        return self
+
 
 class PublishConfig(Section):
     """Which results are published."""
@@ -97,8 +104,14 @@ class TlsConfig(Section):
     """Transport security of the broker connection."""
 
     ca_file: Path | None = restart(None, "PEM; null: the system's certificates")
-    cert_file: Path | None = restart(None, "PEM client certificate")
+    cert_file: Path | None = restart(None, "PEM client certificate, with its key or beside key_file")
     key_file: Path | None = restart(None, "PEM key of the client certificate")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("expected cert_file beside key_file")
+        return self
 
 
 class MqttConfig(Section):
@@ -149,10 +162,16 @@ class HealthConfig(Section):
     interval_s: float = live(30, "seconds between health messages; changes are told at once", ge=1)
 
 
+def _device(value: str | None) -> str | None:
+    if value == "fleet":
+        raise ValueError("expected another name: vedette/fleet is every device's topic")
+    return value
+
+
 class Config(Section):
     """The whole configuration of one device."""
 
-    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = restart(
+    device: Annotated[Annotated[str, Field(pattern=DEVICE_PATTERN)] | None, AfterValidator(_device)] = restart(
         None, "name in every topic; null: host name, instance, four digits of the machine id")
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()

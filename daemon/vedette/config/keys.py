@@ -1,0 +1,94 @@
+"""Every configuration key as a flat list, taken from the models.
+
+Invariants: the models are the only source; a section that may be null (`mqtt.tls`) is a key itself besides the keys
+in it; the order is that of the models.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from vedette.config.models import Config, Section
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: where it stands, and what the models say about it."""
+
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def name(self) -> str:
+        """Dotted, as in messages: `camera.fps`."""
+        return ".".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it: `VEDETTE_CAMERA__FPS`."""
+        return "VEDETTE_" + "__".join(self.path).upper()
+
+    @property
+    def applies(self) -> str:
+        """When a reload applies it: `live` or `restart`."""
+        extra = self.field.json_schema_extra
+        return str(extra["applies"]) if isinstance(extra, dict) else "restart"
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value names a file."""
+        return Path in _members(self.field.annotation)
+
+    @property
+    def section(self) -> type[Section] | None:
+        """The model of what is below, where the value is a section."""
+        return _section(self.field)
+
+
+@cache
+def keys() -> tuple[Key, ...]:
+    """All keys, in the order of the models."""
+    return tuple(_walk(Config, ()))
+
+
+@cache
+def sections() -> frozenset[tuple[str, ...]]:
+    """Paths that hold a section and cannot be null."""
+    return frozenset((name,) for name, field in Config.model_fields.items() if _section(field))
+
+
+def value_at(config: Config, path: tuple[str, ...]) -> Any:
+    """Return the value of a key; None below a section that is null."""
+    value: Any = config
+    for name in path:
+        value = getattr(value, name, None)
+    return value
+
+
+def _walk(model: type[Section], above: tuple[str, ...]) -> Iterator[Key]:
+    for name, field in model.model_fields.items():
+        path = (*above, name)
+        section = _section(field)
+        if section is None or field.default is None:
+            yield Key(path, field)
+        if section is not None:
+            yield from _walk(section, path)
+
+
+def _section(field: FieldInfo) -> type[Section] | None:
+    return next((member for member in _members(field.annotation)
+                 if isinstance(member, type) and issubclass(member, Section)), None)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """Members of a union, or the type itself."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)

@@ -1,0 +1,90 @@
+"""What is wrong with a value, in words: what was expected, what was seen, and which key may have been meant.
+
+Invariants: nothing that may be a secret is repeated (credentials in URLs, values of keys named for secrets);
+every problem pydantic reports becomes exactly one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import TYPE_CHECKING
+
+from vedette.config.document import KeyPath, Problem
+from vedette.config.keys import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+_SECRET_NAME = re.compile(r"pass|secret|token|credential|pwd", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^\s\"']*@")
+_SECRET_QUERY = re.compile(r"([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
+_LONGEST_SEEN = 60
+
+_EXPECTED = {
+    "model_type": "a section of keys and values",
+    "dict_type": "keys and values",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "missing": "one more item in this list",
+    "bool_type": "true or false",
+}
+_PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")
+
+
+def redact(text: str) -> str:
+    """Return the text without credentials in URLs."""
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
+
+
+def key_text(path: KeyPath) -> str:
+    """Dotted name of a key: `camera.masks[0][1]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def problem_of(error: ErrorDetails) -> Problem:
+    """Say in our words what pydantic found."""
+    path: KeyPath = tuple(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return Problem(path, unknown_key(path))
+    expected = _EXPECTED.get(error["type"]) or _in_words(error)
+    return Problem(path, f"expected {expected}, saw {_seen(path, error)}{_meaning(path)}")
+
+
+def unknown_key(path: KeyPath) -> str:
+    """Name the key that may have been meant."""
+    above, name = path[:-1], str(path[-1])
+    siblings = sorted({key.path[len(above)] for key in keys() if key.path[:-1][:len(above)] == above})
+    elsewhere = sorted(key.name for key in keys() if key.path[-1] == name)
+    return "unknown key" + did_you_mean(name, siblings, elsewhere)
+
+
+def did_you_mean(name: str, candidates: Iterable[str], otherwise: Iterable[str] = ()) -> str:
+    """`; did you mean …?` with the closest candidate, else the first of `otherwise`, else nothing."""
+    close = [*difflib.get_close_matches(name, list(candidates), 1), *otherwise]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _seen(path: KeyPath, error: ErrorDetails) -> str:
+    if any(_SECRET_NAME.search(str(part)) for part in path):
+        return "***"
+    seen = redact(json.dumps(error["input"], ensure_ascii=False, default=str))
+    return seen if len(seen) <= _LONGEST_SEEN else seen[:_LONGEST_SEEN] + "…"
+
+
+def _in_words(error: ErrorDetails) -> str:
+    message = error["msg"]
+    for prefix in _PREFIXES:
+        message = message.removeprefix(prefix)
+    if error["type"].startswith(("greater_than", "less_than")):
+        return f"a number {message}"
+    return message.replace("False", "false") if error["type"] == "literal_error" else message
+
+
+def _meaning(path: KeyPath) -> str:
+    """Append the key's own description, so that the line says how to mend it."""
+    return next((f" ({key.field.description})" for key in keys() if key.path == path), "")
