@@ -1,0 +1,132 @@
+"""Reads FlatBuffers that may hold anything: mutilated, malicious, or no FlatBuffer at all.
+
+Invariants:
+- Every offset is checked against the end before it is followed; what does not fit raises `Malformed`, nothing else.
+- Work is bounded whatever the offsets say (they may share or repeat): each read is paid from one budget.
+- Nothing is copied but what is returned.
+
+Format: https://flatbuffers.dev/internals/ (little endian; a table points back to its vtable of field offsets).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READ_BYTES_MAX = 16 << 20
+_TABLE_COST = 64        # what visiting a table costs of the budget: about the time of reading so many bytes
+
+
+class Malformed(ValueError):
+    """The bytes are not the FlatBuffer they claim to be."""
+
+
+class Buffer:
+    """The bytes, the budget left for reading them, and how far into them anything has pointed (`reach`)."""
+
+    def __init__(self, content: memoryview) -> None:
+        self.content = content
+        self.reach = 0
+        self._left = READ_BYTES_MAX
+
+    def root(self) -> Table:
+        """Return the root table."""
+        return Table(self, self.follow(0))
+
+    def number(self, code: str, at: int) -> int:
+        """Return the integer of `struct` code `code` at byte `at`."""
+        size = struct.calcsize("<" + code)
+        self.check(at, size)
+        return int(struct.unpack_from("<" + code, self.content, at)[0])
+
+    def follow(self, at: int) -> int:
+        """Return the byte that the unsigned offset at `at` points to."""
+        return at + self.number("I", at)
+
+    def check(self, at: int, size: int) -> None:
+        """Raise: Malformed unless `size` bytes from `at` on lie inside."""
+        end = at + size
+        if at < 0 or end > len(self.content):
+            raise Malformed(f"byte {at} points {end - len(self.content)} bytes past the end ({len(self.content)})"
+                            if at >= 0 else f"an offset points {-at} bytes before the start")
+        self.reach = max(self.reach, end)
+
+    def pay(self, cost: int) -> None:
+        """Take `cost` bytes from the budget. Raises: Malformed when it is used up."""
+        self._left -= cost
+        if self._left < 0:
+            raise Malformed(f"more than {READ_BYTES_MAX >> 20} MiB of structure: it must refer to itself")
+
+
+class Table:
+    """One table: fields by slot number, as the schema counts them from 0."""
+
+    __slots__ = ("_at", "_buffer", "_vtable", "_vtable_bytes")
+
+    def __init__(self, buffer: Buffer, at: int) -> None:
+        buffer.pay(_TABLE_COST)
+        self._buffer = buffer
+        self._at = at
+        self._vtable = at - buffer.number("i", at)
+        self._vtable_bytes = buffer.number("H", self._vtable)
+
+    def integer(self, slot: int, code: str) -> int:
+        """Return a field of `struct` code `code`, or 0, every schema's default for the fields read here."""
+        at = self._field(slot)
+        return 0 if at is None else self._buffer.number(code, at)
+
+    def table(self, slot: int) -> Table | None:
+        """Return a table field, or None when it is absent."""
+        at = self._field(slot)
+        return None if at is None else Table(self._buffer, self._buffer.follow(at))
+
+    def tables(self, slot: int) -> Iterator[Table]:
+        """Yield the tables of a vector field; none when it is absent."""
+        start, count = self._vector(slot, 4)
+        for at in range(start, start + 4 * count, 4):
+            yield Table(self._buffer, self._buffer.follow(at))
+
+    def numbers(self, slot: int, code: str) -> tuple[int | float, ...]:
+        """Return a vector field of numbers of `struct` code `code`; empty when it is absent."""
+        size = struct.calcsize("<" + code)
+        start, count = self._vector(slot, size)
+        self._buffer.pay(count * size)
+        return struct.unpack_from(f"<{count}{code}", self._buffer.content, start)
+
+    def integers(self, slot: int, code: str = "i") -> tuple[int, ...]:
+        """Return a vector field of integers; empty when it is absent."""
+        return tuple(map(int, self.numbers(slot, code)))
+
+    def octets(self, slot: int) -> memoryview:
+        """Return a vector field of bytes, not copied and not paid for; empty when it is absent."""
+        start, count = self._vector(slot, 1)
+        return self._buffer.content[start:start + count]
+
+    def copy(self, slot: int) -> bytes:
+        """Return a copy of a vector field of bytes; empty when it is absent."""
+        octets = self.octets(slot)
+        self._buffer.pay(len(octets))
+        return bytes(octets)
+
+    def text(self, slot: int) -> str:
+        """Return a string field; empty when it is absent, undecodable bytes replaced."""
+        return self.copy(slot).decode("utf-8", "replace")
+
+    def _field(self, slot: int) -> int | None:
+        entry = 4 + 2 * slot
+        if entry + 2 > self._vtable_bytes:
+            return None
+        offset = self._buffer.number("H", self._vtable + entry)
+        return self._at + offset if offset else None
+
+    def _vector(self, slot: int, size: int) -> tuple[int, int]:
+        at = self._field(slot)
+        if at is None:
+            return 0, 0
+        start = self._buffer.follow(at)
+        count = self._buffer.number("I", start)
+        self._buffer.check(start + 4, count * size)
+        return start + 4, count

@@ -1,0 +1,54 @@
+"""The files of a ZIP appended to a model: TFLite's own way to carry labels and settings in the one file.
+
+Invariants: nothing is unpacked to disk; what comes out is bounded whatever the archive claims; any bytes
+yield attachments or `ModelUnreadable`.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+
+from vedette.errors import ModelUnreadable
+
+UNPACKED_BYTES_MAX = 32 << 20
+ENTRIES_MAX = 1000
+_END_RECORD = b"PK\x05\x06"
+_END_RECORD_BYTES = 22
+_COMMENT_BYTES_MAX = 65535
+# What zipfile raises on damaged archives: its own error, unknown versions and methods, bad streams, and, for
+# fields that make no sense, whatever they happen to break (bad seeks, names, dates, lengths).
+_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, ValueError, OSError,
+           OverflowError, MemoryError)
+
+
+def split(content: bytes) -> tuple[int, dict[str, bytes]]:
+    """Return where the appended ZIP begins (the length of `content` when there is none) and its files by name.
+
+    Raises: ModelUnreadable when the archive is damaged, encrypted, or a bomb.
+    """
+    if content.rfind(_END_RECORD, max(0, len(content) - _END_RECORD_BYTES - _COMMENT_BYTES_MAX)) < 0:
+        return len(content), {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _unpack(archive, len(content))
+    except _DAMAGE as error:
+        raise ModelUnreadable(f"the ZIP appended to the model is damaged: {error}") from error
+
+
+def _unpack(archive: zipfile.ZipFile, size: int) -> tuple[int, dict[str, bytes]]:
+    entries = archive.infolist()
+    if len(entries) > ENTRIES_MAX or sum(entry.file_size for entry in entries) > UNPACKED_BYTES_MAX:
+        raise ModelUnreadable(f"the ZIP appended to the model holds more than {ENTRIES_MAX} files or would unpack to "
+                              f"more than {UNPACKED_BYTES_MAX >> 20} MiB; expected labels and settings")
+    start = min((entry.header_offset for entry in entries), default=size)
+    return start, {entry.filename: _read(archive, entry) for entry in entries if not entry.is_dir()}
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise zipfile.BadZipFile(f"{entry.filename} is packed by method {entry.compress_type}; expected deflate")
+    with archive.open(entry) as packed:
+        # With its length named, zipfile unpacks no more than that; the one byte more makes it check the CRC.
+        return packed.read(entry.file_size + 1)
