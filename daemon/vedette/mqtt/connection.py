@@ -1,0 +1,249 @@
+"""One connection to an MQTT broker, from CONNECT to its end: the only file that knows paho.
+
+Invariants: one thread owns a connection, and nothing runs behind its back (paho's own loop is not started), so
+an exception in a callback reaches the caller; "connected" means that the broker said yes; what paho holds
+is bounded, since `has_room` says no while a byte is unsent or the window is full; every wait is bounded, the
+connect by CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError.
+A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S is taken for frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from vedette.config.models import MqttConfig
+from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.mqtt.commands import Incoming
+from vedette.types import Message
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+FROZEN_AFTER_S = 10.0
+WINDOW = 20
+SESSION_EXPIRY_S = 60
+WILL_DELAY_S = 20
+"""Longer than a restart of the daemon, which therefore looks like no absence at all."""
+COMMAND_PACKET = 256 * 1024
+"""Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
+_TAKEN_OVER = 0x8E
+_NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
+"""What paho raises when the peer sends something that is no MQTT."""
+
+
+class _Socket(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Connection:
+    """A client with one CONNECT behind it. The constructor blocks, bounded, until the socket is there.
+
+    `clean`: begin without what the broker kept for this client id. `will` and `filters` name absolute topics.
+    Raises: BrokerAway, also for a secret or certificate that cannot be read.
+    """
+
+    def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
+                 filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
+        self.connected = False
+        self._where = f"{mqtt.host}:{mqtt.port}"
+        self._client_id = client_id
+        self._filters = filters
+        self._end: BrokerError | None = None
+        self._received: list[Incoming] = []
+        self._sent: dict[int, float] = {}
+        self._acknowledged: list[int] = []
+        self._opened_s = time.monotonic()
+        self._is_v5 = mqtt.protocol == 5
+        self._client = self._new_client(clean)
+        try:
+            self._configure(mqtt, will)
+            self._client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s,
+                                 **self._connect_options(clean, largest_packet))
+        except (OSError, ValueError) as failure:
+            raise BrokerAway(f"no connection to the broker at {self._where}: {failure}") from failure
+        self._check()
+
+    def __repr__(self) -> str:
+        state = "ended" if self._end else "connected" if self.connected else "waiting for an answer"
+        return f"<Connection {self._where} {state}, {len(self._sent)} unacknowledged>"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be handed over."""
+        return self.connected and len(self._sent) < WINDOW and not self._client.want_write()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything handed over has been sent and acknowledged."""
+        return not self._sent and not self._client.want_write()
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
+        """Hand over one message for an absolute topic; returns the number by which `acknowledged` will name it.
+
+        Raises: BrokerError when the connection has ended.
+        """
+        number = self._client.publish(topic, payload, qos, retain).mid
+        if number not in self._acknowledged:   # QoS 0 may be through already
+            self._sent[number] = time.monotonic()
+        self._check()
+        return number
+
+    def acknowledged(self) -> list[int]:
+        """Take the numbers of the messages that arrived since the last call (QoS 0: were sent)."""
+        taken, self._acknowledged = self._acknowledged, []
+        return taken
+
+    def poll(self, timeout_s: float, wake_fd: int | None = None) -> list[Incoming]:
+        """Do what the network asks for until something happened, `wake_fd` is readable, or `timeout_s` passed.
+
+        Returns messages that came in, only once their acknowledgement has left. Raises: BrokerError at the end.
+        """
+        sock = self._socket()
+        if not self._has_buffered(sock):
+            self._wait(sock, timeout_s, wake_fd)
+        try:
+            self._client.loop_read()
+            while self._end is None and self._has_buffered(sock):
+                self._client.loop_read()
+            self._client.loop_write()
+            self._client.loop_misc()
+        except _NO_MQTT as failure:
+            raise BrokerAway(f"the broker at {self._where} sent something that is no MQTT: {failure}") from failure
+        self._check()
+        self._check_patience()
+        if self._client.want_write():
+            return []
+        taken, self._received = self._received, []
+        return taken
+
+    def close(self, *, with_goodbye: bool = False) -> None:
+        """Let the socket go; the broker sends the last will, unless told DISCONNECT first. Safe to call twice."""
+        if with_goodbye and self._client.socket() is not None:
+            self._client.disconnect()
+            self._client.loop_write()
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+        self._end = self._end or BrokerAway("the connection was closed")
+
+    def _new_client(self, clean: bool) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, self._client_id, reconnect_on_failure=False,
+                             protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
+                             clean_session=None if self._is_v5 else clean)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        return client
+
+    def _configure(self, mqtt: MqttConfig, will: Message | None) -> None:
+        if mqtt.username is not None:
+            self._client.username_pw_set(mqtt.username, _secret(mqtt.password_file))
+        if mqtt.tls is not None:
+            ca_file, cert_file, key_file = (
+                None if path is None else str(path)
+                for path in (mqtt.tls.ca_file, mqtt.tls.cert_file, mqtt.tls.key_file))
+            self._client.tls_set(ca_file, cert_file, key_file)
+        if will is not None:
+            delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if self._is_v5 else None
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain, delay)
+
+    def _connect_options(self, clean: bool, largest_packet: int) -> dict[str, Any]:
+        if not self._is_v5:
+            return {}
+        return {"clean_start": clean, "properties": _properties(
+            PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, MaximumPacketSize=largest_packet)}
+
+    def _socket(self) -> Any:
+        self._check()
+        return self._client.socket()
+
+    def _wait(self, sock: _Socket, timeout_s: float, wake_fd: int | None) -> None:
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        if wake_fd is not None:
+            poller.register(wake_fd, select.POLLIN)
+        poller.poll(timeout_s * 1000)
+
+    @staticmethod
+    def _has_buffered(sock: Any) -> bool:
+        """TLS may hold decrypted bytes that no poll of the descriptor sees."""
+        return hasattr(sock, "pending") and sock.pending() > 0
+
+    def _check(self) -> None:
+        if self._end is not None:
+            raise self._end
+
+    def _check_patience(self) -> None:
+        now_s = time.monotonic()
+        if not self.connected and now_s - self._opened_s > CONNECT_TIMEOUT_S:
+            raise BrokerAway(f"the broker at {self._where} accepted, but gave no answer "
+                             f"within {CONNECT_TIMEOUT_S:.0f} s")
+        oldest_s = next(iter(self._sent.values()), now_s)
+        if now_s - oldest_s > FROZEN_AFTER_S:
+            raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
+
+    def _on_connect(self, _client: object, _userdata: object, _flags: object, reason: ReasonCode,
+                    _properties: object) -> None:
+        if reason.is_failure:
+            self._end = BrokerRefused(f"the broker at {self._where} refuses {self._client_id}: {reason}")
+            return
+        self.connected = True
+        if self._filters:
+            self._client.subscribe([(topic, 1) for topic in self._filters])
+
+    def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
+                       _properties: object) -> None:
+        self.connected = False
+        if self._end is not None:
+            return
+        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
+            self._end = BrokerTakenOver(f"another client at {self._where} is called {self._client_id} as well")
+        else:
+            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {reason}")
+
+    def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
+                      _properties: object) -> None:
+        for topic, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                log.warning("the broker refuses the subscription to %s (%s)", topic, reason)
+
+    def _on_publish(self, _client: object, _userdata: object, mid: int, reason: ReasonCode,
+                    _properties: object) -> None:
+        self._sent.pop(mid, None)
+        self._acknowledged.append(mid)
+        if reason.is_failure:
+            log.warning("the broker refuses a message (%s): see its access rules", reason)
+
+    def _on_message(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
+        properties = message.properties
+        response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
+        self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),
+                                       message.dup, response_topic))
+
+
+def _secret(path: Path | None) -> str | None:
+    """Read it anew each time: it may have been changed because it was wrong."""
+    return None if path is None else path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def _properties(packet_type: int, **values: int) -> Properties:
+    properties = Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties

@@ -1,0 +1,256 @@
+"""Keeps a device connected to its broker and carries its messages there, whatever the broker does.
+
+Invariants: the `mqtt` thread owns the connection, everybody else only leaves messages in the outbox, so
+`publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it; on every
+connect come `online` and then the latest of every retained topic; an ordered stop says `offline`; commands
+are acknowledged before they are acted on. Being taken over by a client of the same name is named, and answered
+with a long pause, so that two never evict each other in a storm.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from vedette import payloads, topics
+from vedette._lib.backoff import backoff
+from vedette._lib.worker import Worker
+from vedette.config.models import MqttConfig
+from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.mqtt.commands import CommandJudge, Incoming, Refusal
+from vedette.mqtt.connection import Connection
+from vedette.outbox import Outbox, Waiting
+from vedette.types import BrokerStatus, Command, Message
+from vedette.wire.messages import ReplyStatus
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+CONNECT_WITHIN_S = 60.0
+"""Names may take the resolver long, and each address of a name has its own time-out."""
+RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
+GOODBYE_WITHIN_S = 2.0
+TAKEN_OVER_PAUSE_S = (30.0, 60.0)
+DUPLICATE_NAMED_FOR_S = 300.0
+DROPPING_NAMED_FOR_S = 60.0
+SHORT_LIFE_S = 5.0
+SHORT_LIVES = 3
+"""MQTT 3.1.1 does not say "taken over": so many lives in a row, each ended by the broker this soon, say it."""
+
+_UNNUMBERED = -1
+"""Stands for the number of the message that is just being handed over: the connection may end right there."""
+
+
+class MqttPublisher:
+    """The device's side of the broker. `on_command` is called on the `mqtt` thread and must only enqueue."""
+
+    def __init__(self, mqtt: MqttConfig, *, device: str, on_command: Callable[[Command], None],
+                 allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime],
+                 on_end: Callable[[Worker], None] | None = None) -> None:
+        self.worker = Worker("mqtt", self._run, on_end=on_end)
+        self._mqtt = mqtt
+        self._device = device
+        self._on_command = on_command
+        self._judge = CommandJudge(device, allowed, utc_now)
+        self._outbox = Outbox(mqtt.outbox_messages)
+        self._in_flight: dict[int, Waiting] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closed = False
+        self._lock = threading.Condition()
+        self._connected_since_s: float | None = None
+        self._connects = 0
+        self._published = 0
+        self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
+        self._short_lives = 0
+        self._duplicate_until_s = 0.0
+        self._drop_seen = (0, 0.0)
+
+    def __repr__(self) -> str:
+        return f"<MqttPublisher {self._device} connected={self._connected_since_s is not None} {self._outbox!r}>"
+
+    def start(self) -> None:
+        """Start the `mqtt` thread; it connects on its own, now or when the broker appears."""
+        self.worker.start()
+
+    def publish(self, message: Message) -> None:
+        """Leave a message in the outbox. Any thread; never blocks. QoS 0 without a connection is dropped, counted."""
+        if message.qos == 0 and self._connected_since_s is None:
+            self._outbox.drop()
+            return
+        self._outbox.put(message)
+        self._wake()
+
+    def reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
+              error: str | None = None) -> None:
+        """Publish the answer to a command. Any thread; never blocks."""
+        self._answer(command.reply_topic, payloads.reply(status, transaction=command.transaction,
+                                                         data=data, error=error))
+
+    def status(self) -> BrokerStatus:
+        """How the connection is. Any thread; never blocks."""
+        with self._lock:
+            connected = self._connected_since_s is not None
+            return BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
+                                max(0, self._connects - 1), len(self._outbox) + len(self._in_flight),
+                                self._outbox.dropped, self._published)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything has been acknowledged; returns whether it was. Any other thread."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._outbox and not self._in_flight, timeout_s)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Say `offline`, disconnect, end the thread; returns whether it has ended. Safe to call twice."""
+        self.worker.stopping.set()
+        self._wake()
+        ended = self.worker.stop(timeout_s)
+        with self._lock:
+            if ended and not self._closed:
+                os.close(self._wake_fd)
+                self._closed = True
+        return ended
+
+    def _wake(self) -> None:
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def _run(self, worker: Worker) -> None:
+        delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
+        while not worker.stopping.is_set():
+            connects = self._connects
+            try:
+                self._live(worker)
+            except BrokerError as end:
+                if self._connects > connects:
+                    delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
+                pause_s = self._pause_after(end, next(delays))
+                worker.beat(pause_s + CONNECT_WITHIN_S)
+                worker.stopping.wait(pause_s)
+
+    def _live(self, worker: Worker) -> None:
+        """Live through one connection. Raises: BrokerError when it ends other than by our wish."""
+        worker.beat(CONNECT_WITHIN_S)
+        connection = Connection(self._mqtt, f"vedette-{self._device}", clean=self._connects == 0,
+                                will=self._availability(topics.OFFLINE), filters=topics.subscriptions(self._device))
+        try:
+            while not worker.stopping.is_set():
+                worker.beat()
+                self._step(connection)
+            self._say_goodbye(connection)
+        finally:
+            connection.close(with_goodbye=worker.stopping.is_set())
+            self._take_back()
+
+    def _step(self, connection: Connection) -> None:
+        incoming = connection.poll(POLL_S, self._wake_fd)
+        self._drain_wakes()
+        if connection.connected and self._connected_since_s is None:
+            self._greet(connection)
+        self._count_acknowledged(connection)
+        for message in incoming:
+            self._obey(message)
+        self._feed(connection)
+
+    def _greet(self, connection: Connection) -> None:
+        online = self._availability(topics.ONLINE)
+        connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
+        self._outbox.renew_states()
+        with self._lock:
+            self._connects += 1
+            self._connected_since_s = time.monotonic()
+        log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
+
+    def _feed(self, connection: Connection) -> None:
+        while connection.has_room and (waiting := self._take_next()) is not None:
+            message = waiting.message
+            number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
+                                        qos=message.qos, retain=message.retain)
+            with self._lock:
+                self._in_flight[number] = self._in_flight.pop(_UNNUMBERED)
+
+    def _take_next(self) -> Waiting | None:
+        with self._lock:
+            waiting = self._outbox.next()
+            if waiting is not None:
+                self._in_flight[_UNNUMBERED] = waiting
+            return waiting
+
+    def _count_acknowledged(self, connection: Connection) -> None:
+        with self._lock:
+            for number in connection.acknowledged():
+                self._published += self._in_flight.pop(number, None) is not None
+            self._lock.notify_all()
+
+    def _obey(self, incoming: Incoming) -> None:
+        verdict = self._judge.judge(incoming)
+        if isinstance(verdict, Refusal):
+            log.warning("%s refused: %s", incoming.topic, verdict.error)
+            self._answer(verdict.reply_topic, payloads.reply("refused", transaction=verdict.transaction,
+                                                             error=verdict.error))
+        elif verdict is not None:
+            log.info("command %s accepted", verdict.name)
+            self._on_command(verdict)
+
+    def _answer(self, absolute_topic: str, answer: Mapping[str, object]) -> None:
+        self.publish(Message("/" + absolute_topic, payloads.encode(answer)))
+
+    def _say_goodbye(self, connection: Connection) -> None:
+        if not connection.connected:
+            return
+        offline = self._availability(topics.OFFLINE)
+        connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
+        deadline_s = time.monotonic() + GOODBYE_WITHIN_S
+        while not connection.is_idle and time.monotonic() < deadline_s:
+            connection.poll(0.1)
+            self._count_acknowledged(connection)
+
+    def _take_back(self) -> None:
+        with self._lock:
+            self._outbox.give_back(tuple(self._in_flight.values()))
+            self._in_flight.clear()
+
+    def _pause_after(self, end: BrokerError, delay_s: float) -> float:
+        """Record why the connection ended; returns how long to wait before the next."""
+        now_s = time.monotonic()
+        with self._lock:
+            since_s, self._connected_since_s = self._connected_since_s, None
+            told_before = since_s is None and str(end) == str(self._end)
+            self._end = end
+            if since_s is not None:
+                self._short_lives = self._short_lives + 1 if now_s - since_s < SHORT_LIFE_S else 0
+            if isinstance(end, BrokerTakenOver) or self._short_lives >= SHORT_LIVES:
+                self._duplicate_until_s = now_s + DUPLICATE_NAMED_FOR_S
+                self._short_lives = 0
+                delay_s = random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
+        if not told_before:
+            log.warning("%s; trying again in %.1f s", end, delay_s)
+        return delay_s
+
+    def _reasons(self, connected: bool) -> tuple[str, ...]:
+        now_s = time.monotonic()
+        if self._outbox.dropped > self._drop_seen[0]:
+            self._drop_seen = (self._outbox.dropped, now_s + DROPPING_NAMED_FOR_S)
+        named = {
+            "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
+            "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
+            "duplicate_device": now_s < self._duplicate_until_s,
+            "outbox_dropping": now_s < self._drop_seen[1],
+        }
+        return tuple(code for code, holds in named.items() if holds)
+
+    def _availability(self, word: bytes) -> Message:
+        return Message(topics.absolute(self._device, topics.AVAILABILITY), word, retain=True)
+
+    def _drain_wakes(self) -> None:
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return
