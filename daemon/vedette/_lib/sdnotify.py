@@ -1,7 +1,7 @@
 """Tells systemd how the service is, over the datagram socket named in `$NOTIFY_SOCKET` (see sd_notify(3)).
 
-Invariants: without that variable every call does nothing; no call blocks or raises, since a service must not die
-of a supervisor that does not listen: what could not be sent is counted in `lost`.
+Invariants: without that variable every call does nothing; no call raises or blocks longer than `SEND_TIMEOUT_S`, since
+a service must not die of a supervisor that does not listen: what could not be sent is counted in `lost`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+SEND_TIMEOUT_S = 1.0
 
 
 class Notifier:
@@ -27,7 +30,7 @@ class Notifier:
         self._socket = None
         if name:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
+            self._socket.settimeout(SEND_TIMEOUT_S)
 
     def __repr__(self) -> str:
         return f"<Notifier {self._address!r} lost={self.lost}>"

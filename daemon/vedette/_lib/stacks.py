@@ -1,20 +1,30 @@
 """Writes the stack of every thread to standard error: on SIGUSR1, and once more before a fatal signal kills us.
 
 Invariants: written by C code from inside the signal handler, so that it works while a native call holds the GIL;
-on SIGABRT (systemd's watchdog) and on crashes the process still dies of the signal; SIGUSR1 changes nothing.
-Threads are told apart by the functions in their stacks: the dump has no names before Python 3.14.
+on SIGABRT (systemd's watchdog) and on crashes the process still dies of the signal; SIGUSR1 changes nothing. That
+dump knows threads by number only: on SIGUSR1 their names follow as soon as the main thread runs Python again.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
+import threading
 from typing import TextIO
 
 
 def dump_on_signals(stream: TextIO | None = None) -> None:
-    """Install both dumps. `stream` (default: standard error) needs a file descriptor and must stay open."""
+    """Install both dumps. Main thread only; `stream` (default: standard error) must have a descriptor and stay open."""
     stream = stream or sys.stderr
+    descriptor = stream.fileno()
     faulthandler.enable(file=stream, all_threads=True)
-    faulthandler.register(signal.SIGUSR1, file=stream, all_threads=True, chain=False)
+    signal.signal(signal.SIGUSR1, lambda *_: _write_names(descriptor))
+    faulthandler.register(signal.SIGUSR1, file=stream, all_threads=True, chain=True)
+
+
+def _write_names(descriptor: int) -> None:
+    lines = [f"Thread 0x{thread.ident or 0:016x} is {thread.name}\n" for thread in threading.enumerate()]
+    # Not through the stream: the main thread may be in the middle of writing to it, and it is not reentrant.
+    os.write(descriptor, "".join(lines).encode("utf-8", "replace"))

@@ -1,0 +1,64 @@
+"""The line to systemd, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vedette._lib.sdnotify import Notifier
+
+
+@contextlib.contextmanager
+def systemd(address: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(5)
+        listener.bind(address)
+        yield listener
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_notifier_speaks_to_both_kinds_of_socket(tmp_path: Path, abstract: bool) -> None:
+    """Every message arrives as systemd expects it, over a path and over an abstract name."""
+    name = f"vedette-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with systemd("\0" + name if abstract else name) as listener, \
+            contextlib.closing(Notifier({"NOTIFY_SOCKET": "@" + name if abstract else name})) as notifier:
+        notifier.ready()
+        notifier.status("4 frames\nper second")
+        notifier.watchdog()
+        notifier.reloading()
+        notifier.stopping()
+        heard = [listener.recv(200).decode() for _ in range(5)]
+    assert heard[:3] == ["READY=1", "STATUS=4 frames per second", "WATCHDOG=1"]
+    assert heard[3].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert heard[3].rpartition("=")[2].isdecimal()
+    assert heard[4] == "STOPPING=1"
+    assert notifier.lost == 0
+
+
+def test_notifier_survives_a_deaf_systemd(tmp_path: Path) -> None:
+    """Without a listener a message is counted as lost; without the variable nothing happens at all."""
+    deaf, alone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}), Notifier({})
+    for notifier in (deaf, alone):
+        notifier.ready()
+        notifier.close()
+        notifier.close()
+        notifier.ready()
+    assert (deaf.lost, alone.lost) == (1, 0)
+
+
+@pytest.mark.parametrize(("environ", "expected"), [
+    ({}, None),
+    ({"WATCHDOG_USEC": "0"}, None),
+    ({"WATCHDOG_USEC": "soon"}, None),
+    ({"WATCHDOG_USEC": "30000000"}, 30.0),
+    ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+    ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+])
+def test_watchdog_interval(environ: dict[str, str], expected: float | None) -> None:
+    """The interval is known only where systemd watches this very process."""
+    assert Notifier(environ).watchdog_interval_s == expected

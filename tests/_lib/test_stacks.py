@@ -1,0 +1,31 @@
+"""Stack dumps of a real process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+STUCK = """
+import os, signal, threading
+from vedette._lib import stacks
+stacks.dump_on_signals()
+started = threading.Event()
+def patient_work():
+    started.set()
+    threading.Event().wait(20)
+threading.Thread(target=patient_work, name="detect", daemon=True).start()
+started.wait(20)
+os.kill(os.getpid(), signal.SIGUSR1)
+os.write(1, b"alive")
+os.abort()
+"""
+
+
+def test_stacks_are_dumped_on_signals() -> None:
+    """SIGUSR1 shows every thread with its name and changes nothing; an abort shows them again and ends the process."""
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, timeout=30)
+    assert ended.returncode == -signal.SIGABRT
+    assert ended.stdout == b"alive"
+    assert ended.stderr.count(b"in patient_work") == 2
+    assert b" is detect\n" in ended.stderr
