@@ -37,6 +37,11 @@ class Key:
         return "VEDETTE_" + "__".join(self.path).upper()
 
     @property
+    def meaning(self) -> str:
+        """What it is, for a person."""
+        return self.field.description or ""
+
+    @property
     def applies(self) -> str:
         """When a reload applies it: `live` or `restart`."""
         extra = self.field.json_schema_extra
@@ -48,9 +53,9 @@ class Key:
         return Path in _members(self.field.annotation)
 
     @property
-    def section(self) -> type[Section] | None:
-        """The model of what is below, where the value is a section."""
-        return _section(self.field)
+    def is_section(self) -> bool:
+        """Whether the value, where it is not null, is a section with keys of its own."""
+        return _section(self.field) is not None
 
 
 @cache
@@ -60,9 +65,9 @@ def keys() -> tuple[Key, ...]:
 
 
 @cache
-def sections() -> frozenset[tuple[str, ...]]:
-    """Paths that hold a section and cannot be null."""
-    return frozenset((name,) for name, field in Config.model_fields.items() if _section(field))
+def sections() -> dict[str, type[Section]]:
+    """Return the sections at the top, which cannot be null."""
+    return {name: section for name, field in Config.model_fields.items() if (section := _section(field))}
 
 
 def value_at(config: Config, path: tuple[str, ...]) -> Any:

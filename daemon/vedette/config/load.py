@@ -26,7 +26,7 @@ from vedette.config.words import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class _Layers:
             self._tell(problem, Place(0, str(path), problem.line or 0))
         if isinstance(document.value, dict):
             # A section whose keys are all commented out reads as null; it means its defaults.
-            self.values = {name: {} if value is None and (name,) in sections() else value
+            self.values = {name: {} if value is None and name in sections() else value
                            for name, value in document.value.items()}
         elif document.value is not None:
             self._tell(Problem((), "expected keys and values at the top level"))
@@ -130,7 +130,7 @@ class _Layers:
             for problem in document.problems:
                 self._tell(Problem(known[name].path, problem.words), place)
             if not document.problems:
-                self._set(known[name].path, document.value, place)
+                self._set(known[name].path, document.value, place, below=document.lines)
 
     def add_flags(self, overrides: Mapping[str, object]) -> None:
         """Take dotted keys given on the command line."""
@@ -194,10 +194,10 @@ class _Layers:
         if verdict.warning:
             self.warnings.append(f"{self._place(key.path)}: {key.name}: {verdict.warning}")
 
-    def _set(self, path: KeyPath, value: object, place: Place) -> None:
+    def _set(self, path: KeyPath, value: object, place: Place, below: Iterable[KeyPath] = ()) -> None:
         for at in [at for at in self.places if at[:len(path)] == path]:
             del self.places[at]
-        self.places[path] = place
+        self.places |= {(*path, *at): place for at in (*below, ())}
         section = self._section(path, make=True)
         if section is not None:
             section[str(path[-1])] = value

@@ -87,4 +87,4 @@ def _in_words(error: ErrorDetails) -> str:
 
 def _meaning(path: KeyPath) -> str:
     """Append the key's own description, so that the line says how to mend it."""
-    return next((f" ({key.field.description})" for key in keys() if key.path == path), "")
+    return next((f" ({key.meaning})" for key in keys() if key.path == path), "")

@@ -1,0 +1,47 @@
+"""`vedette check-config`: what the configuration means, or everything wrong with it.
+
+Invariants: standard output has the effective configuration or, with `--json`, always one JSON object; no secret is
+printed; exit code 78 when the configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette.config.load import read
+from vedette.config.render import plain, render
+from vedette.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = """example:
+  vedette check-config --config /etc/vedette/config.yaml"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
+    parser.add_argument("--json", action="store_true", help="one JSON object: config, places, warnings; or problems")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what would run. Raises: ConfigError with every problem."""
+    try:
+        loaded = read(args.config)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        print(json.dumps({"problems": error.problems}))
+        return error.exit_code
+    if args.json:
+        places = {name: str(place) for name, place in loaded.places.items()}
+        print(json.dumps({"config": plain(loaded.config), "places": places, "warnings": loaded.warnings}))
+        return 0
+    print(render(loaded.config, loaded.places), end="")
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
