@@ -5,6 +5,7 @@ Invariants: importing this imports neither numpy, OpenCV nor pydantic: the child
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vedette.camera.remote import RemoteCamera
@@ -28,7 +29,9 @@ def open_camera(camera: CameraConfig, clock: Clock, *, on_end: Callable[[Worker]
 
 def capture_settings(camera: CameraConfig) -> CaptureSettings:
     """Return what the child is told; the region of interest and the age limit are not its business."""
-    return CaptureSettings(
+    settings = CaptureSettings(
         source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
         credentials_file=str(camera.credentials_file) if camera.credentials_file else None)
+    # A camera cannot be told to wait: only what lies on a disk gives every frame.
+    return settings if settings.kind == "path" else replace(settings, every_frame=False, loop=False)

@@ -1,0 +1,81 @@
+"""A folder of images as a film: sorted by name, one after the other.
+
+Invariants: an image that cannot be read is named in the log, counted, and skipped; a folder without one readable
+image is no source.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from vedette.errors import SourceEnded, SourceInvalid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vedette.camera.settings import CaptureSettings
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+class Folder:
+    """The images of one folder, not of those below it."""
+
+    live = False
+    reusable = True
+
+    def __init__(self, settings: CaptureSettings) -> None:
+        self._folder = Path(settings.source.removeprefix("file://"))
+        self._paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if not self._paths:
+            raise SourceInvalid(f"{self._folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
+        self.fps: float | None = settings.fps
+        self.unreadable = 0
+        self._next = 0
+        self._shown = 0
+        self._image: NDArray[np.uint8] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Folder {self._folder} {self._next}/{len(self._paths)}>"
+
+    def grab(self) -> int:
+        """Go to the next readable image; see Source."""
+        while self._next < len(self._paths):
+            path = self._paths[self._next]
+            self._next += 1
+            self._image = _read(path)
+            if self._image is not None:
+                self._shown += 1
+                return int((self._shown - 1) * 1e9 / (self.fps or 1.0))
+            self.unreadable += 1
+            log.warning("%s: not an image that can be read; skipped", path)
+        if not self._shown:
+            raise SourceInvalid(f"{self._folder}: none of its {len(self._paths)} images can be read")
+        skipped = f", {self.unreadable} unreadable" if self.unreadable else ""
+        raise SourceEnded(f"{self._folder}: played to its end, {self._shown} images{skipped}")
+
+    def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """Return the image; see Source."""
+        assert self._image is not None  # noqa: S101 - for the type checker: grab() came first
+        if into is None or into.shape != self._image.shape:
+            return self._image
+        into[:] = self._image
+        return into
+
+    def close(self) -> None:
+        """Forget the image."""
+        self._image = None
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_COLOR)  # type: ignore[return-value] # its stubs are loose about dtype
+    except cv2.error:    # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
+        return None

@@ -1,0 +1,108 @@
+"""Plays one open source after the other into places, each frame at its time.
+
+Invariants:
+- It never waits for the detector: with no free place a frame is counted (its seq is used up) and dropped. Only a
+  film of which every frame is wanted waits.
+- The picture of the last frame stays untouched while another place is free, so the next one can be compared with it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from vedette.camera.cadence import Decimation, Playback
+from vedette.camera.settings import PLACES
+from vedette.camera.shape import Shaper
+from vedette.camera.watch import PictureWatch, RateWatch
+from vedette.camera.wire import FrameReady
+from vedette.errors import SourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vedette._lib.places import Places
+    from vedette.camera.link import Link
+    from vedette.camera.settings import CaptureSettings
+    from vedette.camera.source import Source
+
+WAIT_S = 1.0
+SIZE_NOTED_NS = 30_000_000_000
+
+
+class PictureFrozen(SourceError):
+    """The source repeats one picture; opening it anew may help."""
+
+
+class Player:
+    """What lasts from one opening of the source to the next: the places, the seq, the picture last shown."""
+
+    def __init__(self, link: Link, places: Places, settings: CaptureSettings, first_seq: int) -> None:
+        self._link = link
+        self._settings = settings
+        self._places = [np.frombuffer(places.view(place), np.uint8) for place in range(PLACES)]
+        self._seq = first_seq - 1
+        self._shaper = Shaper(settings)
+        self._pictures = PictureWatch(settings.frozen_after_s)
+        self._last_place = -1
+        self._last_picture: NDArray[np.uint8] | None = None
+        self._size_changes = 0
+        self._size_noted_until_ns = 0
+
+    def play(self, source: Source) -> NoReturn:
+        """Play until the source fails. Raises: SourceError, its subclass PictureFrozen, OwnerLeft."""
+        rates = RateWatch(self._settings.fps, source.fps)
+        decimation = Decimation(self._settings.fps)
+        playback = Playback()
+        while True:
+            stamp_ns = source.grab()
+            self._link.listen(0)
+            if source.live:
+                captured_ns = min(stamp_ns, time.monotonic_ns())
+                rates.arrived(captured_ns, time.monotonic_ns())
+            elif self._settings.every_frame:
+                captured_ns = time.monotonic_ns()
+            else:
+                captured_ns = playback.due_ns(stamp_ns, time.monotonic_ns())
+            if not self._settings.every_frame:
+                if not decimation.keep(captured_ns):
+                    continue
+                self._link.wait_until(captured_ns)
+            self._show(source, captured_ns, rates)
+
+    def _show(self, source: Source, captured_ns: int, rates: RateWatch) -> None:
+        place = self._free_place()
+        if place is None:
+            self._seq += 1
+            return
+        picture = self._shaper.read(source, self._places[place])
+        now_ns = time.monotonic_ns()
+        self._pictures.look(picture, self._last_picture if place != self._last_place else None, now_ns)
+        self._seq += 1
+        self._link.hand_over(FrameReady(
+            self._seq, place, picture.shape[0], picture.shape[1], captured_ns, self._next_within_s(source),
+            self._pictures.brightness, self._pictures.contrast,
+            self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns)), place)
+        self._last_place, self._last_picture = place, picture
+        if source.live and source.reusable and self._pictures.take_frozen():
+            raise PictureFrozen("the same picture again and again")
+
+    def _free_place(self) -> int | None:
+        place = self._link.free_place(self._last_place)
+        while place is None and self._settings.every_frame:
+            self._link.listen(WAIT_S)
+            place = self._link.free_place(self._last_place)
+        return place
+
+    def _next_within_s(self, source: Source) -> float:
+        """Return the stall limit; a film may be slower than what was asked."""
+        own_s = 3.0 / source.fps if source.fps and not source.live else 0.0
+        return max(self._settings.stall_s, own_s)
+
+    def _size_reason(self, now_ns: int) -> tuple[str, ...]:
+        if self._shaper.size_changes != self._size_changes:
+            self._size_changes = self._shaper.size_changes
+            self._size_noted_until_ns = now_ns + SIZE_NOTED_NS
+        return ("camera_size",) if now_ns < self._size_noted_until_ns else ()

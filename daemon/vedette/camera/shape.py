@@ -1,0 +1,93 @@
+"""Brings a source's picture into a place: fitted, rotated, masked.
+
+Invariants: a picture is scaled down with its aspect kept, never up; a picture that already fits is written by the
+source straight into the place; masks are painted before anybody is told of the frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vedette.camera.settings import CaptureSettings
+    from vedette.camera.source import Source
+
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+class Shaper:
+    """Reads frames of one source after the other into places."""
+
+    def __init__(self, settings: CaptureSettings) -> None:
+        self.size_changes = 0
+        self._limit = (settings.width, settings.height)
+        self._rotation = _ROTATIONS.get(settings.rotate)
+        self._masks = settings.masks
+        self._polygons: list[NDArray[np.int32]] = []
+        self._polygons_for: tuple[int, int] | None = None
+        self._source_size: tuple[int, int] | None = None       # width, height of the last picture
+        self._fitted: NDArray[np.uint8] | None = None
+
+    def read(self, source: Source, place: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the grabbed frame as (height, width, 3) at the start of the flat `place`. Raises: SourceError."""
+        target = self._direct(place)
+        picture = source.read(target)
+        if picture is not target:
+            picture = self._lay(picture, place)
+        if self._masks:
+            cv2.fillPoly(picture, self._polygons_of(picture), (0, 0, 0))
+        return picture
+
+    def _direct(self, place: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        size = self._source_size
+        if size is None or self._rotation is not None or fitted_size(size, self._limit) != size:
+            return None
+        return _view(place, size)
+
+    def _lay(self, picture: NDArray[np.uint8], place: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        size = (picture.shape[1], picture.shape[0])
+        self.size_changes += self._source_size not in (None, size)
+        self._source_size = size
+        fitted = fitted_size(size, self._limit)
+        if self._rotation is None:
+            return _scaled(picture, _view(place, fitted))
+        if fitted != size:
+            if self._fitted is None or self._fitted.shape[1::-1] != fitted:
+                self._fitted = np.empty((fitted[1], fitted[0], 3), np.uint8)
+            picture = _scaled(picture, self._fitted)
+        turned = fitted if self._rotation == cv2.ROTATE_180 else fitted[::-1]
+        target = _view(place, turned)
+        cv2.rotate(picture, self._rotation, dst=target)
+        return target
+
+    def _polygons_of(self, picture: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+        height, width = picture.shape[:2]
+        if self._polygons_for != (width, height):
+            # Rounded outwards by fillPoly, which paints the outline too: a mask hides rather more than less.
+            self._polygons = [np.rint(np.array(mask) * (width, height)).astype(np.int32) for mask in self._masks]
+            self._polygons_for = (width, height)
+        return self._polygons
+
+
+def fitted_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest (width, height) of the same aspect within `limit`, at most `size` itself."""
+    share = min(1.0, limit[0] / size[0], limit[1] / size[1])
+    return max(1, int(size[0] * share + 1e-6)), max(1, int(size[1] * share + 1e-6))
+
+
+def _scaled(picture: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if picture.shape == target.shape:
+        target[:] = picture
+    else:   # INTER_AREA would be smoother, at several times the cost on a Pi; the model's input is smaller still
+        cv2.resize(picture, (target.shape[1], target.shape[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+    return target
+
+
+def _view(place: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    width, height = size
+    return place[:height * width * 3].reshape(height, width, 3)
