@@ -26,7 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
-from vedette.mqtt.commands import Incoming
+from vedette.mqtt.judge import Incoming
 from vedette.types import Message
 
 log = logging.getLogger(__name__)

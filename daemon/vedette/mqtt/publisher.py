@@ -14,21 +14,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
-
-from pydantic import JsonValue
 
 from vedette import payloads, topics
 from vedette._lib.backoff import backoff
 from vedette._lib.worker import Worker
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
-from vedette.mqtt.commands import CommandJudge, Incoming, Refusal
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.judge import CommandJudge, Incoming, Refusal
 from vedette.outbox import Outbox, Waiting
 from vedette.types import BrokerStatus, Command, Message
-from vedette.wire.messages import ReplyStatus
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +83,6 @@ class MqttPublisher:
             return
         self._outbox.put(message)
         self._wake()
-
-    def reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
-              error: str | None = None) -> None:
-        """Publish the answer to a command. Any thread; never blocks."""
-        self._answer(command.reply_topic, payloads.reply(status, transaction=command.transaction,
-                                                         data=data, error=error))
 
     def status(self) -> BrokerStatus:
         """How the connection is. Any thread; never blocks."""
@@ -193,14 +184,11 @@ class MqttPublisher:
         verdict = self._judge.judge(incoming)
         if isinstance(verdict, Refusal):
             log.warning("%s refused: %s", incoming.topic, verdict.error)
-            self._answer(verdict.reply_topic, payloads.reply("refused", transaction=verdict.transaction,
-                                                             error=verdict.error))
+            answer = payloads.reply("refused", transaction=verdict.transaction, error=verdict.error)
+            self.publish(Message("/" + verdict.reply_topic, payloads.encode(answer)))
         elif verdict is not None:
             log.info("command %s accepted", verdict.name)
             self._on_command(verdict)
-
-    def _answer(self, absolute_topic: str, answer: Mapping[str, object]) -> None:
-        self.publish(Message("/" + absolute_topic, payloads.encode(answer)))
 
     def _say_goodbye(self, connection: Connection) -> None:
         if not connection.connected:

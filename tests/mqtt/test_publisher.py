@@ -1,0 +1,223 @@
+"""The publisher against a real mosquitto: what a subscriber sees, whatever happens to the connection."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mosquitto import Mosquitto, listening, running, send, wait_until
+from vedette import payloads
+from vedette.config.models import MqttConfig
+from vedette.mqtt.publisher import MqttPublisher
+from vedette.types import Command, Message
+
+BASE = "vedette/gate-01"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as broker:
+        yield broker
+
+
+@contextmanager
+def publishing(mqtt: MqttConfig, device: str = "gate-01", commands: queue.SimpleQueue[Command] | None = None,
+               allowed: Callable[[], tuple[str, ...]] = lambda: ("update", "resume")) -> Iterator[MqttPublisher]:
+    inbox = commands or queue.SimpleQueue()
+    publisher = MqttPublisher(mqtt, device=device, on_command=inbox.put, allowed=allowed,
+                              utc_now=lambda: datetime.now(UTC))
+    publisher.start()
+    try:
+        yield publisher
+        assert publisher.worker.failure is None
+    finally:
+        assert publisher.stop(10)
+
+
+def connected(publisher: MqttPublisher) -> bool:
+    return publisher.status().connected
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_online_states_results_offline(broker: Mosquitto, protocol: int | str) -> None:
+    """A subscriber sees online first, then states and results in order, and offline at an ordered stop."""
+    mqtt = broker.client(protocol=protocol)
+    with listening(mqtt, "vedette/#") as subscriber:
+        with publishing(mqtt) as publisher:
+            publisher.publish(Message("info", b"{}", retain=True))
+            publisher.publish(Message("detections", b"1"))
+            publisher.publish(Message("detections", b"2"))
+            assert publisher.flush(10)
+            status = publisher.status()
+        assert subscriber.waits_for(lambda message: message.payload == b"offline")
+    assert [(message.topic, message.payload) for message in subscriber.heard] == [
+        (f"{BASE}/availability", b"online"), (f"{BASE}/info", b"{}"),
+        (f"{BASE}/detections", b"1"), (f"{BASE}/detections", b"2"), (f"{BASE}/availability", b"offline")]
+    assert (status.connected, status.reasons, status.published, status.outbox_depth) == (True, (), 3, 0)
+
+
+def test_away_at_start(tmp_path: Path) -> None:
+    """What was published before the broker was there arrives when it comes; until then mqtt_offline says so."""
+    broker = Mosquitto(tmp_path)
+    with publishing(broker.client()) as publisher:
+        publisher.publish(Message("counts", b"old", retain=True))
+        publisher.publish(Message("detections", b"kept"))
+        publisher.publish(Message("snapshot", b"jpeg", qos=0))
+        publisher.publish(Message("counts", b"new", retain=True))
+        assert wait_until(lambda: "refused" in (publisher.status().cause or ""))
+        assert publisher.status().reasons == ("mqtt_offline", "outbox_dropping")
+        assert publisher.status().outbox_dropped == 1
+        broker.start()
+        try:
+            assert wait_until(lambda: connected(publisher), 5)
+            assert publisher.flush(5)
+            with listening(broker.client(), f"{BASE}/#") as subscriber:
+                assert subscriber.waits_for(lambda message: message.payload == b"new")
+                assert not any(message.payload == b"old" for message in subscriber.heard)
+        finally:
+            publisher.stop(10)
+            broker.stop()
+
+
+def test_restarted_broker_gets_every_state_again(broker: Mosquitto) -> None:
+    """A broker that forgot everything is told availability and the latest of every retained topic again."""
+    with publishing(broker.client()) as publisher:
+        for state in (b"first", b"second"):
+            publisher.publish(Message("health", state, retain=True))
+        assert publisher.flush(10)
+        broker.stop()
+        assert wait_until(lambda: not connected(publisher))
+        broker.start()
+        with listening(broker.client(), f"{BASE}/#") as subscriber:
+            assert subscriber.waits_for(lambda message: message.payload == b"online", 5)
+            assert subscriber.waits_for(lambda message: message.payload == b"second", 5)
+        assert publisher.status().reconnects == 1
+
+
+def test_refused_login(tmp_path: Path) -> None:
+    """A refusal is never taken for a connection, is named with the broker's reason, and ends when the password fits."""
+    passwords = tmp_path / "passwords"
+    passwords.touch(mode=0o600)
+    subprocess.run(["mosquitto_passwd", "-b", str(passwords), "gate", "right"], check=True, capture_output=True)
+    secret = tmp_path / "secret"
+    secret.write_text("wrong\n")
+    with running(tmp_path, f"allow_anonymous false\npassword_file {passwords}") as broker, \
+            publishing(broker.client(username="gate", password_file=secret)) as publisher:
+        assert wait_until(lambda: publisher.status().reasons == ("mqtt_refused",))
+        assert "Not authorized" in str(publisher.status().cause)
+        secret.write_text("right\n")
+        assert wait_until(lambda: connected(publisher), 5)
+
+
+def test_unreadable_secret_is_named(broker: Mosquitto, tmp_path: Path) -> None:
+    """A missing password file is the cause in words, and the connection comes when the file does."""
+    secret = tmp_path / "later"
+    with publishing(broker.client(username="gate", password_file=secret)) as publisher:
+        assert wait_until(lambda: str(secret) in str(publisher.status().cause))
+        secret.write_text("any")
+        assert wait_until(lambda: connected(publisher), 5)
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int | str) -> None:
+    """The broker keeps a will for the device that says offline, retained."""
+    mqtt = broker.client(protocol=protocol)
+    with publishing(mqtt) as publisher:
+        assert wait_until(lambda: connected(publisher))
+    with listening(mqtt, f"{BASE}/availability") as subscriber:
+        assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
+
+
+def test_frozen_broker(broker: Mosquitto) -> None:
+    """While the broker is stopped the outbox stays bounded and publish never waits; afterwards all is right again."""
+    mqtt = MqttConfig(host="127.0.0.1", port=broker.port, outbox_messages=50)
+    with publishing(mqtt) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        broker.freeze()
+        for number in range(500):
+            publisher.publish(Message("detections", str(number).encode()))
+        assert wait_until(lambda: not connected(publisher), 15)
+        status = publisher.status()
+        assert status.outbox_depth <= 50
+        assert status.outbox_dropped >= 500 - 50 - 20
+        assert "acknowledged nothing" in str(status.cause)
+        broker.thaw()
+        with listening(mqtt, f"{BASE}/#") as subscriber:
+            assert wait_until(lambda: connected(publisher), 5)
+            assert subscriber.waits_for(lambda message: message.payload == b"499", 5)
+        assert "duplicate_device" not in publisher.status().reasons
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> None:
+    """Two clients of one name: one is told so and steps back; the other keeps its connection."""
+    mqtt = broker.client(protocol=protocol)
+    with publishing(mqtt) as first, publishing(mqtt) as second:
+        both = (first, second)
+        assert wait_until(lambda: any("duplicate_device" in one.status().reasons for one in both), 20)
+        assert wait_until(lambda: any(connected(one) for one in both), 5)
+        loser = next(one for one in both if "duplicate_device" in one.status().reasons)
+        winner = second if loser is first else first
+        assert wait_until(lambda: connected(winner), 5)
+
+
+def test_two_devices_live_side_by_side(broker: Mosquitto) -> None:
+    """Devices of different names never evict each other."""
+    with publishing(broker.client(), "pi-aaaa") as first, publishing(broker.client(), "pi-bbbb") as second:
+        assert wait_until(lambda: connected(first) and connected(second))
+        for publisher in (first, second):
+            publisher.publish(Message("detections", b"x"))
+            assert publisher.flush(10)
+            assert publisher.status().reconnects == 0
+
+
+def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
+    """An allowed command reaches the daemon once, and its reply reaches the sender."""
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    with publishing(broker.client(), commands=commands) as publisher, \
+            listening(broker.client(), f"{BASE}/reply/+") as subscriber:
+        assert wait_until(lambda: connected(publisher))
+        send(broker.client(), f"{BASE}/cmd/resume", b'{"transaction": "t1", "x": 1}')
+        command = commands.get(timeout=10)
+        assert command == Command("resume", {"x": 1}, "t1", f"{BASE}/reply/resume")
+        answer = payloads.reply("ok", transaction=command.transaction)
+        publisher.publish(Message("/" + command.reply_topic, payloads.encode(answer)))
+        send(broker.client(), f"{BASE}/cmd/resume", b'{"transaction": "t1", "x": 1}')
+        send(broker.client(), f"{BASE}/cmd/restart", b"")
+        assert subscriber.waits_for(lambda message: b"refused" in message.payload)
+        answers = [json.loads(message.payload) for message in subscriber.heard]
+    assert [(answer["status"], answer["transaction"]) for answer in answers] == [("ok", "t1"), ("refused", None)]
+    assert commands.empty()
+
+
+def test_retained_command_is_ignored(broker: Mosquitto) -> None:
+    """A retained command, which would act again on every connect, never reaches the daemon."""
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)
+    with publishing(broker.client(), commands=commands) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        send(broker.client(), f"{BASE}/cmd/update", b"")
+        assert commands.get(timeout=10).name == "update"
+    assert commands.empty()
+
+
+def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
+    """An exception on the mqtt thread is never swallowed: the worker ends with it and the last will speaks."""
+    def fail(command: Command) -> None:
+        raise RuntimeError(command.name)
+
+    publisher = MqttPublisher(broker.client(), device="gate-01", on_command=fail, allowed=lambda: ("resume",),
+                              utc_now=lambda: datetime.now(UTC))
+    publisher.start()
+    assert wait_until(lambda: connected(publisher))
+    send(broker.client(), f"{BASE}/cmd/resume", b"")
+    assert wait_until(lambda: not publisher.worker.alive)
+    assert isinstance(publisher.worker.failure, RuntimeError)
+    assert publisher.stop(1)
