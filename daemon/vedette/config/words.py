@@ -30,7 +30,9 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "string_too_short": "text that is not empty",
+    "string_pattern_mismatch": "1 to 63 of a-z, 0-9, _ and -, the first a letter or digit",
     "missing": "one more item in this list",
+    "too_short": "more items in this list",
     "bool_type": "true or false",
 }
 _PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")

@@ -1,0 +1,283 @@
+"""Defaults, file, variables, flags; every problem at once with its place."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.config.keys import keys
+from vedette.config.load import load, read
+from vedette.config.models import Config
+from vedette.errors import ConfigError
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+    return write
+
+
+def problems(path: Path | None, **layers: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ=layers.get("environ", {}), overrides=layers.get("overrides", {}))
+    prefix = f"{path.parent}/" if path else ""
+    return [problem.replace(prefix, "") for problem in caught.value.problems]
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    """Without a file, variables and flags the configuration is the models' own."""
+    assert load(None, environ={}) == Config()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "camera:\n  # width: 3\nmqtt:\n", "\ufeff"])
+def test_an_empty_file_is_the_defaults(write: Write, text: str) -> None:
+    """So is a file, or a section, with everything commented out."""
+    assert load(write(text), environ={}) == Config()
+
+
+def test_the_later_layer_wins(write: Write) -> None:
+    """A flag beats a variable, a variable beats the file, the file beats the default."""
+    path = write("camera: {width: 100, height: 101, fps: 9}\n")
+    config = load(path, environ={"VEDETTE_CAMERA__HEIGHT": "202", "VEDETTE_CAMERA__FPS": "20", "HOME": "/"},
+                  overrides={"camera.fps": 30})
+    assert (config.camera.width, config.camera.height, config.camera.fps) == (100, 202, 30)
+
+
+def test_variables_are_yaml() -> None:
+    """Lists, mappings and null can be given by a variable; an empty one is null."""
+    config = load(None, environ={"VEDETTE_DETECTOR__LABELS": "{person: 0.6}", "VEDETTE_DETECTOR__DENY": "[cat, dog]",
+                                 "VEDETTE_MQTT__USERNAME": "", "VEDETTE_MQTT__TLS": "{}", "VEDETTE_INSTANCE": "front"})
+    assert config.detector.labels == {"person": 0.6}
+    assert config.detector.deny == ("cat", "dog")
+    assert config.mqtt.username is None
+    assert config.mqtt.tls is not None
+
+
+def test_a_variable_below_a_section_that_is_null(tmp_path: Path) -> None:
+    """Setting one key of `mqtt.tls` turns TLS on."""
+    (tmp_path / "ca.pem").write_text("x")
+    config = load(None, environ={"VEDETTE_MQTT__TLS__CA_FILE": str(tmp_path / "ca.pem")})
+    assert config.mqtt.tls is not None
+    assert config.mqtt.tls.ca_file == tmp_path / "ca.pem"
+
+
+def test_all_problems_at_once_in_the_order_of_the_file(write: Write) -> None:
+    """Unknown keys, wrong types, ranges and traps of one file come together, then those of variables and flags."""
+    path = write("""\
+camera:
+  fsp: 3
+  width: on
+  height: 5
+  threads: 4
+mqtt: {port: "1883", port: 4, password: hunter2}
+detector:
+  labels: {person: 3}
+  allow: person
+commands: {allow: [updat]}
+camra: {}
+""")
+    said = problems(path, environ={"VEDETTE_CAMERA__FPPS": "1", "VEDETTE_HEALTH__INTERVAL_S": "0"},
+                    overrides={"camera.sorce": "x"})
+    assert said == [
+        "config.yaml:2: camera.fsp: unknown key; did you mean fps?",
+        "config.yaml:3: camera.width: YAML reads on as a boolean; write true or false, or quote it if text is meant",
+        "config.yaml:4: camera.height: expected a number greater than or equal to 32, saw 5 (pixels)",
+        "config.yaml:5: camera.threads: unknown key; did you mean detector.threads?",
+        "config.yaml:6: mqtt.password: unknown key; did you mean password_file?",
+        "config.yaml:6: mqtt.port: duplicate key; first on line 6",
+        'config.yaml:6: mqtt.port: expected a valid integer, saw "1883" (1883, or 8883 with tls)',
+        "config.yaml:8: detector.labels.person: expected a number less than or equal to 1, saw 3",
+        'config.yaml:9: detector.allow: expected a list, saw "person" (only these labels; empty: all)',
+        ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume' or "
+         "'restart', saw \"updat\""),
+        "config.yaml:11: camra: unknown key; did you mean camera?",
+        "VEDETTE_CAMERA__FPPS: unknown variable; did you mean VEDETTE_CAMERA__FPS?",
+        ("VEDETTE_HEALTH__INTERVAL_S: health.interval_s: expected a number greater than or equal to 1, saw 0 "
+         "(seconds between health messages; changes are told at once)"),
+        "command line: camera.sorce: unknown key; did you mean source?",
+    ]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("device: fleet", "device: expected another name: vedette/fleet is every device's topic"),
+    ("device: Gate 1", "device: expected 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"),
+    ("cloud: {enabled: true}", "cloud.enabled: expected false, saw true (off; not in this version)"),
+    ("update: {source: 'https://x'}", 'update.source: expected null, saw "https://x" (not in this version)'),
+    ("detector: {mean: [1]}", "detector: expected mean and std together"),
+    ("detector: {mean: [1], std: [0]}", "detector: expected mean and std together"),
+    ("camera: {roi: [0.5, 0, 0.2, 1]}", "camera.roi: expected [xmin, ymin, xmax, ymax] with xmin < xmax"),
+    ("camera: {roi: [0, 0]}", "camera.roi[2]: expected one more item in this list"),
+    ("camera: {masks: [[[0, 0], [1, 1]]]}", "camera.masks[0]: expected more items in this list, saw [[0, 0], [1, 1]]"),
+    ("camera: [1]", "camera: expected a section of keys and values, saw [1]"),
+    ("camera: {loop: 1}", "camera.loop: expected true or false, saw 1"),
+    ("mqtt: {username: 7}", "mqtt.username: expected text, saw 7 (user name)"),
+    ("- a", "expected keys and values at the top level"),
+    ("a", "expected keys and values at the top level"),
+    ("a: [", "not valid YAML: "),
+    ("a: &x 1\nb: *x", "aliases (*name) are not supported"),
+])
+def test_one_problem(write: Write, text: str, said: str) -> None:
+    """Each kind of mistake is told in words of its own."""
+    told = problems(write(text + "\n"))
+    assert any(said in problem for problem in told), told
+
+
+def test_a_key_file_needs_its_certificate(write: Write, tmp_path: Path) -> None:
+    """A client key alone is told at the section it stands in."""
+    (tmp_path / "key.pem").write_text("x")
+    (told,) = problems(write("mqtt: {tls: {key_file: key.pem}}\n"))
+    assert told.startswith("config.yaml:1: mqtt.tls: expected cert_file beside key_file")
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda path: None, "cannot be read: No such file or directory"),
+    (Path.mkdir, "is a directory; expected a file"),
+    (os.mkfifo, "is no regular file"),
+    (lambda path: path.write_bytes(b"a: 1\nb: \xff\n"), "not UTF-8 (byte 0xff)"),
+    (lambda path: path.write_bytes(b"#" * 300_000), "larger than 256 kB"),
+])
+def test_a_file_that_is_no_configuration(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
+    """Missing, a folder, a pipe, not UTF-8, far too large: one line each, and nothing hangs."""
+    path = tmp_path / "config.yaml"
+    make(path)
+    (told,) = problems(path)
+    assert said in told
+
+
+@pytest.mark.parametrize("url", ["rtsp://admin:hunter2@cam/1", "rtsp://admin:hun/ter2@cam/1", "http://:hunter2@cam"])
+def test_a_password_in_a_url_is_an_error_that_does_not_tell_it(write: Write, url: str) -> None:
+    """The line names the key and the way out, not the password, wherever the URL stands."""
+    said = problems(write(f"camera: {{source: '{url}'}}\ndetector: {{allow: ['{url}'], threads: '{url}'}}\n"),
+                    environ={"VEDETTE_MQTT__HOST": url}, overrides={"cloud.url": url})
+    assert sum("a password inside a URL" in problem for problem in said) == 5
+    assert not any("hunter2" in problem or "hun/ter2" in problem for problem in said)
+
+
+@pytest.mark.parametrize("url", ["http://cam:8080/a@b", "rtsp://cam/1", "rtsp://admin@cam:554/1"])
+def test_a_url_without_a_password_is_fine(write: Write, url: str) -> None:
+    """A port, an @ in the path and a bare user name are no password."""
+    assert load(write(f"camera: {{source: '{url}'}}\n"), environ={}).camera.source == url
+
+
+def test_an_unknown_secret_is_not_repeated(write: Write) -> None:
+    """The value of a key named for a secret never shows, of whatever type it is."""
+    said = problems(write("mqtt: {password_file: {x: hunter2}, password: hunter2}\ncloud: {token_file: [hunter2]}\n"))
+    assert len(said) == 3
+    assert not any("hunter2" in problem for problem in said)
+
+
+def test_relative_secrets_are_credentials_first_then_beside_the_file(write: Write, tmp_path: Path) -> None:
+    """A systemd credential of that name wins; without one the file beside the configuration is meant."""
+    path = write("mqtt: {password_file: mqtt-password}\n")
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for folder in (tmp_path, credentials):
+        (folder / "mqtt-password").write_text("x")
+    environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    assert load(path, environ=environ).mqtt.password_file == credentials / "mqtt-password"
+    (credentials / "mqtt-password").unlink()
+    assert load(path, environ=environ).mqtt.password_file == tmp_path / "mqtt-password"
+
+
+def test_other_paths_start_beside_the_file_or_in_the_working_folder(write: Write, tmp_path: Path) -> None:
+    """A model named in the file lies beside it; one named by a flag lies where the command was called."""
+    path = write("detector: {model: street.tflite}\n")
+    assert load(path, environ={}).detector.model == tmp_path / "street.tflite"
+    assert load(path, environ={}, overrides={"detector.model": Path("x.tflite")}).detector.model == Path("x.tflite")
+    assert load(path, environ={"VEDETTE_DETECTOR__MODEL": "y.tflite"}).detector.model == Path("y.tflite")
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> None:
+    """Missing, empty, a folder, not ours to read: each at load, with key and path."""
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "locked").write_text("x")
+    (tmp_path / "locked").chmod(0)
+    path = write("mqtt: {password_file: missing, tls: {ca_file: empty}}\n"
+                 "camera: {credentials_file: .}\ndetector: {labels_file: locked}\n")
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    with as_nobody():
+        said = problems(path)
+    assert said == [
+        "config.yaml:1: mqtt.password_file: missing: cannot be read: No such file or directory",
+        "config.yaml:1: mqtt.tls.ca_file: empty: is empty",
+        f"config.yaml:2: camera.credentials_file: {tmp_path}: not a file",
+        "config.yaml:3: detector.labels_file: locked: cannot be read: Permission denied",
+    ]
+
+
+def test_a_secret_everyone_can_read_is_warned_of(write: Write, tmp_path: Path,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+    """The warning names key and file; a label file may be public."""
+    for name, mode in (("open", 0o644), ("closed", 0o640)):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    path = write("mqtt: {password_file: open}\ncamera: {credentials_file: closed}\ndetector: {labels_file: open}\n")
+    (warning,) = read(path, environ={}).warnings
+    assert warning == (f"{path}:1: mqtt.password_file: {tmp_path}/open: everyone on this machine can read this secret; "
+                       "chmod o-r it")
+    load(path, environ={})
+    assert caplog.messages == [warning]
+
+
+def test_places_tell_where_each_value_came_from(write: Write) -> None:
+    """Line, variable or command line; what is a default has no place."""
+    path = write("camera:\n  width: 100\n  height: 100\n")
+    places = read(path, environ={"VEDETTE_MQTT__TLS": "{}", "VEDETTE_CAMERA__HEIGHT": "64"},
+                  overrides={"camera.fps": 3}).places
+    assert {name: str(places[name]) for name in ("camera.width", "camera.height", "mqtt.tls", "camera.fps")} == {
+        "camera.width": f"{path}:2", "camera.height": "VEDETTE_CAMERA__HEIGHT", "mqtt.tls": "VEDETTE_MQTT__TLS",
+        "camera.fps": "command line"}
+    assert "camera.rotate" not in places
+
+
+_SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+            | st.sampled_from(["rtsp://a:b@c", "yes", "1:30", "/", "fleet", "5", "..", "\0", "a" * 300]))
+_VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3)
+                       | st.dictionaries(st.sampled_from(["a", "ca_file", "key_file"]) | st.text(max_size=3), inner,
+                                         max_size=3), max_leaves=6)
+_NAMES = [key.path for key in keys()]
+
+
+def config_or_problems(path: Path, environ: dict[str, str], overrides: dict[str, object]) -> Config | tuple[str, ...]:
+    try:
+        return load(path, environ=environ, overrides=overrides)
+    except ConfigError as error:
+        return error.problems
+
+
+@given(st.lists(st.tuples(st.sampled_from(_NAMES), _VALUES), max_size=6), st.text(max_size=20),
+       st.dictionaries(st.sampled_from([key.variable for key in keys()]), st.text(max_size=20), max_size=2))
+def test_any_yaml_gives_a_configuration_or_its_problems(
+        tmp_path_factory: pytest.TempPathFactory, given_keys: list[tuple[tuple[str, ...], object]], tail: str,
+        environ: dict[str, str]) -> None:
+    """Whatever a file, variables and flags say, the answer is a Config or a ConfigError with problems."""
+    lines = [f"{'.'.join(path)}: {value!r}" for path, value in given_keys]
+    nested = "\n".join(f"{path[0]}: {{{': {'.join(path[1:])}: {value!r}{'}' * (len(path) - 1)}"
+                       for path, value in given_keys if len(path) > 1)
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    for text in ("\n".join(lines) + tail, nested, nested + "\n" + tail):
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        outcome = config_or_problems(path, environ, {".".join(at): value for at, value in given_keys})
+        assert isinstance(outcome, Config) or (outcome and not any("\n" in problem for problem in outcome))
