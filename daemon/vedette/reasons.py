@@ -64,6 +64,8 @@ _TABLE = (
     Reason("disk_low", "degraded", "Less than 100 MB are free for the state folder.", "Free space on that disk."),
     Reason("memory_low", "degraded", "Less than 64 MB of memory are available.",
            "End other processes; a smaller model or picture."),
+    Reason("worker_hung", "failed", "A part of the daemon makes no progress.",
+           "Nothing: the watchdog restarts the daemon. Report the stacks that it leaves in the journal."),
     Reason("config_rejected", "degraded", "The last reload was refused; the old configuration runs on.",
            "`vedette check-config --config FILE` names every problem. Correct them, then reload."),
     Reason("restart_needed", "degraded", "The last reload changed keys that apply only at the next start.",

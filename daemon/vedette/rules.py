@@ -42,11 +42,19 @@ class CountsRule:
         self._seen: Mapping[str, int] | None = None
         self._agreeing = 0
 
-    def differ(self, counts: Mapping[str, int]) -> bool:
-        """Take the counts of one result; True while they should be told. The caller then sets `told`."""
+    def changed(self, counts: Mapping[str, int]) -> bool:
+        """Take the counts of one result; True while they should be told."""
         self._agreeing = self._agreeing + 1 if counts == self._seen else 1
         self._seen = counts
         return self.told is None or (counts != self.told and self._agreeing >= STABLE_RESULTS)
+
+    def tell(self, counts: Mapping[str, int]) -> None:
+        """Note that these counts were told."""
+        self.told = counts
+
+    def forget(self) -> None:
+        """Note that what was told no longer holds, since the device does not look."""
+        self.told = None
 
 
 class RateLimit:
@@ -90,7 +98,7 @@ class PublishRule:
     def should_publish(self, detections: Sequence[Detection], now_ns: int) -> bool:
         """Judge one result; True means that the caller publishes it now."""
         counts = count_labels(detections)
-        changed = self._counts.differ(counts)   # in every mode, since a reload may switch to `changes` at any moment
+        changed = self._counts.changed(counts)   # in every mode, since a reload may switch to `changes` at any moment
         if not (self._held_back or self._is_news(counts, changed, now_ns)):
             self.suppressed["unchanged"] += 1
             return False
@@ -99,7 +107,7 @@ class PublishRule:
             self.suppressed["rate"] += 1
             return False
         self._rate.note(now_ns)
-        self._counts.told = counts
+        self._counts.tell(counts)
         self._last_ns = now_ns
         self.published += 1
         return True
