@@ -1,0 +1,229 @@
+"""Runs a model with whichever TFLite runtime is here: LiteRT, or its predecessor tflite-runtime.
+
+Invariants:
+- The only file that imports a runtime, and only when one is needed. No type or exception of theirs leaves it.
+- Tensors are allocated once: views stay valid, and point at what the next `invoke` reads or wrote, until `close`.
+- The bytes that run are the bytes whose digest was checked: they are read once, and a file replaced or cut
+  short afterwards changes nothing.
+- Used by one thread at a time; `invoke` releases the GIL, the constructor holds it.
+
+Both runtimes write "Created TensorFlow Lite XNNPACK delegate" to standard error whether it takes a node or not;
+what it really took is `xnnpack_share`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vedette.errors import InvokeFailed, ModelDamaged, ModelUnsupported, RuntimeMissing
+from vedette.vision import xnnpack
+from vedette.vision.tensors import TensorSpec
+from vedette.vision.tflite_file import read_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}    # the order in which "auto" looks
+# What the runtimes raise: their own refusals, and SystemError where tflite-runtime meets numpy 2.
+_REFUSALS = (RuntimeError, ValueError, SystemError)
+# A model of one tensor that is input and output: only building it proves that a runtime works.
+_TINY_MODEL = base64.b64decode(
+    "HAAAAFRGTDMAABIAHAAEABgAFAAQAAwAAAAIABIAAAADAAAAFAAAABQAAAAcAAAALAAAADAAAAAAAAAAAgAAALQAAACoAAAADgAAAG1hZGUg"
+    "YnkgYSB0ZXN0AAABAAAAGAAAAAAAAAAAAA4AGAAUABAADAAIAAQADgAAABQAAAAcAAAAHAAAACAAAAAkAAAABAAAAG1haW4AAAAAAAAAAAEA"
+    "AAAAAAAAAQAAAAAAAAABAAAAEAAAAAwAFAAQAAsABAAMAAwAAAABAAAAAAAACQgAAAAMAAAAAQAAAHgAAAACAAAAAQAAAAQAAAD8////BAAE"
+    "AAQAAAA=")
+
+
+class Node(NamedTuple):
+    """One node of the graph as it runs: what it is, the tensors it reads and writes."""
+
+    name: str
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeReport:
+    """A runtime and whether it works here: `error` says why not, None means it does."""
+
+    name: str
+    version: str | None
+    error: str | None
+
+
+class Interpreter:
+    """One model, built and allocated. `delegate` lets tflite-runtime use the hand-made one (see xnnpack.py).
+
+    When that one refuses, the plain interpreter runs and `delegate_note` says why.
+    Raises: ModelUnreadable, ModelDamaged (not the digest `sha256`), ModelUnsupported (the runtime's words),
+    RuntimeMissing.
+    """
+
+    def __init__(self, path: Path, runtime: str = "auto", threads: int = 1, *,
+                 delegate: bool = False, sha256: str | None = None) -> None:
+        content = read_bytes(path)
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise ModelDamaged(f"{path}: no longer the file that was checked; expected SHA-256 {sha256}")
+        self.path = path
+        self.threads = threads
+        self.runtime, self.runtime_version, module = _import(runtime)
+        self.delegate_note: str | None = None
+        self._delegate: xnnpack.Delegate | None = None
+        try:
+            self._native = self._build(module, content, delegate)
+            self.inputs = tuple(map(_spec, self._native.get_input_details()))
+            self.outputs = tuple(map(_spec, self._native.get_output_details()))
+            self._inputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.inputs]
+            self._outputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.outputs]
+        except _REFUSALS as error:
+            _check_works(self.runtime, module)
+            raise ModelUnsupported(
+                f"{path}: {self.runtime} {self.runtime_version} cannot build it: {words(error)}") from error
+        # The wrapper's own invoke() refuses while a view is alive, in case a tensor moves; `moved` looks instead.
+        self._invoke = self._native._interpreter.Invoke
+        self.xnnpack_share = delegated_share(
+            [Node(op["op_name"], op["inputs"].tolist(), op["outputs"].tolist())
+             for op in self._native._get_ops_details()])
+
+    def __repr__(self) -> str:
+        state = f"{self.xnnpack_share:.0%} on XNNPACK" if self._native else "closed"
+        return f"<Interpreter {self.path.name} {self.runtime} {self.runtime_version} threads={self.threads} {state}>"
+
+    def input(self, index: int = 0) -> NDArray[Any]:
+        """Return the view of an input tensor: write there, then `invoke`."""
+        return self._inputs[index]
+
+    def output(self, index: int = 0) -> NDArray[Any]:
+        """Return the view of an output tensor: what the last `invoke` wrote."""
+        return self._outputs[index]
+
+    def invoke(self) -> None:
+        """Run the model once. Raises: InvokeFailed with the runtime's words."""
+        try:
+            self._invoke()
+        except _REFUSALS as error:
+            raise InvokeFailed(f"{self.path}: {self.runtime} failed to invoke: {words(error)}") from error
+
+    def moved(self) -> bool:
+        """Whether an output lies elsewhere than its view: a model that sizes its outputs as it runs."""
+        return any(self._native.tensor(spec.index)().ctypes.data != view.ctypes.data
+                   for spec, view in zip(self.outputs, self._outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the interpreter. Safe to call twice; views must not be used afterwards."""
+        if self._native is None:
+            return
+        wrapper = self._native._interpreter
+        self._inputs, self._outputs, self._native, self._invoke = [], [], None, self._closed
+        # A view kept against the rule keeps the wrapper: then the delegate it runs on must stay as well.
+        unreferenced = sys.getrefcount(wrapper) == 2
+        del wrapper
+        if self._delegate and unreferenced:
+            self._delegate.close()
+
+    def _closed(self) -> None:
+        raise InvokeFailed(f"{self.path}: the interpreter is closed")
+
+    def _build(self, module: Any, content: bytes, delegate: bool) -> Any:
+        if delegate and self.runtime == xnnpack.RUNTIME:
+            try:
+                self._delegate = xnnpack.Delegate(self.runtime, self.runtime_version, self.threads)
+                return _allocate(module, content, self.threads, [self._delegate])
+            except (xnnpack.DelegateRefused, *_REFUSALS) as error:
+                self.delegate_note = f"no XNNPACK delegate of ours: {words(error)}"
+        return _allocate(module, content, self.threads, None)
+
+
+def delegated_share(nodes: Iterable[Node]) -> float:
+    """Return the share (0-1) of a graph's original nodes that DELEGATE nodes stand for.
+
+    The runtime keeps replaced nodes in its list: those of a DELEGATE node are what lies between its outputs and
+    its inputs.
+    """
+    originals: list[Node] = []
+    delegates: list[Node] = []
+    for node in nodes:
+        (delegates if node.name == "DELEGATE" else originals).append(node)
+    writer = {tensor: index for index, node in enumerate(originals) for tensor in node.outputs}
+    reached: set[int] = set()
+    for delegate in delegates:
+        _reach_back(delegate, originals, writer, reached)
+    return len(reached) / len(originals) if originals else 0.0
+
+
+def _reach_back(delegate: Node, originals: Sequence[Node], writer: dict[int, int], reached: set[int]) -> None:
+    ends = set(delegate.inputs)
+    tensors = [tensor for tensor in delegate.outputs if tensor not in ends]
+    while tensors:
+        index = writer.get(tensors.pop())
+        if index is not None and index not in reached:
+            reached.add(index)
+            tensors += [tensor for tensor in originals[index].inputs if tensor not in ends]
+
+
+def available_runtimes() -> tuple[RuntimeReport, ...]:
+    """Return every runtime known, each really tried: that one can be imported proves nothing."""
+    return tuple(map(_report, PACKAGES))
+
+
+def words(error: BaseException) -> str:
+    """Return a foreign error's message on one line of at most 300 characters, with its cause's if it has one."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    return text[:300] or type(error).__name__
+
+
+def _report(name: str) -> RuntimeReport:
+    try:
+        version, module = _import_one(name)
+    except (ImportError, AttributeError) as error:
+        return RuntimeReport(name, None, words(error))
+    try:
+        _allocate(module, _TINY_MODEL, 1, None)
+    except _REFUSALS as error:
+        return RuntimeReport(name, version, words(error))
+    return RuntimeReport(name, version, None)
+
+
+def _import(runtime: str) -> tuple[str, str, Any]:
+    errors = []
+    for name in PACKAGES if runtime == "auto" else (runtime,):
+        try:
+            return name, *_import_one(name)
+        except (ImportError, AttributeError) as error:     # AttributeError: built for another numpy
+            errors.append(f"{name}: {words(error)}")
+    raise RuntimeMissing(f"no TFLite runtime for detector.runtime: {runtime} ({'; '.join(errors)}); "
+                         "expected ai-edge-litert or tflite-runtime to be installed")
+
+
+def _import_one(name: str) -> tuple[str, Any]:
+    package = PACKAGES[name]
+    module = importlib.import_module(f"{package}.interpreter")
+    return str(importlib.import_module(package).__version__), module
+
+
+def _check_works(name: str, module: Any) -> None:
+    try:
+        _allocate(module, _TINY_MODEL, 1, None)
+    except _REFUSALS as error:
+        raise RuntimeMissing(f"{name} can be imported but builds no model at all: {words(error)}") from error
+
+
+def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack.Delegate] | None) -> Any:
+    native = module.Interpreter(model_content=content, num_threads=threads, experimental_delegates=delegates)
+    native.allocate_tensors()
+    return native
+
+
+def _spec(details: dict[str, Any]) -> TensorSpec:
+    import numpy as np
+    scale, zero_point = details["quantization"]
+    return TensorSpec(name=details["name"], index=int(details["index"]), shape=tuple(map(int, details["shape"])),
+                      dtype=np.dtype(details["dtype"]).name, scale=float(scale), zero_point=int(zero_point))
