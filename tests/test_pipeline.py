@@ -36,7 +36,7 @@ def run(pipeline: Pipeline) -> Worker:
 def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
           **options: int) -> Pipeline:
     opener = None if detector is None else (lambda: detector)
-    return Pipeline(camera, opener, (heard,), clock, max_frame_age_ms=1000, **options)
+    return Pipeline(camera, opener, (heard.result,), clock, max_frame_age_ms=1000, **options)
 
 
 def test_every_result_is_heard_in_order_and_every_frame_given_back():
@@ -133,7 +133,7 @@ def test_a_refused_model_is_named_and_tried_again_after_a_while():
             return super().take(timeout_s)
 
     frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 8)]
-    pipeline = Pipeline(SlowCamera(frames), opener, (heard,), clock, max_frame_age_ms=1e9)
+    pipeline = Pipeline(SlowCamera(frames), opener, (heard.result,), clock, max_frame_age_ms=1e9)
     run(pipeline)
     assert len(tries) == 2
     assert pipeline.status().dropped == {"no_model": 4}

@@ -12,17 +12,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vedette.errors import DetectError, ModelError, RuntimeMissing, SourceEnded
+from vedette.types import DetectionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from vedette._lib.worker import Worker
     from vedette.ports import Camera, Clock, Detector
-    from vedette.types import DetectionResult, DetectorFacts, Frame
+    from vedette.types import DetectorFacts, Frame
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,8 @@ FAILING_AFTER = 3
 STALE_AFTER_S = 5.0
 
 
-class Listener(Protocol):
-    """Hears every detection result, in order, on the detect thread. Never blocks."""
-
-    def result(self, result: DetectionResult) -> None:
-        """Take one result; its pixels are valid until this returns."""
+Listener = Callable[[DetectionResult], None]
+"""Hears every result, in order, on the detect thread; its pixels are valid until this returns. Must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ class Pipeline:
         self._last_failure = ""
         self._detected += 1
         for listener in self._listeners:
-            listener.result(result)
+            listener(result)
         if self._detected == self._stop_after:
             self.ended = f"{self._detected} results"
 

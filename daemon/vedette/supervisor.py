@@ -36,8 +36,8 @@ class Part:
     """One thing the daemon is made of: how it starts, the worker to watch, and how it stops."""
 
     name: str
-    start: Callable[[], None]
-    stop: Callable[[], None]
+    start: Callable[[], object]
+    stop: Callable[[], object]
     worker: Worker | None = None
 
 

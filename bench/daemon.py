@@ -1,0 +1,176 @@
+"""The running daemon beside the bare interpreter: results published per second, start-up, memory.
+
+    .venv/bin/python bench/daemon.py --model M.tflite --source video.mp4 [--rounds 5] [--seconds 8]
+
+Each round measures the floor and the daemon right after one another, so that their ratio holds on a noisy machine:
+
+    floor    the same capture child running and its frames taken, but nothing done between two invokes
+    daemon   `vedette run`, every frame, all results, a real mosquitto on loopback, counted by a subscriber
+
+First result: from starting the process to its first line of `--print`. Memory: VmHWM of the daemon and of its
+capture child at the end of a round. Prints one JSON object; every figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import paho.mqtt.client as paho
+
+from vedette.camera.open import open_camera
+from vedette.config.load import load
+from vedette.vision.interpreter import Interpreter
+
+DEVICE = "bench"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
+        rounds = [one_round(args, broker.port, Path(folder)) for _ in range(args.rounds)]
+    medians = {key: round(statistics.median(one[key] for one in rounds), 4) for key in rounds[0]}
+    print(json.dumps({"model": args.model.name, "rounds": len(rounds), **medians}))
+
+
+def one_round(args: argparse.Namespace, port: int, folder: Path) -> dict[str, float]:
+    """Measure floor, then daemon; returns the figures of this round."""
+    floor = floor_per_s(args)
+    daemon, first_result_s, daemon_mb, child_mb = daemon_per_s(args, port, folder)
+    return {"floor_per_s": floor, "daemon_per_s": daemon, "ratio": daemon / floor, "first_result_s": first_result_s,
+            "daemon_peak_mb": daemon_mb, "child_peak_mb": child_mb}
+
+
+def floor_per_s(args: argparse.Namespace) -> float:
+    """Invokes per second with the capture child delivering a frame for each."""
+    config = load(None, overrides={"camera.source": str(args.source), "camera.every_frame": True, "camera.loop": True})
+    camera = open_camera(config.camera)
+    try:
+        interpreter = Interpreter(args.model, "auto", 1)
+        count, started = 0, 0.0
+        while not started or time.perf_counter() - started < args.seconds:
+            frame = camera.take(10.0)
+            assert frame is not None, camera.status().cause
+            camera.release(frame)
+            interpreter.invoke()
+            count += 1
+            if count == 20:   # warm
+                count, started = 0, time.perf_counter()
+        return count / (time.perf_counter() - started)
+    finally:
+        camera.close()
+
+
+def daemon_per_s(args: argparse.Namespace, port: int, folder: Path) -> tuple[float, float, float, float]:
+    """Results per second that a subscriber gets, first result, and peak memory of daemon and child."""
+    config = folder / "config.yaml"
+    config.write_text(f"""
+device: {DEVICE}
+camera: {{source: {args.source}, every_frame: true, loop: true}}
+detector: {{model: {args.model}, threads: 1}}
+publish: {{results: all, max_per_s: 1000000}}
+mqtt: {{port: {port}}}
+""")
+    arrivals = Arrivals(port)
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "vedette", "run", "--config", str(config), "--print"],
+                               stdout=subprocess.PIPE, env={"STATE_DIRECTORY": str(folder / "state")})
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first_result_s = time.perf_counter() - started
+        drain = threading.Thread(target=process.stdout.read)
+        drain.start()
+        rate = arrivals.per_s(args.seconds)
+        child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        figures = rate, first_result_s, peak_mb(process.pid), max(peak_mb(int(pid)) for pid in child)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        arrivals.close()
+    drain.join(5)
+    return figures
+
+
+def peak_mb(pid: int) -> float:
+    """VmHWM of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+class Arrivals:
+    """A subscriber that counts results."""
+
+    def __init__(self, port: int) -> None:
+        self._count = 0
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe(f"vedette/{DEVICE}/detections", qos=0)
+        self._client.loop_start()
+
+    def _on_message(self, *_: object) -> None:
+        self._count += 1
+
+    def per_s(self, seconds: float) -> float:
+        """Wait for the flow to be warm, then count for so long."""
+        deadline = time.monotonic() + 30
+        while self._count < 30:
+            assert time.monotonic() < deadline, "no results arrive"
+            time.sleep(0.05)
+        before, started = self._count, time.perf_counter()
+        time.sleep(seconds)
+        return (self._count - before) / (time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class Broker:
+    """A mosquitto of our own on a free loopback port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+
+    def __enter__(self) -> Self:
+        path = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+        assert path, "mosquitto is not installed; run make deps"
+        self._process = subprocess.Popen([path, "-c", str(self._config)], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            assert time.monotonic() < deadline, "mosquitto does not start"
+            time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The composition root: the only place that names concrete classes together.
+
+Invariants: parts start in the order of `_parts` and stop in its exact reverse; the state folder is locked before
+anything else exists and freed after everything has stopped; a bad reload changes nothing and is named in health.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vedette import __version__, payloads
+from vedette._lib import logs, stacks
+from vedette._lib.clock import SystemClock
+from vedette._lib.sdnotify import Notifier
+from vedette._lib.worker import Worker
+from vedette.board import Board
+from vedette.camera.open import open_camera
+from vedette.commands import CommandDesk
+from vedette.config.load import load
+from vedette.config.reload import live_part, restart_keys
+from vedette.errors import ConfigError
+from vedette.health import HealthReporter
+from vedette.identity import StateFolder, default_name, state_path
+from vedette.meters import FrameMeters
+from vedette.mqtt.publisher import MqttPublisher
+from vedette.pipeline import Listener, Pipeline
+from vedette.reasons import REASONS
+from vedette.reporter import Printer, ResultReporter
+from vedette.supervisor import STOP_TIMEOUT_S, Part, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from vedette.config.models import Config
+    from vedette.types import CameraStatus, Command, DetectorFacts, Frame
+    from vedette.vision.local import LocalDetector
+    from vedette.wire.messages import InfoPayload
+
+log = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks of one run."""
+
+    config_path: Path | None
+    overrides: Mapping[str, object]
+    print_results: bool = False
+    stop_after: int | None = None
+    verbose: bool = False
+
+    def load(self) -> Config:
+        """Return the configuration as it is now. Raises: ConfigError."""
+        return load(self.config_path, overrides=self.overrides)
+
+
+def run_daemon(options: Options) -> int:
+    """Run the daemon on this thread until it ends; returns its exit code.
+
+    Raises: ConfigError, AlreadyRunning or StateUnusable before anything was started.
+    """
+    logs.setup(logging.DEBUG if options.verbose else logging.INFO)
+    stacks.dump_on_signals()
+    config = options.load()
+    state = StateFolder(state_path(os.environ))
+    try:
+        return Daemon(options, config, state).run()
+    finally:
+        state.close()
+
+
+class Daemon:
+    """Everything of one run, wired together."""
+
+    def __init__(self, options: Options, config: Config, state: StateFolder) -> None:
+        self._options = options
+        self._config = config
+        self._state = state
+        self._detector: LocalDetector | None = None
+        self._reload_reasons: dict[str, str] = {}
+        self._run_number = state.next_run()
+        self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
+                                                     state.machine_id(), state.path)
+        log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
+        clock = SystemClock()
+        self._camera = open_camera(config.camera, clock, on_end=self._worker_ended)
+        self._board = Board(state.path)
+        self._meters = FrameMeters()
+        self._publisher = MqttPublisher(
+            config.mqtt, device=self._device, on_command=self._on_command,
+            allowed=lambda: self._config.commands.allow, utc_now=clock.utc_now, on_end=self._worker_ended)
+        self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
+                                        run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced)
+        self._pipeline = Pipeline(self._camera, self._open_detector if config.detector.model else None,
+                                  self._listeners(), clock, max_frame_age_ms=config.camera.max_frame_age_ms,
+                                  stop_after=options.stop_after)
+        self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
+        self._health = HealthReporter(
+            self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
+            run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
+            own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info)
+        self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
+                                      ended=lambda: self._pipeline.ended, status=self._health.status_line)
+        self._desk = CommandDesk(self._pipeline, self._camera, self._publisher, call=self._supervisor.call,
+                                 restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"),
+                                 encode_jpeg=_encode_jpeg)
+
+    def run(self) -> int:
+        """Start, watch, stop; returns the exit code."""
+        return self._supervisor.run()
+
+    def _parts(self) -> tuple[Part, ...]:
+        """What the daemon is made of, in the order of starting."""
+        return (
+            Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
+            Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
+            Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),
+        )
+
+    def _stop_camera(self) -> None:
+        self._camera.close()
+        self._health.tick(final=True)   # nothing moves any more, so the accounts balance
+
+    def _stop_publisher(self) -> None:
+        self._publisher.flush(FLUSH_TIMEOUT_S)
+        self._publisher.stop(STOP_TIMEOUT_S)
+
+    def _tick(self) -> None:
+        self._health.tick()
+        refusal = self._pipeline.refusal
+        if refusal is not None and not _is_supervised():
+            self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
+
+    def _reload(self) -> None:
+        try:
+            wanted = self._options.load()
+        except ConfigError as error:
+            log.error("reload refused, nothing changed:\n%s", error)
+            self._reload_reasons = {"config_rejected": error.problems[0]}
+            return
+        pending = restart_keys(self._config, wanted)
+        self._reload_reasons = {"restart_needed": ", ".join(pending)} if pending else {}
+        self._apply(live_part(self._config, wanted))
+        log.info("reloaded%s", f"; at the next start: {', '.join(pending)}" if pending else "")
+
+    def _apply(self, config: Config) -> None:
+        """Put the live keys of a configuration to work."""
+        self._config = config
+        self._reporter.configure(config.publish)
+        self._pipeline.max_frame_age_ms = config.camera.max_frame_age_ms
+        self._health.interval_s = config.health.interval_s
+        if self._detector is not None:
+            self._detector.limits = self._limits()
+
+    def _open_detector(self) -> LocalDetector:
+        """Build the detector. Detect thread."""
+        from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
+        from vedette.vision.probe import ProofStore
+        self._detector = open_detector(self._config.detector, self._config.camera.roi,
+                                       ProofStore(self._state.path / "proofs.json"))
+        for warning in self._detector.facts.warnings:
+            log.warning("%s", warning)
+        return self._detector
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result)
+        if self._options.print_results:
+            printer = Printer(device=self._device, run=self._run_number, dropped=self._dropped,
+                              clock_synced=self._clock_synced)
+            listeners += (printer.result,)
+        return listeners
+
+    def _dropped(self) -> dict[str, int]:
+        """Totals of this run by cause; the two that every subscriber knows are always there."""
+        totals = Counter({"replaced": 0, "stale": 0})
+        totals.update(self._camera.status().dropped)
+        totals.update(self._pipeline.status().dropped)
+        return dict(totals)
+
+    def _clock_synced(self) -> bool:
+        return self._health.clock_synced
+
+    def _own_reasons(self) -> dict[str, str]:
+        late = self._supervisor.late_workers()
+        return self._reload_reasons | ({"worker_hung": ", ".join(late)} if late else {})
+
+    def _info(self, camera: CameraStatus, facts: DetectorFacts | None) -> InfoPayload:
+        return payloads.info(
+            device=self._device, run=self._run_number,
+            versions={"vedette": __version__, "python": platform.python_version(), "os": platform.platform()},
+            hardware={"board": self._board.name, "machine": platform.machine(), "cores": os.cpu_count() or 1},
+            camera={"source": camera.source, "width": camera.width, "height": camera.height,
+                    "fps": self._config.camera.fps},
+            detector=facts, reason_codes=tuple(REASONS), commands=self._config.commands.allow)
+
+    def _on_command(self, command: Command) -> None:
+        self._desk.accept(command)
+
+    def _worker_ended(self, worker: Worker) -> None:
+        self._supervisor.worker_ended(worker)
+
+
+def _is_supervised() -> bool:
+    """Whether a service manager waits for us: then the device stays, says `failed` over MQTT, and tries again."""
+    return "NOTIFY_SOCKET" in os.environ
+
+
+def _encode_jpeg(frame: Frame) -> bytes:
+    from vedette.vision.jpeg import encode
+    return encode(frame.pixels)

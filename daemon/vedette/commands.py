@@ -1,0 +1,89 @@
+"""Carries out the commands that subscribers send, and answers each.
+
+Invariants: the `mqtt` thread only leaves a command in the supervisor's inbox; it is carried out on the main thread,
+after the broker has had its acknowledgement; every command that gets here is answered exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vedette import payloads, topics
+from vedette.types import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic import JsonValue
+
+    from vedette.pipeline import Pipeline
+    from vedette.ports import Camera, Publisher
+    from vedette.types import Command, Frame
+    from vedette.wire.messages import ReplyStatus
+
+log = logging.getLogger(__name__)
+
+PAUSE_LIMIT_S = 3600.0
+SNAPSHOT_WITHIN_S = 2.0
+
+
+class CommandDesk:
+    """Main thread only, but for `accept`."""
+
+    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *,
+                 call: Callable[[Callable[[], None]], None], restart: Callable[[], None],
+                 encode_jpeg: Callable[[Frame], bytes]) -> None:
+        self._pipeline = pipeline
+        self._camera = camera
+        self._publisher = publisher
+        self._call = call
+        self._restart = restart
+        self._encode_jpeg = encode_jpeg
+        self._actions: Mapping[str, Callable[[Command], None]] = {
+            "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._do_restart,
+        }
+
+    def accept(self, command: Command) -> None:
+        """Leave the command for the main thread. Any thread; never blocks."""
+        self._call(lambda: self._carry_out(command))
+
+    def _carry_out(self, command: Command) -> None:
+        action = self._actions.get(command.name)
+        if action is None:
+            self._reply(command, "failed", error=f"{command.name} is not in this version")
+        else:
+            action(command)
+
+    def _pause(self, command: Command) -> None:
+        seconds = command.arguments.get("seconds", PAUSE_LIMIT_S)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= PAUSE_LIMIT_S:
+            self._reply(command, "refused",
+                        error=f"seconds: expected a number up to {PAUSE_LIMIT_S:.0f}, got {seconds!r}")
+            return
+        self._pipeline.pause(seconds)
+        self._reply(command, "ok", {"seconds": seconds})
+
+    def _resume(self, command: Command) -> None:
+        self._pipeline.resume()
+        self._reply(command, "ok")
+
+    def _snapshot(self, command: Command) -> None:
+        frame = self._camera.copy_next(SNAPSHOT_WITHIN_S)
+        if frame is None:
+            self._reply(command, "failed", error=f"no frame came within {SNAPSHOT_WITHIN_S:.0f} s")
+            return
+        jpeg = self._encode_jpeg(frame)
+        self._publisher.publish(Message(topics.SNAPSHOT, jpeg, qos=0))
+        self._reply(command, "ok", {"bytes": len(jpeg), "width": frame.width, "height": frame.height,
+                                    "captured_at": payloads.timestamp(frame.captured_at)})
+
+    def _do_restart(self, command: Command) -> None:
+        self._reply(command, "ok")
+        self._restart()
+
+    def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
+               error: str | None = None) -> None:
+        log.info("command %s: %s", command.name, error or status)
+        answer = payloads.reply(status, transaction=command.transaction, data=data, error=error)
+        self._publisher.publish(Message("/" + command.reply_topic, payloads.encode(answer)))

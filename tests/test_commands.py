@@ -1,0 +1,104 @@
+"""Commands: carried out on the main thread, each answered exactly once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
+from vedette.commands import CommandDesk
+from vedette.pipeline import Pipeline
+from vedette.types import Command
+
+
+class Rig:
+    """A desk whose inbox is emptied by hand."""
+
+    def __init__(self, frames: int = 1) -> None:
+        clock = FakeClock()
+        self.publisher = FakePublisher()
+        self.inbox: list[Callable[[], None]] = []
+        self.restarts = 0
+        camera = FakeCamera([make_frame(clock)] * frames)
+        self.pipeline = Pipeline(camera, FakeDetector, (), clock, max_frame_age_ms=1000)
+        self.desk = CommandDesk(self.pipeline, camera, self.publisher, call=self.inbox.append, restart=self.restart,
+                                encode_jpeg=lambda frame: b"\xff\xd8" + frame.pixels.tobytes()[:1])
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def send(self, name: str, arguments: Mapping[str, object] | None = None) -> dict[str, object]:
+        self.desk.accept(Command(name, arguments or {}, "t-1", f"vedette/gate/reply/{name}"))
+        before = len(self.publisher.messages)
+        self.inbox.pop()()
+        replies = [message for message in self.publisher.messages[before:] if message.topic.startswith("/")]
+        assert len(replies) == 1
+        assert replies[0].topic == f"/vedette/gate/reply/{name}"
+        answer = json.loads(replies[0].payload)
+        assert answer["transaction"] == "t-1"
+        return answer
+
+
+def test_accepting_does_nothing_yet():
+    """The network thread only enqueues: the broker has its acknowledgement before anything happens."""
+    rig = Rig()
+    rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
+    assert rig.restarts == 0
+    assert rig.publisher.messages == []
+
+
+def test_pause_and_resume():
+    """A pause is an hour at most, and shows as reason until resumed."""
+    rig = Rig()
+    assert rig.send("pause", {"seconds": 60})["data"] == {"seconds": 60}
+    assert "paused" in rig.pipeline.status().reasons
+    assert rig.send("resume")["status"] == "ok"
+    assert "paused" not in rig.pipeline.status().reasons
+    assert rig.send("pause")["data"] == {"seconds": 3600}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601, "ten", None, True, float("nan")])
+def test_a_pause_without_sense_is_refused(seconds: object):
+    """The answer says what was expected; nothing is paused."""
+    rig = Rig()
+    answer = rig.send("pause", {"seconds": seconds})
+    assert answer["status"] == "refused"
+    assert "up to 3600" in answer["error"]
+    assert "paused" not in rig.pipeline.status().reasons
+
+
+def test_snapshot_publishes_a_picture_and_says_so():
+    """The JPEG goes out once with QoS 0, the answer names its size."""
+    rig = Rig()
+    answer = rig.send("snapshot")
+    picture = next(message for message in rig.publisher.messages if message.topic == "snapshot")
+    assert picture.qos == 0
+    assert not picture.retain
+    assert answer["data"]["bytes"] == len(picture.payload)
+    assert (answer["data"]["width"], answer["data"]["height"]) == (8, 6)
+
+
+def test_snapshot_without_a_frame_fails_in_words():
+    """No picture is made up."""
+    rig = Rig(frames=0)
+    answer = rig.send("snapshot")
+    assert answer["status"] == "failed"
+    assert "no frame came" in answer["error"]
+    assert len(rig.publisher.messages) == 1
+
+
+def test_restart_answers_first():
+    """The answer is in the outbox before the stop begins."""
+    rig = Rig()
+    assert rig.send("restart")["status"] == "ok"
+    assert rig.restarts == 1
+
+
+@pytest.mark.parametrize("name", ["update", "rollback"])
+def test_what_is_not_there_says_so(name: str):
+    """A command of a later version is answered, not swallowed."""
+    answer = Rig().send(name)
+    assert answer["status"] == "failed"
+    assert "not in this version" in answer["error"]

@@ -1,0 +1,194 @@
+"""The supervisor: start order, exact reverse on stop, watchdog only from progress, failures end the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from vedette._lib.sdnotify import Notifier
+from vedette._lib.worker import Worker
+from vedette.errors import CameraStuck
+from vedette.supervisor import EXIT_INTERNAL, Part, Supervisor
+
+
+@pytest.fixture(autouse=True)
+def _signals_restored():
+    """The supervisor installs handlers in this very process."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+class Systemd:
+    """The other end of $NOTIFY_SOCKET."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / "notify"))
+        self.socket.settimeout(0)
+        self.notifier = Notifier({"NOTIFY_SOCKET": str(folder / "notify")})
+
+    def heard(self) -> list[str]:
+        lines: list[str] = []
+        while True:
+            try:
+                lines += self.socket.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return lines
+
+
+@pytest.fixture
+def systemd(tmp_path: Path):
+    one = Systemd(tmp_path)
+    yield one
+    one.notifier.close()
+    one.socket.close()
+
+
+def idle(worker: Worker) -> None:
+    while not worker.stopping.wait(0.05):
+        worker.beat()
+
+
+class Rig:
+    """A supervisor over idle workers, and a diary of what happened."""
+
+    def __init__(self, notifier: Notifier, names: tuple[str, ...] = ("mqtt", "capture", "detect"), run=idle) -> None:
+        self.diary: list[str] = []
+        self.ended: str | None = None
+        self.workers = {name: Worker(name, run, on_end=self.worker_ended) for name in names}
+        self.supervisor = Supervisor([self.part(name) for name in names], notifier, tick=self.tick,
+                                     reload=lambda: self.diary.append("reload"), ended=lambda: self.ended,
+                                     status=lambda: "ok: watching")
+        self.on_tick = lambda: None
+
+    def worker_ended(self, worker: Worker) -> None:
+        self.supervisor.worker_ended(worker)
+
+    def part(self, name: str) -> Part:
+        def start() -> None:
+            self.diary.append(f"start {name}")
+            self.workers[name].start()
+
+        def stop() -> None:
+            self.diary.append(f"stop {name}")
+            self.workers[name].stop(5)
+        return Part(name, start, stop, self.workers[name])
+
+    def tick(self) -> None:
+        self.on_tick()
+
+
+def test_stop_is_the_exact_reverse_of_start(systemd: Systemd):
+    """Parts stop in the reverse of the order they started in, and systemd hears READY and STOPPING."""
+    rig = Rig(systemd.notifier)
+    rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert rig.supervisor.run() == 0
+    assert rig.diary == ["start mqtt", "start capture", "start detect", "stop detect", "stop capture", "stop mqtt"]
+    heard = systemd.heard()
+    assert heard[0] == "READY=1"
+    assert heard[-1] == "STOPPING=1"
+    assert "STATUS=ok: watching" in heard
+
+
+def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd):
+    """Nothing is left running, and the error reaches the caller."""
+    rig = Rig(systemd.notifier)
+
+    def refuse() -> None:
+        raise OSError("no more processes")
+    parts = [rig.part("mqtt"), Part("capture", refuse, lambda: rig.diary.append("stop capture"))]
+    supervisor = Supervisor(parts, systemd.notifier, tick=rig.tick, reload=lambda: None, ended=lambda: None,
+                            status=lambda: "")
+    with pytest.raises(OSError, match="no more processes"):
+        supervisor.run()
+    assert rig.diary == ["start mqtt", "stop mqtt"]
+
+
+def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd):
+    """One worker that hangs is enough to starve the watchdog, and it is named."""
+    hang = threading.Event()
+    blocked = threading.Event()
+
+    def hangs(worker: Worker) -> None:
+        worker.beat(0.2)
+        blocked.wait(20)
+    rig = Rig(systemd.notifier, ("detect",), hangs)
+    ticks: list[int] = []
+
+    def on_tick() -> None:
+        ticks.append(1)
+        if rig.supervisor.late_workers() == ("detect",) and not hang.is_set():
+            hang.set()
+            systemd.heard()
+            ticks.clear()
+        if hang.is_set() and len(ticks) == 8:   # two seconds of a hung worker
+            blocked.set()
+            rig.supervisor.stop(0, "the test has seen enough")
+    rig.on_tick = on_tick
+    rig.supervisor.run()
+    assert "WATCHDOG=1" not in systemd.heard()
+
+
+def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd):
+    """Fresh heartbeats feed it about once a second."""
+    rig = Rig(systemd.notifier)
+    ticks: list[int] = []
+
+    def on_tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 6:
+            rig.supervisor.stop(0, "enough")
+    rig.on_tick = on_tick
+    rig.supervisor.run()
+    assert "WATCHDOG=1" in systemd.heard()
+
+
+@pytest.mark.parametrize(("failure", "code"), [(CameraStuck("ten children gave no frame"), 74),
+                                               (ZeroDivisionError(), EXIT_INTERNAL)])
+def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure: Exception, code: int):
+    """An error with a code of its own ends with it, an unforeseen one with 70; everything is stopped in order."""
+    def fails(worker: Worker) -> None:
+        raise failure
+    rig = Rig(systemd.notifier, ("capture",), fails)
+    assert rig.supervisor.run() == code
+    assert rig.diary == ["start capture", "stop capture"]
+
+
+def test_a_worker_that_ends_unasked_is_a_failure(systemd: Systemd):
+    """A loop that returns for no reason must not leave a daemon that looks alive."""
+    rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
+    assert rig.supervisor.run() == EXIT_INTERNAL
+
+
+def test_a_worker_that_has_done_its_work_ends_the_daemon_well(systemd: Systemd):
+    """The end of a file is no failure."""
+    rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
+    rig.ended = "the file ended"
+    assert rig.supervisor.run() == 0
+
+
+def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
+    """SIGHUP re-reads between RELOADING=1 with its monotonic time and READY=1."""
+    rig = Rig(systemd.notifier)
+    ticks: list[int] = []
+
+    def on_tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+        if "reload" in rig.diary:
+            rig.supervisor.stop(0, "reloaded")
+    rig.on_tick = on_tick
+    rig.supervisor.run()
+    heard = systemd.heard()
+    begun = heard.index("RELOADING=1")
+    assert heard[begun + 1].startswith("MONOTONIC_USEC=")
+    assert "READY=1" in heard[begun:]
