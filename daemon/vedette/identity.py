@@ -126,7 +126,7 @@ def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> 
     host = _normalised(hostname)[:HOST_LIMIT] or "vedette"
     part = _normalised(instance)[:INSTANCE_LIMIT]
     parts = [host, part, machine_id[:4]]
-    usual = SYSTEM_STATE.with_name(f"{SYSTEM_STATE.name}-{instance}") if instance else SYSTEM_STATE
+    usual = Path(f"{SYSTEM_STATE}-{instance}") if instance else SYSTEM_STATE
     if part != instance or state != usual:
         parts.append(hashlib.sha256(f"{instance}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()[:4])
     return "-".join(filter(None, parts))

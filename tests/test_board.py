@@ -1,0 +1,126 @@
+"""The board, read from trees like those of real boards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vedette.board import Board, BoardReading, kernel_clock_synced
+
+THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+NO_VCGENCMD = "/nonexistent/vcgencmd"
+PI = {
+    "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.5\0",
+    "proc/meminfo": "MemTotal:        3885396 kB\nMemAvailable:     500000 kB\nCmaFree:  250000 kB\n",
+    "proc/self/statm": "60000 25000 9000 1000 0 50000 0\n",
+    "proc/77/statm": "30000 12500 9000 1000 0 50000 0\n",
+    "sys/class/thermal/thermal_zone0/temp": "61835\n",
+    THROTTLED: "50005\n",
+}
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_reads_a_pi(tmp_path: Path) -> None:
+    """Every figure of a Raspberry Pi comes out in its unit."""
+    board = Board(tmp_path, tree(tmp_path, PI), NO_VCGENCMD)
+    reading = board.read(capture_pid=77)
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert board.name == "Raspberry Pi 4 Model B Rev 1.5"
+    assert reading.temperature_c == 61.8
+    assert reading.throttled_now == ("under_voltage", "throttled")
+    assert reading.throttled_ever == ("under_voltage", "throttled")
+    assert (reading.rss_mb, reading.capture_rss_mb) == (round(25000 * page / 1e6, 1), round(12500 * page / 1e6, 1))
+    assert (reading.memory_available_mb, reading.cma_free_mb) == (512.0, 256.0)
+    assert reading.disk_free_mb is not None
+
+
+def test_a_board_that_says_nothing(tmp_path: Path) -> None:
+    """What is not there is null, and no reason is made of it."""
+    board = Board(tmp_path / "away", tmp_path, NO_VCGENCMD)
+    reading = board.read(capture_pid=77)
+    assert board.name is None
+    assert reading == BoardReading(clock_synced=reading.clock_synced)
+    assert BoardReading().reasons() == {}
+
+
+@pytest.mark.parametrize("garbage", ["", "\n", "warm", "\0\0", "-", "zzz 5"])
+def test_garbage_is_null(tmp_path: Path, garbage: str) -> None:
+    """A file that holds something else than expected counts as not there."""
+    root = tree(tmp_path, dict.fromkeys(PI, garbage))
+    reading = Board(tmp_path, root, NO_VCGENCMD).read(77)
+    assert reading == BoardReading(disk_free_mb=reading.disk_free_mb, clock_synced=reading.clock_synced)
+
+
+def test_this_machine() -> None:
+    """On the machine that runs the test at least its memory is known."""
+    reading = Board(Path("/")).read(os.getpid())
+    assert reading.rss_mb is not None
+    assert reading.rss_mb > 5
+    assert reading.capture_rss_mb is not None
+    assert reading.memory_available_mb is not None
+
+
+def test_throttling_is_remembered(tmp_path: Path) -> None:
+    """What was seen once stays in `ever`, although the kernel clears the firmware's own memory."""
+    board = Board(tmp_path, tree(tmp_path, PI), NO_VCGENCMD)
+    board.read()
+    tree(tmp_path, {THROTTLED: "80000\n"})
+    reading = board.read()
+    assert reading.throttled_now == ()
+    assert reading.throttled_ever == ("under_voltage", "throttled", "soft_temperature_limit")
+
+
+def test_vcgencmd_where_the_kernel_says_nothing(tmp_path: Path) -> None:
+    """Without the kernel's file the firmware's tool is asked."""
+    tool = script(tmp_path / "vcgencmd", "[ $1 = get_throttled ] && echo throttled=0x20002")
+    assert Board(tmp_path, tmp_path, tool).read().throttled_now == ("frequency_capped",)
+
+
+@pytest.mark.parametrize("ends", ["exit 1", "exec tail -f /dev/null"])
+def test_vcgencmd_is_asked_once_when_it_fails(tmp_path: Path, ends: str) -> None:
+    """A tool that fails or hangs costs half a second once, not with every reading."""
+    calls = tmp_path / "calls"
+    calls.touch()   # a busy machine may end the tool before it began
+    tool = script(tmp_path / "vcgencmd", f"printf x >> '{calls}'\n{ends}")
+    board = Board(tmp_path, tmp_path, tool)
+    assert [board.read().throttled_now for _ in range(3)] == [None, None, None]
+    assert calls.read_text() in ("", "x")
+
+
+@pytest.mark.parametrize(("reading", "codes"), [
+    (BoardReading(throttled_now=("under_voltage",)), {"undervoltage"}),
+    (BoardReading(throttled_now=("frequency_capped", "soft_temperature_limit")), {"throttled"}),
+    (BoardReading(throttled_now=(), throttled_ever=("under_voltage", "throttled")), set()),
+    (BoardReading(temperature_c=79.9), set()),
+    (BoardReading(temperature_c=80.0), {"hot"}),
+    (BoardReading(disk_free_mb=99.0, memory_available_mb=63.0), {"disk_low", "memory_low"}),
+    (BoardReading(disk_free_mb=100.0, memory_available_mb=64.0), set()),
+    (BoardReading(clock_synced=False), {"clock_unsynced"}),
+    (BoardReading(clock_synced=True), set()),
+])
+def test_reasons(reading: BoardReading, codes: set[str]) -> None:
+    """Each limit makes its own reason; what is over is none."""
+    assert set(reading.reasons()) == codes
+
+
+def test_timesyncd_says_the_clock_is_set(tmp_path: Path) -> None:
+    """Timesyncd's file is enough; without it the kernel decides."""
+    board = Board(tmp_path, tmp_path, NO_VCGENCMD)
+    assert board.clock_synced() is kernel_clock_synced()
+    tree(tmp_path, {"run/systemd/timesync/synchronized": ""})
+    assert board.clock_synced() is True
