@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.settings import CaptureSettings
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
 
 
-def open_camera(camera: CameraConfig, clock: Clock, *, on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
+def open_camera(camera: CameraConfig, clock: Clock | None = None, *,
+                on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
     """Start the capture child for this configuration; call `start()` on the answer to hear what it says.
 
     `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started.
     """
-    return RemoteCamera(capture_settings(camera), clock, on_end=on_end)
+    return RemoteCamera(capture_settings(camera), clock or SystemClock(), on_end=on_end)
 
 
 def capture_settings(camera: CameraConfig) -> CaptureSettings:

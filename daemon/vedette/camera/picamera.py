@@ -102,9 +102,9 @@ class PiCamera:
         fits = into is not None and into.shape == (self._height, self._width, 3)
         if fits and stride == self._width:
             return cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420, dst=into)  # type: ignore[return-value] # loose stubs
-        padded = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420, dst=self._scratch)
-        self._scratch = padded  # type: ignore[assignment] # as above
-        picture: NDArray[np.uint8] = padded[:self._height, :self._width]
+        self._scratch = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420, dst=self._scratch)  # type: ignore[assignment] # same
+        assert self._scratch is not None  # noqa: S101 - for the type checker
+        picture = self._scratch[:self._height, :self._width]
         if into is None or not fits:
             return picture
         into[:] = picture
