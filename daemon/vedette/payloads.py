@@ -109,16 +109,16 @@ def camera(status: CameraStatus) -> CameraPayload:
     }
 
 
-def capture_health(status: CameraStatus, *, detected: int, dropped: Mapping[str, int],
+def capture_health(status: CameraStatus, *, detected: int, dropped: Mapping[str, int], in_hand: int,
                    age_ms: Percentiles | None) -> CaptureHealth:
-    """Say how frames flow. `dropped` are those after the camera handed them over (stale), by cause."""
+    """Say how frames flow. `dropped`, by cause, and `in_hand` are those after the camera handed them over."""
     return {
         "state": status.state,
         "fps": round(status.fps, 2),
         "captured": status.captured,
         "detected": detected,
         "dropped": {**status.dropped, **dropped},
-        "pending": status.pending,
+        "pending": status.pending + in_hand,
         "age_ms": age_ms,
         "reopened": status.reopened,
         "children_replaced": status.children_replaced,

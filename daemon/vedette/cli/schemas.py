@@ -1,0 +1,192 @@
+"""Writes the published description of what a subscriber sees: `python -m vedette.cli.schemas docs`.
+
+Invariants: everything is derived from `wire`, `topics` and the table of channels below; the same code always
+writes the same bytes, and a test keeps docs/ in step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from vedette import topics
+from vedette.wire import health, messages
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One topic below the device's base (absolute after a slash), and what goes over it."""
+
+    topic: str
+    qos: int
+    retain: bool
+    summary: str
+    payload: type | None = None
+    content_type: str = "application/json"
+    incoming: bool = False
+
+    @property
+    def address(self) -> str:
+        """The topic with a placeholder for the device."""
+        return topics.absolute("{device}", self.topic)
+
+    @property
+    def name(self) -> str:
+        """A key for documents: the topic without its placeholder."""
+        return self.topic.removeprefix(f"/{topics.ROOT}/").removesuffix("/{command}").replace("/", "-")
+
+
+CHANNELS = (
+    Channel(topics.AVAILABILITY, 1, True, "`online` or `offline`; also the last will, and again on every reconnect",
+            content_type="text/plain"),
+    Channel(topics.INFO, 1, True, "What this device is and speaks", messages.InfoPayload),
+    Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says", messages.DetectionsPayload),
+    Channel(topics.COUNTS, 1, True, "How many of each label are in view, on change", messages.CountsPayload),
+    Channel(topics.CAMERA, 1, True, "What the camera is doing, on change", messages.CameraPayload),
+    Channel(topics.HEALTH, 1, True, "How the device is, on change and every `health.interval_s`", health.HealthPayload),
+    Channel(topics.MODEL, 1, True, "Which model runs", messages.ModelPayload),
+    Channel(topics.SNAPSHOT, 0, False, "One frame on request, masks applied", content_type="image/jpeg"),
+    Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", messages.ReplyPayload),
+    Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
+            "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, as far as "
+            "`commands.allow` lists it; the payload is empty or an object with the command's arguments, and optionally "
+            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored)", incoming=True),
+    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "Every device checks for an update", incoming=True),
+)
+
+
+def documents() -> dict[str, str]:
+    """Return every generated file: path below docs/ to content."""
+    schemas = json_schemas()
+    return {
+        **{f"schemas/{name}.json": _json(schema) for name, schema in schemas.items()},
+        "asyncapi.json": _json(_asyncapi(schemas)),
+        "topics.md": _topics_page(schemas),
+    }
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return one JSON Schema (2020-12) for each kind of message, by the name in its schema id: `detections-1`."""
+    schemas = {}
+    for channel in CHANNELS:
+        if channel.payload is not None:
+            schema = _schema_of(channel.payload)
+            schema_id = schema["properties"]["schema"]["const"]
+            schemas[schema_id.removeprefix("vedette.").replace("/", "-")] = schema
+    return schemas
+
+
+def _schema_of(payload: type) -> dict[str, Any]:
+    # A TypedDict takes no configuration of its own here, but inherits that of a list around it.
+    listed = TypeAdapter(list[payload], config=ConfigDict(use_attribute_docstrings=True)).json_schema()  # type: ignore[valid-type]
+    parts = {name: _without_titles(part) for name, part in listed["$defs"].items()}
+    whole = parts.pop(payload.__name__)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**head, **whole, **({"$defs": parts} if parts else {})}
+
+
+def _without_titles(part: dict[str, Any]) -> dict[str, Any]:
+    """Drop the titles that only repeat a key's name."""
+    properties = {key: {name: value for name, value in described.items() if name != "title"}
+                  for key, described in part.get("properties", {}).items()}
+    return {**part, "properties": properties} if properties else part
+
+
+def _asyncapi(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Vedette", "version": "1", "license": {"name": "Apache-2.0"},
+                 "description": "What a Vedette device publishes and obeys over MQTT 5 or 3.1.1."},
+        "defaultContentType": "application/json",
+        "channels": {channel.name: _asyncapi_channel(channel) for channel in CHANNELS},
+        "operations": {f"{'obey' if channel.incoming else 'publish'}-{channel.name}": {
+            "action": "receive" if channel.incoming else "send",
+            "channel": {"$ref": f"#/channels/{channel.name}"},
+            "bindings": {"mqtt": {"qos": channel.qos, "retain": channel.retain, "bindingVersion": "0.2.0"}},
+        } for channel in CHANNELS},
+        "components": {"messages": {
+            name: {"name": schema["properties"]["schema"]["const"], "summary": schema["description"],
+                   "payload": {"$ref": f"./schemas/{name}.json"}}
+            for name, schema in schemas.items()}},
+    }
+
+
+def _asyncapi_channel(channel: Channel) -> dict[str, Any]:
+    placeholders = [level[1:-1] for level in channel.address.split("/") if level.startswith("{")]
+    message = ({"contentType": channel.content_type} if channel.payload is None
+               else {"$ref": f"#/components/messages/{_name_of(channel.payload)}"})
+    described: dict[str, Any] = {"address": channel.address, "description": channel.summary,
+                                 "messages": {channel.name: message}}
+    if placeholders:
+        described["parameters"] = {name: {} for name in placeholders}
+    return described
+
+
+def _name_of(payload: type) -> str:
+    return next(name for name, schema in json_schemas().items() if schema["title"] == payload.__name__)
+
+
+def _topics_page(schemas: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["# What a subscriber sees", "",
+             "Written from the code by `make docs`. The same for programs: [asyncapi.json](asyncapi.json) and one JSON",
+             "Schema for each message in [schemas/](schemas). Keys may be added; ignore the ones you do not know.", "",
+             "A message comes again when its acknowledgement was lost: `(device, run, seq)` finds repeats.", "",
+             "| topic | retained | QoS | payload | |", "|---|---|--:|---|---|"]
+    lines += [f"| `{channel.address}` | {'yes' if channel.retain else ''} | {channel.qos} | {_payload_cell(channel)} "
+              f"| {'to the device: ' if channel.incoming else ''}{channel.summary} |" for channel in CHANNELS]
+    for name, schema in schemas.items():
+        lines += ["", f"## {name}", "", f"`{schema['properties']['schema']['const']}`. {schema['description']}", ""]
+        lines += _keys(schema)
+        for part, described in schema.get("$defs", {}).items():
+            if "properties" in described:
+                lines += ["", f"**{part}**: {described['description']}", "", *_keys(described)]
+    return "\n".join(lines) + "\n"
+
+
+def _payload_cell(channel: Channel) -> str:
+    if channel.payload is None:
+        return channel.content_type
+    name = _name_of(channel.payload)
+    return f"[{name}](#{name})"
+
+
+def _keys(schema: Mapping[str, Any]) -> list[str]:
+    rows = [f"| `{key}` | {_type_words(described)} | {described.get('description', '')} |"
+            for key, described in schema["properties"].items() if key != "schema"]
+    return ["| key | type | |", "|---|---|---|", *rows]
+
+
+def _type_words(described: Mapping[str, Any]) -> str:
+    if "$ref" in described:
+        return str(described["$ref"].split("/")[-1])
+    if "anyOf" in described:
+        return " or ".join(_type_words(one) for one in described["anyOf"])
+    if "enum" in described:
+        return ", ".join(f"`{value}`" for value in described["enum"])
+    if described.get("type") == "array":
+        return f"array of {_type_words(described['items'])}"
+    if isinstance(described.get("additionalProperties"), Mapping):
+        return f"object of {_type_words(described['additionalProperties']) or 'anything'}"
+    return str(described.get("type", ""))
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write every generated file below `folder`."""
+    for name, content in documents().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
