@@ -97,6 +97,11 @@ class Interpreter:
         state = f"{self.xnnpack_share:.0%} on XNNPACK" if self._native else "closed"
         return f"<Interpreter {self.path.name} {self.runtime} {self.runtime_version} threads={self.threads} {state}>"
 
+    @property
+    def delegate(self) -> bool:
+        """Whether the hand-made delegate is in use."""
+        return self._delegate is not None
+
     def input(self, index: int = 0) -> NDArray[Any]:
         """Return the view of an input tensor: write there, then `invoke`."""
         return self._inputs[index]
@@ -138,6 +143,7 @@ class Interpreter:
                 self._delegate = xnnpack.Delegate(self.runtime, self.runtime_version, self.threads)
                 return _allocate(module, content, self.threads, [self._delegate])
             except (xnnpack.DelegateRefused, *_REFUSALS) as error:
+                self._delegate = None   # not closed: the half-built interpreter may still point at it
                 self.delegate_note = f"no XNNPACK delegate of ours: {words(error)}"
         return _allocate(module, content, self.threads, None)
 
@@ -167,6 +173,12 @@ def _reach_back(delegate: Node, originals: Sequence[Node], writer: dict[int, int
         if index is not None and index not in reached:
             reached.add(index)
             tensors += [tensor for tensor in originals[index].inputs if tensor not in ends]
+
+
+def chosen_runtime(runtime: str) -> tuple[str, str]:
+    """Return name and version of the runtime that this setting means here. Raises: RuntimeMissing."""
+    name, version, _ = _import(runtime)
+    return name, version
 
 
 def available_runtimes() -> tuple[RuntimeReport, ...]:
