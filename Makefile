@@ -1,0 +1,77 @@
+# What a developer does, and CI does the same. `make help` lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PIP := -m pip install --quiet --disable-pip-version-check
+PARTS := mutants capture broker
+MODEL ?=
+SOURCE ?=
+ARGS ?=
+
+.PHONY: help setup setup-tflite deps run test test-tflite check campaign bench docs install uninstall clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: .venv/.ready  ## make .venv, where .venv/bin/vedette is the command
+
+setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (Python 3.11)
+
+.venv/.ready: pyproject.toml
+	@python=$$(tools/find-python) && $$python -m venv .venv
+	.venv/bin/python $(PIP) -e '.[dev,eval]'
+	@touch $@
+
+# LiteRT is left out of this environment: what is not there cannot be preferred by accident.
+.venv-tflite/.ready: pyproject.toml constraints/numpy1.txt
+	@python=$$(tools/find-python 11) && $$python -m venv .venv-tflite
+	@.venv-tflite/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	  extras = p['optional-dependencies']; wanted = p['dependencies'] + extras['dev'] + extras['eval']; \
+	  print(*[w for w in wanted if not w.startswith(('ai-edge-litert', 'ruff', 'mypy'))], sep='\n')" \
+	  > .venv-tflite/requirements.txt
+	.venv-tflite/bin/python $(PIP) -c constraints/numpy1.txt -r .venv-tflite/requirements.txt tflite-runtime
+	.venv-tflite/bin/python $(PIP) --no-deps -e .
+	@touch $@
+
+deps:            ## install the system packages that are missing (as root or with sudo)
+	@tools/deps
+
+run: deps setup  ## watch SOURCE with MODEL against a private broker: make run MODEL=m.tflite SOURCE=film.mp4
+	@exec .venv/bin/python tools/demo.py --model "$(MODEL)" --source "$(SOURCE)" $(ARGS)
+
+check: setup     ## ruff and mypy
+	.venv/bin/ruff check
+	.venv/bin/mypy
+
+test: deps check  ## ruff, mypy, and every test with branch coverage
+	.venv/bin/python -m pytest tests --cov --cov-report=term $(ARGS)
+
+test-tflite: deps setup-tflite  ## every test on tflite-runtime
+	.venv-tflite/bin/python -m pytest tests $(ARGS)
+
+campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (of mutants, capture, broker)
+	@mkdir -p .campaign
+	@for part in $(or $(PART),$(PARTS)); do \
+	  echo "campaign $$part"; \
+	  .venv/bin/python tests/campaign/$$part.py --state .campaign/$$part.json $(ARGS) || exit; \
+	done
+
+bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS='…'
+	@if [ -z "$(PART)" ]; then echo "PART= one of:"; ls bench/*.py | sed 's/.*\/\(.*\)\.py/  \1/'; exit 64; fi
+	@.venv/bin/python bench/$(PART).py $(ARGS)
+
+docs: setup      ## write again what is generated: config.yaml and parts of docs/
+	.venv/bin/python -m vedette.config.render .
+	.venv/bin/python -m vedette.cli.schemas docs
+	.venv/bin/python -m vedette.reasons > docs/reasons.md
+
+install:         ## install the daemon and its unit on this machine (as root)
+	systemd/install.sh
+
+uninstall:       ## remove them; PURGE=1 removes configuration and state too
+	systemd/uninstall.sh
+
+clean:           ## remove what runs leave behind; the environments stay
+	rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .campaign build
+	find daemon tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,27 @@
+"""What every test stands on: quiet variables, one hypothesis profile, and the real inputs where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Shared machines stall for longer than any single example takes; a deadline would measure the neighbours.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own VEDETTE_… variables change no test."""
+    for name in [name for name in os.environ if name.startswith("VEDETTE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real models, images and films, which is no part of the project."""
+    folder = Path(__file__).parents[2] / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip(f"real inputs are absent: {folder}")
+    return folder

@@ -1,0 +1,160 @@
+"""The house stands: imports point down the floors, and each third party lives behind one file.
+
+`FLOORS` is the map; ARCHITECTURE.md explains it. A room stands for every module in it that has no line of its own.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "daemon" / "vedette"
+
+FLOORS = {
+    "errors": 0, "types": 0,
+    "ports": 1, "config": 1, "_lib": 1, "wire": 1,
+    "vision": 2, "payloads": 2, "topics": 2, "meters": 2, "rules": 2, "reasons": 2, "outbox": 2,
+    "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3, "mqtt": 3, "board": 3, "identity": 3,
+    "camera.open": 4, "vision.local": 4,
+    "pipeline": 5, "supervisor": 5, "reporter": 5,
+    "health": 6, "commands": 6,
+    "app": 7,
+    "cli": 8, "__main__": 9,
+}
+HOMES = {
+    "paho": {"mqtt.connection"},
+    "yaml": {"config.document"},
+    "ai_edge_litert": {"vision.interpreter", "vision.xnnpack"},
+    "tflite_runtime": {"vision.interpreter", "vision.xnnpack"},
+    "picamera2": {"camera.picamera"},
+    "libcamera": {"camera.picamera"},
+    "pydantic": {"config", "wire", "payloads", "commands", "cli"},
+    "pydantic_core": {"config.words"},
+    "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12
+    "numpy": {"camera", "vision"},
+    "cv2": {"camera", "vision"},
+}
+
+
+def modules(package: Path) -> dict[str, ast.Module]:
+    """Every module by its dotted name below the package; a sub-package's `__init__` has the sub-package's name."""
+    return {".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").removesuffix("."):
+            ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in sorted(package.rglob("*.py"))}
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, ...]]:
+    """Each imported name, in parts, wherever the import stands; `import_module("x")` counts."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (tuple(alias.name.split(".")) for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((*module.split("."), alias.name) for alias in names)
+            case ast.ImportFrom():
+                yield ("", "relative import")
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(module)), *_]
+                          ) if name in ("import_module", "__import__"):
+                yield tuple(module.split("."))
+
+
+def floor(module: str) -> int | None:
+    """The floor of a module, or of the room it is in."""
+    parts = module.split(".")
+    rooms = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((FLOORS[room] for room in rooms if room in FLOORS), None)
+
+
+def inner_imports(package: Path) -> dict[str, set[str]]:
+    """For each module, those of the package it imports."""
+    known = modules(package)
+    found: dict[str, set[str]] = {}
+    for module, tree in known.items():
+        targets = (".".join(parts[1:]) for parts in imports(tree) if parts[0] == "vedette")
+        found[module] = {target if target in known else target.rpartition(".")[0] for target in targets} - {""}
+    return found
+
+
+def floor_violations(package: Path) -> list[str]:
+    """Every import that does not point down, or sideways in one room."""
+    found = []
+    for module, targets in inner_imports(package).items():
+        here = floor(module)
+        if module and here is None:
+            found.append(f"{module}: on no floor; add it to FLOORS")
+        for target in sorted(targets):
+            there = floor(target)
+            same_room = module.split(".")[0] == target.split(".")[0] and "." in module + target
+            if here is None or there is None or there > here or (there == here and not same_room):
+                found.append(f"{module} (floor {here}) imports {target} (floor {there})")
+    return found
+
+
+def home_violations(package: Path) -> list[str]:
+    """Every import of a third party outside its home, and of one that has no home."""
+    ours = {"vedette", *sys.stdlib_module_names}
+    foreign = ((module, name) for module, tree in modules(package).items()
+               for name in sorted({parts[0] for parts in imports(tree)} - ours))
+    return [f"{module} imports {name}; its home is {sorted(HOMES.get(name, {'nowhere'}))}"
+            for module, name in foreign if not {module, module.split(".")[0]} & HOMES.get(name, set())]
+
+
+def test_imports_point_down_the_floors() -> None:
+    """A module imports from strictly lower floors, or from its own room; every module has a floor."""
+    assert floor_violations(PACKAGE) == []
+
+
+def test_third_parties_stay_at_home() -> None:
+    """Each third party is imported in its one file, numpy and OpenCV in camera/ and vision/ only."""
+    assert home_violations(PACKAGE) == []
+
+
+def test_no_import_cycles() -> None:
+    """Not even between siblings, and not for types only."""
+    list(TopologicalSorter(inner_imports(PACKAGE)).static_order())
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """Each module opens with a docstring."""
+    assert [module for module, tree in modules(PACKAGE).items() if not ast.get_docstring(tree)] == []
+
+
+def test_the_map_names_only_what_exists() -> None:
+    """A floor or a home without its module is a leftover."""
+    rooms = {".".join(module.split(".")[:length]) for module in modules(PACKAGE) for length in (1, 2)}
+    assert (set(FLOORS) | set().union(*HOMES.values())) - rooms == set()
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    package = tmp_path / "vedette"
+    for name, text in {"types.py": "import vedette.pipeline", "pipeline.py": "from vedette import supervisor",
+                       "supervisor.py": "def f():\n    from vedette.pipeline import x\n    import paho.mqtt.client",
+                       "odd.py": "from . import types", "vision/nms.py": "import numpy\nimport requests",
+                       "camera/folder.py": "import cv2\nfrom vedette.camera.open import a",
+                       "camera/open.py": "import importlib\nimportlib.import_module('yaml')"}.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    return package
+
+
+def test_a_planted_import_upwards_is_found(planted: Path) -> None:
+    """Upwards, sideways out of the room, inside a function, from no floor: each is told."""
+    assert floor_violations(planted) == [
+        "camera.folder (floor 3) imports camera.open (floor 4)", "odd: on no floor; add it to FLOORS",
+        "pipeline (floor 5) imports supervisor (floor 5)", "supervisor (floor 5) imports pipeline (floor 5)",
+        "types (floor 0) imports pipeline (floor 5)"]
+
+
+def test_a_planted_stray_third_party_is_found(planted: Path) -> None:
+    """Also by name in a string, in a function, by a relative import, and one nobody decided on."""
+    assert [line.split(";")[0] for line in home_violations(planted)] == [
+        "camera.open imports yaml", "odd imports ", "supervisor imports paho", "vision.nms imports requests"]
+
+
+def test_a_planted_cycle_is_found(planted: Path) -> None:
+    """Two modules that import each other are a cycle wherever the imports stand."""
+    with pytest.raises(CycleError):
+        list(TopologicalSorter(inner_imports(planted)).static_order())
