@@ -1,0 +1,94 @@
+"""`vedette tail`: follow devices over MQTT, a line for each message.
+
+Invariants: nothing that comes from the network reaches the terminal unprintable; a message of unknown shape is
+shown as it is instead of ending the command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from vedette import topics
+from vedette.cli.broker import add_broker_arguments, connected, load_config
+from vedette.reporter import readable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vedette.mqtt.judge import Incoming
+
+EXAMPLE = """examples:
+  vedette tail --host broker.example
+  vedette tail --config /etc/vedette/config.yaml gate-01 --json"""
+
+FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.COUNTS, topics.HEALTH, topics.MODEL)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("device", nargs="?", default="+", metavar="DEVICE", help="follow only this one (default: all)")
+    add_broker_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: topic, payload")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N messages")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print until interrupted. Raises: BrokerError when the connection cannot be made or ends."""
+    filters = [topics.absolute(args.device, topic) for topic in FOLLOWED]
+    show = _json_line if args.json else _line
+    left = args.count
+    with connected(load_config(args).mqtt, filters) as connection:
+        while left is None or left > 0:
+            for incoming in connection.poll(0.5)[:left]:
+                print(show(incoming), file=sys.stdout, flush=True)
+                left = None if left is None else left - 1
+    return 0
+
+
+def _json_line(incoming: Incoming) -> str:
+    return json.dumps({"topic": incoming.topic, "payload": _parsed(incoming.payload)}, ensure_ascii=True)
+
+
+def _line(incoming: Incoming) -> str:
+    device, _, topic = incoming.topic.removeprefix(f"{topics.ROOT}/").partition("/")
+    now = datetime.now().astimezone().strftime("%H:%M:%S")
+    payload = _parsed(incoming.payload)
+    try:
+        words = _words(topic, payload)
+    except (KeyError, TypeError, ValueError):
+        words = str(payload)
+    return _printable(f"{now}  {device:<20} {topic:<13} {words}")
+
+
+def _words(topic: str, payload: Any) -> str:
+    """Say one message in words. Raises: KeyError, TypeError or ValueError when it has another shape."""
+    match topic:
+        case topics.DETECTIONS:
+            return readable(payload)
+        case topics.CAMERA:
+            return f"{payload['state']} {payload['cause'] or ''}".rstrip()
+        case topics.COUNTS:
+            counts = payload["counts"]
+            return "not looking" if counts is None else ", ".join(f"{n} {label}" for label, n in counts.items()) or "-"
+        case topics.HEALTH:
+            reasons = ", ".join(reason["code"] for reason in payload["reasons"])
+            return f"{payload['state']}  {payload['capture']['fps']:.1f} fps  {reasons}".rstrip()
+        case topics.MODEL:
+            return f"{payload['title'] or 'none'} {payload['installed_version'] or ''} {payload['state']}"
+        case _:
+            return str(payload)
+
+
+def _parsed(payload: bytes) -> Any:
+    text = payload.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _printable(line: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

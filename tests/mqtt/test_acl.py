@@ -1,0 +1,67 @@
+"""The shipped access rules, on a real broker."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mosquitto import Mosquitto, listening, running, send, wait_until
+from vedette import topics
+from vedette.cli import schemas
+from vedette.config.models import MqttConfig
+
+ACL = Path(__file__).parents[2] / "systemd" / "mosquitto.acl"
+USERS = ("gate-01", "gate-02", "operator", "dashboard")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    passwords, acl = tmp_path / "passwords", tmp_path / "vedette.acl"
+    passwords.touch(mode=0o600)
+    acl.write_bytes(ACL.read_bytes())
+    acl.chmod(0o600)
+    for user in USERS:
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, f"secret of {user}"], check=True,
+                       capture_output=True)
+        (tmp_path / user).write_text(f"secret of {user}\n")
+    with running(tmp_path, f"allow_anonymous false\npassword_file {passwords}\nacl_file {acl}\n"
+                           "use_username_as_clientid true") as broker:
+        yield broker
+
+
+def login(broker: Mosquitto, folder: Path, user: str) -> MqttConfig:
+    return broker.client(username=user, password_file=folder / user)
+
+
+def test_device_writes_what_it_publishes_and_nothing_else(broker: Mosquitto, tmp_path: Path) -> None:
+    """Every topic a device publishes gets through; commands, other devices' topics and the fleet's nudge do not."""
+    own = [channel.topic.replace("{command}", "pause") for channel in schemas.CHANNELS if not channel.incoming]
+    forbidden = ["/vedette/gate-01/cmd/restart", "/vedette/gate-02/detections", "/vedette/gate-02/cmd/restart",
+                 "/vedette/fleet/update", "/vedette/gate-01/other", "/elsewhere"]
+    with listening(login(broker, tmp_path, "dashboard"), "vedette/#", "elsewhere") as subscriber:
+        for topic in [*forbidden, *own]:
+            send(login(broker, tmp_path, "gate-01"), topics.absolute("gate-01", topic), b"x")
+        assert wait_until(lambda: len(subscriber.heard) >= len(own))
+        assert subscriber.topics() == [topics.absolute("gate-01", topic) for topic in own]
+
+
+def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
+    """A device hears an operator's command, and neither a dashboard's nor another device's."""
+    with listening(login(broker, tmp_path, "gate-01"), *topics.subscriptions("gate-01")) as device:
+        for user in ("gate-02", "dashboard", "operator"):
+            send(login(broker, tmp_path, user), "vedette/gate-01/cmd/resume", user.encode())
+        send(login(broker, tmp_path, "operator"), topics.FLEET_UPDATE, b"")
+        assert device.waits_for(lambda message: message.topic == topics.FLEET_UPDATE)
+        assert [message.payload for message in device.heard] == [b"operator", b""]
+
+
+def test_device_hears_no_other_device(broker: Mosquitto, tmp_path: Path) -> None:
+    """A device that subscribes to everything hears only its own commands."""
+    with listening(login(broker, tmp_path, "gate-01"), "vedette/#", "vedette/gate-01/cmd/+") as device:
+        send(login(broker, tmp_path, "operator"), "vedette/gate-02/cmd/resume", b"")
+        send(login(broker, tmp_path, "operator"), "vedette/gate-01/cmd/resume", b"")
+        assert device.waits_for(lambda message: message.topic == "vedette/gate-01/cmd/resume")
+        assert set(device.topics()) == {"vedette/gate-01/cmd/resume"}
