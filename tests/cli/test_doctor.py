@@ -1,0 +1,190 @@
+"""The doctor, on this machine and on machines made up of folders, sockets and modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vedette.board import Board
+from vedette.cli import checks
+from vedette.cli.checks import Check, ChildFailed, Subject
+from vedette.config.models import Config
+
+MODEL = Path(__file__).parents[3] / "shared/real/models/yolo11n_224_coco_int8.tflite"
+DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
+
+
+def subject(root: Path, config: dict[str, Any] | None = None, environ: dict[str, str] | None = None) -> Subject:
+    return Subject(Config.model_validate(config or {}), Board(root, root, vcgencmd=""), environ or {}, root / "dev")
+
+
+def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, Check]]:
+    """Run the command; returns its exit code and the checks by name."""
+    ended = subprocess.run([*DOCTOR, "--json", *arguments], env={**os.environ, **environ}, capture_output=True,
+                           timeout=120)
+    told = json.loads(ended.stdout)
+    found = {entry["name"]: Check(**entry) for entry in told["checks"]}
+    assert told["ok"] is (ended.returncode == 0)
+    return ended.returncode, found
+
+
+def test_whole_examination_of_a_sound_machine(tmp_path: Path) -> None:
+    """With a source, a broker and a place for its state, nothing fails and the exit code is 0."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        code, found = doctor(VEDETTE_MQTT__PORT=str(listener.getsockname()[1]), VEDETTE_CAMERA__SOURCE=__file__,
+                             STATE_DIRECTORY=str(tmp_path / "state"))
+    assert code == 0
+    assert {name for name, check in found.items() if check.state == "ok"} >= {
+        "config", "python", "opencv", "camera", "broker", "state folder", "board"}
+    assert not (tmp_path / "state").exists()
+
+
+def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
+    """Findings are lines with their remedies; a bad configuration hides nothing else, and ends with 69."""
+    path = tmp_path / "config.yaml"
+    path.write_text("camera: {fsp: 3}\n")
+    ended = subprocess.run([*DOCTOR, "--config", str(path)], env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
+                           capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 69
+    assert "fail config" in ended.stdout
+    assert "did you mean fps?" in ended.stdout
+    assert "ok   python" in ended.stdout
+    assert "\n                     -> " in ended.stdout
+
+
+@pytest.mark.parametrize(("module", "state", "words", "remedy"), [
+    ("raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "fail", "size changed",
+     "--system-site-packages"),
+    ("import os; os.abort()", "fail", "crashes: Aborted", "python3-picamera2"),
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "sees no camera", "ribbon"),
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708'}])", "ok", "imx708", ""),
+], ids=["numpy trap", "crash", "no camera", "works"])
+def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, words: str, remedy: str) -> None:
+    """A picamera2 that is broken, crashes or sees nothing is named, and the trap behind it explained."""
+    (tmp_path / "picamera2.py").write_text(module)
+    _, found = doctor(PYTHONPATH=str(tmp_path), VEDETTE_CAMERA__SOURCE="picamera2", STATE_DIRECTORY=str(tmp_path))
+    check = found["picamera2"]
+    assert check.state == state
+    assert words in check.words
+    assert remedy in check.remedy
+
+
+@pytest.mark.parametrize(("words", "remedy"), [
+    ("RuntimeError: numpy.dtype size changed, may indicate", "numpy<2"),
+    ("AttributeError: _ARRAY_API not found", "built for numpy 1"),
+    ("ImportError: libGL.so.1: cannot open shared object file", "opencv-python-headless"),
+    ("crashes: Illegal instruction", "newer processor"),
+])
+def test_traps_are_explained(words: str, remedy: str) -> None:
+    """What a failed import says is put into words that say what to do."""
+    assert remedy in checks.remedy_for(words)
+    assert checks.remedy_for("something else") == ""
+
+
+def test_child_keeps_the_sign_of_a_trap() -> None:
+    """A trap's sign is reported although the last line of the traceback is another one."""
+    with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
+        checks.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
+                        "raise ImportError('multiarray failed')")
+
+
+def test_hanging_child_is_ended() -> None:
+    """A child that hangs is ended and said to hang."""
+    with pytest.raises(ChildFailed, match="hangs"):
+        checks.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
+
+
+def test_cameras_found(tmp_path: Path) -> None:
+    """Devices are named by their stable names; a missing one is told with what is there instead."""
+    assert checks.camera(subject(tmp_path)).words == "no V4L2 device"
+    (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
+    (tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0").touch()
+    (tmp_path / "dev" / "video0").touch()
+    found = checks.camera(subject(tmp_path))
+    assert (found.state, found.words) == ("ok", str(tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0"))
+    missing = checks.camera(subject(tmp_path, {"camera": {"source": str(tmp_path / "dev" / "video9")}}))
+    assert missing.state == "fail"
+    assert "video9 is not there" in missing.words
+    assert "usb-cam-index0" in missing.words
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_camera_without_permission(tmp_path: Path) -> None:
+    """A device that may not be opened leads to the video group."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "video0").touch(0o000)
+    assert "usermod -aG video pi" in checks.camera(subject(tmp_path, environ={"USER": "pi"})).remedy
+
+
+def test_stream_is_not_tried_here(tmp_path: Path) -> None:
+    """A stream is left to `vedette snapshot`, and its address is not printed."""
+    check = checks.camera(subject(tmp_path, {"camera": {"source": "rtsp://10.0.0.9/stream?token=abc"}}))
+    assert check.state == "ok"
+    assert "abc" not in check.words
+
+
+def test_broker_away(tmp_path: Path) -> None:
+    """A port where nobody listens is a failure that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    check = checks.broker(subject(tmp_path, {"mqtt": {"port": port}}))
+    assert check.state == "fail"
+    assert check.words.startswith(f"127.0.0.1:{port}: ")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"<html>404"])
+def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> None:
+    """A missing, empty or wrong model file is named as it would be at the start."""
+    path = tmp_path / "bad.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    check = checks.model(subject(tmp_path, {"detector": {"model": path}}))
+    assert check.state == "fail"
+    assert str(path) in check.words
+    assert "vedette model inspect" in check.remedy
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the real models are not here")
+def test_model_that_runs(tmp_path: Path) -> None:
+    """A sound model is run in a child, and its time and share on XNNPACK are told."""
+    check = checks.model(subject(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
+    assert check.state == "ok"
+    assert "% of its nodes on XNNPACK" in check.words
+
+
+def test_no_model_is_a_warning(tmp_path: Path) -> None:
+    """A machine without a model is sound, but will not detect."""
+    assert checks.model(subject(tmp_path)).state == "warn"
+
+
+def test_threads_against_cores(tmp_path: Path) -> None:
+    """More threads than cores is warned of."""
+    cores = len(os.sched_getaffinity(0))
+    assert checks.threads(subject(tmp_path, {"detector": {"threads": 1}})).state == "ok"
+    assert checks.threads(subject(tmp_path, {"detector": {"threads": min(16, cores + 1)}})).state == "warn"
+
+
+def test_state_folder_in_the_way(tmp_path: Path) -> None:
+    """A file where the state folder should be is a failure."""
+    (tmp_path / "file").touch()
+    check = checks.state(subject(tmp_path, environ={"STATE_DIRECTORY": str(tmp_path / "file" / "vedette")}))
+    assert check.state == "fail"
+    assert str(tmp_path / "file") in check.words
+
+
+def test_board_complaints_come_with_remedies(tmp_path: Path) -> None:
+    """Each health reason of the board is a warning with the remedy of the table."""
+    thermal = tmp_path / "sys" / "class" / "thermal" / "thermal_zone0"
+    thermal.mkdir(parents=True)
+    (thermal / "temp").write_text("85000\n")
+    found = {check.name: check for check in checks.board(subject(tmp_path))}
+    assert found["hot"].state == "warn"
+    assert "fan" in found["hot"].remedy
+    assert "85 degrees" in found["board"].words
