@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import select
+import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from vedette.config.models import MqttConfig
+from vedette.config.models import MqttConfig, TlsConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.judge import Incoming
 from vedette.types import Message
@@ -155,10 +156,7 @@ class Connection:
         if mqtt.username is not None:
             self._client.username_pw_set(mqtt.username, _secret(mqtt.password_file))
         if mqtt.tls is not None:
-            ca_file, cert_file, key_file = (
-                None if path is None else str(path)
-                for path in (mqtt.tls.ca_file, mqtt.tls.cert_file, mqtt.tls.key_file))
-            self._client.tls_set(ca_file, cert_file, key_file)
+            self._client.tls_set_context(_tls_context(mqtt.tls))
         if will is not None:
             delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if self._is_v5 else None
             self._client.will_set(will.topic, will.payload, will.qos, will.retain, delay)
@@ -235,6 +233,25 @@ class Connection:
         response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
         self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),
                                        message.dup, response_topic))
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: paho forgets it, and each attempt would leave a descriptor open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    context.sslsocket_class = _TidySocket
+    if tls.cert_file is not None:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
 
 
 def _secret(path: Path | None) -> str | None:

@@ -1,0 +1,73 @@
+"""`vedette tail` on a real broker."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeClock, make_frame, make_result
+from mosquitto import Mosquitto, free_port, running, send, wait_until
+from vedette import payloads
+from vedette.cli import main
+from vedette.types import Box, Detection
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as broker:
+        yield broker
+
+
+def tail(broker: Mosquitto, *arguments: str) -> int:
+    return main(["tail", "--host", "127.0.0.1", "--port", str(broker.port), *arguments])
+
+
+def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results, counts and availability are told in words; a strange or hostile message is shown, made printable."""
+    result = make_result(make_frame(FakeClock()), (Detection("person", 0, 0.91, Box(0, 0, 1, 1)),))
+    seen = payloads.detections(result, device="gate-01", run=1, seq=1, dropped={}, clock_synced=True)
+    messages = {
+        "availability": b"online", "detections": payloads.encode(seen),
+        "counts": payloads.encode(payloads.counts({"person": 1}, captured_at=FakeClock().utc_now())),
+        "health": b"\x1b[2J\xff",
+    }
+    for topic, payload in messages.items():
+        send(broker.client(), f"vedette/gate-01/{topic}", payload, retain=True)
+    assert tail(broker, "--count", str(len(messages))) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert len(lines) == len(messages)
+    for words in ("online", "person 0.91", "1 person", "[2J"):
+        assert sum(words in line for line in lines) == 1
+
+
+def test_json_lines_of_one_device(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json each line is an object with topic and payload, and only the named device is followed."""
+    send(broker.client(), "vedette/gate-02/counts", b'{"counts": {}}', retain=True)
+    send(broker.client(), "vedette/gate-01/counts", b'{"counts": null}', retain=True)
+    assert tail(broker, "gate-01", "--json", "--count", "1") == 0
+    assert json.loads(capsys.readouterr().out) == {"topic": "vedette/gate-01/counts", "payload": {"counts": None}}
+
+
+def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a broker the command says where it looked and ends with 69."""
+    assert main(["tail", "--host", "127.0.0.1", "--port", str(port := free_port())]) == 69
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_follows_what_comes_later(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message published after the command has started is shown."""
+    codes: list[int] = []
+    following = threading.Thread(target=lambda: codes.append(tail(broker, "--count", "1")))
+    following.start()
+    assert wait_until(lambda: "vedette." in broker.log)
+    while following.is_alive():
+        send(broker.client(), "vedette/gate-01/camera", b'{"state": "stalled", "cause": "silence"}')
+        following.join(0.05)
+    assert codes == [0]
+    assert "stalled silence" in capsys.readouterr().out

@@ -1,0 +1,96 @@
+"""One connection: TLS with client certificates, and peers that are no broker."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mosquitto import running
+from vedette.config.models import MqttConfig, TlsConfig
+from vedette.errors import BrokerAway
+from vedette.mqtt.connection import Connection
+
+
+def certify(folder: Path) -> None:
+    """Make an authority, and certificates of a server at 127.0.0.1 and of a client, signed by it."""
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.pem", "-days", "2", "-extfile", "names")
+
+
+def settle(connection: Connection) -> None:
+    while not connection.connected:
+        connection.poll(1)
+
+
+def test_client_certificate(tmp_path: Path) -> None:
+    """With the authority and a client certificate the connection stands, and many messages come through."""
+    certify(tmp_path)
+    settings = (f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\n"
+                "require_certificate true\nuse_identity_as_username true")
+    tls = TlsConfig(ca_file=tmp_path / "ca.pem", cert_file=tmp_path / "client.pem", key_file=tmp_path / "client.key")
+    with running(tmp_path, settings) as broker:
+        connection = Connection(broker.client(tls=tls), "gate", filters=["t"])
+        settle(connection)
+        heard = []
+        for number in range(100):
+            while not connection.has_room:
+                heard += connection.poll(1)
+            connection.publish("t", f"{number} ".encode() * 500, qos=1)
+        while len(heard) < 100:
+            heard += connection.poll(1)
+        assert [int(message.payload.split()[0]) for message in heard] == list(range(100))
+        connection.close(with_goodbye=True)
+
+
+def test_untrusted_broker(tmp_path: Path) -> None:
+    """A broker whose certificate no known authority signed is refused, with OpenSSL's reason."""
+    certify(tmp_path)
+    settings = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\nallow_anonymous true"
+    with running(tmp_path, settings) as broker, pytest.raises(BrokerAway, match="certificate verify failed"):
+        Connection(broker.client(tls=TlsConfig()), "gate")
+
+
+def test_certificate_that_is_not_there(tmp_path: Path) -> None:
+    """A certificate file that cannot be read is a connection that cannot be made."""
+    with pytest.raises(BrokerAway, match="No such file"):
+        Connection(MqttConfig(port=1, tls=TlsConfig(ca_file=tmp_path / "none.pem")), "gate")
+
+
+@contextmanager
+def peer(answer: bytes) -> Iterator[int]:
+    """Something that listens, sends these bytes to whoever comes, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(10)
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+@pytest.mark.parametrize("answer", [
+    b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x00", b"\x20\x02\x00", b"\x20\x03\x00\x00\xff", b"\xff" * 64,
+    b"\x20\xff\xff\xff\xff\xff", b"\x30\x03\x00\x05a", b"\x32\x04\x00\x01\xff\x00", bytes(range(256))])
+def test_peer_that_is_no_broker(answer: bytes, protocol: int | str) -> None:
+    """Whatever bytes a peer answers with, the connection ends as BrokerAway and nothing else."""
+    with peer(answer) as port, pytest.raises(BrokerAway):
+        settle(Connection(MqttConfig(port=port, protocol=protocol), "gate"))
