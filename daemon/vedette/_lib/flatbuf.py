@@ -78,6 +78,11 @@ class Table:
         at = self._field(slot)
         return 0 if at is None else self._buffer.number(code, at)
 
+    def real(self, slot: int) -> float:
+        """Return a 32-bit float field, or 0."""
+        value, = struct.unpack("<f", struct.pack("<I", self.integer(slot, "I")))
+        return float(value)
+
     def table(self, slot: int) -> Table | None:
         """Return a table field, or None when it is absent."""
         at = self._field(slot)

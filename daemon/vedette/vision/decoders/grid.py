@@ -1,0 +1,104 @@
+"""Models without boxes: FOMO's heat map of centroids, and classifiers of the whole frame.
+
+Invariants: those of `base`; FOMO's class id 0 is the background, and so is a classifier's when it has 1001 classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from vedette.errors import ModelUnsupported
+from vedette.types import Box
+from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, pick, probability
+from vedette.vision.geometry import WHOLE, InputShape
+from vedette.vision.nms import Candidate
+from vedette.vision.tensors import TensorSpec
+from vedette.vision.tflite_file import ModelFile
+
+Cell = tuple[int, int]      # row, column
+
+
+class Fomo(Decoder):
+    """(1, rows, columns, classes): cells that touch and share a class are one object, its box around them."""
+
+    suppressed: ClassVar[bool] = True
+    background: ClassVar[bool] = True
+
+    def __init__(self, model: ModelFile, shape: InputShape) -> None:
+        output = model.outputs[0]
+        if len(model.outputs) != 1 or not _is_heat_map(output, shape):
+            raise ModelUnsupported("expected one output (1, height/8, width/8, classes with background)")
+        super().__init__(output, classes=output.shape[3])
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Threshold the best class of every cell, then join the cells that pass."""
+        heat = outputs[0][0, :, :, 1:]
+        best = np.maximum.reduce(heat, axis=2)
+        rows, columns = np.divmod(self._reach(best.reshape(-1), aim), best.shape[1])
+        if not rows.size:
+            return []
+        class_ids = heat[rows, columns].argmax(axis=1) + 1
+        scores = self._scores.real(best[rows, columns])
+        objects: dict[int, dict[Cell, float]] = {}
+        for place in pick(scores, class_ids, aim).tolist():
+            cell = int(rows[place]), int(columns[place])
+            objects.setdefault(int(class_ids[place]), {})[cell] = float(scores[place])
+        return sorted((Candidate(min(score, 1.0), class_id, _around(group, *best.shape))
+                       for class_id, cells in objects.items() for score, group in _join(cells)),
+                      key=lambda candidate: -candidate.score)
+
+
+class Classifier(Decoder):
+    """(1, classes): every class that reaches its threshold is a detection of the whole frame."""
+
+    suppressed: ClassVar[bool] = True
+
+    def __init__(self, model: ModelFile) -> None:
+        output = model.outputs[0]
+        if len(model.outputs) != 1 or len(output.shape) != 2 or output.shape[0] != 1 or output.shape[1] < 2:
+            raise ModelUnsupported("expected one output (1, classes) of two classes or more")
+        super().__init__(output, classes=output.shape[1], logits=not probability(model, output))
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Turn every one of the few numbers into a score: a softmax needs them all."""
+        scores = self._scores.real(outputs[0][0])
+        if self._logits:
+            scores = np.exp(scores - scores.max())
+            scores /= scores.sum()
+        class_ids = np.arange(scores.size)
+        chosen = pick(scores, class_ids, aim)
+        return candidates(np.tile(np.array(WHOLE), (chosen.size, 1)), scores[chosen], class_ids[chosen])
+
+
+def _is_heat_map(output: TensorSpec, shape: InputShape) -> bool:
+    if len(output.shape) != 4 or output.shape[0] != 1 or output.shape[3] < 2:
+        return False
+    rows, columns = output.shape[1:3]
+    pixels = shape.height // rows
+    return pixels > 1 and (rows * pixels, columns * pixels) == (shape.height, shape.width)
+
+
+def _join(cells: dict[Cell, float]) -> list[tuple[float, list[Cell]]]:
+    """Group cells that touch, also by a corner; returns the best score and the cells of each group."""
+    groups = []
+    waiting = dict(cells)
+    while waiting:
+        start = next(iter(waiting))
+        best, group, edge = waiting.pop(start), [start], [start]
+        while edge:
+            row, column = edge.pop()
+            for near in [(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]:
+                if near in waiting:
+                    best = max(best, waiting.pop(near))
+                    group.append(near)
+                    edge.append(near)
+        groups.append((best, group))
+    return groups
+
+
+def _around(group: list[Cell], rows: int, columns: int) -> Box:
+    ys, xs = [cell[0] for cell in group], [cell[1] for cell in group]
+    return Box(min(xs) / columns, min(ys) / rows, (max(xs) + 1) / columns, (max(ys) + 1) / rows)

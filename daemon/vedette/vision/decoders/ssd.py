@@ -1,0 +1,63 @@
+"""SSD whose graph ends in TFLite_Detection_PostProcess (TF1 and TF2 exports alike).
+
+Invariants: which output is which comes from the operation itself, whatever order the graph gives them; rows past the
+count are never read (uninitialised memory: 1e34 has been seen); boxes are ymin, xmin, ymax, xmax in 0-1.
+Source: tensorflow/lite/kernels/detection_postprocess.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import ClassVar
+
+from vedette.errors import ModelUnsupported, OutputInvalid
+from vedette.types import Box
+from vedette.vision.decoders.base import Aim, Array, Decoder
+from vedette.vision.nms import Candidate
+from vedette.vision.tflite_file import DETECTION_POSTPROCESS, ModelFile
+
+
+class Ssd(Decoder):
+    """Candidates as the operation left them."""
+
+    suppressed: ClassVar[bool] = True
+
+    def __init__(self, model: ModelFile) -> None:
+        self._boxes, self._class_ids, self._score_rows, self._count = _positions(model)
+        super().__init__(model.outputs[self._score_rows], classes=None)
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Read as many rows as the operation counted."""
+        rows = self._rows(outputs)
+        boxes = outputs[self._boxes][0, :rows].tolist()
+        scores = outputs[self._score_rows][0, :rows].tolist()
+        class_ids = outputs[self._class_ids][0, :rows].tolist()
+        found, last = [], len(aim.thresholds) - 1
+        for score, class_id, (ymin, xmin, ymax, xmax) in zip(scores, class_ids, boxes, strict=True):
+            if not (isfinite(score) and isfinite(ymin + xmin + ymax + xmax) and 0 <= class_id < 1e6):
+                raise OutputInvalid(f"SSD row with score {score}, class {class_id}, box {ymin, xmin, ymax, xmax}; "
+                                    "expected finite values and a class from 0 on")
+            if score >= aim.thresholds[min(int(class_id), last)]:
+                found.append(Candidate(min(score, 1.0), int(class_id), Box(xmin, ymin, xmax, ymax)))
+        found.sort(key=lambda candidate: -candidate.score)
+        return found[:aim.most]
+
+    def _rows(self, outputs: Sequence[Array]) -> int:
+        most = outputs[self._score_rows].shape[1]
+        count = float(outputs[self._count].flat[0])
+        if not (0 <= count <= most):
+            raise OutputInvalid(f"SSD counts {count} detections; expected 0 to {most}")
+        return int(count)
+
+
+def _positions(model: ModelFile) -> tuple[int, int, int, int]:
+    """Return where boxes, classes, scores and count stand among the model's outputs."""
+    op = next((op for op in model.ops if op.name == DETECTION_POSTPROCESS), None)
+    if op is None:
+        raise ModelUnsupported(f"there is no {DETECTION_POSTPROCESS} operation")
+    places = {spec.index: place for place, spec in enumerate(model.outputs)}
+    if len(op.outputs) != 4 or not places.keys() >= set(op.outputs):
+        raise ModelUnsupported(f"the four tensors of {DETECTION_POSTPROCESS} are not all outputs of the model")
+    boxes, class_ids, scores, count = (places[index] for index in op.outputs)
+    return boxes, class_ids, scores, count

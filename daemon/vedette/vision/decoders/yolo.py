@@ -1,0 +1,111 @@
+"""The YOLO heads: v5 with objectness, v8 and 11 without, and end-to-end ones that need no NMS.
+
+Invariants: those of `base`; each cell votes for its best class only, as Ultralytics' `predict` does; a raw head is told
+from others by its number of cells, which the input size and the strides give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from vedette.errors import ModelUnsupported
+from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, corners, pick, to_unit
+from vedette.vision.geometry import InputShape
+from vedette.vision.nms import Candidate
+from vedette.vision.tensors import TensorSpec
+from vedette.vision.tflite_file import ModelFile
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))     # the usual head, P6, P2
+ANCHORS_PER_CELL = 3                                          # YOLOv5
+END_TO_END_ROWS_MAX = 1000
+CLASS_ID_MAX = 1_000_000
+
+
+class YoloV8(Decoder):
+    """YOLOv8, 11 and their like: (1, 4+classes, cells) or (1, cells, 4+classes), cx, cy, width, height."""
+
+    def __init__(self, model: ModelFile, shape: InputShape) -> None:
+        self._shape = shape
+        output = _only_output(model)
+        cells = _cells(shape)
+        if not set(output.shape[1:]) & set(cells) or min(output.shape[1:]) <= 4:
+            raise ModelUnsupported(f"expected one output (1, 4+classes, {cells[0]}) for an input of {shape}")
+        self._cells_first = output.shape[1] in cells
+        super().__init__(output, classes=min(output.shape[1:]) - 4)
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Threshold the best class of every cell, then look closer at those that pass."""
+        head = outputs[0][0].T if self._cells_first else outputs[0][0]
+        best = np.maximum.reduce(head[4:], axis=0)
+        hits = self._reach(best, aim)
+        if not hits.size:
+            return []
+        class_ids = head[4:, hits].argmax(axis=0)
+        scores = self._scores.real(best[hits])
+        chosen = pick(scores, class_ids, aim)
+        centred = self._scores.real(head[:4, hits[chosen]].T)
+        return candidates(corners(to_unit(centred, self._shape)), scores[chosen], class_ids[chosen])
+
+
+class YoloV5(Decoder):
+    """YOLOv5: (1, 3*cells, 5+classes), cx, cy, width, height, objectness; score = objectness * class."""
+
+    def __init__(self, model: ModelFile, shape: InputShape) -> None:
+        self._shape = shape
+        output = _only_output(model)
+        rows = [ANCHORS_PER_CELL * cells for cells in _cells(shape)]
+        if output.shape[1] not in rows or output.shape[2] <= 5:
+            raise ModelUnsupported(f"expected one output (1, {rows[0]}, 5+classes) for an input of {shape}")
+        super().__init__(output, classes=output.shape[2] - 5)
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Threshold the objectness, which no score exceeds, then look closer at those that pass."""
+        head = outputs[0][0]
+        hits = self._reach(head[:, 4], aim)
+        if not hits.size:
+            return []
+        votes = head[hits, 5:]
+        class_ids = votes.argmax(axis=1)
+        best = np.take_along_axis(votes, class_ids[:, None], axis=1)[:, 0]
+        # One scale for pixels and scores lets a class score reach 1.2; cut, or a product could pass its objectness.
+        scores = self._scores.real(head[hits, 4]) * np.minimum(self._scores.real(best), 1.0)
+        chosen = pick(scores, class_ids, aim)
+        centred = self._scores.real(head[hits[chosen], :4])
+        return candidates(corners(to_unit(centred, self._shape)), scores[chosen], class_ids[chosen])
+
+
+class YoloEndToEnd(Decoder):
+    """YOLOv10 and 26: (1, 300, 6), xmin, ymin, xmax, ymax, score, class; coordinates in 0-1 or pixels."""
+
+    suppressed: ClassVar[bool] = True
+
+    def __init__(self, model: ModelFile, shape: InputShape) -> None:
+        self._shape = shape
+        output = _only_output(model)
+        if output.shape[2] != 6 or output.shape[1] > END_TO_END_ROWS_MAX:
+            raise ModelUnsupported(f"expected one output (1, rows, 6) of at most {END_TO_END_ROWS_MAX} rows")
+        super().__init__(output, classes=None)
+
+    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+        """Take the rows that reach their threshold."""
+        rows = outputs[0][0]
+        hits = self._reach(rows[:, 4], aim)
+        if not hits.size:
+            return []
+        real = self._scores.real(rows[hits])
+        class_ids = np.rint(real[:, 5]).clip(0, CLASS_ID_MAX).astype(np.intp)
+        chosen = pick(real[:, 4], class_ids, aim)
+        return candidates(to_unit(real[chosen, :4], self._shape), real[chosen, 4], class_ids[chosen])
+
+
+def _only_output(model: ModelFile) -> TensorSpec:
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 3 or model.outputs[0].shape[0] != 1:
+        raise ModelUnsupported("expected one output of three axes, the first of them 1")
+    return model.outputs[0]
+
+
+def _cells(shape: InputShape) -> list[int]:
+    return [sum((shape.width // stride) * (shape.height // stride) for stride in strides) for strides in STRIDES]

@@ -1,0 +1,173 @@
+"""What a model's maker wrote into the file about how to run it: a bundle's settings, the exporter's metadata, labels.
+
+Invariants: what is read is data, never evaluated; a claim nobody understands is left out, one that is wrong for sure
+(another digest, another task) is refused. Nothing here looks at tensors: model_spec weighs hints against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vedette.config.models import DetectorConfig, Unit
+from vedette.errors import ModelDamaged, ModelUnsupported
+from vedette.vision import labels as label_lists
+from vedette.vision.geometry import Resize
+from vedette.vision.prepare import Color, Normalization
+from vedette.vision.tflite_file import ModelFile
+
+BUNDLE = "vedette.json"
+ULTRALYTICS = ("metadata.json", "temp_meta.txt")
+LABEL_FILES = ("labels.txt", "labelmap.txt")
+TASKS = {None: None, "detect": None, "classify": "classifier"}
+"""Ultralytics' tasks we can run, and the decoder each one settles."""
+
+WRITER_NAMES = ("", "ObjectDetector", "ImageClassifier")
+"""Names that metadata writers give to every model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What one step of the search says; None: nothing. `step` names it in words."""
+
+    step: str
+    name: str | None = None
+    version: str | None = None
+    decoder: str | None = None
+    color: Color | None = None
+    resize: Resize | None = None
+    normalization: Normalization | None = None
+    labels: tuple[str, ...] | None = None
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    label_thresholds: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Thresholds(_Settings):
+    score: Unit | None = None
+    iou: Unit | None = None
+    labels: dict[str, Unit] = Field(default_factory=dict)
+
+
+class _Normalization(_Settings):
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class _Bundle(_Settings):
+    """The keys of vedette.json that say how to run the model."""
+
+    name: str | None = None
+    version: str | None = None
+    sha256: str | None = None
+    decoder: str | None = None
+    color: Literal["rgb", "bgr"] | None = None
+    resize: Literal["letterbox", "stretch"] | None = None
+    normalization: _Normalization | None = None
+    thresholds: _Thresholds = _Thresholds()
+
+
+def explicit(detector: DetectorConfig) -> Hints:
+    """Return what the configuration says."""
+    mean, std = detector.mean, detector.std
+    if (mean is None) != (std is None):
+        raise ModelUnsupported("detector.mean and detector.std belong together; expected both or neither")
+    return Hints(
+        "configuration", decoder=detector.decoder, color=detector.color, resize=detector.resize,
+        normalization=None if mean is None or std is None else normalization(mean, std, "detector.mean, detector.std"),
+        labels=None if detector.labels_file is None else label_lists.read_file(detector.labels_file))
+
+
+def bundle(model: ModelFile) -> Hints:
+    """Return what vedette.json says. Raises: ModelDamaged (another flatbuffer), ModelUnsupported (not understood)."""
+    if BUNDLE not in model.attachments:
+        return Hints(BUNDLE)
+    try:
+        settings = _Bundle.model_validate_json(model.attachments[BUNDLE])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelUnsupported(f"{model.path}: {BUNDLE}: {where}: {first['msg']}") from error
+    if settings.sha256 not in {None, model.flatbuffer_sha256}:
+        raise ModelDamaged(f"{model.path}: {BUNDLE} promises SHA-256 {settings.sha256} for the flatbuffer; "
+                           f"it is {model.flatbuffer_sha256}")
+    stated = settings.normalization
+    return Hints(
+        BUNDLE, name=settings.name, version=settings.version, decoder=settings.decoder, color=settings.color,
+        resize=settings.resize, labels=_attached(model, "labels.txt"),
+        normalization=None if stated is None else normalization(stated.mean, stated.std, BUNDLE),
+        score_threshold=settings.thresholds.score, iou_threshold=settings.thresholds.iou,
+        label_thresholds=settings.thresholds.labels)
+
+
+def exporter(model: ModelFile) -> Hints:
+    """Return what the exporter's metadata says. Raises: ModelUnsupported for a task that is no detection."""
+    return _ultralytics(model) or _tflite_metadata(model)
+
+
+def _ultralytics(model: ModelFile) -> Hints | None:
+    for file_name in ULTRALYTICS:
+        claims = label_lists.parse_literal(_text(model, file_name))
+        if claims is None or not {"task", "names"} & claims.keys():
+            continue
+        task = claims.get("task")
+        if task not in TASKS:
+            raise ModelUnsupported(f"{model.path}: {file_name} says task {task!r}; expected detect or classify")
+        return Hints(f"{file_name} (Ultralytics)", name=_ultralytics_name(claims),
+                     decoder="yolo_end2end" if claims.get("end2end") is True else TASKS[task],
+                     resize="letterbox" if task == "detect" else None, color="rgb",
+                     normalization=Normalization((0.0,), (255.0,)),
+                     labels=label_lists.parse_names(claims.get("names")))
+    return None
+
+
+def _tflite_metadata(model: ModelFile) -> Hints:
+    # Its normalization is for float inputs: TFLite Support and MediaPipe feed the bytes themselves to integer ones.
+    claims = model.tflite_metadata
+    if claims is None:
+        return Hints("TFLite Metadata")
+    first = claims.inputs[0] if claims.inputs else None
+    stated = first is not None and first.mean and first.std and not model.inputs[0].quantised
+    files = [file_name for output in claims.outputs for file_name in output.label_files]
+    lists = (_attached(model, file_name) for file_name in files)
+    return Hints("TFLite Metadata", name=None if claims.name in WRITER_NAMES else claims.name, version=claims.version or None,
+                 normalization=normalization(first.mean, first.std, "TFLite Metadata") if first and stated else None,
+                 labels=next(filter(None, lists), None))
+
+
+def attached_labels(model: ModelFile) -> Hints:
+    """Return the labels of a text file in the ZIP: one of the usual name, else the only one."""
+    texts = [name for name in model.attachments if name.endswith(".txt") and name not in ULTRALYTICS]
+    usual = [name for name in LABEL_FILES if name in texts]
+    chosen = usual[:1] or (texts if len(texts) == 1 else [])
+    return Hints(f"{chosen[0]} in the model", labels=_attached(model, chosen[0])) if chosen else Hints("no label file")
+
+
+def normalization(mean: tuple[float, ...], std: tuple[float, ...], where: str) -> Normalization:
+    """Check a normalization. Raises: ModelUnsupported."""
+    if len(mean) not in {1, 3} or len(std) not in {1, 3} or not all(map(isfinite, mean)) or not all(
+            isfinite(value) and value > 0 for value in std):
+        raise ModelUnsupported(f"{where}: mean {mean}, std {std}; expected one or three numbers each, std above 0")
+    return Normalization(tuple(mean), tuple(std))
+
+
+def _ultralytics_name(claims: Mapping[str, Any]) -> str | None:
+    """Take the model's name out of a description like `Ultralytics YOLO11n model trained on coco.yaml`."""
+    words = str(claims.get("description", "")).split()
+    return words[1] if len(words) > 2 and words[0] == "Ultralytics" and words[2] == "model" else None
+
+
+def _attached(model: ModelFile, name: str) -> tuple[str, ...] | None:
+    return label_lists.parse_lines(_text(model, name)) or None
+
+
+def _text(model: ModelFile, name: str) -> str:
+    return model.attachments.get(name, b"").decode("utf-8", "replace")

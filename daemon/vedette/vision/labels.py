@@ -1,0 +1,76 @@
+"""Label lists: read from text, brought in step with the class ids of a model, and named where they end.
+
+Invariants: the label of a class id is the one at that place; an id beyond the list has a name as well (`class_7`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+from vedette.errors import ModelUnsupported
+from vedette.vision.limits import PLACEHOLDERS
+
+BACKGROUND = "background"
+
+
+def label_of(labels: tuple[str, ...], class_id: int) -> str:
+    """Return the label of a class id, also of one beyond the list."""
+    return labels[class_id] if class_id < len(labels) else f"class_{class_id}"
+
+
+def parse_lines(text: str) -> tuple[str, ...]:
+    """Read one label a line; blank lines inside keep their place, those at the end are dropped."""
+    return tuple(line.strip() for line in text.removeprefix("\ufeff").rstrip().splitlines())
+
+
+def read_file(path: Path) -> tuple[str, ...]:
+    """Read a label file. Raises: ModelUnsupported when it cannot be read or holds no label."""
+    try:
+        labels = parse_lines(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelUnsupported(f"labels file {path}: {error}; expected text, one label a line") from error
+    if not labels:
+        raise ModelUnsupported(f"labels file {path}: empty; expected one label a line")
+    return labels
+
+
+def parse_names(names: object) -> tuple[str, ...] | None:
+    """Read the `names` of an Ultralytics export: a list, or a mapping from class id to label; None if neither."""
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    if not isinstance(names, dict):
+        return None
+    try:
+        by_id = {int(class_id): str(label) for class_id, label in names.items()}
+    except (TypeError, ValueError):
+        return None
+    if not by_id or min(by_id) < 0 or max(by_id) > 100_000:
+        return None
+    return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
+
+
+def parse_literal(text: str) -> dict[str, object] | None:
+    """Read a JSON object or a Python literal as data, never evaluated; None if it is neither."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, dict):
+            return {str(key): item for key, item in value.items()}
+    return None
+
+
+def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> tuple[str, ...]:
+    """Shift a list so that it starts at class id 0.
+
+    `classes` is how many the output has, None where only the post-process op knows: it leaves the background out, so
+    a placeholder at the top of the list goes. `background`: class id 0 is the background.
+    """
+    if classes is None:
+        return labels[1:] if labels and labels[0] in PLACEHOLDERS else labels
+    if background and len(labels) in {0, classes - 1}:
+        return (BACKGROUND, *labels)
+    return labels

@@ -1,0 +1,197 @@
+"""How a model is to be run, and which step of the search decided each part of that.
+
+Invariants: steps are asked in this order and the first that says something wins: configuration, vedette.json, the
+exporter's metadata, the op list, the tensor shapes, what is usual for the decoder. A model that no decoder fits is
+refused with the shapes seen, every decoder's reason and the key to set; one whose scores can never pass, as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+from vedette.config.models import DetectorConfig
+from vedette.errors import ModelBadlyQuantised, ModelUnsupported
+from vedette.vision import hints, labels
+from vedette.vision.decoders import DECODERS
+from vedette.vision.decoders.base import Decoder
+from vedette.vision.geometry import InputShape, Resize
+from vedette.vision.hints import Hints
+from vedette.vision.limits import NEVER, Limits
+from vedette.vision.prepare import Color, Normalization, means_bytes
+from vedette.vision.tensors import TensorSpec
+from vedette.vision.tflite_file import DETECTION_POSTPROCESS, ModelFile
+
+T = TypeVar("T")
+COARSE_SCALE = 0.05
+_SMALLEST_INPUT = 8      # one of 1x1 stands for "any size" in some exports
+_ASSUMED = "assumed"
+_WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+_INPUT_TYPES = ("uint8", "int8", "float32")
+_UNIT = Normalization((0.0,), (255.0,))             # 0-1
+_SIGNED_UNIT = Normalization((127.5,), (127.5,))    # -1 to 1
+_LETTERBOXED = frozenset({"yolov5", "yolov8", "yolo_end2end"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """How to run a model. `normalization` None: the input's integers are the bytes themselves (int8: byte - 128).
+
+    `labels` start at class id 0. `decided_by` says for each part which step decided and why.
+    """
+
+    name: str
+    version: str | None
+    decoder: str
+    input: InputShape
+    color: Color
+    resize: Resize
+    normalization: Normalization | None
+    labels: tuple[str, ...]
+    limits: Limits
+    decided_by: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+class _Choice:
+    """Asks the steps in order, and writes down which one answered."""
+
+    def __init__(self, steps: tuple[Hints, ...]) -> None:
+        self._steps = steps
+        self.why: dict[str, str] = {}
+
+    def of(self, part: str, otherwise: T, reason: str) -> T:
+        """Return the first answer for a part, else `otherwise`, for the reason given."""
+        for step in self._steps:
+            answer: T | None = getattr(step, part)
+            if answer is not None:
+                self.why[part] = step.step
+                return answer
+        self.why[part] = reason
+        return otherwise
+
+
+def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
+    """Decide how to run a model.
+
+    Raises: ModelUnsupported, ModelBadlyQuantised, ModelDamaged (vedette.json promises another flatbuffer).
+    """
+    shape = _input(model)
+    choice = _Choice((hints.explicit(detector), hints.bundle(model), hints.exporter(model),
+                      hints.attached_labels(model), _op_list(model)))
+    decoder_name, decoder = _decoder(model, shape, choice)
+    label_list = labels.align(choice.of("labels", (), "no labels anywhere: names are made of class ids"),
+                              classes=decoder.classes, background=decoder.background)
+    limits = limits_of(model, detector)
+    lowest = float(limits.thresholds(label_list).min())
+    if decoder.best_score < lowest < NEVER:
+        raise ModelBadlyQuantised(
+            f"{model.path}: badly quantised export: with an output scale of {decoder.score_scale:.6g} no score exceeds "
+            f"{decoder.best_score:.3g}, the threshold is {lowest:.3g}; export it again with calibration images")
+    return ModelSpec(
+        name=choice.of("name", model.path.stem, "file name"),
+        version=choice.of("version", None, "nothing states one"),
+        decoder=decoder_name, input=shape, labels=label_list, limits=limits,
+        color=choice.of("color", "rgb", "usual"),
+        resize=choice.of("resize", "letterbox" if decoder_name in _LETTERBOXED else "stretch",
+                         f"usual for {decoder_name}"),
+        normalization=_normalization(model.inputs[0], decoder_name, choice),
+        decided_by=choice.why,
+        warnings=tuple(_warnings(model, decoder, label_list, detector, choice)))
+
+
+def build_decoder(model: ModelFile, spec: ModelSpec) -> Decoder:
+    """Return the decoder that was chosen."""
+    return DECODERS[spec.decoder](model, spec.input)
+
+
+def limits_of(model: ModelFile, detector: DetectorConfig) -> Limits:
+    """Return what counts as a detection: keys set in the configuration, else those of a bundle, else the defaults."""
+    usual, stated = hints.bundle(model), detector.model_fields_set
+    score, iou = detector.score_threshold, detector.iou_threshold
+    if usual.score_threshold is not None and "score_threshold" not in stated:
+        score = usual.score_threshold
+    if usual.iou_threshold is not None and "iou_threshold" not in stated:
+        iou = usual.iou_threshold
+    return Limits(score_threshold=score, iou_threshold=iou, max_detections=detector.max_detections,
+                  labels={**usual.label_thresholds, **detector.labels},
+                  allow=frozenset(detector.allow), deny=frozenset(detector.deny))
+
+
+def _input(model: ModelFile) -> InputShape:
+    seen = "; ".join(map(str, model.inputs)) or "none"
+    if len(model.inputs) != 1:
+        raise ModelUnsupported(f"{model.path}: {len(model.inputs)} inputs ({seen}); expected one image")
+    shape = InputShape.of(model.inputs[0].shape)
+    if shape is None or min(shape.width, shape.height) < _SMALLEST_INPUT or model.inputs[0].dtype not in _INPUT_TYPES:
+        raise ModelUnsupported(f"{model.path}: input {seen}; expected one image of a fixed size, 1xHxWx3, 1x3xHxW or "
+                               f"with one channel, of {', '.join(_INPUT_TYPES)}")
+    return shape
+
+
+def _op_list(model: ModelFile) -> Hints:
+    found = any(op.name == DETECTION_POSTPROCESS for op in model.ops)
+    return Hints(f"op list ({DETECTION_POSTPROCESS})", decoder="ssd") if found else Hints("op list")
+
+
+def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str, Decoder]:
+    seen = f"outputs {'; '.join(map(str, model.outputs))}"
+    stated = choice.of("decoder", "", "tensor shapes")
+    if stated:
+        try:
+            return stated, DECODERS[stated](model, shape)
+        except KeyError:
+            raise ModelUnsupported(f"{model.path}: decoder {stated!r} ({choice.why['decoder']}) is not known; expected "
+                                   f"one of {', '.join(DECODERS)}") from None
+        except ModelUnsupported as refusal:
+            raise ModelUnsupported(f"{model.path}: decoder {stated} ({choice.why['decoder']}) does not fit: {refusal}; "
+                                   f"{seen}") from refusal
+    reasons = []
+    for name, build in DECODERS.items():
+        try:
+            decoder = build(model, shape)
+        except ModelUnsupported as refusal:
+            reasons.append(f"{name}: {refusal}")
+        else:
+            choice.why["decoder"] = f"tensor shapes: {seen}"
+            return name, decoder
+    raise ModelUnsupported(f"{model.path}: no decoder fits {seen}. Tried {'. '.join(reasons)}. "
+                           "If one of them should fit, name it in detector.decoder")
+
+
+def _normalization(spec: TensorSpec, decoder_name: str, choice: _Choice) -> Normalization | None:
+    if spec.dtype != "float32" and (not spec.quantised or means_bytes(spec)):
+        return choice.of("normalization", None, "the input's quantization means the bytes of the frame")
+    usual = _SIGNED_UNIT if decoder_name in {"ssd", "anchors", "classifier"} else _UNIT
+    return choice.of("normalization", usual, f"{_ASSUMED}: usual for {decoder_name}")
+
+
+def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], detector: DetectorConfig,
+              choice: _Choice) -> Iterator[str]:
+    if kind := _float_kind(model):
+        yield f"{kind}: works, but an INT8 export is several times faster"
+    if decoder.score_scale > COARSE_SCALE:
+        yield (f"output scale {decoder.score_scale:.3g}: scores come in steps larger than {COARSE_SCALE}; "
+               "probably badly quantised")
+    if choice.why["normalization"].startswith(_ASSUMED):
+        yield "nothing states how to normalize the input: check the boxes, and set detector.mean and detector.std"
+    if decoder.classes is not None and len(label_list) != decoder.classes:
+        few = len(label_list) < decoder.classes
+        yield (f"{len(label_list)} labels for {decoder.classes} classes: too {'few' if few else 'many'}"
+               + (", the others are named class_N" if few else ""))
+    for label in sorted({*detector.labels, *detector.allow, *detector.deny} - set(label_list)):
+        near = get_close_matches(label, label_list, n=1)
+        yield f"the model has no label {label!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _float_kind(model: ModelFile) -> str | None:
+    """Name the kind of a model whose convolutions do not run on integers; None for INT8."""
+    kinds = {spec.index: spec.dtype for spec in model.tensors}
+    layers = [op for op in model.ops if op.name in _WEIGHTED and len(op.inputs) > 1]
+    if not layers or any(kinds[op.outputs[0]] in {"int8", "uint8"} for op in layers):
+        return None
+    if any(kinds[op.inputs[1]] == "int8" for op in layers):
+        return "dynamic-range model (float arithmetic on INT8 weights)"
+    return "float16 model" if "float16" in kinds.values() else "float32 model"

@@ -1,0 +1,152 @@
+"""Writes a frame into the model's input tensor: cut, scaled, coloured, quantised.
+
+Invariants:
+- Pixels are scaled once, into a small scratch, and written once, by the cheapest way the tensor allows: colour
+  conversion into the tensor itself where its integers are the bytes, a table of 256 entries a channel for all else.
+- No float arithmetic per frame; nothing is allocated while frames keep their size.
+- The padding is painted when the geometry changes and never touched again (the runtimes keep their inputs: a test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.types import Box, Frame
+from vedette.vision.geometry import InputShape, Placement, Resize, place
+from vedette.vision.tensors import TensorSpec
+
+Array = NDArray[Any]
+Color = Literal["rgb", "bgr"]
+Paint = Callable[[Array], None]
+"""Takes BGR pixels of the right size and leaves the tensor's values where they belong."""
+PADDING_BYTE = 114      # grey, as Ultralytics trains with
+_SIGN = np.uint8(0x80)  # int8 that means byte - 128 is the byte with this bit turned
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """What a model was trained on: (byte - mean) / std, one number each for all channels or one a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def table_of(spec: TensorSpec, normalization: Normalization | None, channels: int) -> Array:
+    """Return what each byte becomes in each channel: (256, channels) of the tensor's type.
+
+    Without a normalization an integer tensor means the bytes themselves, shifted by 128 if signed, and a float one 0-1.
+    """
+    dtype = np.dtype(spec.dtype)
+    integer = dtype.kind in "iu"
+    values = np.arange(256, dtype=np.float64)[:, None]
+    if normalization is not None:
+        values = (values - np.array(normalization.mean)) / np.array(normalization.std)
+        if spec.quantised:
+            values = values / spec.scale + spec.zero_point
+    elif not integer:
+        values = values / 255
+    elif dtype == np.int8:
+        values = values - 128
+    if integer:
+        limits = np.iinfo(dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    return np.ascontiguousarray(np.broadcast_to(values, (256, channels)).astype(dtype))
+
+
+def means_bytes(spec: TensorSpec) -> bool:
+    """Whether a tensor's quantization stands for the bytes of an image: counted 0-1, -1 to 1, or 0-255."""
+    raw = table_of(spec, None, 1).astype(int)
+    usual = (Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)), Normalization((0.0,), (1.0,)))
+    return any(int(np.abs(table_of(spec, each, 1).astype(int) - raw).max()) <= 1 for each in usual)
+
+
+class InputWriter:
+    """Fills one input tensor. Owned by the thread that invokes."""
+
+    def __init__(self, view: Array, spec: TensorSpec, shape: InputShape, *, roi: Box, color: Color, resize: Resize,
+                 normalization: Normalization | None) -> None:
+        self._view = view[0]
+        self._shape = shape
+        self._roi = roi
+        self._color: Color = color
+        self._resize: Resize = resize
+        self._table = table_of(spec, normalization, shape.channels)
+        self._placement: Placement | None = None
+
+    def write(self, frame: Frame) -> Placement:
+        """Fill the tensor from a frame; returns where the frame lies in it."""
+        placement = self._placement
+        if placement is None or (placement.frame_width, placement.frame_height) != (frame.width, frame.height):
+            placement = self._place(frame.width, frame.height)
+        part, size = placement.source, placement.content
+        pixels = np.asarray(frame.pixels)[part.top:part.bottom, part.left:part.right]
+        if (part.width, part.height) != (size.width, size.height):
+            pixels = cv2.resize(pixels, (size.width, size.height), dst=self._scratch, interpolation=cv2.INTER_LINEAR)
+        self._paint(pixels)
+        return placement
+
+    def _place(self, width: int, height: int) -> Placement:
+        """Lay out a new frame size: padding, scratch, and the part of the tensor that takes pixels."""
+        placement = place(width, height, self._roi, self._shape, self._resize)
+        part, padding = placement.content, self._table[PADDING_BYTE]
+        rows, columns = slice(part.top, part.bottom), slice(part.left, part.right)
+        self._scratch = np.empty((part.height, part.width, 3), np.uint8)
+        if self._shape.planar:
+            self._view[:] = padding[:, None, None]
+            self._paint = _planes(self._view[:, rows, columns], self._table, self._color)
+        else:
+            self._view[:] = padding
+            self._paint = _pixels(self._view[rows, columns], self._table, self._color)
+        self._placement = placement
+        return placement
+
+
+def _pixels(content: Array, table: Array, color: Color) -> Paint:
+    """Paint a tensor of pixels: (height, width, channels)."""
+    to_color = cv2.COLOR_BGR2GRAY if content.shape[2] == 1 else cv2.COLOR_BGR2RGB
+    keep_order = content.shape[2] == 3 and color == "bgr"
+    raw = content.view(np.uint8) if content.dtype.itemsize == 1 else None
+    flip = raw is not None and _is_raw(table, _SIGN)
+    if raw is not None and (flip or _is_raw(table, np.uint8(0))):
+        def paint(pixels: Array) -> None:
+            if keep_order:
+                np.copyto(raw, pixels)
+            else:
+                cv2.cvtColor(pixels, to_color, dst=raw)
+            if flip:
+                np.bitwise_xor(raw, _SIGN, out=raw)
+        return paint
+
+    lut = table.reshape(1, 256, -1)
+    coloured = np.empty(content.shape, np.uint8)
+
+    def paint_by_table(pixels: Array) -> None:
+        cv2.LUT(pixels if keep_order else cv2.cvtColor(pixels, to_color, dst=coloured), lut, dst=content)
+    return paint_by_table
+
+
+def _planes(content: Array, table: Array, color: Color) -> Paint:
+    """Paint a tensor of planes: (channels, height, width)."""
+    plane = np.empty(content.shape[1:], np.uint8)
+    luts = [np.ascontiguousarray(column).reshape(1, 256) for column in table.T]
+    order = range(3) if color == "bgr" else (2, 1, 0)
+
+    def paint_grey(pixels: Array) -> None:
+        cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY, dst=plane), luts[0], dst=content[0])
+
+    def paint(pixels: Array) -> None:
+        for channel, lut, target in zip(order, luts, content, strict=True):
+            cv2.LUT(cv2.extractChannel(pixels, channel, dst=plane), lut, dst=target)
+    return paint_grey if content.shape[0] == 1 else paint
+
+
+def _is_raw(table: Array, sign: np.uint8) -> bool:
+    """Whether a table of one-byte values is the byte itself, but for `sign`."""
+    expected = np.arange(256, dtype=np.uint8) ^ sign
+    return bool((table.view(np.uint8) == expected[:, None]).all())
