@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,33 @@ def test_timesyncd_says_the_clock_is_set(tmp_path: Path) -> None:
     assert board.clock_synced() is kernel_clock_synced()
     tree(tmp_path, {"run/systemd/timesync/synchronized": ""})
     assert board.clock_synced() is True
+
+
+FORBIDDEN = """
+import ctypes, sys
+from pathlib import Path
+from vedette.board import Board
+class Filter(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_uint16), ("filters", ctypes.POINTER(Filter))]
+rules = [Filter(0x20, 0, 0, 0)]                                        # load the number of the system call
+for number in (int(argument) for argument in sys.argv[2:]):
+    rules += [Filter(0x15, 0, 1, number), Filter(0x06, 0, 0, 0x00050001)]   # this one: EPERM
+rules += [Filter(0x06, 0, 0, 0x7fff0000)]                              # all others: allowed
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(len(rules), (Filter * len(rules))(*rules)))) == 0
+print(Board(Path("/"), Path(sys.argv[1]), "").clock_synced())
+"""
+CLOCK_CALLS = {"x86_64": ("159", "305"), "aarch64": ("171", "266")}   # adjtimex, clock_adjtime
+
+
+@pytest.mark.skipif(platform.machine() not in CLOCK_CALLS, reason="the numbers of the system calls are not known here")
+@pytest.mark.parametrize(("folder", "answer"), [("run/systemd/timesync", "False"), ("run/chrony", "None")])
+def test_kernel_that_may_not_be_asked(tmp_path: Path, folder: str, answer: str) -> None:
+    """Under a filter like that of `ProtectClock=` timesyncd's silence means no, and without timesyncd nobody knows."""
+    (tmp_path / folder).mkdir(parents=True)
+    told = subprocess.run([sys.executable, "-c", FORBIDDEN, str(tmp_path), *CLOCK_CALLS[platform.machine()]],
+                          capture_output=True, text=True, check=True, timeout=30)
+    assert told.stdout.strip() == answer

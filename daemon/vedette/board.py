@@ -94,11 +94,14 @@ class Board:
         )
 
     def clock_synced(self) -> bool | None:
-        """Whether a time server set the clock, and not long ago; None where neither source can say."""
-        # Timesyncd's file outlives a lost network; a service that may not call adjtimex has only the file.
-        if (self._root / "run/systemd/timesync/synchronized").exists():
+        """Whether a time server set the clock, and not long ago; None where nobody can say."""
+        timesyncd = self._root / "run/systemd/timesync"
+        if (timesyncd / "synchronized").exists():
             return True
-        return kernel_clock_synced()
+        asked = kernel_clock_synced()
+        # Under `ProtectClock=` (the shipped unit) the kernel does not answer. Where timesyncd runs, its silence does;
+        # under chrony nobody does.
+        return False if asked is None and timesyncd.is_dir() else asked
 
     def _text(self, path: str) -> str:
         try:
@@ -142,7 +145,7 @@ class Board:
 
 
 def kernel_clock_synced() -> bool | None:
-    """Ask adjtimex(2), which changes nothing; None where the service may not (`ProtectClock=`, seccomp)."""
+    """Ask adjtimex(2), which changes nothing; None where a sandbox forbids it."""
     timex = _Timex()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.adjtimex(ctypes.byref(timex)) < 0:
