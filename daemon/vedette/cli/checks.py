@@ -145,17 +145,21 @@ def model(subject: Subject) -> Check:
     detector = subject.config.detector
     if detector.model is None:
         return Check("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
+    from vedette.vision.model_spec import resolve
     from vedette.vision.probe import prove
     from vedette.vision.tflite_file import read_model
     try:
-        read_model(detector.model)   # says more of a file that is no model than a runtime does
+        spec = resolve(read_model(detector.model), detector)
         proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
     except ModelError as refusal:
         return Check("model", "fail", str(refusal), f"vedette model inspect {detector.model}")
     except VedetteError as refusal:
         return Check("model", "fail", str(refusal), "see runtime")
-    return Check("model", "ok", f"{detector.model}: {proof.invoke_ms:.1f} ms on {proof.runtime}, "
-                                f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
+    words = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
+             f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
+    if spec.warnings:
+        return Check("model", "warn", f"{words}; {'; '.join(spec.warnings)}", f"vedette model inspect {detector.model}")
+    return Check("model", "ok", words)
 
 
 def threads(subject: Subject) -> Check:
