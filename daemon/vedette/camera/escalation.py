@@ -28,7 +28,8 @@ def reopen_delay_s(attempt: int, jitter: Callable[[], float] = random.random) ->
 class Replacements:
     """Counts replaced children and says when the next may start, or that none will help."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = REPLACEMENTS_WITHOUT_FRAME) -> None:
+        self.limit = limit
         self.total = 0
         self._without_frame = 0
         self._short_lived = 0
@@ -41,7 +42,7 @@ class Replacements:
         """Return the seconds to wait before the next child, or None when only leaving helps."""
         self.total += 1
         self._without_frame += 1
-        if self._without_frame > REPLACEMENTS_WITHOUT_FRAME:
+        if self._without_frame > self.limit:
             return None
         self._short_lived = 0 if lived_s >= STEADY_S else self._short_lived + 1
         return REPLACE_DELAYS_S[min(max(self._short_lived - 1, 0), len(REPLACE_DELAYS_S) - 1)]

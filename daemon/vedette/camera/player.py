@@ -56,6 +56,7 @@ class Player:
         rates = RateWatch(self._settings.fps, source.fps)
         decimation = Decimation(self._settings.fps)
         playback = Playback()
+        last_ns = 0
         while True:
             stamp_ns = source.grab()
             self._link.listen(0)
@@ -67,7 +68,10 @@ class Player:
             else:
                 captured_ns = playback.due_ns(stamp_ns, time.monotonic_ns())
             if not self._settings.every_frame:
-                if not decimation.keep(captured_ns):
+                # A clock that does not advance is named (camera_rate), and must not starve the detector besides.
+                wanted = decimation.keep(captured_ns if captured_ns > last_ns else time.monotonic_ns())
+                last_ns = captured_ns
+                if not wanted:
                     continue
                 self._link.wait_until(captured_ns)
             self._show(source, captured_ns, rates)

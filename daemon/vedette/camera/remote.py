@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
-from vedette.camera.escalation import REPLACEMENTS_WITHOUT_FRAME, Replacements
+from vedette.camera.escalation import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import PLACES, redacted
 from vedette.camera.standing import Standing
@@ -56,7 +56,8 @@ class RemoteCamera:
     """A ports.Camera whose source runs in a child process. The child starts here, its thread with `start()`."""
 
     def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child",
-                 on_end: Callable[[Worker], None] | None = None) -> None:
+                 on_end: Callable[[Worker], None] | None = None,
+                 replacements: Replacements | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)
         self._settings = settings
         self._clock = clock
@@ -66,7 +67,7 @@ class RemoteCamera:
         self._holds: dict[int, tuple[Session, int]] = {}
         self._waiters: list[_Waiter] = []
         self._dropped: Counter[str] = Counter()
-        self._replacements = Replacements()
+        self._replacements = replacements or Replacements()
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
         self._standing = Standing(clock)
         self._last: FrameReady | None = None
@@ -216,7 +217,7 @@ class RemoteCamera:
         lived_s = (self._clock.monotonic_ns() - self._session.started_ns) / 1e9
         delay_s = self._replacements.replaced(lived_s)
         if delay_s is None:
-            raise CameraStuck(f"{REPLACEMENTS_WITHOUT_FRAME} capture children in a row gave no frame: {trouble.cause}")
+            raise CameraStuck(f"{self._replacements.limit} capture children in a row gave no frame: {trouble.cause}")
         if not worker.stopping.wait(delay_s):
             self._session = self._new_session()
 

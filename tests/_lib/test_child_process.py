@@ -1,0 +1,85 @@
+"""A child process and its socket."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vedette._lib.child import Child
+
+
+@pytest.fixture
+def child(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    child = Child("echo_child", {"EXTRA": "1"})
+    yield child
+    child.close()
+    assert child.kill(5)
+
+
+def answer(child):
+    assert select.select([child.socket], [], [], 10)[0]
+    return child.receive()
+
+
+def test_messages_and_descriptors_cross(child):
+    """A message keeps its bounds, and a descriptor sent along can be used by the child."""
+    reader, writer = os.pipe()
+    os.write(writer, b" and a pipe")
+    assert child.receive() is None
+    assert child.send(b"hello", (reader,))
+    os.close(reader)
+    os.close(writer)
+    assert answer(child) == b"hello and a pipe"
+
+
+def test_a_closed_end_makes_the_child_leave(child):
+    """Closing our end is the sign to leave; nothing has to be killed."""
+    child.send(b"x")
+    answer(child)
+    child.close()
+    assert child.wait(10)
+    assert child.ending() == "ended with exit code 0"
+    assert not child.send(b"x")
+
+
+def test_a_killed_child_is_an_end_of_file_and_says_how(child):
+    """A killed child reads as b"", and its end is told by the signal's name."""
+    child.send(b"x")
+    answer(child)
+    assert child.kill(5)
+    assert answer(child) == b""
+    assert child.ending() == "was killed by SIGKILL"
+    assert "SIGKILL" in repr(child)
+
+
+def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child):
+    """SIGSTOP is noticed; SIGINT and SIGTERM do not end the child."""
+    child.send(b"x")
+    answer(child)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(child.pid, number)
+    child.send(b"still here")
+    assert answer(child) == b"still here"
+    assert not child.stopped()
+    os.kill(child.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    assert child.stopped()
+
+
+def test_the_child_dies_with_its_parent():
+    """SIGKILL of the parent ends a child that listens to nothing."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ("from vedette._lib.child import Child; import select, signal\n"
+         "child = Child('echo_child', {})\nchild.send(b'stay')\nselect.select([child.socket], [], [], 10)\n"
+         "print(child.pid, flush=True)\nsignal.pause()")],
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
+    pidfd = os.pidfd_open(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate(timeout=10)
+    assert select.select([pidfd], [], [], 10)[0]
+    os.close(pidfd)

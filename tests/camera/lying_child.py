@@ -1,0 +1,29 @@
+"""A capture child that says what cannot be; the file named by the source says which lie."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+from vedette._lib.child import MESSAGE_BYTES, begin_as_child
+
+TRUE = {"kind": "FrameReady", "seq": 1, "place": 0, "height": 4, "width": 4, "captured_ns": 1, "within_s": 3.0,
+        "brightness": None, "contrast": None, "reasons": []}
+LIES = {
+    "no such place": {"place": 9}, "too large": {"height": 5000, "width": 5000}, "negative": {"height": -4},
+    "future": {"captured_ns": 2**62}, "old seq": {"seq": 0}, "wrong type": {"seq": "1"},
+    "nan": {"within_s": float("nan")}, "another kind": {"kind": "Gift"},
+}
+
+if __name__ == "__main__":
+    owner = begin_as_child()
+    message, fds, _, _ = socket.recv_fds(owner, MESSAGE_BYTES, 1)
+    lie = Path(json.loads(message.split(b"\n")[1])["source"].removeprefix("fault://")).read_text()
+    if lie == "noise":
+        owner.send(b"\xff\x00[[[[")
+    elif lie == "twice":
+        owner.send(json.dumps(TRUE).encode())
+        owner.send(json.dumps({**TRUE, "seq": 2}).encode())
+    else:
+        owner.send(json.dumps({**TRUE, **LIES[lie]}).encode())
+    signal.pause()

@@ -1,0 +1,44 @@
+"""The rhythm of frames: decimation and playback."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.camera.cadence import Decimation, Playback
+
+SECOND = 1_000_000_000
+
+
+@given(fps=st.floats(0.5, 120), source_fps=st.floats(0.5, 240),
+       jitter=st.lists(st.floats(-0.1, 0.1), min_size=50, max_size=50))
+def test_never_more_than_asked_and_never_far_less(fps, source_fps, jitter):
+    """Of a jittering source the frames kept are at most `fps` on average, and most of what it could give."""
+    decimation = Decimation(fps)
+    stamps = [SECOND + int((i + jitter[i % 50]) / source_fps * SECOND) for i in range(200)]
+    kept = sum(decimation.keep(stamp) for stamp in stamps)
+    seconds = 200 / source_fps
+    assert kept <= fps * seconds * 1.02 + 2
+    assert kept >= min(200, fps * seconds) * 0.65 - 2
+
+
+def test_half_of_a_steady_source():
+    """A 30 fps camera asked for 15 gives every second frame."""
+    decimation = Decimation(15)
+    assert [decimation.keep(SECOND + i * SECOND // 30) for i in range(8)] == [True, False] * 4
+
+
+@given(st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
+def test_a_film_in_time_keeps_its_own_distances(delays):
+    """Frames are due as far apart as in the film, as long as nobody is a second late."""
+    playback = Playback()
+    due = [playback.due_ns(i * 40_000_000, SECOND + i * 40_000_000 + late) for i, late in enumerate(delays)]
+    assert all(b - a == 40_000_000 for a, b in itertools.pairwise(due))
+
+
+def test_a_film_that_fell_behind_is_not_hurried():
+    """After a long stop the film goes on from where it is, from now."""
+    playback = Playback()
+    playback.due_ns(0, SECOND)
+    assert playback.due_ns(40_000_000, 60 * SECOND) == 60 * SECOND
+    assert playback.due_ns(80_000_000, 60 * SECOND) == 60 * SECOND + 40_000_000

@@ -1,0 +1,223 @@
+"""RemoteCamera against real children that hang, stop, crash, lie and end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from camera_parts import Consumer, eventually, make_settings, play_out, running
+
+from vedette.camera.escalation import Replacements
+from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
+
+FAULTY = "faulty_child"
+
+
+def accounts_balance(camera, taken):
+    status = camera.status()
+    return status.captured == taken + sum(status.dropped.values()) + status.pending
+
+
+def flowing(camera):
+    seen = camera.status().captured
+    return eventually(lambda: camera.status().state == "capturing" and camera.status().captured > seen + 2)
+
+
+@pytest.mark.parametrize(("fault", "state", "cause"), [
+    ("hang in read", "stalled", "hangs"), ("hang in close", "offline", "plug"), ("crash", "offline", "SIGSEGV"),
+    ("exit", "offline", "exit code 3"), ("fail", "offline", "plug"), ("stall", "stalled", "no frame"),
+    ("wrong shape", "offline", "(1, 921600)")])
+def test_a_fault_is_named_and_ends_with_its_cause(order, fault, state, cause):
+    """A source that hangs, crashes, ends or fails is named within 4 s and gives frames again once it works."""
+    with running(make_settings(order("")), FAULTY) as camera, Consumer(camera) as consumer:
+        flowing(camera)
+        order(fault)
+        eventually(lambda: camera.status().state == state and cause in camera.status().cause, within_s=4)
+        assert f"camera_{state}" in camera.status().reasons
+        order("")
+        flowing(camera)
+        assert camera.worker.failure is None
+    assert accounts_balance(camera, consumer.taken)
+
+
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "offline"), (signal.SIGSTOP, "stalled")])
+def test_a_signalled_child_is_replaced(order, number, state):
+    """A child that is killed or stopped from outside is named and replaced by one with another pid."""
+    with running(make_settings(order("")), FAULTY) as camera, Consumer(camera) as consumer:
+        flowing(camera)
+        pid, seq = camera.child_pid, camera.status().captured
+        os.kill(pid, number)
+        eventually(lambda: f"camera_{state}" in camera.status().reasons, within_s=4)
+        flowing(camera)
+        assert camera.child_pid != pid
+        assert camera.status().captured > seq
+        assert camera.status().children_replaced == 1
+    assert accounts_balance(camera, consumer.taken)
+
+
+def test_a_frame_in_hand_outlives_its_child(order):
+    """The pixels of a frame that was taken stay as they were when the child dies and another one writes."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        frame = eventually(lambda: camera.take(0.2))
+        before = frame.pixels.tobytes()
+        os.kill(camera.child_pid, signal.SIGKILL)
+        eventually(lambda: camera.status().children_replaced == 1)
+        seqs = [frame.seq]
+        for _ in range(5):
+            later = eventually(lambda: camera.take(0.2))
+            seqs.append(later.seq)
+            camera.release(later)
+        assert frame.pixels.tobytes() == before
+        assert seqs == sorted(set(seqs))
+
+
+@pytest.mark.parametrize("lie", ["no such place", "too large", "negative", "future", "old seq", "wrong type", "nan",
+                                 "another kind", "noise", "twice"])
+def test_a_lying_child_is_replaced(order, lie):
+    """A child that announces what cannot be is not believed, and replaced."""
+    with running(make_settings(order(lie)), "lying_child") as camera:
+        status = eventually(lambda: camera.status() if camera.status().children_replaced else None)
+        assert status.captured == (1 if lie == "twice" else 0)
+        assert "camera_offline" in status.reasons
+
+
+def test_children_that_never_give_a_frame_end_in_stuck(order):
+    """After so many replacements in a row without a frame the worker fails with CameraStuck."""
+    with running(make_settings(order("crash")), FAULTY, Replacements(limit=3)) as camera:
+        eventually(lambda: camera.worker.failure)
+        assert isinstance(camera.worker.failure, CameraStuck)
+        assert camera.worker.failure.exit_code == 74
+        assert "SIGSEGV" in str(camera.worker.failure)
+
+
+def test_an_absent_device_is_waited_for(order):
+    """A source that is not there costs no child and is opened again until it is there."""
+    with running(make_settings(order("absent")), FAULTY) as camera:
+        eventually(lambda: camera.status().cause == "unplugged" and camera.status().reopened >= 2)
+        order("")
+        flowing(camera)
+        assert camera.status().children_replaced == 0
+
+
+@pytest.mark.parametrize(("picture", "reason"), [("frozen", "camera_frozen"), ("black", "camera_black"),
+                                                 ("too fast", "camera_rate"), ("stuck clock", "camera_rate")])
+def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
+    """Frozen, black and impossible streams are named while they last, and no longer."""
+    with running(make_settings(order(""), frozen_after_s=2.0), FAULTY) as camera:
+        flowing(camera)
+        order(picture)
+        eventually(lambda: reason in camera.status().reasons, within_s=7)
+        assert (camera.status().state == "frozen") == (picture == "frozen")
+        assert camera.status().children_replaced == 0
+        order("")
+        eventually(lambda: camera.status().reasons == () and camera.status().state == "capturing")
+        assert camera.status().reopened == (1 if picture == "frozen" else 0)
+
+
+def test_a_change_of_size_is_noted(order):
+    """A source that changes its size while running goes on, and health says so."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        flowing(camera)
+        order("smaller")
+        eventually(lambda: camera.status().width == 32 and "camera_size" in camera.status().reasons)
+
+
+def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
+    """A consumer at 4 per second neither slows the capture nor unbalances its accounts."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        with Consumer(camera, pause_s=0.25) as consumer:
+            eventually(lambda: consumer.taken >= 6)
+            assert camera.status().fps > 15
+        status = camera.status()
+        assert status.dropped["replaced"] > consumer.taken
+    assert accounts_balance(camera, consumer.taken)
+
+
+def test_a_frame_never_taken_is_pending(order):
+    """Frames that nobody takes are replaced by newer ones, and one stays pending after the end."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        eventually(lambda: camera.status().captured > 5)
+    assert camera.status().pending == 1
+    assert accounts_balance(camera, 0)
+
+
+def test_with_all_places_held_frames_are_busy(order):
+    """A detector that holds all places makes the child drop frames, counted once they are known."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        held = [eventually(lambda: camera.take(0.2)) for _ in range(3)]
+        eventually(lambda: camera.worker.alive and not camera.take(0.2))
+        for frame in held:
+            camera.release(frame)
+        eventually(lambda: camera.status().dropped["busy"] > 0)
+    assert accounts_balance(camera, len(held))
+
+
+def test_copy_next_takes_no_frame_away(order):
+    """copy_next gives the bytes of a frame that the detector gets as well, in memory of their own."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        copy = camera.copy_next(5)
+        assert copy.pixels.shape == (48, 64, 3)
+        frame = eventually(lambda: camera.take(0.2))
+        assert frame.seq >= copy.seq
+        order("hang in read")
+        eventually(lambda: camera.status().state == "stalled", within_s=6)
+        assert camera.copy_next(0.05) is None
+
+
+def test_release_twice_frees_once(order):
+    """A frame released twice gives its place back once: the child is not confused."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        for _ in range(10):
+            frame = eventually(lambda: camera.take(0.2))
+            camera.release(frame)
+            camera.release(frame)
+        assert camera.status().children_replaced == 0
+
+
+def test_every_frame_of_a_film_arrives(clip):
+    """With every_frame the child waits for the detector: each frame once, in order, then the end."""
+    with running(make_settings(clip(frames=25), every_frame=True)) as camera:
+        frames, end = play_out(camera)
+        assert "25 frames" in end
+        assert [seq for seq, _, _ in frames] == list(range(1, 26))
+        assert [grey for _, _, grey in frames] == pytest.approx([20 + 5 * i for i in range(25)], abs=2)
+        assert camera.status().captured == 25
+
+
+def test_a_film_in_real_time_drops_like_a_camera(clip):
+    """Played in real time, a film takes as long as it lasts, at most `fps` of it."""
+    with running(make_settings(clip(frames=12, fps=12.0), fps=6.0)) as camera:
+        frames, _ = play_out(camera)
+        assert len(frames) == 6
+        assert (frames[-1][1] - frames[0][1]) / 1e9 == pytest.approx(10 / 12, abs=0.02)
+
+
+def test_a_film_that_loops_never_ends(clip):
+    """With `loop` a film begins again at its end."""
+    with running(make_settings(clip(frames=5), every_frame=True, loop=True)) as camera:
+        for _ in range(12):
+            camera.release(eventually(lambda: camera.take(1)))
+        assert camera.status().reopened >= 2
+
+
+def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
+    """A path that is missing, empty, text or synthetic raises from take(), with its name."""
+    text, empty = tmp_path / "words.mp4", tmp_path / "empty.mp4"
+    text.write_text("not a video\n" * 100)
+    empty.touch()
+    for source, error in [(tmp_path / "none.mp4", SourceMissing), (text, SourceInvalid), (empty, SourceInvalid),
+                          ("synthetic", SourceInvalid)]:
+        with running(make_settings(source)) as camera:
+            eventually(lambda camera=camera: camera.status().cause != "starting")
+            with pytest.raises(error, match=Path(source).name):
+                camera.take(1)
+            assert camera.status().reasons == ("camera_offline",)
+
+
+def test_close_is_quick_safe_twice_and_leaves_no_process(order):
+    """close() ends the child, may be called again, and works on a camera that was never started."""
+    with running(make_settings(order("")), FAULTY) as camera:
+        flowing(camera)
+        pid = camera.child_pid
+    camera.close()
+    assert not Path(f"/proc/{pid}").exists()

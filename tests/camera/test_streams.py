@@ -1,0 +1,143 @@
+"""Streams through OpenCV against real servers on loopback: MJPEG that stalls or ends, an RTSP black hole."""
+
+import http.server
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from camera_parts import Consumer, eventually, make_settings, running
+
+
+class MjpegServer:
+    """Serves noise at 20 frames per second; `mode` is flow, stall or end."""
+
+    def __init__(self):
+        self.mode = "flow"
+        self.protected = False
+        self.authorization = None
+        self._closing = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/video.mjpg"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self):
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                server.authorization = self.headers.get("Authorization")
+                if server.protected and not server.authorization:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                    self.end_headers()
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                random = np.random.default_rng()
+                while server.mode != "end" and not server._closing.wait(0.05):
+                    if server.mode == "flow" and not self._part(random):
+                        return
+
+            def _part(self, random):
+                jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+                try:
+                    self.wfile.write(head + jpeg + b"\r\n")
+                except OSError:
+                    return False
+                return True
+
+            def log_message(self, *_):
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def mjpeg():
+    with MjpegServer() as server:
+        yield server
+
+
+def test_a_stream_that_stalls_or_ends_comes_back(mjpeg):
+    """A stalled stream is named stalled, an ended one offline, both without a new child, and both come back."""
+    with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
+        eventually(lambda: camera.status().state == "capturing")
+        for mode, state in (("stall", "stalled"), ("end", "offline")):
+            mjpeg.mode = mode
+            eventually(lambda state=state: camera.status().state == state, within_s=4)
+            mjpeg.mode = "flow"
+            eventually(lambda: camera.status().state == "capturing", within_s=10)
+        assert camera.status().children_replaced == 0
+
+
+def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg):
+    """MJPEG carries no time; frames we waited for are stamped on arrival, whatever their pts says."""
+    with running(make_settings(mjpeg.url)) as camera, Consumer(camera) as consumer:
+        eventually(lambda: consumer.taken > 40)
+        assert sorted(consumer.ages_ms[20:])[10] < 500
+
+
+def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path):
+    """The password reaches the server but no status, argv or environment of the child."""
+    secret = tmp_path / "secret"
+    secret.write_text("watch:pa:ss@word\n")
+    mjpeg.protected = True
+    with running(make_settings(mjpeg.url, credentials_file=str(secret))) as camera:
+        eventually(lambda: camera.status().state == "capturing")
+        assert mjpeg.authorization == "Basic d2F0Y2g6cGE6c3NAd29yZA=="
+        process = Path(f"/proc/{camera.child_pid}")
+        assert b"ss@word" not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        mjpeg.mode = "end"
+        eventually(lambda: camera.status().state == "offline")
+        assert "ss@word" not in repr(camera.status())
+
+
+def test_unreadable_credentials_are_named(mjpeg, tmp_path):
+    """A credentials file that is missing shows as the cause, by its path."""
+    with running(make_settings(mjpeg.url, credentials_file=str(tmp_path / "gone"))) as camera:
+        eventually(lambda: "gone" in (camera.status().cause or ""))
+
+
+def test_an_rtsp_black_hole_is_named(tmp_path):
+    """A host that accepts and never answers is named within 6 s."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        url = f"rtsp://user:hidden@127.0.0.1:{hole.getsockname()[1]}/cam"
+        with running(make_settings(url)) as camera:
+            eventually(lambda: "no answer" in (camera.status().cause or ""), within_s=6.5)
+            assert camera.status().reasons == ("camera_offline",)
+            assert "hidden" not in repr(camera.status())
+
+
+def test_a_refused_connection_is_named_at_once():
+    """A port where nothing listens is offline within a second or two, not after a time-out."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    began = time.monotonic()
+    with running(make_settings(f"rtsp://127.0.0.1:{port}/cam")) as camera:
+        eventually(lambda: "refused" in (camera.status().cause or ""))
+        assert time.monotonic() - began < 4
+
+
+def test_an_absent_device_and_no_camera_at_all_are_offline():
+    """A device that is not there is waited for; `auto` without a camera says so."""
+    with running(make_settings("/dev/v4l/by-id/none")) as camera:
+        eventually(lambda: "no such device" in (camera.status().cause or ""))
+    with running(make_settings("picamera2")) as camera:
+        eventually(lambda: "picamera2" in (camera.status().cause or ""))

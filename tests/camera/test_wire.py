@@ -1,0 +1,78 @@
+"""What child and owner say, and what is no message."""
+
+import pytest
+from camera_parts import make_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.camera.settings import CaptureSettings, redacted, with_credentials
+from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_free, encode, encode_free
+
+REAL = st.floats(0, 1e6)
+MESSAGES = st.one_of(
+    st.builds(Opening, REAL), st.builds(Trouble, st.sampled_from(["offline", "stalled"]), st.text(max_size=50), REAL),
+    st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
+    st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
+              st.lists(st.text(max_size=9)).map(tuple)))
+
+
+@given(MESSAGES)
+def test_decode_reads_what_encode_wrote(message):
+    """decode(encode(m)) = m."""
+    assert decode(encode(message)) == message
+
+
+@given(st.binary(max_size=300) | st.from_regex(rb'\{"kind": "(FrameReady|Final|Opening)".*\}'))
+def test_anything_else_is_a_value_error(packet):
+    """Random packets never raise anything but ValueError."""
+    try:
+        decode(packet)
+    except ValueError:
+        return
+
+
+def test_deep_nesting_is_a_value_error():
+    """A packet of brackets does not exhaust the stack."""
+    with pytest.raises(ValueError, match="nested"):
+        decode(b"[" * 60_000)
+
+
+@given(st.integers(0, 100))
+def test_places_go_back(place):
+    """decode_free(encode_free(p)) = p."""
+    assert decode_free(encode_free(place)) == place
+
+
+def test_settings_cross_the_socket_whole():
+    """from_json(to_json(s)) = s, masks included."""
+    settings = make_settings("rtsp://cam/1", masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),), rotate=90)
+    assert CaptureSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(("source", "kind", "may_return"), [
+    ("auto", "auto", True), ("picamera2", "picamera2", True), ("/dev/video0", "device", True),
+    ("rtsp://cam/1", "stream", True), ("http://cam/1", "stream", True), ("/srv/a.mp4", "path", False),
+    ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", False)])
+def test_kinds_of_sources(source, kind, may_return):
+    """What a source is follows from its form, and whether waiting for it makes sense from that."""
+    settings = make_settings(source)
+    assert (settings.kind, settings.may_return) == (kind, may_return)
+
+
+def test_stall_is_three_frames_or_three_seconds():
+    """A slow camera is given time for three frames."""
+    assert make_settings("x", fps=30.0).stall_s == 3.0
+    assert make_settings("x", fps=0.5).stall_s == 6.0
+
+
+def test_credentials_are_escaped_and_redacted(tmp_path):
+    """A password with any character goes into the URL escaped, and never survives redaction."""
+    secret = tmp_path / "secret"
+    secret.write_text("me:p@ss:w/rd?#\n")
+    url = with_credentials("rtsp://cam:554/live?x=1", str(secret))
+    assert url == "rtsp://me:p%40ss%3Aw%2Frd%3F%23@cam:554/live?x=1"
+    assert redacted(url) == "rtsp://cam:554/live?x=1"
+    assert with_credentials("rtsp://cam", None) == "rtsp://cam"
+    secret.write_text("no colon")
+    with pytest.raises(ValueError, match="user:password"):
+        with_credentials("rtsp://cam", str(secret))
