@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from vedette.reasons import REASONS, document, state_of
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "reasons.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "reasons.md"
 
 
 def test_document_is_in_step() -> None:
@@ -50,3 +52,10 @@ def test_rows_are_whole() -> None:
         assert reason.meaning.endswith(".")
         assert reason.remedy.endswith(".")
         assert "|" not in reason.meaning + reason.remedy
+
+
+def test_every_code_is_given_by_somebody() -> None:
+    """A row whose code no module names is a leftover."""
+    words = {node.value for path in (ROOT / "daemon").rglob("*.py") if path.name != "reasons.py"
+             for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)}
+    assert set(REASONS) - words == set()
