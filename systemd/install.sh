@@ -1,0 +1,70 @@
+#!/bin/sh
+# Install the daemon, its unit, user, configuration and folders. Safe to run again: that is how to update.
+# An existing configuration is never touched. DESTDIR=/some/folder stages everything there and makes no user.
+set -eu
+umask 022
+# The system's own Python: one from a home folder could not be read by the daemon's user.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+here=$(cd "$(dirname "$0")/.." && pwd)
+root="${DESTDIR:-}"
+opt="$root/opt/vedette"
+etc="$root/etc/vedette"
+
+if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
+    echo "install needs root: sudo make install (or DESTDIR=folder make install)" >&2
+    exit 69
+fi
+
+# With apt's packages where picamera2 is: it cannot be had from pip, and it must find the numpy it was built with.
+make_environment() {
+    python=$("$here/tools/find-python")
+    packages="" constraints=""
+    if [ -e /usr/lib/python3/dist-packages/picamera2 ]; then
+        python=/usr/bin/python3
+        packages="--system-site-packages"
+        case $("$python" -c "import numpy; print(numpy.__version__)") in
+            1.*) constraints="-c $here/constraints/numpy1.txt" ;;
+        esac
+    fi
+    # From a copy: building in the checkout would leave root's files there, and take along what an old build left.
+    source=$(mktemp -d)
+    trap 'rm -rf "$source"' EXIT
+    cp -R "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
+    # shellcheck disable=SC2086  # options, or nothing
+    "$python" -m venv $packages "$opt/venv"
+    # shellcheck disable=SC2086
+    "$opt/venv/bin/python" -m pip install --quiet --disable-pip-version-check $constraints "$source"
+}
+
+make_user() {
+    install -D -m 0644 "$here/systemd/sysusers.d/vedette.conf" "$root/usr/lib/sysusers.d/vedette.conf"
+    [ -n "$root" ] || systemd-sysusers vedette.conf
+}
+
+make_folders() {
+    install -d -m 0750 "$etc" "$etc/credentials" "$root/var/lib/vedette"
+    if [ ! -e "$etc/config.yaml" ]; then
+        install -m 0640 "$here/config.yaml" "$etc/config.yaml"
+    fi
+    if [ -z "$root" ]; then
+        chgrp vedette "$etc" "$etc/credentials" "$etc/config.yaml"
+        chown vedette:vedette "$root/var/lib/vedette"
+    fi
+}
+
+install_units() {
+    for unit in vedette.service vedette@.service; do
+        install -D -m 0644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"
+    done
+    install -D -m 0644 "$here/docs/operations.md" "$opt/share/operations.md"
+    install -D -m 0644 "$here/systemd/mosquitto.acl" "$opt/share/mosquitto.acl"
+    if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+        systemctl daemon-reload
+    fi
+}
+
+make_environment
+make_user
+make_folders
+install_units
+echo "installed. Next: edit $etc/config.yaml, then: systemctl enable --now vedette"

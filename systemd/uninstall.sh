@@ -1,0 +1,29 @@
+#!/bin/sh
+# Remove the daemon and its units. Configuration, credentials, state and user stay, unless PURGE=1.
+set -eu
+root="${DESTDIR:-}"
+
+if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
+    echo "uninstall needs root: sudo make uninstall" >&2
+    exit 69
+fi
+
+if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+    systemctl stop vedette.service 'vedette@*.service'
+    systemctl disable vedette.service vedette@.service
+fi
+rm -rf "$root/opt/vedette"
+rm -f "$root/etc/systemd/system/vedette.service" "$root/etc/systemd/system/vedette@.service"
+if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi
+if [ "${PURGE:-}" != 1 ]; then
+    echo "removed; kept: $root/etc/vedette, $root/var/lib/vedette* (PURGE=1 removes them too)"
+    exit 0
+fi
+rm -rf "$root/etc/vedette" "$root/var/lib/vedette" "$root/var/lib/vedette-"*
+rm -f "$root/usr/lib/sysusers.d/vedette.conf"
+if [ -z "$root" ] && id vedette >/dev/null 2>&1; then
+    userdel vedette
+fi
+echo "removed, with configuration and state"
