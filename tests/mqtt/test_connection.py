@@ -8,12 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from mosquitto import running
 from vedette.config.models import MqttConfig, TlsConfig
-from vedette.errors import BrokerAway
+from vedette.errors import BrokerAway, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection
 
 
@@ -33,6 +34,11 @@ def certify(folder: Path) -> None:
 
 def settle(connection: Connection) -> None:
     while not connection.connected:
+        connection.poll(1)
+
+
+def outlive(connection: Connection) -> NoReturn:
+    while True:
         connection.poll(1)
 
 
@@ -94,3 +100,17 @@ def test_peer_that_is_no_broker(answer: bytes, protocol: int | str) -> None:
     """Whatever bytes a peer answers with, the connection ends as BrokerAway and nothing else."""
     with peer(answer) as port, pytest.raises(BrokerAway):
         settle(Connection(MqttConfig(port=port, protocol=protocol), "gate"))
+
+
+@pytest.mark.parametrize(("answer", "end"), [
+    (b"\x20\x03\x00\x00\x00\xe0\x01\x8e", BrokerTakenOver),
+    (b"\x20\x03\x00\x00\x00\xe0\x01\x8b", BrokerAway),
+    (b"\x20\x03\x00\x87\x00", BrokerRefused),
+])
+def test_words_of_the_broker(answer: bytes, end: type[Exception]) -> None:
+    """MQTT 5's "session taken over", "server shutting down" and "not authorized" are told apart."""
+    with peer(answer) as port:
+        connection = Connection(MqttConfig(port=port), "gate")
+        with pytest.raises(end):
+            outlive(connection)
+        assert not connection.connected

@@ -40,7 +40,7 @@ WILL_DELAY_S = 20
 """Longer than a restart of the daemon, which therefore looks like no absence at all."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
-_TAKEN_OVER = 0x8E
+_TAKEN_OVER, _UNSPECIFIED = 0x8E, 0x80
 _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is no MQTT."""
 
@@ -213,7 +213,8 @@ class Connection:
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._end = BrokerTakenOver(f"another client at {self._where} is called {self._client_id} as well")
         else:
-            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {reason}")
+            words = "closed without a word" if reason.value == _UNSPECIFIED else str(reason)
+            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {words}")
 
     def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
                       _properties: object) -> None:

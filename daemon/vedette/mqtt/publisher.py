@@ -39,7 +39,8 @@ DUPLICATE_NAMED_FOR_S = 300.0
 DROPPING_NAMED_FOR_S = 60.0
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
-"""MQTT 3.1.1 does not say "taken over": so many lives in a row, each ended by the broker this soon, say it."""
+"""MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not with MQTT 5 either: so many lives in a row, each
+ended this soon, say it."""
 
 _UNNUMBERED = -1
 """Stands for the number of the message that is just being handed over: the connection may end right there."""

@@ -1,0 +1,253 @@
+"""What a broker that is away, restarted, refusing or frozen costs the daemon, and how soon all is right again.
+
+    python tests/campaign/broker.py --rounds 5 --state .campaign/broker.json
+
+Each round runs a loop that works and publishes like the detect thread, in turns with a well and an ill broker; `rate`
+is the iterations while ill over those while well. `right_again_s` counts from the broker's return until a new
+subscriber finds `online` and the latest state. Resumable: rounds that are in the state file are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mosquitto import Mosquitto, listening, wait_until
+from vedette.identity import SYSTEM_STATE, default_name
+from vedette.mqtt.publisher import SHORT_LIVES, MqttPublisher
+from vedette.types import Message
+
+BASE = "vedette/gate-01"
+LIMIT = 200
+TURN_S = 2.0
+WORK = bytes(range(256)) * 400
+RESULT = b"x" * 600
+
+
+class Detecting:
+    """A thread that works about 4 ms and publishes, over and over, and counts."""
+
+    def __init__(self, publisher: MqttPublisher) -> None:
+        self.iterations = 0
+        self.longest_publish_ms = 0.0
+        self._publisher = publisher
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def rate(self, seconds: float) -> float:
+        """Iterations per second over so long from now."""
+        before, began_s = self.iterations, time.monotonic()
+        self._stopping.wait(seconds)
+        return (self.iterations - before) / (time.monotonic() - began_s)
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for _ in range(40):
+                WORK.count(b"\xff\x01")
+            began_ns = time.perf_counter_ns()
+            self._publisher.publish(Message("detections", RESULT))
+            self.longest_publish_ms = max(self.longest_publish_ms, (time.perf_counter_ns() - began_ns) / 1e6)
+            self.iterations += 1
+
+
+class Scene:
+    """A broker that asks for a password, a device, and a detect loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._secret = folder / "secret"
+        passwords = folder / "passwords"
+        passwords.touch(mode=0o600)
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), "gate", "right"], check=True, capture_output=True)
+        self.password("right")
+        self.broker = Mosquitto(folder, f"allow_anonymous false\npassword_file {passwords}")
+        self.mqtt = self.broker.client(username="gate", password_file=self._secret, outbox_messages=LIMIT)
+
+    def password(self, word: str) -> None:
+        self._secret.write_text(word)
+
+    def publisher(self, device: str = "gate-01") -> MqttPublisher:
+        publisher = MqttPublisher(self.mqtt, device=device, on_command=lambda _: None, allowed=lambda: (),
+                                  utc_now=lambda: datetime.now(UTC))
+        publisher.start()
+        return publisher
+
+    def is_right(self, marker: bytes, within_s: float) -> bool:
+        """Whether a new subscriber finds `online` and the marker."""
+        with listening(self.mqtt, f"{BASE}/availability", f"{BASE}/health") as subscriber:
+            return wait_until(lambda: {b"online", marker} <= {message.payload for message in tuple(subscriber.heard)},
+                              within_s)
+
+
+Fault = Callable[[Scene], tuple[Callable[[], None], Callable[[], None]]]
+"""Gives what makes the broker ill, and what makes it well."""
+
+
+def away(scene: Scene) -> tuple[Callable[[], None], Callable[[], None]]:
+    return scene.broker.stop, scene.broker.start
+
+
+def frozen(scene: Scene) -> tuple[Callable[[], None], Callable[[], None]]:
+    return scene.broker.freeze, scene.broker.thaw
+
+
+def refusing(scene: Scene) -> tuple[Callable[[], None], Callable[[], None]]:
+    def refuse() -> None:
+        scene.password("wrong")
+        scene.broker.stop()
+        scene.broker.start()
+
+    return refuse, lambda: scene.password("right")
+
+
+def ill_broker(scene: Scene, fault: Fault) -> dict[str, object]:
+    """One turn well, one ill, one well again."""
+    fall_ill, recover = fault(scene)
+    scene.broker.start()
+    publisher = scene.publisher()
+    loop = Detecting(publisher)
+    assert wait_until(lambda: publisher.status().connected)
+    try:
+        well_before = loop.rate(TURN_S)
+        fall_ill()
+        ill = loop.rate(TURN_S)
+        assert wait_until(lambda: not publisher.status().connected, 20)
+        cause, depth = publisher.status().reasons, publisher.status().outbox_depth
+        marker = str(time.monotonic_ns()).encode()
+        publisher.publish(Message("health", marker, retain=True))
+        recover()
+        returned_s = time.monotonic()
+        right = scene_is_right(scene, publisher, marker)
+        right_again_s = time.monotonic() - returned_s
+        well_after = loop.rate(TURN_S)
+    finally:
+        loop.close()
+        publisher.stop(10)
+        scene.broker.stop()
+    return {"rate": ill / statistics.mean((well_before, well_after)), "right": right, "right_again_s": right_again_s,
+            "outbox_bounded": depth <= LIMIT + 30, "named": cause, "longest_publish_ms": loop.longest_publish_ms}
+
+
+def scene_is_right(scene: Scene, publisher: MqttPublisher, marker: bytes) -> bool:
+    return wait_until(lambda: publisher.status().connected, 10) and scene.is_right(marker, 5)
+
+
+def away_at_start(scene: Scene) -> dict[str, object]:
+    """The broker comes only after the device."""
+    publisher = scene.publisher()
+    loop = Detecting(publisher)
+    try:
+        ill = loop.rate(TURN_S)
+        marker = str(time.monotonic_ns()).encode()
+        publisher.publish(Message("health", marker, retain=True))
+        depth, cause = publisher.status().outbox_depth, publisher.status().reasons
+        scene.broker.start()
+        returned_s = time.monotonic()
+        right = scene_is_right(scene, publisher, marker)
+        right_again_s = time.monotonic() - returned_s
+        well = loop.rate(TURN_S)
+    finally:
+        loop.close()
+        publisher.stop(10)
+        scene.broker.stop()
+    return {"rate": ill / well, "right": right, "right_again_s": right_again_s, "outbox_bounded": depth <= LIMIT + 30,
+            "named": cause, "longest_publish_ms": loop.longest_publish_ms}
+
+
+def default_names(scene: Scene) -> dict[str, object]:
+    """Two devices with default names on one host, and a third on another host of the same name."""
+    names = {default_name("raspberrypi", "", "0a1b2c3d", SYSTEM_STATE),
+             default_name("raspberrypi", "front", "0a1b2c3d", Path(f"{SYSTEM_STATE}-front")),
+             default_name("raspberrypi", "", "4e5f6071", SYSTEM_STATE)}
+    scene.broker.start()
+    publishers = [scene.publisher(name) for name in names]
+    threading.Event().wait(5)
+    statuses = [publisher.status() for publisher in publishers]
+    for publisher in publishers:
+        publisher.stop(10)
+    scene.broker.stop()
+    return {"names": len(names), "right": len(names) == 3 and all(
+        status.connected and status.reconnects == 0 for status in statuses)}
+
+
+def takeover(scene: Scene) -> dict[str, object]:
+    """Two devices of one name."""
+    scene.broker.start()
+    publishers = [scene.publisher(), scene.publisher()]
+    began_s = time.monotonic()
+    named = wait_until(lambda: any("duplicate_device" in one.status().reasons for one in publishers), 15)
+    named_s = time.monotonic() - began_s
+    threading.Event().wait(10)
+    statuses = [one.status() for one in publishers]
+    evictions = sum(status.reconnects for status in statuses)
+    for publisher in publishers:
+        publisher.stop(10)
+    scene.broker.stop()
+    settled = any(status.connected for status in statuses) and evictions < 2 * SHORT_LIVES
+    return {"right": named and settled, "named_s": named_s, "evictions": evictions}
+
+
+CASES: dict[str, Callable[[Scene], dict[str, object]]] = {
+    "away_at_start": away_at_start,
+    "restarted": lambda scene: ill_broker(scene, away),
+    "refusing": lambda scene: ill_broker(scene, refusing),
+    "frozen": lambda scene: ill_broker(scene, frozen),
+    "default_names": default_names,
+    "takeover": takeover,
+}
+
+
+def campaign(rounds: int, state: Path) -> dict[str, list[dict[str, object]]]:
+    done: dict[str, list[dict[str, object]]] = json.loads(state.read_text()) if state.exists() else {}
+    for name, case in CASES.items():
+        while len(done.setdefault(name, [])) < rounds:
+            with tempfile.TemporaryDirectory() as folder:
+                done[name].append(case(Scene(Path(folder))))
+            state.parent.mkdir(parents=True, exist_ok=True)
+            state.write_text(json.dumps(done))
+            print(f"{name} {len(done[name])}/{rounds}: {done[name][-1]}", file=sys.stderr)
+    return done
+
+
+def figures(done: dict[str, list[dict[str, object]]]) -> dict[str, dict[str, object]]:
+    """The worst of each figure over the rounds, and the median rate."""
+    told = {}
+    for name, rounds in done.items():
+        told[name] = {"rounds": len(rounds), "all_right": all(one["right"] for one in rounds)}
+        for key in ("right_again_s", "longest_publish_ms", "named_s", "evictions"):
+            if key in rounds[0]:
+                told[name][f"worst_{key}"] = round(max(float(str(one[key])) for one in rounds), 2)
+        if "rate" in rounds[0]:
+            told[name]["median_rate"] = round(statistics.median(float(str(one["rate"])) for one in rounds), 3)
+            told[name]["outbox_bounded"] = all(one["outbox_bounded"] for one in rounds)
+    return told
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--state", type=Path, default=Path(".campaign/broker.json"))
+    args = parser.parse_args()
+    told = figures(campaign(args.rounds, args.state))
+    print(json.dumps(told))
+    passed = all(case["all_right"] and float(str(case.get("worst_right_again_s", 0))) <= 5 for case in told.values())
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
