@@ -1,0 +1,137 @@
+"""Cut-out pictures of single things, and how one is laid over a frame.
+
+Invariants:
+- A sprite is drawn in metres, x from its middle, y up from the ground, larger than it is shown, and shrunk by area:
+  that is its antialiasing. Colours are premultiplied by alpha, so no dark rim appears.
+- `ids` tells for every pixel of a frame which thing is seen there; what a thing hides or loses is counted from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+Colour = tuple[int, int, int]
+"""Blue, green, red."""
+Point = tuple[float, float]
+
+SOLID = 40
+"""Alpha (of 255) from which a pixel shows the thing: thin spokes count, a breath of an edge does not."""
+_SHIFT = 4      # cv2 draws at 1/16 pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Sprite:
+    """One thing: colours and coverage, shape (rows, columns, 3) and (rows, columns), at `density` pixels a metre."""
+
+    colours: Pixels
+    alpha: Pixels
+    density: float
+
+    def shown(self, scale: float, *, mirrored: bool, blur_px: int) -> Sprite:
+        """Return it at `scale` pixels a metre, smeared sideways by `blur_px`."""
+        rows, columns = self.alpha.shape
+        size = (max(1, round(columns * scale / self.density)), max(1, round(rows * scale / self.density)))
+        colours = cv2.resize(self.colours, size, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(self.alpha, size, interpolation=cv2.INTER_AREA)
+        if mirrored:
+            colours, alpha = cv2.flip(colours, 1), cv2.flip(alpha, 1)
+        if blur_px > 1:
+            colours, alpha = cv2.blur(colours, (blur_px, 1)), cv2.blur(alpha, (blur_px, 1))
+        return Sprite(colours, alpha, scale)       # type: ignore[arg-type] # cv2's stubs forget the dtype
+
+
+class Canvas:
+    """Where a sprite is drawn: `width_m` to both sides of the middle together, `height_m` up from the ground."""
+
+    def __init__(self, width_m: float, height_m: float, density: float) -> None:
+        self._density = density
+        self._middle_m, self._top_m = width_m / 2, height_m
+        self._pixels = np.zeros((ceil(height_m * density), ceil(width_m * density), 4), np.uint8)
+
+    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
+        """Fill a polygon."""
+        cv2.fillPoly(self._pixels, [np.array([self._at(point) for point in points], np.int32)], (*colour, 255),
+                     shift=_SHIFT)
+
+    def line(self, begin: Point, end: Point, thickness_m: float, colour: Colour) -> None:
+        """Draw a line with round ends."""
+        cv2.line(self._pixels, self._at(begin), self._at(end), (*colour, 255), self._thick(thickness_m), shift=_SHIFT)
+
+    def disc(self, centre: Point, radii: Point, colour: Colour) -> None:
+        """Fill an ellipse."""
+        cv2.ellipse(self._pixels, self._at(centre), self._axes(radii), 0, 0, 360, (*colour, 255), -1, shift=_SHIFT)
+
+    def ring(self, centre: Point, radius: float, thickness_m: float, colour: Colour) -> None:
+        """Draw a circle."""
+        cv2.ellipse(self._pixels, self._at(centre), self._axes((radius, radius)), 0, 0, 360, (*colour, 255),
+                    self._thick(thickness_m), shift=_SHIFT)
+
+    def speckle(self, rng: np.random.Generator, strength: int) -> None:
+        """Give everything drawn so far the unevenness of a material."""
+        rows, columns = self._pixels.shape[:2]
+        grain = rng.integers(0, strength + 1, (ceil(rows / 3), ceil(columns / 3)), np.uint8)
+        grain = cv2.resize(grain, (columns, rows))
+        self._pixels[..., :3] = cv2.subtract(self._pixels[..., :3], cv2.merge([grain] * 3))
+
+    def sprite(self) -> Sprite:
+        """Return what was drawn."""
+        return Sprite(np.ascontiguousarray(self._pixels[..., :3]), self._pixels[..., 3].copy(), self._density)
+
+    def _at(self, point: Point) -> tuple[int, int]:
+        unit = self._density * (1 << _SHIFT)
+        return round((point[0] + self._middle_m) * unit), round((self._top_m - point[1]) * unit)
+
+    def _axes(self, radii: Point) -> tuple[int, int]:
+        unit = self._density * (1 << _SHIFT)
+        return max(1, round(radii[0] * unit)), max(1, round(radii[1] * unit))
+
+    def _thick(self, metres: float) -> int:
+        return max(1, round(metres * self._density))
+
+
+def lay(frame: Pixels, ids: Pixels, sprite: Sprite, left: int, top: int, ident: int) -> int:
+    """Lay a sprite over the frame and its number over `ids`; returns how many pixels it has, seen or not."""
+    rows, columns = sprite.alpha.shape
+    height, width = ids.shape
+    y0, y1, x0, x1 = max(0, top), min(height, top + rows), max(0, left), min(width, left + columns)
+    if y0 < y1 and x0 < x1:
+        cut = np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
+        alpha = sprite.alpha[cut]
+        under = frame[y0:y1, x0:x1]
+        cv2.multiply(under, cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2BGR), dst=under, scale=1 / 255)
+        cv2.add(under, sprite.colours[cut], dst=under)
+        ids[y0:y1, x0:x1][alpha >= SOLID] = ident
+    return int(np.count_nonzero(sprite.alpha >= SOLID))
+
+
+def shade(frame: Pixels, centre: tuple[float, float], radii: tuple[float, float], strength: float) -> None:
+    """Darken an ellipse of the frame, softly: the shadow where a thing touches the ground."""
+    left, top = round(centre[0] - radii[0]), round(centre[1] - radii[1])
+    size = max(1, round(2 * radii[0])), max(1, round(2 * radii[1]))
+    height, width = frame.shape[:2]
+    y0, y1, x0, x1 = max(0, top), min(height, top + size[1]), max(0, left), min(width, left + size[0])
+    if y0 < y1 and x0 < x1:
+        kept = cv2.resize(_SHADOW, size, interpolation=cv2.INTER_LINEAR)[y0 - top:y1 - top, x0 - left:x1 - left]
+        under = frame[y0:y1, x0:x1]
+        cv2.multiply(under, cv2.cvtColor(cv2.addWeighted(kept, strength, kept, 0, 255 * (1 - strength)),
+                                         cv2.COLOR_GRAY2BGR), dst=under, scale=1 / 255)
+
+
+def _soft_ellipse() -> Pixels:
+    y, x = np.mgrid[-1:1:24j, -1:1:48j]
+    return np.asarray(255 * np.clip(np.hypot(x, y), 0.25, 1.0), np.uint8)
+
+
+_SHADOW = _soft_ellipse()

@@ -1,0 +1,128 @@
+"""A strict picamera2: the part of its interface that we use, which complains where the real one starves or hangs.
+
+Behaviour follows picamera2's source: `capture_request(wait=False)` gives a job, `wait(job, timeout)` a request;
+lores rows are padded to a stride of 64; a request not released is a buffer the camera lacks. The file named by
+FAKE_PICAMERA2 orders faults: "hang", "hang in stop", "none".
+"""
+
+import os
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+
+STRIDE = 64
+
+
+def _order():
+    path = os.environ.get("FAKE_PICAMERA2")
+    return Path(path).read_text() if path else ""
+
+
+class Misuse(BaseException):
+    """Not an Exception: nothing may swallow it."""
+
+
+class Request:
+    def __init__(self, camera, number):
+        self._camera, self._number, self._held = camera, number, True
+        self._stamp_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 5_000_000
+
+    def get_metadata(self):
+        self.check()
+        return {"SensorTimestamp": self._stamp_ns}
+
+    def release(self):
+        self.check()
+        self._held = False
+        self._camera.in_use -= 1
+
+    def check(self):
+        if not self._held:
+            raise Misuse("request used or released after its release")
+
+    def yuv(self):
+        width, height = self._camera.size
+        stride = -(-width // STRIDE) * STRIDE
+        planes = np.full((height * 3 // 2, stride), 128, np.uint8)
+        planes[:height] = 77                                # the padding, which must never be seen
+        planes[:height, :width] = 16 + self._number % 200
+        return planes
+
+
+class MappedArray:
+    def __init__(self, request, stream, reshape=True):
+        if stream != "lores":
+            raise Misuse(f"stream {stream}")
+        request.check()
+        self.array = request.yuv()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.array = None
+
+
+class Picamera2:
+    _created = 0
+
+    @staticmethod
+    def global_camera_info():
+        usb = {"Model": "webcam", "Id": "/base/axi/usb/3-1", "Num": 1}
+        board = {"Model": "imx708", "Id": "/base/soc/i2c0mux/imx708@1a", "Num": 0}
+        return [usb] if _order() == "none" else [usb, board]
+
+    def __init__(self, number):
+        Picamera2._created += 1
+        if Picamera2._created > 1:
+            raise Misuse("created twice in one process: leaks contiguous memory")
+        if number != 0:
+            raise Misuse(f"camera {number}")
+        self.in_use, self.size, self._number, self._running, self._config = 0, None, 0, False, None
+
+    def create_video_configuration(self, main, lores, buffer_count, queue, controls):
+        if lores["format"] != "YUV420" or queue or controls["FrameRate"] <= 0 or main["size"] < lores["size"]:
+            raise Misuse("not a configuration for a Pi 4: lores must be YUV420, queue off, main not smaller")
+        return {"main": main, "lores": lores, "buffer_count": buffer_count, "controls": controls}
+
+    def configure(self, config):
+        self._config = config
+        self.size = config["lores"]["size"]
+
+    def camera_configuration(self):
+        return self._config
+
+    def start(self):
+        self._running = True
+
+    def capture_request(self, wait=None, signal_function=None, flush=None):
+        if not self._running or wait is not False:
+            raise Misuse("captured while stopped, or without a time-out")
+        if self.in_use:
+            raise Misuse("a request is held while the next is asked for: the camera starves")
+        return Future()
+
+    def wait(self, job, timeout=None):
+        if not timeout:
+            raise Misuse("wait without a time-out")
+        if _order() == "hang":
+            return job.result(timeout)
+        threading.Event().wait(1 / self._config["controls"]["FrameRate"])
+        self._number += 1
+        self.in_use += 1
+        return Request(self, self._number)
+
+    def cancel_all_and_flush(self):
+        pass
+
+    def stop(self):
+        if _order() in ("hang", "hang in stop"):
+            threading.Event().wait()
+        self._running = False
+
+    def close(self):
+        if self._running:
+            raise Misuse("closed while running")

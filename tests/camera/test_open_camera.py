@@ -1,0 +1,51 @@
+"""From configuration to camera, and what it costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+from camera_parts import eventually, make_settings, real_video, running
+
+from vedette.camera.open import capture_settings, open_camera
+from vedette.config.models import CameraConfig
+
+
+def test_opening_imports_nothing_heavy():
+    """The module that starts the child imports neither numpy, OpenCV nor pydantic, so that the child starts first."""
+    code = ("import sys, vedette.camera.open; "
+            "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml') if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_child_imports_nothing_of_the_daemon():
+    """The capture child knows no pydantic, YAML, paho and no interpreter."""
+    code = ("import sys, vedette.camera.child, vedette.camera.folder, vedette.camera.opencv; "
+            "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime') if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_frame_and_loop_are_for_files_only(tmp_path):
+    """A camera or a stream cannot be told to wait; a path can."""
+    for source, kept in (("rtsp://cam/1", False), ("auto", False), (str(tmp_path), True)):
+        settings = capture_settings(CameraConfig(source=source, every_frame=True, loop=True))
+        assert (settings.every_frame, settings.loop) == (kept, kept)
+
+
+def test_open_camera_gives_frames_of_the_configured_size(clip):
+    """A film larger than the configured size is scaled down to fit, aspect kept."""
+    camera = open_camera(CameraConfig(source=str(clip(size=(128, 64))), width=64, height=64, loop=True))
+    camera.start()
+    frame = eventually(lambda: camera.take(0.5))
+    assert (frame.width, frame.height) == (64, 32)
+    camera.close()
+
+
+def test_the_child_stays_small_while_it_decodes():
+    """Decoding 768 x 432 H.264 takes at most 65 MB; OpenCV 4 with numpy 1 alone is 7 MB larger than OpenCV 5."""
+    limit_mb = 65 if cv2.__version__ >= "5" else 72
+    with running(make_settings(real_video(), width=768, height=432, loop=True)) as camera:
+        eventually(lambda: camera.status().captured > 30)
+        status = Path(f"/proc/{camera.child_pid}/status").read_text()
+        peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak_kb / 1024 <= limit_mb

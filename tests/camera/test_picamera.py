@@ -1,0 +1,60 @@
+"""The Pi camera adapter against a strict stand-in for picamera2, in a real capture child."""
+
+import os
+from pathlib import Path
+
+import pytest
+from camera_parts import Consumer, eventually, make_settings, running
+
+FAKE = Path(__file__).parent / "fake_picamera2"
+
+
+@pytest.fixture
+def pi(tmp_path, monkeypatch):
+    """Put the stand-in where the child finds it; returns how to order a fault."""
+    order = tmp_path / "order"
+    order.write_text("")
+    monkeypatch.setenv("PYTHONPATH", f"{FAKE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("FAKE_PICAMERA2", str(order))
+    return order.write_text
+
+
+@pytest.mark.parametrize("source", ["picamera2", "auto"])
+@pytest.mark.parametrize("size", [(64, 48), (100, 50)])
+def test_frames_come_without_padding_and_with_the_sensor_time(pi, source, size):
+    """Padded YUV rows become a BGR frame of the asked size, stamped by the sensor; requests are given back."""
+    with running(make_settings(source, width=size[0], height=size[1])) as camera:
+        for _ in range(6):
+            frame = eventually(lambda: camera.take(0.5))
+            assert (frame.width, frame.height) == size
+            pixels = frame.pixels.tobytes()
+            assert len(set(pixels)) == 1
+            assert pixels[0] < 60
+            assert 5 <= (frame.handed_over_ns - frame.captured_ns) / 1e6 < 500
+            camera.release(frame)
+        assert camera.status().children_replaced == 0
+
+
+@pytest.mark.parametrize("fault", ["hang", "hang in stop"])
+def test_a_hanging_camera_costs_its_process(pi, fault):
+    """A camera that hangs is named stalled, never reopened in its process, and replaced by a new one."""
+    with running(make_settings("picamera2")) as camera, Consumer(camera):
+        eventually(lambda: camera.status().state == "capturing")
+        pid = camera.child_pid
+        pi(fault)
+        if fault == "hang":
+            eventually(lambda: camera.status().state == "stalled", within_s=4)
+            eventually(lambda: camera.child_pid != pid)
+            pi("")
+            eventually(lambda: camera.status().state == "capturing", within_s=10)
+            assert camera.status().reopened == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_no_board_camera_is_waited_for(pi):
+    """With only a USB camera in picamera2's list, the source is offline until one is on the board."""
+    pi("none")
+    with running(make_settings("picamera2")) as camera:
+        eventually(lambda: "sees no camera" in (camera.status().cause or ""))
+        pi("")
+        eventually(lambda: camera.status().state == "capturing")

@@ -1,0 +1,133 @@
+"""Campaign `capture`: faults of the capture child in a row, each named in time and over in time, nothing growing.
+
+    .venv/bin/python tests/campaign/capture.py --cycles 100 --state .campaign/capture.json
+
+Resumable: what is done stands in the state file. Prints one JSON line of figures; exits 1 when a bound was broken.
+"""
+
+import argparse
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "camera"))
+
+from camera_parts import Consumer, eventually, make_settings, running  # noqa: E402 - found through the path above
+
+NAMED_WITHIN_S = 4.0
+BLACK_HOLE_NAMED_WITHIN_S = 6.0
+AGAIN_WITHIN_S = 10.0
+FROZEN_AFTER_S = 2.0
+# fault -> reason that names it
+FAULTS = {"kill": "camera_offline", "stop": "camera_stalled", "hang in read": "camera_stalled",
+          "hang in close": "camera_offline", "crash": "camera_offline", "frozen": "camera_frozen"}
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+def give(order, words):
+    fresh = order.with_suffix(".new")
+    fresh.write_text(words)
+    fresh.rename(order)
+
+
+def flows(camera, after_seq):
+    status = camera.status()
+    return status.state == "capturing" and status.captured > after_seq + 3
+
+
+def one_fault(camera, order, fault):
+    """Cause the fault and end it; returns the seconds until it was named and until frames flowed again."""
+    eventually(lambda: flows(camera, 0) and not camera.status().reasons)
+    began = time.monotonic()
+    if fault in SIGNALS:
+        os.kill(camera.child_pid, SIGNALS[fault])
+    else:
+        give(order, fault)
+    eventually(lambda: FAULTS[fault] in camera.status().reasons, within_s=60)
+    named_s = time.monotonic() - began
+    seq = camera.status().captured
+    ended = time.monotonic()
+    give(order, "")
+    eventually(lambda: flows(camera, seq), within_s=60)
+    return named_s, time.monotonic() - ended
+
+
+def black_hole():
+    """Return the seconds until a host that never answers is named."""
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        began = time.monotonic()
+        with running(make_settings(f"rtsp://127.0.0.1:{hole.getsockname()[1]}/cam")) as camera:
+            eventually(lambda: "no answer" in (camera.status().cause or ""), within_s=60)
+            return time.monotonic() - began
+
+
+def footprint():
+    gc.collect()
+    rss_kb = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    fds = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    return {"rss_kb": rss_kb, "threads": threading.active_count(), "fds": fds}
+
+
+def run(cycles, state, state_file):
+    with tempfile.TemporaryDirectory() as folder:
+        order = Path(folder) / "order"
+        give(order, "")
+        settings = make_settings(f"fault://{order}", frozen_after_s=FROZEN_AFTER_S)
+        with running(settings, "faulty_child") as camera, Consumer(camera) as consumer:
+            names = list(FAULTS)
+            while state["done"] < cycles:
+                fault = names[state["done"] % len(names)]
+                named_s, again_s = one_fault(camera, order, fault)
+                state["faults"].append([fault, round(named_s, 3), round(again_s, 3)])
+                state["done"] += 1
+                if state["done"] % 10 == 0:
+                    state["footprints"].append(footprint())
+                state_file.write_text(json.dumps(state))
+                print(f"{state['done']}/{cycles} {fault}: named {named_s:.2f} s, again {again_s:.2f} s",
+                      file=sys.stderr)
+        status = camera.status()
+        state["accounts_exact"] &= status.captured == consumer.taken + sum(status.dropped.values()) + status.pending
+
+
+def figures(state):
+    by_fault = {fault: [f for f in state["faults"] if f[0] == fault] for fault in FAULTS}
+    return {
+        "faults": state["done"],
+        "worst": {fault: {"named_s": max(f[1] for f in each), "again_s": max(f[2] for f in each)}
+                  for fault, each in by_fault.items() if each},
+        "black_hole_named_s": state["black_hole_s"],
+        "footprint_first_last": [state["footprints"][0], state["footprints"][-1]] if state["footprints"] else [],
+        "accounts_exact": state["accounts_exact"],
+        "kept": all(f[1] <= (FROZEN_AFTER_S if f[0] == "frozen" else 0) + NAMED_WITHIN_S and f[2] <= AGAIN_WITHIN_S
+                    for f in state["faults"])
+        and state["accounts_exact"] and state["black_hole_s"] <= BLACK_HOLE_NAMED_WITHIN_S,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=100)
+    parser.add_argument("--state", type=Path, required=True)
+    arguments = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "camera"), os.environ.get("PYTHONPATH", "")])
+    arguments.state.parent.mkdir(parents=True, exist_ok=True)
+    state = {"done": 0, "faults": [], "footprints": [], "accounts_exact": True, "black_hole_s": 0.0}
+    if arguments.state.exists():
+        state = json.loads(arguments.state.read_text())
+    run(arguments.cycles, state, arguments.state)
+    state["black_hole_s"] = round(black_hole(), 2)
+    result = figures(state)
+    print(json.dumps(result))
+    return 0 if result["kept"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
