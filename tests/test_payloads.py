@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 import pytest
@@ -29,8 +30,13 @@ found = st.builds(Detection, label=st.text(max_size=12), class_id=st.none() | st
                   box=st.builds(Box, unit, unit, unit, unit))
 
 
+@cache
+def validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(schemas.json_schemas()[name])
+
+
 def validate(name: str, payload: Mapping[str, Any]) -> None:
-    Draft202012Validator(schemas.json_schemas()[name]).validate(json.loads(payloads.encode(payload)))
+    validator(name).validate(json.loads(payloads.encode(payload)))
 
 
 def health() -> HealthPayload:
