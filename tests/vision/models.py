@@ -6,10 +6,12 @@ Slots and numbers are those of TFLite's schema.fbs. Vectors are written before t
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from dataclasses import dataclass, field
 
 import flatbuffers
+from flatbuffers import flexbuffers
 
 from vedette.vision import tflite_ops
 
@@ -130,6 +132,32 @@ def convolution(size: int = 16, channels: int = 8) -> bytes:
         ops.append(Op("CONV_2D", (source, source + 1, source + 2), (source + 3,),
                       (1, [(1, "int32", 1), (2, "int32", 1), (3, "int8", 3), (4, "int32", 1), (5, "int32", 1)])))
     return build(Graph(tensors, ops, (0,), (len(tensors) - 1,)))
+
+
+def described() -> bytes:
+    """Return the logistic model with TFLite Metadata: mean, std and a label file in an appended ZIP."""
+    tensors = [Tensor((1, 4, 4, 3), "uint8", "image", (1 / 255,), (0,)),
+               Tensor((1, 4, 4, 3), "uint8", "score", (1 / 256,), (0,))]
+    metadata = tflite_metadata(mean=127.5, std=128.0, label_file="labels.txt")
+    model = build(Graph(tensors, [Op("LOGISTIC", (0,), (1,))], (0,), (1,), metadata={"TFLITE_METADATA": metadata}))
+    return with_zip(model, {"labels.txt": b"cat\ndog\n"})
+
+
+def detection_postprocess(boxes: int = 4, classes: int = 2) -> bytes:
+    """Return a model that is nothing but SSD's post-process: boxes and scores in, four tensors out."""
+    options = flexbuffers.Builder()
+    with options.Map():
+        for name, value in (("max_detections", 3), ("max_classes_per_detection", 1), ("num_classes", classes)):
+            options.Int(name, value)
+        for name, number in (("nms_score_threshold", 0.0), ("nms_iou_threshold", 0.6), ("y_scale", 10.0),
+                             ("x_scale", 10.0), ("h_scale", 5.0), ("w_scale", 5.0)):
+            options.Float(name, number)
+    anchors = struct.pack(f"<{4 * boxes}f", *(0.1 * (index % 4 + 1) for index in range(4 * boxes)))
+    tensors = [Tensor((1, boxes, 4), "float32", "boxes"), Tensor((1, boxes, classes + 1), "float32", "scores"),
+               Tensor((boxes, 4), "float32", "anchors", data=anchors),
+               *(Tensor((), "float32", f"TFLite_Detection_PostProcess:{index}") for index in range(4))]
+    return build(Graph(tensors, [Op("TFLite_Detection_PostProcess", (0, 1, 2), (3, 4, 5, 6),
+                                    custom_options=bytes(options.Finish()))], (0, 1), (3, 4, 5, 6)))
 
 
 def division() -> bytes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_BYTES_MAX = 16 << 20
-_TABLE_COST = 64        # what visiting a table costs of the budget: about the time of reading so many bytes
+_TABLE_COST = 256       # what visiting a table costs of the budget: about the time of reading so many bytes
 
 
 class Malformed(ValueError):

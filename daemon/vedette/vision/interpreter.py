@@ -83,15 +83,13 @@ class Interpreter:
             self.outputs = tuple(map(_spec, self._native.get_output_details()))
             self._inputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.inputs]
             self._outputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.outputs]
+            self.xnnpack_share = delegated_share(map(_node, self._native._get_ops_details()))
         except _REFUSALS as error:
             _check_works(self.runtime, module)
             raise ModelUnsupported(
                 f"{path}: {self.runtime} {self.runtime_version} cannot build it: {words(error)}") from error
         # The wrapper's own invoke() refuses while a view is alive, in case a tensor moves; `moved` looks instead.
         self._invoke = self._native._interpreter.Invoke
-        self.xnnpack_share = delegated_share(
-            [Node(op["op_name"], op["inputs"].tolist(), op["outputs"].tolist())
-             for op in self._native._get_ops_details()])
 
     def __repr__(self) -> str:
         state = f"{self.xnnpack_share:.0%} on XNNPACK" if self._native else "closed"
@@ -232,6 +230,10 @@ def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack
     native = module.Interpreter(model_content=content, num_threads=threads, experimental_delegates=delegates)
     native.allocate_tensors()
     return native
+
+
+def _node(details: dict[str, Any]) -> Node:
+    return Node(details["op_name"], details["inputs"].tolist(), details["outputs"].tolist())
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

@@ -169,7 +169,7 @@ def _understand(answer: bytes, request: Mapping[str, object]) -> Proof:
         if "refused" in values:
             raise _REFUSALS[values["refused"]](str(values["words"]))
         proof = TypeAdapter(Proof).validate_python(values["proof"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelDamaged(f"{path}: the child that loaded it answered nonsense ({len(answer)} bytes)") from error
     if proof.sha256 != request["sha256"] or proof.threads != request["threads"]:
         raise ModelDamaged(f"{path}: the child that loaded it answered about another file")

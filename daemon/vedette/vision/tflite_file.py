@@ -144,7 +144,8 @@ def _check_looks_like_a_model(content: bytes) -> None:
 
 
 def _check_whole(content: bytes, reach: int, zip_start: int) -> None:
-    if zip_start == len(content) and content[reach:].lstrip(b"\0").startswith(_ZIP_ENTRY):
+    rest = content[reach:].lstrip(b"\0")
+    if zip_start == len(content) and rest and _ZIP_ENTRY.startswith(rest[:len(_ZIP_ENTRY)]):
         raise ModelUnreadable("cut off inside the ZIP appended to the model")
 
 

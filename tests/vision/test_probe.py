@@ -1,0 +1,178 @@
+"""The proof in a child: sound files pass, and whatever a file does to the child, the caller gets an error in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
+from vedette.vision.interpreter import chosen_runtime
+from vedette.vision.probe import Proof, ProofStore, _understand, proof_of, prove
+from vedette.vision.tflite_file import read_model
+from vision import models
+from vision.mutation import mutant, small_bases
+
+RUNTIME, VERSION = chosen_runtime("auto")
+MUTANTS = 100
+
+
+def written(folder: Path, content: bytes, name: str = "model.tflite") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory) -> Proof:
+    return prove(written(tmp_path_factory.mktemp("proof"), models.logistic()))
+
+
+def test_a_sound_model_is_proven(proof):
+    """A sound file yields its digest, the runtime that ran it, its tensors as allocated and its share."""
+    assert (proof.runtime, proof.runtime_version, proof.threads) == (RUNTIME, VERSION, 1)
+    assert proof.xnnpack_share == 1.0
+    assert proof.delegate == (RUNTIME == "tflite-runtime")
+    assert proof.invoke_ms > 0
+    assert proof.inputs[0].shape == (1, 4, 4, 3)
+    assert proof.outputs[0].name == "score"
+
+
+def test_a_file_that_fails_at_invoke_is_refused(tmp_path):
+    """What builds and then fails to run is refused with the runtime's words."""
+    with pytest.raises(ModelUnsupported, match=r"RESHAPE|Tensor data is null"):
+        prove(written(tmp_path, models.reshape_by_input()))
+
+
+@pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="LiteRT checks this division; tflite-runtime dies of it")
+def test_a_file_that_kills_the_child_is_damaged(tmp_path):
+    """A crash in native code is told with its signal, and harms the child alone."""
+    with pytest.raises(ModelDamaged, match="killed by SIGFPE"):
+        prove(written(tmp_path, models.division()))
+
+
+def test_a_file_that_wants_all_the_memory_is_refused(tmp_path):
+    """A tensor larger than the child may have ends the child or the attempt, not the caller."""
+    huge = models.build(models.Graph(
+        [models.Tensor((1, 20_000, 20_000, 3), "int8", "x"), models.Tensor((1, 20_000, 20_000, 3), "int8", "y")],
+        [models.Op("ABS", (0,), (1,))], (0,), (1,)))
+    with pytest.raises(ModelError):
+        prove(written(tmp_path, huge), memory_bytes=512 << 20)
+
+
+def test_a_child_that_takes_too_long_is_ended(tmp_path):
+    """The time-out ends a child that does not answer, and says how long it had."""
+    with pytest.raises(ModelDamaged, match=r"longer than 0\.001 s"):
+        prove(written(tmp_path, models.logistic()), timeout_s=0.001)
+
+
+def test_another_file_than_promised_is_damaged(tmp_path):
+    """A file whose digest is not the promised one is not loaded, not even in the child."""
+    with pytest.raises(ModelDamaged, match="no longer the file"):
+        prove(written(tmp_path, models.logistic()), sha256="0" * 64)
+
+
+def test_a_missing_file_is_unreadable(tmp_path):
+    """A missing file is refused before a child is started."""
+    with pytest.raises(ModelUnreadable, match="No such file"):
+        prove(tmp_path / "absent.tflite")
+
+
+@pytest.mark.parametrize("answer", [
+    b"\xff\xfe", b"[]", b"{}", b"null", b'{"proof": {}}', b'{"proof": {"sha256": 1}}', b'{"refused": "OSError"}',
+    b'"x" ' * 10_000, b"[" * 60_000,
+])
+def test_a_child_that_answers_nonsense_is_not_believed(answer):
+    """An answer that is no proof and no refusal, or cut off by its length, is damage."""
+    with pytest.raises(ModelDamaged, match="nonsense"):
+        _understand(answer, {"path": "m.tflite", "sha256": "0", "threads": 1})
+
+
+def test_a_proof_of_another_file_is_not_believed(proof):
+    """A child that answers about another file than asked for is not believed."""
+    from pydantic import TypeAdapter
+    answer = json.dumps({"proof": TypeAdapter(Proof).dump_python(proof, mode="json")}).encode()
+    assert _understand(answer, {"path": "m", "sha256": proof.sha256, "threads": 1}) == proof
+    with pytest.raises(ModelDamaged, match="another file"):
+        _understand(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
+
+
+def test_proofs_survive_a_restart(tmp_path, proof):
+    """What one store remembers, the next one finds, by digest, runtime, version and threads."""
+    path = tmp_path / "proofs.json"
+    ProofStore(path).remember(proof)
+    again = ProofStore(path)
+    assert again.find(proof.sha256, RUNTIME, VERSION, 1) == proof
+    assert again.find(proof.sha256, RUNTIME, VERSION, 2) is None
+    assert again.find(proof.sha256, RUNTIME, "0.0", 1) is None
+    assert again.find("0" * 64, RUNTIME, VERSION, 1) is None
+
+
+def test_the_store_keeps_the_latest_only(tmp_path, proof):
+    """A proof made again replaces the old one, and the oldest of many are forgotten."""
+    store = ProofStore(tmp_path / "proofs.json")
+    for threads in range(1, 51):
+        store.remember(replace(proof, threads=threads))
+        store.remember(replace(proof, threads=threads, invoke_ms=9.0))
+    assert repr(store).endswith("32 proofs>")
+    assert store.find(proof.sha256, RUNTIME, VERSION, 18) is None
+    assert store.find(proof.sha256, RUNTIME, VERSION, 50) == replace(proof, threads=50, invoke_ms=9.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[{}]", b'{"a": 1}', b"\xff"])
+def test_a_damaged_store_counts_as_empty(tmp_path, content, caplog):
+    """A store that cannot be read costs a new proof and a line in the log, no more."""
+    path = tmp_path / "proofs.json"
+    path.write_bytes(content)
+    assert repr(ProofStore(path)).endswith(" 0 proofs>")
+    assert "proven again" in caplog.text
+
+
+def test_a_store_that_cannot_be_written_is_logged(tmp_path, proof, caplog):
+    """When the proof cannot be written, this run keeps it all the same."""
+    store = ProofStore(tmp_path / "absent" / "proofs.json")
+    store.remember(proof)
+    assert store.find(proof.sha256, RUNTIME, VERSION, 1) == proof
+    assert "not remembered" in caplog.text
+
+
+def test_a_known_model_needs_no_child(tmp_path):
+    """The second asking is answered from the store, without touching the file."""
+    path = written(tmp_path, models.logistic())
+    model = read_model(path)
+    store = ProofStore(tmp_path / "proofs.json")
+    first = proof_of(model, runtime="auto", threads=1, store=store)
+    path.unlink()
+    assert proof_of(model, runtime="auto", threads=1, store=ProofStore(tmp_path / "proofs.json")) == first
+
+
+def test_no_mutant_gets_past_the_check(tmp_path):
+    """Mutated files are refused with a ModelError or really run; the caller survives, and keeps no descriptor."""
+    bases = small_bases()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def check(number: int) -> str:
+        path = written(tmp_path, mutant(number, bases, []), f"{number}.tflite")
+        try:
+            prove(path, sha256=read_model(path).sha256, timeout_s=20)
+        except ModelError:
+            return "refused"
+        return "loaded"
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(check, range(MUTANTS)))
+    assert len(outcomes) == MUTANTS
+    assert {"refused", "loaded"} == set(outcomes)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_the_child_needs_a_parent():
+    """Started by hand the child's module ends at once with a message instead of waiting for a request."""
+    import subprocess
+    ended = subprocess.run([sys.executable, "-m", "vedette.vision.probe_child"], stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=20)
+    assert ended.returncode != 0
