@@ -158,7 +158,7 @@ def _dog(c: Canvas, rng: Generator, turn: float) -> None:
         c.line((0.33, 0.62 * tall), (0.44, 0.58 * tall), 0.05, paint(rng, 120))
 
 
-def _parcel(c: Canvas, rng: Generator, turn: float) -> None:
+def _parcel(c: Canvas, rng: Generator, _: float) -> None:
     card = tinted((96, 142, 186), rng.uniform(0.7, 1.25))
     half, tall, deep, lift = rng.uniform(0.24, 0.4), rng.uniform(0.3, 0.62), rng.uniform(0.1, 0.25), 0.1
     c.polygon([(-half, 0.0), (half, 0.0), (half, tall), (-half, tall)], card)
@@ -173,7 +173,7 @@ def _parcel(c: Canvas, rng: Generator, turn: float) -> None:
         c.polygon([(x, y), (x + 0.2, y), (x + 0.2, y + 0.14), (x, y + 0.14)], (238, 240, 240))
 
 
-def _cone(c: Canvas, rng: Generator, turn: float) -> None:
+def _cone(c: Canvas, rng: Generator, _: float) -> None:
     orange = tinted((30, 95, 240), rng.uniform(0.75, 1.0))
     base, tall = rng.uniform(0.24, 0.32), rng.uniform(0.65, 0.9)
     c.polygon([(-base, 0.0), (base, 0.0), (base * 0.9, 0.09), (-base * 0.9, 0.09)], tinted(orange, 0.55))
@@ -185,16 +185,16 @@ def _cone(c: Canvas, rng: Generator, turn: float) -> None:
                   (235, 238, 240))
 
 
-def _tree(c: Canvas, rng: Generator, turn: float) -> None:
+def _tree(c: Canvas, rng: Generator, _: float) -> None:
     bark = tinted((50, 70, 90), rng.uniform(0.6, 1.3))
     leaves = tinted((50, 120, 70), rng.uniform(0.5, 1.2))
     c.line((0.0, 0.0), (rng.uniform(-0.15, 0.15), 2.6), rng.uniform(0.18, 0.4), bark)
-    for _ in range(14):
+    for _leaf in range(14):
         c.disc((rng.normal(0, 0.5), rng.uniform(2.0, 3.9)), (rng.uniform(0.3, 0.6), rng.uniform(0.25, 0.5)),
                tinted(leaves, rng.uniform(0.7, 1.3)))
 
 
-def _post(c: Canvas, rng: Generator, turn: float) -> None:
+def _post(c: Canvas, rng: Generator, _: float) -> None:
     metal = paint(rng)
     c.line((0.0, 0.0), (0.0, rng.uniform(2.4, 4.0)), rng.uniform(0.08, 0.2), metal)
     if rng.random() < 0.5:
@@ -202,21 +202,21 @@ def _post(c: Canvas, rng: Generator, turn: float) -> None:
         c.disc((0.0, 2.6), (0.2, 0.2), paint(rng, 120))
 
 
-def _bin(c: Canvas, rng: Generator, turn: float) -> None:
+def _bin(c: Canvas, rng: Generator, _: float) -> None:
     colour, half, tall = paint(rng, 40), rng.uniform(0.22, 0.35), rng.uniform(0.8, 1.2)
     c.polygon([(-half, 0.0), (half, 0.0), (half * 1.2, tall), (-half * 1.2, tall)], colour)
     c.line((-half * 1.25, tall), (half * 1.25, tall), 0.1, tinted(colour, 0.6))
     c.line((-half * 0.4, 0.1), (-half * 0.45, tall * 0.9), 0.04, tinted(colour, 0.75))
 
 
-def _bush(c: Canvas, rng: Generator, turn: float) -> None:
+def _bush(c: Canvas, rng: Generator, _: float) -> None:
     leaves = tinted((55, 115, 65), rng.uniform(0.5, 1.2))
-    for _ in range(16):
+    for _leaf in range(16):
         c.disc((rng.normal(0, 0.4), rng.uniform(0.1, 0.75)), (rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.25)),
                tinted(leaves, rng.uniform(0.7, 1.35)))
 
 
-def _bench(c: Canvas, rng: Generator, turn: float) -> None:
+def _bench(c: Canvas, rng: Generator, _: float) -> None:
     wood = tinted((60, 100, 145), rng.uniform(0.5, 1.3))
     for x in (-0.65, 0.65):
         c.line((x, 0.0), (x, 0.85), 0.07, (50, 50, 50))

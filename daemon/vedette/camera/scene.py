@@ -1,0 +1,129 @@
+"""A street that is drawn, and that knows what is in it: frames with their truth, decided by seed and frame number.
+
+Invariants:
+- `render(n)` depends on the seed, n, the size and the rate alone, never on what was rendered before.
+- Truth is what can be seen: at least `LEAST_VISIBLE` of the thing, and `LEAST_PX` in the box model's input. Its box
+  goes around the visible pixels.
+- Truth is for evaluation only; no detector is given it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from vedette.camera.scene_cast import LEAST_PX, any_actors, demo_actors
+from vedette.camera.scene_light import any_light, expose, light_at, noise_tile
+from vedette.camera.scene_objects import LABELS, draw
+from vedette.camera.scene_sprite import lay, shade
+from vedette.camera.scene_street import any_street, demo_street
+from vedette.types import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vedette.camera.scene_cast import Actor
+    from vedette.camera.scene_light import Light
+    from vedette.camera.scene_street import Street
+
+    Pixels = NDArray[np.uint8]
+
+LEAST_VISIBLE = 0.4
+DAY_S = 180.0
+"""Seconds in which the demo's light goes through a day."""
+FIRST_HOUR = 8.0
+HELD_OUT_SEED = 20261121
+"""Hard scenes of this seed, and demo scenes of it and the nine after it, are for evaluation: never train on them."""
+_SPRITES = 96
+_SHADOW_DEPTH = 0.14
+
+
+@dataclass(frozen=True, slots=True)
+class TruthBox:
+    """One thing to be seen in a frame. `visible` is the share of it that is neither hidden nor out of the frame."""
+
+    label: str
+    class_id: int
+    box: Box
+    visible: float
+
+
+class Scene:
+    """A street over time; or, `hard`, another street with another crowd in another light for every frame number."""
+
+    def __init__(self, seed: int, width: int, height: int, fps: float, *, hard: bool = False) -> None:
+        self._seed, self._fps, self._hard = seed, fps, hard
+        self._size = (width, height)
+        self._ids = np.zeros((height, width), np.uint8)
+        self._noise = noise_tile(width, height)
+        self._draw = lru_cache(maxsize=_SPRITES)(draw)
+        rng = np.random.default_rng((seed, 0))
+        self._street = demo_street(rng, width, height)
+        self._lamps = tuple((float(x), float(rng.uniform(0.3, 0.9))) for x in rng.uniform(0, 1, 3))
+
+    def __repr__(self) -> str:
+        return f"<Scene {self._seed} {self._size[0]}x{self._size[1]}{' hard' if self._hard else ''}>"
+
+    def render(self, frame_number: int, out: Pixels) -> tuple[TruthBox, ...]:
+        """Draw a frame into `out`, (height, width, 3) BGR, and return what can be seen in it, nearest last."""
+        rng = np.random.default_rng((self._seed, 4, frame_number))
+        street, actors, light = self._cast(frame_number, rng)
+        out[:] = street.pixels
+        truth = self._stage(out, street, actors, light)
+        expose(out, light, self._noise, rng, street.ground.unit)
+        return truth
+
+    def _cast(self, frame_number: int, rng: np.random.Generator) -> tuple[Street, list[Actor], Light]:
+        if self._hard:
+            street = any_street(rng, *self._size)
+            return street, any_actors(rng, street.ground), any_light(rng)
+        seconds = frame_number / self._fps
+        light = light_at((FIRST_HOUR + seconds / DAY_S * 24) % 24, self._lamps)
+        return self._street, demo_actors(self._seed, self._street.ground, seconds), light
+
+    def _stage(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:
+        """Put the actors into the street, farthest first."""
+        self._ids.fill(0)
+        ordered = sorted(actors, key=lambda actor: actor.row)
+        sizes = [self._enter(out, actor, number, light) for number, actor in enumerate(ordered, 1)]
+        seen = (self._look(actor, number, size, street.ground.unit)
+                for number, (actor, size) in enumerate(zip(ordered, sizes, strict=True), 1))
+        return tuple(truth for truth in seen if truth is not None)
+
+    def _enter(self, out: Pixels, actor: Actor, number: int, light: Light) -> int:
+        """Lay one actor over the frame; returns its pixels, hidden ones counted."""
+        reach = actor.kind.width_m * actor.scale * 0.45
+        shade(out, (actor.x, actor.row), (reach, reach * _SHADOW_DEPTH + 1), light.shadow_strength)
+        drawn = self._draw(actor.kind, actor.look, actor.phase, _density(actor.scale))
+        sprite = drawn.shown(actor.scale, mirrored=actor.mirrored, blur_px=actor.blur_px)
+        rows, columns = sprite.alpha.shape
+        return lay(out, self._ids, sprite, round(actor.x - columns / 2), round(actor.row - rows), number)
+
+    def _look(self, actor: Actor, number: int, size: int, unit: float) -> TruthBox | None:
+        """Return what can be seen of an actor once all are in place; None when that is too little, or a prop."""
+        if actor.kind.label is None or not size:
+            return None
+        width, height = self._size
+        reach = (actor.kind.width_m / 2 * actor.scale) + 2
+        left, right = max(0, int(actor.x - reach)), min(width, int(actor.x + reach) + 1)
+        top, bottom = max(0, int(actor.row - actor.kind.height_m * actor.scale) - 2), min(height, int(actor.row) + 3)
+        if left >= right or top >= bottom:
+            return None
+        mask = (self._ids[top:bottom, left:right] == number).view(np.uint8)
+        visible = cv2.countNonZero(mask) / size
+        x, y, wide, tall = cv2.boundingRect(mask)
+        if visible < LEAST_VISIBLE or (wide * tall) ** 0.5 < LEAST_PX * unit:
+            return None
+        box = Box((left + x) / width, (top + y) / height, (left + x + wide) / width, (top + y + tall) / height)
+        return TruthBox(actor.kind.label, LABELS.index(actor.kind.label), box, min(1.0, visible))
+
+
+def _density(scale: float) -> float:
+    """Return how large to draw what is shown at this scale: a power of two, so that neighbours share a drawing."""
+    return float(2 ** max(4, int(np.ceil(np.log2(scale * 1.2)))))
