@@ -1,0 +1,64 @@
+"""The units: valid, hardened, every relaxed line explained, the template a true twin of the plain one."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "systemd"
+UNITS = ("vedette.service", "vedette@.service")
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is absent")
+
+
+def analyze(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *args], capture_output=True, text=True, timeout=60)
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
+    """`systemd-analyze verify` is clean; only the program's path is one that exists here."""
+    text = (FOLDER / name).read_text().replace("/opt/vedette/venv/bin/vedette", "/bin/true")
+    (tmp_path / name).write_text(text)
+    done = analyze("verify", "--man=no", tmp_path / name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", UNITS)
+def test_the_exposure_is_at_most_two(name: str) -> None:
+    """A bare unit has 9.2; `--threshold` counts in tenths."""
+    done = analyze("security", "--offline=true", "--threshold=20", FOLDER / name)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_systemd
+def test_every_relaxed_line_is_explained() -> None:
+    """Whatever systemd still finds exposed is named below the word `relaxed` in the unit."""
+    found = json.loads(analyze("security", "--offline=true", "--json=short", FOLDER / UNITS[0]).stdout)
+    exposed = {re.split(r"[=/]", check["name"])[0] for check in found if check["set"] is False and check["exposure"]}
+    explained = (FOLDER / UNITS[0]).read_text().partition("# relaxed:")[2]
+    assert exposed
+    assert {name for name in exposed if name not in explained} == set()
+
+
+def test_the_template_differs_in_the_instance_only() -> None:
+    """Description, configuration file, state folder and VEDETTE_INSTANCE carry %i; all else is the same."""
+    plain, template = ((FOLDER / name).read_text().splitlines() for name in UNITS)
+    added = [line for line in template if line not in plain]
+    assert all("%i" in line for line in added)
+    assert [line.replace("vedette-%i", "vedette").replace("%i.yaml", "config.yaml") for line in template
+            if not line.startswith(("Description", "Environment"))] == [
+                line for line in plain if not line.startswith("Description")]
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is absent")
+def test_the_user_is_understood() -> None:
+    """systemd-sysusers would make the user and put it into the video group."""
+    done = subprocess.run(["systemd-sysusers", "--dry-run", FOLDER / "sysusers.d" / "vedette.conf"],
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "vedette" in done.stdout + done.stderr) == (0, True)

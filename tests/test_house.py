@@ -1,0 +1,108 @@
+"""What is promised on paper is so: links, commands, exit codes, versions, and the rules of the code."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import vedette
+from vedette import errors
+from vedette.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+CODE = sorted((ROOT / "daemon").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def leaves(error: type[errors.VedetteError]) -> list[type[errors.VedetteError]]:
+    return [error, *(leaf for child in error.__subclasses__() for leaf in leaves(child))]
+
+
+def lines_with(paths: list[Path], pattern: str) -> list[str]:
+    return [f"{path.relative_to(ROOT)}:{number}" for path in paths
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if re.search(pattern, line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link of a page names a file that exists."""
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_pages_name_targets_that_exist() -> None:
+    """Each `make …` a page shows is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = re.compile(r"(?:`|sudo |^)make ([a-z-]+)", re.MULTILINE)
+    named = {name for page in PAGES for name in shown.findall(page.read_text(encoding="utf-8"))}
+    assert named
+    assert named - targets == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    """docs/operations.md has a row for the code of every error."""
+    documented = set(map(int, re.findall(r"^\| (\d+) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)))
+    assert {error.exit_code for error in leaves(errors.VedetteError)} <= documented
+
+
+def test_every_command_exists_and_has_an_example() -> None:
+    """Each command of the table can be imported, takes arguments and shows how it is called."""
+    for name, (module_name, _) in COMMANDS.items():
+        module = importlib.import_module(module_name)
+        assert f"vedette {name}" in module.EXAMPLE
+        assert callable(module.add_arguments)
+        assert callable(module.run)
+
+
+def test_one_version() -> None:
+    """The package and pyproject.toml say the same."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == vedette.__version__
+
+
+def swallows(handler: ast.ExceptHandler) -> bool:
+    """Whether it catches what nobody foresaw and does not raise it again."""
+    broad = handler.type is None or ast.unparse(handler.type) in ("Exception", "BaseException")
+    last = handler.body[-1]
+    return broad and not (isinstance(last, ast.Raise) and last.exc is None)
+
+
+def test_a_broad_except_stands_in_a_workers_outermost_frame_only() -> None:
+    """Nowhere else may an error nobody foresaw be swallowed."""
+    found = {str(path.relative_to(ROOT)) for path in CODE for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if isinstance(node, ast.ExceptHandler) and swallows(node)}
+    assert found == {"daemon/vedette/_lib/worker.py"}
+
+
+def test_nothing_is_left_for_later() -> None:
+    """No reminders in code or tests, no patching and no sleeping in tests."""
+    here = Path(__file__)
+    assert lines_with([*CODE, *(path for path in TESTS if path != here)], r"TODO|FIXME|XXX") == []
+    assert lines_with([path for path in TESTS if path != here], r"mock\.patch|monkeypatch\.setattr|time\.sleep\(") == []
+
+
+def test_files_stay_readable() -> None:
+    """No module is longer than 300 lines."""
+    assert [path.name for path in CODE if len(path.read_text(encoding="utf-8").splitlines()) > 300] == []
+
+
+def test_make_run_says_what_it_needs() -> None:
+    """Without a model and a source it ends with 64 and an example, having started nothing."""
+    done = subprocess.run(["make", "-o", "deps", "-o", "setup", "run"], cwd=ROOT, env={"PATH": os.environ["PATH"]},
+                          capture_output=True, text=True, timeout=60)
+    assert "Error 64" in done.stderr
+    assert "make run MODEL=street.tflite SOURCE=street.mp4" in done.stderr
+
+
+@pytest.mark.parametrize(("versions", "code"), [((), 0), (("11", "12", "13"), 0), (("1",), 69)])
+def test_a_fitting_python_is_found_or_named(versions: tuple[str, ...], code: int) -> None:
+    """The first Python that is supported is printed; else what to install."""
+    done = subprocess.run([ROOT / "tools" / "find-python", *versions], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout if code == 0 else "install python3 and python3-venv" in done.stderr
