@@ -99,6 +99,14 @@ def test_what_the_runtime_cannot_build_is_refused_in_its_words(tmp_path):
     assert isinstance(refusal.value.__cause__, (RuntimeError, ValueError))
 
 
+def test_a_tensor_without_dimensions_is_refused(tmp_path):
+    """Of a scalar the runtimes give no view but a copy, which no later invoke would change: such a model is refused."""
+    scalar = models.build(models.Graph([models.Tensor((), "float32", "x"), models.Tensor((), "float32", "y")],
+                                       [models.Op("ABS", (0,), (1,))], (0,), (1,)))
+    with pytest.raises(ModelUnsupported, match="no dimensions"):
+        Interpreter(written(tmp_path, scalar))
+
+
 def test_a_model_that_fails_at_invoke_says_so(tmp_path):
     """What the runtime refuses when it runs is an InvokeFailed, or refused at once where it sees it coming."""
     with pytest.raises((InvokeFailed, ModelUnsupported), match=r"RESHAPE|Tensor data is null"):

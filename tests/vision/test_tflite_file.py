@@ -152,6 +152,15 @@ def test_a_zip_bomb_that_lies_about_its_size_is_refused(tmp_path):
         read_model(written(tmp_path, bytes(bomb)))
 
 
+def test_a_zip_entry_without_a_name_does_no_harm(tmp_path):
+    """An attachment with an empty name, on which zipfile's own `is_dir` fails, is an attachment all the same."""
+    whole = io.BytesIO()
+    whole.write(models.identity())
+    with zipfile.ZipFile(whole, "a") as archive, archive.open(zipfile.ZipInfo(""), "w") as entry:
+        entry.write(b"nameless")
+    assert dict(read_model(written(tmp_path, whole.getvalue())).attachments) == {"": b"nameless"}
+
+
 def test_a_zip_packed_otherwise_is_refused(tmp_path):
     """Only stored and deflated files are unpacked: the other methods have no bound on what comes out."""
     whole = io.BytesIO()

@@ -7,6 +7,7 @@ yield attachments or `ModelUnreadable`.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 
@@ -19,8 +20,8 @@ _END_RECORD_BYTES = 22
 _COMMENT_BYTES_MAX = 65535
 # What zipfile raises on damaged archives: its own error, unknown versions and methods, bad streams, and, for
 # fields that make no sense, whatever they happen to break (bad seeks, names, dates, lengths).
-_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, ValueError, OSError,
-           OverflowError, MemoryError)
+_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, struct.error, EOFError, ValueError,
+           OSError, OverflowError, MemoryError)
 
 
 def split(content: bytes) -> tuple[int, dict[str, bytes]]:
@@ -43,7 +44,8 @@ def _unpack(archive: zipfile.ZipFile, size: int) -> tuple[int, dict[str, bytes]]
         raise ModelUnreadable(f"the ZIP appended to the model holds more than {ENTRIES_MAX} files or would unpack to "
                               f"more than {UNPACKED_BYTES_MAX >> 20} MiB; expected labels and settings")
     start = min((entry.header_offset for entry in entries), default=size)
-    return start, {entry.filename: _read(archive, entry) for entry in entries if not entry.is_dir()}
+    return start, {entry.filename: _read(archive, entry) for entry in entries
+                   if not entry.filename.endswith("/")}     # is_dir() itself fails on an empty name
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

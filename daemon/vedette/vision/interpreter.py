@@ -81,8 +81,8 @@ class Interpreter:
             self._native = self._build(module, content, delegate)
             self.inputs = tuple(map(_spec, self._native.get_input_details()))
             self.outputs = tuple(map(_spec, self._native.get_output_details()))
-            self._inputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.inputs]
-            self._outputs: list[NDArray[Any]] = [self._native.tensor(spec.index)() for spec in self.outputs]
+            self._inputs: list[NDArray[Any]] = [_view(self._native, spec) for spec in self.inputs]
+            self._outputs: list[NDArray[Any]] = [_view(self._native, spec) for spec in self.outputs]
             self.xnnpack_share = delegated_share(map(_node, self._native._get_ops_details()))
         except _REFUSALS as error:
             _check_works(self.runtime, module)
@@ -117,7 +117,7 @@ class Interpreter:
 
     def moved(self) -> bool:
         """Whether an output lies elsewhere than its view: a model that sizes its outputs as it runs."""
-        return any(self._native.tensor(spec.index)().ctypes.data != view.ctypes.data
+        return any(_view(self._native, spec).ctypes.data != view.ctypes.data
                    for spec, view in zip(self.outputs, self._outputs, strict=True))
 
     def close(self) -> None:
@@ -230,6 +230,13 @@ def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack
     native = module.Interpreter(model_content=content, num_threads=threads, experimental_delegates=delegates)
     native.allocate_tensors()
     return native
+
+
+def _view(native: Any, spec: TensorSpec) -> NDArray[Any]:
+    if not spec.shape:
+        raise ValueError(f"tensor {spec} has no dimensions")    # the runtimes give a copy of it, not a view
+    view: NDArray[Any] = native.tensor(spec.index)()
+    return view
 
 
 def _node(details: dict[str, Any]) -> Node:
