@@ -62,6 +62,7 @@ def floor_per_s(args: argparse.Namespace) -> float:
     """Invokes per second with the capture child delivering a frame for each."""
     config = load(None, overrides={"camera.source": str(args.source), "camera.every_frame": True, "camera.loop": True})
     camera = open_camera(config.camera)
+    camera.start()
     try:
         interpreter = Interpreter(args.model, "auto", 1)
         count, started = 0, 0.0
@@ -99,8 +100,9 @@ mqtt: {{port: {port}}}
         drain = threading.Thread(target=process.stdout.read)
         drain.start()
         rate = arrivals.per_s(args.seconds)
-        child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        figures = rate, first_result_s, peak_mb(process.pid), max(peak_mb(int(pid)) for pid in child)
+        children = [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children")
+                    for pid in task.read_text().split()]
+        figures = rate, first_result_s, peak_mb(process.pid), max(map(peak_mb, children))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

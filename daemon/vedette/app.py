@@ -131,7 +131,8 @@ class Daemon:
         self._health.tick(final=True)   # nothing moves any more, so the accounts balance
 
     def _stop_publisher(self) -> None:
-        self._publisher.flush(FLUSH_TIMEOUT_S)
+        if self._publisher.status().connected:
+            self._publisher.flush(FLUSH_TIMEOUT_S)
         self._publisher.stop(STOP_TIMEOUT_S)
 
     def _tick(self) -> None:
@@ -159,7 +160,7 @@ class Daemon:
         self._pipeline.max_frame_age_ms = config.camera.max_frame_age_ms
         self._health.interval_s = config.health.interval_s
         if self._detector is not None:
-            self._detector.limits = self._limits()
+            self._detector.reload(config.detector)
 
     def _open_detector(self) -> LocalDetector:
         """Build the detector. Detect thread."""
@@ -183,7 +184,7 @@ class Daemon:
         """Totals of this run by cause; the two that every subscriber knows are always there."""
         totals = Counter({"replaced": 0, "stale": 0})
         totals.update(self._camera.status().dropped)
-        totals.update(self._pipeline.status().dropped)
+        totals.update(self._pipeline.dropped)
         return dict(totals)
 
     def _clock_synced(self) -> bool:

@@ -46,7 +46,7 @@ class PipelineStatus:
     """The detect side as seen from outside. Counts are totals of this run."""
 
     detected: int
-    dropped: Mapping[str, int]            # stale, failed, paused, no_model
+    dropped: Mapping[str, int]
     in_hand: int
     facts: DetectorFacts | None
     reasons: Mapping[str, str]            # health reason code -> detail in words
@@ -81,9 +81,9 @@ class Pipeline:
         return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} detector={self._detector!r}>"
 
     @property
-    def detector(self) -> Detector | None:
-        """The detector that looks at the next frame, or None while there is none."""
-        return self._detector
+    def dropped(self) -> Mapping[str, int]:
+        """Frames taken and not looked at, by cause: stale, failed, paused, no_model. Any thread."""
+        return dict(self._dropped)
 
     @property
     def refusal(self) -> ModelError | RuntimeMissing | None:
@@ -117,7 +117,7 @@ class Pipeline:
         """What the detect thread is doing. Any thread."""
         detector = self._detector
         reasons = self._reasons()
-        return PipelineStatus(self._detected, dict(self._dropped), self._in_hand,
+        return PipelineStatus(self._detected, self.dropped, self._in_hand,
                               detector.facts if detector else None, reasons,
                               looking=detector is not None and not reasons)
 

@@ -68,6 +68,7 @@ def _measure(args: argparse.Namespace) -> dict[str, object]:
                    "detector.model": args.model, "detector.runtime": args.runtime, "detector.threads": args.threads}
     config = load(None, overrides=camera_keys)
     camera = open_camera(config.camera)
+    camera.start()
     try:
         from vedette.vision.local import open_detector
         started = time.perf_counter()

@@ -1,0 +1,293 @@
+"""The daemon from outside: real process, real broker, real model, real video."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bright_squares import write_clip, write_model
+from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from running_daemon import RunningDaemon, vedette
+
+DEVICE = "gate"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+    with listening(broker.client(), f"vedette/{DEVICE}/#") as one:
+        yield one
+
+
+def write_config(folder: Path, port: int, *, model: Path | None = None, source: Path | str | None = None,
+                 **sections: str) -> Path:
+    texts = {"device": DEVICE, "mqtt": f"{{port: {port}}}", "publish": "{results: all, max_per_s: 100}",
+             "health": "{interval_s: 1}",
+             "camera": f"{{source: '{source or write_clip(folder)}', loop: true}}",
+             "detector": f"{{model: '{model or write_model(folder)}', threads: 1}}"} | sections
+    path = folder / "config.yaml"
+    path.write_text("".join(f"{name}: {text}\n" for name, text in texts.items()))
+    return path
+
+
+def payloads(hears: Subscriber, topic: str) -> list[dict]:
+    return [json.loads(message.payload) for message in tuple(hears.heard)
+            if message.topic == f"vedette/{DEVICE}/{topic}"]
+
+
+def last_health(hears: Subscriber) -> dict:
+    told = payloads(hears, "health")
+    return told[-1] if told else {"state": None, "reasons": []}
+
+
+def waits_for_reason(hears: Subscriber, code: str, *, within_s: float = 15) -> bool:
+    return wait_until(lambda: code in {reason["code"] for reason in last_health(hears)["reasons"]}, within_s)
+
+
+def waits_for_results(hears: Subscriber, count: int = 1, *, within_s: float = 20) -> bool:
+    return wait_until(lambda: len(payloads(hears, "detections")) >= count, within_s)
+
+
+def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""
+    with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
+        assert waits_for_results(hears, 12), daemon.log
+        assert wait_until(lambda: payloads(hears, "counts") and payloads(hears, "model")
+                          and payloads(hears, "model")[-1]["state"] == "pinned")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    results = payloads(hears, "detections")
+    assert [result["seq"] for result in results[:10]] == list(range(1, 11))
+    assert {result["run"] for result in results} == {1}
+    assert all(found["label"] == "lamp" for result in results for found in result["detections"])
+    assert all(len(result["detections"]) == 1 for result in results)
+    xmin, ymin, xmax, ymax = results[0]["detections"][0]["box"]
+    assert 0.2 < (ymin + ymax) / 2 < 0.55
+    assert xmin < xmax
+    assert next(told["counts"] for told in payloads(hears, "counts") if told["counts"]) == {"lamp": 1}
+    words = [message.payload for message in hears.heard if message.topic.endswith("availability")]
+    assert words[0] == b"online"
+    assert words[-1] == b"offline"
+    final = last_health(hears)["capture"]
+    assert final["captured"] == final["detected"] + sum(final["dropped"].values()) + final["pending"]
+    assert final["detected"] >= 12
+    assert payloads(hears, "info")[-1]["detector"]["labels"] == ["background", "lamp"]
+
+
+def test_print_and_frames(tmp_path: Path):
+    """`--print` gives a JSON line for each result, `--frames N` ends after N with code 0, without any broker."""
+    config = write_config(tmp_path, 1)
+    done = vedette("run", "--config", config, "--print", "--frames", "5", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["seq"] for result in results] == [1, 2, 3, 4, 5]
+    assert results[0]["schema"] == "vedette.detections/1"
+
+
+def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path):
+    """In every-frame mode each frame of the file is detected once, in order, and the run ends with code 0."""
+    config = write_config(tmp_path, 1, camera=f"{{source: '{tmp_path / 'lit.avi'}', every_frame: true}}")
+    write_clip(tmp_path, frames=17)
+    done = vedette("run", "--config", config, "--print", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"]["seq"] for line in done.stdout.splitlines()] == list(range(1, 18))
+
+
+def test_runs_are_numbered_durably(tmp_path: Path):
+    """`run` is one more at every start."""
+    config = write_config(tmp_path, 1)
+    runs = [json.loads(vedette("run", "--config", config, "--print", "--frames", "1", folder=tmp_path).stdout)["run"]
+            for _ in range(2)]
+    assert runs == [1, 2]
+
+
+def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path):
+    """Two of them would evict each other for ever; the second says who is there."""
+    config = write_config(tmp_path, 1)
+    with RunningDaemon(tmp_path, "--config", config, "--print") as first:
+        assert first.waits_for_results(1), first.log
+        second = vedette("run", "--config", config, folder=tmp_path)
+        assert second.returncode == 69
+        assert str(first.process.pid) in second.stderr
+
+
+def test_the_broker_may_come_late(tmp_path: Path):
+    """Without a broker the daemon looks on; when one appears it hears everything that was kept."""
+    broker = Mosquitto(tmp_path)
+    config = write_config(tmp_path, broker.port)
+    with RunningDaemon(tmp_path, "--config", config, "--print") as daemon:
+        assert daemon.waits_for_results(5), daemon.log
+        broker.start()
+        try:
+            with listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
+                assert waits_for_results(hears, 5), daemon.log
+                assert wait_until(lambda: last_health(hears)["state"] is not None)
+        finally:
+            broker.stop()
+
+
+def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Frames flow again from a new child, sequence numbers go on, MQTT never notices."""
+    with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
+        assert waits_for_results(hears, 3), daemon.log
+        before = daemon.child_pid()
+        os.kill(before, signal.SIGKILL)
+        seen = len(payloads(hears, "detections"))
+        assert waits_for_results(hears, seen + 8), daemon.log
+        assert daemon.child_pid() != before
+        seqs = [result["frame"]["seq"] for result in payloads(hears, "detections")]
+        assert seqs == sorted(set(seqs))
+        assert [message.payload for message in hears.heard if message.topic.endswith("availability")] == [b"online"]
+
+
+def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """SIGHUP: a good file works at once, a restart key is named, a bad file changes nothing and is reported."""
+    config = write_config(tmp_path, broker.port)
+    clip, model = write_clip(tmp_path), write_model(tmp_path)
+    with RunningDaemon(tmp_path, "--config", config) as daemon:
+        assert waits_for_results(hears, 2), daemon.log
+        config.write_text(config.read_text().replace("{interval_s: 1}", "{interval: 1}"))
+        daemon.signal(signal.SIGHUP)
+        assert waits_for_reason(hears, "config_rejected"), daemon.log
+        assert "did you mean" in daemon.log
+        write_config(tmp_path, broker.port, camera=f"{{source: '{clip}', loop: true, fps: 7}}",
+                     detector=f"{{model: '{model}', threads: 1, deny: [lamp]}}")
+        daemon.signal(signal.SIGHUP)
+        assert waits_for_reason(hears, "restart_needed"), daemon.log
+        detail = next(reason["detail"] for reason in last_health(hears)["reasons"]
+                      if reason["code"] == "restart_needed")
+        assert detail == "camera.fps"
+        assert wait_until(lambda: payloads(hears, "detections")[-1]["detections"] == [])
+
+
+def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """snapshot, pause, resume and restart are answered and done; one not allowed is refused."""
+    config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")
+
+    def ask(name: str, arguments: dict | None = None) -> dict:
+        before = len(payloads(hears, f"reply/{name}"))
+        send(broker.client(), f"vedette/{DEVICE}/cmd/{name}", json.dumps(arguments or {}).encode(), name=name)
+        assert wait_until(lambda: len(payloads(hears, f"reply/{name}")) > before), daemon.log
+        return payloads(hears, f"reply/{name}")[-1]
+
+    with RunningDaemon(tmp_path, "--config", config) as daemon:
+        assert waits_for_results(hears, 2), daemon.log
+        answer = ask("snapshot", {"transaction": "a1"})
+        assert (answer["status"], answer["transaction"]) == ("ok", "a1")
+        assert wait_until(lambda: any(message.topic.endswith("/snapshot") and message.payload[:2] == b"\xff\xd8"
+                                      for message in tuple(hears.heard)))
+        assert ask("pause", {"seconds": 60})["status"] == "ok"
+        assert waits_for_reason(hears, "paused")
+        assert wait_until(lambda: payloads(hears, "counts")[-1]["counts"] is None)
+        assert ask("resume")["status"] == "ok"
+        assert wait_until(lambda: payloads(hears, "counts")[-1]["counts"] == {"lamp": 1})
+        assert ask("rollback")["status"] == "refused"
+        assert ask("restart")["status"] == "ok"
+        assert daemon.ends() == 0
+
+
+def test_stacks_of_every_thread_on_request(tmp_path: Path):
+    """SIGUSR1 writes every thread's stack and changes nothing; SIGABRT writes them and dies."""
+    config = write_config(tmp_path, 1)
+    with RunningDaemon(tmp_path, "--config", config, "--print") as daemon:
+        assert daemon.waits_for_results(1), daemon.log
+        daemon.signal(signal.SIGUSR1)
+        assert daemon.waits_for_log("pipeline.py"), daemon.log
+        seen = len(daemon.lines)
+        assert daemon.waits_for_results(seen + 3)
+        daemon.signal(signal.SIGABRT)
+        assert daemon.ends() == -signal.SIGABRT
+        assert daemon.log.count("most recent call first") >= 8
+
+
+def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """In the field nobody reads an exit code: the device stays connected and says what is wrong."""
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
+                           env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
+            assert b"READY=1" in systemd.recv(4096)
+            assert waits_for_reason(hears, "model_refused"), daemon.log
+            health = last_health(hears)
+            assert health["state"] == "failed"
+            assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
+            assert payloads(hears, "counts")[-1]["counts"] is None
+            assert payloads(hears, "detections") == []
+            systemd.settimeout(5)
+            assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
+
+
+def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """A device with a camera and no model says `failed: no_model`."""
+    with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, detector="{model: null}")) as daemon:
+        assert waits_for_reason(hears, "no_model"), daemon.log
+        assert last_health(hears)["state"] == "failed"
+        daemon.signal(signal.SIGINT)
+        assert daemon.ends() == 0
+
+
+BAD_MODELS = {
+    "missing": None,
+    "empty": b"",
+    "html": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+    "random": bytes(range(256)) * 40,
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_MODELS, "truncated"])
+def test_a_bad_model_ends_a_run_by_hand_with_one_line(tmp_path: Path, kind: str):
+    """Missing, empty, HTML, random and truncated files: code 65, a clear line, no traceback, no result."""
+    path = tmp_path / f"{kind}.tflite"
+    content = BAD_MODELS.get(kind, write_model(tmp_path).read_bytes()[:700])
+    if content is not None:
+        path.write_bytes(content)
+    done = vedette("run", "--config", write_config(tmp_path, 1, model=path), "--print", folder=tmp_path)
+    assert done.returncode == 65, done.stderr
+    assert done.stdout == ""
+    assert path.name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("source", "code"), [("nowhere.mp4", 69), ("text.mp4", 65), ("empty_folder", 65)])
+def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: str, code: int):
+    """A file that is not there, one that is no video, a folder without pictures: named, with a documented code."""
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
+    (tmp_path / "empty_folder").mkdir()
+    done = vedette("run", "--config", write_config(tmp_path, 1, source=tmp_path / source), "--print", folder=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert source in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("args", "code", "words"), [
+    (("run", "--frames", "0"), 64, "--frames"),
+    (("run", "--nonsense"), 64, "nonsense"),
+    (("watch",), 64, "unknown command"),
+    (("run", "--config", "missing.yaml"), 78, "missing.yaml"),
+    (("run", "--config", "bad.yaml"), 78, "did you mean"),
+])
+def test_bad_calls_end_with_a_documented_code(tmp_path: Path, args: tuple[str, ...], code: int, words: str):
+    """Usage is 64, configuration is 78, each with the words that help."""
+    (tmp_path / "bad.yaml").write_text("camera: {fsp: 15}\n")
+    done = vedette(*args, folder=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
