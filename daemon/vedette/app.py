@@ -35,9 +35,10 @@ from vedette.reporter import Printer, ResultReporter
 from vedette.supervisor import STOP_TIMEOUT_S, Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
     from vedette.types import CameraStatus, Command, DetectorFacts, Frame
     from vedette.vision.local import LocalDetector
@@ -79,9 +80,10 @@ def run_daemon(options: Options) -> int:
 
 
 class Daemon:
-    """Everything of one run, wired together."""
+    """Everything of one run, wired together. `camera_opener` is for fault tests: children that misbehave."""
 
-    def __init__(self, options: Options, config: Config, state: StateFolder) -> None:
+    def __init__(self, options: Options, config: Config, state: StateFolder, *,
+                 camera_opener: Callable[..., RemoteCamera] = open_camera) -> None:
         self._options = options
         self._config = config
         self._state = state
@@ -92,7 +94,7 @@ class Daemon:
                                                      state.machine_id(), state.path)
         log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
         clock = SystemClock()
-        self._camera = open_camera(config.camera, clock, on_end=self._worker_ended)
+        self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
         self._board = Board(state.path)
         self._meters = FrameMeters()
         self._publisher = MqttPublisher(
