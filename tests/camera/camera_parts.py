@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Consumer:
 
     def __init__(self, camera, pause_s=0.0):
         self.taken = 0
-        self.ages_ms = []
+        self.ages_ms = deque(maxlen=1000)    # bounded: campaigns watch this process for growth
         self._camera, self._pause_s = camera, pause_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
