@@ -138,7 +138,8 @@ def _tflite_metadata(model: ModelFile) -> Hints:
     stated = first is not None and first.mean and first.std and not model.inputs[0].quantised
     files = [file_name for output in claims.outputs for file_name in output.label_files]
     lists = (_attached(model, file_name) for file_name in files)
-    return Hints("TFLite Metadata", name=None if claims.name in WRITER_NAMES else claims.name, version=claims.version or None,
+    return Hints("TFLite Metadata", version=claims.version or None,
+                 name=None if claims.name in WRITER_NAMES else claims.name,
                  normalization=normalization(first.mean, first.std, "TFLite Metadata") if first and stated else None,
                  labels=next(filter(None, lists), None))
 

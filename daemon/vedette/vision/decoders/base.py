@@ -116,7 +116,7 @@ class Decoder(ABC):
             require_finite(raw, self._scores.spec)
         elif aim.least == inf:      # integers would all be turned into floats to be compared with it
             return np.empty(0, np.intp)
-        return np.flatnonzero(raw >= aim.least)
+        return (raw >= aim.least).nonzero()[0]
 
     @abstractmethod
     def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:

@@ -35,6 +35,8 @@ class Ssd(Decoder):
         class_ids = outputs[self._class_ids][0, :rows].tolist()
         found, last = [], len(aim.thresholds) - 1
         for score, class_id, (ymin, xmin, ymax, xmax) in zip(scores, class_ids, boxes, strict=True):
+            if score < aim.least:
+                continue
             if not (isfinite(score) and isfinite(ymin + xmin + ymax + xmax) and 0 <= class_id < 1e6):
                 raise OutputInvalid(f"SSD row with score {score}, class {class_id}, box {ymin, xmin, ymax, xmax}; "
                                     "expected finite values and a class from 0 on")

@@ -1,0 +1,129 @@
+"""`vedette detect`: run a model over image files.
+
+Invariants: one result for each image that could be looked at, in the order given; one that could not be is named on
+standard error and the others are still done; nothing given as input is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette import payloads
+from vedette.config.models import DetectorConfig
+from vedette.errors import DetectError, SourceInvalid, UsageError
+from vedette.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette.types import DetectionResult
+
+EXAMPLE = """example:
+  vedette detect --model street.tflite --json --out pictures/ porch.jpg gate.jpg
+
+exit codes: 0; 65 when an image or the model cannot be used (the other images are still done); 69 without a runtime"""
+
+DEVICE = "detect"
+"""Stands where a result names its device: an image file has none."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
+                        help="one label a line, in place of the model's own")
+    parser.add_argument("--score-threshold", type=_between(float, 0, 1), metavar="X", help="0-1")
+    parser.add_argument("--iou-threshold", type=_between(float, 0, 1), metavar="Y", help="0-1")
+    parser.add_argument("--max-detections", type=_between(int, 1, 1000), metavar="N", help="of one image")
+    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
+    parser.add_argument("--threads", type=_between(int, 1, 16), metavar="N")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: file, and a detections/1 result")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures with boxes there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect in every image; returns 0, or 65 when one could not be looked at."""
+    from vedette.vision import images
+    from vedette.vision.local import open_detector
+    keys = {key: value for key, value in vars(args).items() if key in DetectorConfig.model_fields and value is not None}
+    pictures = _Pictures(args.out) if args.out else None
+    detector = open_detector(DetectorConfig(**keys))
+    failed = 0
+    try:
+        for warning in detector.facts.warnings:
+            print(f"vedette: warning: {warning}", file=sys.stderr)
+        for seq, path in enumerate(args.images, start=1):
+            try:
+                pixels = images.read(path)
+                result = detector.detect(_frame(pixels, seq))
+            except (SourceInvalid, DetectError) as error:
+                print(f"vedette: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            print(_json(path, result, seq) if args.json else _words(path, result), flush=True)
+            if pictures:
+                pictures.write(path, images.with_boxes(pixels, result.detections))
+    finally:
+        detector.close()
+    return SourceInvalid.exit_code if failed else 0
+
+
+class _Pictures:
+    """Writes into one folder, under names of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._taken: Counter[str] = Counter()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {folder}: {error.strerror}; expected a folder, or a name for one") from error
+
+    def write(self, image: Path, jpeg: bytes) -> None:
+        """Write `<stem>-detections.jpg`; images of the same stem are numbered from 2."""
+        self._taken[image.stem] += 1
+        count = self._taken[image.stem]
+        name = f"{image.stem}-detections{'' if count == 1 else f'-{count}'}.jpg"
+        try:
+            (self._folder / name).write_bytes(jpeg)
+        except OSError as error:
+            raise UsageError(f"--out {self._folder / name}: {error.strerror}; expected to be able to write") from error
+
+
+def _frame(pixels: memoryview, seq: int) -> Frame:
+    now_ns = time.monotonic_ns()
+    return Frame(seq=seq, pixels=pixels, captured_ns=now_ns, captured_at=datetime.now(UTC), handed_over_ns=now_ns)
+
+
+def _json(path: Path, result: DetectionResult, seq: int) -> str:
+    payload = payloads.detections(result, device=DEVICE, run=0, seq=seq, dropped={}, clock_synced=False)
+    return payloads.encode({"file": str(path), **payload}).decode()
+
+
+def _words(path: Path, result: DetectionResult) -> str:
+    frame = result.frame
+    lines = [f"{path}: {len(result.detections)} detections, invoke {result.timing.invoke_ms:.1f} ms"]
+    for found in result.detections:
+        left, top = round(found.box.xmin * frame.width), round(found.box.ymin * frame.height)
+        right, bottom = round(found.box.xmax * frame.width), round(found.box.ymax * frame.height)
+        lines.append(f"  {found.label} {found.score:.3f} at x {left}-{right}, y {top}-{bottom}")
+    return "\n".join(lines)
+
+
+def _between(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}; expected a number from {low} to {high}")
+        return value
+    return parse

@@ -1,0 +1,51 @@
+"""Image files in, pictures with boxes out.
+
+Invariants: what is read is BGR, turned upright as its EXIF says; a file that holds no picture is `SourceInvalid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vedette.errors import SourceInvalid
+from vedette.types import Detection
+from vedette.vision import jpeg
+
+_COLOURS = ((66, 135, 245), (80, 175, 76), (203, 107, 32), (60, 60, 220), (170, 70, 160), (20, 160, 200))
+_WHITE = (255, 255, 255)
+
+
+def read(path: Path) -> memoryview:
+    """Return the pixels, (height, width, 3). Raises: SourceInvalid."""
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except OSError as error:
+        raise SourceInvalid(f"{path}: {error.strerror}; expected an image file") from error
+    except cv2.error as error:      # more pixels than OpenCV allows
+        raise SourceInvalid(f"{path}: cannot be decoded as an image: {error.err}") from error
+    if pixels is None:
+        raise SourceInvalid(f"{path}: no image OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
+    return pixels.data
+
+
+def with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
+    """Return a JPEG of the pixels with a box, label and score drawn for each detection."""
+    picture = np.array(pixels)
+    height, width = picture.shape[:2]
+    size = max(1, round(max(height, width) / 600))
+    for found in detections:
+        left, top = round(found.box.xmin * width), round(found.box.ymin * height)
+        colour = _COLOURS[(found.class_id or 0) % len(_COLOURS)]
+        cv2.rectangle(picture, (left, top), (round(found.box.xmax * width), round(found.box.ymax * height)), colour,
+                      2 * size)
+        words = found.label if found.score is None else f"{found.label} {found.score:.2f}"
+        (text_width, text_height), below = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, size)
+        floor = max(top, text_height + below)
+        cv2.rectangle(picture, (left, floor - text_height - below), (left + text_width, floor), colour, cv2.FILLED)
+        cv2.putText(picture, words, (left, floor - below // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, _WHITE, size)
+    return jpeg.encode(picture.data)

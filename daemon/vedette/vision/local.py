@@ -1,0 +1,145 @@
+"""The detector on this device: frame in, detection result out, through one TFLite interpreter.
+
+Invariants:
+- Owned by one thread at a time; `limits` may be assigned between two frames.
+- The model was proven in a child process before its bytes reach an interpreter here, and the bytes are the same.
+- Boxes of a result lie within the part of the frame the model saw and have an area.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette._lib.clock import SystemClock
+from vedette.errors import InvokeFailed, ModelUnreadable, ModelUnsupported
+from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
+from vedette.vision.geometry import WHOLE, Placement, area
+from vedette.vision.interpreter import Interpreter
+from vedette.vision.labels import label_of
+from vedette.vision.model_spec import ModelSpec, build_decoder, limits_of, resolve
+from vedette.vision.nms import Candidate, suppress
+from vedette.vision.prepare import InputWriter
+from vedette.vision.probe import ProofStore, proof_of
+from vedette.vision.tflite_file import ModelFile, read_model
+
+if TYPE_CHECKING:
+    from vedette.config.models import DetectorConfig
+    from vedette.ports import Clock
+    from vedette.types import Frame
+    from vedette.vision.decoders.base import Array
+    from vedette.vision.limits import Limits
+
+
+class LocalDetector:
+    """Implements `ports.Detector`. Takes over the interpreter and closes it."""
+
+    def __init__(self, interpreter: Interpreter, model: ModelFile, spec: ModelSpec, *, roi: Box = WHOLE,
+                 clock: Clock | None = None) -> None:
+        self._interpreter = interpreter
+        self._model = model
+        self._spec = spec
+        self._clock = clock or SystemClock()
+        self._decoder = build_decoder(model, spec)
+        self._writer: InputWriter | None = InputWriter(
+            interpreter.input(0), interpreter.inputs[0], spec.input, roi=roi, color=spec.color, resize=spec.resize,
+            normalization=spec.normalization)
+        self._outputs: tuple[Array, ...] = tuple(map(interpreter.output, range(len(interpreter.outputs))))
+        self._ref = ModelRef(name=spec.name, version=spec.version, sha256=model.sha256)
+        self.limits = spec.limits
+
+    def __repr__(self) -> str:
+        return f"<LocalDetector {self._spec.name} {self._spec.decoder} on {self._interpreter!r}>"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """How the model is run, and why so."""
+        return self._spec
+
+    @property
+    def facts(self) -> DetectorFacts:
+        """What runs and how."""
+        running, spec = self._interpreter, self._spec
+        notes = (running.delegate_note,) if running.delegate_note else ()
+        return DetectorFacts(
+            model=self._ref, runtime=running.runtime, runtime_version=running.runtime_version,
+            xnnpack_share=running.xnnpack_share, threads=running.threads, decoder=spec.decoder,
+            input_width=spec.input.width, input_height=spec.input.height, labels=spec.labels,
+            warnings=spec.warnings + notes)
+
+    @property
+    def limits(self) -> Limits:
+        """What counts as a detection, from the next frame on."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._aim = self._decoder.aim(limits, self._spec.labels)
+
+    def reload(self, detector: DetectorConfig) -> None:
+        """Take the live keys of a configuration read again."""
+        self.limits = limits_of(self._model, detector)
+
+    def detect(self, frame: Frame) -> DetectionResult:
+        """Look at one frame. Raises: InvokeFailed, OutputInvalid."""
+        now_ns = self._clock.monotonic_ns
+        taken_ns = now_ns()
+        placement = self._write(frame)
+        prepared_ns = now_ns()
+        self._interpreter.invoke()
+        invoked_ns = now_ns()
+        detections = self._read(placement)
+        ready_ns = now_ns()
+        return DetectionResult(
+            frame=frame, detections=detections, model=self._ref, source="local",
+            timing=Timing(wait_ms=(taken_ns - frame.handed_over_ns) / 1e6,
+                          prepare_ms=(prepared_ns - taken_ns) / 1e6,
+                          invoke_ms=(invoked_ns - prepared_ns) / 1e6,
+                          decode_ms=(ready_ns - invoked_ns) / 1e6),
+            age_ms=(ready_ns - frame.captured_ns) / 1e6)
+
+    def close(self) -> None:
+        """Free the interpreter. Safe to call twice."""
+        self._writer, self._outputs = None, ()      # views first: one that lives on keeps the interpreter's memory
+        self._interpreter.close()
+
+    def _write(self, frame: Frame) -> Placement:
+        if self._writer is None:
+            raise InvokeFailed(f"{self._spec.name}: the detector is closed")
+        return self._writer.write(frame)
+
+    def _read(self, placement: Placement) -> tuple[Detection, ...]:
+        candidates = self._decoder.decode(self._outputs, self._aim)
+        limits = self._limits
+        if self._decoder.suppressed:
+            candidates = candidates[:limits.max_detections]
+        else:
+            candidates = suppress(candidates, limits.iou_threshold, limits.max_detections)
+        found = (self._detection(candidate, placement) for candidate in candidates)
+        return tuple(detection for detection in found if area(detection.box))
+
+    def _detection(self, candidate: Candidate, placement: Placement) -> Detection:
+        class_id = candidate.class_id
+        return Detection(label=label_of(self._spec.labels, class_id), class_id=class_id, score=candidate.score,
+                         box=placement.to_frame(candidate.box))
+
+
+def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
+                  proofs: ProofStore | None = None) -> LocalDetector:
+    """Open the configured model: read it, prove it in a child unless `proofs` knows it, build it, invoke it once.
+
+    Raises: ModelError (every leaf), RuntimeMissing.
+    """
+    if detector.model is None:
+        raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
+    model = read_model(detector.model)
+    spec = resolve(model, detector)
+    proof = proof_of(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
+    interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
+                              sha256=model.sha256)
+    try:
+        interpreter.invoke()    # the first one is slower: it packs the weights
+    except InvokeFailed as failure:
+        interpreter.close()
+        raise ModelUnsupported(str(failure)) from failure
+    return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi))
