@@ -11,8 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(target: str, destination: Path, **variables: str) -> str:
-    environ = {"PATH": os.environ["PATH"], "HOME": str(destination), "DESTDIR": str(destination), "PIP_NO_DEPS": "1",
-               **{name: value for name, value in os.environ.items() if name.startswith("PIP_")}, **variables}
+    environ = {**os.environ, "DESTDIR": str(destination), "PIP_NO_DEPS": "1", **variables}
     done = subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, env=environ, capture_output=True,
                           text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
