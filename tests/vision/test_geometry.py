@@ -1,0 +1,84 @@
+"""Where frames lie in the model's input, and the way back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.types import Box
+from vedette.vision.geometry import WHOLE, Area, InputShape, clip, iou, place
+
+sides = st.integers(16, 4000)
+inputs = st.builds(InputShape, width=st.integers(32, 640), height=st.integers(32, 640), channels=st.just(3),
+                   planar=st.booleans())
+unit = st.floats(0, 1)
+spans = st.tuples(unit, unit).map(sorted).filter(lambda span: span[1] - span[0] > 0.05)
+boxes = st.builds(lambda x, y: Box(x[0], y[0], x[1], y[1]), spans, spans)
+resizes = st.sampled_from(("letterbox", "stretch"))
+
+
+@given(sides, sides, boxes, inputs, resizes, boxes)
+def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize, box):
+    """Letterbox or stretch and its inverse are the identity for any box inside the part the model sees."""
+    placement = place(width, height, roi, shape, resize)
+    seen = placement.to_frame(WHOLE)
+    inside = Box(seen.xmin + box.xmin * (seen.xmax - seen.xmin), seen.ymin + box.ymin * (seen.ymax - seen.ymin),
+                 seen.xmin + box.xmax * (seen.xmax - seen.xmin), seen.ymin + box.ymax * (seen.ymax - seen.ymin))
+    assert placement.to_frame(placement.to_input(inside)) == pytest.approx(inside, abs=1e-9)
+
+
+@given(sides, sides, inputs)
+def test_letterbox_keeps_the_shape_and_centres(width, height, shape):
+    """The content touches two edges of the input, keeps the frame's shape within a pixel, and is centred within one."""
+    content = place(width, height, WHOLE, shape, "letterbox").content
+    assert content.width == shape.width or content.height == shape.height
+    assert abs(content.width * height - content.height * width) <= max(width, height)
+    assert 0 <= (shape.width - content.width) - 2 * content.left <= 1
+    assert 0 <= (shape.height - content.height) - 2 * content.top <= 1
+
+
+@given(sides, sides, boxes, inputs, resizes, boxes)
+def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize, box):
+    """Whatever the model answers, a box on the frame lies within the part it was shown."""
+    placement = place(width, height, roi, shape, resize)
+    source, found = placement.source, placement.to_frame(box)
+    assert source.left <= found.xmin * width + 1e-6
+    assert found.xmin <= found.xmax
+    assert found.xmax * width <= source.right + 1e-6
+    assert source.top <= found.ymin * height + 1e-6
+    assert found.ymin <= found.ymax
+    assert found.ymax * height <= source.bottom + 1e-6
+
+
+@given(boxes, boxes)
+def test_iou_is_symmetric_and_one_for_itself(one, other):
+    """IoU lies in 0-1, does not care for order, and is 1 for a box and itself."""
+    assert iou(one, other) == pytest.approx(iou(other, one))
+    assert 0 <= iou(one, other) <= 1 + 1e-12
+    assert iou(one, one) == pytest.approx(1)
+
+
+def test_iou_of_known_boxes():
+    """A quarter of each shared is one seventh."""
+    assert iou(Box(0, 0, 2, 2), Box(1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert iou(Box(0, 0, 1, 1), Box(1, 0, 2, 1)) == 0
+
+
+def test_clip_leaves_an_edge_of_what_lies_outside():
+    """A box beyond the limits has no area left."""
+    assert clip(Box(1.2, -0.5, 1.4, 0.5)) == Box(1.0, 0.0, 1.0, 0.5)
+
+
+def test_known_letterbox():
+    """768x432 in 416x416: 416x234 pixels, 91 rows of padding above."""
+    placement = place(768, 432, WHOLE, InputShape(416, 416, 3, planar=False), "letterbox")
+    assert placement.content == Area(0, 91, 416, 234)
+    assert (placement.content.right, placement.content.bottom) == (416, 325)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [
+    ((1, 300, 320, 3), InputShape(320, 300, 3, planar=False)), ((1, 3, 300, 320), InputShape(320, 300, 3, planar=True)),
+    ((1, 96, 96, 1), InputShape(96, 96, 1, planar=False)), ((1, 8, 8, 320), None), ((2, 8, 8, 3), None),
+    ((1, 300), None), ((1, -1, -1, 3), None)])
+def test_input_shapes(shape, expected):
+    """Images are four axes, one batch, one or three channels first or last."""
+    assert InputShape.of(shape) == expected

@@ -1,0 +1,55 @@
+"""Label lists and their alignment with class ids."""
+
+import pytest
+
+from vedette.errors import ModelUnsupported
+from vedette.vision import labels
+
+
+def test_an_id_beyond_the_list_has_a_name():
+    """A class id past the labels is named after itself, not an error."""
+    assert labels.label_of(("cat",), 0) == "cat"
+    assert labels.label_of(("cat",), 7) == "class_7"
+
+
+def test_lines():
+    """Blank lines inside keep their place; a byte order mark, blanks and the end of the file do not count."""
+    assert labels.parse_lines("\ufeffcat \r\n\n dog\n\n") == ("cat", "", "dog")
+
+
+@pytest.mark.parametrize(("names", "expected"), [
+    ({0: "cat", 2: "dog"}, ("cat", "", "dog")), ({"1": "dog", "0": "cat"}, ("cat", "dog")), (["cat"], ("cat",)),
+    ({"x": "cat"}, None), ({-1: "cat"}, None), ({10**9: "cat"}, None), ({}, None), ("cat", None), (None, None)])
+def test_names_of_an_export(names, expected):
+    """Ultralytics writes a mapping from class id to label, in JSON with strings for ids."""
+    assert labels.parse_names(names) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ('{"a": 1}', {"a": 1}), ("{'a': [1, 2], 3: None}", {"a": [1, 2], "3": None}), ("[1]", None), ("", None),
+    ("__import__('os').getpid()", None), ("{" * 10_000, None), ("stride: 32\n", None), ("\0", None)])
+def test_literals_are_data(text, expected):
+    """JSON and Python literals are read; expressions, other formats and traps are not evaluated and yield nothing."""
+    assert labels.parse_literal(text) == expected
+
+
+@pytest.mark.parametrize(("given", "classes", "background", "expected"), [
+    (("???", "cat"), None, False, ("cat",)),                # TensorFlow's own label maps, offset by one
+    (("cat", "???"), None, False, ("cat", "???")),
+    (("cat",), 2, True, ("background", "cat")),             # a list without the background
+    (("background", "cat"), 2, True, ("background", "cat")),
+    ((), 2, True, ("background",)),                         # no labels: the background is known all the same
+    (("cat", "dog"), 2, False, ("cat", "dog"))])
+def test_alignment(given, classes, background, expected):
+    """A list is shifted until its first entry is class id 0."""
+    assert labels.align(given, classes=classes, background=background) == expected
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe\x00"])
+def test_unusable_label_files(tmp_path, content):
+    """A label file that is missing, empty or no text is refused by name."""
+    path = tmp_path / "labels.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelUnsupported, match=r"labels\.txt"):
+        labels.read_file(path)

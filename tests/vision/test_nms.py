@@ -1,0 +1,39 @@
+"""Non-maximum suppression against a second writing of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.types import Box
+from vedette.vision.nms import Candidate, suppress
+from vision import decoder_references as reference
+
+grid = st.integers(0, 12)
+boxes = st.builds(lambda x, y, w, h: Box(x / 8, y / 8, (x + w) / 8, (y + h) / 8), grid, grid, st.integers(1, 8),
+                  st.integers(1, 8))
+one = st.builds(Candidate, st.sampled_from((0.9, 0.7, 0.5)), st.integers(0, 2), boxes)
+candidates = st.lists(one, max_size=60).map(lambda found: sorted(found, key=lambda candidate: -candidate.score))
+
+
+def rows(found):
+    return [(candidate.score, candidate.class_id, *candidate.box) for candidate in found]
+
+
+@given(candidates, st.sampled_from((0.0, 0.25, 1 / 3, 0.5, 0.7, 1.0)), st.integers(1, 40))
+def test_the_same_as_the_reference(found, iou_threshold, most):
+    """Boxes on a coarse grid, so that overlaps fall on the threshold exactly: the kept ones are the same."""
+    assert rows(suppress(found, iou_threshold, most)) == reference.suppressed(rows(found), iou_threshold, most)
+
+
+@given(candidates)
+def test_what_is_kept_stays_kept(found):
+    """Suppressing twice changes nothing, and the best candidate is always kept."""
+    once = suppress(found, 0.5, 1000)
+    assert suppress(once, 0.5, 1000) == once
+    assert once[:1] == found[:1]
+
+
+def test_classes_do_not_suppress_each_other():
+    """The same box of two classes is two objects."""
+    box = Box(0, 0, 1, 1)
+    both = [Candidate(0.9, 0, box), Candidate(0.8, 1, box), Candidate(0.7, 0, box)]
+    assert suppress(both, 0.5, 10) == both[:2]

@@ -1,0 +1,151 @@
+"""Frames in input tensors: every layout, type and normalization against plain numpy."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.types import Box, Frame
+from vedette.vision.geometry import WHOLE, InputShape
+from vedette.vision.interpreter import Interpreter
+from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, means_bytes, table_of
+from vedette.vision.scale import Scaler
+from vedette.vision.tensors import TensorSpec
+
+NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)))
+QUANTIZATIONS = {"uint8": (0.01866, 3), "int8": (0.01866, -14), "float32": (0.0, 0)}
+
+
+def frame(width=76, height=43, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    pixels.setflags(write=False)
+    return Frame(1, pixels.data, 0, datetime.now(UTC), 0)
+
+
+def expected(seen, placement, shape, table, color):
+    """Scale, colour, pad, look up, transpose: each a step of its own."""
+    part, content = placement.source, placement.content
+    pixels = np.asarray(seen.pixels)[part.top:part.bottom, part.left:part.right]
+    pixels = cv2.resize(pixels, (content.width, content.height))
+    if shape.channels == 1:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
+    elif color == "rgb":
+        pixels = pixels[..., ::-1]
+    whole = np.full((shape.height, shape.width, shape.channels), PADDING_BYTE, np.uint8)
+    whole[content.top:content.bottom, content.left:content.right] = pixels
+    values = np.stack([table[whole[..., channel], channel] for channel in range(shape.channels)], -1)
+    return values.transpose(2, 0, 1) if shape.planar else values
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 3, 32, 48), (1, 32, 48, 1), (1, 1, 32, 48)])
+@pytest.mark.parametrize("dtype", list(QUANTIZATIONS))
+def test_every_way_into_a_tensor(dtype, shape, color, resize, normalization):
+    """Whatever the layout, type, colour and normalization, the tensor holds what plain steps make of the frame."""
+    scale, zero_point = QUANTIZATIONS[dtype]
+    spec = TensorSpec("x", 0, shape, dtype, scale, zero_point)
+    view, image = np.zeros(shape, dtype), InputShape.of(shape)
+    writer = InputWriter(view, spec, image, roi=Box(0.1, 0, 0.9, 1), color=color, resize=resize,
+                         normalization=normalization)
+    for seen in (frame(), frame(40, 60), frame(40, 60, seed=2)):     # sizes change, then stay
+        placement = writer.write(seen)
+        assert np.array_equal(view[0], expected(seen, placement, image, table_of(spec, normalization, image.channels),
+                                                color))
+
+
+@pytest.mark.parametrize("size", [(76, 43), (200, 150), (48, 27)])
+def test_what_a_frame_brings_along_is_taken_as_if_scaled_here(size):
+    """The tensor holds the same whether the part came scaled or not; a part of another scaling is not taken."""
+    spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
+    views = np.zeros((2, 1, 32, 48, 3), np.int8)
+    alone, helped = (InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
+                                 normalization=None) for view in views)
+    seen = frame(*size)
+    placement = alone.write(seen)
+    assert helped.write(seen) == placement
+    wish = helped.scaling
+    if wish is None:
+        assert (placement.source.width, placement.source.height) == size == (48, 27)
+        return
+    part = np.empty((wish.height, wish.width, 3), np.uint8)
+    Scaler(wish).scale(np.asarray(seen.pixels), part)
+    helped.write(replace(seen, scaling=wish, scaled=part.data))
+    assert np.array_equal(*views)
+    part[:] = 0
+    helped.write(replace(seen, scaling=wish, scaled=part.data))
+    assert not np.array_equal(*views)
+    helped.write(replace(seen, scaling=wish._replace(left=wish.left + 1), scaled=part.data))
+    assert np.array_equal(*views)
+
+
+@given(st.floats(1e-4, 0.1), st.integers(-128, 127), st.floats(0, 255), st.floats(0.5, 255))
+def test_the_table_is_the_formula(scale, zero_point, mean, std):
+    """Each entry is the nearest integer to (byte - mean) / std / scale + zero point, cut to the type."""
+    spec = TensorSpec("x", 0, (1, 8, 8, 3), "int8", scale, zero_point)
+    table = table_of(spec, Normalization((mean,), (std,)), 3)
+    for byte in (0, 1, 100, 254, 255):
+        exact = min(max((byte - mean) / std / scale + zero_point, -128), 127)
+        assert abs(int(table[byte, 0]) - exact) <= 0.5 + 1e-9
+    assert table.shape == (256, 3)
+
+
+def test_one_number_a_channel():
+    """Mean and std may differ by channel, in the order the model wants them."""
+    spec = TensorSpec("x", 0, (1, 8, 8, 3), "float32", 0.0, 0)
+    table = table_of(spec, Normalization((0.0, 10.0, 20.0), (1.0, 2.0, 4.0)), 3)
+    assert table[100].tolist() == [100.0, 45.0, 20.0]
+
+
+@pytest.mark.parametrize(("dtype", "scale", "zero_point", "answer"), [
+    ("uint8", 1 / 255, 0, True), ("int8", 1 / 255, -128, True), ("uint8", 1 / 128, 128, True),
+    ("int8", 1.0, -128, True), ("uint8", 2 / 255, 127, True), ("int8", 0.01866, -14, False),
+    ("uint8", 0.02, 114, False)])
+def test_which_quantizations_mean_the_bytes(dtype, scale, zero_point, answer):
+    """Inputs counted 0-1, -1 to 1 or 0-255 take the bytes as they are; one standardized by mean and std does not."""
+    assert means_bytes(TensorSpec("x", 0, (1, 8, 8, 3), dtype, scale, zero_point)) is answer
+
+
+def test_padding_is_painted_once():
+    """Padding spoiled from outside stays spoiled while frames keep their size: nobody paints it again per frame."""
+    view = np.zeros((1, 32, 32, 3), np.uint8)
+    spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
+    writer = InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
+                         normalization=None)
+    writer.write(frame())
+    assert (view[0, 0] == PADDING_BYTE).all()
+    view[0, 0] = 7
+    writer.write(frame(seed=1))
+    assert (view[0, 0] == 7).all()
+    writer.write(frame(50, 43))
+    assert (view[0, :, 0] != 7).all()
+
+
+def test_strong_shrinking_averages():
+    """Stripes of one pixel in three, shrunk to a third, come near their mean; bilinear alone would see nothing else."""
+    pixels = np.zeros((96, 96, 3), np.uint8)
+    pixels[:, 1::3] = 210
+    view = np.zeros((1, 32, 32, 3), np.uint8)
+    spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
+    InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
+                normalization=None).write(Frame(1, pixels.data, 0, datetime.now(UTC), 0))
+    assert abs(view.astype(int) - 70).max() <= 25
+
+
+@pytest.mark.parametrize("name", ["yolov8n_416_coco_int8", "ssd_mobilenet_v1_coco_uint8_metadata",
+                                  "yolo11n_256_litert_export_random_weights"])
+def test_runtimes_keep_their_inputs(real, name):
+    """An invoke leaves the input tensor as it was: that is what lets padding be painted once."""
+    interpreter = Interpreter(real / "models" / f"{name}.tflite")
+    view = interpreter.input(0)
+    view[:] = np.random.default_rng(0).integers(0, 100, view.shape).astype(view.dtype)
+    before = view.copy()
+    interpreter.invoke()
+    assert np.array_equal(view, before)
+    del view
+    interpreter.close()
