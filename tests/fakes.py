@@ -15,6 +15,7 @@ from vedette.types import (
     Frame,
     Message,
     ModelRef,
+    Scaling,
     Timing,
 )
 
@@ -57,6 +58,7 @@ class FakeCamera:
         self.taken = 0
         self.captured = len(frames)
         self.closed = False
+        self.scaling: Scaling | None = None
         self._ends = ends
 
     def take(self, timeout_s: float) -> Frame | None:
@@ -73,6 +75,10 @@ class FakeCamera:
 
     def release(self, frame: Frame) -> None:
         self.in_hand.pop(frame.seq, None)
+
+    def scale_to(self, scaling: Scaling | None) -> None:
+        assert scaling != self.scaling, "the same wish twice"
+        self.scaling = scaling
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         return self.frames[0] if self.frames else None
@@ -95,6 +101,10 @@ class FakeDetector:
     @property
     def facts(self) -> DetectorFacts:
         return DetectorFacts(MODEL, "litert", "2.3.0", 1.0, 1, "yolov8", 8, 6, ("person",))
+
+    @property
+    def scaling(self) -> Scaling | None:
+        return Scaling(0, 0, 8, 6, 4, 3) if self.looked_at else None
 
     def detect(self, frame: Frame) -> DetectionResult:
         assert not self.closed, "detect() after close()"

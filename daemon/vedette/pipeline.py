@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vedette._lib.worker import Worker
     from vedette.ports import Camera, Clock, Detector
-    from vedette.types import DetectorFacts, Frame
+    from vedette.types import DetectorFacts, Frame, Scaling
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Pipeline:
         self._last_failure = ""
         self._stale_since_ns: int | None = None
         self._paused_until_ns = 0
+        self._scaling: Scaling | None = None
 
     def __repr__(self) -> str:
         return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} detector={self._detector!r}>"
@@ -181,10 +182,16 @@ class Pipeline:
         self._failures_in_a_row = 0
         self._last_failure = ""
         self._detected += 1
+        self._wish_for(self._detector.scaling)
         for listener in self._listeners:
             listener(result)
         if self._detected == self._stop_after:
             self.ended = f"{self._detected} results"
+
+    def _wish_for(self, scaling: Scaling | None) -> None:
+        if scaling != self._scaling:
+            self._scaling = scaling
+            self._camera.scale_to(scaling)
 
     def _reasons(self) -> dict[str, str]:
         now_ns = self._clock.monotonic_ns()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, Frame, Message
+from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, Frame, Message, Scaling
 
 
 class Clock(Protocol):
@@ -34,6 +34,9 @@ class Camera(Protocol):
     def release(self, frame: Frame) -> None:
         """Give the frame's pixels back; they must not be touched afterwards. Safe to call twice."""
 
+    def scale_to(self, scaling: Scaling | None) -> None:
+        """Have later frames carry this part scaled as well, where the camera can: a hint. Any thread, never blocks."""
+
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame to arrive, in memory of its own. Any thread; takes none away."""
 
@@ -50,6 +53,10 @@ class Detector(Protocol):
     @property
     def facts(self) -> DetectorFacts:
         """What runs and how."""
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """What a frame may bring along scaled, to spare the detector that work; None: nothing, or not known yet."""
 
     def detect(self, frame: Frame) -> DetectionResult:
         """Look at one frame. Raises: DetectError when it could not be looked at."""

@@ -26,12 +26,24 @@ class Box(NamedTuple):
     ymax: float
 
 
+class Scaling(NamedTuple):
+    """A part of a frame (`right` and `bottom` are past it) and the size it is scaled to. All in pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One image as configured (rotated, masked), before any crop for the model.
 
     `pixels` is C-contiguous uint8 of shape (height, width, 3), BGR. It is valid until the camera that gave
     the frame is told `release(frame)`; keep a copy, not the frame. `place` is the camera's own business.
+    `scaled`, if there, is the part that `scaling` names, as (height, width, 3), as long valid.
     """
 
     seq: int
@@ -40,6 +52,8 @@ class Frame:
     captured_at: datetime
     handed_over_ns: int
     place: int = -1
+    scaling: Scaling | None = None
+    scaled: memoryview | None = None
 
     @property
     def height(self) -> int:
@@ -131,7 +145,7 @@ class CameraStatus:
     source: str                       # as configured, credentials removed
     reasons: tuple[str, ...] = ()     # health reason codes that hold now: camera_stalled, camera_black, …
     captured: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy, lost
+    dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy
     pending: int = 0
     fps: float = 0.0
     width: int = 0

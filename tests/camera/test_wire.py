@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.camera.settings import CaptureSettings, redacted, with_credentials
-from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_free, encode, encode_free
+from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_answer, encode, encode_free
 
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(
     st.builds(Opening, REAL), st.builds(Trouble, st.sampled_from(["offline", "stalled"]), st.text(max_size=50), REAL),
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
-              st.lists(st.text(max_size=9)).map(tuple)))
+              st.lists(st.text(max_size=9)).map(tuple), st.lists(st.integers(0, 9999)).map(tuple)))
 
 
 @given(MESSAGES)
@@ -39,8 +39,8 @@ def test_deep_nesting_is_a_value_error():
 
 @given(st.integers(0, 100))
 def test_places_go_back(place):
-    """decode_free(encode_free(p)) = p."""
-    assert decode_free(encode_free(place)) == place
+    """decode_answer(encode_free(p)) = p."""
+    assert decode_answer(encode_free(place)) == place
 
 
 def test_settings_cross_the_socket_whole():

@@ -26,8 +26,8 @@ class Places:
     def __repr__(self) -> str:
         return f"<Places {self.count} x {self.size_bytes} bytes{' closed' if self.fd < 0 else ''}>"
 
-    def view(self, place: int, shape: tuple[int, ...] | None = None) -> memoryview:
-        """Return the bytes of a place, as `shape` of bytes from its start if one is given.
+    def view(self, place: int, shape: tuple[int, ...] | None = None, offset: int = 0) -> memoryview:
+        """Return the bytes of a place, as `shape` of bytes from `offset` if one is given.
 
         Raises: ValueError when there is no such place or the shape does not fit it.
         """
@@ -41,8 +41,9 @@ class Places:
             if side <= 0:
                 raise ValueError(f"shape {shape} has a side that is not positive")
             length *= side
-        if length > self.size_bytes:
-            raise ValueError(f"shape {shape} needs {length} bytes, a place has {self.size_bytes}")
+        if length > self.size_bytes - offset:
+            raise ValueError(f"shape {shape} needs {length} bytes, a place has {self.size_bytes - offset}")
+        start += offset
         return memoryview(self._memory)[start:start + length].cast("B", shape)
 
     def close(self) -> None:

@@ -11,12 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vedette.camera.settings import PLACES
-from vedette.camera.wire import decode_free, encode
+from vedette.camera.wire import decode_answer, encode
 
 if TYPE_CHECKING:
     import socket
 
     from vedette.camera.wire import Message
+    from vedette.types import Scaling
 
 PACKET_BYTES = 64
 
@@ -33,6 +34,8 @@ class Link:
         self._poll = select.poll()
         self._poll.register(owner, select.POLLIN)
         self._free = deque(range(PLACES))
+        self.scaling: Scaling | None = None
+        """What the owner wishes for, by its last word."""
 
     def say(self, message: Message) -> None:
         """Send one message. Raises: OwnerLeft."""
@@ -50,7 +53,11 @@ class Link:
                 raise OwnerLeft from gone
             if not packet:
                 raise OwnerLeft
-            self._free.append(decode_free(packet))
+            answer = decode_answer(packet)
+            if isinstance(answer, int):
+                self._free.append(answer)
+            else:
+                self.scaling = answer
             timeout_s = 0
 
     def wait_until(self, moment_ns: int) -> None:

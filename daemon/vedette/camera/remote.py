@@ -26,7 +26,7 @@ from vedette.camera.settings import PLACES, redacted
 from vedette.camera.standing import Standing
 from vedette.camera.wire import FrameReady, Opening, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
-from vedette.types import CameraStatus, Frame
+from vedette.types import CameraStatus, Frame, Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +73,7 @@ class RemoteCamera:
         self._last: FrameReady | None = None
         self._reopened = 0
         self._final: SourceError | None = None
+        self._scaling: Scaling | None = None
         self._session = self._new_session()
 
     def __repr__(self) -> str:
@@ -101,6 +102,11 @@ class RemoteCamera:
         if hold:
             session, place = hold
             session.give_back(place)
+
+    def scale_to(self, scaling: Scaling | None) -> None:
+        """Have the child bring this part scaled as well, from some later frame on. See ports.Camera."""
+        self._scaling = scaling
+        self._session.scale_to(scaling)
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame to arrive, or None after `timeout_s`."""
@@ -176,7 +182,8 @@ class RemoteCamera:
         now_ns = self._clock.monotonic_ns()
         captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
-                      message.place)
+                      message.place, Scaling(*message.scaling) if message.scaling else None,
+                      self._session.scaled(message))
         self._serve_waiters(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1
@@ -220,6 +227,7 @@ class RemoteCamera:
             raise CameraStuck(f"{self._replacements.limit} capture children in a row gave no frame: {trouble.cause}")
         if not worker.stopping.wait(delay_s):
             self._session = self._new_session()
+            self._session.scale_to(self._scaling)
 
     def _new_session(self) -> Session:
         return Session(self._settings, self._module, self._captured + 1, self._clock)

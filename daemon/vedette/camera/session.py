@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from vedette._lib.child import Child
 from vedette._lib.places import Places
 from vedette.camera.settings import PLACES
-from vedette.camera.wire import FrameReady, Opening, decode, encode_free
+from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_wish
+from vedette.types import Scaling
 
 if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
@@ -95,6 +96,17 @@ class Session:
         """Return the pixels of a frame we hold, as (height, width, 3)."""
         return self._places.view(frame.place, (frame.height, frame.width, 3))
 
+    def scaled(self, frame: FrameReady) -> memoryview | None:
+        """Return the scaled part that came with a frame, as (height, width, 3), or None."""
+        if not frame.scaling:
+            return None
+        *_, width, height = frame.scaling
+        return self._places.view(frame.place, (height, width, 3), frame.height * frame.width * 3)
+
+    def scale_to(self, scaling: Scaling | None) -> None:
+        """Pass a wish on. Any thread; without effect once the child is gone."""
+        self._child.send(encode_wish(scaling))
+
     def give_back(self, place: int) -> None:
         """Let the child write the place again. Any thread; without effect once the child is gone."""
         self._held.discard(place)
@@ -124,6 +136,9 @@ class Session:
         if not 0 < frame.captured_ns <= self._clock.monotonic_ns() + AHEAD_NS:
             raise ValueError(f"captured at {frame.captured_ns} ns, in the future")
         self.pixels(frame)
+        if frame.scaling and len(frame.scaling) != len(Scaling._fields):
+            raise ValueError(f"scaling {frame.scaling}")
+        self.scaled(frame)
         self._held.add(frame.place)
         self._seq = frame.seq
 

@@ -17,6 +17,8 @@ Polygon = tuple[tuple[float, float], ...]
 
 PLACES = 3
 """One with the detector, one waiting for it, one being written."""
+SCALED_BYTES = 1024 * 1024 * 3
+"""Room behind a frame for the part of it that the detector wants scaled; memory only where it is used."""
 STALL_S = 3.0
 STALL_FRAMES = 3.0
 
@@ -61,8 +63,8 @@ class CaptureSettings:
 
     @property
     def place_bytes(self) -> int:
-        """Bytes of the largest frame."""
-        return self.width * self.height * 3
+        """Bytes of the largest frame and of what is scaled from it."""
+        return self.width * self.height * 3 + SCALED_BYTES
 
     def to_json(self) -> bytes:
         """Return the value as one message."""

@@ -1,4 +1,4 @@
-"""Brings a source's picture into a place: fitted, rotated, masked.
+"""Brings a source's picture into a place: fitted, rotated, masked; and behind it the part the detector wants.
 
 Invariants: a picture is scaled down with its aspect kept, never up; a picture that already fits is written by the
 source straight into the place; masks are painted before anybody is told of the frame.
@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vedette.vision.scale import Scaler
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.source import Source
+    from vedette.types import Scaling
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -32,6 +35,7 @@ class Shaper:
         self._polygons_for: tuple[int, int] | None = None
         self._source_size: tuple[int, int] | None = None       # width, height of the last picture
         self._fitted: NDArray[np.uint8] | None = None
+        self._scaler: Scaler | None = None
 
     def read(self, source: Source, place: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the grabbed frame as (height, width, 3) at the start of the flat `place`. Raises: SourceError."""
@@ -42,6 +46,19 @@ class Shaper:
         if self._masks:
             cv2.fillPoly(picture, self._polygons_of(picture), (0, 0, 0))
         return picture
+
+    def scale(self, picture: NDArray[np.uint8], place: NDArray[np.uint8], wish: Scaling | None) -> Scaling | None:
+        """Lay the wished part of the picture, scaled, behind it; returns the wish, or None where it cannot be had."""
+        height, width = picture.shape[:2]
+        if wish is None or wish.right > width or wish.bottom > height:
+            return None
+        behind = place[picture.nbytes:]
+        if wish.width * wish.height * 3 > behind.nbytes:
+            return None
+        if self._scaler is None or self._scaler.scaling != wish:
+            self._scaler = Scaler(wish)
+        self._scaler.scale(picture, _view(behind, (wish.width, wish.height)))
+        return wish
 
     def _direct(self, place: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         size = self._source_size

@@ -4,6 +4,7 @@ Invariants:
 - The child promises with each message when the next one comes (`within_s`); silence past it is a hang.
 - A place belongs to the child until its `FrameReady` and again from the owner's `free`; nobody else writes it.
 - `seq` counts every frame captured, so a gap is the number of frames that found no free place.
+- The owner answers with places it gives back and with the scaling it wishes for; a wish holds until the next one.
 - `decode` accepts what `encode` wrote and raises ValueError for anything else: the child may be out of its mind.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_type_hints
+
+from vedette.types import Scaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in a place. `reasons` are the health reason codes that hold now."""
+    """A frame lies in a place, and behind it, if `scaling` is not empty, a part of it scaled (see types.Scaling).
+
+    `reasons` are the health reason codes that hold now.
+    """
 
     seq: int
     place: int
@@ -43,6 +49,7 @@ class FrameReady:
     brightness: float | None
     contrast: float | None
     reasons: tuple[str, ...]
+    scaling: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +92,22 @@ def encode_free(place: int) -> bytes:
     return b"%d" % place
 
 
-def decode_free(packet: bytes) -> int:
-    """Return the place given back. Raises: ValueError."""
-    return int(packet)
+def encode_wish(scaling: Scaling | None) -> bytes:
+    """Return the packet by which the owner wishes for scaled parts, or no longer does."""
+    return b"scale " + b" ".join(b"%d" % number for number in scaling or ())
+
+
+def decode_answer(packet: bytes) -> int | Scaling | None:
+    """Return the place given back, or the wish. Raises: ValueError."""
+    if not packet.startswith(b"scale "):
+        return int(packet)
+    numbers = [int(number) for number in packet.split()[1:]]
+    return Scaling(*numbers) if numbers else None
 
 
 def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if hint in (tuple[str, ...], tuple[int, ...]):
+        if isinstance(value, list) and all(type(item) is hint.__args__[0] for item in value):
             return tuple(value)
     elif hint is float or hint == float | None:
         if (value is None and hint is not float) or (type(value) in (int, float) and abs(value) < 1e12):

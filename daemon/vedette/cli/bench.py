@@ -93,6 +93,7 @@ def _measure(args: argparse.Namespace) -> dict[str, object]:
 def _time_frames(camera: Camera, detector: Detector, warmup: int, count: int) -> tuple[list[float], list[float]]:
     invoke_ms: list[float] = []
     frame_ms: list[float] = []
+    scaling = None
     for index in range(-warmup, count):
         frame = camera.take(15.0)
         if frame is None:
@@ -101,6 +102,9 @@ def _time_frames(camera: Camera, detector: Detector, warmup: int, count: int) ->
         result = detector.detect(frame)
         ended_ns = time.perf_counter_ns()
         camera.release(frame)
+        if detector.scaling != scaling:
+            scaling = detector.scaling
+            camera.scale_to(scaling)
         if index >= 0:
             invoke_ms.append(result.timing.invoke_ms)
             frame_ms.append((ended_ns - started_ns) / 1e6)

@@ -25,7 +25,7 @@ from vedette.vision.tflite_file import ModelFile, read_model
 if TYPE_CHECKING:
     from vedette.config.models import DetectorConfig
     from vedette.ports import Clock
-    from vedette.types import Frame
+    from vedette.types import Frame, Scaling
     from vedette.vision.decoders.base import Array
     from vedette.vision.limits import Limits
 
@@ -65,6 +65,11 @@ class LocalDetector:
             xnnpack_share=running.xnnpack_share, threads=running.threads, decoder=spec.decoder,
             input_width=spec.input.width, input_height=spec.input.height, labels=spec.labels,
             warnings=spec.warnings + notes)
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """What a frame of the last size may bring along scaled."""
+        return self._writer.scaling if self._writer else None
 
     @property
     def limits(self) -> Limits:
