@@ -23,7 +23,7 @@ from vedette.vision.tflite_file import ModelFile
 BUNDLE = "vedette.json"
 ULTRALYTICS = ("metadata.json", "temp_meta.txt")
 LABEL_FILES = ("labels.txt", "labelmap.txt")
-TASKS = {None: None, "detect": None, "classify": "classifier"}
+TASKS = {"detect": None, "classify": "classifier"}
 """Ultralytics' tasks we can run, and the decoder each one settles."""
 
 WRITER_NAMES = ("", "ObjectDetector", "ImageClassifier")
@@ -78,8 +78,6 @@ class _Bundle(_Settings):
 def explicit(detector: DetectorConfig) -> Hints:
     """Return what the configuration says."""
     mean, std = detector.mean, detector.std
-    if (mean is None) != (std is None):
-        raise ModelUnsupported("detector.mean and detector.std belong together; expected both or neither")
     return Hints(
         "configuration", decoder=detector.decoder, color=detector.color, resize=detector.resize,
         normalization=None if mean is None or std is None else normalization(mean, std, "detector.mean, detector.std"),
@@ -118,7 +116,7 @@ def _ultralytics(model: ModelFile) -> Hints | None:
         claims = label_lists.parse_literal(_text(model, file_name))
         if claims is None or not {"task", "names"} & claims.keys():
             continue
-        task = claims.get("task")
+        task = str(claims.get("task", "detect"))
         if task not in TASKS:
             raise ModelUnsupported(f"{model.path}: {file_name} says task {task!r}; expected detect or classify")
         return Hints(f"{file_name} (Ultralytics)", name=_ultralytics_name(claims),
