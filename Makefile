@@ -9,7 +9,7 @@ MODEL ?=
 SOURCE ?=
 ARGS ?=
 
-.PHONY: help setup setup-tflite deps run test test-tflite check campaign bench docs install uninstall clean
+.PHONY: help setup setup-tflite deps run test test-tflite check campaign bench model docs install uninstall clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,6 +60,15 @@ campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (o
 bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS='…'
 	@if [ -z "$(PART)" ]; then echo "PART= one of:"; ls bench/*.py | sed 's/.*\/\(.*\)\.py/  \1/'; exit 64; fi
 	@.venv/bin/python bench/$(PART).py $(ARGS)
+
+# An environment of its own: torch is never needed where the model only runs.
+.venv-train/.ready: pyproject.toml
+	@python=$$(tools/find-python) && $$python -m venv .venv-train
+	.venv-train/bin/python $(PIP) -e '.[train]'
+	@touch $@
+
+model: .venv-train/.ready  ## train the model in the box again, from scratch: models/vedette-street.tflite
+	.venv-train/bin/python -m models.train $(ARGS)
 
 docs: setup      ## write again what is generated: config.yaml and parts of docs/
 	.venv/bin/python -m vedette.config.render .

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vedette.vision.decoders.anchors import Anchors
 from vedette.vision.decoders.grid import Classifier, Fomo
+from vedette.vision.decoders.ltrb import Ltrb
 from vedette.vision.decoders.ssd import Ssd
 from vedette.vision.decoders.yolo import YoloEndToEnd, YoloV5, YoloV8
 
@@ -26,6 +27,7 @@ DECODERS: Mapping[str, Callable[[ModelFile, InputShape], Decoder]] = {
     "yolov5": YoloV5,
     "yolo_end2end": YoloEndToEnd,
     "anchors": Anchors,
+    "ltrb": Ltrb,
     "fomo": Fomo,
     "classifier": lambda model, _: Classifier(model),
 }

@@ -1,0 +1,73 @@
+"""How good a model is on held-out scenes: the INT8 file, and the float network it came from.
+
+Invariants: the file is judged through the product's own detector, the network through the same NMS; both give
+everything above `LEAST_SCORE`, at most `MOST` a scene.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.train.precision import Labelled, Precision, Scored, precision_of
+from models.train.scenes import SIDE
+from vedette.config.models import DetectorConfig
+from vedette.types import Box, Frame
+from vedette.vision.local import open_detector
+from vedette.vision.nms import Candidate, suppress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.train.net import Street
+    from models.train.scenes import Scenes
+
+LEAST_SCORE = 0.01
+NMS_IOU = 0.6
+MOST = 100
+
+
+def judge_file(model: Path, scenes: Scenes, classes: int, runtime: str = "auto") -> tuple[Precision, float]:
+    """Return how good an INT8 file is, and the median of its invokes in ms (one thread)."""
+    detector = open_detector(DetectorConfig(model=model, runtime=runtime, threads=1, score_threshold=LEAST_SCORE,
+                                            iou_threshold=NMS_IOU, max_detections=MOST, labels={}))
+    found, invokes_ms = [], []
+    for number, pixels in enumerate(scenes.pixels):
+        result = detector.detect(Frame(number, memoryview(np.ascontiguousarray(pixels)), 0, datetime.now(UTC), 0))
+        invokes_ms.append(result.timing.invoke_ms)
+        found.append([Scored(each.class_id, each.score, each.box) for each in result.detections])
+    detector.close()
+    return precision_of(found, _truth(scenes), classes), float(np.median(invokes_ms))
+
+
+def judge_network(network: Street, scenes: Scenes, classes: int) -> Precision:
+    """Return how good the float network is."""
+    import torch
+
+    from models.train.fit import to_image
+    from models.train.loss import to_boxes
+    from models.train.net import cells
+
+    centres, strides = cells()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(scenes), 50):
+            logits, ltrb = network(to_image(scenes.pixels[start:start + 50]))
+            boxes = to_boxes(ltrb, centres, strides) / SIDE
+            found += [_suppressed(*parts) for parts in zip(logits.sigmoid().numpy(), boxes.numpy(), strict=True)]
+    return precision_of(found, _truth(scenes), classes)
+
+
+def _suppressed(scores: np.ndarray, boxes: np.ndarray) -> list[Scored]:
+    best = scores.max(axis=1)
+    order = [cell for cell in np.argsort(-best, kind="stable") if best[cell] >= LEAST_SCORE]
+    kept = suppress([Candidate(float(best[cell]), int(scores[cell].argmax()), Box(*boxes[cell].clip(0, 1).tolist()))
+                     for cell in order], NMS_IOU, MOST)
+    return [Scored(each.class_id, each.score, each.box) for each in kept]
+
+
+def _truth(scenes: Scenes) -> list[list[Labelled]]:
+    return [[Labelled(int(label), Box(*(box / SIDE).tolist())) for box, label in zip(boxes, labels, strict=True)
+             if label >= 0] for boxes, labels in zip(scenes.boxes, scenes.labels, strict=True)]
