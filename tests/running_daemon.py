@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,12 +29,13 @@ def vedette(*args: str | Path, folder: Path, env: dict[str, str] | None = None,
 
 
 class RunningDaemon:
-    """`vedette run`, with what it prints collected."""
+    """`vedette run`, with what it prints collected. `program` is for a daemon with faults built in."""
 
-    def __init__(self, folder: Path, *args: str | Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *args: str | Path, env: dict[str, str] | None = None,
+                 program: Sequence[str] = ("-m", "vedette", "run")) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self.process = subprocess.Popen([sys.executable, "-m", "vedette", "run", *map(str, args)],
+        self.process = subprocess.Popen([sys.executable, *program, *map(str, args)],
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
                                         env={**environment(folder), **(env or {})})
         self._threads = [threading.Thread(target=self._collect, args=pair)

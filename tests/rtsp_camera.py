@@ -1,0 +1,124 @@
+"""An RTSP camera on loopback that can fall silent without a word, as one does behind a broken switch.
+
+It speaks RTSP 1.0 with RTP/JPEG (RFC 2435) interleaved in the one TCP connection: enough for FFmpeg, nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import BinaryIO, Self
+
+import cv2
+import numpy as np
+
+FPS = 15
+HEIGHT, WIDTH = 96, 128
+ANSWERS = {
+    "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN",
+    "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1",
+    "PLAY": "Session: 1",
+}
+SDP = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=framerate:{FPS}\r\nm=video 0 RTP/AVP 26\r\n"
+
+
+class RtspCamera:
+    """Serves pictures of noise at `url`. While silent it takes connections and says nothing on any."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._speaking = threading.Event()
+        self._speaking.set()
+        self._closing = threading.Event()
+        self._connections: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept)
+        self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/cam"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._speaking.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def fall_silent(self) -> None:
+        self._speaking.clear()
+
+    def speak_again(self) -> None:
+        self._speaking.set()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection = self._listener.accept()[0]
+            except OSError:
+                return
+            self._connections = [one for one in self._connections if one.fileno() >= 0] + [connection]
+            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):
+            while request := _request(requests):
+                self._speaking.wait()
+                connection.sendall(_answer(request).encode())
+                if request[0].startswith("PLAY"):
+                    self._play(connection)
+
+    def _play(self, connection: socket.socket) -> None:
+        random = np.random.default_rng()
+        seq = 0
+        while not self._closing.wait(1 / FPS):
+            self._speaking.wait()
+            picture = random.integers(30, 220, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            packet = _packet(cv2.imencode(".jpg", picture)[1].tobytes(), seq)
+            connection.sendall(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
+            seq += 1
+
+
+def _request(requests: BinaryIO) -> list[str]:
+    """Return the lines of the next request, none at the end."""
+    lines = []
+    while line := requests.readline().strip():
+        lines.append(line.decode("ascii", "replace"))
+    return lines
+
+
+def _answer(request: list[str]) -> str:
+    method = request[0].split()[0]
+    number = next(line.partition(":")[2].strip() for line in request if line.lower().startswith("cseq"))
+    if method == "SETUP" and not any("/TCP" in line for line in request):   # OpenCV 4 asks for UDP first
+        return f"RTSP/1.0 461 Unsupported Transport\r\nCSeq: {number}\r\n\r\n"
+    body, header = "", ANSWERS.get(method, "Session: 1")
+    if method == "DESCRIBE":
+        body, header = SDP, f"Content-Type: application/sdp\r\nContent-Length: {len(SDP)}"
+    return f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{header}\r\n\r\n{body}"
+
+
+def _packet(jpeg: bytes, seq: int) -> bytes:
+    """Return the picture as one RTP packet; small pictures fit."""
+    tables, scan = _taken_apart(jpeg)
+    rtp = struct.pack(">BBHII", 0x80, 0x80 | 26, seq & 0xFFFF, seq * 90_000 // FPS & 0xFFFFFFFF, 1)
+    picture = struct.pack(">IBBBB", 0, 1, 255, WIDTH // 8, HEIGHT // 8)   # type 1: 4:2:0; Q 255: tables follow
+    return rtp + picture + struct.pack(">BBH", 0, 0, len(tables)) + tables + scan
+
+
+def _taken_apart(jpeg: bytes) -> tuple[bytes, bytes]:
+    """Return the quantization tables and the entropy-coded scan."""
+    tables, at = b"", 2
+    while True:
+        marker, length = struct.unpack(">HH", jpeg[at:at + 4])
+        segment = jpeg[at + 4:at + 2 + length]
+        if marker == 0xFFDB:
+            tables += b"".join(segment[one + 1:one + 65] for one in range(0, len(segment), 65))
+        at += 2 + length
+        if marker == 0xFFDA:
+            return tables, jpeg[at:]

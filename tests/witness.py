@@ -1,0 +1,112 @@
+"""What a subscriber sees of one device over a long time, folded into a few figures as it comes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Self
+
+from vedette.config.models import MqttConfig
+from vedette.errors import BrokerError
+from vedette.mqtt.connection import Connection
+from vedette.mqtt.judge import Incoming
+
+RETRY_S = 0.1
+
+
+class Witness:
+    """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
+
+    `results` and `repeated` count result messages and those whose `seq` had come before.
+    `words`: (moment, word) of each change of availability. `seqs`: of the results of the device's last run.
+    `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
+    """
+
+    def __init__(self, mqtt: MqttConfig, device: str) -> None:
+        self.listening = False
+        self.results = 0
+        self.repeated = 0
+        self.seqs: set[int] = set()
+        self.words: list[tuple[float, str]] = []
+        self.health: dict = {}
+        self.camera: dict = {}
+        self.worst_health_gap_s = 0.0
+        self.first_named: dict[str, float] = {}
+        self._mqtt = mqtt
+        self._device = device
+        self._health_s: float | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+
+    @property
+    def reasons(self) -> set[str]:
+        """Reason codes in the last health message."""
+        return _codes(self.health)
+
+    @property
+    def word(self) -> str | None:
+        """The last word on availability."""
+        return self.words[-1][1] if self.words else None
+
+    def forget(self) -> None:
+        """Start `first_named` anew."""
+        self.first_named = {}
+
+    def rest(self) -> None:
+        """Measure no gap between the last health message and the next: somebody else's fault is coming."""
+        self._health_s = None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except BrokerError:
+                self._stopping.wait(RETRY_S)
+
+    def _listen(self) -> None:
+        connection = Connection(self._mqtt, f"test.witness-{self._device}", clean=not self.listening,
+                                filters=[f"vedette/{self._device}/#"], largest_packet=1_000_000)
+        try:
+            while not self._stopping.is_set():
+                self.listening |= connection.connected
+                for message in connection.poll(0.1):
+                    self._take(message)
+        finally:
+            connection.close(with_goodbye=True)
+
+    def _take(self, message: Incoming) -> None:
+        now_s = time.monotonic()
+        topic = message.topic.rpartition("/")[2]
+        if topic == "availability":
+            if message.payload.decode() != self.word:
+                self.words.append((now_s, message.payload.decode()))
+        elif topic == "detections":
+            seq = json.loads(message.payload)["seq"]
+            self.results += 1
+            self.repeated += seq in self.seqs
+            self.seqs.add(seq)
+        elif topic == "health":
+            self._take_health(json.loads(message.payload), now_s)
+        elif topic == "camera":
+            self.camera = json.loads(message.payload)
+
+    def _take_health(self, health: dict, now_s: float) -> None:
+        if self._health_s is not None:
+            self.worst_health_gap_s = max(self.worst_health_gap_s, now_s - self._health_s)
+        self._health_s = now_s
+        self.health = health
+        for code in _codes(health):
+            self.first_named.setdefault(code, now_s)
+
+
+def _codes(health: dict) -> set[str]:
+    return {reason["code"] for reason in health.get("reasons", ())}
