@@ -1,0 +1,99 @@
+"""What systemd hears of a daemon: ready, its status, and the watchdog's food only while it makes progress."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bright_squares import write_model
+from faulty_daemon import PROGRAM, give
+from mosquitto import running, wait_until
+from running_daemon import RunningDaemon
+from witness import Witness
+
+SILENCE_S = 3.0
+"""The watchdog is fed once a second."""
+
+
+class Systemd:
+    """The service manager's end of $NOTIFY_SOCKET."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+
+    def hears(self, word: str, within_s: float = 20) -> str:
+        """Return the next message that begins with the word. Raises: TimeoutError after a silence of `within_s`."""
+        self._socket.settimeout(within_s)
+        while not (message := self._socket.recv(4096).decode()).startswith(word):
+            pass
+        return message
+
+    def hears_nothing(self) -> bool:
+        try:
+            self.hears("", SILENCE_S)
+        except TimeoutError:
+            return True
+        return False
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    one = Systemd(tmp_path)
+    yield one
+    one.close()
+
+
+def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemon, Path]:
+    """A daemon that hangs on order, and the file that orders it."""
+    order = folder / "order"
+    give(order, "")
+    config = folder / "config.yaml"
+    config.write_text(f"device: gate\nmqtt: {{port: {port}}}\nhealth: {{interval_s: 1}}\n"
+                      f"detector: {{model: '{write_model(folder)}', threads: 1}}\ncamera: {{source: 'fault://{order}'}}\n")
+    return RunningDaemon(folder, config, program=PROGRAM, env={"NOTIFY_SOCKET": str(systemd.path)}), order
+
+
+def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path, systemd: Systemd):
+    """READY, STATUS and WATCHDOG come; then a hung detect thread is named in health, and WATCHDOG comes no more."""
+    with running(tmp_path) as broker, Witness(broker.client(), "gate") as witness:
+        daemon, order = run_hanging(tmp_path, systemd, broker.port)
+        with daemon:
+            assert systemd.hears("READY=1")
+            assert systemd.hears("WATCHDOG=1")
+            assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
+            give(order, "hang in detect")
+            assert wait_until(lambda: "worker_hung" in witness.reasons, 20), daemon.log
+            assert witness.health["state"] == "failed"
+            assert wait_until(systemd.hears_nothing, 10), daemon.log
+            daemon.signal(signal.SIGABRT)
+            assert daemon.ends() == -signal.SIGABRT
+            assert_every_stack(daemon.log)
+
+
+def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp_path: Path, systemd: Systemd):
+    """Where no Python runs any more, WATCHDOG stops by itself, and SIGABRT still writes every thread's stack."""
+    daemon, order = run_hanging(tmp_path, systemd, port=1)
+    with daemon:
+        assert systemd.hears("READY=1")
+        assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
+        give(order, "hold the gil")
+        assert wait_until(systemd.hears_nothing, 10), daemon.log
+        daemon.signal(signal.SIGABRT)
+        assert daemon.ends() == -signal.SIGABRT
+        assert_every_stack(daemon.log)
+
+
+def assert_every_stack(log: str) -> None:
+    """The hung call, the supervisor, the publisher and the capture thread are in the dump."""
+    dump = log[log.index("Fatal Python error: Aborted"):]
+    for place in ("_hang_on_order", "supervisor.py", "publisher.py", "remote.py"):
+        assert place in dump, dump
