@@ -1,0 +1,233 @@
+"""Which settings a model gets, which step of the search decided, and which models are refused in which words."""
+
+import json
+import re
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+
+from vedette.config.models import DetectorConfig
+from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
+from vedette.vision.model_spec import limits_of, resolve
+from vedette.vision.prepare import Normalization
+from vedette.vision.tensors import TensorSpec
+from vedette.vision.tflite_file import OpSpec, read_model
+from vedette.vision.tflite_metadata import TensorMetadata, TfliteMetadata
+from vision.decoder_references import model, postprocess, spec
+
+CELLS = 84
+HEAD = spec((1, 4 + 2, CELLS))
+ULTRALYTICS = {"description": "Ultralytics YOLO11n model trained on coco.yaml", "task": "detect",
+               "names": {0: "cat", 1: "dog"}}
+
+
+def bundle(**settings):
+    return {"vedette.json": json.dumps(settings).encode(), "labels.txt": b"hen\nfox\n"}
+
+
+@pytest.mark.parametrize(("name", "decoder", "resize", "labels", "first"), [
+    ("ssd_mobilenet_v1_coco_uint8_metadata", "ssd", "stretch", 90, "person"),
+    ("yolov8n_416_coco_int8", "yolov8", "letterbox", 80, "person"),
+    ("yolo11n_224_coco_int8", "yolov8", "letterbox", 80, "person"),
+    ("yolo11n_256_litert_export_random_weights", "yolov8", "letterbox", 80, "0"),
+    ("yolov5n_320_1class_uint8", "yolov5", "letterbox", 0, None),
+    ("mediapipe_modelmaker_256_car_uint8", "anchors", "stretch", 2, "background"),
+    ("ssd_tf2_320_outputs_reordered", "ssd", "stretch", 0, None),
+    ("mobilenet_v2_224_imagenet_uint8", "classifier", "stretch", 1001, "background")])
+def test_real_models(real, name, decoder, resize, labels, first):
+    """Each model people really bring gets its decoder, resize and labels without a word of configuration."""
+    found = resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
+    assert (found.decoder, found.resize, found.color, len(found.labels)) == (decoder, resize, "rgb", labels)
+    assert next(iter(found.labels), None) == first
+    assert not any("normalize" in warning or "model" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("lstm_three_inputs_unsupported", "3 inputs .*expected one image"),
+    ("invalid_invoke_error", "custom operations fake-op-double")])
+def test_real_models_that_cannot_run(real, name, words):
+    """Three inputs and unknown operations are refused in words."""
+    with pytest.raises(ModelUnsupported, match=words):
+        resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
+
+
+def test_the_order_of_the_search():
+    """Configuration beats vedette.json, which beats the exporter's metadata; each part says who decided."""
+    claims = {"metadata.json": json.dumps(ULTRALYTICS).encode()}
+    exported = resolve(model(HEAD, attachments=claims), DetectorConfig())
+    assert (exported.name, exported.labels, exported.resize) == ("YOLO11n", ("cat", "dog"), "letterbox")
+    assert exported.decided_by["labels"] == "metadata.json (Ultralytics)"
+    packed = resolve(model(HEAD, attachments=claims | bundle(name="yard", version="3", resize="stretch", color="bgr")),
+                     DetectorConfig())
+    assert (packed.name, packed.version, packed.labels) == ("yard", "3", ("hen", "fox"))
+    assert (packed.resize, packed.color, packed.decided_by["resize"]) == ("stretch", "bgr", "vedette.json")
+    stated = resolve(model(HEAD, attachments=claims | bundle(color="bgr")), DetectorConfig(color="rgb"))
+    assert (stated.color, stated.decided_by["color"]) == ("rgb", "configuration")
+
+
+def test_temp_meta_is_read_as_a_python_literal():
+    """The older exporter's file, a printed dict, yields the same as JSON."""
+    found = resolve(model(HEAD, attachments={"temp_meta.txt": repr(ULTRALYTICS).encode()}), DetectorConfig())
+    assert found.labels == ("cat", "dog")
+    assert found.normalization == Normalization((0.0,), (255.0,))
+
+
+def test_normalization_of_tflite_metadata_is_for_floats():
+    """An integer input takes the bytes themselves, whatever mean and std TFLite Metadata states beside them."""
+    image = TensorMetadata("image", "", (127.5,), (127.5,), ())
+    claims = TfliteMetadata("", "", "v1", (image,), (), MappingProxyType({}))
+    found = resolve(replace(model(HEAD), tflite_metadata=claims), DetectorConfig())
+    assert (found.normalization, found.version) == (None, "v1")
+    floats = model(HEAD, image=TensorSpec("x", 0, (1, 64, 64, 3), "float32", 0.0, 0))
+    found = resolve(replace(floats, tflite_metadata=claims), DetectorConfig())
+    assert (found.normalization, found.decided_by["normalization"]) == (
+        Normalization((127.5,), (127.5,)), "TFLite Metadata")
+
+
+def test_labels_from_an_attached_file():
+    """One text file in the ZIP, whatever its name, is the label list; two of no usual name are none."""
+    one = resolve(model(HEAD, attachments={"things.txt": b"cup\ncan\n"}), DetectorConfig())
+    assert one.labels == ("cup", "can")
+    two = resolve(model(HEAD, attachments={"a.txt": b"cup\ncan\n", "b.txt": b"x\ny\n"}), DetectorConfig())
+    assert two.labels == ()
+
+
+def test_labels_file_of_the_configuration(tmp_path):
+    """A labels file that somebody names beats every other list."""
+    path = tmp_path / "labels.txt"
+    path.write_text("left\nright\n")
+    found = resolve(model(HEAD, attachments=bundle()), DetectorConfig(labels_file=path))
+    assert found.labels == ("left", "right")
+
+
+@pytest.mark.parametrize(("labels", "words"), [
+    (b"cat\n", "1 labels for 2 classes: too few"), (b"a\nb\nc\n", "3 labels for 2 classes: too many")])
+def test_label_lists_of_the_wrong_length(labels, words):
+    """Too few or too many labels are warned of, with both numbers."""
+    assert any(words in warning for warning in resolve(
+        model(HEAD, attachments={"labels.txt": labels}), DetectorConfig()).warnings)
+
+
+def test_labels_that_the_model_does_not_have():
+    """A threshold or list that names a label the model lacks is warned of, with what was probably meant."""
+    found = resolve(model(HEAD, attachments={"labels.txt": b"person\ncar\n"}),
+                    DetectorConfig(labels={"persn": 0.4}, allow=("car", "plane")))
+    assert "the model has no label 'persn'; did you mean 'person'?" in found.warnings
+    assert "the model has no label 'plane'" in found.warnings
+
+
+def test_no_decoder_fits():
+    """The refusal names the shapes seen, every decoder's reason, and the key to set."""
+    with pytest.raises(ModelUnsupported) as refused:
+        resolve(model(spec((1, 7, 9))), DetectorConfig())
+    words = str(refused.value)
+    assert "out int8 1x7x9" in words
+    assert "detector.decoder" in words
+    for name in ("ssd", "yolov8", "yolov5", "yolo_end2end", "anchors", "fomo", "classifier"):
+        assert f"{name}: " in words
+
+
+def test_a_stated_decoder_must_fit():
+    """A decoder named by hand is not tried on tensors it cannot read; an unknown one in a bundle is refused."""
+    with pytest.raises(ModelUnsupported, match=r"decoder ssd \(configuration\) does not fit"):
+        resolve(model(HEAD), DetectorConfig(decoder="ssd"))
+    with pytest.raises(ModelUnsupported, match=r"decoder 'magic' \(vedette.json\) is not known"):
+        resolve(model(HEAD, attachments=bundle(decoder="magic")), DetectorConfig())
+
+
+@pytest.mark.parametrize(("name", "outputs", "ops"), [
+    ("yolo_end2end", [spec((1, 300, 6), "float32")], ()), ("fomo", [spec((1, 8, 8, 3))], ()),
+    ("classifier", [spec((1, 5))], ()), ("yolov5", [spec((1, 3 * CELLS, 6))], ()),
+    ("ssd", [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
+             spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)], (postprocess(),))])
+def test_shapes_tell_the_families_apart(name, outputs, ops):
+    """Shapes or the op list alone find the decoder of each family."""
+    assert resolve(model(*outputs, ops=ops), DetectorConfig()).decoder == name
+
+
+@pytest.mark.parametrize("task", ["pose", "segment", "obb", ["detect"], None])
+def test_other_tasks_are_refused(task):
+    """A pose model has a shape a detector could have: its task is what tells, and it is refused by name."""
+    claims = {"metadata.json": json.dumps({**ULTRALYTICS, "task": task}).encode()}
+    with pytest.raises(ModelUnsupported, match=re.escape(f"task {str(task)!r}")):
+        resolve(model(HEAD, attachments=claims), DetectorConfig())
+
+
+@pytest.mark.parametrize("image", [
+    TensorSpec("x", 0, (1, 1, 1, 3), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64), "uint8", 1 / 255, 0),
+    TensorSpec("x", 0, (1, 64, 64, 4), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64, 3), "int16", 1 / 255, 0),
+    TensorSpec("x", 0, (2, 64, 64, 3), "uint8", 1 / 255, 0)])
+def test_inputs_that_are_no_image(image):
+    """Inputs of any other shape, size or type are refused with what was seen."""
+    with pytest.raises(ModelUnsupported, match="expected one image of a fixed size"):
+        resolve(model(HEAD, image=image), DetectorConfig())
+
+
+def test_one_huge_scale_is_badly_quantised():
+    """Scores rounded to steps so large that none can pass the threshold: refused, not silent for ever."""
+    pixels = spec((1, 6, CELLS), "int8", 2.6, -128)
+    with pytest.raises(ModelBadlyQuantised, match=r"output scale of 2\.6"):
+        resolve(model(pixels), DetectorConfig())
+    with pytest.raises(ModelBadlyQuantised, match=r"threshold is 0\.9"):
+        resolve(model(spec((1, 6, CELLS), "int8", 0.003, -128)), DetectorConfig(score_threshold=0.9))
+    coarse = resolve(model(spec((1, 6, CELLS), "int8", 0.06, -128)), DetectorConfig())
+    assert any("output scale 0.06" in warning for warning in coarse.warnings)
+
+
+def test_float_models_are_warned_of():
+    """Float, float16 and dynamic-range models run, and the warning says which kind it is."""
+    image, head = TensorSpec("x", 0, (1, 64, 64, 3), "float32", 0.0, 0), spec((1, 6, CELLS), "float32", index=2)
+    for weights, words in (("float32", "float32 model"), ("float16", "float16 model"), ("int8", "dynamic-range")):
+        layer = OpSpec("CONV_2D", False, (0, 1), (2,))
+        made = model(head, image=image, ops=(layer,))
+        made = replace(made, tensors=(image, TensorSpec("w", 1, (1,), weights, 0.0, 0), head))
+        assert any(words in warning for warning in resolve(made, DetectorConfig()).warnings)
+
+
+def test_a_normalization_nobody_states_is_warned_of():
+    """An input whose quantization is not the frame's bytes, and no word about it: assumed, and said so."""
+    image = TensorSpec("x", 0, (1, 64, 64, 3), "int8", 0.01866, -14)
+    assumed = resolve(model(HEAD, image=image), DetectorConfig())
+    assert assumed.normalization == Normalization((0.0,), (255.0,))
+    assert any("detector.mean" in warning for warning in assumed.warnings)
+    stated = resolve(model(HEAD, image=image), DetectorConfig(mean=(0,), std=(255,)))
+    assert not any("detector.mean" in warning for warning in stated.warnings)
+
+
+@pytest.mark.parametrize(("mean", "std"), [([1.0], [0.0]), ([1.0, 2.0], [1.0]), ([1.0], []), ([1.0], [-1.0])])
+def test_normalizations_that_make_no_sense(mean, std):
+    """One or three numbers each, std above 0."""
+    packed = model(HEAD, attachments=bundle(normalization={"mean": mean, "std": std}))
+    with pytest.raises(ModelUnsupported, match="expected one or three numbers"):
+        resolve(packed, DetectorConfig())
+
+
+def test_a_bundle_of_another_flatbuffer_is_damaged():
+    """vedette.json promises the digest of the flatbuffer it was packed with."""
+    with pytest.raises(ModelDamaged, match="promises SHA-256 0000"):
+        resolve(model(HEAD, attachments=bundle(sha256="0" * 64)), DetectorConfig())
+    assert resolve(model(HEAD, attachments=bundle(sha256="f" * 64)), DetectorConfig()).labels == ("hen", "fox")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"color": "red"}', b'{"thresholds": {"score": 7}}', b"\xff"])
+def test_bundles_nobody_understands(content):
+    """A vedette.json that is not what it should be is refused, naming the key."""
+    with pytest.raises(ModelUnsupported, match=r"vedette\.json"):
+        resolve(model(HEAD, attachments={"vedette.json": content}), DetectorConfig())
+
+
+@pytest.mark.parametrize("claims", [
+    b"", b"[1]", b'{"names": 7}', b'{"description": 1, "names": null}', b"\xff\xfe", b"stride: 32\ntask: detect\n"])
+def test_claims_nobody_understands(claims):
+    """Exporter metadata that makes no sense is left out; the tensors still say how to run the model."""
+    assert resolve(model(HEAD, attachments={"metadata.json": claims}), DetectorConfig()).decoder == "yolov8"
+
+
+def test_thresholds_of_a_bundle_yield_to_keys_that_are_set():
+    """A bundle's thresholds replace the defaults, and a key somebody set replaces the bundle's."""
+    packed = model(HEAD, attachments=bundle(thresholds={"score": 0.3, "iou": 0.6, "labels": {"hen": 0.2, "fox": 0.7}}))
+    usual = limits_of(packed, DetectorConfig())
+    assert (usual.score_threshold, usual.iou_threshold, usual.labels) == (0.3, 0.6, {"hen": 0.2, "fox": 0.7})
+    stated = limits_of(packed, DetectorConfig(score_threshold=0.5, labels={"hen": 0.4}))
+    assert (stated.score_threshold, stated.iou_threshold, stated.labels) == (0.5, 0.6, {"hen": 0.4, "fox": 0.7})
