@@ -1,5 +1,8 @@
 """Every decoder against its plain reference on random tensors, and the traps of each family."""
 
+from dataclasses import replace
+
+import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +14,10 @@ from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Scale, probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
-from vedette.vision.tflite_file import OpSpec
+from vedette.vision.tflite_file import OpSpec, read_model
+from vedette.vision.tflite_metadata import TfliteMetadata
 from vision import decoder_references as reference
+from vision import models
 from vision.decoder_references import model, postprocess, spec
 
 SHAPE = InputShape(64, 64, 3, planar=False)
@@ -253,3 +258,48 @@ def test_cells_that_touch_by_a_corner_are_one_object():
     found = decoder.decode([raw], decoder.aim(limits(), ("background", "cat", "mouse")))
     assert [(each.class_id, each.box) for each in found] == [
         (2, Box(3 / 8, 2 / 8, 4 / 8, 3 / 8)), (1, Box(2 / 8, 2 / 8, 4 / 8, 4 / 8))]
+
+
+def detector_metadata(anchors, scales=(10.0, 10.0, 5.0, 5.0)):
+    """Build MediaPipe's DETECTOR_METADATA: anchors of cx, cy, width, height; scales of x, y, width, height."""
+    b = flatbuffers.Builder(256)
+    rows = [models._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
+    fixed = models._table(b, {0: models.offsets(b, rows)})
+    options = models._table(b, {}, [(6 + slot, "float32", value) for slot, value in enumerate(scales)])
+    b.Finish(models._table(b, {1: models._table(b, {0: fixed}), 2: options}))
+    return bytes(b.Output())
+
+
+def stating(content):
+    made = model(spec((1, 2, 4), "float32", index=1), spec((1, 2, 2), "uint8", 1 / 256, 0, index=2))
+    return replace(made, tflite_metadata=TfliteMetadata("", "", "", (), (), {"DETECTOR_METADATA": content}))
+
+
+def test_anchors_that_the_model_states():
+    """Anchors and scales named in DETECTOR_METADATA are used in place of RetinaNet's."""
+    made = stating(detector_metadata([(0.5, 0.5, 0.2, 0.4), (0.25, 0.75, 0.1, 0.1)]))
+    boxes = np.array([[[1.0, 2.0, 0.0, 5 * np.log(2)], [0, 0, 0, 0]]], np.float32)      # y, x, height, width
+    found = decode("anchors", made, [boxes, np.array([[[0, 230], [0, 20]]], np.uint8)], limits(), ())
+    # The centre moves by 2/10 of the width 0.2 and 1/10 of the height 0.4; the width doubles.
+    assert [row[2:] for row in found] == [pytest.approx((0.54 - 0.2, 0.54 - 0.2, 0.54 + 0.2, 0.54 + 0.2))]
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", "damaged"), (b"\xff" * 40, "damaged"), (detector_metadata([]), "names no anchors"),
+    (detector_metadata([(0, 0, 1, 1)] * 2, (0, 0, 0, 0)), "no scales"),
+    (detector_metadata([(0, 0, 1, 1)] * 3), "for 2 anchors; expected 3"),
+    (detector_metadata([(float("nan"), 0, 1, 1)] * 2), "names no anchors")])
+def test_stated_anchors_that_make_no_sense(content, words):
+    """DETECTOR_METADATA that is damaged, empty or of another number of anchors is refused by name."""
+    with pytest.raises(ModelUnsupported, match=words):
+        DECODERS["anchors"](stating(content), SHAPE)
+
+
+def test_anchors_of_a_real_model_are_retinanets(real):
+    """What MediaPipe Model Maker wrote into a real model equals what is generated where nothing is written."""
+    read = read_model(real / "models" / "mediapipe_modelmaker_256_car_uint8.tflite")
+    silent = replace(read, tflite_metadata=None)
+    shape = InputShape(256, 256, 3, planar=False)
+    stated, generated = DECODERS["anchors"](read, shape), DECODERS["anchors"](silent, shape)
+    np.testing.assert_allclose(stated._anchors, generated._anchors, atol=1e-6)
+    np.testing.assert_allclose(stated._coding, generated._coding)
