@@ -2,7 +2,7 @@
 
 Invariants: candidates come best score first, and so do those kept; boxes of different classes never suppress each
 other; the answer is exact and the same on every machine. Plain Python on purpose: comparing only within a class it is
-faster than arrays at every size that occurs, and than OpenCV's NMSBoxes up to about 20 candidates.
+no slower than OpenCV's NMSBoxes up to 20 candidates and than arrays up to 60; 300 take 0.4 ms (OpenCV 0.1).
 """
 
 from __future__ import annotations
