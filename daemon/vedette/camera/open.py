@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.settings import CaptureSettings
+from vedette.camera.synthetic_source import parse_synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +25,23 @@ def open_camera(camera: CameraConfig, clock: Clock | None = None, *,
                 on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
     """Start the capture child for this configuration; call `start()` on the answer to hear what it says.
 
-    `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started.
+    `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started;
+    SourceInvalid as `capture_settings`.
     """
     return RemoteCamera(capture_settings(camera), clock or SystemClock(), on_end=on_end)
 
 
 def capture_settings(camera: CameraConfig) -> CaptureSettings:
-    """Return what the child is told; the region of interest and the age limit are not its business."""
+    """Return what the child is told; the region of interest and the age limit are not its business.
+
+    Raises: SourceInvalid for options that the synthetic camera does not know.
+    """
     settings = CaptureSettings(
         source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
         credentials_file=str(camera.credentials_file) if camera.credentials_file else None)
-    # A camera cannot be told to wait: only what lies on a disk gives every frame.
+    if settings.kind == "synthetic":
+        parse_synthetic(settings.source)      # here, where a wrong option can still end the command
+        return settings
+    # A camera cannot be told to wait: only what lies on a disk, or is drawn, gives every frame.
     return settings if settings.kind == "path" else replace(settings, every_frame=False, loop=False)

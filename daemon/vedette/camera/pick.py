@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.errors import SourceInvalid, SourceMissing
+from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
@@ -27,7 +27,8 @@ def open_source(settings: CaptureSettings) -> Source:
         from vedette.camera.picamera import PiCamera
         return PiCamera(settings)
     if kind == "synthetic":
-        raise SourceInvalid("synthetic: not in this version; name a camera, a stream, a video file or a folder")
+        from vedette.camera.synthetic import Synthetic
+        return Synthetic(settings)
     if kind == "path" and Path(settings.source.removeprefix("file://")).is_dir():
         from vedette.camera.folder import Folder
         return Folder(settings)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from vedette.camera.synthetic_source import is_synthetic
+
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
 
@@ -45,7 +47,7 @@ class CaptureSettings:
             return "auto"
         if self.source == "picamera2":
             return "picamera2"
-        if self.source == "synthetic":
+        if is_synthetic(self.source):
             return "synthetic"
         if self.source.startswith("/dev/"):
             return "device"
@@ -54,7 +56,7 @@ class CaptureSettings:
     @property
     def may_return(self) -> bool:
         """Whether a source that gives nothing now may give frames later: a device or a stream may, a path not."""
-        return self.kind not in ("path", "synthetic")
+        return self.kind != "path"
 
     @property
     def stall_s(self) -> float:

@@ -1,0 +1,138 @@
+"""A camera that needs no hardware: the drawn street, at the pace of a live camera, as faulty as it is told to be.
+
+Invariants:
+- Frame n belongs to the moment n / fps: of the monotonic clock when live, of the film when every frame is wanted. So
+  the capture time of a frame tells its number, and with it its truth, whatever was dropped, reopened or restarted.
+- What is shown depends on the number alone, misbehaviour included. With every frame wanted, a camera that stalls or
+  is slow only leaves frames out.
+- A frame that comes too late was never captured: a slow board sees a lower rate, not a backlog.
+"""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from vedette.camera.scene import Scene
+from vedette.camera.source import checked
+from vedette.camera.synthetic_source import parse_synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vedette.camera.scene import TruthBox
+    from vedette.camera.settings import CaptureSettings
+    from vedette.camera.synthetic_source import Misbehaviour
+
+    Pixels = NDArray[np.uint8]
+
+SLOW_S = 5.0
+DARK = 0.01     # of the light
+
+
+class Synthetic:
+    """The street as a source of frames."""
+
+    reusable = True
+
+    def __init__(self, settings: CaptureSettings, now_ns: Callable[[], int] = time.monotonic_ns,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self.live = not settings.every_frame
+        self.fps: float | None = settings.fps
+        self._rate = settings.fps
+        self._told = parse_synthetic(settings.source)
+        self._size = (settings.width, settings.height)
+        self._now_ns, self._sleep = now_ns, sleep
+        self._tick = self._number_at(now_ns()) if self.live else -1
+        self._scene = self._scene_of(self._size)
+        self._other: Scene | None = None
+        self._picture = np.empty((settings.height, settings.width, 3), np.uint8)
+
+    def __repr__(self) -> str:
+        return f"<Synthetic {self._told} frame {self._tick}>"
+
+    def grab(self) -> int:
+        """Wait for the next frame; see Source."""
+        self._tick = self._next_tick()
+        if self.live:
+            self._wait_for(self._tick)
+        # A camera that repeats hands out an old frame, its stamp and all; one that froze stamps it anew.
+        return self._stamp_ns(self._told.shown(self._tick, self._rate) if self._fault() == "repeat" else self._tick)
+
+    def read(self, into: Pixels | None) -> Pixels:
+        """Draw the frame; see Source."""
+        fault = self._fault()
+        if fault == "garbage":
+            return checked(np.zeros((1, self._size[0] * self._size[1]), np.uint8), "synthetic")
+        if fault == "size":
+            return self._smaller()
+        picture = into if into is not None and into.shape == self._picture.shape else self._picture
+        self._scene.render(self._told.shown(self._tick, self._rate), picture)
+        if fault == "dark":
+            cv2.convertScaleAbs(picture, dst=picture, alpha=DARK)
+        return picture
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def _next_tick(self) -> int:
+        """Return the number of the next frame; live, one whose moment is not over."""
+        tick = max(self._tick + 1, self._number_at(self._now_ns())) if self.live else self._tick + 1
+        fault = self._told.fault_at(tick, self._rate)
+        if fault and fault.kind == "stall":
+            return fault.end
+        if fault and fault.kind == "slow":
+            every = ceil(SLOW_S * self._rate)
+            return min(-(-tick // every) * every, fault.end)
+        return tick
+
+    def _fault(self) -> Misbehaviour | None:
+        fault = self._told.fault_at(self._tick, self._rate)
+        return fault.kind if fault else None
+
+    def _smaller(self) -> Pixels:
+        width, height = max(8, self._size[0] // 2), max(8, self._size[1] // 2)
+        self._other = self._other or self._scene_of((width, height))
+        picture = np.empty((height, width, 3), np.uint8)
+        self._other.render(self._tick, picture)
+        return picture
+
+    def _scene_of(self, size: tuple[int, int]) -> Scene:
+        return Scene(self._told.seed, *size, self._rate, hard=self._told.hard)
+
+    def _number_at(self, moment_ns: int) -> int:
+        return ceil(moment_ns * self._rate / 1e9)
+
+    def _stamp_ns(self, number: int) -> int:
+        return round(number * 1e9 / self._rate)
+
+    def _wait_for(self, number: int) -> None:
+        while (left_ns := self._stamp_ns(number) - self._now_ns()) > 0:
+            self._sleep(left_ns / 1e9)
+
+
+class SyntheticTruth:
+    """What is to be seen in the frames of a synthetic source. For evaluation, in another process than the source."""
+
+    def __init__(self, source: str, width: int, height: int, fps: float) -> None:
+        self._told = parse_synthetic(source)
+        self._rate = fps
+        self._scene = Scene(self._told.seed, width, height, fps, hard=self._told.hard)
+        self._picture = np.empty((height, width, 3), np.uint8)
+
+    def captured(self, captured_ns: int) -> tuple[TruthBox, ...]:
+        """Return the truth of a live frame by its capture time."""
+        return self.numbered(round(captured_ns * self._rate / 1e9))
+
+    def numbered(self, number: int) -> tuple[TruthBox, ...]:
+        """Return the truth of a frame by its number: with every frame wanted, the first (seq 1) has number 0."""
+        fault = self._told.fault_at(number, self._rate)
+        if fault and fault.kind in {"dark", "garbage"}:
+            return ()
+        return self._scene.render(self._told.shown(number, self._rate), self._picture)

@@ -1,0 +1,158 @@
+"""The drawn street: decided by seed and frame number, and honest about what is in it."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vedette.camera import scene_objects as objects
+from vedette.camera.scene import LEAST_VISIBLE, Scene
+from vedette.camera.scene_cast import LEAST_PX, any_actors
+from vedette.camera.scene_light import Light, expose, light_at, noise_tile
+from vedette.camera.scene_sprite import lay
+from vedette.camera.scene_street import MODEL_SIDE, any_street, demo_street
+
+KINDS = (objects.PERSON, objects.RIDER, objects.BICYCLE, objects.CAR, objects.DOG, objects.PARCEL, objects.CONE)
+MANY = settings(max_examples=25, deadline=None)
+DIGEST = """
+import hashlib, numpy as np
+from vedette.camera.scene import Scene
+out = np.empty((120, 160, 3), np.uint8)
+digest = hashlib.sha256()
+for hard in (False, True):
+    scene = Scene(3, 160, 120, 25, hard=hard)
+    for number in (70, 3, 71):
+        digest.update(repr(scene.render(number, out)).encode() + out.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def rendered(scene, number, width, height):
+    out = np.empty((height, width, 3), np.uint8)
+    return out, scene.render(number, out)
+
+
+def test_a_frame_is_the_same_in_every_process_and_order():
+    """Pixels and truth of a frame depend on seed and frame number alone, not on the process or what came before."""
+    other = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True).stdout.strip()
+    digest = hashlib.sha256()
+    for hard in (False, True):
+        frames = {number: rendered(Scene(3, 160, 120, 25, hard=hard), number, 160, 120) for number in (3, 71, 70)}
+        for number in (70, 3, 71):
+            out, truth = frames[number]
+            digest.update(repr(truth).encode() + out.tobytes())
+    assert digest.hexdigest() == other
+
+
+@given(seed=st.integers(0, 2**31), number=st.integers(0, 10**9), hard=st.booleans())
+@MANY
+def test_truth_lies_in_the_frame_and_can_be_seen(seed, number, hard):
+    """Every truth box is inside the frame, large enough for the model's input, visible, and of a known label."""
+    _, truth = rendered(Scene(seed, 240, 160, 30, hard=hard), number, 240, 160)
+    for thing in truth:
+        box = thing.box
+        assert 0 <= box.xmin < box.xmax <= 1
+        assert 0 <= box.ymin < box.ymax <= 1
+        width, height = (box.xmax - box.xmin) * 240, (box.ymax - box.ymin) * 160
+        assert (width * height) ** 0.5 >= LEAST_PX * 240 / MODEL_SIDE
+        assert LEAST_VISIBLE <= thing.visible <= 1
+        assert objects.LABELS[thing.class_id] == thing.label
+
+
+@given(st.integers(0, 10**6))
+@MANY
+def test_one_seed_is_one_street_at_every_size(number):
+    """Twice the pixels show the same things in the same places, but for what the larger picture barely shows."""
+    small = rendered(Scene(9, 320, 180, 30), number, 320, 180)[1]
+    large = rendered(Scene(9, 640, 360, 30), number, 640, 360)[1]
+    clear = [thing for thing in small if thing.visible > 0.6 and thing.box.ymax - thing.box.ymin > 0.1]
+    near = [thing for thing in clear if any(
+        thing.label == other.label and max(abs(a - b) for a, b in zip(thing.box, other.box, strict=True)) < 0.02
+        for other in large)]
+    assert len(near) >= 0.8 * len(clear)
+
+
+def test_the_demo_moves_smoothly_and_the_hard_scenes_do_not():
+    """From one frame to the next a demo frame changes little, a hard one wholly."""
+    for hard, holds in ((False, lambda change: change < 20), (True, lambda change: change > 20)):
+        scene = Scene(4, 160, 120, 30, hard=hard)
+        before, after = (rendered(scene, number, 160, 120)[0].astype(int) for number in (100, 101))
+        assert holds(np.abs(before - after).mean())
+
+
+def test_every_label_is_to_be_seen_in_demo_and_hard_scenes():
+    """A minute of the demo, and a hundred hard scenes, show every label."""
+    demo, hard = Scene(6, 160, 90, 30), Scene(6, 96, 96, 30, hard=True)
+    for scene, numbers, size in ((demo, range(0, 1800, 60), (160, 90)), (hard, range(100), (96, 96))):
+        seen = {thing.label for number in numbers for thing in rendered(scene, number, *size)[1]}
+        assert seen == set(objects.LABELS)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.draw.__name__)
+def test_a_thing_leaves_its_pixels_where_its_mask_says(kind):
+    """A sprite changes the frame in its mask and nowhere outside its coverage."""
+    sprite = objects.draw(kind, 77, 3, 64.0).shown(40.0, mirrored=True, blur_px=0)
+    rows, columns = sprite.alpha.shape
+    frame = np.full((rows + 20, columns + 20, 3), (200, 30, 160), np.uint8)
+    ids = np.zeros(frame.shape[:2], np.uint8)
+    size = lay(frame, ids, sprite, 10, 10, 5)
+    changed = (frame != (200, 30, 160)).any(-1)
+    assert size == (ids == 5).sum() > 100
+    assert changed[ids == 5].mean() > 0.97
+    outside = np.ones_like(changed)
+    outside[10:-10, 10:-10] = sprite.alpha == 0
+    assert not changed[outside].any()
+
+
+def test_a_thing_half_out_of_the_frame_counts_whole():
+    """What lies beyond the frame's edge counts as hidden, so a thing half outside is half visible."""
+    sprite = objects.draw(objects.PARCEL, 1, 0, 64.0)
+    frame, ids = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8)
+    whole = lay(frame, ids, sprite, 50, 50, 1)
+    assert lay(frame, ids, sprite, -sprite.alpha.shape[1] // 2, 50, 2) == whole
+    assert 0.3 < (ids == 2).sum() / whole < 0.7
+    assert lay(frame, ids, sprite, 500, 500, 3) == whole
+    assert not (ids == 3).any()
+
+
+@given(st.integers(0, 10**9))
+@MANY
+def test_what_stands_lower_is_larger(seed):
+    """Scale and row are each other's inverse, and grow together."""
+    rng = np.random.default_rng(seed)
+    for ground in (demo_street(rng, 320, 180).ground, any_street(rng, 96, 96).ground):
+        rows = [ground.between(share) for share in (0.0, 0.5, 1.0)]
+        scales = [ground.scale(row) for row in rows]
+        assert scales == sorted(scales)
+        assert [ground.row(scale) for scale in scales] == pytest.approx(rows)
+        assert all(actor.scale > 0 for actor in any_actors(rng, ground) if actor.kind.label)
+
+
+def test_the_day_is_brighter_than_the_night():
+    """Noon is bright, midnight dark with lamps and more noise; the light never goes out."""
+    tile = noise_tile(64, 64)
+    means = {}
+    for hour in (0, 6, 12, 18):
+        frame = np.full((64, 64, 3), 128, np.uint8)
+        expose(frame, light_at(hour, ()), tile, np.random.default_rng(0), 1.0)
+        means[hour] = frame.mean()
+    assert means[12] > 100 > 60 > means[0] > 20
+    assert light_at(0, ()).lamp_gain > light_at(12, ()).lamp_gain == 0
+    assert light_at(0, ()).noise > light_at(12, ()).noise
+
+
+def test_fog_takes_contrast_and_blur_takes_edges():
+    """Fog narrows the range of a frame, blur lowers the step at an edge."""
+    def exposed(**light):
+        frame = np.zeros((64, 64, 3), np.uint8)
+        frame[:, 32:] = 200
+        expose(frame, Light((1.0, 1.0, 1.0), (0.0, 0.0), noise=0.0, **light), noise_tile(64, 64),
+               np.random.default_rng(0), 1.0)
+        return frame.astype(int)
+    clear, fog, blur = exposed(), exposed(fog=0.4), exposed(blur_px=1.5)
+    assert np.ptp(fog) < 0.7 * np.ptp(clear)
+    assert np.abs(np.diff(blur, axis=1)).max() < 0.5 * np.abs(np.diff(clear, axis=1)).max()

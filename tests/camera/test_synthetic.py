@@ -1,0 +1,184 @@
+"""The camera that needs no hardware: its pace, its truth, its options, and every misbehaviour as health sees it."""
+
+import contextlib
+import itertools
+
+import numpy as np
+import pytest
+from camera_parts import Consumer, eventually, make_settings, running
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.camera.open import capture_settings
+from vedette.camera.pick import open_source
+from vedette.camera.synthetic import Synthetic, SyntheticTruth
+from vedette.camera.synthetic_source import MISBEHAVIOURS, Phase, SyntheticSource, parse_synthetic
+from vedette.config.models import CameraConfig
+from vedette.errors import SourceInvalid
+
+SIZE = dict(width=160, height=90)
+
+
+class Time:
+    """A clock that passes only while somebody sleeps."""
+
+    def __init__(self, seconds=1000.0):
+        self.ns = int(seconds * 1e9)
+
+    def now_ns(self):
+        return self.ns
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.ns += max(1, round(seconds * 1e9))
+
+
+def source(options="", clock=None, **changes):
+    clock = clock or Time()
+    return Synthetic(make_settings(f"synthetic{options}", **{**SIZE, "fps": 10.0, **changes}), clock.now_ns,
+                     clock.sleep), clock
+
+
+def test_options_are_read():
+    """Seed, hard and several misbehaviours are understood; without options the demo's street is meant."""
+    assert parse_synthetic("synthetic") == SyntheticSource()
+    assert parse_synthetic("synthetic?seed=7&hard=1&misbehave=dark:20:5&misbehave=stall:60:8.5") == SyntheticSource(
+        7, True, (Phase("dark", 20, 5), Phase("stall", 60, 8.5)))
+
+
+@pytest.mark.parametrize("options", [
+    "?sed=7", "?seed=-1", "?seed=x", "?seed=", "?seed=1&seed=2", "?hard=yes", "?misbehave=sleep:1:1",
+    "?misbehave=dark", "?misbehave=dark:1", "?misbehave=dark:1:0", "?misbehave=dark:nan:1", "?misbehave=dark:-1:1",
+    "?misbehave=dark:1:inf", "?misbehave=dark:1:2:3", "?seed", "?seed=99999999999999999999"])
+def test_an_option_that_is_not_understood_ends_the_command(options):
+    """A wrong option is refused before a child starts, and the message says what was expected."""
+    with pytest.raises(SourceInvalid, match=r"expected synthetic, or synthetic\?seed=7") as refusal:
+        capture_settings(CameraConfig(source=f"synthetic{options}"))
+    assert str(refusal.value).startswith(f"synthetic{options}: ")
+
+
+@given(st.text(max_size=40))
+def test_any_options_are_read_or_refused(text):
+    """Whatever follows the question mark gives options or SourceInvalid, nothing else."""
+    with contextlib.suppress(SourceInvalid):
+        assert parse_synthetic(f"synthetic?{text}").seed >= 0
+
+
+def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth():
+    """Live frames keep the pace of the clock, and the capture time alone gives the truth of what is shown."""
+    camera, clock = source("?seed=3")
+    assert camera.live
+    truth = SyntheticTruth("synthetic?seed=3", 160, 90, 10.0)
+    stamps = []
+    for _ in range(4):
+        stamps.append(camera.grab())
+        assert stamps[-1] <= clock.ns
+        shown = camera.read(None)
+        assert truth.captured(stamps[-1])
+        assert np.array_equal(shown, truth._picture)
+    assert np.diff(stamps) == pytest.approx([1e8] * 3)
+    clock.ns += 10**9
+    assert camera.grab() - stamps[-1] == pytest.approx(1.1e9, abs=1e8)   # what was missed was never captured
+
+
+def test_every_frame_begins_at_the_first_and_leaves_none_out():
+    """With every frame wanted the film begins at frame 0, and seq - 1 is the number of a frame."""
+    with running(make_settings("synthetic?hard=1", **SIZE, every_frame=True)) as camera:
+        truth = SyntheticTruth("synthetic?hard=1", 160, 90, 30.0)
+        for number in range(5):
+            frame = eventually(lambda: camera.take(1))
+            assert frame.seq == number + 1
+            truth.numbered(number)
+            assert np.array_equal(np.asarray(frame.pixels), truth._picture)
+            camera.release(frame)
+
+
+def test_frames_are_drawn_straight_into_the_place_when_they_fit():
+    """A buffer of the right shape is drawn into and returned; any other is left alone."""
+    camera, _ = source()
+    camera.grab()
+    fitting, other = np.zeros((90, 160, 3), np.uint8), np.zeros((45, 80, 3), np.uint8)
+    assert camera.read(fitting) is fitting
+    assert camera.read(other) is not other
+    assert not other.any()
+
+
+def shown(options, seconds, **changes):
+    """Return stamps (s) and pictures of a source over a while."""
+    camera, clock = source(options, **changes)
+    begin, stamps, pictures = clock.ns / 1e9, [], []
+    while clock.ns / 1e9 < begin + seconds:
+        stamps.append(camera.grab() / 1e9 - begin)
+        pictures.append(camera.read(None).copy())
+    return stamps, pictures
+
+
+def test_a_stall_gives_nothing_until_it_is_over():
+    """No frame comes while the source stalls."""
+    stamps, _ = shown("?misbehave=stall:4:6", 25)
+    assert max(np.diff(stamps)) == pytest.approx(6.1)
+
+
+def test_a_slow_source_gives_a_frame_in_five_seconds():
+    """0.2 frames per second while it is slow."""
+    stamps, _ = shown("?misbehave=slow:5:20", 25)
+    assert sorted(np.diff(stamps))[-3:] == pytest.approx([5, 5, 5], abs=0.1)
+
+
+def test_a_frozen_source_stamps_one_picture_anew():
+    """Frozen pictures are bit-identical under stamps that advance; truth is that of the picture."""
+    stamps, pictures = shown("?misbehave=freeze:3:2", 5)
+    same = [np.array_equal(a, b) for a, b in itertools.pairwise(pictures)]
+    assert sum(same) == pytest.approx(19, abs=1)
+    assert min(np.diff(stamps)) > 0.09
+    truth = SyntheticTruth("synthetic?misbehave=freeze:3:2", 160, 90, 10.0)
+    assert truth.numbered(10035) == truth.numbered(10049) != truth.numbered(10050)
+
+
+def test_a_repeating_source_hands_out_a_frame_with_its_old_stamp():
+    """While it repeats, neither picture nor stamp advances."""
+    stamps, pictures = shown("?misbehave=repeat:3:2", 5)
+    again = [number for number, step in enumerate(np.diff(stamps)) if step == 0]
+    assert len(again) == pytest.approx(19, abs=1)
+    assert all(np.array_equal(pictures[number], pictures[number + 1]) for number in again)
+
+
+def test_a_dark_source_is_black_and_has_no_truth():
+    """Nothing is to be seen in the dark, and truth says so."""
+    _, pictures = shown("?misbehave=dark:0:10", 1)
+    assert all(picture.mean() < 4 and picture.std() < 3 for picture in pictures)
+    assert SyntheticTruth("synthetic?misbehave=dark:0:10", 160, 90, 10.0).numbered(10) == ()
+
+
+def test_a_source_can_change_its_size_and_give_garbage():
+    """Pictures of half the size; and what is no picture is refused as any source's garbage is."""
+    assert {picture.shape for picture in shown("?misbehave=size:2:2", 4)[1]} == {(90, 160, 3), (45, 80, 3)}
+    camera, _ = source("?misbehave=garbage:0:10")
+    camera.grab()
+    with pytest.raises(SourceInvalid, match="expected a picture"):
+        camera.read(None)
+
+
+REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera_black", "slow": "camera_stalled",
+           "size": "camera_size", "repeat": "camera_rate", "garbage": "camera_offline"}
+
+
+@pytest.mark.parametrize("kind", MISBEHAVIOURS)
+def test_a_misbehaviour_is_named_by_the_camera(kind):
+    """Every misbehaviour shows as a health reason of its own kind, in a real child."""
+    ill = 1 if kind == "size" else 60
+    options = f"synthetic?misbehave={kind}:{1 if kind == 'size' else 0}:{ill}"
+    with running(make_settings(options, **SIZE, frozen_after_s=0.5)) as camera, Consumer(camera):
+        eventually(lambda: REASONS[kind] in camera.status().reasons)
+
+
+def test_frames_flow_again_after_garbage():
+    """A source that gave garbage is opened again, and the reason goes when pictures come."""
+    with running(make_settings("synthetic?misbehave=garbage:1.5:1.5", **SIZE)) as camera, Consumer(camera):
+        eventually(lambda: "camera_offline" in camera.status().reasons)
+        eventually(lambda: camera.status().reasons == () and camera.status().state == "capturing")
+
+
+def test_it_is_opened_by_its_name():
+    """`synthetic` opens the drawn street."""
+    assert isinstance(open_source(make_settings("synthetic", **SIZE)), Synthetic)
