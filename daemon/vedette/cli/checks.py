@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vedette.camera.pick import DEVICE_PATTERNS
+from vedette.camera.synthetic_source import is_synthetic
 from vedette.errors import ModelError, VedetteError
 from vedette.identity import state_path
 from vedette.reasons import REASONS
@@ -125,6 +126,8 @@ def camera(subject: Subject) -> Check:
         return Check("camera", "ok", f"{source.split('://')[0]} stream, not tried here", "try it: vedette snapshot")
     if source == "picamera2":
         return Check("camera", "ok", "see picamera2")
+    if is_synthetic(source):
+        return Check("camera", "ok", "the drawn street, no camera")
     devices = next(filter(None, (sorted(subject.dev.glob(pattern)) for pattern in DEVICE_PATTERNS)), [])
     found = ", ".join(map(str, devices)) or "no V4L2 device"
     wanted = devices if source == "auto" else [Path(source.removeprefix("file://"))]
