@@ -68,6 +68,14 @@ class RunningDaemon:
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return next(int(pid) for task in tasks for pid in task.read_text().split())
 
+    def footprint(self) -> dict[str, int]:
+        """What the kernel counts for the process: resident memory, threads, descriptors, children."""
+        process = Path(f"/proc/{self.process.pid}")
+        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+        children = [pid for task in process.glob("task/*/children") for pid in task.read_text().split()]
+        return {"rss_kb": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]),
+                "fds": len(list((process / "fd").iterdir())), "children": len(children)}
+
     def waits_for_results(self, count: int, within_s: float = 20) -> bool:
         return wait_until(lambda: len(self.lines) >= count or self.process.poll() is not None, within_s) \
             and len(self.lines) >= count

@@ -19,7 +19,7 @@ class Witness:
     """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
 
     `results` and `repeated` count result messages and those whose `seq` had come before.
-    `words`: (moment, word) of each change of availability. `seqs`: of the results of the device's last run.
+    `words`: (moment, word) of each word on availability. `seqs`: of the results of the device's last run.
     `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
     """
 
@@ -32,6 +32,7 @@ class Witness:
         self.health: dict = {}
         self.camera: dict = {}
         self.worst_health_gap_s = 0.0
+        self.deepest_outbox = 0
         self.first_named: dict[str, float] = {}
         self._mqtt = mqtt
         self._device = device
@@ -61,10 +62,6 @@ class Witness:
         """Start `first_named` anew."""
         self.first_named = {}
 
-    def rest(self) -> None:
-        """Measure no gap between the last health message and the next: somebody else's fault is coming."""
-        self._health_s = None
-
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -87,7 +84,7 @@ class Witness:
         now_s = time.monotonic()
         topic = message.topic.rpartition("/")[2]
         if topic == "availability":
-            if message.payload.decode() != self.word:
+            if not message.retain or message.payload.decode() != self.word:
                 self.words.append((now_s, message.payload.decode()))
         elif topic == "detections":
             seq = json.loads(message.payload)["seq"]
@@ -104,6 +101,7 @@ class Witness:
             self.worst_health_gap_s = max(self.worst_health_gap_s, now_s - self._health_s)
         self._health_s = now_s
         self.health = health
+        self.deepest_outbox = max(self.deepest_outbox, health["mqtt"]["outbox_depth"])
         for code in _codes(health):
             self.first_named.setdefault(code, now_s)
 

@@ -124,14 +124,6 @@ def scene(folder: Path, source: str, *args: str, **how: object) -> Iterator[tupl
             yield daemon, witness
 
 
-def footprint(daemon: RunningDaemon) -> dict[str, int]:
-    process = Path(f"/proc/{daemon.process.pid}")
-    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    children = [pid for task in process.glob("task/*/children") for pid in task.read_text().split()]
-    return {"rss_kb": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]),
-            "fds": len(list((process / "fd").iterdir())), "children": len(children)}
-
-
 def one_life(make: Callable[[Path], object], faults: list[str], done: list, save: Callable[[], None]) -> dict:
     """Run the faults that are not done yet on one daemon; returns what its whole life showed."""
     footprints = []
@@ -140,7 +132,7 @@ def one_life(make: Callable[[Path], object], faults: list[str], done: list, save
             lasts_s = random.uniform(0, 2)
             done.append([fault, *(round(figure, 3) for figure in one.one_fault(fault, lasts_s))])
             one.settle()
-            footprints.append(footprint(one.daemon))
+            footprints.append(one.daemon.footprint())
             save()
             print(f"{len(done)}/{len(faults)} {done[-1]} {footprints[-1]}", file=sys.stderr, flush=True)
         one.daemon.signal(signal.SIGTERM)

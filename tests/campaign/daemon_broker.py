@@ -1,0 +1,238 @@
+"""Campaign `daemon_broker`: the whole daemon while its broker is away, restarted, refusing or frozen.
+
+    .venv/bin/python tests/campaign/daemon_broker.py --cycles 5 --state .campaign/daemon_broker.json
+
+Each cycle is the life of one daemon that detects every frame of a film, through all four faults; before and after
+each the broker is well for a while. `rate` is that of results while ill over the mean of the two well turns beside it,
+each by the period that a tenth of its results keep to, since a busy neighbour stretches the others; `counted` is the
+same by counting, and `noise` is `rate` of two well turns in a row: how far to trust it. Detection must go on at 0.98
+of its rate or more (median over cycles), `online` must be published within 5 s of the broker's return, the outbox must
+stay bounded, and every result must arrive or be counted as dropped. Resumable by cycle. One JSON line; 1 when a limit
+was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bright_squares import write_clip, write_model
+from mosquitto import Mosquitto, wait_until
+from running_daemon import RunningDaemon
+from witness import Witness
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
+RATE_FLOOR = 0.98
+ONLINE_WITHIN_S = 5.0
+OUTBOX = 200
+UNCOUNTED = 40
+"""In the outbox besides: what the broker has not acknowledged yet, and the latest of each retained topic."""
+IN_FLIGHT = 20
+GROWTH_KB = 8192
+FAULTS = ("away_at_start", "restarted", "refusing", "frozen")
+
+
+class Scene:
+    """A broker that asks for a password and remembers over restarts, and the configuration of a daemon."""
+
+    def __init__(self, folder: Path) -> None:
+        self._secret = folder / "secret"
+        passwords = folder / "passwords"
+        passwords.touch(mode=0o600)
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), "gate", "right"], check=True, capture_output=True)
+        self.broker = Mosquitto(folder, f"allow_anonymous false\npassword_file {passwords}\nmax_queued_messages 0\n"
+                                        f"persistence true\npersistence_location {folder}/\nmax_inflight_messages 0")
+        theirs = folder / "witness-secret"
+        theirs.write_text("right")
+        self.password("right")
+        self.witness = Witness(self.broker.client(username="gate", password_file=theirs), "gate")
+        model, film = (REAL / "models/yolov8n_416_coco_int8.tflite", REAL / "videos/car-detection.mp4") \
+            if REAL.is_dir() else (write_model(folder), write_clip(folder, 300))
+        self.config = folder / "config.yaml"
+        self.config.write_text(
+            f"device: gate\nmqtt: {{port: {self.broker.port}, username: gate, password_file: '{self._secret}', "
+            f"outbox_messages: {OUTBOX}}}\npublish: {{results: all, max_per_s: 1000000}}\nhealth: {{interval_s: 1}}\n"
+            f"detector: {{model: '{model}', threads: 1}}\n"
+            f"camera: {{source: '{film}', loop: true, every_frame: true}}\n")
+
+    def password(self, word: str) -> None:
+        """Let the daemon know this password."""
+        self._secret.write_text(word)
+
+    def fall_ill(self, fault: str) -> None:
+        if fault == "frozen":
+            self.broker.freeze()
+            return
+        if fault == "refusing":
+            self.password("wrong")
+        self.broker.stop()
+        if fault == "refusing":
+            self.broker.start()
+
+    def recover(self, fault: str) -> None:
+        if fault == "frozen":
+            self.broker.thaw()
+        elif fault == "refusing":
+            self.password("right")
+        else:
+            self.broker.start()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Results per second over a while."""
+
+    undisturbed: float
+    counted: float
+    longest_gap_ms: float
+
+
+def turn(daemon: RunningDaemon, seconds: float) -> Turn:
+    """Watch the results over so long from now."""
+    before, began_s = len(daemon.lines), time.monotonic()
+    threading.Event().wait(seconds)
+    lines, took_s = daemon.lines[before:], time.monotonic() - began_s
+    ready_ms = [_ready_ms(json.loads(line)) for line in lines]
+    periods_ms = [after - one for one, after in itertools.pairwise(ready_ms)]
+    return Turn(1000 / statistics.quantiles(periods_ms, n=10)[0], len(lines) / took_s, max(periods_ms))
+
+
+def _ready_ms(result: dict) -> float:
+    return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() * 1000 + result["age_ms"]
+
+
+def share(ill: Turn, well: list[Turn], of: str) -> float:
+    return getattr(ill, of) / statistics.mean(getattr(one, of) for one in well)
+
+
+def one_cycle(folder: Path, turn_s: float, frozen_s: float) -> dict[str, object]:
+    """One daemon through all faults; returns rates, delays, and what became of its results."""
+    scene = Scene(folder)
+    scene.broker.start()
+    with scene.witness as witness:
+        assert wait_until(lambda: witness.listening)
+        scene.broker.stop()
+        try:
+            with RunningDaemon(folder, "--config", scene.config, "--print") as daemon:
+                told = one_daemon(scene, daemon, turn_s, frozen_s)
+        finally:
+            scene.broker.stop()
+        return told | accounts(witness, len(daemon.lines))
+
+
+def one_daemon(scene: Scene, daemon: RunningDaemon, turn_s: float, frozen_s: float) -> dict[str, object]:
+    assert daemon.waits_for_results(50, 60), daemon.log
+    ill, well, online_s, offline = [], [], {}, {}
+    footprints = [daemon.footprint()]
+    for fault in FAULTS:
+        if fault != "away_at_start":
+            scene.fall_ill(fault)
+        ill.append(turn(daemon, frozen_s if fault == "frozen" else turn_s))
+        returned_s = time.monotonic()
+        scene.recover(fault)
+        online_s[fault] = seconds_until_online(scene.witness, returned_s)
+        well.append(turn(daemon, turn_s))
+        offline[fault] = any(word == "offline" and at_s > returned_s + online_s[fault]
+                             for at_s, word in scene.witness.words)
+        footprints.append(daemon.footprint())
+        print(f"  {fault}: ill {ill[-1]}, well {well[-1]}, online {online_s[fault]:.2f} s, {footprints[-1]}",
+              file=sys.stderr, flush=True)
+    daemon.signal(signal.SIGTERM)
+    code = daemon.ends()
+    assert wait_until(lambda: scene.witness.word == "offline"), scene.witness.words
+    besides = dict(zip(FAULTS, zip(ill, (well[:1], well[0:2], well[1:3], well[2:4]), strict=True), strict=True))
+    return {"rate": {fault: share(*turns, "undisturbed") for fault, turns in besides.items()},
+            "counted": {fault: share(*turns, "counted") for fault, turns in besides.items()},
+            "noise": [share(one, [other], "undisturbed") for one, other in itertools.pairwise(well)],
+            "longest_gap_ms": {"ill": max(one.longest_gap_ms for one in ill),
+                               "well": max(one.longest_gap_ms for one in well)},
+            "online_s": online_s,
+            "offline_after_return": offline, "footprints": footprints, "exit_code": code}
+
+
+def seconds_until_online(witness: Witness, returned_s: float) -> float:
+    def again_s() -> float | None:
+        return next((at_s for at_s, word in tuple(witness.words) if word == "online" and at_s >= returned_s), None)
+
+    assert wait_until(lambda: again_s() is not None, 60), witness.words
+    return again_s() - returned_s
+
+
+def accounts(witness: Witness, results: int) -> dict[str, object]:
+    capture, mqtt = witness.health["capture"], witness.health["mqtt"]
+    return {"results": results, "arrived": len(witness.seqs), "repeated": witness.repeated,
+            "dropped": mqtt["outbox_dropped"], "reconnects": mqtt["reconnects"],
+            "deepest_outbox": witness.deepest_outbox, "capture": capture}
+
+
+def broken_limits(cycles: list[dict], rates: dict[str, float]) -> list[str]:
+    broken = [f"{fault}: {rates[fault]:.3f} of the rate" for fault in FAULTS if rates[fault] < RATE_FLOOR]
+    for cycle in cycles:
+        missing, capture = cycle["results"] - cycle["arrived"], cycle["capture"]
+        memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
+        kept = {
+            "online": max(cycle["online_s"].values()) <= ONLINE_WITHIN_S,
+            "offline": not any(cycle["offline_after_return"].values()),
+            "outbox": cycle["deepest_outbox"] <= OUTBOX + UNCOUNTED,
+            # what arrived without an acknowledgement may be counted as dropped as well
+            "results": missing <= cycle["dropped"] <= missing + IN_FLIGHT * len(FAULTS),
+            "memory": memory_kb[-1] <= memory_kb[1] + GROWTH_KB,
+            "accounts": capture["captured"] == capture["detected"] + sum(capture["dropped"].values())
+            + capture["pending"],
+            "exit code": cycle["exit_code"] == 0,
+        }
+        broken += [f"{name}: {cycle}" for name, right in kept.items() if not right]
+    return broken
+
+
+def figures(cycles: list[dict]) -> dict[str, object]:
+    """Median rates, the worst of everything else."""
+    rates, counted = ({fault: statistics.median(cycle[by][fault] for cycle in cycles) for fault in FAULTS}
+                      for by in ("rate", "counted"))
+    noise = [ratio for cycle in cycles for ratio in cycle["noise"]]
+    told = {key: [cycle[key] for cycle in cycles]
+            for key in ("results", "arrived", "repeated", "dropped", "deepest_outbox", "reconnects", "longest_gap_ms")}
+    return {"campaign": "daemon_broker", "cycles": len(cycles),
+            "rate": {fault: round(value, 3) for fault, value in rates.items()},
+            "counted": {fault: round(value, 3) for fault, value in counted.items()},
+            "noise": {"median": round(statistics.median(noise), 3), "least": round(min(noise), 3)},
+            "worst_online_s": {fault: round(max(cycle["online_s"][fault] for cycle in cycles), 2) for fault in FAULTS},
+            "rss_kb_first_last": [[cycle["footprints"][1]["rss_kb"], cycle["footprints"][-1]["rss_kb"]]
+                                  for cycle in cycles],
+            **told, "broken": broken_limits(cycles, rates)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cycles", type=int, default=5)
+    parser.add_argument("--turn-s", type=float, default=6, help="how long the broker is well, or ill")
+    parser.add_argument("--frozen-s", type=float, default=25, help="how long it is frozen")
+    parser.add_argument("--state", type=Path, default=Path(".campaign/daemon_broker.json"))
+    args = parser.parse_args()
+    done: list[dict] = json.loads(args.state.read_text()) if args.state.exists() else []
+    args.state.parent.mkdir(parents=True, exist_ok=True)
+    while len(done) < args.cycles:
+        with tempfile.TemporaryDirectory() as folder:
+            done.append(one_cycle(Path(folder), args.turn_s, args.frozen_s))
+        args.state.write_text(json.dumps(done))
+        print(f"{len(done)}/{args.cycles}", file=sys.stderr, flush=True)
+    told = figures(done)
+    print(json.dumps(told))
+    return 1 if told["broken"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
