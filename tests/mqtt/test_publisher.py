@@ -15,7 +15,7 @@ import pytest
 from mosquitto import Mosquitto, listening, running, send, wait_until
 from vedette import payloads
 from vedette.config.models import MqttConfig
-from vedette.mqtt.publisher import MqttPublisher
+from vedette.mqtt.publisher import RETRY_FIRST_S, SHORT_LIFE_S, SHORT_LIVES, TAKEN_OVER_PAUSE_S, MqttPublisher
 from vedette.types import Command, Message
 
 BASE = "vedette/gate-01"
@@ -166,6 +166,11 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
         loser = next(one for one in both if "duplicate_device" in one.status().reasons)
         winner = second if loser is first else first
         assert wait_until(lambda: connected(winner), 5)
+
+
+def test_takeover_can_be_told_within_a_minute() -> None:
+    """Who steps back tells why when it returns: the fights before and the longest pause leave time for that."""
+    assert SHORT_LIVES * (SHORT_LIFE_S + RETRY_FIRST_S) + TAKEN_OVER_PAUSE_S[1] < 60
 
 
 def test_two_devices_live_side_by_side(broker: Mosquitto) -> None:

@@ -34,13 +34,14 @@ CONNECT_WITHIN_S = 60.0
 """Names may take the resolver long, and each address of a name has its own time-out."""
 RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
 GOODBYE_WITHIN_S = 2.0
-TAKEN_OVER_PAUSE_S = (30.0, 60.0)
+TAKEN_OVER_PAUSE_S = (20.0, 40.0)
+"""Who was taken over can tell so only after the pause; `duplicate_device` must stand in health within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
 DROPPING_NAMED_FOR_S = 60.0
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
 """MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not with MQTT 5 either: so many lives in a row, each
-ended this soon, say it."""
+ended this soon, say it. While it is known, one is enough."""
 
 _UNNUMBERED = -1
 """Stands for the number of the message that is just being handed over: the connection may end right there."""
@@ -215,7 +216,8 @@ class MqttPublisher:
             self._end = end
             if since_s is not None:
                 self._short_lives = self._short_lives + 1 if now_s - since_s < SHORT_LIFE_S else 0
-            if isinstance(end, BrokerTakenOver) or self._short_lives >= SHORT_LIVES:
+            short_lives_allowed = 1 if now_s < self._duplicate_until_s else SHORT_LIVES
+            if isinstance(end, BrokerTakenOver) or self._short_lives >= short_lives_allowed:
                 self._duplicate_until_s = now_s + DUPLICATE_NAMED_FOR_S
                 self._short_lives = 0
                 delay_s = random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
