@@ -39,8 +39,8 @@ DEVICE = "bench"
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--model", type=_absolute, required=True)
+    parser.add_argument("--source", type=_absolute, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
     args = parser.parse_args()
@@ -48,6 +48,10 @@ def main() -> None:
         rounds = [one_round(args, broker.port, Path(folder)) for _ in range(args.rounds)]
     medians = {key: round(statistics.median(one[key] for one in rounds), 4) for key in rounds[0]}
     print(json.dumps({"model": args.model.name, "rounds": len(rounds), **medians}))
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).resolve()
 
 
 def one_round(args: argparse.Namespace, port: int, folder: Path) -> dict[str, float]:
@@ -72,7 +76,7 @@ def floor_per_s(args: argparse.Namespace) -> float:
             camera.release(frame)
             interpreter.invoke()
             count += 1
-            if count == 20:   # warm
+            if not started and count == 20:   # warm
                 count, started = 0, time.perf_counter()
         return count / (time.perf_counter() - started)
     finally:

@@ -38,7 +38,7 @@ def test_cats_and_dogs(real):
     """The four animals that TFLite Task Library's own test expects, each within IoU 0.9 of its box."""
     expected = [("cat", 54, 396, 393, 196), ("cat", 602, 157, 394, 447), ("cat", 259, 394, 181, 209),
                 ("dog", 387, 197, 281, 409)]
-    command = [sys.executable, "-m", "vedette", "detect", "--json", "--score-threshold", "0.4", "--model",
+    command = [sys.executable, "-m", "vedette", "detect", "--json", "--model",
                str(real / "models" / "ssd_mobilenet_v1_coco_uint8_metadata.tflite"),
                str(real / "images" / "cats_and_dogs.jpg")]
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

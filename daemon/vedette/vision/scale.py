@@ -15,8 +15,8 @@ from vedette.types import Scaling
 
 Array = NDArray[Any]
 SKIPS_PIXELS = 2.0
-"""Bilinear scaling looks at four pixels: shrinking by more passes over some. Scaling to twice the size and averaging
-blocks of four keeps what INTER_AREA keeps (COCO AP 0.33 instead of 0.30 at 640 to 224) at a third of its time."""
+"""Bilinear scaling looks at four pixels: shrinking by more than this passes over some. Scaling to twice the size first and
+then averaging blocks of four uses more of them, for less time than INTER_AREA takes."""
 
 
 class Scaler:
@@ -26,7 +26,7 @@ class Scaler:
         self.scaling = scaling
         ratio = min((scaling.right - scaling.left) / scaling.width, (scaling.bottom - scaling.top) / scaling.height)
         self._double = (np.empty((2 * scaling.height, 2 * scaling.width, 3), np.uint8)
-                        if ratio >= SKIPS_PIXELS else None)
+                        if ratio > SKIPS_PIXELS else None)
 
     def scale(self, picture: Array, target: Array) -> None:
         """Fill `target`, (height, width, 3) of the scaling, from the whole picture (rows, columns, 3), both uint8."""
