@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Self
@@ -93,16 +92,12 @@ detector: {{model: {args.model}, threads: 1}}
 publish: {{results: all, max_per_s: 1000000}}
 mqtt: {{port: {port}}}
 """)
+    command = [sys.executable, "-m", "vedette", "run", "--config", str(config)]
+    environ = {"STATE_DIRECTORY": str(folder / "state")}
+    first_result_s = time_to_first_line([*command, "--print"], environ)
     arrivals = Arrivals(port)
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "vedette", "run", "--config", str(config), "--print"],
-                               stdout=subprocess.PIPE, env={"STATE_DIRECTORY": str(folder / "state")})
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        first_result_s = time.perf_counter() - started
-        drain = threading.Thread(target=process.stdout.read)
-        drain.start()
         rate = arrivals.per_s(args.seconds)
         children = [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children")
                     for pid in task.read_text().split()]
@@ -111,8 +106,19 @@ mqtt: {{port: {port}}}
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         arrivals.close()
-    drain.join(5)
     return figures
+
+
+def time_to_first_line(command: list[str], environ: dict[str, str]) -> float:
+    """Seconds from starting the daemon to the first result it prints."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seconds = time.perf_counter() - started
+        process.terminate()
+        process.stdout.read()
+    return seconds
 
 
 def peak_mb(pid: int) -> float:

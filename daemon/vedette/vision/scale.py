@@ -15,8 +15,8 @@ from vedette.types import Scaling
 
 Array = NDArray[Any]
 SKIPS_PIXELS = 2.0
-"""Bilinear scaling looks at four pixels: shrinking by more than this passes over some. Scaling to twice the size first and
-then averaging blocks of four uses more of them, for less time than INTER_AREA takes."""
+"""Bilinear scaling looks at four pixels: shrinking by more than this passes over some. Scaling to twice the size first
+and then averaging blocks of four uses more of them, for less time than INTER_AREA takes."""
 
 
 class Scaler:
