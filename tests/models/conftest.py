@@ -1,0 +1,6 @@
+"""The recipe lives beside the model, not in the package: found from the project's root."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))
