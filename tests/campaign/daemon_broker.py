@@ -35,7 +35,6 @@ from running_daemon import RunningDaemon
 from witness import Witness
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
-RATE_FLOOR = 0.98
 ONLINE_WITHIN_S = 5.0
 OUTBOX = 200
 UNCOUNTED = 40
@@ -118,7 +117,7 @@ def share(ill: Turn, well: list[Turn], of: str) -> float:
     return getattr(ill, of) / statistics.mean(getattr(one, of) for one in well)
 
 
-def one_cycle(folder: Path, turn_s: float, frozen_s: float) -> dict[str, object]:
+def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -> dict[str, object]:
     """One daemon through all faults; returns rates, delays, and what became of its results."""
     scene = Scene(folder)
     scene.broker.start()
@@ -127,18 +126,19 @@ def one_cycle(folder: Path, turn_s: float, frozen_s: float) -> dict[str, object]
         scene.broker.stop()
         try:
             with RunningDaemon(folder, "--config", scene.config, "--print") as daemon:
-                told = one_daemon(scene, daemon, turn_s, frozen_s)
+                told = one_daemon(scene, daemon, faults, turn_s, frozen_s)
         finally:
             scene.broker.stop()
         return told | accounts(witness, len(daemon.lines))
 
 
-def one_daemon(scene: Scene, daemon: RunningDaemon, turn_s: float, frozen_s: float) -> dict[str, object]:
+def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: float,
+               frozen_s: float) -> dict[str, object]:
     assert daemon.waits_for_results(50, 60), daemon.log
     ill, well, online_s, offline = [], [], {}, {}
     footprints = [daemon.footprint()]
-    for fault in FAULTS:
-        if fault != "away_at_start":
+    for number, fault in enumerate(faults):
+        if number > 0:
             scene.fall_ill(fault)
         ill.append(turn(daemon, frozen_s if fault == "frozen" else turn_s))
         returned_s = time.monotonic()
@@ -153,7 +153,7 @@ def one_daemon(scene: Scene, daemon: RunningDaemon, turn_s: float, frozen_s: flo
     daemon.signal(signal.SIGTERM)
     code = daemon.ends()
     assert wait_until(lambda: scene.witness.word == "offline"), scene.witness.words
-    besides = dict(zip(FAULTS, zip(ill, (well[:1], well[0:2], well[1:3], well[2:4]), strict=True), strict=True))
+    besides = {fault: (ill[number], well[max(0, number - 1):number + 1]) for number, fault in enumerate(faults)}
     return {"rate": {fault: share(*turns, "undisturbed") for fault, turns in besides.items()},
             "counted": {fault: share(*turns, "counted") for fault, turns in besides.items()},
             "noise": [share(one, [other], "undisturbed") for one, other in itertools.pairwise(well)],
@@ -178,8 +178,8 @@ def accounts(witness: Witness, results: int) -> dict[str, object]:
             "deepest_outbox": witness.deepest_outbox, "capture": capture}
 
 
-def broken_limits(cycles: list[dict], rates: dict[str, float]) -> list[str]:
-    broken = [f"{fault}: {rates[fault]:.3f} of the rate" for fault in FAULTS if rates[fault] < RATE_FLOOR]
+def broken_limits(cycles: list[dict], rates: dict[str, float], rate_floor: float) -> list[str]:
+    broken = [f"{fault}: {share:.3f} of the rate" for fault, share in rates.items() if share < rate_floor]
     for cycle in cycles:
         missing, capture = cycle["results"] - cycle["arrived"], cycle["capture"]
         memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
@@ -188,7 +188,7 @@ def broken_limits(cycles: list[dict], rates: dict[str, float]) -> list[str]:
             "offline": not any(cycle["offline_after_return"].values()),
             "outbox": cycle["deepest_outbox"] <= OUTBOX + UNCOUNTED,
             # what arrived without an acknowledgement may be counted as dropped as well
-            "results": missing <= cycle["dropped"] <= missing + IN_FLIGHT * len(FAULTS),
+            "results": missing <= cycle["dropped"] <= missing + IN_FLIGHT * len(cycle["rate"]),
             "memory": memory_kb[-1] <= memory_kb[1] + GROWTH_KB,
             "accounts": capture["captured"] == capture["detected"] + sum(capture["dropped"].values())
             + capture["pending"],
@@ -198,9 +198,10 @@ def broken_limits(cycles: list[dict], rates: dict[str, float]) -> list[str]:
     return broken
 
 
-def figures(cycles: list[dict]) -> dict[str, object]:
+def figures(cycles: list[dict], rate_floor: float) -> dict[str, object]:
     """Median rates, the worst of everything else."""
-    rates, counted = ({fault: statistics.median(cycle[by][fault] for cycle in cycles) for fault in FAULTS}
+    faults = list(cycles[0]["rate"])
+    rates, counted = ({fault: statistics.median(cycle[by][fault] for cycle in cycles) for fault in faults}
                       for by in ("rate", "counted"))
     noise = [ratio for cycle in cycles for ratio in cycle["noise"]]
     told = {key: [cycle[key] for cycle in cycles]
@@ -209,10 +210,10 @@ def figures(cycles: list[dict]) -> dict[str, object]:
             "rate": {fault: round(value, 3) for fault, value in rates.items()},
             "counted": {fault: round(value, 3) for fault, value in counted.items()},
             "noise": {"median": round(statistics.median(noise), 3), "least": round(min(noise), 3)},
-            "worst_online_s": {fault: round(max(cycle["online_s"][fault] for cycle in cycles), 2) for fault in FAULTS},
+            "worst_online_s": {fault: round(max(cycle["online_s"][fault] for cycle in cycles), 2) for fault in faults},
             "rss_kb_first_last": [[cycle["footprints"][1]["rss_kb"], cycle["footprints"][-1]["rss_kb"]]
                                   for cycle in cycles],
-            **told, "broken": broken_limits(cycles, rates)}
+            **told, "broken": broken_limits(cycles, rates, rate_floor)}
 
 
 def main() -> int:
@@ -220,16 +221,19 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=5)
     parser.add_argument("--turn-s", type=float, default=6, help="how long the broker is well, or ill")
     parser.add_argument("--frozen-s", type=float, default=25, help="how long it is frozen")
+    parser.add_argument("--rate-floor", type=float, default=0.98, help="least share of the rate that must be left")
+    parser.add_argument("--fault", choices=FAULTS, action="append", help="only this one, after away_at_start")
     parser.add_argument("--state", type=Path, default=Path(".campaign/daemon_broker.json"))
     args = parser.parse_args()
+    faults = [fault for fault in FAULTS if fault == FAULTS[0] or fault in (args.fault or FAULTS)]
     done: list[dict] = json.loads(args.state.read_text()) if args.state.exists() else []
     args.state.parent.mkdir(parents=True, exist_ok=True)
     while len(done) < args.cycles:
         with tempfile.TemporaryDirectory() as folder:
-            done.append(one_cycle(Path(folder), args.turn_s, args.frozen_s))
+            done.append(one_cycle(Path(folder), faults, args.turn_s, args.frozen_s))
         args.state.write_text(json.dumps(done))
         print(f"{len(done)}/{args.cycles}", file=sys.stderr, flush=True)
-    told = figures(done)
+    told = figures(done, args.rate_floor)
     print(json.dumps(told))
     return 1 if told["broken"] else 0
 

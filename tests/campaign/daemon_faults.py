@@ -37,7 +37,8 @@ from witness import Witness
 NAMED_WITHIN_S = 4.0
 SILENT_STREAM_NAMED_WITHIN_S = 6.0
 AGAIN_WITHIN_S = 10.0
-HEALTH_INTERVAL_S = 1
+HEALTH_INTERVAL_S = 30
+"""As shipped. A periodic message may hold back the one about a change for a second; many of them would delay most."""
 HEALTH_GAP_S = HEALTH_INTERVAL_S + 2.0
 SURELY_NEW = 5
 """Results after the end of a fault; at most three frames were on their way when it began."""
@@ -49,7 +50,6 @@ NAMES = {"kill": {"camera_offline"}, "stop": {"camera_stalled"}, "hang in read":
          "hang in close": {"camera_offline"}, "crash": {"camera_offline"}, "frozen": {"camera_frozen"},
          SILENT_STREAM: {"camera_offline", "camera_stalled"}}
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-CHILD_FAULTS = [fault for fault in NAMES if fault != SILENT_STREAM]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Scene:
     def one_fault(self, fault: str, lasts_s: float) -> tuple[float, float]:
         """Cause the fault and end it; returns the seconds until it was named and until all was well again."""
         self.settle()
+        threading.Event().wait(random.uniform(0, 1))   # or every fault falls at one moment between two health messages
         began_s = ended_s = time.monotonic()
         self.cause(fault)
         named = wait_until(lambda: bool(NAMES[fault] & self.witness.first_named.keys()), 30)
@@ -180,6 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--state", type=Path, default=Path(".campaign/daemon_faults.json"))
+    parser.add_argument("--fault", choices=NAMES, action="append", help="only this one; may be repeated")
     args = parser.parse_args()
     state = json.loads(args.state.read_text()) if args.state.exists() else {"child": [], "stream": [], "lives": []}
     args.state.parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +189,10 @@ def main() -> int:
     def save() -> None:
         args.state.write_text(json.dumps(state))
 
-    children = [CHILD_FAULTS[number % len(CHILD_FAULTS)] for number in range(args.cycles)]
-    for name, make, faults in (("child", child_scene, children),
-                               ("stream", stream_scene, [SILENT_STREAM] * -(-args.cycles // 7))):
+    wanted = args.fault or list(NAMES)
+    of_child = [fault for fault in wanted if fault != SILENT_STREAM] * args.cycles
+    of_stream = [SILENT_STREAM] * -(-args.cycles // 7) * (SILENT_STREAM in wanted)
+    for name, make, faults in (("child", child_scene, of_child[:args.cycles]), ("stream", stream_scene, of_stream)):
         if len(state[name]) < len(faults):
             state["lives"].append(one_life(make, faults, state[name], save))
             save()

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from vedette.camera.source import Source
 
-OPEN_WITHIN_S = 10.0
+OPEN_WITHIN_S = 8.0
+"""Until the first frame. One that hangs from its start is noticed after so long, and the next one needs a moment more:
+frames must flow again within 10 s after the fault's end."""
 CLOSE_WITHIN_S = 2.0
 WAIT_S = 60.0
 

@@ -1,0 +1,45 @@
+"""A few cycles of each long campaign on the whole daemon; `make campaign` runs them at full size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CAMPAIGNS = Path(__file__).parent / "campaign"
+
+
+def sample(part: str, state: Path, *args: str) -> dict:
+    """Run a campaign with its state in that folder; returns the figures of its last line."""
+    done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--state", state / "state.json", *args],
+                          capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_camera_faults_of_each_quick_kind(tmp_path: Path):
+    """A killed, a stopped and a crashing child are named and replaced while MQTT and health go on; accounts balance."""
+    told = sample("daemon_faults", tmp_path, "--cycles", "3", "--fault", "kill", "--fault", "stop", "--fault", "crash")
+    assert told["worst"].keys() == {"kill", "stop", "crash"}
+
+
+def test_a_stream_that_falls_silent(tmp_path: Path):
+    """A live RTSP stream that says nothing more is named and comes back, without another capture child."""
+    told = sample("daemon_faults", tmp_path, "--cycles", "1", "--fault", "rtsp silent")
+    assert told["lives"][0]["accounts"]["children_replaced"] == 0
+
+
+def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path):
+    """Two state folders, an instance and, as root, two hosts of one name: nobody is evicted."""
+    told = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",
+                  "--case", "one_host", "--case", "two_hosts")
+    assert len(set(told["one_host"][0]["names"])) == 3
+
+
+def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path):
+    """`online` within 5 s of its return, a bounded outbox, and every result arrived or counted; no rate is judged."""
+    told = sample("daemon_broker", tmp_path, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
+                  "--fault", "restarted", "--fault", "refusing")
+    assert told["reconnects"] == [2]
