@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 PIP := -m pip install --quiet --disable-pip-version-check
-PARTS := mutants capture broker
+PARTS := mutants capture broker daemon_faults daemon_broker identities
 MODEL ?=
 SOURCE ?=
 ARGS ?=
@@ -50,7 +50,7 @@ test: deps check  ## ruff, mypy, and every test with branch coverage
 test-tflite: deps setup-tflite  ## every test on tflite-runtime
 	.venv-tflite/bin/python -m pytest tests $(ARGS)
 
-campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (of mutants, capture, broker)
+campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (PARTS lists them)
 	@mkdir -p .campaign
 	@for part in $(or $(PART),$(PARTS)); do \
 	  echo "campaign $$part"; \
