@@ -83,3 +83,17 @@ def test_the_child_dies_with_its_parent():
     parent.communicate(timeout=10)
     assert select.select([pidfd], [], [], 10)[0]
     os.close(pidfd)
+
+
+def test_the_working_folder_is_no_source_of_modules(tmp_path):
+    """A module that lies in the folder we stand in is not what a child imports."""
+    (tmp_path / "socket.py").write_text("raise SystemExit('imported from the working folder')")
+    (tmp_path / "lonely_child.py").write_text("")
+    code = ("from vedette._lib.child import Child\n"
+            "for module in ('echo_child', 'lonely_child'):\n"
+            "    child = Child(module, {})\n"
+            "    child.close()\n"
+            "    print(child.wait(10), child.ending())")
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=30,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True)
+    assert done.stdout.splitlines() == ["True ended with exit code 0", "True ended with exit code 1"]

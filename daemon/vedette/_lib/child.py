@@ -3,6 +3,7 @@
 Invariants:
 - The child's end is its standard input and nothing else is inherited; what it needs to know travels over the
   socket (never in argv or the environment, which others can read), descriptors included.
+- The folder we happen to stand in is not searched for modules: nothing there becomes code.
 - One packet is one message (SOCK_SEQPACKET); a dead peer is an end of file, after what it still had sent.
 - No call here waits without a bound. A child that cannot be killed (uninterruptible sleep) is left behind.
 - The child dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from one that lives as long.
@@ -31,7 +32,7 @@ class Child:
             self.socket.setblocking(False)
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                    [sys.executable, "-P", "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
                     env={**os.environ, **environ}, process_group=0)   # a terminal's Ctrl-C is not meant for it
             except BaseException:
                 self.socket.close()

@@ -233,8 +233,8 @@ def remedy_for(words: str) -> str:
 def in_child(code: str, timeout_s: float = CHILD_TIMEOUT_S) -> str:
     """Run a line of Python in a fresh process; returns what it printed. Raises: ChildFailed."""
     try:
-        ended = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                               text=True, errors="replace", timeout=timeout_s)
+        ended = subprocess.run([sys.executable, "-P", "-c", code], stdin=subprocess.DEVNULL, capture_output=True,
+                               check=False, text=True, errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise ChildFailed(f"hangs for more than {timeout_s:.0f} s") from error
     if ended.returncode < 0:
