@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -117,3 +122,34 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAccounts = Machine.TestCase
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_renewing_never_brings_back_what_was_replaced_meanwhile() -> None:
+    """However the network thread's renewal and another's put fall together, the latest of a state comes out last."""
+    outbox = Outbox(10)
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.is_set():
+            emptied(outbox)
+            outbox.renew_states()
+
+    network = threading.Thread(target=renew)
+    network.start()
+    try:
+        for number in range(5_000):
+            outbox.put(state("health", number))
+    finally:
+        done.set()
+        network.join(10)
+    outbox.renew_states()
+    assert emptied(outbox) == [state("health", 4_999)]

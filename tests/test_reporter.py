@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 
 from fakes import FakeClock, FakePublisher, make_frame, make_result
 from vedette.config.models import PublishConfig
@@ -58,6 +59,25 @@ def test_counts_are_null_once_while_not_looking_and_told_again_after():
     rig.reporter.stopped_looking()
     rig.see((PERSON,))
     assert [one["counts"] for one in rig.told("counts")] == [None, {"person": 1}, None, {"person": 1}]
+
+
+def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
+    """A device that stops looking while a result is being told leaves `counts: null` behind, not the result's."""
+    rig = Rig()
+    halted = threading.Thread(target=rig.reporter.stopped_looking)
+    keep = rig.publisher.publish
+
+    class Interrupted(FakePublisher):
+        def publish(self, message):
+            if message.topic == "counts" and halted.ident is None:
+                halted.start()
+                halted.join(0.2)      # it would be through by then, if it could overtake
+            keep(message)
+
+    rig.reporter._publisher = Interrupted()
+    rig.see((PERSON,))
+    halted.join(10)
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
 
 
 def test_a_reload_changes_the_rules_from_the_next_result_on():

@@ -50,14 +50,12 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Let a message wait behind all others."""
         with self._lock:
-            self._number += 1
-            waiting = Waiting(self._number, message)
             if message.retain:
                 self._latest[message.topic] = message
                 self._states.pop(message.topic, None)
-                self._states[message.topic] = waiting
+                self._states[message.topic] = self._numbered(message)
             else:
-                self._passing.append(waiting)
+                self._passing.append(self._numbered(message))
                 self._make_room()
 
     def drop(self) -> None:
@@ -85,9 +83,14 @@ class Outbox:
 
     def renew_states(self) -> None:
         """Let the latest message of every retained topic wait (again): for a broker that may have lost them."""
-        for message in tuple(self._latest.values()):
-            if message.topic not in self._states:
-                self.put(message)
+        with self._lock:
+            for topic, message in self._latest.items():
+                if topic not in self._states:
+                    self._states[topic] = self._numbered(message)
+
+    def _numbered(self, message: Message) -> Waiting:
+        self._number += 1
+        return Waiting(self._number, message)
 
     def _make_room(self) -> None:
         while len(self._passing) > self._limit:

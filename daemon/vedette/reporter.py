@@ -56,12 +56,10 @@ class ResultReporter:
             self._publisher.publish(Message(topics.DETECTIONS, payloads.encode(payload)))
         counts = count_labels(result.detections)
         with self._counts_lock:
-            changed = self._counts.changed(counts)
-            if changed:
+            if self._counts.changed(counts):
                 self._counts.tell(counts)
                 self._counts_are_null = False
-        if changed:
-            self._publish_counts(counts, result)
+                self._publish_counts(counts, result)
 
     def stopped_looking(self) -> None:
         """Publish `counts: null`, once, until the next result. Any thread."""
@@ -70,9 +68,10 @@ class ResultReporter:
                 return
             self._counts_are_null = True
             self._counts.forget()
-        self._publish_counts(None, None)
+            self._publish_counts(None, None)
 
     def _publish_counts(self, counts: Mapping[str, int] | None, result: DetectionResult | None) -> None:
+        # Under the lock, which `publish` does not hold up: or the two threads' words could leave in the wrong order.
         captured_at = result.frame.captured_at if result else self._clock.utc_now()
         payload = payloads.counts(counts, captured_at=captured_at)
         self._publisher.publish(Message(topics.COUNTS, payloads.encode(payload), retain=True))
