@@ -75,7 +75,8 @@ class DetectorConfig(Section):
     allow: tuple[str, ...] = live((), "only these labels; empty: all")
     deny: tuple[str, ...] = live((), "never these labels")
     labels_file: Path | None = restart(None, "one label a line; only for a model that carries none")
-    decoder: Literal["ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "ltrb", "fomo", "classifier"] | None = restart(
+    decoder: Literal["ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "ltrb", "fomo",
+                     "classifier"] | None = restart(
         None, "only where the model does not say it itself; see `vedette model inspect`")
     color: Literal["rgb", "bgr"] | None = restart(None, "channel order the model wants; only where it does not say it")
     resize: Literal["letterbox", "stretch"] | None = restart(None, "only where the model does not say it")
