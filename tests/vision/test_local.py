@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from vedette.config.models import DetectorConfig
-from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported
+from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported, OutputInvalid
 from vedette.types import Box, Frame
 from vedette.vision.geometry import WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
-from vedette.vision.probe import ProofStore
+from vedette.vision.probe import ProofStore, proof_of
 from vedette.vision.tflite_file import read_model
 from vision import decoder_references as reference
 from vision import models, tiny_detectors
@@ -157,6 +157,38 @@ def test_what_cannot_be_opened(tmp_path):
     failing.write_bytes(models.reshape_by_input())
     with pytest.raises(ModelUnsupported):
         open_detector(DetectorConfig(model=failing))
+
+
+def test_shapes_that_a_file_only_claims_decide_nothing(tmp_path):
+    """A file whose stated output is not what running it gives is refused, or decoded as what it really gives."""
+    wrong = tiny_detectors.write(tmp_path, claims=(1, 4 + 3, 5))
+    with pytest.raises(ModelUnsupported, match="three axes"):
+        open_detector(DetectorConfig(model=wrong, decoder="yolov8", threads=1))
+    detector = open_detector(DetectorConfig(model=tiny_detectors.write(tmp_path, claims=(1, 8, 8, 3)), threads=1))
+    assert found(detector, frame(64, 48, (TOP, LEFT, GREEN))) == [("leaf", 1, Box(0, 0, 0.5, 0.5))]
+    detector.close()
+
+
+def test_a_remembered_fallback_keeps_its_reason(tmp_path):
+    """A proof that fell back to the plain interpreter says why at every start, not only at the first."""
+    path = tiny_detectors.write(tmp_path)
+    store = ProofStore(tmp_path / "proofs.json")
+    config = DetectorConfig(model=path, threads=1)
+    proof = replace(proof_of(read_model(path), runtime=config.runtime, threads=1, store=None),
+                    delegate=False, delegate_note="no XNNPACK delegate of ours: it crashed")
+    store.remember(proof)
+    detector = open_detector(config, None, ProofStore(tmp_path / "proofs.json"))
+    assert detector.facts.warnings == ("no XNNPACK delegate of ours: it crashed",)
+    detector.close()
+
+
+def test_a_frame_that_failed_leaves_the_interpreter_usable(opened, tmp_path):
+    """After an error the next frame is looked at as if nothing had been: nothing stays taken."""
+    detector = opened(tiny_detectors.write(tmp_path, dtype="float32"), mean=(0,), std=(1e-36,))
+    for _ in range(2):
+        with pytest.raises(OutputInvalid):
+            detector.detect(frame(16, 16, (slice(None), slice(None), GREEN)))     # its mean overflows
+        assert [label for label, *_ in found(detector, frame(16, 16, (0, 0, GREEN)))] == ["leaf"]
 
 
 @pytest.mark.parametrize(("name", "threshold"), [

@@ -18,10 +18,11 @@ LABELS = b"background\nleaf\nsky\n"
 _POOL = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), (4, "int32", 8)])
 
 
-def write(folder: Path, files: dict[str, bytes] | None = None) -> Path:
-    """Write the model and return its path."""
-    tensors = [Tensor((1, 16, 16, 3), "int8", "image", (1 / 256,), (-128,)),
-               Tensor((1, 2, 2, 3), "int8", "heat", (1 / 256,), (-128,))]
+def write(folder: Path, files: dict[str, bytes] | None = None, claims: tuple[int, ...] = (1, 2, 2, 3),
+          dtype: str = "int8") -> Path:
+    """Write the model and return its path; `claims` is the shape the file states for its output."""
+    quantization = ((1 / 256,), (-128,)) if dtype == "int8" else ()
+    tensors = [Tensor((1, 16, 16, 3), dtype, "image", *quantization), Tensor(claims, dtype, "heat", *quantization)]
     path = folder / "pooling.tflite"
     path.write_bytes(with_zip(build(Graph(tensors, [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)], (0,), (1,))),
                               {"labels.txt": LABELS, **(files or {})}))

@@ -1,13 +1,15 @@
 """The detector on this device: frame in, detection result out, through one TFLite interpreter.
 
 Invariants:
-- Owned by one thread at a time; `limits` may be assigned between two frames.
+- Owned by one thread at a time; `reload` may come from any: a frame sees the old limits or the new, never both.
+- The decoder is built for the tensors as the runtime allocated them, whatever shapes the file claims.
 - The model was proven in a child process before its bytes reach an interpreter here, and the bytes are the same.
 - Boxes of a result lie within the part of the frame the model saw and have an area.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
@@ -39,7 +41,7 @@ class LocalDetector:
         self._model = model
         self._spec = spec
         self._clock = clock or SystemClock()
-        self._decoder = build_decoder(model, spec)
+        self._decoder = build_decoder(replace(model, outputs=interpreter.outputs), spec)
         self._writer: InputWriter | None = InputWriter(
             interpreter.input(0), interpreter.inputs[0], spec.input, roi=roi, color=spec.color, resize=spec.resize,
             normalization=spec.normalization)
@@ -74,12 +76,11 @@ class LocalDetector:
     @property
     def limits(self) -> Limits:
         """What counts as a detection, from the next frame on."""
-        return self._limits
+        return self._judged_by[0]
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._limits = limits
-        self._aim = self._decoder.aim(limits, self._spec.labels)
+        self._judged_by = limits, self._decoder.aim(limits, self._spec.labels)
 
     def reload(self, detector: DetectorConfig) -> None:
         """Take the live keys of a configuration read again."""
@@ -114,8 +115,8 @@ class LocalDetector:
         return self._writer.write(frame)
 
     def _read(self, placement: Placement) -> tuple[Detection, ...]:
-        candidates = self._decoder.decode(self._outputs, self._aim)
-        limits = self._limits
+        limits, aim = self._judged_by
+        candidates = self._decoder.decode(self._outputs, aim)
         if self._decoder.suppressed:
             candidates = candidates[:limits.max_detections]
         else:
@@ -142,9 +143,13 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
     proof = proof_of(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
                               sha256=model.sha256)
+    interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
     try:
         interpreter.invoke()    # the first one is slower: it packs the weights
+        return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi))
     except InvokeFailed as failure:
         interpreter.close()
         raise ModelUnsupported(str(failure)) from failure
-    return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi))
+    except ModelUnsupported:
+        interpreter.close()
+        raise
