@@ -151,6 +151,7 @@ def mqtt_health(status: BrokerStatus) -> MqttHealth:
         "reconnects": status.reconnects,
         "outbox_depth": status.outbox_depth,
         "outbox_dropped": status.outbox_dropped,
+        "refused": status.refused,
         "published": status.published,
     }
 

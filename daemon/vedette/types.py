@@ -182,8 +182,9 @@ class BrokerStatus:
 
     connected: bool
     cause: str | None                 # why not connected, in words
-    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, duplicate_device, outbox_dropping
+    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, mqtt_denied, duplicate_device, outbox_dropping
     reconnects: int = 0
     outbox_depth: int = 0
     outbox_dropped: int = 0
+    refused: int = 0                  # by the broker's access rules
     published: int = 0

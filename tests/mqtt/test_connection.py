@@ -114,3 +114,14 @@ def test_words_of_the_broker(answer: bytes, end: type[Exception]) -> None:
         with pytest.raises(end):
             outlive(connection)
         assert not connection.connected
+
+
+@pytest.mark.parametrize(("protocol", "answer"), [
+    (5, b"\x20\x03\x00\x00\x00\x90\x05\x00\x01\x00\x87\x01"), ("3.1.1", b"\x20\x02\x00\x00\x90\x04\x00\x01\x80\x01")])
+def test_refused_subscription_is_remembered(protocol: int | str, answer: bytes) -> None:
+    """A connection knows which of its filters the broker will never serve."""
+    with peer(answer) as port:
+        connection = Connection(MqttConfig(port=port, protocol=protocol), "gate", filters=("a/+", "b"))
+        with pytest.raises(BrokerAway):
+            outlive(connection)
+        assert connection.deaf_to == ("a/+",)

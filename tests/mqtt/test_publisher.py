@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -211,6 +212,34 @@ def test_retained_command_is_ignored(broker: Mosquitto) -> None:
         send(broker.client(), f"{BASE}/cmd/update", b"")
         assert commands.get(timeout=10).name == "update"
     assert commands.empty()
+
+
+def test_message_the_broker_refuses_is_counted_and_named(tmp_path: Path) -> None:
+    """What access rules keep from subscribers never counts as published: refused, and mqtt_denied says so."""
+    acl = tmp_path / "rules"
+    acl.write_text(f"topic write {BASE}/availability\ntopic write {BASE}/counts\n")
+    acl.chmod(0o600)
+    with running(tmp_path, f"allow_anonymous true\nacl_file {acl}") as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publisher.publish(Message("detections", b"1"))
+        publisher.publish(Message("counts", b"2", retain=True))
+        assert publisher.flush(10)
+        status = publisher.status()
+    assert (status.published, status.refused, status.outbox_dropped) == (1, 1, 0)
+    assert status.reasons == ("mqtt_denied",)
+
+
+def test_device_that_may_not_hear_commands_says_so() -> None:
+    """A refused subscription is a health reason for as long as the connection lasts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        mqtt = MqttConfig(host="127.0.0.1", port=listener.getsockname()[1])
+        with publishing(mqtt) as publisher:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(b"\x20\x03\x00\x00\x00\x90\x05\x00\x01\x00\x87\x01")
+                assert wait_until(lambda: publisher.status().reasons == ("mqtt_denied",))
+            assert wait_until(lambda: publisher.status().reasons == ("mqtt_offline",))
 
 
 def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:

@@ -16,7 +16,7 @@ import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
@@ -45,6 +45,13 @@ _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is no MQTT."""
 
 
+class Receipt(NamedTuple):
+    """What became of a message: `accepted` by the broker (QoS 0: sent), or refused."""
+
+    number: int
+    accepted: bool
+
+
 class _Socket(Protocol):
     def fileno(self) -> int: ...
 
@@ -59,13 +66,15 @@ class Connection:
     def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
                  filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
         self.connected = False
+        self.deaf_to: tuple[str, ...] = ()
+        """Filters whose subscription the broker has refused."""
         self._where = f"{mqtt.host}:{mqtt.port}"
         self._client_id = client_id
         self._filters = filters
         self._end: BrokerError | None = None
         self._received: list[Incoming] = []
         self._sent: dict[int, float] = {}
-        self._acknowledged: list[int] = []
+        self._receipts: dict[int, Receipt] = {}
         self._opened_s = time.monotonic()
         self._is_v5 = mqtt.protocol == 5
         self._client = self._new_client(clean)
@@ -92,20 +101,20 @@ class Connection:
         return not self._sent and not self._client.want_write()
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
-        """Hand over one message for an absolute topic; returns the number by which `acknowledged` will name it.
+        """Hand over one message for an absolute topic; returns the number by which its receipt will name it.
 
         Raises: BrokerError when the connection has ended.
         """
         number = self._client.publish(topic, payload, qos, retain).mid
-        if number not in self._acknowledged:   # QoS 0 may be through already
+        if number not in self._receipts:   # QoS 0 may be through already
             self._sent[number] = time.monotonic()
         self._check()
         return number
 
-    def acknowledged(self) -> list[int]:
-        """Take the numbers of the messages that arrived since the last call (QoS 0: were sent)."""
-        taken, self._acknowledged = self._acknowledged, []
-        return taken
+    def receipts(self) -> list[Receipt]:
+        """Take the receipts that came since the last call."""
+        taken, self._receipts = self._receipts, {}
+        return list(taken.values())
 
     def poll(self, timeout_s: float, wake_fd: int | None = None) -> list[Incoming]:
         """Do what the network asks for until something happened, `wake_fd` is readable, or `timeout_s` passed.
@@ -220,12 +229,13 @@ class Connection:
                       _properties: object) -> None:
         for topic, reason in zip(self._filters, reasons, strict=False):
             if reason.is_failure:
+                self.deaf_to += (topic,)
                 log.warning("the broker refuses the subscription to %s (%s)", topic, reason)
 
     def _on_publish(self, _client: object, _userdata: object, mid: int, reason: ReasonCode,
                     _properties: object) -> None:
         self._sent.pop(mid, None)
-        self._acknowledged.append(mid)
+        self._receipts[mid] = Receipt(mid, not reason.is_failure)
         if reason.is_failure:
             log.warning("the broker refuses a message (%s): see its access rules", reason)
 

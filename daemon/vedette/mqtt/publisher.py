@@ -1,9 +1,9 @@
 """Keeps a device connected to its broker and carries its messages there, whatever the broker does.
 
 Invariants: the `mqtt` thread owns the connection, everybody else only leaves messages in the outbox, so
-`publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it; on every
-connect come `online` and then the latest of every retained topic; an ordered stop says `offline`; commands
-are acknowledged before they are acted on. Being taken over by a client of the same name is named, and answered
+`publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it,
+which is counted; on every connect come `online` and then the latest of every retained topic; an ordered stop says
+`offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is named, and answered
 with a long pause, so that two never evict each other in a storm.
 """
 
@@ -38,6 +38,7 @@ TAKEN_OVER_PAUSE_S = (20.0, 40.0)
 """Who was taken over can tell so only after the pause; `duplicate_device` must stand in health within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
 DROPPING_NAMED_FOR_S = 60.0
+DENIED_NAMED_FOR_S = 60.0
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
 """MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not with MQTT 5 either: so many lives in a row, each
@@ -66,6 +67,9 @@ class MqttPublisher:
         self._connected_since_s: float | None = None
         self._connects = 0
         self._published = 0
+        self._refused = 0
+        self._denied_until_s = 0.0
+        self._deaf = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
         self._short_lives = 0
         self._duplicate_until_s = 0.0
@@ -92,10 +96,10 @@ class MqttPublisher:
             connected = self._connected_since_s is not None
             return BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
                                 max(0, self._connects - 1), len(self._outbox) + len(self._in_flight),
-                                self._outbox.dropped, self._published)
+                                self._outbox.dropped, self._refused, self._published)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything has been acknowledged; returns whether it was. Any other thread."""
+        """Wait until everything has been acknowledged or refused; returns whether it was. Any other thread."""
         with self._lock:
             return self._lock.wait_for(lambda: not self._outbox and not self._in_flight, timeout_s)
 
@@ -147,7 +151,7 @@ class MqttPublisher:
         self._drain_wakes()
         if connection.connected and self._connected_since_s is None:
             self._greet(connection)
-        self._count_acknowledged(connection)
+        self._take_receipts(connection)
         for message in incoming:
             self._obey(message)
         self._feed(connection)
@@ -176,10 +180,16 @@ class MqttPublisher:
                 self._in_flight[_UNNUMBERED] = waiting
             return waiting
 
-    def _count_acknowledged(self, connection: Connection) -> None:
+    def _take_receipts(self, connection: Connection) -> None:
         with self._lock:
-            for number in connection.acknowledged():
-                self._published += self._in_flight.pop(number, None) is not None
+            self._deaf = bool(connection.deaf_to)
+            for receipt in connection.receipts():
+                ours = self._in_flight.pop(receipt.number, None) is not None   # not so: `online` and `offline`
+                if receipt.accepted:
+                    self._published += ours
+                else:
+                    self._refused += 1
+                    self._denied_until_s = time.monotonic() + DENIED_NAMED_FOR_S
             self._lock.notify_all()
 
     def _obey(self, incoming: Incoming) -> None:
@@ -200,7 +210,7 @@ class MqttPublisher:
         deadline_s = time.monotonic() + GOODBYE_WITHIN_S
         while not connection.is_idle and time.monotonic() < deadline_s:
             connection.poll(0.1)
-            self._count_acknowledged(connection)
+            self._take_receipts(connection)
 
     def _take_back(self) -> None:
         with self._lock:
@@ -232,6 +242,7 @@ class MqttPublisher:
         named = {
             "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
             "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
+            "mqtt_denied": (connected and self._deaf) or now_s < self._denied_until_s,
             "duplicate_device": now_s < self._duplicate_until_s,
             "outbox_dropping": now_s < self._drop_seen[1],
         }

@@ -50,7 +50,7 @@ class CaptureHealth(TypedDict):
     captured: Count
     detected: Count
     dropped: dict[str, Count]
-    """By cause: replaced by a newer one, busy, lost, stale, failed, paused, no_model."""
+    """By cause: replaced by a newer one, busy (no memory free), stale, failed, paused, no_model."""
     pending: Count
     age_ms: Percentiles | None
     """Capture until the result was ready."""
@@ -98,6 +98,9 @@ class MqttHealth(TypedDict):
     reconnects: Count
     outbox_depth: Count
     outbox_dropped: Count
+    """Oldest ones, when it was full, and those that need a connection and had none."""
+    refused: Count
+    """By the broker: its access rules."""
     published: Count
 
 
@@ -108,7 +111,7 @@ class BoardHealth(TypedDict):
     throttled_now: list[str] | None
     """Of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
     throttled_ever: list[str] | None
-    """The same, at any time since boot."""
+    """The same, at any time since the daemon's start, and what the firmware still remembers."""
     rss_mb: float | None
     """The daemon's resident memory."""
     capture_rss_mb: float | None
