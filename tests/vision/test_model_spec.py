@@ -231,3 +231,11 @@ def test_thresholds_of_a_bundle_yield_to_keys_that_are_set():
     assert (usual.score_threshold, usual.iou_threshold, usual.labels) == (0.3, 0.6, {"hen": 0.2, "fox": 0.7})
     stated = limits_of(packed, DetectorConfig(score_threshold=0.5, labels={"hen": 0.4}))
     assert (stated.score_threshold, stated.iou_threshold, stated.labels) == (0.5, 0.6, {"hen": 0.4, "fox": 0.7})
+
+
+def test_a_normalization_for_other_channels_is_refused():
+    """Three means for a grey input are a refusal in words, not an error of numpy's in the detect thread."""
+    grey = model(HEAD, image=spec((1, 64, 64, 1), name="image", index=0))
+    with pytest.raises(ModelUnsupported, match=r"mean \(1.0, 2.0, 3.0\).*\(configuration\).*one for each channel"):
+        resolve(grey, DetectorConfig(mean=(1, 2, 3), std=(1, 1, 1)))
+    assert resolve(grey, DetectorConfig(mean=(1,), std=(2,))).normalization == Normalization((1,), (2,))

@@ -97,7 +97,7 @@ def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
         color=choice.of("color", "rgb", "usual"),
         resize=choice.of("resize", "letterbox" if decoder_name in _LETTERBOXED else "stretch",
                          f"usual for {decoder_name}"),
-        normalization=_normalization(model.inputs[0], decoder_name, choice),
+        normalization=_normalization(model, shape, decoder_name, choice),
         decided_by=choice.why,
         warnings=tuple(_warnings(model, decoder, label_list, detector, choice)))
 
@@ -161,7 +161,15 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str,
                            "If one of them should fit, name it in detector.decoder")
 
 
-def _normalization(spec: TensorSpec, decoder_name: str, choice: _Choice) -> Normalization | None:
+def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, choice: _Choice) -> Normalization | None:
+    found = _stated_or_usual(model.inputs[0], decoder_name, choice)
+    if found is not None and not {len(found.mean), len(found.std)} <= {1, shape.channels}:
+        raise ModelUnsupported(f"{model.path}: mean {found.mean}, std {found.std} ({choice.why['normalization']}) for an "
+                               f"input of {shape}; expected one number, or one for each channel")
+    return found
+
+
+def _stated_or_usual(spec: TensorSpec, decoder_name: str, choice: _Choice) -> Normalization | None:
     if spec.dtype != "float32" and (not spec.quantised or means_bytes(spec)):
         return choice.of("normalization", None, "the input's quantization means the bytes of the frame")
     usual = _SIGNED_UNIT if decoder_name in {"ssd", "anchors", "classifier"} else _UNIT
