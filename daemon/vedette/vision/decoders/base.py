@@ -50,14 +50,17 @@ class Scale:
         if not spec.quantised or threshold == inf:
             return threshold
         low, high = integers(spec)
-        if threshold <= (low - spec.zero_point) * spec.scale:
+        if (high - spec.zero_point) * spec.scale < threshold:
+            return inf
+        if (low - spec.zero_point) * spec.scale >= threshold:
             return low
-        raw = ceil(threshold / spec.scale) + spec.zero_point
-        while (raw - 1 - spec.zero_point) * spec.scale >= threshold:    # the division rounds, real() decides
+        raw = min(max(ceil(threshold / spec.scale) + spec.zero_point, low), high)
+        # The division rounds, real() decides; both loops end within the tensor's range.
+        while (raw - 1 - spec.zero_point) * spec.scale >= threshold:
             raw -= 1
         while (raw - spec.zero_point) * spec.scale < threshold:
             raw += 1
-        return raw if raw <= high else inf
+        return raw
 
     def best_score(self) -> float:
         """Return the largest value of 0-1 that the tensor's integers come to."""
