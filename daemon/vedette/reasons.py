@@ -51,8 +51,8 @@ _TABLE = (
            "Check `mqtt.host`, `mqtt.port` and the network."),
     Reason("mqtt_refused", "degraded", "The broker refuses the login.",
            "Check `mqtt.username`, `mqtt.password_file`, certificates and the broker's ACL."),
-    Reason("mqtt_denied", "degraded", "The broker refuses a message or a subscription of this device: it loses results, "
-           "or hears no commands.",
+    Reason("mqtt_denied", "degraded",
+           "The broker refuses a message or a subscription of this device: it loses results, or hears no commands.",
            "Correct the broker's access rules (see `mosquitto.acl`); the log names what was refused."),
     Reason("duplicate_device", "degraded", "Another client connects under this device's name.",
            "Give each device its own `device`, then restart the wrong one."),

@@ -3,8 +3,8 @@
 Invariants: the `mqtt` thread owns the connection, everybody else only leaves messages in the outbox, so
 `publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it,
 which is counted; on every connect come `online` and then the latest of every retained topic; an ordered stop says
-`offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is named, and answered
-with a long pause, so that two never evict each other in a storm.
+`offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is
+named, and answered with a long pause, so that two never evict each other in a storm.
 """
 
 from __future__ import annotations

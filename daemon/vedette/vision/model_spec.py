@@ -164,8 +164,8 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str,
 def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, choice: _Choice) -> Normalization | None:
     found = _stated_or_usual(model.inputs[0], decoder_name, choice)
     if found is not None and not {len(found.mean), len(found.std)} <= {1, shape.channels}:
-        raise ModelUnsupported(f"{model.path}: mean {found.mean}, std {found.std} ({choice.why['normalization']}) for an "
-                               f"input of {shape}; expected one number, or one for each channel")
+        raise ModelUnsupported(f"{model.path}: mean {found.mean}, std {found.std} ({choice.why['normalization']}) for "
+                               f"an input of {shape}; expected one number, or one for each channel")
     return found
 
 
