@@ -172,6 +172,22 @@ def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
         assert wait_until(lambda: payloads(hears, "detections")[-1]["detections"] == [])
 
 
+def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Keys that SIGHUP changes before there is a detector are those the first results are judged by."""
+    config = write_config(tmp_path, broker.port)
+    clip, model = write_clip(tmp_path), write_model(tmp_path)
+    with RunningDaemon(tmp_path, "--config", config) as daemon:
+        assert daemon.waits_for_log("device gate"), daemon.log
+        write_config(tmp_path, broker.port, camera=f"{{source: '{clip}', loop: true}}",
+                     detector=f"{{model: '{model}', threads: 1, deny: [lamp]}}")
+        assert wait_until(lambda: daemon.footprint()["children"] == 2), daemon.log     # the camera's; the model's
+        daemon.signal(signal.SIGHUP)
+        assert daemon.waits_for_log("reloaded"), daemon.log
+        seen = len(payloads(hears, "detections"))
+        assert waits_for_results(hears, seen + 3), daemon.log
+        assert payloads(hears, "detections")[-1]["detections"] == []
+
+
 def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """snapshot, pause, resume and restart are answered and done; one not allowed is refused."""
     config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")

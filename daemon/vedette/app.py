@@ -168,8 +168,10 @@ class Daemon:
         """Build the detector. Detect thread."""
         from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
         from vedette.vision.probe import ProofStore
-        self._detector = open_detector(self._config.detector, self._config.camera.roi,
-                                       ProofStore(self._state.path / "proofs.json"))
+        wanted = self._config.detector
+        self._detector = open_detector(wanted, self._config.camera.roi, ProofStore(self._state.path / "proofs.json"))
+        if self._config.detector is not wanted:    # a reload came meanwhile and found no detector
+            self._detector.reload(self._config.detector)
         for warning in self._detector.facts.warnings:
             log.warning("%s", warning)
         return self._detector
