@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +59,6 @@ class Pipeline:
                  clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None) -> None:
         self.max_frame_age_ms = max_frame_age_ms
         self.ended: str | None = None
-        self.first_open_done = threading.Event()
         self._camera = camera
         self._open_detector = open_detector
         self._listeners = listeners
@@ -124,7 +122,6 @@ class Pipeline:
 
     def _ensure_detector(self, worker: Worker) -> None:
         if self._detector is not None or self._open_detector is None or self._clock.monotonic_ns() < self._retry_ns:
-            self.first_open_done.set()
             return
         worker.beat(OPEN_WITHIN_S)
         try:
@@ -135,7 +132,6 @@ class Pipeline:
                 log.error("%s", refusal)
             self._refusal = refusal
             self._retry_ns = self._clock.monotonic_ns() + int(RETRY_MODEL_S * 1e9)
-        self.first_open_done.set()
 
     def _take(self) -> Frame | None:
         try:

@@ -49,16 +49,3 @@ def test_notifier_survives_a_deaf_systemd(tmp_path: Path) -> None:
         notifier.close()
         notifier.ready()
     assert (deaf.lost, alone.lost) == (1, 0)
-
-
-@pytest.mark.parametrize(("environ", "expected"), [
-    ({}, None),
-    ({"WATCHDOG_USEC": "0"}, None),
-    ({"WATCHDOG_USEC": "soon"}, None),
-    ({"WATCHDOG_USEC": "30000000"}, 30.0),
-    ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
-    ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-])
-def test_watchdog_interval(environ: dict[str, str], expected: float | None) -> None:
-    """The interval is known only where systemd watches this very process."""
-    assert Notifier(environ).watchdog_interval_s == expected

@@ -23,7 +23,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.lost = 0
-        self.watchdog_interval_s = _watchdog_interval_s(environ)
         name = environ.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the NUL byte of the abstract namespace.
         self._address = "\0" + name[1:] if name.startswith("@") else name
@@ -68,12 +67,3 @@ class Notifier:
             self._socket.sendto(message.encode(), self._address)
         except OSError:
             self.lost += 1
-
-
-def _watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
-    """Seconds within which systemd expects `watchdog()`, or None when it does not watch this process."""
-    limit_us = environ.get("WATCHDOG_USEC", "")
-    pid = environ.get("WATCHDOG_PID", "")
-    if not limit_us.isdecimal() or int(limit_us) == 0 or (pid and pid != str(os.getpid())):
-        return None
-    return int(limit_us) / 1e6
