@@ -105,17 +105,19 @@ class Supervisor:
         self._notifier.ready()
 
     def _watch(self) -> None:
-        next_watchdog = 0.0
+        next_word = 0.0
         while self._exit_code is None:
             self._run_inbox()
             self._tick()
             ended = self._ended()
             if ended:
                 self.stop(0, ended)
-            if not self._name_late_workers() and time.monotonic() >= next_watchdog:
-                self._notifier.watchdog()
+            hung = self._name_late_workers()
+            if time.monotonic() >= next_word:
                 self._notifier.status(self._status())
-                next_watchdog = time.monotonic() + 1.0
+                if not hung:
+                    self._notifier.watchdog()
+                next_word = time.monotonic() + 1.0
 
     def _run_inbox(self) -> None:
         deadline = time.monotonic() + TICK_S
