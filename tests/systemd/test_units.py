@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from vedette import app, supervisor
+from vedette.camera import remote
+
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("vedette.service", "vedette@.service")
 
@@ -44,6 +47,14 @@ def test_every_relaxed_line_is_explained() -> None:
     explained = (FOLDER / UNITS[0]).read_text().partition("# relaxed:")[2]
     assert exposed
     assert {name for name in exposed if name not in explained} == set()
+
+
+def test_systemd_waits_for_the_longest_ordered_stop() -> None:
+    """A hung camera must not cost the messages that are waiting, nor `offline`."""
+    stops_s = supervisor.STOP_TIMEOUT_S + remote.STOP_WITHIN_S + app.FLUSH_TIMEOUT_S + supervisor.STOP_TIMEOUT_S
+    given = re.search(r"^TimeoutStopSec=(\d+)$", (FOLDER / UNITS[0]).read_text(), re.MULTILINE)
+    assert given
+    assert int(given[1]) > stops_s
 
 
 def test_the_template_differs_in_the_instance_only() -> None:
