@@ -205,7 +205,8 @@ def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
     text, empty = tmp_path / "words.mp4", tmp_path / "empty.mp4"
     text.write_text("not a video\n" * 100)
     empty.touch()
-    for source, error in [(tmp_path / "none.mp4", SourceMissing), (text, SourceInvalid), (empty, SourceInvalid)]:
+    for source, error in [(tmp_path / "none.mp4", SourceMissing), (text, SourceInvalid), (empty, SourceInvalid),
+                          (tmp_path / ("x" * 300), SourceMissing)]:
         with running(make_settings(source)) as camera:
             eventually(lambda camera=camera: camera.status().cause != "starting")
             with pytest.raises(error, match=Path(source).name):

@@ -52,7 +52,7 @@ def test_settings_cross_the_socket_whole():
 @pytest.mark.parametrize(("source", "kind", "may_return"), [
     ("auto", "auto", True), ("picamera2", "picamera2", True), ("/dev/video0", "device", True),
     ("rtsp://cam/1", "stream", True), ("http://cam/1", "stream", True), ("/srv/a.mp4", "path", False),
-    ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", False)])
+    ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", True)])
 def test_kinds_of_sources(source, kind, may_return):
     """What a source is follows from its form, and whether waiting for it makes sense from that."""
     settings = make_settings(source)
@@ -73,6 +73,7 @@ def test_credentials_are_escaped_and_redacted(tmp_path):
     assert url == "rtsp://me:p%40ss%3Aw%2Frd%3F%23@cam:554/live?x=1"
     assert redacted(url) == "rtsp://cam:554/live?x=1"
     assert with_credentials("rtsp://cam", None) == "rtsp://cam"
+    assert redacted("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # no valid address, and named all the same
     secret.write_text("no colon")
     with pytest.raises(ValueError, match="user:password"):
         with_credentials("rtsp://cam", str(secret))

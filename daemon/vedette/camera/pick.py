@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.camera.settings import redacted
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
 
 def open_source(settings: CaptureSettings) -> Source:
     """Open what the settings name. Raises: SourceMissing, SourceInvalid."""
+    try:
+        return _open(settings)
+    except OSError as error:      # a folder not ours to enter, a name too long
+        raise SourceMissing(f"{redacted(settings.source)}: {error.strerror}") from error
+
+
+def _open(settings: CaptureSettings) -> Source:
     kind = settings.kind
     if kind == "auto":
         return _open_auto(settings)

@@ -7,6 +7,7 @@ imported, since the child must stay small. Defaults live in `config.models`, not
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ SCALED_BYTES = 1024 * 1024 * 3
 """Room behind a frame for the part of it that the detector wants scaled; memory only where it is used."""
 STALL_S = 3.0
 STALL_FRAMES = 3.0
+_LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,8 @@ class CaptureSettings:
 
 
 def redacted(source: str) -> str:
-    """Return the source without user and password, fit to print."""
-    parts = urlsplit(source)
-    if "@" not in parts.netloc:
-        return source
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """Return the source without user and password, fit to print. Takes any text: what is no URL may be named too."""
+    return _LOGIN.sub(r"\1", source)
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:
