@@ -38,13 +38,13 @@ class Systemd:
                 return message
         raise TimeoutError(f"no {word} within {within_s} s")
 
-    def is_fed(self) -> bool:
-        """Whether the watchdog's food comes; what else is said does not matter."""
+    def hears_no_food(self) -> bool:
+        """Whether the watchdog is fed no more; the status may go on."""
         try:
             self.hears("WATCHDOG=1", SILENCE_S)
         except TimeoutError:
-            return False
-        return True
+            return True
+        return False
 
     def close(self) -> None:
         self._socket.close()
