@@ -159,6 +159,19 @@ def test_model_that_runs(tmp_path: Path) -> None:
     assert "% of its nodes on XNNPACK" in check.words
 
 
+@pytest.mark.parametrize(("module", "words"), [
+    ("raise ImportError('libGL.so.1: cannot open shared object file')", "libGL.so"),
+    ("import os; os.abort()", "crashes: Aborted")], ids=["no library", "crash"])
+def test_broken_opencv_ends_no_examination(tmp_path: Path, module: str, words: str) -> None:
+    """Where OpenCV cannot even be imported, the doctor says so, also of the model, and goes on to the end."""
+    (tmp_path / "cv2.py").write_text(module)
+    code, found = doctor(PYTHONPATH=str(tmp_path), STATE_DIRECTORY=str(tmp_path), VEDETTE_DETECTOR__MODEL=__file__)
+    assert code == 69
+    assert words in found["opencv"].words
+    assert words in found["model"].words
+    assert "board" in found
+
+
 def test_no_model_is_a_warning(tmp_path: Path) -> None:
     """A machine without a model is sound, but will not detect."""
     assert checks.model(subject(tmp_path)).state == "warn"

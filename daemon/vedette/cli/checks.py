@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
 
 CHILD_TIMEOUT_S = 30.0
+MODEL_TIMEOUT_S = 90.0
+"""Two tries of its own child, where the delegate made by hand is one."""
 BROKER_TIMEOUT_S = 2.0
 PYTHON = ((3, 11), (3, 13))
 
@@ -144,13 +146,28 @@ def camera(subject: Subject) -> Check:
 
 
 def model(subject: Subject) -> Check:
-    """Whether the model can be read, decoded and run; it is run in a child."""
+    """Whether the model can be read, decoded and run; in a child, since OpenCV and the runtime may be broken."""
     detector = subject.config.detector
     if detector.model is None:
         return Check("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
+    keys = detector.model_dump_json(exclude_unset=True)
+    try:
+        return Check(**json.loads(in_child("import dataclasses, json; from vedette.cli.checks import try_model; "
+                                           f"print(json.dumps(dataclasses.asdict(try_model({keys!r}))))",
+                                           MODEL_TIMEOUT_S)))
+    except ChildFailed as failure:
+        return Check("model", "fail", f"{detector.model}: cannot be tried: {failure}",
+                     remedy_for(str(failure)) or "see opencv and runtime")
+
+
+def try_model(keys: str) -> Check:
+    """Read, decode and run the model that these keys of `detector` (JSON) name."""
+    from vedette.config.models import DetectorConfig
     from vedette.vision.model_spec import resolve
     from vedette.vision.probe import prove
     from vedette.vision.tflite_file import read_model
+    detector = DetectorConfig.model_validate_json(keys)
+    assert detector.model is not None  # noqa: S101 - for the type checker: model() saw it
     try:
         spec = resolve(read_model(detector.model), detector)
         proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
