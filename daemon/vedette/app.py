@@ -67,7 +67,8 @@ class Options:
 def run_daemon(options: Options) -> int:
     """Run the daemon on this thread until it ends; returns its exit code.
 
-    Raises: ConfigError, AlreadyRunning or StateUnusable before anything was started.
+    Raises: ConfigError, AlreadyRunning, StateUnusable, or SourceInvalid for a source that nobody understands, before
+    anything was started.
     """
     logs.setup(logging.DEBUG if options.verbose else logging.INFO)
     stacks.dump_on_signals()

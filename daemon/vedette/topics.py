@@ -23,7 +23,7 @@ COMMANDS: Final = "cmd"
 REPLIES: Final = "reply"
 
 FLEET_UPDATE: Final = f"{ROOT}/fleet/update"
-"""Absolute: every device checks for an update when something is published here."""
+"""Absolute: the command `update`, to every device."""
 
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"

@@ -170,6 +170,19 @@ def test_no_mutant_gets_past_the_check(tmp_path):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_a_refusal_is_never_remembered(tmp_path):
+    """A file that once failed counts as nothing: it is tried again, and so is what stands in its place then."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(models.reshape_by_input())
+    store = ProofStore(tmp_path / "proofs.json")
+    for _ in range(2):
+        with pytest.raises(ModelUnsupported):
+            proof_of(read_model(path), runtime="auto", threads=1, store=store)
+    assert repr(store).endswith("0 proofs>")
+    path.write_bytes(models.logistic())
+    assert proof_of(read_model(path), runtime="auto", threads=1, store=store).sha256 == read_model(path).sha256
+
+
 def test_the_child_needs_a_parent():
     """Started by hand the child's module ends at once with a message instead of waiting for a request."""
     import subprocess

@@ -56,8 +56,9 @@ CHANNELS = (
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, as far as "
             "`commands.allow` lists it; the payload is empty or an object with the command's arguments, and optionally "
-            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored)", incoming=True),
-    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "Every device checks for an update", incoming=True),
+            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored). `update` and "
+            "`rollback` are not in this version: their answer is `failed`", incoming=True),
+    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update` to every device", incoming=True),
 )
 
 
