@@ -24,7 +24,7 @@ from models.train.scenes import held_out_demo, held_out_hard, training_scenes
 from vedette.camera.scene_objects import LABELS
 
 HARD_SCENES, DEMO_SCENES = 14_040, 6_000
-STEPS = 8_000
+STEPS = 6_400
 CALIBRATION_SCENES = 500
 HELD_OUT_HARD, HELD_OUT_DEMO = 1_500, 500
 
