@@ -106,6 +106,23 @@ def test_told_on_change_at_most_once_a_second_and_every_interval():
     assert len(rig.told()) == 3
 
 
+def test_a_message_of_the_interval_holds_no_change_back():
+    """A stall that begins right after a periodic message is told at once, not a second later."""
+    rig = Rig()
+    rig.detect_all()
+    rig.health.tick()
+    rig.clock.advance(30)
+    rig.health.tick()
+    rig.clock.advance(0.25)
+    rig.own = {"config_rejected": "line 3"}
+    rig.health.tick()
+    assert len(rig.told()) == 3
+    rig.clock.advance(0.25)
+    rig.own = {}
+    rig.health.tick()
+    assert len(rig.told()) == 3
+
+
 def test_a_reason_keeps_its_beginning():
     """`since` is when the reason began, not when it was last told."""
     rig = Rig()

@@ -1,7 +1,8 @@
 """How the device is: gathers every part's facts, names the reasons, and tells on change and every so often.
 
 Invariants:
-- Health is told on every change of state or reasons, at most once a second, and every `interval_s` without one.
+- Health is told on every change of state or reasons, at most once a second, and every `interval_s` without one. A
+  message that only came because of the interval holds no change back: a stall must be named within 4 s.
 - A reason keeps the moment it began for as long as it holds.
 - While the device does not look, the counts are null: nobody may read silence as an empty scene.
 - Only the main thread calls this module; it reads other threads' parts through their `status()`.
@@ -59,6 +60,7 @@ class HealthReporter:
         self._since: dict[str, datetime] = {}
         self._told_reasons: frozenset[str] | None = None
         self._told_ns = 0
+        self._told_change_ns = 0
         self._told: dict[str, bytes] = {}
         self._board_read: BoardReading | None = None
         self._board_read_ns = 0
@@ -107,10 +109,12 @@ class HealthReporter:
         return self._board_read
 
     def _is_due(self, codes: frozenset[str]) -> bool:
-        waited_s = (self._clock.monotonic_ns() - self._told_ns) / 1e9
+        now_ns = self._clock.monotonic_ns()
         if self._told_reasons is None:
             return True
-        return waited_s >= (MIN_INTERVAL_S if codes != self._told_reasons else self.interval_s)
+        if codes != self._told_reasons:
+            return now_ns - self._told_change_ns >= MIN_INTERVAL_S * 1e9
+        return now_ns - self._told_ns >= self.interval_s * 1e9
 
     def _tell_change(self, topic: str, payload: Mapping[str, Any]) -> None:
         encoded = payloads.encode(payload)
@@ -120,8 +124,10 @@ class HealthReporter:
 
     def _tell_health(self, camera: CameraStatus, pipeline: PipelineStatus, broker: BrokerStatus,
                      reasons: Mapping[str, str]) -> None:
-        self._told_reasons = frozenset(reasons)
+        codes = frozenset(reasons)
         self._told_ns = self._clock.monotonic_ns()
+        if codes != self._told_reasons:
+            self._told_reasons, self._told_change_ns = codes, self._told_ns
         self._publish(topics.HEALTH, payloads.encode(self._payload(camera, pipeline, broker, reasons)))
 
     def _payload(self, camera: CameraStatus, pipeline: PipelineStatus, broker: BrokerStatus,
