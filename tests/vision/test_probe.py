@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,7 @@ def test_a_known_model_needs_no_child(tmp_path):
 def test_no_mutant_gets_past_the_check(tmp_path):
     """Mutated files are refused with a ModelError or really run; the caller survives, and keeps no descriptor."""
     bases = small_bases()
+    gc.collect()      # what other tests left behind must not go meanwhile and hide a leak
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     def check(number: int) -> str:
@@ -167,7 +169,7 @@ def test_no_mutant_gets_past_the_check(tmp_path):
         outcomes = list(pool.map(check, range(MUTANTS)))
     assert len(outcomes) == MUTANTS
     assert {"refused", "loaded"} == set(outcomes)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_refusal_is_never_remembered(tmp_path):
