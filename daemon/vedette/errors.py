@@ -17,6 +17,8 @@
     │   └── SourceEnded           0  a file or a folder was played to its end
     ├── CameraStuck              74  replacing the capture child no longer helps; systemd must restart us
     ├── RuntimeMissing           69  no TFLite runtime can be imported
+    ├── OutputLost               69  what a command prints cannot be written
+    │   └── OutputUnread          0  its reader has left, as `| head -1` does
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   └── AlreadyRunning           another daemon holds it
     └── BrokerError              69  the MQTT broker cannot be used, or not any longer
@@ -122,6 +124,18 @@ class RuntimeMissing(VedetteError):
     """No TFLite runtime can be imported and used."""
 
     exit_code = 69
+
+
+class OutputLost(VedetteError):
+    """What a command prints cannot be written."""
+
+    exit_code = 69
+
+
+class OutputUnread(OutputLost):
+    """The reader of what a command prints has left."""
+
+    exit_code = 0
 
 
 class StateUnusable(VedetteError):

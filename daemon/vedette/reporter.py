@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from vedette import payloads, topics
+from vedette.errors import OutputLost, OutputUnread
 from vedette.rules import CountsRule, PublishRule, count_labels
 from vedette.types import Message
 
@@ -91,12 +92,17 @@ class Printer:
         self._seq = 0
 
     def result(self, result: DetectionResult) -> None:
-        """Print one result, numbered by this printer. Raises: BrokenPipeError when nobody reads any more."""
+        """Print one result, numbered by this printer. Raises: OutputUnread, OutputLost."""
         self._seq += 1
         payload = payloads.detections(result, device=self._device, run=self._run, seq=self._seq,
                                       dropped=self._dropped(), clock_synced=self._clock_synced())
         line = readable(payload) if self._readable else payloads.encode(payload).decode()
-        print(line, file=self._stream, flush=True)
+        try:
+            print(line, file=self._stream, flush=True)
+        except BrokenPipeError as error:
+            raise OutputUnread("nobody reads the printed results any more") from error
+        except OSError as error:
+            raise OutputLost(f"results cannot be printed: {error.strerror}") from error
 
 
 def readable(payload: DetectionsPayload) -> str:

@@ -1,5 +1,7 @@
 """A folder of images as a source."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -38,3 +40,25 @@ def test_no_usable_image_is_invalid(tmp_path, content):
         eventually(lambda: camera.status().cause != "starting")
         with pytest.raises(SourceInvalid, match=tmp_path.name):
             camera.take(1)
+
+
+def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path):
+    """What would block or never end is not opened, whatever it is called."""
+    os.mkfifo(tmp_path / "1.jpg")
+    (tmp_path / "2.png").symlink_to("/dev/zero")
+    (tmp_path / "3.bmp").mkdir()
+    cv2.imwrite(str(tmp_path / "4.png"), np.full((30, 40, 3), 50, np.uint8))
+    with running(make_settings(tmp_path, every_frame=True)) as camera:
+        frames, end = play_out(camera)
+    assert [grey for _, _, grey in frames] == [50]
+    assert "1 images, 3 unreadable" in end
+
+
+def test_a_name_that_is_not_utf8_is_read(tmp_path):
+    """OpenCV crashes when it is handed such a name (measured, 4.11 and 5.0)."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 40, 3), 50, np.uint8))
+    (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"k\xfcche.png"))
+    with running(make_settings(tmp_path, every_frame=True)) as camera:
+        frames, end = play_out(camera)
+    assert [grey for _, _, grey in frames] == [50]
+    assert "1 images" in end

@@ -58,7 +58,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_
                 image) == 65
     out, err = capsys.readouterr()
     assert "garden.png: 1 detections" in out
-    for name in ("no.jpg: No such file", "empty.jpg: no image", "page.jpg: no image", f"{tmp_path}: Is a directory"):
+    for name in ("no.jpg: No such file", "empty.jpg: no image", "page.jpg: no image", f"{tmp_path}: a folder"):
         assert name in err
 
 

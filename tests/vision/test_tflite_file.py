@@ -100,7 +100,7 @@ def test_what_is_no_file_is_refused_without_opening_it(tmp_path):
     """A missing file, a folder, a pipe (whose opening would block) and an impossible name are all refused."""
     os.mkfifo(tmp_path / "pipe")
     for path, seen in ((tmp_path / "absent", "No such file"), (tmp_path, "a folder"),
-                       (tmp_path / "pipe", "no regular file"), (Path("nul\0"), "null")):
+                       (tmp_path / "pipe", "no regular file"), (Path("nul\0"), "NUL")):
         with pytest.raises(ModelUnreadable, match=seen):
             read_model(path)
 

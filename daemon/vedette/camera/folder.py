@@ -10,12 +10,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
+import numpy as np
 
 from vedette.errors import SourceEnded, SourceInvalid
+from vedette.vision import images
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from vedette.camera.settings import CaptureSettings
@@ -50,12 +50,14 @@ class Folder:
         while self._next < len(self._paths):
             path = self._paths[self._next]
             self._next += 1
-            self._image = _read(path)
-            if self._image is not None:
-                self._shown += 1
-                return int((self._shown - 1) * 1e9 / (self.fps or 1.0))
-            self.unreadable += 1
-            log.warning("%s: not an image that can be read; skipped", path)
+            try:
+                self._image = np.asarray(images.read(path))
+            except SourceInvalid as refusal:
+                self.unreadable += 1
+                log.warning("%s; skipped", refusal)
+                continue
+            self._shown += 1
+            return int((self._shown - 1) * 1e9 / (self.fps or 1.0))
         if not self._shown:
             raise SourceInvalid(f"{self._folder}: none of its {len(self._paths)} images can be read")
         skipped = f", {self.unreadable} unreadable" if self.unreadable else ""
@@ -72,10 +74,3 @@ class Folder:
     def close(self) -> None:
         """Forget the image."""
         self._image = None
-
-
-def _read(path: Path) -> NDArray[np.uint8] | None:
-    try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR)  # type: ignore[return-value] # its stubs are loose about dtype
-    except cv2.error:    # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
-        return None

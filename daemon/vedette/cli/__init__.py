@@ -1,7 +1,8 @@
 """The `vedette` command: one parser, one module a command, one line and one exit code for every error.
 
 Invariants: a command's module is imported only when it is called (a Pi waits for every import); errors raised on
-purpose print one line each on standard error and end with their own exit code, never a traceback.
+purpose print one line each on standard error and end with their own exit code, never a traceback; so does output that
+cannot be written, and a reader that leaves early (`| head -1`) is no error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from typing import NoReturn
 
 from vedette import __version__
-from vedette.errors import UsageError, VedetteError
+from vedette.errors import OutputLost, UsageError, VedetteError
 
 COMMANDS = {
     "run": ("vedette.cli.run", "watch a camera and publish what is seen"),
@@ -25,6 +26,11 @@ COMMANDS = {
     "tail": ("vedette.cli.tail", "follow a device over MQTT"),
     "model inspect": ("vedette.cli.inspect", "say what is in a model file and how it would be run"),
 }
+ENVIRON = {
+    "OPENBLAS_NUM_THREADS": "1",                        # numpy's BLAS is never used; its thread pool costs memory
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),      # a small file may unpack to gigabytes
+}
+"""Read by native libraries when they are loaded; what the user has set stays."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,18 +44,39 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (documented in docs/operations.md)."""
     argv = sys.argv[1:] if argv is None else argv
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")   # numpy's BLAS is never used; its thread pool costs memory
+    _open_streams()
+    os.environ.update({name: value for name, value in ENVIRON.items() if name not in os.environ})
     try:
-        return _dispatch(argv)
+        code = _dispatch(argv)
+        sys.stdout.flush()      # Python would do it at its end, where a failure is a traceback
     except VedetteError as error:
         for line in str(error).splitlines():
             print(f"vedette: {line}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python complains again at exit
+        _abandon_output()
         return 0
+    except OSError as error:    # adapters map their own: what is left is the terminal, the disk, the descriptor table
+        _abandon_output()
+        print(f"vedette: {error}", file=sys.stderr)
+        return OutputLost.exit_code
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller has closed, or the first sockets would take their places."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as we live
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above
+
+
+def _abandon_output() -> None:
+    """Let what is still buffered go nowhere, or Python complains again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:

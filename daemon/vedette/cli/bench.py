@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import between
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="M")
     parser.add_argument("--source", required=True, metavar="S", help="as camera.source; files and folders are looped")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: a sweep over 1 to the number of cores")
+    parser.add_argument("--threads", type=between(int, 1, 16), metavar="N",
+                        help="default: a sweep over 1 to the number of cores")
     parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"), default="auto")
-    parser.add_argument("--warmup-runs", type=int, default=10, metavar="N")
-    parser.add_argument("--num-runs", type=int, default=200, metavar="N")
+    parser.add_argument("--warmup-runs", type=between(int, 0, 10**6), default=10, metavar="N")
+    parser.add_argument("--num-runs", type=between(int, 1, 10**6), default=200, metavar="N")
     parser.add_argument("--json", action="store_true", help="one JSON object (a sweep: one a line)")
 
 

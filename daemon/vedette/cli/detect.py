@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette import payloads
+from vedette.cli.arguments import between
 from vedette.config.models import DetectorConfig
 from vedette.errors import DetectError, SourceInvalid, UsageError
 from vedette.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vedette.types import DetectionResult
 
 EXAMPLE = """example:
@@ -39,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
     parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
                         help="one label a line, in place of the model's own")
-    parser.add_argument("--score-threshold", type=_between(float, 0, 1), metavar="X", help="0-1")
-    parser.add_argument("--iou-threshold", type=_between(float, 0, 1), metavar="Y", help="0-1")
-    parser.add_argument("--max-detections", type=_between(int, 1, 1000), metavar="N", help="of one image")
+    parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X", help="0-1")
+    parser.add_argument("--iou-threshold", type=between(float, 0, 1), metavar="Y", help="0-1")
+    parser.add_argument("--max-detections", type=between(int, 1, 1000), metavar="N", help="of one image")
     parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
-    parser.add_argument("--threads", type=_between(int, 1, 16), metavar="N")
+    parser.add_argument("--threads", type=between(int, 1, 16), metavar="N")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: file, and a detections/1 result")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures with boxes there")
 
@@ -115,15 +114,3 @@ def _words(path: Path, result: DetectionResult) -> str:
         right, bottom = round(found.box.xmax * frame.width), round(found.box.ymax * frame.height)
         lines.append(f"  {found.label} {found.score:.3f} at x {left}-{right}, y {top}-{bottom}")
     return "\n".join(lines)
-
-
-def _between(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}; expected a number from {low} to {high}")
-        return value
-    return parse

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import between
+
 if TYPE_CHECKING:
     import argparse
 
@@ -23,20 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="overrides detector.model")
     parser.add_argument("--print", action="store_true",
                         help="print every result: a line each on a terminal, JSON lines otherwise")
-    parser.add_argument("--frames", type=_positive, metavar="N", help="stop after N results")
+    parser.add_argument("--frames", type=between(int, 1, 10**9), metavar="N", help="stop after N results")
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop; returns the exit code."""
     from vedette.app import Options, run_daemon
-    overrides = {key: value for key, value in (("camera.source", args.source), ("detector.model", args.model)) if value}
+    overrides = {key: value for key, value in (("camera.source", args.source), ("detector.model", args.model))
+                 if value is not None}
     return run_daemon(Options(config_path=args.config, overrides=overrides, print_results=args.print,
                               stop_after=args.frames, verbose=args.verbose))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("expected a whole number from 1")
-    return value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vedette import topics
 from vedette._lib.durable import replace_file
+from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config
 from vedette.errors import SourceMissing, UsageError
 
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", help="overrides camera.source")
     parser.add_argument("--device", help="ask this running device, which must allow `snapshot`, instead of the camera")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the JPEG goes")
-    parser.add_argument("--wait", type=float, default=10.0, metavar="S", help="seconds to wait for a frame (10)")
+    parser.add_argument("--wait", type=between(float, 0, 3600), default=10.0, metavar="S",
+                        help="seconds to wait for a frame (10)")
 
 
 def run(args: argparse.Namespace) -> int:

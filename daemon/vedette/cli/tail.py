@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vedette import topics
+from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config
 from vedette.reporter import readable
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device", nargs="?", default="+", metavar="DEVICE", help="follow only this one (default: all)")
     add_broker_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line: topic, payload")
-    parser.add_argument("--count", type=int, metavar="N", help="stop after N messages")
+    parser.add_argument("--count", type=between(int, 1, 10**9), metavar="N", help="stop after N messages")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ class CameraConfig(Section):
     """What to watch and how."""
 
     source: str = restart("auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, "
-                                  "rtsp://…, http://…, a video file, a folder of images, or synthetic")
+                                  "rtsp://…, http://…, a video file, a folder of images, or synthetic", min_length=1)
     width: int = restart(1280, "pixels; asked of a camera. A larger stream or file is scaled down to fit, never up",
                          ge=32, le=7680)
     height: int = restart(720, "pixels", ge=32, le=4320)

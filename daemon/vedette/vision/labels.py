@@ -9,10 +9,12 @@ import ast
 import json
 from pathlib import Path
 
+from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnsupported
 from vedette.vision.limits import PLACEHOLDERS
 
 BACKGROUND = "background"
+FILE_BYTES_MAX = 2**20
 
 
 def label_of(labels: tuple[str, ...], class_id: int) -> str:
@@ -28,9 +30,10 @@ def parse_lines(text: str) -> tuple[str, ...]:
 def read_file(path: Path) -> tuple[str, ...]:
     """Read a label file. Raises: ModelUnsupported when it cannot be read or holds no label."""
     try:
-        labels = parse_lines(path.read_text(encoding="utf-8"))
+        labels = parse_lines(read_whole(path, FILE_BYTES_MAX).decode())
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelUnsupported(f"labels file {path}: {error}; expected text, one label a line") from error
+        seen = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        raise ModelUnsupported(f"labels file {path}: {seen}; expected text, one label a line") from error
     if not labels:
         raise ModelUnsupported(f"labels file {path}: empty; expected one label a line")
     return labels

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vedette._lib.flatbuf import Buffer, Malformed, Table
+from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable, ModelUnsupported
 from vedette.vision import appended_zip, tflite_metadata
 from vedette.vision.tensors import TensorSpec
@@ -84,19 +84,9 @@ def read_model(path: Path) -> ModelFile:
 def read_bytes(path: Path) -> bytes:
     """Return the whole file. Raises: ModelUnreadable when it is missing, empty, too large or no regular file."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelUnreadable(f"{path}: {_kind(status.st_mode)}; expected a .tflite file")
-        if status.st_size > FILE_BYTES_MAX:
-            raise ModelUnreadable(f"{path}: {status.st_size >> 20} MiB; expected at most {FILE_BYTES_MAX >> 20}")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:     # ValueError: a name with a NUL in it
-        seen = getattr(error, "strerror", None) or error
-        raise ModelUnreadable(f"{path}: {seen}; expected a .tflite file") from error
-
-
-def _kind(mode: int) -> str:
-    return "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        return read_whole(path, FILE_BYTES_MAX)
+    except OSError as error:
+        raise ModelUnreadable(f"{path}: {error.strerror}; expected a .tflite file") from error
 
 
 def _parse(path: Path, content: bytes) -> ModelFile:

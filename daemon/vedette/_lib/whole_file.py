@@ -1,0 +1,28 @@
+"""Reads a whole file that somebody named, who may have named anything.
+
+Invariants: only a regular file of at most so many bytes is opened; a pipe would block and a device never end.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_whole(path: Path, most_bytes: int) -> bytes:
+    """Return the content. Raises: OSError, whose `strerror` says in words what is there instead of such a file."""
+    try:
+        status = path.stat()
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "a name with a NUL in it", str(path)) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "a folder", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if status.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"{status.st_size >> 20} MiB, more than {most_bytes >> 20}", str(path))
+    return path.read_bytes()

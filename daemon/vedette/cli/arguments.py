@@ -1,0 +1,26 @@
+"""Kinds of command-line arguments that argparse does not have.
+
+Invariants: a value that cannot be used is told in words, with what was expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
+
+
+def between(kind: type[Number], low: Number, high: Number) -> Callable[[str], Number]:
+    """Return a parser of numbers from `low` to `high`, for `add_argument(type=...)`."""
+    def parse(text: str) -> Number:
+        try:
+            value: Number | None = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            whole = "whole " if kind is int else ""
+            raise argparse.ArgumentTypeError(f"{text!r}; expected a {whole}number from {low} to {high}")
+        return value
+    return parse

@@ -1,0 +1,84 @@
+"""What every command does alike: output that cannot be written, streams that are closed, numbers out of range."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bright_squares import write_clip, write_model
+from running_daemon import environment
+from vedette.cli import main
+
+
+def shell(command, folder):
+    """Run a line of shell in which $VEDETTE is the command."""
+    env = {**environment(folder), "VEDETTE": f"{sys.executable} -m vedette"}
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True,
+                          text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def watching(tmp_path):
+    """The daemon printing for ever."""
+    (tmp_path / "config.yaml").write_text(
+        f"camera: {{source: '{write_clip(tmp_path)}', loop: true}}\nmqtt: {{port: 1}}\n"
+        f"detector: {{model: '{write_model(tmp_path)}', threads: 1}}\n")
+    return "$VEDETTE run --config config.yaml --print"
+
+
+def test_a_reader_that_leaves_ends_the_daemon_in_order(watching, tmp_path):
+    """`run --print | head -1` ends with 0 and no stack."""
+    done = shell(f"{watching} | head -1", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert "nobody reads" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["$VEDETTE check-config", "$VEDETTE --help"])
+def test_a_reader_that_leaves_is_no_error(tmp_path, command):
+    """Any command whose output nobody wants ends quietly."""
+    done = shell(f"{command} | true", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path):
+    """Output that cannot be written: what and why, exit code 69, never a stack."""
+    for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
+        done = shell(f"{command} > /dev/full", tmp_path)
+        assert done.returncode == 69, done.stderr
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(watching, tmp_path, closed):
+    """A caller may close the standard streams; no socket takes their numbers."""
+    done = shell(f"{watching} --frames 2 {closed}", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ("run --frames 0", "'0'; expected a whole number from 1"), ("run --frames x", "'x'; expected a whole number"),
+    ("bench --model m --source s --num-runs 0", "from 1"), ("bench --model m --source s --warmup-runs -1", "from 0"),
+    ("bench --model m --source s --threads 17", "from 1 to 16"), ("tail --count 0", "from 1"),
+    ("snapshot --out f --wait nan", "from 0 to 3600")])
+def test_numbers_out_of_range(capsys, arguments, words):
+    """A number that makes no sense is refused before anything is started, in words."""
+    assert main(arguments.split()) == 64
+    assert words in capsys.readouterr().err
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):
+    """A decompression bomb costs no memory: the limit of pixels is in force when OpenCV is loaded."""
+    (tmp_path / "bomb.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(100))
+    done = shell(f"$VEDETTE detect --model {write_model(tmp_path)} bomb.ppm", tmp_path)
+    assert done.returncode == 65
+    assert "bomb.ppm: cannot be decoded as an image: pixels" in done.stderr
+
+
+def test_an_empty_source_is_an_error(tmp_path):
+    """`--source "$UNSET"` must not quietly watch what the configuration names."""
+    done = shell("$VEDETTE run --source ''", tmp_path)
+    assert done.returncode == 78
+    assert "camera.source: expected text that is not empty" in done.stderr
