@@ -29,23 +29,37 @@ def split(content: bytes) -> tuple[int, dict[str, bytes]]:
 
     Raises: ModelUnreadable when the archive is damaged, encrypted, or a bomb.
     """
+    return _read_archive(content, None)
+
+
+def find(content: bytes, name: str) -> tuple[int, bytes | None]:
+    """Return where the appended ZIP begins and one file of it, None when it is not there; the others may be damaged.
+
+    Raises: ModelUnreadable when the archive's directory or that file is damaged.
+    """
+    start, files = _read_archive(content, name)
+    return start, files.get(name)
+
+
+def _read_archive(content: bytes, wanted: str | None) -> tuple[int, dict[str, bytes]]:
     if content.rfind(_END_RECORD, max(0, len(content) - _END_RECORD_BYTES - _COMMENT_BYTES_MAX)) < 0:
         return len(content), {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _unpack(archive, len(content))
+            return _unpack(archive, len(content), wanted)
     except _DAMAGE as error:
         raise ModelUnreadable(f"the ZIP appended to the model is damaged: {error}") from error
 
 
-def _unpack(archive: zipfile.ZipFile, size: int) -> tuple[int, dict[str, bytes]]:
+def _unpack(archive: zipfile.ZipFile, size: int, wanted: str | None) -> tuple[int, dict[str, bytes]]:
     entries = archive.infolist()
     if len(entries) > ENTRIES_MAX or sum(entry.file_size for entry in entries) > UNPACKED_BYTES_MAX:
         raise ModelUnreadable(f"the ZIP appended to the model holds more than {ENTRIES_MAX} files or would unpack to "
                               f"more than {UNPACKED_BYTES_MAX >> 20} MiB; expected labels and settings")
     start = min((entry.header_offset for entry in entries), default=size)
     return start, {entry.filename: _read(archive, entry) for entry in entries
-                   if not entry.filename.endswith("/")}     # is_dir() itself fails on an empty name
+                   if not entry.filename.endswith("/")      # is_dir() itself fails on an empty name
+                   and wanted in {None, entry.filename}}
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

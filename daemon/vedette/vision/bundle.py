@@ -1,0 +1,106 @@
+"""Writes bundles: a model's flatbuffer with its settings, labels and golden frames in a ZIP behind it.
+
+Invariants: the flatbuffer's bytes stay as they are; the same parts give the same bytes, whenever and wherever they are
+put together; what a bundle states is how the model was understood here, so that no later default changes it. What is
+written is read back by `hints`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vedette.errors import ModelDamaged, ModelUnreadable
+from vedette.vision import appended_zip
+from vedette.vision.hints import BUNDLE
+from vedette.vision.labels import parse_literal
+from vedette.vision.model_spec import ModelSpec
+from vedette.vision.tflite_file import ModelFile, read_bytes
+
+LABELS = "labels.txt"
+_WRITTEN = (1980, 1, 1, 0, 0, 0)    # the oldest time a ZIP can state: ours must not depend on the clock
+
+
+def packed(flatbuffer: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return the whole `.tflite` file: the flatbuffer, and a ZIP of the files in the order of their names."""
+    whole = io.BytesIO()
+    whole.write(flatbuffer)
+    with zipfile.ZipFile(whole, "a") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _WRITTEN)
+            entry.create_system = 3     # Unix, wherever this runs
+            # PNGs are packed already, and zlib's own version would show in the bytes of the rest.
+            archive.writestr(entry, files[name], zipfile.ZIP_STORED)
+    return whole.getvalue()
+
+
+def settings_of(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: str,
+                baseline: Mapping[str, Any] | None = None) -> bytes:
+    """Return vedette.json: how to run the model, stated whole. `baseline` is carried along as it is."""
+    normalization = spec.normalization
+    settings: dict[str, Any] = {
+        "name": name, "version": version, "sha256": flatbuffer_sha256, "decoder": spec.decoder, "color": spec.color,
+        "resize": spec.resize,
+        "normalization": normalization and {"mean": normalization.mean, "std": normalization.std},
+        "thresholds": {"score": spec.limits.score_threshold, "iou": spec.limits.iou_threshold,
+                       "labels": dict(spec.limits.labels)},
+        "baseline": baseline}
+    stated = {key: value for key, value in settings.items() if value is not None}
+    return (json.dumps(stated, indent=1) + "\n").encode()
+
+
+def labels_text(labels: tuple[str, ...]) -> bytes:
+    """Return labels.txt: one label a line, the first for class id 0."""
+    return "".join(f"{label}\n" for label in labels).encode()
+
+
+def flatbuffer_of(model: ModelFile) -> bytes:
+    """Return the bytes before the ZIP. Raises: ModelUnreadable, ModelDamaged (the file was replaced meanwhile)."""
+    content = read_bytes(model.path)
+    flatbuffer = content[:appended_zip.split(content)[0]]
+    if hashlib.sha256(flatbuffer).hexdigest() != model.flatbuffer_sha256:
+        raise ModelDamaged(f"{model.path}: no longer the file that was checked; expected a flatbuffer of SHA-256 "
+                           f"{model.flatbuffer_sha256}")
+    return flatbuffer
+
+
+def check_digest(path: Path) -> bool:
+    """Compare a file's flatbuffer with the digest its bundle states; returns False when it states none.
+
+    Nothing of the flatbuffer is looked into: this is what finds damage that a parser would stumble over.
+    Raises: ModelUnreadable, ModelDamaged.
+    """
+    content = read_bytes(path)
+    try:
+        zip_start, settings = appended_zip.find(content, BUNDLE)
+    except ModelUnreadable as error:
+        raise ModelUnreadable(f"{path}: {error}") from error
+    stated = _settings(settings)
+    if "sha256" not in stated:
+        return False
+    digest = hashlib.sha256(content[:zip_start]).hexdigest()
+    if digest != stated["sha256"]:
+        raise ModelDamaged(f"{path}: {BUNDLE} promises SHA-256 {stated['sha256']} for the flatbuffer; it is {digest}")
+    return True
+
+
+def resealed(model: ModelFile) -> ModelFile:
+    """Return the model as if its bundle stated the digest it has: to look at a damaged one all the same."""
+    content = json.dumps({**_settings(model.attachments.get(BUNDLE)), "sha256": model.flatbuffer_sha256}).encode()
+    return replace(model, attachments={**model.attachments, BUNDLE: content})
+
+
+def baseline_of(model: ModelFile) -> Mapping[str, Any] | None:
+    """Return the training baseline that a bundle carries."""
+    baseline = _settings(model.attachments.get(BUNDLE)).get("baseline")
+    return baseline if isinstance(baseline, dict) else None
+
+
+def _settings(content: bytes | None) -> Mapping[str, object]:
+    return parse_literal((content or b"").decode("utf-8", "replace")) or {}
