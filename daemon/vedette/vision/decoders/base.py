@@ -104,8 +104,9 @@ class Decoder(ABC):
 
     @property
     def score_scale(self) -> float:
-        """Quantization scale of the scores; 0.0 where they are floats."""
-        return self._scores.spec.scale
+        """The largest step between two scores; 0.0 where they are floats."""
+        step = self._scores.spec.scale
+        return step / 4 if self._logits else step      # a quarter is where the logistic function is steepest
 
     def aim(self, limits: Limits, labels: tuple[str, ...]) -> Aim:
         """Compile limits for this decoder."""
