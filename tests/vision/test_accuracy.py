@@ -30,8 +30,8 @@ def accuracy():
     ("ssd_mobilenet_v1_coco_uint8_metadata", 0.2901)])
 def test_average_precision(real, accuracy, name, others):
     """COCO AP is not more than the margin below what Ultralytics and MediaPipe reach with the same file."""
-    found = accuracy.results(real / "coco", real / "models" / f"{name}.tflite")
-    assert accuracy.average_precision(real / "coco", found)[0] >= others - MARGIN[chosen_runtime("auto")[0]]
+    found = accuracy.precision(real / "coco", real / "models" / f"{name}.tflite")
+    assert found.ap >= others - MARGIN[chosen_runtime("auto")[0]]
 
 
 def test_cats_and_dogs(real):

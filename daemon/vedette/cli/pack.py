@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle. Raises: ModelError, SourceInvalid, UsageError, RuntimeMissing."""
     from vedette._lib.durable import replace_file
+    from vedette.vision.limits import PLACEHOLDERS
     from vedette.vision.model_spec import resolve
     from vedette.vision.packing import pack
     from vedette.vision.tflite_file import read_model
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     version = args.version or spec.version
     if version is None:
         raise UsageError("--version: nothing in the model states one; expected a label such as 1 or 2026-11")
-    if not spec.labels:
+    if PLACEHOLDERS.issuperset(spec.labels):
         raise UsageError("--labels: nothing in the model names its classes; expected a file with one label a line")
     packed = pack(model, spec, name=args.name or spec.name, version=version, pictures=_pictures(args.golden),
                   baseline=_baseline(args.baseline))

@@ -1,0 +1,121 @@
+"""`vedette model eval`: how accurate a model is, against the drawn street's own truth or a COCO folder, and how fast.
+
+Invariants: every frame goes through the product's own detector, with everything of a score from 0.001 on, as COCO's
+figures are meant; the truth is only ever compared with, never shown to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from vedette.cli.arguments import between
+from vedette.cli.model_arguments import detector_of
+from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
+from vedette.errors import UsageError
+from vedette.precision import Truth, average_precision
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from vedette.precision import Precision
+    from vedette.types import DetectorFacts, Frame
+    from vedette.vision.local import LocalDetector
+
+EXAMPLE = """example:
+  vedette model eval --model street.tflite --source synthetic --frames 500
+  vedette model eval --model yolov8n.tflite --coco val2017/ --json
+
+A COCO folder holds annotations.json and images/. Needs the `eval` extra.
+exit codes: 0; 65 when the model or an image cannot be used; 69 without a runtime, the extra, or the folder"""
+
+LEAST_SCORE = 0.001
+DETECTIONS_MAX = 300
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    add_synthetic_arguments(parser)
+    parser.add_argument("--coco", type=Path, metavar="DIR", help="in place of --source")
+    parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y", help="of NMS (0.7)")
+    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
+    parser.add_argument("--threads", type=between(int, 1, 16), default=1, metavar="N")
+    parser.add_argument("--json", action="store_true", help="one JSON object; invoke_ms is the median")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the figures; returns 0. Raises: ModelError, DetectError, SourceError, RuntimeMissing, ExtraMissing."""
+    if (args.source is None) == (args.coco is None):
+        raise UsageError("expected one of --source and --coco")
+    from vedette.vision.limits import Limits
+    from vedette.vision.local import open_detector
+    detector = open_detector(detector_of(args))
+    try:
+        detector.limits = Limits(LEAST_SCORE, args.iou_threshold, DETECTIONS_MAX, {}, frozenset(), frozenset())
+        precision, invokes_ms = _of_coco(args, detector) if args.coco else _of_synthetic(args, detector)
+    finally:
+        detector.close()
+    figures = _plain(detector.facts, args, precision, invokes_ms)
+    print(json.dumps(figures) if args.json else _words(figures))
+    return 0
+
+
+def _of_coco(args: argparse.Namespace, detector: LocalDetector) -> tuple[Precision, list[float]]:
+    truth = Truth.of_folder(args.coco)
+    frames = _frames_of(args.coco / "images", truth)
+    return _judge(detector, truth, with_progress(frames, len(truth.images)))
+
+
+def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
+    from vedette.vision import images
+    for seq, (image_id, name) in enumerate(truth.images.items(), 1):
+        yield image_id, images.frame_of(images.read(folder / name), seq)
+
+
+def _of_synthetic(args: argparse.Namespace, detector: LocalDetector) -> tuple[Precision, list[float]]:
+    from vedette.camera.scene_objects import LABELS
+    truth = Truth.of_labels(LABELS)
+
+    def frames() -> Iterator[tuple[int, Frame]]:
+        for still in with_progress(synthetic_stills(args), args.frames):
+            frame = still.frame
+            truth.add(frame.seq, frame.width, frame.height, ((thing.label, thing.box) for thing in still.truth))
+            yield frame.seq, frame
+    return _judge(detector, truth, frames())
+
+
+def _judge(detector: LocalDetector, truth: Truth, frames: Iterator[tuple[int, Frame]]) -> tuple[Precision, list[float]]:
+    rows: list[dict[str, Any]] = []
+    invokes_ms = []
+    for image_id, frame in frames:
+        result = detector.detect(frame)
+        invokes_ms.append(result.timing.invoke_ms)
+        rows += truth.rows(image_id, frame.width, frame.height, result.detections)
+    return average_precision(truth, rows), invokes_ms
+
+
+def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,
+           invokes_ms: list[float]) -> dict[str, Any]:
+    return {
+        "model": asdict(facts.model), "runtime": facts.runtime, "runtime_version": facts.runtime_version,
+        "xnnpack_share": round(facts.xnnpack_share, 4), "threads": facts.threads,
+        "source": str(args.coco) if args.coco else args.source, "frames": len(invokes_ms),
+        "ap": round(precision.ap, 4), "ap50": round(precision.ap50, 4),
+        "labels": {label: {"ap": round(each.ap, 4), "ap50": round(each.ap50, 4), "things": each.things}
+                   for label, each in precision.labels.items()},
+        "invoke_ms": round(median(invokes_ms), 3) if invokes_ms else None}
+
+
+def _words(figures: dict[str, Any]) -> str:
+    lines = [f"{figures['model']['name']}: AP {figures['ap']:.4f}, AP50 {figures['ap50']:.4f}",
+             f"  {figures['frames']} frames of {figures['source']}",
+             f"  invoke {figures['invoke_ms']} ms on {figures['runtime']} with threads={figures['threads']}",
+             f"  {'label':20} {'AP':>7} {'AP50':>7} {'things':>7}"]
+    lines += [f"  {label:20} {each['ap']:7.4f} {each['ap50']:7.4f} {each['things']:7}"
+              for label, each in figures["labels"].items()]
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""`vedette model eval` and `vedette model compare`, as people and programs call them."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from vedette.cli import main
+from vision import bundles, tiny_detectors
+
+pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_detectors.write(tmp_path)
+
+
+def call(*arguments: object) -> int:
+    return main(["model", *map(str, arguments)])
+
+
+def write_coco(folder):
+    """Write a COCO folder of one picture with a leaf and the sky, where the model sees them."""
+    (folder / "images").mkdir()
+    bundles.picture(folder / "images")
+    cells = {1: [0, 0, 32, 20], 2: [32, 20, 32, 20]}
+    (folder / "annotations.json").write_text(json.dumps({
+        "images": [{"id": 5, "file_name": "garden.png", "width": 64, "height": 40}],
+        "categories": [{"id": 1, "name": "leaf"}, {"id": 2, "name": "sky"}],
+        "annotations": [{"id": key, "image_id": 5, "category_id": key, "bbox": box, "area": 640, "iscrowd": 0}
+                        for key, box in cells.items()]}))
+    return folder
+
+
+def test_a_coco_folder(model, tmp_path, capsys):
+    """A model that sees everything has AP 1, overall and for each label; the figures are one JSON object."""
+    assert call("eval", "--model", model, "--coco", write_coco(tmp_path), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ap"], told["ap50"], told["frames"]) == (1, 1, 1)
+    assert told["labels"] == {label: {"ap": 1, "ap50": 1, "things": 1} for label in ("leaf", "sky")}
+    assert told["invoke_ms"] > 0
+    assert told["model"]["name"] == "pooling"
+
+
+@pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1"])
+def test_the_drawn_street(model, capsys, source):
+    """A model that knows nothing of the street has AP 0 on it, and every label that is there is listed."""
+    assert call("eval", "--model", model, "--source", source, "--frames", "12", "--seed", "3", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ap"], told["frames"], told["source"]) == (0, 12, source)
+    assert "person" in told["labels"]
+
+
+def test_figures_for_people(model, tmp_path, capsys):
+    """Words without --json: a line of figures, and one for each label."""
+    assert call("eval", "--model", model, "--coco", write_coco(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "pooling: AP 1.0000, AP50 1.0000"
+    assert lines[-1].split() == ["sky", "1.0000", "1.0000", "1"]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), [
+    ([], 64, "one of --source and --coco"), (["--source", "synthetic", "--coco", "."], 64, "one of --source"),
+    (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
+    (["--coco", "nowhere"], 69, "nowhere")])
+def test_what_cannot_be_evaluated(model, capsys, arguments, code, words):
+    """One line, and the exit code of its kind."""
+    assert call("eval", "--model", model, *arguments) == code
+    assert words in capsys.readouterr().err
+
+
+def test_a_model_agrees_with_itself(model, tmp_path, capsys):
+    """The same file twice: full agreement, no shift, and no picture of a difference."""
+    picture, out = bundles.picture(tmp_path), tmp_path / "out"
+    assert call("compare", model, model, "--out", out, "--json", picture, picture) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["agreement"], told["score_shift"], told["iou"], told["frames"]) == (1, 0, 1, 2)
+    assert (told["both"], told["only_a"], told["only_b"], told["worst"]) == (4, 0, 0, [])
+    assert told["latency_ratio"] > 0
+    assert list(out.iterdir()) == []
+
+
+def test_a_difference_is_shown_where_it_is(tmp_path, capsys):
+    """A bundle that swaps its channels no longer sees the sky: by label, in words, and side by side in a picture."""
+    sound, out = bundles.pack(tmp_path), tmp_path / "out"
+    wrong = bundles.altered(sound, color="bgr")
+    capsys.readouterr()
+    picture = bundles.picture(tmp_path)
+    assert call("compare", sound, wrong, picture, "--out", out) == 0
+    told = capsys.readouterr().out
+    assert "agreement 0.6667" in told
+    assert ["sky", "0.0000", "0", "1", "0", "-", "-"] in [line.split() for line in told.splitlines()]
+    assert cv2.imread(str(out / "1-garden.jpg")).shape == (40, 128, 3)
+
+
+def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
+    """Another quantization scale: the digest is warned about, and that the scores shift is shown all the same."""
+    sound, damaged = bundles.pack(tmp_path), tmp_path / "damaged.tflite"
+    scale = np.float32(1 / 256).tobytes()
+    content = sound.read_bytes()
+    assert content.count(scale) == 2
+    damaged.write_bytes(content.replace(scale, np.float32(1 / 320).tobytes()))
+    assert call("compare", sound, damaged, bundles.picture(tmp_path), "--json") == 0
+    out, err = capsys.readouterr()
+    assert "promises SHA-256" in err
+    told = json.loads(out.splitlines()[-1])
+    assert told["score_shift"] < -0.01
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), [
+    ([], 64, "expected images"), (["a.png", "--source", "synthetic"], 64, "expected images"),
+    (["nothing.png"], 65, "nothing.png")])
+def test_what_cannot_be_compared(model, capsys, arguments, code, words):
+    """One line, and the exit code of its kind."""
+    assert call("compare", model, model, *arguments) == code
+    assert words in capsys.readouterr().err
