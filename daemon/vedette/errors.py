@@ -19,6 +19,7 @@
     ├── RuntimeMissing           69  no TFLite runtime can be imported
     ├── OutputLost               69  what a command prints cannot be written
     │   └── OutputUnread          0  its reader has left, as `| head -1` does
+    ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   └── AlreadyRunning           another daemon holds it
     └── BrokerError              69  the MQTT broker cannot be used, or not any longer
@@ -136,6 +137,12 @@ class OutputUnread(OutputLost):
     """The reader of what a command prints has left."""
 
     exit_code = 0
+
+
+class ExtraMissing(VedetteError):
+    """A command needs a package of an optional extra, which is not installed."""
+
+    exit_code = 69
 
 
 class StateUnusable(VedetteError):

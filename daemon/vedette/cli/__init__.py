@@ -25,6 +25,10 @@ COMMANDS = {
     "snapshot": ("vedette.cli.snapshot", "save one frame of the camera as it is seen, masks applied"),
     "tail": ("vedette.cli.tail", "follow a device over MQTT"),
     "model inspect": ("vedette.cli.inspect", "say what is in a model file and how it would be run"),
+    "model pack": ("vedette.cli.pack", "make a bundle of a model: labels, settings, golden frames"),
+    "model verify": ("vedette.cli.verify", "hold a bundle against its digest and its golden frames, on this device"),
+    "model eval": ("vedette.cli.eval", "measure a model's accuracy: COCO AP on the drawn street or a COCO folder"),
+    "model compare": ("vedette.cli.compare", "show where two models differ on the same frames"),
 }
 ENVIRON = {
     "OPENBLAS_NUM_THREADS": "1",                        # numpy's BLAS is never used; its thread pool costs memory
@@ -88,7 +92,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"vedette {name}", description=summary[0].upper() + summary[1:] + ".",
                     epilog=module.EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(rest)))
+    return int(module.run(parser.parse_intermixed_args(rest)))
 
 
 def _command(argv: list[str]) -> tuple[str | None, list[str]]:

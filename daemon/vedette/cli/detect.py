@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette import payloads
 from vedette.cli.arguments import between
-from vedette.config.models import DetectorConfig
-from vedette.errors import DetectError, SourceInvalid, UsageError
-from vedette.types import Frame
+from vedette.cli.model_arguments import detector_of
+from vedette.cli.pictures import Pictures
+from vedette.errors import DetectError, SourceInvalid
 
 if TYPE_CHECKING:
     from vedette.types import DetectionResult
@@ -51,9 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Detect in every image; returns 0, or 65 when one could not be looked at."""
     from vedette.vision import images
     from vedette.vision.local import open_detector
-    keys = {key: value for key, value in vars(args).items() if key in DetectorConfig.model_fields and value is not None}
-    pictures = _Pictures(args.out) if args.out else None
-    detector = open_detector(DetectorConfig(**keys))
+    pictures = Pictures(args.out) if args.out else None
+    detector = open_detector(detector_of(args))
     failed = 0
     try:
         for warning in detector.facts.warnings:
@@ -61,44 +57,17 @@ def run(args: argparse.Namespace) -> int:
         for seq, path in enumerate(args.images, start=1):
             try:
                 pixels = images.read(path)
-                result = detector.detect(_frame(pixels, seq))
+                result = detector.detect(images.frame_of(pixels, seq))
             except (SourceInvalid, DetectError) as error:
                 print(f"vedette: {error}", file=sys.stderr)
                 failed += 1
                 continue
             print(_json(path, result, seq) if args.json else _words(path, result), flush=True)
             if pictures:
-                pictures.write(path, images.with_boxes(pixels, result.detections))
+                pictures.write(f"{path.stem}-detections", images.with_boxes(pixels, result.detections))
     finally:
         detector.close()
     return SourceInvalid.exit_code if failed else 0
-
-
-class _Pictures:
-    """Writes into one folder, under names of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._taken: Counter[str] = Counter()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out {folder}: {error.strerror}; expected a folder, or a name for one") from error
-
-    def write(self, image: Path, jpeg: bytes) -> None:
-        """Write `<stem>-detections.jpg`; images of the same stem are numbered from 2."""
-        self._taken[image.stem] += 1
-        count = self._taken[image.stem]
-        name = f"{image.stem}-detections{'' if count == 1 else f'-{count}'}.jpg"
-        try:
-            (self._folder / name).write_bytes(jpeg)
-        except OSError as error:
-            raise UsageError(f"--out {self._folder / name}: {error.strerror}; expected to be able to write") from error
-
-
-def _frame(pixels: memoryview, seq: int) -> Frame:
-    now_ns = time.monotonic_ns()
-    return Frame(seq=seq, pixels=pixels, captured_ns=now_ns, captured_at=datetime.now(UTC), handed_over_ns=now_ns)
 
 
 def _json(path: Path, result: DetectionResult, seq: int) -> str:

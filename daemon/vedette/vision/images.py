@@ -1,4 +1,4 @@
-"""Image files in, pictures with boxes out.
+"""Image files in, frames and pictures with boxes out.
 
 Invariants: what is read is BGR, turned upright as its EXIF says; a file that holds no picture is `SourceInvalid`.
 OpenCV is given bytes, never a name: one that is not UTF-8 crashes it (measured: 4.11 and 5.0).
@@ -6,7 +6,9 @@ OpenCV is given bytes, never a name: one that is not UTF-8 crashes it (measured:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ import numpy as np
 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import SourceInvalid
-from vedette.types import Detection
+from vedette.types import Detection, Frame
 from vedette.vision import jpeg
 
 FILE_BYTES_MAX = 256 * 2**20
@@ -25,15 +27,45 @@ _WHITE = (255, 255, 255)
 def read(path: Path) -> memoryview:
     """Return the pixels, (height, width, 3). Raises: SourceInvalid."""
     try:
-        content = np.frombuffer(read_whole(path, FILE_BYTES_MAX), np.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        content = read_whole(path, FILE_BYTES_MAX)
     except OSError as error:
         raise SourceInvalid(f"{path}: {error.strerror}; expected an image file") from error
+    return decode(content, str(path))
+
+
+def decode(content: bytes, name: str) -> memoryview:
+    """Return the pixels of an image file's content. Raises: SourceInvalid, naming it."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except cv2.error as error:      # more pixels than OpenCV allows
-        raise SourceInvalid(f"{path}: cannot be decoded as an image: {error.err}") from error
+        raise SourceInvalid(f"{name}: cannot be decoded as an image: {error.err}") from error
     if pixels is None:
-        raise SourceInvalid(f"{path}: no image OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
+        raise SourceInvalid(f"{name}: no image OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
     return pixels.data
+
+
+def frame_of(pixels: memoryview, seq: int = 1) -> Frame:
+    """Return a still as a frame captured now."""
+    now_ns = time.monotonic_ns()
+    return Frame(seq=seq, pixels=pixels, captured_ns=now_ns, captured_at=datetime.now(UTC), handed_over_ns=now_ns)
+
+
+def png(pixels: memoryview, longest_px: int) -> bytes:
+    """Return a PNG of the pixels, scaled down if a side is longer than `longest_px`. Raises: SourceInvalid."""
+    picture = np.asarray(pixels)
+    share = longest_px / max(picture.shape[:2])
+    if share < 1:
+        size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    encoded, content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    if not encoded:
+        raise SourceInvalid(f"pixels of shape {picture.shape} cannot be a PNG")
+    return content.tobytes()
+
+
+def side_by_side(left: memoryview, right: memoryview) -> memoryview:
+    """Return two pictures of one size next to each other."""
+    return np.hstack((np.asarray(left), np.asarray(right))).data
 
 
 def with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
