@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
-from vedette.commands import CommandDesk
+from vedette.commands import WAITING_LIMIT, CommandDesk
 from vedette.pipeline import Pipeline
 from vedette.types import Command
 
@@ -102,3 +102,16 @@ def test_what_is_not_there_says_so(name: str):
     answer = Rig().send(name)
     assert answer["status"] == "failed"
     assert "not in this version" in answer["error"]
+
+
+def test_few_commands_wait_and_the_others_are_told_at_once():
+    """A flood of commands cannot keep the main thread from its other work; each one is answered all the same."""
+    rig = Rig()
+    for _ in range(WAITING_LIMIT + 3):
+        rig.desk.accept(Command("resume", {}, None, "vedette/gate/reply/resume"))
+    assert len(rig.inbox) == WAITING_LIMIT
+    assert [json.loads(message.payload)["status"] for message in rig.publisher.messages] == ["failed"] * 3
+    for action in rig.inbox:
+        action()
+    assert len(rig.publisher.messages) == WAITING_LIMIT + 3
+    assert rig.send("resume")["status"] == "ok"

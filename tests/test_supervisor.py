@@ -194,3 +194,16 @@ def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
     begun = heard.index("RELOADING=1")
     assert heard[begun + 1].startswith("MONOTONIC_USEC=")
     assert "READY=1" in heard[begun:]
+
+
+def test_a_signal_to_stop_comes_before_what_is_waiting(systemd):
+    """A flood of commands does not put off the stop that the service manager asked for."""
+    rig = Rig(systemd.notifier)
+
+    def act() -> None:
+        rig.diary.append("act")
+        os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(10):
+        rig.supervisor.call(act)
+    assert rig.supervisor.run() == 0
+    assert rig.diary.count("act") == 1

@@ -1,12 +1,14 @@
 """Carries out the commands that subscribers send, and answers each.
 
 Invariants: the `mqtt` thread only leaves a command in the supervisor's inbox; it is carried out on the main thread,
-after the broker has had its acknowledgement; every command that gets here is answered exactly once.
+after the broker has had its acknowledgement; every command that gets here is answered exactly once; few wait at a
+time, the others are answered `failed` at once.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 from vedette import payloads, topics
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_LIMIT_S = 3600.0
 SNAPSHOT_WITHIN_S = 2.0
+WAITING_LIMIT = 8
 
 
 class CommandDesk:
@@ -40,15 +43,20 @@ class CommandDesk:
         self._call = call
         self._restart = restart
         self._encode_jpeg = encode_jpeg
+        self._room = threading.Semaphore(WAITING_LIMIT)
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._do_restart,
         }
 
     def accept(self, command: Command) -> None:
         """Leave the command for the main thread. Any thread; never blocks."""
-        self._call(lambda: self._carry_out(command))
+        if self._room.acquire(blocking=False):
+            self._call(lambda: self._carry_out(command))
+        else:
+            self._reply(command, "failed", error=f"{WAITING_LIMIT} commands are waiting already; try again later")
 
     def _carry_out(self, command: Command) -> None:
+        self._room.release()
         action = self._actions.get(command.name)
         if action is None:
             self._reply(command, "failed", error=f"{command.name} is not in this version")

@@ -3,7 +3,8 @@
 Invariants:
 - `WATCHDOG=1` is sent only while every worker's heartbeat is fresh.
 - A worker that ends with a failure ends the daemon with that failure's exit code; nothing is swallowed.
-- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them.
+- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop comes
+  before all that is waiting there.
 - Stopping is bounded: a worker that does not end in time is named and left behind.
 """
 
@@ -58,6 +59,7 @@ class Supervisor:
         self._status = status
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._exit_code: int | None = None
+        self._stop_signal: signal.Signals | None = None
         self._late: set[str] = set()
 
     def call(self, action: Callable[[], None]) -> None:
@@ -96,8 +98,12 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _: self.call(lambda: self.stop(0, signal.Signals(n).name)))
+            signal.signal(number, lambda n, _: self._ask_to_stop(signal.Signals(n)))
         signal.signal(signal.SIGHUP, lambda *_: self.call(self._reload_now))
+
+    def _ask_to_stop(self, by: signal.Signals) -> None:
+        self._stop_signal = by      # no more than that: a handler that logs may interrupt a line being logged
+        self.call(lambda: None)     # ends the wait
 
     def _reload_now(self) -> None:
         self._notifier.reloading()
@@ -108,6 +114,8 @@ class Supervisor:
         next_word = 0.0
         while self._exit_code is None:
             self._run_inbox()
+            if self._stop_signal is not None:
+                self.stop(0, self._stop_signal.name)
             self._tick()
             ended = self._ended()
             if ended:
@@ -121,7 +129,7 @@ class Supervisor:
 
     def _run_inbox(self) -> None:
         deadline = time.monotonic() + TICK_S
-        while self._exit_code is None and (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0 and self._exit_code is None and self._stop_signal is None:
             try:
                 self._inbox.get(timeout=left)()
             except queue.Empty:
