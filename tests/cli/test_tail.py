@@ -46,6 +46,13 @@ def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.Captu
         assert sum(words in line for line in lines) == 1
 
 
+def test_counts_of_another_shape_are_shown_as_they_are(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device of another version, or a hostile one, does not end the command."""
+    send(broker.client(), "vedette/gate-01/counts", b'{"counts": [7]}', retain=True)
+    assert tail(broker, "--count", "1") == 0
+    assert "{'counts': [7]}" in capsys.readouterr().out
+
+
 def test_json_lines_of_one_device(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json each line is an object with topic and payload, and only the named device is followed."""
     send(broker.client(), "vedette/gate-02/counts", b'{"counts": {}}', retain=True)

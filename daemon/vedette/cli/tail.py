@@ -59,13 +59,13 @@ def _line(incoming: Incoming) -> str:
     payload = _parsed(incoming.payload)
     try:
         words = _words(topic, payload)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         words = str(payload)
     return _printable(f"{now}  {device:<20} {topic:<13} {words}")
 
 
 def _words(topic: str, payload: Any) -> str:
-    """Say one message in words. Raises: KeyError, TypeError or ValueError when it has another shape."""
+    """Say one message in words. Raises: KeyError, TypeError, ValueError, AttributeError when it has another shape."""
     match topic:
         case topics.DETECTIONS:
             return readable(payload)
