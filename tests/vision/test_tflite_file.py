@@ -126,7 +126,8 @@ def test_another_schema_version_is_refused(tmp_path):
 @pytest.mark.parametrize(("graph", "seen"), [
     (Graph([Tensor((1,))], [Op("ABS", (0,), (7,))], (0,), (0,)), "uses a tensor that is not there"),
     (Graph([Tensor((1,))], [], (0,), (3,)), "an input or output is tensor 3"),
-    (Graph([Tensor((1,), scales=(float("nan"),), zero_points=(0,))], [], (0,), (0,)), "scale nan"),
+    (Graph([Tensor((1,), scales=(float("nan"),), zero_points=(0,))], [], (0,), (0,)), "scales nan"),
+    (Graph([Tensor((1,), scales=(-0.5,), zero_points=(0,))], [], (0,), (0,)), "scales -0.5"),
 ])
 def test_indices_and_scales_are_checked(tmp_path, graph, seen):
     """What later code relies on, such as indices that exist and finite scales, is checked here."""

@@ -160,8 +160,8 @@ def _tensor(index: int, table: Table) -> TensorSpec:
     quantization = table.table(4)
     scales = quantization.numbers(2, "f") if quantization else ()
     zero_points = quantization.integers(3, "q") if quantization else ()
-    if not all(map(math.isfinite, scales)):
-        raise Malformed(f"tensor {index} has quantization scale {scales[0]}")
+    if not all(math.isfinite(scale) and scale >= 0.0 for scale in scales):
+        raise Malformed(f"tensor {index} has quantization scales {min(scales)} to {max(scales)}")
     per_tensor = len(scales) == 1
     return TensorSpec(name=table.text(3), index=index, shape=table.integers(0), dtype=type_name(table.integer(1, "b")),
                       scale=scales[0] if per_tensor else 0.0,
