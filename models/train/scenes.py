@@ -10,15 +10,15 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from vedette.camera.scene import HELD_OUT_SEED, Scene
+from vedette.camera.scene import DAY_S, HELD_OUT_SEED, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,7 +34,16 @@ DEMO_SIZES = ((640, 360), (640, 360), (640, 360), (640, 480), (1280, 720))
 FRAMES_OF_A_DEMO = 6
 TRAIN_SEED = 1
 FPS = 30.0
+HELD_OUT_STREETS = 10
 CHUNK = 60
+
+
+class Shrunk(NamedTuple):
+    """A letterboxed frame, its truth, and where in the input the frame lies: left, top, width, height."""
+
+    pixels: NDArray[np.uint8]
+    truth: tuple[TruthBox, ...]
+    place: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +85,23 @@ def held_out_hard(count: int) -> Scenes:
 
 
 def held_out_demo(count: int) -> Scenes:
-    """Return frames of ten demo scenes that are for evaluation, evenly over one day."""
-    frames = count // 10
-    step = round(180 * FPS / frames)
-    return _gathered((shrunk(picture, truth) for seed in range(10)
-                      for picture, truth in _frames(Scene(HELD_OUT_SEED + seed, 640, 360, FPS), (640, 360),
-                                                    range(0, frames * step, step))), frames * 10)
+    """Return frames of the demo streets that are for evaluation, evenly over one day."""
+    frames = count // HELD_OUT_STREETS
+    step = round(DAY_S * FPS / frames)
+    return _gathered((shrunk(picture, truth) for street in range(HELD_OUT_STREETS)
+                      for picture, truth in _frames(Scene(HELD_OUT_SEED + street, *DEMO_SIZES[0], FPS), DEMO_SIZES[0],
+                                                    range(0, frames * step, step))), frames * HELD_OUT_STREETS)
 
 
-def shrunk(picture: NDArray[np.uint8], truth: tuple[TruthBox, ...]) -> tuple[NDArray[np.uint8], tuple[TruthBox, ...],
-                                                                           tuple[int, int, int, int]]:
-    """Return the picture letterboxed, its truth, and where in the input it lies (left, top, width, height)."""
+def shrunk(picture: NDArray[np.uint8], truth: tuple[TruthBox, ...]) -> Shrunk:
+    """Letterbox a frame as the product does."""
     height, width = picture.shape[:2]
     share = SIDE / max(width, height)
     size = round(width * share), round(height * share)
     left, top = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     square = np.full((SIDE, SIDE, 3), PADDING_BYTE, np.uint8)
     square[top:top + size[1], left:left + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    return square, truth, (left, top, *size)
+    return Shrunk(square, truth, (left, top, *size))
 
 
 def _chunk(start: int, hard: int, total: int) -> Scenes:
@@ -103,12 +111,12 @@ def _chunk(start: int, hard: int, total: int) -> Scenes:
     return _gathered(_demo_scenes(numbers), len(numbers))
 
 
-def _hard_scenes(seed: int, numbers: range) -> Iterator[tuple]:
+def _hard_scenes(seed: int, numbers: range) -> Iterator[Shrunk]:
     for picture, truth in _frames(Scene(seed, *HARD_SIZE, FPS, hard=True), HARD_SIZE, numbers):
         yield shrunk(picture, truth)
 
 
-def _demo_scenes(numbers: range) -> Iterator[tuple]:
+def _demo_scenes(numbers: range) -> Iterator[Shrunk]:
     for seed in range(numbers[0], numbers[-1] + 1, FRAMES_OF_A_DEMO):
         size = DEMO_SIZES[seed // FRAMES_OF_A_DEMO % len(DEMO_SIZES)]
         moments = np.random.default_rng(seed).integers(0, 200_000, min(FRAMES_OF_A_DEMO, numbers[-1] + 1 - seed))
@@ -116,18 +124,21 @@ def _demo_scenes(numbers: range) -> Iterator[tuple]:
             yield shrunk(picture, truth)
 
 
-def _frames(scene: Scene, size: tuple[int, int], numbers: range | list[int]) -> Iterator[tuple]:
+def _frames(scene: Scene, size: tuple[int, int],
+            numbers: Iterable[int]) -> Iterator[tuple[NDArray[np.uint8], tuple[TruthBox, ...]]]:
+    """Yield one picture, drawn over again for every number."""
     picture = np.empty((size[1], size[0], 3), np.uint8)
     for number in numbers:
         yield picture, scene.render(number, picture)
 
 
-def _gathered(pictures: Iterator[tuple], count: int) -> Scenes:
+def _gathered(frames: Iterable[Shrunk], count: int) -> Scenes:
     pixels = np.empty((count, SIDE, SIDE, 3), np.uint8)
     boxes, labels = np.zeros((count, THINGS_MAX, 4), np.float32), np.full((count, THINGS_MAX), -1, np.int64)
-    for index, (square, truth, (left, top, width, height)) in enumerate(pictures):
-        pixels[index] = square
-        for place, thing in enumerate(truth[:THINGS_MAX]):
-            boxes[index, place] = np.array(thing.box) * (width, height, width, height) + (left, top, left, top)
-            labels[index, place] = thing.class_id
+    for index, frame in enumerate(frames):
+        pixels[index] = frame.pixels
+        left, top, width, height = frame.place
+        for number, thing in enumerate(frame.truth[:THINGS_MAX]):
+            boxes[index, number] = np.array(thing.box) * (width, height, width, height) + (left, top, left, top)
+            labels[index, number] = thing.class_id
     return Scenes(pixels, boxes, labels)
