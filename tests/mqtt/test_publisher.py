@@ -209,6 +209,7 @@ def test_retained_command_is_ignored(broker: Mosquitto) -> None:
     send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)
     with publishing(broker.client(), commands=commands) as publisher:
         assert wait_until(lambda: connected(publisher))
+        send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)      # also one that comes while we listen
         send(broker.client(), f"{BASE}/cmd/update", b"")
         assert commands.get(timeout=10).name == "update"
     assert commands.empty()

@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vedette.config.models import MqttConfig, TlsConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
@@ -211,7 +212,10 @@ class Connection:
             self._end = BrokerRefused(f"the broker at {self._where} refuses {self._client_id}: {reason}")
             return
         self.connected = True
-        if self._filters:
+        if self._filters and self._is_v5:      # a retained command is known as one also while we listen
+            kept = SubscribeOptions(qos=1, retainAsPublished=True)
+            self._client.subscribe([(topic, kept) for topic in self._filters])
+        elif self._filters:
             self._client.subscribe([(topic, 1) for topic in self._filters])
 
     def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
