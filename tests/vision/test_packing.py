@@ -97,7 +97,8 @@ def test_golden_frames_that_do_not_tell_are_named(tmp_path, capsys):
     (["--mean", "1"], 64, "mean and std together"), (["--label-threshold", "sky"], 64, "expected LABEL=X"),
     (["--label-threshold", "sky=2"], 64, "from 0 to 1"), (["--labels", "none.txt"], 65, "none.txt"),
     (["--golden", "none.png"], 65, "none.png"), (["--baseline", "none.json"], 64, "none.json"),
-    (["--decoder", "ssd"], 65, "does not fit"), (["--score-threshold", "0.999"], 65, "no score exceeds")])
+    (["--decoder", "ssd"], 65, "does not fit"), (["--decoder", "odd"], 64, "yolov8"),
+    (["--score-threshold", "0.999"], 65, "no score exceeds")])
 def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words):
     """One line in words, the exit code of its kind, and nothing is written."""
     out = tmp_path / "out.tflite"

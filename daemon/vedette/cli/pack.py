@@ -24,7 +24,6 @@ EXAMPLE = """example:
 
 exit codes: 0; 64 when something is not stated; 65 when the model or an image cannot be used; 69 without a runtime"""
 
-DECODERS = ("ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "ltrb", "fomo", "classifier")
 _BASELINE_BYTES_MAX = 1 << 20
 
 
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", help="needed where the model states none")
     parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
                         help="one label a line, in place of the model's own")
-    parser.add_argument("--decoder", choices=DECODERS)
+    parser.add_argument("--decoder", help="as detector.decoder")
     parser.add_argument("--color", choices=("rgb", "bgr"))
     parser.add_argument("--resize", choices=("letterbox", "stretch"))
     parser.add_argument("--mean", type=float, nargs="+", metavar="X", help="one number, or one a channel")
