@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vedette.camera.source import Source
 
 WAIT_S = 1.0
-SIZE_NOTED_NS = 30_000_000_000
+SIZE_NOTED_NS = 8_000_000_000
 
 
 class PictureFrozen(SourceError):

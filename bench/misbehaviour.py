@@ -1,0 +1,84 @@
+"""How soon each misbehaviour of the synthetic camera is named, and how soon the name is gone after it ends.
+
+    .venv/bin/python bench/misbehaviour.py [--well 25 --ill 10]
+
+One real capture child for each kind, all at once. Prints a JSON line a kind: seconds from its begin to the first health
+reason, the reasons seen, and seconds from its end until no reason holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+
+from vedette.camera.open import open_camera
+from vedette.camera.remote import RemoteCamera
+from vedette.camera.synthetic_source import MISBEHAVIOURS
+from vedette.config.models import CameraConfig
+
+LOOK_S = 0.02
+
+
+class Watched:
+    """One camera of one kind, and what its status said when."""
+
+    def __init__(self, kind: str, well_s: float, ill_s: float) -> None:
+        self.kind = kind
+        self.seen: list[tuple[float, tuple[str, ...]]] = []
+        self._camera: RemoteCamera = open_camera(CameraConfig(
+            source=f"synthetic?misbehave={kind}:{well_s:g}:{ill_s:g}", width=160, height=90, fps=10,
+            frozen_after_s=2))
+        self._camera.start()
+
+    def look(self) -> None:
+        """Note the reasons that hold now, and take what frame there is."""
+        frame = self._camera.take(0.0)
+        if frame:
+            self._camera.release(frame)
+        reasons = self._camera.status().reasons
+        if not self.seen or self.seen[-1][1] != reasons:
+            self.seen.append((time.monotonic(), reasons))
+
+    def figures(self, begin_s: float, end_s: float) -> dict[str, object]:
+        """Return what is printed, for a phase between two moments."""
+        ill = [(at, reasons) for at, reasons in self.seen if at >= begin_s]
+        named = next((at for at, reasons in ill if reasons), None)
+        after = [(at, reasons) for at, reasons in ill if at >= (named or end_s)]
+        gone = after[-1][0] if after and not after[-1][1] else None
+        return {"kind": self.kind, "named_s": named and round(named - begin_s, 2),
+                "reasons": sorted({reason for _, reasons in ill for reason in reasons}),
+                "gone_s": gone and round(max(0.0, gone - end_s), 2)}
+
+    def close(self) -> None:
+        """End the child."""
+        self._camera.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--well", type=float, default=25)
+    parser.add_argument("--ill", type=float, default=10)
+    args = parser.parse_args()
+    period_s = args.well + args.ill
+    # Started in the first seconds of a phase that is well: its clock is the monotonic one.
+    begin_s = (time.monotonic() // period_s + 1) * period_s + args.well
+    pause = threading.Event()
+    pause.wait(max(0.0, begin_s - args.well - time.monotonic()))
+    cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS]
+    try:
+        while time.monotonic() < begin_s + args.ill + 0.8 * args.well:
+            for camera in cameras:
+                camera.look()
+            pause.wait(LOOK_S)
+        for camera in cameras:
+            print(json.dumps(camera.figures(begin_s, begin_s + args.ill)), flush=True)
+    finally:
+        for camera in cameras:
+            camera.close()
+
+
+if __name__ == "__main__":
+    main()
