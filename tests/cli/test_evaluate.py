@@ -97,6 +97,13 @@ def test_a_difference_is_shown_where_it_is(tmp_path, capsys):
     assert cv2.imread(str(out / "1-garden.jpg")).shape == (40, 128, 3)
 
 
+def test_two_models_on_the_drawn_street(model, capsys):
+    """So many stills as asked for, the same for both."""
+    assert call("compare", model, model, "--source", "synthetic", "--frames", "3", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["frames"], told["agreement"]) == (3, 1)
+
+
 def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
     """Another quantization scale: the digest is warned about, and that the scores shift is shown all the same."""
     sound, damaged = bundles.pack(tmp_path), tmp_path / "damaged.tflite"

@@ -107,6 +107,15 @@ def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words)
     assert not out.exists()
 
 
+@pytest.mark.parametrize("content", ["[1]", "no json"])
+def test_a_baseline_is_a_json_object(tmp_path, capsys, content):
+    """Anything else is refused with 65."""
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(content)
+    assert call(tiny_detectors.write(tmp_path), "--version", "1", "--baseline", baseline, "-o", tmp_path / "o") == 65
+    assert "expected a JSON object" in capsys.readouterr().err
+
+
 def test_what_nobody_states_is_asked_for(tmp_path, capsys):
     """A version, and labels, must come from somewhere."""
     model = tiny_detectors.write(tmp_path)

@@ -19,7 +19,6 @@ from vedette.cli.pictures import Pictures
 from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, SourceInvalid, UsageError
-from vedette.types import Box, Detection
 
 if TYPE_CHECKING:
     import argparse
@@ -78,8 +77,10 @@ def run(args: argparse.Namespace) -> int:
         raise SourceInvalid("no frame to compare on")
     print(json.dumps(figures) if args.json else _words(figures))
     if pictures:
+        from vedette.vision import images
         for place, worst in enumerate(tally.worst, 1):
-            pictures.write(f"{place}-{worst.name}", _side_by_side(worst))
+            pictures.write(f"{place}-{worst.name}",
+                           images.side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
     return 0
 
 
@@ -171,16 +172,3 @@ def _words(figures: dict[str, Any]) -> str:
 
 def _cell(value: float | None, width: int) -> str:
     return f"{'-' if value is None else format(value, '.4f'):>{width}}"
-
-
-def _side_by_side(shown: Comparison) -> bytes:
-    from vedette.vision import images
-    left = (_moved(found, 0.0) for found in shown.a.detections)
-    right = (_moved(found, 0.5) for found in shown.b.detections)
-    return images.with_boxes(images.side_by_side(shown.pixels, shown.pixels), (*left, *right))
-
-
-def _moved(found: Detection, by: float) -> Detection:
-    box = found.box
-    return Detection(found.label, found.class_id, found.score,
-                     Box(by + box.xmin / 2, box.ymin, by + box.xmax / 2, box.ymax))

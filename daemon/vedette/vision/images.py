@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import SourceInvalid
@@ -20,6 +21,7 @@ from vedette.types import Detection, Frame
 from vedette.vision import jpeg
 
 FILE_BYTES_MAX = 256 * 2**20
+Array = NDArray[np.uint8]
 _COLOURS = ((66, 135, 245), (80, 175, 76), (203, 107, 32), (60, 60, 220), (170, 70, 160), (20, 160, 200))
 _WHITE = (255, 255, 255)
 
@@ -63,13 +65,17 @@ def png(pixels: memoryview, longest_px: int) -> bytes:
     return content.tobytes()
 
 
-def side_by_side(left: memoryview, right: memoryview) -> memoryview:
-    """Return two pictures of one size next to each other."""
-    return np.hstack((np.asarray(left), np.asarray(right))).data
-
-
 def with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
     """Return a JPEG of the pixels with a box, label and score drawn for each detection."""
+    return jpeg.encode(_drawn(pixels, detections).data)
+
+
+def side_by_side(pixels: memoryview, left: Iterable[Detection], right: Iterable[Detection]) -> bytes:
+    """Return a JPEG of the pixels twice, each with its own detections."""
+    return jpeg.encode(np.hstack((_drawn(pixels, left), _drawn(pixels, right))).data)
+
+
+def _drawn(pixels: memoryview, detections: Iterable[Detection]) -> Array:
     picture = np.array(pixels)
     height, width = picture.shape[:2]
     size = max(1, round(max(height, width) / 600))
@@ -83,4 +89,4 @@ def with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
         floor = max(top, text_height + below)
         cv2.rectangle(picture, (left, floor - text_height - below), (left + text_width, floor), colour, cv2.FILLED)
         cv2.putText(picture, words, (left, floor - below // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, _WHITE, size)
-    return jpeg.encode(picture.data)
+    return picture

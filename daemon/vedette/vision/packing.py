@@ -102,22 +102,32 @@ def _how(spec: ModelSpec) -> tuple[object, ...]:
 
 
 def _made(frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]) -> Golden:
-    """Run the model over the frames on every runtime that works here; adds to `warnings` what they do not tell."""
-    chosen_runtime("auto")      # at least one, or say why none
+    """Run the model over the frames on every runtime that takes it; adds to `warnings` what its maker should know."""
+    chosen, _ = chosen_runtime("auto")
     for runtime in available_runtimes():
         if runtime.error is not None:
             continue
-        with Runner(model, runtime.name) as runner:
-            stills = stills_of(frames)
-            found = runner.look(spec, stills)
-            if not any(found):
-                raise SourceInvalid(f"{model.path}: {runtime.name} detects nothing in any golden frame; expected "
-                                    "pictures in which it does, or another preprocessing (--color, --resize, --mean)")
-            frames = replace(frames, frames=tuple(
-                replace(frame, expected={**frame.expected, runner.family: seen})
-                for frame, seen in zip(frames.frames, found, strict=True)))
-            warnings += [f"the golden frames do not tell {blind.stated} from {blind.tried} ({runner.family}): add more"
-                         for blind, _ in explanations(frames, stills, runner, spec) if blind.part != "normalization"]
+        try:
+            frames = _made_on(runtime.name, frames, model, spec, warnings)
+        except ModelError as refusal:
+            if runtime.name == chosen:
+                raise
+            warnings.append(f"no golden frames for {runtime.name}: {refusal}")
+    return frames
+
+
+def _made_on(runtime: str, frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]) -> Golden:
+    with Runner(model, runtime) as runner:
+        stills = stills_of(frames)
+        found = runner.look(spec, stills)
+        if not any(found):
+            raise SourceInvalid(f"{model.path}: {runtime} detects nothing in any golden frame; expected pictures in "
+                                "which it does, or another preprocessing (--color, --resize, --mean)")
+        frames = replace(frames, frames=tuple(
+            replace(frame, expected={**frame.expected, runner.family: seen})
+            for frame, seen in zip(frames.frames, found, strict=True)))
+        warnings += [f"the golden frames do not tell {blind.stated} from {blind.tried} ({runner.family}): add more"
+                     for blind, _ in explanations(frames, stills, runner, spec) if blind.part != "normalization"]
     return frames
 
 
