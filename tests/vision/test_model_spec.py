@@ -109,6 +109,16 @@ def test_label_lists_of_the_wrong_length(labels, words):
         model(HEAD, attachments={"labels.txt": labels}), DetectorConfig()).warnings)
 
 
+def test_a_label_list_too_short_for_an_ssd():
+    """Its rows do not tell how many classes there are, but the operation's input does."""
+    outputs = [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
+               spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)]
+    scored = spec((1, 1917, 3 + 1), "uint8", index=5)
+    made = model(*outputs, ops=(replace(postprocess(), inputs=(0, 5)),), attachments={"labels.txt": b"cat\ndog\n"})
+    warnings = resolve(replace(made, tensors=(*made.tensors, scored)), DetectorConfig()).warnings
+    assert "2 labels for 3 classes: too few, the others are named class_N" in warnings
+
+
 def test_labels_that_the_model_does_not_have():
     """A threshold or list that names a label the model lacks is warned of, with what was probably meant."""
     found = resolve(model(HEAD, attachments={"labels.txt": b"person\ncar\n"}),

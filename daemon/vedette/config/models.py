@@ -47,15 +47,16 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt",
 def _source(value: str) -> str:
     scheme, colon, _ = value.partition("://")
     if colon and scheme.lower() not in SCHEMES:
-        raise ValueError(f"{scheme}:// is no kind of stream; expected one of {', '.join(SCHEMES)}")
+        raise ValueError(f"a path or one of {', '.join(f'{known}://' for known in SCHEMES)}")
     return value
 
 
 class CameraConfig(Section):
     """What to watch and how."""
 
-    source: Annotated[str, AfterValidator(_source)] = restart("auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, "
-                                  "rtsp://…, http://…, a video file, a folder of images, or synthetic", min_length=1)
+    source: Annotated[str, AfterValidator(_source)] = restart(
+        "auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, "
+                "a video file, a folder of images, or synthetic", min_length=1)
     width: int = restart(1280, "pixels; asked of a camera. A larger stream or file is scaled down to fit, never up",
                          ge=32, le=7680)
     height: int = restart(720, "pixels", ge=32, le=4320)
@@ -67,8 +68,8 @@ class CameraConfig(Section):
         (), "privacy masks: polygons of [x, y] in 0-1, painted black before anything sees or leaves")
     max_frame_age_ms: float = live(1000, "an older frame is dropped and counted as stale, never detected", gt=0)
     frozen_after_s: float = restart(60, "seconds of bit-identical pictures until the camera counts as frozen", gt=0)
-    every_frame: bool = restart(False, "a file, a folder or synthetic: detect every frame as fast as it goes (for evaluation) "
-                                       "instead of playing in real time and dropping as a camera would")
+    every_frame: bool = restart(False, "a file, a folder or synthetic: detect every frame as fast as it goes (for "
+                                       "evaluation) instead of playing in real time and dropping as a camera would")
     loop: bool = restart(False, "a file or folder: start again at its end")
     credentials_file: Path | None = restart(None, "file with user:password for a stream; never put them in the URL")
 

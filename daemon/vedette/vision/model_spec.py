@@ -185,10 +185,11 @@ def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], d
                "probably badly quantised")
     if choice.why["normalization"].startswith(_ASSUMED):
         yield "nothing states how to normalize the input: check the boxes, and set detector.mean and detector.std"
-    if decoder.classes is not None and len(label_list) != decoder.classes:
-        few = len(label_list) < decoder.classes
-        yield (f"{len(label_list)} labels for {decoder.classes} classes: too {'few' if few else 'many'}"
-               + (", the others are named class_N" if few else ""))
+    wanted = decoder.labels_wanted
+    if wanted is not None and len(label_list) < wanted:
+        yield f"{len(label_list)} labels for {wanted} classes: too few, the others are named class_N"
+    elif decoder.classes is not None and len(label_list) > decoder.classes:
+        yield f"{len(label_list)} labels for {decoder.classes} classes: too many"
     for label in sorted({*detector.labels, *detector.allow, *detector.deny} - set(label_list)):
         near = get_close_matches(label, label_list, n=1)
         yield f"the model has no label {label!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -94,6 +94,8 @@ class Decoder(ABC):
     def __init__(self, scores: TensorSpec, *, classes: int | None, logits: bool = False) -> None:
         self.classes = classes
         """How many class ids there are, the background among them; None where only the rows tell."""
+        self.labels_wanted = classes
+        """How many labels a list needs so that every class has a name; None where nothing tells."""
         self._scores = Scale(scores)
         self._logits = logits
 

@@ -26,6 +26,7 @@ class Ssd(Decoder):
     def __init__(self, model: ModelFile) -> None:
         self._boxes, self._class_ids, self._score_rows, self._count = _positions(model)
         super().__init__(model.outputs[self._score_rows], classes=None)
+        self.labels_wanted = _classes_scored(model)
 
     def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
         """Read as many rows as the operation counted."""
@@ -51,6 +52,14 @@ class Ssd(Decoder):
         if not (0 <= count <= most):
             raise OutputInvalid(f"SSD counts {count} detections; expected 0 to {most}")
         return int(count)
+
+
+def _classes_scored(model: ModelFile) -> int | None:
+    """Return how many classes the operation chooses from: its second input has a column for each and the background."""
+    op = next(op for op in model.ops if op.name == DETECTION_POSTPROCESS)
+    shapes = {spec.index: spec.shape for spec in model.tensors}
+    shape = shapes.get(op.inputs[1], ()) if len(op.inputs) > 1 else ()
+    return shape[-1] - 1 if len(shape) == 3 else None
 
 
 def _positions(model: ModelFile) -> tuple[int, int, int, int]:
