@@ -6,27 +6,31 @@ everything above `LEAST_SCORE`, at most `MOST` a scene.
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.train.precision import Labelled, Precision, Scored, precision_of
-from models.train.scenes import SIDE
+from models.train.scenes import SIDE, held_out_demo, held_out_hard
+from vedette.camera.scene_objects import LABELS
 from vedette.config.models import DetectorConfig
 from vedette.types import Box, Frame
 from vedette.vision.local import open_detector
 from vedette.vision.nms import Candidate, suppress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from models.train.net import Street
     from models.train.scenes import Scenes
 
 LEAST_SCORE = 0.01
 NMS_IOU = 0.6
 MOST = 100
+HELD_OUT_HARD, HELD_OUT_DEMO = 1_500, 500
 
 
 def judge_file(model: Path, scenes: Scenes, classes: int, runtime: str = "auto") -> tuple[Precision, float]:
@@ -71,3 +75,15 @@ def _suppressed(scores: np.ndarray, boxes: np.ndarray) -> list[Scored]:
 def _truth(scenes: Scenes) -> list[list[Labelled]]:
     return [[Labelled(int(label), Box(*(box / SIDE).tolist())) for box, label in zip(boxes, labels, strict=True)
              if label >= 0] for boxes, labels in zip(scenes.boxes, scenes.labels, strict=True)]
+
+
+def main() -> None:
+    """`python -m models.train.judge MODEL`: print the card's figures of a file, on the runtime that is installed."""
+    model = Path(sys.argv[1])
+    for name, scenes in (("hard", held_out_hard(HELD_OUT_HARD)), ("demo", held_out_demo(HELD_OUT_DEMO))):
+        found, invoke_ms = judge_file(model, scenes, len(LABELS))
+        print(json.dumps({"scenes": name, **asdict(found), "invoke_ms": round(invoke_ms, 3)}))
+
+
+if __name__ == "__main__":
+    main()
