@@ -1,7 +1,7 @@
-"""Run the daemon against a private broker and print its results: `make run MODEL=… SOURCE=…`.
+"""Watch the daemon at work, against a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
 
-Invariants: the broker listens on a free port of the loopback only; Ctrl-C, or the end of the source, ends both
-processes within two seconds and leaves no file behind.
+Invariants: the broker listens on a free port of the loopback only; Ctrl-C, the end of the source, or `--seconds` ends
+both processes within two seconds and leaves no file behind; what is shown came over MQTT, as any subscriber gets it.
 """
 
 from __future__ import annotations
@@ -15,67 +15,165 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from demo_figures import Figures
+from demo_screen import Lines, Screen, summary
+
+from vedette import topics
+from vedette.camera.synthetic_source import is_synthetic
+from vedette.cli import Parser
+from vedette.cli.arguments import between
+from vedette.cli.broker import connected
+from vedette.config.load import load
+from vedette.errors import UsageError, VedetteError
+
+if TYPE_CHECKING:
+    from vedette.camera.synthetic import SyntheticTruth
+    from vedette.config.models import CameraConfig, Config
+    from vedette.mqtt.connection import Connection
+    from vedette.mqtt.judge import Incoming
+
+EXAMPLE = """examples:
+  make run                                          the drawn street, with the model in the box
+  make run SOURCE='synthetic?misbehave=dark:20:5'   the same, and its light fails now and then
+  make run MODEL=street.tflite SOURCE=street.mp4    a video, a folder of images, an address, /dev/video0, or auto
+  make run ARGS='--seconds 60'                      ends by itself; other arguments are for `vedette run`"""
+BOX_MODEL = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
+DEVICE = "demo"
 SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-EX_USAGE, EX_UNAVAILABLE = 64, 69
+LOG_TAIL = 12
+POLL_S = 0.1
+EX_UNAVAILABLE, EX_INTERRUPTED = 69, 130
+
+
+class DemoError(Exception):
+    """Why the demo cannot go on, in words, with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def main() -> int:
-    """Start the broker, then the daemon; returns the daemon's exit code."""
-    args = _arguments()
-    for other in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="vedette-run-") as folder:
-        port = _free_port()
-        broker = _start_broker(Path(folder), port)
-        try:
-            if not _answers(port, broker):
-                print("mosquitto did not start", file=sys.stderr)
-                return EX_UNAVAILABLE
-            print(f"broker on 127.0.0.1:{port}; follow it with: .venv/bin/vedette tail --port {port}", flush=True)
-            return _run_daemon(args, folder, port)
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            _end(broker, within_s=0.4)
+    """Show the daemon until it ends or somebody ends it; returns the exit code."""
+    # A flag, not an exception: impatience in the middle of the clearing up must leave nothing behind.
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        return _run(_arguments(), stopping)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (DemoError, VedetteError) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make run")
-    parser.add_argument("--model", default="")
-    parser.add_argument("--source", default="")
-    args, args.rest = parser.parse_known_args()
-    if not (args.model and args.source):
-        print("make run needs a model and a source, for example:\n"
-              "  make run MODEL=street.tflite SOURCE=street.mp4\n"
-              "SOURCE is a video file, a folder of images, an RTSP or HTTP address, /dev/video0, or auto.",
-              file=sys.stderr)
-        sys.exit(EX_USAGE)
+    parser = Parser(prog="make run", description="Watch the daemon at work.", epilog=EXAMPLE, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="", help="a .tflite file (default: the model in the box)")
+    parser.add_argument("--source", default="", help="what to watch (default: synthetic)")
+    parser.add_argument("--seconds", type=between(float, 0, 10**6), default=10**6, metavar="N",
+                        help="end after so long")
+    args, rest = parser.parse_known_args()
+    args.rest = rest
+    args.source = args.source or "synthetic"
+    if not args.model and not is_synthetic(args.source):
+        raise UsageError("the model in the box knows drawings only; name one of yours: "
+                         "make run MODEL=street.tflite SOURCE=street.mp4")
+    args.model = args.model or str(BOX_MODEL)
     return args
 
 
-def _start_broker(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    binary = shutil.which("mosquitto", path=SBIN)
+def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
+    """Start the broker, listen, start the daemon, and show; all end in reverse."""
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-run-")))
+        port = _free_port()
+        environment = _environment(args.source, folder, port)
+        config = load(None, environ=environment, overrides={"camera.source": args.source, "detector.model": args.model})
+        broker = start_broker(folder, port)
+        stack.callback(_end, broker, within_s=0.4)
+        _wait_for(broker, port)
+        print(f"broker on 127.0.0.1:{port}; follow it with: .venv/bin/vedette tail --port {port}", flush=True)
+        connection = stack.enter_context(connected(config.mqtt, [topics.absolute(DEVICE, "#")]))
+        daemon = _start_daemon(args, folder, environment)
+        stack.callback(_end, daemon, within_s=1.2)
+        figures = Figures(_truth(config.camera), began_ns=int(began_s * 1e9))
+        _show(figures, config, connection, daemon, stopping, began_s + args.seconds)
+        code = daemon.poll()
+        if code and not stopping.is_set():
+            raise DemoError("\n".join(_log(folder)[-LOG_TAIL:]), code)
+        print(summary(figures.read()), flush=True)
+    return EX_INTERRUPTED if stopping.is_set() else 0
+
+
+def _show(figures: Figures, config: Config, connection: Connection, daemon: subprocess.Popen[bytes],
+          stopping: threading.Event, until_s: float) -> None:
+    """Show what comes until the daemon ends, somebody says stop, or the time is over. Raises: BrokerError."""
+    with (Screen if sys.stdout.isatty() else Lines)(config.camera.source, config.mqtt.port) as screen:
+        next_s = time.monotonic()
+        running = True
+        while running:
+            # Looked at before the last messages are taken: what the daemon said before its end is among them.
+            running = daemon.poll() is None and not stopping.is_set() and time.monotonic() < until_s
+            figures.take(_messages(connection))
+            if time.monotonic() >= next_s:
+                screen.show(figures.read())
+                next_s = time.monotonic() + screen.period_s
+
+
+def _messages(connection: Connection) -> list[Incoming]:
+    """Wait a moment for a message; return it with all that are there behind it. Raises: BrokerError."""
+    messages = connection.poll(POLL_S)
+    while messages and (more := connection.poll(0)):
+        messages += more
+    return messages
+
+
+def _truth(camera: CameraConfig) -> SyntheticTruth | None:
+    if not is_synthetic(camera.source):
+        return None
+    from vedette.camera.synthetic import SyntheticTruth
+    return SyntheticTruth(camera.source, camera.width, camera.height, camera.fps)
+
+
+def _environment(source: str, folder: Path, port: int) -> dict[str, str]:
+    """Return the variables of the daemon: those of the user, but for what makes it the demo's."""
+    street = {"VEDETTE_CAMERA__WIDTH": "640", "VEDETTE_CAMERA__HEIGHT": "360", "VEDETTE_CAMERA__FPS": "15"}
+    return {**(street if is_synthetic(source) else {}), **os.environ,
+            "XDG_STATE_HOME": str(folder), "VEDETTE_DEVICE": DEVICE,
+            "VEDETTE_MQTT__HOST": "127.0.0.1", "VEDETTE_MQTT__PORT": str(port),
+            "VEDETTE_PUBLISH__RESULTS": "all", "VEDETTE_PUBLISH__MAX_PER_S": "240", "VEDETTE_HEALTH__INTERVAL_S": "1"}
+
+
+def start_broker(folder: Path, port: int, path: str = SBIN) -> subprocess.Popen[bytes]:
+    """Start mosquitto, looked for on `path`. Raises: DemoError when it is not there."""
+    binary = shutil.which("mosquitto", path=path)
     if binary is None:
-        print("mosquitto is missing; run: make deps", file=sys.stderr)
-        sys.exit(EX_UNAVAILABLE)
+        raise DemoError("mosquitto, the MQTT broker, is missing; install it: sudo apt-get install mosquitto",
+                        EX_UNAVAILABLE)
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_type error\n")
     # A session of its own: Ctrl-C in the terminal is for the daemon first, which still has "offline" to say.
     return subprocess.Popen([binary, "-c", str(config)], start_new_session=True)
 
 
-def _run_daemon(args: argparse.Namespace, folder: str, port: int) -> int:
-    environment = {**os.environ, "XDG_STATE_HOME": folder, "VEDETTE_MQTT__HOST": "127.0.0.1",
-                   "VEDETTE_MQTT__PORT": str(port)}
-    daemon = subprocess.Popen([sys.executable, "-m", "vedette", "run", "--print", "--model", args.model,
-                               "--source", args.source, *args.rest], env=environment)
-    try:
-        return daemon.wait()
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)   # impatience must not leave the broker behind
-        _end(daemon, within_s=1.3)
+def _start_daemon(args: argparse.Namespace, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with (folder / "daemon.log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-m", "vedette", "run", "--source", args.source, "--model", args.model,
+                                 *args.rest], env=environment, stdout=log, stderr=log)
+
+
+def _log(folder: Path) -> list[str]:
+    return (folder / "daemon.log").read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
@@ -92,17 +190,17 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _answers(port: int, broker: subprocess.Popen[bytes]) -> bool:
+def _wait_for(broker: subprocess.Popen[bytes], port: int) -> None:
     for _ in range(100):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             if broker.poll() is not None:
-                return False
+                break
             threading.Event().wait(0.05)
         else:
-            return True
-    return False
+            return
+    raise DemoError("mosquitto did not start", EX_UNAVAILABLE)
 
 
 if __name__ == "__main__":

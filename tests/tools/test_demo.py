@@ -1,23 +1,28 @@
-"""`make run` with a real broker, a real model and a real film."""
+"""`make run` with a real broker, the real daemon, the drawn street and the model in the box."""
 
+import fcntl
 import os
+import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
+from demo import DemoError, start_broker
+from mosquitto import wait_until
 
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
+HITS = re.compile(r"recall (\d\.\d\d) precision (\d\.\d\d) over (\d+) frames")
 
 
-def start(real: Path, folder: Path, *rest: str) -> subprocess.Popen[str]:
-    model = real / "models" / "ssd_mobilenet_v1_coco_uint8_metadata.tflite"
-    film = real / "videos" / "car-detection.mp4"
-    return subprocess.Popen([sys.executable, DEMO, "--model", str(model), "--source", str(film), *rest], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+def start(folder: Path, *arguments: str | Path, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, DEMO, *map(str, arguments)], text=True, start_new_session=True,
+                            stdout=out, stderr=subprocess.STDOUT,
                             env={"PATH": os.environ["PATH"], "TMPDIR": str(folder)})
 
 
@@ -32,29 +37,138 @@ def is_open(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_results_are_printed_until_enough(real: Path, tmp_path: Path) -> None:
-    """Three results, exit code 0, and neither broker nor folder left."""
-    with start(real, tmp_path, "--frames", "3") as demo:
+def processes_of(folder: Path) -> list[str]:
+    """Ids of the processes that were started with this folder for temporary files."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"TMPDIR={folder}".encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+        except OSError:     # ended meanwhile, or another user's
+            continue
+    return found
+
+
+def assert_nothing_is_left(folder: Path, port: int) -> None:
+    assert not is_open(port)
+    assert wait_until(lambda: processes_of(folder) == [], within_s=2)     # a capture process sees its parent's end
+    assert list(folder.iterdir()) == []
+
+
+def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
+    """Neither model nor source named: most things are found, most detections are right, and nothing is left."""
+    with start(tmp_path, "--frames", "45") as demo:
         out, _ = demo.communicate(timeout=60)
-    assert demo.returncode == 0
-    assert out.count('"schema":"vedette.detections/1"') == 3
-    assert not is_open(port_of(out))
-    assert list(tmp_path.iterdir()) == []
+    assert demo.returncode == 0, out
+    last = out.splitlines()[-1]
+    recall, precision, frames = HITS.findall(last)[0]
+    assert 1 <= int(frames) <= 45
+    assert float(recall) > 0.5
+    assert float(precision) > 0.6
+    assert re.match(r"45 results, the first after \d+\.\d s; at the end: \d+\.\d/s  age p50 \d", last)
+    assert_nothing_is_left(tmp_path, port_of(out))
+
+
+def test_it_ends_by_itself(tmp_path: Path) -> None:
+    """After the seconds it was given, whatever was seen by then, with 0 and nothing left."""
+    with start(tmp_path, "--seconds", "1") as demo:
+        out, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, out
+    assert_nothing_is_left(tmp_path, port_of(out))
+
+
+def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
+    """What `vedette run` is told besides reaches it: it ends after three results; no truth is claimed."""
+    model = real / "models" / "ssd_mobilenet_v1_coco_uint8_metadata.tflite"
+    with start(tmp_path, "--model", model, "--source", real / "videos" / "car-detection.mp4", "--frames", "3") as demo:
+        out, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, out
+    assert out.splitlines()[-1].startswith("3 results")
+    assert "recall" not in out
+    assert_nothing_is_left(tmp_path, port_of(out))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_everything(real: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C (to the whole group), a kill and a closed terminal leave no broker, no daemon and no folder."""
-    with start(real, tmp_path) as demo:
+def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C (to the whole group, twice), a kill and a closed terminal leave no broker, no daemon and no folder."""
+    with start(tmp_path) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         assert is_open(port)
-        while '"schema"' not in demo.stdout.readline():
+        while not HITS.search(demo.stdout.readline()):
             assert demo.poll() is None
         if number is signal.SIGINT:
             os.killpg(demo.pid, number)
+            os.killpg(demo.pid, number)
         else:
             demo.send_signal(number)
-        demo.communicate(timeout=30)    # to the end of the pipe: whoever held it has ended
-    assert not is_open(port)
-    assert list(tmp_path.iterdir()) == []
+        demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert_nothing_is_left(tmp_path, port)
+
+
+def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:
+    """Redrawn from its home, never scrolled; the cursor and the old screen are there again at the end."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    with start(tmp_path, out=theirs) as demo:
+        os.close(theirs)
+        shown = b""
+        while chunk := read(ours):
+            shown += chunk
+            if b"recall 0." in shown and b"XNNPACK" in shown:
+                demo.send_signal(signal.SIGINT)
+        os.close(ours)
+        assert demo.wait(30) == 130, shown
+    before, screens, after = re.split(rb"\x1b\[\?1049[hl]", shown)
+    pages = screens.split(b"\x1b[H")[1:]
+    assert len(pages) > 1
+    assert all(page.count(b"\n") < 24 for page in pages)
+    assert re.search(rb"recall 0\.\d\d", pages[-1])
+    assert screens.endswith(b"\x1b[?25h")
+    assert after.count(b"\x1b") == 0
+    assert_nothing_is_left(tmp_path, port_of(before.decode()))
+
+
+def read(terminal: int) -> bytes:
+    """Read on; nothing at the end, which Linux tells as an error."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:
+        return b""
+
+
+def test_a_reader_that_leaves_early_ends_it(tmp_path: Path) -> None:
+    """`make run | head -1` is no error and leaves nothing."""
+    with start(tmp_path) as demo:
+        assert demo.stdout is not None
+        port = port_of(demo.stdout.readline())
+        demo.stdout.close()
+        assert demo.wait(30) == 0
+    assert_nothing_is_left(tmp_path, port)
+
+
+def test_a_film_needs_a_model_of_its_own(tmp_path: Path) -> None:
+    """The model in the box knows drawings only: 64, with an example, and nothing was started."""
+    with start(tmp_path, "--model", "", "--source", "street.mp4") as demo:
+        out, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 64
+    assert "make run MODEL=street.tflite SOURCE=street.mp4" in out
+    assert "broker on" not in out
+
+
+def test_a_daemon_that_cannot_run_says_why(tmp_path: Path) -> None:
+    """Its last words are shown, its exit code is handed on, and nothing is left."""
+    with start(tmp_path, "--model", tmp_path / "nothing.tflite", "--source", "synthetic") as demo:
+        out, _ = demo.communicate(timeout=60)
+    assert demo.returncode not in {0, 130}
+    assert "nothing.tflite" in out
+    assert "Traceback" not in out
+    assert_nothing_is_left(tmp_path, port_of(out))
+
+
+def test_a_missing_broker_is_named(tmp_path: Path) -> None:
+    """Without mosquitto it says what to install, and ends with 69."""
+    with pytest.raises(DemoError, match="apt-get install mosquitto") as raised:
+        start_broker(tmp_path, 1, path=str(tmp_path))
+    assert raised.value.exit_code == 69
