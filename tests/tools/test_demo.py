@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from demo import DemoError, start_broker
+
 from mosquitto import wait_until
 
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
