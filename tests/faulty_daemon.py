@@ -1,7 +1,8 @@
-"""The whole daemon with faults built in: `python faulty_daemon.py CONFIG`, with `fault://ORDER` as camera source.
+"""The whole daemon with faults built in: `python faulty_daemon.py CONFIG`, with `tcp://ORDER` as camera source.
 
-The capture child is tests/camera/faulty_child.py, and the detect thread hangs when the file ORDER says so: `hang in
-detect` in a native call that never returns, `hold the gil` in one that besides lets no other thread run.
+The capture child is tests/camera/faulty_child.py, whose source is no stream at all (tcp is a scheme that the
+configuration lets pass), and the detect thread hangs when the file ORDER says so: `hang in detect` in a native call
+that never returns, `hold the gil` in one that besides lets no other thread run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class FaultyDaemon(Daemon):
         return (*super()._listeners(), self._hang_on_order)
 
     def _hang_on_order(self, _result) -> None:
-        order = Path(self._config.camera.source.removeprefix("fault://")).read_text()
+        order = Path(self._config.camera.source.removeprefix("tcp://")).read_text()
         if order in HANGS:
             HANGS[order]()
 

@@ -63,7 +63,7 @@ def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemo
     give(order, "")
     config = folder / "config.yaml"
     config.write_text(f"device: gate\nmqtt: {{port: {port}}}\nhealth: {{interval_s: 1}}\n"
-                      f"detector: {{model: '{write_model(folder)}', threads: 1}}\ncamera: {{source: 'fault://{order}'}}\n")
+                      f"detector: {{model: '{write_model(folder)}', threads: 1}}\ncamera: {{source: 'tcp://{order}'}}\n")
     return RunningDaemon(folder, config, program=PROGRAM, env={"NOTIFY_SOCKET": str(systemd.path)}), order
 
 

@@ -100,7 +100,7 @@ def order(tmp_path, monkeypatch):
         fresh = tmp_path / "order.new"
         fresh.write_text(words)
         fresh.rename(path)
-        return f"fault://{path}"
+        return f"tcp://{path}"
 
     give("")
     return give

@@ -1,4 +1,4 @@
-"""The capture child with a source that misbehaves on demand: `fault://PATH` does what the file PATH says now.
+"""The capture child with a source that misbehaves on demand: `tcp://PATH` does what the file PATH says now.
 
 Run by RemoteCamera as its child module; it is found through PYTHONPATH.
 """
@@ -27,7 +27,7 @@ class FaultySource:
 
     def __init__(self, settings):
         self.fps = FPS
-        self._order = Path(settings.source.removeprefix("fault://"))
+        self._order = Path(settings.source.removeprefix("tcp://"))
         self._random = np.random.default_rng()
         self._next_ns = time.monotonic_ns()
         self._picture = None

@@ -19,7 +19,7 @@ LIES = {
 if __name__ == "__main__":
     owner = begin_as_child()
     message, fds, _, _ = socket.recv_fds(owner, MESSAGE_BYTES, 1)
-    lie = Path(json.loads(message.split(b"\n")[1])["source"].removeprefix("fault://")).read_text()
+    lie = Path(json.loads(message.split(b"\n")[1])["source"].removeprefix("tcp://")).read_text()
     if lie == "noise":
         owner.send(b"\xff\x00[[[[")
     elif lie == "twice":

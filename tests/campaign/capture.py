@@ -80,7 +80,7 @@ def run(cycles, state, state_file):
     with tempfile.TemporaryDirectory() as folder:
         order = Path(folder) / "order"
         give(order, "")
-        settings = make_settings(f"fault://{order}", frozen_after_s=FROZEN_AFTER_S)
+        settings = make_settings(f"tcp://{order}", frozen_after_s=FROZEN_AFTER_S)
         with running(settings, "faulty_child") as camera, Consumer(camera) as consumer:
             names = list(FAULTS)
             while state["done"] < cycles:

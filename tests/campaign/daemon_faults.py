@@ -96,7 +96,7 @@ def child_scene(folder: Path) -> Iterator[Scene]:
     """A daemon whose capture child misbehaves on order."""
     order = folder / "order"
     give(order, "")
-    with scene(folder, f"fault://{order}", program=PROGRAM) as (one, by):
+    with scene(folder, f"tcp://{order}", program=PROGRAM) as (one, by):
         def cause(fault: str) -> None:
             if fault in SIGNALS:
                 os.kill(one.child_pid(), SIGNALS[fault])
