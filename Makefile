@@ -67,8 +67,12 @@ bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS=
 	.venv-train/bin/python $(PIP) -e '.[train]'
 	@touch $@
 
-model: .venv-train/.ready  ## train the model in the box again, from scratch: models/vedette-street.tflite
+# Golden frames hold for a runtime family, so both runtimes add theirs.
+model: .venv-train/.ready setup setup-tflite  ## train the model in the box again, from scratch: models/vedette-street.tflite
 	.venv-train/bin/python -m models.train $(ARGS)
+	.venv/bin/python -m models.train.golden .train/golden
+	.venv/bin/vedette model pack models/vedette-street.tflite --golden .train/golden/*.png -o .train/packed.tflite
+	.venv-tflite/bin/vedette model pack .train/packed.tflite -o models/vedette-street.tflite
 
 docs: setup      ## write again what is generated: config.yaml and parts of docs/
 	.venv/bin/python -m vedette.config.render .
