@@ -112,7 +112,7 @@ camra: {}
     ("device: Gate 1", "device: expected 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"),
     ("cloud: {enabled: true}", "cloud.enabled: expected false, saw true (off; not in this version)"),
     ("update: {source: 'https://x'}", 'update.source: expected null, saw "https://x" (not in this version)'),
-    ("camera: {source: 'rtps://cam/1'}", 'camera.source: expected a path or one of rtsp://, '),
+    ("camera: {source: 'rtps://cam/1'}", "camera.source: expected a path or one of rtsp://, "),
     ("detector: {mean: [1]}", "detector: expected mean and std together"),
     ("detector: {mean: [1], std: [0]}", "detector: expected mean and std together"),
     ("camera: {roi: [0.5, 0, 0.2, 1]}", "camera.roi: expected [xmin, ymin, xmax, ymax] with xmin < xmax"),
