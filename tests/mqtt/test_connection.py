@@ -125,3 +125,46 @@ def test_refused_subscription_is_remembered(protocol: int | str, answer: bytes) 
         with pytest.raises(BrokerAway):
             outlive(connection)
         assert connection.deaf_to == ("a/+",)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"ca_file": "gone"}, "ca_file .*gone"),
+    ({"ca_file": "names"}, "ca_file .*names"),
+    ({"key_file": "gone"}, "client.pem with key_file .*gone.*No such file"),
+    ({"key_file": "server.key"}, "server.key.*mismatch"),
+    ({"key_file": "locked.key"}, "locked.key.*pass phrase"),
+])
+def test_unusable_tls_files_are_named(tmp_path: Path, change: dict[str, str], words: str) -> None:
+    """A certificate or key that cannot be used is named by its path, and a locked key waits for nobody."""
+    certify(tmp_path)
+    subprocess.run(["openssl", "ec", "-in", "client.key", "-aes128", "-passout", "pass:locked", "-out", "locked.key"],
+                   cwd=tmp_path, check=True, capture_output=True)
+    files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key", **change}
+    tls = TlsConfig(**{key: tmp_path / name for key, name in files.items()})
+    with pytest.raises(BrokerAway, match=words):
+        Connection(MqttConfig(host="127.0.0.1", port=1, tls=tls), "gate")
+
+
+def test_broker_that_wants_a_client_certificate_says_so(tmp_path: Path) -> None:
+    """A refusal that TLS 1.3 delivers only after the handshake is told as a refusal, in words."""
+    certify(tmp_path)
+    settings = (f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\n"
+                "require_certificate true\nuse_identity_as_username true")
+    with running(tmp_path, settings) as broker, pytest.raises(BrokerRefused, match="certificate required"):
+        outlive(Connection(broker.client(tls=TlsConfig(ca_file=tmp_path / "ca.pem")), "gate"))
+
+
+@pytest.mark.parametrize("content", [b"\xffsecret", b"x" * 65_536])
+def test_password_that_mqtt_cannot_carry_is_named(tmp_path: Path, content: bytes) -> None:
+    """A password file that is no text or too long is named by its path, without a byte of it."""
+    secret = tmp_path / "password"
+    secret.write_bytes(content)
+    with running(tmp_path) as broker, pytest.raises(BrokerAway, match=str(secret)) as refusal:
+        Connection(broker.client(username="gate", password_file=secret), "gate")
+    assert "0xff" not in str(refusal.value)
+
+
+def test_user_name_that_mqtt_cannot_carry_is_named(tmp_path: Path) -> None:
+    """A user name longer than MQTT can say is an error of the connection, not the end of its thread."""
+    with running(tmp_path) as broker, pytest.raises(BrokerAway, match=r"mqtt\.username"):
+        Connection(broker.client(username="u" * 65_536), "gate")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import select
-import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -26,9 +25,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from vedette.config.models import MqttConfig, TlsConfig
+from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.judge import Incoming
+from vedette.mqtt.tls import TlsRefused, tls_context
 from vedette.types import Message
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ WILL_DELAY_S = 20
 """Longer than a restart of the daemon, which therefore looks like no absence at all."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
+LONGEST_STRING = 65_535
 _TAKEN_OVER, _UNSPECIFIED = 0x8E, 0x80
 _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is no MQTT."""
@@ -61,7 +62,7 @@ class Connection:
     """A client with one CONNECT behind it. The constructor blocks, bounded, until the socket is there.
 
     `clean`: begin without what the broker kept for this client id. `will` and `filters` name absolute topics.
-    Raises: BrokerAway, also for a secret or certificate that cannot be read.
+    Raises: BrokerAway, also for a secret or certificate that cannot be read; BrokerRefused by an alert of TLS.
     """
 
     def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
@@ -85,6 +86,8 @@ class Connection:
                                  **self._connect_options(clean, largest_packet))
         except (OSError, ValueError) as failure:
             raise BrokerAway(f"no connection to the broker at {self._where}: {failure}") from failure
+        except TlsRefused as alert:
+            raise self._tls_refused(alert) from alert
         self._check()
 
     def __repr__(self) -> str:
@@ -131,6 +134,8 @@ class Connection:
                 self._client.loop_read()
             self._client.loop_write()
             self._client.loop_misc()
+        except TlsRefused as alert:
+            raise self._tls_refused(alert) from alert
         except _NO_MQTT as failure:
             raise BrokerAway(f"the broker at {self._where} sent something that is no MQTT: {failure}") from failure
         self._check()
@@ -164,9 +169,9 @@ class Connection:
 
     def _configure(self, mqtt: MqttConfig, will: Message | None) -> None:
         if mqtt.username is not None:
-            self._client.username_pw_set(mqtt.username, _secret(mqtt.password_file))
+            self._client.username_pw_set(_fitting(mqtt.username, "mqtt.username"), _secret(mqtt.password_file))
         if mqtt.tls is not None:
-            self._client.tls_set_context(_tls_context(mqtt.tls))
+            self._client.tls_set_context(tls_context(mqtt.tls))
         if will is not None:
             delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if self._is_v5 else None
             self._client.will_set(will.topic, will.payload, will.qos, will.retain, delay)
@@ -192,6 +197,9 @@ class Connection:
     def _has_buffered(sock: Any) -> bool:
         """TLS may hold decrypted bytes that no poll of the descriptor sees."""
         return hasattr(sock, "pending") and sock.pending() > 0
+
+    def _tls_refused(self, alert: TlsRefused) -> BrokerRefused:
+        return BrokerRefused(f"the broker at {self._where} refuses our TLS, mostly the client certificate: {alert}")
 
     def _check(self) -> None:
         if self._end is not None:
@@ -250,28 +258,21 @@ class Connection:
                                        message.dup, response_topic))
 
 
-class _TidySocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: paho forgets it, and each attempt would leave a descriptor open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.sslsocket_class = _TidySocket
-    if tls.cert_file is not None:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
-
-
 def _secret(path: Path | None) -> str | None:
     """Read it anew each time: it may have been changed because it was wrong."""
-    return None if path is None else path.read_text(encoding="utf-8").rstrip("\r\n")
+    if path is None:
+        return None
+    try:
+        secret = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:      # whose words, and those of a chained cause, would tell bytes of the secret
+        raise ValueError(f"{path}: expected a password in UTF-8") from None
+    return _fitting(secret.rstrip("\r\n"), str(path))
+
+
+def _fitting(text: str, what: str) -> str:
+    if len(text.encode("utf-8", "replace")) > LONGEST_STRING:
+        raise ValueError(f"{what}: longer than the {LONGEST_STRING} bytes that MQTT can carry")
+    return text
 
 
 def _properties(packet_type: int, **values: int) -> Properties:

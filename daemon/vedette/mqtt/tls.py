@@ -1,0 +1,66 @@
+"""The transport security of a broker connection, with every failure in words.
+
+Invariants: nothing ever waits for a pass phrase to be typed; a file that cannot be used is named, which the ssl
+module does not; a failed handshake leaves no descriptor open. With TLS 1.3 a broker refuses our certificate only
+after the handshake, in an alert that paho would swallow: it becomes TlsRefused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Any, NoReturn
+
+from vedette.config.models import TlsConfig
+
+
+class TlsRefused(Exception):
+    """The broker has ended the connection with an alert. No OSError, since paho swallows those."""
+
+
+def tls_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return what paho connects with. Raises: ValueError naming the files that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except OSError as failure:
+        raise ValueError(f"mqtt.tls.ca_file {tls.ca_file} cannot be used: {failure}") from failure
+    context.sslsocket_class = _TidySocket
+    if tls.cert_file is not None:
+        try:
+            context.load_cert_chain(tls.cert_file, tls.key_file, _refuse_pass_phrase)
+        except (OSError, ValueError) as failure:
+            key = f"key_file {tls.key_file}" if tls.key_file else "its key"
+            raise ValueError(f"mqtt.tls.cert_file {tls.cert_file} with {key} cannot be used: {failure}") from failure
+    return context
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when TLS ends in a refusal: paho forgets it, and each attempt would leave a descriptor open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ConnectionError, ssl.SSLEOFError):
+            with contextlib.suppress(OSError):      # the broker has left; why may still lie here unread
+                self.recv()
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError as failure:
+            if "ALERT" in (failure.reason or ""):
+                self.close()
+                raise TlsRefused(failure.reason.replace("_", " ").lower()) from failure
+            raise
+
+
+def _refuse_pass_phrase() -> NoReturn:
+    raise ValueError("the key is locked with a pass phrase, and nobody is there to type it")
