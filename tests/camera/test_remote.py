@@ -184,6 +184,22 @@ def test_every_frame_of_a_film_arrives(clip):
         assert camera.status().captured == 25
 
 
+def test_every_frame_arrives_once_though_a_child_dies(clip):
+    """The child that follows a killed one goes on in the film: no picture comes twice, none is left out."""
+    with running(make_settings(clip(frames=25), every_frame=True)) as camera:
+        seen = []
+        while len(seen) < 5:
+            frame = eventually(lambda: camera.take(1))
+            seen.append((frame.seq, frame.captured_ns, frame.pixels[24, 32, 1]))
+            camera.release(frame)
+        os.kill(camera.child_pid, signal.SIGKILL)
+        rest, _ = play_out(camera)
+        seen += rest
+    assert [seq for seq, _, _ in seen] == list(range(1, 26))
+    greys = [grey for _, _, grey in seen]
+    assert greys == sorted(set(greys))
+
+
 def test_a_film_in_real_time_drops_like_a_camera(clip):
     """Played in real time, a film takes as long as it lasts, at most `fps` of it."""
     with running(make_settings(clip(frames=12, fps=12.0), fps=6.0)) as camera:

@@ -3,6 +3,7 @@
 Invariants:
 - It never waits for the detector: with no free place a frame is counted (its seq is used up) and dropped. Only a
   film of which every frame is wanted waits.
+- Where every frame of a film is wanted, each comes once: a child that follows another goes on where that one died.
 - The picture of the last frame stays untouched while another place is free, so the next one can be compared with it.
 """
 
@@ -17,7 +18,7 @@ from vedette.camera.cadence import Decimation, Playback
 from vedette.camera.settings import PLACES
 from vedette.camera.shape import Shaper
 from vedette.camera.watch import PictureWatch, RateWatch
-from vedette.camera.wire import FrameReady
+from vedette.camera.wire import FrameReady, Trouble
 from vedette.errors import SourceError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vedette.camera.source import Source
 
 WAIT_S = 1.0
+SKIPPING_SAID_NS = 1_000_000_000
 SIZE_NOTED_NS = 8_000_000_000
 
 
@@ -44,6 +46,7 @@ class Player:
         self._settings = settings
         self._places = [np.frombuffer(places.view(place), np.uint8) for place in range(PLACES)]
         self._seq = first_seq - 1
+        self._seen = self._seq if settings.every_frame and not settings.loop else 0   # through a child that died
         self._shaper = Shaper(settings)
         self._pictures = PictureWatch(settings.frozen_after_s)
         self._last_place = -1
@@ -57,6 +60,7 @@ class Player:
         decimation = Decimation(self._settings.fps)
         playback = Playback()
         last_ns = 0
+        self._skip_seen(source)
         while True:
             stamp_ns = source.grab()
             self._link.listen(0)
@@ -75,6 +79,16 @@ class Player:
                     continue
                 self._link.wait_until(captured_ns)
             self._show(source, captured_ns, rates)
+
+    def _skip_seen(self, source: Source) -> None:
+        said_ns = time.monotonic_ns()
+        while self._seen:
+            source.grab()
+            self._seen -= 1
+            if time.monotonic_ns() - said_ns > SKIPPING_SAID_NS:
+                self._link.say(Trouble("offline", f"going on where the last child died; {self._seen} frames to skip",
+                                       self._settings.stall_s))
+                said_ns = time.monotonic_ns()
 
     def _show(self, source: Source, captured_ns: int, rates: RateWatch) -> None:
         place = self._free_place()

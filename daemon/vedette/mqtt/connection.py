@@ -263,7 +263,7 @@ def _secret(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        secret = path.read_text(encoding="utf-8")
+        secret = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:      # whose words, and those of a chained cause, would tell bytes of the secret
         raise ValueError(f"{path}: expected a password in UTF-8") from None
     return _fitting(secret.rstrip("\r\n"), str(path))
