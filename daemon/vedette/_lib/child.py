@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -28,15 +29,13 @@ class Child:
 
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self.socket.close)
             self.socket.setblocking(False)
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                    env={**os.environ, **environ}, process_group=0)   # a terminal's Ctrl-C is not meant for it
-            except BaseException:
-                self.socket.close()
-                raise
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                env={**os.environ, **environ}, process_group=0)   # a terminal's Ctrl-C is not meant for it
+            undo.pop_all()
         self.pid: int = self._process.pid
 
     def __repr__(self) -> str:
