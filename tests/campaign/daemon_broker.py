@@ -57,7 +57,7 @@ class Scene:
         theirs = folder / "witness-secret"
         theirs.write_text("right")
         self.password("right")
-        self.witness = Witness(self.broker.client(username="gate", password_file=theirs), "gate")
+        self.witness = Witness(self.broker.client(username="gate", password_file=theirs, keepalive_s=120), "gate")
         model, film = (REAL / "models/yolov8n_416_coco_int8.tflite", REAL / "videos/car-detection.mp4") \
             if REAL.is_dir() else (write_model(folder), write_clip(folder, 300))
         self.config = folder / "config.yaml"
