@@ -44,7 +44,7 @@ def test_a_program_reads_one_json_object_either_way(tmp_path: Path, capsys: pyte
 def test_a_readable_secret_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The warning goes to standard error; the configuration is usable all the same."""
     path = tmp_path / "config.yaml"
-    path.write_text("mqtt: {password_file: password}\n")
+    path.write_text("mqtt: {username: gate, password_file: password}\n")
     (tmp_path / "password").write_text("hunter2")
     (tmp_path / "password").chmod(0o644)
     assert main(["check-config", "--config", str(path)]) == 0

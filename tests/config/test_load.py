@@ -176,9 +176,18 @@ def test_an_unknown_secret_is_not_repeated(write: Write) -> None:
     assert not any("hunter2" in problem for problem in said)
 
 
+def test_a_password_needs_a_user_name(write: Write, tmp_path: Path) -> None:
+    """A password file alone would never be sent: an error that names both keys."""
+    (tmp_path / "password").write_text("x")
+    (tmp_path / "password").chmod(0o600)
+    (told,) = problems(write("mqtt: {password_file: password}\n"))
+    assert told.startswith("config.yaml:1: mqtt: expected username beside password_file")
+    assert load(write("mqtt: {username: '', password_file: password}\n"), environ={}).mqtt.username == ""
+
+
 def test_relative_secrets_are_credentials_first_then_beside_the_file(write: Write, tmp_path: Path) -> None:
     """A systemd credential of that name wins; without one the file beside the configuration is meant."""
-    path = write("mqtt: {password_file: mqtt-password}\n")
+    path = write("mqtt: {username: gate, password_file: mqtt-password}\n")
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     for folder in (tmp_path, credentials):
@@ -214,7 +223,7 @@ def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> 
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "locked").write_text("x")
     (tmp_path / "locked").chmod(0)
-    path = write("mqtt: {password_file: missing, tls: {ca_file: empty}}\n"
+    path = write("mqtt: {username: gate, password_file: missing, tls: {ca_file: empty}}\n"
                  "camera: {credentials_file: .}\ndetector: {labels_file: locked}\n")
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
@@ -234,7 +243,8 @@ def test_a_secret_everyone_can_read_is_warned_of(write: Write, tmp_path: Path,
     for name, mode in (("open", 0o644), ("closed", 0o640)):
         (tmp_path / name).write_text("x")
         (tmp_path / name).chmod(mode)
-    path = write("mqtt: {password_file: open}\ncamera: {credentials_file: closed}\ndetector: {labels_file: open}\n")
+    path = write("mqtt: {username: gate, password_file: open}\ncamera: {credentials_file: closed}\n"
+                 "detector: {labels_file: open}\n")
     (warning,) = read(path, environ={}).warnings
     assert warning == (f"{path}:1: mqtt.password_file: {tmp_path}/open: everyone on this machine can read this secret; "
                        "chmod o-r it")

@@ -134,11 +134,18 @@ class MqttConfig(Section):
     port: int = restart(1883, "1883, or 8883 with tls", ge=1, le=65535)
     protocol: Literal[5, "3.1.1"] = restart(5, '5, or "3.1.1" for an old broker')
     username: str | None = restart(None, "user name")
-    password_file: Path | None = restart(None, "file that holds the password")
+    password_file: Path | None = restart(None, "file that holds the password; needs username")
     tls: TlsConfig | None = restart(None, "{ca_file, cert_file, key_file}; {} for TLS with the system's certificates")
     keepalive_s: int = restart(15, "seconds", ge=5, le=600)
-    outbox_messages: int = restart(1000, "kept while the broker is away; then the oldest is dropped and counted",
+    outbox_messages: int = restart(1000, "kept while the broker is away; then the oldest is dropped and counted. "
+                                         "Besides them: at most 20 under way, and the latest of each retained topic",
                                    ge=10, le=100_000)
+
+    @model_validator(mode="after")
+    def _login(self) -> Self:
+        if self.password_file is not None and self.username is None:
+            raise ValueError("expected username beside password_file: a password alone is never sent")
+        return self
 
 
 CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart"]
