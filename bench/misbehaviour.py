@@ -15,7 +15,7 @@ import time
 
 from vedette.camera.open import open_camera
 from vedette.camera.remote import RemoteCamera
-from vedette.camera.synthetic_source import MISBEHAVIOURS
+from vedette.camera.street.options import MISBEHAVIOURS
 from vedette.config.models import CameraConfig
 
 LOOK_S = 0.02

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vedette.camera.scene import Scene
+from vedette.camera.street.scene import Scene
 from vedette.config.models import DetectorConfig
 from vedette.types import Frame
 from vedette.vision.local import open_detector

@@ -24,7 +24,7 @@ from demo_figures import Figures
 from demo_screen import Lines, Screen, summary
 
 from vedette import topics
-from vedette.camera.synthetic_source import is_synthetic
+from vedette.camera.street.options import is_synthetic
 from vedette.cli import Parser
 from vedette.cli.arguments import between
 from vedette.cli.broker import connected
@@ -32,7 +32,7 @@ from vedette.config.load import load
 from vedette.errors import UsageError, VedetteError
 
 if TYPE_CHECKING:
-    from vedette.camera.synthetic import SyntheticTruth
+    from vedette.camera.street.synthetic import SyntheticTruth
     from vedette.config.models import CameraConfig, Config
     from vedette.mqtt.connection import Connection
     from vedette.mqtt.judge import Incoming
@@ -141,7 +141,7 @@ def _messages(connection: Connection) -> list[Incoming]:
 def _truth(camera: CameraConfig) -> SyntheticTruth | None:
     if not is_synthetic(camera.source):
         return None
-    from vedette.camera.synthetic import SyntheticTruth
+    from vedette.camera.street.synthetic import SyntheticTruth
     return SyntheticTruth(camera.source, camera.width, camera.height, camera.fps)
 
 

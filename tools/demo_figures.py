@@ -21,7 +21,7 @@ from vedette.vision.agreement import Agreement, match
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vedette.camera.synthetic import SyntheticTruth
+    from vedette.camera.street.synthetic import SyntheticTruth
     from vedette.mqtt.judge import Incoming
     from vedette.ports import Clock
     from vedette.wire.health import HealthPayload, Percentiles

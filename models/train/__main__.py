@@ -21,7 +21,7 @@ from models.train.fit import Fit, to_image
 from models.train.int8 import calibrated, exported
 from models.train.judge import HELD_OUT_DEMO, HELD_OUT_HARD, judge_file, judge_network
 from models.train.scenes import held_out_demo, held_out_hard, training_scenes
-from vedette.camera.scene_objects import LABELS
+from vedette.camera.street.objects import LABELS
 
 HARD_SCENES, DEMO_SCENES = 14_040, 6_000
 STEPS = 6_400

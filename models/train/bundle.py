@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 
-from vedette.camera.scene_objects import LABELS
+from vedette.camera.street.objects import LABELS
 
 NAME, VERSION = "vedette-street", "1"
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.35, 0.6

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vedette.camera.scene import HELD_OUT_SEED, Scene
+from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 
 WIDTH, HEIGHT, FPS = 288, 162, 30.0
 FRAMES = ((HELD_OUT_SEED, 700), (HELD_OUT_SEED + 3, 2600))

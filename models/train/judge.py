@@ -17,7 +17,7 @@ import numpy as np
 
 from models.train.precision import Labelled, Precision, Scored, precision_of
 from models.train.scenes import SIDE, held_out_demo, held_out_hard
-from vedette.camera.scene_objects import LABELS
+from vedette.camera.street.objects import LABELS
 from vedette.config.models import DetectorConfig
 from vedette.types import Box, Frame
 from vedette.vision.local import open_detector

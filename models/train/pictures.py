@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from models.train.scenes import HARD_SIZE, HELD_OUT_SEED
-from vedette.camera.scene import Scene
+from vedette.camera.street.scene import Scene
 
 COLUMNS, ROWS = 4, 2
 COUNTED = 1_500

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from vedette.camera.scene import DAY_S, HELD_OUT_SEED, Scene
+from vedette.camera.street.scene import DAY_S, HELD_OUT_SEED, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vedette.camera.scene import TruthBox
+    from vedette.camera.street.scene import TruthBox
 
 SIDE = 192
 """Pixels of the network's square input."""

@@ -8,7 +8,7 @@ import pytest
 
 from models.train.judge import judge_file
 from models.train.scenes import held_out_demo, held_out_hard
-from vedette.camera.scene_objects import LABELS
+from vedette.camera.street.objects import LABELS
 from vedette.config.models import DetectorConfig
 from vedette.vision.local import open_detector
 

@@ -11,7 +11,7 @@ from demo_screen import Lines, Screen, line_of, page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.camera.synthetic import SyntheticTruth
+from vedette.camera.street.synthetic import SyntheticTruth
 from vedette.mqtt.judge import Incoming
 from vedette.payloads import timestamp
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +17,7 @@ from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsup
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.probe import Proof, ProofStore, _understand, proof_of, prove
 from vedette.vision.tflite_file import read_model
+from mosquitto import wait_until
 from vision import models
 from vision.mutation import mutant, small_bases
 
@@ -183,6 +186,30 @@ def test_a_refusal_is_never_remembered(tmp_path):
     assert repr(store).endswith("0 proofs>")
     path.write_bytes(models.logistic())
     assert proof_of(read_model(path), runtime="auto", threads=1, store=store).sha256 == read_model(path).sha256
+
+
+@pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="only there a delegate of ours is tried before the plain way")
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_fallback_for_want_of_time_or_memory_is_never_remembered(tmp_path, number):
+    """A first try that took too long, or was killed from outside, falls back for this run; the next one tries again."""
+    model = read_model(written(tmp_path, models.logistic()))
+    store = ProofStore(tmp_path / "proofs.json")
+    with ThreadPoolExecutor(1) as pool:
+        proving = pool.submit(proof_of, model, runtime="auto", threads=1, store=store, timeout_s=6)
+        assert wait_until(lambda: probe_child() is not None)
+        os.kill(probe_child(), number)
+        fallen_back = proving.result()
+    assert not fallen_back.delegate
+    assert ("longer than 6 s" if number == signal.SIGSTOP else "SIGKILL") in fallen_back.delegate_note
+    assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 0 proofs>")
+    assert proof_of(model, runtime="auto", threads=1, store=store).delegate
+    assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 1 proofs>")
+
+
+def probe_child() -> int | None:
+    """Process id of a probe's child of this process."""
+    pids = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
+    return next((int(pid) for pid in pids if b"probe_child" in Path(f"/proc/{pid}/cmdline").read_bytes()), None)
 
 
 def test_the_child_needs_a_parent():

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vedette.camera.scene import HELD_OUT_SEED, Scene
+from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 from vedette.vision.tflite_file import read_model
 from vedette.vision.verify import verify
 from vision import bundles

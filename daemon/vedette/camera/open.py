@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.settings import CaptureSettings
-from vedette.camera.synthetic_source import parse_synthetic
+from vedette.camera.street.options import parse_synthetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,7 +35,7 @@ def _open(settings: CaptureSettings) -> Source:
         from vedette.camera.picamera import PiCamera
         return PiCamera(settings)
     if kind == "synthetic":
-        from vedette.camera.synthetic import Synthetic
+        from vedette.camera.street.synthetic import Synthetic
         return Synthetic(settings)
     if kind == "path" and Path(settings.source.removeprefix("file://")).is_dir():
         from vedette.camera.folder import Folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from vedette.camera.synthetic_source import is_synthetic
+from vedette.camera.street.options import is_synthetic
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vedette.camera.pick import DEVICE_PATTERNS
-from vedette.camera.synthetic_source import is_synthetic
+from vedette.camera.street.options import is_synthetic
 from vedette.errors import ModelError, VedetteError
 from vedette.identity import state_path
 from vedette.reasons import REASONS

@@ -78,7 +78,7 @@ def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
 
 
 def _of_synthetic(args: argparse.Namespace, detector: LocalDetector) -> tuple[Precision, list[float]]:
-    from vedette.camera.scene_objects import LABELS
+    from vedette.camera.street.objects import LABELS
     truth = Truth.of_labels(LABELS)
 
     def frames() -> Iterator[tuple[int, Frame]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from vedette.camera.stills import Still
+    from vedette.camera.street.stills import Still
 
 SYNTHETIC = ("synthetic", "synthetic?hard=1")
 T = TypeVar("T")
@@ -31,8 +31,8 @@ def add_synthetic_arguments(parser: argparse.ArgumentParser) -> None:
 
 def synthetic_stills(args: argparse.Namespace) -> Iterator[Still]:
     """Return the stills that were asked for."""
-    from vedette.camera.scene import HELD_OUT_SEED
-    from vedette.camera.stills import stills
+    from vedette.camera.street.scene import HELD_OUT_SEED
+    from vedette.camera.street.stills import stills
     seed = HELD_OUT_SEED if args.seed is None else args.seed
     return stills(args.frames, hard=args.source == SYNTHETIC[1], seed=seed)
 

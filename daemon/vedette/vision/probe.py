@@ -98,13 +98,14 @@ class ProofStore:
             return []
 
 
-def proof_of(model: ModelFile, *, runtime: str, threads: int, store: ProofStore | None) -> Proof:
+def proof_of(model: ModelFile, *, runtime: str, threads: int, store: ProofStore | None,
+             timeout_s: float = TIMEOUT_S) -> Proof:
     """Return the remembered proof of a model, or prove it now and remember that. Raises: as `prove`."""
     name, version = chosen_runtime(runtime)
     known = store.find(model.sha256, name, version, threads) if store else None
     if known:
         return known
-    proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256)
+    proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s)
     if store:
         store.remember(proof)
     return proof

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.camera import scene_objects as objects
-from vedette.camera.scene import LEAST_VISIBLE, Scene
-from vedette.camera.scene_cast import LEAST_PX, any_actors
-from vedette.camera.scene_light import Light, expose, light_at, noise_tile
-from vedette.camera.scene_sprite import lay
-from vedette.camera.scene_street import MODEL_SIDE, any_street, demo_street
+from vedette.camera.street import objects
+from vedette.camera.street.backdrop import MODEL_SIDE, any_street, demo_street
+from vedette.camera.street.cast import LEAST_PX, any_actors
+from vedette.camera.street.light import Light, expose, light_at, noise_tile
+from vedette.camera.street.scene import LEAST_VISIBLE, Scene
+from vedette.camera.street.sprite import lay
 
 KINDS = (objects.PERSON, objects.RIDER, objects.BICYCLE, objects.CAR, objects.DOG, objects.PARCEL, objects.CONE)
 MANY = settings(max_examples=25, deadline=None)
 DIGEST = """
 import hashlib, numpy as np
-from vedette.camera.scene import Scene
+from vedette.camera.street.scene import Scene
 out = np.empty((120, 160, 3), np.uint8)
 digest = hashlib.sha256()
 for hard in (False, True):

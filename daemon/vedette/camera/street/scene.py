@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from vedette.camera.scene_cast import LEAST_PX, any_actors, demo_actors
-from vedette.camera.scene_light import any_light, expose, light_at, noise_tile
-from vedette.camera.scene_objects import LABELS, draw
-from vedette.camera.scene_sprite import lay, shade
-from vedette.camera.scene_street import any_street, demo_street
+from vedette.camera.street.backdrop import any_street, demo_street
+from vedette.camera.street.cast import LEAST_PX, any_actors, demo_actors
+from vedette.camera.street.light import any_light, expose, light_at, noise_tile
+from vedette.camera.street.objects import LABELS, draw
+from vedette.camera.street.sprite import lay, shade
 from vedette.types import Box
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vedette.camera.scene_cast import Actor
-    from vedette.camera.scene_light import Light
-    from vedette.camera.scene_street import Street
+    from vedette.camera.street.backdrop import Street
+    from vedette.camera.street.cast import Actor
+    from vedette.camera.street.light import Light
 
     Pixels = NDArray[np.uint8]
 

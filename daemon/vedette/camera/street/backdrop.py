@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from vedette.camera.scene_objects import paint, tinted
+from vedette.camera.street.objects import paint, tinted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vedette.camera.scene_sprite import Colour
+    from vedette.camera.street.sprite import Colour
 
     Pixels = NDArray[np.uint8]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vedette.camera import scene_objects as objects
+from vedette.camera.street import objects
 
 if TYPE_CHECKING:
-    from vedette.camera.scene_objects import Kind
-    from vedette.camera.scene_street import Ground
+    from vedette.camera.street.backdrop import Ground
+    from vedette.camera.street.objects import Kind
 
 _EXPOSURE_S = 1 / 80
 _LOOKS = 2**31

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from vedette.camera.scene import Scene
 from vedette.camera.source import checked
-from vedette.camera.synthetic_source import parse_synthetic
+from vedette.camera.street.options import parse_synthetic
+from vedette.camera.street.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from vedette.camera.scene import TruthBox
     from vedette.camera.settings import CaptureSettings
-    from vedette.camera.synthetic_source import Misbehaviour
+    from vedette.camera.street.options import Misbehaviour
+    from vedette.camera.street.scene import TruthBox
 
     Pixels = NDArray[np.uint8]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vedette.camera.open import capture_settings
 from vedette.camera.pick import open_source
-from vedette.camera.synthetic import Synthetic, SyntheticTruth
-from vedette.camera.synthetic_source import MISBEHAVIOURS, Phase, SyntheticSource, parse_synthetic
+from vedette.camera.street.options import MISBEHAVIOURS, Phase, SyntheticSource, parse_synthetic
+from vedette.camera.street.synthetic import Synthetic, SyntheticTruth
 from vedette.config.models import CameraConfig
 from vedette.errors import SourceInvalid
 

@@ -14,7 +14,7 @@ from math import ceil
 
 import numpy as np
 
-from vedette.camera.scene import DAY_S, HELD_OUT_SEED, Scene, TruthBox
+from vedette.camera.street.scene import DAY_S, HELD_OUT_SEED, Scene, TruthBox
 from vedette.types import Frame
 
 STREETS = 10

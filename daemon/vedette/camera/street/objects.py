@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from vedette.camera.scene_sprite import Canvas, Colour
+from vedette.camera.street.sprite import Canvas, Colour
 
 if TYPE_CHECKING:
-    from vedette.camera.scene_sprite import Sprite
+    from vedette.camera.street.sprite import Sprite
 
 Generator = np.random.Generator
 TYRE: Colour = (28, 26, 26)
