@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from mosquitto import wait_until
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.probe import Proof, ProofStore, _understand, proof_of, prove
 from vedette.vision.tflite_file import read_model
-from mosquitto import wait_until
 from vision import models
 from vision.mutation import mutant, small_bases
 

@@ -4,7 +4,7 @@ Invariants:
 - Nothing a file does to the child harms the caller: a crash, a hang, a flood of memory or a false answer
   each become a `ModelError` within the time-out.
 - A proof belongs to the file's bytes, the runtime, its version and the number of threads. It spares the next
-  start of the daemon a child; a damaged store counts as empty.
+  start of the daemon a child; a damaged store counts as empty. What was only short of time or memory is no proof.
 """
 
 from __future__ import annotations
@@ -45,11 +45,16 @@ _REFUSALS: Mapping[str, type[VedetteError]] = {
     "InvokeFailed": ModelUnsupported, "RuntimeMissing": RuntimeMissing}
 
 
+class _Unproven(ModelDamaged):
+    """The child had no time, or was killed by somebody else (short memory): that says nothing lasting of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What a child saw when it ran the file: shapes as allocated, and how much of the graph XNNPACK took.
 
-    `delegate`: the hand-made delegate works for it; `delegate_note`: why not, where it was tried.
+    `delegate`: the hand-made delegate works for it; `delegate_note`: why not, where it was tried; `lasting`: another
+    try would come to the same.
     """
 
     sha256: str
@@ -62,6 +67,7 @@ class Proof:
     invoke_ms: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    lasting: bool = True
 
 
 class ProofStore:
@@ -106,7 +112,7 @@ def proof_of(model: ModelFile, *, runtime: str, threads: int, store: ProofStore 
     if known:
         return known
     proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s)
-    if store:
+    if store and proof.lasting:
         store.remember(proof)
     return proof
 
@@ -121,14 +127,14 @@ def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | 
     name, version = chosen_runtime(runtime)
     request = {"path": str(path), "runtime": name, "threads": threads, "memory_bytes": memory_bytes,
                "sha256": sha256 or hashlib.sha256(read_bytes(path)).hexdigest()}
-    note = None
+    note, lasting = None, True
     if (name, version) == (xnnpack.RUNTIME, xnnpack.VERSION):
         try:
             return _try({**request, "delegate": True}, timeout_s)
         except ModelError as error:
-            note = f"no XNNPACK delegate of ours: {error}"
+            note, lasting = f"no XNNPACK delegate of ours: {error}", not isinstance(error, _Unproven)
     plain = _try({**request, "delegate": False}, timeout_s)
-    return replace(plain, delegate_note=note)
+    return replace(plain, delegate_note=note, lasting=lasting)
 
 
 def _try(request: Mapping[str, object], timeout_s: float) -> Proof:
@@ -139,10 +145,12 @@ def _try(request: Mapping[str, object], timeout_s: float) -> Proof:
         child.send(json.dumps(request).encode(), (stderr,))
         answer = _wait(child, timeout_s)
         if answer is None:
-            raise ModelDamaged(f"{path}: loading it in a child took longer than {timeout_s:g} s; it was ended")
+            raise _Unproven(f"{path}: loading it in a child took longer than {timeout_s:g} s; it was ended")
         if not answer:
             child.wait(_KILL_S)
-            raise ModelDamaged(f"{path}: the child that loaded it {child.ending() or 'hung up'}{_last_words(stderr)}")
+            ending = child.ending() or "hung up"
+            kind = _Unproven if ending.endswith("SIGKILL") else ModelDamaged
+            raise kind(f"{path}: the child that loaded it {ending}{_last_words(stderr)}")
         return _understand(answer, request)
     finally:
         child.kill(_KILL_S)
