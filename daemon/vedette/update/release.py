@@ -1,0 +1,92 @@
+"""What signed metadata says of a release, and which devices it is for.
+
+Invariants: frozen and free of I/O; keys that this version does not know are ignored, since a fleet may be older than
+its repository; the operator's tool writes with the same types that the device reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BUCKETS = 10_000
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ShadowRequirement(_Frozen):
+    """What a candidate must show beside the active model, unseen, before it may be tried."""
+
+    frames: Annotated[int, Field(ge=1)] = 100
+    minutes: Positive = 5.0
+    deadline_minutes: Positive = 60.0
+    on_deadline: Literal["accept", "refuse"] = "refuse"
+    min_agreement: Share = 0.5
+    """F1 of the pairs with the active model's detections, over all frames."""
+    max_score_shift: Share = 0.2
+    max_latency_ratio: Positive = 2.0
+    """Median time of the candidate's look over the active one's, both as the child measures them or scaled alike."""
+    publish: bool = False
+    """Whether its results go to `<base>/shadow`."""
+
+
+class TrialRequirement(_Frozen):
+    """What an active model on probation must show before it is good."""
+
+    frames: Annotated[int, Field(ge=1)] = 300
+    minutes: Positive = 10.0
+    max_error_share: Share = 0.02
+    max_latency_ratio: Positive = 2.0
+    """Median time of a frame over that of the previous model on this device."""
+
+
+class Release(_Frozen):
+    """The custom metadata of one target."""
+
+    name: Label
+    version: Label
+    release: int = Field(ge=1, lt=2**53)
+    device_classes: tuple[Label, ...] = Field(min_length=1)
+    channel: Label
+    buckets: tuple[Annotated[int, Field(ge=0, lt=BUCKETS)], Annotated[int, Field(ge=0, lt=BUCKETS)]] = (0, BUCKETS - 1)
+    """First and last."""
+    salt: str = Field("", max_length=100)
+    variant: Label | None = None
+    shadow: ShadowRequirement | None = None
+    trial: TrialRequirement = TrialRequirement()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.buckets[0] > self.buckets[1]:
+            raise ValueError(f"buckets: expected first <= last, got {self.buckets[0]}-{self.buckets[1]}")
+        return self
+
+    def is_for(self, device: str, *, device_class: str, channel: str, any_bucket: bool = False) -> bool:
+        """Tell whether a device takes this release; `any_bucket`: as from a folder, where buckets mean nothing."""
+        return (device_class in self.device_classes and channel == self.channel
+                and (any_bucket or self.buckets[0] <= bucket_of(self.salt, device) <= self.buckets[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file that trusted metadata names. `path` is relative to the repository's targets."""
+
+    path: str
+    length: int
+    sha256: str
+    release: Release
+
+
+def bucket_of(salt: str, device: str) -> int:
+    """Return a device's bucket, 0 to 9,999: the first 8 hex digits of SHA-256(salt, NUL, device) mod 10,000."""
+    return int(hashlib.sha256(f"{salt}\0{device}".encode()).hexdigest()[:8], 16) % BUCKETS
