@@ -42,8 +42,8 @@ def absolute(device: str, topic: str) -> str:
 
 
 def subscriptions(device: str) -> tuple[str, ...]:
-    """Return the absolute filters a device listens to: commands, and what is said of itself."""
-    return f"{base(device)}/{COMMANDS}/+", FLEET_UPDATE, absolute(device, AVAILABILITY)
+    """Return the absolute filters a device listens to."""
+    return f"{base(device)}/{COMMANDS}/+", FLEET_UPDATE
 
 
 def command_name(device: str, topic: str) -> str | None:

@@ -53,10 +53,9 @@ def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
     with listening(login(broker, tmp_path, "gate-01"), *topics.subscriptions("gate-01")) as device:
         for user in ("gate-02", "dashboard", "operator"):
             send(login(broker, tmp_path, user), "vedette/gate-01/cmd/resume", user.encode())
-        send(login(broker, tmp_path, "operator"), topics.absolute("gate-01", topics.AVAILABILITY), b"offline")
         send(login(broker, tmp_path, "operator"), topics.FLEET_UPDATE, b"")
         assert device.waits_for(lambda message: message.topic == topics.FLEET_UPDATE)
-        assert [message.payload for message in device.heard] == [b"operator", b"offline", b""]
+        assert [message.payload for message in device.heard] == [b"operator", b""]
 
 
 def test_device_hears_no_other_device(broker: Mosquitto, tmp_path: Path) -> None:

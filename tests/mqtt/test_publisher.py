@@ -136,6 +136,7 @@ def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int 
         assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
 def test_word_of_an_earlier_life_is_put_right(broker: Mosquitto, protocol: int | str) -> None:
     """A broker that was frozen may come upon the will of a connection long given up after the living one's word."""
@@ -151,6 +152,8 @@ def test_word_of_an_earlier_life_is_put_right(broker: Mosquitto, protocol: int |
             assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
 
 
+=======
+>>>>>>> parent of b694f37 (Say online again when a late will calls a connected device offline)
 def test_frozen_broker(broker: Mosquitto) -> None:
     """While the broker is stopped the outbox stays bounded and publish never waits; afterwards all is right again."""
     mqtt = MqttConfig(host="127.0.0.1", port=broker.port, outbox_messages=50)

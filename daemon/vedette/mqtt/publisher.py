@@ -2,8 +2,7 @@
 
 Invariants: the `mqtt` thread owns the connection, everybody else only leaves messages in the outbox, so
 `publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it,
-which is counted; on every connect come `online` and then the latest of every retained topic; `offline` said of a
-connected device, by the late will of a connection given up before, is answered with `online`; an ordered stop says
+which is counted; on every connect come `online` and then the latest of every retained topic; an ordered stop says
 `offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is
 named, and answered with a long pause, so that two never evict each other in a storm.
 """
@@ -154,27 +153,17 @@ class MqttPublisher:
             self._greet(connection)
         self._take_receipts(connection)
         for message in incoming:
-            if message.topic == topics.absolute(self._device, topics.AVAILABILITY):
-                self._correct(connection, message.payload)
-            else:
-                self._obey(message)
+            self._obey(message)
         self._feed(connection)
 
     def _greet(self, connection: Connection) -> None:
-        self._say(connection, topics.ONLINE)
+        online = self._availability(topics.ONLINE)
+        connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
         self._outbox.renew_states()
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
         log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
-
-    def _correct(self, connection: Connection, word: bytes) -> None:
-        if word == topics.OFFLINE:
-            self._say(connection, topics.ONLINE)
-
-    def _say(self, connection: Connection, word: bytes) -> None:
-        message = self._availability(word)
-        connection.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
 
     def _feed(self, connection: Connection) -> None:
         while connection.has_room and (waiting := self._take_next()) is not None:
@@ -216,7 +205,8 @@ class MqttPublisher:
     def _say_goodbye(self, connection: Connection) -> None:
         if not connection.connected:
             return
-        self._say(connection, topics.OFFLINE)
+        offline = self._availability(topics.OFFLINE)
+        connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
         deadline_s = time.monotonic() + GOODBYE_WITHIN_S
         while not connection.is_idle and time.monotonic() < deadline_s:
             connection.poll(0.1)
