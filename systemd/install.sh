@@ -27,9 +27,10 @@ make_environment() {
         esac
     fi
     # From a copy: building in the checkout would leave root's files there, and take along what an old build left.
+    # -L: the model in the box is a link out of the package.
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
-    cp -R "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
+    cp -RL "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
     # shellcheck disable=SC2086  # options, or nothing
     "$python" -m venv $packages "$opt/venv"
     # shellcheck disable=SC2086

@@ -42,7 +42,6 @@ EXAMPLE = """examples:
   make run SOURCE='synthetic?misbehave=dark:20:5'   the same, and its light fails now and then
   make run MODEL=street.tflite SOURCE=street.mp4    a video, a folder of images, an address, /dev/video0, or auto
   make run ARGS='--seconds 60'                      ends by itself; other arguments are for `vedette run`"""
-BOX_MODEL = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
 DEVICE = "demo"
 SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 LOG_TAIL = 12
@@ -87,7 +86,6 @@ def _arguments() -> argparse.Namespace:
     if not args.model and not is_synthetic(args.source):
         raise UsageError("the model in the box knows drawings only; name one of yours: "
                          "make run MODEL=street.tflite SOURCE=street.mp4")
-    args.model = args.model or str(BOX_MODEL)
     return args
 
 
@@ -98,7 +96,7 @@ def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-run-")))
         port = _free_port()
         environment = _environment(args.source, folder, port)
-        config = load(None, environ=environment, overrides={"camera.source": args.source, "detector.model": args.model})
+        config = load(None, environ=environment, overrides={"camera.source": args.source})
         broker = start_broker(folder, port)
         stack.callback(_end, broker, within_s=0.4)
         _wait_for(broker, port)
@@ -168,8 +166,9 @@ def start_broker(folder: Path, port: int, path: str = SBIN) -> subprocess.Popen[
 
 def _start_daemon(args: argparse.Namespace, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with (folder / "daemon.log").open("wb") as log:
-        return subprocess.Popen([sys.executable, "-m", "vedette", "run", "--source", args.source, "--model", args.model,
-                                 *args.rest], env=environment, stdout=log, stderr=log)
+        model = ["--model", args.model] if args.model else []
+        return subprocess.Popen([sys.executable, "-m", "vedette", "run", "--source", args.source, *model, *args.rest],
+                                env=environment, stdout=log, stderr=log)
 
 
 def _log(folder: Path) -> list[str]:

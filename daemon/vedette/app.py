@@ -20,6 +20,7 @@ from vedette._lib.clock import SystemClock
 from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.board import Board
+from vedette.box_model import with_box_model
 from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
 from vedette.config.load import load
@@ -60,8 +61,8 @@ class Options:
     verbose: bool = False
 
     def load(self) -> Config:
-        """Return the configuration as it is now. Raises: ConfigError."""
-        return load(self.config_path, overrides=self.overrides)
+        """Return the configuration as it is now, with the model that runs. Raises: ConfigError."""
+        return with_box_model(load(self.config_path, overrides=self.overrides))
 
 
 def run_daemon(options: Options) -> int:

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from vedette.board import Board
-from vedette.cli import checks
-from vedette.cli.checks import Check, ChildFailed, Subject
+from vedette.box_model import BOX_MODEL
+from vedette.cli import checks, finding, model_checks
+from vedette.cli.finding import Check, ChildFailed, Subject
 from vedette.config.models import Config
+from vedette.vision.interpreter import available_runtimes
+from vision import bundles
 
 MODEL = Path(__file__).parents[3] / "shared/real/models/yolo11n_224_coco_int8.tflite"
 DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
@@ -42,7 +45,7 @@ def test_whole_examination_of_a_sound_machine(tmp_path: Path) -> None:
                              STATE_DIRECTORY=str(tmp_path / "state"))
     assert code == 0
     assert {name for name, check in found.items() if check.state == "ok"} >= {
-        "config", "python", "opencv", "camera", "broker", "state folder", "board"}
+        "config", "python", "opencv", "self-test", "camera", "broker", "state folder", "board"}
     assert not (tmp_path / "state").exists()
 
 
@@ -84,21 +87,21 @@ def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, w
 ])
 def test_traps_are_explained(words: str, remedy: str) -> None:
     """What a failed import says is put into words that say what to do."""
-    assert remedy in checks.remedy_for(words)
-    assert checks.remedy_for("something else") == ""
+    assert remedy in finding.remedy_for(words)
+    assert finding.remedy_for("something else") == ""
 
 
 def test_child_keeps_the_sign_of_a_trap() -> None:
     """A trap's sign is reported although the last line of the traceback is another one."""
     with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
-        checks.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
+        finding.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
                         "raise ImportError('multiarray failed')")
 
 
 def test_hanging_child_is_ended() -> None:
     """A child that hangs is ended and said to hang."""
     with pytest.raises(ChildFailed, match="hangs"):
-        checks.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
+        finding.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
 
 
 def test_cameras_found(tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> Non
     path = tmp_path / "bad.tflite"
     if content is not None:
         path.write_bytes(content)
-    check = checks.model(subject(tmp_path, {"detector": {"model": path}}))
+    check = model_checks.model(subject(tmp_path, {"detector": {"model": path}}))
     assert check.state == "fail"
     assert str(path) in check.words
     assert "vedette model inspect" in check.remedy
@@ -154,7 +157,7 @@ def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> Non
 @pytest.mark.skipif(not MODEL.exists(), reason="the real models are not here")
 def test_model_that_runs(tmp_path: Path) -> None:
     """A sound model is run in a child, and its time and share on XNNPACK are told."""
-    check = checks.model(subject(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
+    check = model_checks.model(subject(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
     assert check.state == "ok"
     assert "% of its nodes on XNNPACK" in check.words
 
@@ -169,12 +172,63 @@ def test_broken_opencv_ends_no_examination(tmp_path: Path, module: str, words: s
     assert code == 69
     assert words in found["opencv"].words
     assert words in found["model"].words
+    assert words in found["self-test"].words
     assert "board" in found
 
 
 def test_no_model_is_a_warning(tmp_path: Path) -> None:
     """A machine without a model is sound, but will not detect."""
-    assert checks.model(subject(tmp_path)).state == "warn"
+    assert model_checks.model(subject(tmp_path)).state == "warn"
+
+
+def test_the_street_has_its_model(tmp_path: Path) -> None:
+    """Watching the drawn street, the model in the box is the one that is tried."""
+    check = model_checks.model(subject(tmp_path, {"camera": {"source": "synthetic"}, "detector": {"threads": 1}}))
+    assert check.state == "ok"
+    assert str(BOX_MODEL) in check.words
+
+
+@pytest.mark.parametrize("runtime", [one.name for one in available_runtimes() if one.error is None])
+def test_self_test_of_a_sound_runtime(tmp_path: Path, runtime: str) -> None:
+    """The model in the box sees what it must, on the runtime that is configured, and the words name it."""
+    check = model_checks.self_test(subject(tmp_path, {"detector": {"runtime": runtime}}))
+    assert (check.state, check.remedy) == ("ok", "")
+    assert check.words.startswith(f"{runtime} ")
+    assert "2 agree" in check.words
+
+
+def broken_box(folder: Path, kind: str) -> Path:
+    path = folder / "box.tflite"
+    if kind == "missing":
+        return path
+    path.write_bytes(BOX_MODEL.read_bytes())
+    if kind == "damaged":
+        content = bytearray(path.read_bytes())
+        content[100_000] ^= 1
+        path.write_bytes(content)
+        return path
+    return bundles.altered(path, color="bgr") if kind == "bgr" else bundles.altered(
+        path, files={"labels.txt": b"cone\nparcel\ndog\ncar\nbicycle\nperson\n"})
+
+
+@pytest.mark.parametrize(("kind", "words", "remedy"), [
+    ("missing", "No such file", "install vedette again"), ("damaged", "promises SHA-256", "install vedette again"),
+    ("bgr", "golden frames: color: ", "wrong answers"), ("labels", "golden frames: labels: ", "wrong answers")])
+def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, words: str, remedy: str) -> None:
+    """A file that is not what was shipped is told from a runtime that answers wrongly."""
+    check = model_checks.try_box(str(broken_box(tmp_path, kind)), "auto")
+    assert check.state == "fail"
+    assert words in check.words
+    assert remedy in check.remedy
+
+
+def test_self_test_without_the_runtime_that_is_asked_for(tmp_path: Path) -> None:
+    """A runtime that is not here is named, and the rest is left to the check of the runtimes."""
+    away = next(name for name in ("litert", "tflite-runtime")
+                if name not in [one.name for one in available_runtimes() if one.error is None])
+    check = model_checks.self_test(subject(tmp_path, {"detector": {"runtime": away}}))
+    assert (check.state, check.remedy) == ("fail", "see runtime")
+    assert away in check.words
 
 
 def test_threads_against_cores(tmp_path: Path) -> None:

@@ -9,66 +9,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from vedette.camera.pick import DEVICE_PATTERNS
 from vedette.camera.street.options import is_synthetic
-from vedette.errors import ModelError, VedetteError
+from vedette.cli.finding import Check, ChildFailed, Subject, in_child, remedy_for
+from vedette.cli.model_checks import model, self_test
 from vedette.identity import state_path
 from vedette.reasons import REASONS
 
-if TYPE_CHECKING:
-    from vedette.board import Board
-    from vedette.config.models import Config
-
-CHILD_TIMEOUT_S = 30.0
-MODEL_TIMEOUT_S = 90.0
-"""Two tries of its own child, where the delegate made by hand is one."""
 BROKER_TIMEOUT_S = 2.0
 PYTHON = ((3, 11), (3, 13))
-
-TRAPS = {
-    "numpy.dtype size changed":
-        "built for another numpy than the one found: a numpy 2 from pip (also by way of OpenCV >= 4.12) hides apt's. "
-        "Use an environment with --system-site-packages, numpy<2 and opencv-python-headless<4.12 (`make install` does)",
-    "_ARRAY_API not found":
-        "built for numpy 1 and found numpy 2: install numpy<2 with opencv-python-headless<4.12; or ai-edge-litert "
-        "instead of tflite-runtime",
-    "libGL.so": "opencv-python needs a desktop's libraries: install opencv-python-headless instead of it",
-    "Illegal instruction": "built for a newer processor than this one",
-}
-"""What a failed import says -> what is behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding. `remedy` says what to do, and is empty where nothing is."""
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    words: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is examined."""
-
-    config: Config
-    board: Board
-    environ: Mapping[str, str]
-    dev: Path = Path("/dev")
-
-
-class ChildFailed(VedetteError):
-    """A child process could not do what it was asked; the message has its last words."""
 
 
 def python(_: Subject) -> Check:
@@ -145,43 +100,6 @@ def camera(subject: Subject) -> Check:
     return Check("camera", "ok", ", ".join(map(str, wanted)))
 
 
-def model(subject: Subject) -> Check:
-    """Whether the model can be read, decoded and run; in a child, since OpenCV and the runtime may be broken."""
-    detector = subject.config.detector
-    if detector.model is None:
-        return Check("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
-    keys = detector.model_dump_json(exclude_unset=True)
-    try:
-        return Check(**json.loads(in_child("import dataclasses, json; from vedette.cli.checks import try_model; "
-                                           f"print(json.dumps(dataclasses.asdict(try_model({keys!r}))))",
-                                           MODEL_TIMEOUT_S)))
-    except ChildFailed as failure:
-        return Check("model", "fail", f"{detector.model}: cannot be tried: {failure}",
-                     remedy_for(str(failure)) or "see opencv and runtime")
-
-
-def try_model(keys: str) -> Check:
-    """Read, decode and run the model that these keys of `detector` (JSON) name."""
-    from vedette.config.models import DetectorConfig
-    from vedette.vision.model_spec import resolve
-    from vedette.vision.probe import prove
-    from vedette.vision.tflite_file import read_model
-    detector = DetectorConfig.model_validate_json(keys)
-    assert detector.model is not None  # noqa: S101 - for the type checker: model() saw it
-    try:
-        spec = resolve(read_model(detector.model), detector)
-        proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
-    except ModelError as refusal:
-        return Check("model", "fail", str(refusal), f"vedette model inspect {detector.model}")
-    except VedetteError as refusal:
-        return Check("model", "fail", str(refusal), "see runtime")
-    words = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
-             f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
-    if spec.warnings:
-        return Check("model", "warn", f"{words}; {'; '.join(spec.warnings)}", f"vedette model inspect {detector.model}")
-    return Check("model", "ok", words)
-
-
 def threads(subject: Subject) -> Check:
     """Whether the interpreter has no more threads than the board has cores."""
     wanted, cores = subject.config.detector.threads, len(os.sched_getaffinity(0))
@@ -227,7 +145,7 @@ def board(subject: Subject) -> Iterator[Check]:
 
 
 CHECKS: tuple[Callable[[Subject], Check | Iterator[Check]], ...] = (
-    python, opencv, runtimes, model, threads, picamera2, camera, broker, state, board)
+    python, opencv, runtimes, self_test, model, threads, picamera2, camera, broker, state, board)
 
 
 def examine(subject: Subject) -> Iterator[Check]:
@@ -240,24 +158,3 @@ def examine(subject: Subject) -> Iterator[Check]:
 def nearest_existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that is there."""
     return next(place for place in (path, *path.parents) if place.exists())
-
-
-def remedy_for(words: str) -> str:
-    """Return what is behind a failed import, or nothing."""
-    return next((meaning for sign, meaning in TRAPS.items() if sign in words), "")
-
-
-def in_child(code: str, timeout_s: float = CHILD_TIMEOUT_S) -> str:
-    """Run a line of Python in a fresh process; returns what it printed. Raises: ChildFailed."""
-    try:
-        ended = subprocess.run([sys.executable, "-P", "-c", code], stdin=subprocess.DEVNULL, capture_output=True,
-                               check=False, text=True, errors="replace", timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise ChildFailed(f"hangs for more than {timeout_s:.0f} s") from error
-    if ended.returncode < 0:
-        raise ChildFailed(f"crashes: {signal.strsignal(-ended.returncode)}")
-    if ended.returncode:
-        signs = [sign for sign in TRAPS if sign in ended.stderr]
-        raise ChildFailed(": ".join([*signs, *ended.stderr.strip().splitlines()[-1:]]))
-    return ended.stdout.strip()
-

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.board import Board
-from vedette.cli.checks import Check, Subject, examine, nearest_existing
+from vedette.cli.checks import examine, nearest_existing
+from vedette.cli.finding import Check, Subject
 from vedette.config.load import read
 from vedette.config.models import Config
 from vedette.errors import ConfigError

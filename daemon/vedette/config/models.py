@@ -77,7 +77,8 @@ class CameraConfig(Section):
 class DetectorConfig(Section):
     """The model and what counts as a detection."""
 
-    model: Path | None = restart(None, "path of a .tflite file; pins it: updates are then refused")
+    model: Path | None = restart(
+        None, "path of a .tflite file; pins it: updates are then refused. null: the model in the box for `synthetic`")
     runtime: Literal["auto", "litert", "tflite-runtime"] = restart("auto", "auto prefers litert")
     threads: int = restart(2, "threads of the interpreter; more than the board has cores is a disaster", ge=1, le=16)
     score_threshold: Unit = live(0.5, "scores below are no detections")
