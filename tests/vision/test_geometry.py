@@ -57,6 +57,26 @@ def test_iou_is_symmetric_and_one_for_itself(one, other):
     assert iou(one, one) == pytest.approx(1)
 
 
+@given(sides, sides, inputs, unit, spans)
+def test_what_lies_in_the_padding_is_not_shown(width, height, shape, depth, across):
+    """A box that only touches the frame's place in the input, from any side, shows nothing of it."""
+    placement = place(width, height, WHOLE, shape, "letterbox")
+    xmin, ymin, xmax, ymax = placement.to_input(WHOLE)
+    low, high = across
+    for box in (Box(xmin - depth, low, xmin, high), Box(xmax, low, xmax + depth, high),
+                Box(low, ymin - depth, high, ymin), Box(low, ymax, high, ymax + depth)):
+        assert not placement.shows(box)
+
+
+@given(sides, sides, inputs, resizes, boxes)
+def test_what_is_shown_has_sides_as_published(width, height, shape, resize, box):
+    """A box that is shown is no line and no point on the frame, not even with the four decimals of a message."""
+    placement = place(width, height, WHOLE, shape, resize)
+    xmin, ymin, xmax, ymax = (round(corner, 4) for corner in placement.to_frame(box))
+    assert (xmin < xmax and ymin < ymax) or not placement.shows(box)
+    assert placement.shows(placement.to_input(box))
+
+
 def test_iou_of_known_boxes():
     """A quarter of each shared is one seventh."""
     assert iou(Box(0, 0, 2, 2), Box(1, 1, 3, 3)) == pytest.approx(1 / 7)

@@ -14,6 +14,8 @@ from vedette.types import Box
 
 Resize = Literal["letterbox", "stretch"]
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+LEAST_SIDE = 1e-4
+"""What is thinner is a line: rounding leaves slivers where boxes are cut, and messages have four decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,19 @@ class Placement:
     input_height: int
     source: Area
     content: Area
+    window: Box
+    """The content, 0-1 of the input."""
 
     @property
     def padded(self) -> bool:
         """Whether some of the input shows no frame."""
         return (self.content.width, self.content.height) != (self.input_width, self.input_height)
+
+    def shows(self, box: Box) -> bool:
+        """Whether any of a box of the input (0-1) lies in the frame, and not all in the padding or beyond."""
+        window = self.window
+        return min(box.xmax, window.xmax) - max(box.xmin, window.xmin) > LEAST_SIDE and \
+            min(box.ymax, window.ymax) - max(box.ymin, window.ymin) > LEAST_SIDE
 
     def to_input(self, box: Box) -> Box:
         """Map a box of the frame (0-1) to the model's input (0-1)."""
@@ -112,7 +122,9 @@ def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resi
         width = max(1, round(source.width * ratio))
         height = max(1, round(source.height * ratio))
         content = Area((input_width - width) // 2, (input_height - height) // 2, width, height)
-    return Placement(frame_width, frame_height, input_width, input_height, source, content)
+    window = Box(content.left / input_width, content.top / input_height,
+                 content.right / input_width, content.bottom / input_height)
+    return Placement(frame_width, frame_height, input_width, input_height, source, content, window)
 
 
 def clip(box: Box, limits: Box = WHOLE) -> Box:

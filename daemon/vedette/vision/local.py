@@ -10,12 +10,13 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
 from vedette.errors import InvokeFailed, ModelUnreadable, ModelUnsupported
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
-from vedette.vision.geometry import WHOLE, Placement, area
+from vedette.vision.geometry import WHOLE, Placement
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.labels import label_of
 from vedette.vision.model_spec import ModelSpec, build_decoder, limits_of, resolve
@@ -116,13 +117,10 @@ class LocalDetector:
 
     def _read(self, placement: Placement) -> tuple[Detection, ...]:
         limits, aim = self._judged_by
-        candidates = self._decoder.decode(self._outputs, aim)
-        if self._decoder.suppressed:
-            candidates = candidates[:limits.max_detections]
-        else:
-            candidates = suppress(candidates, limits.iou_threshold, limits.max_detections)
-        found = (self._detection(candidate, placement) for candidate in candidates)
-        return tuple(detection for detection in found if area(detection.box))
+        shown = (each for each in self._decoder.decode(self._outputs, aim) if placement.shows(each.box))
+        chosen = islice(shown, limits.max_detections) if self._decoder.suppressed else \
+            suppress(shown, limits.iou_threshold, limits.max_detections)
+        return tuple(self._detection(candidate, placement) for candidate in chosen)
 
     def _detection(self, candidate: Candidate, placement: Placement) -> Detection:
         class_id = candidate.class_id
