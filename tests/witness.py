@@ -19,7 +19,7 @@ class Witness:
     """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
 
     `results` and `repeated` count result messages and those whose `seq` had come before.
-    `words`: (moment, word) of each word on availability. `seqs`: of the results of the device's last run.
+    `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again. `seqs`: of the results of the device's last run.
     `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
     """
 
@@ -84,8 +84,7 @@ class Witness:
         now_s = time.monotonic()
         topic = message.topic.rpartition("/")[2]
         if topic == "availability":
-            if not message.retain or message.payload.decode() != self.word:
-                self.words.append((now_s, message.payload.decode()))
+            self.words.append((now_s, message.payload.decode()))
         elif topic == "detections":
             seq = json.loads(message.payload)["seq"]
             self.results += 1

@@ -136,24 +136,6 @@ def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int 
         assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("protocol", [5, "3.1.1"])
-def test_word_of_an_earlier_life_is_put_right(broker: Mosquitto, protocol: int | str) -> None:
-    """A broker that was frozen may come upon the will of a connection long given up after the living one's word."""
-    mqtt = broker.client(protocol=protocol)
-    with publishing(mqtt) as publisher:
-        assert wait_until(lambda: connected(publisher))
-        with listening(mqtt, f"{BASE}/availability") as subscriber:
-            for words in (b"online offline online", b"online offline online offline online"):
-                send(mqtt, f"{BASE}/availability", b"offline", retain=True)
-                assert wait_until(lambda words=words: [one.payload for one in subscriber.heard] == words.split())
-        publisher.stop(10)
-        with listening(mqtt, f"{BASE}/availability") as subscriber:
-            assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
-
-
-=======
->>>>>>> parent of b694f37 (Say online again when a late will calls a connected device offline)
 def test_frozen_broker(broker: Mosquitto) -> None:
     """While the broker is stopped the outbox stays bounded and publish never waits; afterwards all is right again."""
     mqtt = MqttConfig(host="127.0.0.1", port=broker.port, outbox_messages=50)
