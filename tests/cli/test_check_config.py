@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from running_daemon import vedette
 from vedette.cli import main
 
 
@@ -51,3 +52,30 @@ def test_a_readable_secret_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert err.startswith(f"warning: {path}:1: mqtt.password_file: ")
     assert "hunter2" not in out + err
+
+
+def test_what_would_end_a_run_is_found_among_all_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that is not there and options the synthetic camera does not know are told like every other problem."""
+    path = tmp_path / "config.yaml"
+    path.write_text("camera:\n  source: synthetic?sed=7\ndetector:\n  model: street.tflite\n  threads: 0\n")
+    assert main(["check-config", "--config", str(path)]) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    source, model, threads = err.splitlines()
+    assert source.startswith(f"vedette: {path}:2: camera.source: synthetic?sed=7: unknown option sed; expected ")
+    assert model == (f"vedette: {path}:4: detector.model: {tmp_path}/street.tflite: cannot be read: "
+                     "No such file or directory")
+    assert "detector.threads" in threads
+    path.write_text("camera: {source: 'synthetic?seed=7'}\ndetector: {model: street.tflite}\n")
+    assert main(["check-config", "--config", str(path), "--json"]) == 78
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+    (tmp_path / "street.tflite").write_bytes(b"TFL3")
+    assert main(["check-config", "--config", str(path)]) == 0
+
+
+def test_a_model_named_by_a_variable_is_looked_at(tmp_path: Path) -> None:
+    """It starts from the working folder, and the problem names the variable."""
+    done = vedette("check-config", folder=tmp_path, env={"VEDETTE_DETECTOR__MODEL": "absent.tflite"})
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == ("vedette: VEDETTE_DETECTOR__MODEL: detector.model: absent.tflite: cannot be read: "
+                           "No such file or directory\n")

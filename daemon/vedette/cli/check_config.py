@@ -1,7 +1,8 @@
 """`vedette check-config`: what the configuration means, or everything wrong with it.
 
 Invariants: standard output has the effective configuration or, with `--json`, always one JSON object; no secret is
-printed; exit code 78 when the configuration cannot be used.
+printed; exit code 78 when the configuration cannot be used. Also looked at is what `run` finds out later: whether the
+model's file is there, and the options of the synthetic camera.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.camera.street.options import is_synthetic, parse_synthetic
+from vedette.config.files import examine
 from vedette.config.load import read
 from vedette.config.render import plain, render
-from vedette.errors import ConfigError
+from vedette.errors import ConfigError, SourceInvalid
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what would run. Raises: ConfigError with every problem."""
     try:
-        loaded = read(args.config)
+        loaded = read(args.config, checks={"camera.source": _source_problem, "detector.model": _model_problem})
     except ConfigError as error:
         if not args.json:
             raise
@@ -45,3 +48,16 @@ def run(args: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _source_problem(source: str) -> str | None:
+    try:
+        if is_synthetic(source):
+            parse_synthetic(source)
+    except SourceInvalid as error:
+        return str(error)
+    return None
+
+
+def _model_problem(path: str) -> str | None:
+    return examine("model", Path(path)).problem

@@ -26,7 +26,9 @@ from vedette.config.words import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    Check = Callable[[str], str | None]    # says what is wrong with a value, if anything
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +72,12 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 
 
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
-         overrides: Mapping[str, object] = MappingProxyType({})) -> Loaded:
-    """Return the effective configuration with the place of each value. Raises: ConfigError with every problem."""
+         overrides: Mapping[str, object] = MappingProxyType({}),
+         checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
+    """Return the effective configuration with the place of each value. `checks` look at texts, by dotted key.
+
+    Raises: ConfigError with every problem.
+    """
     layers = _Layers(path.parent if path else Path())
     if path is not None:
         layers.add_file(path)
@@ -80,6 +86,7 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
     layers.refuse_passwords_in_urls(layers.values, ())
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     layers.resolve_files(Path(credentials) if credentials else None)
+    layers.check(checks)
     config = layers.validate()
     if layers.problems or config is None:
         raise ConfigError(tuple(dict.fromkeys(text for _, text in sorted(layers.problems))))
@@ -173,6 +180,13 @@ class _Layers:
             path = resolve(value, folder, credentials)
             section[name] = str(path)
             self._examine(key, path)
+
+    def check(self, checks: Mapping[str, Check]) -> None:
+        """Ask about texts that only their user can judge."""
+        for key in keys():
+            value = (self._section(key.path) or {}).get(key.path[-1])
+            if key.name in checks and isinstance(value, str) and (words := checks[key.name](value)):
+                self._tell(Problem(key.path, words))
 
     def validate(self) -> Config | None:
         """Check types and limits of the tree."""
