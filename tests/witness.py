@@ -19,7 +19,8 @@ class Witness:
     """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
 
     `results` and `repeated` count result messages and those whose `seq` had come before.
-    `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again. `seqs`: of the results of the device's last run.
+    `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again.
+    `seqs`: of the results of the device's last run.
     `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
     """
 
