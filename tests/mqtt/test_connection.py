@@ -70,6 +70,15 @@ def test_untrusted_broker(tmp_path: Path) -> None:
         Connection(broker.client(tls=TlsConfig()), "gate")
 
 
+def test_tls_to_a_port_that_speaks_none(tmp_path: Path) -> None:
+    """A peer that hangs up at our first words of TLS, or answers in others, is told as the wrong port it mostly is."""
+    with running(tmp_path) as broker, pytest.raises(BrokerAway, match=r"may speak no TLS: expected .* 8883"):
+        Connection(broker.client(tls=TlsConfig()), "gate")
+    for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+        with peer(answer) as port, pytest.raises(BrokerAway, match="may speak no TLS"):
+            Connection(MqttConfig(port=port, tls=TlsConfig()), "gate")
+
+
 def test_certificate_that_is_not_there(tmp_path: Path) -> None:
     """A certificate file that cannot be read is a connection that cannot be made."""
     with pytest.raises(BrokerAway, match="No such file"):

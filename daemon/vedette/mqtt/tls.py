@@ -1,8 +1,8 @@
 """The transport security of a broker connection, with every failure in words.
 
 Invariants: nothing ever waits for a pass phrase to be typed; a file that cannot be used is named, which the ssl
-module does not; a failed handshake leaves no descriptor open. With TLS 1.3 a broker refuses our certificate only
-after the handshake, in an alert that paho would swallow: it becomes TlsRefused.
+module does not; a failed handshake leaves no descriptor open, and one that met no TLS says so. With TLS 1.3 a broker
+refuses our certificate only after the handshake, in an alert that paho would swallow: it becomes TlsRefused.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ class _TidySocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
-        except OSError:
+        except OSError as failure:
             self.close()
+            if isinstance(failure, ConnectionError | ssl.SSLEOFError) or "WRONG_VERSION_NUMBER" in str(failure):
+                raise ConnectionError(f"the port may speak no TLS: expected a broker's TLS port, mostly 8883 "
+                                      f"({failure})") from failure
             raise
 
     def send(self, data: Any, flags: int = 0) -> int:
