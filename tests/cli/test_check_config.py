@@ -79,3 +79,16 @@ def test_a_model_named_by_a_variable_is_looked_at(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == ("vedette: VEDETTE_DETECTOR__MODEL: detector.model: absent.tflite: cannot be read: "
                            "No such file or directory\n")
+
+
+def test_an_update_source_that_cannot_be_used_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A root that is not there, a folder that is none and a source without a root are each a problem of their own."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"update:\n  source: {tmp_path}/media\n  root: root.json\n")
+    assert main(["check-config", "--config", str(path)]) == 78
+    assert capsys.readouterr().err.splitlines() == [
+        f"vedette: {path}:2: update.source: {tmp_path}/media: no such folder",
+        f"vedette: {path}:3: update.root: {tmp_path}/root.json: cannot be read: No such file or directory"]
+    (tmp_path / "media").mkdir()
+    (tmp_path / "root.json").write_text("{}")
+    assert main(["check-config", "--config", str(path)]) == 0

@@ -2,7 +2,7 @@
 
 Invariants: standard output has the effective configuration or, with `--json`, always one JSON object; no secret is
 printed; exit code 78 when the configuration cannot be used. Also looked at is what `run` finds out later: whether the
-model's file is there, and the options of the synthetic camera.
+model's file, the trusted root and the update folder are there, and the options of the synthetic camera.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what would run. Raises: ConfigError with every problem."""
     try:
-        loaded = read(args.config, checks={"camera.source": _source_problem, "detector.model": _model_problem})
+        loaded = read(args.config, checks={"camera.source": _source_problem, "detector.model": _model_problem,
+                                           "update.source": _update_problem, "update.root": _root_problem})
     except ConfigError as error:
         if not args.json:
             raise
@@ -61,3 +62,11 @@ def _source_problem(source: str) -> str | None:
 
 def _model_problem(path: str) -> str | None:
     return examine("model", Path(path)).problem
+
+
+def _update_problem(source: str) -> str | None:
+    return None if "://" in source or Path(source).is_dir() else f"{source}: no such folder"
+
+
+def _root_problem(path: str) -> str | None:
+    return examine("root", Path(path)).problem

@@ -166,15 +166,32 @@ class CloudConfig(Section):
     token_file: Path | None = restart(None, "file that holds the bearer token")
 
 
-class UpdateConfig(Section):
-    """The update source (not in this version: naming one is refused)."""
+def _update_source(value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://", "/")):
+        raise ValueError("expected http://…, https://… or the absolute path of a folder")
+    return value
 
-    source: None = restart(None, "not in this version")
-    root: Path | None = restart(None, "trusted root metadata")
-    device_class: str = restart("default", "which releases fit this device")
-    channel: str = restart("stable", "which releases this device follows")
+
+class UpdateConfig(Section):
+    """Where new models come from, and what is taken."""
+
+    source: Annotated[str | None, AfterValidator(_update_source)] = restart(
+        None, "https://… of a signed repository (see `vedette fleet`), or the absolute path of a folder that holds "
+              "one; null: no polling")
+    root: Path | None = restart(None, "root.json of that repository: what is trusted from the start")
+    ca_file: Path | None = restart(None, "PEM of the server's authority; null: the system's certificates")
+    device_class: str = restart("default", "which releases fit this device", min_length=1)
+    channel: str = restart("stable", "which releases this device follows", min_length=1)
     poll_minutes: float = restart(60, "minutes between polls, jittered", gt=0)
-    require_signed: bool = restart(True, "take only what signed metadata names")
+    require_signed: bool = restart(True, "take only what signed metadata names, also of files given by hand")
+    latency_budget_ms: float | None = restart(None, "a model that takes longer for a frame is refused", gt=0)
+    min_free_mb: float = restart(100, "disk space that no download may take", ge=0)
+
+    @model_validator(mode="after")
+    def _trusted(self) -> Self:
+        if self.source is not None and self.root is None:
+            raise ValueError("expected root beside source: nothing can be trusted without it")
+        return self
 
 
 class HealthConfig(Section):
