@@ -60,12 +60,15 @@ class Truth:
         path = folder / "annotations.json"
         try:
             document = json.loads(path.read_bytes())
-            return cls({key: document[key] for key in ("images", "annotations", "categories")})
+            truth = cls({key: document[key] for key in ("images", "annotations", "categories")})
         except OSError as error:
             raise SourceMissing(f"{path}: {error.strerror}; expected a folder with annotations.json and images/"
                                 ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise SourceInvalid(f"{path}: {error}; expected COCO annotations") from error
+        if not truth.images:
+            raise SourceInvalid(f"{path}: names no image; expected COCO annotations of some")
+        return truth
 
     @property
     def images(self) -> Mapping[int, str]:

@@ -55,6 +55,44 @@ def test_the_drawn_street(model, capsys, source):
     assert "person" in told["labels"]
 
 
+def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
+    """What the model gives with its own thresholds, and how bright the pictures are: measured, packed, inspected."""
+    model = bundles.pack(tmp_path, "--label-threshold", "sky=0.95", "--score-threshold", "0.4")
+    out = tmp_path / "b.json"
+    folder = write_coco(tmp_path)
+    assert call("eval", "--model", model, "--coco", folder, "--iou-threshold", "0.6", "--baseline-out", out,
+                "--json") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["ap"], told["frames"]) == (1, 1)       # COCO's figures still count everything
+    luma = cv2.imread(str(folder / "images" / "garden.png"))[::8, ::8] @ np.array([0.114, 0.587, 0.299])
+    packed = bundles.pack(tmp_path, "--baseline", out, model=model, out="with.tflite")
+    capsys.readouterr()
+    assert call("inspect", packed, "--json") == 0
+    baseline = json.loads(capsys.readouterr().out)["baseline"]
+    assert baseline["frames"] == 1
+    assert baseline["brightness"] == {"mean": pytest.approx(luma.mean(), abs=0.1), "std": 0}
+    assert baseline["contrast"] == {"mean": pytest.approx(luma.std(), abs=0.1), "std": 0}
+    assert baseline["labels"]["sky"] == {"score_threshold": 0.95, "score_mean": None, "per_frame": 0}
+    assert (baseline["labels"]["leaf"]["per_frame"], set(baseline["labels"])) == (1, {"leaf", "sky"})
+    assert baseline["labels"]["leaf"]["score_mean"] == pytest.approx(190 / 255, abs=0.02)
+    assert call("inspect", packed) == 0
+    assert "baseline    1 frames, brightness" in capsys.readouterr().out
+    assert call("inspect", bundles.altered(packed, baseline={**baseline, "frames": -1})) == 0
+    assert "vedette.json: baseline.frames: " in capsys.readouterr().out
+
+
+def test_a_baseline_needs_frames_and_a_place(model, tmp_path, capsys):
+    """A folder that is not there, and a collection without pictures, are told in one line."""
+    out = tmp_path / "nowhere" / "b.json"
+    assert call("eval", "--model", model, "--source", "synthetic", "--frames", "1", "--baseline-out", out) == 64
+    assert "--baseline-out" in capsys.readouterr().err
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations.json").write_text(json.dumps({
+        "images": [], "annotations": [], "categories": [{"id": 1, "name": "leaf"}]}))
+    assert call("eval", "--model", model, "--coco", tmp_path, "--baseline-out", tmp_path / "b.json") == 65
+    assert "names no image" in capsys.readouterr().err
+
+
 def test_figures_for_people(model, tmp_path, capsys):
     """Words without --json: a line of figures, and one for each label."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path)) == 0

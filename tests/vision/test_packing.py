@@ -14,6 +14,9 @@ from vedette.vision.prepare import Normalization
 from vedette.vision.tflite_file import read_model
 from vision import bundles, models, tiny_detectors
 
+BASELINE = {"frames": 2, "brightness": {"mean": 90.5, "std": 3}, "contrast": {"mean": 40.0, "std": 0.5},
+            "labels": {"leaf": {"score_threshold": 0.5, "score_mean": 0.8, "per_frame": 1.5}}}
+
 
 def call(*arguments: object) -> int:
     return main(["model", "pack", *map(str, arguments)])
@@ -61,11 +64,12 @@ def test_a_baseline_and_the_makers_own_files_are_carried_along(tmp_path):
     """What training left behind stays through a second packing, and so do other files of the ZIP."""
     model = tiny_detectors.write(tmp_path, {"LICENSE": b"as you like"})
     baseline = tmp_path / "baseline.json"
-    baseline.write_text('{"ap50": 0.75, "scores": {"leaf": [0.5, 0.9]}}')
+    baseline.write_text(json.dumps({**BASELINE, "ap50": 0.75}))
     first = bundles.pack(tmp_path, "--baseline", baseline, model=model)
     second = bundles.pack(tmp_path, "--score-threshold", "0.6", model=first, out="second.tflite")
     packed = read_model(second)
-    assert json.loads(packed.attachments["vedette.json"])["baseline"]["scores"] == {"leaf": [0.5, 0.9]}
+    assert json.loads(packed.attachments["vedette.json"])["baseline"] == {**BASELINE, "ap50": 0.75}
+    assert bundle.baseline_of(packed).labels["leaf"].per_frame == 1.5
     assert packed.attachments["LICENSE"] == b"as you like"
 
 
@@ -107,13 +111,33 @@ def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words)
     assert not out.exists()
 
 
-@pytest.mark.parametrize("content", ["[1]", "no json"])
-def test_a_baseline_is_a_json_object(tmp_path, capsys, content):
-    """Anything else is refused with 65."""
+@pytest.mark.parametrize(("content", "words"), [
+    ("no json", "expected a JSON file"), ("[1]", "baseline.json: Input should be"),
+    ('{"ap50": 0.75}', "baseline.json.frames: Field required"),
+    (json.dumps({**BASELINE, "frames": 0}), "baseline.json.frames: "),
+    (json.dumps({**BASELINE, "brightness": {"mean": "90", "std": 3}}), "baseline.json.brightness.mean: "),
+    (json.dumps({**BASELINE, "contrast": {"mean": 1, "std": float("nan")}}), "baseline.json.contrast.std: "),
+    (json.dumps({**BASELINE, "labels": {"leaf": {**BASELINE["labels"]["leaf"], "score_mean": 1.5}}}),
+     "baseline.json.labels.leaf.score_mean: ")])
+def test_a_baseline_that_is_none(tmp_path, capsys, content, words):
+    """It is refused with 65, and the key that is wrong is named."""
     baseline = tmp_path / "baseline.json"
     baseline.write_text(content)
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "--baseline", baseline, "-o", tmp_path / "o") == 65
-    assert "expected a JSON object" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', the bundle says 0.4"),
+    (["--labels", "labels.txt"], "'leaf', which is no label"), (["--score-threshold", "0.5"], None)])
+def test_a_baseline_that_no_longer_holds(tmp_path, capsys, monkeypatch, arguments, words):
+    """Other thresholds or labels than it was measured with are warned of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").write_text("background\ntwig\nsky\n")
+    (tmp_path / "baseline.json").write_text(json.dumps(BASELINE))
+    bundles.pack(tmp_path, "--baseline", "baseline.json", *arguments)
+    told = capsys.readouterr().err
+    assert "baseline" not in told if words is None else words in told
 
 
 def test_what_nobody_states_is_asked_for(tmp_path, capsys):

@@ -70,13 +70,18 @@ class PictureWatch:
             self._frozen = self._reopen_wanted = True
 
     def _look_black(self, picture: NDArray[np.uint8], now_ns: int) -> None:
-        luma = picture[::SAMPLE_STRIDE, ::SAMPLE_STRIDE] @ _LUMA
-        self.brightness, self.contrast = round(float(luma.mean()), 1), round(float(luma.std()), 1)
+        self.brightness, self.contrast = light_of(picture)
         if self.brightness >= BLACK_BRIGHTNESS or self.contrast >= BLACK_CONTRAST:
             self._black_since_ns = None
         elif self._black_since_ns is None:
             self._black_since_ns = now_ns
         self._black = self._black_since_ns is not None and now_ns - self._black_since_ns >= BLACK_AFTER_NS
+
+
+def light_of(picture: NDArray[np.uint8] | memoryview) -> tuple[float, float]:
+    """Return brightness and contrast of a BGR picture: mean and standard deviation of a sample of its luma, 0-255."""
+    luma = np.asarray(picture)[::SAMPLE_STRIDE, ::SAMPLE_STRIDE] @ _LUMA
+    return round(float(luma.mean()), 1), round(float(luma.std()), 1)
 
 
 class _Window:

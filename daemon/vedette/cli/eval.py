@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vedette.cli.arguments import between
 from vedette.cli.model_arguments import detector_of
 from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
+from vedette.config.models import DetectorConfig
 from vedette.errors import UsageError
 from vedette.precision import Truth, average_precision
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vedette.precision import Precision
-    from vedette.types import DetectorFacts, Frame
+    from vedette.types import Detection, DetectorFacts, Frame
+    from vedette.vision.baseline import Baseline
     from vedette.vision.local import LocalDetector
 
 EXAMPLE = """example:
@@ -45,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y", help="of NMS (0.7)")
     parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
     parser.add_argument("--threads", type=between(int, 1, 16), default=1, metavar="N")
+    parser.add_argument("--baseline-out", type=Path, metavar="FILE",
+                        help="write what the model gives with its own thresholds: for `model pack --baseline`")
     parser.add_argument("--json", action="store_true", help="one JSON object; invoke_ms is the median")
 
 
@@ -52,23 +56,50 @@ def run(args: argparse.Namespace) -> int:
     """Print the figures; returns 0. Raises: ModelError, DetectError, SourceError, RuntimeMissing, ExtraMissing."""
     if (args.source is None) == (args.coco is None):
         raise UsageError("expected one of --source and --coco")
-    from vedette.vision.limits import Limits
     from vedette.vision.local import open_detector
     detector = open_detector(detector_of(args))
     try:
-        detector.limits = Limits(LEAST_SCORE, args.iou_threshold, DETECTIONS_MAX, {}, frozenset(), frozenset())
-        precision, invokes_ms = _of_coco(args, detector) if args.coco else _of_synthetic(args, detector)
+        judge = _Judge(detector, args)
+        precision = _of_coco(args, judge) if args.coco else _of_synthetic(args, judge)
     finally:
         detector.close()
+    if args.baseline_out:
+        _write(args.baseline_out, judge.baseline.read())
+    invokes_ms = judge.invokes_ms
     figures = _plain(detector.facts, args, precision, invokes_ms)
     print(json.dumps(figures) if args.json else _words(figures))
     return 0
 
 
-def _of_coco(args: argparse.Namespace, detector: LocalDetector) -> tuple[Precision, list[float]]:
+class _Judge:
+    """Shows frames to the detector: for COCO's figures, and once more as a device would, for the baseline."""
+
+    def __init__(self, detector: LocalDetector, args: argparse.Namespace) -> None:
+        from vedette.vision.baseline import BaselineMeter
+        from vedette.vision.limits import Limits
+        self._detector = detector
+        self._everything = Limits(LEAST_SCORE, args.iou_threshold, DETECTIONS_MAX, {}, frozenset(), frozenset())
+        detector.reload(DetectorConfig(model=args.model))      # its own thresholds, not those of the arguments
+        self.baseline = BaselineMeter(detector.spec.labels, detector.limits)
+        self._wants_baseline = args.baseline_out is not None
+        self.invokes_ms: list[float] = []
+
+    def detections(self, frame: Frame) -> tuple[Detection, ...]:
+        """Return everything that is seen in a frame."""
+        if self._wants_baseline:
+            from vedette.camera.watch import light_of
+            self._detector.limits = self.baseline.limits
+            self.baseline.add(self._detector.detect(frame).detections, *light_of(frame.pixels))
+        self._detector.limits = self._everything
+        result = self._detector.detect(frame)
+        self.invokes_ms.append(result.timing.invoke_ms)
+        return result.detections
+
+
+def _of_coco(args: argparse.Namespace, judge: _Judge) -> Precision:
     truth = Truth.of_folder(args.coco)
     frames = _frames_of(args.coco / "images", truth)
-    return _judge(detector, truth, with_progress(frames, len(truth.images)))
+    return _judge(judge, truth, with_progress(frames, len(truth.images)))
 
 
 def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
@@ -77,7 +108,7 @@ def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
         yield image_id, images.frame_of(images.read(folder / name), seq)
 
 
-def _of_synthetic(args: argparse.Namespace, detector: LocalDetector) -> tuple[Precision, list[float]]:
+def _of_synthetic(args: argparse.Namespace, judge: _Judge) -> Precision:
     from vedette.camera.street.objects import LABELS
     truth = Truth.of_labels(LABELS)
 
@@ -86,17 +117,23 @@ def _of_synthetic(args: argparse.Namespace, detector: LocalDetector) -> tuple[Pr
             frame = still.frame
             truth.add(frame.seq, frame.width, frame.height, ((thing.label, thing.box) for thing in still.truth))
             yield frame.seq, frame
-    return _judge(detector, truth, frames())
+    return _judge(judge, truth, frames())
 
 
-def _judge(detector: LocalDetector, truth: Truth, frames: Iterator[tuple[int, Frame]]) -> tuple[Precision, list[float]]:
+def _judge(judge: _Judge, truth: Truth, frames: Iterator[tuple[int, Frame]]) -> Precision:
     rows: list[dict[str, Any]] = []
-    invokes_ms = []
     for image_id, frame in frames:
-        result = detector.detect(frame)
-        invokes_ms.append(result.timing.invoke_ms)
-        rows += truth.rows(image_id, frame.width, frame.height, result.detections)
-    return average_precision(truth, rows), invokes_ms
+        rows += truth.rows(image_id, frame.width, frame.height, judge.detections(frame))
+    return average_precision(truth, rows)
+
+
+def _write(path: Path, baseline: Baseline) -> None:
+    from vedette._lib.durable import replace_file
+    try:
+        replace_file(path, f"{baseline.model_dump_json(indent=1)}\n".encode(), mode=0o644)
+    except OSError as error:
+        raise UsageError(f"--baseline-out {path}: {error.strerror}; expected a name in a folder that is "
+                         "there") from error
 
 
 def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vedette.config.models import DetectorConfig
-from vedette.errors import VedetteError
+from vedette.errors import ModelUnsupported, VedetteError
 
 if TYPE_CHECKING:
     import argparse
 
+    from vedette.vision.baseline import Baseline
     from vedette.vision.model_spec import ModelSpec
     from vedette.vision.probe import Proof
     from vedette.vision.tflite_file import ModelFile
@@ -76,8 +77,18 @@ def inspect(path: Path) -> Inspection:
     return Inspection(model, proof, spec, None)
 
 
+def _baseline(model: ModelFile) -> tuple[Baseline | None, tuple[str, ...]]:
+    """Return the baseline, and what to warn of: only a comparison hangs on it, so a bad one refuses no model."""
+    from vedette.vision.bundle import baseline_of
+    try:
+        return baseline_of(model), ()
+    except ModelUnsupported as refusal:
+        return None, (str(refusal),)
+
+
 def _plain(inspection: Inspection) -> dict[str, Any]:
     model, proof, spec, refusal = inspection.model, inspection.proof, inspection.spec, inspection.refusal
+    baseline, _ = _baseline(model)
     return {
         "file": str(model.path), "size": model.size, "sha256": model.sha256,
         "flatbuffer_sha256": model.flatbuffer_sha256, "description": model.description,
@@ -90,7 +101,8 @@ def _plain(inspection: Inspection) -> dict[str, Any]:
         "attachments": {name: len(content) for name, content in model.attachments.items()},
         "name": spec.name if spec else None, "version": spec.version if spec else None,
         "decoder": spec.decoder if spec else None, "decided_by": dict(spec.decided_by) if spec else {},
-        "labels": list(spec.labels) if spec else [], "warnings": _warnings(inspection),
+        "labels": list(spec.labels) if spec else [], "baseline": baseline and baseline.model_dump(),
+        "warnings": _warnings(inspection),
         "refused": str(refusal) if refusal else None}
 
 
@@ -113,6 +125,8 @@ def _lines(inspection: Inspection) -> Iterator[str]:
                f"XNNPACK, invoke {proof.invoke_ms:.1f} ms with {proof.threads} thread")
     if inspection.spec:
         yield from _spec_lines(inspection.spec)
+    if baseline := _baseline(model)[0]:
+        yield from _baseline_lines(baseline)
     for warning in _warnings(inspection):
         yield f"  warning     {warning}"
 
@@ -126,10 +140,21 @@ def _spec_lines(spec: ModelSpec) -> Iterator[str]:
         yield f"    {part:15} {why}"
 
 
+def _baseline_lines(baseline: Baseline) -> Iterator[str]:
+    light = (f"{name} {spread.mean:.1f} ± {spread.std:.1f}"
+             for name, spread in (("brightness", baseline.brightness), ("contrast", baseline.contrast)))
+    yield f"  baseline    {baseline.frames} frames, {', '.join(light)}"
+    for label, each in list(baseline.labels.items())[:_SHOWN_LABELS]:
+        score = "" if each.score_mean is None else f", mean score {each.score_mean:.3f}"
+        yield f"    {label:15} {each.per_frame:.3f} a frame{score} (from {each.score_threshold})"
+    if len(baseline.labels) > _SHOWN_LABELS:
+        yield "    …"
+
+
 def _warnings(inspection: Inspection) -> list[str]:
     spec, proof = inspection.spec, inspection.proof
     note = proof.delegate_note if proof else None
-    return [*(spec.warnings if spec else ()), *((note,) if note else ())]
+    return [*(spec.warnings if spec else ()), *((note,) if note else ()), *_baseline(inspection.model)[1]]
 
 
 def _operations(model: ModelFile) -> dict[str, int]:

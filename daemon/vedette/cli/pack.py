@@ -9,13 +9,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
 from vedette.cli.model_arguments import detector_of
 from vedette.errors import ModelUnsupported, UsageError
 
 if TYPE_CHECKING:
+    from vedette.vision.baseline import Baseline
     from vedette.vision.packing import Picture
 
 EXAMPLE = """example:
@@ -46,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="score threshold of one label; may be repeated")
     parser.add_argument("--golden", type=Path, nargs="+", default=[], metavar="IMAGE",
                         help="frames to run the model over; without, those the model carries")
-    parser.add_argument("--baseline", type=Path, metavar="FILE", help="a JSON object about the training, carried along")
+    parser.add_argument("--baseline", type=Path, metavar="FILE",
+                        help="what `vedette model eval --baseline-out FILE` wrote")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,19 +86,18 @@ def _pictures(paths: list[Path]) -> tuple[Picture, ...]:
     return tuple(Picture(path.stem, images.read(path)) for path in paths)
 
 
-def _baseline(path: Path | None) -> dict[str, Any] | None:
+def _baseline(path: Path | None) -> Baseline | None:
     if path is None:
         return None
     from vedette._lib.whole_file import read_whole
+    from vedette.vision.baseline import parse
     try:
         content = json.loads(read_whole(path, _BASELINE_BYTES_MAX))
     except OSError as error:
         raise UsageError(f"--baseline {path}: {error.strerror}; expected a JSON file") from error
     except (ValueError, RecursionError) as error:
-        raise ModelUnsupported(f"--baseline {path}: {error}; expected a JSON object") from error
-    if not isinstance(content, dict):
-        raise ModelUnsupported(f"--baseline {path}: expected a JSON object")
-    return content
+        raise ModelUnsupported(f"--baseline {path}: {error}; expected a JSON file") from error
+    return parse(content, f"--baseline {path}")
 
 
 def _label_threshold(text: str) -> tuple[str, float]:

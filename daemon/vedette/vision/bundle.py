@@ -18,6 +18,7 @@ from typing import Any
 
 from vedette.errors import ModelDamaged, ModelUnreadable
 from vedette.vision import appended_zip
+from vedette.vision.baseline import Baseline, parse
 from vedette.vision.hints import BUNDLE
 from vedette.vision.labels import parse_literal
 from vedette.vision.model_spec import ModelSpec
@@ -41,8 +42,8 @@ def packed(flatbuffer: bytes, files: Mapping[str, bytes]) -> bytes:
 
 
 def settings_of(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: str,
-                baseline: Mapping[str, Any] | None = None) -> bytes:
-    """Return vedette.json: how to run the model, stated whole. `baseline` is carried along as it is."""
+                baseline: Baseline | None = None) -> bytes:
+    """Return vedette.json: how to run the model, stated whole."""
     normalization = spec.normalization
     settings: dict[str, Any] = {
         "name": name, "version": version, "sha256": flatbuffer_sha256, "decoder": spec.decoder, "color": spec.color,
@@ -50,7 +51,7 @@ def settings_of(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: 
         "normalization": normalization and {"mean": normalization.mean, "std": normalization.std},
         "thresholds": {"score": spec.limits.score_threshold, "iou": spec.limits.iou_threshold,
                        "labels": dict(spec.limits.labels)},
-        "baseline": baseline}
+        "baseline": baseline and baseline.model_dump()}
     stated = {key: value for key, value in settings.items() if value is not None}
     return (json.dumps(stated, indent=1) + "\n").encode()
 
@@ -96,10 +97,10 @@ def resealed(model: ModelFile) -> ModelFile:
     return replace(model, attachments={**model.attachments, BUNDLE: content})
 
 
-def baseline_of(model: ModelFile) -> Mapping[str, Any] | None:
-    """Return the training baseline that a bundle carries."""
-    baseline = _settings(model.attachments.get(BUNDLE)).get("baseline")
-    return baseline if isinstance(baseline, dict) else None
+def baseline_of(model: ModelFile) -> Baseline | None:
+    """Return the training baseline that a bundle carries. Raises: ModelUnsupported, naming the key."""
+    stated = _settings(model.attachments.get(BUNDLE)).get("baseline")
+    return None if stated is None else parse(stated, f"{model.path}: {BUNDLE}: baseline")
 
 
 def _settings(content: bytes | None) -> Mapping[str, object]:

@@ -8,13 +8,13 @@ flatbuffer, settings and frames are those they were made with.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelError, ModelUnsupported, SourceInvalid
 from vedette.vision import bundle, golden, images
+from vedette.vision.baseline import Baseline
 from vedette.vision.golden import Golden, GoldenFrame, Tolerance
 from vedette.vision.hints import BUNDLE
 from vedette.vision.interpreter import available_runtimes, chosen_runtime
@@ -45,7 +45,7 @@ class Packed:
 
 
 def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures: Sequence[Picture] = (),
-         baseline: Mapping[str, Any] | None = None) -> Packed:
+         baseline: Baseline | None = None) -> Packed:
     """Put a bundle together; without `pictures` the golden frames that the model carries are made anew.
 
     Raises: ModelError, RuntimeMissing, SourceInvalid (a picture in which nothing is detected would prove nothing).
@@ -60,8 +60,9 @@ def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures
         _prove(model)
         warnings.append("no golden frames: `vedette model verify` cannot pass; give some with --golden")
     others = {path: content for path, content in model.attachments.items() if not path.startswith(golden.FOLDER)}
-    settings = bundle.settings_of(spec, model.flatbuffer_sha256, name=name, version=version,
-                                  baseline=baseline or bundle.baseline_of(model))
+    baseline = baseline or bundle.baseline_of(model)
+    warnings += baseline.doubts(spec.labels, spec.limits) if baseline else ()
+    settings = bundle.settings_of(spec, model.flatbuffer_sha256, name=name, version=version, baseline=baseline)
     files = others | {BUNDLE: settings, bundle.LABELS: bundle.labels_text(spec.labels)}
     _check_reads_back(replace(model, attachments=files), spec)
     content = bundle.packed(bundle.flatbuffer_of(model), files | (golden.files(frames) if frames else {}))
