@@ -71,7 +71,10 @@ bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS=
 model: .venv-train/.ready setup setup-tflite  ## train the model in the box again, from scratch: models/vedette-street.tflite
 	.venv-train/bin/python -m models.train $(ARGS)
 	.venv/bin/python -m models.train.golden .train/golden
-	.venv/bin/vedette model pack models/vedette-street.tflite --golden .train/golden/*.png -o .train/packed.tflite
+	.venv/bin/vedette model eval --model models/vedette-street.tflite --source synthetic --frames 500 \
+	  --iou-threshold 0.6 --baseline-out .train/baseline.json
+	.venv/bin/vedette model pack models/vedette-street.tflite --golden .train/golden/*.png \
+	  --baseline .train/baseline.json -o .train/packed.tflite
 	.venv-tflite/bin/vedette model pack .train/packed.tflite -o models/vedette-street.tflite
 
 docs: setup      ## write again what is generated: config.yaml and parts of docs/

@@ -41,8 +41,9 @@ def main() -> None:
     network = Fit(len(LABELS), args.steps, args.folder / f"steps-{args.steps}.pt").run(scenes)
     print(f"trained after {time.monotonic() - began:.0f} s", flush=True)
     step = len(scenes) // CALIBRATION_SCENES
-    content = bundled(exported(network, calibrated(network, to_image(scenes.pixels[::step]))))
-    judged = args.folder / "judged.tflite"
+    graph, judged = args.folder / "graph.tflite", args.folder / "judged.tflite"
+    graph.write_bytes(exported(network, calibrated(network, to_image(scenes.pixels[::step]))))
+    content = bundled(graph)
     judged.write_bytes(content)
     figures = {"bytes": len(content), "seconds": round(time.monotonic() - began)}
     for name, held_out in (("hard", held_out_hard(HELD_OUT_HARD)), ("demo", held_out_demo(HELD_OUT_DEMO))):

@@ -1,30 +1,27 @@
-"""The file around the graph: labels and settings in the appended ZIP, where the product looks for them.
+"""The bundle around the graph, as `vedette model pack` makes it: the golden frames and the baseline come later.
 
-Invariants: the same graph gives the same bytes (fixed times in the ZIP); thresholds are those the card states.
+Invariants: thresholds are those the card states; what does not run, or would be read otherwise, is not packed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vedette.camera.street.objects import LABELS
+from vedette.config.models import DetectorConfig
+from vedette.vision.model_spec import resolve
+from vedette.vision.packing import pack
+from vedette.vision.tflite_file import read_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME, VERSION = "vedette-street", "1"
-SCORE_THRESHOLD, IOU_THRESHOLD = 0.35, 0.6
-_WRITTEN = (2026, 11, 21, 0, 0, 0)
+HOW = DetectorConfig(decoder="ltrb", color="rgb", resize="letterbox", score_threshold=0.35, iou_threshold=0.6)
 
 
-def bundled(flatbuffer: bytes) -> bytes:
-    """Return the whole `.tflite` file."""
-    settings = {"name": NAME, "version": VERSION, "sha256": hashlib.sha256(flatbuffer).hexdigest(), "decoder": "ltrb",
-                "color": "rgb", "resize": "letterbox",
-                "thresholds": {"score": SCORE_THRESHOLD, "iou": IOU_THRESHOLD}}
-    whole = io.BytesIO()
-    whole.write(flatbuffer)
-    with zipfile.ZipFile(whole, "a") as archive:
-        for name, text in (("labels.txt", "\n".join(LABELS) + "\n"), ("vedette.json", json.dumps(settings, indent=1))):
-            archive.writestr(zipfile.ZipInfo(name, _WRITTEN), text)
-    return whole.getvalue()
+def bundled(graph: Path) -> bytes:
+    """Return the whole `.tflite` file around the flatbuffer of the network. Raises: ModelError, RuntimeMissing."""
+    model = read_model(graph)
+    return pack(model, replace(resolve(model, HOW), labels=LABELS), name=NAME, version=VERSION).content

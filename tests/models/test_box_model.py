@@ -1,16 +1,23 @@
 """The model in the box, as it is shipped: what its card promises, on this very runtime."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.train.bundle import bundled
 from models.train.judge import judge_file
 from models.train.scenes import held_out_demo, held_out_hard
 from vedette.camera.street.objects import LABELS
+from vedette.camera.street.stills import stills
+from vedette.camera.watch import light_of
 from vedette.config.models import DetectorConfig
+from vedette.vision import bundle
 from vedette.vision.local import open_detector
+from vedette.vision.tflite_file import read_model
 
 FOLDER = Path(__file__).parents[2] / "models"
 MODEL = FOLDER / "vedette-street.tflite"
@@ -46,6 +53,29 @@ def test_it_is_small_and_it_is_the_one_on_the_card():
     named = re.search(r"[0-9a-f]{64}", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert named
     assert named[0] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_recipe_packs_what_is_shipped(tmp_path):
+    """Around the bare flatbuffer come the labels and settings of the file, but for the baseline; twice the same."""
+    shipped, graph = read_model(MODEL), tmp_path / "graph.tflite"
+    graph.write_bytes(bundle.flatbuffer_of(shipped))
+    content, again = bundled(graph), bundled(graph)
+    assert content == again
+    (tmp_path / "packed.tflite").write_bytes(content)
+    made = read_model(tmp_path / "packed.tflite").attachments
+    assert made["labels.txt"] == shipped.attachments["labels.txt"]
+    stated = json.loads(shipped.attachments["vedette.json"])
+    del stated["baseline"]
+    assert json.loads(made["vedette.json"]) == stated
+
+
+def test_its_baseline_is_of_the_street():
+    """500 held-out stills: every label is often seen, and a few of the stills measured here are about as bright."""
+    baseline = bundle.baseline_of(read_model(MODEL))
+    assert (baseline.frames, tuple(baseline.labels)) == (500, LABELS)
+    assert all(each.per_frame > 1 and each.score_mean > 0.5 for each in baseline.labels.values())
+    light = [light_of(still.frame.pixels) for still in stills(60)]
+    assert np.mean(light, axis=0) == pytest.approx((baseline.brightness.mean, baseline.contrast.mean), abs=2)
 
 
 @pytest.mark.parametrize(("name", "scenes"), [("hard", lambda: held_out_hard(80)), ("demo", lambda: held_out_demo(80))],
