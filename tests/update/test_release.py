@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 
 import pytest
 from pydantic import ValidationError
 
-from vedette.update.release import Release, bucket_of
+from vedette.update.release import Release, ShadowRequirement, TrialRequirement, bucket_of
 
 WHOLE = {"name": "street", "version": "3", "release": 7, "device_classes": ["default"], "channel": "stable"}
 
@@ -47,3 +49,12 @@ def test_unknown_keys_are_ignored_and_the_rest_survives_the_wire() -> None:
     """parse(serialize(x)) = x, from a newer repository, too."""
     release = Release(**WHOLE, variant="B", shadow={"frames": 3}, later_idea=1)
     assert Release.model_validate_json(release.model_dump_json()) == release
+
+
+def test_what_is_signed_holds_no_fractions_and_is_read_back() -> None:
+    """Canonical JSON cannot carry 0.5: it is written as a string, and the release that is read is the same."""
+    shadow = ShadowRequirement(minutes=2.5, min_agreement=0.6)
+    release = Release(**WHOLE, shadow=shadow, trial=TrialRequirement(minutes=0.1), variant="b")
+    text = json.dumps(release.custom(), sort_keys=True)
+    assert not re.search(r"[:\[] *[0-9]+[.e]", text)
+    assert Release.model_validate(json.loads(text)) == release

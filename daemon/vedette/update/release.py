@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -76,6 +76,14 @@ class Release(_Frozen):
         return (device_class in self.device_classes and channel == self.channel
                 and (any_bucket or self.buckets[0] <= bucket_of(self.salt, device) <= self.buckets[1]))
 
+    def custom(self) -> dict[str, Any]:
+        """Return what stands in signed metadata; `Release.model_validate` reads it back.
+
+        Fractions are strings there, since the canonical JSON that is signed knows no others than whole numbers.
+        """
+        written: dict[str, Any] = _without_fractions(self.model_dump(mode="json"))
+        return written
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -90,3 +98,11 @@ class Target:
 def bucket_of(salt: str, device: str) -> int:
     """Return a device's bucket, 0 to 9,999: the first 8 hex digits of SHA-256(salt, NUL, device) mod 10,000."""
     return int(hashlib.sha256(f"{salt}\0{device}".encode()).hexdigest()[:8], 16) % BUCKETS
+
+
+def _without_fractions(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_fractions(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    return value
