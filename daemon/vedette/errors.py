@@ -22,6 +22,9 @@
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   └── AlreadyRunning           another daemon holds it
+    ├── FleetError               65  an operator's repository cannot be changed or published so
+    │   ├── KeyUnusable          69  a signing key is missing, another one, or its passphrase is wrong
+    │   └── FleetBusy            69  another command is changing it
     └── BrokerError              69  the MQTT broker cannot be used, or not any longer
         ├── BrokerAway               no connection, no answer in time, or the connection was lost
         ├── BrokerRefused            it answered no: credentials, client id, protocol
@@ -153,6 +156,24 @@ class StateUnusable(VedetteError):
 
 class AlreadyRunning(StateUnusable):
     """Another daemon holds the state folder."""
+
+
+class FleetError(VedetteError):
+    """An operator's repository cannot be changed or published so: no such release, damaged, expired, a wrong clock."""
+
+    exit_code = 65
+
+
+class KeyUnusable(FleetError):
+    """A signing key is missing, is another one, or its passphrase is wrong."""
+
+    exit_code = 69
+
+
+class FleetBusy(FleetError):
+    """Another command is changing the repository."""
+
+    exit_code = 69
 
 
 class BrokerError(VedetteError):

@@ -100,7 +100,7 @@ def bucket_of(salt: str, device: str) -> int:
     return int(hashlib.sha256(f"{salt}\0{device}".encode()).hexdigest()[:8], 16) % BUCKETS
 
 
-def _without_fractions(value: object) -> object:
+def _without_fractions(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_fractions(inner) for key, inner in value.items()}
     if isinstance(value, float):
