@@ -21,7 +21,7 @@ FLOORS = {
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
-    "pipeline": 5, "supervisor": 5, "reporter": 5,
+    "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
     "health": 6, "commands": 6,
     "app": 7,
     "cli": 8, "__main__": 9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakes import FakeClock, make_frame
 from vedette.meters import METERED_LABELS, OTHER, TOLD_LABELS, WINDOW, FrameMeters, percentiles, rate_per_s
-from vedette.types import Box, Detection, DetectionResult, Timing
+from vedette.types import Box, Detection, DetectionResult, ModelRef, Timing
 
 BOX = Box(0.0, 0.0, 0.5, 0.5)
 SECOND = 1_000_000_000
@@ -115,3 +116,14 @@ def test_read_while_recording() -> None:
         assert sum(score["count"] for score in readings.scores.values()) == readings.count
     thread.join(10)
     assert meters.read(SECOND).count == 3000
+
+
+def test_a_new_model_begins_anew() -> None:
+    """Times and scores of two models are never one distribution; the number of results goes on."""
+    meters = FrameMeters()
+    old, new = ModelRef("street", "3", "ab" * 32), ModelRef("street", "4", "cd" * 32)
+    for model, score, invoke_ms in ((old, 0.2, 3.0), (new, 0.9, 7.0)):
+        meters.record(replace(result(("person", score), timing=Timing(1, 2, invoke_ms, 4)), model=model))
+    readings = meters.read(2 * SECOND)
+    assert (readings.count, readings.scores["person"]["mean"]) == (2, 0.9)
+    assert readings.timing_ms["invoke"] == {"p50": 7.0, "p95": 7.0, "p99": 7.0}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from mosquitto import wait_until
 from vedette._lib.worker import Worker
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError
 from vedette.pipeline import RETRY_MODEL_S, Pipeline
-from vedette.types import Box, Detection, DetectionResult
+from vedette.types import Box, Detection, DetectionResult, Frame
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
 
@@ -35,8 +38,7 @@ def run(pipeline: Pipeline) -> Worker:
 
 def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
           **options: int) -> Pipeline:
-    opener = None if detector is None else (lambda: detector)
-    return Pipeline(camera, opener, (heard.result,), clock, max_frame_age_ms=1000, **options)
+    return Pipeline(camera, lambda: detector, (heard.result,), clock, max_frame_age_ms=1000, **options)
 
 
 def test_every_result_is_heard_in_order_and_every_frame_given_back():
@@ -207,3 +209,80 @@ def test_stopping_ends_the_loop(has_model: bool):
     worker.start()
     assert worker.stop(10)
     assert worker.failure is None
+
+
+class EndlessCamera(FakeCamera):
+    """Gives a new frame whenever one is asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([], ends=False)
+        self._clock = clock
+
+    def take(self, timeout_s: float) -> object:
+        self.captured += 1
+        self.frames.append(make_frame(self._clock, self.captured))
+        return super().take(timeout_s)
+
+
+def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use():
+    """Of two hundred changes under load, each frame is looked at by exactly one detector, none after its close."""
+    clock, heard = FakeClock(), Heard()
+    detectors = [FakeDetector() for _ in range(201)]
+    camera = EndlessCamera(clock)
+    pipeline = build(camera, detectors[0], clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    for old, new in itertools.pairwise(detectors):
+        assert pipeline.offer(new, 10)
+        assert old.closed
+        assert not new.closed
+    assert worker.stop(10)
+    assert worker.failure is None
+    looked_at = [seq for detector in detectors for seq in detector.looked_at]
+    assert looked_at == list(range(1, camera.captured + 1))
+    assert [result.frame.seq for result in heard.results] == looked_at
+    assert detectors[-1].closed
+
+
+def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing():
+    """A detect thread that hangs gets no detector later, when nobody waits for it any more."""
+    clock, heard = FakeClock(), Heard()
+    kept, offered = FakeDetector(), FakeDetector()
+    pipeline = build(FakeCamera([make_frame(clock)]), kept, clock, heard)
+    assert not pipeline.offer(offered, 0)
+    assert offered.closed
+    run(pipeline)
+    assert (kept.looked_at, offered.looked_at) == ([1], [])
+
+
+def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
+    """Failures in a row and a refusal belong to the detector they came from."""
+    clock, heard = FakeClock(), Heard()
+    camera = EndlessCamera(clock)
+
+    class Failing(FakeDetector):
+        def detect(self, frame: Frame) -> DetectionResult:
+            raise InvokeFailed("node 7 failed")
+
+    pipeline = build(camera, Failing(), clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert wait_until(lambda: "detector_failing" in pipeline.status().reasons)
+    assert pipeline.offer(FakeDetector(), 10)
+    assert wait_until(lambda: heard.results and pipeline.status().looking)
+    assert worker.stop(10)
+
+
+def test_taking_the_detector_away_asks_again_what_is_to_run():
+    """An offer of none leaves it to `open_detector`, which may say that nothing runs: then `no_model` holds."""
+    clock, heard = FakeClock(), Heard()
+    to_open: list[FakeDetector | None] = [FakeDetector(), None]
+    pipeline = Pipeline(EndlessCamera(clock), lambda: to_open.pop(0) if len(to_open) > 1 else to_open[0],
+                        (heard.result,), clock, max_frame_age_ms=1000)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert wait_until(lambda: heard.results)
+    assert pipeline.offer(None, 10)
+    assert wait_until(lambda: "no_model" in pipeline.status().reasons)
+    assert worker.stop(10)
+    assert pipeline.status().dropped["no_model"] > 0

@@ -25,6 +25,7 @@ from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
+from vedette.detectors import DetectorOpener, ModelChoice
 from vedette.errors import ConfigError
 from vedette.health import HealthReporter
 from vedette.identity import StateFolder, default_name, state_path
@@ -89,7 +90,7 @@ class Daemon:
         self._options = options
         self._config = config
         self._state = state
-        self._detector: LocalDetector | None = None
+        self._opener = DetectorOpener(config.detector, config.camera.roi, state.path / "proofs.json")
         self._reload_reasons: dict[str, str] = {}
         self._run_number = state.next_run()
         self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
@@ -104,9 +105,8 @@ class Daemon:
             allowed=lambda: self._config.commands.allow, utc_now=clock.utc_now, on_end=self._worker_ended)
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
                                         run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced)
-        self._pipeline = Pipeline(self._camera, self._open_detector if config.detector.model else None,
-                                  self._listeners(), clock, max_frame_age_ms=config.camera.max_frame_age_ms,
-                                  stop_after=options.stop_after)
+        self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
+                                  max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after)
         self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
         self._health = HealthReporter(
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
@@ -163,20 +163,12 @@ class Daemon:
         self._reporter.configure(config.publish)
         self._pipeline.max_frame_age_ms = config.camera.max_frame_age_ms
         self._health.interval_s = config.health.interval_s
-        if self._detector is not None:
-            self._detector.reload(config.detector)
+        self._opener.reload(config.detector)
 
-    def _open_detector(self) -> LocalDetector:
-        """Build the detector. Detect thread."""
-        from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
-        from vedette.vision.probe import ProofStore
-        wanted = self._config.detector
-        self._detector = open_detector(wanted, self._config.camera.roi, ProofStore(self._state.path / "proofs.json"))
-        if self._config.detector is not wanted:    # a reload came meanwhile and found no detector
-            self._detector.reload(self._config.detector)
-        for warning in self._detector.facts.warnings:
-            log.warning("%s", warning)
-        return self._detector
+    def _open_detector(self) -> LocalDetector | None:
+        """Build the detector of the model that is to run. Detect thread."""
+        model = self._config.detector.model
+        return None if model is None else self._opener.open(ModelChoice(model))
 
     def _listeners(self) -> tuple[Listener, ...]:
         listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result)

@@ -1,7 +1,8 @@
 """What the frames of this run measured: time per stage, age, rate, and how sure the model was of each label.
 
-Invariants: fixed memory (the last `WINDOW` results, at most `METERED_LABELS` labels); recording costs microseconds and
-never waits for long; readings are the wire's own types, so that nothing is translated twice. Any thread.
+Invariants: fixed memory (the last `WINDOW` results, at most `METERED_LABELS` labels); a new model's times and scores
+are not mixed with the old one's; recording costs microseconds and never waits for long; readings are the wire's own
+types, so that nothing is translated twice. Any thread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vedette.types import DetectionResult
+    from vedette.types import DetectionResult, ModelRef
     from vedette.wire.health import Percentiles, ScoreHealth, StagePercentiles
 
 WINDOW = 512
@@ -26,7 +27,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class MeterReadings:
-    """The meters at one moment. Percentiles are over the last `WINDOW` results, scores over the whole run."""
+    """The meters at one moment. Percentiles are over the last `WINDOW` results, scores over all of this model."""
 
     count: int
     per_s: float
@@ -42,6 +43,10 @@ class FrameMeters:
         self._lock = threading.Lock()
         self._count = 0
         self._ready_ns: deque[int] = deque(maxlen=WINDOW)
+        self._begin(None)
+
+    def _begin(self, model: ModelRef | None) -> None:
+        self._model = model
         self._age_ms = _window()
         self._wait_ms = _window()
         self._prepare_ms = _window()
@@ -53,6 +58,8 @@ class FrameMeters:
         """Take one result."""
         timing = result.timing
         with self._lock:
+            if result.model != self._model:
+                self._begin(result.model)
             self._count += 1
             self._ready_ns.append(result.frame.captured_ns + int(result.age_ms * 1e6))
             self._age_ms.append(result.age_ms)

@@ -4,12 +4,15 @@ Invariants:
 - One thread (`detect`) runs `run` and owns the detector; it never waits for the network.
 - Every frame taken ends as exactly one of: detected, or dropped by a counted cause.
 - A frame that could not be looked at never becomes an empty result.
+- Detectors change between two frames: each frame is looked at by the old one or the new one, and the old one is
+  closed after its last use, by the thread that offered the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +44,11 @@ Listener = Callable[[DetectionResult], None]
 
 
 @dataclass(frozen=True, slots=True)
+class _Offer:
+    detector: Detector | None
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """The detect side as seen from outside. Counts are totals of this run."""
 
@@ -53,9 +61,9 @@ class PipelineStatus:
 
 
 class Pipeline:
-    """Camera to listeners through one detector."""
+    """Camera to listeners through one detector. `open_detector` returns None where no model is to run."""
 
-    def __init__(self, camera: Camera, open_detector: Callable[[], Detector] | None, listeners: tuple[Listener, ...],
+    def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], listeners: tuple[Listener, ...],
                  clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None) -> None:
         self.max_frame_age_ms = max_frame_age_ms
         self.ended: str | None = None
@@ -65,6 +73,10 @@ class Pipeline:
         self._clock = clock
         self._stop_after = stop_after
         self._detector: Detector | None = None
+        self._handover = threading.Condition()
+        self._offered: _Offer | None = None
+        self._retired: Detector | None = None
+        self._asked = False
         self._retry_ns = 0
         self._refusal: ModelError | RuntimeMissing | None = None
         self._detected = 0
@@ -93,6 +105,7 @@ class Pipeline:
         """Look at frames until told to stop, the source ends, or enough results were made. Detect thread only."""
         try:
             while not worker.stopping.is_set():
+                self._take_offer()
                 self._ensure_detector(worker)
                 worker.beat()
                 frame = self._take()
@@ -103,6 +116,22 @@ class Pipeline:
         finally:
             if self._detector is not None:
                 self._detector.close()
+
+    def offer(self, detector: Detector | None, timeout_s: float) -> bool:
+        """Have the next frame looked at by this detector (None: by what `open_detector` gives), and close the old one.
+
+        Waits until the detect thread has it; returns False when that took too long: then the new one is closed and
+        the old one stays. Any other thread than `detect`, one at a time.
+        """
+        offer = _Offer(detector)
+        with self._handover:
+            self._offered = offer
+            taken = self._handover.wait_for(lambda: self._offered is not offer, timeout_s)
+            unused = self._retired if taken else detector
+            self._offered = self._retired = None
+        if unused is not None:
+            unused.close()
+        return taken
 
     def pause(self, seconds: float) -> None:
         """Drop frames for so long, counted as `paused`. Any thread."""
@@ -120,13 +149,23 @@ class Pipeline:
                               detector.facts if detector else None, reasons,
                               looking=detector is not None and not reasons)
 
+    def _take_offer(self) -> None:
+        if self._offered is None:
+            return
+        with self._handover:
+            if self._offered is not None:
+                self._retired, self._detector, self._offered = self._detector, self._offered.detector, None
+                self._refusal, self._retry_ns = None, 0
+                self._failures_in_a_row, self._last_failure = 0, ""
+                self._handover.notify_all()
+
     def _ensure_detector(self, worker: Worker) -> None:
-        if self._detector is not None or self._open_detector is None or self._clock.monotonic_ns() < self._retry_ns:
+        if self._detector is not None or self._clock.monotonic_ns() < self._retry_ns:
             return
         worker.beat(OPEN_WITHIN_S)
         try:
             self._detector = self._open_detector()
-            self._refusal = None
+            self._asked, self._refusal = True, None
         except (ModelError, RuntimeMissing) as refusal:
             if str(refusal) != str(self._refusal):
                 log.error("%s", refusal)
@@ -194,8 +233,8 @@ class Pipeline:
         reasons = {}
         if self._refusal is not None:
             reasons["model_refused"] = str(self._refusal)
-        elif self._open_detector is None:
-            reasons["no_model"] = "detector.model names none"
+        elif self._detector is None and self._asked:
+            reasons["no_model"] = "detector.model names none, and none is installed"
         if self._failures_in_a_row >= FAILING_AFTER:
             reasons["detector_failing"] = f"{self._failures_in_a_row} frames in a row: {self._last_failure}"
         stale_since_ns = self._stale_since_ns

@@ -173,6 +173,17 @@ def test_what_cannot_be_opened(tmp_path):
         open_detector(DetectorConfig(model=failing))
 
 
+def test_the_digest_is_held_and_the_variant_travels(tmp_path):
+    """A file of another digest than the one promised is not opened; results carry the label of an A/B release."""
+    config = DetectorConfig(model=tiny_detectors.write(tmp_path), threads=1)
+    with pytest.raises(ModelDamaged, match="expected SHA-256 abab"):
+        open_detector(config, sha256="ab" * 32)
+    sha256 = read_model(config.model).sha256
+    detector = open_detector(config, sha256=sha256, variant="B")
+    assert detector.facts.model.variant == "B"
+    detector.close()
+
+
 def test_shapes_that_a_file_only_claims_decide_nothing(tmp_path):
     """A file whose stated output is not what running it gives is refused, or decoded as what it really gives."""
     wrong = tiny_detectors.write(tmp_path, claims=(1, 4 + 3, 5))

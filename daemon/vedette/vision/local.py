@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
-from vedette.errors import InvokeFailed, ModelUnreadable, ModelUnsupported
+from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
 from vedette.vision.geometry import WHOLE, Placement
 from vedette.vision.interpreter import Interpreter
@@ -37,7 +37,7 @@ class LocalDetector:
     """Implements `ports.Detector`. Takes over the interpreter and closes it."""
 
     def __init__(self, interpreter: Interpreter, model: ModelFile, spec: ModelSpec, *, roi: Box = WHOLE,
-                 clock: Clock | None = None) -> None:
+                 clock: Clock | None = None, variant: str | None = None) -> None:
         self._interpreter = interpreter
         self._model = model
         self._spec = spec
@@ -47,7 +47,7 @@ class LocalDetector:
             interpreter.input(0), interpreter.inputs[0], spec.input, roi=roi, color=spec.color, resize=spec.resize,
             normalization=spec.normalization)
         self._outputs: tuple[Array, ...] = tuple(map(interpreter.output, range(len(interpreter.outputs))))
-        self._ref = ModelRef(name=spec.name, version=spec.version, sha256=model.sha256)
+        self._ref = ModelRef(name=spec.name, version=spec.version, sha256=model.sha256, variant=variant)
         self.limits = spec.limits
 
     def __repr__(self) -> str:
@@ -129,14 +129,18 @@ class LocalDetector:
 
 
 def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
-                  proofs: ProofStore | None = None) -> LocalDetector:
+                  proofs: ProofStore | None = None, *, sha256: str | None = None,
+                  variant: str | None = None) -> LocalDetector:
     """Open the configured model: read it, prove it in a child unless `proofs` knows it, build it, invoke it once.
 
-    Raises: ModelError (every leaf), RuntimeMissing.
+    `variant` is the label its results carry. Raises: ModelError (every leaf; ModelDamaged also for a file that has not
+    the digest `sha256`), RuntimeMissing.
     """
     if detector.model is None:
         raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
     model = read_model(detector.model)
+    if sha256 not in (None, model.sha256):
+        raise ModelDamaged(f"{detector.model}: expected SHA-256 {sha256}, it is {model.sha256}")
     spec = resolve(model, detector)
     proof = proof_of(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
@@ -144,7 +148,7 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
     interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
     try:
         interpreter.invoke()    # the first one is slower: it packs the weights
-        return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi))
+        return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
     except InvokeFailed as failure:
         interpreter.close()
         raise ModelUnsupported(str(failure)) from failure

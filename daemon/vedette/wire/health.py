@@ -74,7 +74,7 @@ class InferenceHealth(TypedDict):
 
 
 class ScoreHealth(TypedDict):
-    """Distribution of one label's scores in this run."""
+    """Distribution of one label's scores, of the model that runs now."""
 
     count: Count
     mean: Unit

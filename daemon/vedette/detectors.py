@@ -1,0 +1,62 @@
+"""Opens detectors as the configuration says now, whichever thread asks, and lets a reload reach those in use.
+
+Invariants: a reload that comes while a detector is being opened is not lost; a model whose digest is known is opened
+only as the file of that digest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vedette.config.models import DetectorConfig
+    from vedette.vision.local import LocalDetector
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model that is to run: its file, the digest it must have if known, and the label of an A/B release."""
+
+    path: Path
+    sha256: str | None = None
+    variant: str | None = None
+
+
+class DetectorOpener:
+    """Any thread."""
+
+    def __init__(self, detector: DetectorConfig, roi: tuple[float, float, float, float] | None, proofs: Path) -> None:
+        self._detector = detector
+        self._roi = roi
+        self._proofs = proofs
+        self._lock = threading.Lock()
+        self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
+
+    def open(self, choice: ModelChoice) -> LocalDetector:
+        """Return a detector that has looked once already. Raises: ModelError (every leaf), RuntimeMissing."""
+        from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
+        from vedette.vision.probe import ProofStore
+        wanted = self._detector.model_copy(update={"model": choice.path})
+        opened = open_detector(wanted, self._roi, ProofStore(self._proofs), sha256=choice.sha256,
+                               variant=choice.variant)
+        with self._lock:
+            self._opened.add(opened)
+            opened.reload(self._detector)       # as it is by now
+        for warning in opened.facts.warnings:
+            log.warning("%s", warning)
+        return opened
+
+    def reload(self, detector: DetectorConfig) -> None:
+        """Have every detector judge by the live keys of a configuration read again."""
+        with self._lock:
+            self._detector = detector
+            for opened in self._opened:
+                opened.reload(detector)
