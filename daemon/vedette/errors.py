@@ -176,6 +176,63 @@ class FleetBusy(FleetError):
     exit_code = 69
 
 
+class StoreFull(StateUnusable):
+    """The disk has no room for a model."""
+
+
+class HttpError(VedetteError):
+    """A server gave no usable answer."""
+
+    exit_code = 69
+
+
+class HttpUnreachable(HttpError):
+    """No address, no connection, no TLS, or the answer ended early."""
+
+
+class HttpTooSlow(HttpError):
+    """The total deadline passed, or no byte came for long."""
+
+
+class HttpTooLong(HttpError):
+    """The body is longer than what was asked for can be."""
+
+
+class HttpStatus(HttpError):
+    """The server answered with another status than a success.
+
+    `retry_after_s` is what it asked for, within bounds, or None.
+    """
+
+    def __init__(self, message: str, status: int, retry_after_s: float | None = None) -> None:
+        self.status = status
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class UpdateError(VedetteError):
+    """There is no update from there now."""
+
+    exit_code = 69
+
+
+class UpdateUnreachable(UpdateError):
+    """The source gave no answer, or not all of it. Later it may.
+
+    `retry_after_s` is how long it asked to be left alone, at most an hour, or None.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class UpdateRefused(UpdateError):
+    """What the source gave is not trusted, or not for this device. The message begins with the rule."""
+
+    exit_code = 65
+
+
 class BrokerError(VedetteError):
     """The MQTT broker cannot be used, or not any longer."""
 
