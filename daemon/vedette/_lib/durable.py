@@ -49,7 +49,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = o
     try:
         _write_synced(files, temporary, data, mode)
         files.replace(temporary, str(path))
-        _sync_folder(files, str(path.parent))
+        sync_folder(files, str(path.parent))
     except OSError as error:
         with contextlib.suppress(OSError):
             files.unlink(temporary)
@@ -67,7 +67,8 @@ def _write_synced(files: Files, path: str, data: bytes, mode: int) -> None:
         files.close(descriptor)
 
 
-def _sync_folder(files: Files, folder: str) -> None:
+def sync_folder(files: Files, folder: str) -> None:
+    """Make durable what names the folder holds. Raises: OSError."""
     descriptor = files.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         files.fsync(descriptor)
