@@ -21,7 +21,16 @@
     │   └── OutputUnread          0  its reader has left, as `| head -1` does
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
-    │   └── AlreadyRunning           another daemon holds it
+    │   ├── AlreadyRunning           another daemon holds it
+    │   └── StoreFull                the disk has no room for a model
+    ├── HttpError                69  a server gave no usable answer
+    │   ├── HttpUnreachable          no address, no connection, no TLS, or the answer ended early
+    │   ├── HttpTooSlow              the total deadline passed, or no byte came for long
+    │   ├── HttpTooLong              the body is longer than what was asked for can be
+    │   └── HttpStatus               another status than a success: carries it, and when to come back
+    ├── UpdateError              69  no update from there now
+    │   ├── UpdateUnreachable        the source gave no answer, or not all of it; later it may
+    │   └── UpdateRefused        65  what it gave is not trusted, or not for this device; the rule is named
     ├── FleetError               65  an operator's repository cannot be changed or published so
     │   ├── KeyUnusable          69  a signing key is missing, another one, or its passphrase is wrong
     │   └── FleetBusy            69  another command is changing it
