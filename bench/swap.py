@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import itertools
 import json
 import statistics
 import sys
@@ -48,7 +49,7 @@ class Results:
         """Note one result."""
         self.at_ns.append(time.monotonic_ns())
         timing = result.timing
-        assert result.model  # noqa: S101 - for the type checker: every local result has one
+        assert result.model
         self.frame_ms[result.model.sha256].append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
 
     def longest_gap_ms(self, begin_ns: int, end_ns: int) -> float:
@@ -56,7 +57,7 @@ class Results:
         first = max(0, bisect.bisect_left(self.at_ns, begin_ns) - 1)
         last = bisect.bisect_right(self.at_ns, end_ns) + 1
         times = self.at_ns[first:last]
-        return max((after - before for before, after in zip(times, times[1:], strict=False)), default=0) / 1e6
+        return max((after - before for before, after in itertools.pairwise(times)), default=0) / 1e6
 
 
 def load_ms(path: Path, threads: int) -> float:
