@@ -18,6 +18,7 @@ FLOORS = {
     "ports": 1, "config": 1, "_lib": 1, "wire": 1,
     "vision": 2, "payloads": 2, "topics": 2, "meters": 2, "rules": 2, "reasons": 2, "outbox": 2,
     "precision": 2, "update": 2,
+    "update.verdicts": 3,     # pure; it builds on vision.agreement
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,

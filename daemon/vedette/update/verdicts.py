@@ -1,0 +1,227 @@
+"""Whether a model that was compared unseen may be tried, and whether one that is on trial is good.
+
+Invariants: pure; time is told, not read; memory is bounded however long it takes; a verdict tells its figures in words.
+What is not known is `undecided`, and says what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from statistics import median
+from typing import Literal
+
+from vedette.types import Detection
+from vedette.update.release import ShadowRequirement, TrialRequirement
+from vedette.vision.agreement import match
+
+Ruling = Literal["accepted", "refused", "good", "bad", "undecided"]
+
+TIMES_MAX = 1000
+LEAST_FRAMES = 10
+"""So many compared frames speak against a candidate even at its deadline; fewer are chance."""
+LEAST_ERRORS = 10
+"""So many frames that failed end a trial before its time, if their share is too large."""
+SIGHTINGS = 20
+LEAST_SIGHTINGS = 10
+BLIND_SHARE = 0.2
+SPELL_S = 20.0
+SPELL_FRAMES = 5
+SLOW_SPELLS = 2
+"""Slow in so many spells in a row, each of `SPELL_S` and at least `SPELL_FRAMES`, is a slow model and no hiccup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided, with the figures. A shadow is accepted or refused, a trial good or bad."""
+
+    ruling: Ruling
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowFigures:
+    """How a candidate compares so far. `agreement` is F1; both others None where there was nothing to measure."""
+
+    frames: int
+    agreement: float
+    score_shift: float | None
+    latency_ratio: float | None
+
+
+class ShadowTally:
+    """The frames that a candidate and the active model both looked at."""
+
+    def __init__(self, requirement: ShadowRequirement) -> None:
+        self._required = requirement
+        self._frames = 0
+        self._pairs = 0
+        self._unpaired = 0
+        self._shift = 0.0
+        self._active_ms: deque[float] = deque(maxlen=TIMES_MAX)
+        self._candidate_ms: deque[float] = deque(maxlen=TIMES_MAX)
+
+    def __repr__(self) -> str:
+        return f"<ShadowTally {self.figures}>"
+
+    @property
+    def figures(self) -> ShadowFigures:
+        """What was measured so far."""
+        boxes = 2 * self._pairs + self._unpaired
+        active_ms = median(self._active_ms) if self._active_ms else 0.0
+        return ShadowFigures(
+            self._frames, 2 * self._pairs / boxes if boxes else 1.0, self._shift / self._pairs if self._pairs else None,
+            median(self._candidate_ms) / active_ms if active_ms > 0 else None)
+
+    def add(self, active: Sequence[Detection], candidate: Sequence[Detection], active_ms: float,
+            candidate_ms: float) -> None:
+        """Take one frame; both times are of the same thing, such as `invoke_ms`."""
+        found = match(active, candidate)
+        self._frames += 1
+        self._pairs += len(found.pairs)
+        self._unpaired += len(found.only_one) + len(found.only_other)
+        self._shift += sum(pair.score_shift for pair in found.pairs)
+        self._active_ms.append(active_ms)
+        self._candidate_ms.append(candidate_ms)
+
+    def verdict(self, minutes: float) -> Verdict:
+        """Judge after so many minutes of looking.
+
+        At the deadline the configured outcome is for want of evidence: evidence against the candidate still counts.
+        """
+        required = self._required
+        told = self._told()
+        enough = self._frames >= required.frames and minutes >= required.minutes
+        late = minutes >= required.deadline_minutes
+        if not enough and not late:
+            return Verdict("undecided", f"{self._frames} of {required.frames} frames, "
+                                        f"{minutes:.1f} of {required.minutes:g} minutes: {told}")
+        faults = self._faults() if self._frames >= min(required.frames, LEAST_FRAMES) else []
+        if faults:
+            return Verdict("refused", f"in shadow over {self._frames} frames: {', '.join(faults)}")
+        if enough:
+            return Verdict("accepted", f"in shadow over {self._frames} frames: {told}")
+        return Verdict("accepted" if required.on_deadline == "accept" else "refused",
+                       f"in shadow only {self._frames} of {required.frames} frames were compared within "
+                       f"{required.deadline_minutes:g} minutes")
+
+    def _faults(self) -> list[str]:
+        required, seen = self._required, self.figures
+        faults = []
+        if seen.agreement < required.min_agreement:
+            faults.append(f"agreement {seen.agreement:.2f}, expected at least {required.min_agreement:g}")
+        if seen.score_shift is not None and abs(seen.score_shift) > required.max_score_shift:
+            faults.append(f"scores shifted by {seen.score_shift:+.2f}, expected at most {required.max_score_shift:g}")
+        if seen.latency_ratio is not None and seen.latency_ratio > required.max_latency_ratio:
+            faults.append(f"takes {seen.latency_ratio:.2f} times as long, expected at most "
+                          f"{required.max_latency_ratio:g}")
+        return faults
+
+    def _told(self) -> str:
+        seen = self.figures
+        shift = "" if seen.score_shift is None else f", scores {seen.score_shift:+.2f}"
+        ratio = "" if seen.latency_ratio is None else f", {seen.latency_ratio:.2f} times the time"
+        sight = "" if self._pairs or self._unpaired else " (neither model saw anything)"
+        return f"agreement {seen.agreement:.2f}{sight}{shift}{ratio}"
+
+
+class TrialTally:
+    """What happened to a model since it became active. `frames` and `seconds`: evidence of earlier starts.
+
+    `previous_ms`: the previous model's median for a frame on this device, None where nobody measured it. Without a
+    previous model there is nothing to hold sight against, and it is not asked for.
+    """
+
+    def __init__(self, requirement: TrialRequirement, *, has_previous: bool, previous_ms: float | None = None,
+                 frames: int = 0, seconds: float = 0.0) -> None:
+        self._required = requirement
+        self._has_previous = has_previous
+        self._previous_ms = previous_ms
+        self.frames = frames
+        self.seconds = seconds
+        self._errors = 0
+        self._spell_ms: deque[float] = deque(maxlen=TIMES_MAX)
+        self._spell_s = 0.0
+        self._slow_ms: list[float] = []
+        self._sightings: deque[bool] = deque(maxlen=SIGHTINGS)
+
+    def __repr__(self) -> str:
+        return f"<TrialTally {self.verdict().words}>"
+
+    def looked(self, ms: float, *, throttled: bool = False) -> None:
+        """Take a frame the model looked at, in `ms`. A throttled board's frames are no evidence."""
+        if not throttled:
+            self.frames += 1
+            self._spell_ms.append(ms)
+
+    def failed(self) -> None:
+        """Take a frame that could not be looked at."""
+        self._errors += 1
+
+    def compared(self, previous: Sequence[Detection], active: Sequence[Detection]) -> None:
+        """Take a frame that the previous model looked at as well: where it saw nothing there was nothing to see."""
+        if previous:
+            self._sightings.append(bool(active))
+
+    def passed(self, seconds: float, *, throttled: bool = False) -> None:
+        """Let time pass in which the camera gave frames; a throttled board's is no evidence."""
+        if throttled:
+            return
+        self.seconds += seconds
+        self._spell_s += seconds
+        if self._spell_s >= SPELL_S and len(self._spell_ms) >= SPELL_FRAMES:
+            self._end_spell()
+
+    def verdict(self) -> Verdict:
+        """Judge by what is known now."""
+        if faults := self._faults():
+            return Verdict("bad", f"on trial after {self.frames} frames: {faults[0]}")
+        if missing := self._missing():
+            return Verdict("undecided", f"on trial: {', '.join(missing)}")
+        return Verdict("good", f"on trial over {self.frames} frames and {self.seconds / 60:.1f} minutes: "
+                               f"{self._errors} errors")
+
+    def _end_spell(self) -> None:
+        if self._slow_now:
+            self._slow_ms.append(median(self._spell_ms))
+        elif len(self._slow_ms) < SLOW_SPELLS:
+            self._slow_ms.clear()
+        self._spell_ms.clear()
+        self._spell_s = 0.0
+
+    def _faults(self) -> list[str]:
+        faults = []
+        share = self._errors / max(1, self.frames + self._errors)
+        if share > self._required.max_error_share and (self._errors >= LEAST_ERRORS or not self._missing()):
+            faults.append(f"{share:.0%} of the frames could not be looked at, expected at most "
+                          f"{self._required.max_error_share:.0%}")
+        if len(self._slow_ms) >= SLOW_SPELLS:
+            faults.append(f"slow: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
+                          f"{self._required.max_latency_ratio:g} times what the previous model takes")
+        seen, sightings = sum(self._sightings), len(self._sightings)
+        if sightings >= LEAST_SIGHTINGS and seen <= BLIND_SHARE * sightings:
+            faults.append(f"blind: saw something in {seen} of the last {sightings} frames in which the previous model "
+                          "did")
+        return faults
+
+    def _missing(self) -> list[str]:
+        required, sightings, missing = self._required, len(self._sightings), []
+        if self.frames < required.frames:
+            missing.append(f"{self.frames} of {required.frames} frames")
+        if self.seconds < required.minutes * 60:
+            missing.append(f"{self.seconds / 60:.1f} of {required.minutes:g} minutes")
+        if self._has_previous and sightings < LEAST_SIGHTINGS:
+            missing.append(f"{sightings} of {LEAST_SIGHTINGS} frames in which the previous model saw something")
+        if self._slow_ms or self._slow_now:
+            missing.append(f"whether it stays slower than {self._slowest_ms:.1f} ms a frame")
+        return missing
+
+    @property
+    def _slowest_ms(self) -> float:
+        return inf if self._previous_ms is None else self._required.max_latency_ratio * self._previous_ms
+
+    @property
+    def _slow_now(self) -> bool:
+        return len(self._spell_ms) >= SPELL_FRAMES and median(self._spell_ms) > self._slowest_ms
