@@ -1,0 +1,79 @@
+"""Which release a device takes, what it refuses before trying, and what time it believes.
+
+Invariants: free of I/O; a rule accepts or raises, and what a refusal means is decided elsewhere; every refusal begins
+with its rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vedette.errors import UpdateRefused
+from vedette.update.release import Target
+from vedette.update.state import StoreState
+
+SET_CLOCK = datetime(2026, 11, 1, tzinfo=UTC)
+"""No device ran before this day: an earlier clock was never set."""
+
+
+def choose(targets: Iterable[Target], *, device: str, device_class: str, channel: str, any_bucket: bool,
+           state: StoreState) -> Target | None:
+    """Return the target with the highest release that is for this device, or None.
+
+    Left out are refused digests and, while the operator's rollback holds, every release up to the one it holds
+    against. `any_bucket`: the source is a folder.
+    """
+    ours = (target for target in targets
+            if target.release.is_for(device, device_class=device_class, channel=channel, any_bucket=any_bucket)
+            and state.refusal_of(target.sha256) is None
+            and (state.held is None or target.release.release > state.held))
+    return max(ours, key=lambda target: (target.release.release, target.path), default=None)
+
+
+def admit(sha256: str, known: Iterable[Target], *, state: StoreState, device_class: str, require_signed: bool,
+          pinned: Path | None, force: bool = False) -> Target | None:
+    """Accept a bundle given by hand, before it is tried; returns the target that names it, None for an unsigned one.
+
+    `known` is what trusted metadata names; `pinned` is `detector.model`; `force` overrides only an earlier refusal.
+    Raises: UpdateRefused.
+    """
+    admit_unpinned(pinned)
+    refused = state.refusal_of(sha256)
+    if refused is not None and not force:
+        raise UpdateRefused(f"refused before: {sha256[:12]} failed on this device on {refused.at:%Y-%m-%d} "
+                            f"({refused.why}); --force tries it again")
+    named = [target for target in known if target.sha256 == sha256]
+    fitting = [target for target in named if device_class in target.release.device_classes]
+    if named and not fitting:
+        classes = sorted({each for target in named for each in target.release.device_classes})
+        raise UpdateRefused(f"wrong class: {sha256[:12]} is released for {', '.join(classes)}; "
+                            f"this device is {device_class}")
+    if not fitting and require_signed:
+        raise UpdateRefused(f"unsigned: no trusted metadata names {sha256[:12]}, and update.require_signed is true")
+    return max(fitting, key=lambda target: (target.release.release, target.path), default=None)
+
+
+def admit_unpinned(pinned: Path | None) -> None:
+    """Accept an update at all. Raises: UpdateRefused where `detector.model` names the model that runs."""
+    if pinned is not None:
+        raise UpdateRefused(f"pinned: detector.model is {pinned}; remove that line to let updates choose the model")
+
+
+def admit_labels(labels: Collection[str], wanted: Iterable[str]) -> None:
+    """Accept a model's labels. `wanted` are those that `detector.labels` names. Raises: UpdateRefused."""
+    lacking = [label for label in wanted if label not in labels]
+    if lacking:
+        raise UpdateRefused(f"labels: the model lacks {', '.join(lacking)}, which detector.labels names; "
+                            f"it has {len(labels)} others")
+
+
+def reference_time(clock_utc: datetime, *, synced: bool, persisted: datetime | None) -> datetime | None:
+    """Return the time against which expiry is judged; None: not at all, since nobody ever told this device the time.
+
+    `persisted` is the newest time trusted so far: a Pi without a clock of its own starts in the past. Persist the
+    result only after metadata was accepted with it, so that a clock in the future locks nothing out for long.
+    """
+    clock = [clock_utc] if synced or clock_utc >= SET_CLOCK else []
+    return max([*clock, *([persisted] if persisted is not None else [])], default=None)
