@@ -1,8 +1,19 @@
-"""`python -m vedette`: the same as the `vedette` command."""
+"""The `vedette` command and `python -m vedette`: where the process begins.
+
+Invariants: Ctrl-C ends it without a traceback from here on, also while the modules are still being read.
+"""
 
 import sys
 
-from vedette.cli import main
+
+def main() -> int:
+    """Run one command; returns its exit code."""
+    try:
+        from vedette.cli import main as command
+        return command()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())
