@@ -6,8 +6,11 @@
     ├── ModelError               65  a model file cannot be used
     │   ├── ModelUnreadable          missing, empty, no permission, not a TFLite file
     │   ├── ModelDamaged             its digest differs, or the child that loaded it died or hung
+    │   │   └── ModelUnproven        the child had no time or no memory: another try may end otherwise
     │   ├── ModelUnsupported         sound, but not what a decoder or the runtime can run
-    │   └── ModelBadlyQuantised      sound, but no score of it can ever pass the threshold
+    │   ├── ModelBadlyQuantised      sound, but no score of it can ever pass the threshold
+    │   ├── ModelMismatched          runs, but its golden frames come out otherwise than they must
+    │   └── ModelTooSlow             runs, but takes longer for a frame than the budget
     ├── DetectError              65  one frame could not be looked at; the next one may be
     │   ├── InvokeFailed             the interpreter refused
     │   └── OutputInvalid            the output is not what the decoder was promised
@@ -83,12 +86,24 @@ class ModelDamaged(ModelError):
     """The digest differs from the one promised, or the child that loaded the file died or hung."""
 
 
+class ModelUnproven(ModelDamaged):
+    """The child had no time, no memory, or was killed by somebody else: that says nothing lasting of the file."""
+
+
 class ModelUnsupported(ModelError):
     """The file is sound, but no decoder fits it or the runtime cannot run it."""
 
 
 class ModelBadlyQuantised(ModelError):
     """The file runs, but none of its scores can ever pass the threshold."""
+
+
+class ModelMismatched(ModelError):
+    """The file runs, but its golden frames do not yield the detections they must."""
+
+
+class ModelTooSlow(ModelError):
+    """The file runs, but takes longer for a frame than `update.latency_budget_ms`."""
 
 
 class DetectError(VedetteError):
