@@ -14,7 +14,7 @@ from vedette.board import BoardReading
 from vedette.health import HealthReporter
 from vedette.meters import FrameMeters
 from vedette.pipeline import Pipeline
-from vedette.types import CameraStatus
+from vedette.types import CameraStatus, ModelStatus
 
 
 class QuietBoard:
@@ -47,10 +47,11 @@ class Rig:
         self.publisher = FakePublisher()
         self.camera = StatusCamera([make_frame(self.clock, seq) for seq in range(1, frames + 1)])
         self.meters = FrameMeters()
-        self.pipeline = Pipeline(self.camera, FakeDetector if has_model else None, (self.meters.record,), self.clock,
-                                 max_frame_age_ms=1000)
+        self.pipeline = Pipeline(self.camera, lambda: FakeDetector() if has_model else None, (self.meters.record,),
+                                 self.clock, max_frame_age_ms=1000)
         self.board = QuietBoard()
         self.own: dict[str, str] = {}
+        self.models = ModelStatus("pinned")
         self.not_looking = 0
         self.health = HealthReporter(
             self.publisher, self.camera, self.pipeline, self.meters, self.board, self.clock, device="gate", run=7,
@@ -59,7 +60,8 @@ class Rig:
                 device="gate", run=7, versions={"vedette": "0", "python": "3", "os": "x"},
                 hardware={"board": None, "machine": "x", "cores": 2},
                 camera={"source": camera.source, "width": camera.width, "height": camera.height, "fps": 15},
-                detector=facts, reason_codes=(), commands=()))
+                detector=facts, reason_codes=(), commands=()),
+            models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"))
 
     def count(self) -> None:
         self.not_looking += 1
@@ -202,3 +204,12 @@ def test_the_status_line_says_state_camera_rate_and_broker():
     line = rig.health.status_line()
     assert line.startswith("ok: camera capturing, ")
     assert line.endswith("connected")
+
+
+def test_what_models_are_blamed_for_stands_in_health():
+    """A reason of the updater is a reason of the device, and its words are the detail."""
+    rig = Rig()
+    rig.detect_all()
+    rig.models = ModelStatus("good", reasons={"update_failed": "blind"})
+    rig.health.tick()
+    assert [(reason["code"], reason["detail"]) for reason in rig.told()[-1]["reasons"]] == [("update_failed", "blind")]

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from fakes import MODEL, FakeClock, make_frame, make_result
 from vedette import payloads
 from vedette.cli import schemas
-from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, ModelRef
+from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, ModelRef, ModelStatus
 from vedette.wire.health import BoardHealth, HealthPayload
 
 AT = datetime(2026, 11, 21, 0, 42, 7, 123_900, UTC)
@@ -82,8 +82,9 @@ def test_example_of_the_design() -> None:
     ("counts-1", payloads.counts(None, captured_at=AT)),
     ("camera-1", payloads.camera(CAMERA)),
     ("health-1", health()),
-    ("model-1", payloads.model(ModelRef("street", "3", "ab" * 32), state="pinned")),
-    ("model-1", payloads.model(None, state="none")),
+    ("model-1", payloads.model(ModelStatus("shadow", ModelRef("street", "3", "ab" * 32, "B"), 7, "4", in_progress=True,
+                                           percentage=41.4, last_outcome="good"))),
+    ("model-1", payloads.model(ModelStatus("none"))),
     ("reply-1", payloads.reply("ok", transaction="t", data={"a": [1, None]})),
     ("reply-1", payloads.reply("refused", transaction=None, error="no")),
     ("info-1", payloads.info(device="gate-01", run=1, versions={"vedette": "0.1.0", "python": "3.11", "os": "Debian"},

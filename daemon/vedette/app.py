@@ -35,6 +35,7 @@ from vedette.pipeline import Listener, Pipeline
 from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
 from vedette.supervisor import STOP_TIMEOUT_S, Part, Supervisor
+from vedette.types import ModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,7 +112,8 @@ class Daemon:
         self._health = HealthReporter(
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
-            own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info)
+            own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
+            models=_pinned)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
                                       ended=lambda: self._pipeline.ended, status=self._health.status_line)
         self._desk = CommandDesk(self._pipeline, self._camera, self._publisher, call=self._supervisor.call,
@@ -206,6 +208,10 @@ class Daemon:
 
     def _worker_ended(self, worker: Worker) -> None:
         self._supervisor.worker_ended(worker)
+
+
+def _pinned(facts: DetectorFacts | None) -> ModelStatus:
+    return ModelStatus("pinned" if facts else "none", facts.model if facts else None)
 
 
 def _is_supervised() -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vedette.meters import FrameMeters
     from vedette.pipeline import Pipeline, PipelineStatus
     from vedette.ports import Camera, Clock, Publisher
-    from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState
+    from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState, ModelStatus
     from vedette.wire.health import BoardHealth, HealthPayload, ReasonPayload
     from vedette.wire.messages import InfoPayload
 
@@ -40,10 +40,11 @@ class HealthReporter:
                  clock: Clock, *, device: str, run: int, interval_s: float,
                  capture_pid: Callable[[], int | None], own_reasons: Callable[[], Mapping[str, str]],
                  stopped_looking: Callable[[], None], info: Callable[[CameraStatus, DetectorFacts | None], InfoPayload],
-                 ) -> None:
+                 models: Callable[[DetectorFacts | None], ModelStatus]) -> None:
         self.interval_s = interval_s
         self.state: HealthState = "failed"
         self.clock_synced = False
+        self.throttled = False
         self._publisher = publisher
         self._camera = camera
         self._pipeline = pipeline
@@ -54,6 +55,7 @@ class HealthReporter:
         self._run = run
         self._capture_pid = capture_pid
         self._own_reasons = own_reasons
+        self._models = models
         self._stopped_looking = stopped_looking
         self._info = info
         self._started_ns = clock.monotonic_ns()
@@ -68,11 +70,11 @@ class HealthReporter:
     def tick(self, *, final: bool = False) -> None:
         """Look at everything, and tell what has to be told. Called a few times a second; `final` tells in any case."""
         camera, pipeline, broker = self._camera.status(), self._pipeline.status(), self._publisher.status()
-        reasons = self._gather_reasons(camera, pipeline, broker)
+        models = self._models(pipeline.facts)
+        reasons = self._gather_reasons(camera, pipeline, broker, models)
         self.state = state_of(reasons)
         self._tell_change(topics.CAMERA, payloads.camera(camera))
-        self._tell_change(topics.MODEL, payloads.model(pipeline.facts.model if pipeline.facts else None,
-                                                       state="pinned" if pipeline.facts else "none"))
+        self._tell_change(topics.MODEL, payloads.model(models))
         self._tell_change(topics.INFO, self._info(camera, pipeline.facts))
         if camera.state != "capturing" or not pipeline.looking:
             self._stopped_looking()
@@ -87,12 +89,14 @@ class HealthReporter:
         broker = "connected" if self._publisher.status().connected else "no broker"
         return f"{self.state}{why}: camera {camera.state}, {meters.per_s:.1f} results/s{age}, {broker}"
 
-    def _gather_reasons(self, camera: CameraStatus, pipeline: PipelineStatus, broker: BrokerStatus) -> dict[str, str]:
+    def _gather_reasons(self, camera: CameraStatus, pipeline: PipelineStatus, broker: BrokerStatus,
+                        models: ModelStatus) -> dict[str, str]:
         facts = pipeline.facts
         reasons = dict.fromkeys(camera.reasons, camera.cause or "")
         reasons |= pipeline.reasons
         reasons |= dict.fromkeys(broker.reasons, broker.cause or "")
         reasons |= self._read_board().reasons()
+        reasons |= models.reasons
         reasons |= self._own_reasons()
         if facts is not None and facts.xnnpack_share == 0:
             reasons["runtime_fallback"] = "; ".join(facts.warnings)
@@ -106,6 +110,7 @@ class HealthReporter:
             self._board_read = self._board.read(self._capture_pid())
             self._board_read_ns = now_ns
             self.clock_synced = bool(self._board_read.clock_synced)
+            self.throttled = bool(self._board_read.throttled_now)
         return self._board_read
 
     def _is_due(self, codes: frozenset[str]) -> bool:

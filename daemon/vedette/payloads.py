@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, ModelRef
+from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, ModelRef, ModelStatus
 from vedette.wire.health import CaptureHealth, ImageHealth, InferenceHealth, MqttHealth, Percentiles, StagePercentiles
 from vedette.wire.messages import (
     CameraInfo,
@@ -25,7 +25,6 @@ from vedette.wire.messages import (
     InfoPayload,
     ModelPayload,
     ModelRefPayload,
-    ModelState,
     ReplyPayload,
     ReplyStatus,
     VersionsInfo,
@@ -173,18 +172,22 @@ def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInf
     }
 
 
-def model(ref: ModelRef | None, *, state: ModelState) -> ModelPayload:
-    """Say which model runs; None: no model does."""
+def model(status: ModelStatus) -> ModelPayload:
+    """Say which model runs, and what comes."""
+    ref = status.model
+    version = None if ref is None else ref.version
     return {
         "schema": "vedette.model/1",
-        "state": state,
+        "state": status.state,
         "title": None if ref is None else ref.name,
-        "installed_version": None if ref is None else ref.version,
-        "latest_version": None if ref is None else ref.version,
+        "installed_version": version,
+        "latest_version": status.latest_version or version,
+        "release": status.release,
         "sha256": None if ref is None else ref.sha256,
-        "in_progress": False,
-        "update_percentage": None,
-        "last_outcome": None,
+        "variant": None if ref is None else ref.variant,
+        "in_progress": status.in_progress,
+        "update_percentage": _rounded(status.percentage, 0),
+        "last_outcome": status.last_outcome,
     }
 
 

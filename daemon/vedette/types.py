@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 Source = Literal["local", "cloud", "motion"]
 CameraState = Literal["capturing", "stalled", "frozen", "offline"]
 HealthState = Literal["ok", "degraded", "failed"]
+ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow", "trial", "good"]
+"""What is going on with models: a new one on its way (downloading, staged, shadow), else where the running one stands."""
 
 
 class Box(NamedTuple):
@@ -130,6 +132,23 @@ class DetectorFacts:
     input_height: int
     labels: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Where models stand: `model` runs, `latest_version` is the newest for this device.
+
+    `percentage` is of the download or the shadow under way, `last_outcome` how the last update ended, in words.
+    """
+
+    state: ModelState
+    model: ModelRef | None = None
+    release: int | None = None
+    latest_version: str | None = None
+    in_progress: bool = False
+    percentage: float | None = None
+    last_outcome: str | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)   # health reason code -> detail in words
 
 
 @dataclass(frozen=True, slots=True)

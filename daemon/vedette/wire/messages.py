@@ -10,14 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
 
-from vedette.types import CameraState, Source
+from vedette.types import CameraState, ModelState, Source
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 BoxArray = Annotated[list[Unit], Field(min_length=4, max_length=4)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 ReplyStatus = Literal["ok", "refused", "failed"]
-ModelState = Literal["none", "pinned", "staged", "shadow", "trial", "good"]
 
 
 class FramePayload(TypedDict):
@@ -184,13 +183,22 @@ class ModelPayload(TypedDict):
 
     schema: Literal["vedette.model/1"]
     state: ModelState
+    """pinned: by `detector.model`; box: the model in the box; downloading, staged (on disk, being proven), shadow: a
+    new model; else where the running one stands: trial, good."""
     title: str | None
     """The model's name; null where none runs."""
     installed_version: str | None
     latest_version: str | None
+    """The newest for this device, as far as it knows."""
+    release: Count | None
+    """Number of the running release; null for a model that came by hand."""
     sha256: str | None
+    """Of the file that runs."""
+    variant: str | None
+    """Label of an A/B release."""
     in_progress: bool
     update_percentage: Annotated[float, Field(ge=0, le=100)] | None
+    """Of the download, or of the shadow."""
     last_outcome: str | None
     """How the last update ended, in words."""
 
