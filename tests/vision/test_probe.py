@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
@@ -16,7 +15,8 @@ import pytest
 from mosquitto import wait_until
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.vision.interpreter import chosen_runtime
-from vedette.vision.probe import Proof, ProofStore, _understand, proof_of, prove
+from vedette.vision.model_child import understood
+from vedette.vision.probe import Proof, ProofStore, proof_in, proof_of, prove
 from vedette.vision.tflite_file import read_model
 from vision import models
 from vision.mutation import mutant, small_bases
@@ -93,16 +93,16 @@ def test_a_missing_file_is_unreadable(tmp_path):
 def test_a_child_that_answers_nonsense_is_not_believed(answer):
     """An answer that is no proof and no refusal, or cut off by its length, is damage."""
     with pytest.raises(ModelDamaged, match="nonsense"):
-        _understand(answer, {"path": "m.tflite", "sha256": "0", "threads": 1})
+        proof_in(understood(answer, "m.tflite"), {"path": "m.tflite", "sha256": "0", "threads": 1})
 
 
 def test_a_proof_of_another_file_is_not_believed(proof):
     """A child that answers about another file than asked for is not believed."""
     from pydantic import TypeAdapter
-    answer = json.dumps({"proof": TypeAdapter(Proof).dump_python(proof, mode="json")}).encode()
-    assert _understand(answer, {"path": "m", "sha256": proof.sha256, "threads": 1}) == proof
+    answer = {"proof": TypeAdapter(Proof).dump_python(proof, mode="json")}
+    assert proof_in(answer, {"path": "m", "sha256": proof.sha256, "threads": 1}) == proof
     with pytest.raises(ModelDamaged, match="another file"):
-        _understand(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
+        proof_in(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
 
 
 def test_proofs_survive_a_restart(tmp_path, proof):

@@ -10,43 +10,27 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
-import select
-import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from vedette._lib.child import Child
 from vedette._lib.durable import replace_file
-from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported, RuntimeMissing, VedetteError
+from vedette.errors import ModelDamaged, ModelError, ModelUnproven
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import chosen_runtime
+from vedette.vision.model_child import ModelChild, nonsense
 from vedette.vision.tensors import TensorSpec
 from vedette.vision.tflite_file import ModelFile, read_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 MEMORY_BYTES = 1 << 30
 REMEMBERED_MAX = 32
-_KILL_S = 2.0
-_STDERR_WORDS = 200
-# How the child's refusals are told by us; what fails at its invoke there will fail at every invoke here.
-_REFUSALS: Mapping[str, type[VedetteError]] = {
-    "ModelUnreadable": ModelUnreadable, "ModelDamaged": ModelDamaged, "ModelUnsupported": ModelUnsupported,
-    "InvokeFailed": ModelUnsupported, "RuntimeMissing": RuntimeMissing}
-
-
-class _Unproven(ModelDamaged):
-    """The child had no time, or was killed by somebody else (short memory): that says nothing lasting of the file."""
+LOADING = "loading it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,72 +108,44 @@ def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | 
     Raises: ModelUnreadable, ModelDamaged (the child died, hung or lied; or not the digest `sha256`),
     ModelUnsupported (the runtime's words), RuntimeMissing.
     """
-    name, version = chosen_runtime(runtime)
-    request = {"path": str(path), "runtime": name, "threads": threads, "memory_bytes": memory_bytes,
-               "sha256": sha256 or hashlib.sha256(read_bytes(path)).hexdigest()}
+    request = request_for(path, runtime=runtime, threads=threads, memory_bytes=memory_bytes,
+                          sha256=sha256 or hashlib.sha256(read_bytes(path)).hexdigest())
+    return first_that_works(request, lambda each: _try(each, timeout_s))
+
+
+def request_for(path: Path, *, runtime: str, threads: int, memory_bytes: int, sha256: str) -> dict[str, object]:
+    """Return what a child is asked to prove. Raises: RuntimeMissing."""
+    return {"path": str(path), "runtime": chosen_runtime(runtime)[0], "threads": threads, "memory_bytes": memory_bytes,
+            "sha256": sha256}
+
+
+def first_that_works(request: Mapping[str, object], attempt: Callable[[Mapping[str, object]], Proof]) -> Proof:
+    """Attempt a request with the delegate of ours, where there is one, else without it. Raises: as `attempt`."""
     note, lasting = None, True
-    if (name, version) == (xnnpack.RUNTIME, xnnpack.VERSION):
+    if chosen_runtime(str(request["runtime"])) == (xnnpack.RUNTIME, xnnpack.VERSION):
         try:
-            return _try({**request, "delegate": True}, timeout_s)
+            return attempt({**request, "delegate": True})
         except ModelError as error:
-            note, lasting = f"no XNNPACK delegate of ours: {error}", not isinstance(error, _Unproven)
-    plain = _try({**request, "delegate": False}, timeout_s)
+            note, lasting = f"no XNNPACK delegate of ours: {error}", not isinstance(error, ModelUnproven)
+    plain = attempt({**request, "delegate": False})
     return replace(plain, delegate_note=note, lasting=lasting)
 
 
 def _try(request: Mapping[str, object], timeout_s: float) -> Proof:
-    path = request["path"]
-    stderr = os.memfd_create("probe-stderr")
-    child = Child("vedette.vision.probe_child", {"OPENBLAS_NUM_THREADS": "1"})
-    try:
-        child.send(json.dumps(request).encode(), (stderr,))
-        answer = _wait(child, timeout_s)
-        if answer is None:
-            raise _Unproven(f"{path}: loading it in a child took longer than {timeout_s:g} s; it was ended")
-        if not answer:
-            child.wait(_KILL_S)
-            ending = child.ending() or "hung up"
-            kind = _Unproven if ending.endswith("SIGKILL") else ModelDamaged
-            raise kind(f"{path}: the child that loaded it {ending}{_last_words(stderr)}")
-        return _understand(answer, request)
-    finally:
-        child.kill(_KILL_S)
-        child.close()
-        os.close(stderr)
+    with ModelChild("vedette.vision.probe_child", str(request["path"])) as child:
+        return proof_in(child.ask(request, timeout_s, LOADING), request)
 
 
-def _wait(child: Child, timeout_s: float) -> bytes | None:
-    """Return the child's answer, b"" when it is gone, None after `timeout_s`."""
-    poll = select.poll()
-    poll.register(child.socket, select.POLLIN)
-    deadline = time.monotonic() + timeout_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        poll.poll(left_s * 1e3)
-        answer = child.receive()
-        if answer is not None:
-            return answer
-    return None
-
-
-def _understand(answer: bytes, request: Mapping[str, object]) -> Proof:
+def proof_in(answer: Mapping[str, object], request: Mapping[str, object]) -> Proof:
+    """Return the proof that a child answered a request with. Raises: ModelDamaged (it is none, or of another file)."""
     path = request["path"]
     try:
-        values = json.loads(answer)
-        if "refused" in values:
-            raise _REFUSALS[values["refused"]](str(values["words"]))
-        proof = TypeAdapter(Proof).validate_python(values["proof"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelDamaged(f"{path}: the child that loaded it answered nonsense ({len(answer)} bytes)") from error
+        proof = TypeAdapter(Proof).validate_python(answer["proof"])
+    except (ValueError, KeyError) as error:
+        raise nonsense(path, LOADING) from error
     if proof.sha256 != request["sha256"] or proof.threads != request["threads"]:
-        raise ModelDamaged(f"{path}: the child that loaded it answered about another file")
+        raise ModelDamaged(f"{path}: the child {LOADING} answered about another file")
     return proof
-
-
-def _last_words(stderr: int) -> str:
-    size = os.fstat(stderr).st_size
-    lines = os.pread(stderr, 4096, max(0, size - 4096)).decode("utf-8", "replace").splitlines()
-    said = [line for line in lines if line.strip() and not line.startswith("INFO:")]
-    return f"; its last words: {said[-1][:_STDERR_WORDS]}" if said else ""
 
 
 def _key(proof: Proof) -> tuple[str, str, str, int]:
