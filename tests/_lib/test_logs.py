@@ -32,8 +32,19 @@ def test_journal_lines_each_have_their_priority() -> None:
                                (ValueError, failure, None))
     lines = formatter.format(record).splitlines()
     assert lines[0] == "<3>vedette.x: no frame"
-    assert lines[-1] == "<3>ValueError: broken"
+    assert lines[-1] == "<3>  ValueError: broken"
     assert all(line.startswith("<3>") for line in lines)
+
+
+@pytest.mark.parametrize("form", [logs.LineFormatter, logs.JournalFormatter])
+def test_text_from_outside_forges_no_line(form: type[logging.Formatter]) -> None:
+    """Of what a sender wrote, no line begins where ours do, nothing moves a cursor, and nothing fails to be written."""
+    text = "a\nCRITICAL vedette.app: forged\r\x1b[2Jb\x85c\u2028d\udc80e é"
+    record = logging.LogRecord("vedette.x", logging.WARNING, "x.py", 1, "command %s ignored", (text,), None)
+    lines = form("%(levelname)s %(message)s").format(record).splitlines()
+    mark = "<4>" if form is logs.JournalFormatter else ""
+    assert lines == [f"{mark}WARNING command a",
+                     f"{mark}  CRITICAL vedette.app: forged\\r\\x1b[2Jb\\x85c\\u2028d\\udc80e é ignored"]
 
 
 def test_journal_is_recognised_by_its_inode(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Log lines on standard error: with priorities for the journal, with times for a terminal.
 
 Invariants: under systemd (`$JOURNAL_STREAM` is this standard error) every line starts with its `<N>` priority, also
-each line of a traceback, and carries no time, since the journal stamps it; nothing else configures logging.
+each line of a traceback, and carries no time, since the journal stamps it; text from outside (a command, a broker's
+words) cannot look like a line of ours nor move a terminal's cursor; nothing else configures logging.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 """syslog(3) priorities, as sd-daemon(3) wants them at the start of a line."""
 
 
-class JournalFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """A record as lines: those after the first are indented, and control characters are spelt out."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as lines."""
+        return "\n  ".join(map(_printable, super().format(record).split("\n")))
+
+
+class JournalFormatter(LineFormatter):
     """`<4>vedette.camera: words`, each line with its own priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as lines for the journal."""
         priority = PRIORITIES.get(record.levelno, 5)
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
 def setup(level: int, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
@@ -33,7 +42,7 @@ def setup(level: int, stream: TextIO | None = None, environ: Mapping[str, str] =
     if is_journal(stream, environ):
         formatter: logging.Formatter = JournalFormatter("%(name)s: %(message)s")
     else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)-8s %(threadName)s %(name)s: %(message)s")
+        formatter = LineFormatter("%(asctime)s %(levelname)-8s %(threadName)s %(name)s: %(message)s")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -46,3 +55,9 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except OSError:   # a stream without a descriptor
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
