@@ -20,7 +20,7 @@ FLOORS = {
     "precision": 2, "update": 2,
     "update.verdicts": 3,     # pure; it builds on vision.agreement
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
-    "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3,
+    "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,

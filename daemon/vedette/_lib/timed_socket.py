@@ -1,0 +1,152 @@
+"""A TCP or TLS connection on which nothing waits beyond a deadline, however slowly the other side drips.
+
+Invariants: every wait is cut by what is left, computed anew before each read and write; a failure leaves no socket
+open. TLS is bounded by the ssl module itself, whose time-out is for a whole handshake or read.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+CHUNK_BYTES = 1 << 16
+
+Addresses = list[tuple[Any, ...]]
+Resolve = Callable[..., Addresses]
+"""As `socket.getaddrinfo`."""
+
+
+class Deadline:
+    """A moment on the monotonic clock by which everything must be done."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left, more than 0. Raises: TimeoutError."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"not done within {self.seconds:g} s")
+        return left
+
+
+class TimedSocket:
+    """A connected socket in the shape that http.client wants. One thread owns it.
+
+    `idle_s` bounds the wait for a single byte. Raises, in every method: TimeoutError, OSError.
+    """
+
+    def __init__(self, connected: socket.socket, deadline: Deadline, idle_s: float) -> None:
+        self._socket = connected
+        self._deadline = deadline
+        self._idle_s = idle_s
+        self.ended = False
+        """Whether the other side has said that nothing more comes."""
+
+    @classmethod
+    def connect(cls, host: str, port: int, *, deadline: Deadline, idle_s: float, tls: ssl.SSLContext | None,
+                resolve: Resolve = socket.getaddrinfo) -> Self:
+        """Look the name up, connect, shake hands. Raises: TimeoutError, OSError, ValueError for what is no name."""
+        connected = _first_of(_look_up(host, port, deadline, resolve), deadline)
+        return cls(connected if tls is None else _secured(connected, host, deadline, tls), deadline, idle_s)
+
+    def recv_into(self, buffer: Any) -> int:
+        """Read what there is, at least a byte; 0 at the end."""
+        got = self._ready().recv_into(buffer)
+        self.ended = got == 0
+        return got
+
+    def sendall(self, content: bytes) -> None:
+        """Write all of it."""
+        view = memoryview(content)
+        while view:
+            view = view[self._ready().send(view[:CHUNK_BYTES]):]
+
+    def makefile(self, _mode: str = "rb") -> io.BufferedReader:
+        """Return a reader."""
+        return io.BufferedReader(_Reader(self), CHUNK_BYTES)
+
+    def close(self) -> None:
+        """Nothing: http.client closes when a body is still to come. `hang_up` closes."""
+
+    def hang_up(self) -> None:
+        """Close the connection. Safe to call twice."""
+        self._socket.close()
+
+    def _ready(self) -> socket.socket:
+        self._socket.settimeout(min(self._deadline.left(), self._idle_s))
+        return self._socket
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, connection: TimedSocket) -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._connection.recv_into(buffer)
+
+
+def _look_up(host: str, port: int, deadline: Deadline, resolve: Resolve) -> Addresses:
+    """Resolve in a thread that may be left behind: nothing can end the resolver, which has time-outs of its own."""
+    answers: queue.SimpleQueue[Addresses | OSError | ValueError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(resolve(host, port, type=socket.SOCK_STREAM))
+        except (OSError, ValueError) as failure:      # ValueError: no name at all, as a label of 64 letters
+            answers.put(failure)
+
+    threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=deadline.left())
+    except queue.Empty:
+        raise TimeoutError(f"the name {host} was not found within {deadline.seconds:g} s") from None
+    if isinstance(answer, list):
+        return answer
+    raise answer
+
+
+def _first_of(addresses: Addresses, deadline: Deadline) -> socket.socket:
+    """Connect to the first address that answers; one that does not leaves time for the rest."""
+    failure = OSError("no address")
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        patience_s = deadline.left() / (len(addresses) - index)
+        try:
+            connecting = socket.socket(family, kind, protocol)
+        except OSError as unsupported:
+            failure = unsupported
+            continue
+        try:
+            connecting.settimeout(patience_s)
+            connecting.connect(address)
+        except OSError as refused:
+            connecting.close()
+            failure = refused
+        else:
+            return connecting
+    raise failure
+
+
+def _secured(connected: socket.socket, host: str, deadline: Deadline, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    try:
+        secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+    except (OSError, ValueError):
+        connected.close()
+        raise
+    try:
+        secured.settimeout(deadline.left())
+        secured.do_handshake()
+    except (OSError, ValueError):
+        secured.close()
+        raise
+    return secured
