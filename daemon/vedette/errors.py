@@ -25,7 +25,8 @@
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   ├── AlreadyRunning           another daemon holds it
-    │   └── StoreFull                the disk has no room for a model
+    │   ├── StoreFull                the disk has no room for a model
+    │   └── RequestUnanswered        the daemon that holds it did not answer a command in time
     ├── HttpError                69  a server gave no usable answer
     │   ├── HttpUnreachable          no address, no connection, no TLS, or the answer ended early
     │   ├── HttpTooSlow              the total deadline passed, or no byte came for long
@@ -202,6 +203,10 @@ class FleetBusy(FleetError):
 
 class StoreFull(StateUnusable):
     """The disk has no room for a model."""
+
+
+class RequestUnanswered(StateUnusable):
+    """The daemon that holds the state folder did not answer a command in time."""
 
 
 class HttpError(VedetteError):

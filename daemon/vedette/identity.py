@@ -33,6 +33,7 @@ HOST_LIMIT = 28
 INSTANCE_LIMIT = 24
 """With the two groups of four digits and the dashes: 63, the longest name allowed. Each part has its own limit, so
 that a long one never shows through as another part."""
+_LOCK_POLL_S = 0.02
 RUN_DIGITS = 15
 """Below 2^53: JSON readers that use doubles must still tell two runs apart."""
 
@@ -46,19 +47,42 @@ def state_path(environ: Mapping[str, str]) -> Path:
     return Path(home, "vedette")
 
 
+def installed_state_path(environ: Mapping[str, str]) -> Path:
+    """Return the state folder that a command means: as `state_path`, but the installed daemon's before the user's."""
+    return SYSTEM_STATE if not environ.get("STATE_DIRECTORY") and SYSTEM_STATE.is_dir() else state_path(environ)
+
+
+def become_owner(path: Path) -> None:
+    """Where root works in somebody's folder, become that somebody, for good: what is made there then is theirs.
+
+    Nothing planted in the folder can then do more than its owner could. Raises: StateUnusable.
+    """
+    try:
+        status = path.stat()
+        if os.geteuid() == 0 and status.st_uid != 0:
+            os.setgroups([])
+            os.setresgid(status.st_gid, status.st_gid, status.st_gid)
+            os.setresuid(status.st_uid, status.st_uid, status.st_uid)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateUnusable(f"{path}: its owner's rights cannot be taken: {error.strerror}") from error
+
+
 class StateFolder:
     """The state folder, held alone. The constructor acquires, `close` gives it back.
 
+    `wait_s`: how long to wait for the present holder: a command that changes the store holds it for a moment.
     Raises: AlreadyRunning naming the other daemon's process; StateUnusable.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait_s: float = 0) -> None:
         self.path = path.absolute()
         self._lock: int | None = None
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            self._acquire(self._lock)
+            self._acquire(self._lock, time.monotonic() + wait_s)
         except BlockingIOError as error:
             self.close()
             raise AlreadyRunning(f"{self.path}: in use by the daemon with process id {self._holder()}; "
@@ -103,8 +127,15 @@ class StateFolder:
             raise StateUnusable(f"{self.path}: the made-up machine id cannot be kept: {error.strerror}") from error
         return made
 
-    def _acquire(self, lock: int) -> None:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _acquire(self, lock: int, deadline_s: float) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(_LOCK_POLL_S)
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 

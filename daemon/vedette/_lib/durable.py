@@ -24,7 +24,7 @@ class Files(Protocol):
     def open(self, path: str, flags: int, mode: int = ..., /) -> int:
         """Open a file or a folder; returns its descriptor."""
 
-    def write(self, descriptor: int, content: bytes, /) -> int:
+    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
         """Write at the end; returns how many bytes were taken."""
 
     def fsync(self, descriptor: int, /) -> None:
@@ -38,6 +38,9 @@ class Files(Protocol):
 
     def unlink(self, path: str, /) -> None:
         """Remove a name."""
+
+    def mkdir(self, path: str, mode: int = ..., /) -> None:
+        """Make a folder."""
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = os) -> None:
@@ -59,17 +62,34 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = o
 def _write_synced(files: Files, path: str, data: bytes, mode: int) -> None:
     descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        written = 0
-        while written < len(data):
-            written += files.write(descriptor, data[written:])
+        write_all(files, descriptor, data)
         files.fsync(descriptor)
     finally:
         files.close(descriptor)
 
 
+def write_all(files: Files, descriptor: int, data: bytes | memoryview) -> None:
+    """Write everything, in as many steps as it takes. Raises: OSError."""
+    written = 0
+    while written < len(data):
+        written += files.write(descriptor, data[written:])
+
+
+def make_folder(files: Files, folder: str, mode: int = 0o750) -> None:
+    """Make a folder in one that exists, durably, unless it is there. Raises: OSError."""
+    if not os.path.isdir(folder):  # noqa: PTH112 - as the other names here: what `Files` takes
+        files.mkdir(folder, mode)
+        sync_folder(files, os.path.dirname(folder))  # noqa: PTH120 - as above
+
+
 def sync_folder(files: Files, folder: str) -> None:
     """Make durable what names the folder holds. Raises: OSError."""
-    descriptor = files.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_file(files, folder, os.O_DIRECTORY)
+
+
+def sync_file(files: Files, path: str, flags: int = 0) -> None:
+    """Make durable what a file holds, whoever wrote it. Raises: OSError."""
+    descriptor = files.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         files.fsync(descriptor)
     finally:

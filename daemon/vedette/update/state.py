@@ -256,7 +256,7 @@ class StoreState(_Frozen):
 
 
 def salvaged(content: bytes) -> StoreState | None:
-    """Return what can be understood of a damaged or foreign state.json, None when it names no model.
+    """Return what can be understood of a damaged or foreign state.json, None when the active model is not.
 
     A trial that is not understood begins anew: what it was about is not taken for proven.
     """
@@ -265,13 +265,11 @@ def salvaged(content: bytes) -> StoreState | None:
         state = StoreState.model_validate(values)
     except ValidationError as error:
         wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or "active" in wrong:
             return None
         state = StoreState.model_validate({key: value for key, value in values.items() if key not in wrong})
         if "trial" in wrong:
             state = state.model_copy(update={"trial": Trial(since_utc=datetime.fromtimestamp(0, UTC))})
     except (ValueError, RecursionError):
         return None
-    if state.active is None:
-        state = state.model_copy(update={"active": state.previous, "previous": None, "trial": None})
     return state if state.named else None
