@@ -56,7 +56,7 @@ class Trial(_Frozen):
     """The active model's probation: how often it was started and how that ended, and the evidence so far.
 
     `other_ends` are clean stops and power cycles; `open_boot` is the boot id of the start under way, None after a
-    clean stop.
+    clean stop. `previous_ms`: what the model before it took for a frame, median.
     """
 
     since_utc: AwareDatetime
@@ -66,6 +66,7 @@ class Trial(_Frozen):
     open_boot: Words | None = None
     frames: Count = 0
     seconds: Evidence = 0.0
+    previous_ms: Evidence | None = None
 
 
 class Refused(_Frozen):
@@ -158,7 +159,8 @@ class StoreState(_Frozen):
         return self._ended(model, why, now, ok=False)._but(
             candidate=None, refused=self._with_refused(model, why, now) if refuse else self.refused)
 
-    def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None) -> Self:
+    def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None,
+                  previous_ms: float | None = None) -> Self:
         """The model becomes active, whatever was said of its digest before.
 
         A good one before it becomes `previous`; one still on trial is not proven and is dropped. The digest that is
@@ -168,9 +170,9 @@ class StoreState(_Frozen):
         proven = self.active if self.trial is None and not same else self.previous
         return self._but(
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
-            trial=self.trial if same else Trial(since_utc=now) if on_trial else None,
+            trial=self.trial if same else Trial(since_utc=now, previous_ms=previous_ms) if on_trial else None,
             candidate=None if self.candidate is not None and self.candidate.sha256 == model.sha256 else self.candidate,
-            refused=tuple(one for one in self.refused if one.sha256 != model.sha256),
+            refused=self.pardoned(model.sha256).refused,
             held=held if held is not None else self._still_held(model))
 
     def begun(self, boot_id: str) -> Self:
@@ -230,6 +232,10 @@ class StoreState(_Frozen):
     def offered(self, latest: Offer | None) -> Self:
         """The newest release that is for this device."""
         return self._but(latest=latest)
+
+    def pardoned(self, sha256: str) -> Self:
+        """The digest may be tried again."""
+        return self._but(refused=tuple(one for one in self.refused if one.sha256 != sha256))
 
     def having_acted(self, request_id: str) -> Self:
         """Note, in the change that does what a request asked, that it is done."""
