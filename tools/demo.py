@@ -6,10 +6,14 @@ both processes within two seconds and leaves no file behind; what is shown came 
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":      # until main() takes it, there is nothing to clear up, and a traceback helps nobody
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys

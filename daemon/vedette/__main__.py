@@ -1,18 +1,15 @@
-"""The `vedette` command and `python -m vedette`: where the process begins.
-
-Invariants: Ctrl-C ends it without a traceback from here on, also while the modules are still being read.
-"""
+"""The `vedette` command and `python -m vedette`: where the process begins."""
 
 import sys
+
+from vedette._lib.interrupt import leave_at_once
 
 
 def main() -> int:
     """Run one command; returns its exit code."""
-    try:
-        from vedette.cli import main as command
-        return command()
-    except KeyboardInterrupt:
-        return 130
+    leave_at_once()
+    from vedette.cli import main as command
+    return command()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,17 @@ import pytest
 
 from running_daemon import environment
 
+# A signal in the middle of a weak reference's callback, where exceptions are printed and forgotten.
+IN_A_CALLBACK = """
+import os, signal, sys, weakref
+class Thing: pass
+def hook(event, arguments):
+    if event == "import" and arguments[0] == os.environ["INTERRUPT_AT"]:
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+        del thing
+sys.addaudithook(hook)
+"""
 # The interpreter tells an audit hook of every import that begins: the same moment in every run, without a clock.
 INTERRUPTING = """
 import os, signal, sys
@@ -27,7 +40,43 @@ RUN = ("run", "--source", "synthetic")
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "vedette"], [COMMAND]], ids=["module", "command"])
 def test_it_ends_quietly(tmp_path: Path, program: list[str | Path], module: str) -> None:
     """Exit code 130 and not a word, least of all a traceback, as later on."""
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    ended = subprocess.run([*program, *RUN], capture_output=True, text=True, timeout=30, cwd=tmp_path, env={
-        **environment(tmp_path), "PYTHONPATH": str(tmp_path), "INTERRUPT_AT": module})
+    ended = interrupted(tmp_path, [*program, *RUN], INTERRUPTING, module)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_it_is_not_lost(tmp_path: Path) -> None:
+    """Reading modules runs callbacks of the import system, in which a KeyboardInterrupt would be forgotten."""
+    ended = interrupted(tmp_path, [sys.executable, "-m", "vedette", *RUN], IN_A_CALLBACK, "pydantic")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_other_commands_still_end_in_order(tmp_path: Path) -> None:
+    """While a command works, Ctrl-C is an exception that it clears up after: `tail` says goodbye to the broker."""
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        command = [sys.executable, "-m", "vedette", "tail", "--port", str(broker.getsockname()[1])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                              env=environment(tmp_path)) as tail:
+            broker.settimeout(30)
+            client, _ = broker.accept()
+            with client:
+                client.settimeout(30)
+                assert client.recv(1) == b"\x10"      # CONNECT: it is at work
+                tail.send_signal(signal.SIGINT)
+                assert tail.wait(30) == 130
+            assert tail.stderr is not None
+            assert tail.stderr.read() == ""
+
+
+def test_who_was_told_to_ignore_it_does(tmp_path: Path) -> None:
+    """As a shell tells what it starts in the background; the daemon itself takes its signals later."""
+    (tmp_path / "ignoring.sh").write_text("trap '' INT\nexec \"$@\"\n")
+    ended = interrupted(tmp_path, ["sh", "ignoring.sh", sys.executable, "-m", "vedette", "--version"], INTERRUPTING,
+                        "argparse")
+    assert (ended.returncode, ended.stdout[:8], ended.stderr) == (0, "vedette ", "")
+
+
+def interrupted(folder: Path, command: list[str | Path], how: str, at: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that is interrupted when it imports `at`."""
+    (folder / "sitecustomize.py").write_text(how)
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=folder, env={
+        **environment(folder), "PYTHONPATH": str(folder), "INTERRUPT_AT": at})

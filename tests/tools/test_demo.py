@@ -108,6 +108,17 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
     assert_nothing_is_left(tmp_path, port)
 
 
+def test_impatience_at_the_very_beginning_is_quiet(tmp_path: Path) -> None:
+    """Ctrl-C while the modules are still being read, as the interpreter tells an audit hook of one of them."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "sys.addaudithook(lambda event, told: event == 'import' and told[0] == 'pydantic'\n"
+        "                 and os.kill(os.getpid(), signal.SIGINT))\n")
+    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=30,
+                           env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:
     """Redrawn from its home, never scrolled; the cursor and the old screen are there again at the end."""
     ours, theirs = pty.openpty()

@@ -14,6 +14,7 @@ import sys
 from typing import NoReturn
 
 from vedette import __version__
+from vedette._lib.interrupt import EXIT_CODE, leave_in_order
 from vedette.errors import OutputLost, UsageError, VedetteError
 
 COMMANDS = {
@@ -30,6 +31,17 @@ COMMANDS = {
     "model eval": ("vedette.cli.eval", "measure a model's accuracy: COCO AP on the drawn street or a COCO folder"),
     "model compare": ("vedette.cli.compare", "show where two models differ on the same frames"),
 }
+COMMANDS |= {f"fleet {name}": (f"vedette.cli.fleet.{name.replace('-', '_')}", summary) for name, summary in {
+    "init": "make the keys and the empty repository that a fleet's updates come from",
+    "add": "verify a bundle and keep it for a release",
+    "release": "sign a bundle for a share of the devices, or change a release",
+    "withdraw": "take a release back: devices return to what then matches",
+    "renew": "sign anew what would expire",
+    "rotate-keys": "give a role new keys, signed for by root",
+    "publish": "copy the repository to where devices read it",
+    "status": "say what is released to whom, and what expires when",
+    "watch": "show every device's model, state, speed and health over MQTT",
+}.items()}
 ENVIRON = {
     "OPENBLAS_NUM_THREADS": "1",                        # numpy's BLAS is never used; its thread pool costs memory
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),      # a small file may unpack to gigabytes
@@ -65,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vedette: {error}", file=sys.stderr)
         return OutputLost.exit_code
     except KeyboardInterrupt:
-        return 130
+        return EXIT_CODE
     return code
 
 
@@ -92,7 +104,10 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"vedette {name}", description=summary[0].upper() + summary[1:] + ".",
                     epilog=module.EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_intermixed_args(rest)))
+    args = parser.parse_intermixed_args(rest)
+    if name != "run":       # which takes the signals itself, and before that leaves nothing behind
+        leave_in_order()
+    return int(module.run(args))
 
 
 def _command(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -106,7 +121,7 @@ def _command(argv: list[str]) -> tuple[str | None, list[str]]:
 def _overview(argv: list[str]) -> int:
     parser = Parser(prog="vedette", description="Watch a camera with an INT8 detector and tell over MQTT what it saw.",
                     formatter_class=argparse.RawDescriptionHelpFormatter,
-                    epilog="commands:\n" + "\n".join(f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()))
+                    epilog="commands:\n" + "\n".join(f"  {name:17} {text}" for name, (_, text) in COMMANDS.items()))
     parser.add_argument("--version", action="version", version=f"vedette {__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     known, _ = parser.parse_known_args(argv)
