@@ -17,11 +17,12 @@ FLOORS = {
     "errors": 0, "types": 0,
     "ports": 1, "config": 1, "_lib": 1, "wire": 1,
     "vision": 2, "payloads": 2, "topics": 2, "meters": 2, "rules": 2, "reasons": 2, "outbox": 2,
-    "precision": 2, "update": 2,
+    "precision": 2, "update": 2, "fallback": 2,
     "update.verdicts": 3,     # pure; it builds on vision.agreement
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
+    "fleet": 3,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
     "health": 6, "commands": 6,
@@ -35,10 +36,14 @@ HOMES = {
     "tflite_runtime": {"vision.interpreter", "vision.xnnpack"},
     "picamera2": {"camera.picamera"},
     "libcamera": {"camera.picamera"},
-    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update"},   # not camera/: the child is small
+    # not camera/: the child is small
+    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet"},
     "pycocotools": {"precision"},
     "pydantic_core": {"config.words"},
     "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12
+    "cryptography": {"fleet.keys"},
+    "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers
+    "tuf": {"fleet.metadata"},
     "numpy": {"camera", "vision"},
     "cv2": {"camera", "vision"},
 }

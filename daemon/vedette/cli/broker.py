@@ -1,15 +1,17 @@
 """The broker as commands use it: the same configuration as the daemon's, a client id of its own.
 
-Invariants: an id of a command holds a dot, which no device name may, so that it never evicts a device.
+Invariants: an id of a command holds a dot, which no device name may, so that it never evicts a device; what comes from
+the network is shown only after `printable`.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vedette.config.load import load
 from vedette.mqtt.connection import Connection
@@ -47,3 +49,17 @@ def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close(with_goodbye=True)
+
+
+def parsed(payload: bytes) -> Any:
+    """Return what a payload says: JSON where it is some, else its text."""
+    text = payload.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def printable(line: str) -> str:
+    """Return a line that a terminal may show."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette import topics
 from vedette.cli.arguments import between
-from vedette.cli.broker import add_broker_arguments, connected, load_config
+from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
 from vedette.reporter import readable
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _json_line(incoming: Incoming) -> str:
-    return json.dumps({"topic": incoming.topic, "payload": _parsed(incoming.payload)}, ensure_ascii=True)
+    return json.dumps({"topic": incoming.topic, "payload": parsed(incoming.payload)}, ensure_ascii=True)
 
 
 def _line(incoming: Incoming) -> str:
     device, _, topic = incoming.topic.removeprefix(f"{topics.ROOT}/").partition("/")
     now = datetime.now().astimezone().strftime("%H:%M:%S")
-    payload = _parsed(incoming.payload)
+    payload = parsed(incoming.payload)
     try:
         words = _words(topic, payload)
     except (KeyError, TypeError, ValueError, AttributeError):
         words = str(payload)
-    return _printable(f"{now}  {device:<20} {topic:<13} {words}")
+    return printable(f"{now}  {device:<20} {topic:<13} {words}")
 
 
 def _words(topic: str, payload: Any) -> str:
@@ -81,15 +81,3 @@ def _words(topic: str, payload: Any) -> str:
             return f"{payload['title'] or 'none'} {payload['installed_version'] or ''} {payload['state']}"
         case _:
             return str(payload)
-
-
-def _parsed(payload: bytes) -> Any:
-    text = payload.decode("utf-8", "replace")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _printable(line: str) -> str:
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

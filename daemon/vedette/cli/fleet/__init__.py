@@ -1,0 +1,1 @@
+"""The commands of `vedette fleet`, one module each."""

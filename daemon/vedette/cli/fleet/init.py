@@ -1,0 +1,74 @@
+"""`vedette fleet init`: keys and an empty repository.
+
+Invariants: never overwrites a fleet; the root key is needed only to renew root and to replace keys, and the command
+says where it should go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vedette.cli.arguments import between
+from vedette.cli.fleet.arguments import add_fleet_argument, expiry_lines, passphrase_of
+from vedette.errors import UsageError
+from vedette.fleet.folder import FleetFolder
+from vedette.fleet.keys import KeyFolder
+from vedette.fleet.metadata import NEWEST_ROOT, ROLES
+from vedette.fleet.repository import Repository
+from vedette.fleet.settings import Settings, Terms
+
+EXAMPLE = """examples:
+  vedette fleet init fleet
+  vedette fleet init fleet --keys /media/stick/keys --root-keys 3 --root-threshold 2 --days root=730
+
+exit codes: 0; 64 when called wrongly; 65 when a fleet is there already, or the clock is wrong; 69 when the folder or
+the keys cannot be written, or cryptography is not installed"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_fleet_argument(parser)
+    parser.add_argument("--keys", type=Path, metavar="D", help="where the private keys go (default: DIR/keys)")
+    parser.add_argument("--passphrase-file", type=Path, metavar="F", help="its first line locks the keys")
+    parser.add_argument("--root-keys", type=between(int, 1, 20), default=1, metavar="N", help="root keys to make (1)")
+    parser.add_argument("--root-threshold", type=between(int, 1, 20), default=1, metavar="N",
+                        help="how many of them must sign (1)")
+    parser.add_argument("--days", type=_term, action="append", default=[], metavar="ROLE=N",
+                        help=f"for how long a signature is valid ({_defaults()}); may be repeated")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the fleet. Raises: UsageError, FleetError, KeyUnusable, ExtraMissing, StateUnusable."""
+    if args.root_threshold > args.root_keys:
+        raise UsageError(f"--root-threshold: {args.root_threshold} of {args.root_keys} root keys could never sign")
+    place = str(args.keys.absolute()) if args.keys else "keys"
+    keys = KeyFolder(args.folder / place, passphrase_of(args))
+    now = datetime.now(UTC)
+    settings = Settings(salt=secrets.token_hex(8), keys=place, terms=Terms(**dict(args.days)), changed_at=now)
+    with FleetFolder(args.folder, new=True) as folder:
+        repository = Repository.create(folder, keys, settings, root_keys=args.root_keys,
+                                       root_threshold=args.root_threshold)
+    _tell(args.folder, keys.path, repository, now)
+    return 0
+
+
+def _tell(folder: Path, keys: Path, repository: Repository, now: datetime) -> None:
+    print(f"{folder}: a fleet without releases. Valid until:", *expiry_lines(repository, now), sep="\n")
+    print(f"keys: {keys}; back them up. Take {keys}/root-*.pem off this machine: only renewing root and replacing keys",
+          "  need it, and whoever has it owns the fleet.",
+          f"devices: copy {folder / NEWEST_ROOT} to each and name it in update.root.",
+          f"next: vedette fleet add {folder} BUNDLE", sep="\n")
+
+
+def _term(text: str) -> tuple[str, int]:
+    role, _, days = text.partition("=")
+    if role not in ROLES or not days.isascii() or not days.isdigit() or not 1 <= int(days) <= 3650:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected {'|'.join(ROLES)}=DAYS, 1 to 3650")
+    return role, int(days)
+
+
+def _defaults() -> str:
+    return ", ".join(f"{role} {days}" for role, days in Terms().model_dump().items())

@@ -1,0 +1,88 @@
+"""`fleet.json`: what the operator's tool remembers besides the signed metadata.
+
+Invariants: frozen; parse(serialize(x)) == x; no secret is in it (the salt only spreads devices over buckets, and stands
+in every signed release).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vedette.errors import FleetError
+from vedette.fleet.folder import SETTINGS
+from vedette.update.release import Label, Sha256
+
+Days = Annotated[int, Field(ge=1, le=3650)]
+_PREFIX_MIN = 6
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Terms(_Frozen):
+    """For how many days what is signed is valid."""
+
+    timestamp: Days = 14
+    snapshot: Days = 90
+    targets: Days = 90
+    root: Days = 400
+
+
+class Bundle(_Frozen):
+    """A model file that was verified and may be released; it lies in `bundles/`, named by its digest."""
+
+    sha256: Sha256
+    size: int
+    name: Label
+    version: Label
+    proven: bool
+    """Whether its golden frames agreed; an operator may admit a model that carries none."""
+    added_at: datetime
+
+    @property
+    def path(self) -> str:
+        """Where the file lies, below the fleet's folder."""
+        return f"bundles/{self.sha256}.tflite"
+
+
+class Settings(_Frozen):
+    """The whole file."""
+
+    format: Literal[1] = 1
+    salt: str
+    keys: str
+    """Folder of the private keys, below the fleet's folder or absolute."""
+    terms: Terms = Terms()
+    bundles: tuple[Bundle, ...] = ()
+    last_release: int = 0
+    """The highest number ever given: a withdrawn one is never given again."""
+    changed_at: datetime
+    """Of the last signature: a clock before it is wrong."""
+
+    def serialize(self) -> bytes:
+        """Return the file's content."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, content: bytes) -> Settings:
+        """Read the file's content. Raises: FleetError."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise FleetError(f"{SETTINGS}: {where}: {first['msg']}; bring it back from your backup") from error
+
+    def bundle(self, asked: str) -> Bundle:
+        """Return a bundle by `NAME` (the newest), `NAME:VERSION`, or 6 digits of its digest. Raises: FleetError."""
+        named = [bundle for bundle in self.bundles if asked in (bundle.name, f"{bundle.name}:{bundle.version}")]
+        digested = [bundle for bundle in self.bundles
+                    if len(asked) >= _PREFIX_MIN and bundle.sha256.startswith(asked)]
+        if found := named or digested:
+            return max(found, key=lambda bundle: bundle.added_at)
+        known = ", ".join(f"{bundle.name}:{bundle.version}" for bundle in self.bundles) or "none"
+        raise FleetError(f"{asked}: no such bundle was added with `vedette fleet add`; added: {known}")
