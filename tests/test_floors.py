@@ -24,6 +24,7 @@ FLOORS = {
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "fleet": 3,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
+    "vision.candidate": 4, "vision.candidate_child": 4,
     "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
     "health": 6, "commands": 6,
     "app": 7,

@@ -120,6 +120,11 @@ def files(golden: Golden) -> dict[str, bytes]:
             **{FOLDER + frame.name: frame.png for frame in golden.frames}}
 
 
+def family_of(runtime: str, *, delegate: bool) -> Family:
+    """Return the family of a runtime, with or without the delegate of ours."""
+    return f"{runtime}+xnnpack" if delegate else runtime
+
+
 def judge(golden: Golden, family: Family, found: Sequence[Sequence[Detection]], limits: Limits) -> Judgement:
     """Hold the detections of every frame against what is expected: of this family, else of the nearest other one."""
     if family in golden.families:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
+from vedette.vision.golden import family_of
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector
 from vedette.vision.probe import proof_of
@@ -46,7 +47,7 @@ class Runner:
     @property
     def family(self) -> Family:
         """The runtimes that round as this one does."""
-        return f"{self._interpreter.runtime}+xnnpack" if self._interpreter.delegate else self._interpreter.runtime
+        return family_of(self._interpreter.runtime, delegate=self._interpreter.delegate)
 
     def detector(self, spec: ModelSpec) -> LocalDetector:
         """Return a detector of these settings, to be used until the next one is asked for."""
