@@ -32,8 +32,11 @@
     │   ├── HttpTooSlow              the total deadline passed, or no byte came for long
     │   ├── HttpTooLong              the body is longer than what was asked for can be
     │   └── HttpStatus               another status than a success: carries it, and when to come back
+    ├── CloudError               69  the cloud gave no result for a frame: its answer is none, or no token for it
+    │   └── CloudBudgetSpent         calls or bytes of the hour or the day are used up: no call was made
     ├── UpdateError              69  no update from there now
     │   ├── UpdateUnreachable        the source gave no answer, or not all of it; later it may
+    │   │   └── UpdateMissing            it has no such file: not yet, or not any more
     │   └── UpdateRefused        65  what it gave is not trusted, or not for this device; the rule is named
     ├── FleetError               65  an operator's repository cannot be changed or published so
     │   ├── KeyUnusable          69  a signing key is missing, another one, or its passphrase is wrong
@@ -239,6 +242,16 @@ class HttpStatus(HttpError):
         super().__init__(message)
 
 
+class CloudError(VedetteError):
+    """The cloud gave no result for a frame. Never the same as a frame with nothing in it."""
+
+    exit_code = 69
+
+
+class CloudBudgetSpent(CloudError):
+    """Calls or bytes of the hour or the day are used up, or cannot be accounted for: no call was made."""
+
+
 class UpdateError(VedetteError):
     """There is no update from there now."""
 
@@ -254,6 +267,10 @@ class UpdateUnreachable(UpdateError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class UpdateMissing(UpdateUnreachable):
+    """The source has no such file: not yet, or not any more."""
 
 
 class UpdateRefused(UpdateError):
