@@ -1,0 +1,98 @@
+"""The running daemon against what strangers do to it: an old protocol, a changed password, reloads without end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+from mosquitto import Subscriber, listening, running, send, wait_until
+from running_daemon import RunningDaemon
+from test_daemon import DEVICE, last_health, payloads, waits_for_results, write_config
+from vedette.config.models import MqttConfig
+
+
+def words(hears: Subscriber) -> list[bytes]:
+    return [message.payload for message in tuple(hears.heard) if message.topic == f"vedette/{DEVICE}/availability"]
+
+
+def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):
+    """Birth, results, commands with their replies, the last will, and a retained restart that nobody obeys."""
+    with running(tmp_path) as broker, listening(broker.client(protocol="3.1.1"), f"vedette/{DEVICE}/#") as hears:
+        theirs = broker.client(protocol="3.1.1")
+        config = write_config(tmp_path, broker.port, mqtt=f"{{port: {broker.port}, protocol: '3.1.1'}}",
+                              commands="{allow: [snapshot, restart]}")
+
+        def ask(name: str, transaction: str) -> dict:
+            send(theirs, f"vedette/{DEVICE}/cmd/{name}", json.dumps({"transaction": transaction}).encode(), name=name)
+            assert wait_until(lambda: any(reply["transaction"] == transaction
+                                          for reply in payloads(hears, f"reply/{name}"))), daemon.log
+            return payloads(hears, f"reply/{name}")[-1]
+
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert waits_for_results(hears, 3), daemon.log
+            assert ask("snapshot", "a")["status"] == "ok"
+            assert wait_until(lambda: f"vedette/{DEVICE}/snapshot" in hears.topics())
+            assert ask("pause", "b")["status"] == "refused"
+            daemon.signal(signal.SIGKILL)
+            assert wait_until(lambda: words(hears) == [b"online", b"offline"]), words(hears)
+        send(theirs, f"vedette/{DEVICE}/cmd/restart", b"{}", retain=True)
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert daemon.waits_for_log("restart ignored: it is retained"), daemon.log
+            assert wait_until(lambda: payloads(hears, "detections")[-1]["run"] == 2), daemon.log
+            assert ask("restart", "c")["status"] == "ok"
+            assert daemon.ends() == 0
+        assert wait_until(lambda: words(hears) == [b"online", b"offline"] * 2), words(hears)
+
+
+def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_path: Path):
+    """The file is read for each connection, whatever ends its line; the refusal of the old one is told."""
+    passwords, secret, eye = tmp_path / "passwords", tmp_path / "secret", tmp_path / "eye"
+    passwords.touch(mode=0o600)
+
+    def allow(user: str, password: str) -> None:
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True, capture_output=True)
+
+    def sees_results(mqtt: MqttConfig, name: str) -> bool:
+        with listening(mqtt, f"vedette/{DEVICE}/#", name=name) as hears:
+            return waits_for_results(hears, 2)
+
+    for user in ("gate", "eye"):
+        allow(user, "first")
+    eye.write_text("first")
+    secret.write_bytes(b"\xef\xbb\xbffirst\r\n")
+    with running(tmp_path, f"allow_anonymous false\npassword_file {passwords}") as broker:
+        config = write_config(tmp_path, broker.port,
+                              mqtt=f"{{port: {broker.port}, username: gate, password_file: secret}}")
+        watching = broker.client(username="eye", password_file=eye)
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert sees_results(watching, "before"), daemon.log
+            allow("gate", "second")
+            broker.stop()
+            broker.start()
+            assert daemon.waits_for_log("refuses vedette-gate: Not authorized"), daemon.log
+            secret.write_bytes(b"second\n")
+            assert sees_results(watching, "after"), daemon.log
+            assert daemon.process.poll() is None
+
+
+def test_reloads_without_end_leave_the_last_one(tmp_path: Path):
+    """Good, bad and missing files in turn, faster than they are read: what counts is the last, and nothing is lost."""
+    with running(tmp_path) as broker, listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
+        config = write_config(tmp_path, broker.port)
+        good = config.read_text()
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert waits_for_results(hears, 2), daemon.log
+            before = daemon.footprint()
+            for text in (good.replace("interval_s", "interval"), None, good.replace("threads: 1", "threads: 0")) * 15:
+                config.write_text(text) if text else config.unlink()
+                daemon.signal(signal.SIGHUP)
+            config.write_text(good.replace("threads: 1", "threads: 1, deny: [lamp]"))
+            daemon.signal(signal.SIGHUP)
+            assert wait_until(lambda: payloads(hears, "detections")[-1]["detections"] == []), daemon.log
+            assert wait_until(lambda: "config_rejected" not in str(last_health(hears)["reasons"]))
+            assert {**before, "rss_kb": 0} == {**daemon.footprint(), "rss_kb": 0}
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
+            assert "Traceback" not in daemon.log
