@@ -22,6 +22,7 @@ FLOORS = {
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
+    "update.origin": 4, "update.download": 4, "update.source": 4,
     "fleet": 3,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
@@ -44,7 +45,7 @@ HOMES = {
     "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12
     "cryptography": {"fleet.keys"},
     "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers
-    "tuf": {"fleet.metadata"},
+    "tuf": {"fleet.metadata", "update.source"},
     "numpy": {"camera", "vision"},
     "cv2": {"camera", "vision"},
 }

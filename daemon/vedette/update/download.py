@@ -1,0 +1,111 @@
+"""Downloads one file that signed metadata names, and goes on where an earlier attempt was cut off.
+
+Invariants: what arrives lies in `<sha256>.part` until it is complete, verified and durable; no more is written than
+the signed length; a part that went wrong is thrown away, so that no attempt fails because of the one before. A
+refusal here is the source's fault: it says nothing against the file that was signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from vedette._lib.durable import sync_folder
+from vedette._lib.timed_socket import Deadline
+from vedette.errors import StoreFull, UpdateRefused, UpdateUnreachable
+from vedette.update.incoming import unusable
+from vedette.update.origin import Opened, Origin
+
+Progress = Callable[[int, int], None]
+"""Told bytes so far and in all; may raise to end the download, which can then be resumed."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+def download(origin: Origin, path: str, into: Path, *, sha256: str, length: int, deadline: Deadline,
+             progress: Progress, min_free_bytes: int) -> None:
+    """Bring `path` of the origin to `into`, whose folder exists and keeps the part.
+
+    Raises: UpdateUnreachable (the part is kept), UpdateRefused (wrong digest or length), StoreFull, StateUnusable.
+    """
+    part = into.parent / f"{sha256}.part"
+    try:
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640), "r+b") as file:
+            attempt = _Attempt(file, part, length, progress, min_free_bytes)
+            while attempt.run(origin, path, deadline) != sha256:
+                file.truncate(0)
+                if attempt.began_at == 0:
+                    raise UpdateRefused(f"wrong digest: {path} is not the file that was signed, {sha256[:12]}")
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(into)
+        sync_folder(os, str(into.parent))
+    except OSError as error:
+        raise unusable(part, error) from error
+
+
+class _Attempt:
+    """One way from what lies in the part to its end. `began_at` is where the source took up."""
+
+    def __init__(self, file: BinaryIO, part: Path, length: int, progress: Progress, min_free_bytes: int) -> None:
+        self._file = file
+        self._part = part
+        self._length = length
+        self._progress = progress
+        self._min_free_bytes = min_free_bytes
+        self._digest = hashlib.sha256()
+        self.began_at = 0
+
+    def run(self, origin: Origin, path: str, deadline: Deadline) -> str:
+        """Return the digest of the whole."""
+        have = self.began_at = self._resume()
+        if have == self._length:
+            return self._digest.hexdigest()
+        self._check_room(self._length - have)
+        with origin.open(path, start=have, most_bytes=self._length, deadline=deadline) as opened:
+            self._take_up(path, opened)
+            got = opened.start
+            for chunk in opened.chunks:
+                got += len(chunk)
+                if got > self._length:
+                    raise UpdateRefused(f"too long: {path} goes on beyond the {self._length} bytes that were signed")
+                self._digest.update(chunk)
+                self._file.write(chunk)
+                self._progress(got, self._length)
+        if got < self._length:
+            raise UpdateUnreachable(f"{path} ended after {got} of {self._length} bytes")
+        return self._digest.hexdigest()
+
+    def _resume(self) -> int:
+        """Read what is there again; returns how much it is."""
+        if self._file.seek(0, os.SEEK_END) > self._length:
+            self._file.truncate(0)
+        self._file.seek(0)
+        self._digest = hashlib.sha256()
+        while chunk := self._file.read(_CHUNK_BYTES):
+            self._digest.update(chunk)
+        return self._file.tell()
+
+    def _take_up(self, path: str, opened: Opened) -> None:
+        """Make the part fit what comes, which may be all of it again."""
+        if opened.length is not None and opened.start + opened.length != self._length:
+            raise UpdateRefused(f"wrong length: {path} has {opened.start + opened.length} bytes, signed were "
+                                f"{self._length}; is it another page, as of a login?")
+        if opened.start not in (0, self.began_at):
+            raise UpdateUnreachable(f"{path}: asked from byte {self.began_at} on, it came from {opened.start} on")
+        if opened.start != self.began_at:
+            self._file.seek(0)
+            self._file.truncate()
+            self._check_room(self._length)
+            self._digest = hashlib.sha256()
+            self.began_at = 0
+
+    def _check_room(self, more: int) -> None:
+        free = shutil.disk_usage(self._part.parent).free
+        if free < more + self._min_free_bytes:
+            raise StoreFull(f"{self._part.parent}: {free >> 20} MiB free; the download needs {(more >> 20) + 1}, and "
+                            f"{self._min_free_bytes >> 20} are kept in reserve")

@@ -1,0 +1,142 @@
+"""Where updates come from: a web server, or a folder that is read like one.
+
+Invariants: both give files by their paths in the repository, bounded, within a deadline; what a network or a disk does
+wrong is UpdateUnreachable (UpdateMissing for what is not there), and too much of anything is UpdateRefused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import quote
+
+from vedette._lib.timed_socket import CHUNK_BYTES, Deadline
+from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
+from vedette.http_client import Answer, HttpClient
+
+_MISSING = (403, 404, 410)      # 403 is what an object store answers that may not be listed
+_RANGE_UNKNOWN = 416
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file from byte `start` on; `length` is how many bytes come, as far as that is known."""
+
+    start: int
+    length: int | None
+    chunks: Iterator[bytes]
+
+
+class Origin(Protocol):
+    """Gives the files of a repository."""
+
+    has_buckets: bool
+    """Whether a release's buckets mean something here: media that somebody carried to a device are for it."""
+
+    def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> AbstractContextManager[Opened]:
+        """Open a file, from `start` on where that is possible, else from 0. Raises: UpdateError, later too."""
+
+
+def origin_of(source: str, *, ca_file: Path | None = None) -> Origin:
+    """Return the origin that `update.source` names: a URL or a folder."""
+    if "://" in source:
+        return WebOrigin(source, HttpClient(ca_file=ca_file))
+    return FolderOrigin(Path(source))
+
+
+class WebOrigin:
+    """Static files below a URL."""
+
+    has_buckets = True
+
+    def __init__(self, url: str, client: HttpClient) -> None:
+        self._url = url.rstrip("/")
+        self._client = client
+
+    @contextmanager
+    def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> Iterator[Opened]:
+        """Implements `Origin`."""
+        def ask(begin: int) -> AbstractContextManager[Answer]:
+            return self._client.request(f"{self._url}/{quote(path)}", deadline=deadline, most_bytes=most_bytes,
+                                        headers={"Range": f"bytes={begin}-"} if begin else None)
+
+        with _as_update(), ExitStack() as connection:
+            try:
+                answer = connection.enter_context(ask(start))
+            except HttpStatus as failure:
+                if failure.status != _RANGE_UNKNOWN or not start:
+                    raise
+                answer = connection.enter_context(ask(0))
+            yield Opened(_start_of(answer), answer.length, answer.chunks())
+
+
+class FolderOrigin:
+    """The same files in a folder, on this disk or on media."""
+
+    has_buckets = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> Iterator[Opened]:
+        """Implements `Origin`."""
+        place = self._folder / path
+        with _opened(place) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most_bytes:
+                raise UpdateRefused(f"too long: {place}: {size} bytes, expected {most_bytes} at most")
+            begin = start if start < size else 0
+            file.seek(begin)
+            yield Opened(begin, size - begin, _chunks(place, file, deadline))
+
+
+def _start_of(answer: Answer) -> int:
+    found = re.match(r"bytes (\d{1,15})-", answer.header("Content-Range")) if answer.status == 206 else None
+    return int(found[1]) if found else 0
+
+
+def _opened(place: Path) -> BinaryIO:
+    with _as_update_from(place):
+        # Not to wait for the other end, should it be a pipe.
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        raise UpdateUnreachable(f"{place}: no regular file")
+
+
+def _chunks(place: Path, file: BinaryIO, deadline: Deadline) -> Iterator[bytes]:
+    with _as_update_from(place):
+        while chunk := file.read(CHUNK_BYTES):
+            deadline.left()
+            yield chunk
+
+
+@contextmanager
+def _as_update_from(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as failure:
+        raise UpdateMissing(f"{place}: {failure.strerror}") from failure
+    except OSError as failure:
+        raise UpdateUnreachable(f"{place}: {failure.strerror or failure}") from failure
+
+
+@contextmanager
+def _as_update() -> Iterator[None]:
+    try:
+        yield
+    except HttpTooLong as failure:
+        raise UpdateRefused(f"too long: {failure}") from failure
+    except HttpStatus as failure:
+        kind = UpdateMissing if failure.status in _MISSING else UpdateUnreachable
+        raise kind(str(failure), failure.retry_after_s) from failure
+    except HttpError as failure:
+        raise UpdateUnreachable(str(failure)) from failure

@@ -1,0 +1,237 @@
+"""The update source: a TUF repository, verified by python-tuf's client and by what that client leaves out.
+
+To import this module costs the memory of python-tuf: do it where a source is configured, and only then.
+
+Invariants:
+- `metadata/` only ever holds sets that were accepted as a whole, durable before anybody is told; roots are kept as they
+  are verified, since each is the way to the next.
+- A version below its floor is refused whatever the local files say: a power cut can empty them, and python-tuf then
+  believes everything that was ever signed.
+- A floor ends with the keys that vouched for it: once a root has taken one of them away, its versions mean nothing
+  (the recovery from fast-forward). Root's floor belongs to the installed root: another one is another trust.
+- A folder is verified like the network. Nothing here refuses a digest for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from pydantic import ValidationError
+from tuf.api import exceptions
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from vedette._lib.durable import make_folder, replace_file
+from vedette._lib.timed_socket import Deadline
+from vedette.errors import UpdateError, UpdateMissing, UpdateRefused
+from vedette.update.download import Progress, download
+from vedette.update.incoming import unusable
+from vedette.update.origin import FolderOrigin, Origin, origin_of
+from vedette.update.release import Release, Target
+from vedette.update.state import RoleFloor
+
+log = logging.getLogger(__name__)
+
+ROLES: Final = ("root", "timestamp", "snapshot", "targets")
+ROOTS: Final = "root_history"
+"""As python-tuf has it: `root_history/N.root.json`; the other roles lie beside it, without a number."""
+KEPT: Final = ("targets.json", "snapshot.json", "timestamp.json")
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+_LIMITS: Final = UpdaterConfig()
+_RULES: Final = ((exceptions.UnsignedMetadataError, "unsigned"), (exceptions.ExpiredMetadataError, "expired"),
+                 (exceptions.LengthOrHashMismatchError, "mixed"), (exceptions.RepositoryError, "invalid"))
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What a refresh found to be true. `floors` are to be persisted, and given to the next refresh."""
+
+    targets: tuple[Target, ...]
+    floors: Mapping[str, RoleFloor]
+    expires: Mapping[str, datetime]
+
+
+class UpdateSource:
+    """The repository at `source` (a URL or a folder), trusted from `root` (the bytes of a root.json) on.
+
+    `metadata` is a folder in one that exists. One thread at a time. No call returns later than its deadline, and none
+    can be ended before, but a download by its `progress`.
+    """
+
+    def __init__(self, source: str, root: bytes, metadata: Path, *, deadline_s: float = 60.0,
+                 ca_file: Path | None = None) -> None:
+        self._origin = origin_of(source, ca_file=ca_file)
+        self._root = root
+        self._metadata = metadata
+        self._deadline_s = deadline_s
+
+    @property
+    def any_bucket(self) -> bool:
+        """Whether releases of all buckets are for this device: the source is a folder."""
+        return not self._origin.has_buckets
+
+    def refresh(self, floors: Mapping[str, RoleFloor], reference: datetime | None) -> Trusted:
+        """Ask for the newest metadata and verify it. `reference`: what expiry is judged against; None: not at all.
+
+        Raises: UpdateUnreachable, UpdateRefused (the rule comes first: unsigned, expired, rollback, mixed, too long,
+        invalid), StateUnusable.
+        """
+        fetcher = _Fetcher(self._origin, Deadline(self._deadline_s))
+        with self._workplace() as work, _judged(fetcher, reference):
+            for folder in (self._metadata, self._metadata / ROOTS):
+                make_folder(os, str(folder))
+            for name in (*KEPT, *(f"{ROOTS}/{path.name}" for path in (self._metadata / ROOTS).glob("*.root.json"))):
+                if (self._metadata / name).is_file():
+                    shutil.copyfile(self._metadata / name, work / name)
+            updater = _updater(self._root, work, fetcher, reference)
+            anchor = tuple(updater._trusted_set.root.roles["root"].keyids)
+            try:
+                updater.refresh()
+            finally:
+                self._keep(work, sorted(f"{ROOTS}/{path.name}" for path in (work / ROOTS).iterdir()))
+            trusted = _trusted(updater, anchor)
+            _check_floors(trusted.floors, floors)
+            self._keep(work, KEPT)
+        return trusted
+
+    def known(self, reference: datetime | None) -> tuple[Target, ...]:
+        """Return what the metadata accepted last names, verified again, without asking the source.
+
+        () when there is none, or it does not verify or has expired. Raises: StateUnusable.
+        """
+        kept = _Fetcher(FolderOrigin(self._metadata), Deadline(self._deadline_s), place=_kept_place)
+        try:
+            with self._workplace() as work, _judged(kept, reference):
+                updater = _updater(self._root, work, kept, reference)
+                updater.refresh()
+                return _trusted(updater, ()).targets
+        except UpdateMissing:
+            return ()
+        except UpdateError as failure:
+            log.info("the metadata in %s names nothing: %s", self._metadata, failure)
+            return ()
+
+    def download(self, target: Target, into: Path, *, progress: Progress, deadline_s: float,
+                 min_free_bytes: int = 0) -> None:
+        """Bring a target to `into`, complete, verified and durable; what was cut off before goes on.
+
+        `progress(bytes so far, of all)` may raise to end it. Raises: UpdateUnreachable (ask again), UpdateRefused
+        (wrong digest, wrong length, too long: the source's fault, so ask again too), StoreFull, StateUnusable.
+        """
+        folder, slash, name = target.path.rpartition("/")
+        download(self._origin, f"targets/{folder}{slash}{target.sha256}.{name}", into, sha256=target.sha256,
+                 length=target.length, deadline=Deadline(deadline_s), progress=progress,
+                 min_free_bytes=min_free_bytes)
+
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        """Give python-tuf a folder: it writes without fsync, and before it knows whether the rest fits."""
+        try:
+            with TemporaryDirectory(prefix="vedette-") as work:
+                (Path(work) / ROOTS).mkdir()
+                yield Path(work)
+        except OSError as error:
+            raise unusable(Path(str(error.filename or self._metadata)), error) from error
+
+    def _keep(self, work: Path, names: tuple[str, ...] | list[str]) -> None:
+        for name in names:
+            content = (work / name).read_bytes()
+            place = self._metadata / name
+            if not place.is_file() or place.read_bytes() != content:
+                replace_file(place, content)
+
+
+class _Fetcher(FetcherInterface):
+    """Gives python-tuf what an origin has. `asked` is the latest path, for the words of a refusal."""
+
+    def __init__(self, origin: Origin, deadline: Deadline, place: Callable[[str], str] = str) -> None:
+        self._origin = origin
+        self._deadline = deadline
+        self._place = place
+        self.asked = ""
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        self.asked = url
+        try:
+            with self._origin.open(self._place(url), most_bytes=_LIMITS.targets_max_length,
+                                   deadline=self._deadline) as opened:
+                yield from opened.chunks
+        except UpdateMissing as failure:      # python-tuf takes it for the end of the roots
+            raise exceptions.DownloadHTTPError(str(failure), 404) from failure
+
+
+def _updater(root: bytes, work: Path, fetcher: _Fetcher, reference: datetime | None) -> Updater:
+    if not root:      # python-tuf 6 would take what lies in its folder instead
+        raise UpdateRefused("invalid: update.root is empty")
+    try:
+        updater = Updater(str(work), "metadata", fetcher=fetcher, config=_LIMITS, bootstrap=root)
+    except exceptions.RepositoryError as failure:
+        raise UpdateRefused(f"invalid: update.root cannot be trusted: {failure}") from failure
+    # There is no other way to say what time it is; the tests of the clock hold for every version we allow.
+    updater._trusted_set.reference_time = _EVER if reference is None else reference
+    return updater
+
+
+def _kept_place(path: str) -> str:
+    """Return where a file of the repository was kept: `metadata/7.snapshot.json` is `snapshot.json`."""
+    name = path.removeprefix("metadata/")
+    return f"{ROOTS}/{name}" if name.endswith(".root.json") else re.sub(r"^\d+\.", "", name)
+
+
+def _trusted(updater: Updater, anchor: tuple[str, ...]) -> Trusted:
+    found = updater._trusted_set
+    floors = {role: RoleFloor(version=found[role].version,
+                              keyids=anchor if role == "root" else tuple(found.root.roles[role].keyids))
+              for role in ROLES}
+    targets = (_target(path, file) for path, file in found.targets.targets.items())
+    return Trusted(tuple(target for target in targets if target is not None), floors,
+                   {role: found[role].expires for role in ROLES})
+
+
+def _target(path: str, file: TargetFile) -> Target | None:
+    """Return what a device can use of a target; a repository may have others, for newer or other devices."""
+    place = PurePosixPath(path)
+    sha256 = file.hashes.get("sha256", "")
+    if not place.name or place.is_absolute() or ".." in place.parts or not re.fullmatch("[0-9a-f]{64}", sha256):
+        log.info("target %r passed over: no usable path or digest", path)
+        return None
+    try:
+        return Target(path, file.length, sha256, Release.model_validate(file.custom))
+    except ValidationError as failure:
+        log.info("target %r passed over: %s", path, failure.errors()[0]["msg"])
+        return None
+
+
+def _check_floors(found: Mapping[str, RoleFloor], floors: Mapping[str, RoleFloor]) -> None:
+    for role, now in found.items():
+        floor = floors.get(role)
+        if floor is not None and now.version < floor.version and set(floor.keyids) <= set(now.keyids):
+            raise UpdateRefused(f"rollback: {role} has version {now.version}; this device has seen {floor.version}")
+
+
+@contextmanager
+def _judged(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
+    """Say in our words what python-tuf refuses."""
+    try:
+        yield
+    except exceptions.DownloadHTTPError as failure:
+        raise UpdateMissing(str(failure)) from failure
+    except exceptions.DownloadLengthMismatchError as failure:
+        raise UpdateRefused(f"too long: {fetcher.asked}: {failure}") from failure
+    except exceptions.BadVersionNumberError as failure:
+        rule = "rollback" if fetcher.asked.endswith(("timestamp.json", "snapshot.json")) else "mixed"
+        raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
+    except exceptions.RepositoryError as failure:
+        rule = next(rule for kind, rule in _RULES if isinstance(failure, kind))
+        when = f"; this device takes it to be {reference:%Y-%m-%d %H:%M} UTC" if rule == "expired" else ""
+        raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}{when}") from failure
