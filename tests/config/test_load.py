@@ -110,7 +110,11 @@ camra: {}
 @pytest.mark.parametrize(("text", "said"), [
     ("device: fleet", "device: expected another name: vedette/fleet is every device's topic"),
     ("device: Gate 1", "device: expected 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"),
-    ("cloud: {enabled: true}", "cloud.enabled: expected false, saw true (off; not in this version)"),
+    ("cloud: {enabled: true}", "cloud: expected url and token_file beside enabled"),
+    ("cloud: {enabled: true, url: 'https://x/v1/detect'}", "cloud: expected url and token_file beside enabled"),
+    ("cloud: {url: 'http://cloud.example/v1/detect'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
+    ("cloud: {url: 'http://127.0.0.1.example/'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
+    ("cloud: {url: 'ftp://127.0.0.1/'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
     ("update: {source: 'ftp://x', root: r.json}",
      'update.source: expected http://…, https://… or the absolute path of a folder, saw "ftp://x"'),
     ("update: {source: 'https://x'}", "update: expected root beside source: nothing can be trusted without it"),
@@ -139,6 +143,13 @@ def test_a_key_file_needs_its_certificate(write: Write, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("x")
     (told,) = problems(write("mqtt: {tls: {key_file: key.pem}}\n"))
     assert told.startswith("config.yaml:1: mqtt.tls: expected cert_file beside key_file")
+
+
+@pytest.mark.parametrize("url", ["https://cloud.example/v1/detect", "http://127.0.0.1:8801/v1/detect",
+                                 "http://[::1]:8801/", "http://localhost/"])
+def test_a_cloud_is_reached_by_https_or_on_loopback(write: Write, url: str) -> None:
+    """Pictures and the token never cross a network in the clear."""
+    assert load(write(f"cloud: {{url: '{url}'}}\n"), environ={}).cloud.url == url
 
 
 @pytest.mark.parametrize(("make", "said"), [

@@ -6,8 +6,10 @@ never a value, only a `*_file` that names where it lies. config.yaml is written 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -158,12 +160,48 @@ class CommandsConfig(Section):
     allow: tuple[CommandName, ...] = live(("update", "resume"), "of update, rollback, snapshot, pause, resume, restart")
 
 
-class CloudConfig(Section):
-    """The cloud fallback (not in this version: enabling it is refused)."""
+LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
-    enabled: Literal[False] = restart(False, "off; not in this version")
-    url: str | None = restart(None, "https://…")
-    token_file: Path | None = restart(None, "file that holds the bearer token")
+
+def _cloud_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme == "https" and parts.hostname:
+        return value
+    if parts.scheme == "http" and LOOPBACK.fullmatch(parts.hostname or ""):
+        return value
+    raise ValueError("expected https://…, or http:// on loopback")
+
+
+CloudLabel = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class CloudConfig(Section):
+    """The cloud fallback: who looks when no model on the device can. Off, nothing leaves the device."""
+
+    enabled: bool = restart(False, "needs url and token_file; masked frames are then sent while the device cannot look")
+    url: Annotated[str | None, AfterValidator(_cloud_url)] = restart(
+        None, "https://… of `vedette serve` (/v1/detect) or of a YOLOv5/Flask server; http:// on loopback only")
+    dialect: Literal["vedette", "yolov5"] = restart("vedette", "what the server speaks; yolov5: the plain Flask server")
+    token_file: Path | None = restart(None, "file that holds the bearer token; read anew for every call")
+    ca_file: Path | None = restart(None, "PEM of the server's authority; null: the system's certificates")
+    deadline_s: float = restart(2, "seconds for a whole call, from the frame to its result", gt=0.05, le=30)
+    interval_s: float = restart(5, "seconds between calls, at least", gt=0)
+    max_jpeg_kb: int = restart(200, "a frame is sent smaller or coarser until it fits", ge=8, le=10_000)
+    per_hour: int = restart(720, "calls, at most", ge=1)
+    per_day: int = restart(5000, "calls, at most; a day is 24 hours from the first call", ge=1)
+    mb_per_hour: float = restart(100, "megabytes sent, at most", gt=0)
+    mb_per_day: float = restart(1000, "megabytes sent, at most", gt=0)
+    labels: dict[str, CloudLabel] = restart({}, "the server's labels in our words, e.g. {pedestrian: person}")
+    masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
+        (), "as camera.masks: polygons painted black in what is sent, besides those")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.enabled and (self.url is None or self.token_file is None):
+            raise ValueError("expected url and token_file beside enabled")
+        return self
 
 
 def _update_source(value: str | None) -> str | None:
