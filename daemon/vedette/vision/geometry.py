@@ -113,7 +113,7 @@ class Placement:
 
 def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resize: Resize) -> Placement:
     """Fit the region of interest of a frame into the model's input; letterbox keeps its shape and centres it."""
-    source = _pixels(frame_width, frame_height, roi)
+    source = area_of(frame_width, frame_height, roi)
     input_width, input_height = shape.width, shape.height
     if resize == "stretch":
         content = Area(0, 0, input_width, input_height)
@@ -148,7 +148,8 @@ def iou(one: Box, other: Box) -> float:
     return shared / (area(one) + area(other) - shared)
 
 
-def _pixels(frame_width: int, frame_height: int, roi: Box) -> Area:
+def area_of(frame_width: int, frame_height: int, roi: Box) -> Area:
+    """Return the pixels of a part of a frame, at least one."""
     left = min(int(roi.xmin * frame_width), frame_width - 1)
     top = min(int(roi.ymin * frame_height), frame_height - 1)
     right = max(left + 1, min(frame_width, round(roi.xmax * frame_width)))

@@ -1,0 +1,78 @@
+"""What of a frame leaves the device for the cloud: one part of it, masked, as a JPEG of bounded size.
+
+Invariants: nothing outside `roi` and nothing under a mask is in it; it carries no metadata, neither place nor time nor
+device; it is never larger than asked for, in bytes or in pixels. The frame's own pixels are not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.types import Box
+from vedette.vision import jpeg
+from vedette.vision.geometry import WHOLE, area_of
+
+QUALITIES = (85, 70, 55)
+LONGEST_PX = 1920
+LEAST_PX = 32
+"""A side is not scaled below this: what does not fit then is refused."""
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A JPEG of width x height pixels that shows the part `shown` of a frame."""
+
+    content: bytes
+    width: int
+    height: int
+    shown: Box
+
+    def to_frame(self, box: Box) -> Box:
+        """Return a box of the picture (0-1) as one of the frame."""
+        shown = self.shown
+        wide, high = shown.xmax - shown.xmin, shown.ymax - shown.ymin
+        return Box(shown.xmin + box.xmin * wide, shown.ymin + box.ymin * high,
+                   shown.xmin + box.xmax * wide, shown.ymin + box.ymax * high)
+
+
+def outgoing(pixels: memoryview, most_bytes: int, *, roi: Box = WHOLE,
+             masks: Sequence[Sequence[tuple[float, float]]] = ()) -> Outgoing:
+    """Return the picture of a frame (height, width, 3) that may leave. `masks` are polygons in 0-1 of the frame.
+
+    Raises: ValueError when it cannot be made so small.
+    """
+    picture, shown = _part(np.asarray(pixels), roi, masks)
+    picture = _scaled(picture, min(1.0, LONGEST_PX / max(picture.shape[:2])))
+    while True:
+        for quality in QUALITIES:
+            content = jpeg.encode(picture.data, quality)
+            if len(content) <= most_bytes:
+                return Outgoing(content, picture.shape[1], picture.shape[0], shown)
+        if min(picture.shape[:2]) <= LEAST_PX:
+            raise ValueError(f"a frame of shape {pixels.shape} does not fit {most_bytes} bytes as a JPEG")
+        picture = _scaled(picture, min(0.9, (most_bytes / len(content)) ** 0.5))
+
+
+def _part(image: Array, roi: Box, masks: Sequence[Sequence[tuple[float, float]]]) -> tuple[Array, Box]:
+    height, width = image.shape[:2]
+    area = area_of(width, height, roi)
+    part = np.array(image[area.top:area.bottom, area.left:area.right])     # a copy: masks are painted into it
+    for mask in masks:
+        corners = np.rint(np.array(mask) * (width, height)) - (area.left, area.top)
+        cv2.fillPoly(part, [corners.astype(np.int32)], (0, 0, 0))
+    return part, Box(area.left / width, area.top / height, area.right / width, area.bottom / height)
+
+
+def _scaled(picture: Array, share: float) -> Array:
+    if share >= 1:
+        return picture
+    size = (max(LEAST_PX, round(picture.shape[1] * share)), max(LEAST_PX, round(picture.shape[0] * share)))
+    size = (min(size[0], picture.shape[1]), min(size[1], picture.shape[0]))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
