@@ -1,0 +1,129 @@
+"""A change of the fleet's folder is whole or is none, wherever the command dies."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from operators import Device, Operator, serving
+
+from vedette.fleet.folder import FleetFolder
+
+OLD, NEW = {"a": b"1"}, {"a": b"2", "b/new": b"2"}
+
+
+class Killed(BaseException):
+    """The command dies here."""
+
+
+class Cut:
+    """The real disk, until the command is killed before step `at`."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def __getattr__(self, name: str):
+        def step(*arguments):
+            if self._left == 0:
+                raise Killed
+            self._left -= 1
+            return getattr(os, name)(*arguments)
+        return step
+
+
+def content(folder: FleetFolder) -> dict[str, bytes]:
+    return {name: found for name in NEW if (found := folder.read(name)) is not None}
+
+
+def test_a_change_cut_at_every_step_is_old_or_new(tmp_path: Path) -> None:
+    """Whoever opens the folder next finds all of the old or all of the new; once it was finished, the new."""
+    seen = []
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        with FleetFolder(path, new=True) as folder:
+            folder.change({**OLD, "fleet.json": b""})
+        folder = FleetFolder(path, files=Cut(at))
+        try:
+            folder.change(NEW)
+            done = True
+        except Killed:
+            done = False
+        folder.close()
+        with FleetFolder(path) as folder:
+            found = content(folder)
+        assert found in (OLD, NEW)
+        seen.append(found == NEW)
+        assert not (path / ".change").exists()
+        if done:
+            assert found == NEW
+            break
+    assert seen == sorted(seen)             # one moment decides
+    assert 5 < seen.count(False) < len(seen) - 5
+
+
+def test_without_the_list_a_cut_leaves_a_mixture(tmp_path: Path) -> None:
+    """Why a change is written aside first: files put in place one by one fail the test above."""
+    found = []
+    for at in range(16):
+        path = tmp_path / str(at)
+        with FleetFolder(path, new=True) as folder:
+            folder.change({**OLD, "fleet.json": b""})
+        folder = FleetFolder(path, files=Cut(at))
+        try:
+            for name, text in NEW.items():
+                folder._put(path / name, text)
+        except Killed:
+            pass
+        found.append(content(folder))
+        folder.close()
+    assert any(each not in (OLD, NEW) for each in found)
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2]]
+from operators import Operator, bundle_of
+fleet = Operator.existing(Path(sys.argv[1]))
+print(flush=True)
+number = 0
+while True:
+    number += 1
+    content = b"model %d" % number * 5000
+    with fleet.opened() as repository:
+        repository.add(content, bundle_of(content, str(number)))
+        repository.release(fleet.keys, bundle_of(content, str(number)), None, {})
+        repository.rotate(fleet.keys, "timestamp")
+        for target in repository.targets:
+            repository.withdraw(fleet.keys, target.release.release)
+"""
+
+
+def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> None:
+    """SIGKILL in the midst of releases, rotations and withdrawals: it opens, publishes, and a device accepts it."""
+    operator = Operator(tmp_path)
+    with serving(operator.served) as url:
+        device = Device(tmp_path / "device", url, operator.root)
+        version = 0
+        for number in range(int(os.environ.get("KILLS", "8"))):
+            child = subprocess.Popen([sys.executable, "-c", ENDLESS, tmp_path, Path(__file__).parent],
+                                     stdout=subprocess.PIPE)
+            child.stdout.readline()
+            threading.Event().wait(random.Random(number).uniform(0, 0.4))      # the moment is what is tried
+            child.send_signal(signal.SIGKILL)
+            child.wait(10)
+            child.stdout.close()
+            with operator.opened() as repository:
+                released = {target.release.release for target in repository.targets}
+                now = {expiry.role: expiry.version for expiry in repository.expiries}["timestamp"]
+            assert now >= version
+            version = now
+            operator.publish()
+            assert device.releases().keys() == released
+    assert version > 8

@@ -1,0 +1,343 @@
+"""What an operator signs, and what a plain python-tuf client on a real HTTP server makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from operators import NOW, Device, Operator, bundle_of, serving
+from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
+
+from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
+from vedette.fleet.folder import FleetFolder
+from vedette.fleet.keys import KeyFolder
+from vedette.fleet.metadata import ROLES
+from vedette.fleet.publish import publish
+from vedette.fleet.settings import Settings
+
+MODEL, OTHER = b"a model" * 1000, b"another model" * 1000
+
+
+@pytest.fixture
+def operator(tmp_path):
+    return Operator(tmp_path)
+
+
+@pytest.fixture
+def url(operator):
+    with serving(operator.served) as url:
+        yield url
+
+
+@pytest.fixture
+def device(operator, url, tmp_path):
+    """A device that trusts the first root."""
+    return Device(tmp_path / "device", url, operator.root)
+
+
+def test_a_device_gets_what_was_released(operator, device):
+    """The model's bytes, and every field of the release, fractions too."""
+    shadow = {"frames": "100", "minutes": "0.5"}
+    release = operator.release(MODEL, buckets=(0, 3999), shadow=shadow, variant="b", device_classes=("default", "yard"))
+    operator.publish()
+    assert device.releases() == {1: release}
+    assert device.download("1/street-3.tflite") == MODEL
+    assert (release.salt, release.shadow.minutes, release.trial.frames) == ("salt", 0.5, 300)
+
+
+def test_a_withdrawn_release_is_gone_and_its_file_stays(operator, device):
+    """Devices see it no longer; one that is reading the file may finish."""
+    operator.release(MODEL)
+    operator.release(OTHER, "4")
+    operator.publish()
+    assert set(device.releases()) == {1, 2}
+    with operator.opened() as repository:
+        assert repository.withdraw(operator.keys, 2).version == "4"
+    operator.publish()
+    assert set(device.releases()) == {1}
+    assert list((operator.served / "targets/2").iterdir())
+
+
+CHANGES = {
+    "release": lambda fleet: fleet.release(OTHER, "4"),
+    "withdraw": lambda fleet: change(fleet, "withdraw", 1),
+    "renew": lambda fleet: change(fleet, "renew", 120),
+    **{role: lambda fleet, role=role: change(fleet, "rotate", role) for role in ROLES},
+}
+
+
+def change(operator: Operator, name: str, *arguments: object) -> None:
+    with operator.opened() as repository:
+        getattr(repository, name)(operator.keys, *arguments)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_path, name):
+    """After each file that is copied, a device that was there before and a new one both find what verifies."""
+    operator.release(MODEL)
+    operator.publish()
+    root = operator.root
+    known = tmp_path / "known"
+    Device(known, url, root).releases()
+    moments = []
+
+    def look(_name: str) -> None:
+        moments.append(_name)
+        for before in (known, None):
+            folder = tmp_path / f"device-{len(moments)}-{before is None}"
+            if before is not None:
+                shutil.copytree(before, folder, symlinks=True)
+            Device(folder, url, root).releases()
+
+    CHANGES[name](operator)
+    operator.publish(look)
+    assert "metadata/timestamp.json" in moments or name == "root"
+    assert Device(known, url, root).releases().keys() == {"release": {1, 2}, "withdraw": set()}.get(name, {1})
+
+
+def test_a_root_published_before_the_timestamp_would_be_refused(operator, device, tmp_path):
+    """Why roots come last: the naive order fails the test above."""
+    operator.publish()
+    device.releases()
+    change(operator, "rotate", "timestamp")
+    with operator.opened() as repository:
+        names = repository.files()
+        publish(operator.folder / "repository", [name for name in names if "root" in name], operator.served)
+    with pytest.raises(RepositoryError):
+        device.releases()
+
+
+def test_the_old_key_is_worth_nothing_after_rotation(operator, device):
+    """What the old key signs is refused by a device that has seen the new root."""
+    operator.publish()
+    before = (operator.served / "metadata/timestamp.json").read_bytes()
+    device.releases()
+    change(operator, "rotate", "timestamp")
+    operator.publish()
+    device.releases()
+    (operator.served / "metadata/timestamp.json").write_bytes(before)
+    with pytest.raises(RepositoryError):
+        device.releases()
+
+
+def test_a_lost_online_key_is_replaced_with_the_root_key(operator, device):
+    """No signature of the lost key is needed."""
+    operator.release(MODEL)
+    operator.publish()
+    device.releases()
+    operator.key_file("targets").unlink()
+    with pytest.raises(KeyUnusable, match="targets key"):
+        operator.release(OTHER, "4")
+    change(operator, "rotate", "targets")
+    operator.release(OTHER, "4")
+    operator.publish()
+    assert set(device.releases()) == {1, 2}
+
+
+def test_what_has_expired_is_refused_until_renewed(tmp_path):
+    """A device refuses it, publishing it is refused, renewing makes it good."""
+    operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
+    operator.publish()
+    with serving(operator.served) as url:
+        device = Device(tmp_path / "device", url, operator.root)
+        with pytest.raises(ExpiredMetadataError):
+            device.releases()
+        operator.now = NOW
+        with pytest.raises(FleetError, match="timestamp expired"):
+            operator.publish()
+        with operator.opened() as repository:
+            assert repository.renew(operator.keys) == ("timestamp",)
+        operator.publish()
+        assert device.releases() == {}
+
+
+def expiries(operator: Operator) -> dict[str, int]:
+    """Days left of each role."""
+    with operator.opened() as repository:
+        return {expiry.role: (expiry.expires - operator.now).days for expiry in repository.expiries}
+
+
+def test_renewing_signs_what_is_past_half_its_term(operator):
+    """Root and the large roles are left alone while they are young, so that devices need not fetch them again."""
+    assert expiries(operator) == {"timestamp": 14, "snapshot": 90, "targets": 90, "root": 400}
+    operator.now = NOW + timedelta(days=44)
+    change(operator, "renew")
+    assert expiries(operator) == {"timestamp": 14, "snapshot": 46, "targets": 46, "root": 356}
+    operator.now = NOW + timedelta(days=46)
+    change(operator, "renew")
+    assert expiries(operator) == {"timestamp": 14, "snapshot": 90, "targets": 90, "root": 354}
+    operator.now = NOW + timedelta(days=201)
+    change(operator, "renew")
+    assert expiries(operator)["root"] == 400
+
+
+def test_renewing_for_a_quiet_quarter(operator):
+    """All three online roles last as long as asked."""
+    change(operator, "renew", 120)
+    assert expiries(operator) == {"timestamp": 120, "snapshot": 120, "targets": 120, "root": 400}
+
+
+def test_renewing_without_the_root_key(operator, tmp_path):
+    """The online roles are renewed while root is valid; then its key is asked for, and taken from where it is kept."""
+    operator.release(MODEL)
+    stick = tmp_path / operator.key_file("root").name
+    operator.key_file("root").rename(stick)
+    operator.now = NOW + timedelta(days=399)
+    change(operator, "renew")
+    operator.now = NOW + timedelta(days=401)
+    for name, arguments in (("renew", ()), ("rotate", ("timestamp",)), ("withdraw", (1,))):
+        with pytest.raises(FleetError, match="root"):
+            change(operator, name, *arguments)
+    operator.keys = KeyFolder(operator.folder / "keys", extra=(stick,))
+    change(operator, "renew")
+    assert expiries(operator)["root"] == 400
+
+
+def test_a_release_is_widened_and_keeps_the_rest(operator, device):
+    """Only what is stated changes; the file and the number stay."""
+    operator.release(MODEL, buckets=(0, 3999), trial={"minutes": "30"})
+    operator.publish()
+    with operator.opened() as repository:
+        repository.release(operator.keys, None, 1, {"buckets": (0, 9999)})
+    assert operator.publish() == 3      # targets, snapshot, timestamp
+    release = device.releases()[1]
+    assert (release.buckets, release.trial.minutes) == ((0, 9999), 30)
+
+
+def test_numbers_only_grow(operator):
+    """A withdrawn number, a number below the last, and a number whose bundle is another one are refused."""
+    operator.release(MODEL, number=5)
+    with pytest.raises(FleetError, match="another bundle is another release"):
+        operator.release(OTHER, "4", number=5)
+    change(operator, "withdraw", 5)
+    for number in (3, 5):
+        with pytest.raises(FleetError, match="next is 6"):
+            operator.release(MODEL, number=number)
+    assert operator.release(MODEL).release == 6
+
+
+def test_what_cannot_be_released(operator):
+    """An unknown release, no bundle at all, fields that mean nothing, a bundle damaged on disk: each says why."""
+    bundle = bundle_of(MODEL)
+    with operator.opened() as repository:
+        repository.add(MODEL, bundle)
+        for given, number, fields, error, words in (
+                (None, 9, {}, FleetError, "release 9: not released"), (None, None, {}, FleetError, "name a bundle"),
+                (bundle, None, {"buckets": (5, 2)}, UsageError, "first <= last"),
+                (bundle, None, {"trial": {"frames": "many"}}, UsageError, "trial.frames")):
+            with pytest.raises(error, match=words):
+                repository.release(operator.keys, given, number, fields)
+        with pytest.raises(FleetError, match="released: none"):
+            repository.withdraw(operator.keys, 1)
+        (operator.folder / bundle.path).write_bytes(OTHER)
+        with pytest.raises(ModelDamaged):
+            repository.release(operator.keys, bundle, None, {})
+        with pytest.raises(ModelDamaged):
+            repository.add(OTHER, bundle)
+        assert repository.targets == ()
+
+
+def test_a_wrong_clock_signs_nothing(operator, tmp_path):
+    """Neither a clock that was never set nor one before the last signature."""
+    operator.now = NOW - timedelta(hours=1)
+    with pytest.raises(FleetError, match="this clock says"):
+        operator.release(MODEL)
+    with pytest.raises(FleetError, match="past"):
+        Operator(tmp_path / "new", now=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+def test_two_of_three_root_keys(tmp_path):
+    """Fewer than the threshold cannot rotate; as many can, and devices follow. No key is made in vain."""
+    operator = Operator(tmp_path, root_keys=3, root_threshold=2)
+    operator.publish()
+    first, second, _ = sorted((operator.folder / "keys").glob("root-*.pem"))
+    with serving(operator.served) as url:
+        device = Device(tmp_path / "device", url, operator.root)
+        device.releases()
+        first.rename(tmp_path / "first")
+        change(operator, "rotate", "snapshot")
+        second.rename(tmp_path / "second")
+        files = set((operator.folder / "keys").iterdir())
+        with pytest.raises(KeyUnusable, match="root key"):
+            change(operator, "rotate", "snapshot")
+        assert set((operator.folder / "keys").iterdir()) == files
+        operator.keys = KeyFolder(operator.folder / "keys", extra=(tmp_path / "second",))
+        change(operator, "rotate", "root")
+        operator.publish()
+        device.releases()
+    assert len(list((operator.folder / "keys").glob("root-*.pem"))) == 1 + 3
+
+
+def test_keys_are_the_owners_alone_and_locked(tmp_path):
+    """Mode 0600; with a passphrase they open with it and with nothing else."""
+    operator = Operator(tmp_path, passphrase=b"secret")
+    files = list((operator.folder / "keys").iterdir())
+    assert len(files) == 4
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert all(b"ENCRYPTED" in path.read_bytes() for path in files)
+    operator.release(MODEL)
+    for passphrase, words in ((None, "has a passphrase"), (b"guess", "passphrase is wrong")):
+        operator.keys = KeyFolder(operator.folder / "keys", passphrase)
+        with pytest.raises(KeyUnusable, match=words):
+            change(operator, "renew")
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"no key", "no private key"), (None, "another key")])
+def test_a_file_that_is_not_the_key(operator, content, words):
+    """What lies where a key should be is told."""
+    path = operator.key_file("timestamp")
+    path.write_bytes(content or operator.key_file("snapshot").read_bytes())
+    with pytest.raises(KeyUnusable, match=words):
+        change(operator, "renew")
+
+
+@pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
+def test_damaged_metadata_is_named(operator, name):
+    """Altered, cut short or gone: the file is named, and nothing is signed on top of it."""
+    path = operator.folder / "repository/metadata" / name
+    whole = path.read_bytes()
+    role = json.loads(whole)["signed"]["_type"]
+    for content in (whole.replace(b'"expires":"20', b'"expires":"21'), whole[:-9], b"", b"[]", None):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        with pytest.raises(FleetError, match=role):
+            change(operator, "renew")
+
+
+def test_settings_are_read_back(operator):
+    """parse(serialize(x)) == x; a file that cannot be understood is named."""
+    operator.release(MODEL)
+    with operator.opened() as repository:
+        settings = repository.settings
+    assert Settings.parse(settings.serialize()) == settings
+    assert [bundle.version for bundle in settings.bundles] == ["3"]
+    (operator.folder / "fleet.json").write_text("{}")
+    with pytest.raises(FleetError, match=r"fleet\.json: salt"), operator.opened():
+        pass
+
+
+def test_bundles_are_found_by_name_version_or_digest(operator):
+    """The name alone is the newest; what was not added is told with what was."""
+    old, new = bundle_of(MODEL), bundle_of(OTHER, "4").model_copy(update={"added_at": NOW + timedelta(days=1)})
+    settings = Settings(salt="", keys="keys", changed_at=NOW, bundles=(old, new))
+    assert [settings.bundle(asked).version for asked in ("street", "street:3", old.sha256, new.sha256[:6])] == [
+        "4", "3", "3", "4"]
+    with pytest.raises(FleetError, match=r"yard: no such bundle .* street:3, street:4"):
+        settings.bundle("yard")
+
+
+def test_one_at_a_time_and_never_twice(operator, tmp_path):
+    """A second command is told that the first is at work; a second `init` that a fleet is there."""
+    with FleetFolder(operator.folder), pytest.raises(FleetBusy):
+        FleetFolder(operator.folder)
+    with pytest.raises(FleetError, match="there already"):
+        Operator(operator.folder.parent)
+    for empty in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(FleetError, match="no fleet is there"):
+            FleetFolder(Path(empty))
+    assert not (tmp_path / "lock").exists()
