@@ -1,0 +1,88 @@
+"""`vedette fleet watch` on a real broker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mosquitto import Mosquitto, free_port, running, send, wait_until
+from running_daemon import environment
+from vedette.cli import main
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as broker:
+        for device, version in (("gate-01", "4"), ("gate-02", "3")):
+            for topic, payload in (("availability", b"online"), ("model", model(version))):
+                send(broker.client(), f"vedette/{device}/{topic}", payload, retain=True)
+        yield broker
+
+
+def model(version: str, state: str = "good") -> bytes:
+    return json.dumps({"state": state, "title": "street\x1b", "installed_version": version, "release": 7}).encode()
+
+
+def arguments(broker: Mosquitto, *more: str) -> list[str]:
+    return ["fleet", "watch", "--host", "127.0.0.1", "--port", str(broker.port), *more]
+
+
+def test_a_table_of_what_is_retained(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a device, a summary above, nothing unprintable."""
+    assert main(arguments(broker, "--once", "0.5")) == 0
+    summary, head, *lines = capsys.readouterr().out.splitlines()
+    assert summary.startswith("2 devices, 2 online; street")
+    assert head.startswith("DEVICE")
+    assert [line.split()[:2] for line in lines] == [["gate-01", "online"], ["gate-02", "online"]]
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_json_once(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads one object a device."""
+    assert main(arguments(broker, "--once", "0.5", "--json")) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["device"], row["version"], row["online"], row["release"]) for row in rows] == [
+        ("gate-01", "4", True, 7), ("gate-02", "3", True, 7)]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_follows_changes(broker: Mosquitto, tmp_path: Path, terminal: bool) -> None:
+    """A pipe gets a line for each change, a terminal the table again; Ctrl-C ends it."""
+    master, slave = pty.openpty() if terminal else os.pipe()
+    child = subprocess.Popen([sys.executable, "-m", "vedette", *arguments(broker)], stdout=slave,
+                             env=environment(tmp_path))
+    os.close(slave)
+    os.set_blocking(master, False)
+    text = ""
+
+    def shows(words: str) -> bool:
+        nonlocal text
+        with contextlib.suppress(BlockingIOError):
+            text += os.read(master, 65536).decode()
+        return words in text
+
+    try:
+        assert wait_until(lambda: shows("gate-02"))
+        assert ("\x1b[2J" in text, "DEVICE" in text) == (terminal, terminal)
+        text = ""
+        send(broker.client(), "vedette/gate-02/model", model("4", "trial"), retain=True)
+        assert wait_until(lambda: shows("trial"))
+        assert ("gate-01" in text) == terminal
+    finally:
+        child.terminate()
+        child.wait(10)
+        os.close(master)
+
+
+def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said where one was expected; exit code 69."""
+    assert main(["fleet", "watch", "--host", "127.0.0.1", "--port", str(port := free_port())]) == 69
+    assert f"127.0.0.1:{port}" in capsys.readouterr().err

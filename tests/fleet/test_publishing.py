@@ -1,0 +1,96 @@
+"""What publishing copies, in which order, and what it refuses to replace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from operators import Operator
+
+from vedette.errors import FleetError, ModelDamaged, StateUnusable
+
+MODEL = b"a model" * 1000
+
+
+@pytest.fixture
+def operator(tmp_path):
+    operator = Operator(tmp_path)
+    operator.release(MODEL)
+    return operator
+
+
+def copies(operator: Operator) -> list[str]:
+    """Publish; returns what was copied, in order."""
+    names: list[str] = []
+    assert operator.publish(names.append) == len(names)
+    return names
+
+
+def model(folder: Path) -> Path:
+    return next(folder.rglob("*.street-3.tflite"))
+
+
+def test_what_names_comes_after_what_it_names(operator):
+    """Models, targets, snapshot, timestamp; then roots. What is there already is left alone, and readable by others."""
+    assert [name.rpartition(".street")[2] for name in copies(operator)] == [
+        "-3.tflite", "metadata/2.targets.json", "metadata/2.snapshot.json", "metadata/timestamp.json",
+        "metadata/1.root.json"]
+    assert copies(operator) == []
+    assert {path.stat().st_mode & 0o777 for path in operator.served.rglob("*") if path.is_file()} == {0o644}
+    with operator.opened() as repository:
+        repository.renew(operator.keys)
+    assert copies(operator) == ["metadata/timestamp.json"]
+
+
+def test_a_model_cut_short_there_is_copied_again(operator):
+    """By its size: another tool may have stopped half-way."""
+    operator.publish()
+    model(operator.served).write_bytes(MODEL[:100])
+    assert len(copies(operator)) == 1
+    assert model(operator.served).read_bytes() == MODEL
+
+
+def test_another_fleet_is_not_overwritten(operator, tmp_path):
+    """Neither another fleet nor something that is no repository loses a file."""
+    other = Operator(tmp_path / "other")
+    other.served = operator.served
+    operator.publish()
+    with other.opened() as repository:
+        repository.renew(other.keys)
+        repository.renew(other.keys)
+    before = {path: path.read_bytes() for path in operator.served.rglob("*") if path.is_file()}
+    with pytest.raises(FleetError, match=r"1\.root\.json: not what this fleet signed"):
+        other.publish()
+    (operator.served / "metadata/timestamp.json").write_text("<html>")
+    with pytest.raises(FleetError, match="no timestamp of a repository"):
+        operator.publish()
+    (operator.served / "metadata/timestamp.json").write_bytes(before[operator.served / "metadata/timestamp.json"])
+    assert before == {path: path.read_bytes() for path in operator.served.rglob("*") if path.is_file()}
+
+
+def test_an_old_copy_of_the_fleet_is_not_published(operator):
+    """A folder from last month's backup would be a rollback, which devices refuse."""
+    operator.publish()
+    path = operator.served / "metadata/timestamp.json"
+    ahead = json.loads(path.read_bytes())
+    ahead["signed"]["version"] += 1
+    path.write_text(json.dumps(ahead))
+    with pytest.raises(FleetError, match="old copy"):
+        operator.publish()
+
+
+def test_a_damaged_model_is_not_published(operator):
+    """The digest in its name is checked before it leaves; the timestamp that leads to it stays where it is."""
+    model(operator.folder / "repository").write_bytes(MODEL[:-1] + b"?")
+    with pytest.raises(ModelDamaged):
+        operator.publish()
+    assert not (operator.served / "metadata/timestamp.json").exists()
+
+
+def test_a_place_that_cannot_be_written(operator, tmp_path):
+    """It is named."""
+    operator.served = tmp_path / "file"
+    operator.served.write_text("")
+    with pytest.raises(StateUnusable, match="file"):
+        operator.publish()

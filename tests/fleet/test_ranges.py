@@ -1,0 +1,40 @@
+"""Where releases meet."""
+
+from vedette.fleet.ranges import notes, share
+from vedette.update.release import Release
+
+
+def release(number: int, first: int, last: int, **more: object) -> Release:
+    return Release(name="street", version=str(number), release=number, device_classes=("default",),
+                   buckets=(first, last), **{"channel": "stable", **more})
+
+
+BASE = release(1, 0, 9999)
+
+
+def test_a_higher_release_takes_devices_over() -> None:
+    """A canary: said, and no warning."""
+    assert list(notes(release(2, 0, 3999), [BASE])) == ["buckets 0-3999 leave release 1 (street 1)"]
+
+
+def test_a_lower_release_does_not_get_what_a_higher_one_has() -> None:
+    """It would reach nobody there: a warning."""
+    (told,) = notes(BASE, [release(2, 5000, 7000)])
+    assert told.startswith("warning: buckets 5000-7000 stay with release 2")
+
+
+def test_two_variants_that_overlap_spoil_the_comparison() -> None:
+    """Named are both variants, and which one runs; two that do not meet are fine."""
+    a, b = release(2, 0, 4999, variant="a"), release(3, 4000, 9999, variant="b")
+    for one, other in ((a, b), (b, a)):
+        (told,) = notes(one, [other])
+        assert told.startswith("warning: buckets 4000-4999")
+        assert "only b runs there, so a is compared on fewer" in told
+    assert list(notes(a, [release(3, 5000, 9999, variant="b")])) == []
+
+
+def test_releases_apart_do_not_meet() -> None:
+    """Another channel, another class, itself."""
+    others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999).model_copy(update={"device_classes": ("yard",)})]
+    assert list(notes(release(2, 0, 9999), [*others, release(2, 0, 9999)])) == []
+    assert share(release(2, 0, 3999)) == 0.4
