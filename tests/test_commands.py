@@ -9,8 +9,25 @@ import pytest
 
 from fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
 from vedette.commands import WAITING_LIMIT, CommandDesk
+from vedette.errors import StateUnusable, UpdateRefused, VedetteError
 from vedette.pipeline import Pipeline
 from vedette.types import Command
+
+
+class FakeUpdates:
+    """An updater that refuses while it has no source, and goes back when it is told to."""
+
+    def __init__(self) -> None:
+        self.refusal: VedetteError | None = None
+        self.waiting: list[Callable[[str, VedetteError | None], None]] = []
+
+    def nudge(self) -> float:
+        if self.refusal:
+            raise self.refusal
+        return 12.34
+
+    def ask_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
+        self.waiting.append(answered)
 
 
 class Rig:
@@ -23,7 +40,9 @@ class Rig:
         self.restarts = 0
         camera = FakeCamera([make_frame(clock)] * frames)
         self.pipeline = Pipeline(camera, FakeDetector, (), clock, max_frame_age_ms=1000)
-        self.desk = CommandDesk(self.pipeline, camera, self.publisher, call=self.inbox.append, restart=self.restart,
+        self.updates = FakeUpdates()
+        self.desk = CommandDesk(self.pipeline, camera, self.publisher, self.updates, call=self.inbox.append,
+                                restart=self.restart,
                                 encode_jpeg=lambda frame: b"\xff\xd8" + frame.pixels.tobytes()[:1])
 
     def restart(self) -> None:
@@ -96,12 +115,28 @@ def test_restart_answers_first():
     assert rig.restarts == 1
 
 
-@pytest.mark.parametrize("name", ["update", "rollback"])
-def test_what_is_not_there_says_so(name: str):
-    """A command of a later version is answered, not swallowed."""
-    answer = Rig().send(name)
-    assert answer["status"] == "failed"
-    assert "not in this version" in answer["error"]
+def test_update_asks_the_source_soon_or_says_why_not():
+    """The answer comes at once: what becomes of it stands in the model message."""
+    rig = Rig()
+    assert rig.send("update")["data"] == {"within_s": 12.3}
+    rig.updates.refusal = UpdateRefused("pinned: detector.model is street.tflite")
+    answer = rig.send("update")
+    assert (answer["status"], answer["error"]) == ("refused", "pinned: detector.model is street.tflite")
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (None, "ok"), (UpdateRefused("no previous model"), "refused"), (StateUnusable("read-only"), "failed")])
+def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status: str):
+    """Not before: the update thread says what became of it."""
+    rig = Rig()
+    rig.desk.accept(Command("rollback", {}, "t-1", "vedette/gate/reply/rollback"))
+    rig.inbox.pop()()
+    assert rig.publisher.messages == []
+    rig.updates.waiting.pop()("" if error else "rolled back to street 3", error)
+    (reply,) = rig.publisher.messages
+    answer = json.loads(reply.payload)
+    assert (reply.topic, answer["status"], answer["transaction"]) == ("/vedette/gate/reply/rollback", status, "t-1")
+    assert "street 3" in answer["data"]["words"] if error is None else answer["error"] == str(error)
 
 
 def test_few_commands_wait_and_the_others_are_told_at_once():

@@ -23,11 +23,11 @@ FLOORS = {
     "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "update.origin": 4, "update.download": 4, "update.source": 4,
-    "fleet": 3,
+    "fleet": 3, "cloud": 4,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
     "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
-    "health": 6, "commands": 6,
+    "health": 6, "commands": 6, "updater": 6,
     "app": 7,
     "cli": 8, "__main__": 9,
 }
@@ -39,7 +39,7 @@ HOMES = {
     "picamera2": {"camera.picamera"},
     "libcamera": {"camera.picamera"},
     # not camera/: the child is small
-    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet"},
+    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet", "cloud"},
     "pycocotools": {"precision"},
     "pydantic_core": {"config.words"},
     "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12

@@ -114,3 +114,12 @@ def test_half_a_surrogate_becomes_a_question_mark() -> None:
 def test_timestamps(zone: timezone) -> None:
     """Every moment is told in UTC with milliseconds and a Z, whatever zone it came in."""
     assert payloads.timestamp(AT.astimezone(zone)) == "2026-11-21T00:42:07.123Z"
+
+
+def test_a_shadow_look_fits_its_schema() -> None:
+    """Both models' detections of one frame, told apart."""
+    seen = (Detection("person", 0, 0.9, Box(0.1, 0.2, 0.3, 0.4)),)
+    payload = payloads.shadow(make_frame(FakeClock()), device="gate-01", run=1, clock_synced=True, model=MODEL,
+                              invoke_ms=3.0, detections=seen, active_invoke_ms=2.0, active_detections=())
+    validate("shadow-1", payload)
+    assert (len(payload["detections"]), len(payload["active_detections"])) == (1, 0)

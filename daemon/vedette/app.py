@@ -14,18 +14,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vedette import __version__, payloads
+from vedette import __version__, payloads, topics
 from vedette._lib import logs, stacks
 from vedette._lib.clock import SystemClock
 from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
-from vedette.board import Board
-from vedette.box_model import with_box_model
+from vedette.board import Board, boot_id
 from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
-from vedette.detectors import DetectorOpener, ModelChoice
+from vedette.detectors import DetectorOpener, chosen
 from vedette.errors import ConfigError
 from vedette.health import HealthReporter
 from vedette.identity import StateFolder, default_name, state_path
@@ -34,8 +33,11 @@ from vedette.mqtt.publisher import MqttPublisher
 from vedette.pipeline import Listener, Pipeline
 from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
-from vedette.supervisor import STOP_TIMEOUT_S, Part, Supervisor
-from vedette.types import ModelStatus
+from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
+from vedette.types import Message, ModelRef
+from vedette.update.request import MODELS
+from vedette.update.store import ModelStore
+from vedette.updater.build import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,13 +45,18 @@ if TYPE_CHECKING:
 
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
-    from vedette.types import CameraStatus, Command, DetectorFacts, Frame
+    from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame, ModelStatus
+    from vedette.update.state import Installed
+    from vedette.vision.candidate import Look
     from vedette.vision.local import LocalDetector
+    from vedette.vision.tap import Tapped
     from vedette.wire.messages import InfoPayload
 
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 2.0
+COMMAND_WITHIN_S = 3.0
+"""A command that changes the model store holds the state folder no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,8 @@ class Options:
     verbose: bool = False
 
     def load(self) -> Config:
-        """Return the configuration as it is now, with the model that runs. Raises: ConfigError."""
-        return with_box_model(load(self.config_path, overrides=self.overrides))
+        """Return the configuration as it is now. Raises: ConfigError."""
+        return load(self.config_path, overrides=self.overrides)
 
 
 def run_daemon(options: Options) -> int:
@@ -76,7 +83,7 @@ def run_daemon(options: Options) -> int:
     logs.setup(logging.DEBUG if options.verbose else logging.INFO)
     stacks.dump_on_signals()
     config = options.load()
-    state = StateFolder(state_path(os.environ))
+    state = StateFolder(state_path(os.environ), wait_s=COMMAND_WITHIN_S)
     try:
         return Daemon(options, config, state).run()
     finally:
@@ -91,6 +98,7 @@ class Daemon:
         self._options = options
         self._config = config
         self._state = state
+        self._store = ModelStore(state.path / MODELS, min_free_bytes=int(config.update.min_free_mb * 1e6))
         self._opener = DetectorOpener(config.detector, config.camera.roi, state.path / "proofs.json")
         self._reload_reasons: dict[str, str] = {}
         self._run_number = state.next_run()
@@ -98,6 +106,7 @@ class Daemon:
                                                      state.machine_id(), state.path)
         log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
         clock = SystemClock()
+        self._start_store(clock)
         self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
         self._board = Board(state.path)
         self._meters = FrameMeters()
@@ -113,16 +122,31 @@ class Daemon:
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=_pinned)
+            models=self._models)
+        self._updater = build(
+            self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
+            boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
+            throttled=lambda: self._health.throttled, clock_synced=self._clock_synced, show=self._show_shadow,
+            on_end=self._worker_ended)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
                                       ended=lambda: self._pipeline.ended, status=self._health.status_line)
-        self._desk = CommandDesk(self._pipeline, self._camera, self._publisher, call=self._supervisor.call,
-                                 restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"),
-                                 encode_jpeg=_encode_jpeg)
+        self._desk = CommandDesk(
+            self._pipeline, self._camera, self._publisher, self._updater, call=self._supervisor.call,
+            restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"), encode_jpeg=_encode_jpeg)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
-        return self._supervisor.run()
+        code = self._supervisor.run()
+        self._updater.ended(cleanly=code != EXIT_INTERNAL)
+        return code
+
+    def _start_store(self, clock: SystemClock) -> None:
+        """Find the model that runs, and count its start if it is on trial: before it is loaded."""
+        self._store.recover()
+        if self._config.detector.model is None:
+            _, words = self._store.start(boot_id(), clock.utc_now())
+            if words:
+                log.warning("rolled back: %s", words)
 
     def _parts(self) -> tuple[Part, ...]:
         """What the daemon is made of, in the order of starting."""
@@ -130,6 +154,7 @@ class Daemon:
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),
+            Part("update", self._updater.start, lambda: self._updater.stop(STOP_TIMEOUT_S), self._updater.worker),
         )
 
     def _stop_camera(self) -> None:
@@ -144,7 +169,7 @@ class Daemon:
     def _tick(self) -> None:
         self._health.tick()
         refusal = self._pipeline.refusal
-        if refusal is not None and not _is_supervised():
+        if refusal is not None and self._store.state.trial is None and not _is_supervised():
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
 
     def _reload(self) -> None:
@@ -169,16 +194,29 @@ class Daemon:
 
     def _open_detector(self) -> LocalDetector | None:
         """Build the detector of the model that is to run. Detect thread."""
-        model = self._config.detector.model
-        return None if model is None else self._opener.open(ModelChoice(model))
+        choice = chosen(self._config, self._store)
+        return None if choice is None else self._opener.open(choice)
 
     def _listeners(self) -> tuple[Listener, ...]:
-        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result)
+        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result, self._hear)
         if self._options.print_results:
             printer = Printer(device=self._device, run=self._run_number, dropped=self._dropped,
                               clock_synced=self._clock_synced)
             listeners += (printer.result,)
         return listeners
+
+    def _models(self, facts: DetectorFacts | None) -> ModelStatus:
+        return self._updater.status(facts)
+
+    def _hear(self, result: DetectionResult) -> None:
+        self._updater.hear(result)
+
+    def _show_shadow(self, model: Installed, tapped: Tapped, look: Look) -> None:
+        told = payloads.shadow(
+            tapped, device=self._device, run=self._run_number, clock_synced=self._clock_synced(),
+            model=ModelRef(model.name, model.version, model.sha256, model.variant), invoke_ms=look.invoke_ms,
+            detections=look.detections, active_invoke_ms=tapped.timing.invoke_ms, active_detections=tapped.detections)
+        self._publisher.publish(Message(topics.SHADOW, payloads.encode(told), qos=0))
 
     def _dropped(self) -> dict[str, int]:
         """Totals of this run by cause; the two that every subscriber knows are always there."""
@@ -208,10 +246,6 @@ class Daemon:
 
     def _worker_ended(self, worker: Worker) -> None:
         self._supervisor.worker_ended(worker)
-
-
-def _pinned(facts: DetectorFacts | None) -> ModelStatus:
-    return ModelStatus("pinned" if facts else "none", facts.model if facts else None)
 
 
 def _is_supervised() -> bool:

@@ -63,6 +63,14 @@ class BoardReading:
         return found
 
 
+def boot_id(root: Path = Path("/")) -> str:
+    """Return what names this boot of the machine: another one after every power cut."""
+    try:
+        return (root / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
 class Board:
     """The computer this runs on. A test gives a tree of its own as `root`, and its own `vcgencmd`."""
 

@@ -12,10 +12,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from vedette import payloads, topics
+from vedette.errors import UpdateRefused, VedetteError
 from vedette.types import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Protocol
 
     from pydantic import JsonValue
 
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     from vedette.ports import Camera, Publisher
     from vedette.types import Command, Frame
     from vedette.wire.messages import ReplyStatus
+
+    class Updates(Protocol):
+        """What may be asked of the updater, from any thread."""
+
+        def nudge(self) -> float:
+            """Ask the update source soon; returns within how many seconds. Raises: UpdateRefused."""
+
+        def ask_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
+            """Go back to the previous model; `answered` is told, on another thread, what became of it."""
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +45,20 @@ WAITING_LIMIT = 8
 class CommandDesk:
     """Main thread only, but for `accept`."""
 
-    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *,
+    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, updates: Updates, *,
                  call: Callable[[Callable[[], None]], None], restart: Callable[[], None],
                  encode_jpeg: Callable[[Frame], bytes]) -> None:
         self._pipeline = pipeline
         self._camera = camera
         self._publisher = publisher
+        self._updates = updates
         self._call = call
         self._restart = restart
         self._encode_jpeg = encode_jpeg
         self._room = threading.Semaphore(WAITING_LIMIT)
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._do_restart,
+            "update": self._update, "rollback": self._roll_back,
         }
 
     def accept(self, command: Command) -> None:
@@ -57,11 +70,7 @@ class CommandDesk:
 
     def _carry_out(self, command: Command) -> None:
         self._room.release()
-        action = self._actions.get(command.name)
-        if action is None:
-            self._reply(command, "failed", error=f"{command.name} is not in this version")
-        else:
-            action(command)
+        self._actions[command.name](command)
 
     def _pause(self, command: Command) -> None:
         seconds = command.arguments.get("seconds", PAUSE_LIMIT_S)
@@ -89,6 +98,22 @@ class CommandDesk:
     def _do_restart(self, command: Command) -> None:
         self._reply(command, "ok")
         self._restart()
+
+    def _update(self, command: Command) -> None:
+        try:
+            within_s = self._updates.nudge()
+        except UpdateRefused as refusal:
+            self._reply(command, "refused", error=str(refusal))
+        else:
+            self._reply(command, "ok", {"within_s": round(within_s, 1)})
+
+    def _roll_back(self, command: Command) -> None:
+        def answered(words: str, error: VedetteError | None) -> None:
+            if error is None:
+                self._reply(command, "ok", {"words": words})
+            else:
+                self._reply(command, "refused" if isinstance(error, UpdateRefused) else "failed", error=str(error))
+        self._updates.ask_roll_back(answered)
 
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
                error: str | None = None) -> None:

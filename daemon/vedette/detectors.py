@@ -1,7 +1,8 @@
-"""Opens detectors as the configuration says now, whichever thread asks, and lets a reload reach those in use.
+"""Which model is to run, and detectors of it, opened as the configuration says now, whichever thread asks.
 
-Invariants: a reload that comes while a detector is being opened is not lost; a model whose digest is known is opened
-only as the file of that digest.
+Invariants: `detector.model` pins; else the store's active model runs, else the model in the box where the street is
+watched, else none. A reload reaches every detector in use, and one that comes while a detector is being opened is not
+lost; a model whose digest is known is opened only as the file of that digest.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vedette.box_model import BOX_MODEL
+from vedette.camera.street.options import is_synthetic
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vedette.config.models import DetectorConfig
+    from vedette.config.models import Config, DetectorConfig
+    from vedette.update.store import ModelStore
     from vedette.vision.local import LocalDetector
+    from vedette.vision.probe import Proof
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,16 @@ class ModelChoice:
     path: Path
     sha256: str | None = None
     variant: str | None = None
+
+
+def chosen(config: Config, store: ModelStore) -> ModelChoice | None:
+    """Return the model that is to run now, None where there is none. Any thread."""
+    active = store.state.active
+    if config.detector.model is not None:
+        return ModelChoice(config.detector.model)
+    if active is not None:
+        return ModelChoice(store.path_of(active.sha256), active.sha256, active.variant)
+    return ModelChoice(BOX_MODEL) if is_synthetic(config.camera.source) else None
 
 
 class DetectorOpener:
@@ -53,6 +69,11 @@ class DetectorOpener:
         for warning in opened.facts.warnings:
             log.warning("%s", warning)
         return opened
+
+    def remember(self, proof: Proof) -> None:
+        """Spare the next opening of this model the child: it was proven in one just now."""
+        from vedette.vision.probe import ProofStore
+        ProofStore(self._proofs).remember(proof)
 
     def reload(self, detector: DetectorConfig) -> None:
         """Have every detector judge by the live keys of a configuration read again."""

@@ -82,6 +82,12 @@ class FrameMeters:
         return MeterReadings(count, rate_per_s(ready_ns, now_ns), age,
                              {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode}, _told(scores))
 
+    def frame_ms(self, now_ns: int) -> float | None:
+        """Return what the model takes for a frame, medians added up; None before the first."""
+        timing_ms = self.read(now_ns).timing_ms
+        stages = [stage["p50"] for stage in (timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"]) if stage]
+        return sum(stages) or None
+
     def _score_meter(self, label: str) -> ScoreMeter:
         meter = self._scores.get(label)
         if meter is None:

@@ -9,30 +9,53 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import JsonValue
 
-from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, ModelRef, ModelStatus
+from vedette.types import BrokerStatus, CameraStatus, Detection, DetectionResult, DetectorFacts, ModelRef, ModelStatus
 from vedette.wire.health import CaptureHealth, ImageHealth, InferenceHealth, MqttHealth, Percentiles, StagePercentiles
 from vedette.wire.messages import (
     CameraInfo,
     CameraPayload,
     CountsPayload,
+    DetectionPayload,
     DetectionsPayload,
     DetectorInfo,
+    FramePayload,
     HardwareInfo,
     InfoPayload,
     ModelPayload,
     ModelRefPayload,
     ReplyPayload,
     ReplyStatus,
+    ShadowPayload,
     VersionsInfo,
 )
 
 SCHEMA_IDS = tuple(
-    f"vedette.{name}/1" for name in ("detections", "counts", "camera", "health", "info", "model", "reply")
+    f"vedette.{name}/1" for name in ("detections", "counts", "camera", "health", "info", "model", "shadow", "reply")
 )
+
+
+class FrameFacts(Protocol):
+    """What is told of a frame."""
+
+    @property
+    def seq(self) -> int:
+        """Its number in this run."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def captured_at(self) -> datetime:
+        """When it was seen."""
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
@@ -59,13 +82,7 @@ def detections(result: DetectionResult, *, device: str, run: int, seq: int, drop
         "run": run,
         "seq": seq,
         "source": result.source,
-        "frame": {
-            "seq": frame.seq,
-            "width": frame.width,
-            "height": frame.height,
-            "captured_at": timestamp(frame.captured_at),
-            "clock_synced": clock_synced,
-        },
+        "frame": _frame(frame, clock_synced=clock_synced),
         "age_ms": round(result.age_ms, 2),
         "timing_ms": {
             "wait": round(timing.wait_ms, 2),
@@ -76,15 +93,24 @@ def detections(result: DetectionResult, *, device: str, run: int, seq: int, drop
         "model": None if result.model is None else _model_ref(result.model),
         "dropped": dict(dropped),
         "backfilled": backfilled,
-        "detections": [
-            {
-                "label": found.label,
-                "class_id": found.class_id,
-                "score": None if found.score is None else round(found.score, 3),
-                "box": [round(corner, 4) for corner in found.box],
-            }
-            for found in result.detections
-        ],
+        "detections": _found(result.detections),
+    }
+
+
+def shadow(frame: FrameFacts, *, device: str, run: int, clock_synced: bool, model: ModelRef, invoke_ms: float,
+           detections: Sequence[Detection], active_invoke_ms: float,
+           active_detections: Sequence[Detection]) -> ShadowPayload:
+    """Say what a model in shadow and the active one saw in one frame."""
+    return {
+        "schema": "vedette.shadow/1",
+        "device": device,
+        "run": run,
+        "frame": _frame(frame, clock_synced=clock_synced),
+        "model": _model_ref(model),
+        "invoke_ms": round(invoke_ms, 2),
+        "detections": _found(detections),
+        "active_invoke_ms": round(active_invoke_ms, 2),
+        "active_detections": _found(active_detections),
     }
 
 
@@ -201,6 +227,23 @@ def reply(status: ReplyStatus, *, transaction: str | None, data: Mapping[str, Js
         "error": error,
         "transaction": transaction,
     }
+
+
+def _frame(frame: FrameFacts, *, clock_synced: bool) -> FramePayload:
+    return {"seq": frame.seq, "width": frame.width, "height": frame.height,
+            "captured_at": timestamp(frame.captured_at), "clock_synced": clock_synced}
+
+
+def _found(detections: Sequence[Detection]) -> list[DetectionPayload]:
+    return [
+        {
+            "label": found.label,
+            "class_id": found.class_id,
+            "score": None if found.score is None else round(found.score, 3),
+            "box": [round(corner, 4) for corner in found.box],
+        }
+        for found in detections
+    ]
 
 
 def _model_ref(ref: ModelRef) -> ModelRefPayload:

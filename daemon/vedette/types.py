@@ -16,7 +16,7 @@ Source = Literal["local", "cloud", "motion"]
 CameraState = Literal["capturing", "stalled", "frozen", "offline"]
 HealthState = Literal["ok", "degraded", "failed"]
 ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow", "trial", "good"]
-"""What is going on with models: a new one on its way (downloading, staged, shadow), else where the running one stands."""
+"""What is going on with models: a new one comes (downloading, staged, shadow), or else where the running one stands."""
 
 
 class Box(NamedTuple):

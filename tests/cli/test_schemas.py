@@ -53,7 +53,7 @@ def test_channels_are_distinct_and_known() -> None:
     assert len({channel.name for channel in schemas.CHANNELS}) == len(schemas.CHANNELS)
     named = {channel.topic.split("/")[0] for channel in schemas.CHANNELS if not channel.topic.startswith("/")}
     assert named == {topics.AVAILABILITY, topics.INFO, topics.DETECTIONS, topics.COUNTS, topics.CAMERA, topics.HEALTH,
-                     topics.MODEL, topics.SNAPSHOT, topics.COMMANDS, topics.REPLIES}
+                     topics.MODEL, topics.SHADOW, topics.SNAPSHOT, topics.COMMANDS, topics.REPLIES}
 
 
 @pytest.mark.parametrize("name", ["detections-1", "health-1"])

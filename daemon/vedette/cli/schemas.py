@@ -50,14 +50,16 @@ CHANNELS = (
     Channel(topics.COUNTS, 1, True, "How many of each label are in view, on change", messages.CountsPayload),
     Channel(topics.CAMERA, 1, True, "What the camera is doing, on change", messages.CameraPayload),
     Channel(topics.HEALTH, 1, True, "How the device is, on change and every `health.interval_s`", health.HealthPayload),
-    Channel(topics.MODEL, 1, True, "Which model runs", messages.ModelPayload),
+    Channel(topics.MODEL, 1, True, "Which model runs, and what comes", messages.ModelPayload),
+    Channel(topics.SHADOW, 0, False, "What a new model sees beside the active one, where its release asks for that",
+            messages.ShadowPayload),
     Channel(topics.SNAPSHOT, 0, False, "One frame on request, masks applied", content_type="image/jpeg"),
     Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", messages.ReplyPayload),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, as far as "
             "`commands.allow` lists it; the payload is empty or an object with the command's arguments, and optionally "
-            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored). `update` and "
-            "`rollback` are not in this version: their answer is `failed`", incoming=True),
+            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored)",
+            incoming=True),
     Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update` to every device", incoming=True),
 )
 

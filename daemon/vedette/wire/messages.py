@@ -203,6 +203,23 @@ class ModelPayload(TypedDict):
     """How the last update ended, in words."""
 
 
+class ShadowPayload(TypedDict):
+    """What a new model, which is compared unseen, and the active one saw in the same frame."""
+
+    schema: Literal["vedette.shadow/1"]
+    device: str
+    run: Count
+    frame: FramePayload
+    model: ModelRefPayload
+    """The new one."""
+    invoke_ms: float
+    """The new one's, undisturbed."""
+    detections: list[DetectionPayload]
+    """The new one's."""
+    active_invoke_ms: float
+    active_detections: list[DetectionPayload]
+
+
 class ReplyPayload(TypedDict):
     """The answer to a command."""
 

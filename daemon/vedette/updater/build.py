@@ -1,0 +1,63 @@
+"""Puts the updater's parts together.
+
+Invariants: nothing starts here; python-tuf is imported in the job that asks the source, and only where there is one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette._lib.whole_file import read_whole
+from vedette.detectors import chosen
+from vedette.errors import UpdateRefused
+from vedette.updater.arrivals import Arrivals
+from vedette.updater.loop import Parts, Updater
+from vedette.updater.proving import Proving, candidate_of
+from vedette.updater.schedule import PollSchedule
+from vedette.updater.switch import ModelSwitch
+from vedette.updater.trial import TrialWatch
+from vedette.vision.tap import FrameTap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette._lib.worker import Worker
+    from vedette.config.models import Config, UpdateConfig
+    from vedette.detectors import DetectorOpener
+    from vedette.pipeline import Pipeline
+    from vedette.ports import Clock
+    from vedette.update.source import UpdateSource
+    from vedette.update.store import ModelStore
+    from vedette.updater.shadow import Show
+
+ROOT_BYTES_MAX = 1 << 20
+
+
+def build(store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, config: Callable[[], Config], *,
+          device: str, boot_id: str, frame_ms: Callable[[], float | None], throttled: Callable[[], bool],
+          clock_synced: Callable[[], bool], show: Show, on_end: Callable[[Worker], None]) -> Updater:
+    """Return the updater of a daemon. `config` is asked anew each time; what needs a restart is taken from it now."""
+    now = config()
+    tap = FrameTap()
+    switch = ModelSwitch(store, opener, pipeline, clock, boot_id=boot_id, choice=lambda: chosen(config(), store),
+                         frame_ms=frame_ms)
+    proving = Proving(store, opener, switch, tap, clock, config=config, show=show)
+    watch = TrialWatch(store, tap, clock, candidate_of=lambda path, sha256: candidate_of(path, sha256, config()),
+                       failed=lambda: pipeline.dropped.get("failed", 0), throttled=throttled)
+    arrivals = None
+    if now.update.source is not None and now.detector.model is None:
+        arrivals = Arrivals(
+            store, now.update, PollSchedule(now.update.poll_minutes * 60, clock.monotonic_ns() / 1e9), clock,
+            device=device, open_source=lambda: open_source(now.update, store), clock_synced=clock_synced)
+    return Updater(Parts(store, switch, proving, watch, tap, arrivals), config, clock, on_end=on_end)
+
+
+def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:
+    """Return the configured source. Raises: UpdateRefused for a root that cannot be read."""
+    from vedette.update.source import UpdateSource  # late: python-tuf costs memory
+    assert update.root is not None  # noqa: S101 - for the type checker: the configuration asks for it
+    try:
+        root = read_whole(update.root, ROOT_BYTES_MAX)
+    except OSError as error:
+        raise UpdateRefused(f"invalid: update.root {update.root} cannot be read: {error.strerror}") from error
+    return UpdateSource(str(update.source), root, store.folder / "metadata", ca_file=update.ca_file)
