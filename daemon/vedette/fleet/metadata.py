@@ -35,7 +35,7 @@ FOLDER: Final = "repository/metadata"
 NEWEST_ROOT: Final = "root.json"
 """In the fleet's folder: what a new device is given to trust."""
 ROLE_BYTES: Final = 5_000_000
-"""What a device reads of one at most; some 5,000 releases."""
+"""What a device reads of one at most; some 9,000 releases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""`vedette fleet …` as people and programs call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from running_daemon import environment
+from vedette.cli import main
+from vision import bundles, tiny_detectors
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return bundles.pack(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, capsys) -> Path:
+    assert call("init", tmp_path / "fleet") == 0
+    capsys.readouterr()
+    return tmp_path / "fleet"
+
+
+def call(*arguments: object) -> int:
+    return main(["fleet", *map(str, arguments)])
+
+
+def test_init_says_what_to_do_and_never_does_it_twice(tmp_path, capsys):
+    """What expires when, where root's key should go, what devices need; a second time 65, and nothing has changed."""
+    assert call("init", tmp_path / "fleet", "--days", "timestamp=30") == 0
+    told = capsys.readouterr().out
+    for words in ("root-*.pem off this machine", "fleet/root.json", "in 29 days", "in 399 days"):
+        assert words in told
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert call("init", tmp_path / "fleet") == 65
+    assert "there already" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--days", "root=0"), "DAYS, 1 to 3650"), (("--days", "leaf=3"), "root|targets"),
+    (("--root-threshold", "2"), "2 of 1 root keys")])
+def test_init_called_wrongly(tmp_path, capsys, arguments, words):
+    """64, and no folder is made."""
+    assert call("init", tmp_path / "fleet", *arguments) == 64
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "fleet").exists()
+
+
+def test_a_bundle_is_added_and_released(fleet, sound, capsys):
+    """By name, version, digest or file; what a program reads is JSON; a warning goes to standard error."""
+    assert call("add", fleet, sound, "--json") == 0
+    added = json.loads(capsys.readouterr().out)
+    assert (added["name"], added["version"], added["proven"]) == ("garden", "7", True)
+    for number, asked in enumerate(("garden", "garden:7", added["sha256"][:8], sound), 1):
+        assert call("release", fleet, asked, "--json", "--buckets", "0-99", "--class", "default,yard",
+                    "--shadow", "frames=7,publish=true", "--trial", "minutes=0.5") == 0
+        release = json.loads(capsys.readouterr().out)
+        assert (release["release"], release["buckets"], release["device_classes"]) == (number, [0, 99],
+                                                                                     ["default", "yard"])
+        shadow, trial = release["shadow"], release["trial"]
+        assert (shadow["frames"], shadow["publish"], trial["minutes"]) == (7, True, 0.5)
+    assert call("release", fleet, "--release", "1", "--variant", "a", "--no-shadow") == 0
+    told = capsys.readouterr()
+    assert "release 1: garden 7 to default, yard on stable, buckets 0-99 (1%), variant a" in told.out
+    assert told.err.startswith("warning: buckets 0-99 stay with release")
+    assert call("status", fleet, "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["releases"][-1]["variant"], status["releases"][-1]["shadow"]) == ("a", None)
+    assert status["expiring"] == []
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--buckets", "5-2"), ("--buckets", "0-10000"), ("--buckets", "half"), ("--trial", "frames"), ("--release", "0"),
+    ("--shadow", "framez=3"), ("--shadow", "frames=3", "--no-shadow"), ("--trial", "frames=many")])
+def test_a_release_called_wrongly(fleet, sound, arguments):
+    """64, before anything is signed."""
+    assert call("add", fleet, sound) == 0
+    assert call("release", fleet, "garden", *arguments) == 64
+    assert call("status", fleet) == 0
+
+
+def test_a_bad_bundle_is_not_added(fleet, sound, tmp_path, capsys):
+    """Damaged, seeing wrongly, no model at all: 65, with the check that failed; --allow-unproven does not help."""
+    damaged = tmp_path / "damaged.tflite"
+    content = bytearray(sound.read_bytes())
+    content[200] ^= 255
+    damaged.write_bytes(content)
+    page = tmp_path / "page.tflite"
+    page.write_text("<html>404</html>")
+    for path, words in ((damaged, "digest"), (bundles.altered(sound, color="bgr"), "golden frames"),
+                        (page, "digest"), (tmp_path / "none", "digest")):
+        assert call("add", fleet, path, "--allow-unproven") == 65
+        assert f"{path}: {words}" in capsys.readouterr().err
+    assert not (fleet / "bundles").exists()
+
+
+def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet, tmp_path, capsys):
+    """65 without --allow-unproven, 64 without a version; then it is marked."""
+    plain = tiny_detectors.write(tmp_path)
+    assert call("add", fleet, plain) == 65
+    assert "--allow-unproven" in capsys.readouterr().err
+    assert call("add", fleet, plain, "--allow-unproven") == 64
+    assert call("add", fleet, plain, "--allow-unproven", "--version", "1", "--name", "yard") == 0
+    assert "unproven" in capsys.readouterr().out
+    assert call("status", fleet) == 0
+    assert "not released: yard:1" in capsys.readouterr().out
+
+
+def test_a_passphrase_comes_from_a_file(tmp_path, capsys):
+    """Its first line; without it, with another, with an empty one: 69."""
+    secret, wrong, empty = (tmp_path / name for name in ("secret", "wrong", "empty"))
+    secret.write_text("correct horse\n")
+    wrong.write_text("battery\n")
+    empty.write_text("\n")
+    assert call("init", tmp_path / "fleet", "--passphrase-file", secret) == 0
+    assert call("renew", tmp_path / "fleet", "--passphrase-file", secret) == 0
+    capsys.readouterr()
+    for given, words in ((("--passphrase-file", wrong), "passphrase is wrong"), ((), "--passphrase-file"),
+                         (("--passphrase-file", empty), "empty"), (("--passphrase-file", tmp_path), "cannot be read")):
+        assert call("renew", tmp_path / "fleet", *given) == 69
+        assert words in capsys.readouterr().err
+
+
+def test_keys_may_lie_elsewhere(tmp_path, capsys):
+    """`init --keys` is remembered; `--keys` overrides it; a missing one is named, with where it was looked for."""
+    assert call("init", tmp_path / "fleet", "--keys", tmp_path / "stick") == 0
+    assert not (tmp_path / "fleet/keys").exists()
+    assert call("renew", tmp_path / "fleet") == 0
+    (tmp_path / "stick").rename(tmp_path / "other")
+    assert call("renew", tmp_path / "fleet") == 69
+    assert f"{tmp_path}/stick/timestamp-" in capsys.readouterr().err
+    assert call("renew", tmp_path / "fleet", "--keys", tmp_path / "other") == 0
+
+
+def test_status_tells_a_monitor(fleet, capsys):
+    """1 when something expires soon, 0 otherwise."""
+    assert call("status", fleet, "--within", "15") == 1
+    told = capsys.readouterr().out
+    assert "nothing is released" in told
+    assert told.index("timestamp") < told.index("root")
+    assert call("status", fleet) == 0
+
+
+def test_what_is_not_there_is_said(fleet, tmp_path, capsys):
+    """No fleet, no such release, no such role."""
+    assert call("status", tmp_path) == 65
+    assert "vedette fleet init" in capsys.readouterr().err
+    assert call("withdraw", fleet, "7") == 65
+    assert call("release", fleet, "yard") == 65
+    assert call("rotate-keys", fleet, "leaf") == 64
+    assert not (tmp_path / "lock").exists()
+
+
+def test_without_cryptography_the_extra_is_named(tmp_path):
+    """Making keys needs it; looking at a fleet and publishing do not."""
+    block = "import sys; sys.modules['cryptography'] = None; from vedette.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def without(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-c", block, "fleet", *map(str, arguments)], capture_output=True,
+                              text=True, env=environment(tmp_path), timeout=60)
+
+    refused = without("init", tmp_path / "fleet")
+    assert (refused.returncode, "vedette[fleet]" in refused.stderr) == (69, True), refused.stderr
+    assert call("init", tmp_path / "real") == 0
+    assert without("status", tmp_path / "real").returncode == 0
+    published = without("publish", tmp_path / "real", tmp_path / "www")
+    assert (published.returncode, published.stderr) == (0, "")
+    assert (tmp_path / "www/metadata/timestamp.json").exists()

@@ -1,0 +1,74 @@
+"""The operator's guide does what it says: its commands run, in its order, and leave what it promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from operators import Device, serving
+
+from mosquitto import running, send
+from running_daemon import environment
+from vedette.cli import COMMANDS, main
+from vision import tiny_detectors
+from vision.bundles import picture
+
+GUIDE = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Each line of the guide's `sh` blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """The operator's folder: three bundles, and `vedette` as a command."""
+    for number in (3, 4, 5):
+        folder = tmp_path / f"made-{number}"
+        folder.mkdir()
+        # A threshold of its own makes each file another one.
+        assert main(["model", "pack", str(tiny_detectors.write(folder)), "--name", "street", "--version", str(number),
+                     "--golden", str(picture(folder)), "--score-threshold", f"0.3{number}",
+                     "-o", str(tmp_path / f"street-{number}.tflite")]) == 0
+    command = tmp_path / "bin/vedette"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m vedette "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
+    """Every command ends with 0; a device that was there from the beginning sees what is left at the end."""
+    released: list[set[int]] = []
+    with running(desk) as broker, serving(desk / "www") as url:
+        send(broker.client(), "vedette/gate-01/availability", b"online", retain=True)
+        device = None
+        for line in commands():
+            done = subprocess.run(["bash", "-euc", line.replace("broker.example", f"127.0.0.1 --port {broker.port}")],
+                                  cwd=desk, env={**environment(desk), "PATH": f"{desk / 'bin'}:{os.environ['PATH']}"},
+                                  capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            if line.endswith("publish fleet www"):
+                device = device or Device(desk / "device", url, (desk / "fleet/root.json").read_bytes())
+                released.append(set(device.releases()))
+            elif " watch " in line:
+                assert "gate-01                      online" in done.stdout
+    assert [numbers for number, numbers in enumerate(released) if numbers not in released[:number]] == [
+        {1}, {1, 2}, {1, 2, 3, 4}, {1, 2, 5}]
+    assert released[-1] == {1, 2}
+    assert not list((desk / "fleet/keys").glob("root-*"))
+    timestamp = json.loads((desk / "stick/models/metadata/timestamp.json").read_bytes())
+    assert timestamp["signed"]["version"] > len(released)
+
+
+def test_the_guide_names_every_command_of_the_fleet() -> None:
+    """And only commands and options that exist."""
+    named = set(re.findall(r"vedette (fleet [a-z-]+)", "\n".join(commands())))
+    assert named == {name for name in COMMANDS if name.startswith("fleet ")}
