@@ -68,7 +68,7 @@ def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
     assert float(precision) > 0.6
     told = re.match(r"(\d+) results, the first after \d+\.\d s; at the end: \d+\.\d/s  age p50 \d", last)
     assert told, last
-    assert 30 <= int(told[1]) <= 45     # on a starved machine two results come within 3 ms, and max_per_s leaves one out
+    assert 30 <= int(told[1]) <= 45     # when starved, two come within 3 ms: max_per_s leaves one out
     assert_nothing_is_left(tmp_path, port_of(out))
 
 
