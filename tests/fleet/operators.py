@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from vedette.fleet.publish import publish
 from vedette.fleet.repository import Repository
 from vedette.fleet.settings import Bundle, Settings, Terms
 from vedette.update.release import Release
+from vedette.update.source import UpdateSource
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -95,6 +97,21 @@ class Device:
     def download(self, path: str) -> bytes:
         updater = self._updater()
         return Path(updater.download_target(updater.get_targetinfo(path))).read_bytes()
+
+
+class Vedette(Device):
+    """The same with what runs on our devices, and the floors it would keep."""
+
+    def __init__(self, folder: Path, url: str, root: bytes) -> None:
+        super().__init__(folder, url, root)
+        self._floors = folder / "floors.pickle"
+
+    def releases(self) -> dict[int, Release]:
+        """Refresh; returns what is released, by number. Raises: UpdateError."""
+        floors = pickle.loads(self._floors.read_bytes()) if self._floors.exists() else {}  # noqa: S301 - our own
+        trusted = UpdateSource(self._url, self._root, self._folder / "metadata").refresh(floors, datetime.now(UTC))
+        self._floors.write_bytes(pickle.dumps(dict(trusted.floors)))
+        return {target.release.release: target.release for target in trusted.targets}
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from operators import NOW, Operator
 
 from running_daemon import environment
 from vedette.cli import main
@@ -108,6 +110,9 @@ def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet, tmp_path, c
     assert call("add", fleet, plain, "--allow-unproven") == 64
     assert call("add", fleet, plain, "--allow-unproven", "--version", "1", "--name", "yard") == 0
     assert "unproven" in capsys.readouterr().out
+    assert call("release", fleet, "yard") == 0
+    assert "warning: unproven" in capsys.readouterr().err
+    assert call("withdraw", fleet, "1") == 0
     assert call("status", fleet) == 0
     assert "not released: yard:1" in capsys.readouterr().out
 
@@ -145,6 +150,13 @@ def test_status_tells_a_monitor(fleet, capsys):
     assert "nothing is released" in told
     assert told.index("timestamp") < told.index("root")
     assert call("status", fleet) == 0
+
+
+def test_status_of_what_has_expired(tmp_path, capsys):
+    """It says so, and is 1 whatever is asked."""
+    operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
+    assert call("status", operator.folder, "--within", "0") == 1
+    assert "EXPIRED" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_said(fleet, tmp_path, capsys):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from operators import NOW, Device, Operator, bundle_of, serving
+from operators import NOW, Device, Operator, Vedette, bundle_of, serving
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
 from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
@@ -74,14 +74,15 @@ def change(operator: Operator, name: str, *arguments: object) -> None:
         getattr(repository, name)(operator.keys, *arguments)
 
 
+@pytest.mark.parametrize("client", [Device, Vedette])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_path, name):
+def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_path, name, client):
     """After each file that is copied, a device that was there before and a new one both find what verifies."""
     operator.release(MODEL)
     operator.publish()
     root = operator.root
     known = tmp_path / "known"
-    Device(known, url, root).releases()
+    client(known, url, root).releases()
     moments = []
 
     def look(_name: str) -> None:
@@ -90,12 +91,12 @@ def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_pat
             folder = tmp_path / f"device-{len(moments)}-{before is None}"
             if before is not None:
                 shutil.copytree(before, folder, symlinks=True)
-            Device(folder, url, root).releases()
+            client(folder, url, root).releases()
 
     CHANGES[name](operator)
     operator.publish(look)
     assert "metadata/timestamp.json" in moments or name == "root"
-    assert Device(known, url, root).releases().keys() == {"release": {1, 2}, "withdraw": set()}.get(name, {1})
+    assert client(known, url, root).releases().keys() == {"release": {1, 2}, "withdraw": set()}.get(name, {1})
 
 
 def test_a_root_published_before_the_timestamp_would_be_refused(operator, device, tmp_path):

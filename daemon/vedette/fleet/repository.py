@@ -184,7 +184,8 @@ class Repository:
     def _edit(self, keys: KeyFolder, *, expired_root: bool = False) -> Edit:
         if self._now < self.settings.changed_at - CLOCK_SLACK:
             raise FleetError(f"this clock says {self._now:%Y-%m-%d %H:%M} UTC, and the last signature was made at "
-                             f"{self.settings.changed_at:%Y-%m-%d %H:%M}: one of them is wrong; nothing was changed")
+                             f"{self.settings.changed_at:%Y-%m-%d %H:%M}; nothing was changed. Set the clock, or if it "
+                             f"was wrong then, changed_at in {SETTINGS}")
         if not expired_root and self._is_expired("root"):
             raise FleetError(f"root expired on {self._signed.expiry('root').expires:%Y-%m-%d}: devices take nothing "
                              "until `vedette fleet renew` signs it anew with the root key")

@@ -36,6 +36,8 @@ A new release goes to channel stable, class default and every bucket, without sh
 exit codes: 0; 64 when called wrongly; 65 for a bundle or release that is not there, an expired root or a wrong clock;
 69 when a key or the folder cannot be used"""
 
+_UNPROVEN = "warning: unproven: no golden frames show whether a device runs it rightly"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         bundle = _bundle(args.bundle, repository.settings) if args.bundle else None
         release = repository.release(keys_of(args, repository), bundle, args.release, changes)
         others = [target.release for target in repository.targets]
-    remarks = list(notes(release, others))
+    remarks = [*notes(release, others), *([_UNPROVEN] if bundle and not bundle.proven else [])]
     if args.json:
         print(json.dumps({**release.model_dump(mode="json"), "notes": remarks}))
         return 0
