@@ -43,3 +43,9 @@ def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path):
     told = sample("daemon_broker", tmp_path, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
                   "--fault", "restarted", "--fault", "refusing")
     assert told["reconnects"] == [2]
+
+
+def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
+    """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
+    told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
+    assert 0 < told["at_server"] <= told["written"] <= told["cap"]

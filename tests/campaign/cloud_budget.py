@@ -1,0 +1,159 @@
+"""Campaign `cloud_budget`: a daily cap holds through kills, counted at the server.
+
+    .venv/bin/python tests/campaign/cloud_budget.py --kills 1000 --state .campaign/cloud_budget.json
+
+Each life is a process with a real client that asks as fast as it can and is killed at a random moment, around a call's
+length after its first breath. Resumable: server's count, budget and kills stand beside the state file. Prints one JSON
+line of figures; exits 1 when a bound was broken.
+"""
+
+import argparse
+import json
+import os
+import random
+import select
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "cloud"))
+
+from cloud_parts import ANSWER, client, config, frame  # noqa: E402 - found through the path above
+
+from vedette._lib.clock import SystemClock  # noqa: E402 - as above
+from vedette.cloud.budget import FILE, Budget  # noqa: E402 - as above
+from vedette.errors import CloudBudgetSpent  # noqa: E402 - as above
+
+CAP = 100
+BOOT = "this boot"
+LIFE_S = 0.03
+"""At most; a few calls with their two syncs, so that many lives end within the first."""
+
+
+class Counting(BaseHTTPRequestHandler):
+    """Counts a call before it reads any of its body: what has arrived has been paid for."""
+
+    calls = 0
+
+    def do_POST(self):
+        type(self).calls += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        content = json.dumps(ANSWER).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+    def handle(self):
+        try:
+            super().handle()
+        except OSError:     # the client was killed
+            self.close_connection = True
+
+
+def serve(port_to, counted_to, stop_from):
+    """Run as a process of its own: tell the port, then at its end how many calls came."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as http:
+        os.write(port_to, str(http.server_address[1]).encode())
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        os.read(stop_from, 1)
+        http.shutdown()
+    os.write(counted_to, str(Counting.calls).encode())
+
+
+@contextmanager
+def server():
+    """Yield the port and a list that holds the count after the end. Forked: this process must stay without threads."""
+    (port_from, port_to), (counted_from, counted_to), (stop_from, stop_to) = os.pipe(), os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        serve(port_to, counted_to, stop_from)
+        os._exit(0)
+    counted = []
+    try:
+        yield int(os.read(port_from, 10)), counted
+    finally:
+        os.write(stop_to, b".")
+        counted.append(int(os.read(counted_from, 10)))
+        os.waitpid(pid, 0)
+
+
+def live(folder, port, ready_to):
+    """Ask without end; what is refused is refused for as long as this life lasts."""
+    looking = client(folder, f"http://127.0.0.1:{port}/", per_day=CAP)
+    os.write(ready_to, b".")
+    while True:
+        try:
+            looking.look(frame())
+        except CloudBudgetSpent:
+            os.write(ready_to, b"s")
+            signal.pause()
+
+
+def one_life(folder, port, life_s):
+    """Start a life and kill it; returns whether it said that nothing was left."""
+    ready_from, ready_to = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            live(folder, port, ready_to)
+        finally:
+            os._exit(70)
+    os.close(ready_to)
+    os.read(ready_from, 1)
+    time.sleep(random.uniform(0, life_s))
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status), "a life ended by itself"
+    readable, _, _ = select.select([ready_from], [], [], 0)
+    spent = bool(readable) and os.read(ready_from, 1) == b"s"
+    os.close(ready_from)
+    return spent
+
+
+def run(kills, life_s, state, state_file, folder):
+    while state["kills"] < kills:
+        turn = min(50, kills - state["kills"])
+        with server() as (port, counted):
+            state["refused_lives"] += sum(one_life(folder, port, life_s) for _ in range(turn))
+        state["kills"] += turn
+        state["at_server"] += counted[0]
+        cloud = config(folder, "https://x/", per_day=CAP)
+        state["written"] = Budget(folder, cloud, SystemClock(), BOOT).windows[1].calls
+        state_file.write_text(json.dumps(state))
+        print(f"{state['kills']}/{kills}: {state['at_server']} at the server, {state['written']} written down",
+              file=sys.stderr, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--life-s", type=float, default=LIFE_S)
+    parser.add_argument("--state", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.state.parent.mkdir(parents=True, exist_ok=True)
+    state = {"kills": 0, "at_server": 0, "written": 0, "refused_lives": 0, "folder": ""}
+    if arguments.state.exists():
+        state = json.loads(arguments.state.read_text())
+    else:
+        state["folder"] = tempfile.mkdtemp(prefix="cloud-budget-", dir=arguments.state.parent)
+    folder = Path(state["folder"])
+    run(arguments.kills, arguments.life_s, state, arguments.state, folder)
+    kept = state["at_server"] <= state["written"] <= CAP
+    # A cap that nobody comes near would hold as well.
+    meant = state["written"] == CAP and state["refused_lives"] > 0 if state["kills"] >= 500 else state["at_server"] > 0
+    print(json.dumps({**state, "cap": CAP, "file": FILE, "kept": kept and meant}))
+    return 0 if kept and meant else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
