@@ -83,7 +83,10 @@ class ModelStore:
     def recover(self) -> StoreState:
         """Make the best of what is on disk; the active model it names is complete and verified. Never raises."""
         self._trouble = None
-        self._make_folders()
+        try:
+            self._make_folders()
+        except StateUnusable as error:
+            self._complain(str(error))
         found = self._file.read()
         self._complain(self._file.trouble)
         self._state, lasting = self._usable(self._rebuilt() if found is None else found)
@@ -202,7 +205,7 @@ class ModelStore:
             for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
                 make_folder(self._files, str(folder))
         except OSError as error:
-            self._complain(f"{self.folder}: cannot be made: {error.strerror}")
+            raise unusable(self.folder, error) from error
 
     def _rebuilt(self) -> StoreState:
         """Nothing says any more what the files are: the newest whole one runs, on trial where another is before it."""
