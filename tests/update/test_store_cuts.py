@@ -39,20 +39,24 @@ class Story:
     def __init__(self, folder: Path, files: object) -> None:
         self.store = ModelStore(folder / "models", files=files, min_free_bytes=0, utc_now=lambda: NOW)
         self.acknowledged, self.attempted = StoreState(), [StoreState()]
+        self.files = files
         self._sources = folder.parent / "sources"
         self._sources.mkdir(exist_ok=True)
 
     def run(self) -> None:
         self.store.recover()
-        first, second, third = (self.model(number) for number in (1, 2, 3))
+        first, second, third, fourth = (self.model(number) for number in range(1, 5))
         self.install(first)
         self.change(self.store.state.marked_good(NOW))
         self.install(second)
-        self.change(self.store.state.held_back(NOW))                     # out of its trial: it is not kept
+        self.change(self.store.state.held_back(NOW))        # out of its trial: it is not kept
         self.install(second)
-        for _ in range(CRASHES_MAX + 1):                                 # a crash loop
-            self.start()
+        self.change(self.store.state.marked_good(NOW))
         self.install(third, as_candidate=False)
+        for _ in range(CRASHES_MAX + 1):                    # a crash loop
+            self.start()
+        self.stage = self.download
+        self.install(fourth, as_candidate=False)
         self.start()
         self.change(self.store.state.ended_cleanly())
         self.store.recover()
@@ -76,6 +80,20 @@ class Story:
 
     def stage(self, source: Path) -> tuple[str, int]:
         return self.store.stage(source, None, limit_bytes=LIMIT)
+
+    def download(self, source: Path) -> tuple[str, int]:
+        """By somebody who syncs nothing."""
+        content = source.read_bytes()
+        path = self.store.incoming / "download"
+        try:
+            descriptor = self.files.open(str(path), os.O_WRONLY | os.O_CREAT, 0o600)
+            self.files.write(descriptor, content)
+            self.files.close(descriptor)
+        except OSError as error:
+            raise StateUnusable(str(error)) from error
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.store.adopt(path, sha256)
+        return sha256, len(content)
 
     def start(self) -> None:
         counted = self.store.state.begun("a boot")
