@@ -110,12 +110,16 @@ def understood(answer: bytes, path: object, doing: str = "loading it") -> dict[s
     """Return what an answer says. Raises: ModelDamaged (nonsense), and what the child refused."""
     try:
         values = dict(json.loads(answer))
-        refusal = _REFUSALS[values["refused"]](str(values["words"])) if "refused" in values else None
+        refusal = _REFUSALS[values["refused"]](_naming(path, str(values["words"]))) if "refused" in values else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise nonsense(path, doing) from error
     if refusal is not None:
         raise refusal
     return values
+
+
+def _naming(path: object, words: str) -> str:
+    return words if str(path) in words else f"{path}: {words}"
 
 
 def nonsense(path: object, doing: str) -> ModelDamaged:
