@@ -24,8 +24,8 @@ LEAST_FRAMES = 10
 """So many compared frames speak against a candidate even at its deadline; fewer are chance."""
 LEAST_ERRORS = 10
 """So many frames that failed end a trial before its time, if their share is too large."""
-SIGHTINGS = 20
-LEAST_SIGHTINGS = 10
+SIGHTINGS = 10
+"""Blindness is judged by the last so many frames in which the previous model saw something, and by no fewer."""
 BLIND_SHARE = 0.2
 SPELL_S = 20.0
 SPELL_FRAMES = 5
@@ -201,7 +201,7 @@ class TrialTally:
             faults.append(f"slow: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
                           f"{self._required.max_latency_ratio:g} times what the previous model takes")
         seen, sightings = sum(self._sightings), len(self._sightings)
-        if sightings >= LEAST_SIGHTINGS and seen <= BLIND_SHARE * sightings:
+        if sightings >= SIGHTINGS and seen <= BLIND_SHARE * sightings:
             faults.append(f"blind: saw something in {seen} of the last {sightings} frames in which the previous model "
                           "did")
         return faults
@@ -212,8 +212,8 @@ class TrialTally:
             missing.append(f"{self.frames} of {required.frames} frames")
         if self.seconds < required.minutes * 60:
             missing.append(f"{self.seconds / 60:.1f} of {required.minutes:g} minutes")
-        if self._has_previous and sightings < LEAST_SIGHTINGS:
-            missing.append(f"{sightings} of {LEAST_SIGHTINGS} frames in which the previous model saw something")
+        if self._has_previous and sightings < SIGHTINGS:
+            missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous model saw something")
         if self._slow_ms or self._slow_now:
             missing.append(f"whether it stays slower than {self._slowest_ms:.1f} ms a frame")
         return missing
