@@ -29,6 +29,9 @@ COMMANDS = {
     "model pack": ("vedette.cli.pack", "make a bundle of a model: labels, settings, golden frames"),
     "model verify": ("vedette.cli.verify", "hold a bundle against its digest and its golden frames, on this device"),
     "model eval": ("vedette.cli.eval", "measure a model's accuracy: COCO AP on the drawn street or a COCO folder"),
+    "model install": ("vedette.cli.install", "bring a model to this device by hand: proven, then tried"),
+    "model activate": ("vedette.cli.activate", "have a model of the store run"),
+    "model rollback": ("vedette.cli.rollback", "go back to the model before, until a higher release"),
     "model compare": ("vedette.cli.compare", "show where two models differ on the same frames"),
 }
 COMMANDS |= {f"fleet {name}": (f"vedette.cli.fleet.{name.replace('-', '_')}", summary) for name, summary in {

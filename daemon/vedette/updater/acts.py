@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from vedette.errors import UpdateRefused
 from vedette.update import rules
-from vedette.update.state import Installed, StoreState
+from vedette.update.state import Installed
 from vedette.updater.arrivals import installed_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
 
     from vedette.config.models import Config
@@ -46,16 +45,19 @@ class Acts:
         self._prove = prove
         self._known = known
 
+    def admit(self, sha256: str, *, force: bool = False) -> Target | None:
+        """Accept a file before it is tried; returns the release that it is. Raises: UpdateRefused, StateUnusable."""
+        update, pinned = self._config.update, self._config.detector.model
+        rules.admit_unpinned(pinned)
+        return rules.admit(sha256, self._known(), state=self._store.state, device_class=update.device_class,
+                           require_signed=update.require_signed, pinned=pinned, force=force)
+
     def install(self, upload: Path, sha256: str, *, force: bool = False, note: str | None = None) -> str:
         """Take a complete file of `incoming` in; returns what became of it, in words.
 
-        Raises: UpdateRefused, ModelError, UpdateError, RuntimeMissing, StateUnusable.
+        Raises: UpdateRefused, ModelError, RuntimeMissing, StateUnusable.
         """
-        update, pinned = self._config.update, self._config.detector.model
-        rules.admit_unpinned(pinned)
-        state = self._store.state
-        target = rules.admit(sha256, self._known(), state=state, device_class=update.device_class,
-                             require_signed=update.require_signed, pinned=pinned, force=force)
+        target, state = self.admit(sha256, force=force), self._store.state
         if state.active is not None and state.active.sha256 == sha256:
             return f"{_title(state.active)} is active already"
         report = self._prove(upload, sha256)
@@ -119,28 +121,6 @@ class Acts:
         if latest is None or latest.release == model.release:
             return None
         return max(latest.release, model.release or 0)
-
-
-class StoreOnly:
-    """A switch where no daemon runs: what is activated runs at the next start. Whoever uses it holds the lock."""
-
-    def __init__(self, store: ModelStore, utc_now: Callable[[], datetime]) -> None:
-        self._store = store
-        self._utc_now = utc_now
-
-    def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
-                 note: str | None = None) -> None:
-        """Make it the active one. Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed."""
-        self._store.verified(model.sha256)
-        self._keep(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
-
-    def hold_back(self, *, note: str | None = None) -> None:
-        """Make the previous one active. Raises: ValueError, StateUnusable."""
-        self._keep(self._store.state.held_back(self._utc_now()), note)
-
-    def _keep(self, state: StoreState, note: str | None) -> None:
-        self._store.change(state.having_acted(note) if note else state)
-        self._store.clean_up()
 
 
 def _title(model: Installed) -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COMPARE_S = 2.0
+COMPARE_S, COMPARE_LATER_S, COMPARED_SOON = 1.0, 5.0, 30
+"""So often at first, when a blind model must be found out; later, so many frames on, it is only watched."""
 COMPARE_AGAIN_S = 60.0
 """After the previous model's child has failed."""
 KEEP_S = 30.0
@@ -59,6 +60,7 @@ class TrialWatch:
         self._stepped_ns = 0
         self._kept_ns = 0
         self._compare_ns = 0
+        self._compared = 0
         self._previous: Candidate | None = None
 
     def __call__(self, result: DetectionResult) -> None:
@@ -91,6 +93,7 @@ class TrialWatch:
     def keep(self) -> None:
         """Keep the evidence so far. Raises: StateUnusable."""
         if self._sha256 is not None:
+            self._take_frames(self._clock.monotonic_ns())
             self._store.change(self._store.state.proceeded(self._tally.frames, self._tally.seconds))
 
     def close(self) -> None:
@@ -110,6 +113,7 @@ class TrialWatch:
         self._failed_before = self._failed()
         self._stepped_ns = self._kept_ns = now_ns
         self._compare_ns = now_ns
+        self._compared = 0
         self._sha256 = state.active.sha256
 
     def _take_frames(self, now_ns: int) -> None:
@@ -124,7 +128,8 @@ class TrialWatch:
         self._failed_before, self._stepped_ns = failed, now_ns
 
     def _compare(self, previous: Installed) -> None:
-        self._compare_ns = self._clock.monotonic_ns() + int(COMPARE_S * 1e9)
+        pause_s = COMPARE_S if self._compared < COMPARED_SOON else COMPARE_LATER_S
+        self._compare_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
         self._tap.want()
         tapped = self._tap.take(TAKE_WITHIN_S)
         if tapped is None or tapped.model is None or tapped.model.sha256 != self._sha256:
@@ -138,6 +143,7 @@ class TrialWatch:
             self._stop_comparing()
             self._compare_ns = self._clock.monotonic_ns() + int(COMPARE_AGAIN_S * 1e9)
             return
+        self._compared += 1
         self._tally.compared(seen, tapped.detections)
 
     def _stop_comparing(self) -> None:

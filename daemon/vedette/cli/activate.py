@@ -1,0 +1,52 @@
+"""`vedette model activate`: have a model of the store run, whatever the update source says.
+
+Invariants: the model is found by what `vedette model list` shows; a name that fits more than one is an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette.cli import asking
+from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vedette.update.state import StoreState
+
+EXAMPLE = f"""example:
+  vedette model activate 3f9a5c
+  vedette model activate street
+  vedette model activate --force 3f9a5c     a digest that was refused may be tried again
+
+The choice stays until a release above those known. {asking.EXIT_CODES}"""
+_LEAST_DIGITS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("model", metavar="SHA|NAME|VERSION", help="as `vedette model list` shows it")
+    parser.add_argument("--force", action="store_true", help="also one that failed on this device before")
+    asking.add_arguments(parser, wait_s=300.0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Activate. Raises: VedetteError."""
+    from vedette.update.request import Request, new_id
+    asking.take_rights(args)
+    asked = asking.Asking(args)
+    sha256 = found(args.model, asked.store.look())
+    return asked.run(Request(id=new_id(), kind="activate", sha256=sha256, force=args.force))
+
+
+def found(wanted: str, state: StoreState) -> str:
+    """Return the digest that is meant. Raises: UsageError."""
+    fitting = {model.sha256 for model in state.named if wanted in (model.name, model.version)}
+    if not fitting and len(wanted) >= _LEAST_DIGITS:
+        known = [*(model.sha256 for model in state.named), *(refused.sha256 for refused in state.refused)]
+        fitting = {sha256 for sha256 in known if sha256.startswith(wanted.lower())}
+    if len(fitting) != 1:
+        raise UsageError(f"{wanted}: {'fits several models' if fitting else 'no such model in the store'}; "
+                         "expected a digest, name or version of `vedette model list`")
+    return fitting.pop()

@@ -1,0 +1,163 @@
+"""What an operator does by hand: install, activate, roll back; beside a daemon and without one, by command or MQTT."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import pytest
+
+from mosquitto import send, wait_until
+from running_daemon import environment, vedette
+from updater import lamps
+from updater.update_device import DEVICE, Device, device_in, digest
+from vedette.identity import StateFolder
+
+NOBODY = 65534
+
+
+def everyones_python() -> list[str]:
+    """An interpreter like this one that every user may read, as an installed one is."""
+    if all(parent.stat().st_mode & 0o001 for parent in Path(os.__file__).parents):
+        return [sys.executable]
+    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    if not Path(system).exists():
+        pytest.skip(f"{Path(os.__file__).parent} is closed to others, and there is no {system}")
+    return [system]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    with device_in(tmp_path) as one:
+        yield one
+
+
+def model(device: Device, *words: str | Path) -> tuple[int, dict]:
+    """Run `vedette model …`; returns its exit code and what it told as JSON."""
+    done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=90)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path):
+    """The file is proven, becomes active on trial, and the answer says so; the frames never stop."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2")
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "install", new)
+        assert (code, told["ok"], told["on_trial"]) == (0, True, True), told
+        assert told["active"]["sha256"] == digest(new)
+        assert told["previous"]["version"] == "1"
+        assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
+        assert device.waits_for_results_of("2"), daemon.log
+        seqs = [result["frame"]["seq"] for result in device.told("detections")]
+        assert seqs == sorted(set(seqs))
+        code, told = model(device, "install", new)
+        assert (code, told["words"]) == (0, "lamps 2 is active already")
+
+
+def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path):
+    """No model, another one's labels, unsigned, pinned: exit code 65, the reason, and the same model as before."""
+    device.good(lamps.write(tmp_path, "1"))
+    page = tmp_path / "page.tflite"
+    page.write_text("<html>404</html>")
+    new = lamps.write(tmp_path, "2")
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "install", page)
+        assert (code, told["ok"], told["active"]["version"]) == (65, False, "1"), told
+    device.configure(detector="{threads: 1, labels: {cat: 0.5}}")
+    for running in (True, False):
+        with device.daemon() if running else nullcontext():
+            assert not running or device.waits_for_results_of("1")
+            code, told = model(device, "install", new)
+            assert code == 65, told
+            assert told["words"].startswith("labels: the model lacks cat")
+    device.configure(update="{require_signed: true}")
+    for running in (True, False):
+        with device.daemon() if running else nullcontext():
+            assert not running or device.waits_for_results_of("1")
+            code, told = model(device, "install", new)
+            assert (code, told["words"][:9]) == (65, "unsigned:"), told
+    device.configure(detector=f"{{model: '{new}'}}")
+    code, told = model(device, "rollback")
+    assert (code, told["words"][:7]) == (65, "pinned:")
+    assert device.state.active.version == "1"
+    assert list((device.folder / "state/models/incoming").iterdir()) == []
+
+
+def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
+    """Going back and forth between two good models changes what runs, each time; a third time there is nothing."""
+    device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("2"), daemon.log
+        code, told = model(device, "rollback")
+        assert (code, told["active"]["version"], told["previous"]["version"]) == (0, "1", "2"), told
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "activate", "2")
+        assert (code, told["active"]["version"], told["on_trial"]) == (0, "2", False), told
+        assert device.waits_for_results_of("2"), daemon.log
+        code, told = model(device, "activate", digest(tmp_path / "lamps-2.tflite")[:10])
+        assert told["words"] == "lamps 2 is active already"
+        before = device.told("reply/rollback")
+        send(device.broker.client(), f"vedette/{DEVICE}/cmd/rollback", b"{}", name="asker")
+        assert wait_until(lambda: len(device.told("reply/rollback")) > len(before)), daemon.log
+        assert device.told("reply/rollback")[-1]["status"] == "ok"
+        assert device.waits_for_results_of("1"), daemon.log
+    done = vedette("model", "activate", "nothing", folder=device.folder)
+    assert done.returncode == 64
+
+
+def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path):
+    """Refused in words, with a daemon and without."""
+    device.good(lamps.write(tmp_path, "1"))
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        assert model(device, "rollback")[0] == 65
+    code, told = model(device, "rollback")
+    assert (code, told["active"]["version"]) == (65, "1")
+
+
+def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path):
+    """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
+    code, told = model(device, "install", lamps.write(tmp_path, "1"))
+    assert (code, told["on_trial"], told["active"]["version"]) == (0, True, "1"), told
+    assert "next start" in told["words"]
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="trial", installed_version="1"), daemon.log
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    assert device.state.trial.starts == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
+    """Root's command writes as the owner of the state folder, who may not even read root's file."""
+    new = lamps.write(tmp_path, "1")
+    new.chmod(0o600)
+    with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
+        device.folder.chmod(0o755)
+        os.chown(device.folder / "state", NOBODY, NOBODY)
+        done = subprocess.run(
+            [*everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
+            capture_output=True, timeout=90, check=False, cwd=device.folder,
+            env={**environment(device.folder), "PYTHONPATH": os.pathsep.join(
+                place for place in sys.path if place and not place.startswith(sys.base_prefix))})
+        assert done.returncode == 0, done.stderr
+        assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {NOBODY}
+
+
+def test_nobody_answers(device: Device, tmp_path: Path):
+    """A holder of the state folder that takes no request: exit code 69, the request is withdrawn."""
+    with closing(StateFolder(device.folder / "state")):
+        code, told = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")
+    assert (code, told["ok"]) == (69, False), told
+    assert list((device.folder / "state/models/requests").iterdir()) == []
