@@ -1,0 +1,144 @@
+"""A shadow beside the active model: what does it cost the active model's frames?
+
+    .venv/bin/python bench/shadow.py ACTIVE.tflite CANDIDATE.tflite --source VIDEO [--pairs 12] [--block-s 5]
+
+Every frame of VIDEO, over and over, as fast as the active model goes on one thread, while the update's own parts (the
+tap, the candidate's child) show the candidate one frame a second in every other block of time, in the order on, off,
+off, on. In the blocks between, the child waits. A frame's time is prepare + invoke + decode; `period` is from one
+result to the next, everything included. Prints one JSON object; exit code 1 when the median's ratio is above 1.03, the
+99th percentile's above 1.15, or fewer frames were shown than one a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+from vedette._lib.clock import SystemClock
+from vedette._lib.worker import Worker
+from vedette.camera.open import open_camera
+from vedette.config.models import CameraConfig, DetectorConfig
+from vedette.pipeline import Pipeline
+from vedette.types import DetectionResult
+from vedette.update.release import ShadowRequirement
+from vedette.update.verdicts import ShadowTally
+from vedette.vision.candidate import Candidate
+from vedette.vision.local import open_detector
+from vedette.vision.tap import FrameTap
+
+LOOK_EVERY_S = 1.0
+SETTLE_S = 3.0
+MEDIAN_MAX, P99_MAX = 1.03, 1.15
+
+
+class Results:
+    """When each result came and how long its frame took. Detect thread; read when it has ended."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, float]] = []
+
+    def take(self, result: DetectionResult) -> None:
+        """Note one result."""
+        timing = result.timing
+        self.taken.append((time.monotonic_ns(), timing.prepare_ms + timing.invoke_ms + timing.decode_ms))
+
+    def within(self, blocks: list[tuple[int, int]]) -> tuple[list[float], list[float]]:
+        """Return the frame times, and the periods, of what came in these spans of time."""
+        frames: list[float] = []
+        periods: list[float] = []
+        for begin_ns, end_ns in blocks:
+            block = [(at_ns, ms) for at_ns, ms in self.taken if begin_ns <= at_ns < end_ns]
+            frames += [ms for _, ms in block]
+            periods += [(after - before) / 1e6 for (before, _), (after, _) in itertools.pairwise(block)]
+        return frames, periods
+
+
+def show(candidate: Candidate, tap: FrameTap, tally: ShadowTally, until_ns: int) -> int:
+    """Show the candidate one frame a second; returns how many."""
+    shown, pause = 0, threading.Event()
+    next_ns = time.monotonic_ns()
+    while (now_ns := time.monotonic_ns()) < until_ns:
+        if now_ns < next_ns:
+            pause.wait(min(next_ns, until_ns) / 1e9 - now_ns / 1e9)
+            continue
+        next_ns += int(LOOK_EVERY_S * 1e9)
+        tap.want()
+        tapped = tap.take(LOOK_EVERY_S)
+        if tapped is not None:
+            look = candidate.look(tapped)
+            tally.add(tapped.detections, look.detections, tapped.timing.invoke_ms, look.invoke_ms)
+            shown += 1
+    return shown
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """Run the blocks; returns the figures."""
+    results, tap, tally, clock = Results(), FrameTap(), ShadowTally(ShadowRequirement()), SystemClock()
+    camera = open_camera(CameraConfig(source=str(args.source.resolve()), every_frame=True, loop=True), clock)
+    detector = DetectorConfig(model=args.active.resolve(), threads=1)
+    pipeline = Pipeline(camera, lambda: open_detector(detector), (tap, results.take), clock, max_frame_age_ms=60_000)
+    worker = Worker("detect", pipeline.run)
+    camera.start()
+    worker.start()
+    blocks: dict[str, list[tuple[int, int]]] = {"on": [], "off": []}
+    shown, pause = 0, threading.Event()
+    with Candidate(args.candidate.resolve(), DetectorConfig(threads=1)) as candidate:
+        candidate.probe()
+        show(candidate, tap, tally, time.monotonic_ns() + int(SETTLE_S * 1e9))
+        for number in range(2 * args.pairs):
+            which = "on" if number % 4 in (0, 3) else "off"
+            begin_ns = time.monotonic_ns()
+            end_ns = begin_ns + int(args.block_s * 1e9)
+            if which == "on":
+                shown += show(candidate, tap, tally, end_ns)
+            pause.wait(max(0.0, (end_ns - time.monotonic_ns()) / 1e9))
+            blocks[which].append((begin_ns, end_ns))
+    tap.close()
+    worker.stop(10)
+    camera.close()
+    if worker.failure is not None:
+        raise worker.failure
+    return figures(results, blocks) | {
+        "models": [args.active.name, args.candidate.name], "seconds_on": args.pairs * args.block_s, "shown": shown,
+        "latency_ratio_told": round(tally.figures.latency_ratio or 0.0, 3), "load": round(os.getloadavg()[0], 2)}
+
+
+def figures(results: Results, blocks: dict[str, list[tuple[int, int]]]) -> dict[str, object]:
+    """Return medians and 99th percentiles, on and off, and their ratios."""
+    told: dict[str, object] = {}
+    (on_frames, on_periods), (off_frames, off_periods) = results.within(blocks["on"]), results.within(blocks["off"])
+    for name, on, off in (("frame", on_frames, off_frames), ("period", on_periods, off_periods)):
+        for measure_of, of in (("median", statistics.median), ("p99", p99)):
+            told[f"{name}_ms_{measure_of}"] = {"on": round(of(on), 3), "off": round(of(off), 3)}
+            told[f"{name}_{measure_of}_ratio"] = round(of(on) / of(off), 4)
+    return told | {"frames": {"on": len(on_frames), "off": len(off_frames)}}
+
+
+def p99(values: list[float]) -> float:
+    """Return the 99th percentile."""
+    return statistics.quantiles(values, n=100, method="inclusive")[98]
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("active", type=Path)
+    parser.add_argument("candidate", type=Path)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--block-s", type=float, default=5.0)
+    told = measure(args := parser.parse_args())
+    print(json.dumps(told))
+    kept = told["frame_median_ratio"] <= MEDIAN_MAX and told["frame_p99_ratio"] <= P99_MAX
+    return 0 if kept and told["shown"] >= int(args.pairs * args.block_s) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
