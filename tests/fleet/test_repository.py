@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from operators import NOW, Device, Operator, Vedette, bundle_of, serving
+from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
 from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
-from vedette.fleet.metadata import ROLES
+from vedette.fleet.metadata import ROLES, Signed
 from vedette.fleet.publish import publish
-from vedette.fleet.settings import Settings
+from vedette.fleet.settings import Settings, Terms
 
 MODEL, OTHER = b"a model" * 1000, b"another model" * 1000
 
@@ -286,13 +287,51 @@ def test_keys_are_the_owners_alone_and_locked(tmp_path):
             change(operator, "renew")
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"no key", "no private key"), (None, "another key")])
+def rsa() -> bytes:
+    return CryptoSigner.generate_rsa().private_bytes
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (lambda _: b"no key", "no private key"), (lambda fleet: fleet.key_file("snapshot").read_bytes(), "another key"),
+    (lambda _: rsa(), "expected an ed25519 key"), (lambda _: None, "cannot be read")])
 def test_a_file_that_is_not_the_key(operator, content, words):
     """What lies where a key should be is told."""
     path = operator.key_file("timestamp")
-    path.write_bytes(content or operator.key_file("snapshot").read_bytes())
+    found = content(operator)
+    path.unlink()
+    if found is None:
+        path.mkdir()
+    else:
+        path.write_bytes(found)
     with pytest.raises(KeyUnusable, match=words):
         change(operator, "renew")
+
+
+def test_keys_that_cannot_be_kept(operator):
+    """Where no key can be written none is trusted."""
+    operator.keys = KeyFolder(operator.folder / "fleet.json", extra=(operator.key_file("root"),))
+    with pytest.raises(KeyUnusable, match="cannot be kept"):
+        change(operator, "rotate", "timestamp")
+
+
+def test_a_release_that_another_tool_signed(operator):
+    """Signed by the right keys, and yet no release: said, and nothing is changed on top of it."""
+    operator.release(MODEL)
+    with FleetFolder(operator.folder) as folder:
+        edit = Signed.read(folder).edit(operator.keys, NOW, Terms())
+        next(iter(edit.roles["targets"].signed.targets.values())).unrecognized_fields["custom"] = {"release": "one"}
+        edit.sign_from("targets")
+        folder.change(edit.contents)
+    with pytest.raises(FleetError, match="cannot be understood"):
+        operator.publish()
+
+
+def test_more_than_devices_read_is_not_signed(operator):
+    """5 MB, whatever makes them."""
+    classes = tuple(f"{number:0100d}" for number in range(50_000))
+    with pytest.raises(FleetError, match="more than devices read"):
+        operator.release(MODEL, device_classes=classes)
+    assert operator.release(MODEL).release == 1
 
 
 @pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])

@@ -41,12 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and keep. Raises: ModelError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
+    from vedette.vision.tflite_file import read_bytes
     from vedette.vision.verify import verify
     bundle = _bundle(verify(args.bundle), args)
-    try:
-        content = args.bundle.read_bytes()
-    except OSError as error:
-        raise ModelDamaged(f"{args.bundle}: {error.strerror}") from error
+    content = read_bytes(args.bundle)
     with opened(args) as repository:
         repository.add(content, bundle)
     if args.json:
@@ -65,8 +63,8 @@ def _bundle(found: Verification, args: argparse.Namespace) -> Bundle:
     if not found.passed and not args.allow_unproven:
         why = "; ".join(f"{check.name}: {check.words}" for check in found.checks if check.state == "unchecked")
         raise ModelUnsupported(f"{args.bundle}: {why}; --allow-unproven takes it all the same")
-    if found.spec is None or found.model is None:
-        raise ModelUnsupported(f"{args.bundle}: nothing in it could be read")
+    assert found.spec is not None  # noqa: S101 - for the type checker: both are there when no check failed
+    assert found.model is not None  # noqa: S101 - as above
     name, version = args.name or found.spec.name, args.version or found.spec.version
     if not version:
         raise UsageError(f"{args.bundle}: states no version; give one with --version")
