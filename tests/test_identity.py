@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from as_nobody import NOBODY
 from vedette.config.models import DEVICE_PATTERN
 from vedette.errors import AlreadyRunning, StateUnusable
-from vedette.identity import SYSTEM_STATE, StateFolder, default_name, state_path
+from vedette.identity import SYSTEM_STATE, StateFolder, default_name, installed_state_path, state_path
 
 MACHINE = "6f1c0a2b3c4d5e6f708192a3b4c5d6e7"
 HOLDER = """
@@ -38,6 +42,13 @@ sys.stdin.read()
 def test_where_the_state_is(environ: dict[str, str], expected: str) -> None:
     """Systemd's folder comes first, then the user's."""
     assert state_path(environ) == Path(expected)
+
+
+def test_a_command_means_the_installed_daemon() -> None:
+    """Its state folder where there is one, unless the environment names another."""
+    environ = {"HOME": "/home/pi"}
+    assert installed_state_path(environ) == (SYSTEM_STATE if SYSTEM_STATE.is_dir() else state_path(environ))
+    assert installed_state_path({**environ, "STATE_DIRECTORY": "/var/lib/other"}) == Path("/var/lib/other")
 
 
 def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:
@@ -64,6 +75,42 @@ def test_second_daemon_is_refused(tmp_path: Path) -> None:
             holder.wait(10)
     StateFolder(tmp_path).close()
     assert AlreadyRunning.exit_code == 69
+
+
+def test_a_daemon_waits_for_a_command_that_changes_the_store(tmp_path: Path) -> None:
+    """For as long as it is told, and not longer."""
+    holder = StateFolder(tmp_path)
+    began_s = time.monotonic()
+    with pytest.raises(AlreadyRunning):
+        StateFolder(tmp_path, wait_s=0.1)
+    assert 0.1 <= time.monotonic() - began_s < 5
+    leaving = threading.Timer(0.1, holder.close)
+    leaving.start()
+    StateFolder(tmp_path, wait_s=30).close()
+    leaving.join()
+
+
+BECOME_OWNER = """
+import os, sys
+from pathlib import Path
+from vedette.identity import StateFolder, become_owner
+become_owner(Path(sys.argv[1]))
+StateFolder(Path(sys.argv[1], "below")).close()
+print(os.getresuid(), os.getresgid(), os.getgroups())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("owner", [NOBODY, 0])
+def test_root_works_as_the_folders_owner(owner: int) -> None:
+    """What it makes there is theirs, with their rights only and no way back; root's own folder stays root's."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, owner, owner)
+        done = subprocess.run([sys.executable, "-c", BECOME_OWNER, name], capture_output=True, text=True, timeout=30)
+        assert done.stdout.startswith(f"({owner}, {owner}, {owner}) ({owner}, {owner}, {owner})"), done.stderr
+        assert owner == 0 or done.stdout.endswith("[]\n")
+        for path in (Path(name, "below"), Path(name, "below", "lock")):
+            assert (path.stat().st_uid, path.stat().st_gid) == (owner, owner)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -33,6 +33,7 @@ COMMANDS = {
     "model activate": ("vedette.cli.activate", "have a model of the store run"),
     "model rollback": ("vedette.cli.rollback", "go back to the model before, until a higher release"),
     "model compare": ("vedette.cli.compare", "show where two models differ on the same frames"),
+    "model list": ("vedette.cli.list", "show the models of the store, and what became of others"),
 }
 COMMANDS |= {f"fleet {name}": (f"vedette.cli.fleet.{name.replace('-', '_')}", summary) for name, summary in {
     "init": "make the keys and the empty repository that a fleet's updates come from",

@@ -1,0 +1,90 @@
+"""`vedette model list`: which models the store has, and what became of others.
+
+Invariants: reads only, so that it may stand beside a live daemon, and as any user who may read; what is wrong with the
+store is told on standard error and does not hide the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vedette.errors import StateUnusable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vedette.update.state import Installed, StoreState
+
+EXAMPLE = """example:
+  sudo vedette model list
+
+exit codes: 0; 69 when the store cannot be read"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--state", type=Path, metavar="DIR",
+                        help="state folder (default: the installed daemon's, else the user's)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is in the store. Raises: StateUnusable."""
+    from vedette.identity import installed_state_path
+    from vedette.update.request import MODELS
+    from vedette.update.store import ModelStore
+    folder = (args.state or installed_state_path(os.environ)) / MODELS
+    _check_readable(folder)
+    store = ModelStore(folder)
+    state = store.look()
+    if store.trouble:
+        print(f"vedette: {store.trouble}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(_plain(state, store.trouble)))
+        return 0
+    for line in _lines(state):
+        print(line)
+    return 0
+
+
+def _check_readable(folder: Path) -> None:
+    """Tell "nothing there yet" from "not for you". Raises: StateUnusable."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateUnusable(f"{folder}: {error.strerror}; try it as root or as the daemon's user") from error
+
+
+def _plain(state: StoreState, trouble: str | None) -> dict[str, Any]:
+    shown = {"active", "previous", "candidate", "trial", "refused", "held", "latest", "last_outcome"}
+    return {**state.model_dump(mode="json", include=shown), "trouble": trouble}
+
+
+def _lines(state: StoreState) -> Iterator[str]:
+    for role, model in (("active", state.active), ("previous", state.previous), ("candidate", state.candidate)):
+        yield f"{role:10} {_words(model) if model else '-'}"
+        if role == "active" and state.trial:
+            trial = state.trial
+            yield (f"  on trial since {trial.since_utc:%Y-%m-%d %H:%M} UTC: {trial.frames} frames in "
+                   f"{trial.seconds / 60:.1f} minutes, starts: {trial.starts}, crashes: {trial.crashes}")
+    if state.held is not None:
+        yield f"held       until a release above {state.held}"
+    if state.latest:
+        yield f"latest     {state.latest.name} {state.latest.version}, release {state.latest.release}"
+    if state.last_outcome:
+        yield f"outcome    {state.last_outcome.name}: {state.last_outcome.words}"
+    for refused in reversed(state.refused):
+        yield f"refused    {refused.sha256[:12]} on {refused.at:%Y-%m-%d}: {refused.why}"
+
+
+def _words(model: Installed) -> str:
+    release = f"release {model.release}" if model.release is not None else "loose bundle"
+    variant = f", variant {model.variant}" if model.variant else ""
+    return f"{model.sha256[:12]}  {model.name} {model.version or ''}  {release}{variant}  {model.size:,} bytes"
