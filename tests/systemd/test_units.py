@@ -57,6 +57,11 @@ def test_systemd_waits_for_the_longest_ordered_stop() -> None:
     assert int(given[1]) > stops_s
 
 
+def test_a_child_short_of_memory_does_not_stop_the_unit() -> None:
+    """A candidate makes itself the first to die; with any other policy systemd would end the daemon with it."""
+    assert "\nOOMPolicy=continue\n" in (FOLDER / UNITS[0]).read_text()
+
+
 def test_the_template_differs_in_the_instance_only() -> None:
     """Description, configuration file, state folder and VEDETTE_INSTANCE carry %i; all else is the same."""
     plain, template = ((FOLDER / name).read_text().splitlines() for name in UNITS)
