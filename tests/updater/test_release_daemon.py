@@ -1,0 +1,158 @@
+"""Releases on a real daemon: signed by an operator, served by a plain web server, followed, left, taken back."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mosquitto import send, wait_until
+from running_daemon import vedette
+from updater import lamps
+from updater.update_device import DEVICE, Device, device_in
+
+TRIAL = "frames=20,minutes=0.05"
+SHADOW = "frames=3,minutes=0.02,max_latency_ratio=50"
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    with device_in(tmp_path) as one:
+        yield one
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(folder: Path, port: int = 0) -> Iterator[int]:
+    """Serve a folder on loopback; gives the port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Fleet:
+    """An operator's folder, and what the web server gives away."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fleet = folder / "fleet"
+        self.www = folder / "www"
+        self._run("init")
+
+    @property
+    def root(self) -> Path:
+        return self._fleet / "root.json"
+
+    def release(self, bundle: Path, *words: str) -> None:
+        self._run("add", bundle, "--allow-unproven")
+        self._run("release", bundle, "--trial", TRIAL, *words)
+        self.publish()
+
+    def withdraw(self, number: int) -> None:
+        self._run("withdraw", str(number))
+        self.publish()
+
+    def publish(self) -> None:
+        self._run("publish", self.www)
+
+    def _run(self, command: str, *words: str | Path) -> None:
+        done = vedette("fleet", command, self._fleet, *words, folder=self._folder, timeout_s=60)
+        assert done.returncode == 0, done.stderr
+
+
+def configure(device: Device, fleet: Fleet, source: str) -> None:
+    device.configure(update=f"{{source: '{source}', root: '{fleet.root}', poll_minutes: 0.02}}")
+
+
+def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
+    """The first, a better one through shadow, a bad one and back, the next good one, and back when it is withdrawn."""
+    fleet = Fleet(tmp_path)
+    fleet.release(lamps.write(tmp_path, "1"))
+    with serving(fleet.www) as port:
+        configure(device, fleet, f"http://127.0.0.1:{port}/")
+        with device.daemon() as daemon:
+            assert device.waits_for_model(state="good", installed_version="1", release=1), daemon.log
+            assert device.waits_for_results_of("1"), daemon.log
+
+            fleet.release(lamps.write(tmp_path, "2"), "--shadow", SHADOW, "--variant", "b")
+            assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b", within_s=60), \
+                daemon.log
+            assert device.waits_for_results_of("2"), daemon.log
+            assert device.told("detections")[-1]["model"]["variant"] == "b"
+
+            fleet.release(lamps.blind(tmp_path, "3"))
+            assert device.waits_for_model(state="trial", installed_version="3", within_s=60), daemon.log
+            assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
+            assert "blind" in device.model["last_outcome"]
+            assert (device.model["latest_version"], device.model["in_progress"]) == ("3", False)
+            assert wait_until(lambda: "blind" in str(device.reasons().get("update_failed"))), device.reasons()
+            polls = daemon.log.count("fetching")
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4, 20)
+            assert daemon.log.count("fetching") == polls, "a refused digest was fetched again"
+
+            fleet.release(lamps.write(tmp_path, "4"))
+            assert device.waits_for_model(state="good", installed_version="4", within_s=60), daemon.log
+            assert wait_until(lambda: "update_failed" not in device.reasons()), device.reasons()
+
+            fleet.withdraw(4)
+            assert device.waits_for_model(state="good", installed_version="2", release=2), daemon.log
+            assert device.waits_for_results_of("2"), daemon.log
+
+
+def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp_path: Path):
+    """What is installed runs on; the reason goes when the server is back; an operator's rollback holds meanwhile."""
+    fleet = Fleet(tmp_path)
+    fleet.release(lamps.write(tmp_path, "1"))
+    with serving(fleet.www) as port:
+        configure(device, fleet, f"http://127.0.0.1:{port}/")
+        with device.daemon() as daemon:
+            assert device.waits_for_model(state="good", installed_version="1"), daemon.log
+    with device.daemon() as daemon:
+        assert wait_until(lambda: "update_unreachable" in device.reasons(), 30), daemon.log
+        assert device.waits_for_results_of("1"), daemon.log
+        with serving(fleet.www, port):
+            assert wait_until(lambda: "update_unreachable" not in device.reasons(), 30), daemon.log
+            send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
+            assert wait_until(lambda: device.told("reply/update")), daemon.log
+            assert device.told("reply/update")[-1]["data"]["within_s"] >= 0
+            fleet.release(lamps.write(tmp_path, "2"))
+            assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
+            done = vedette("model", "rollback", folder=device.folder)
+            assert (done.returncode, done.stdout) == (
+                0, "rolled back from lamps 2 to lamps 1; it stays until a release above 2\n"), done.stderr
+            assert device.waits_for_results_of("1"), daemon.log
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4, 20)
+            assert device.model["installed_version"] == "1"
+
+
+def test_a_folder_with_a_false_root_is_refused(device: Device, tmp_path: Path):
+    """Media signed by another fleet change nothing, and health says why; the right ones are followed."""
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    ours, theirs = Fleet(tmp_path / "ours"), Fleet(tmp_path / "theirs")
+    theirs.release(lamps.write(tmp_path, "1"))
+    ours.release(lamps.write(tmp_path, "2"))
+    device.configure(update=f"{{source: '{theirs.www}', root: '{ours.root}', poll_minutes: 0.02}}")
+    with device.daemon() as daemon:
+        assert wait_until(lambda: "update_refused" in device.reasons(), 30), daemon.log
+        assert "no_model" in device.reasons()
+    configure(device, ours, str(ours.www))
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="good", installed_version="2"), daemon.log
