@@ -1,12 +1,12 @@
 """A shadow beside the active model: what does it cost the active model's frames?
 
-    .venv/bin/python bench/shadow.py ACTIVE.tflite CANDIDATE.tflite --source VIDEO [--pairs 12] [--block-s 5]
+    .venv/bin/python bench/shadow.py ACTIVE.tflite CANDIDATE.tflite [--source VIDEO] [--pairs 12] [--block-s 5]
 
-Every frame of VIDEO, over and over, as fast as the active model goes on one thread, while the update's own parts (the
-tap, the candidate's child) show the candidate one frame a second in every other block of time, in the order on, off,
-off, on. In the blocks between, the child waits. A frame's time is prepare + invoke + decode; `period` is from one
-result to the next, everything included. Prints one JSON object; exit code 1 when the median's ratio is above 1.03, the
-99th percentile's above 1.15, or fewer frames were shown than one a second.
+Every frame of VIDEO (else of the drawn street), over and over, as fast as the active model goes on one thread, while
+the update's own parts (the tap, the candidate's child) show the candidate one frame a second in every other block of
+time, in the order on, off, off, on. In the blocks between, the child waits. A frame's time is prepare + invoke +
+decode; `period` is from one result to the next, everything included. Prints one JSON object; exit code 1 when the
+median's ratio is above 1.03, the 99th percentile's above 1.15, or fewer frames were shown than one a second.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
+from vedette.camera.street.options import is_synthetic
 from vedette.config.models import CameraConfig, DetectorConfig
 from vedette.pipeline import Pipeline
 from vedette.types import DetectionResult
@@ -81,7 +82,8 @@ def show(candidate: Candidate, tap: FrameTap, tally: ShadowTally, until_ns: int)
 def measure(args: argparse.Namespace) -> dict[str, object]:
     """Run the blocks; returns the figures."""
     results, tap, tally, clock = Results(), FrameTap(), ShadowTally(ShadowRequirement()), SystemClock()
-    camera = open_camera(CameraConfig(source=str(args.source.resolve()), every_frame=True, loop=True), clock)
+    source = args.source if is_synthetic(args.source) else str(Path(args.source).resolve())
+    camera = open_camera(CameraConfig(source=source, every_frame=True, loop=True), clock)
     detector = DetectorConfig(model=args.active.resolve(), threads=1)
     pipeline = Pipeline(camera, lambda: open_detector(detector), (tap, results.take), clock, max_frame_age_ms=60_000)
     worker = Worker("detect", pipeline.run)
@@ -131,7 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("active", type=Path)
     parser.add_argument("candidate", type=Path)
-    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--source", default="synthetic")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--block-s", type=float, default=5.0)
     told = measure(args := parser.parse_args())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.config.models import DetectorConfig, Unit
-from vedette.errors import ModelDamaged, ModelError, ModelMismatched, ModelTooSlow, ModelUnproven
+from vedette.errors import ModelDamaged, ModelMismatched, ModelTooSlow, ModelUnproven, VedetteError
 from vedette.types import Box, Detection
 from vedette.vision import golden
 from vedette.vision.labels import label_of
@@ -123,17 +123,17 @@ class Candidate:
             proof = self._loaded()
             judgement = self._golden()
             self._check_latency()
-        except ModelError:
+        except VedetteError:
             self.close()
             raise
         return ProbeReport(self._spec.name, self._spec.version, self._spec.labels, self._invoke_ms, judgement, proof)
 
     def look(self, tapped: Tapped) -> Look:
-        """Show it a frame. Raises: ModelError, and then it is closed."""
+        """Show it a frame. Raises: ModelError, RuntimeMissing; then it is closed."""
         try:
             self._loaded()
             return self._look(tapped)
-        except ModelError:
+        except VedetteError:
             self.close()
             raise
 
