@@ -18,6 +18,7 @@ from as_nobody import as_nobody
 from mosquitto import wait_until
 from vedette.errors import RequestUnanswered, StateUnusable
 from vedette.identity import StateFolder
+from vedette.update.incoming import create_held
 from vedette.update.request import ANSWERS_KEPT, Answer, Asker, Inbox, Request, new_id
 from vedette.update.state import Installed, StoreState
 from vedette.update.store import ModelStore
@@ -26,6 +27,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ASKER = """
 import sys
 from pathlib import Path
+from vedette.update.incoming import create_held
 from vedette.update.request import Asker, Request
 Asker(Path(sys.argv[1])).ask(Request(id="killed", kind="rollback"), 60)
 """
@@ -217,16 +219,44 @@ def test_what_is_not_understood_is_answered(tmp_path: Path, content: bytes):
 
 
 def test_names_that_are_no_ids_are_swept_away(tmp_path: Path):
-    """And half a request that nobody finished, once it is old."""
+    """And half a request that nobody writes any more."""
     daemon = Daemon(tmp_path)
     folder = tmp_path / "models" / "requests"
     (folder / "-x.taken").write_bytes(b"{")
     (folder / "half.new").write_bytes(b"{")
-    (folder / "old.new").write_bytes(b"{")
-    os.utime(folder / "old.new", (0, 0))
     assert daemon.inbox.take(daemon.store.state) is None
-    assert waiting(tmp_path) == {"half.new"}
+    assert waiting(tmp_path) == set()
     assert list((tmp_path / "models" / "answers").iterdir()) == []
+    daemon.dies()
+
+
+def test_a_request_that_is_being_written_is_left_alone(tmp_path: Path):
+    """Its writer holds it; a writer whose file was tidied away before it could hold it begins again."""
+    daemon = Daemon(tmp_path)
+    path = tmp_path / "models" / "requests" / "writing.new"
+    descriptor = create_held(path)
+    assert daemon.inbox.take(daemon.store.state) is None
+    assert path.exists()
+    os.close(descriptor)
+
+    class TidiedOnce:
+        """Somebody removes what was created, just once, before it can be held."""
+
+        def __init__(self) -> None:
+            self.close = os.close
+            self.opened = 0
+
+        def open(self, name: str, flags: int, mode: int = 0o777, /) -> int:
+            descriptor = os.open(name, flags, mode)
+            self.opened += 1
+            if self.opened == 1:
+                Path(name).unlink()
+            return descriptor
+
+    path.unlink()
+    files = TidiedOnce()
+    os.close(create_held(path, files=files))
+    assert (path.exists(), files.opened) == (True, 2)
     daemon.dies()
 
 

@@ -72,10 +72,9 @@ def receive(source: Path | BinaryIO, folder: Path, sha256: str | None, *, suffix
 
 def _received(source: BinaryIO, path: Path, sha256: str | None, limit_bytes: int, files: Files) -> Received:
     try:
-        descriptor = files.open(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         with contextlib.ExitStack() as undo:
+            descriptor = create_held(path, files=files)
             received = undo.enter_context(Received(path, "", 0, descriptor, files))
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             received.sha256, received.size = _copy(source, descriptor, limit_bytes, files)
             files.fsync(descriptor)
             if sha256 not in (None, received.sha256):
@@ -92,19 +91,31 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether a living process holds a file; one that cannot be opened is left alone."""
+def create_held(path: Path, *, files: Files = os) -> int:
+    """Create a file and hold it for as long as the descriptor that is returned is open. Raises: OSError."""
+    while True:
+        descriptor = files.open(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)      # whoever tidies up holds it for a moment, and may remove it
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        files.close(descriptor)
+
+
+def remove_unheld(path: Path, *, files: Files = os) -> bool:
+    """Remove a file that no living process holds; returns whether nobody did. Never raises."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        return error.errno != errno.ELOOP
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):
+            files.unlink(str(path))     # held by us: whoever has just created it waits, and then sees it gone
     except OSError:
-        return True
+        return False
     finally:
         os.close(descriptor)
-    return False
+    return True
 
 
 def unusable(path: Path, error: OSError) -> StateUnusable:

@@ -14,7 +14,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -26,7 +25,7 @@ from vedette._lib.durable import Files, make_folder, replace_file, sync_folder, 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import AlreadyRunning, ModelError, RequestUnanswered
 from vedette.identity import StateFolder
-from vedette.update.incoming import is_held, unusable
+from vedette.update.incoming import create_held, remove_unheld, unusable
 from vedette.update.release import Sha256
 from vedette.update.state import StoreState, Words
 from vedette.update.store import ModelStore
@@ -38,7 +37,6 @@ MODELS = "models"
 POLL_S = 0.05
 ANSWERS_KEPT = 16
 _BYTES_MAX = 1 << 20
-_ABANDONED_S = 60
 _LOOKED_AT_MAX = 256
 DONE_BEFORE = "done; the daemon ended before it could say so"
 
@@ -132,10 +130,9 @@ class Asker:
         try:
             for folder in (self._folder, path.parent, self._folder / "answers"):
                 make_folder(self._files, str(folder))
-            descriptor = self._files.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            descriptor = create_held(temporary, files=self._files)
             with contextlib.ExitStack() as undo:
                 undo.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 write_all(self._files, descriptor, request.model_dump_json().encode())
                 self._files.fsync(descriptor)
                 self._files.replace(str(temporary), str(path))
@@ -216,12 +213,7 @@ class Inbox:
 
     def _claimed(self, path: Path) -> Request | None:
         """Return the request, taken, or None; what nobody waits for is removed."""
-        if path.suffix != ".taken" and not is_held(path):
-            # One that is being written has no lock for a moment; one that nobody finishes has none for long.
-            if path.suffix != ".new" or abs(time.time() - _modified_s(path)) > _ABANDONED_S:
-                self._remove(path)
-            return None
-        if path.suffix == ".new":
+        if path.suffix != ".taken" and (remove_unheld(path, files=self._files) or path.suffix == ".new"):
             return None
         try:
             request = Request.model_validate({**json.loads(read_whole(path, _BYTES_MAX)), "id": path.stem})
@@ -247,10 +239,3 @@ class Inbox:
     def _remove(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             self._files.unlink(str(path))
-
-
-def _modified_s(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.durable import Files, make_folder, sync_file, sync_folder
 from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
-from vedette.update.incoming import Received, digest_of, is_held, receive, unusable
+from vedette.update.incoming import Received, digest_of, receive, remove_unheld, unusable
 from vedette.update.state import Installed, StoreState, crash_looped
 from vedette.update.state_file import StateFile
 
@@ -195,8 +195,8 @@ class ModelStore:
                 self._remove(path)
         waiting = self._names(self.incoming)
         for path in waiting:
-            if path.suffix == LOOSE and not is_held(path):
-                self._remove(path)
+            if path.suffix == LOOSE:
+                remove_unheld(path, files=self._files)
         for path in [path for path in waiting if path.suffix != LOOSE][:-1]:
             self._remove(path)
 
