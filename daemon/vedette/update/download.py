@@ -34,6 +34,8 @@ def download(origin: Origin, path: str, into: Path, *, sha256: str, length: int,
     """
     part = into.parent / f"{sha256}.part"
     try:
+        if into.is_file() and not part.exists():      # complete, and then the power failed
+            into.replace(part)
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640), "r+b") as file:
             attempt = _Attempt(file, part, length, progress, min_free_bytes)
             while attempt.run(origin, path, deadline) != sha256:

@@ -31,7 +31,7 @@ from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from vedette._lib.durable import make_folder, replace_file
+from vedette._lib.durable import Files, make_folder, replace_file
 from vedette._lib.timed_socket import Deadline
 from vedette.errors import UpdateError, UpdateMissing, UpdateRefused
 from vedette.update.download import Progress, download
@@ -48,8 +48,8 @@ ROOTS: Final = "root_history"
 KEPT: Final = ("targets.json", "snapshot.json", "timestamp.json")
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _LIMITS: Final = UpdaterConfig()
-_RULES: Final = ((exceptions.UnsignedMetadataError, "unsigned"), (exceptions.ExpiredMetadataError, "expired"),
-                 (exceptions.LengthOrHashMismatchError, "mixed"), (exceptions.RepositoryError, "invalid"))
+_RULES: Final = ((exceptions.UnsignedMetadataError, "unsigned"), (exceptions.LengthOrHashMismatchError, "mixed"),
+                 (exceptions.RepositoryError, "invalid"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,12 @@ class UpdateSource:
     """
 
     def __init__(self, source: str, root: bytes, metadata: Path, *, deadline_s: float = 60.0,
-                 ca_file: Path | None = None) -> None:
+                 ca_file: Path | None = None, files: Files = os) -> None:
         self._origin = origin_of(source, ca_file=ca_file)
         self._root = root
         self._metadata = metadata
         self._deadline_s = deadline_s
+        self._files = files
 
     @property
     def any_bucket(self) -> bool:
@@ -89,7 +90,7 @@ class UpdateSource:
         fetcher = _Fetcher(self._origin, Deadline(self._deadline_s))
         with self._workplace() as work, _judged(fetcher, reference):
             for folder in (self._metadata, self._metadata / ROOTS):
-                make_folder(os, str(folder))
+                make_folder(self._files, str(folder))
             for name in (*KEPT, *(f"{ROOTS}/{path.name}" for path in (self._metadata / ROOTS).glob("*.root.json"))):
                 if (self._metadata / name).is_file():
                     shutil.copyfile(self._metadata / name, work / name)
@@ -148,7 +149,7 @@ class UpdateSource:
             content = (work / name).read_bytes()
             place = self._metadata / name
             if not place.is_file() or place.read_bytes() != content:
-                replace_file(place, content)
+                replace_file(place, content, files=self._files)
 
 
 class _Fetcher(FetcherInterface):
@@ -231,7 +232,9 @@ def _judged(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
     except exceptions.BadVersionNumberError as failure:
         rule = "rollback" if fetcher.asked.endswith(("timestamp.json", "snapshot.json")) else "mixed"
         raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
+    except exceptions.ExpiredMetadataError as failure:
+        when = f"this device takes it to be {reference:%Y-%m-%d %H:%M} UTC"
+        raise UpdateRefused(f"expired: {failure}; {when}") from failure
     except exceptions.RepositoryError as failure:
         rule = next(rule for kind, rule in _RULES if isinstance(failure, kind))
-        when = f"; this device takes it to be {reference:%Y-%m-%d %H:%M} UTC" if rule == "expired" else ""
-        raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}{when}") from failure
+        raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
