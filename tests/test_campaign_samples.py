@@ -49,3 +49,9 @@ def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
     told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
     assert 0 < told["at_server"] <= told["written"] <= told["cap"]
+
+
+def test_a_store_that_is_killed_at_random_moments(tmp_path: Path):
+    """After each of 30 kills the active model is whole and nothing that was kept is lost."""
+    told = sample("store_kills", tmp_path, "--count", "30")
+    assert (told["kills"], told["wrong"]) == (30, [])

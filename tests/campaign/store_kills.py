@@ -1,0 +1,208 @@
+"""Campaign `store_kills`: SIGKILL at random moments of installs, activations and rollbacks; nothing kept may be lost.
+
+    .venv/bin/python tests/campaign/store_kills.py --count 1000 --state .campaign/store_kills.json
+
+A forked child does real store operations in a loop and says on a pipe what it tries to keep and what it has kept. After
+each kill `recover()` must give a state that was kept or was just being kept, with an active model that is complete and
+verified, and nothing but what it names. Resumable: what is done stands in the state file. Prints one JSON line of
+figures; exits 1 when the law was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import select
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from vedette.identity import StateFolder
+from vedette.update.state import Installed, StoreState
+from vedette.update.store import FOLDERS, ModelStore
+
+SIZES = (1 << 10, 40_000, 300_000, 2 << 20)
+LIMIT = 8 << 20
+LONGEST_S = 0.25
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def mark(state: StoreState) -> str:
+    return hashlib.sha256(state.serialize()).hexdigest()
+
+
+class ToldStore(ModelStore):
+    """Says what it tries to keep, and what it has kept."""
+
+    def __init__(self, folder: Path, pipe: int) -> None:
+        super().__init__(folder, min_free_bytes=0)
+        self._pipe = pipe
+
+    def say(self, kind: str, words: str) -> None:
+        os.write(self._pipe, f"{kind} {words}\n".encode())
+
+    def change(self, state: StoreState) -> None:
+        self.say("try", mark(state))
+        super().change(state)
+        self.say("ack", mark(state))
+
+
+class Worker:
+    """What a daemon and its operator do to a store, in any order."""
+
+    def __init__(self, folder: Path, sources: list[Path], pipe: int, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._sources = sources
+        self._state_folder = StateFolder(folder, wait_s=5)
+        self.store = ToldStore(folder / "models", pipe)
+
+    def run(self) -> NoReturn:
+        operations = (self.install, self.install_by_hand, self.refuse, self.good, self.bad, self.roll_back,
+                      self.restart)
+        self.restart()
+        while True:
+            operation = self._random.choice(operations)
+            self.store.say("op", operation.__name__)
+            operation()
+
+    def install(self) -> None:
+        model = self._staged()
+        self.store.change(self.store.state.activated(model, NOW, on_trial=self._random.random() < 0.7))
+        self.store.clean_up()
+
+    def install_by_hand(self) -> None:
+        source = self._random.choice(self._sources)
+        with self.store.receive(source, None, limit_bytes=LIMIT) as received:
+            self.store.adopt(received.path, received.sha256)
+            model = Installed(sha256=received.sha256, size=received.size, name=source.name)
+            self.store.change(self.store.state.activated(model, NOW).having_acted("request"))
+        self.store.clean_up()
+
+    def refuse(self) -> None:
+        self._staged()
+        self.store.change(self.store.state.dropped_candidate("slow", NOW))
+        self.store.clean_up()
+
+    def good(self) -> None:
+        self.store.change(self.store.state.marked_good(NOW))
+
+    def bad(self) -> None:
+        if self.store.state.previous:
+            self.store.change(self.store.state.rolled_back("blind", NOW))
+            self.store.clean_up()
+
+    def roll_back(self) -> None:
+        if self.store.state.previous:
+            self.store.change(self.store.state.held_back(NOW))
+            self.store.clean_up()
+
+    def restart(self) -> None:
+        self.store.recover()
+        self.store.start(self._random.choice(("one boot", "another")), NOW)
+
+    def _staged(self) -> Installed:
+        source = self._random.choice(self._sources)
+        sha256, size = self.store.stage(source, None, limit_bytes=LIMIT)
+        model = Installed(sha256=sha256, size=size, name=source.name, release=self._random.randrange(1, 9))
+        self.store.change(self.store.state.staged(model))
+        return model
+
+
+def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[list[str]]:
+    """Let a worker work and kill it; returns what it said, in words."""
+    reader, writer = os.pipe()
+    seed = chance.randrange(2**32)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            Worker(folder, sources, writer, seed).run()
+        except BaseException:  # noqa: BLE001 - the parent counts it
+            os.write(writer, f"fail {traceback.format_exc()!r}\n".encode())
+            os._exit(1)
+    os.close(writer)
+    said = []
+    with os.fdopen(reader, "rb") as pipe:
+        select.select([pipe], [], [], 30)                               # it has begun
+        signal.sigtimedwait([], chance.uniform(0, LONGEST_S))
+        os.kill(child, signal.SIGKILL)
+        said = [line.decode().split(" ", 1) for line in pipe.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    os.waitpid(child, 0)
+    return [[kind, words.strip()] for kind, words in said]
+
+
+def judged(folder: Path, said: list[list[str]], known: str) -> tuple[list[str], str]:
+    """Recover; returns every way in which the law was broken, and the mark of the state found."""
+    kept, trying = known, []
+    for kind, words in said:
+        if kind == "ack":
+            kept, trying = words, []
+        elif kind == "try":
+            trying.append(words)
+    store = ModelStore(folder / "models", min_free_bytes=0)
+    wrong = [words for kind, words in said if kind == "fail"]
+    found = store.recover()
+    if mark(found) not in (kept, *trying):
+        wrong.append(f"kept {kept}, then lost; found {found!r}")
+    if found.active is not None and not whole(store, found.active.sha256):
+        wrong.append(f"the active model {found.active.sha256} is damaged")
+    if found.active is None and known != mark(StoreState()):
+        wrong.append("no model although there was one")
+    if store.trouble:
+        wrong.append(store.trouble)
+    there = {path.name for path in store.folder.iterdir()} - {"state.json", "state.copy.json", *FOLDERS}
+    if there != {f"{model.sha256}.tflite" for model in found.named} or any(store.incoming.iterdir()):
+        wrong.append(f"left behind: {sorted(there)}")
+    return wrong, mark(found)
+
+
+def whole(store: ModelStore, sha256: str) -> bool:
+    return hashlib.sha256(store.path_of(sha256).read_bytes()).hexdigest() == sha256
+
+
+def campaign(count: int, state: Path, seed: int) -> dict:
+    told = json.loads(state.read_text()) if state.exists() else {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
+    chance = random.Random(seed + told["kills"])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "state")
+        sources = [Path(name, f"model {number}") for number in range(2 * len(SIZES))]
+        for number, source in enumerate(sources):
+            source.write_bytes(chance.randbytes(SIZES[number // 2]))
+        known = mark(StoreState())
+        while told["kills"] < count:
+            said = killed(folder, sources, chance)
+            wrong, known = judged(folder, said, known)
+            operations = [words for kind, words in said if kind == "op"]
+            told["kills"] += 1
+            told["kept"] += sum(kind == "ack" for kind, _ in said)
+            told["hit"] = Counter(told["hit"]) + Counter(operations[-1:] or ["start"])
+            told["wrong"] += wrong
+            if wrong or told["kills"] % 50 == 0 or told["kills"] == count:
+                state.parent.mkdir(parents=True, exist_ok=True)
+                state.write_text(json.dumps(told))
+                print(f"{told['kills']}/{count} kills, {told['kept']} changes kept, wrong: {told['wrong'][-1:]}",
+                      file=sys.stderr)
+    return told
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=20261121)
+    parser.add_argument("--state", type=Path, default=Path(".campaign/store_kills.json"))
+    args = parser.parse_args()
+    told = campaign(args.count, args.state, args.seed)
+    print(json.dumps(told))
+    return 1 if told["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
