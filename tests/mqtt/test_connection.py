@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -171,6 +172,40 @@ def test_password_that_mqtt_cannot_carry_is_named(tmp_path: Path, content: bytes
     with running(tmp_path) as broker, pytest.raises(BrokerAway, match=str(secret)) as refusal:
         Connection(broker.client(username="gate", password_file=secret), "gate")
     assert "0xff" not in str(refusal.value)
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def device(path: Path) -> Path:
+    path.symlink_to("/dev/null")
+    return path
+
+
+@pytest.mark.parametrize("kind", [pipe, folder, device])
+def test_secret_that_is_no_file_is_named_and_never_waited_for(kind: Callable[[Path], Path], tmp_path: Path) -> None:
+    """A pipe, a folder or a device where a password or a certificate should be is named, and nothing waits for it."""
+    wrong = kind(tmp_path / "wrong")
+    ends: list[str] = []
+
+    def connect() -> None:
+        for changes in ({"username": "gate", "password_file": wrong}, {"tls": TlsConfig(ca_file=wrong)},
+                        {"tls": TlsConfig(cert_file=wrong)}):
+            with pytest.raises(BrokerAway) as end:
+                Connection(MqttConfig(port=1, **changes), "gate")
+            ends.append(str(end.value))
+
+    thread = threading.Thread(target=connect, daemon=True)      # left behind where it waits after all
+    thread.start()
+    thread.join(10)
+    assert [f"{wrong} cannot be used: " in end for end in ends] == [True] * 3, ends
 
 
 def test_user_name_that_mqtt_cannot_carry_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import select
 import struct
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import paho.mqtt.client as paho
@@ -28,6 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.judge import Incoming
+from vedette.mqtt.login import password, user_name
 from vedette.mqtt.tls import TlsRefused, tls_context
 from vedette.types import Message
 
@@ -43,7 +43,6 @@ WILL_DELAY_S = 20
 """Longer than a restart of the daemon, which therefore looks like no absence at all."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
-LONGEST_STRING = 65_535
 _TAKEN_OVER, _UNSPECIFIED = 0x8E, 0x80
 _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is no MQTT."""
@@ -171,7 +170,7 @@ class Connection:
 
     def _configure(self, mqtt: MqttConfig, will: Message | None) -> None:
         if mqtt.username is not None:
-            self._client.username_pw_set(_fitting(mqtt.username, "mqtt.username"), _secret(mqtt.password_file))
+            self._client.username_pw_set(user_name(mqtt.username), password(mqtt.password_file))
         if mqtt.tls is not None:
             self._client.tls_set_context(tls_context(mqtt.tls))
         if will is not None:
@@ -259,23 +258,6 @@ class Connection:
         response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
         self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),
                                        message.dup, response_topic))
-
-
-def _secret(path: Path | None) -> str | None:
-    """Read it anew each time: it may have been changed because it was wrong."""
-    if path is None:
-        return None
-    try:
-        secret = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:      # whose words, and those of a chained cause, would tell bytes of the secret
-        raise ValueError(f"{path}: expected a password in UTF-8") from None
-    return _fitting(secret.rstrip("\r\n"), str(path))
-
-
-def _fitting(text: str, what: str) -> str:
-    if len(text.encode("utf-8", "replace")) > LONGEST_STRING:
-        raise ValueError(f"{what}: longer than the {LONGEST_STRING} bytes that MQTT can carry")
-    return text
 
 
 def _properties(packet_type: int, **values: int) -> Properties:

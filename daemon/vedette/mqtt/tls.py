@@ -1,14 +1,16 @@
 """The transport security of a broker connection, with every failure in words.
 
-Invariants: nothing ever waits for a pass phrase to be typed; a file that cannot be used is named, which the ssl
-module does not; a failed handshake leaves no descriptor open, and one that met no TLS says so. With TLS 1.3 a broker
-refuses our certificate only after the handshake, in an alert that paho would swallow: it becomes TlsRefused.
+Invariants: nothing ever waits for a pass phrase to be typed or a pipe to be written to; a file that cannot be used is
+named, which the ssl module does not; a failed handshake leaves no descriptor open, and one that met no TLS says so.
+With TLS 1.3 a broker refuses our certificate only after the handshake, in an alert that paho would swallow: it
+becomes TlsRefused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ssl
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vedette.config.models import TlsConfig
@@ -20,6 +22,8 @@ class TlsRefused(Exception):
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     """Return what paho connects with. Raises: ValueError naming the files that cannot be used."""
+    for key in ("ca_file", "cert_file", "key_file"):
+        _refuse_what_blocks(key, getattr(tls, key))
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as failure:
@@ -63,6 +67,11 @@ class _TidySocket(ssl.SSLSocket):
                 self.close()
                 raise TlsRefused(failure.reason.replace("_", " ").lower()) from failure
             raise
+
+
+def _refuse_what_blocks(key: str, path: Path | None) -> None:
+    if path is not None and path.exists() and not path.is_file():
+        raise ValueError(f"mqtt.tls.{key} {path} cannot be used: no regular file")
 
 
 def _refuse_pass_phrase() -> NoReturn:
