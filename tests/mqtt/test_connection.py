@@ -102,6 +102,24 @@ def peer(answer: bytes) -> Iterator[int]:
         thread.join(10)
 
 
+def test_plain_words_to_a_port_that_wants_tls(tmp_path: Path) -> None:
+    """A port that hangs up at our plain CONNECT, or answers with an alert of TLS, is told as the TLS port it may be."""
+    certify(tmp_path)
+    settings = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\nallow_anonymous true"
+    with running(tmp_path, settings) as broker, pytest.raises(BrokerAway, match=r"the port may expect TLS: mqtt\.tls"):
+        settle(Connection(broker.client(), "gate"))
+    with peer(b"\x15\x03\x01\x00\x02\x02\x46") as port, pytest.raises(BrokerAway, match="the port may expect TLS"):
+        settle(Connection(MqttConfig(port=port), "gate"))
+
+
+@pytest.mark.parametrize("answer", [b"\x20\x03\x00\x00\x00", b"\x20\x03\x00\x87\x00"])
+def test_tls_is_no_guess_once_the_broker_has_answered(answer: bytes) -> None:
+    """A broker that hangs up after it accepted, or refuses, speaks plain MQTT: nothing is said of TLS."""
+    with peer(answer) as port, pytest.raises((BrokerAway, BrokerRefused)) as end:
+        outlive(Connection(MqttConfig(port=port), "gate"))
+    assert "TLS" not in str(end.value)
+
+
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
 @pytest.mark.parametrize("answer", [
     b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x00", b"\x20\x02\x00", b"\x20\x03\x00\x00\xff", b"\xff" * 64,

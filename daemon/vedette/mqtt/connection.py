@@ -80,6 +80,7 @@ class Connection:
         self._receipts: dict[int, Receipt] = {}
         self._opened_s = time.monotonic()
         self._is_v5 = mqtt.protocol == 5
+        self._has_tls = mqtt.tls is not None
         self._client = self._new_client(clean)
         try:
             self._configure(mqtt, will)
@@ -230,14 +231,15 @@ class Connection:
 
     def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
                        _properties: object) -> None:
-        self.connected = False
+        answered, self.connected = self.connected, False
         if self._end is not None:
             return
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._end = BrokerTakenOver(f"another client at {self._where} is called {self._client_id} as well")
         else:
+            guess = "" if answered or self._has_tls else " before it answered: the port may expect TLS: mqtt.tls"
             words = "closed without a word" if reason.value == _UNSPECIFIED else str(reason)
-            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {words}")
+            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {words}{guess}")
 
     def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
                       _properties: object) -> None:
