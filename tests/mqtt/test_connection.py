@@ -230,3 +230,24 @@ def test_user_name_that_mqtt_cannot_carry_is_named(tmp_path: Path) -> None:
     """A user name longer than MQTT can say is an error of the connection, not the end of its thread."""
     with running(tmp_path) as broker, pytest.raises(BrokerAway, match=r"mqtt\.username"):
         Connection(broker.client(username="u" * 65_536), "gate")
+
+
+@pytest.mark.parametrize("largest", [100, 600, 20_000])
+def test_message_larger_than_the_broker_takes_is_refused_here(largest: int, tmp_path: Path,
+                                                              caplog: pytest.LogCaptureFixture) -> None:
+    """To the byte: what CONNACK says the broker takes arrives, a byte more is never sent, and the log says so once."""
+    with running(tmp_path, f"allow_anonymous true\nmax_packet_size {largest}") as broker:
+        connection = Connection(broker.client(), "gate")
+        settle(connection)
+        head = 1 + 2 + len("gate/long") + 2 + 1 + (1 if largest < 128 else 2 if largest < 16_384 else 3)
+        most = largest - head
+        numbers = [connection.publish("gate/long", b"x" * length, qos=1) for length in (most + 1, most, most + 2, 1)]
+        while not connection.is_idle:
+            connection.poll(1)
+        accepted = {receipt.number: receipt.accepted for receipt in connection.receipts()}
+        assert [accepted[number] for number in numbers] == [False, True, False, True]
+        assert connection.connected
+        connection.close(with_goodbye=True)
+    assert [record.getMessage() for record in caplog.records if "gate/long" in record.getMessage()] == [
+        (f"a message for gate/long is not sent: it has {largest + 1} bytes, "
+         f"and the broker at 127.0.0.1:{broker.port} takes at most {largest}")]

@@ -4,11 +4,13 @@ Invariants: one thread owns a connection, and nothing runs behind its back (paho
 an exception in a callback reaches the caller; "connected" means that the broker said yes; what paho holds
 is bounded, since `has_room` says no while a byte is unsent or the window is full; every wait is bounded, the
 connect by CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError.
-A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S is taken for frozen.
+A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S is taken for frozen. What is larger than the
+broker said it takes is never sent: it would end the connection, each time anew.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import select
 import struct
@@ -43,16 +45,31 @@ WILL_DELAY_S = 20
 """Longer than a restart of the daemon, which therefore looks like no absence at all."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
-_TAKEN_OVER, _UNSPECIFIED = 0x8E, 0x80
+LARGEST_PACKET = 5 + (2**28 - 1)
+"""What MQTT itself can carry, in bytes."""
+_TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
+_UNSENT_NUMBERS = 2**16
+"""Where the numbers of what was never sent begin: beyond any packet identifier."""
 _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is no MQTT."""
+# mosquitto 2.0.11 answers so to what exceeds its `message_size_limit`; MQTT 5 has no such PUBACK, and paho would hang
+# up, each time anew.
+ReasonCode.names[_TOO_LARGE]["Packet too large"].append(PacketTypes.PUBACK)
 
 
 class Receipt(NamedTuple):
-    """What became of a message: `accepted` by the broker (QoS 0: sent), or refused."""
+    """What became of a message: `accepted` by the broker (QoS 0: sent), or refused by it or for its size."""
 
     number: int
     accepted: bool
+
+
+class _Sent(NamedTuple):
+    """A message without an acknowledgement. `size`: of its packet, in bytes."""
+
+    since_s: float
+    topic: str
+    size: int
 
 
 class _Socket(Protocol):
@@ -76,8 +93,11 @@ class Connection:
         self._filters = filters
         self._end: BrokerError | None = None
         self._received: list[Incoming] = []
-        self._sent: dict[int, float] = {}
+        self._sent: dict[int, _Sent] = {}
         self._receipts: dict[int, Receipt] = {}
+        self._largest = LARGEST_PACKET
+        self._unsent_numbers = itertools.count(_UNSENT_NUMBERS)
+        self._unsent_topics: set[str] = set()
         self._opened_s = time.monotonic()
         self._is_v5 = mqtt.protocol == 5
         self._has_tls = mqtt.tls is not None
@@ -111,9 +131,12 @@ class Connection:
 
         Raises: BrokerError when the connection has ended.
         """
+        size = self._packet_bytes(topic, payload, qos)
+        if size > self._largest:
+            return self._refuse(topic, size)
         number = self._client.publish(topic, payload, qos, retain).mid
         if number not in self._receipts:   # QoS 0 may be through already
-            self._sent[number] = time.monotonic()
+            self._sent[number] = _Sent(time.monotonic(), topic, size)
         self._check()
         return number
 
@@ -184,6 +207,19 @@ class Connection:
         return {"clean_start": clean, "properties": _properties(
             PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, MaximumPacketSize=largest_packet)}
 
+    def _packet_bytes(self, topic: str, payload: bytes, qos: int) -> int:
+        rest = 2 + len(topic.encode()) + 2 * (qos > 0) + self._is_v5 + len(payload)
+        return 1 + max(1, -(-rest.bit_length() // 7)) + rest
+
+    def _refuse(self, topic: str, size: int) -> int:
+        number = next(self._unsent_numbers)
+        self._receipts[number] = Receipt(number, accepted=False)
+        if topic not in self._unsent_topics:      # once is enough: the next one of its kind comes soon
+            self._unsent_topics.add(topic)
+            log.warning("a message for %s is not sent: it has %d bytes, and the broker at %s takes at most %d",
+                        topic, size, self._where, self._largest)
+        return number
+
     def _socket(self) -> Any:
         self._check()
         return self._client.socket()
@@ -213,16 +249,17 @@ class Connection:
         if not self.connected and now_s - self._opened_s > CONNECT_TIMEOUT_S:
             raise BrokerAway(f"the broker at {self._where} accepted, but gave no answer "
                              f"within {CONNECT_TIMEOUT_S:.0f} s")
-        oldest_s = next(iter(self._sent.values()), now_s)
-        if now_s - oldest_s > FROZEN_AFTER_S:
+        oldest = next(iter(self._sent.values()), None)
+        if oldest is not None and now_s - oldest.since_s > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
 
     def _on_connect(self, _client: object, _userdata: object, _flags: object, reason: ReasonCode,
-                    _properties: object) -> None:
+                    properties: object) -> None:
         if reason.is_failure:
             self._end = BrokerRefused(f"the broker at {self._where} refuses {self._client_id}: {reason}")
             return
         self.connected = True
+        self._largest = getattr(properties, "MaximumPacketSize", LARGEST_PACKET)
         if self._filters and self._is_v5:      # a retained command is known as one also while we listen
             kept = SubscribeOptions(qos=1, retainAsPublished=True)
             self._client.subscribe([(topic, kept) for topic in self._filters])
@@ -250,10 +287,11 @@ class Connection:
 
     def _on_publish(self, _client: object, _userdata: object, mid: int, reason: ReasonCode,
                     _properties: object) -> None:
-        self._sent.pop(mid, None)
+        sent = self._sent.pop(mid, None)
         self._receipts[mid] = Receipt(mid, not reason.is_failure)
-        if reason.is_failure:
-            log.warning("the broker refuses a message (%s): see its access rules", reason)
+        if reason.is_failure and sent is not None:
+            log.warning("the broker refuses a message for %s of %d bytes (%s): see its access rules and limits",
+                        sent.topic, sent.size, reason)
 
     def _on_message(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
         properties = message.properties
