@@ -5,9 +5,10 @@ Invariants: the task owns nothing durable, so it may be left behind; its error i
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from vedette._lib.worker import Worker
 
 T = TypeVar("T")
 
@@ -17,29 +18,20 @@ class Job(Generic[T]):
 
     def __init__(self, name: str, task: Callable[[Job[T]], T]) -> None:
         self.progress: float | None = None
-        self._task = task
         self._result: list[T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._thread.start()
+        self._worker = Worker(name, lambda _: self._result.append(task(self)))
+        self._worker.start()
 
     def __repr__(self) -> str:
-        return f"<Job {self._thread.name} {'done' if self.done else 'running'}>"
+        return f"<Job {self._worker!r}>"
 
     @property
     def done(self) -> bool:
-        """Whether `take` returns at once."""
-        return not self._thread.is_alive()
+        """Whether its result can be taken."""
+        return not self._worker.alive
 
     def take(self) -> T:
         """Return the result of a job that is done. Raises: what the task raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        if self._worker.failure is not None:
+            raise self._worker.failure
         return self._result[0]
-
-    def _main(self) -> None:
-        try:
-            self._result.append(self._task(self))
-        except BaseException as error:  # noqa: BLE001 - the outermost frame of a thread hands on whatever it is
-            self._error = error
