@@ -26,7 +26,7 @@ FLOORS = {
     "fleet": 3, "cloud": 4,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
-    "detectors": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
+    "detectors": 5, "serve": 5, "pipeline": 5, "supervisor": 5, "reporter": 5,
     "health": 6, "commands": 6, "updater": 6,
     "app": 7,
     "cli": 8, "__main__": 9,
@@ -39,7 +39,7 @@ HOMES = {
     "picamera2": {"camera.picamera"},
     "libcamera": {"camera.picamera"},
     # not camera/: the child is small
-    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet", "cloud"},
+    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet", "cloud", "serve"},
     "pycocotools": {"precision"},
     "pydantic_core": {"config.words"},
     "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12

@@ -24,6 +24,7 @@ COMMANDS = {
     "detect": ("vedette.cli.detect", "run a model over image files"),
     "bench": ("vedette.cli.bench", "measure a model on this machine"),
     "snapshot": ("vedette.cli.snapshot", "save one frame of the camera as it is seen, masks applied"),
+    "serve": ("vedette.cli.serve", "look at pictures over HTTP: the cloud of devices that cannot look themselves"),
     "tail": ("vedette.cli.tail", "follow a device over MQTT"),
     "model inspect": ("vedette.cli.inspect", "say what is in a model file and how it would be run"),
     "model pack": ("vedette.cli.pack", "make a bundle of a model: labels, settings, golden frames"),

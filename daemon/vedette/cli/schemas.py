@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from vedette import topics
+from vedette.serve import openapi
 from vedette.wire import health, messages
 
 
@@ -70,6 +71,7 @@ def documents() -> dict[str, str]:
     return {
         **{f"schemas/{name}.json": _json(schema) for name, schema in schemas.items()},
         "asyncapi.json": _json(_asyncapi(schemas)),
+        "openapi.json": openapi.document(),
         "topics.md": _topics_page(schemas),
     }
 

@@ -1,0 +1,1 @@
+"""The server side of the cloud fallback: the same detector behind HTTP."""

@@ -1,0 +1,59 @@
+"""How large a JPEG or PNG file's picture is, from its head alone: asked before anybody unpacks it.
+
+Invariants: pure; reads no pixel. What is not clearly such a file is refused, so that a decoder behind cannot find
+another size in it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from vedette.errors import SourceInvalid
+
+SCANS_MAX = 64
+"""A progressive JPEG has about ten; each costs a pass over the whole picture, and a hostile one has thousands."""
+_PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN = 0xDA
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """Pixels as stored, before an EXIF turn."""
+
+    width: int
+    height: int
+
+
+def picture_size(content: bytes) -> PictureSize:
+    """Return the size of a JPEG or PNG. Raises: SourceInvalid."""
+    if content.startswith(_PNG) and len(content) >= len(_PNG) + 8:
+        width, height = struct.unpack_from(">II", content, len(_PNG))
+    elif content.startswith(b"\xff\xd8"):
+        width, height = _jpeg(content)
+    else:
+        raise SourceInvalid("neither JPEG nor PNG")
+    if not (width and height):
+        raise SourceInvalid("a picture without pixels")
+    return PictureSize(width, height)
+
+
+def _jpeg(content: bytes) -> tuple[int, int]:
+    """Walk the segments up to the first scan."""
+    if content.count(b"\xff\xda") > SCANS_MAX:      # inside a scan 0xFF is always followed by 0 or a restart marker
+        raise SourceInvalid(f"a JPEG of more than {SCANS_MAX} scans")
+    size: tuple[int, int] | None = None
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker, length = content[at + 1], int.from_bytes(content[at + 2:at + 4], "big")
+        if marker == 0xFF:      # a fill byte
+            at += 1
+            continue
+        if marker == _SCAN and size:
+            return size
+        if marker in _FRAMES and at + 9 <= len(content):
+            height, width = struct.unpack_from(">HH", content, at + 5)
+            size = (width, height)
+        at += 2 + length
+    raise SourceInvalid("a JPEG without a frame, or damaged before its first scan")
