@@ -349,6 +349,16 @@ def test_damaged_metadata_is_named(operator, name):
             change(operator, "renew")
 
 
+@pytest.mark.parametrize("role", ["snapshot", "targets"])
+def test_old_metadata_under_a_new_name_is_named(operator, role):
+    """Signed by the right key is not enough: a backup that mixes two states is found by version, length and digest."""
+    operator.release(MODEL)
+    folder = operator.folder / "repository/metadata"
+    shutil.copyfile(folder / f"1.{role}.json", folder / f"2.{role}.json")
+    with pytest.raises(FleetError, match=rf"2\.{role}\.json: Observed length"):
+        operator.publish()
+
+
 def test_settings_are_read_back(operator):
     """parse(serialize(x)) == x; a file that cannot be understood is named."""
     operator.release(MODEL)
