@@ -1,9 +1,10 @@
-"""The outbox: bounded, in order, states kept, drops counted."""
+"""The outbox: bounded, in order, states kept, drops counted, what is saved neither lost nor doubled."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -28,8 +29,13 @@ def state(topic: str, number: int) -> Message:
 def emptied(outbox: Outbox) -> list[Message]:
     taken = []
     while (waiting := outbox.next()) is not None:
+        outbox.settle(waiting)
         taken.append(waiting.message)
     return taken
+
+
+def numbers(outbox: Outbox) -> list[int]:
+    return [int(message.payload) for message in emptied(outbox)]
 
 
 @given(st.lists(st.sampled_from(["detections", *TOPICS])), st.integers(1, 10))
@@ -51,9 +57,9 @@ def test_given_back_comes_first() -> None:
     outbox = Outbox(10)
     for number in range(3):
         outbox.put(passing(number))
-    unsent = [outbox.next(), outbox.next()]
+    outbox.next(), outbox.next()
     outbox.put(passing(3))
-    outbox.give_back([waiting for waiting in unsent if waiting is not None])
+    outbox.give_back()
     assert emptied(outbox) == [passing(number) for number in range(4)]
 
 
@@ -61,10 +67,9 @@ def test_given_back_state_yields_to_a_newer_one() -> None:
     """A state that was replaced while it was under way never comes out after its successor."""
     outbox = Outbox(10)
     outbox.put(state("health", 1))
-    unsent = outbox.next()
-    assert unsent is not None
+    assert outbox.next() is not None
     outbox.put(state("health", 2))
-    outbox.give_back([unsent])
+    outbox.give_back()
     assert emptied(outbox) == [state("health", 2)]
 
 
@@ -79,15 +84,149 @@ def test_renewed_states() -> None:
     assert emptied(outbox) == [state("info", 2), state("health", 2)]
 
 
+def test_dropped_messages_are_counted_by_kind() -> None:
+    """Each kind of topic has its own count, also for what was never let in."""
+    outbox = Outbox(1)
+    for topic in ("detections", "detections", "/vedette/gate-01/reply/pause", "detections"):
+        outbox.put(Message(topic, b""))
+    outbox.drop({"snapshot": 1})
+    assert outbox.dropped_by_kind == Counter(detections=2, reply=1, snapshot=1)
+
+
+class Hand:
+    """A clock of seconds that is set by hand."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def saving() -> tuple[Outbox, Hand]:
+    """Six results: two under way, four waiting."""
+    now_s = Hand()
+    outbox = Outbox(100, now_s)
+    for number in range(6):
+        outbox.put(passing(number))
+    outbox.next(), outbox.next()
+    return outbox, now_s
+
+
+def test_only_what_waited_too_long_is_saved(saving: tuple[Outbox, Hand]) -> None:
+    """Nothing is due before its time; then all of it is, under way or not, in order; states and QoS 0 never."""
+    outbox, now_s = saving
+    outbox.put(state("health", 9))
+    outbox.put(Message("snapshot", b"8", qos=0))
+    now_s.now_s += 2.9
+    assert outbox.begin_saving(3.0) == ()
+    now_s.now_s += 0.1
+    assert [int(waiting.message.payload) for waiting in outbox.begin_saving(3.0)] == list(range(6))
+    outbox.end_saving(saved=True)
+    assert numbers(outbox) == [9]
+    assert outbox.dropped_by_kind == Counter(snapshot=1)
+
+
+def test_half_a_room_is_saved_at_once() -> None:
+    """A burst is saved before it could make the outbox drop."""
+    outbox = Outbox(10)
+    for number in range(5):
+        assert outbox.begin_saving(3.0) == ()
+        outbox.put(passing(number))
+    assert len(outbox.begin_saving(3.0)) == 5
+
+
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("given_back", ["before", "during", "after"])
+def test_what_is_saved_is_not_sent_as_well(saving: tuple[Outbox, Hand], saved: bool, given_back: str) -> None:
+    """However a connection ends beside the writing: what is on disk waits no more, what is not does, in order."""
+    outbox, _ = saving
+    if given_back == "before":
+        outbox.give_back()
+    assert len(outbox.begin_saving(0.0)) == 6
+    outbox.put(passing(6))
+    if given_back == "during":
+        outbox.give_back()
+    outbox.end_saving(saved=saved)
+    if given_back == "after":
+        outbox.give_back()
+    assert numbers(outbox) == ([6] if saved else list(range(7)))
+    assert len(outbox) == 0
+
+
+@pytest.mark.parametrize("when", ["during", "after"])
+def test_what_is_settled_meanwhile_needs_no_second_copy(saving: tuple[Outbox, Hand], when: str) -> None:
+    """The broker's late word on a message that was being saved, or is, makes its copy needless; told once."""
+    outbox, _ = saving
+    outbox.give_back()
+    under_way = outbox.next()
+    assert under_way is not None
+    outbox.begin_saving(0.0)
+    if when == "during":
+        outbox.settle(under_way)
+    outbox.end_saving(saved=True)
+    if when == "after":
+        outbox.settle(under_way)
+    assert [outbox.take_needless(under_way.number) for _ in range(2)] == [True, False]
+    assert not outbox.take_needless(under_way.number + 1)
+
+
+def test_what_is_settled_while_saving_fails_does_not_come_back(saving: tuple[Outbox, Hand]) -> None:
+    """A failed disk brings back only what the broker has not got."""
+    outbox, _ = saving
+    outbox.give_back()
+    first = outbox.next()
+    assert first is not None
+    outbox.begin_saving(0.0)
+    outbox.settle(first)
+    outbox.end_saving(saved=False)
+    assert numbers(outbox) == [1, 2, 3, 4, 5]
+    assert not outbox.take_needless(first.number)
+
+
+def test_late_messages_are_a_line_of_their_own() -> None:
+    """They never come out as live ones, keep their order when given back, and are not saved again."""
+    outbox = Outbox(10)
+    outbox.load([passing(number) for number in range(3)])
+    assert outbox.next() is None
+    assert outbox.begin_saving(0.0) == ()
+    assert len(outbox) == 0
+    first = outbox.next_late()
+    assert first is not None
+    assert (outbox.late_under_way, outbox.late_left) == (1, 3)
+    outbox.give_back()
+    again = outbox.next_late()
+    assert again == first
+    outbox.settle(first)
+    assert outbox.late_left == 2
+    assert outbox.forget_late() == Counter(detections=2)
+    assert outbox.late_left == 0
+
+
+def test_highest_acknowledged_result() -> None:
+    """What was refused, and what is no result, does not count."""
+    outbox = Outbox(10)
+    for seq in (1, 2, None, 3):
+        outbox.put(Message("detections", b"", seq=seq))
+    for accepted in (True, True, True, False):
+        waiting = outbox.next()
+        assert waiting is not None
+        outbox.settle(waiting, accepted=accepted)
+    assert outbox.acknowledged_seq == 2
+
+
 class Machine(RuleBasedStateMachine):
-    """Any order of putting, taking, giving back and acknowledging."""
+    """Any order of putting, taking, giving back, acknowledging, and saving with or without success."""
 
     @initialize(limit=st.integers(1, 5))
     def begin(self, limit: int) -> None:
         self.limit = limit
         self.outbox = Outbox(limit)
         self.under_way: list[Waiting] = []
-        self.put_results = self.done_results = 0
+        self.put_results = 0
+        self.saving: tuple[Waiting, ...] = ()
+        self.done: set[int] = set()
+        self.on_disk: set[int] = set()
 
     @rule(topic=st.sampled_from(["detections", *TOPICS]))
     def put(self, topic: str) -> None:
@@ -103,22 +242,36 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def give_back(self) -> None:
-        self.outbox.give_back(tuple(self.under_way))
+        self.outbox.give_back()
         self.under_way = []
+
+    @precondition(lambda self: not self.saving)
+    @rule()
+    def begin_saving(self) -> None:
+        self.saving = self.outbox.begin_saving(0.0)
+        assert not self.on_disk & {waiting.number for waiting in self.saving}
+
+    @precondition(lambda self: self.saving)
+    @rule(saved=st.booleans())
+    def end_saving(self, saved: bool) -> None:
+        self.outbox.end_saving(saved=saved)
+        self.on_disk |= {waiting.number for waiting in self.saving} if saved else set()
+        self.saving = ()
 
     @precondition(lambda self: self.under_way)
     @rule()
     def acknowledge(self) -> None:
-        self.done_results += not self.under_way.pop(0).message.retain
+        waiting = self.under_way.pop(0)
+        self.outbox.settle(waiting)
+        self.done |= {waiting.number} if not waiting.message.retain else set()
 
     @invariant()
     def accounts_are_exact(self) -> None:
         if not hasattr(self, "outbox"):
             return
-        results_under_way = sum(not waiting.message.retain for waiting in self.under_way)
-        assert len(self.outbox) <= self.limit + len(TOPICS)
-        waiting = self.put_results - self.done_results - results_under_way - self.outbox.dropped
-        assert 0 <= waiting <= len(self.outbox)
+        held = self.put_results - len(self.done | self.on_disk) - self.outbox.dropped
+        bound = self.limit + len(TOPICS) + len(self.under_way) + len(self.saving)
+        assert 0 <= held <= len(self.outbox) <= bound
 
 
 TestAccounts = Machine.TestCase

@@ -29,7 +29,9 @@ from vedette.errors import ConfigError
 from vedette.health import HealthReporter
 from vedette.identity import StateFolder, default_name, state_path
 from vedette.meters import FrameMeters
+from vedette.mqtt.keeper import Keeper, RunFacts
 from vedette.mqtt.publisher import MqttPublisher
+from vedette.outbox import Outbox
 from vedette.pipeline import Listener, Pipeline
 from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
@@ -110,9 +112,12 @@ class Daemon:
         self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
         self._board = Board(state.path)
         self._meters = FrameMeters()
+        self._keeper = Keeper(
+            Outbox(config.mqtt.outbox_messages), config.mqtt,
+            RunFacts(state.path, self._run_number, boot_id(), clock, self._clock_synced), on_end=self._worker_ended)
         self._publisher = MqttPublisher(
-            config.mqtt, device=self._device, on_command=self._on_command,
-            allowed=lambda: self._config.commands.allow, utc_now=clock.utc_now, on_end=self._worker_ended)
+            config.mqtt, device=self._device, on_command=self._on_command, allowed=lambda: self._config.commands.allow,
+            utc_now=clock.utc_now, on_end=self._worker_ended, keeper=self._keeper)
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
                                         run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced)
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
@@ -151,6 +156,7 @@ class Daemon:
     def _parts(self) -> tuple[Part, ...]:
         """What the daemon is made of, in the order of starting."""
         return (
+            Part("outbox", self._keeper.start, lambda: self._keeper.stop(STOP_TIMEOUT_S), self._keeper.worker),
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),

@@ -94,7 +94,7 @@ class HealthReporter:
         facts = pipeline.facts
         reasons = dict.fromkeys(camera.reasons, camera.cause or "")
         reasons |= pipeline.reasons
-        reasons |= dict.fromkeys(broker.reasons, broker.cause or "")
+        reasons |= {code: broker.details.get(code, broker.cause or "") for code in broker.reasons}
         reasons |= self._read_board().reasons()
         reasons |= models.reasons
         reasons |= self._own_reasons()

@@ -171,11 +171,16 @@ def image_health(status: CameraStatus) -> ImageHealth:
 
 def mqtt_health(status: BrokerStatus) -> MqttHealth:
     """Say how the connection does."""
+    before = status.acknowledged_before
     return {
         "connected": status.connected,
         "reconnects": status.reconnects,
         "outbox_depth": status.outbox_depth,
         "outbox_dropped": status.outbox_dropped,
+        "dropped_ever": dict(status.dropped_ever),
+        "spooled": status.spooled,
+        "spool_mb": round(status.spool_bytes / 1e6, 3),
+        "acknowledged_before": None if before is None else {"run": before.run, "seq": before.seq},
         "refused": status.refused,
         "published": status.published,
     }

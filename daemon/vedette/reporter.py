@@ -52,9 +52,11 @@ class ResultReporter:
         """Publish the result if the rules say so, and the counts if they changed."""
         if self._rule.should_publish(result.detections, self._clock.monotonic_ns()):
             self._seq += 1
+            clock_synced = self._clock_synced()
             payload = payloads.detections(result, device=self._device, run=self._run, seq=self._seq,
-                                          dropped=self._dropped(), clock_synced=self._clock_synced())
-            self._publisher.publish(Message(topics.DETECTIONS, payloads.encode(payload)))
+                                          dropped=self._dropped(), clock_synced=clock_synced)
+            self._publisher.publish(Message(topics.DETECTIONS, payloads.encode(payload), seq=self._seq,
+                                            unsynced_ns=None if clock_synced else result.frame.captured_ns))
         counts = count_labels(result.detections)
         with self._counts_lock:
             if self._counts.changed(counts):
@@ -74,8 +76,10 @@ class ResultReporter:
     def _publish_counts(self, counts: Mapping[str, int] | None, result: DetectionResult | None) -> None:
         # Under the lock, which `publish` does not hold up: or the two threads' words could leave in the wrong order.
         captured_at = result.frame.captured_at if result else self._clock.utc_now()
+        captured_ns = result.frame.captured_ns if result else self._clock.monotonic_ns()
         payload = payloads.counts(counts, captured_at=captured_at)
-        self._publisher.publish(Message(topics.COUNTS, payloads.encode(payload), retain=True))
+        self._publisher.publish(Message(topics.COUNTS, payloads.encode(payload), retain=True,
+                                        unsynced_ns=None if self._clock_synced() else captured_ns))
 
 
 class Printer:

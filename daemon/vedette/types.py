@@ -177,12 +177,23 @@ class CameraStatus:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One MQTT message. `topic` is below `<base>/` unless it starts with `/` (then absolute, slash removed)."""
+    """One MQTT message. `topic` is below `<base>/` unless it starts with `/` (then absolute, slash removed).
+
+    `seq` is that of a result. `unsynced_ns`: its `captured_at` was read from a clock that was not set; this is the same
+    moment on the monotonic clock.
+    """
 
     topic: str
     payload: bytes
     qos: int = 1
     retain: bool = False
+    seq: int | None = None
+    unsynced_ns: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the message is about: the first level of its topic below the base."""
+        return self.topic.split("/", 4)[3 if self.topic.startswith("/") else 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +206,27 @@ class Command:
     reply_topic: str                  # absolute
 
 
+class Acknowledged(NamedTuple):
+    """The newest result of a run that the broker has acknowledged."""
+
+    run: int
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """The MQTT connection as its owner sees it now. Counts are totals of this run."""
 
     connected: bool
     cause: str | None                 # why not connected, in words
-    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, mqtt_denied, duplicate_device, outbox_dropping
+    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, mqtt_denied, duplicate_device, outbox_dropping, …
     reconnects: int = 0
     outbox_depth: int = 0
     outbox_dropped: int = 0
     refused: int = 0                  # by the broker's access rules
     published: int = 0
+    spooled: int = 0                  # messages on disk
+    spool_bytes: int = 0
+    dropped_ever: Mapping[str, int] = field(default_factory=dict)   # kind of topic -> number, earlier runs too
+    acknowledged_before: Acknowledged | None = None                 # by earlier runs
+    details: Mapping[str, str] = field(default_factory=dict)        # reason code -> its own words, where not `cause`

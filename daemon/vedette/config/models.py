@@ -143,6 +143,10 @@ class MqttConfig(Section):
     outbox_messages: int = restart(1000, "kept while the broker is away; then the oldest is dropped and counted. "
                                          "Besides them: at most 20 under way, and the latest of each retained topic",
                                    ge=10, le=100_000)
+    spool_mb: float = restart(64, "megabytes on disk for what the broker does not take in time; then the oldest is "
+                                  "dropped and counted. 0: memory only", ge=0)
+    spool_hours: float = restart(72, "what waited longer on disk is dropped and counted", gt=0)
+    replay_per_s: float = restart(50, "messages per second from disk, behind live ones, once the broker is back", gt=0)
 
     @model_validator(mode="after")
     def _login(self) -> Self:

@@ -24,6 +24,8 @@ from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.judge import CommandJudge, Incoming, Refusal
+from vedette.mqtt.keeper import Keeper
+from vedette.mqtt.replay import Replay, corrected
 from vedette.outbox import Outbox, Waiting
 from vedette.types import BrokerStatus, Command, Message
 
@@ -44,22 +46,21 @@ SHORT_LIVES = 3
 """MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not with MQTT 5 either: so many lives in a row, each
 ended this soon, say it. While it is known, one is enough."""
 
-_UNNUMBERED = -1
-"""Stands for the number of the message that is just being handed over: the connection may end right there."""
-
 
 class MqttPublisher:
     """The device's side of the broker. `on_command` is called on the `mqtt` thread and must only enqueue."""
 
     def __init__(self, mqtt: MqttConfig, *, device: str, on_command: Callable[[Command], None],
                  allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime],
-                 on_end: Callable[[Worker], None] | None = None) -> None:
+                 on_end: Callable[[Worker], None] | None = None, keeper: Keeper | None = None) -> None:
         self.worker = Worker("mqtt", self._run, on_end=on_end)
         self._mqtt = mqtt
         self._device = device
         self._on_command = on_command
         self._judge = CommandJudge(device, allowed, utc_now)
-        self._outbox = Outbox(mqtt.outbox_messages)
+        self._outbox = Outbox(mqtt.outbox_messages) if keeper is None else keeper.outbox
+        self._keeper = keeper
+        self._replay = None if keeper is None else Replay(self._outbox, mqtt.replay_per_s, keeper.run.clock_synced)
         self._in_flight: dict[int, Waiting] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
@@ -74,6 +75,8 @@ class MqttPublisher:
         self._short_lives = 0
         self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
+        if keeper is not None:
+            keeper.serve(self._wake)
 
     def __repr__(self) -> str:
         return f"<MqttPublisher {self._device} connected={self._connected_since_s is not None} {self._outbox!r}>"
@@ -85,7 +88,7 @@ class MqttPublisher:
     def publish(self, message: Message) -> None:
         """Leave a message in the outbox. Any thread; never blocks. QoS 0 without a connection is dropped, counted."""
         if message.qos == 0 and self._connected_since_s is None:
-            self._outbox.drop()
+            self._outbox.drop({message.kind: 1})
             return
         self._outbox.put(message)
         self._wake()
@@ -94,14 +97,15 @@ class MqttPublisher:
         """How the connection is. Any thread; never blocks."""
         with self._lock:
             connected = self._connected_since_s is not None
-            return BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
-                                max(0, self._connects - 1), len(self._outbox) + len(self._in_flight),
-                                self._outbox.dropped, self._refused, self._published)
+            status = BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
+                                  max(0, self._connects - 1), len(self._outbox), self._outbox.dropped,
+                                  self._refused, self._published)
+        return status if self._keeper is None else self._keeper.add_to(status)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything has been acknowledged or refused; returns whether it was. Any other thread."""
         with self._lock:
-            return self._lock.wait_for(lambda: not self._outbox and not self._in_flight, timeout_s)
+            return self._lock.wait_for(lambda: not self._outbox, timeout_s)
 
     def stop(self, timeout_s: float) -> bool:
         """Say `offline`, disconnect, end the thread; returns whether it has ended. Safe to call twice."""
@@ -147,7 +151,8 @@ class MqttPublisher:
             self._take_back()
 
     def _step(self, connection: Connection) -> None:
-        incoming = connection.poll(POLL_S, self._wake_fd)
+        pause_s = self._replay.pause_s(POLL_S) if self._replay and connection.has_room else POLL_S
+        incoming = connection.poll(pause_s, self._wake_fd)
         self._drain_wakes()
         if connection.connected and self._connected_since_s is None:
             self._greet(connection)
@@ -160,33 +165,41 @@ class MqttPublisher:
         online = self._availability(topics.ONLINE)
         connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
         self._outbox.renew_states()
+        if self._replay is not None:
+            self._replay.begin()
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
         log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
 
     def _feed(self, connection: Connection) -> None:
-        while connection.has_room and (waiting := self._take_next()) is not None:
-            message = waiting.message
+        while connection.has_room and (waiting := self._next()) is not None:
+            message = self._corrected(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
-            with self._lock:
-                self._in_flight[number] = self._in_flight.pop(_UNNUMBERED)
+            self._in_flight[number] = waiting
+        if self._keeper is not None and connection.connected and not self._outbox.late_left:
+            self._keeper.ask()
 
-    def _take_next(self) -> Waiting | None:
-        with self._lock:
-            waiting = self._outbox.next()
-            if waiting is not None:
-                self._in_flight[_UNNUMBERED] = waiting
-            return waiting
+    def _next(self) -> Waiting | None:
+        waiting = self._outbox.next()
+        return self._replay.next() if waiting is None and self._replay is not None else waiting
+
+    def _corrected(self, message: Message) -> Message:
+        """Once the clock is set, no time stamp leaves that was taken before."""
+        if message.unsynced_ns is None or self._keeper is None or not self._keeper.run.clock_synced():
+            return message
+        return corrected(message, self._keeper.run.clock)
 
     def _take_receipts(self, connection: Connection) -> None:
         with self._lock:
             self._deaf = bool(connection.deaf_to)
             for receipt in connection.receipts():
-                ours = self._in_flight.pop(receipt.number, None) is not None   # not so: `online` and `offline`
+                waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
+                if waiting is not None:
+                    self._outbox.settle(waiting, accepted=receipt.accepted)
                 if receipt.accepted:
-                    self._published += ours
+                    self._published += waiting is not None
                 else:
                     self._refused += 1
                     self._denied_until_s = time.monotonic() + DENIED_NAMED_FOR_S
@@ -213,9 +226,8 @@ class MqttPublisher:
             self._take_receipts(connection)
 
     def _take_back(self) -> None:
-        with self._lock:
-            self._outbox.give_back(tuple(self._in_flight.values()))
-            self._in_flight.clear()
+        self._in_flight.clear()
+        self._outbox.give_back()
 
     def _pause_after(self, end: BrokerError, delay_s: float) -> float:
         """Record why the connection ended; returns how long to wait before the next."""

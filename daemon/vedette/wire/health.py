@@ -91,14 +91,31 @@ class ImageHealth(TypedDict):
     """Standard deviation of luma."""
 
 
+class AcknowledgedResult(TypedDict):
+    """A result that the broker has."""
+
+    run: Count
+    seq: Count
+
+
 class MqttHealth(TypedDict):
     """The connection to the broker. Counts are of this run."""
 
     connected: bool
     reconnects: Count
     outbox_depth: Count
+    """Messages in memory."""
     outbox_dropped: Count
-    """Oldest ones, when it was full, and those that need a connection and had none."""
+    """Oldest ones, when it was full (on disk: or too old), and those that need a connection and had none."""
+    dropped_ever: dict[str, Count]
+    """The same, by the topic's first level (detections, reply, ...), in all runs of this state folder."""
+    spooled: Count
+    """Messages on disk; they come marked as `backfilled`."""
+    spool_mb: float
+    """What they take there, in 10^6 bytes."""
+    acknowledged_before: AcknowledgedResult | None
+    """The newest result of earlier runs that the broker acknowledged, as noted every 15 s and at an ordered stop. Of
+    later ones what does not come backfilled is lost with the process or the power: 5 s of results at most."""
     refused: Count
     """By the broker: its access rules."""
     published: Count

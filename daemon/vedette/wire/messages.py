@@ -89,7 +89,7 @@ class DetectionsPayload(TypedDict):
     dropped: dict[str, Count]
     """Frames dropped in this run, by cause."""
     backfilled: bool
-    """Whether it waited on disk while the broker was away."""
+    """Whether it waited on disk while the broker was away; those come in their order, behind newer ones."""
     detections: list[DetectionPayload]
     """Best score first."""
 

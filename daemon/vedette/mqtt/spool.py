@@ -1,0 +1,238 @@
+"""Keeps messages in a folder while the broker is away: compressed batches, appended to segments.
+
+Invariants: what `append` was given survives a power cut once it returns; a segment is read only after it was closed
+for appending, and goes as a whole; what a power cut or the disk damaged is skipped to the next whole batch, and said;
+there are never more bytes than the limit but for one `append`; every file is opened for the moment, so that a folder
+that vanished is noticed. One thread at a time. Every method may raise OSError.
+
+A batch: magic, CRC-32 of what follows up to the body, CRC-32 of the body, lengths of head and body; the head (JSON:
+run, kinds, moment), the body (zlib of JSON: number, topic, QoS, seq, unsynced_ns, payload of each message).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vedette._lib.durable import make_folder, sync_folder, write_all
+from vedette.types import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_MAGIC = b"VOB1"
+_FIXED = struct.Struct(">4sIIHI")
+_HEAD_CHECKED_FROM = 8
+SEGMENT_BYTES = 256 * 1024
+SEGMENTS = 16
+"""The limit is at least so many segments, so that what goes at once is no large part."""
+LEAST_SEGMENT_BYTES = 4096
+
+
+class Moment(NamedTuple):
+    """When a batch was written, by both clocks; `synced`: whether the wall clock was set."""
+
+    boot: str
+    monotonic_ns: int
+    utc: datetime
+    synced: bool
+
+    def age_s(self, now: Moment) -> float:
+        """Seconds until `now`, whatever the wall clock did; over a restart of the machine as much as is certain."""
+        if self.boot == now.boot:
+            return (now.monotonic_ns - self.monotonic_ns) / 1e9
+        if self.synced and now.synced:
+            return (now.utc - self.utc).total_seconds()
+        return now.monotonic_ns / 1e9
+
+
+class Kept(NamedTuple):
+    """A message with the number that it had in the outbox of its run."""
+
+    number: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages written at once. `body` is None where it was damaged; the head says how many are lost."""
+
+    run: int
+    kinds: Counter[str]
+    at: Moment
+    body: bytes | None
+
+    def messages(self) -> list[Kept]:
+        """Return the messages, in the order in which they were put."""
+        if self.body is None:
+            return []
+        return [Kept(number, Message(topic, payload.encode("utf-8", "surrogateescape"), qos, False, seq, unsynced_ns))
+                for number, topic, qos, seq, unsynced_ns, payload in json.loads(zlib.decompress(self.body))]
+
+
+@dataclass(slots=True)
+class _Segment:
+    size: int
+    kinds: Counter[str]
+    newest: Moment | None
+
+
+class Spool:
+    """The messages in `folder`, which is made when the first is written. `recover` comes before everything else."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._segment_bytes = min(SEGMENT_BYTES, max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS))
+        self._segments: dict[int, _Segment] = {}
+        self._open: int | None = None
+        self._last = 0
+
+    def __repr__(self) -> str:
+        return f"<Spool {self._folder} {self.size}/{self._limit_bytes} bytes in {len(self._segments)}>"
+
+    @property
+    def size(self) -> int:
+        """Bytes in all segments."""
+        return sum(segment.size for segment in self._segments.values())
+
+    @property
+    def oldest(self) -> int | None:
+        """Number of the oldest segment."""
+        return next(iter(self._segments), None)
+
+    def kinds(self) -> Counter[str]:
+        """Messages in all segments, by kind of topic."""
+        return sum((segment.kinds for segment in self._segments.values()), Counter())
+
+    def recover(self) -> str | None:
+        """Find what earlier runs left; returns in words what cannot be read of it."""
+        damaged = []
+        if not self._folder.is_dir():
+            return None
+        for path in sorted(self._folder.glob("*.spool")):
+            if not path.stem.isdigit():
+                continue
+            batches, is_damaged = _parsed(path.read_bytes())
+            if is_damaged:
+                damaged.append(path.name)
+            self._last = int(path.stem)
+            self._segments[self._last] = _Segment(
+                path.stat().st_size, sum((batch.kinds for batch in batches), Counter()),
+                batches[-1].at if batches else None)
+        return f"{self._folder}: damaged: {', '.join(damaged)}" if damaged else None
+
+    def append(self, messages: Iterable[Iterable[Kept]], run: int, at: Moment) -> None:
+        """Write batches of messages, durably, or nothing."""
+        written = [_packed(list(batch), run, at) for batch in messages]
+        content = b"".join(packed for packed, _ in written)
+        number = self._last + 1 if self._open is None else self._open
+        segment = self._segments.get(number, _Segment(0, Counter(), None))
+        if segment.size == 0:
+            make_folder(os, str(self._folder))
+        self._open = None       # unless it is written: a segment that vanished must not be the one for ever
+        self._write(number, segment.size, content)
+        self._last, self._open = number, number
+        self._segments[number] = _Segment(segment.size + len(content),
+                                          sum((kinds for _, kinds in written), segment.kinds), at)
+        if self._segments[number].size >= self._segment_bytes:
+            self._open = None
+
+    def read(self, number: int) -> tuple[list[Batch], bool]:
+        """Return the batches of a segment, which is closed for appending by that, and whether it is damaged."""
+        if number == self._open:
+            self._open = None
+        return _parsed(self.path(number).read_bytes())
+
+    def lessen(self, number: int, done: Counter[str]) -> None:
+        """Count messages of a segment as there no longer."""
+        self._segments[number].kinds -= done
+
+    def kinds_of(self, number: int) -> Counter[str]:
+        """Messages of a segment that are still counted, by kind."""
+        return Counter(self._segments[number].kinds)
+
+    def remove(self, number: int) -> None:
+        """Remove a segment for good."""
+        if number == self._open:
+            self._open = None
+        del self._segments[number]
+        self.path(number).unlink(missing_ok=True)
+
+    def surplus(self, now: Moment, limit_s: float) -> int | None:
+        """Return the oldest segment, if it is too old or there are too many bytes."""
+        number = self.oldest
+        if number is None:
+            return None
+        newest = self._segments[number].newest
+        is_old = newest is not None and newest.age_s(now) > limit_s
+        return number if is_old or self.size > self._limit_bytes else None
+
+    def _write(self, number: int, at: int, content: bytes) -> None:
+        path = self.path(number)
+        descriptor = os.open(path, os.O_WRONLY | (0 if at else os.O_CREAT) | os.O_CLOEXEC, 0o640)
+        try:
+            os.lseek(descriptor, at, os.SEEK_SET)
+            write_all(os, descriptor, content)
+            os.fdatasync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):      # what is beyond stays unread anyway, and is written over
+                os.ftruncate(descriptor, at)
+            raise
+        finally:
+            os.close(descriptor)
+        if at == 0:
+            sync_folder(os, str(self._folder))
+
+    def path(self, number: int) -> Path:
+        """Where a segment lies."""
+        return self._folder / f"{number:010d}.spool"
+
+
+def _packed(messages: list[Kept], run: int, at: Moment) -> tuple[bytes, Counter[str]]:
+    kinds = Counter(kept.message.kind for kept in messages)
+    body = zlib.compress(json.dumps([
+        (number, message.topic, message.qos, message.seq, message.unsynced_ns,
+         message.payload.decode("utf-8", "surrogateescape")) for number, message in messages]).encode())
+    head = json.dumps({"run": run, "kinds": kinds, "boot": at.boot, "ns": at.monotonic_ns,
+                       "utc": at.utc.timestamp(), "synced": at.synced}).encode()
+    checked = _FIXED.pack(_MAGIC, 0, zlib.crc32(body), len(head), len(body))[_HEAD_CHECKED_FROM:] + head
+    return _MAGIC + zlib.crc32(checked).to_bytes(4, "big") + checked + body, kinds
+
+
+def _parsed(content: bytes) -> tuple[list[Batch], bool]:
+    """Return every batch whose head is whole, and whether anything else was there."""
+    batches, at, is_damaged = [], 0, False
+    while (found := content.find(_MAGIC, at)) >= 0:
+        is_damaged |= found != at
+        read = _batch(content, found)
+        if read is None:
+            at = found + 1
+            continue
+        batch, at = read
+        is_damaged |= batch.body is None
+        batches.append(batch)
+    return batches, is_damaged or at != len(content)
+
+
+def _batch(content: bytes, start: int) -> tuple[Batch, int] | None:
+    if len(content) < start + _FIXED.size:
+        return None
+    _, head_sum, body_sum, head_size, body_size = _FIXED.unpack_from(content, start)
+    head_end = start + _FIXED.size + head_size
+    if zlib.crc32(content[start + _HEAD_CHECKED_FROM:head_end]) != head_sum:
+        return None
+    head: dict[str, Any] = json.loads(content[start + _FIXED.size:head_end])
+    body = content[head_end:head_end + body_size]
+    at = Moment(head["boot"], head["ns"], datetime.fromtimestamp(head["utc"], UTC), head["synced"])
+    is_whole = zlib.crc32(body) == body_sum
+    return (Batch(head["run"], Counter(head["kinds"]), at, body if is_whole else None),
+            min(head_end + body_size, len(content)) if is_whole else head_end)
