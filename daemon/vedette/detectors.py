@@ -29,18 +29,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model that is to run: its file, the digest it must have if known, and the label of an A/B release."""
+    """A model that is to run: its file, the digest it must have if known, the label of an A/B release.
+
+    `pinned`: by the configuration, so that nothing takes its place.
+    """
 
     path: Path
     sha256: str | None = None
     variant: str | None = None
+    pinned: bool = False
 
 
 def chosen(config: Config, store: ModelStore) -> ModelChoice | None:
     """Return the model that is to run now, None where there is none. Any thread."""
     active = store.state.active
     if config.detector.model is not None:
-        return ModelChoice(config.detector.model)
+        return ModelChoice(config.detector.model, pinned=True)
     if active is not None:
         return ModelChoice(store.path_of(active.sha256), active.sha256, active.variant)
     return ModelChoice(BOX_MODEL) if is_synthetic(config.camera.source) else None

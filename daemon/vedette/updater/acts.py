@@ -31,7 +31,7 @@ class Switch(Protocol):
         """Have this model run. Raises: ModelError, RuntimeMissing, StateUnusable; then nothing has changed."""
 
     def hold_back(self, *, note: str | None = None) -> None:
-        """Go back to the previous model until a higher release. Raises: ValueError, StateUnusable."""
+        """Go back to the previous model until a higher release. Raises: ValueError, ModelError, StateUnusable."""
 
 
 class Acts:
@@ -91,7 +91,10 @@ class Acts:
         return f"{_title(model)} is active{'' if good else ', on trial'}"
 
     def roll_back(self, *, note: str | None = None) -> str:
-        """Go back to the previous model; returns what became of it, in words. Raises: UpdateRefused, StateUnusable."""
+        """Go back to the previous model; returns what became of it, in words.
+
+        Raises: UpdateRefused, ModelDamaged, ModelUnreadable, StateUnusable.
+        """
         rules.admit_unpinned(self._config.detector.model)
         left = self._store.state.active
         try:

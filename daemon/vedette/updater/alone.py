@@ -48,8 +48,11 @@ class StoreOnly:
         self._keep(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
 
     def hold_back(self, *, note: str | None = None) -> None:
-        """Make the previous one active. Raises: ValueError, StateUnusable."""
-        self._keep(self._store.state.held_back(self._utc_now()), note)
+        """Make the previous one active. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
+        state = self._store.state.held_back(self._utc_now())
+        if state.active is not None:
+            self._store.verified(state.active.sha256)
+        self._keep(state, note)
 
     def _keep(self, state: StoreState, note: str | None) -> None:
         self._store.change(state.having_acted(note) if note else state)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vedette.detectors import ModelChoice
-from vedette.errors import ModelDamaged, ModelError, StateUnusable
+from vedette.errors import ModelDamaged, ModelError, RuntimeMissing, StateUnusable
 from vedette.update.incoming import digest_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vedette.types import ModelRef
     from vedette.update.state import Installed, StoreState
     from vedette.update.store import ModelStore
+    from vedette.vision.local import LocalDetector
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class ModelSwitch:
         self._boot_id = boot_id
         self._choice = choice
         self._frame_ms = frame_ms
+        self._mended: ModelError | None = None
 
     @property
     def running(self) -> ModelRef | None:
@@ -84,8 +86,14 @@ class ModelSwitch:
         self._store.clean_up()
 
     def hold_back(self, *, note: str | None = None) -> None:
-        """Go back because an operator says so. Raises: ValueError (there is nothing to go back to), StateUnusable."""
+        """Go back because an operator says so.
+
+        Raises: ValueError (there is nothing to go back to), ModelDamaged, ModelUnreadable, StateUnusable; then nothing
+        has changed.
+        """
         state = self._store.state.held_back(self._clock.utc_now())
+        if state.active is not None:
+            self._store.verified(state.active.sha256)
         self._store.change(state.having_acted(note) if note else state)
         self.match()
         self._store.clean_up()
@@ -94,31 +102,46 @@ class ModelSwitch:
         """Have the pipeline run what the state says, if it does not. Raises: StateUnusable."""
         running, wanted, refusal = self.running, self._choice(), self._pipeline.refusal
         if running is None:
-            if isinstance(refusal, ModelError):
-                self._give_up(refusal)
+            if wanted is not None and isinstance(refusal, ModelError):
+                self._mend(wanted, refusal)
         elif wanted is None:
             self._pipeline.offer(None, OFFER_WITHIN_S)
-        elif (running.sha256, running.variant) != (wanted.sha256 or _digest_of(wanted.path), wanted.variant):
-            try:
-                self._pipeline.offer(self._opener.open(wanted), OFFER_WITHIN_S)
-            except ModelError as error:
-                log.error("%s", error)
-                self._pipeline.offer(None, OFFER_WITHIN_S)      # it opens what is to run, and says why that fails
+        elif not wanted.pinned and (running.sha256, running.variant) != (_sha256_of(wanted), wanted.variant):
+            self._pipeline.offer(self._opened(wanted), OFFER_WITHIN_S)
 
-    def _give_up(self, refusal: ModelError) -> None:
-        """The active model cannot be opened: one on trial is bad, a damaged one goes back to one that is not."""
+    def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
+        """None where it cannot be opened: then the pipeline tries it, and says why that fails."""
+        try:
+            return self._opener.open(wanted)
+        except (ModelError, RuntimeMissing) as error:
+            log.error("%s", error)
+            return None
+
+    def _mend(self, wanted: ModelChoice, refusal: ModelError) -> None:
+        """The active model cannot be opened: one on trial is bad, one that rots on the disk goes back as well."""
         state = self._store.state
-        if state.active is not None and str(self._store.path_of(state.active.sha256)) in str(refusal):
-            if state.trial is not None:
-                self.roll_back(f"on trial it cannot be opened: {refusal}")
-            elif isinstance(refusal, ModelDamaged) and state.previous is not None:
-                self.roll_back(str(refusal), refuse=False)
+        if wanted.pinned or state.active is None:
+            return
+        if str(wanted.path) not in str(refusal) and refusal is not self._mended:
+            self._mended = refusal
+            self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
+        elif state.trial is not None:
+            self.roll_back(f"on trial it cannot be opened: {refusal}")
+        elif state.previous is not None:
+            try:
+                self._store.verified(state.active.sha256)
+            except ModelDamaged as damage:
+                self.roll_back(str(damage), refuse=False)
 
     def _previous_ms(self, state: StoreState) -> float | None:
         """What a proven model takes for a frame: one that is replaced while on trial is no measure."""
         if state.trial is not None:
             return state.trial.previous_ms
         return self._frame_ms() if state.active is not None else None
+
+
+def _sha256_of(choice: ModelChoice) -> str:
+    return choice.sha256 or _digest_of(choice.path)
 
 
 @cache

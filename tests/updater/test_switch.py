@@ -1,0 +1,204 @@
+"""What runs is what the state says: with a real store, real detectors and the real flow, and a disk that fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bright_squares import SIZE
+from fakes import FakeCamera, FakeClock, make_frame
+from mosquitto import wait_until
+from updater import lamps
+from vedette._lib.worker import Worker
+from vedette.config.models import CameraConfig, Config, DetectorConfig
+from vedette.detectors import DetectorOpener, chosen
+from vedette.errors import ModelDamaged, ModelError, StateUnusable
+from vedette.pipeline import Pipeline
+from vedette.types import DetectionResult
+from vedette.update.state import Installed
+from vedette.update.store import ModelStore
+from vedette.updater.switch import ModelSwitch
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class FailingDisk:
+    """The real disk; while `broken`, nothing can be created."""
+
+    broken = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, mode: int = 0o777, /) -> int:
+        if self.broken and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return os.open(path, flags, mode)
+
+
+class EndlessCamera(FakeCamera):
+    """Gives a new frame whenever one is asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([], ends=False)
+        self._clock = clock
+
+    def take(self, timeout_s: float) -> object:
+        self.captured += 1
+        self.frames.append(make_frame(self._clock, self.captured, SIZE, SIZE))
+        return super().take(timeout_s)
+
+
+class Rig:
+    """A device's flow without a daemon around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk = FailingDisk()
+        self.store = ModelStore(folder / "models", files=self.disk)
+        self.store.recover()
+        self.heard: list[DetectionResult] = []
+        config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
+        clock = FakeClock()
+        self.opener = DetectorOpener(config.detector, None, folder / "proofs.json")
+        self.camera = EndlessCamera(clock)
+        self.pipeline = Pipeline(self.camera, self.open, (self.hear,), clock, max_frame_age_ms=1000)
+        self.switch = ModelSwitch(self.store, self.opener, self.pipeline, clock, boot_id="this boot",
+                                  choice=lambda: chosen(config, self.store), frame_ms=lambda: 3.5)
+        self._config = config
+
+    def open(self):
+        choice = chosen(self._config, self.store)
+        return None if choice is None else self.opener.open(choice)
+
+    def hear(self, result: DetectionResult) -> None:
+        self.heard[:] = [result]
+
+    def stored(self, model: Path) -> Installed:
+        sha256, size = self.store.stage(model, None, limit_bytes=1 << 24)
+        return Installed(sha256=sha256, size=size, name="lamps", version=model.stem[-1])
+
+    def runs(self, model: Installed) -> bool:
+        return wait_until(lambda: bool(self.heard) and self.heard[0].model.sha256 == model.sha256)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        worker = Worker("detect", self.pipeline.run)
+        worker.start()
+        try:
+            yield
+        finally:
+            assert worker.stop(10)
+        assert worker.failure is None
+        status = self.pipeline.status()
+        assert self.camera.captured == status.detected + sum(status.dropped.values())
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_there_and_back_again(rig: Rig, tmp_path: Path):
+    """The first model, a second on trial with the first one's time kept, back, and none."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        assert rig.runs(one)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        assert rig.runs(two)
+        trial = rig.store.state.trial
+        assert (trial.starts, trial.open_boot, trial.previous_ms) == (1, "this boot", 3.5)
+        rig.switch.roll_back("blind")
+        assert rig.runs(one)
+        assert rig.store.state.refusal_of(two.sha256).why == "blind"
+        assert not rig.store.path_of(two.sha256).exists()
+        rig.switch.roll_back("tired", refuse=False)
+        assert wait_until(lambda: "no_model" in rig.pipeline.status().reasons)
+
+
+def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path):
+    """The old model runs on, the store says what it said, and the next try succeeds."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        assert rig.runs(one)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.disk.broken = True
+        before = rig.store.state
+        with pytest.raises(StateUnusable):
+            rig.switch.activate(two)
+        with pytest.raises(StateUnusable):
+            rig.switch.roll_back("blind")
+        assert rig.store.state == before
+        assert rig.switch.running.sha256 == one.sha256
+        rig.disk.broken = False
+        rig.switch.activate(two)
+        assert rig.runs(two)
+
+
+def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path):
+    """Neither one that is no model nor one whose file has changed since."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    page = tmp_path / "page-3.tflite"
+    page.write_bytes(b"<html>" * 500)
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two, three = rig.stored(lamps.write(tmp_path, "2")), rig.stored(page)
+        before = rig.store.state
+        with pytest.raises(ModelError):
+            rig.switch.activate(three)
+        rig.store.path_of(two.sha256).write_bytes(b"something else")
+        with pytest.raises(ModelDamaged):
+            rig.switch.activate(two)
+        assert rig.store.state == before
+        assert rig.runs(one)
+
+
+def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Path):
+    """Refused, and the good one runs on."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two, on_trial=False)
+        rig.store.path_of(one.sha256).write_bytes(b"rotten")
+        with pytest.raises(ModelDamaged):
+            rig.switch.hold_back()
+        assert rig.store.state.active == two
+        assert rig.runs(two)
+
+
+def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path):
+    """Whatever changed the state, the next comparison follows; a label of an A/B release alone is a change."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.store.change(rig.store.state.activated(two, NOW))
+        rig.switch.match()
+        assert rig.runs(two)
+        rig.store.change(rig.store.state.activated(two.model_copy(update={"variant": "b"}), NOW))
+        rig.switch.match()
+        assert wait_until(lambda: rig.heard[0].model.variant == "b")
+
+
+def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: Path):
+    """On trial it is bad; good once but rotten now, the one before it runs."""
+    one, two = rig.stored(lamps.write(tmp_path, "1")), rig.stored(lamps.write(tmp_path, "2"))
+    rig.store.change(rig.store.state.activated(one, NOW, on_trial=False))
+    rig.store.change(rig.store.state.activated(two, NOW, on_trial=False))
+    rig.store.path_of(two.sha256).write_bytes(b"rotten since the start")
+    with rig.running():
+        assert wait_until(lambda: rig.pipeline.refusal is not None)
+        rig.switch.match()
+        assert rig.store.state.active == one
+        assert rig.store.state.refused == ()
+        rig.switch.match()
+        assert rig.runs(one)
