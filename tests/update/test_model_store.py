@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -245,6 +246,65 @@ def test_a_missing_state_file_is_made_again(store: ModelStore):
         assert not (store.folder / name).exists()
         assert opened(store.folder).recover() == store.state
         assert StoreState.parse((store.folder / name).read_bytes()) == store.state
+
+
+def leave(path: Path) -> None:
+    pass
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def become(make):
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+    return replace
+
+
+HARMS = [leave, leave, Path.unlink, become(os.mkfifo), become(Path.mkdir), link_to_itself,
+         lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\xde\xad" * 50),
+         lambda path: path.write_bytes(path.read_bytes()[:-1]),
+         lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), lambda path: path.chmod(0),
+         lambda path: path.chmod(0o444)]
+
+
+def harmed(folder: Path, seed: int) -> None:
+    """Recover and start from a store in which anything may have become anything; both the first and the next time."""
+    chance = random.Random(seed)
+    store = filled(folder)
+    put(store, C)
+    store.change(store.state.staged(C))
+    for path in [path for path in folder.iterdir() if path.is_file()]:
+        chance.choice(HARMS)(path)
+    for path in [*(path for path in folder.iterdir() if path.is_dir()), folder]:
+        path.chmod(chance.choice([0o755, 0o755, 0o755, 0o555, 0o333, 0o444, 0]))
+    for _ in range(2):
+        again = opened(folder)
+        again.recover()
+        model, _ = again.start("boot", NOW)
+        assert model == again.state.active, seed
+        assert model is None or again.verified(model.sha256), seed
+        with contextlib.suppress(StateUnusable, ModelUnreadable):
+            put(again, A)
+        again.clean_up()
+
+
+def test_whatever_became_of_the_folder_a_start_goes_on(ram: Path):
+    """Deleted, cut off, changed, pipes, loops, no rights, in any mixture: never an exception, never a damaged model."""
+    def harm_many() -> None:
+        for seed in range(200):
+            folder = ram / str(seed)
+            folder.mkdir()
+            harmed(folder / "models", seed)
+            (folder / "models").chmod(0o755)
+            for path in (folder / "models").iterdir():
+                if path.is_dir():
+                    path.chmod(0o755)
+
+    as_nobody(harm_many)
 
 
 # What a start does

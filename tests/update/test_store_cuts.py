@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,14 +21,6 @@ from vedette.update.store import ModelStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMIT = 1 << 20
-
-
-@pytest.fixture
-def ram(tmp_path: Path) -> Iterator[Path]:
-    """Thousands of folders: in memory, where there is such a place."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        yield Path(folder)
 
 
 class Story:

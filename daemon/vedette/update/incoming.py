@@ -21,6 +21,7 @@ from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
     from pathlib import Path
     from typing import BinaryIO
 
@@ -87,7 +88,7 @@ def _received(source: BinaryIO, path: Path, sha256: str | None, limit_bytes: int
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file. Raises: OSError."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -127,11 +128,15 @@ def unusable(path: Path, error: OSError) -> StateUnusable:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        # Not to wait for the other end, should it be a pipe.
-        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+        return _open(path)
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else "a name with a NUL in it"
         raise ModelUnreadable(f"{path}: {words}; expected a .tflite file") from error
+
+
+def _open(path: Path) -> BufferedReader:
+    """Open it without waiting for the other end, should it be a pipe."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def _size_of(file: BinaryIO, limit_bytes: int) -> int:

@@ -216,7 +216,7 @@ class Inbox:
         if path.suffix != ".taken" and (remove_unheld(path, files=self._files) or path.suffix == ".new"):
             return None
         try:
-            request = Request.model_validate({**json.loads(read_whole(path, _BYTES_MAX)), "id": path.stem})
+            request = Request.model_validate({**json.loads(read_whole(path, _BYTES_MAX).decode()), "id": path.stem})
         except OSError:         # withdrawn meanwhile
             return None
         except (ValueError, TypeError, RecursionError):

@@ -267,7 +267,7 @@ def salvaged(content: bytes) -> StoreState | None:
     A trial that is not understood begins anew: what it was about is not taken for proven.
     """
     try:
-        values = json.loads(content)
+        values = json.loads(content.decode())
         state = StoreState.model_validate(values)
     except ValidationError as error:
         wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
