@@ -122,9 +122,10 @@ class ModelSwitch:
         state = self._store.state
         if wanted.pinned or state.active is None:
             return
-        if str(wanted.path) not in str(refusal) and refusal is not self._mended:
-            self._mended = refusal
-            self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
+        if str(wanted.path) not in str(refusal):
+            if refusal is not self._mended:
+                self._mended = refusal
+                self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
         elif state.trial is not None:
             self.roll_back(f"on trial it cannot be opened: {refusal}")
         elif state.previous is not None:
