@@ -355,7 +355,7 @@ def test_old_metadata_under_a_new_name_is_named(operator, role):
     operator.release(MODEL)
     folder = operator.folder / "repository/metadata"
     shutil.copyfile(folder / f"1.{role}.json", folder / f"2.{role}.json")
-    with pytest.raises(FleetError, match=rf"2\.{role}\.json: Observed length"):
+    with pytest.raises(FleetError, match=rf"2\.{role}\.json: Observed"):
         operator.publish()
 
 
