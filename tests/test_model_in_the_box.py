@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from running_daemon import RunningDaemon
-from vedette.box_model import BOX_MODEL, with_box_model
+from vedette.box_model import BOX_MODEL
 from vedette.config.models import Config
+from vedette.detectors import ModelChoice, chosen
+from vedette.update.state import Installed
+from vedette.update.store import ModelStore
 
 SEEN = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
 
 
-def config(source: str, model: Path | None = None) -> Config:
-    return Config.model_validate({"camera": {"source": source}, "detector": {"model": model}})
+def choice(store: ModelStore, source: str, model: Path | None = None) -> ModelChoice | None:
+    return chosen(Config.model_validate({"camera": {"source": source}, "detector": {"model": model}}), store)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    store = ModelStore(tmp_path / "models")
+    store.recover()
+    return store
 
 
 def test_it_lies_in_the_package():
@@ -23,16 +34,26 @@ def test_it_lies_in_the_package():
 
 
 @pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1&misbehave=dark:20:5"])
-def test_the_drawn_street_has_a_model(source):
+def test_the_drawn_street_has_a_model(store, source):
     """Where none is named, with whatever options; one that is named stays."""
-    assert with_box_model(config(source)).detector.model == BOX_MODEL
-    assert with_box_model(config(source, Path("m.tflite"))).detector.model == Path("m.tflite")
+    assert choice(store, source) == ModelChoice(BOX_MODEL)
+    assert choice(store, source, Path("m.tflite")) == ModelChoice(Path("m.tflite"), pinned=True)
 
 
 @pytest.mark.parametrize("source", ["auto", "picamera2", "/dev/video0", "rtsp://gate/", "film.mp4", "synthetics/"])
-def test_it_never_stands_in_for_a_field_model(source):
-    """A camera, a stream and a film have the model that is named, or none."""
-    assert with_box_model(config(source)).detector.model is None
+def test_it_never_stands_in_for_a_field_model(store, source):
+    """A camera, a stream and a film have the model that is named or installed, or none."""
+    assert choice(store, source) is None
+
+
+@pytest.mark.parametrize("source", ["auto", "synthetic"])
+def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store, source, tmp_path):
+    """The store's active model runs with its variant, unless the configuration names one."""
+    sha256, size = store.stage(BOX_MODEL, None, limit_bytes=1 << 24)
+    store.change(store.state.activated(Installed(sha256=sha256, size=size, name="street", variant="b"),
+                                       datetime.now(UTC)))
+    assert choice(store, source) == ModelChoice(store.path_of(sha256), sha256, "b")
+    assert choice(store, source, Path("m.tflite")).path == Path("m.tflite")
 
 
 def test_the_daemon_watches_the_street_with_nothing_named(tmp_path):

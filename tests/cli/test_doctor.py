@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vedette.box_model import BOX_MODEL
 from vedette.cli import checks, finding, model_checks
 from vedette.cli.finding import Check, ChildFailed, Subject
 from vedette.config.models import Config
+from vedette.update.state import Installed
+from vedette.update.store import ModelStore
 from vedette.vision.interpreter import available_runtimes
 from vision import bundles
 
@@ -186,6 +189,17 @@ def test_the_street_has_its_model(tmp_path: Path) -> None:
     check = model_checks.model(subject(tmp_path, {"camera": {"source": "synthetic"}, "detector": {"threads": 1}}))
     assert check.state == "ok"
     assert str(BOX_MODEL) in check.words
+
+
+def test_an_installed_model_is_the_one_that_is_tried(tmp_path: Path) -> None:
+    """Where the configuration names none, what the store has active runs, and is examined."""
+    store = ModelStore(tmp_path / "models")
+    store.recover()
+    sha256, size = store.stage(BOX_MODEL, None, limit_bytes=1 << 24)
+    store.change(store.state.activated(Installed(sha256=sha256, size=size, name="street"), datetime.now(UTC)))
+    check = model_checks.model(subject(tmp_path, {"detector": {"threads": 1}}, {"STATE_DIRECTORY": str(tmp_path)}))
+    assert check.state == "ok"
+    assert sha256 in check.words
 
 
 @pytest.mark.parametrize("runtime", [one.name for one in available_runtimes() if one.error is None])

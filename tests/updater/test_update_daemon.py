@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,10 @@ from bright_squares import write_clip
 from mosquitto import wait_until
 from updater import lamps
 from updater.update_device import LONG_TRIAL, SHORT_SHADOW, Device, device_in, digest
+from vedette.box_model import BOX_MODEL
+from vedette.update.release import TrialRequirement
 from vedette.update.state import CRASHES_MAX
+from vision import bundles
 
 
 @pytest.fixture
@@ -118,6 +122,20 @@ def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: P
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert device.state.trial.frames > 30
+    assert device.state.refused == ()
+
+
+def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path):
+    """The drawn street goes dark every few seconds: the model in the box, as a new version of itself, becomes good."""
+    box = tmp_path / "vedette-street.tflite"
+    shutil.copy(BOX_MODEL, box)
+    new = bundles.altered(box, version="2").rename(tmp_path / "street-2.tflite")
+    device.configure(source="synthetic?misbehave=dark:3:5")
+    device.good(box.rename(tmp_path / "street-1.tflite"))
+    device.staged(new, trial=TrialRequirement(frames=100, minutes=0.2, max_latency_ratio=10))
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
+        assert device.waits_for_model(state="good", installed_version="2", within_s=120), daemon.log
     assert device.state.refused == ()
 
 

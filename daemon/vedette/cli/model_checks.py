@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vedette.box_model import BOX_MODEL, with_box_model
+from vedette.box_model import BOX_MODEL
 from vedette.cli.finding import Check, ChildFailed, Subject, in_child, remedy_for
+from vedette.detectors import chosen
 from vedette.errors import ModelError, VedetteError
+from vedette.identity import installed_state_path
 from vedette.reasons import REASONS
+from vedette.update.request import MODELS
+from vedette.update.store import ModelStore
 
 MODEL_TIMEOUT_S = 90.0
 """Two tries of its own child, where the delegate made by hand is one."""
@@ -42,10 +46,13 @@ def try_box(path: str, runtime: str) -> Check:
 
 def model(subject: Subject) -> Check:
     """Whether the model that runs can be read, decoded and run."""
-    detector = with_box_model(subject.config).detector
-    if detector.model is None:
+    store = ModelStore(installed_state_path(subject.environ) / MODELS)
+    store.look()
+    choice = chosen(subject.config, store)
+    if choice is None:
         return Check("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
-    return _tried_in_child("model", detector.model, "try_model", detector.model_dump_json(exclude_unset=True))
+    detector = subject.config.detector.model_copy(update={"model": choice.path})
+    return _tried_in_child("model", choice.path, "try_model", detector.model_dump_json(exclude_unset=True))
 
 
 def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> Check:
