@@ -116,6 +116,17 @@ def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
     assert done.returncode == 64
 
 
+def test_installing_the_model_before_again_keeps_what_was_proven(device: Device, tmp_path: Path):
+    """It was good here: it is not put on trial again, or the last proven model would be lost by the next install."""
+    one = lamps.write(tmp_path, "1")
+    device.good(one)
+    assert model(device, "install", lamps.write(tmp_path, "2"))[1]["on_trial"]
+    code, told = model(device, "install", one)
+    assert (code, told["active"]["version"], told["on_trial"]) == (0, "1", False), told
+    code, told = model(device, "install", lamps.write(tmp_path, "3"))
+    assert (told["active"]["version"], told["previous"]["version"]) == ("3", "1"), told
+
+
 def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path):
     """Refused in words, with a daemon and without."""
     device.good(lamps.write(tmp_path, "1"))

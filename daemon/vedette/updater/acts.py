@@ -60,6 +60,8 @@ class Acts:
         target, state = self.admit(sha256, force=force), self._store.state
         if state.active is not None and state.active.sha256 == sha256:
             return f"{_title(state.active)} is active already"
+        if state.previous is not None and state.previous.sha256 == sha256:
+            return self.activate(sha256, force=force, note=note)        # proven here already
         report = self._prove(upload, sha256)
         size = upload.stat().st_size
         model = installed_from(target) if target else Installed(sha256=sha256, size=size, name=report.name,
