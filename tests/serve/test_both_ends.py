@@ -1,0 +1,110 @@
+"""A device's client and `vedette serve` talk to each other, in both dialects, as two processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from server_parts import TOKEN
+
+from bright_squares import write_model
+from vedette._lib.clock import SystemClock
+from vedette.cloud.budget import Budget
+from vedette.cloud.client import CloudClient
+from vedette.config.models import CloudConfig, DetectorConfig
+from vedette.errors import HttpStatus
+from vedette.types import Frame
+from vedette.vision.local import open_detector
+
+
+def frame() -> Frame:
+    """Dark, with a lamp in its second cell of the second row; 256 x 128."""
+    picture = np.full((128, 256, 3), 8, np.uint8)
+    picture[32:64, 64:128] = 255
+    clock = SystemClock()
+    return Frame(1, picture.data, clock.monotonic_ns(), clock.utc_now(), clock.monotonic_ns())
+
+
+def model(folder: Path) -> Path:
+    """Return the model, written once: its ZIP has the time in it, so twice is not the same."""
+    path = folder / "lamps.tflite"
+    return path if path.exists() else write_model(folder)
+
+
+def command(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "vedette", "serve", *map(str, args)]
+
+
+@contextmanager
+def served(folder: Path, *args: str) -> Iterator[str]:
+    """Run the command; yield where it says that it listens; SIGTERM ends it with 0."""
+    (folder / "tokens").write_text(TOKEN)
+    process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
+                               text=True)
+    assert process.stderr
+    try:
+        found = (re.fullmatch(r"serving on (http://.+)\n", line) for line in process.stderr)   # the runtime talks too
+        yield next(match[1] for match in found if match)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
+def look(folder: Path, url: str, dialect: str, token: str = TOKEN):
+    token_file = folder / "token"
+    token_file.write_text(token)
+    cloud = CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "dialect": dialect,
+                                        "deadline_s": 10})
+    clock = SystemClock()
+    return CloudClient(cloud, DetectorConfig(), None, Budget(folder, cloud, clock, ""), clock).look(frame())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_cloud_sees_what_the_device_would(tmp_path: Path, host: str) -> None:
+    """The same model gives the same detections here and there, but for what JPEG loses; both dialects agree."""
+    if host == "::1" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    local = open_detector(DetectorConfig(model=model(tmp_path)))
+    try:
+        expected = local.detect(frame()).detections
+    finally:
+        local.close()
+    with served(tmp_path, "--token-file", str(tmp_path / "tokens"), "--host", host) as url:
+        ours = look(tmp_path, f"{url}/v1/detect", "vedette")
+        plain = look(tmp_path, f"{url}/v1/object-detection/any", "yolov5")
+        with pytest.raises(HttpStatus, match="401"):
+            look(tmp_path, f"{url}/v1/detect", "vedette", "wrong")
+    assert ours.model
+    assert ours.model.sha256 == local.facts.model.sha256
+    for result in (ours, plain):
+        assert [each.label for each in result.detections] == [each.label for each in expected] == ["lamp"]
+        assert result.detections[0].box == pytest.approx(expected[0].box, abs=0.01)
+        assert result.detections[0].score == pytest.approx(expected[0].score, abs=0.02)
+
+
+def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
+    """Refused before the model is even read."""
+    done = subprocess.run(command("--model", "none.tflite", "--host", "0.0.0.0"),  # noqa: S104 - it must be refused
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 64
+    assert "expected --token-file" in done.stderr
+
+
+def test_a_taken_address_is_named(tmp_path: Path) -> None:
+    """Unavailable, in one line."""
+    with served(tmp_path) as url:
+        port = url.rpartition(":")[2]
+        done = subprocess.run(command("--model", model(tmp_path), "--port", port), capture_output=True,
+                              text=True, timeout=60, env=os.environ)
+    assert done.returncode == 69
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
