@@ -1,6 +1,8 @@
 """Streams through OpenCV against real servers on loopback: MJPEG that stalls or ends, an RTSP black hole."""
 
 import http.server
+import re
+import resource
 import socket
 import threading
 import time
@@ -13,11 +15,12 @@ from camera_parts import Consumer, eventually, make_settings, running
 
 
 class MjpegServer:
-    """Serves noise at 20 frames per second; `mode` is flow, stall or end."""
+    """Serves noise at 20 frames per second; `mode`: flow, stall, end or huge. `swallowed`: bytes of each huge part."""
 
     def __init__(self):
         self.mode = "flow"
         self.protected = False
+        self.swallowed = []
         self.authorization = None
         self._closing = threading.Event()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -35,6 +38,17 @@ class MjpegServer:
         self._thread.join()
         self._server.server_close()
 
+    def _pour(self, wfile):
+        self.swallowed.append(0)
+        try:
+            wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 2000000000\r\n\r\n")
+            while not self._closing.is_set():
+                wfile.write(bytes(2**20))
+                self.swallowed[-1] += 2**20
+        except OSError:
+            pass
+        return False
+
     def _handler(self):
         server = self
 
@@ -51,10 +65,12 @@ class MjpegServer:
                 self.end_headers()
                 random = np.random.default_rng()
                 while server.mode != "end" and not server._closing.wait(0.05):
-                    if server.mode == "flow" and not self._part(random):
+                    if server.mode != "stall" and not self._part(random):
                         return
 
             def _part(self, random):
+                if server.mode == "huge":
+                    return server._pour(self.wfile)
                 jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
                 try:
@@ -85,6 +101,47 @@ def test_a_stream_that_stalls_or_ends_comes_back(mjpeg):
             mjpeg.mode = "flow"
             eventually(lambda: camera.status().state == "capturing", within_s=10)
         assert camera.status().children_replaced == 0
+
+
+def memory_limit(camera):
+    return resource.prlimit(camera.child_pid, resource.RLIMIT_DATA)[0]
+
+
+def memory_taken(camera):
+    """Return what RLIMIT_DATA counts of the child, in bytes."""
+    status = Path(f"/proc/{camera.child_pid}/status").read_text()
+    return int(re.search(r"VmData:\s+(\d+) kB", status)[1]) * 1024
+
+
+def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
+    """A server that declares 2 GB for one JPEG is named with the limit it met; the same child plays what follows."""
+    mjpeg.mode = "huge"
+    with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
+        words = eventually(lambda: re.search(r"it took \d+ of the (\d+) MiB of memory", camera.status().cause or ""))
+        assert camera.status().state == "offline"
+        assert int(words[1]) == memory_limit(camera) >> 20
+        eventually(lambda: len(mjpeg.swallowed) > 2)
+        assert max(mjpeg.swallowed) < memory_limit(camera)
+        mjpeg.mode = "flow"
+        eventually(lambda: camera.status().state == "capturing")
+        assert camera.status().children_replaced == 0
+
+
+def test_a_picture_beyond_the_memory_is_named(order):
+    """A picture for which there is no memory is a failure of the source in words, not the end of the child."""
+    with running(make_settings(order("greedy")), "faulty_child") as camera:
+        eventually(lambda: re.search(r"wants more than the \d+ MiB of memory", camera.status().cause or ""))
+        order("noise")
+        eventually(lambda: camera.status().state == "capturing")
+        assert camera.status().children_replaced == 0
+
+
+def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip):
+    """A film far larger than the size asked for, decoded and scaled down, is far from the limit of that size."""
+    film = clip(frames=3, size=(3840, 2160))
+    with running(make_settings(film, loop=True, every_frame=True)) as camera, Consumer(camera) as consumer:
+        eventually(lambda: consumer.taken > 12)
+        assert memory_taken(camera) * 2 < memory_limit(camera)
 
 
 def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg):

@@ -21,12 +21,13 @@ from vedette._lib.child import MESSAGE_BYTES, begin_as_child
 from vedette._lib.places import Places
 from vedette.camera.escalation import STEADY_S, reopen_delay_s
 from vedette.camera.link import Link, OwnerLeft
+from vedette.camera.memory import MemoryLimit
 from vedette.camera.pick import open_source
 from vedette.camera.player import PictureFrozen, Player
-from vedette.camera.settings import PLACES, CaptureSettings
+from vedette.camera.settings import PLACES, CaptureSettings, redacted
 from vedette.camera.source import ReadStalled
 from vedette.camera.wire import Final, Opening, Trouble
-from vedette.errors import SourceEnded, SourceError, SourceMissing
+from vedette.errors import SourceEnded, SourceError, SourceInvalid, SourceMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +45,12 @@ class Capture:
     """One source, opened as often as it takes."""
 
     def __init__(self, link: Link, settings: CaptureSettings, player: Player,
-                 opener: Callable[[CaptureSettings], Source]) -> None:
+                 opener: Callable[[CaptureSettings], Source], memory: MemoryLimit) -> None:
         self._link = link
         self._settings = settings
         self._player = player
         self._opener = opener
+        self._memory = memory
         self._attempt = 0
 
     def run(self) -> NoReturn:
@@ -62,18 +64,26 @@ class Capture:
 
     def _play_once(self) -> float:
         """Play the source until it fails and close it; returns the seconds to wait before opening it again."""
+        self._memory.begin()
         try:
             source = self._opener(self._settings)
         except SourceError as failure:
             return self._tell(failure)
         with contextlib.closing(source):
             try:
-                self._player.play(source)
+                self._play(source)
             except SourceError as failure:
                 delay_s = self._tell(failure)
                 if not source.reusable:
                     sys.exit(f"{failure}: this source needs a new process")
                 return delay_s
+
+    def _play(self, source: Source) -> NoReturn:
+        try:
+            self._player.play(source)
+        except MemoryError as failure:
+            what = redacted(self._settings.source)
+            raise SourceInvalid(f"{what}: a picture wants more than the {self._memory}") from failure
 
     def _tell(self, failure: SourceError) -> float:
         if isinstance(failure, PictureFrozen) or (isinstance(failure, SourceEnded) and self._settings.loop):
@@ -82,12 +92,14 @@ class Capture:
             self._finish(failure)
         delay_s = reopen_delay_s(self._attempt)
         stalled = isinstance(failure, ReadStalled)
-        self._link.say(Trouble("stalled" if stalled else "offline", str(failure), delay_s + CLOSE_WITHIN_S))
+        self._link.say(Trouble("stalled" if stalled else "offline", self._memory.explain(str(failure)),
+                               delay_s + CLOSE_WITHIN_S))
         return delay_s
 
     def _finish(self, failure: SourceError) -> NoReturn:
         missing: Literal["missing", "invalid"] = "missing" if isinstance(failure, SourceMissing) else "invalid"
-        self._link.say(Final("ended" if isinstance(failure, SourceEnded) else missing, str(failure), WAIT_S))
+        self._link.say(Final("ended" if isinstance(failure, SourceEnded) else missing,
+                             self._memory.explain(str(failure)), WAIT_S))
         while True:
             self._link.listen(WAIT_S)
 
@@ -103,7 +115,7 @@ def main(opener: Callable[[CaptureSettings], Source] = open_source) -> None:
     link = Link(owner)
     player = Player(link, places, settings, json.loads(first)["first_seq"])
     with contextlib.suppress(OwnerLeft):
-        Capture(link, settings, player, opener).run()
+        Capture(link, settings, player, opener, MemoryLimit(settings)).run()
 
 
 if __name__ == "__main__":
