@@ -41,6 +41,10 @@ UNCOUNTED = 40
 """In the outbox besides: what the broker has not acknowledged yet, and the latest of each retained topic."""
 IN_FLIGHT = 20
 GROWTH_KB = 8192
+LEAST_RESULTS = 20
+"""Fewer tell no period: a tenth of them would be guessed from less than there is."""
+RESOLUTION_MS = 1.0
+"""Of the moments in a result; a tiny model's periods are shorter."""
 FAULTS = ("away_at_start", "restarted", "refusing", "frozen")
 
 
@@ -100,13 +104,15 @@ class Turn:
 
 
 def turn(daemon: RunningDaemon, seconds: float) -> Turn:
-    """Watch the results over so long from now."""
+    """Watch the results over so long from now, or longer where a starved machine gives too few."""
     before, began_s = len(daemon.lines), time.monotonic()
     threading.Event().wait(seconds)
+    assert daemon.waits_for_results(before + LEAST_RESULTS, 60), daemon.log
     lines, took_s = daemon.lines[before:], time.monotonic() - began_s
     ready_ms = [_ready_ms(json.loads(line)) for line in lines]
     periods_ms = [after - one for one, after in itertools.pairwise(ready_ms)]
-    return Turn(1000 / statistics.quantiles(periods_ms, n=10)[0], len(lines) / took_s, max(periods_ms))
+    period_ms = max(RESOLUTION_MS, statistics.quantiles(periods_ms, n=10)[0])
+    return Turn(1000 / period_ms, len(lines) / took_s, max(periods_ms))
 
 
 def _ready_ms(result: dict) -> float:
