@@ -177,7 +177,6 @@ class Server:
                 """Nothing, for a quiet test."""
 
         self.http = _QuietServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = False
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     @contextmanager

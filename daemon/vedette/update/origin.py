@@ -94,7 +94,7 @@ class FolderOrigin:
                 raise UpdateRefused(f"too long: {place}: {size} bytes, expected {most_bytes} at most")
             begin = start if start < size else 0
             file.seek(begin)
-            yield Opened(begin, size - begin, _chunks(place, file, deadline))
+            yield Opened(begin, size - begin, _chunks(place, file, size - begin, deadline))
 
 
 def _start_of(answer: Answer) -> int:
@@ -112,10 +112,12 @@ def _opened(place: Path) -> BinaryIO:
         raise UpdateUnreachable(f"{place}: no regular file")
 
 
-def _chunks(place: Path, file: BinaryIO, deadline: Deadline) -> Iterator[bytes]:
+def _chunks(place: Path, file: BinaryIO, length: int, deadline: Deadline) -> Iterator[bytes]:
+    """Read so many bytes, and no more of a file that grows."""
     with _as_update_from(place):
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(min(CHUNK_BYTES, length)):
             deadline.left()
+            length -= len(chunk)
             yield chunk
 
 
