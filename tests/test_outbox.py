@@ -203,6 +203,17 @@ def test_late_messages_are_a_line_of_their_own() -> None:
     assert outbox.late_left == 0
 
 
+def test_loading_may_ask_the_outbox() -> None:
+    """Whoever loads messages one by one may ask for each whether it is needless; nothing locks up."""
+    outbox = Outbox(10)
+    loading = threading.Thread(target=lambda: outbox.load(
+        passing(number) for number in range(3) if not outbox.take_needless(number)), daemon=True)
+    loading.start()
+    loading.join(5)
+    assert not loading.is_alive()
+    assert outbox.late_left == 3
+
+
 def test_highest_acknowledged_result() -> None:
     """What was refused, and what is no result, does not count."""
     outbox = Outbox(10)

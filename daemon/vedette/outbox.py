@@ -177,8 +177,9 @@ class Outbox:
 
     def load(self, messages: Iterable[Message]) -> None:
         """Let messages that had been saved wait in the line of the late ones."""
+        loaded = tuple(messages)     # outside the lock: who gives them one by one may ask the outbox meanwhile
         with self._lock:
-            self._late.extend(self._numbered(message, late=True) for message in messages)
+            self._late.extend(self._numbered(message, late=True) for message in loaded)
 
     def first_late(self) -> Waiting | None:
         """Return the late message that is next, and leave it there."""
