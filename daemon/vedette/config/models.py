@@ -147,6 +147,8 @@ class MqttConfig(Section):
                                   "dropped and counted. 0: memory only", ge=0)
     spool_hours: float = restart(72, "what waited longer on disk is dropped and counted", gt=0)
     replay_per_s: float = restart(50, "messages per second from disk, behind live ones, once the broker is back", gt=0)
+    clock_wait_s: float = restart(60, "seconds from the first connect that messages on disk with time stamps from "
+                                      "before the clock was set may wait for it; then they are sent as they are", ge=0)
 
     @model_validator(mode="after")
     def _login(self) -> Self:

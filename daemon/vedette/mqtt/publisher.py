@@ -60,7 +60,7 @@ class MqttPublisher:
         self._judge = CommandJudge(device, allowed, utc_now)
         self._outbox = Outbox(mqtt.outbox_messages) if keeper is None else keeper.outbox
         self._keeper = keeper
-        self._replay = None if keeper is None else Replay(self._outbox, mqtt.replay_per_s, keeper.run.clock_synced)
+        self._replay = None if keeper is None else Replay(self._outbox, mqtt, keeper.run.clock_synced)
         self._in_flight: dict[int, Waiting] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False

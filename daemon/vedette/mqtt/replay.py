@@ -1,7 +1,7 @@
 """Lets messages that waited on disk go out behind the live ones: at a rate, few at a time.
 
 Invariants: a live message never waits for more than WINDOW late ones; late messages whose time stamps are from before
-the clock was set wait for it, CLOCK_WAIT_S at most after each connect. The `mqtt` thread owns this; nothing blocks.
+the clock was set wait for it, bounded, once. The `mqtt` thread owns this; nothing blocks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from vedette import payloads
 
 if TYPE_CHECKING:
+    from vedette.config.models import MqttConfig
     from vedette.outbox import Outbox, Waiting
     from vedette.ports import Clock
     from vedette.types import Message
 
 WINDOW = 10
-CLOCK_WAIT_S = 60.0
 CATCH_UP_S = 0.5
 """A loop that comes round seldom may send at once what it has missed of the rate meanwhile."""
 _LEAST_PAUSE_S = 0.005
@@ -30,18 +30,20 @@ _LEAST_PAUSE_S = 0.005
 class Replay:
     """The gate before the outbox's line of late messages."""
 
-    def __init__(self, outbox: Outbox, per_s: float, clock_synced: Callable[[], bool],
+    def __init__(self, outbox: Outbox, mqtt: MqttConfig, clock_synced: Callable[[], bool],
                  now_s: Callable[[], float] = time.monotonic) -> None:
         self._outbox = outbox
-        self._period_s = 1 / per_s
+        self._period_s = 1 / mqtt.replay_per_s
+        self._clock_wait_s = mqtt.clock_wait_s
         self._clock_synced = clock_synced
         self._now_s = now_s
         self._next_s = 0.0
-        self._clock_awaited_until_s = 0.0
+        self._began_s: float | None = None
 
     def begin(self) -> None:
-        """A connection has been made."""
-        self._clock_awaited_until_s = self._now_s() + CLOCK_WAIT_S
+        """A connection has been made; the network that gave it may give the time as well, the first time."""
+        if self._began_s is None:
+            self._began_s = self._now_s()
 
     def next(self) -> Waiting | None:
         """Take the next late message, or None where it is not its turn."""
@@ -58,9 +60,10 @@ class Replay:
 
     def _may(self, now_s: float) -> bool:
         first = self._outbox.first_late()
-        if first is None or self._outbox.late_under_way >= WINDOW:
+        if self._began_s is None or first is None or self._outbox.late_under_way >= WINDOW:
             return False
-        return first.message.unsynced_ns is None or self._clock_synced() or now_s >= self._clock_awaited_until_s
+        is_right = first.message.unsynced_ns is None or self._clock_synced()
+        return is_right or now_s - self._began_s >= self._clock_wait_s
 
 
 def backfilled(payload: bytes) -> bytes:
