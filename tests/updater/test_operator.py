@@ -18,6 +18,7 @@ from mosquitto import send, wait_until
 from running_daemon import environment, vedette
 from updater import lamps
 from updater.update_device import DEVICE, Device, device_in, digest
+from vedette.errors import AlreadyRunning
 from vedette.identity import StateFolder
 
 NOBODY = 65534
@@ -147,6 +148,32 @@ def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path)
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert device.state.trial.starts == 1
+
+
+def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path):
+    """A daemon that goes while it is asked may come back at once: the command probes without its lock."""
+    new = lamps.slow(tmp_path, "1")
+    held = StateFolder(device.folder / "state")
+    with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")), 30)
+        held.close()
+        assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid), 30)
+        assert "next start" in command.communicate(timeout=60)[0]
+    assert device.state.active.version == "1"
+
+
+def probes(pid: int) -> bool:
+    """Whether a process has a child."""
+    return any(path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+
+
+def is_free(device: Device) -> bool:
+    try:
+        StateFolder(device.folder / "state").close()
+    except AlreadyRunning:
+        return False
+    return True
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
