@@ -72,14 +72,13 @@ class Asking:
 
     def _ask(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
         from vedette.update.request import Answer
-        alone = self._asker.alone()
-        if alone is not None:
-            alone.close()       # a probe takes its time, and the daemon may be starting
-            if received is not None:
-                self.store.look()
-                self._acts.admit(received.sha256, force=request.force)
-                self._prove(received.path, received.sha256)
         outcome = self._asker.ask(request, self._args.wait)
+        if received is not None and not isinstance(outcome, Answer):
+            outcome.close()     # a probe takes its time, and the daemon may be starting
+            self.store.look()
+            self._acts.admit(received.sha256, force=request.force)
+            self._prove(received.path, received.sha256)
+            outcome = self._asker.ask(request, self._args.wait)
         if isinstance(outcome, Answer):
             return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.look()
         with closing(outcome):
