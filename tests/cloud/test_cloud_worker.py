@@ -59,7 +59,7 @@ def standing(folder: Path, url: str, **more: object) -> Iterator[Standing]:
         assert one.worker.stop(10)
         assert one.worker.failure is None
         status = one.cloud.status()
-        assert status.asked == status.results + status.late + status.failed
+        assert status.tried == status.results + status.late + status.failed
 
 
 def test_it_looks_only_while_it_stands_in(tmp_path: Path) -> None:
@@ -77,6 +77,7 @@ def test_it_looks_only_while_it_stands_in(tmp_path: Path) -> None:
         asked = len(server.asked)
         assert one.results.take(0.3) is None
         assert len(server.asked) == asked
+        assert one.cloud.status().sent_bytes == sum(len(each.body) for each in server.asked)
     assert one.taken == asked
 
 
@@ -174,7 +175,7 @@ def test_a_spent_budget_is_no_failure_of_the_server(tmp_path: Path) -> None:
     with serving_answers() as server, standing(tmp_path, server.url, per_hour=2) as one:
         one.cloud.stand_in()
         status = one.settled(lambda status: "used up" in (status.cause or ""))
-        assert (status.asked, status.results, status.breaker) == (2, 2, "closed")
+        assert (status.tried, status.results, status.breaker) == (2, 2, "closed")
         assert len(server.asked) == 2
 
 

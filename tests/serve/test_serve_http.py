@@ -205,9 +205,11 @@ class Held(LocalDetector):
 
     let: threading.Semaphore
     looking: threading.Semaphore
-    fails = False
+    fails = breaks = False
 
     def detect(self, frame: Frame) -> DetectionResult:
+        if self.breaks:
+            raise ZeroDivisionError("as nobody foresaw")
         if self.fails:
             raise InvokeFailed("the interpreter refuses")
         self.looking.release()
@@ -230,6 +232,18 @@ def test_what_cannot_be_looked_at_is_an_error(tmp_path: Path, held: Held) -> Non
     with detection_server(tmp_path, detector=held) as server:
         status, _, told = ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
     assert (status, error_of(told)) == (500, "the interpreter refuses")
+
+
+def test_what_nobody_foresaw_keeps_no_place(tmp_path: Path, held: Held, caplog: pytest.LogCaptureFixture) -> None:
+    """The client gets no answer, the log a stack, and the next client its turn."""
+    held.breaks = True
+    with detection_server(tmp_path, detector=held, concurrency=1) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionError):
+                ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
+        held.breaks, held.fails = False, True
+        assert ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 500
+    assert "ZeroDivisionError: as nobody foresaw" in caplog.text
 
 
 def test_more_at_once_than_there_is_room_for(tmp_path: Path, held: Held) -> None:

@@ -48,6 +48,7 @@ class CloudClient:
         self._clock = clock
         self._http = HttpClient(ca_file=cloud.ca_file)
         self._refused_token: str | None = None
+        self.sent_bytes = 0     # bodies only, of this run
         self.reload(detector)
 
     def reload(self, detector: DetectorConfig) -> None:
@@ -66,6 +67,7 @@ class CloudClient:
         picture = self._picture(frame)
         request = self._dialect.request(picture.content)
         self._budget.charge(len(request.body), probe=probe)
+        self.sent_bytes += len(request.body)
         sent_ns = self._clock.monotonic_ns()
         left_ms = self._cloud.deadline_s * 1000 - (sent_ns - taken_ns) / 1e6
         content = self._ask(request, token, deadline, max(1, int(left_ms)))

@@ -35,14 +35,15 @@ CALL_LIMIT_S = 45.0
 
 @dataclass(frozen=True, slots=True)
 class CloudStatus:
-    """What the thread is doing. Counts are totals of this run: asked == results + late + failed, at rest."""
+    """What the thread is doing. Counts are totals of this run: tried == results + late + failed, at rest."""
 
     standing_in: bool = False
     breaker: BreakerState = "closed"
-    asked: int = 0
+    tried: int = 0                     # also those that ended before anything was sent; a spent budget is no try
     results: int = 0
     late: int = 0
     failed: int = 0
+    sent_bytes: int = 0
     cause: str | None = None           # why the last try gave nothing, in words
 
 
@@ -75,7 +76,8 @@ class CloudWorker:
 
     def status(self) -> CloudStatus:
         """Return what it is doing. Any thread, never blocks."""
-        return replace(self._status, standing_in=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()))
+        return replace(self._status, standing_in=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
+                       sent_bytes=self._client.sent_bytes)
 
     def run(self, worker: Worker) -> None:
         """Look while standing in, until told to stop. Cloud thread only."""
@@ -113,7 +115,7 @@ class CloudWorker:
             self._gave_nothing(str(spent))
         except (HttpError, CloudError) as failure:
             self._breaker.failed(self._now_s(), failure.retry_after_s if isinstance(failure, HttpStatus) else None)
-            self._count(asked=1, failed=1)
+            self._count(tried=1, failed=1)
             self._gave_nothing(str(failure))
         else:
             self._breaker.succeeded(self._now_s())
@@ -121,7 +123,7 @@ class CloudWorker:
 
     def _answered(self, result: DetectionResult, turn: int) -> None:
         late = self._turn != turn or result.age_ms > self._max_age_ms
-        self._count(asked=1, late=int(late), results=int(not late))
+        self._count(tried=1, late=int(late), results=int(not late))
         self._status = replace(self._status, cause=None)
         if not late:
             self._on_result(result)
@@ -131,7 +133,7 @@ class CloudWorker:
             log.warning("cloud: %s", cause)
         self._status = replace(self._status, cause=cause)
 
-    def _count(self, *, asked: int = 0, results: int = 0, late: int = 0, failed: int = 0) -> None:
+    def _count(self, *, tried: int = 0, results: int = 0, late: int = 0, failed: int = 0) -> None:
         status = self._status
-        self._status = replace(status, asked=status.asked + asked, results=status.results + results,
+        self._status = replace(status, tried=status.tried + tried, results=status.results + results,
                                late=status.late + late, failed=status.failed + failed)

@@ -57,10 +57,6 @@ class _Head:
             raise LineTooLong("the head of this request")
         return line
 
-    def close(self) -> None:
-        """Close the reader."""
-        self._reader.close()
-
 
 class _Exchange(BaseHTTPRequestHandler):
     """One connection, one request. On a thread of its own."""
