@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from bright_squares import write_clip
 from mosquitto import wait_until
+from running_daemon import RunningDaemon
 from updater import lamps
 from updater.update_device import LONG_TRIAL, SHORT_SHADOW, Device, device_in, digest
 from vedette.box_model import BOX_MODEL
@@ -107,6 +109,29 @@ def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_pat
             daemon.ends()
     assert device.state.candidate.version == "2"
     assert device.state.active.version == "1"
+
+
+def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: Path):
+    """The daemon ends in order although the child hangs; the candidate waits for the next start, which tries it."""
+    device.good(lamps.write(tmp_path, "1"))
+    device.staged(lamps.write(tmp_path, "2"))
+    with device.daemon() as daemon:
+        assert wait_until(lambda: bool(children(daemon, "candidate_child")), 20), daemon.log
+        os.kill(children(daemon, "candidate_child")[0], signal.SIGSTOP)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0, daemon.log
+        assert "left behind" not in daemon.log
+    assert device.state.candidate.version == "2"
+    assert device.state.refused == ()
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
+
+
+def children(daemon: RunningDaemon, module: str) -> list[int]:
+    """Process ids of the daemon's children that run this module."""
+    tasks = Path(f"/proc/{daemon.process.pid}/task").glob("*/children")
+    pids = [int(pid) for task in tasks for pid in task.read_text().split()]
+    return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: Path):

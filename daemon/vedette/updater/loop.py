@@ -82,6 +82,7 @@ class Updater:
         """End the thread; returns whether it has ended. Safe to call twice."""
         self.worker.stopping.set()
         self._wake.set()
+        self._parts.proving.interrupt()
         return self.worker.stop(timeout_s)
 
     def hear(self, result: DetectionResult) -> None:

@@ -6,7 +6,10 @@ lacked at the moment. Update thread only, but for `progress`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, UpdateRefused
@@ -60,7 +63,9 @@ class Proving:
         self._clock = clock
         self._config = config
         self._show = show
+        self._interrupted = False
         self._shadow: Shadow | None = None
+        self._probed: Candidate | None = None
         self._unproven = 0
         self._prove_ns = 0
 
@@ -70,11 +75,26 @@ class Proving:
         shadow = self._shadow
         return shadow.progress if shadow else None
 
+    def interrupt(self) -> None:
+        """End a probe that is under way, without blaming the model: the daemon stops. Any thread."""
+        self._interrupted = True
+        probed = self._probed
+        pid = probed.pid if probed else None
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
-        config = self._config()
-        with candidate_of(path, sha256, config) as candidate:
-            report = probe(candidate, config)
+        with candidate_of(path, sha256, self._config()) as candidate:
+            return self._probe(candidate)
+
+    def _probe(self, candidate: Candidate) -> ProbeReport:
+        self._probed = candidate
+        try:
+            report = probe(candidate, self._config())
+        finally:
+            self._probed = None
         self._opener.remember(report.proof)
         return report
 
@@ -92,6 +112,8 @@ class Proving:
                 self._compare(self._shadow)
         except (ModelUnproven, RuntimeMissing) as error:
             self.close()
+            if self._interrupted:
+                return
             self._unproven += 1
             self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
             log.warning("%s", error)
@@ -103,7 +125,7 @@ class Proving:
     def _begin(self, model: Installed) -> None:
         candidate = candidate_of(self._store.verified(model.sha256), model.sha256, self._config())
         try:
-            self._opener.remember(probe(candidate, self._config()).proof)
+            self._probe(candidate)
             if model.shadow is not None and self._switch.running is not None:
                 self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._show)
                 return
