@@ -62,8 +62,7 @@ class Outbox:
         """Messages that wait or are under way, without the late ones."""
         with self._lock:
             own_under_way = sum(not waiting.late for waiting in self._under_way.values())
-            saving = sum(number not in self._under_way for number in self._saving)
-            return len(self._passing) + len(self._states) + saving + own_under_way
+            return len(self._passing) + len(self._states) + own_under_way
 
     @property
     def dropped(self) -> int:
@@ -121,9 +120,8 @@ class Outbox:
             unsent = list(self._under_way.values())
             self._under_way.clear()
             self._late = deque(_ordered([*self._late, *(waiting for waiting in unsent if waiting.late)]))
-            elsewhere = self._saved | self._saving.keys()
             self._passing = deque(_ordered([*self._passing, *(
-                waiting for waiting in unsent if waiting.is_live and waiting.number not in elsewhere)]))
+                waiting for waiting in unsent if waiting.is_live and waiting.number not in self._saved)]))
             states = _ordered([*self._states.values(), *(waiting for waiting in unsent if waiting.message.retain)])
             newest = {waiting.message.topic: waiting.number for waiting in states}
             self._states = {waiting.message.topic: waiting for waiting in states
@@ -139,9 +137,10 @@ class Outbox:
                     self._states[topic] = self._numbered(message)
 
     def begin_saving(self, older_than_s: float) -> tuple[Waiting, ...]:
-        """Take all passing messages, those under way too, once one has waited so long or half the room is taken.
+        """Return all passing messages, those under way too, once one has waited so long or half the room is taken.
 
-        What would need a connection (QoS 0) is dropped, counted. `end_saving` must follow unless nothing is returned.
+        They wait on, and may be sent meanwhile. What needs a connection (QoS 0) and waits so long is dropped, counted.
+        `end_saving` must follow unless nothing is returned.
         """
         with self._lock:
             live = _ordered([*self._passing, *(
@@ -151,22 +150,21 @@ class Outbox:
             if not live or not (is_full or self._now_s() - live[0].since_s >= older_than_s):
                 return ()
             self._dropped.update(waiting.message.kind for waiting in live if not waiting.message.qos)
+            self._passing = deque(waiting for waiting in self._passing if waiting.message.qos)
             self._saving = {waiting.number: waiting for waiting in live if waiting.message.qos}
-            self._passing.clear()
             return tuple(self._saving.values())
 
     def end_saving(self, *, saved: bool) -> None:
-        """Say whether what `begin_saving` gave is safe now; if not, what nobody settled meanwhile waits on."""
+        """Say whether what `begin_saving` gave is safe now: then it waits no more."""
         with self._lock:
+            saving, self._saving = self._saving, {}
             if saved:
-                self._saved |= self._saving.keys() & self._under_way.keys()
+                self._saved |= saving.keys() & self._under_way.keys()
+                self._passing = deque(waiting for waiting in self._passing if waiting.number not in saving)
             else:
-                back = [waiting for number, waiting in self._saving.items()
-                        if number not in self._under_way and number not in self._needless]
-                self._needless -= self._saving.keys()
-                self._passing = deque(_ordered([*back, *self._passing]))
-                self._make_room()
-            self._saving = {}
+                held = self._needless | self._under_way.keys() | {waiting.number for waiting in self._passing}
+                self._dropped.update(waiting.message.kind for number, waiting in saving.items() if number not in held)
+                self._needless -= saving.keys()
 
     def take_needless(self, number: int) -> bool:
         """Tell, once, whether a message that was saved under this number has been settled since."""
@@ -221,7 +219,9 @@ class Outbox:
 
     def _make_room(self) -> None:
         while len(self._passing) > self._limit:
-            self._dropped[self._passing.popleft().message.kind] += 1
+            pushed_out = self._passing.popleft()
+            if pushed_out.number not in self._saving:      # those are counted once it is known that they are not safe
+                self._dropped[pushed_out.message.kind] += 1
 
 
 def _ordered(waiting: Iterable[Waiting]) -> list[Waiting]:

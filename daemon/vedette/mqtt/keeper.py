@@ -174,7 +174,7 @@ class Keeper:
             self._note()
 
     def _recover(self) -> None:
-        damage = self._spool.recover()
+        damage = self._spool.recover(self._mark.segment or 0)
         if damage is not None:
             self._name_damage(damage)
         if self._mark.segment is not None and self._mark.segment == self._spool.oldest:

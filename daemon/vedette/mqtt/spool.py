@@ -113,9 +113,13 @@ class Spool:
         """Messages in all segments, by kind of topic."""
         return sum((segment.kinds for segment in self._segments.values()), Counter())
 
-    def recover(self) -> str | None:
-        """Find what earlier runs left; returns in words what cannot be read of it."""
+    def recover(self, used: int = 0) -> str | None:
+        """Find what earlier runs left; returns in words what cannot be read of it.
+
+        New segments get numbers above `used`.
+        """
         damaged = []
+        self._last = used
         if not self._folder.is_dir():
             return None
         for path in sorted(self._folder.glob("*.spool")):
@@ -124,8 +128,9 @@ class Spool:
             batches, is_damaged = _parsed(path.read_bytes())
             if is_damaged:
                 damaged.append(path.name)
-            self._last = int(path.stem)
-            self._segments[self._last] = _Segment(
+            number = int(path.stem)
+            self._last = max(self._last, number)
+            self._segments[number] = _Segment(
                 path.stat().st_size, sum((batch.kinds for batch in batches), Counter()),
                 batches[-1].at if batches else None)
         return f"{self._folder}: damaged: {', '.join(damaged)}" if damaged else None
