@@ -148,6 +148,15 @@ def test_a_name_that_is_not_found_in_time() -> None:
         done.set()
 
 
+def test_a_name_that_nobody_knows() -> None:
+    """In the resolver's words, and with the name."""
+    def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(HttpUnreachable, match=r"^http://example\.invalid:1/.*Name or service not known"):
+        ask(1, client=HttpClient(resolve=resolve), host="example.invalid")
+
+
 def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
     """Half of the way's deadline, for two."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, serving(answering(OK + b"\r\nhello")) as port:
@@ -164,6 +173,34 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+def test_an_address_of_a_kind_this_machine_lacks_is_passed_over() -> None:
+    """As IPv6 where it is turned off; and a name without any address is said to have none."""
+    with serving(answering(OK + b"\r\nhello")) as port:
+        here = (socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+        client = HttpClient(resolve=lambda *_, **__: [(999, *here), (socket.AF_INET, *here)])
+        assert ask(port, client=client) == b"hello"
+    with pytest.raises(HttpUnreachable, match="no address"):
+        ask(port, client=HttpClient(resolve=lambda *_, **__: []))
+
+
+def test_nothing_is_begun_after_the_deadline() -> None:
+    """What came before may have used it up."""
+    with (pytest.raises(HttpTooSlow, match="not done within 0 s"),
+          HttpClient().request("http://127.0.0.1:1/", deadline=Deadline(0), most_bytes=1)):
+        pytest.fail("it answered")
+
+
+@pytest.mark.parametrize("url", ["http://%s.example/" % ("a" * 64), "https://.example:{port}/", "http://a..b/"])
+def test_what_is_no_name(url: str) -> None:
+    """Neither the resolver nor TLS would know what to do with it."""
+    with serving(hang) as port:
+        here = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+        client = HttpClient(resolve=lambda *_, **__: [here]) if "https" in url else HttpClient()
+        with (pytest.raises(HttpUnreachable, match="no address: "),
+              client.request(url.format(port=port), deadline=Deadline(DEADLINE_S), most_bytes=1)):
+            pytest.fail("it answered")
 
 
 @pytest.mark.parametrize(("said", "words"), [

@@ -107,6 +107,7 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")       # what is no name here would leave a socket open in the ssl module
     except ValueError as failure:
         raise HttpUnreachable(f"{url.rpartition('@')[2]}: no address: {failure}") from failure
     if parts.username is not None or parts.password is not None:

@@ -322,6 +322,20 @@ def test_longer_than_declared(device: Device, target: Target, server: Server) ->
     assert device.download(target) == MODEL
 
 
+def test_a_body_without_a_length_that_ends_early(device: Device, target: Target, server: Server) -> None:
+    """Nobody said how much would come; what was signed is what counts, and what came stays."""
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(MODEL[:5000])
+
+    server.answers[url_of(target)] = answer
+    with pytest.raises(UpdateUnreachable, match="ended after 5000 of 1048576 bytes"):
+        device.download(target)
+    server.answers.clear()
+    assert device.download(target) == MODEL
+
+
 def test_wrong_digest_is_refused_and_thrown_away(device: Device, target: Target, server: Server) -> None:
     """And the right file is taken when it is there again."""
     server.answers[url_of(target)] = lambda handler: send(handler, MODEL[:-1] + b"x")

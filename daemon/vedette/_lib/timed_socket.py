@@ -53,7 +53,10 @@ class TimedSocket:
     @classmethod
     def connect(cls, host: str, port: int, *, deadline: Deadline, idle_s: float, tls: ssl.SSLContext | None,
                 resolve: Resolve = socket.getaddrinfo) -> Self:
-        """Look the name up, connect, shake hands. Raises: TimeoutError, OSError, ValueError for what is no name."""
+        """Look the name up, connect, shake hands. `host` must be fit for IDNA where there is TLS.
+
+        Raises: TimeoutError, OSError, ValueError for what is no name.
+        """
         connected = _first_of(_look_up(host, port, deadline, resolve), deadline)
         return cls(connected if tls is None else _secured(connected, host, deadline, tls), deadline, idle_s)
 
@@ -138,11 +141,7 @@ def _first_of(addresses: Addresses, deadline: Deadline) -> socket.socket:
 
 
 def _secured(connected: socket.socket, host: str, deadline: Deadline, tls: ssl.SSLContext) -> ssl.SSLSocket:
-    try:
-        secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
-    except (OSError, ValueError):
-        connected.close()
-        raise
+    secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
     try:
         secured.settimeout(deadline.left())
         secured.do_handshake()
