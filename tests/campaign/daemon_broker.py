@@ -67,7 +67,8 @@ class Scene:
         self.config = folder / "config.yaml"
         self.config.write_text(
             f"device: gate\nmqtt: {{port: {self.broker.port}, username: gate, password_file: '{self._secret}', "
-            f"outbox_messages: {OUTBOX}}}\npublish: {{results: all, max_per_s: 1000000}}\nhealth: {{interval_s: 1}}\n"
+            f"outbox_messages: {OUTBOX}, replay_per_s: 400, clock_wait_s: 0}}\n"
+            f"publish: {{results: all, max_per_s: 1000000}}\nhealth: {{interval_s: 1}}\n"
             f"detector: {{model: '{model}', threads: 1}}\n"
             f"camera: {{source: '{film}', loop: true, every_frame: true}}\n")
 
@@ -156,6 +157,7 @@ def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: f
         footprints.append(daemon.footprint())
         print(f"  {fault}: ill {ill[-1]}, well {well[-1]}, online {online_s[fault]:.2f} s, {footprints[-1]}",
               file=sys.stderr, flush=True)
+    assert wait_until(lambda: scene.witness.health["mqtt"]["spooled"] == 0, 60), scene.witness.health["mqtt"]
     daemon.signal(signal.SIGTERM)
     code = daemon.ends()
     assert wait_until(lambda: scene.witness.word == "offline"), scene.witness.words
