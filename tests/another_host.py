@@ -21,26 +21,33 @@ def possible() -> bool:
     """Whether this process may move to another host; asked in a process of its own."""
     child = os.fork()
     if child == 0:
-        os._exit(_LIBC.unshare(CLONE_NEWNS | CLONE_NEWUTS) != 0)
+        os._exit(unshare(CLONE_NEWNS | CLONE_NEWUTS) != 0)
     return os.waitpid(child, 0)[1] == 0
 
 
 def move(hostname: str, machine_id: str) -> None:
     """Let this process live on that host. Raises: OSError."""
-    _checked(_LIBC.unshare(CLONE_NEWNS | CLONE_NEWUTS))
-    _mount(b"none", "/", None, MS_REC | MS_PRIVATE)
-    _mount(b"tmpfs", "/var/lib", b"tmpfs", 0)
+    checked(unshare(CLONE_NEWNS | CLONE_NEWUTS))
+    mount(b"none", "/", None, MS_REC | MS_PRIVATE)
+    mount(b"tmpfs", "/var/lib", b"tmpfs", 0)
     socket.sethostname(hostname)
     note = Path("/var/lib/machine-id")
     note.write_text(machine_id + "\n")
-    _mount(bytes(note), "/etc/machine-id", None, MS_BIND)
+    mount(bytes(note), "/etc/machine-id", None, MS_BIND)
 
 
-def _mount(source: bytes, target: str, kind: bytes | None, flags: int) -> None:
-    _checked(_LIBC.mount(source, target.encode(), kind, flags, None))
+def unshare(flags: int) -> int:
+    """Leave these namespaces for new ones; returns 0, or where that failed another number and sets errno."""
+    return int(_LIBC.unshare(flags))
 
 
-def _checked(code: int) -> None:
+def mount(source: bytes, target: str, kind: bytes | None, flags: int) -> None:
+    """Mount it. Raises: OSError."""
+    checked(_LIBC.mount(source, target.encode(), kind, flags, None))
+
+
+def checked(code: int) -> None:
+    """Raise OSError where the call returned an error."""
     if code != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 

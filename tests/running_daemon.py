@@ -29,14 +29,15 @@ def vedette(*args: str | Path, folder: Path, env: dict[str, str] | None = None,
 
 
 class RunningDaemon:
-    """`vedette run`, with what it prints collected. `program` is for a daemon with faults built in."""
+    """`vedette run`, with what it prints collected. `program`: a daemon with faults built in; `how`: see Popen."""
 
     def __init__(self, folder: Path, *args: str | Path, env: dict[str, str] | None = None,
-                 program: Sequence[str] = ("-m", "vedette", "run")) -> None:
+                 program: Sequence[str] = ("-m", "vedette", "run"), python: str = sys.executable,
+                 **how: object) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self.process = subprocess.Popen([sys.executable, *program, *map(str, args)],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        self.process = subprocess.Popen([python, *program, *map(str, args)], text=True, cwd=folder, **how,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         env={**environment(folder), **(env or {})})
         self._threads = [threading.Thread(target=self._collect, args=pair)
                          for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]

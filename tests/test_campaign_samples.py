@@ -8,13 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from another_host import possible
+from as_service import missing
+
 CAMPAIGNS = Path(__file__).parent / "campaign"
 
 
-def sample(part: str, state: Path, *args: str) -> dict:
+def sample(part: str, state: Path, *args: str, timeout_s: float = 120) -> dict:
     """Run a campaign with its state in that folder; returns the figures of its last line."""
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--state", state / "state.json", *args],
-                          capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+                          capture_output=True, text=True, timeout=timeout_s,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -55,3 +61,23 @@ def test_a_store_that_is_killed_at_random_moments(tmp_path: Path):
     """After each of 30 kills the active model is whole and nothing that was kept is lost."""
     told = sample("store_kills", tmp_path, "--count", "30")
     assert (told["kills"], told["wrong"]) == (30, [])
+
+
+def test_a_release_to_a_share_of_two_devices(tmp_path: Path):
+    """The one whose bucket is in the share moves, when nudged, through shadow and trial; the other stays."""
+    told = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short", timeout_s=400)
+    assert [step["moved"] for step in told["stories"][0]] == [2, 1]
+
+
+@pytest.mark.skipif(bool(missing()), reason=str(missing()))
+def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path):
+    """Root and the service's user ask while it ends and starts: answered, one truth, everything the service's."""
+    told = sample("hands", tmp_path, "--count", "4", timeout_s=400)
+    assert (told["rounds"], told["wrong"]) == (4, [])
+
+
+@pytest.mark.skipif(not possible(), reason="namespaces need root")
+def test_three_power_cuts_on_trial(tmp_path: Path):
+    """They are no crashes: the new model becomes good."""
+    told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers", timeout_s=400)
+    assert (told["cases"], told["wrong"]) == ({"flickers": 1}, [])

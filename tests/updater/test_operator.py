@@ -14,24 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from as_service import USER, everyones_python, missing, modules
 from mosquitto import send, wait_until
 from running_daemon import environment, vedette
 from updater import lamps
 from updater.update_device import DEVICE, Device, device_in, digest
 from vedette.errors import AlreadyRunning
 from vedette.identity import StateFolder
-
-NOBODY = 65534
-
-
-def everyones_python() -> list[str]:
-    """An interpreter like this one that every user may read, as an installed one is."""
-    if all(parent.stat().st_mode & 0o001 for parent in Path(os.__file__).parents):
-        return [sys.executable]
-    system = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-    if not Path(system).exists():
-        pytest.skip(f"{Path(os.__file__).parent} is closed to others, and there is no {system}")
-    return [system]
 
 
 @pytest.fixture
@@ -176,21 +165,20 @@ def is_free(device: Device) -> bool:
     return True
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(bool(missing()), reason=str(missing()))
 def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
     """Root's command writes as the owner of the state folder, who may not even read root's file."""
     new = lamps.write(tmp_path, "1")
     new.chmod(0o600)
     with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
         device.folder.chmod(0o755)
-        os.chown(device.folder / "state", NOBODY, NOBODY)
+        os.chown(device.folder / "state", USER, USER)
         done = subprocess.run(
-            [*everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
+            [everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
             capture_output=True, timeout=90, check=False, cwd=device.folder,
-            env={**environment(device.folder), "PYTHONPATH": os.pathsep.join(
-                place for place in sys.path if place and not place.startswith(sys.base_prefix))})
+            env={**environment(device.folder), **modules()})
         assert done.returncode == 0, done.stderr
-        assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {NOBODY}
+        assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {USER}
 
 
 def test_nobody_answers(device: Device, tmp_path: Path):

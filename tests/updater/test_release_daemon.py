@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mosquitto import send, wait_until
+from operators_desk import Fleet, serving
 from running_daemon import vedette
 from updater import lamps
 from updater.update_device import DEVICE, Device, device_in
@@ -26,55 +23,6 @@ def device(tmp_path: Path) -> Iterator[Device]:
         yield one
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[int]:
-    """Serve a folder on loopback; gives the port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class Fleet:
-    """An operator's folder, and what the web server gives away."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._fleet = folder / "fleet"
-        self.www = folder / "www"
-        self._run("init")
-
-    @property
-    def root(self) -> Path:
-        return self._fleet / "root.json"
-
-    def release(self, bundle: Path, *words: str) -> None:
-        self._run("add", bundle, "--allow-unproven")
-        self._run("release", bundle, "--trial", TRIAL, *words)
-        self.publish()
-
-    def withdraw(self, number: int) -> None:
-        self._run("withdraw", str(number))
-        self.publish()
-
-    def publish(self) -> None:
-        self._run("publish", self.www)
-
-    def _run(self, command: str, *words: str | Path) -> None:
-        done = vedette("fleet", command, self._fleet, *words, folder=self._folder, timeout_s=60)
-        assert done.returncode == 0, done.stderr
-
-
 def configure(device: Device, fleet: Fleet, source: str) -> None:
     device.configure(update=f"{{source: '{source}', root: '{fleet.root}', poll_minutes: 0.02}}")
 
@@ -82,20 +30,20 @@ def configure(device: Device, fleet: Fleet, source: str) -> None:
 def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
     """The first, a better one through shadow, a bad one and back, the next good one, and back when it is withdrawn."""
     fleet = Fleet(tmp_path)
-    fleet.release(lamps.write(tmp_path, "1"))
-    with serving(fleet.www) as port:
-        configure(device, fleet, f"http://127.0.0.1:{port}/")
+    fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    with serving(fleet.www) as server:
+        configure(device, fleet, server.url)
         with device.daemon() as daemon:
             assert device.waits_for_model(state="good", installed_version="1", release=1), daemon.log
             assert device.waits_for_results_of("1"), daemon.log
 
-            fleet.release(lamps.write(tmp_path, "2"), "--shadow", SHADOW, "--variant", "b")
+            fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL, "--shadow", SHADOW, "--variant", "b")
             assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b", within_s=60), \
                 daemon.log
             assert device.waits_for_results_of("2"), daemon.log
             assert device.told("detections")[-1]["model"]["variant"] == "b"
 
-            fleet.release(lamps.blind(tmp_path, "3"))
+            fleet.release(lamps.blind(tmp_path, "3"), "--trial", TRIAL)
             assert device.waits_for_model(state="trial", installed_version="3", within_s=60), daemon.log
             assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
             assert "blind" in device.model["last_outcome"]
@@ -106,11 +54,12 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
             assert wait_until(lambda: len(device.told("health")) > told + 4, 20)
             assert daemon.log.count("fetching") == polls, "a refused digest was fetched again"
 
-            fleet.release(lamps.write(tmp_path, "4"))
+            fleet.release(lamps.write(tmp_path, "4"), "--trial", TRIAL)
             assert device.waits_for_model(state="good", installed_version="4", within_s=60), daemon.log
             assert wait_until(lambda: "update_failed" not in device.reasons()), device.reasons()
 
-            fleet.withdraw(4)
+            fleet.run("withdraw", "4")
+            fleet.publish()
             assert device.waits_for_model(state="good", installed_version="2", release=2), daemon.log
             assert device.waits_for_results_of("2"), daemon.log
 
@@ -118,20 +67,20 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
 def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp_path: Path):
     """What is installed runs on; the reason goes when the server is back; an operator's rollback holds meanwhile."""
     fleet = Fleet(tmp_path)
-    fleet.release(lamps.write(tmp_path, "1"))
-    with serving(fleet.www) as port:
-        configure(device, fleet, f"http://127.0.0.1:{port}/")
+    fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    with serving(fleet.www) as server:
+        configure(device, fleet, server.url)
         with device.daemon() as daemon:
             assert device.waits_for_model(state="good", installed_version="1"), daemon.log
     with device.daemon() as daemon:
         assert wait_until(lambda: "update_unreachable" in device.reasons(), 30), daemon.log
         assert device.waits_for_results_of("1"), daemon.log
-        with serving(fleet.www, port):
+        with serving(fleet.www, server.port):
             assert wait_until(lambda: "update_unreachable" not in device.reasons(), 30), daemon.log
             send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
             assert wait_until(lambda: device.told("reply/update")), daemon.log
             assert device.told("reply/update")[-1]["data"]["within_s"] >= 0
-            fleet.release(lamps.write(tmp_path, "2"))
+            fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
             assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
             done = vedette("model", "rollback", folder=device.folder)
             assert (done.returncode, done.stdout) == (
@@ -147,8 +96,8 @@ def test_a_folder_with_a_false_root_is_refused(device: Device, tmp_path: Path):
     (tmp_path / "ours").mkdir()
     (tmp_path / "theirs").mkdir()
     ours, theirs = Fleet(tmp_path / "ours"), Fleet(tmp_path / "theirs")
-    theirs.release(lamps.write(tmp_path, "1"))
-    ours.release(lamps.write(tmp_path, "2"))
+    theirs.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    ours.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
     device.configure(update=f"{{source: '{theirs.www}', root: '{ours.root}', poll_minutes: 0.02}}")
     with device.daemon() as daemon:
         assert wait_until(lambda: "update_refused" in device.reasons(), 30), daemon.log

@@ -1,0 +1,256 @@
+"""Campaign `hands`: `model install | activate | rollback` beside a daemon that is stopped and killed at random moments.
+
+    .venv/bin/python tests/campaign/hands.py --count 200 --state .campaign/hands.json
+
+Root and the service's user ask in turn, now and then both at once. Meanwhile the daemon, which belongs to that user and
+is started again whenever it ends, is killed or stopped, mostly within the request. After each round: the request was
+answered, a complete model runs and is the one that state.json names, what was acknowledged is so (or was given up for
+its crashes, and says so), what was refused changed nothing, nothing lies about, and every file is the service's.
+Resumable. Prints one JSON line of figures; exits 1 when the law was broken. Root only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from as_nobody import give_away
+from as_service import AS_USER, USER, everyones_python, missing, modules
+from kept_alive import KeptAlive
+from mosquitto import wait_until
+from running_daemon import RunningDaemon, environment
+from updater import lamps
+from updater.update_device import DEVICE, Device, device_in
+from vedette.update.state import StoreState
+
+VERSIONS = ("1", "2", "3", "4")
+ANSWERED_WITHIN_S = 300.0
+SETTLED_WITHIN_S = 120.0
+LONGEST_S = 0.5
+"""From the moment when a request is seen, mostly; else from the start of the command."""
+FAULTS = [signal.SIGKILL] * 6 + [signal.SIGTERM] * 3 + [None]
+RESULTS = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of an operator, as it stands in `vedette model …`, and the digest that is to be active after it."""
+
+    words: tuple[str, ...]
+    wanted: str | None
+    as_root: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a command ended."""
+
+    asked: Asked
+    code: int
+    answer: dict
+    errors: str
+    seconds: float
+
+    def __str__(self) -> str:
+        who = "as root" if self.asked.as_root else "as the service"
+        return f"{' '.join(self.asked.words)} {who}: {self.code} {self.answer or self.errors}"
+
+
+class Household:
+    """A device whose daemon is the service's, its models, and who asks."""
+
+    def __init__(self, device: Device, chance: random.Random) -> None:
+        self.device = device
+        self.chance = chance
+        self.store = device.store()
+        self.python = everyones_python()
+        self.models = {hashlib.sha256(path.read_bytes()).hexdigest(): path
+                       for path in (lamps.write(device.folder, version) for version in VERSIONS)}
+        device.good(*list(self.models.values())[:2])
+        give_away(device.folder / "state")
+
+    def start(self) -> RunningDaemon:
+        return RunningDaemon(self.device.folder, "--config", self.device.config, python=self.python, env=modules(),
+                             **AS_USER)
+
+    def asks(self, state: StoreState) -> Asked:
+        """Return any request that makes sense, or nearly."""
+        acts = ("install", "install", "activate", *(("rollback",) * 2 if state.previous else ()))
+        act, force = self.chance.choice(acts), self.chance.random() < 0.5
+        as_root = self.chance.random() < 0.5
+        if act == "rollback":
+            return Asked(("rollback",), state.previous.sha256 if state.previous else None, as_root)
+        known = [model.sha256 for model in state.named] if act == "activate" else list(self.models)
+        wanted = self.chance.choice(known)
+        name = wanted if act == "activate" else str(self.models[wanted])
+        return Asked((act, name, *(("--force",) if force else ())), wanted, as_root)
+
+    def ask(self, asked: Asked) -> Told:
+        began_s = time.monotonic()
+        done = subprocess.run(
+            [self.python, "-m", "vedette", "model", *asked.words, "--json", "--config", self.device.config], text=True,
+            capture_output=True, timeout=ANSWERED_WITHIN_S + 60, cwd=self.device.folder,
+            env={**environment(self.device.folder), **modules()}, **({} if asked.as_root else AS_USER))
+        return Told(asked, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
+
+    def stage(self) -> str:
+        """Where the request is at this moment, as far as it can be seen."""
+        suffixes = {path.suffix for path in (self.store.folder / "requests").iterdir()}
+        return "taken" if ".taken" in suffixes else "waiting" if suffixes else "not there"
+
+    def settle(self, kept: KeptAlive) -> StoreState:
+        """Wait until a daemon runs what the state names and nobody asks; returns that state. Raises: AssertionError."""
+        hears, since = self.device.hears, len(self.device.hears.heard)
+
+        def quiet() -> bool:
+            active = self.store.look().active
+            heard = [message for message in hears.heard[since:] if message.topic.endswith("/detections")][-RESULTS:]
+            run = [json.loads(message.payload)["model"]["sha256"] for message in heard]
+            told = hears.last(f"vedette/{DEVICE}/model")
+            return (active is not None and run == RESULTS * [active.sha256] and told is not None
+                    and json.loads(told.payload)["sha256"] == active.sha256 and self.stage() == "not there")
+        assert wait_until(quiet, SETTLED_WITHIN_S), (self.store.look(), self.stage(), kept.log[-6000:])
+        return self.store.look()
+
+
+def one_round(house: Household, kept: KeptAlive) -> dict:
+    """Ask, and let the daemon end meanwhile; returns what happened and every way in which the law was broken."""
+    chance, before = house.chance, house.settle(kept)
+    requests = [house.asks(before) for _ in range(2 if chance.random() < 0.15 else 1)]
+    fault, early = chance.choice(FAULTS), chance.random() < 0.15
+    ends = len(kept.ends)
+    told: list[Told] = []
+    if early:
+        kept.signal(fault or signal.SIGTERM)
+    threads = [threading.Thread(target=lambda one=one: told.append(house.ask(one))) for one in requests]
+    for thread in threads:
+        thread.start()
+    stage = "before"
+    if not early:
+        if chance.random() < 0.75:
+            wait_until(lambda: house.stage() != "not there" or not any(thread.is_alive() for thread in threads))
+        threading.Event().wait(chance.uniform(0, LONGEST_S))
+        stage = house.stage() if any(thread.is_alive() for thread in threads) else "over"
+        if fault is not None and not kept.signal(fault):
+            fault = None
+    for thread in threads:
+        thread.join()
+    if fault is not None or early:
+        assert kept.waits_for_ends(ends + 1), kept.log[-3000:]
+    after = house.settle(kept)
+    wrong = judged(house, before, after, told) + untidy(house, after)
+    return {"acts": [one.asked.words[0] for one in told], "codes": [one.code for one in told], "at": stage,
+            "fault": fault.name if fault else "none", "seconds": round(max(one.seconds for one in told), 2),
+            "instead": sum("no daemon runs" in one.answer.get("words", "") for one in told),
+            "done_before": sum("ended before it could say" in one.answer.get("words", "") for one in told),
+            "crash_loop": gave_up(after, before.active.sha256), "wrong": wrong}
+
+
+def judged(house: Household, before: StoreState, after: StoreState, told: list[Told]) -> list[str]:
+    """Hold what the commands said against what is."""
+    wrong = [f"not answered: {one}" for one in told if one.code not in (0, 65) or "Traceback" in one.errors]
+    done = [one for one in told if one.code == 0]
+    allowed = {one.asked.wanted for one in done}
+    if len(told) > 1:       # in either order: a rollback then depends on the other
+        allowed |= {model.sha256 for model in before.named}
+    elif not done:
+        allowed = {before.active.sha256}
+        wrong += [f"refused without its reason: {one}" for one in told if not reasonable(one, before, after)]
+    elif done[0].answer["active"]["sha256"] != done[0].asked.wanted:
+        wrong.append(f"said something else: {done[0]}")
+    given_up = [sha256 for sha256 in (*allowed, before.active.sha256) if gave_up(after, sha256)]
+    if after.active.sha256 not in allowed and not given_up:
+        wrong.append(f"{' and '.join(map(str, told))}: then {after.active.sha256} runs; before: {before!r}")
+    return wrong
+
+
+def gave_up(after: StoreState, sha256: str | None) -> bool:
+    refused = sha256 is not None and after.refusal_of(sha256)
+    return bool(refused) and "crashes" in refused.why
+
+
+def reasonable(one: Told, before: StoreState, after: StoreState) -> bool:
+    words, wanted = one.answer.get("words", ""), one.asked.wanted
+    looped = gave_up(after, before.active.sha256)
+    return {"no previous model": before.previous is None or looped,
+            "refused before": bool(wanted and (before.refusal_of(wanted) or after.refusal_of(wanted))),
+            "not in the store": wanted not in {model.sha256 for model in after.named},
+            }.get(words.partition(":")[0], False)
+
+
+def untidy(house: Household, after: StoreState) -> list[str]:
+    """What is not whole, lies about, or is not the service's."""
+    folder = house.store.folder
+    wrong = [f"{path} belongs to {status.st_uid}:{status.st_gid}" for path in (folder.parent, *folder.parent.rglob("*"))
+             if ((status := path.lstat()).st_uid, status.st_gid) != (USER, USER)]
+    wrong += [f"{model.sha256} is damaged" for model in after.named
+              if hashlib.sha256(house.store.path_of(model.sha256).read_bytes()).hexdigest() != model.sha256]
+    left = {path.name for place in ("requests", "answers", "incoming") for path in (folder / place).iterdir()}
+    strangers = {path.stem for path in folder.glob("*.tflite")} - {model.sha256 for model in after.named}
+    return [*wrong, *(f"left behind: {name}" for name in sorted(left | strangers))]
+
+
+@contextmanager
+def household(chance: random.Random):
+    with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
+        device.folder.chmod(0o755)
+        yield Household(device, chance)
+
+
+def campaign(count: int, state: Path, seed: int) -> list[dict]:
+    rounds = json.loads(state.read_text()) if state.exists() else []
+    state.parent.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(seed + len(rounds))
+    with ExitStack() as stack:
+        house = stack.enter_context(household(chance))
+        kept = stack.enter_context(KeptAlive(house.start, lambda: chance.uniform(0, 1)))
+        while len(rounds) < count:
+            rounds.append(one_round(house, kept))
+            print(f"{len(rounds)}/{count} {rounds[-1]}", file=sys.stderr, flush=True)
+            state.write_text(json.dumps(rounds))
+    return rounds
+
+
+def figures(rounds: list[dict]) -> dict:
+    killed = [one for one in rounds if one["fault"] == "SIGKILL"]
+    return {"rounds": len(rounds), "requests": sum(len(one["codes"]) for one in rounds),
+            "codes": Counter(str(code) for one in rounds for code in one["codes"]),
+            "acts": Counter(act for one in rounds for act in one["acts"]),
+            "faults": Counter(one["fault"] for one in rounds), "killed_while": Counter(one["at"] for one in killed),
+            "acted_without_daemon": sum(one["instead"] for one in rounds),
+            "done_before": sum(one["done_before"] for one in rounds),
+            "given_up_for_crashes": sum(one["crash_loop"] for one in rounds),
+            "slowest_s": max(one["seconds"] for one in rounds),
+            "wrong": [words for one in rounds for words in one["wrong"]]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200, help="rounds")
+    parser.add_argument("--seed", type=int, default=20261121)
+    parser.add_argument("--state", type=Path, default=Path(".campaign/hands.json"))
+    args = parser.parse_args()
+    if missing():
+        print(json.dumps({"skipped": missing(), "wrong": []}))
+        return 0
+    told = figures(campaign(args.count, args.state, args.seed))
+    print(json.dumps(told))
+    return 1 if told["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

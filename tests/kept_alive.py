@@ -1,0 +1,66 @@
+"""Keeps a daemon running as systemd does: whatever it ends with, a while later the next one starts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from mosquitto import wait_until
+from running_daemon import RunningDaemon
+
+LIKE_SYSTEMD_S = 3.0
+"""RestartSec of the shipped unit."""
+
+
+class KeptAlive:
+    """`start` gives the next daemon, `pause_s` how long to wait before it. `ends` are the exit codes so far."""
+
+    def __init__(self, start: Callable[[], RunningDaemon],
+                 pause_s: Callable[[], float] = lambda: LIKE_SYSTEMD_S) -> None:
+        self.ends: list[int] = []
+        self.logs: list[str] = []
+        self._start = start
+        self._pause_s = pause_s
+        self._daemon: RunningDaemon | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(60)
+
+    @property
+    def log(self) -> str:
+        """What the last three daemons said."""
+        daemon = self._daemon
+        return "\n--\n".join([*self.logs[-2:], daemon.log if daemon else ""])
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send it to the daemon that runs now; returns whether one did."""
+        daemon = self._daemon
+        if daemon is None or daemon.process.poll() is not None:
+            return False
+        daemon.signal(number)
+        return True
+
+    def waits_for_ends(self, count: int, within_s: float = 60) -> bool:
+        """Wait until so many have ended."""
+        return wait_until(lambda: len(self.ends) >= count, within_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with self._start() as daemon:
+                self._daemon = daemon
+                while daemon.process.poll() is None and not self._stopping.wait(0.02):
+                    pass
+                if daemon.process.poll() is None:
+                    daemon.signal(signal.SIGTERM)
+                self.ends.append(daemon.ends(60))
+                self.logs.append(daemon.log)
+            self._stopping.wait(self._pause_s())
