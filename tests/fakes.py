@@ -24,10 +24,11 @@ MODEL = ModelRef("street", "3", "ab" * 32)
 
 
 class FakeClock:
-    """A clock that moves only when told."""
+    """A clock that moves only when told; a test steps the wall clock by another `epoch`."""
 
     def __init__(self) -> None:
         self.now_ns = 1_000_000_000
+        self.epoch = EPOCH
 
     def advance(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
@@ -36,7 +37,7 @@ class FakeClock:
         return self.now_ns
 
     def utc_now(self) -> datetime:
-        return EPOCH + timedelta(microseconds=self.now_ns / 1e3)
+        return self.epoch + timedelta(microseconds=self.now_ns / 1e3)
 
 
 def make_frame(clock: FakeClock, seq: int = 1, width: int = 8, height: int = 6, age_ms: float = 0.0) -> Frame:

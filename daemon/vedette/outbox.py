@@ -190,6 +190,11 @@ class Outbox:
             return self._sent(self._late.popleft()) if self._late else None
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the broker may yet acknowledge what has been saved because it did not."""
+        return bool(self._saved)
+
+    @property
     def late_under_way(self) -> int:
         """Late messages taken and not settled."""
         with self._lock:

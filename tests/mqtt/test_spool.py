@@ -1,4 +1,4 @@
-"""Messages on disk: they come back as they were, in order, whatever was cut or damaged; never more than may be there."""
+"""Messages on disk: back as they were, in order, whatever was cut or damaged; never more than may be there."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class MqttPublisher:
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
-        if self._keeper is not None and connection.connected and not self._outbox.late_left:
+        if self._keeper is not None and connection.connected and not (self._outbox.in_doubt or self._outbox.late_left):
             self._keeper.ask()
 
     def _next(self) -> Waiting | None:
