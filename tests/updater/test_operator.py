@@ -152,6 +152,22 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
     assert device.state.active.version == "1"
 
 
+def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path):
+    """The probe is ended, and what was asked for is done by whoever comes next: here the command itself."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2", layers=200)      # takes a second
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                              env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+            assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")), 30)
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0, daemon.log
+            told = command.communicate(timeout=90)[0]
+    assert "next start" in told, daemon.log
+    assert device.state.active.version == "2"
+
+
 def probes(pid: int) -> bool:
     """Whether a process has a child."""
     return any(path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/children"))

@@ -162,6 +162,18 @@ def test_being_interrupted_makes_no_model_slow(tap):
     assert sorted(look.invoke_ms for look in looks)[2] < 2.5 * alone_ms + 0.5
 
 
+def test_an_interrupted_probe_says_nothing_of_the_model():
+    """Before the child is there as well as after: no time is lost, and the file is not to blame."""
+    for earlier in (True, False):
+        candidate = Candidate(BOX, ONE)
+        if not earlier:
+            candidate.probe()
+        candidate.interrupt()
+        with pytest.raises(ModelUnproven, match=r"interrupted|SIGKILL"):
+            candidate.probe()
+        assert candidate.pid is None
+
+
 # models and children that fail
 
 def refused(path: Path, kind: type[ModelError], words: str, **settings: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vedette._lib.worker import Worker
-from vedette.errors import ModelError, StateUnusable, UpdateRefused, VedetteError
+from vedette.errors import ModelError, ModelUnproven, StateUnusable, UpdateRefused, VedetteError
 from vedette.update import rules
 from vedette.update.request import Answer, Inbox, Request
 from vedette.updater.acts import Acts
@@ -160,7 +160,9 @@ class Updater:
         """Do one thing that was asked for."""
         request = self._inbox.take(self._store.state)
         if request is not None:
-            self._inbox.answer(self._answer(request))
+            answer = self._answer(request)
+            if answer is not None:
+                self._inbox.answer(answer)
         elif not self._asked.empty():
             answered = self._asked.get()
             try:
@@ -168,11 +170,14 @@ class Updater:
             except VedetteError as error:
                 answered("", error)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Answer | None:
+        """Do what is asked; None where stopping ended the probe: then the next daemon does it, or who asked."""
         log.info("%s asked for: %s", request.kind, request.sha256 or "the previous model")
         try:
             words = self._act(request)
         except VedetteError as error:
+            if isinstance(error, ModelUnproven) and self.worker.stopping.is_set():
+                return None
             log.warning("%s refused: %s", request.kind, error)
             return Answer(id=request.id, ok=False, words=str(error), exit_code=error.exit_code, state=self._store.state)
         return Answer(id=request.id, ok=True, words=words, state=self._store.state)

@@ -6,10 +6,7 @@ lacked at the moment. Update thread only, but for `progress`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 from typing import TYPE_CHECKING
 
 from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, UpdateRefused
@@ -79,10 +76,8 @@ class Proving:
         """End a probe that is under way, without blaming the model: the daemon stops. Any thread."""
         self._interrupted = True
         probed = self._probed
-        pid = probed.pid if probed else None
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if probed is not None:
+            probed.interrupt()
 
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
@@ -91,6 +86,8 @@ class Proving:
 
     def _probe(self, candidate: Candidate) -> ProbeReport:
         self._probed = candidate
+        if self._interrupted:
+            candidate.interrupt()
         try:
             report = probe(candidate, self._config())
         finally:

@@ -7,6 +7,9 @@ says is believed only as far as it is possible.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,6 +101,7 @@ class Candidate:
         self._invoke_ms = 0.0
         self._shown: Places | None = None
         self._closed = False
+        self._interrupted = False
 
     def __repr__(self) -> str:
         return f"<Candidate {self._path.name} {self._child!r}>"
@@ -137,6 +141,14 @@ class Candidate:
             self.close()
             raise
 
+    def interrupt(self) -> None:
+        """End by ModelUnproven what is under way, and what is asked later. Any thread."""
+        self._interrupted = True        # before the child is looked for: one that comes later is asked nothing
+        pid = self.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the child. Safe to call twice; nothing can be asked afterwards."""
         self._closed = True
@@ -171,6 +183,8 @@ class Candidate:
         if self._child is not None:
             self._child.close()
         self._child = ModelChild(self._module, self._path)
+        if self._interrupted:
+            raise ModelUnproven(f"{self._path}: {LOADING} in a child was interrupted")
         answer = self._child.ask(
             {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self._roi,
              "cpu_s": self._probe_timeout_s * self._detector.threads}, self._probe_timeout_s, LOADING)
