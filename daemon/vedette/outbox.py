@@ -114,6 +114,13 @@ class Outbox:
             if accepted and waiting.message.seq is not None:
                 self._acknowledged_seq = max(self._acknowledged_seq, waiting.message.seq)
 
+    def give_up(self, waiting: Waiting) -> None:
+        """Let a message that was taken go, which no broker takes. As a state it is not renewed either."""
+        self.settle(waiting, accepted=False)
+        with self._lock:
+            if self._latest.get(waiting.message.topic) is waiting.message:
+                del self._latest[waiting.message.topic]
+
     def give_back(self) -> None:
         """Let all that is under way wait again at its old place: but a state that was replaced, or what was saved."""
         with self._lock:

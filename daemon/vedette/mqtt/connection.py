@@ -48,6 +48,8 @@ COMMAND_PACKET = 256 * 1024
 LARGEST_PACKET = 5 + (2**28 - 1)
 """What MQTT itself can carry, in bytes."""
 _TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
+_NOT_OF_A_MESSAGE = (0x8B, 0x8D, _TAKEN_OVER)
+"""Shutting down; kept alive too late; taken over."""
 _UNSENT_NUMBERS = 2**16
 """Where the numbers of what was never sent begin: beyond any packet identifier."""
 _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
@@ -86,6 +88,8 @@ class Connection:
     def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
                  filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
         self.connected = False
+        self.hung_up = False
+        """Whether the broker ended the connection after it had accepted, with no reason that lies elsewhere."""
         self.deaf_to: tuple[str, ...] = ()
         """Filters whose subscription the broker has refused."""
         self._where = f"{mqtt.host}:{mqtt.port}"
@@ -129,7 +133,7 @@ class Connection:
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
         """Hand over one message for an absolute topic; returns the number by which its receipt will name it.
 
-        Raises: BrokerError when the connection has ended.
+        Where the connection ends meanwhile, the next `poll` says so.
         """
         size = self._packet_bytes(topic, payload, qos)
         if size > self._largest:
@@ -137,7 +141,6 @@ class Connection:
         number = self._client.publish(topic, payload, qos, retain).mid
         if number not in self._receipts:   # QoS 0 may be through already
             self._sent[number] = _Sent(time.monotonic(), topic, size)
-        self._check()
         return number
 
     def receipts(self) -> list[Receipt]:
@@ -271,6 +274,7 @@ class Connection:
         answered, self.connected = self.connected, False
         if self._end is not None:
             return
+        self.hung_up = answered and reason.value not in _NOT_OF_A_MESSAGE
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._end = BrokerTakenOver(f"another client at {self._where} is called {self._client_id} as well")
         else:

@@ -4,7 +4,8 @@ Invariants: the `mqtt` thread owns the connection, everybody else only leaves me
 `publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it,
 which is counted; on every connect come `online` and then the latest of every retained topic; an ordered stop says
 `offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is
-named, and answered with a long pause, so that two never evict each other in a storm.
+named, and answered with a long pause, so that two never evict each other in a storm. A message at which the broker
+hangs up again and again is given up as refused, since it would keep back all others for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vedette._lib.worker import Worker
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.hang_ups import HangUps
 from vedette.mqtt.judge import CommandJudge, Incoming, Refusal
 from vedette.mqtt.keeper import Keeper
 from vedette.mqtt.replay import Replay, corrected
@@ -73,6 +75,9 @@ class MqttPublisher:
         self._deaf = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
         self._short_lives = 0
+        self._hang_ups = HangUps()
+        self._too_large: set[str] = set()
+        """Topics of messages that were not sent for their size, each told once."""
         self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
         if keeper is not None:
@@ -148,7 +153,7 @@ class MqttPublisher:
             self._say_goodbye(connection)
         finally:
             connection.close(with_goodbye=worker.stopping.is_set())
-            self._take_back()
+            self._take_back(connection)
 
     def _step(self, connection: Connection) -> None:
         pause_s = self._replay.pause_s(POLL_S) if self._replay and connection.has_room else POLL_S
@@ -170,10 +175,15 @@ class MqttPublisher:
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
+        self._hang_ups.connected()
         log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
 
     def _feed(self, connection: Connection) -> None:
-        while connection.has_room and (waiting := self._next()) is not None:
+        while connection.has_room and not self._hang_ups.must_wait(len(self._in_flight)) and \
+                (waiting := self._next()) is not None:
+            if self._hang_ups.is_too_large(waiting.message):
+                self._leave_out(waiting)
+                continue
             message = self._corrected(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
@@ -198,11 +208,11 @@ class MqttPublisher:
                 waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
                 if waiting is not None:
                     self._outbox.settle(waiting, accepted=receipt.accepted)
-                if receipt.accepted:
-                    self._published += waiting is not None
-                else:
-                    self._refused += 1
-                    self._denied_until_s = time.monotonic() + DENIED_NAMED_FOR_S
+                if not receipt.accepted:
+                    self._count_refused()
+                elif waiting is not None:
+                    self._published += 1
+                    self._hang_ups.taken(waiting.message)
             self._lock.notify_all()
 
     def _obey(self, incoming: Incoming) -> None:
@@ -225,9 +235,36 @@ class MqttPublisher:
             connection.poll(0.1)
             self._take_receipts(connection)
 
-    def _take_back(self) -> None:
+    def _take_back(self, connection: Connection) -> None:
+        self._take_receipts(connection)
+        blamed = self._hang_ups.ended(self._in_flight.values() if connection.hung_up else ())
+        if blamed is not None:
+            self._give_up(blamed)
         self._in_flight.clear()
         self._outbox.give_back()
+
+    def _give_up(self, blamed: Waiting) -> None:
+        log.warning("a message for %s with %d bytes is given up: the broker hangs up at it",
+                    blamed.message.topic, len(blamed.message.payload))
+        self._outbox.give_up(blamed)
+        with self._lock:
+            self._count_refused()
+            self._short_lives = 0      # nobody took us over
+
+    def _leave_out(self, waiting: Waiting) -> None:
+        topic = waiting.message.topic
+        if topic not in self._too_large:
+            self._too_large.add(topic)
+            log.warning("a message for %s with %d bytes is not sent: the broker hung up at a smaller one",
+                        topic, len(waiting.message.payload))
+        self._outbox.settle(waiting, accepted=False)
+        with self._lock:
+            self._count_refused()
+            self._lock.notify_all()
+
+    def _count_refused(self) -> None:
+        self._refused += 1
+        self._denied_until_s = time.monotonic() + DENIED_NAMED_FOR_S
 
     def _pause_after(self, end: BrokerError, delay_s: float) -> float:
         """Record why the connection ended; returns how long to wait before the next."""
