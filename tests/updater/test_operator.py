@@ -139,11 +139,15 @@ def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path)
     assert device.state.trial.starts == 1
 
 
-def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path):
+@pytest.mark.parametrize("act", ["install", "activate"])
+def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path, act: str):
     """A daemon that goes while it is asked may come back at once: the command probes without its lock."""
     new = lamps.slow(tmp_path, "1")
+    if act == "activate":
+        device.staged(new)
     held = StateFolder(device.folder / "state")
-    with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+    asked = [act, str(new) if act == "install" else digest(new)]
+    with subprocess.Popen([sys.executable, "-m", "vedette", "model", *asked, "--config", device.config],
                           env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")), 30)
         held.close()

@@ -73,11 +73,9 @@ class Asking:
     def _ask(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
         from vedette.update.request import Answer
         outcome = self._asker.ask(request, self._args.wait)
-        if received is not None and not isinstance(outcome, Answer):
+        if not isinstance(outcome, Answer):
             outcome.close()     # a probe takes its time, and the daemon may be starting
-            self.store.look()
-            self._acts.admit(received.sha256, force=request.force)
-            self._prove(received.path, received.sha256)
+            self._prove_first(request, received)
             outcome = self._asker.ask(request, self._args.wait)
         if isinstance(outcome, Answer):
             return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.look()
@@ -85,6 +83,15 @@ class Asking:
             self.store.recover()
             words = _act(self._acts, request, received)
         return True, f"{words}; no daemon runs: it takes effect at the next start", 0, self.store.state
+
+    def _prove_first(self, request: Request, received: Received | None) -> None:
+        """Probe what is to run and was never proven here."""
+        candidate = self.store.look().candidate
+        if received is not None:
+            self._acts.admit(received.sha256, force=request.force)
+            self._prove(received.path, received.sha256)
+        elif candidate is not None and candidate.sha256 == request.sha256:
+            self._prove(self.store.verified(candidate.sha256), candidate.sha256)
 
     @property
     def _acts(self) -> Acts:
