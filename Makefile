@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 PIP := -m pip install --quiet --disable-pip-version-check
-PARTS := mutants capture broker daemon_faults daemon_broker identities cloud_budget store_kills hands bad_models fleet
+PARTS := mutants capture broker daemon_faults daemon_broker identities cloud_budget store_kills hands bad_models fleet outbox_cuts
 MODEL ?=
 SOURCE ?=
 ARGS ?=

@@ -44,6 +44,13 @@ def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path):
     assert len(set(told["one_host"][0]["names"])) == 3
 
 
+def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path):
+    """Nothing is missing but what was counted or is younger than 5 s; order is kept; the disk is spared."""
+    told = sample("outbox_cuts", tmp_path, "--restarts", "1", "--cuts", "4", "--results", "200", "--kills", "1",
+                  "--small", "800")
+    assert told["cuts"]["missing"] == 0
+
+
 def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path):
     """`online` within 5 s of its return, a bounded outbox, and every result arrived or counted; no rate is judged."""
     told = sample("daemon_broker", tmp_path, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
