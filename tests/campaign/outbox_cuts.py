@@ -277,7 +277,7 @@ def writes(folder_on_disk: Path) -> dict[str, object]:
             if now_s >= next_mark_s:
                 slots.write(Mark(Acknowledged(1, number)).encode())
                 next_mark_s = now_s + MARK_EVERY_S
-        outage, kept = kernel_written() - before, spool.kinds().total()
+        outage, kept = kernel_written() - before, len(spool)
         before = kernel_written()
         for number in range(int(ends_s / MARK_EVERY_S)):
             slots.write(Mark(Acknowledged(2, number)).encode())

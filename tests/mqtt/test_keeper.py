@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,15 +261,64 @@ def test_a_disk_that_fails_is_named_and_memory_goes_on(scene: Scene) -> None:
     assert [seq for _, seq, _ in scene.told()] == list(range(3, 13))
 
 
+def is_named(one: Device) -> bool:
+    return "spool_failed" in one.publisher.status().reasons
+
+
 def test_a_state_folder_that_vanishes_is_named_while_it_is_away(scene: Scene) -> None:
     """Also with the broker there and nothing to save."""
     with device(scene.state, scene.mqtt()) as one:
         assert one.connects()
-        scene.state.rename(scene.state.with_name("elsewhere"))
         one.publish(1)
-        assert wait_until(lambda: "spool_failed" in one.publisher.status().reasons, 5)
+        assert wait_until((scene.state / "outbox.mark").exists)
+        scene.state.rename(scene.state.with_name("elsewhere"))
+        assert wait_until(lambda: is_named(one), 5)
         scene.state.with_name("elsewhere").rename(scene.state)
-        assert wait_until(lambda: "spool_failed" not in one.publisher.status().reasons, 10)
+        assert wait_until(lambda: not is_named(one), 10)
+
+
+@pytest.fixture
+def small_disk(scene: Scene) -> Iterator[Path]:
+    """The state folder as a disk of its own."""
+    scene.state.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", scene.state], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a disk needs root")
+    yield scene.state
+    subprocess.run(["umount", "-l", scene.state], check=True)
+
+
+def test_a_read_only_disk_is_named_while_it_is(scene: Scene, small_disk: Path) -> None:
+    """Also with the broker there and nothing to save."""
+    with device(small_disk, scene.mqtt()) as one:
+        assert one.connects()
+        one.publish(1)
+        assert wait_until((small_disk / "outbox.mark").exists)
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        assert wait_until(lambda: is_named(one), 5)
+        assert "read-only" in one.publisher.status().details["spool_failed"].lower()
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        assert wait_until(lambda: not is_named(one), 10)
+
+
+def test_a_full_disk_is_named_and_memory_goes_on(scene: Scene, small_disk: Path) -> None:
+    """What was on disk before stays, what finds no room waits in memory, and all of it comes in the end."""
+    scene.proxy.refusing = True
+    with device(small_disk, scene.mqtt(outbox_messages=20)) as one:
+        one.publish(*range(1, 11))
+        assert one.spools(10)
+        with pytest.raises(OSError, match="space"):
+            (small_disk / "else").write_bytes(b"x" * 1_000_000)
+        one.publish(*range(11, 21))
+        one.publisher.publish(Message("reply", os.urandom(5000)))      # no room in the page that is there either
+        assert wait_until(lambda: is_named(one), 5)
+        assert (one.publisher.status().spooled, one.publisher.status().outbox_depth) == (10, 11)
+        (small_disk / "else").unlink()
+        assert one.spools(21)
+        assert wait_until(lambda: not is_named(one), 10)
+        scene.proxy.refusing = False
+        assert scene.hears(20)
+    assert [seq for _, seq, _ in scene.told()] == list(range(1, 21))
 
 
 def test_damage_is_named_and_counted(scene: Scene) -> None:

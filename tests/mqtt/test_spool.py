@@ -51,14 +51,14 @@ MESSAGES = st.builds(
 
 @given(st.lists(st.lists(MESSAGES, min_size=1, max_size=4), max_size=6))
 def test_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Message]]) -> None:
-    """Every message, every byte, in order, also for the next run; counted by kind."""
+    """Every message, every byte, in order, also for the next run; counted."""
     folder = tmp_path_factory.mktemp("spool")
     spool = opened(folder, limit_bytes=100)      # a segment is full soon
     kept = [[Kept(number, message) for message in batch] for number, batch in enumerate(batches)]
     for batch in kept:
         spool.append([batch], 7, at())
     again = opened(folder)
-    assert again.kinds() == spool.kinds() == Counter(one.message.kind for batch in kept for one in batch)
+    assert len(again) == len(spool) == sum(map(len, kept))
     assert everything(again) == [one for batch in kept for one in batch]
     assert list((folder / "outbox").glob("*")) == []
 

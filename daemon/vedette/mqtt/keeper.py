@@ -8,7 +8,9 @@ written at most every MARK_EVERY_S, before messages are dropped, and at an order
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -121,6 +123,7 @@ class Keeper:
 
     def _round(self) -> None:
         if self._now_s() >= self._retry_s:
+            self._try(self._look)
             self._try(lambda: self._save(SAVE_AFTER_S))
             self._try(self._make_room)
         if self._is_asked and not self.outbox.late_left:
@@ -129,7 +132,7 @@ class Keeper:
         next_mark_s = self._retry_s if self._failure else max(self._retry_s, self._marked_s + MARK_EVERY_S)
         if self._now_s() >= next_mark_s:
             self._try(self._note)
-        self._spooled = self._spool.kinds().total(), self._spool.size
+        self._spooled = len(self._spool), self._spool.size
 
     def _try(self, act: Callable[[], None]) -> None:
         try:
@@ -140,6 +143,11 @@ class Keeper:
                 log.warning("the outbox on disk failed, messages wait in memory: %s", words)
             self._failure = words
             self._retry_s = self._now_s() + RETRY_S
+
+    def _look(self) -> None:
+        """Find out without writing that nothing could be written."""
+        if os.statvfs(self.run.state).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.run.state))
 
     def _written(self) -> None:
         if self._failure is not None:

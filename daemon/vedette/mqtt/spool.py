@@ -109,9 +109,9 @@ class Spool:
         """Number of the oldest segment."""
         return next(iter(self._segments), None)
 
-    def kinds(self) -> Counter[str]:
-        """Messages in all segments, by kind of topic."""
-        return sum((segment.kinds for segment in self._segments.values()), Counter())
+    def __len__(self) -> int:
+        """Messages in all segments."""
+        return sum(segment.kinds.total() for segment in self._segments.values())
 
     def recover(self, used: int = 0) -> str | None:
         """Find what earlier runs left; returns in words what cannot be read of it.
