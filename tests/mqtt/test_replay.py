@@ -25,8 +25,8 @@ class Scene:
         self.is_synced = False
         self.outbox = Outbox(10, self.now)
         self.outbox.load(Message("detections", b"{}", unsynced_ns=unsynced_ns) for _ in range(1000))
-        self.replay = Replay(self.outbox, MqttConfig(replay_per_s=10, clock_wait_s=60), lambda: self.is_synced,
-                             self.now)
+        self.replay = Replay(self.outbox, MqttConfig(replay_per_s=10, clock_wait_s=60), FakeClock(),
+                             lambda: self.is_synced, self.now)
 
     def now(self) -> float:
         return self.now_s

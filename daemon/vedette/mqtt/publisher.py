@@ -27,7 +27,7 @@ from vedette.mqtt.connection import Connection
 from vedette.mqtt.hang_ups import HangUps
 from vedette.mqtt.judge import CommandJudge, Incoming, Refusal
 from vedette.mqtt.keeper import Keeper
-from vedette.mqtt.replay import Replay, corrected
+from vedette.mqtt.replay import Replay
 from vedette.outbox import Outbox, Waiting
 from vedette.types import BrokerStatus, Command, Message
 
@@ -62,7 +62,7 @@ class MqttPublisher:
         self._judge = CommandJudge(device, allowed, utc_now)
         self._outbox = Outbox(mqtt.outbox_messages) if keeper is None else keeper.outbox
         self._keeper = keeper
-        self._replay = None if keeper is None else Replay(self._outbox, mqtt, keeper.run.clock_synced)
+        self._replay = None if keeper is None else Replay(self._outbox, mqtt, keeper.run.clock, keeper.run.clock_synced)
         self._in_flight: dict[int, Waiting] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
@@ -184,7 +184,7 @@ class MqttPublisher:
             if self._hang_ups.is_too_large(waiting.message):
                 self._leave_out(waiting)
                 continue
-            message = self._corrected(waiting.message)
+            message = waiting.message if self._replay is None else self._replay.put_right(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
@@ -192,14 +192,7 @@ class MqttPublisher:
             self._keeper.ask()
 
     def _next(self) -> Waiting | None:
-        waiting = self._outbox.next()
-        return self._replay.next() if waiting is None and self._replay is not None else waiting
-
-    def _corrected(self, message: Message) -> Message:
-        """Once the clock is set, no time stamp leaves that was taken before."""
-        if message.unsynced_ns is None or self._keeper is None or not self._keeper.run.clock_synced():
-            return message
-        return corrected(message, self._keeper.run.clock)
+        return self._outbox.next() or (self._replay.next() if self._replay is not None else None)
 
     def _take_receipts(self, connection: Connection) -> None:
         with self._lock:

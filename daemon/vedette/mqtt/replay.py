@@ -30,11 +30,12 @@ _LEAST_PAUSE_S = 0.005
 class Replay:
     """The gate before the outbox's line of late messages."""
 
-    def __init__(self, outbox: Outbox, mqtt: MqttConfig, clock_synced: Callable[[], bool],
+    def __init__(self, outbox: Outbox, mqtt: MqttConfig, clock: Clock, clock_synced: Callable[[], bool],
                  now_s: Callable[[], float] = time.monotonic) -> None:
         self._outbox = outbox
         self._period_s = 1 / mqtt.replay_per_s
         self._clock_wait_s = mqtt.clock_wait_s
+        self._clock = clock
         self._clock_synced = clock_synced
         self._now_s = now_s
         self._next_s = 0.0
@@ -57,6 +58,11 @@ class Replay:
         """Return how long nothing but an answer of the broker can let the next one go."""
         now_s = self._now_s()
         return min(longest_s, max(_LEAST_PAUSE_S, self._next_s - now_s)) if self._may(now_s) else longest_s
+
+    def put_right(self, message: Message) -> Message:
+        """Return the message with a right time stamp: once the clock is set, none leaves that was taken before."""
+        is_wrong = message.unsynced_ns is not None and self._clock_synced()
+        return corrected(message, self._clock) if is_wrong else message
 
     def _may(self, now_s: float) -> bool:
         first = self._outbox.first_late()
