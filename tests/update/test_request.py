@@ -270,6 +270,16 @@ def test_answers_that_nobody_fetches_are_few(tmp_path: Path):
     daemon.dies()
 
 
+def test_an_answer_cut_short_is_cleaned_away(tmp_path: Path):
+    """What a daemon that was killed left half written is removed with the next answer."""
+    store = ModelStore(tmp_path / "models")
+    store.recover()
+    cut = store.folder / "answers" / ".001.json.4711.tmp"
+    cut.write_bytes(b"{")
+    Inbox(store.folder).answer(Answer(id="002", ok=True, words="done"))
+    assert [path.name for path in cut.parent.iterdir()] == ["002.json"]
+
+
 def test_an_answer_with_a_full_state_fits(tmp_path: Path):
     """As many refusals as are kept, each with the longest words."""
     state = StoreState()

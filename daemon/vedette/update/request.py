@@ -201,7 +201,8 @@ class Inbox:
                 self._files.unlink(str(self._requests / f"{answer.id}.taken"))
         except OSError as error:
             raise unusable(self._answers, error) from error
-        for old in sorted(self._answers.glob("*.json"))[:-ANSWERS_KEPT]:    # askers that have left
+        askers_left = sorted(self._answers.glob("*.json"))[:-ANSWERS_KEPT]
+        for old in (*askers_left, *self._answers.glob(".*.tmp")):      # we write alone: those are of a daemon that died
             self._remove(old)
 
     def _waiting(self) -> list[Path]:
