@@ -61,7 +61,8 @@ class Rig:
                 hardware={"board": None, "machine": "x", "cores": 2},
                 camera={"source": camera.source, "width": camera.width, "height": camera.height, "fps": 15},
                 detector=facts, reason_codes=(), commands=()),
-            models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"))
+            models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"),
+            fallback=lambda: {"looking": None, "cloud": None, "motion_results": None})
 
     def count(self) -> None:
         self.not_looking += 1

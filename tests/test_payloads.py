@@ -51,6 +51,9 @@ def health() -> HealthPayload:
         "inference": payloads.inference_health(FACTS, count=6, errors=0, timing_ms={
             "wait": stage, "prepare": stage, "invoke": None, "decode": None}),
         "scores": {"person": {"count": 2, "mean": 0.7, "histogram": [0, 0, 0, 0, 0, 0, 1, 1, 0, 0]}},
+        "fallback": {"looking": "motion", "motion_results": 3, "cloud": {
+            "breaker": "open", "calls": 5, "results": 1, "late": 1, "failed": 3, "sent_mb": 0.2, "cause": "no answer",
+            "left": {"hour": {"calls": 715, "mb": 99.8}}}},
         "image": payloads.image_health(CAMERA),
         "mqtt": payloads.mqtt_health(BrokerStatus(True, None)),
         "board": board,

@@ -12,7 +12,8 @@ from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
 from mosquitto import wait_until
 from vedette._lib.worker import Worker
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError
-from vedette.pipeline import RETRY_MODEL_S, Pipeline
+from vedette.pipeline import Pipeline
+from vedette.seat import RETRY_MODEL_S
 from vedette.types import Box, Detection, DetectionResult, Frame
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))

@@ -100,6 +100,14 @@ def charge(windows: Sequence[Spent], allowances: Iterable[Allowance], now_s: flo
                  for window, allowance in zip(windows, allowances, strict=True))
 
 
+def left(windows: Sequence[Spent], allowances: Iterable[Allowance], now_s: float) -> tuple[Allowance, ...]:
+    """Return what each allowance still grants."""
+    return tuple(allowance if now_s >= window.began_s + allowance.seconds else
+                 replace(allowance, calls=max(0, allowance.calls - window.calls),
+                         bytes=max(0, allowance.bytes - window.bytes))
+                 for window, allowance in zip(windows, allowances, strict=True))
+
+
 def _charged(window: Spent, allowance: Allowance, now_s: float, size: int, *, probe: bool) -> Spent:
     if now_s >= window.began_s + allowance.seconds:
         window = Spent(now_s)

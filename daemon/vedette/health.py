@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vedette.pipeline import Pipeline, PipelineStatus
     from vedette.ports import Camera, Clock, Publisher
     from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState, ModelStatus
-    from vedette.wire.health import BoardHealth, HealthPayload, ReasonPayload
+    from vedette.wire.health import BoardHealth, FallbackHealth, HealthPayload, ReasonPayload
     from vedette.wire.messages import InfoPayload
 
 MIN_INTERVAL_S = 1.0
@@ -40,7 +40,8 @@ class HealthReporter:
                  clock: Clock, *, device: str, run: int, interval_s: float,
                  capture_pid: Callable[[], int | None], own_reasons: Callable[[], Mapping[str, str]],
                  stopped_looking: Callable[[], None], info: Callable[[CameraStatus, DetectorFacts | None], InfoPayload],
-                 models: Callable[[DetectorFacts | None], ModelStatus]) -> None:
+                 models: Callable[[DetectorFacts | None], ModelStatus],
+                 fallback: Callable[[], FallbackHealth]) -> None:
         self.interval_s = interval_s
         self.state: HealthState = "failed"
         self.clock_synced = False
@@ -56,6 +57,7 @@ class HealthReporter:
         self._capture_pid = capture_pid
         self._own_reasons = own_reasons
         self._models = models
+        self._fallback = fallback
         self._stopped_looking = stopped_looking
         self._info = info
         self._started_ns = clock.monotonic_ns()
@@ -148,9 +150,9 @@ class HealthReporter:
             "reasons": [self._reason(code, detail) for code, detail in sorted(reasons.items())],
             "capture": payloads.capture_health(camera, detected=pipeline.detected, dropped=pipeline.dropped,
                                                in_hand=pipeline.in_hand, age_ms=meters.age_ms),
-            "inference": payloads.inference_health(pipeline.facts, count=pipeline.detected,
-                                                   errors=pipeline.dropped.get("failed", 0),
+            "inference": payloads.inference_health(pipeline.facts, count=pipeline.invoked, errors=pipeline.errors,
                                                    timing_ms=meters.timing_ms),
+            "fallback": self._fallback(),
             "scores": dict(meters.scores),
             "image": payloads.image_health(camera),
             "mqtt": payloads.mqtt_health(broker),

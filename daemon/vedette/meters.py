@@ -55,13 +55,15 @@ class FrameMeters:
         self._scores: dict[str, ScoreMeter] = {}
 
     def record(self, result: DetectionResult) -> None:
-        """Take one result."""
+        """Take one result. What stands in for the model is counted; its times and scores are not the model's."""
         timing = result.timing
         with self._lock:
-            if result.model != self._model:
-                self._begin(result.model)
             self._count += 1
             self._ready_ns.append(result.frame.captured_ns + int(result.age_ms * 1e6))
+            if result.source != "local":
+                return
+            if result.model != self._model:
+                self._begin(result.model)
             self._age_ms.append(result.age_ms)
             self._wait_ms.append(timing.wait_ms)
             self._prepare_ms.append(timing.prepare_ms)

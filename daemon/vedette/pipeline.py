@@ -2,10 +2,11 @@
 
 Invariants:
 - One thread (`detect`) runs `run` and owns the detector; it never waits for the network.
+- Listeners hear one result at a time, under a lock: those of the detect thread, and the cloud's through `tell`, which
+  takes none once the detector works again.
 - Every frame taken ends as exactly one of: detected, or dropped by a counted cause.
 - A frame that could not be looked at never becomes an empty result.
-- Detectors change between two frames: each frame is looked at by the old one or the new one, and the old one is
-  closed after its last use, by the thread that offered the new one.
+- Detectors change between two frames (`seat`): each frame is looked at by the old one or the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
 
@@ -18,41 +19,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vedette.errors import DetectError, ModelError, RuntimeMissing, SourceEnded
+from vedette.condition import Condition
+from vedette.errors import DetectError, SourceEnded
+from vedette.seat import DetectorSeat
 from vedette.types import DetectionResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vedette._lib.worker import Worker
-    from vedette.ports import Camera, Clock, Detector
+    from vedette.errors import ModelError, RuntimeMissing
+    from vedette.ports import Camera, Clock, Detector, StandIn
     from vedette.types import DetectorFacts, Frame, Scaling
 
 log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S = 0.5
-OPEN_WITHIN_S = 90.0
-"""Proving a new model in its child may take this long on a slow board."""
-RETRY_MODEL_S = 60.0
-FAILING_AFTER = 3
-"""So many frames in a row that could not be looked at count as a failing detector."""
-STALE_AFTER_S = 5.0
 
 
 Listener = Callable[[DetectionResult], None]
-"""Hears every result, in order, on the detect thread; its pixels are valid until this returns. Must not block."""
+"""Hears every result, one at a time; its pixels are valid until this returns. Must not block.
 
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    detector: Detector | None
+Those of source `local` and `motion` come on the detect thread, those of the `cloud` on its own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
     """The detect side as seen from outside. Counts are totals of this run."""
 
-    detected: int
+    detected: int                         # frames looked at by the model or for motion
+    invoked: int                          # those the model looked at
+    errors: int                           # those it could not look at
     dropped: Mapping[str, int]
     in_hand: int
     facts: DetectorFacts | None
@@ -64,49 +62,54 @@ class Pipeline:
     """Camera to listeners through one detector. `open_detector` returns None where no model is to run."""
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], listeners: tuple[Listener, ...],
-                 clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None) -> None:
-        self.max_frame_age_ms = max_frame_age_ms
+                 clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None,
+                 stand_in: StandIn | None = None) -> None:
         self.ended: str | None = None
         self._camera = camera
-        self._open_detector = open_detector
+        self._seat = DetectorSeat(open_detector, clock)
         self._listeners = listeners
         self._clock = clock
         self._stop_after = stop_after
-        self._detector: Detector | None = None
-        self._handover = threading.Condition()
-        self._offered: _Offer | None = None
-        self._retired: Detector | None = None
-        self._asked = False
-        self._retry_ns = 0
-        self._refusal: ModelError | RuntimeMissing | None = None
-        self._detected = 0
+        self._stand_in = stand_in
+        self._condition = Condition(clock, max_frame_age_ms)
+        self._telling = threading.Lock()
+        self._told = self._detected = self._invoked = self.errors = 0
+        self._last_seq = 0
         self._dropped: Counter[str] = Counter()
         self._in_hand = 0
-        self._failures_in_a_row = 0
-        self._last_failure = ""
-        self._stale_since_ns: int | None = None
         self._paused_until_ns = 0
         self._scaling: Scaling | None = None
 
     def __repr__(self) -> str:
-        return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} detector={self._detector!r}>"
+        return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} {self._seat!r}>"
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames taken and not looked at, by cause: stale, failed, paused, no_model. Any thread."""
+        """Frames taken and not looked at, by cause: stale, failed, slow, paused, no_model. Any thread."""
         return dict(self._dropped)
+
+    @property
+    def max_frame_age_ms(self) -> float:
+        """An older frame is not looked at."""
+        return self._condition.max_frame_age_ms
+
+    @max_frame_age_ms.setter
+    def max_frame_age_ms(self, age_ms: float) -> None:
+        self._condition.max_frame_age_ms = age_ms
 
     @property
     def refusal(self) -> ModelError | RuntimeMissing | None:
         """Why there is no detector although a model was named."""
-        return self._refusal
+        return self._seat.refusal
 
     def run(self, worker: Worker) -> None:
         """Look at frames until told to stop, the source ends, or enough results were made. Detect thread only."""
         try:
             while not worker.stopping.is_set():
-                self._take_offer()
-                self._ensure_detector(worker)
+                if self._seat.take_offer():
+                    self._condition.renew()
+                self._seat.fill(worker, failing=self._condition.failing)
+                self._call_for_help()
                 worker.beat()
                 frame = self._take()
                 if frame is not None:
@@ -114,8 +117,7 @@ class Pipeline:
                 if self.ended:
                     return
         finally:
-            if self._detector is not None:
-                self._detector.close()
+            self._seat.close()
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
         """Have the next frame looked at by this detector (None: by what `open_detector` gives), and close the old one.
@@ -123,19 +125,24 @@ class Pipeline:
         Waits until the detect thread has it; returns False when that took too long: then the new one is closed and
         the old one stays. Any other thread than `detect`, one at a time.
         """
-        offer = _Offer(detector)
-        with self._handover:
-            self._offered = offer
-            taken = self._handover.wait_for(lambda: self._offered is not offer, timeout_s)
-            unused = self._retired if taken else detector
-            self._offered = self._retired = None
-        if unused is not None:
-            unused.close()
-        return taken
+        return self._seat.offer(detector, timeout_s)
+
+    def tell(self, result: DetectionResult) -> bool:
+        """Have the listeners hear a result of the cloud; returns False where the device looks itself by now.
+
+        Any thread; its pixels are memory of its own.
+        """
+        with self._telling:
+            wanted = self._needs_help() and result.frame.seq > self._last_seq
+            if wanted:
+                self._announce(result)
+        return wanted
 
     def pause(self, seconds: float) -> None:
         """Drop frames for so long, counted as `paused`. Any thread."""
         self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
+        if self._stand_in is not None:
+            self._stand_in.stand_down()
 
     def resume(self) -> None:
         """End a pause. Any thread; safe to call when not paused."""
@@ -143,34 +150,14 @@ class Pipeline:
 
     def status(self) -> PipelineStatus:
         """What the detect thread is doing. Any thread."""
-        detector = self._detector
+        detector = self._seat.detector
         reasons = self._reasons()
-        return PipelineStatus(self._detected, self.dropped, self._in_hand,
-                              detector.facts if detector else None, reasons,
-                              looking=detector is not None and not reasons)
-
-    def _take_offer(self) -> None:
-        if self._offered is None:
-            return
-        with self._handover:
-            if self._offered is not None:
-                self._retired, self._detector, self._offered = self._detector, self._offered.detector, None
-                self._refusal, self._retry_ns = None, 0
-                self._failures_in_a_row, self._last_failure = 0, ""
-                self._handover.notify_all()
-
-    def _ensure_detector(self, worker: Worker) -> None:
-        if self._detector is not None or self._clock.monotonic_ns() < self._retry_ns:
-            return
-        worker.beat(OPEN_WITHIN_S)
-        try:
-            self._detector = self._open_detector()
-            self._asked, self._refusal = True, None
-        except (ModelError, RuntimeMissing) as refusal:
-            if str(refusal) != str(self._refusal):
-                log.error("%s", refusal)
-            self._refusal = refusal
-            self._retry_ns = self._clock.monotonic_ns() + int(RETRY_MODEL_S * 1e9)
+        helped = {} if self._stand_in is None or self._is_paused() else self._stand_in.reasons()
+        helped_by = None if not helped or self._stand_in is None else self._stand_in.looking
+        looking = detector is not None and not reasons.keys() - {"detector_slow"}
+        return PipelineStatus(self._detected, self._invoked, self.errors, self.dropped, self._in_hand,
+                              detector.facts if detector else None, reasons | dict(helped),
+                              looking=looking or helped_by is not None)
 
     def _take(self) -> Frame | None:
         try:
@@ -182,46 +169,77 @@ class Pipeline:
     def _handle(self, frame: Frame) -> None:
         self._in_hand = 1
         try:
-            refused = self._refuse(frame)
-            if refused:
-                self._dropped[refused] += 1
-            else:
-                self._detect(frame)
+            dropped = self._refuse(frame) or self._look(frame)
+            if dropped:
+                self._dropped[dropped] += 1
         finally:
             self._in_hand = 0
             self._camera.release(frame)
 
     def _refuse(self, frame: Frame) -> str | None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._paused_until_ns:
+        if self._is_paused():
             return "paused"
-        if self._detector is None:
+        if self._seat.detector is None and self._stand_in is None:
             return "no_model"
-        if now_ns - frame.captured_ns > self.max_frame_age_ms * 1e6:
-            self._stale_since_ns = self._stale_since_ns or now_ns
-            return "stale"
-        self._stale_since_ns = None
+        return "stale" if self._condition.is_stale(frame.captured_ns) else None
+
+    def _look(self, frame: Frame) -> str | None:
+        """Look at a frame with the detector, else with what stands in; returns why nothing was told, or None."""
+        seen = self._detect(frame)
+        result = self._ask_for_help(frame) if isinstance(seen, str) else seen
+        if result is None:
+            return str(seen)
+        with self._telling:
+            self._detected += 1
+            self._last_seq = frame.seq if result.source == "local" else self._last_seq
+            self._announce(result)
         return None
 
-    def _detect(self, frame: Frame) -> None:
-        assert self._detector is not None  # noqa: S101 - for the type checker: _refuse() saw it
+    def _detect(self, frame: Frame) -> DetectionResult | str:
+        """Return what the detector saw, or by what cause there is nothing to tell."""
+        detector = self._seat.detector
+        if detector is None:
+            return "no_model"
         try:
-            result = self._detector.detect(frame)
+            result = detector.detect(frame)
         except DetectError as failure:
-            self._dropped["failed"] += 1
-            self._failures_in_a_row += 1
-            if str(failure) != self._last_failure:
+            self.errors += 1
+            if self._condition.failed(str(failure)):
                 log.warning("frame %d: %s", frame.seq, failure)
-            self._last_failure = str(failure)
-            return
-        self._failures_in_a_row = 0
-        self._last_failure = ""
-        self._detected += 1
-        self._wish_for(self._detector.scaling)
+            return "failed"
+        self._invoked += 1
+        self._wish_for(detector.scaling)
+        self._condition.looked(result.age_ms)
+        beaten = self._condition.slow and self._stand_in is not None and self._stand_in.looking == "cloud"
+        return "slow" if beaten else result
+
+    def _announce(self, result: DetectionResult) -> None:
+        """Tell the listeners. Under the lock, so that they hear one result at a time, and none that comes too late."""
         for listener in self._listeners:
             listener(result)
-        if self._detected == self._stop_after:
-            self.ended = f"{self._detected} results"
+        if self._stand_in is not None and result.source != "local":
+            self._stand_in.told(result)
+        self._told += 1
+        if self._told == self._stop_after:
+            self.ended = f"{self._told} results"
+
+    def _ask_for_help(self, frame: Frame) -> DetectionResult | None:
+        return self._stand_in.look(frame) if self._stand_in is not None else None
+
+    def _call_for_help(self) -> None:
+        if self._stand_in is None:
+            return
+        if self._needs_help():
+            self._stand_in.stand_in()
+        else:
+            self._stand_in.stand_down()
+
+    def _needs_help(self) -> bool:
+        """Whether the device cannot look itself although it should."""
+        return (self._seat.is_empty or self._condition.failing or self._condition.slow) and not self._is_paused()
+
+    def _is_paused(self) -> bool:
+        return self._clock.monotonic_ns() < self._paused_until_ns
 
     def _wish_for(self, scaling: Scaling | None) -> None:
         if scaling != self._scaling:
@@ -229,17 +247,8 @@ class Pipeline:
             self._camera.scale_to(scaling)
 
     def _reasons(self) -> dict[str, str]:
-        now_ns = self._clock.monotonic_ns()
-        reasons = {}
-        if self._refusal is not None:
-            reasons["model_refused"] = str(self._refusal)
-        elif self._detector is None and self._asked:
-            reasons["no_model"] = "detector.model names none, and none is installed"
-        if self._failures_in_a_row >= FAILING_AFTER:
-            reasons["detector_failing"] = f"{self._failures_in_a_row} frames in a row: {self._last_failure}"
-        stale_since_ns = self._stale_since_ns
-        if stale_since_ns is not None and now_ns - stale_since_ns > STALE_AFTER_S * 1e9:
-            reasons["all_stale"] = f"every frame is older than {self.max_frame_age_ms:.0f} ms"
-        if now_ns < self._paused_until_ns:
-            reasons["paused"] = f"for {(self._paused_until_ns - now_ns) / 1e9:.0f} s more"
+        reasons = self._seat.reasons() | self._condition.reasons()
+        if self._is_paused():
+            left_s = (self._paused_until_ns - self._clock.monotonic_ns()) / 1e9
+            reasons["paused"] = f"for {left_s:.0f} s more"
         return reasons

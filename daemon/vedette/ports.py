@@ -5,10 +5,11 @@ Invariants: every wait has a timeout; `close()` is safe to call twice; a method 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, Frame, Message, Scaling
+from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, Frame, Message, Scaling, Source
 
 
 class Clock(Protocol):
@@ -63,6 +64,29 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Free the interpreter."""
+
+
+class StandIn(Protocol):
+    """Who looks while the detector cannot. The detect thread calls, but where any thread may."""
+
+    @property
+    def looking(self) -> Source | None:
+        """Whose results come now. Any thread."""
+
+    def stand_in(self) -> None:
+        """Begin to look, and have other results told. Safe to call twice."""
+
+    def stand_down(self) -> None:
+        """Look no more: nothing that was begun is told. Any thread; safe to call twice."""
+
+    def look(self, frame: Frame) -> DetectionResult | None:
+        """Look at a frame that the detector could not look at; None where there is nothing to tell."""
+
+    def told(self, result: DetectionResult) -> None:
+        """Hear that a result of its own was told. Any thread."""
+
+    def reasons(self) -> Mapping[str, str]:
+        """Health reason code -> detail in words. Any thread."""
 
 
 class Publisher(Protocol):

@@ -1,7 +1,8 @@
 """The one table of health reasons: code, state, what it means, what to do. docs/reasons.md is written from it.
 
 Invariants: `failed` means that the device does not look at its camera although it should; `degraded` that it looks
-and something is not as it should be, or that it was told not to look. The worst reason decides the state.
+and something is not as it should be, or that it was told not to look. The worst reason decides the state. While a
+fallback looks, what keeps the device's own model from looking is `degraded`.
 Run `python -m vedette.reasons` for the document.
 """
 
@@ -43,6 +44,14 @@ _TABLE = (
            "The detail says why; `vedette model inspect FILE` says more. It is tried again every minute."),
     Reason("detector_failing", "failed", "Several frames in a row could not be looked at.",
            "Try another model or runtime; the detail is what the runtime says."),
+    Reason("detector_slow", "degraded", "Every result has come later than `camera.max_frame_age_ms` for 5 s.",
+           "A smaller model, fewer other processes; or raise `camera.max_frame_age_ms`. The cloud, if enabled, looks."),
+    Reason("fallback_cloud", "degraded", "The cloud looks, since the device's own model cannot.",
+           "Mend what another reason names; the device's own model takes over again by itself."),
+    Reason("fallback_motion", "degraded", "The device's own model cannot look: only what moves is told, as `motion`.",
+           "Mend what another reason names; the device's own model takes over again by itself."),
+    Reason("cloud_failing", "degraded", "The cloud is asked to look, and gives no results.",
+           "The detail says why: check `cloud.url`, the token, the server and the budget. It is tried again."),
     Reason("all_stale", "failed", "Every frame is older than `camera.max_frame_age_ms` before it can be looked at.",
            "A smaller model or picture, fewer other processes; for a slow stream raise `camera.max_frame_age_ms`."),
     Reason("runtime_fallback", "degraded", "The model runs without XNNPACK, several times slower than it could.",
@@ -67,7 +76,8 @@ _TABLE = (
            "Give each device its own `device`, then restart the wrong one."),
     Reason("outbox_dropping", "degraded", "The outbox was full: the oldest messages were dropped.",
            "Restore the broker; raise `mqtt.spool_mb`, or publish less."),
-    Reason("spool_failed", "degraded", "The outbox on disk cannot be written, or some of it not be read; memory goes on.",
+    Reason("spool_failed", "degraded",
+           "The outbox on disk cannot be written, or some of it not be read; memory goes on.",
            "Free space, check the disk and who owns the state folder; see the detail."),
     Reason("clock_unsynced", "degraded", "The clock was not set, or too long ago: time stamps may be wrong.",
            "Give the device NTP. Order results by `run` and `seq`."),
@@ -86,12 +96,17 @@ _TABLE = (
            "Restart when it suits; the detail names the keys."),
 )
 
+FALLBACKS = frozenset({"fallback_cloud", "fallback_motion"})
+STOOD_IN_FOR = frozenset({"no_model", "model_refused", "detector_failing"})
+
 REASONS = {reason.code: reason for reason in _TABLE}
 
 
 def state_of(codes: Iterable[str]) -> HealthState:
     """Return the state that these reasons make together. Raises: KeyError for a code that is not in the table."""
-    states = {REASONS[code].state for code in codes}
+    given = set(codes)
+    mended = STOOD_IN_FOR if given & FALLBACKS else frozenset()
+    states = {"degraded" if code in mended else REASONS[code].state for code in given}
     return "failed" if "failed" in states else "degraded" if states else "ok"
 
 
@@ -103,7 +118,8 @@ def document() -> str:
 Written from `daemon/vedette/reasons.py` by `make docs`; do not edit.
 
 `failed`: the device does not look at its camera although it should. `degraded`: it looks, and something is not as it
-should be, or it was told not to look. With no reason the state is `ok`; of several the worst decides.
+should be, or it was told not to look. With no reason the state is `ok`; of several the worst decides. While a fallback
+looks (`fallback_cloud`, `fallback_motion`), `no_model`, `model_refused` and `detector_failing` are `degraded`.
 
 | code | state | meaning | what to do |
 |---|---|---|---|

@@ -1,7 +1,8 @@
 """Tells subscribers what each frame showed: which results, which counts, and when there is nothing to tell.
 
 Invariants: `seq` counts published results of a run from 1; counts are null from the moment the device stops looking
-until the next result; only the detect thread calls `result`, any thread may call `stopped_looking`.
+until the next result; a result of another source than the one before is news. Results come one at a time (the pipeline
+sees to that), any thread may call `stopped_looking`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from vedette.config.models import PublishConfig
     from vedette.ports import Clock, Publisher
-    from vedette.types import DetectionResult
+    from vedette.types import DetectionResult, Source
     from vedette.wire.messages import DetectionsPayload
 
 
@@ -38,6 +39,7 @@ class ResultReporter:
         self._device = device
         self._run = run
         self._seq = 0
+        self._source: Source | None = None
         self._dropped = dropped
         self._clock_synced = clock_synced
 
@@ -50,6 +52,9 @@ class ResultReporter:
 
     def result(self, result: DetectionResult) -> None:
         """Publish the result if the rules say so, and the counts if they changed."""
+        if result.source != self._source:
+            self._source = result.source
+            self._rule.forget()
         if self._rule.should_publish(result.detections, self._clock.monotonic_ns()):
             self._seq += 1
             clock_synced = self._clock_synced()

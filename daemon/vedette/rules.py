@@ -112,6 +112,10 @@ class PublishRule:
         self.published += 1
         return True
 
+    def forget(self) -> None:
+        """Have the next result count as news: it comes from elsewhere than those before."""
+        self._counts.forget()
+
     def _is_news(self, counts: Mapping[str, int], changed: bool, now_ns: int) -> bool:
         if self.publish.results == "all":
             return True

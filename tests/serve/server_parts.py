@@ -1,7 +1,11 @@
-"""A real detection server in this process, with a real model: bright cells are lamps."""
+"""Real detection servers, in this process or as the command, with a real model: bright cells are lamps."""
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,3 +66,29 @@ def ask(server: HttpServer, method: str, path: str, body: bytes | None = None,
         return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
     finally:
         connection.close()
+
+
+def model(folder: Path) -> Path:
+    """Return the model, written once: its ZIP has the time in it, so twice is not the same."""
+    path = folder / "lamps.tflite"
+    return path if path.exists() else write_model(folder)
+
+
+def command(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "vedette", "serve", *map(str, args)]
+
+
+@contextmanager
+def served(folder: Path, *args: str) -> Iterator[str]:
+    """Run the command; yield where it says that it listens; SIGTERM ends it with 0."""
+    (folder / "tokens").write_text(TOKEN)
+    process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
+                               text=True)
+    assert process.stderr
+    try:
+        found = (re.fullmatch(r"serving on (http://.+)\n", line) for line in process.stderr)   # the runtime talks too
+        yield next(match[1] for match in found if match)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        process.stderr.close()

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from server_parts import TOKEN
+from server_parts import TOKEN, command, model, served
 
-from bright_squares import write_model
 from vedette._lib.clock import SystemClock
 from vedette.cloud.budget import Budget
 from vedette.cloud.client import CloudClient
@@ -31,32 +25,6 @@ def frame() -> Frame:
     picture[32:64, 64:128] = 255
     clock = SystemClock()
     return Frame(1, picture.data, clock.monotonic_ns(), clock.utc_now(), clock.monotonic_ns())
-
-
-def model(folder: Path) -> Path:
-    """Return the model, written once: its ZIP has the time in it, so twice is not the same."""
-    path = folder / "lamps.tflite"
-    return path if path.exists() else write_model(folder)
-
-
-def command(*args: str | Path) -> list[str]:
-    return [sys.executable, "-m", "vedette", "serve", *map(str, args)]
-
-
-@contextmanager
-def served(folder: Path, *args: str) -> Iterator[str]:
-    """Run the command; yield where it says that it listens; SIGTERM ends it with 0."""
-    (folder / "tokens").write_text(TOKEN)
-    process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
-                               text=True)
-    assert process.stderr
-    try:
-        found = (re.fullmatch(r"serving on (http://.+)\n", line) for line in process.stderr)   # the runtime talks too
-        yield next(match[1] for match in found if match)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        process.stderr.close()
 
 
 def look(folder: Path, url: str, dialect: str, token: str = TOKEN):

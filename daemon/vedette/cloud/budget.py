@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from vedette._lib.durable import replace_file
 from vedette.errors import CloudBudgetSpent
-from vedette.fallback import Allowance, Spent, charge
+from vedette.fallback import Allowance, Spent, charge, left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +64,10 @@ class Budget:
         except OSError as error:
             raise CloudBudgetSpent(f"{self._path}: no call without writing it down: {error.strerror}") from error
         self.windows = windows
+
+    def left(self) -> tuple[Allowance, ...]:
+        """Return what the hour and the day still grant. Any thread."""
+        return left(self.windows, self._allowances, self._now_s())
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9 + self._offset_s

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from vedette.cloud.budget import Budget
     from vedette.config.models import CloudConfig, DetectorConfig
+    from vedette.fallback import Allowance
     from vedette.ports import Clock
     from vedette.types import Frame
 
@@ -55,6 +56,10 @@ class CloudClient:
         """Take the live keys of a configuration read again: what counts as a detection. Any thread."""
         self._limits = Limits(detector.score_threshold, detector.iou_threshold, detector.max_detections,
                               detector.labels, frozenset(detector.allow), frozenset(detector.deny))
+
+    def left(self) -> tuple[Allowance, ...]:
+        """Return what the budget still grants. Any thread."""
+        return self._budget.left()
 
     def look(self, frame: Frame, *, probe: bool = False) -> DetectionResult:
         """Have the server look at a frame; `probe` says that it failed before.

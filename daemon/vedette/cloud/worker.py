@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vedette.errors import CloudBudgetSpent, CloudError, HttpError, HttpStatus
-from vedette.fallback import Breaker, BreakerState
+from vedette.fallback import Allowance, Breaker, BreakerState
 
 if TYPE_CHECKING:
     from vedette._lib.worker import Worker
     from vedette.cloud.client import CloudClient
+    from vedette.config.models import DetectorConfig
     from vedette.ports import Clock
     from vedette.types import DetectionResult, Frame
 
@@ -44,6 +45,7 @@ class CloudStatus:
     late: int = 0
     failed: int = 0
     sent_bytes: int = 0
+    left: tuple[Allowance, ...] = ()   # of the budget
     cause: str | None = None           # why the last try gave nothing, in words
 
 
@@ -51,7 +53,7 @@ class CloudWorker:
     """`take(timeout_s)` returns a copy of the newest frame; `on_result` hears results on this thread."""
 
     def __init__(self, client: CloudClient, breaker: Breaker, take: Callable[[float], Frame | None],
-                 on_result: Callable[[DetectionResult], None], clock: Clock, *, max_age_ms: float) -> None:
+                 on_result: Callable[[DetectionResult], object], clock: Clock, *, max_age_ms: float) -> None:
         self._client = client
         self._breaker = breaker
         self._take = take
@@ -74,10 +76,15 @@ class CloudWorker:
         """Begin no more calls, and drop the answer of one under way. Any thread; safe to call twice."""
         self._switch(on=False)
 
+    def reload(self, detector: DetectorConfig, max_age_ms: float) -> None:
+        """Take the live keys of a configuration read again. Any thread."""
+        self._client.reload(detector)
+        self._max_age_ms = max_age_ms
+
     def status(self) -> CloudStatus:
         """Return what it is doing. Any thread, never blocks."""
         return replace(self._status, standing_in=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
-                       sent_bytes=self._client.sent_bytes)
+                       sent_bytes=self._client.sent_bytes, left=self._client.left())
 
     def run(self, worker: Worker) -> None:
         """Look while standing in, until told to stop. Cloud thread only."""

@@ -210,6 +210,13 @@ class CloudConfig(Section):
         return self
 
 
+class FallbackConfig(Section):
+    """Who looks when neither the model on the device nor the cloud can."""
+
+    motion: bool = restart(False, "tell what moves, as boxes labelled `motion` without a score; off, the device says "
+                                  "`failed` then, and tells nothing")
+
+
 def _update_source(value: str | None) -> str | None:
     if value is not None and not value.startswith(("http://", "https://", "/")):
         raise ValueError("expected http://…, https://… or the absolute path of a folder")
@@ -261,5 +268,6 @@ class Config(Section):
     mqtt: MqttConfig = MqttConfig()
     commands: CommandsConfig = CommandsConfig()
     cloud: CloudConfig = CloudConfig()
+    fallback: FallbackConfig = FallbackConfig()
     update: UpdateConfig = UpdateConfig()
     health: HealthConfig = HealthConfig()

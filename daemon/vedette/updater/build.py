@@ -43,7 +43,7 @@ def build(store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: 
                          frame_ms=frame_ms)
     proving = Proving(store, opener, switch, tap, clock, config=config, show=show)
     watch = TrialWatch(store, tap, clock, candidate_of=lambda path, sha256: candidate_of(path, sha256, config()),
-                       failed=lambda: pipeline.dropped.get("failed", 0), throttled=throttled)
+                       failed=lambda: pipeline.errors, throttled=throttled)
     arrivals = None
     if now.update.source is not None and now.detector.model is None:
         arrivals = Arrivals(

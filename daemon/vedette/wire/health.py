@@ -49,8 +49,10 @@ class CaptureHealth(TypedDict):
     """Frames captured per second, lately."""
     captured: Count
     detected: Count
+    """Looked at by the model or for motion. What the cloud looks at are copies."""
     dropped: dict[str, Count]
-    """By cause: replaced by a newer one, busy (no memory free), stale, failed, paused, no_model."""
+    """By cause: replaced by a newer one, busy (no memory free), stale, failed, slow (the cloud was faster), paused,
+    no_model."""
     pending: Count
     age_ms: Percentiles | None
     """Capture until the result was ready."""
@@ -121,6 +123,44 @@ class MqttHealth(TypedDict):
     published: Count
 
 
+class CloudLeft(TypedDict):
+    """What is left of an allowance."""
+
+    calls: Count
+    mb: float
+    """10^6 bytes."""
+
+
+class CloudHealth(TypedDict):
+    """The cloud. Counts are of this run: calls = results + late + failed + one under way."""
+
+    breaker: Literal["closed", "open", "half_open"]
+    """closed: calls go; open: the server fails and is left alone; half_open: one probe may go."""
+    calls: Count
+    """Those too that ended before anything was sent; none is made once the budget is spent."""
+    results: Count
+    late: Count
+    """Answers that nobody wanted any more."""
+    failed: Count
+    sent_mb: float
+    """Bodies of requests, 10^6 bytes."""
+    cause: str | None
+    """Why the last call gave nothing."""
+    left: dict[str, CloudLeft]
+    """Of the budget, of this `hour` and this `day`."""
+
+
+class FallbackHealth(TypedDict):
+    """Who looks while the device's own model cannot."""
+
+    looking: Literal["cloud", "motion"] | None
+    """Null: nobody, or the device itself."""
+    cloud: CloudHealth | None
+    """Null: not enabled."""
+    motion_results: Count | None
+    """Null: not enabled."""
+
+
 class BoardHealth(TypedDict):
     """The computer; null where it cannot say."""
 
@@ -153,6 +193,7 @@ class HealthPayload(TypedDict):
     reasons: list[ReasonPayload]
     capture: CaptureHealth
     inference: InferenceHealth
+    fallback: FallbackHealth
     scores: dict[str, ScoreHealth]
     """By label; rare labels beyond a limit together as `other`."""
     image: ImageHealth

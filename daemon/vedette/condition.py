@@ -1,0 +1,78 @@
+"""How the device's own looking goes: failures in a row, frames that come too old, results that take too long.
+
+Invariants: pure but for the clock, which is handed in; the detect thread writes, any thread reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vedette.ports import Clock
+
+FAILING_AFTER = 3
+"""So many frames in a row that could not be looked at count as a failing detector."""
+STALE_AFTER_S = 5.0
+"""So long must every frame, or every result, have been too old."""
+
+
+class Condition:
+    """`max_frame_age_ms` bounds the age of a frame to be looked at, and of a result that is no sign of slowness."""
+
+    def __init__(self, clock: Clock, max_frame_age_ms: float) -> None:
+        self.max_frame_age_ms = max_frame_age_ms
+        self._clock = clock
+        self._failures_in_a_row = 0
+        self._last_failure = ""
+        self._stale_since_ns: int | None = None
+        self._slow_since_ns: int | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether frames cannot be looked at."""
+        return self._failures_in_a_row >= FAILING_AFTER
+
+    @property
+    def slow(self) -> bool:
+        """Whether results have been coming too late for long."""
+        return self._lasts(self._slow_since_ns)
+
+    def renew(self) -> None:
+        """Another detector looks from now on."""
+        self._failures_in_a_row, self._last_failure, self._slow_since_ns = 0, "", None
+
+    def is_stale(self, captured_ns: int) -> bool:
+        """Judge a frame before it is looked at."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - captured_ns > self.max_frame_age_ms * 1e6:
+            self._stale_since_ns = self._stale_since_ns or now_ns
+            return True
+        self._stale_since_ns = None
+        return False
+
+    def looked(self, age_ms: float) -> None:
+        """Take a result."""
+        self._failures_in_a_row, self._last_failure = 0, ""
+        late = age_ms > self.max_frame_age_ms
+        self._slow_since_ns = (self._slow_since_ns or self._clock.monotonic_ns()) if late else None
+
+    def failed(self, words: str) -> bool:
+        """Take a frame that could not be looked at; returns whether the words are news."""
+        news = words != self._last_failure
+        self._failures_in_a_row += 1
+        self._last_failure, self._slow_since_ns = words, None
+        return news
+
+    def reasons(self) -> dict[str, str]:
+        """Return health reason codes with their details."""
+        reasons = {}
+        if self.failing:
+            reasons["detector_failing"] = f"{self._failures_in_a_row} frames in a row: {self._last_failure}"
+        if self.slow:
+            reasons["detector_slow"] = f"every result is older than {self.max_frame_age_ms:.0f} ms"
+        if self._lasts(self._stale_since_ns):
+            reasons["all_stale"] = f"every frame is older than {self.max_frame_age_ms:.0f} ms"
+        return reasons
+
+    def _lasts(self, since_ns: int | None) -> bool:
+        return since_ns is not None and self._clock.monotonic_ns() - since_ns > STALE_AFTER_S * 1e9

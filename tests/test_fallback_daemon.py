@@ -1,0 +1,198 @@
+"""The fallback chain from outside: a real daemon and server, a model that really fails, a film whose truth is known.
+
+The film is dark, then has a lamp, and so on: the daemon's model can look at dark pictures only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from http.client import HTTPConnection
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from bright_squares import CELLS
+from mosquitto import Mosquitto, Subscriber, listening, running, wait_until
+from running_daemon import RunningDaemon
+from serve.server_parts import TOKEN, served
+from updater import lamps
+
+DEVICE = "gate"
+FPS, DARK, LIT = 10, 40, 40
+INTERVAL_S, DEADLINE_S = 0.5, 2.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+    with listening(broker.client(), f"vedette/{DEVICE}/#") as one:
+        yield one
+
+
+def write_film(folder: Path) -> Path:
+    """Dark for 4 s, then 4 s of a lamp that wanders; 128 x 128."""
+    path = folder / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (128, 128))
+    for number in range(DARK + LIT):
+        picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
+        if number >= DARK:
+            column = 32 * (number // 4 % CELLS)
+            picture[32:64, column:column + 32] = 255
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def is_lit(result: dict) -> bool:
+    """The truth about a result's frame: each frame of the film has the next number."""
+    return (result["frame"]["seq"] - 1) % (DARK + LIT) >= DARK
+
+
+def write_config(folder: Path, port: int, *, cloud: str | None = None, model: Path | None = None,
+                 motion: bool = False) -> Path:
+    (folder / "token").write_text(TOKEN)
+    texts = {"device": DEVICE, "mqtt": f"{{port: {port}}}", "publish": "{results: all, max_per_s: 100}",
+             "health": "{interval_s: 1}", "camera": f"{{source: '{write_film(folder)}', loop: true, fps: {FPS}}}",
+             "detector": f"{{model: {json.dumps(str(model)) if model else 'null'}, threads: 1}}",
+             "fallback": f"{{motion: {str(motion).lower()}}}"}
+    if cloud is not None:
+        texts["cloud"] = (f"{{enabled: true, url: '{cloud}/v1/detect', token_file: '{folder / 'token'}', "
+                          f"interval_s: {INTERVAL_S}, deadline_s: {DEADLINE_S}, per_hour: 7200}}")
+    path = folder / "config.yaml"
+    path.write_text("".join(f"{name}: {text}\n" for name, text in texts.items()))
+    return path
+
+
+def told(hears: Subscriber, topic: str) -> list[dict]:
+    return [json.loads(message.payload) for message in tuple(hears.heard)
+            if message.topic == f"vedette/{DEVICE}/{topic}"]
+
+
+def results(hears: Subscriber, source: str | None = None) -> list[dict]:
+    return [each for each in told(hears, "detections") if source in (None, each["source"])]
+
+
+def health(hears: Subscriber) -> dict:
+    return (told(hears, "health") or [{"state": None, "reasons": []}])[-1]
+
+
+def codes(of: dict) -> set[str]:
+    return {reason["code"] for reason in of["reasons"]}
+
+
+def calls(url: str) -> int:
+    """How often the server was asked to look, as it counts itself."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        metrics = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return sum(map(int, re.findall(r'requests_total\{route="[^"]*detect",status="\d+"\} (\d+)', metrics)))
+
+
+def captured_s(result: dict) -> float:
+    return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp()
+
+
+def assert_accounts(final: dict) -> None:
+    capture = final["capture"]
+    assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
+
+
+def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Lit frames are the cloud's, within one deadline; a second after the model works again no more calls are made; and
+    nothing is told of a frame that nobody could look at."""
+    server_folder = tmp_path / "server"
+    server_folder.mkdir()
+    model = lamps.raising(tmp_path, "9")
+    with served(server_folder, "--token-file", str(server_folder / "tokens")) as url, \
+            RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
+        for turn in range(2):
+            before = len(results(hears, "cloud"))
+            assert wait_until(lambda n=before: len(results(hears, "cloud")) >= n + 3, 30), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= codes(health(hears)), 5), turn
+            assert health(hears)["state"] == "degraded"
+            assert wait_until(lambda: results(hears)[-1]["source"] == "local", 20), daemon.log
+            back_s = captured_s(results(hears)[-1])
+            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 1, 10)
+            asked = calls(url)
+            assert asked >= 3
+            assert results(hears)[-1]["source"] == "local", "the model fails again already: no evidence"
+            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 2.5, 10)
+            assert results(hears)[-1]["source"] == "local"
+            assert calls(url) == asked
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    every = results(hears)
+    assert [each["seq"] for each in every] == list(range(1, len(every) + 1))
+    seqs = [each["frame"]["seq"] for each in every]
+    assert seqs == sorted(set(seqs))
+    assert {each["source"] for each in every} == {"local", "cloud"}
+    for each in every:
+        assert (each["source"] == "cloud") == is_lit(each), each
+        assert [found["label"] for found in each["detections"]] == (["lamp"] if is_lit(each) else []), each
+    for last, first in pairwise(every):
+        if (last["source"], first["source"]) == ("local", "cloud"):
+            failed_s = captured_s(last) + 1 / FPS
+            assert captured_s(first) + first["age_ms"] / 1000 - failed_s <= DEADLINE_S
+    final = health(hears)
+    assert_accounts(final)
+    cloud = final["fallback"]["cloud"]
+    assert cloud["calls"] == cloud["results"] + cloud["late"] + cloud["failed"] >= len(results(hears, "cloud"))
+    assert cloud["left"]["hour"]["calls"] == 7200 - cloud["calls"]
+    assert final["inference"]["errors"] == final["capture"]["dropped"]["failed"] > 0
+
+
+def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Without a model the cloud looks; when its server dies motion does, within 2 s, and health says so."""
+    server_folder = tmp_path / "server"
+    server_folder.mkdir()
+    with ExitStack() as server:
+        url = server.enter_context(served(server_folder, "--token-file", str(server_folder / "tokens")))
+        config = write_config(tmp_path, broker.port, cloud=url, motion=True)
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert wait_until(lambda: len(results(hears, "cloud")) >= 3, 30), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "no_model"} <= codes(health(hears)), 5)
+            server.close()
+            gone_s = time.time()
+            assert wait_until(lambda: results(hears)[-1]["source"] == "motion", 10), daemon.log
+            assert time.time() - gone_s < 2
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= codes(health(hears)), 5)
+            assert "fallback_cloud" not in codes(health(hears))
+            assert health(hears)["state"] == "degraded"
+            assert wait_until(lambda: any(each["detections"] for each in results(hears, "motion")), 15)
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
+    moving = results(hears, "motion")
+    assert {found["label"] for each in moving for found in each["detections"]} == {"motion"}
+    assert all(each["model"] is None for each in moving)
+    assert_accounts(health(hears))
+
+
+def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
+    config = write_config(tmp_path, broker.port)
+    with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:
+        assert wait_until(lambda: health(hears)["state"] == "failed" and codes(health(hears)) >= {"no_model"}, 20)
+        assert wait_until(lambda: health(hears)["capture"]["dropped"].get("no_model", 0) > 5, 20)
+        assert health(hears)["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    assert "vedette.pipeline" in daemon.log
+    assert not [line for line in daemon.errors if re.search(r"vedette\.(cloud|http_client|vision\.motion)", line)]
+    assert results(hears) == []
