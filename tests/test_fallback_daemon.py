@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -181,6 +182,23 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
     moving = results(hears, "motion")
     assert {found["label"] for each in moving for found in each["detections"]} == {"motion"}
     assert all(each["model"] is None for each in moving)
+    assert_accounts(health(hears))
+
+
+def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+    """Neither model nor cloud from the start: what moves is told of the first two seconds already."""
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, motion=True)) as daemon:
+            assert wait_until(lambda: results(hears), 20), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= codes(health(hears)), 10)
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
+    first = results(hears)[0]
+    assert first["source"] == "motion"
+    assert first["frame"]["seq"] / FPS + first["age_ms"] / 1000 <= 2
+    assert results(hears, "cloud") == []
     assert_accounts(health(hears))
 
 
