@@ -187,8 +187,8 @@ class Daemon:
         from vedette.cloud.build import build_cloud  # late: nothing of it is in memory where it is off
         return build_cloud(self._config, self._state.path, self._camera, self._hear_cloud, clock)
 
-    def _hear_cloud(self, result: DetectionResult) -> None:
-        self._pipeline.tell(result)
+    def _hear_cloud(self, result: DetectionResult) -> bool:
+        return self._pipeline.tell(result)
 
     def _make_motion(self) -> MotionDetector:
         from vedette.vision.motion import MotionDetector  # late, as above

@@ -50,7 +50,9 @@ class CloudStatus:
 
 
 class CloudWorker:
-    """`take(timeout_s)` returns a copy of the newest frame; `on_result` hears results on this thread."""
+    """`take(timeout_s)` returns a copy of the newest frame; `on_result` hears results on this thread, and returns
+    False for one that comes too late after all.
+    """
 
     def __init__(self, client: CloudClient, breaker: Breaker, take: Callable[[float], Frame | None],
                  on_result: Callable[[DetectionResult], object], clock: Clock, *, max_age_ms: float) -> None:
@@ -129,11 +131,9 @@ class CloudWorker:
             self._answered(result, turn)
 
     def _answered(self, result: DetectionResult, turn: int) -> None:
-        late = self._turn != turn or result.age_ms > self._max_age_ms
-        self._count(tried=1, late=int(late), results=int(not late))
         self._status = replace(self._status, cause=None)
-        if not late:
-            self._on_result(result)
+        late = self._turn != turn or result.age_ms > self._max_age_ms or self._on_result(result) is False
+        self._count(tried=1, late=int(late), results=int(not late))
 
     def _gave_nothing(self, cause: str) -> None:
         if cause != self._status.cause:
