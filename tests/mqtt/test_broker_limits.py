@@ -98,6 +98,14 @@ def test_only_what_was_alone_a_second_time_is_blamed() -> None:
     assert hung_up_at(hang_ups, first) is first
 
 
+def test_a_network_that_cuts_twice_costs_no_message() -> None:
+    """What is no larger than one the broker has taken is not given up: it was the network, not the size."""
+    hang_ups, result = HangUps(), waiting(2, 10)
+    hang_ups.taken(waiting(1, 10).message)
+    for _ in range(5):
+        assert hung_up_at(hang_ups, result) is None
+
+
 def test_a_state_is_blamed_though_a_newer_one_has_replaced_it() -> None:
     """A state that changes faster than the broker hangs up is one suspect all the same."""
     hang_ups = HangUps()

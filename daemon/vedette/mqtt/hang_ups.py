@@ -1,7 +1,8 @@
 """Finds the message at which a broker hangs up: MQTT 3.1.1 has no other word for "too large", and it would come again.
 
-Invariants: blamed is only what was alone in flight, when the broker hung up at it a second time in a row; what is as
-large as one that was blamed is not to be sent for a while, unless one as large was ever taken. After a hang-up
+Invariants: blamed is only what was alone in flight, when the broker hung up at it a second time in a row, and what is
+larger than all it ever took: a network that cuts twice looks the same, and must cost no message; what is as large as
+one that was blamed is not to be sent for a while. After a hang-up
 messages go one by one, for CAREFUL_S. The `mqtt` thread owns this; nothing blocks.
 """
 
@@ -40,9 +41,11 @@ class HangUps:
     def ended(self, in_flight: Collection[Waiting]) -> Waiting | None:
         """The broker hung up with these in flight (none: the connection ended otherwise); returns the one to blame."""
         alone = next(iter(in_flight)) if len(in_flight) == 1 else None
-        blamed = alone if alone is not None and _name(alone) in self._suspects else None
+        is_to_blame = alone is not None and _name(alone) in self._suspects \
+            and len(alone.message.payload) > self._largest_taken
+        blamed = alone if is_to_blame else None
         self._suspects = frozenset(map(_name, in_flight))
-        if blamed is not None and len(blamed.message.payload) > self._largest_taken:
+        if blamed is not None:
             self._too_large = len(blamed.message.payload)
             self._believed_until_s = self._now_s() + BELIEVED_S
         return blamed
