@@ -4,6 +4,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 PIP := -m pip install --quiet --disable-pip-version-check
+PYTEST := -m pytest tests --numprocesses 4 --dist worksteal
 PARTS := mutants capture broker daemon_faults daemon_broker identities cloud_budget store_kills hands bad_models fleet outbox_cuts
 MODEL ?=
 SOURCE ?=
@@ -45,10 +46,10 @@ check: setup     ## ruff and mypy
 	.venv/bin/mypy
 
 test: deps check  ## ruff, mypy, and every test with branch coverage
-	.venv/bin/python -m pytest tests --cov --cov-report=term $(ARGS)
+	.venv/bin/python $(PYTEST) --cov --cov-report=term $(ARGS)
 
 test-tflite: deps setup-tflite  ## every test on tflite-runtime
-	.venv-tflite/bin/python -m pytest tests $(ARGS)
+	.venv-tflite/bin/python $(PYTEST) $(ARGS)
 
 campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (PARTS lists them)
 	@mkdir -p .campaign

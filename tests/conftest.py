@@ -18,6 +18,15 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _open_to_others(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test gives to another user can be reached: pytest keeps its folders to itself, at several depths."""
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, *base.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o711)
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The folder of real models, images and films, which is no part of the project."""

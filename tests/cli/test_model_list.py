@@ -26,8 +26,7 @@ STATE = (
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    tmp_path.chmod(0o755)
     store = ModelStore(tmp_path / "models")
     store.recover()
     store.change(STATE)

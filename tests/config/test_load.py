@@ -238,8 +238,7 @@ def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> 
     (tmp_path / "locked").chmod(0)
     path = write("mqtt: {username: gate, password_file: missing, tls: {ca_file: empty}}\n"
                  "camera: {credentials_file: .}\ndetector: {labels_file: locked}\n")
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+    tmp_path.chmod(0o755)
     with as_nobody():
         said = problems(path)
     assert said == [

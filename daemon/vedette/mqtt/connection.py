@@ -16,7 +16,7 @@ import select
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
@@ -30,6 +30,7 @@ from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.judge import Incoming
 from vedette.mqtt.login import password, user_name
+from vedette.mqtt.packets import LARGEST_PACKET, Receipt, Sent, publish_bytes
 from vedette.mqtt.tls import TlsRefused, tls_context
 from vedette.types import Message
 
@@ -45,8 +46,6 @@ WILL_DELAY_S = 20
 """Longer than a restart of the daemon, which therefore looks like no absence at all."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
-LARGEST_PACKET = 5 + (2**28 - 1)
-"""What MQTT itself can carry, in bytes."""
 _TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
 _NOT_OF_A_MESSAGE = (0x8B, 0x8D, _TAKEN_OVER)
 """Shutting down; kept alive too late; taken over."""
@@ -57,21 +56,6 @@ _NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 # mosquitto 2.0.11 answers so to what exceeds its `message_size_limit`; MQTT 5 has no such PUBACK, and paho would hang
 # up, each time anew.
 ReasonCode.names[_TOO_LARGE]["Packet too large"].append(PacketTypes.PUBACK)
-
-
-class Receipt(NamedTuple):
-    """What became of a message: `accepted` by the broker (QoS 0: sent), or refused by it or for its size."""
-
-    number: int
-    accepted: bool
-
-
-class _Sent(NamedTuple):
-    """A message without an acknowledgement. `size`: of its packet, in bytes."""
-
-    since_s: float
-    topic: str
-    size: int
 
 
 class _Socket(Protocol):
@@ -97,7 +81,7 @@ class Connection:
         self._filters = filters
         self._end: BrokerError | None = None
         self._received: list[Incoming] = []
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, Sent] = {}
         self._receipts: dict[int, Receipt] = {}
         self._largest = LARGEST_PACKET
         self._unsent_numbers = itertools.count(_UNSENT_NUMBERS)
@@ -135,12 +119,12 @@ class Connection:
 
         Where the connection ends meanwhile, the next `poll` says so.
         """
-        size = self._packet_bytes(topic, payload, qos)
+        size = publish_bytes(topic, payload, qos, is_v5=self._is_v5)
         if size > self._largest:
             return self._refuse(topic, size)
         number = self._client.publish(topic, payload, qos, retain).mid
         if number not in self._receipts:   # QoS 0 may be through already
-            self._sent[number] = _Sent(time.monotonic(), topic, size)
+            self._sent[number] = Sent(time.monotonic(), topic, size)
         return number
 
     def receipts(self) -> list[Receipt]:
@@ -209,10 +193,6 @@ class Connection:
             return {}
         return {"clean_start": clean, "properties": _properties(
             PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, MaximumPacketSize=largest_packet)}
-
-    def _packet_bytes(self, topic: str, payload: bytes, qos: int) -> int:
-        rest = 2 + len(topic.encode()) + 2 * (qos > 0) + self._is_v5 + len(payload)
-        return 1 + max(1, -(-rest.bit_length() // 7)) + rest
 
     def _refuse(self, topic: str, size: int) -> int:
         number = next(self._unsent_numbers)
