@@ -21,6 +21,7 @@ from updater import lamps
 from updater.update_device import DEVICE, Device, device_in, digest
 from vedette.errors import AlreadyRunning
 from vedette.identity import StateFolder
+from vedette.update.request import Inbox
 
 
 @pytest.fixture
@@ -170,6 +171,36 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
             told = command.communicate(timeout=90)[0]
     assert "next start" in told, daemon.log
     assert device.state.active.version == "2"
+
+
+@pytest.mark.parametrize("next_one", ["the command", "a daemon"])
+def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path, next_one: str):
+    """The file is the store's already, and nothing names it: while somebody waits for it, it stays and is activated."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2")
+    held = StateFolder(device.folder / "state")
+    with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+        store = device.store()
+        assert wait_until(lambda: any((store.folder / "requests").glob("*.json")), 30)
+        request = Inbox(store.folder).take(store.state)
+        store.adopt(store.incoming / request.upload, request.sha256)
+        if next_one == "the command":
+            held.close()
+            assert "next start" in command.communicate(timeout=60)[0]
+        else:
+            command.send_signal(signal.SIGSTOP)
+            held.close()
+            with device.daemon() as daemon:
+                done = device.waits_for_results_of("2")
+                command.send_signal(signal.SIGCONT)
+                assert done, daemon.log
+                assert "is active, on trial" in command.communicate(timeout=60)[0]
+        assert command.returncode == 0
+    assert device.state.active.version == "2"
+    device.store().recover()
+    kept = {digest(tmp_path / f"lamps-{number}.tflite") for number in (1, 2)}
+    assert {path.stem for path in device.store().folder.glob("*.tflite")} == kept
 
 
 def probes(pid: int) -> bool:

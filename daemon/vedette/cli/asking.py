@@ -89,7 +89,7 @@ class Asking:
         candidate = self.store.look().candidate
         if received is not None:
             self._acts.admit(received.sha256, force=request.force)
-            self._prove(received.path, received.sha256)
+            self._prove(self.store.place_of(received.path, received.sha256), received.sha256)
         elif candidate is not None and candidate.sha256 == request.sha256:
             self._prove(self.store.verified(candidate.sha256), candidate.sha256)
 

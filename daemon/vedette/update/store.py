@@ -169,6 +169,10 @@ class ModelStore:
         except OSError as error:
             raise unusable(self.path_of(sha256), error) from error
 
+    def place_of(self, temporary: Path, sha256: str) -> Path:
+        """Return where a file of `incoming` is: it may have been adopted by a daemon that then died."""
+        return temporary if temporary.exists() else self.path_of(sha256)
+
     def stage(self, source: Path | BinaryIO, sha256: str | None, *, limit_bytes: int) -> tuple[str, int]:
         """Copy a file into the store; returns its SHA-256 and size. Raises: as `receive` and `adopt`."""
         with self.receive(source, sha256, limit_bytes=limit_bytes) as received:
@@ -191,7 +195,9 @@ class ModelStore:
             return
         named = {self.path_of(model.sha256) for model in self._state.named}
         for path in self._names(self.folder):
-            if (path.suffix == MODEL and path not in named) or path.suffix == ".tmp":
+            if path.suffix == MODEL and path not in named:
+                remove_unheld(path, files=self._files)      # one adopted for somebody who still waits is held
+            elif path.suffix == ".tmp":
                 self._remove(path)
         waiting = self._names(self.incoming)
         for path in waiting:

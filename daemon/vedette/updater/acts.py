@@ -62,11 +62,13 @@ class Acts:
             return f"{_title(state.active)} is active already"
         if state.previous is not None and state.previous.sha256 == sha256:
             return self.activate(sha256, force=force, note=note)        # proven here already
-        report = self._prove(upload, sha256)
-        size = upload.stat().st_size
+        file = self._store.place_of(upload, sha256)
+        report = self._prove(file, sha256)
+        size = file.stat().st_size
         model = installed_from(target) if target else Installed(sha256=sha256, size=size, name=report.name,
                                                                 version=report.version)
-        self._store.adopt(upload, sha256)
+        if file == upload:
+            self._store.adopt(upload, sha256)
         if model.shadow is not None and state.active is not None:
             staged = self._store.state.pardoned(sha256).staged(model)
             self._store.change(staged.having_acted(note) if note else staged)
