@@ -43,6 +43,7 @@ def test_what_runs_is_told_and_not_what_should():
     """Until the new model is in the pipeline the message names the old one, without the new one's release."""
     status = told(StoreState().activated(OTHER, NOW).offered(Offer(name="street", version="8", release=8)))
     assert (status.model.sha256, status.release, status.latest_version) == (RUNS.sha256, None, "8")
+    assert (status.state, status.in_progress) == ("staged", True)
     status = told(GOOD)
     assert (status.model.version, status.release) == ("7", 7)
     assert model_status(None, GOOD, pinned=False, downloaded=None, compared=None, reasons={}).state == "none"

@@ -1,6 +1,6 @@
 """What is told of the updates: the model message's content, and the health reasons.
 
-Invariants: pure; says what runs, not what should.
+Invariants: pure; says what runs, not what should: until the pipeline has the model that is to run, that one is staged.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool
     active = state.active if model and state.active and model.sha256 == state.active.sha256 else None
     if model is not None and active is not None:
         model = replace(model, name=active.name, version=active.version)
+    is_changing = model is not None and not pinned and state.active is not None and active is None
     coming: ModelState | None = ("downloading" if downloaded is not None else "shadow" if compared is not None else
-                                 "staged" if state.candidate is not None else None)
+                                 "staged" if state.candidate is not None or is_changing else None)
     stands: ModelState = ("none" if model is None else "pinned" if pinned else "box" if active is None else
                           "trial" if state.trial is not None else "good")
     progress = compared if downloaded is None else downloaded
