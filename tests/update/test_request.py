@@ -16,6 +16,7 @@ import pytest
 
 from as_nobody import as_nobody
 from mosquitto import wait_until
+from vedette._lib.durable import replace_file
 from vedette.errors import RequestUnanswered, StateUnusable
 from vedette.identity import StateFolder
 from vedette.update.incoming import create_held
@@ -172,6 +173,22 @@ def test_what_was_done_is_not_done_again(tmp_path: Path):
     daemon = Daemon(tmp_path)
     assert daemon.inbox.take(daemon.store.state) is None
     assert json.loads((tmp_path / "models" / "answers" / f"{asked.id}.json").read_bytes())["ok"] is True
+    daemon.dies()
+
+
+def test_what_was_answered_is_not_done_again(tmp_path: Path):
+    """A daemon that dies right after the answer: who has read that it was refused is not surprised later."""
+    daemon = Daemon(tmp_path)
+    asked = request()
+    asking = Asking(tmp_path, asked)
+    daemon.take()
+    refusal = Answer(id=asked.id, ok=False, words="no previous model", exit_code=65)
+    replace_file(tmp_path / "models" / "answers" / f"{asked.id}.json", refusal.model_dump_json().encode())
+    assert asking.ended() == refusal
+    daemon.dies()
+    daemon = Daemon(tmp_path)
+    assert daemon.inbox.take(daemon.store.state) is None
+    assert waiting(tmp_path) == set()
     daemon.dies()
 
 

@@ -148,8 +148,9 @@ class Asker:
             answer = Answer.model_validate_json(read_whole(path, _BYTES_MAX))
         except (OSError, ValueError):
             return None
-        with contextlib.suppress(OSError):
-            path.unlink()
+        for done in (self._folder / "requests" / f"{request_id}.taken", path):     # should the daemon have died since
+            with contextlib.suppress(OSError):
+                done.unlink()
         return answer
 
     def _withdraw(self, request_id: str) -> bool:
