@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import gc
+import mmap
 import threading
 from dataclasses import replace
 from pathlib import Path
