@@ -1,7 +1,7 @@
 """Where frames lie in the model's input, and the way back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vedette.types import Box
@@ -69,6 +69,7 @@ def test_what_lies_in_the_padding_is_not_shown(width, height, shape, depth, acro
 
 
 @given(sides, sides, inputs, resizes, boxes)
+@example(16, 342, InputShape(547, 32, 3, planar=False), "letterbox", Box(0.203125, 0.0, 0.2578125, 1.0))
 def test_what_is_shown_has_sides_as_published(width, height, shape, resize, box):
     """A box that is shown is no line and no point on the frame, not even with the four decimals of a message."""
     placement = place(width, height, WHOLE, shape, resize)

@@ -72,8 +72,6 @@ class Placement:
     input_height: int
     source: Area
     content: Area
-    window: Box
-    """The content, 0-1 of the input."""
 
     @property
     def padded(self) -> bool:
@@ -82,9 +80,8 @@ class Placement:
 
     def shows(self, box: Box) -> bool:
         """Whether any of a box of the input (0-1) lies in the frame, and not all in the padding or beyond."""
-        window = self.window
-        return min(box.xmax, window.xmax) - max(box.xmin, window.xmin) > LEAST_SIDE and \
-            min(box.ymax, window.ymax) - max(box.ymin, window.ymin) > LEAST_SIDE
+        seen = self.to_frame(box)
+        return seen.xmax - seen.xmin > LEAST_SIDE and seen.ymax - seen.ymin > LEAST_SIDE
 
     def to_input(self, box: Box) -> Box:
         """Map a box of the frame (0-1) to the model's input (0-1)."""
@@ -122,9 +119,7 @@ def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resi
         width = max(1, round(source.width * ratio))
         height = max(1, round(source.height * ratio))
         content = Area((input_width - width) // 2, (input_height - height) // 2, width, height)
-    window = Box(content.left / input_width, content.top / input_height,
-                 content.right / input_width, content.bottom / input_height)
-    return Placement(frame_width, frame_height, input_width, input_height, source, content, window)
+    return Placement(frame_width, frame_height, input_width, input_height, source, content)
 
 
 def clip(box: Box, limits: Box = WHOLE) -> Box:
