@@ -27,7 +27,7 @@ FLOORS = {
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
     "detectors": 5, "serve": 5, "pipeline": 5, "supervisor": 5, "reporter": 5, "stand_in": 5,
-    "health": 6, "commands": 6, "updater": 6,
+    "health": 6, "commands": 6, "updater": 6, "chain": 6,
     "app": 7,
     "cli": 8, "__main__": 9,
 }

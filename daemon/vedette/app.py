@@ -21,6 +21,7 @@ from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.board import Board, boot_id
 from vedette.camera.open import open_camera
+from vedette.chain import Fallbacks
 from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
@@ -35,7 +36,6 @@ from vedette.outbox import Outbox
 from vedette.pipeline import Listener, Pipeline
 from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
-from vedette.stand_in import FallbackChain
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
 from vedette.types import Message, ModelRef
 from vedette.update.request import MODELS
@@ -47,21 +47,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vedette.camera.remote import RemoteCamera
-    from vedette.cloud.worker import CloudWorker
     from vedette.config.models import Config
     from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame, ModelStatus
     from vedette.update.state import Installed
     from vedette.vision.candidate import Look
     from vedette.vision.local import LocalDetector
-    from vedette.vision.motion import MotionDetector
     from vedette.vision.tap import Tapped
     from vedette.wire.messages import InfoPayload
 
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 2.0
-CLOUD_STOP_S = 2.0
-"""A call that takes longer is left behind: nobody wants its answer."""
 COMMAND_WITHIN_S = 3.0
 """A command that changes the model store holds the state folder no longer."""
 
@@ -125,19 +121,17 @@ class Daemon:
             utc_now=clock.utc_now, on_end=self._worker_ended, keeper=self._keeper)
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
                                         run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced)
-        self._cloud = self._build_cloud(clock) if config.cloud.enabled else None
-        self._chain = FallbackChain(
-            clock, cloud=self._cloud, interval_s=config.cloud.interval_s,
-            motion=self._make_motion if config.fallback.motion else None, frame_s=1 / config.camera.fps)
+        self._fallbacks = Fallbacks(config, state.path, self._camera, clock, tell=self._hear_cloud,
+                                    on_end=self._worker_ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
                                   max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after,
-                                  stand_in=self._chain if self._cloud or config.fallback.motion else None)
+                                  stand_in=self._fallbacks.stand_in)
         self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
         self._health = HealthReporter(
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=self._models, fallback=self._chain.health)
+            models=self._models, fallback=self._fallbacks.chain.health)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
@@ -165,34 +159,17 @@ class Daemon:
 
     def _parts(self) -> tuple[Part, ...]:
         """What the daemon is made of, in the order of starting."""
-        cloud = () if self._cloud is None else (self._cloud_part(self._cloud),)
         return (
             Part("outbox", self._keeper.start, lambda: self._keeper.stop(STOP_TIMEOUT_S), self._keeper.worker),
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
-            *cloud,
+            *self._fallbacks.parts(),
             Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),
             Part("update", self._updater.start, lambda: self._updater.stop(STOP_TIMEOUT_S), self._updater.worker),
         )
 
-    def _cloud_part(self, cloud: CloudWorker) -> Part:
-        worker = Worker("cloud", cloud.run, on_end=self._worker_ended)
-
-        def stop() -> None:
-            self._chain.stand_down()    # the answer under way is dropped, so nothing is told behind the last health
-            worker.stop(CLOUD_STOP_S)
-        return Part("cloud", worker.start, stop, worker)
-
-    def _build_cloud(self, clock: SystemClock) -> CloudWorker:
-        from vedette.cloud.build import build_cloud  # late: nothing of it is in memory where it is off
-        return build_cloud(self._config, self._state.path, self._camera, self._hear_cloud, clock)
-
     def _hear_cloud(self, result: DetectionResult) -> bool:
         return self._pipeline.tell(result)
-
-    def _make_motion(self) -> MotionDetector:
-        from vedette.vision.motion import MotionDetector  # late, as above
-        return MotionDetector(self._config.camera.roi)
 
     def _stop_camera(self) -> None:
         self._camera.close()
@@ -228,9 +205,7 @@ class Daemon:
         self._pipeline.max_frame_age_ms = config.camera.max_frame_age_ms
         self._health.interval_s = config.health.interval_s
         self._opener.reload(config.detector)
-        if self._cloud is not None:
-            from vedette.cloud.build import max_age_ms
-            self._cloud.reload(config.detector, max_age_ms(config))
+        self._fallbacks.reload(config)
 
     def _open_detector(self) -> LocalDetector | None:
         """Build the detector of the model that is to run. Detect thread."""
