@@ -1,13 +1,16 @@
-"""What every test stands on: quiet variables, one hypothesis profile, and the real inputs where they are."""
+"""What every test stands on: quiet variables, the same examples each time, and the real inputs where they are."""
 
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# Shared machines stall for longer than any single example takes; a deadline would measure the neighbours.
-settings.register_profile("house", deadline=None)
+# Shared machines stall for longer than any single example takes; a deadline would measure the neighbours. A verdict is
+# the same twice: new examples are the business of tests/campaign/properties.py, with the profile `search`.
+settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", settings.get_profile("house"), derandomize=False, database=None, print_blob=True,
+                          max_examples=2000)
 settings.load_profile("house")
 
 

@@ -16,13 +16,24 @@ from as_service import missing
 CAMPAIGNS = Path(__file__).parent / "campaign"
 
 
-def sample(part: str, state: Path, *args: str, timeout_s: float = 120) -> dict:
-    """Run a campaign with its state in that folder; returns the figures of its last line."""
+def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int = 0) -> dict:
+    """Run a campaign with its state in that folder, to that exit code; returns the figures of its last line."""
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--state", state / "state.json", *args],
                           capture_output=True, text=True, timeout=timeout_s,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path):
+    """New examples find what a property claims too much of, and name it alone."""
+    properties = tmp_path / "test_properties.py"
+    properties.write_text("from hypothesis import given, strategies as st\n"
+                          "@given(st.integers(0, 300))\ndef test_too_much(number):\n    assert number != 171\n"
+                          "@given(st.integers(0, 300))\ndef test_right(number):\n    assert number < 301\n")
+    told = sample("properties", tmp_path, "--rounds", "1", "--workers", "0", str(CAMPAIGNS.parent / "conftest.py"),
+                  str(properties), code=1)
+    assert ([name.rpartition("::")[2] for name in told["failed"]], told["held"]) == (["test_too_much"], 1)
 
 
 def test_camera_faults_of_each_quick_kind(tmp_path: Path):
@@ -72,19 +83,19 @@ def test_a_store_that_is_killed_at_random_moments(tmp_path: Path):
 
 def test_a_release_to_a_share_of_two_devices(tmp_path: Path):
     """The one whose bucket is in the share moves, when nudged, through shadow and trial; the other stays."""
-    told = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short", timeout_s=400)
+    told = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short")
     assert [step["moved"] for step in told["stories"][0]] == [2, 1]
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
 def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path):
     """Root and the service's user ask while it ends and starts: answered, one truth, everything the service's."""
-    told = sample("hands", tmp_path, "--count", "4", timeout_s=400)
+    told = sample("hands", tmp_path, "--count", "4")
     assert (told["rounds"], told["wrong"]) == (4, [])
 
 
 @pytest.mark.skipif(not possible(), reason="namespaces need root")
 def test_three_power_cuts_on_trial(tmp_path: Path):
     """They are no crashes: the new model becomes good."""
-    told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers", timeout_s=400)
+    told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers")
     assert (told["cases"], told["wrong"]) == ({"flickers": 1}, [])

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.train.precision import Labelled, Scored, precision_of
@@ -59,7 +59,6 @@ def by_pycocotools(found, truth):
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=15)
 def test_it_agrees_with_pycocotools(seed):
     """AP and AP50 are those of pycocotools on random scenes."""
     found, truth = scenes(np.random.default_rng(seed), 12)

@@ -4,7 +4,7 @@ from math import exp
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.errors import ModelUnsupported, OutputInvalid
@@ -59,7 +59,6 @@ def decode(specs, outputs, wanted):
             for found in decoder.decode(outputs, decoder.aim(wanted, LABELS))]
 
 
-@settings(max_examples=60, deadline=None)
 @given(seeds, thresholds, kinds)
 def test_it_agrees_with_the_reference(seed, score, kind):
     """Integer and float, thresholds of single labels, three strides of their own scales: the same boxes in order."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import flatbuffers
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.errors import ModelUnsupported, OutputInvalid
@@ -50,7 +50,6 @@ def same(found, expected):
                                atol=1e-9)
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds, dtypes, st.booleans())
 def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first):
     """YOLOv8 in both axis orders, integer and float: the same boxes in the same order."""
@@ -61,7 +60,6 @@ def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first):
          reference.yolov8(reference.real(raw, tensor), wanted.thresholds(LABELS), wanted.max_candidates, cells_first))
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds, dtypes)
 def test_yolov5_agrees_with_the_reference(seed, score, kind):
     """YOLOv5: score is objectness times class."""
@@ -72,7 +70,6 @@ def test_yolov5_agrees_with_the_reference(seed, score, kind):
          reference.yolov5(reference.real(raw, tensor), wanted.thresholds(LABELS), wanted.max_candidates))
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds, st.booleans())
 def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
     """End-to-end YOLO in 0-1 or in pixels: the same boxes."""
@@ -88,7 +85,6 @@ def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
                               (64, 64) if pixels else (1, 1)))
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds, st.permutations((0, 1, 2, 3)))
 def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order):
     """SSD: the operation says which output is which, and rows past its count are not looked at."""
@@ -104,7 +100,6 @@ def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order):
          reference.ssd(*(values.astype(float) for values in raw), wanted.thresholds(LABELS), wanted.max_candidates))
 
 
-@settings(max_examples=30)
 @given(seeds, thresholds, st.booleans())
 def test_anchors_agree_with_the_reference(seed, score, scores_first):
     """Raw boxes against RetinaNet's anchors, the outputs in either order; class 0 is the background."""
@@ -120,7 +115,6 @@ def test_anchors_agree_with_the_reference(seed, score, scores_first):
                             wanted.max_candidates, 64, 64))
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds)
 def test_fomo_agrees_with_the_reference(seed, score):
     """FOMO: cells of a class that touch are one box around them."""
@@ -132,7 +126,6 @@ def test_fomo_agrees_with_the_reference(seed, score):
     same(sorted(found, key=lambda row: (-row[0], row[1:])), expected)
 
 
-@settings(max_examples=60)
 @given(seeds, thresholds)
 def test_classifier_agrees_with_the_reference(seed, score):
     """A classifier's best classes cover the whole frame, best first."""

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette._lib.flatbuf import Buffer, Malformed
@@ -185,7 +185,6 @@ def test_structure_that_repeats_itself_is_bounded():
         list(buffer.root().tables(0))
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=400))
 def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory, content):
     """Whatever follows the identifier, the reader answers with a model or a ModelError."""
@@ -196,7 +195,6 @@ def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory, content):
         assert str(error)       # noqa: PT017 - an error is one of the two right answers
 
 
-@settings(deadline=None, max_examples=300)
 @given(number=st.integers(0, 10**9))
 def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory, number):
     """A sound file with bytes, offsets or parts changed yields a model or a ModelError."""
@@ -207,7 +205,6 @@ def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory, number):
         assert str(error)       # noqa: PT017 - as above
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_mutated_metadata_raises_nothing_but_malformed(data):
     """A TFLITE_METADATA buffer with any bytes changed is parsed or refused."""
