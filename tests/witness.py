@@ -18,6 +18,8 @@ RETRY_S = 0.1
 class Witness:
     """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
 
+    That holds over a restart of a broker with persistence too, as no session of the witness begins clean.
+
     `results` and `repeated` count result messages and those whose `seq` had come before.
     `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again.
     `seqs`: of the results of the device's last run.
@@ -71,7 +73,7 @@ class Witness:
                 self._stopping.wait(RETRY_S)
 
     def _listen(self) -> None:
-        connection = Connection(self._mqtt, f"test.witness-{self._device}", clean=not self.listening,
+        connection = Connection(self._mqtt, f"test.witness-{self._device}", clean=False,
                                 filters=[f"vedette/{self._device}/#"], largest_packet=1_000_000)
         try:
             while not self._stopping.is_set():

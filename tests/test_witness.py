@@ -1,0 +1,20 @@
+"""The witness misses nothing that a broker acknowledged: or what is missing would say nothing of the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mosquitto import running, send, wait_until
+from witness import Witness
+
+
+def test_a_broker_that_restarts_keeps_for_the_witness_what_comes_meanwhile(tmp_path: Path) -> None:
+    """mosquitto 2.0.11 saves no session that began clean, and acknowledges what then has no subscriber."""
+    with running(tmp_path, f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/") as broker:
+        with Witness(broker.client(), "gate") as before:
+            assert wait_until(lambda: before.listening)
+        broker.stop()
+        broker.start()
+        send(broker.client(), "vedette/gate/detections", b'{"seq": 7}')
+        with Witness(broker.client(), "gate") as after:
+            assert wait_until(lambda: after.seqs == {7})
