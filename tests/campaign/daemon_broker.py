@@ -7,8 +7,10 @@ each the broker is well for a while. `rate` is that of results while ill over th
 each by the period that a tenth of its results keep to, since a busy neighbour stretches the others; `counted` is the
 same by counting, and `noise` is `rate` of two well turns in a row: how far to trust it. Detection must go on at 0.98
 of its rate or more (median over cycles), `online` must be published within 5 s of the broker's return, the outbox must
-stay bounded, and every result must arrive or be counted as dropped. Resumable by cycle. One JSON line; 1 when a limit
-was broken.
+stay bounded, and every result must arrive, or be on disk for the next run, or be counted as dropped. The broker must
+keep what the witness misses (its log says what it acknowledged without a subscriber: nothing). Where a limit was
+broken, what tells why is kept beside the state: both logs, what was on disk, the missing results. Resumable by cycle.
+One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bright_squares import write_clip, write_model
 from mosquitto import Mosquitto, wait_until
+from outbox_left import OutboxLeft, left_in
 from running_daemon import RunningDaemon
 from witness import Witness
 
@@ -45,6 +51,7 @@ LEAST_RESULTS = 20
 """Fewer tell no period: a tenth of them would be guessed from less than there is."""
 RESOLUTION_MS = 1.0
 """Of the moments in a result; a tiny model's periods are shorter."""
+UNHEARD = re.compile(r"Sending PUBACK to vedette-gate \(m\d+, rc16\)")
 FAULTS = ("away_at_start", "restarted", "refusing", "frozen")
 
 
@@ -57,7 +64,8 @@ class Scene:
         passwords.touch(mode=0o600)
         subprocess.run(["mosquitto_passwd", "-b", str(passwords), "gate", "right"], check=True, capture_output=True)
         self.broker = Mosquitto(folder, f"allow_anonymous false\npassword_file {passwords}\nmax_queued_messages 0\n"
-                                        f"persistence true\npersistence_location {folder}/\nmax_inflight_messages 0")
+                                        f"persistence true\npersistence_location {folder}/\nmax_inflight_messages 0\n"
+                                        "log_type all")
         theirs = folder / "witness-secret"
         theirs.write_text("right")
         self.password("right")
@@ -125,7 +133,10 @@ def share(ill: Turn, well: list[Turn], of: str) -> float:
 
 
 def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -> dict[str, object]:
-    """One daemon through all faults; returns rates, delays, and what became of its results."""
+    """One daemon through all faults; returns rates, delays, and what became of its results.
+
+    The folder then tells the rest: both logs, the missing results, and the state folder.
+    """
     scene = Scene(folder)
     scene.broker.start()
     with scene.witness as witness:
@@ -136,7 +147,11 @@ def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -
                 told = one_daemon(scene, daemon, faults, turn_s, frozen_s)
         finally:
             scene.broker.stop()
-        return told | accounts(witness, len(daemon.lines))
+            (folder / "daemon.log").write_text(daemon.log)
+        missing = set(range(1, len(daemon.lines) + 1)) - witness.seqs
+        (folder / "missing.json").write_text(json.dumps(sorted(missing)))
+        left = left_in(folder / "state")
+        return told | accounts(witness, len(daemon.lines)) | fates(missing, left, scene.broker.log)
 
 
 def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: float,
@@ -182,28 +197,40 @@ def seconds_until_online(witness: Witness, returned_s: float) -> float:
 def accounts(witness: Witness, results: int) -> dict[str, object]:
     capture, mqtt = witness.health["capture"], witness.health["mqtt"]
     return {"results": results, "arrived": len(witness.seqs), "repeated": witness.repeated,
-            "dropped": mqtt["outbox_dropped"], "reconnects": mqtt["reconnects"],
+            "reconnects": mqtt["reconnects"], "refused": mqtt["refused"],
             "deepest_outbox": witness.deepest_outbox, "capture": capture}
 
 
+def fates(missing: set[int], left: OutboxLeft, broker_log: str) -> dict[str, object]:
+    """Tell what became of what did not arrive. `unheard`: acknowledged by the broker, though nobody subscribed."""
+    on_disk = {seq for _, seq in left.results} & missing
+    return {"missing": len(missing), "on_disk": len(on_disk), "dropped": left.dropped["detections"],
+            "unheard": len(UNHEARD.findall(broker_log))}
+
+
+def broken_in(cycle: dict) -> list[str]:
+    """Name what does not hold of one cycle."""
+    gone, capture = cycle["missing"] - cycle["on_disk"], cycle["capture"]
+    memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
+    kept = {
+        "online": max(cycle["online_s"].values()) <= ONLINE_WITHIN_S,
+        "offline": not any(cycle["offline_after_return"].values()),
+        "outbox": cycle["deepest_outbox"] <= OUTBOX + UNCOUNTED,
+        # what arrived without an acknowledgement may be counted as dropped as well
+        "results": gone <= cycle["dropped"] <= gone + IN_FLIGHT * len(cycle["rate"]),
+        "refused": cycle["refused"] == 0,
+        "witness": cycle["unheard"] == 0,
+        "memory": memory_kb[-1] <= memory_kb[1] + GROWTH_KB,
+        "accounts": capture["captured"] == capture["detected"] + sum(capture["dropped"].values())
+        + capture["pending"],
+        "exit code": cycle["exit_code"] == 0,
+    }
+    return [f"{name}: {cycle}" for name, right in kept.items() if not right]
+
+
 def broken_limits(cycles: list[dict], rates: dict[str, float], rate_floor: float) -> list[str]:
-    broken = [f"{fault}: {share:.3f} of the rate" for fault, share in rates.items() if share < rate_floor]
-    for cycle in cycles:
-        missing, capture = cycle["results"] - cycle["arrived"], cycle["capture"]
-        memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
-        kept = {
-            "online": max(cycle["online_s"].values()) <= ONLINE_WITHIN_S,
-            "offline": not any(cycle["offline_after_return"].values()),
-            "outbox": cycle["deepest_outbox"] <= OUTBOX + UNCOUNTED,
-            # what arrived without an acknowledgement may be counted as dropped as well
-            "results": missing <= cycle["dropped"] <= missing + IN_FLIGHT * len(cycle["rate"]),
-            "memory": memory_kb[-1] <= memory_kb[1] + GROWTH_KB,
-            "accounts": capture["captured"] == capture["detected"] + sum(capture["dropped"].values())
-            + capture["pending"],
-            "exit code": cycle["exit_code"] == 0,
-        }
-        broken += [f"{name}: {cycle}" for name, right in kept.items() if not right]
-    return broken
+    slow = [f"{fault}: {share:.3f} of the rate" for fault, share in rates.items() if share < rate_floor]
+    return slow + [words for cycle in cycles for words in broken_in(cycle)]
 
 
 def figures(cycles: list[dict], rate_floor: float) -> dict[str, object]:
@@ -213,7 +240,8 @@ def figures(cycles: list[dict], rate_floor: float) -> dict[str, object]:
                       for by in ("rate", "counted"))
     noise = [ratio for cycle in cycles for ratio in cycle["noise"]]
     told = {key: [cycle[key] for cycle in cycles]
-            for key in ("results", "arrived", "repeated", "dropped", "deepest_outbox", "reconnects", "longest_gap_ms")}
+            for key in ("results", "arrived", "repeated", "missing", "on_disk", "dropped", "unheard", "deepest_outbox",
+                        "reconnects", "longest_gap_ms")}
     return {"campaign": "daemon_broker", "cycles": len(cycles),
             "rate": {fault: round(value, 3) for fault, value in rates.items()},
             "counted": {fault: round(value, 3) for fault, value in counted.items()},
@@ -222,6 +250,19 @@ def figures(cycles: list[dict], rate_floor: float) -> dict[str, object]:
             "rss_kb_first_last": [[cycle["footprints"][1]["rss_kb"], cycle["footprints"][-1]["rss_kb"]]
                                   for cycle in cycles],
             **told, "broken": broken_limits(cycles, rates, rate_floor)}
+
+
+def cycle_or_evidence(folder: Path, evidence: Path, cycle: Callable[[Path], dict]) -> dict:
+    """Go through a cycle; where something is wrong with it, keep its folder."""
+    is_right = False
+    try:
+        told = cycle(folder)
+        is_right = not broken_in(told)
+        return told
+    finally:
+        if not is_right:
+            shutil.copytree(folder, evidence, dirs_exist_ok=True)
+            print(f"kept: {evidence}", file=sys.stderr)
 
 
 def main() -> int:
@@ -238,7 +279,8 @@ def main() -> int:
     args.state.parent.mkdir(parents=True, exist_ok=True)
     while len(done) < args.cycles:
         with tempfile.TemporaryDirectory() as folder:
-            done.append(one_cycle(Path(folder), faults, args.turn_s, args.frozen_s))
+            done.append(cycle_or_evidence(Path(folder), args.state.with_suffix("") / str(len(done) + 1),
+                                          lambda here: one_cycle(here, faults, args.turn_s, args.frozen_s)))
         args.state.write_text(json.dumps(done))
         print(f"{len(done)}/{args.cycles}", file=sys.stderr, flush=True)
     told = figures(done, args.rate_floor)
