@@ -21,6 +21,7 @@ FLOORS = {
     "update.verdicts": 3,     # pure; it builds on vision.agreement
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,
+    "run_note": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "update.origin": 4, "update.download": 4, "update.source": 4,
     "fleet": 3, "cloud": 4,

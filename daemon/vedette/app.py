@@ -36,6 +36,7 @@ from vedette.outbox import Outbox
 from vedette.pipeline import Listener, Pipeline
 from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
+from vedette.run_note import RunNote
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
 from vedette.types import Message, ModelRef
 from vedette.update.request import MODELS
@@ -105,6 +106,7 @@ class Daemon:
         self._opener = DetectorOpener(config.detector, config.camera.roi, state.path / "proofs.json")
         self._reload_reasons: dict[str, str] = {}
         self._run_number = state.next_run()
+        self._note = RunNote(state.path, self._run_number, boot_id())
         self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
                                                      state.machine_id(), state.path)
         log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
@@ -131,7 +133,7 @@ class Daemon:
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=self._models, fallback=self._fallbacks.chain.health)
+            models=self._models, fallback=self._fallbacks.chain.health, last_end=self._note.last)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
@@ -145,7 +147,12 @@ class Daemon:
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
-        code = self._supervisor.run()
+        code = EXIT_INTERNAL
+        self._note.begin()
+        try:
+            code = self._supervisor.run()
+        finally:
+            self._note.ended(code, self._supervisor.why)
         self._updater.ended(cleanly=code != EXIT_INTERNAL)
         return code
 
@@ -182,6 +189,7 @@ class Daemon:
 
     def _tick(self) -> None:
         self._health.tick()
+        self._note.stands(self._supervisor.late_workers())
         refusal = self._pipeline.refusal
         if refusal is not None and self._store.state.trial is None and not _is_supervised():
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")

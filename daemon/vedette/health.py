@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vedette.meters import FrameMeters
     from vedette.pipeline import Pipeline, PipelineStatus
     from vedette.ports import Camera, Clock, Publisher
-    from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState, ModelStatus
+    from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState, LastEnd, ModelStatus
     from vedette.wire.health import BoardHealth, FallbackHealth, HealthPayload, ReasonPayload
     from vedette.wire.messages import InfoPayload
 
@@ -41,7 +41,7 @@ class HealthReporter:
                  capture_pid: Callable[[], int | None], own_reasons: Callable[[], Mapping[str, str]],
                  stopped_looking: Callable[[], None], info: Callable[[CameraStatus, DetectorFacts | None], InfoPayload],
                  models: Callable[[DetectorFacts | None], ModelStatus],
-                 fallback: Callable[[], FallbackHealth]) -> None:
+                 fallback: Callable[[], FallbackHealth], last_end: LastEnd | None = None) -> None:
         self.interval_s = interval_s
         self.state: HealthState = "failed"
         self.clock_synced = False
@@ -58,6 +58,7 @@ class HealthReporter:
         self._own_reasons = own_reasons
         self._models = models
         self._fallback = fallback
+        self._last_end = last_end
         self._stopped_looking = stopped_looking
         self._info = info
         self._started_ns = clock.monotonic_ns()
@@ -146,6 +147,8 @@ class HealthReporter:
             "run": self._run,
             "at": payloads.timestamp(self._clock.utc_now()),
             "uptime_s": round((self._clock.monotonic_ns() - self._started_ns) / 1e9, 1),
+            "last_end": None if self._last_end is None else
+            {"run": self._last_end.run, "kind": self._last_end.kind, "detail": self._last_end.detail},
             "state": self.state,
             "reasons": [self._reason(code, detail) for code, detail in sorted(reasons.items())],
             "capture": payloads.capture_health(camera, detected=pipeline.detected, dropped=pipeline.dropped,

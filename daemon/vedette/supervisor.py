@@ -58,6 +58,8 @@ class Supervisor:
         self._ended = ended
         self._status = status
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.why = "the main thread died"
+        """Why the daemon ends, in words."""
         self._exit_code: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._late: set[str] = set()
@@ -66,10 +68,11 @@ class Supervisor:
         """Have the main thread run `action` soon. Any thread, and signal handlers; never blocks."""
         self._inbox.put(action)
 
-    def stop(self, exit_code: int, why: str) -> None:
+    def stop(self, exit_code: int, why: str, failure: BaseException | None = None) -> None:
         """Leave the main loop with this exit code. Main thread; the first call decides."""
         if self._exit_code is None:
             log.info("stopping: %s", why)
+            self.why = why if failure is None else f"{why}: {failure or type(failure).__name__}"
             self._exit_code = exit_code
 
     def late_workers(self) -> tuple[str, ...]:
@@ -146,10 +149,10 @@ class Supervisor:
         failure = worker.failure
         if isinstance(failure, VedetteError):
             log.error("%s", failure)
-            self.stop(failure.exit_code, f"worker {worker.name} failed")
+            self.stop(failure.exit_code, f"worker {worker.name} failed", failure)
         elif failure is not None:
             log.critical("worker %s died", worker.name, exc_info=failure)
-            self.stop(EXIT_INTERNAL, f"worker {worker.name} died")
+            self.stop(EXIT_INTERNAL, f"worker {worker.name} died", failure)
         elif not worker.stopping.is_set() and not self._ended():
             self.stop(EXIT_INTERNAL, f"worker {worker.name} ended unasked")
 

@@ -213,6 +213,17 @@ class Acknowledged(NamedTuple):
     seq: int
 
 
+EndKind = Literal["stopped", "failed", "hung", "killed", "power_cut"]
+
+
+class LastEnd(NamedTuple):
+    """How the run before this one ended; `detail` in words."""
+
+    run: int
+    kind: EndKind
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """The MQTT connection as its owner sees it now. Counts are totals of this run."""

@@ -24,6 +24,14 @@ def test_docs_are_in_step() -> None:
         name for name in written if name.startswith("schemas/")}
 
 
+def test_a_row_of_a_table_is_one_line() -> None:
+    """Whatever follows a table's head in topics.md is a row, to the next empty line."""
+    page = (DOCS / "topics.md").read_text(encoding="utf-8")
+    tables = [part.split("\n") for part in page.strip().split("\n\n") if part.startswith("|")]
+    assert tables
+    assert [line for table in tables for line in table if not (line.startswith("|") and line.endswith("|"))] == []
+
+
 def test_every_schema_is_valid_and_announced() -> None:
     """Each schema is a valid JSON Schema with a description, and `info` announces exactly these ids."""
     found = schemas.json_schemas()

@@ -1,4 +1,5 @@
-"""Writes the stack of every thread to standard error: on SIGUSR1, and once more before a fatal signal kills us.
+"""Writes the stack of every thread to standard error: on SIGUSR1, and once more before a fatal signal kills us. And to
+a file of the caller's, when he does not call again in time.
 
 Invariants: written by C code from inside the signal handler, so that it works while a native call holds the GIL;
 on SIGABRT (systemd's watchdog) and on crashes the process still dies of the signal; SIGUSR1 changes nothing. That
@@ -22,6 +23,18 @@ def dump_on_signals(stream: TextIO | None = None) -> None:
     faulthandler.enable(file=stream, all_threads=True)
     signal.signal(signal.SIGUSR1, lambda *_: _write_names(descriptor))
     faulthandler.register(signal.SIGUSR1, file=stream, all_threads=True, chain=True)
+
+
+def expect_again_within(seconds: float, descriptor: int) -> None:
+    """Write the stacks there unless called again within so long, by a thread that needs no Python. Replaces the last
+    expectation.
+    """
+    faulthandler.dump_traceback_later(seconds, file=descriptor)
+
+
+def expect_nothing() -> None:
+    """End the expectation. Safe to call without one."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _write_names(descriptor: int) -> None:

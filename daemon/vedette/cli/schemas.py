@@ -162,7 +162,7 @@ def _payload_cell(channel: Channel) -> str:
 
 
 def _keys(schema: Mapping[str, Any]) -> list[str]:
-    rows = [f"| `{key}` | {_type_words(described)} | {described.get('description', '')} |"
+    rows = [f"| `{key}` | {_type_words(described)} | {' '.join(described.get('description', '').split())} |"
             for key, described in schema["properties"].items() if key != "schema"]
     return ["| key | type | |", "|---|---|---|", *rows]
 

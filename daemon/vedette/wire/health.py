@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
 
-from vedette.types import CameraState, HealthState
+from vedette.types import CameraState, EndKind, HealthState
 from vedette.wire.messages import Count, Timestamp, Unit
 
 
@@ -181,6 +181,18 @@ class BoardHealth(TypedDict):
     clock_synced: bool | None
 
 
+class LastEndPayload(TypedDict):
+    """How the run before this one ended."""
+
+    run: Count
+    kind: EndKind
+    """stopped: asked to; failed: by itself, with an error; hung: a thread made no progress, so the watchdog ended it;
+    killed: without a word, by a signal, for want of memory, or by a crash in native code; power_cut: the machine
+    restarted under it."""
+    detail: str
+    """In words: what asked, the error, or which threads hung."""
+
+
 class HealthPayload(TypedDict):
     """How the device is; on every change of state or reasons, and every half minute."""
 
@@ -189,6 +201,8 @@ class HealthPayload(TypedDict):
     run: Count
     at: Timestamp
     uptime_s: float
+    last_end: LastEndPayload | None
+    """Null: no run before, or no note of it."""
     state: HealthState
     reasons: list[ReasonPayload]
     capture: CaptureHealth
