@@ -53,6 +53,17 @@ make_folders() {
     fi
 }
 
+# Where every shell, sudo, ssh and other update agents look; a command of that name that is not ours stays.
+link_command() {
+    link="$root/usr/local/bin/vedette"
+    if [ ! -e "$link" ] || [ "$(readlink "$link")" = /opt/vedette/venv/bin/vedette ]; then
+        install -d "$root/usr/local/bin"
+        ln -sfn /opt/vedette/venv/bin/vedette "$link"
+    else
+        echo "kept: $link, which is not ours; the command is /opt/vedette/venv/bin/vedette" >&2
+    fi
+}
+
 install_units() {
     for unit in vedette.service vedette@.service; do
         install -D -m 0644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"
@@ -67,5 +78,6 @@ install_units() {
 make_environment
 make_user
 make_folders
+link_command
 install_units
 echo "installed. Next: edit $etc/config.yaml, then: systemctl enable --now vedette"

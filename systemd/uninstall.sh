@@ -13,6 +13,9 @@ if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl disable vedette.service vedette@.service
 fi
 rm -rf "$root/opt/vedette"
+if [ "$(readlink "$root/usr/local/bin/vedette")" = /opt/vedette/venv/bin/vedette ]; then
+    rm "$root/usr/local/bin/vedette"
+fi
 rm -f "$root/etc/systemd/system/vedette.service" "$root/etc/systemd/system/vedette@.service"
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload

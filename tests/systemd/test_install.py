@@ -48,6 +48,21 @@ def test_a_first_installation_is_complete(installed: Path) -> None:
         assert mode(installed / path) == "-rw-r--r--"
 
 
+def test_the_command_is_where_shells_look(installed: Path, tmp_path: Path) -> None:
+    """`vedette` is a command for operators and other update agents; one that is not ours stays, and what is goes."""
+    link = installed / "usr/local/bin/vedette"
+    assert os.readlink(link) == "/opt/vedette/venv/bin/vedette"
+    theirs = tmp_path / "usr/local/bin/vedette"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("another")
+    make("uninstall", tmp_path)
+    assert theirs.read_text() == "another"
+    theirs.unlink()
+    theirs.symlink_to(os.readlink(link))
+    make("uninstall", tmp_path)
+    assert not theirs.is_symlink()
+
+
 def test_installing_leaves_the_checkout_alone(installed: Path) -> None:
     """Root's build leaves nothing a later build, or a later owner, would stumble over."""
     assert installed.exists()
