@@ -11,7 +11,7 @@ import pytest
 
 from rude_server import Behave, answering, certify, dripping, head_of, serving, within
 from vedette._lib.timed_socket import Deadline
-from vedette.errors import HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
+from vedette.errors import HttpError, HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
 from vedette.http_client import RETRY_AFTER_MOST_S, HttpClient
 
 DEADLINE_S = 1.0
@@ -258,6 +258,20 @@ def test_a_redirect_is_not_followed(status: int) -> None:
           pytest.raises(HttpStatus, match=f"elsewhere: http://127.0.0.1:{elsewhere}/.; redirects are not followed")):
         ask(port)
     assert not asked.is_set()
+
+
+@pytest.mark.parametrize("answer", [
+    b"HTTP/1.1 401 Sorry, hunter2%2F%2B is bad\r\n\r\n", b"HTTP/1.1 401 Sorry, hunter2/+\r\n\r\n",
+    b"hunter2/+ what?\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: https://me:hunter3@login.example/hunter2/+?back=hunter4#hunter5\r\n\r\n"])
+def test_a_server_that_repeats_the_secret_is_not_quoted(answer: bytes) -> None:
+    """Neither what it was sent nor the login and the query of the place it points to."""
+    client = HttpClient()
+    with serving(answering(answer)) as port, pytest.raises(HttpError) as caught, client.request(
+            f"http://127.0.0.1:{port}/", deadline=Deadline(DEADLINE_S), most_bytes=9,
+            headers={"Authorization": "Bearer hunter2/+"}):
+        pytest.fail("it answered")
+    assert "hunter" not in str(caught.value)
 
 
 def test_nobody_listens() -> None:

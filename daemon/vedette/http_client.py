@@ -1,7 +1,8 @@
 """The one HTTP client: a request and its answer within a total deadline, however the server behaves.
 
 Invariants: looking up the name, connecting, TLS, headers and body share one deadline; a body is bounded; redirects are
-not followed; what socket, ssl and http.client raise becomes an HttpError that names the address, without its query.
+not followed; what socket, ssl and http.client raise becomes an HttpError that names the address, without its query. No
+message has what was sent as `Authorization`, though the server repeat it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
 from vedette import __version__
 from vedette._lib.timed_socket import CHUNK_BYTES, Deadline, Resolve, TimedSocket
+from vedette.config.urls import without_login
 from vedette.errors import HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
 
 RETRY_AFTER_MOST_S = 3600.0
@@ -81,16 +83,17 @@ class HttpClient:
         """
         parts = _split(url)
         shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        secret = (headers or {}).get("Authorization", "").rpartition(" ")[2]
         with _mapped(shown):
             connection = TimedSocket.connect(
                 parts.hostname or "", parts.port or _PORTS[parts.scheme], deadline=deadline, idle_s=self._idle_s,
                 tls=self._tls if parts.scheme == "https" else None, resolve=self._resolve)
         try:
-            with _mapped(shown):
+            with _mapped(shown, secret):
                 response = _ask(connection, parts, method, headers or {}, body)
             if connection.ended:                # http.client takes that for the end of the headers
                 raise HttpUnreachable(f"{shown}: ended within its headers")
-            _check_status(shown, response)
+            _check_status(shown, response, secret)
             yield Answer(shown, response, most_bytes)
         finally:
             connection.hang_up()
@@ -109,11 +112,11 @@ def _split(url: str) -> SplitResult:
         sound = parts.scheme in _PORTS and parts.hostname and parts.port != 0
         (parts.hostname or "").encode("idna")       # what is no name here would leave a socket open in the ssl module
     except ValueError as failure:
-        raise HttpUnreachable(f"{url.rpartition('@')[2]}: no address: {failure}") from failure
+        raise HttpUnreachable(f"{url.rpartition('@')[2].partition('?')[0]}: no address: {failure}") from failure
     if parts.username is not None or parts.password is not None:
         raise HttpUnreachable(f"{parts.scheme}://…@{parts.hostname}: a password in an address is shown everywhere")
     if not sound:
-        raise HttpUnreachable(f"{url}: expected http://… or https://…")
+        raise HttpUnreachable(f"{url.partition('?')[0]}: expected http://… or https://…")
     return parts
 
 
@@ -127,18 +130,25 @@ def _ask(connection: TimedSocket, parts: SplitResult, method: str, headers: Mapp
     return asking.getresponse()
 
 
-def _check_status(shown: str, response: http.client.HTTPResponse) -> None:
+def _check_status(shown: str, response: http.client.HTTPResponse, secret: str) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    said = f"{status} {_plain(response.reason)}".strip()
+    said = f"{status} {_plain(response.reason, secret)}".strip()
     if 300 <= status < 400:
-        said += f", elsewhere: {_plain(response.getheader('Location') or 'nowhere')}; redirects are not followed"
+        place = re.split("[?#]", without_login(response.getheader("Location") or "nowhere"))[0]
+        said += f", elsewhere: {_plain(place, secret)}; redirects are not followed"
     raise HttpStatus(f"{shown}: answered {said}", status, _retry_after_s(response.getheader("Retry-After") or ""))
 
 
-def _plain(words: str) -> str:
-    return re.sub(r"[^\x20-\x7e]", "?", words)[:200]
+def _plain(words: str, secret: str) -> str:
+    return re.sub(r"[^\x20-\x7e]", "?", _without(secret, words))[:200]
+
+
+def _without(secret: str, words: str) -> str:
+    for written in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} - {""}:
+        words = words.replace(written, "***")
+    return words
 
 
 def _retry_after_s(value: str) -> float | None:
@@ -154,7 +164,7 @@ def _retry_after_s(value: str) -> float | None:
 
 
 @contextmanager
-def _mapped(shown: str) -> Iterator[None]:
+def _mapped(shown: str, secret: str = "") -> Iterator[None]:
     """Give every failure of the layers below its name and the address."""
     try:
         yield
@@ -163,5 +173,5 @@ def _mapped(shown: str) -> Iterator[None]:
     except ssl.SSLCertVerificationError as failure:
         raise HttpUnreachable(f"{shown}: its certificate is not trusted: {failure.verify_message}") from failure
     except (OSError, http.client.HTTPException, ValueError) as failure:
-        words = str(failure) or "the connection ended"
+        words = _without(secret, str(failure)) or "the connection ended"
         raise HttpUnreachable(f"{shown}: no usable answer: {words}") from failure

@@ -1,5 +1,7 @@
 """What child and owner say, and what is no message."""
 
+import re
+
 import pytest
 from camera_parts import make_settings
 from hypothesis import given
@@ -74,6 +76,14 @@ def test_credentials_are_escaped_and_redacted(tmp_path):
     assert redacted(url) == "rtsp://cam:554/live?x=1"
     assert with_credentials("rtsp://cam", None) == "rtsp://cam"
     assert redacted("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # no valid address, and named all the same
-    secret.write_text("no colon")
-    with pytest.raises(ValueError, match="user:password"):
-        with_credentials("rtsp://cam", str(secret))
+    assert redacted("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
+
+
+def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path):
+    """Neither a line without a colon nor bytes that are no UTF-8, of which Python's words would tell one."""
+    secret = tmp_path / "secret"
+    for content in (b"no colon", b"me:\xe4pass"):
+        secret.write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{secret}: expected user:password") as told:
+            with_credentials("rtsp://cam", str(secret))
+        assert not re.search("colon|0xe4|pass[^w]|position", str(told.value).removeprefix(str(secret)))

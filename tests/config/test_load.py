@@ -1,6 +1,7 @@
 """Defaults, file, variables, flags; every problem at once with its place."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from vedette.config.models import Config
 from vedette.errors import ConfigError
 
 Write = Callable[[str], Path]
+UNREPEATED = "its name is not repeated, in case it is the secret itself"
 
 
 @pytest.fixture
@@ -167,19 +169,44 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, make: Callable[[Path], 
     assert said in told
 
 
-@pytest.mark.parametrize("url", ["rtsp://admin:hunter2@cam/1", "rtsp://admin:hun/ter2@cam/1", "http://:hunter2@cam"])
+@pytest.mark.parametrize("url", ["rtsp://admin:hunter2@cam/1", "rtsp://admin:hun/ter2@cam/1", "http://:hunter2@cam",
+                                 "rtsp://admin:12/hunter2@cam", "rtsp://admin:hun ter2@cam"])
 def test_a_password_in_a_url_is_an_error_that_does_not_tell_it(write: Write, url: str) -> None:
     """The line names the key and the way out, not the password, wherever the URL stands."""
     said = problems(write(f"camera: {{source: '{url}'}}\ndetector: {{allow: ['{url}'], threads: '{url}'}}\n"),
                     environ={"VEDETTE_MQTT__HOST": url}, overrides={"cloud.url": url})
     assert sum("a password inside a URL" in problem for problem in said) == 5
-    assert not any("hunter2" in problem or "hun/ter2" in problem for problem in said)
+    assert not any(re.search("hun.?ter2", problem) for problem in said)
 
 
-@pytest.mark.parametrize("url", ["http://cam:8080/a@b", "rtsp://cam/1", "rtsp://admin@cam:554/1"])
+@pytest.mark.parametrize("url", ["http://cam/a@b", "rtsp://cam/1", "rtsp://admin@cam:554/1"])
 def test_a_url_without_a_password_is_fine(write: Write, url: str) -> None:
     """A port, an @ in the path and a bare user name are no password."""
     assert load(write(f"camera: {{source: '{url}'}}\n"), environ={}).camera.source == url
+
+
+@pytest.mark.parametrize("text", [
+    "camera: {source: 'admin:hunter2@cam/1'}", "camera: {source: [admin:hunter2@cam/1]}",
+    "mqtt: {host: 'me:hunter2@b'}", "mqtt: {password_file: hunter2}",
+    "cloud: {token_file: 'hunter2-a/b'}", "camera: {credentials_file: 'me:hunter2'}",
+    f"cloud: {{token_file: {'hunter2' * 99}}}", "mqtt: {tls: {key_file: hunter2}}",
+    "mqtt: {password: !hunter2}", "mqtt: {password: !hunter2!x y}", "mqtt: {password_file: !hunter2}",
+    "mqtt: {password: 0o7_hunter2, username: 'a: \"hunter2\" x}", "update: {source: 'me:hunter2@host'}"])
+def test_what_is_given_in_the_wrong_place_is_not_repeated(write: Write, text: str) -> None:
+    """A secret where a file's name belongs, a login without a scheme, a password that YAML takes for a tag."""
+    (said, *_) = problems(write(text))
+    assert said.startswith("config.yaml:1: ")
+    assert "hunter2" not in said
+
+
+def test_a_file_that_is_missing_says_where_it_was_looked_for(write: Write, tmp_path: Path) -> None:
+    """Its name is left out only where it may be the secret itself; an absolute path is no secret."""
+    (said,) = problems(write("mqtt: {username: gate, password_file: missing}\n"),
+                       environ={"CREDENTIALS_DIRECTORY": "/run/credentials/vedette"})
+    assert said == (f"config.yaml:1: mqtt.password_file: No such file or directory in /run/credentials/vedette or "
+                    f"{tmp_path}; {UNREPEATED}")
+    (said,) = problems(write("mqtt: {username: gate, password_file: /no/such/file}\n"))
+    assert said == "config.yaml:1: mqtt.password_file: /no/such/file: cannot be read: No such file or directory"
 
 
 def test_an_unknown_secret_is_not_repeated(write: Write) -> None:
@@ -242,7 +269,7 @@ def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> 
     with as_nobody():
         said = problems(path)
     assert said == [
-        "config.yaml:1: mqtt.password_file: missing: cannot be read: No such file or directory",
+        f"config.yaml:1: mqtt.password_file: No such file or directory in {tmp_path}; {UNREPEATED}",
         "config.yaml:1: mqtt.tls.ca_file: empty: is empty",
         f"config.yaml:2: camera.credentials_file: {tmp_path}: not a file",
         "config.yaml:3: detector.labels_file: locked: cannot be read: Permission denied",

@@ -7,13 +7,13 @@ imported, since the child must stay small. Defaults live in `config.models`, not
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.street.options import is_synthetic
+from vedette.config.urls import shown, without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
@@ -24,7 +24,6 @@ SCALED_BYTES = 1024 * 1024 * 3
 """Room behind a frame for the part of it that the detector wants scaled; memory only where it is used."""
 STALL_S = 3.0
 STALL_FRAMES = 3.0
-_LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ class CaptureSettings:
 
 
 def redacted(source: str) -> str:
-    """Return the source without user and password, fit to print. Takes any text: what is no URL may be named too."""
-    return _LOGIN.sub(r"\1", source)
+    """Return the source as it may be printed and published."""
+    return shown(source)
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:
@@ -94,8 +93,11 @@ def with_credentials(source: str, credentials_file: str | None) -> str:
     """
     if credentials_file is None:
         return source
-    user, colon, password = Path(credentials_file).read_text(encoding="utf-8").strip().partition(":")
+    try:
+        user, colon, password = Path(credentials_file).read_text(encoding="utf-8-sig").strip().partition(":")
+    except UnicodeDecodeError:      # whose words would tell a byte of the secret
+        raise ValueError(f"{credentials_file}: expected user:password in UTF-8") from None
     if not (user and colon):
         raise ValueError(f"{credentials_file}: expected user:password")
-    parts = urlsplit(redacted(source))
+    parts = urlsplit(without_login(source))
     return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))

@@ -3,6 +3,7 @@
 Invariants: the only file that imports YAML; values are None, bool, int, float, str, list and dict with string keys,
 nothing else; any text at all gives a `Document`, never an exception; depth is bounded and aliases are refused, so
 that a small text cannot become a large value.
+No problem repeats what it found, since that may be a secret; its line and key tell where it stands.
 What YAML 1.1 silently turns into something else (yes, on, 010, 1:30, .inf) is a problem, not a value.
 """
 
@@ -21,6 +22,8 @@ _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = {_TAG + "str", _TAG + "timestamp", _TAG + "value", _TAG + "merge"}
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_QUOTED = re.compile(r"'[^'<\\]{2,}'|\"[^\"<\\]{2,}\"")
+"""What PyYAML repeats of the text, single characters apart."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
@@ -52,11 +55,12 @@ def parse(text: str) -> Document:
         return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        document.problems.append(Problem((), f"not valid YAML: {error.problem}", mark.line + 1 if mark else None))
+        words = _QUOTED.sub("…", error.problem or "")
+        document.problems.append(Problem((), f"not valid YAML: {words}", mark.line + 1 if mark else None))
         return document
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # PyYAML lets int() and chr() of an escape or a directive escape as they are.
-        document.problems.append(Problem((), f"not valid YAML: {' '.join(str(error).split())}"))
+        document.problems.append(Problem((), f"not valid YAML: {_QUOTED.sub('…', ' '.join(str(error).split()))}"))
         return document
     if node is None:
         return document
@@ -141,7 +145,7 @@ def _scalar(node: yaml.Node) -> object:
     """Raises: _NotPlain for what is no plain scalar."""
     text = node.value
     if not isinstance(text, str):
-        raise _NotPlain(f"the tag {node.tag} is not supported")
+        raise _NotPlain("a tag (!name) is not supported; quote text that begins with !")
     if node.tag == _TAG + "null":
         return None
     if node.tag == _TAG + "bool":
@@ -152,7 +156,7 @@ def _scalar(node: yaml.Node) -> object:
         if problem := text_problem(text):
             raise _NotPlain(problem)
         return text
-    raise _NotPlain(f"the tag {node.tag} is not supported")
+    raise _NotPlain("a tag (!name) is not supported; quote text that begins with !")
 
 
 def _boolean(text: str) -> bool:
@@ -166,5 +170,5 @@ def _number(text: str) -> int | float:
         return int(text)
     if _PLAIN_FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
-    raise _NotPlain(f"YAML reads {text[:40]} as a number in a form of its own (octal, base 60, infinite, …); "
+    raise _NotPlain("YAML reads this as a number in a form of its own (octal, base 60, infinite, …); "
                     "write a plain decimal number, or quote it if text is meant")

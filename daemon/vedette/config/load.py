@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from vedette.config.document import KeyPath, Problem, parse, text_problem
 from vedette.config.files import examine, resolve
 from vedette.config.keys import Key, keys, sections
 from vedette.config.models import Config
+from vedette.config.urls import has_password
 from vedette.config.words import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = 256 * 1024
 _PREFIX = "VEDETTE_"
 _NOT_OURS = {"VEDETTE_INSTANCE"}    # set by vedette@.service, read for the device's default name
-_URL_PASSWORD = re.compile(r"^[a-z][a-z0-9+.-]*://[^@/\s]*:(?!\d+/)[^@\s]*@", re.IGNORECASE)
+_ADDRESSES = {("camera", "source"), ("mqtt", "host"), ("cloud", "url"), ("update", "source")}
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -162,8 +162,9 @@ class _Layers:
         elif isinstance(value, list):
             for index, below in enumerate(value):
                 self.refuse_passwords_in_urls(below, (*at, index))
-        elif isinstance(value, str) and _URL_PASSWORD.match(value):
-            self._tell(Problem(at, "a password inside a URL; put user:password in a file and name it in a *_file key"))
+        elif isinstance(value, str) and has_password(value, is_address=at in _ADDRESSES):
+            self._tell(Problem(at, "a password inside a URL; put user:password in a file and name it in a *_file key "
+                                   "(an @ that is none of a login is written %40)"))
 
     def resolve_files(self, credentials: Path | None) -> None:
         """Make every path absolute or relative to the working folder, and look at every `*_file`."""
@@ -179,7 +180,8 @@ class _Layers:
                 continue
             path = resolve(value, folder, credentials)
             section[name] = str(path)
-            self._examine(key, path)
+            folders = (credentials, folder) if credentials else (folder,)
+            self._examine(key, path, () if Path(value).is_absolute() else tuple(each.absolute() for each in folders))
 
     def check(self, checks: Mapping[str, Check]) -> None:
         """Ask about texts that only their user can judge."""
@@ -201,8 +203,8 @@ class _Layers:
                     self._tell(problem)
             return None
 
-    def _examine(self, key: Key, path: Path) -> None:
-        verdict = examine(key.path[-1], path)
+    def _examine(self, key: Key, path: Path, looked_in: tuple[Path, ...]) -> None:
+        verdict = examine(key.path[-1], path, looked_in)
         if verdict.problem:
             self._tell(Problem(key.path, verdict.problem))
         if verdict.warning:

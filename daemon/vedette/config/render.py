@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vedette.config.document import parse
 from vedette.config.keys import Key, keys, sections, value_at
 from vedette.config.models import Config, Section
-from vedette.config.words import redact
+from vedette.config.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +58,7 @@ capitals, two underscores for each dot, the value as YAML; an empty one is null)
 
 def render(config: Config, places: Mapping[str, object]) -> str:
     """Return the effective configuration as YAML, each line with the place its value came from."""
-    texts = {key.path: f"{key.path[-1]}: {redact(_text(value_at(config, key.path)))}" for key in keys()}
+    texts = {key.path: f"{key.path[-1]}: {_text(_masked(value_at(config, key.path)))}" for key in keys()}
     width = min(max(map(len, texts.values())), 60)
     return _yaml(lambda key: [f"{texts[key.path]:{width}}  # {_place_of(key, places)}"])
 
@@ -80,8 +80,8 @@ def reference() -> str:
 
 def plain(config: Config) -> dict[str, object]:
     """Return the configuration as JSON values, credentials in URLs masked."""
-    values: dict[str, object] = json.loads(redact(config.model_dump_json()))
-    return values
+    values: dict[str, object] = json.loads(config.model_dump_json())
+    return {name: _masked(value) for name, value in values.items()}
 
 
 def _yaml(lines: Callable[[Key], list[str]]) -> str:
@@ -100,6 +100,15 @@ def _place_of(key: Key, places: Mapping[str, object]) -> str:
     """Say where a key's value came from, or the first thing in it."""
     inside = (str(place) for name, place in places.items() if name == key.name or name.startswith(f"{key.name}."))
     return next(inside, "default")
+
+
+def _masked(value: object) -> object:
+    """Mask what may be secret in a value, or in those of a section or a list; no key is a secret."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {name: _masked(below) for name, below in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vedette.config.document import KeyPath, Problem
 from vedette.config.keys import keys
+from vedette.config.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|pwd", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^\s\"']*@")
-_SECRET_QUERY = re.compile(r"([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*=)[^&\s\"']+", re.IGNORECASE)
 _LONGEST_SEEN = 60
 
 _EXPECTED = {
@@ -38,9 +37,9 @@ _EXPECTED = {
 _PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")
 
 
-def redact(text: str) -> str:
-    """Return the text without credentials in URLs."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
+def is_secret(path: KeyPath) -> bool:
+    """Whether a key, or one above it, is named for a secret: then no value at it is repeated."""
+    return any(_SECRET_NAME.search(str(part)) for part in path)
 
 
 def key_text(path: KeyPath) -> str:
@@ -72,9 +71,9 @@ def did_you_mean(name: str, candidates: Iterable[str], otherwise: Iterable[str] 
 
 
 def _seen(path: KeyPath, error: ErrorDetails) -> str:
-    if any(_SECRET_NAME.search(str(part)) for part in path):
+    if is_secret(path):
         return "***"
-    seen = redact(json.dumps(error["input"], ensure_ascii=False, default=str))
+    seen = masked(json.dumps(error["input"], ensure_ascii=False, default=str))
     return seen if len(seen) <= _LONGEST_SEEN else seen[:_LONGEST_SEEN] + "…"
 
 
