@@ -137,6 +137,8 @@ class MqttPublisher:
             except BrokerError as end:
                 if self._connects > connects:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
+                else:
+                    self._hang_ups.ended(())
                 pause_s = self._pause_after(end, next(delays))
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
@@ -150,7 +152,8 @@ class MqttPublisher:
             while not worker.stopping.is_set():
                 worker.beat()
                 self._step(connection)
-            self._say_goodbye(connection)
+            if connection.connected:
+                self._say_goodbye(connection)
         finally:
             connection.close(with_goodbye=worker.stopping.is_set())
             self._take_back(connection)
@@ -201,11 +204,11 @@ class MqttPublisher:
                 waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
                 if waiting is not None:
                     self._outbox.settle(waiting, accepted=receipt.accepted)
-                if not receipt.accepted:
+                if receipt.accepted:
+                    self._published += waiting is not None
+                    self._hang_ups.taken(waiting)
+                else:
                     self._count_refused()
-                elif waiting is not None:
-                    self._published += 1
-                    self._hang_ups.taken(waiting.message)
             self._lock.notify_all()
 
     def _obey(self, incoming: Incoming) -> None:
@@ -219,8 +222,6 @@ class MqttPublisher:
             self._on_command(verdict)
 
     def _say_goodbye(self, connection: Connection) -> None:
-        if not connection.connected:
-            return
         offline = self._availability(topics.OFFLINE)
         connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
         deadline_s = time.monotonic() + GOODBYE_WITHIN_S
@@ -230,8 +231,7 @@ class MqttPublisher:
 
     def _take_back(self, connection: Connection) -> None:
         self._take_receipts(connection)
-        blamed = self._hang_ups.ended(self._in_flight.values() if connection.hung_up else ())
-        if blamed is not None:
+        if (blamed := self._hang_ups.ended(self._in_flight.values() if connection.hung_up else ())) is not None:
             self._give_up(blamed)
         self._in_flight.clear()
         self._outbox.give_back()
