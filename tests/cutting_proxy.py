@@ -33,7 +33,7 @@ class CuttingProxy:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self.cut()
         self._selector.close()
         self._listener.close()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fair_clock import PATIENCE_S, fair_s
 from vedette.config.models import MqttConfig
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.judge import Incoming
@@ -52,7 +53,7 @@ class Mosquitto:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(number)
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def freeze(self) -> None:
@@ -77,12 +78,12 @@ class Mosquitto:
         return True
 
 
-def wait_until(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
-    """Poll until `holds`, at most so long; returns whether it did."""
-    deadline_s = time.monotonic() + within_s
+def wait_until(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
+    """Poll until `holds`; returns whether it did. Within fair seconds, and not much longer than a minute at all."""
+    last_s, last_fair_s = time.monotonic() + max(within_s, PATIENCE_S), fair_s() + within_s
     tick = threading.Event()
     while not holds():
-        if time.monotonic() > deadline_s:
+        if fair_s() > last_fair_s or time.monotonic() > last_s:
             return False
         tick.wait(0.02)
     return True
@@ -110,12 +111,12 @@ class Subscriber:
     def last(self, topic: str) -> Incoming | None:
         return next((message for message in reversed(self.heard) if message.topic == topic), None)
 
-    def waits_for(self, holds: Callable[[Incoming], bool], within_s: float = 10.0) -> bool:
+    def waits_for(self, holds: Callable[[Incoming], bool], within_s: float = PATIENCE_S) -> bool:
         return wait_until(lambda: any(holds(message) for message in tuple(self.heard)), within_s)
 
     def close(self) -> None:
         self._stopping.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._connection.close(with_goodbye=True)
 
 

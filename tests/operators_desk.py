@@ -114,8 +114,8 @@ class FleetWatch:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait(10)
-        self._thread.join(10)
+        self._process.wait(60)
+        self._thread.join(60)
         self._process.stdout.close()
 
     def waits_for(self, holds: Callable[[dict[str, dict]], bool], within_s: float) -> bool:

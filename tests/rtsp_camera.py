@@ -44,7 +44,7 @@ class RtspCamera:
         self._closing.set()
         self._speaking.set()
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._listener.close()
         for connection in self._connections:
             with contextlib.suppress(OSError):

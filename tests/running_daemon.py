@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from fair_clock import PATIENCE_S
 from mosquitto import wait_until
 
 
@@ -22,7 +23,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def vedette(*args: str | Path, folder: Path, env: dict[str, str] | None = None,
-            timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+            timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run([sys.executable, "-m", "vedette", *map(str, args)], capture_output=True, text=True,
                           timeout=timeout_s, env={**environment(folder), **(env or {})}, cwd=folder)
@@ -50,9 +51,9 @@ class RunningDaemon:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -77,21 +78,21 @@ class RunningDaemon:
         return {"rss_kb": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]),
                 "fds": len(list((process / "fd").iterdir())), "children": len(children)}
 
-    def waits_for_results(self, count: int, within_s: float = 20) -> bool:
+    def waits_for_results(self, count: int, within_s: float = PATIENCE_S) -> bool:
         return wait_until(lambda: len(self.lines) >= count or self.process.poll() is not None, within_s) \
             and len(self.lines) >= count
 
-    def waits_for_log(self, words: str, within_s: float = 20) -> bool:
+    def waits_for_log(self, words: str, within_s: float = PATIENCE_S) -> bool:
         return wait_until(lambda: words in self.log, within_s)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ends(self, within_s: float = 20) -> int:
+    def ends(self, within_s: float = PATIENCE_S) -> int:
         """Wait for the end; returns the exit code."""
         code = self.process.wait(within_s)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         return code
 
     @staticmethod

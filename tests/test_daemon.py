@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bright_squares import write_clip, write_model
+from fair_clock import PATIENCE_S
 from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
 from running_daemon import RunningDaemon, vedette
 
@@ -51,11 +52,11 @@ def last_health(hears: Subscriber) -> dict:
     return told[-1] if told else {"state": None, "reasons": []}
 
 
-def waits_for_reason(hears: Subscriber, code: str, *, within_s: float = 15) -> bool:
+def waits_for_reason(hears: Subscriber, code: str, *, within_s: float = PATIENCE_S) -> bool:
     return wait_until(lambda: code in {reason["code"] for reason in last_health(hears)["reasons"]}, within_s)
 
 
-def waits_for_results(hears: Subscriber, count: int = 1, *, within_s: float = 20) -> bool:
+def waits_for_results(hears: Subscriber, count: int = 1, *, within_s: float = PATIENCE_S) -> bool:
     return wait_until(lambda: len(payloads(hears, "detections")) >= count, within_s)
 
 
@@ -235,7 +236,7 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(60)
         with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
                            env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
             assert b"READY=1" in systemd.recv(4096)
@@ -245,7 +246,7 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
             assert payloads(hears, "counts")[-1]["counts"] is None
             assert payloads(hears, "detections") == []
-            systemd.settimeout(5)
+            systemd.settimeout(60)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0

@@ -9,7 +9,6 @@ import json
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -97,7 +96,7 @@ def codes(of: dict) -> set[str]:
 
 def calls(url: str) -> int:
     """How often the server was asked to look, as it counts itself."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         metrics = connection.getresponse().read().decode()
@@ -125,16 +124,16 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
             RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
         for turn in range(2):
             before = len(results(hears, "cloud"))
-            assert wait_until(lambda n=before: len(results(hears, "cloud")) >= n + 3, 30), daemon.log
+            assert wait_until(lambda n=before: len(results(hears, "cloud")) >= n + 3), daemon.log
             assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= codes(health(hears)), 5), turn
             assert health(hears)["state"] == "degraded"
-            assert wait_until(lambda: results(hears)[-1]["source"] == "local", 20), daemon.log
+            assert wait_until(lambda: results(hears)[-1]["source"] == "local"), daemon.log
             back_s = captured_s(results(hears)[-1])
-            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 1, 10)
+            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 1)
             asked = calls(url)
             assert asked >= 3
             assert results(hears)[-1]["source"] == "local", "the model fails again already: no evidence"
-            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 2.5, 10)
+            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 2.5)
             assert results(hears)[-1]["source"] == "local"
             assert calls(url) == asked
         daemon.signal(signal.SIGTERM)
@@ -168,16 +167,14 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
         url = server.enter_context(served(server_folder, "--token-file", str(server_folder / "tokens")))
         config = write_config(tmp_path, broker.port, cloud=url, motion=True)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert wait_until(lambda: len(results(hears, "cloud")) >= 3, 30), daemon.log
+            assert wait_until(lambda: len(results(hears, "cloud")) >= 3), daemon.log
             assert wait_until(lambda: {"fallback_cloud", "no_model"} <= codes(health(hears)), 5)
             server.close()
-            gone_s = time.time()
-            assert wait_until(lambda: results(hears)[-1]["source"] == "motion", 10), daemon.log
-            assert time.time() - gone_s < 2
+            assert wait_until(lambda: results(hears)[-1]["source"] == "motion", 2), daemon.log
             assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= codes(health(hears)), 5)
             assert "fallback_cloud" not in codes(health(hears))
             assert health(hears)["state"] == "degraded"
-            assert wait_until(lambda: any(each["detections"] for each in results(hears, "motion")), 15)
+            assert wait_until(lambda: any(each["detections"] for each in results(hears, "motion")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
     moving = results(hears, "motion")
@@ -192,8 +189,8 @@ def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
         with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, motion=True)) as daemon:
-            assert wait_until(lambda: results(hears), 20), daemon.log
-            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= codes(health(hears)), 10)
+            assert wait_until(lambda: results(hears)), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= codes(health(hears)))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
     first = results(hears)[0]
@@ -207,8 +204,8 @@ def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears
     """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
     config = write_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:
-        assert wait_until(lambda: health(hears)["state"] == "failed" and codes(health(hears)) >= {"no_model"}, 20)
-        assert wait_until(lambda: health(hears)["capture"]["dropped"].get("no_model", 0) > 5, 20)
+        assert wait_until(lambda: health(hears)["state"] == "failed" and codes(health(hears)) >= {"no_model"})
+        assert wait_until(lambda: health(hears)["capture"]["dropped"].get("no_model", 0) > 5)
         assert health(hears)["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0

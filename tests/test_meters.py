@@ -114,7 +114,7 @@ def test_read_while_recording() -> None:
     while not done.is_set():
         readings = meters.read(SECOND)
         assert sum(score["count"] for score in readings.scores.values()) == readings.count
-    thread.join(10)
+    thread.join(60)
     assert meters.read(SECOND).count == 3000
 
 

@@ -209,7 +209,7 @@ def test_loading_may_ask_the_outbox() -> None:
     loading = threading.Thread(target=lambda: outbox.load(
         passing(number) for number in range(3) if not outbox.take_needless(number)), daemon=True)
     loading.start()
-    loading.join(5)
+    loading.join(60)
     assert not loading.is_alive()
     assert outbox.late_left == 3
 
@@ -316,6 +316,6 @@ def test_renewing_never_brings_back_what_was_replaced_meanwhile() -> None:
             outbox.put(state("health", number))
     finally:
         done.set()
-        network.join(10)
+        network.join(60)
     outbox.renew_states()
     assert emptied(outbox) == [state("health", 4_999)]

@@ -104,7 +104,7 @@ def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
     pipeline = build(camera, Broken(), clock, heard)
     worker = Worker("detect", pipeline.run)
     worker.start()
-    assert worker.stop(10)
+    assert worker.stop(60)
     assert isinstance(worker.failure, ZeroDivisionError)
     assert not camera.in_hand
 
@@ -208,7 +208,7 @@ def test_stopping_ends_the_loop(has_model: bool):
     pipeline = build(FakeCamera([], ends=False), FakeDetector() if has_model else None, clock, heard)
     worker = Worker("detect", pipeline.run)
     worker.start()
-    assert worker.stop(10)
+    assert worker.stop(60)
     assert worker.failure is None
 
 
@@ -237,7 +237,7 @@ def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its
         assert pipeline.offer(new, 10)
         assert old.closed
         assert not new.closed
-    assert worker.stop(10)
+    assert worker.stop(60)
     assert worker.failure is None
     looked_at = [seq for detector in detectors for seq in detector.looked_at]
     assert looked_at == list(range(1, camera.captured + 1))
@@ -271,7 +271,7 @@ def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
     assert wait_until(lambda: "detector_failing" in pipeline.status().reasons)
     assert pipeline.offer(FakeDetector(), 10)
     assert wait_until(lambda: heard.results and pipeline.status().looking)
-    assert worker.stop(10)
+    assert worker.stop(60)
 
 
 def test_taking_the_detector_away_asks_again_what_is_to_run():
@@ -285,5 +285,5 @@ def test_taking_the_detector_away_asks_again_what_is_to_run():
     assert wait_until(lambda: heard.results)
     assert pipeline.offer(None, 10)
     assert wait_until(lambda: "no_model" in pipeline.status().reasons)
-    assert worker.stop(10)
+    assert worker.stop(60)
     assert pipeline.status().dropped["no_model"] > 0

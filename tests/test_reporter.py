@@ -76,7 +76,7 @@ def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
 
     rig.reporter._publisher = Interrupted()
     rig.see((PERSON,))
-    halted.join(10)
+    halted.join(60)
     assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
 
 

@@ -79,7 +79,7 @@ class Rig:
 
         def stop() -> None:
             self.diary.append(f"stop {name}")
-            self.workers[name].stop(5)
+            self.workers[name].stop(60)
         return Part(name, start, stop, self.workers[name])
 
     def tick(self) -> None:
@@ -119,7 +119,7 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
 
     def hangs(worker: Worker) -> None:
         worker.beat(0.2)
-        blocked.wait(20)
+        blocked.wait(60)
     rig = Rig(systemd.notifier, ("detect",), hangs)
     ticks: list[int] = []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bright_squares import write_model
+from fair_clock import PATIENCE_S
 from faulty_daemon import PROGRAM, give
 from mosquitto import running, wait_until
 from running_daemon import RunningDaemon
@@ -28,7 +29,7 @@ class Systemd:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
 
-    def hears(self, word: str, within_s: float = 20) -> str:
+    def hears(self, word: str, within_s: float = PATIENCE_S) -> str:
         """Return the next message that begins with the word. Raises: TimeoutError when none came within `within_s`."""
         deadline_s = time.monotonic() + within_s
         while (left_s := deadline_s - time.monotonic()) > 0:
@@ -76,9 +77,9 @@ def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path,
             assert systemd.hears("WATCHDOG=1")
             assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
             give(order, "hang in detect")
-            assert wait_until(lambda: "worker_hung" in witness.reasons, 20), daemon.log
+            assert wait_until(lambda: "worker_hung" in witness.reasons), daemon.log
             assert witness.health["state"] == "failed"
-            assert wait_until(systemd.hears_no_food, 10), daemon.log
+            assert wait_until(systemd.hears_no_food), daemon.log
             assert "worker_hung" in systemd.hears("STATUS=")
             daemon.signal(signal.SIGABRT)
             assert daemon.ends() == -signal.SIGABRT
@@ -92,7 +93,7 @@ def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp
         assert systemd.hears("READY=1")
         assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
         give(order, "hold the gil")
-        assert wait_until(systemd.hears_no_food, 10), daemon.log
+        assert wait_until(systemd.hears_no_food), daemon.log
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
         assert_every_stack(daemon.log)

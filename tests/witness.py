@@ -49,7 +49,7 @@ class Witness:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._thread.join(10)
+        self._thread.join(60)
 
     @property
     def reasons(self) -> set[str]:

@@ -22,7 +22,7 @@ def child(monkeypatch):
 
 
 def answer(child):
-    assert select.select([child.socket], [], [], 10)[0]
+    assert select.select([child.socket], [], [], 60)[0]
     return child.receive()
 
 
@@ -42,7 +42,7 @@ def test_a_closed_end_makes_the_child_leave(child):
     child.send(b"x")
     answer(child)
     child.close()
-    assert child.wait(10)
+    assert child.wait(60)
     assert child.ending() == "ended with exit code 0"
     assert not child.send(b"x")
 
@@ -75,13 +75,13 @@ def test_the_child_dies_with_its_parent():
     """SIGKILL of the parent ends a child that listens to nothing."""
     parent = subprocess.Popen(
         [sys.executable, "-c", ("from vedette._lib.child import Child; import select, signal\n"
-         "child = Child('echo_child', {})\nchild.send(b'stay')\nselect.select([child.socket], [], [], 10)\n"
+         "child = Child('echo_child', {})\nchild.send(b'stay')\nselect.select([child.socket], [], [], 60)\n"
          "print(child.pid, flush=True)\nsignal.pause()")],
         stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
     pidfd = os.pidfd_open(int(parent.stdout.readline()))
     parent.kill()
-    parent.communicate(timeout=10)
-    assert select.select([pidfd], [], [], 10)[0]
+    parent.communicate(timeout=60)
+    assert select.select([pidfd], [], [], 60)[0]
     os.close(pidfd)
 
 
@@ -93,7 +93,7 @@ def test_the_working_folder_is_no_source_of_modules(tmp_path):
             "for module in ('echo_child', 'lonely_child'):\n"
             "    child = Child(module, {})\n"
             "    child.close()\n"
-            "    print(child.wait(10), child.ending())")
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=30,
+            "    print(child.wait(60), child.ending())")
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True)
     assert done.stdout.splitlines() == ["True ended with exit code 0", "True ended with exit code 1"]

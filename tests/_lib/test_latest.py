@@ -35,7 +35,7 @@ def test_a_taker_wakes_for_an_item_and_for_the_end():
     while len(box):
         threading.Event().wait(0.001)
     box.close()
-    taker.join(10)
+    taker.join(60)
     assert got == ["frame", None]
     assert repr(box) == "<Latest 0/1 closed>"
 

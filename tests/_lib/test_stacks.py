@@ -13,9 +13,9 @@ stacks.dump_on_signals()
 started = threading.Event()
 def patient_work():
     started.set()
-    threading.Event().wait(20)
+    threading.Event().wait(60)
 threading.Thread(target=patient_work, name="detect", daemon=True).start()
-started.wait(20)
+started.wait(60)
 os.kill(os.getpid(), signal.SIGUSR1)
 os.write(1, b"alive")
 os.abort()
@@ -24,7 +24,7 @@ os.abort()
 
 def test_stacks_are_dumped_on_signals() -> None:
     """SIGUSR1 shows every thread with its name and changes nothing; an abort shows them again and ends the process."""
-    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, timeout=60)
     assert ended.returncode == -signal.SIGABRT
     assert ended.stdout == b"alive"
     assert ended.stderr.count(b"in patient_work") == 2

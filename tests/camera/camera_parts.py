@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fair_clock import PATIENCE_S
+from mosquitto import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.settings import CaptureSettings
@@ -25,16 +27,17 @@ def make_settings(source, **changes) -> CaptureSettings:
     return CaptureSettings(source=str(source), **{**DEFAULTS, **changes})
 
 
-def eventually(true, within_s=15.0):
-    """Return the first truthy answer, or fail after `within_s`."""
-    pause = threading.Event()
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+def eventually(true, within_s=PATIENCE_S):
+    """Return the first truthy answer, or fail after `within_s`, as `wait_until` counts them."""
+    answer = None
+
+    def answers():
+        nonlocal answer
         answer = true()
-        if answer:
-            return answer
-        pause.wait(0.01)
-    raise AssertionError(f"not within {within_s} s: {true}")
+        return bool(answer)
+
+    assert wait_until(answers, within_s), f"not within {within_s} s: {true}"
+    return answer
 
 
 @contextmanager
@@ -79,7 +82,7 @@ class Consumer:
 
     def __exit__(self, *_):
         self._stopping.set()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _run(self):
         while not self._stopping.wait(self._pause_s):

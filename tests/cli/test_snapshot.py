@@ -57,7 +57,7 @@ def device(broker: Mosquitto, allowed: tuple[str, ...]) -> Iterator[None]:
         assert wait_until(lambda: publisher.status().connected)
         yield
     finally:
-        assert publisher.stop(10)
+        assert publisher.stop(60)
 
 
 @pytest.mark.parametrize(("allowed", "wait", "code", "words"), [

@@ -114,4 +114,4 @@ def serving_answers(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Ser
             yield server
         finally:
             http.shutdown()
-            thread.join(10)
+            thread.join(60)

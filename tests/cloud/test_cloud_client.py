@@ -160,7 +160,7 @@ def test_other_answers_are_failures(tmp_path: Path, status: int) -> None:
 
 
 def hang(connection: socket.socket, stopping: threading.Event) -> None:
-    stopping.wait(10)
+    stopping.wait(60)
 
 
 def late(connection: socket.socket, stopping: threading.Event) -> None:
@@ -178,7 +178,7 @@ def endless(connection: socket.socket, stopping: threading.Event) -> None:
 
 def reads_nothing(connection: socket.socket, stopping: threading.Event) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    stopping.wait(10)
+    stopping.wait(60)
 
 
 @pytest.mark.parametrize(("behave", "error"), [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cloud_parts import ANSWER, client, frame, ok, serving_answers, whole_request
 
+from mosquitto import wait_until
 from rude_server import serving
 from vedette._lib.clock import SystemClock
 from vedette._lib.latest import Latest
@@ -38,15 +39,17 @@ class Standing:
         self.taken += 1
         return frame(seq=self.taken)
 
-    def settled(self, told: Callable[[CloudStatus], bool], within_s: float = 10) -> CloudStatus:
-        """Wait until its status is so."""
-        waiting = threading.Event()
-        for _ in range(int(within_s / 0.005)):
+    def settled(self, told: Callable[[CloudStatus], bool]) -> CloudStatus:
+        """Wait until its status is so, and return that."""
+        status = self.cloud.status()
+
+        def is_so() -> bool:
+            nonlocal status
             status = self.cloud.status()
-            if told(status):
-                return status
-            waiting.wait(0.005)
-        raise AssertionError(status)
+            return told(status)
+
+        assert wait_until(is_so), status
+        return status
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def standing(folder: Path, url: str, **more: object) -> Iterator[Standing]:
     try:
         yield one
     finally:
-        assert one.worker.stop(10)
+        assert one.worker.stop(60)
         assert one.worker.failure is None
         status = one.cloud.status()
         assert status.tried == status.results + status.late + status.failed
@@ -97,18 +100,18 @@ def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:
     def behave(connection: socket.socket, _: threading.Event) -> None:
         whole_request(connection)
         asked.release()
-        assert go_on.acquire(timeout=10)
+        assert go_on.acquire(timeout=60)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(ANSWER).encode())
 
     with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/", frames=mailbox.take) as one:
         mailbox.put(frame(seq=1))
         one.cloud.stand_in()
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
         for seq in range(2, 9):
             mailbox.put(frame(seq=seq))
         go_on.release()
         first = one.results.take(5)
-        assert asked.acquire(timeout=5)
+        assert asked.acquire(timeout=60)
         go_on.release()
         second = one.results.take(5)
         assert (first and first.frame.seq, second and second.frame.seq) == (1, 8)
@@ -121,12 +124,12 @@ def test_an_answer_after_standing_down_is_late(tmp_path: Path) -> None:
     def behave(connection: socket.socket, _: threading.Event) -> None:
         whole_request(connection)
         asked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(ANSWER).encode())
 
     with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/") as one:
         one.cloud.stand_in()
-        assert asked.wait(5)
+        assert asked.wait(60)
         one.cloud.stand_down()
         one.cloud.stand_in()          # even when it stands in anew meanwhile
         go_on.set()

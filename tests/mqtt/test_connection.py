@@ -99,7 +99,7 @@ def peer(answer: bytes) -> Iterator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(10)
+        thread.join(60)
 
 
 def test_plain_words_to_a_port_that_wants_tls(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_secret_that_is_no_file_is_named_and_never_waited_for(kind: Callable[[Pa
 
     thread = threading.Thread(target=connect, daemon=True)      # left behind where it waits after all
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert [f"{wrong} cannot be used: " in end for end in ends] == [True] * 3, ends
 
 

@@ -60,8 +60,8 @@ class Device:
         return wait_until(lambda: self.publisher.status().connected)
 
     def stop(self) -> None:
-        assert self.publisher.stop(10)
-        assert self.keeper.stop(10)
+        assert self.publisher.stop(60)
+        assert self.keeper.stop(60)
         assert (self.publisher.worker.failure, self.keeper.worker.failure) == (None, None)
 
 

@@ -39,7 +39,7 @@ def publishing(mqtt: MqttConfig, device: str = "gate-01", commands: queue.Simple
         yield publisher
         assert publisher.worker.failure is None
     finally:
-        assert publisher.stop(10)
+        assert publisher.stop(60)
 
 
 def connected(publisher: MqttPublisher) -> bool:
@@ -83,7 +83,7 @@ def test_away_at_start(tmp_path: Path) -> None:
                 assert subscriber.waits_for(lambda message: message.payload == b"new")
                 assert not any(message.payload == b"old" for message in subscriber.heard)
         finally:
-            publisher.stop(10)
+            publisher.stop(60)
             broker.stop()
 
 
@@ -144,7 +144,7 @@ def test_frozen_broker(broker: Mosquitto) -> None:
         broker.freeze()
         for number in range(500):
             publisher.publish(Message("detections", str(number).encode()))
-        assert wait_until(lambda: not connected(publisher), 15)
+        assert wait_until(lambda: not connected(publisher))
         status = publisher.status()
         assert status.outbox_depth <= 50
         assert status.outbox_dropped >= 500 - 50 - 20
@@ -162,11 +162,11 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
     mqtt = broker.client(protocol=protocol)
     with publishing(mqtt) as first, publishing(mqtt) as second:
         both = (first, second)
-        assert wait_until(lambda: any("duplicate_device" in one.status().reasons for one in both), 20)
-        assert wait_until(lambda: any(connected(one) for one in both), 5)
+        assert wait_until(lambda: any("duplicate_device" in one.status().reasons for one in both))
+        assert wait_until(lambda: any(connected(one) for one in both))
         loser = next(one for one in both if "duplicate_device" in one.status().reasons)
         winner = second if loser is first else first
-        assert wait_until(lambda: connected(winner), 5)
+        assert wait_until(lambda: connected(winner))
 
 
 def test_takeover_can_be_told_within_a_minute() -> None:
@@ -191,7 +191,7 @@ def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
             listening(broker.client(), f"{BASE}/reply/+") as subscriber:
         assert wait_until(lambda: connected(publisher))
         send(broker.client(), f"{BASE}/cmd/resume", b'{"transaction": "t1", "x": 1}')
-        command = commands.get(timeout=10)
+        command = commands.get(timeout=60)
         assert command == Command("resume", {"x": 1}, "t1", f"{BASE}/reply/resume")
         answer = payloads.reply("ok", transaction=command.transaction)
         publisher.publish(Message("/" + command.reply_topic, payloads.encode(answer)))
@@ -211,7 +211,7 @@ def test_retained_command_is_ignored(broker: Mosquitto) -> None:
         assert wait_until(lambda: connected(publisher))
         send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)      # also one that comes while we listen
         send(broker.client(), f"{BASE}/cmd/update", b"")
-        assert commands.get(timeout=10).name == "update"
+        assert commands.get(timeout=60).name == "update"
     assert commands.empty()
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from server_parts import TOKEN, ask, detection_server, lamp_picture, lamps
 
+from fair_clock import fair_s
 from vedette.errors import InvokeFailed
 from vedette.serve.server import CONNECTIONS, HEAD_BYTES, HttpServer
 from vedette.types import DetectionResult, Frame
@@ -213,7 +214,7 @@ class Held(LocalDetector):
         if self.fails:
             raise InvokeFailed("the interpreter refuses")
         self.looking.release()
-        assert self.let.acquire(timeout=20)
+        assert self.let.acquire(timeout=60)
         return super().detect(frame)
 
 
@@ -250,7 +251,7 @@ def test_more_at_once_than_there_is_room_for(tmp_path: Path, held: Held) -> None
     """They are told to come back in a second, at once; those inside are answered."""
     with detection_server(tmp_path, detector=held, concurrency=2) as server, ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)]
-        assert held.looking.acquire(timeout=10)
+        assert held.looking.acquire(timeout=60)
         inside.append(pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG))
         while "vedette_serve_busy 2" not in ask(server, "GET", "/metrics")[2].decode():
             assert not inside[1].done()
@@ -264,11 +265,12 @@ def test_nobody_is_looked_at_for_whom_nobody_waits(tmp_path: Path, held: Held) -
     """A picture whose turn comes after its client's deadline is refused when that is over."""
     with detection_server(tmp_path, detector=held) as server, ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)
-        assert held.looking.acquire(timeout=10)
-        began = time.monotonic()
+        assert held.looking.acquire(timeout=60)
+        began, fair = time.monotonic(), fair_s()
         status, headers, _ = ask(server, "POST", "/v1/detect", lamp_picture(), {**JPEG, "Vedette-Deadline-Ms": "300"})
         assert (status, headers["retry-after"]) == (503, "1")
-        assert 0.2 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.2
+        assert fair_s() - fair < 5
         held.let.release()
         assert first.result()[0] == 200
         assert not held.looking.acquire(timeout=0.1)
@@ -276,7 +278,7 @@ def test_nobody_is_looked_at_for_whom_nobody_waits(tmp_path: Path, held: Held) -
 
 def talk(server_port: int, content: bytes) -> bytes:
     """Send these bytes and return everything that is said to them."""
-    with socket.create_connection(("127.0.0.1", server_port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server_port), timeout=60) as connection:
         connection.sendall(content)
         said = b""
         while more := connection.recv(65536):
@@ -325,7 +327,7 @@ def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
             "Content-Length: 5000\r\n\r\n").encode()
     with detection_server(tmp_path, concurrency=1) as server:
         for sent in (b"", head[:40], head, head + b"\xff\xd8"):
-            with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
                 connection.sendall(sent)
         while "vedette_serve_busy 0" not in ask(server, "GET", "/metrics")[2].decode():
             pass
@@ -335,7 +337,7 @@ def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
 def test_more_connections_than_there_is_room_for(tmp_path: Path) -> None:
     """Turned away at once, counted, and served again when others have left."""
     with detection_server(tmp_path) as server:
-        idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=20) for _ in range(CONNECTIONS)]
+        idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=60) for _ in range(CONNECTIONS)]
         try:
             assert talk(server.server_port, b"").startswith(b"HTTP/1.1 503 ")
         finally:
@@ -349,14 +351,15 @@ def test_more_connections_than_there_is_room_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sent", "most_s"), [(b"", Hasty.idle_s), (b"POST /v1/detect HTTP/1.1\r\nX: ", 1.0)])
 def test_a_client_that_drips_loses_its_thread(lasting: HttpServer, sent: bytes, most_s: float) -> None:
     """After so many silent seconds, or when the time for the whole is over."""
-    began = time.monotonic()
+    began, fair = time.monotonic(), fair_s()
     with socket.create_connection(("127.0.0.1", lasting.server_port), timeout=0.05) as connection:
         connection.sendall(sent)
         while not hung_up(connection):
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < 60
             if sent:
                 connection.sendall(b"x")
-    assert 0.9 * most_s < time.monotonic() - began < most_s + 1
+    assert time.monotonic() - began > 0.9 * most_s
+    assert fair_s() - fair < most_s + 1
 
 
 def hung_up(connection: socket.socket) -> bool:

@@ -52,7 +52,7 @@ def processes_of(folder: Path) -> list[str]:
 
 def assert_nothing_is_left(folder: Path, port: int) -> None:
     assert not is_open(port)
-    assert wait_until(lambda: processes_of(folder) == [], within_s=2)     # a capture process sees its parent's end
+    assert wait_until(lambda: processes_of(folder) == [])     # a capture process sees its parent's end
     assert list(folder.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
             os.killpg(demo.pid, number)
         else:
             demo.send_signal(number)
-        demo.communicate(timeout=30)
+        demo.communicate(timeout=60)
     assert demo.returncode == 130
     assert_nothing_is_left(tmp_path, port)
 
@@ -116,7 +116,7 @@ def test_impatience_at_the_very_beginning_is_quiet(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "sys.addaudithook(lambda event, told: event == 'import' and told[0] == 'pydantic'\n"
         "                 and os.kill(os.getpid(), signal.SIGINT))\n")
-    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=30,
+    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60,
                            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
@@ -133,7 +133,7 @@ def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:
             if b"recall 0." in shown and b"XNNPACK" in shown:
                 demo.send_signal(signal.SIGINT)
         os.close(ours)
-        assert demo.wait(30) == 130, shown
+        assert demo.wait(60) == 130, shown
     before, screens, after = re.split(rb"\x1b\[\?1049[hl]", shown)
     pages = screens.split(b"\x1b[H")[1:]
     assert len(pages) > 1
@@ -158,7 +158,7 @@ def test_a_reader_that_leaves_early_ends_it(tmp_path: Path) -> None:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         demo.stdout.close()
-        assert demo.wait(30) == 0
+        assert demo.wait(60) == 0
     assert_nothing_is_left(tmp_path, port)
 
 

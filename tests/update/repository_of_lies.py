@@ -118,7 +118,7 @@ class Repository:
 class Device:
     """What a device has: a source, its metadata, and the floors that it persists."""
 
-    def __init__(self, folder: Path, source: str, root: bytes, deadline_s: float = 10.0) -> None:
+    def __init__(self, folder: Path, source: str, root: bytes, deadline_s: float = 60) -> None:
         self.metadata = folder / "metadata"
         self.incoming = folder / "incoming"
         self.incoming.mkdir(parents=True)
@@ -133,7 +133,7 @@ class Device:
     def releases(self, reference: datetime | None = NOW) -> list[int]:
         return sorted(target.release.release for target in self.refresh(reference).targets)
 
-    def download(self, target: Target, deadline_s: float = 10.0) -> bytes:
+    def download(self, target: Target, deadline_s: float = 60) -> bytes:
         into = self.incoming / "model"
         self.source.download(target, into, progress=lambda *_: None, deadline_s=deadline_s)
         return into.read_bytes()

@@ -37,7 +37,7 @@ Asker(Path(sys.argv[1])).ask(Request(id="killed", kind="rollback"), 60)
 class Asking:
     """A command that waits on a thread of its own."""
 
-    def __init__(self, state: Path, request: Request, timeout_s: float = 30) -> None:
+    def __init__(self, state: Path, request: Request, timeout_s: float = 60) -> None:
         self.outcome: object = None
         self._thread = threading.Thread(target=self._ask, args=(state, request, timeout_s))
         self._thread.start()
@@ -49,7 +49,7 @@ class Asking:
             self.outcome = error
 
     def ended(self) -> object:
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.outcome
 
@@ -71,7 +71,7 @@ class Daemon:
             taken.extend([request] if request else [])
             return bool(taken)
 
-        assert wait_until(looked, 20)
+        assert wait_until(looked)
         return taken[0]
 
     def dies(self) -> None:
@@ -197,10 +197,10 @@ def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path):
     daemon = Daemon(tmp_path)
     with subprocess.Popen([sys.executable, "-c", ASKER, str(tmp_path)]) as asker:
         try:
-            assert wait_until(lambda: "killed.json" in waiting(tmp_path), 20)
+            assert wait_until(lambda: "killed.json" in waiting(tmp_path))
         finally:
             asker.send_signal(signal.SIGKILL)
-            asker.wait(10)
+            asker.wait(60)
     assert daemon.inbox.take(daemon.store.state) is None
     assert waiting(tmp_path) == set()
     daemon.dies()

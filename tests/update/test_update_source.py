@@ -369,7 +369,7 @@ def test_404_then_there_again(device: Device, target: Target, server: Server) ->
 def test_no_room_is_said_before_anything_is_written(device: Device, target: Target, server: Server) -> None:
     """With the reserve that must stay free."""
     with pytest.raises(StoreFull, match=r"MiB free; the download needs 2, and 953674316 are kept in reserve"):
-        device.source.download(target, device.incoming / "model", progress=lambda *_: None, deadline_s=10,
+        device.source.download(target, device.incoming / "model", progress=lambda *_: None, deadline_s=60,
                                min_free_bytes=10**15)
     assert server.asked == []
 
@@ -385,7 +385,7 @@ source = UpdateSource(sys.argv[1], b"", Path(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 try:
     source.download(Target("1/street.tflite", int(sys.argv[4]), sys.argv[3], release), Path(sys.argv[2], "model"),
-                    progress=lambda *_: None, deadline_s=10)
+                    progress=lambda *_: None, deadline_s=60)
 except StoreFull as full:
     print(full)
 """
@@ -402,7 +402,7 @@ def test_a_disk_that_fills_up_in_the_midst(repository: Repository, device: Devic
 def test_a_folder_that_is_not_there(device: Device, target: Target) -> None:
     """In words, naming it."""
     with pytest.raises(StateUnusable, match=r"nowhere/.*\.part: cannot be kept: No such file"):
-        device.source.download(target, device.incoming / "nowhere" / "model", progress=lambda *_: None, deadline_s=10)
+        device.source.download(target, device.incoming / "nowhere" / "model", progress=lambda *_: None, deadline_s=60)
 
 
 class Stopped(Exception):
@@ -419,7 +419,7 @@ def test_progress_is_told_and_can_end_the_download(device: Device, target: Targe
             raise Stopped
 
     with pytest.raises(Stopped):
-        device.source.download(target, device.incoming / "model", progress=progress, deadline_s=10)
+        device.source.download(target, device.incoming / "model", progress=progress, deadline_s=60)
     assert part_of(device, target).stat().st_size == told[-1][0]
     assert [whole for _, whole in told] == [len(MODEL)] * 3
     assert device.download(target) == MODEL

@@ -150,9 +150,9 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
     asked = [act, str(new) if act == "install" else digest(new)]
     with subprocess.Popen([sys.executable, "-m", "vedette", "model", *asked, "--config", device.config],
                           env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
-        assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")), 30)
+        assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")))
         held.close()
-        assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid), 30)
+        assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid))
         assert "next start" in command.communicate(timeout=60)[0]
     assert device.state.active.version == "1"
 
@@ -165,7 +165,7 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
         assert device.waits_for_results_of("1"), daemon.log
         with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
                               env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
-            assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")), 30)
+            assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
             told = command.communicate(timeout=90)[0]
@@ -182,7 +182,7 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
     with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
                           env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         store = device.store()
-        assert wait_until(lambda: any((store.folder / "requests").glob("*.json")), 30)
+        assert wait_until(lambda: any((store.folder / "requests").glob("*.json")))
         request = Inbox(store.folder).take(store.state)
         store.adopt(store.incoming / request.upload, request.sha256)
         if next_one == "the command":

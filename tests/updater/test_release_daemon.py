@@ -38,24 +38,24 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
             assert device.waits_for_results_of("1"), daemon.log
 
             fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL, "--shadow", SHADOW, "--variant", "b")
-            assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b", within_s=60), \
+            assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b"), \
                 daemon.log
             assert device.waits_for_results_of("2"), daemon.log
             assert device.told("detections")[-1]["model"]["variant"] == "b"
 
             fleet.release(lamps.blind(tmp_path, "3"), "--trial", TRIAL)
-            assert device.waits_for_model(state="trial", installed_version="3", within_s=60), daemon.log
-            assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
+            assert device.waits_for_model(state="trial", installed_version="3"), daemon.log
+            assert device.waits_for_model(state="good", installed_version="2"), daemon.log
             assert "blind" in device.model["last_outcome"]
             assert (device.model["latest_version"], device.model["in_progress"]) == ("3", False)
             assert wait_until(lambda: "blind" in str(device.reasons().get("update_failed"))), device.reasons()
             polls = daemon.log.count("fetching")
             told = len(device.told("health"))
-            assert wait_until(lambda: len(device.told("health")) > told + 4, 20)
+            assert wait_until(lambda: len(device.told("health")) > told + 4)
             assert daemon.log.count("fetching") == polls, "a refused digest was fetched again"
 
             fleet.release(lamps.write(tmp_path, "4"), "--trial", TRIAL)
-            assert device.waits_for_model(state="good", installed_version="4", within_s=60), daemon.log
+            assert device.waits_for_model(state="good", installed_version="4"), daemon.log
             assert wait_until(lambda: "update_failed" not in device.reasons()), device.reasons()
 
             fleet.run("withdraw", "4")
@@ -73,21 +73,21 @@ def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp
         with device.daemon() as daemon:
             assert device.waits_for_model(state="good", installed_version="1"), daemon.log
     with device.daemon() as daemon:
-        assert wait_until(lambda: "update_unreachable" in device.reasons(), 30), daemon.log
+        assert wait_until(lambda: "update_unreachable" in device.reasons()), daemon.log
         assert device.waits_for_results_of("1"), daemon.log
         with serving(fleet.www, server.port):
-            assert wait_until(lambda: "update_unreachable" not in device.reasons(), 30), daemon.log
+            assert wait_until(lambda: "update_unreachable" not in device.reasons()), daemon.log
             send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
             assert wait_until(lambda: device.told("reply/update")), daemon.log
             assert device.told("reply/update")[-1]["data"]["within_s"] >= 0
             fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
-            assert device.waits_for_model(state="good", installed_version="2", within_s=60), daemon.log
+            assert device.waits_for_model(state="good", installed_version="2"), daemon.log
             done = vedette("model", "rollback", folder=device.folder)
             assert (done.returncode, done.stdout) == (
                 0, "rolled back from lamps 2 to lamps 1; it stays until a release above 2\n"), done.stderr
             assert device.waits_for_results_of("1"), daemon.log
             told = len(device.told("health"))
-            assert wait_until(lambda: len(device.told("health")) > told + 4, 20)
+            assert wait_until(lambda: len(device.told("health")) > told + 4)
             assert device.model["installed_version"] == "1"
 
 
@@ -100,7 +100,7 @@ def test_a_folder_with_a_false_root_is_refused(device: Device, tmp_path: Path):
     ours.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
     device.configure(update=f"{{source: '{theirs.www}', root: '{ours.root}', poll_minutes: 0.02}}")
     with device.daemon() as daemon:
-        assert wait_until(lambda: "update_refused" in device.reasons(), 30), daemon.log
+        assert wait_until(lambda: "update_refused" in device.reasons()), daemon.log
         assert "no_model" in device.reasons()
     configure(device, ours, str(ours.www))
     with device.daemon() as daemon:

@@ -63,7 +63,7 @@ def test_failures_are_asked_about_again_ever_later_but_not_more_rarely_than_usua
 def test_a_job_hands_over_its_result_or_its_error():
     """Neither is lost, and the one who wants it need not wait."""
     go = threading.Event()
-    job = Job("fetch", lambda _: go.wait(10))
+    job = Job("fetch", lambda _: go.wait(60))
     assert not job.done
     go.set()
     assert wait_until(lambda: job.done)

@@ -93,7 +93,7 @@ class Rig:
         try:
             yield
         finally:
-            assert worker.stop(10)
+            assert worker.stop(60)
         assert worker.failure is None
         status = self.pipeline.status()
         assert self.camera.captured == status.detected + sum(status.dropped.values())

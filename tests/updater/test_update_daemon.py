@@ -88,7 +88,7 @@ def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_p
         with device.daemon() as daemon:
             assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
             seen = len(device.told("detections"))
-            assert wait_until(lambda seen=seen: len(device.told("detections")) > seen + 5, 20), daemon.log
+            assert wait_until(lambda seen=seen: len(device.told("detections")) > seen + 5), daemon.log
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
         trial = device.state.trial
@@ -103,7 +103,7 @@ def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_pat
     device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW.model_copy(update={"frames": 10**6}))
     for _ in range(2):
         with device.daemon() as daemon:
-            assert wait_until(lambda: len(device.told("shadow")) >= 1, 20), daemon.log
+            assert wait_until(lambda: len(device.told("shadow")) >= 1), daemon.log
             assert device.waits_for_model(state="shadow", installed_version="1"), daemon.log
             daemon.process.kill()
             daemon.ends()
@@ -116,7 +116,7 @@ def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: 
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
-        assert wait_until(lambda: bool(children(daemon, "candidate_child")), 20), daemon.log
+        assert wait_until(lambda: bool(children(daemon, "candidate_child"))), daemon.log
         os.kill(children(daemon, "candidate_child")[0], signal.SIGSTOP)
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
@@ -142,7 +142,7 @@ def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: P
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
         seen = len(device.told("detections"))
-        assert wait_until(lambda: len(device.told("detections")) > seen + 80, 30), daemon.log
+        assert wait_until(lambda: len(device.told("detections")) > seen + 80), daemon.log
         assert device.model["state"] == "trial"
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
@@ -180,7 +180,7 @@ def test_what_fails_the_probe_is_refused_and_changes_nothing(device: Device, tmp
     cut.write_bytes(lamps.write(tmp_path, "1").read_bytes()[:1200])
     device.staged(cut)
     with device.daemon() as daemon:
-        assert wait_until(lambda: device.model.get("last_outcome") is not None, 20), daemon.log
+        assert wait_until(lambda: device.model.get("last_outcome") is not None), daemon.log
         assert device.waits_for_model(state="good", installed_version="1"), daemon.log
         assert "lamps 2" in device.model["last_outcome"]
     assert device.state.candidate is None

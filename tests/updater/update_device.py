@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bright_squares import write_clip
+from fair_clock import PATIENCE_S
 from mosquitto import Mosquitto, Subscriber, listening, wait_until
 from running_daemon import RunningDaemon
 from vedette.update.release import ShadowRequirement, TrialRequirement
@@ -81,12 +82,12 @@ class Device:
         named = [told["state"] for told in self.told("model")]
         return [state for state, before in zip(named, [None, *named], strict=False) if state != before]
 
-    def waits_for_model(self, within_s: float = 30, **wanted: object) -> bool:
+    def waits_for_model(self, within_s: float = PATIENCE_S, **wanted: object) -> bool:
         """Wait until the model message has these values."""
         return wait_until(lambda: bool(self.model) and all(self.model[key] == value for key, value in wanted.items()),
                           within_s)
 
-    def waits_for_results_of(self, version: str, within_s: float = 30) -> bool:
+    def waits_for_results_of(self, version: str, within_s: float = PATIENCE_S) -> bool:
         """Wait until the newest result is of this version."""
         return wait_until(lambda: (self.told("detections") or [{"model": {"version": None}}])[-1]["model"]["version"]
                           == version, within_s)

@@ -106,7 +106,7 @@ def test_a_waiting_thread_is_woken(tap):
     thread = threading.Thread(target=lambda: taken.append(tap.take(30)))
     thread.start()
     tap(painted())
-    thread.join(30)
+    thread.join(60)
     assert taken[0].seq == 1
 
 
@@ -129,7 +129,7 @@ def test_every_tapped_frame_is_whole(tap):
             assert set(bytes(tapped.memory.view(0))) == {tapped.seq}
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
 
 
 def test_after_closing_it_can_be_used_again(tap):

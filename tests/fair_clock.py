@@ -1,0 +1,22 @@
+"""The clock that limits are judged by, so that a test measures the product and not its neighbours."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+PATIENCE_S = 60.0
+"""How long a test waits for what only a defect keeps away."""
+_STARVED = Path("/proc/pressure/cpu")
+
+
+def fair_s() -> float:
+    """Seconds since some moment, less those in which a task of this machine waited for a processor.
+
+    Where the kernel does not count those (no PSI) it is the monotonic clock.
+    """
+    try:
+        some = _STARVED.read_text().partition("\n")[0]
+    except OSError:
+        return time.monotonic()
+    return time.monotonic() - int(some.rpartition("total=")[2]) / 1e6
