@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vedette import app, supervisor
+from vedette import app, chain, supervisor
 from vedette.camera import remote
+from vedette.config.load import load
+from vedette.identity import StateFolder
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("vedette.service", "vedette@.service")
@@ -49,13 +51,26 @@ def test_every_relaxed_line_is_explained() -> None:
     assert {name for name in exposed if name not in explained} == set()
 
 
-def test_systemd_waits_for_the_longest_ordered_stop() -> None:
-    """A hung camera must not cost the messages that are waiting, nor `offline`."""
-    others = 4      # update, detect, mqtt, outbox
-    stops_s = others * supervisor.STOP_TIMEOUT_S + remote.STOP_WITHIN_S + app.FLUSH_TIMEOUT_S
+def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
+    """A hung camera must not cost the messages that are waiting, nor `offline`: all parts' bounds together, and 5 s."""
+    token = tmp_path / "token"
+    token.write_text("t")
+    config = load(None, overrides={
+        "cloud.enabled": True, "cloud.url": "https://localhost/", "cloud.token_file": str(token)})
+    bounds_s = {"outbox": supervisor.STOP_TIMEOUT_S, "mqtt": supervisor.STOP_TIMEOUT_S + app.FLUSH_TIMEOUT_S,
+                "capture": remote.STOP_WITHIN_S, "cloud": chain.CLOUD_STOP_S, "detect": supervisor.STOP_TIMEOUT_S,
+                "update": supervisor.STOP_TIMEOUT_S}
+    state = StateFolder(tmp_path / "state")
+    try:
+        parts = app.Daemon(app.Options(None, {}), config, state)._parts()
+        for part in reversed(parts):
+            part.stop()     # the capture child is there before anything is started
+        assert [part.name for part in parts] == list(bounds_s)
+    finally:
+        state.close()
     given = re.search(r"^TimeoutStopSec=(\d+)$", (FOLDER / UNITS[0]).read_text(), re.MULTILINE)
     assert given
-    assert int(given[1]) > stops_s
+    assert int(given[1]) >= sum(bounds_s.values()) + 5
 
 
 def test_a_child_short_of_memory_does_not_stop_the_unit() -> None:
