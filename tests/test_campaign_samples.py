@@ -75,6 +75,13 @@ def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
     assert 0 < told["at_server"] <= told["written"] <= told["cap"]
 
 
+def test_a_good_cloud_and_a_bad_one(tmp_path: Path):
+    """One that says more than it must is used; one that drips costs its deadline, and no frame of the model's."""
+    told = sample("cloud_servers", tmp_path, "--outage-s", "0", "--cloud", "trailers", "--cloud", "drips behind TLS",
+                  timeout_s=300)
+    assert (told["clouds"], told["wrong"]) == (2, {})
+
+
 def test_a_store_that_is_killed_at_random_moments(tmp_path: Path):
     """After each of 30 kills the active model is whole and nothing that was kept is lost."""
     told = sample("store_kills", tmp_path, "--count", "30")

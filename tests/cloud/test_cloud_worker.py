@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cloud_parts import ANSWER, client, frame, ok, serving_answers, whole_request
 
+from fakes import FakeClock
 from mosquitto import wait_until
 from rude_server import serving
 from vedette._lib.clock import SystemClock
@@ -19,6 +20,7 @@ from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
 from vedette.cloud.worker import CloudStatus, CloudWorker
 from vedette.fallback import Breaker
+from vedette.ports import Clock
 from vedette.types import DetectionResult, Frame
 
 INTERVAL_S = 0.02
@@ -28,11 +30,11 @@ class Standing:
     """A running cloud thread with a camera that gives a new frame whenever one is taken."""
 
     def __init__(self, folder: Path, url: str, *, max_age_ms: float = 5000, frames: Callable[[float], Frame | None]
-                 | None = None, **more: object) -> None:
+                 | None = None, breaker: Breaker | None = None, clock: Clock | None = None, **more: object) -> None:
         self.results: Latest[DetectionResult] = Latest(1000)
         self.taken = 0
-        self.cloud = CloudWorker(client(folder, url, **more), Breaker(INTERVAL_S), frames or self.take,
-                                 self.results.put, SystemClock(), max_age_ms=max_age_ms)
+        self.cloud = CloudWorker(client(folder, url, **more), breaker or Breaker(INTERVAL_S), frames or self.take,
+                                 self.results.put, clock or SystemClock(), max_age_ms=max_age_ms)
         self.worker = Worker("cloud", self.cloud.run)
 
     def take(self, _timeout_s: float) -> Frame:
@@ -152,6 +154,33 @@ def test_a_failing_server_opens_the_breaker(tmp_path: Path) -> None:
         assert one.results.take(0.3) is None
         assert (status.failed, status.results, len(server.asked)) == (3, 0, 3)
         assert "500" in (status.cause or "")
+
+
+@pytest.mark.parametrize("retry_after", [{}, {"Retry-After": "999999999"}, {"Retry-After": "-1"}])
+def test_ten_minutes_of_failing_and_the_recovery(tmp_path: Path, retry_after: dict[str, str]) -> None:
+    """In fast-forward: ten calls at the server at most, and its first result within five minutes of its recovery."""
+    clock = FakeClock()
+    breaker = Breaker(INTERVAL_S)
+
+    def goes_on(one: Standing) -> CloudStatus:
+        """Step to the moment of the next call, and have it made."""
+        tried = one.cloud.status().tried
+        clock.advance(breaker.wait_s(clock.now_ns / 1e9) + 1e-6)
+        one.cloud.stand_down()      # wakes it, as a model that works for a moment does
+        one.cloud.stand_in()
+        return one.settled(lambda status: status.tried > tried)
+
+    began_s = clock.now_ns / 1e9
+    with serving_answers((503, retry_after, b"")) as server, \
+            standing(tmp_path, server.url, breaker=breaker, clock=clock) as one:
+        while clock.now_ns / 1e9 + breaker.wait_s(clock.now_ns / 1e9) < began_s + 600:
+            goes_on(one)
+        assert 2 <= len(server.asked) <= 10
+        clock.advance(began_s + 600 - clock.now_ns / 1e9)
+        server.answers = [ok(ANSWER)]
+        goes_on(one)
+        assert clock.now_ns / 1e9 <= began_s + 900
+        assert one.settled(lambda status: status.results >= 1).breaker == "closed"
 
 
 def test_retry_after_is_obeyed(tmp_path: Path) -> None:
