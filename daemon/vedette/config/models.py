@@ -71,7 +71,8 @@ class CameraConfig(Section):
     max_frame_age_ms: float = live(1000, "an older frame is dropped and counted as stale, never detected", gt=0)
     frozen_after_s: float = restart(60, "seconds of bit-identical pictures until the camera counts as frozen", gt=0)
     every_frame: bool = restart(False, "a file, a folder or synthetic: detect every frame as fast as it goes (for "
-                                       "evaluation) instead of playing in real time and dropping as a camera would")
+                                       "evaluation; max_frame_age_ms holds all the same) instead of playing in real "
+                                       "time and dropping as a camera would")
     loop: bool = restart(False, "a file or folder: start again at its end")
     credentials_file: Path | None = restart(None, "file with user:password for a stream; never put them in the URL")
 
