@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def kept_port() -> socket.socket:
+    """A socket that does not listen: the kernel gives its port to nobody but who asks for it by number."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
+
+
 class Mosquitto:
     """One broker. `settings` are lines of its configuration after the listener."""
 
     def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
-        self.port = free_port()
+        place = kept_port()
+        weakref.finalize(self, place.close)
+        self.port = int(place.getsockname()[1])
         self._config = folder / f"mosquitto-{self.port}.conf"
         self._log = folder / f"mosquitto-{self.port}.log"
         self.configure(settings)

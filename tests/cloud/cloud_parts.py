@@ -36,11 +36,11 @@ def frame(width: int = 64, height: int = 36, seq: int = 7, clock: SystemClock | 
 
 
 def config(folder: Path, url: str, **more: object) -> CloudConfig:
-    """Return a configuration that reaches `url` with a token."""
+    """Return a configuration that reaches `url` with a token, in half a minute where nothing else is said."""
     token_file = folder / "token"
     if not token_file.exists():
         token_file.write_text(TOKEN + "\n")
-    return CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, **more})
+    return CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "deadline_s": 30, **more})
 
 
 def client(folder: Path, url: str, *, detector: dict | None = None,

@@ -58,7 +58,7 @@ def test_what_is_sent(tmp_path: Path) -> None:
     assert picture(first.body).shape == (36, 64, 3)
     assert first.headers["content-type"] == "image/jpeg"
     assert first.headers["authorization"] == f"Bearer {TOKEN}"
-    assert 1000 < int(first.headers["vedette-deadline-ms"]) <= 2000
+    assert 1000 < int(first.headers["vedette-deadline-ms"]) <= 30_000
     assert len(first.headers["idempotency-key"]) == 32
     assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
 
@@ -198,9 +198,10 @@ def reads_nothing(connection: socket.socket, stopping: threading.Event) -> None:
     pytest.param(answering(OK + b"Content-Length: 900\r\n\r\n" + GOOD), HttpUnreachable, id="ends early"),
 ])
 def test_every_bad_server_costs_a_deadline_at_most(tmp_path: Path, behave: Behave, error: type[HttpError]) -> None:
-    """The whole call ends within its two seconds and a tenth, with an error."""
+    """The whole call ends within two seconds and a tenth, with an error; at once where its deadline is no matter."""
+    deadline_s = 30 if error in (HttpTooLong, HttpUnreachable) else DEADLINE_S
     with (serving(behave) as port, within(DEADLINE_S), pytest.raises(error)):
-        client(tmp_path, f"http://127.0.0.1:{port}/v1/detect", deadline_s=DEADLINE_S,
+        client(tmp_path, f"http://127.0.0.1:{port}/v1/detect", deadline_s=deadline_s,
                max_jpeg_kb=10_000).look(big_frame())
 
 
