@@ -184,6 +184,23 @@ def test_what_is_settled_while_saving_fails_does_not_come_back(saving: tuple[Out
     assert not outbox.take_needless(first.number)
 
 
+def test_what_is_abandoned_is_counted(saving: tuple[Outbox, Hand]) -> None:
+    """All that passes and is nowhere else goes, under way or not; states stay, and what was saved or loaded is safe."""
+    outbox, _ = saving
+    outbox.begin_saving(0.0)
+    outbox.end_saving(saved=True)       # 0 to 5, of which two are under way
+    outbox.load([passing(0)])
+    for number in (6, 7):
+        outbox.put(passing(number))
+    outbox.put(state("health", 8))
+    assert outbox.next() is not None
+    assert outbox.abandon() == 2
+    assert outbox.dropped_by_kind == Counter(detections=2)
+    outbox.give_back()
+    assert emptied(outbox) == [state("health", 8)]
+    assert (outbox.late_left, outbox.abandon()) == (1, 0)
+
+
 def test_late_messages_are_a_line_of_their_own() -> None:
     """They never come out as live ones, keep their order when given back, and are not saved again."""
     outbox = Outbox(10)

@@ -213,6 +213,18 @@ class Outbox:
         with self._lock:
             return len(self._late) + sum(waiting.late for waiting in self._under_way.values())
 
+    def abandon(self) -> int:
+        """Let all go that passes and is saved nowhere, counted as dropped, as nobody will send it; returns how many."""
+        with self._lock:
+            sent = [waiting for waiting in self._under_way.values()
+                    if waiting.is_live and waiting.number not in self._saved]
+            lost = [*self._passing, *sent]
+            self._passing.clear()
+            for waiting in sent:
+                del self._under_way[waiting.number]
+            self._dropped.update(waiting.message.kind for waiting in lost)
+            return len(lost)
+
     def forget_late(self) -> Counter[str]:
         """Let every late message go, uncounted, as whoever loaded them will do that; returns them by kind."""
         with self._lock:

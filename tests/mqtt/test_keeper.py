@@ -378,4 +378,17 @@ def test_no_disk_wanted(scene: Scene) -> None:
         assert (one.publisher.status().spooled, one.publisher.status().outbox_depth) == (0, 10)
     assert not list((scene.state / "outbox").iterdir())
     with device(scene.state, scene.mqtt(spool_mb=0), run=3) as one:
-        assert one.publisher.status().dropped_ever == {"detections": 15}
+        assert one.publisher.status().dropped_ever == {"detections": 25}
+
+
+def test_what_cannot_be_saved_at_a_stop_is_counted(scene: Scene) -> None:
+    """With no disk wanted, or none that takes it: the next run tells of what this one took with it."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt(spool_mb=0)) as one:
+        one.publish(1, 2, 3)
+    (scene.state / "outbox").write_text("in the way")
+    with device(scene.state, scene.mqtt(), run=2) as one:
+        assert one.publisher.status().dropped_ever == {"detections": 3}
+        one.publish(1, 2)
+    with device(scene.state, scene.mqtt(), run=3) as one:
+        assert one.publisher.status().dropped_ever == {"detections": 5}

@@ -20,7 +20,7 @@ from vedette._lib.two_slots import TwoSlots
 from vedette._lib.worker import Worker
 from vedette.mqtt.mark import Mark
 from vedette.mqtt.replay import backfilled
-from vedette.mqtt.spool import Batch, Kept, Moment, Spool
+from vedette.mqtt.spool import Batch, Kept, Moment, Reading, Spool
 from vedette.types import Acknowledged, BrokerStatus, Message
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Keeper:
             self._round()
             self._wake.wait(POLL_S)
             self._wake.clear()
-        for act in (lambda: self._save(0.0), self._make_room, self._note):
+        for act in (lambda: self._save(0.0), self._let_go, self._make_room, self._note):
             self._try(act)
 
     def _round(self) -> None:
@@ -166,10 +166,15 @@ class Keeper:
             self.outbox.end_saving(saved=saved)
         self._written()
 
+    def _let_go(self) -> None:
+        lost = self.outbox.abandon()
+        if lost:
+            log.warning("%d messages that the broker has not taken are lost with this run: no disk keeps them", lost)
+
     def _make_room(self) -> None:
         while (number := self._spool.surplus(self._moment(), self._limit_s)) is not None:
             if self._reading is not None and number == self._reading.segment:
-                self._spool.lessen(number, self._reading.give_up(self.outbox))
+                self._spool.lessen(number, self._reading.sent(self.outbox.forget_late()))
                 self._reading = None
             self._lose(number, self._spool.kinds_of(number))
             self._spool.remove(number)
@@ -256,34 +261,6 @@ class Keeper:
 
     def _now_s(self) -> float:
         return self.run.clock.monotonic_ns() / 1e9
-
-
-class Reading:
-    """A segment that is being loaded, batch by batch; `done` of them the broker has."""
-
-    def __init__(self, segment: int, batches: deque[Batch], done: int) -> None:
-        self.segment = segment
-        self.batches = batches
-        self.done = done
-        self._is_loaded = False
-
-    def load(self) -> Batch:
-        """Return the next batch, which is then the loaded one."""
-        self._is_loaded = True
-        return self.batches[0]
-
-    def finish(self) -> Counter[str]:
-        """The loaded batch is done; returns what it held. Nothing, where none was loaded."""
-        if not self._is_loaded:
-            return Counter()
-        self._is_loaded = False
-        self.done += 1
-        return self.batches.popleft().kinds
-
-    def give_up(self, outbox: Outbox) -> Counter[str]:
-        """Take what was loaded back out of the outbox; returns which part of that batch the broker has."""
-        unsent = outbox.forget_late()
-        return self.batches[0].kinds - unsent if self._is_loaded else Counter()
 
 
 def _batches(waiting: Sequence[Waiting]) -> Iterator[list[Kept]]:

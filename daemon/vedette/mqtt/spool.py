@@ -16,7 +16,7 @@ import json
 import os
 import struct
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -200,6 +200,33 @@ class Spool:
     def path(self, number: int) -> Path:
         """Where a segment lies."""
         return self._folder / f"{number:010d}.spool"
+
+
+class Reading:
+    """A segment that is being loaded, batch by batch; `done` of them the broker has."""
+
+    def __init__(self, segment: int, batches: deque[Batch], done: int) -> None:
+        self.segment = segment
+        self.batches = batches
+        self.done = done
+        self._is_loaded = False
+
+    def load(self) -> Batch:
+        """Return the next batch, which is then the loaded one."""
+        self._is_loaded = True
+        return self.batches[0]
+
+    def finish(self) -> Counter[str]:
+        """The loaded batch is done; returns what it held. Nothing, where none was loaded."""
+        if not self._is_loaded:
+            return Counter()
+        self._is_loaded = False
+        self.done += 1
+        return self.batches.popleft().kinds
+
+    def sent(self, unsent: Counter[str]) -> Counter[str]:
+        """Return which part of the loaded batch the broker has, where `unsent` of it is left."""
+        return self.batches[0].kinds - unsent if self._is_loaded else Counter()
 
 
 def _packed(messages: list[Kept], run: int, at: Moment) -> tuple[bytes, Counter[str]]:
