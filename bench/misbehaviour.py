@@ -15,7 +15,7 @@ import time
 
 from vedette.camera.open import open_camera
 from vedette.camera.remote import RemoteCamera
-from vedette.camera.street.options import MISBEHAVIOURS
+from vedette.camera.street.options import MISBEHAVIOURS, SPOILT
 from vedette.config.models import CameraConfig
 
 LOOK_S = 0.02
@@ -67,7 +67,8 @@ def main() -> None:
     begin_s = (time.monotonic() // period_s + 1) * period_s + args.well
     pause = threading.Event()
     pause.wait(max(0.0, begin_s - args.well - time.monotonic()))
-    cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS]
+    cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS
+               if kind not in SPOILT]
     try:
         while time.monotonic() < begin_s + args.ill + 0.8 * args.well:
             for camera in cameras:

@@ -151,6 +151,21 @@ class ModelStatus:
     reasons: Mapping[str, str] = field(default_factory=dict)   # health reason code -> detail in words
 
 
+OUTLINE_BYTES = 2 * 32 * 18
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the camera is pointed at: what stands still in it, measured once a second (see camera.view).
+
+    `outline` is empty for a picture without anything to recognize.
+    """
+
+    detail: float     # of edges that last, in squared grey levels
+    focus: float      # share of that detail that is fine
+    outline: bytes    # edges across, then down, each one signed byte
+
+
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
     """The camera as its owner sees it now. Counts are totals of this run of the daemon.
@@ -171,6 +186,7 @@ class CameraStatus:
     height: int = 0
     brightness: float | None = None   # mean luma, 0-255
     contrast: float | None = None     # standard deviation of luma
+    view: View | None = None          # the last one of the present capture child
     reopened: int = 0
     children_replaced: int = 0
 

@@ -15,7 +15,8 @@ MESSAGES = st.one_of(
     st.builds(Opening, REAL), st.builds(Trouble, st.sampled_from(["offline", "stalled"]), st.text(max_size=50), REAL),
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
-              st.lists(st.text(max_size=9)).map(tuple), st.lists(st.integers(0, 9999)).map(tuple)))
+              st.lists(st.text(max_size=9)).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
+              st.lists(REAL).map(tuple), st.text(max_size=9)))
 
 
 @given(MESSAGES)

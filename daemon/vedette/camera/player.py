@@ -99,12 +99,14 @@ class Player:
         scaling = self._shaper.scale(picture, self._places[place], self._link.scaling)
         now_ns = time.monotonic_ns()
         self._pictures.look(picture, self._last_picture if place != self._last_place else None, now_ns)
+        view = self._pictures.take_view()
         self._seq += 1
         self._link.hand_over(FrameReady(
             self._seq, place, picture.shape[0], picture.shape[1], captured_ns, self._next_within_s(source),
             self._pictures.brightness, self._pictures.contrast,
             self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns),
-            scaling or ()), place)
+            scaling or (), (view.detail, view.focus) if view else (),
+            view.outline.hex() if view else ""), place)
         self._last_place, self._last_picture = place, picture
         if source.live and source.reusable and self._pictures.take_frozen():
             raise PictureFrozen("the same picture again and again")

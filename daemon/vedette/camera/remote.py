@@ -26,7 +26,7 @@ from vedette.camera.settings import PLACES, redacted
 from vedette.camera.standing import Standing
 from vedette.camera.wire import FrameReady, Opening, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
-from vedette.types import CameraStatus, Frame, Scaling
+from vedette.types import CameraStatus, Frame, Scaling, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,7 @@ class RemoteCamera:
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
         self._standing = Standing(clock)
         self._last: FrameReady | None = None
+        self._view: View | None = None
         self._reopened = 0
         self._final: SourceError | None = None
         self._scaling: Scaling | None = None
@@ -130,6 +131,7 @@ class RemoteCamera:
                 pending=len(self._mailbox), fps=self._fps(),
                 width=last.width if last else 0, height=last.height if last else 0,
                 brightness=last.brightness if last else None, contrast=last.contrast if last else None,
+                view=self._view,
                 reopened=self._reopened, children_replaced=self._replacements.total)
 
     def close(self) -> None:
@@ -189,6 +191,7 @@ class RemoteCamera:
             self._dropped["busy"] += message.seq - self._captured - 1
             self._holds[frame.seq] = (self._session, message.place)
             self._last = message
+            self._view = self._session.view(message) or self._view
             self._rate.append((now_ns, message.seq))
             replaced = self._mailbox.put(frame)
             self._dropped["replaced"] += replaced is not None

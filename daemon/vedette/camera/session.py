@@ -16,7 +16,7 @@ from vedette._lib.child import Child
 from vedette._lib.places import Places
 from vedette.camera.settings import PLACES
 from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_wish
-from vedette.types import Scaling
+from vedette.types import OUTLINE_BYTES, Scaling, View
 
 if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
@@ -107,6 +107,17 @@ class Session:
         """Pass a wish on. Any thread; without effect once the child is gone."""
         self._child.send(encode_wish(scaling))
 
+    @staticmethod
+    def view(frame: FrameReady) -> View | None:
+        """Return what was measured on a frame, or None. Raises: ValueError."""
+        if not frame.view:
+            return None
+        detail, focus = frame.view
+        outline = bytes.fromhex(frame.outline)
+        if len(outline) not in (0, OUTLINE_BYTES):
+            raise ValueError(f"an outline of {len(outline)} bytes")
+        return View(detail, focus, outline)
+
     def give_back(self, place: int) -> None:
         """Let the child write the place again. Any thread; without effect once the child is gone."""
         self._held.discard(place)
@@ -139,6 +150,7 @@ class Session:
         if frame.scaling and len(frame.scaling) != len(Scaling._fields):
             raise ValueError(f"scaling {frame.scaling}")
         self.scaled(frame)
+        self.view(frame)
         self._held.add(frame.place)
         self._seq = frame.seq
 

@@ -1,7 +1,8 @@
 """Notices pictures and rates that a working camera does not give: frozen, black, impossible, slow.
 
 Invariants: cost per frame is a few rows' comparison (the whole picture only while those are equal) and once a second a
-strided sample; memory is fixed; a reason ends with the first evidence against it. Only a live source has a rate.
+strided sample and a thumbnail; memory is fixed; a reason ends with the first evidence against it. Only a live source
+has a rate.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vedette.camera.view import ViewWatch
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from vedette.types import View
 
 SAMPLE_NS = 1_000_000_000
 SAMPLE_STRIDE = 8
@@ -34,6 +39,8 @@ class PictureWatch:
     def __init__(self, frozen_after_s: float) -> None:
         self.brightness: float | None = None
         self.contrast: float | None = None
+        self._view = ViewWatch()
+        self._new_view: View | None = None
         self._reopen_wanted = False
         self._frozen_after_ns = int(frozen_after_s * 1e9)
         self._unchanged_since_ns: int | None = None
@@ -49,6 +56,12 @@ class PictureWatch:
         if self._sampled_ns is None or now_ns - self._sampled_ns >= SAMPLE_NS:
             self._sampled_ns = now_ns
             self._look_black(picture, now_ns)
+            self._new_view = self._view.look(picture)
+
+    def take_view(self) -> View | None:
+        """Return what the camera is pointed at, if it was measured since last asked."""
+        view, self._new_view = self._new_view, None
+        return view
 
     def take_frozen(self) -> bool:
         """Whether the picture froze since last asked: the moment to open the source anew, once."""

@@ -37,7 +37,8 @@ class Trouble:
 class FrameReady:
     """A frame lies in a place, and behind it, if `scaling` is not empty, a part of it scaled (see types.Scaling).
 
-    `reasons` are the health reason codes that hold now.
+    `reasons` are the health reason codes that hold now. `view` is (detail, focus) of a types.View that was measured
+    with this frame, `outline` its bytes in hexadecimal; both empty on most frames.
     """
 
     seq: int
@@ -50,6 +51,8 @@ class FrameReady:
     contrast: float | None
     reasons: tuple[str, ...]
     scaling: tuple[int, ...]
+    view: tuple[float, ...] = ()
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,9 @@ def decode_answer(packet: bytes) -> int | Scaling | None:
 def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
     if hint in (tuple[str, ...], tuple[int, ...]):
         if isinstance(value, list) and all(type(item) is hint.__args__[0] for item in value):
+            return tuple(value)
+    elif hint == tuple[float, ...]:
+        if isinstance(value, list) and all(type(item) in (int, float) and abs(item) < 1e12 for item in value):
             return tuple(value)
     elif hint is float or hint == float | None:
         if (value is None and hint is not float) or (type(value) in (int, float) and abs(value) < 1e12):

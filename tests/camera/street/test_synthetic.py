@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vedette.camera.open import capture_settings
 from vedette.camera.pick import open_source
-from vedette.camera.street.options import MISBEHAVIOURS, Phase, SyntheticSource, parse_synthetic
+from vedette.camera.street.options import MISBEHAVIOURS, SPOILT, Phase, SyntheticSource, parse_synthetic
 from vedette.camera.street.synthetic import Synthetic, SyntheticTruth
 from vedette.config.models import CameraConfig
 from vedette.errors import SourceInvalid
@@ -159,11 +159,31 @@ def test_a_source_can_change_its_size_and_give_garbage():
         camera.read(None)
 
 
+@pytest.mark.parametrize("kind", sorted(SPOILT))
+def test_a_spoilt_picture_is_another_with_the_truth_of_what_it_shows(kind):
+    """Covered, nothing is to be seen; moved, boxes are elsewhere in the same share of the frame; else all stays."""
+    (well,), (ill,) = shown("", 0.05)[1], shown(f"?misbehave={kind}:0:10", 0.05)[1]
+    assert not np.array_equal(well, ill)
+    was = SyntheticTruth("synthetic", 160, 90, 10.0).numbered(10)
+    now = SyntheticTruth(f"synthetic?misbehave={kind}:0:10", 160, 90, 10.0).numbered(10)
+    if kind == "cover":
+        assert now == ()
+    elif kind == "move":
+        assert 0 < len(now) <= len(was)
+        pairs = [(a.box, b.box) for a in was for b in now
+                 if (a.label, round(a.box.xmax - b.box.xmax, 6), round(a.box.ymax - b.box.ymax, 6))
+                 == (b.label, 0.12, 0.06)]
+        assert len(pairs) == len(now)
+        assert all(before.xmin - after.xmin <= 0.12 + 1e-9 and after.xmin >= 0 for before, after in pairs)
+    else:
+        assert now == was
+
+
 REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera_black", "slow": "camera_stalled",
            "size": "camera_size", "repeat": "camera_rate", "garbage": "camera_offline"}
 
 
-@pytest.mark.parametrize("kind", MISBEHAVIOURS)
+@pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in SPOILT])
 def test_a_misbehaviour_is_named_by_the_camera(kind):
     """Every misbehaviour shows as a health reason of its own kind, in a real child."""
     ill = 1 if kind == "size" else 60

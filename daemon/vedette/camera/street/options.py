@@ -5,6 +5,7 @@
     synthetic?hard=1                                   stills that ask more of a detector
     synthetic?misbehave=freeze:20:10                   20 s well, 10 s frozen, and so on
     synthetic?misbehave=dark:20:5&misbehave=stall:60:8 several
+    synthetic?misbehave=cover:3600:60                  what is done to a camera, or the weather does: SPOILT
 
 Invariants: pure, standard library only; what is not understood is refused, naming what was expected. Phases count on
 the clock of the frame numbers, so they go on over any restart.
@@ -20,8 +21,11 @@ from vedette.errors import SourceInvalid
 
 NAME = "synthetic"
 DEFAULT_SEED = 5
-Misbehaviour = Literal["stall", "freeze", "dark", "slow", "size", "repeat", "garbage"]
+Misbehaviour = Literal["stall", "freeze", "dark", "slow", "size", "repeat", "garbage", "cover", "move", "defocus",
+                       "rain"]
 MISBEHAVIOURS: tuple[Misbehaviour, ...] = get_args(Misbehaviour)
+SPOILT = frozenset({"cover", "move", "defocus", "rain"})
+"""Those that only what the picture looked like before can tell."""
 _EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S "
              f"with KIND one of {', '.join(MISBEHAVIOURS)}")
 
@@ -33,7 +37,6 @@ class Phase:
     kind: Misbehaviour
     well_s: float
     ill_s: float
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import numpy as np
 from vedette.camera.source import checked
 from vedette.camera.street.options import parse_synthetic
 from vedette.camera.street.scene import Scene
+from vedette.camera.street.spoilt import SPOILERS, moved_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,8 @@ class Synthetic:
         self._scene.render(self._told.shown(self._tick, self._rate), picture)
         if fault == "dark":
             cv2.convertScaleAbs(picture, dst=picture, alpha=DARK)
+        if fault in SPOILERS:
+            SPOILERS[fault](picture, self._tick)
         return picture
 
     def close(self) -> None:
@@ -133,6 +136,7 @@ class SyntheticTruth:
     def numbered(self, number: int) -> tuple[TruthBox, ...]:
         """Return the truth of a frame by its number: with every frame wanted, the first (seq 1) has number 0."""
         fault = self._told.fault_at(number, self._rate)
-        if fault and fault.kind in {"dark", "garbage"}:
+        if fault and fault.kind in {"dark", "garbage", "cover"}:
             return ()
-        return self._scene.render(self._told.shown(number, self._rate), self._picture)
+        truth = self._scene.render(self._told.shown(number, self._rate), self._picture)
+        return moved_truth(truth) if fault and fault.kind == "move" else truth

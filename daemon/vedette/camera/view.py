@@ -1,0 +1,83 @@
+"""Measures what the camera is pointed at, whatever passes before it and however it is lit: a look a second.
+
+Invariants: cost is one grey thumbnail a second and memory is fixed; what moves is left out (a look is a median over
+`KEPT` thumbnails, detail and focus count only what two of them share, so noise is left out too); light is left out
+(every edge counts alike, by its neighbourhood).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from vedette.types import View
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+FINE_PX, COARSE_PX = 320, 80
+"""Widths at which detail is measured: about what a detector sees, and what a blurred picture still has."""
+OUTLINE_SIZE = (32, 18)
+KEPT = 10
+LEAST_DETAIL = 2.0
+"""Of a picture that has something to recognize."""
+_ACROSS, _DOWN, _NEAR = (5, 1), (1, 5), (9, 9)
+
+
+class ViewWatch:
+    """Fed with a picture a second."""
+
+    def __init__(self) -> None:
+        self._thumbnails: deque[Floats] = deque(maxlen=KEPT)
+        self._last: tuple[Floats, Floats] | None = None
+
+    def look(self, picture: NDArray[np.uint8]) -> View | None:
+        """Take a BGR picture; returns the view, None until there are enough pictures of one size."""
+        fine = _shrunk(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), FINE_PX).astype(np.float32)
+        coarse = _shrunk(fine, COARSE_PX)
+        edges = _edges(fine), _edges(coarse)
+        last, self._last = self._last, edges
+        if last is None or last[0].shape != edges[0].shape:
+            self._thumbnails.clear()
+            last = None
+        self._thumbnails.append(_floats(cv2.resize(coarse, OUTLINE_SIZE, interpolation=cv2.INTER_AREA)))
+        if last is None or len(self._thumbnails) < KEPT:
+            return None
+        fine_detail, coarse_detail = (max(0.0, float((now * before).mean()))
+                                      for now, before in zip(edges, last, strict=True))
+        if coarse_detail < LEAST_DETAIL:
+            return View(round(coarse_detail, 2), 0.0, b"")
+        return View(round(coarse_detail, 2), round(fine_detail / coarse_detail, 4),
+                    outline(_floats(np.median(np.stack(self._thumbnails), axis=0))))
+
+
+def outline(thumbnail: Floats) -> bytes:
+    """Return the edges across, then those down, of a grey thumbnail, each -127 to 127 as one byte."""
+    return b"".join(_evened(thumbnail, way) for way in (_ACROSS, _DOWN))
+
+
+def _evened(thumbnail: Floats, way: tuple[int, int]) -> bytes:
+    """Each edge in proportion to those near it, so that a lamp's pool of light weighs no more than the dark."""
+    edges = thumbnail - cv2.blur(thumbnail, way)
+    evened = edges / (np.sqrt(cv2.blur(edges * edges, _NEAR)) + 1.0)
+    return np.clip(np.rint(evened * 40), -127, 127).astype(np.int8).tobytes()
+
+
+def _edges(grey: Floats) -> Floats:
+    return _floats(cv2.Laplacian(grey, cv2.CV_32F))
+
+
+def _shrunk(grey: NDArray[np.uint8] | Floats | cv2.typing.MatLike, width: int) -> Floats:
+    rows, columns = grey.shape[:2]
+    if columns <= width:
+        return _floats(np.asarray(grey))
+    return _floats(cv2.resize(grey, (width, max(1, round(rows * width / columns))), interpolation=cv2.INTER_AREA))
+
+
+def _floats(array: object) -> Floats:
+    return cast("Floats", array)

@@ -1,0 +1,102 @@
+"""What the camera is pointed at: the same by day, by night, in rain and with traffic; another when it was turned."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from vedette.camera.street.scene import DAY_S, Scene
+from vedette.camera.street.spoilt import SPOILERS
+from vedette.camera.view import KEPT, LEAST_DETAIL, ViewWatch
+from vedette.types import OUTLINE_BYTES, View
+
+SIZE = (320, 180)
+HOURS = 6
+
+
+def likeness(one: bytes, other: bytes) -> float:
+    """The lesser correlation of the two halves."""
+    a, b = (np.frombuffer(each, np.int8).astype(float).reshape(2, -1) for each in (one, other))
+    return min((x @ y) / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in zip(a, b, strict=True))
+
+
+def view_of(scene: Scene, first: int, spoilt: str | None = None) -> View:
+    """The view after so many pictures, a second apart."""
+    watch = ViewWatch()
+    picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+    seen = None
+    for number in range(first, first + KEPT):
+        scene.render(number, picture)
+        if spoilt:
+            SPOILERS[spoilt](picture, number)
+        seen = watch.look(picture)
+    assert seen is not None
+    return seen
+
+
+@pytest.fixture(scope="module", params=[11])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    return Scene(request.param, *SIZE, 1.0)
+
+
+@pytest.fixture(scope="module")
+def day(scene: Scene) -> list[View]:
+    return [view_of(scene, round(hour * DAY_S / HOURS)) for hour in range(HOURS)]
+
+
+def test_a_day_is_one_view(day: list[View]) -> None:
+    """Noon and night resemble each other, in outline and in focus."""
+    assert {len(view.outline) for view in day} == {OUTLINE_BYTES}
+    assert min(likeness(a.outline, b.outline) for a in day for b in day) > 0.45
+    assert min(view.focus for view in day) > 0.45 * max(view.focus for view in day)
+    assert min(view.detail for view in day) > 10 * LEAST_DETAIL
+
+
+def test_another_view_is_another_at_any_hour(scene: Scene, day: list[View]) -> None:
+    """A camera that was turned resembles no hour of what it saw before."""
+    for first in (0, 60, 120):
+        moved = view_of(scene, first, "move")
+        assert max(likeness(moved.outline, view.outline) for view in day) < 0.3
+
+
+def test_rain_is_the_same_view(scene: Scene, day: list[View]) -> None:
+    """Streaks that are elsewhere in each picture, and haze, change little."""
+    for first in (0, 60, 120):
+        wet = view_of(scene, first, "rain")
+        assert max(likeness(wet.outline, view.outline) for view in day) > 0.6
+        assert wet.focus > 0.5 * min(view.focus for view in day)
+
+
+def test_out_of_focus_only_what_is_fine_is_lost(scene: Scene, day: list[View]) -> None:
+    """The outline stays, the focus falls to less than a third of the least of any hour."""
+    blurred = view_of(scene, 60, "defocus")
+    assert max(likeness(blurred.outline, view.outline) for view in day) > 0.6
+    assert blurred.focus < 0.3 * min(view.focus for view in day)
+
+
+def test_covered_there_is_nothing_to_recognize(scene: Scene) -> None:
+    """A cloth before the lens has no detail that lasts, noise or not."""
+    covered = view_of(scene, 60, "cover")
+    assert (covered.outline, covered.focus) == (b"", 0.0)
+    assert covered.detail < LEAST_DETAIL
+
+
+def test_a_change_of_size_begins_anew() -> None:
+    """Pictures of two sizes are never compared."""
+    watch = ViewWatch()
+    rng = np.random.default_rng(1)
+    large = cv2.GaussianBlur(rng.integers(0, 255, (90, 160, 3), np.uint8), (0, 0), 3)
+    small = np.ascontiguousarray(large[:45, :80])
+    assert [watch.look(large) is None for _ in range(KEPT)] == [True] * (KEPT - 1) + [False]
+    assert [watch.look(small) is None for _ in range(KEPT)] == [True] * (KEPT - 1) + [False]
+
+
+@pytest.mark.parametrize(("width", "height"), [(33, 5), (16, 16), (1920, 1080)])
+def test_any_size_is_measured(width: int, height: int) -> None:
+    """Nothing is assumed of a picture's size."""
+    watch = ViewWatch()
+    picture = np.random.default_rng(1).integers(0, 255, (height, width, 3), np.uint8)
+    seen = [watch.look(picture) for _ in range(KEPT)][-1]
+    assert seen is not None
+    assert len(seen.outline) == OUTLINE_BYTES
