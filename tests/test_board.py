@@ -12,6 +12,7 @@ import pytest
 
 from vedette.board import Board, BoardReading, kernel_clock_synced
 
+GROUP = "sys/fs/cgroup/system.slice/vedette.service"
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 NO_VCGENCMD = "/nonexistent/vcgencmd"
 PI = {
@@ -20,6 +21,17 @@ PI = {
     "proc/self/statm": "60000 25000 9000 1000 0 50000 0\n",
     "proc/77/statm": "30000 12500 9000 1000 0 50000 0\n",
     "sys/class/thermal/thermal_zone0/temp": "61835\n",
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1000000\n",
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq": "1800000\n",
+    "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+    "proc/pressure/memory": "some avg10=1.50 avg60=0.22 avg300=0.04 total=1000000\nfull avg10=0.00 total=0\n",
+    "proc/self/cgroup": "0::/system.slice/vedette.service\n",
+    f"{GROUP}/memory.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+    f"{GROUP}/memory.current": "200000000\n",
+    f"{GROUP}/memory.max": "512000000\n",
+    f"{GROUP}/memory.high": "max\n",
+    f"{GROUP}/memory.stat": "anon 90000000\nfile 110000000\nshmem 60000000\nactive_file 20000000\n"
+                            "inactive_file 30000000\nslab_reclaimable 1000000\n",
     THROTTLED: "50005\n",
 }
 
@@ -49,6 +61,8 @@ def test_reads_a_pi(tmp_path: Path) -> None:
     assert reading.throttled_ever == ("under_voltage", "throttled")
     assert (reading.rss_mb, reading.capture_rss_mb) == (round(25000 * page / 1e6, 1), round(12500 * page / 1e6, 1))
     assert (reading.memory_available_mb, reading.cma_free_mb) == (512.0, 256.0)
+    assert (reading.cpu_mhz, reading.cpu_highest_mhz, reading.cpu_slowed) == (1000, 1800, False)
+    assert (reading.memory_allowed_mb, reading.memory_stalled, reading.memory_pressed) == (363.0, 0.015, False)
     assert reading.disk_free_mb is not None
 
 
@@ -105,6 +119,106 @@ def test_vcgencmd_is_asked_once_when_it_fails(tmp_path: Path, ends: str) -> None
     assert calls.read_text() in ("", "x")
 
 
+ZONE = "sys/class/thermal/thermal_zone{}/{}"
+
+
+@pytest.mark.parametrize(("types", "temperature_c"), [
+    (["gpu-thermal", "cpu-thermal"], 51.0), (["cpu-thermal", "iwlwifi_1"], 50.0), (["acpitz", "x86_pkg_temp"], 50.0),
+    (["battery", "soc_thermal", "cpu0-thermal"], 52.0), (["SoC"], 50.0), (["battery"] * 10 + ["CPU"], 60.0)])
+def test_the_processors_thermometer_is_taken(tmp_path: Path, types: list[str], temperature_c: float) -> None:
+    """By its type, the hottest of several; where none is named so, the first."""
+    for number, kind in enumerate(types):
+        tree(tmp_path, {ZONE.format(number, "type"): f"{kind}\n", ZONE.format(number, "temp"): f"{50 + number}000\n"})
+    assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c == temperature_c
+
+
+@pytest.mark.parametrize("temp", ["255000", "-274000", "-2147483648"])
+def test_a_broken_thermometer_is_none(tmp_path: Path, temp: str) -> None:
+    """What no processor can be is not told, and another zone's word counts."""
+    tree(tmp_path, {ZONE.format(0, "type"): "cpu0-thermal", ZONE.format(0, "temp"): temp})
+    assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c is None
+    tree(tmp_path, {ZONE.format(1, "type"): "cpu1-thermal", ZONE.format(1, "temp"): "48000"})
+    assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c == 48.0
+
+
+def test_a_slowed_processor(tmp_path: Path) -> None:
+    """Told of the fastest core, once less is allowed than before; a limit that was always there is the operator's."""
+    cpufreq = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
+    for core, highest in ((0, 1800000), (1, 1800000), (4, 2400000)):
+        tree(tmp_path, {cpufreq.format(core, "cpuinfo_max_freq"): str(highest),
+                        cpufreq.format(core, "scaling_max_freq"): "1600000",
+                        cpufreq.format(core, "scaling_cur_freq"): f"{600 + core}000"})
+    board = Board(tmp_path, tmp_path, NO_VCGENCMD)
+    reading = board.read()
+    assert (reading.cpu_mhz, reading.cpu_highest_mhz, reading.cpu_slowed) == (604, 2400, False)
+    tree(tmp_path, {cpufreq.format(4, "scaling_max_freq"): "1000000"})
+    assert board.read().cpu_slowed is True
+    tree(tmp_path, {cpufreq.format(4, "scaling_max_freq"): "1600000"})
+    assert board.read().cpu_slowed is False
+
+
+PRESSURE = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+
+
+class Kernel:
+    """Counts waiting for memory as a kernel does, every two seconds, and is read every second."""
+
+    def __init__(self, root: Path, file: str) -> None:
+        self.now_s = 100.0
+        self._total_us = self._told_us = 0
+        self._root, self._file = root, file
+        self.board = Board(root, root, NO_VCGENCMD, monotonic=lambda: self.now_s)
+        self.read()
+
+    def read(self) -> BoardReading:
+        tree(self._root, {self._file: PRESSURE.format(self._told_us)})
+        return self.board.read()
+
+    def seconds_until(self, pressed: bool, share: float) -> float:
+        """Let processes wait this share of the time, until the board says so."""
+        began_s = self.now_s
+        while self.now_s - began_s < 60:
+            self.now_s += 0.5
+            self._total_us += int(share * 0.5e6)
+            if self.now_s % 2 == 0:
+                self._told_us = self._total_us
+            if self.now_s % 1 == 0.5 and self.read().memory_pressed is pressed:
+                break
+        return self.now_s - began_s
+
+
+@pytest.mark.parametrize("file", ["proc/pressure/memory", f"{GROUP}/memory.pressure"])
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_memory_pressure_is_named_and_gone_in_time(tmp_path: Path, file: str, share: float) -> None:
+    """The machine's or the group's: within 5 s of its beginning, and within 10 s of its end, again and again."""
+    tree(tmp_path, {"proc/self/cgroup": PI["proc/self/cgroup"]})
+    kernel = Kernel(tmp_path, file)
+    for _ in range(5):
+        assert kernel.seconds_until(True, share) <= 5
+        assert kernel.seconds_until(False, 0.0) <= 10
+    assert kernel.seconds_until(True, 0.04) == 60
+
+
+def test_pressure_that_hovers_is_one_pressure(tmp_path: Path) -> None:
+    """Between the two limits it stays what it was."""
+    kernel = Kernel(tmp_path, "proc/pressure/memory")
+    assert kernel.seconds_until(True, 0.07) == 60
+    kernel.seconds_until(True, 0.5)
+    assert kernel.seconds_until(False, 0.07) == 60
+
+
+def test_memory_that_the_group_may_take(tmp_path: Path) -> None:
+    """The lower of both limits counts; without a limit, or without the group's files, nothing is told."""
+    root = tree(tmp_path, PI | {f"{GROUP}/memory.high": "260000000\n"})
+    assert Board(root, root, NO_VCGENCMD).read().memory_allowed_mb == 111.0
+    tree(root, {f"{GROUP}/memory.current": "900000000\n"})
+    assert Board(root, root, NO_VCGENCMD).read().memory_allowed_mb == 0.0
+    tree(root, {f"{GROUP}/memory.high": "max\n", f"{GROUP}/memory.max": "max\n"})
+    assert Board(root, root, NO_VCGENCMD).read().memory_allowed_mb is None
+    tree(root, {"proc/self/cgroup": "9:name=systemd:/\n4:memory:/elsewhere\n"})
+    assert Board(root, root, NO_VCGENCMD).read().memory_allowed_mb is None
+
+
 @pytest.mark.parametrize(("reading", "codes"), [
     (BoardReading(throttled_now=("under_voltage",)), {"undervoltage"}),
     (BoardReading(throttled_now=("frequency_capped", "soft_temperature_limit")), {"throttled"}),
@@ -112,7 +226,10 @@ def test_vcgencmd_is_asked_once_when_it_fails(tmp_path: Path, ends: str) -> None
     (BoardReading(temperature_c=79.9), set()),
     (BoardReading(temperature_c=80.0), {"hot"}),
     (BoardReading(disk_free_mb=99.0, memory_available_mb=63.0), {"disk_low", "memory_low"}),
-    (BoardReading(disk_free_mb=100.0, memory_available_mb=64.0), set()),
+    (BoardReading(disk_free_mb=100.0, memory_available_mb=64.0, memory_allowed_mb=64.0), set()),
+    (BoardReading(memory_available_mb=4000.0, memory_allowed_mb=63.9), {"memory_low"}),
+    (BoardReading(memory_stalled=0.5, memory_pressed=True), {"memory_pressure"}),
+    (BoardReading(memory_stalled=0.07, memory_pressed=False, cpu_slowed=True), set()),
     (BoardReading(clock_synced=False), {"clock_unsynced"}),
     (BoardReading(clock_synced=True), set()),
 ])

@@ -42,7 +42,9 @@ def validate(name: str, payload: Mapping[str, Any]) -> None:
 def health() -> HealthPayload:
     stage = {"p50": 1.0, "p95": 2.0, "p99": 3.0}
     board: BoardHealth = {"temperature_c": 51.2, "throttled_now": [], "throttled_ever": ["under_voltage"],
-                          "rss_mb": 90.1, "capture_rss_mb": None, "memory_available_mb": 1000.0, "cma_free_mb": None,
+                          "cpu_mhz": 1800.0, "cpu_highest_mhz": None, "cpu_slowed": False, "rss_mb": 90.1,
+                          "capture_rss_mb": None, "memory_available_mb": 1000.0, "memory_allowed_mb": None,
+                          "memory_stalled": 0.01, "memory_pressed": False, "cma_free_mb": None,
                           "disk_free_mb": 1e4, "clock_synced": None}
     return {
         "schema": "vedette.health/1", "device": "gate-01", "run": 1, "at": payloads.timestamp(AT), "uptime_s": 3.5,
@@ -56,7 +58,7 @@ def health() -> HealthPayload:
             "left": {"hour": {"calls": 715, "mb": 99.8}}}},
         "image": payloads.image_health(CAMERA),
         "mqtt": payloads.mqtt_health(BrokerStatus(True, None)),
-        "board": board,
+        "board": board, "last_end": None,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the computer says of itself: heat, power, memory, disk, clock.
+"""What the computer says of itself: heat, power, processor, memory, disk, clock.
 
 Invariants: everything is nullable, since no two boards can say the same; nothing raises for a file that is not there;
 nothing blocks: only files of the kernel are read, and `vcgencmd`, where those lack the throttling bits, gets half a
@@ -11,8 +11,15 @@ import ctypes
 import os
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette._lib.memory import MemoryGauge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 THROTTLE_BITS = {0: "under_voltage", 1: "frequency_capped", 2: "throttled", 3: "soft_temperature_limit"}
 """As `vcgencmd get_throttled` documents them: now in bits 0-3, since the last clearing in bits 16-19."""
@@ -23,6 +30,12 @@ HOT_C = 80.0
 """Where a Raspberry Pi begins to throttle."""
 DISK_LOW_MB = 100.0
 MEMORY_LOW_MB = 64.0
+CPU_ZONE = re.compile(r"(?i)cpu|soc")
+"""Types of thermal zones that are the processor's: cpu-thermal, soc_thermal, cpu0-thermal; else the first counts."""
+TEMPERATURES_C = (-60.0, 150.0)
+"""A thermometer that tells something else is broken."""
+SLOWED_BELOW = 0.95
+"""Of the highest frequency that was ever allowed."""
 
 STA_UNSYNC = 0x40
 CLOCK_ERROR_LIMIT_US = 2_000_000
@@ -37,9 +50,15 @@ class BoardReading:
     temperature_c: float | None = None
     throttled_now: tuple[str, ...] | None = None
     throttled_ever: tuple[str, ...] | None = None
+    cpu_mhz: float | None = None
+    cpu_highest_mhz: float | None = None      # that the hardware has
+    cpu_slowed: bool | None = None            # the kernel allows less than before
     rss_mb: float | None = None
     capture_rss_mb: float | None = None
     memory_available_mb: float | None = None
+    memory_allowed_mb: float | None = None    # left of the unit's own limit
+    memory_stalled: float | None = None       # share of the last seconds in which a process waited for memory
+    memory_pressed: bool | None = None        # too much of that
     cma_free_mb: float | None = None
     disk_free_mb: float | None = None
     clock_synced: bool | None = None
@@ -58,6 +77,10 @@ class BoardReading:
             found["disk_low"] = f"{self.disk_free_mb:.0f} MB free for the state folder"
         if self.memory_available_mb is not None and self.memory_available_mb < MEMORY_LOW_MB:
             found["memory_low"] = f"{self.memory_available_mb:.0f} MB available"
+        elif self.memory_allowed_mb is not None and self.memory_allowed_mb < MEMORY_LOW_MB:
+            found["memory_low"] = f"{self.memory_allowed_mb:.0f} MB left of the unit's limit"
+        if self.memory_pressed:
+            found["memory_pressure"] = f"processes wait for memory {self.memory_stalled or 0:.0%} of the time"
         if self.clock_synced is False:
             found["clock_unsynced"] = "not set by a time server, or too long ago"
         return found
@@ -72,13 +95,17 @@ def boot_id(root: Path = Path("/")) -> str:
 
 
 class Board:
-    """The computer this runs on. A test gives a tree of its own as `root`, and its own `vcgencmd`."""
+    """The computer this runs on. A test gives a tree of its own as `root`, its own `vcgencmd`, and seconds."""
 
-    def __init__(self, state_path: Path, root: Path = Path("/"), vcgencmd: str = "vcgencmd") -> None:
+    def __init__(self, state_path: Path, root: Path = Path("/"), vcgencmd: str = "vcgencmd",
+                 monotonic: Callable[[], float] = time.monotonic) -> None:
         self._state_path = state_path
         self._root = root
         self._vcgencmd = vcgencmd
         self._throttled_ever = 0
+        self._zones: tuple[str, ...] = ()
+        self._allowed_khz = 0.0
+        self._memory = MemoryGauge(root, monotonic)
 
     @property
     def name(self) -> str | None:
@@ -89,13 +116,21 @@ class Board:
         """Read everything; `capture_pid` is the capture child's, if there is one."""
         memory_mb = self._memory_mb()
         throttled_now, throttled_ever = self._throttling()
+        khz, highest_khz, slowed = self._frequency()
+        memory = self._memory.read()
         return BoardReading(
             temperature_c=self._temperature_c(),
             throttled_now=throttled_now,
             throttled_ever=throttled_ever,
+            cpu_mhz=None if khz is None else round(khz / 1000),
+            cpu_highest_mhz=None if highest_khz is None else round(highest_khz / 1000),
+            cpu_slowed=slowed,
             rss_mb=self._rss_mb("self"),
             capture_rss_mb=None if capture_pid is None else self._rss_mb(str(capture_pid)),
             memory_available_mb=memory_mb.get("MemAvailable"),
+            memory_allowed_mb=None if memory.allowed is None else _megabytes(memory.allowed),
+            memory_stalled=memory.stalled,
+            memory_pressed=memory.pressed,
             cma_free_mb=memory_mb.get("CmaFree"),
             disk_free_mb=self._disk_free_mb(),
             clock_synced=self.clock_synced(),
@@ -117,9 +152,36 @@ class Board:
         except OSError:
             return ""
 
+    def _number(self, path: str) -> float | None:
+        found = re.match(r"-?\d+", self._text(path))
+        return float(found[0]) if found else None
+
     def _temperature_c(self) -> float | None:
-        found = re.match(r"-?\d+", self._text("sys/class/thermal/thermal_zone0/temp"))
-        return round(int(found[0]) / 1000, 1) if found else None
+        """The hottest of the processor's zones."""
+        self._zones = self._zones or self._cpu_zones()
+        read = (self._number(f"{zone}/temp") for zone in self._zones)
+        lowest_c, highest_c = TEMPERATURES_C
+        told_c = [round(millidegrees / 1000, 1) for millidegrees in read if millidegrees is not None]
+        return max((each_c for each_c in told_c if lowest_c <= each_c <= highest_c), default=None)
+
+    def _cpu_zones(self) -> tuple[str, ...]:
+        found = sorted((self._root / "sys/class/thermal").glob("thermal_zone*"))
+        zones = [str(zone.relative_to(self._root)) for zone in found]
+        return tuple(zone for zone in zones if CPU_ZONE.search(self._text(f"{zone}/type"))) \
+            or tuple(zone for zone in zones if zone.endswith("/thermal_zone0"))
+
+    def _frequency(self) -> tuple[float | None, float | None, bool | None]:
+        """kHz now, the most the hardware has, whether less is allowed than before; of the fastest processor."""
+        cores = sorted((self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+        highest = {core: self._number(f"{core.relative_to(self._root)}/cpuinfo_max_freq") or 0 for core in cores}
+        fastest = max(cores, key=lambda core: highest[core], default=None)
+        if fastest is None:
+            return None, None, None
+        place = fastest.relative_to(self._root)
+        allowed = self._number(f"{place}/scaling_max_freq")
+        self._allowed_khz = max(self._allowed_khz, allowed or 0)
+        return (self._number(f"{place}/scaling_cur_freq"), highest[fastest] or None,
+                None if allowed is None else allowed < SLOWED_BELOW * self._allowed_khz)
 
     def _rss_mb(self, process: str) -> float | None:
         found = re.match(r"\d+ (\d+)", self._text(f"proc/{process}/statm"))

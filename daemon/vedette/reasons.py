@@ -88,6 +88,8 @@ _TABLE = (
     Reason("disk_low", "degraded", "Less than 100 MB are free for the state folder.", "Free space on that disk."),
     Reason("memory_low", "degraded", "Less than 64 MB of memory are available.",
            "End other processes; a smaller model or picture."),
+    Reason("memory_pressure", "degraded", "Processes wait for memory a good part of the time.",
+           "As for `memory_low`; raise `MemoryMax=` if the unit's own limit is what is short."),
     Reason("worker_hung", "failed", "A part of the daemon makes no progress.",
            "Nothing: the watchdog restarts the daemon. Report the stacks that it leaves in the journal."),
     Reason("config_rejected", "degraded", "The last reload was refused; the old configuration runs on.",

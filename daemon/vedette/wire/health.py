@@ -169,11 +169,22 @@ class BoardHealth(TypedDict):
     """Of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
     throttled_ever: list[str] | None
     """The same, at any time since the daemon's start, and what the firmware still remembers."""
+    cpu_mhz: float | None
+    cpu_highest_mhz: float | None
+    """That the processor is made for."""
+    cpu_slowed: bool | None
+    """The kernel allows it less than before."""
     rss_mb: float | None
     """The daemon's resident memory."""
     capture_rss_mb: float | None
     """The capture process's."""
     memory_available_mb: float | None
+    memory_allowed_mb: float | None
+    """Left of the unit's own limit."""
+    memory_stalled: Unit | None
+    """Share of the last seconds in which a process waited for memory."""
+    memory_pressed: bool | None
+    """Too much of that: the reason `memory_pressure`."""
     cma_free_mb: float | None
     """Contiguous memory that cameras need."""
     disk_free_mb: float | None
