@@ -69,6 +69,12 @@ def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path):
     assert told["reconnects"] == [2]
 
 
+def test_planted_secrets_through_every_refusal(tmp_path: Path):
+    """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: nothing is told."""
+    told = sample("planted_secrets", tmp_path, "--case", "life")
+    assert (told["cases"]["life"] >= 30, told["found"]) == (True, [])
+
+
 def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
     told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
