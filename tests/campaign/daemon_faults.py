@@ -77,7 +77,7 @@ class Scene:
         threading.Event().wait(random.uniform(0, 1))   # or every fault falls at one moment between two health messages
         began_s = ended_s = time.monotonic()
         self.cause(fault)
-        named = wait_until(lambda: bool(NAMES[fault] & self.witness.first_named.keys()), 30)
+        named = wait_until(lambda: bool(NAMES[fault] & self.witness.first_named.keys()))
         assert named, (fault, self.witness.health, self.daemon.log[-4000:])
         named_s = min(moment for code, moment in tuple(self.witness.first_named.items()) if code in NAMES[fault])
         if fault not in SIGNALS:          # those end when the daemon ends the child
@@ -139,7 +139,7 @@ def one_life(make: Callable[[Path], object], faults: list[str], done: list, save
         one.daemon.signal(signal.SIGTERM)
         code = one.daemon.ends()
         told = one.witness
-        assert wait_until(lambda: told.word == "offline", 10)
+        assert wait_until(lambda: told.word == "offline")
     capture = told.health["capture"]
     base = footprints[min(SETTLED_AFTER, len(footprints)) - 1]
     return {"faults": len(footprints), "exit_code": code, "footprint_settled_last": [base, footprints[-1]],
@@ -148,11 +148,11 @@ def one_life(make: Callable[[Path], object], faults: list[str], done: list, save
             "worst_health_gap_s": round(told.worst_health_gap_s, 2), "results": told.results}
 
 
-def broken_limits(done: list, lives: list[dict]) -> list[str]:
+def broken_limits(done: list, lives: list[dict], slack_s: float) -> list[str]:
     broken = []
     for fault, named_s, again_s in done:
         limit_s = SILENT_STREAM_NAMED_WITHIN_S if fault == SILENT_STREAM else NAMED_WITHIN_S
-        if named_s > limit_s or again_s > AGAIN_WITHIN_S:
+        if named_s > limit_s + slack_s or again_s > AGAIN_WITHIN_S + slack_s:
             broken.append(f"{fault}: named {named_s} s, again {again_s} s")
     for life in lives:
         accounts, (settled, last) = life["accounts"], life["footprint_settled_last"]
@@ -161,7 +161,7 @@ def broken_limits(done: list, lives: list[dict]) -> list[str]:
             "accounts": accounts["captured"] == accounts["detected"] + sum(accounts["dropped"].values())
             + accounts["pending"],
             "connection": life["reconnects"] == 0 and life["words"] == ["online", "offline"],
-            "health": life["worst_health_gap_s"] <= HEALTH_GAP_S,
+            "health": life["worst_health_gap_s"] <= HEALTH_GAP_S + slack_s,
             "memory": last["rss_kb"] <= settled["rss_kb"] + GROWTH_KB,
             "threads, descriptors, children": all(last[key] == settled[key] for key in ("threads", "fds", "children")),
         }
@@ -169,11 +169,11 @@ def broken_limits(done: list, lives: list[dict]) -> list[str]:
     return broken
 
 
-def figures(done: list, lives: list[dict]) -> dict[str, object]:
+def figures(done: list, lives: list[dict], slack_s: float) -> dict[str, object]:
     """The worst of each fault, and what each daemon's life showed."""
     worst = {fault: {"count": len(each), "named_s": max(one[1] for one in each), "again_s": max(one[2] for one in each)}
              for fault in NAMES if (each := [one for one in done if one[0] == fault])}
-    broken = broken_limits(done, lives)
+    broken = broken_limits(done, lives, slack_s)
     return {"campaign": "daemon_faults", "worst": worst, "lives": lives, "broken": broken}
 
 
@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--state", type=Path, default=Path(".campaign/daemon_faults.json"))
     parser.add_argument("--fault", choices=NAMES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--slack-s", type=float, default=0, help="added to each limit of time, on a starved machine")
     args = parser.parse_args()
     state = json.loads(args.state.read_text()) if args.state.exists() else {"child": [], "stream": [], "lives": []}
     args.state.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +197,7 @@ def main() -> int:
         if len(state[name]) < len(faults):
             state["lives"].append(one_life(make, faults, state[name], save))
             save()
-    told = figures(state["child"] + state["stream"], state["lives"])
+    told = figures(state["child"] + state["stream"], state["lives"], args.slack_s)
     print(json.dumps(told))
     return 1 if told["broken"] else 0
 

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -92,8 +92,8 @@ class Scene:
         self.heard = Heard()
         self.runs: dict[int, list[float]] = {}
         """Run -> capture time of each result, in seconds since 1970."""
-        self._folder = folder
-        self._broker = broker
+        self.folder = folder
+        self.broker = broker
         self._taken = 0
         config = folder / "config.yaml"
         config.write_text(
@@ -104,19 +104,26 @@ class Scene:
         self._config = config
 
     @contextmanager
-    def life(self) -> Iterator[RunningDaemon]:
+    def life(self, **env: str) -> Iterator[RunningDaemon]:
         """One daemon from its first result to its end; whoever uses it has ended it."""
-        with RunningDaemon(self._folder, "--config", self._config, "--print") as daemon:
+        with self.start(**env) as daemon:
             assert daemon.waits_for_results(1, 60), daemon.log
             yield daemon
-            assert daemon.ends(30) in (0, -signal.SIGKILL), daemon.log
-        results = daemon.results
-        self.runs[results[0]["run"]] = [
-            datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() for result in results]
+            assert daemon.ends() in (0, -signal.SIGKILL), daemon.log
+        self.note(daemon.results)
+
+    def start(self, **env: str) -> RunningDaemon:
+        return RunningDaemon(self.folder, "--config", self._config, "--print", env=env)
+
+    def note(self, results: list[dict]) -> None:
+        """Take what one daemon printed."""
+        if results:
+            self.runs[results[0]["run"]] = [
+                datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() for result in results]
 
     def goodbye(self, subscriber: object) -> None:
         """Wait for the daemon's last word, and fold in all before it."""
-        assert wait_until(lambda: subscriber.heard[-1].payload == b"offline", 10), subscriber.heard[-1]
+        assert wait_until(lambda: subscriber.heard[-1].payload == b"offline"), subscriber.heard[-1]
         self.listen(subscriber)
 
     def listen(self, subscriber: object) -> None:
@@ -145,10 +152,12 @@ class Scene:
 
 
 @contextmanager
-def scene(mqtt: str) -> Iterator[tuple[Scene, object]]:
+def scene(mqtt: str, settings: Callable[[Path], str] = lambda _: "") -> Iterator[tuple[Scene, object]]:
+    """Put together what `Scene` needs; `settings` of the broker may name files that they make in the folder."""
     with tempfile.TemporaryDirectory() as folder, running(
-            Path(folder), "allow_anonymous true\nmax_queued_messages 0") as broker, \
-            CuttingProxy(broker.port) as proxy, listening(broker.client(), "vedette/gate/#") as subscriber:
+            Path(folder), f"allow_anonymous true\nmax_queued_messages 0\n{settings(Path(folder))}") as broker, \
+            CuttingProxy(broker.port) as proxy, \
+            listening(broker.client(keepalive_s=300), "vedette/gate/#") as subscriber:
         yield Scene(Path(folder), broker, proxy, mqtt), subscriber
 
 
@@ -181,7 +190,7 @@ def cuts(lives: int, cuts_total: int, results: int) -> dict[str, object]:
             before = here.proxy.connections
             with here.life() as daemon:
                 while done * lives < cuts_total * (life + 1):
-                    assert wait_until(lambda before=before: here.proxy.connections > before, 20), daemon.log
+                    assert wait_until(lambda before=before: here.proxy.connections > before), daemon.log
                     before = here.proxy.connections
                     time_passes(chance.uniform(0.05, 0.6) + (0 if done % (QUICK + 1) else SHORT_LIFE_S))
                     is_long = done % LONG_EVERY == LONG_EVERY - 1
@@ -227,7 +236,7 @@ def kills(count: int) -> dict[str, object]:
                 time_passes(chance.uniform(3, 9) if kind != "online" else 0)
                 killed_at[run] = time.time()
                 daemon.signal(signal.SIGKILL)
-                daemon.process.wait(10)
+                daemon.process.wait(60)
                 here.proxy.cut()
                 here.proxy.swallowing = here.proxy.refusing = False
         here.goodbye(subscriber)
@@ -305,7 +314,7 @@ def results_of_an_hour() -> Iterator[Kept]:
         yield Kept(seq, Message("detections", payloads.encode(payload), seq=seq))
 
 
-def broken_limits(done: dict[str, dict]) -> list[str]:
+def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:
     """Name what does not hold."""
     through, killed, full, disk = (done[part] for part in ("cuts", "kills", "small", "writes"))
     kept = {
@@ -314,7 +323,7 @@ def broken_limits(done: dict[str, dict]) -> list[str]:
         "cuts: dropped": not sum(through["dropped"].values()),
         "cuts: said how far": len(set(through["runs_that_said_how_far"])) == 1,
         "cuts: by way of the disk": through["backfilled"] > 0,
-        "kills: lost": killed["worst_lost_s"] <= LOST_WITHIN_S and killed["lost_of_the_last_run"] == 0,
+        "kills: lost": killed["worst_lost_s"] <= LOST_WITHIN_S + slack_s and killed["lost_of_the_last_run"] == 0,
         "kills: disorder": killed["disorder"] == 0,
         "kills: overstated": not killed["overstated"],
         "small: missing is counted": full["missing"] == full["counted"] > 0,
@@ -333,6 +342,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--small", type=int, default=4_000, help="results through the outbox that is too small")
     parser.add_argument("--state", type=Path, default=Path(".campaign/outbox_cuts.json"))
+    parser.add_argument("--slack-s", type=float, default=0, help="added to each limit of time, on a starved machine")
     args = parser.parse_args()
     done: dict[str, dict] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
@@ -344,7 +354,7 @@ def main() -> int:
             done[name] = part()
             args.state.write_text(json.dumps(done))
             print(f"{name}: {done[name]}", file=sys.stderr, flush=True)
-    broken = broken_limits(done)
+    broken = broken_limits(done, args.slack_s)
     print(json.dumps({"campaign": "outbox_cuts", **done, "broken": broken}))
     return 1 if broken else 0
 
