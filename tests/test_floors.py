@@ -17,7 +17,7 @@ FLOORS = {
     "errors": 0, "types": 0,
     "ports": 1, "config": 1, "_lib": 1, "wire": 1,
     "vision": 2, "payloads": 2, "topics": 2, "meters": 2, "rules": 2, "reasons": 2, "outbox": 2,
-    "precision": 2, "update": 2, "fallback": 2, "condition": 2, "seat": 2, "governor": 2,
+    "precision": 2, "update": 2, "fallback": 2, "condition": 2, "seat": 2, "governor": 2, "clock_watch": 2,
     "update.verdicts": 3,     # pure; it builds on vision.agreement
     "camera": 3, "vision.interpreter": 3, "vision.xnnpack": 3, "vision.probe": 3,
     "vision.model_child": 3, "vision.probe_child": 3, "mqtt": 3, "board": 3, "identity": 3, "http_client": 3,

@@ -3,7 +3,7 @@
 Invariants:
 - Health is told on every change of state or reasons, at most once a second, and every `interval_s` without one. A
   message that only came because of the interval holds no change back: a stall must be named within 4 s.
-- A reason keeps the moment it began for as long as it holds.
+- A reason keeps the moment it began for as long as it holds, told by the clock as it is now.
 - While the device does not look, the counts are null: nobody may read silence as an empty scene.
 - Only the main thread calls this module; it reads other threads' parts through their `status()`.
 """
@@ -14,12 +14,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from vedette import payloads, topics
+from vedette.clock_watch import ClockWatch, Since
 from vedette.reasons import state_of
 from vedette.types import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from vedette.board import Board, BoardReading
     from vedette.meters import FrameMeters
@@ -62,7 +62,8 @@ class HealthReporter:
         self._stopped_looking = stopped_looking
         self._info = info
         self._started_ns = clock.monotonic_ns()
-        self._since: dict[str, datetime] = {}
+        self._clock_watch = ClockWatch(clock)
+        self._since: dict[str, Since] = {}
         self._told_reasons: frozenset[str] | None = None
         self._told_ns = 0
         self._told_change_ns = 0
@@ -98,13 +99,13 @@ class HealthReporter:
         reasons = dict.fromkeys(camera.reasons, camera.cause or "")
         reasons |= pipeline.reasons
         reasons |= {code: broker.details.get(code, broker.cause or "") for code in broker.reasons}
-        reasons |= self._read_board().reasons()
+        board = self._read_board()
+        reasons |= board.reasons() | self._clock_watch.reasons(board.clock_synced)
         reasons |= models.reasons
         reasons |= self._own_reasons()
         if facts is not None and facts.xnnpack_share == 0:
             reasons["runtime_fallback"] = "; ".join(facts.warnings)
-        now = self._clock.utc_now()
-        self._since = {code: self._since.get(code, now) for code in reasons}
+        self._since = {code: self._since.get(code) or Since(self._clock) for code in reasons}
         return reasons
 
     def _read_board(self) -> BoardReading:
@@ -163,7 +164,7 @@ class HealthReporter:
         }
 
     def _reason(self, code: str, detail: str) -> ReasonPayload:
-        return {"code": code, "since": payloads.timestamp(self._since[code]), "detail": detail or None}
+        return {"code": code, "since": payloads.timestamp(self._since[code].utc()), "detail": detail or None}
 
     def _publish(self, topic: str, payload: bytes) -> None:
         self._publisher.publish(Message(topic, payload, retain=True))

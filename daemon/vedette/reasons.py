@@ -81,6 +81,8 @@ _TABLE = (
            "Free space, check the disk and who owns the state folder; see the detail."),
     Reason("clock_unsynced", "degraded", "The clock was not set, or too long ago: time stamps may be wrong.",
            "Give the device NTP. Order results by `run` and `seq`."),
+    Reason("clock_stepped", "degraded", "The clock jumped while the daemon ran; no time server says that it set it.",
+           "Check the time server. Order results by `run` and `seq`. After ten minutes the new time counts as right."),
     Reason("undervoltage", "degraded", "The supply voltage is too low now.",
            "A better power supply or cable; unplug USB devices."),
     Reason("throttled", "degraded", "The board slows its processor down now.", "Cool it; check the power supply."),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from vedette.clock_watch import Since
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -27,7 +29,7 @@ class Standing:
 
     def __init__(self, clock: Clock) -> None:
         self.state: CameraState = "offline"
-        self.since: datetime = clock.utc_now()
+        self._since = Since(clock)
         self.cause: str | None = STARTING
         self._clock = clock
         self._seen: tuple[str, ...] = ()      # reasons that came with the last frame
@@ -36,6 +38,11 @@ class Standing:
 
     def __repr__(self) -> str:
         return f"<Standing {self.state}: {self.cause}>"
+
+    @property
+    def since(self) -> datetime:
+        """When this state began, by the clock as it is now."""
+        return self._since.utc()
 
     def frame(self, reasons: tuple[str, ...]) -> None:
         """A frame came, with the reasons its pictures gave."""
@@ -68,5 +75,5 @@ class Standing:
         else:
             log.warning("camera %s: %s", state, cause)
         if state != self.state:
-            self.since = self._clock.utc_now()
+            self._since = Since(self._clock)
         self.state, self.cause = state, cause
