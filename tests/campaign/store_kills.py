@@ -139,9 +139,9 @@ def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[lis
     return [[kind, words.strip()] for kind, words in said]
 
 
-def judged(folder: Path, said: list[list[str]], known: str) -> tuple[list[str], str]:
-    """Recover; returns every way in which the law was broken, and the mark of the state found."""
-    kept, trying = known, []
+def judged(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
+    """Recover; returns every way in which the law was broken, and the state found."""
+    kept, trying = mark(known), []
     for kind, words in said:
         if kind == "ack":
             kept, trying = words, []
@@ -154,14 +154,14 @@ def judged(folder: Path, said: list[list[str]], known: str) -> tuple[list[str], 
         wrong.append(f"kept {kept}, then lost; found {found!r}")
     if found.active is not None and not whole(store, found.active.sha256):
         wrong.append(f"the active model {found.active.sha256} is damaged")
-    if found.active is None and known != mark(StoreState()):
+    if found.active is None and known.active is not None:
         wrong.append("no model although there was one")
     if store.trouble:
         wrong.append(store.trouble)
     there = {path.name for path in store.folder.iterdir()} - {"state.json", "state.copy.json", *FOLDERS}
     if there != {f"{model.sha256}.tflite" for model in found.named} or any(store.incoming.iterdir()):
         wrong.append(f"left behind: {sorted(there)}")
-    return wrong, mark(found)
+    return wrong, found
 
 
 def whole(store: ModelStore, sha256: str) -> bool:
@@ -176,7 +176,7 @@ def campaign(count: int, state: Path, seed: int) -> dict:
         sources = [Path(name, f"model {number}") for number in range(2 * len(SIZES))]
         for number, source in enumerate(sources):
             source.write_bytes(chance.randbytes(SIZES[number // 2]))
-        known = mark(StoreState())
+        known = StoreState()
         while told["kills"] < count:
             said = killed(folder, sources, chance)
             wrong, known = judged(folder, said, known)
