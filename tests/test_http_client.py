@@ -36,6 +36,7 @@ def hang(connection: socket.socket, stopping: threading.Event) -> None:
     OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nTrailer: x\r\n\r\n",
     b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK + b"Content-Length: 5\r\n\r\nhello",
 ])
 def test_a_body_arrives(said: bytes) -> None:
     """By length, by the end of the connection, in chunks, as a part, after an interim answer."""
@@ -84,13 +85,14 @@ def test_a_body_is_sent() -> None:
     dripping(OK, b"X-Drip: y\r\n"),
     dripping(OK + b"X-Endless: ", b"y"),
     dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
     dripping(OK + b"Content-Length: 1000\r\n\r\n", b"y"),
     dripping(OK + b"\r\n", b"y"),
     dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n"),
     dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"T: y\r\n"),
     answering(OK + b"Content-Length: 1000\r\n\r\nhel", then_wait=True),
-], ids=["silent", "status", "headers", "one-header", "continue", "body", "body-without-length", "chunks", "trailers",
-        "stalled"])
+], ids=["silent", "status", "headers", "one-header", "continue", "hints", "body", "body-without-length", "chunks",
+        "trailers", "stalled"])
 def test_slow_retrieval_ends_in_time(behave: Behave) -> None:
     """A drop now and then keeps no connection beyond the deadline."""
     with serving(behave) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow, match=r"^http://127\.0\.0\.1.*/a%20b:"):

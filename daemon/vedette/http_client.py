@@ -127,7 +127,17 @@ def _ask(connection: TimedSocket, parts: SplitResult, method: str, headers: Mapp
     asking.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, {
         "Host": parts.netloc, "User-Agent": f"vedette/{__version__}", "Accept-Encoding": "identity",
         "Connection": "close", **headers})
-    return asking.getresponse()
+    return _final(asking.getresponse(), connection)
+
+
+def _final(response: http.client.HTTPResponse, connection: TimedSocket) -> http.client.HTTPResponse:
+    """Read on after interim answers: http.client skips 100 only."""
+    while 100 <= response.status < 200 and response.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+        after = http.client.HTTPResponse(connection)  # type: ignore[arg-type]  # it has what http.client uses
+        after.fp, response.fp = response.fp, after.fp       # the one that may have read ahead; it closes its own
+        after.begin()
+        response = after
+    return response
 
 
 def _check_status(shown: str, response: http.client.HTTPResponse, secret: str) -> None:
