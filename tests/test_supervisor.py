@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ import pytest
 from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.errors import CameraStuck
-from vedette.supervisor import EXIT_INTERNAL, Part, Supervisor
+from vedette.supervisor import EXIT_INTERNAL, TICK_S, Part, Supervisor
 
 
 @pytest.fixture(autouse=True)
 def _signals_restored():
     """The supervisor installs handlers in this very process."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -207,3 +208,27 @@ def test_a_signal_to_stop_comes_before_what_is_waiting(systemd):
         rig.supervisor.call(act)
     assert rig.supervisor.run() == 0
     assert rig.diary.count("act") == 1
+
+
+def test_a_handler_that_outlasts_the_wait_it_interrupts_stops_nothing(systemd: Systemd):
+    """Stacks written to a slow terminal: the main loop ticks on, whatever the time when the handler returns."""
+    rig = Rig(systemd.notifier)
+    ticked, handled = threading.Semaphore(0), []
+    rig.on_tick = ticked.release
+
+    def handler(*_: object) -> None:
+        handled.append(1)
+        until_s = time.monotonic() + 2 * TICK_S
+        while time.monotonic() < until_s:
+            pass
+
+    def ask() -> None:
+        while len(handled) < 3 and ticked.acquire(timeout=20):
+            os.kill(os.getpid(), signal.SIGUSR2)     # the main thread has begun to wait, or soon will
+        rig.supervisor.call(lambda: rig.supervisor.stop(0, "asked"))     # this wakes it in any case
+    signal.signal(signal.SIGUSR2, handler)
+    asker = threading.Thread(target=ask)
+    asker.start()
+    rig.supervisor.run()
+    asker.join()
+    assert len(handled) >= 3

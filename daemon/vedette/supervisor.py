@@ -10,9 +10,11 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,6 +60,9 @@ class Supervisor:
         self._ended = ended
         self._status = status
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._bell = threading.Lock()
+        """Held until there is something in the inbox: its own `get` waits for ever where a signal's handler outlasts
+        the time-out (seen with CPython 3.11)."""
         self.why = "the main thread died"
         """Why the daemon ends, in words."""
         self._exit_code: int | None = None
@@ -67,6 +72,8 @@ class Supervisor:
     def call(self, action: Callable[[], None]) -> None:
         """Have the main thread run `action` soon. Any thread, and signal handlers; never blocks."""
         self._inbox.put(action)
+        with contextlib.suppress(RuntimeError):     # rung already
+            self._bell.release()
 
     def stop(self, exit_code: int, why: str, failure: BaseException | None = None) -> None:
         """Leave the main loop with this exit code. Main thread; the first call decides."""
@@ -132,11 +139,13 @@ class Supervisor:
 
     def _run_inbox(self) -> None:
         deadline = time.monotonic() + TICK_S
-        while (left := deadline - time.monotonic()) > 0 and self._exit_code is None and self._stop_signal is None:
+        while (left_s := deadline - time.monotonic()) > 0 and self._exit_code is None and self._stop_signal is None:
             try:
-                self._inbox.get(timeout=left)()
+                action = self._inbox.get_nowait()
             except queue.Empty:
-                return
+                self._bell.acquire(timeout=left_s)
+            else:
+                action()
 
     def _name_late_workers(self) -> bool:
         late = set(self.late_workers())
