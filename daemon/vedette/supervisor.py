@@ -5,7 +5,7 @@ Invariants:
 - A worker that ends with a failure ends the daemon with that failure's exit code; nothing is swallowed.
 - Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop comes
   before all that is waiting there.
-- Stopping is bounded: a worker that does not end in time is named and left behind.
+- Stopping is bounded: a worker that does not end in time is named and left behind. No signal cuts it short.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 STOP_TIMEOUT_S = 5.0
 EXIT_INTERNAL = 70
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Supervisor:
             self._notifier.stopping()
             for part in reversed(started):
                 self._stop_part(part)
+            for number in _SIGNALS:     # Python, while it ends, would hand them back to the kernel, which kills
+                signal.signal(number, signal.SIG_IGN)
         return self._exit_code if self._exit_code is not None else EXIT_INTERNAL
 
     def worker_ended(self, worker: Worker) -> None:
