@@ -78,6 +78,13 @@ def test_planted_secrets_through_every_refusal(tmp_path: Path):
     assert (told["cases"]["life"] >= 30, told["found"]) == (True, [])
 
 
+def test_stops_nobody_waits_for(tmp_path: Path):
+    """Signals while a daemon stops before a frozen broker, and quick restarts: everything arrives, once, in order."""
+    told = sample("daemon_stops", tmp_path, "--case", "twice", "--case", "restarts", "--rounds", "1", "--restarts", "3",
+                  *UNHURRIED)
+    assert {name: case["missing"] for name, case in told["cases"].items()} == {"twice": 0, "restarts": 0}
+
+
 def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
     told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
