@@ -245,7 +245,7 @@ class Daemon:
     def _dropped(self) -> dict[str, int]:
         """Totals of this run by cause; the two that every subscriber knows are always there."""
         totals = Counter({"replaced": 0, "stale": 0})
-        totals.update(self._camera.status().dropped)
+        totals.update(self._camera.dropped)
         totals.update(self._pipeline.dropped)
         return dict(totals)
 

@@ -29,7 +29,7 @@ from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid,
 from vedette.types import CameraStatus, Frame, Scaling, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.wire import Final, Message
@@ -60,6 +60,7 @@ class RemoteCamera:
                  replacements: Replacements | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)
         self._settings = settings
+        self._source = redacted(settings.source)
         self._clock = clock
         self._module = child_module
         self._lock = threading.Lock()
@@ -84,6 +85,12 @@ class RemoteCamera:
     def child_pid(self) -> int:
         """Process id of the present child, for memory figures."""
         return self._session.pid
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Frames that nobody took, by cause: replaced, busy. Any thread; cheap enough for every result."""
+        with self._lock:
+            return dict(self._dropped)
 
     def start(self) -> None:
         """Start the capture thread."""
@@ -126,7 +133,7 @@ class RemoteCamera:
             last = self._last
             return CameraStatus(
                 state=self._standing.state, since=self._standing.since, cause=self._standing.cause,
-                source=redacted(self._settings.source), reasons=self._standing.reasons(),
+                source=self._source, reasons=self._standing.reasons(),
                 captured=self._captured, dropped=dict(self._dropped),
                 pending=len(self._mailbox), fps=self._fps(),
                 width=last.width if last else 0, height=last.height if last else 0,
