@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 
 from vedette._lib.child import MESSAGE_BYTES
@@ -10,12 +11,19 @@ from vedette.vision.candidate_child import Session
 
 
 def main() -> None:
-    """Overwrite what the lie names: of the proof, of the answer to loading, of a look, or the whole of one answer."""
+    """Overwrite what the lie names: of the proof, of the answer to loading, of a look, or the whole of one answer.
+
+    `hangs_up`: no answer at all; our end is closed, and we stay.
+    """
     lie = json.loads(os.environ["LIE"])
     link, request = probe_child.begin()
     request.pop("cpu_s")
     session = Session(**request)
     answer = session.answer({"do": "load"}, [])
+    if "hangs_up" in lie:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        link.close()
+        signal.pause()
     answer["proof"].update(lie.get("proof", {}))
     answer.update(lie.get("load", {}))
     while True:

@@ -94,7 +94,7 @@ def test_a_sound_bundle_passes_the_probe():
         report = candidate.probe()
     assert (report.name, report.labels[0], report.golden.agrees) == ("vedette-street", "person", True)
     assert (report.proof.runtime, report.proof.threads, report.proof.lasting) == (RUNTIME, 2, True)
-    assert 0 < report.invoke_ms < 100
+    assert report.invoke_ms > 0
 
 
 def test_it_looks_as_the_daemon_would(tap):
@@ -351,6 +351,13 @@ def test_a_child_that_lies_is_not_believed(monkeypatch, lie, words):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("LIE", json.dumps(lie))
     refused(BOX, ModelError, words, child_module="vision.lying_child")
+
+
+def test_a_child_that_hangs_up_and_does_not_end_proves_nothing(monkeypatch):
+    """As one that was killed while the machine has no time to end it: the file is not to blame."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("LIE", json.dumps({"hangs_up": True}))
+    refused(BOX, ModelUnproven, "the child loading it hung up", child_module="vision.lying_child")
 
 
 def test_a_module_that_is_no_child_is_told():

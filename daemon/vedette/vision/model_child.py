@@ -73,8 +73,8 @@ class ModelChild:
             raise ModelUnproven(f"{self._path}: {doing} in a child took longer than {timeout_s:g} s; it was ended")
         if not answer:
             self._child.wait(_KILL_S)
-            ending = self._child.ending() or "hung up"
-            kind = ModelUnproven if ending.endswith("SIGKILL") else ModelDamaged
+            ending = self._child.ending() or "hung up"         # a starved machine takes its time to end a process
+            kind = ModelUnproven if ending.endswith(("SIGKILL", "hung up")) else ModelDamaged
             raise kind(f"{self._path}: the child {doing} {ending}{self._last_words()}")
         return understood(answer, self._path, doing)
 
