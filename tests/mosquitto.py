@@ -90,7 +90,7 @@ class Mosquitto:
 
 
 def wait_until(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
-    """Poll until `holds`; returns whether it did. Within fair seconds, and not much longer than a minute at all."""
+    """Poll until `holds`; returns whether it did. Within fair seconds, and not much longer than `PATIENCE_S` at all."""
     last_s, last_fair_s = time.monotonic() + max(within_s, PATIENCE_S), fair_s() + within_s
     tick = threading.Event()
     while not holds():
