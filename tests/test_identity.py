@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,3 +211,48 @@ def test_one_name_per_machine() -> None:
     """Hosts that all call themselves raspberrypi differ by their machine ids."""
     assert default_name("raspberrypi", "", MACHINE, SYSTEM_STATE) != \
         default_name("raspberrypi", "", "6f1d" + MACHINE[4:], SYSTEM_STATE)
+
+
+def test_a_folder_that_was_removed_and_put_back_is_taken_again(tmp_path: Path) -> None:
+    """Nobody else gets it then, and the run numbers go on."""
+    folder = StateFolder(tmp_path / "state")
+    for _ in range(7):
+        folder.next_run()
+    assert not folder.hold()
+    shutil.rmtree(folder.path)
+    assert not folder.hold()
+    assert "No such file" in (folder.trouble or "")
+    folder.path.mkdir()
+    assert folder.hold()
+    assert folder.trouble is None
+    assert not folder.hold()
+    with pytest.raises(AlreadyRunning):
+        StateFolder(folder.path)
+    folder.close()
+    assert StateFolder(folder.path).next_run() == 8
+
+
+def test_a_folder_that_comes_back_as_it_was_is_still_held(tmp_path: Path) -> None:
+    """A disk that was away a while, or a folder moved there and back."""
+    folder = StateFolder(tmp_path / "state")
+    folder.next_run()
+    folder.path.rename(tmp_path / "away")
+    assert not folder.hold()
+    assert folder.trouble
+    (tmp_path / "away").rename(folder.path)
+    assert not folder.hold()
+    assert folder.trouble is None
+    folder.close()
+
+
+def test_a_folder_that_another_one_took_meanwhile_is_named(tmp_path: Path) -> None:
+    """It is taken as soon as that one has gone."""
+    folder = StateFolder(tmp_path / "state")
+    folder.next_run()
+    shutil.rmtree(folder.path)
+    other = StateFolder(folder.path)
+    assert not folder.hold()
+    assert "another process" in (folder.trouble or "")
+    other.close()
+    assert folder.hold()
+    folder.close()

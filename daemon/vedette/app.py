@@ -189,6 +189,8 @@ class Daemon:
 
     def _tick(self) -> None:
         self._health.tick()
+        if self._state.hold():
+            self._note.renew()
         self._note.stands(self._supervisor.late_workers())
         refusal = self._pipeline.refusal
         if refusal is not None and self._store.state.trial is None and not _is_supervised():
@@ -253,8 +255,9 @@ class Daemon:
         return self._health.clock_synced
 
     def _own_reasons(self) -> dict[str, str]:
-        late = self._supervisor.late_workers()
-        return self._reload_reasons | ({"worker_hung": ", ".join(late)} if late else {})
+        late, lost = self._supervisor.late_workers(), self._state.trouble
+        return (self._reload_reasons | ({"worker_hung": ", ".join(late)} if late else {})
+                | ({"store_failed": lost} if lost else {}))
 
     def _info(self, camera: CameraStatus, facts: DetectorFacts | None) -> InfoPayload:
         return payloads.info(

@@ -78,7 +78,10 @@ class StateFolder:
 
     def __init__(self, path: Path, *, wait_s: float = 0) -> None:
         self.path = path.absolute()
+        self.trouble: str | None = None
+        """Why the folder is not held any more, in words."""
         self._lock: int | None = None
+        self._run = b""
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -109,10 +112,48 @@ class StateFolder:
         path = self.path / "run"
         try:
             run = _last_run(path, now_s) + 1
-            replace_file(path, b"%d\n" % run)
+            self._run = b"%d\n" % run
+            replace_file(path, self._run)
         except OSError as error:
             raise StateUnusable(f"{path}: the number of this run cannot be kept: {error.strerror}") from error
         return run
+
+    def hold(self) -> bool:
+        """Where the folder was removed and put back, take it again; returns whether that was done just now.
+
+        The lock is that of a file: whoever finds another one there believes that no daemon runs. After `next_run`.
+        """
+        try:
+            if self._is_held():
+                self.trouble = None
+                return False
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                self._acquire(lock, 0.0)
+                replace_file(self.path / "run", self._run)
+            except OSError:
+                os.close(lock)
+                raise
+        except OSError as error:
+            words = "another process took it" if isinstance(error, BlockingIOError) else error.strerror
+            if self.trouble is None:
+                log.error("the state folder %s is no longer held: %s", self.path, words)
+            self.trouble = f"{self.path}: {words}"
+            return False
+        self.close()
+        self._lock, self.trouble = lock, None
+        log.warning("the state folder %s was put back", self.path)
+        return True
+
+    def _is_held(self) -> bool:
+        """Whether the file that is locked is the one that others see. Raises: OSError where there is no folder."""
+        if self._lock is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self.path / "lock").stat())
+        except FileNotFoundError:
+            self.path.stat()
+            return False
 
     def machine_id(self, root: Path = Path("/")) -> str:
         """Return the machine id, or where the machine has none yet, random digits kept in this folder."""

@@ -59,8 +59,16 @@ class RunNote:
         if self.last is not None:
             log.log(logging.INFO if self.last.kind == "stopped" else logging.WARNING,
                     "run %d ended: %s: %s", self.last.run, self.last.kind, self.last.detail)
-        self._put(_RUNNING, None)
+        self.renew()
         self._wait()
+
+    def renew(self) -> None:
+        """Note it in a folder that was put back empty."""
+        if self._descriptor is not None:
+            stacks.expect_nothing()
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
         try:
             self._descriptor = os.open(self._stacks, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC,
                                        0o640)
@@ -75,7 +83,7 @@ class RunNote:
             self._rearm()
         if late != self._late and (self._writer is None or not self._writer.is_alive()):
             self._late = late
-            self._put("hung" if late else _RUNNING, f"{', '.join(late)} made no progress" if late else None)
+            self._put("hung" if late else _RUNNING, _made_no_progress(late))
 
     def ended(self, exit_code: int, why: str) -> None:
         """The run ends in order: it was asked to (0), or failed."""
@@ -129,3 +137,7 @@ class RunNote:
     def _wait(self) -> None:
         if self._writer is not None:
             self._writer.join(DISK_WITHIN_S)
+
+
+def _made_no_progress(late: tuple[str, ...]) -> str | None:
+    return f"{', '.join(late)} made no progress" if late else None

@@ -142,6 +142,64 @@ def test_only_what_is_named_stays(store: ModelStore, tmp_path: Path):
         f"{A.sha256}.tflite", f"{B.sha256}.tflite", "state.json", "state.copy.json"}
 
 
+def test_a_download_under_way_stays(store: ModelStore):
+    """Also beside an older one whose time of day is later: the clock may have been set meanwhile."""
+    for name, at_s in (("under way", 1), ("of yesterday", 9)):
+        (store.incoming / name).write_bytes(b"half")
+        os.utime(store.incoming / name, (at_s, at_s))
+    store.fetching = store.incoming / "under way"
+    store.clean_up()
+    assert "under way" in names(store.incoming)
+
+
+# What the disk would not take, or has lost
+
+def test_what_could_not_be_kept_is_kept_later(store: ModelStore):
+    """`trouble` holds exactly as long as the disk takes nothing."""
+    disk = SwitchedDisk()
+    again = opened(store.folder, disk)
+    again.recover()
+    disk.is_full = True
+    with pytest.raises(StateUnusable):
+        again.change(again.state.marked_good(NOW))
+    for _ in range(2):
+        with pytest.raises(StateUnusable):
+            again.mend()
+        assert "No space left" in (again.trouble or "")
+    disk.is_full = False
+    again.mend()
+    assert again.trouble is None
+    steps = disk.steps
+    again.mend()
+    assert disk.steps == steps
+
+
+def test_a_store_that_was_removed_is_made_again(store: ModelStore):
+    """What it knew is kept again; that the active model is gone is said, while it runs from memory."""
+    shutil.rmtree(store.folder)
+    store.mend()
+    assert opened(store.folder).look() == store.state
+    assert "the active model is no longer there" in (store.trouble or "")
+    put(store, B)
+    store.mend()
+    assert store.trouble is None
+
+
+def test_a_store_in_a_folder_that_is_away_says_so(tmp_path: Path):
+    """Also one without any model; and it heals when the folder is back."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    store = opened(folder / "models")
+    store.recover()
+    shutil.rmtree(folder)
+    with pytest.raises(StateUnusable):
+        store.mend()
+    folder.mkdir()
+    store.mend()
+    assert store.trouble is None
+    assert store.incoming.is_dir()
+
+
 # What is found
 
 def test_a_store_that_was_never_there(tmp_path: Path):
@@ -340,6 +398,22 @@ def fail(number: int):
     def raise_it() -> None:
         raise OSError(number, os.strerror(number))
     return raise_it
+
+
+class SwitchedDisk(CountedDisk):
+    """The real disk, which is full when told so."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        super().__init__(0, self.fill)
+
+    def fill(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def unlink(self, path: str, /) -> None:
+        Path(path).unlink()
 
 
 class FullDisk(CountedDisk):

@@ -143,6 +143,43 @@ def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path
         assert rig.runs(two)
 
 
+def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path):
+    """The one before it runs at once; it is noted as soon as that is possible, and then for good."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        rig.disk.broken = True
+        rig.switch.roll_back("blind")
+        assert rig.runs(one)
+        assert "Read-only" in (rig.store.trouble or "")
+        with pytest.raises(StateUnusable):
+            rig.store.mend()
+        assert rig.store.path_of(two.sha256).is_file()      # the state on disk still names it
+        rig.disk.broken = False
+        rig.store.mend()
+        assert rig.store.trouble is None
+    again = ModelStore(rig.store.folder)
+    assert again.recover().active == one
+    assert again.state.refusal_of(two.sha256)
+
+
+def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path):
+    """With a disk that takes no more and the previous model's file gone, nothing changes."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        rig.disk.broken = True
+        rig.store.path_of(one.sha256).unlink()
+        with pytest.raises(ModelDamaged):
+            rig.switch.roll_back("blind")
+        assert rig.store.state.active == two
+        assert rig.runs(two)
+
+
 def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path):
     """Neither one that is no model nor one whose file has changed since."""
     one = rig.stored(lamps.write(tmp_path, "1"))

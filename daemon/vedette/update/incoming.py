@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import stat
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
     from typing import BinaryIO
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 
@@ -166,3 +169,19 @@ def _next_of(source: BinaryIO) -> bytes:
         return source.read(_CHUNK_BYTES)
     except OSError as error:
         raise ModelUnreadable(f"{source.name}: {error.strerror}") from error
+
+
+def names_in(folder: Path) -> list[Path]:
+    """Return what is in the folder, latest last; nothing where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir(), key=_modified_ns)
+    except OSError as error:
+        log.warning("%s: cannot be listed: %s", folder, error.strerror)
+        return []
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0

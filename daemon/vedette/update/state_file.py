@@ -46,6 +46,11 @@ class StateFile:
     def __repr__(self) -> str:
         return f"<StateFile {self._folder / STATE}{f' {self.trouble}' if self.trouble else ''}>"
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was kept is no longer there."""
+        return self.kept not in (None, StoreState()) and not (self._folder / STATE).exists()
+
     def read(self) -> StoreState | None:
         """Return the state, as far as it can be understood, the empty one where none was ever kept; else None."""
         self.kept = self._copied = self._bad = self.trouble = None
@@ -63,6 +68,8 @@ class StateFile:
         """Make the state durable. Raises: StateUnusable, StoreFull; then state.json is as it was, or it is this one."""
         if self._bad is not None:
             self._set_aside(self._bad)
+        if self.is_lost:
+            self.kept = self._copied = None
         if state != self.kept:
             self.kept = None
             self._write(STATE, state)

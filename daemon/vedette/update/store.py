@@ -9,8 +9,8 @@
 Invariants:
 - A model is complete, verified and durable under its name before the state names it, and deleted only after the state
   has let it go: whatever a power cut leaves, what the state names is there.
-- `state` changes only when the change is on disk. Where the disk takes no more, the device goes on with what it has,
-  and `trouble` says so.
+- `state` changes only when the change is on disk, but for going back to a proven model, which waits for no disk. Where
+  the disk takes no more, the device goes on with what it has, `trouble` says so, and `mend` keeps it once it does.
 - A start on trial is counted before the model is loaded; where it cannot be counted, the previous model runs.
 - One thread at a time, in one process at a time: that which holds the state folder's lock.
 """
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.durable import Files, make_folder, sync_file, sync_folder
 from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
-from vedette.update.incoming import Received, digest_of, receive, remove_unheld, unusable
+from vedette.update.incoming import Received, digest_of, names_in, receive, remove_unheld, unusable
 from vedette.update.state import Installed, StoreState, crash_looped
 from vedette.update.state_file import StateFile
 
@@ -53,12 +53,16 @@ class ModelStore:
                  utc_now: Callable[[], datetime] = _utc_now) -> None:
         self.folder = folder
         self.incoming = folder / "incoming"
+        self.fetching: Path | None = None
+        """Where a download is written now."""
         self._files = files
         self._min_free_bytes = min_free_bytes
         self._utc_now = utc_now
         self._file = StateFile(folder, files=files)
         self._state = StoreState()
         self._trouble: str | None = None
+        self._gone: str | None = None
+        self._is_unkept = False
 
     def __repr__(self) -> str:
         active = self._state.active
@@ -71,8 +75,8 @@ class ModelStore:
 
     @property
     def trouble(self) -> str | None:
-        """What was wrong at `recover`, or why the latest change could not be kept, in words."""
-        return self._trouble
+        """What was wrong at `recover`, why the latest change could not be kept, or what has vanished, in words."""
+        return self._trouble or self._gone
 
     def look(self) -> StoreState:
         """Read the state and change nothing on disk. What is wrong with it stands in `trouble`."""
@@ -118,10 +122,33 @@ class ModelStore:
         try:
             self._file.keep(state)
         except StateUnusable as error:
-            self._trouble = str(error)
+            self._trouble, self._is_unkept = str(error), True
             raise
         self._state = state
         self._trouble = self._file.trouble
+        self._is_unkept = self._trouble is not None
+
+    def go_back(self, state: StoreState) -> None:
+        """As `change`, for a state whose active model came before: where the disk takes no more, in memory.
+
+        Raises: ModelDamaged, ModelUnreadable (that one is no longer there either), StateUnusable (there is none).
+        """
+        try:
+            self.change(state)
+        except StateUnusable:
+            if state.active is None:
+                raise
+            self.verified(state.active.sha256)
+            self._state = state
+
+    def mend(self) -> None:
+        """Keep what the disk would not take, or has lost. Raises: StateUnusable, StoreFull."""
+        active = self._state.active
+        gone = active is not None and not self.path_of(active.sha256).exists()
+        self._gone = f"{self.folder}: the active model is no longer there: it runs to the next start" if gone else None
+        if self._is_unkept or self._file.is_lost or not self.incoming.is_dir():
+            self._make_folders()
+            self.change(self._state)
 
     def path_of(self, sha256: str) -> Path:
         """Return where a model of the store is."""
@@ -194,16 +221,16 @@ class ModelStore:
         if self._file.kept != self._state:
             return
         named = {self.path_of(model.sha256) for model in self._state.named}
-        for path in self._names(self.folder):
+        for path in names_in(self.folder):
             if path.suffix == MODEL and path not in named:
                 remove_unheld(path, files=self._files)      # one adopted for somebody who still waits is held
             elif path.suffix == ".tmp":
                 self._remove(path)
-        waiting = self._names(self.incoming)
+        waiting = names_in(self.incoming)
         for path in waiting:
             if path.suffix == LOOSE:
                 remove_unheld(path, files=self._files)
-        for path in [path for path in waiting if path.suffix != LOOSE][:-1]:
+        for path in [path for path in waiting if path.suffix != LOOSE and path != self.fetching][:-1]:
             self._remove(path)
 
     def _make_folders(self) -> None:
@@ -216,7 +243,7 @@ class ModelStore:
     def _rebuilt(self) -> StoreState:
         """Nothing says any more what the files are: the newest whole one runs, on trial where another is before it."""
         models: list[Installed] = []
-        for path in self._names(self.folder):
+        for path in names_in(self.folder):
             if path.suffix == MODEL:
                 with contextlib.suppress(ModelDamaged, ModelUnreadable, OSError, ValueError):
                     self.verified(path.stem)
@@ -263,22 +290,7 @@ class ModelStore:
         except OSError as error:
             log.warning("%s: cannot be removed: %s", path, error.strerror)
 
-    def _names(self, folder: Path) -> list[Path]:
-        """What is in the folder, latest last."""
-        try:
-            return sorted(folder.iterdir(), key=_modified_ns)
-        except OSError as error:
-            log.warning("%s: cannot be listed: %s", folder, error.strerror)
-            return []
-
     def _complain(self, words: str | None) -> None:
         if words:
             log.warning("model store: %s", words)
             self._trouble = words
-
-
-def _modified_ns(path: Path) -> int:
-    try:
-        return path.lstat().st_mtime_ns
-    except OSError:
-        return 0

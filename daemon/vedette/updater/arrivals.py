@@ -134,11 +134,13 @@ class Arrivals:
                                          min_free_bytes=int(self._update.min_free_mb * 1e6))
             return into
         log.info("fetching %s %s, release %d", target.release.name, target.release.version, target.release.release)
+        self._store.fetching = into
         self._fetching = target, Job("fetch", download)
 
     def _arrive(self) -> None:
         assert self._fetching is not None  # noqa: S101 - for the type checker: step() has looked
         (target, job), self._fetching = self._fetching, None
+        self._store.fetching = None
         self._store.adopt(job.take(), target.sha256)
         self._store.change(self._store.state.staged(installed_from(target)))
 

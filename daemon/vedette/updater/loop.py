@@ -37,6 +37,8 @@ TICK_S = 0.25
 STEP_WITHIN_S = 240.0
 """A probe on a slow board, three times over."""
 AGAIN_S = 30.0
+"""After something about a model failed."""
+DISK_AGAIN_S = 3.0
 """After the store could not be written."""
 
 Answered = Callable[[str, VedetteError | None], None]
@@ -145,11 +147,12 @@ class Updater:
                 parts.arrivals.step(parts.switch)
             parts.proving.step()
             self._try()
+            self._store.mend()
         except StateUnusable as error:
             if str(error) != self._trouble:
                 log.error("%s", error)
             self._trouble = str(error)
-            return AGAIN_S
+            return DISK_AGAIN_S
         except ModelError as error:
             log.error("%s", error)
             return AGAIN_S

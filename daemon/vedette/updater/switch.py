@@ -79,8 +79,11 @@ class ModelSwitch:
         self._store.clean_up()
 
     def roll_back(self, why: str, *, refuse: bool = True) -> None:
-        """Go back to the previous model, or to none. Raises: StateUnusable; then nothing has changed."""
-        self._store.change(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
+        """Go back to the previous model, or to none; to a model also where the disk takes no more.
+
+        Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
+        """
+        self._store.go_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
         log.warning("rolled back: %s", why)
         self.match()
         self._store.clean_up()
