@@ -132,7 +132,9 @@ def restarts(desk: Desk, args: argparse.Namespace) -> None:
     """As `systemctl restart` does, before and after the first result; the network is away at every third."""
     for number in range(args.restarts):
         with desk.here.start() as daemon, desk.away() if number % 3 == 2 else desk.well():
-            time_passes(desk.chance.uniform(0.2, 4))
+            if number % 2:
+                assert daemon.waits_for_results(1, 60), daemon.log
+            time_passes(desk.chance.uniform(0, 1.5))
             assert desk.stop(daemon) in (0, BEFORE_ITS_HANDLERS), daemon.log
         desk.here.note(daemon.results)
 
