@@ -41,7 +41,7 @@ class HangUps:
         self._careful_until_s = self._now_s() + CAREFUL_S
 
     def taken(self, waiting: Waiting | None) -> None:
-        """The broker has acknowledged a message; None: a word on availability."""
+        """The broker has acknowledged a message; None: a word on availability, or it has refused one by its reason."""
         if waiting is None:
             self._has_taken = True
         elif waiting.message.qos:       # of others it is only known that they were sent

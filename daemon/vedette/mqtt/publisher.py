@@ -204,10 +204,9 @@ class MqttPublisher:
                 waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
                 if waiting is not None:
                     self._outbox.settle(waiting, accepted=receipt.accepted)
-                if receipt.accepted:
-                    self._published += waiting is not None
-                    self._hang_ups.taken(waiting)
-                else:
+                self._published += receipt.accepted and waiting is not None
+                self._hang_ups.taken(waiting if receipt.accepted else None)
+                if not receipt.accepted:
                     self._count_refused()
             self._lock.notify_all()
 
