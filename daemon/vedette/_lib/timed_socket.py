@@ -112,7 +112,7 @@ def _look_up(host: str, port: int, deadline: Deadline, resolve: Resolve) -> Addr
     threading.Thread(target=look_up, name="resolve", daemon=True).start()
     try:
         answer = answers.get(timeout=deadline.left())
-    except (queue.Empty, TimeoutError):      # or the time was over before the wait began
+    except queue.Empty:
         raise TimeoutError(f"the name {host} was not found within {deadline.seconds:g} s") from None
     if isinstance(answer, list):
         return answer
