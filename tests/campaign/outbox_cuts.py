@@ -322,7 +322,7 @@ def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:
         "cuts: disorder": through["disorder"] == 0,
         "cuts: dropped": not sum(through["dropped"].values()),
         "cuts: said how far": len(set(through["runs_that_said_how_far"])) == 1,
-        "cuts: by way of the disk": through["backfilled"] > 0,
+        "cuts: by way of the disk": through["backfilled"] > 0 or through["cuts"] < LONG_EVERY,
         "kills: lost": killed["worst_lost_s"] <= LOST_WITHIN_S + slack_s and killed["lost_of_the_last_run"] == 0,
         "kills: disorder": killed["disorder"] == 0,
         "kills: overstated": not killed["overstated"],
