@@ -9,6 +9,8 @@ import contextlib
 import socket
 import struct
 import threading
+import time
+from collections import deque
 from typing import BinaryIO, Self
 
 import cv2
@@ -25,9 +27,13 @@ SDP = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=framerate:{FPS}\r\n
 
 
 class RtspCamera:
-    """Serves pictures of noise at `url`. While silent it takes connections and says nothing on any."""
+    """Serves noise with a lamp at `url`; `shown` has when, and in which cell of 4 x 4 it was.
+
+    While silent it takes connections and says nothing on any.
+    """
 
     def __init__(self) -> None:
+        self.shown: deque[tuple[float, int]] = deque(maxlen=20 * FPS)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._speaking = threading.Event()
         self._speaking.set()
@@ -78,7 +84,11 @@ class RtspCamera:
         seq = 0
         while not self._closing.wait(1 / FPS):
             self._speaking.wait()
-            picture = random.integers(30, 220, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            picture = random.integers(20, 100, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            cell = int(random.integers(16))
+            top, left = cell // 4 * HEIGHT // 4, cell % 4 * WIDTH // 4
+            picture[top:top + HEIGHT // 4, left:left + WIDTH // 4] = 255
+            self.shown.append((time.time(), cell))
             packet = _packet(cv2.imencode(".jpg", picture)[1].tobytes(), seq)
             connection.sendall(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
             seq += 1

@@ -18,10 +18,12 @@ class Rig:
     """A reporter whose messages are kept."""
 
     def __init__(self, **publish: object) -> None:
+        self.frozen = False
         self.clock = FakeClock()
         self.publisher = FakePublisher()
         self.reporter = ResultReporter(self.publisher, PublishConfig(**publish), self.clock, device="gate", run=7,
-                                       dropped=lambda: {"replaced": 2, "stale": 0}, clock_synced=lambda: True)
+                                       dropped=lambda: {"replaced": 2, "stale": 0}, clock_synced=lambda: True,
+                                       frozen=lambda: self.frozen)
 
     def see(self, *scenes: tuple[Detection, ...]) -> None:
         for scene in scenes:
@@ -48,6 +50,21 @@ def test_counts_are_retained_and_told_on_change_only():
     rig.see((), (PERSON,), (PERSON,), (PERSON,), ())
     assert [one["counts"] for one in rig.told("counts")] == [{}, {"person": 1}]
     assert all(message.retain for message in rig.publisher.messages if message.topic == "counts")
+
+
+def test_counts_stay_null_while_the_picture_is_frozen():
+    """What stands still for a minute is no scene, though results of it come."""
+    rig = Rig(results="all")
+    rig.see((PERSON,))
+    rig.frozen = True
+    for _ in range(3):
+        rig.reporter.stopped_looking()
+        rig.see((PERSON,), (PERSON,))
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
+    rig.frozen = False
+    rig.see((PERSON,))
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None, {"person": 1}]
+    assert len(rig.told("detections")) == 8
 
 
 def test_counts_are_null_once_while_not_looking_and_told_again_after():

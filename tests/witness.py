@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Self
 
+from truth import Honesty
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerError
 from vedette.mqtt.connection import Connection
@@ -24,9 +25,10 @@ class Witness:
     `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again.
     `seqs`: of the results of the device's last run.
     `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
+    `judge` hears every message as well.
     """
 
-    def __init__(self, mqtt: MqttConfig, device: str) -> None:
+    def __init__(self, mqtt: MqttConfig, device: str, judge: Honesty | None = None) -> None:
         self.listening = False
         self.results = 0
         self.repeated = 0
@@ -37,6 +39,7 @@ class Witness:
         self.worst_health_gap_s = 0.0
         self.deepest_outbox = 0
         self.first_named: dict[str, float] = {}
+        self._judge = judge
         self._mqtt = mqtt
         self._device = device
         self._health_s: float | None = None
@@ -86,6 +89,8 @@ class Witness:
     def _take(self, message: Incoming) -> None:
         now_s = time.monotonic()
         topic = message.topic.rpartition("/")[2]
+        if self._judge is not None:
+            self._judge.hear(topic, message.payload)
         if topic == "availability":
             self.words.append((now_s, message.payload.decode()))
         elif topic == "detections":

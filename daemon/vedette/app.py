@@ -122,7 +122,8 @@ class Daemon:
             config.mqtt, device=self._device, on_command=self._on_command, allowed=lambda: self._config.commands.allow,
             utc_now=clock.utc_now, on_end=self._worker_ended, keeper=self._keeper)
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
-                                        run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced)
+                                        run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced,
+                                        frozen=lambda: self._camera.status().state == "frozen")
         self._fallbacks = Fallbacks(config, state.path, self._camera, clock, tell=self._hear_cloud,
                                     on_end=self._worker_ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,

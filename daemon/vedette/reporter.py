@@ -1,8 +1,8 @@
 """Tells subscribers what each frame showed: which results, which counts, and when there is nothing to tell.
 
 Invariants: `seq` counts published results of a run from 1; counts are null from the moment the device stops looking
-until the next result; a result of another source than the one before is news. Results come one at a time (the pipeline
-sees to that), any thread may call `stopped_looking`.
+until the next result, and stay so while the picture is frozen, whatever it shows; a result of another source than the
+one before is news. Results come one at a time (the pipeline sees to that), any thread may call `stopped_looking`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class ResultReporter:
     """Publishes results and counts over MQTT, as `publish` in the configuration says."""
 
     def __init__(self, publisher: Publisher, publish: PublishConfig, clock: Clock, *, device: str, run: int,
-                 dropped: Callable[[], Mapping[str, int]], clock_synced: Callable[[], bool]) -> None:
+                 dropped: Callable[[], Mapping[str, int]], clock_synced: Callable[[], bool],
+                 frozen: Callable[[], bool]) -> None:
         self._publisher = publisher
         self._rule = PublishRule(publish)
         self._counts = CountsRule()
@@ -42,6 +43,7 @@ class ResultReporter:
         self._source: Source | None = None
         self._dropped = dropped
         self._clock_synced = clock_synced
+        self._frozen = frozen
 
     def __repr__(self) -> str:
         return f"<ResultReporter run={self._run} seq={self._seq}>"
@@ -64,7 +66,7 @@ class ResultReporter:
                                             unsynced_ns=None if clock_synced else result.frame.captured_ns))
         counts = count_labels(result.detections)
         with self._counts_lock:
-            if self._counts.changed(counts):
+            if self._counts.changed(counts) and not self._frozen():
                 self._counts.tell(counts)
                 self._counts_are_null = False
                 self._publish_counts(counts, result)

@@ -1,6 +1,7 @@
 """The capture child with a source that misbehaves on demand: `tcp://PATH` does what the file PATH says now.
 
-Run by RemoteCamera as its child module; it is found through PYTHONPATH.
+Run by RemoteCamera as its child module; it is found through PYTHONPATH. What it shows is noise with one lamp, in
+another cell of a 4 x 4 grid each time; `PATH.truth` has a line for each frame: its stamp, and the lit cell, - or ?.
 """
 
 import ctypes
@@ -17,10 +18,11 @@ from vedette.errors import SourceMissing
 
 FPS = 30.0
 SHAPE = (48, 64, 3)
+GRID = 4
 
 
 class FaultySource:
-    """Frames of noise at 30/s, until told otherwise."""
+    """Frames with a lamp at 30/s, until told otherwise."""
 
     live = True
     reusable = True
@@ -28,6 +30,8 @@ class FaultySource:
     def __init__(self, settings):
         self.fps = FPS
         self._order = Path(settings.source.removeprefix("tcp://"))
+        self._notes = Path(f"{self._order}.truth").open("a", buffering=1)  # noqa: SIM115 - as long as this process
+        self._stamp_ns = 0
         self._random = np.random.default_rng()
         self._next_ns = time.monotonic_ns()
         self._picture = None
@@ -54,14 +58,15 @@ class FaultySource:
             raise SystemExit(3)
         self._next_ns += int(1e9 / (2000 if order == "too fast" else 2 if order == "slow" else FPS))
         threading.Event().wait(max(0, self._next_ns - time.monotonic_ns()) / 1e9)
-        return 1 if order == "stuck clock" else self._next_ns
+        self._stamp_ns = 1 if order == "stuck clock" else self._next_ns
+        return self._stamp_ns
 
     def read(self, into):
         order = self.order
         if order == "wrong shape":
             return checked(np.zeros((1, 921600), np.uint8), "device")
         if order != "frozen" or self._picture is None:
-            self._picture = self._random.integers(30, 220, SHAPE, dtype=np.uint8)
+            self._picture = self._random.integers(20, 100, SHAPE, dtype=np.uint8)
         if order == "greedy":
             return np.zeros((2**17, 2**15, 3), np.uint8)
         if order == "black":
@@ -69,8 +74,17 @@ class FaultySource:
         if order == "frozen":
             self._picture = np.full(SHAPE, 90, np.uint8)
         if order == "smaller":
-            return self._picture[:24, :32]
-        return self._picture
+            return self._noted("?", self._picture[:24, :32])
+        if order in ("black", "frozen"):
+            return self._noted("-", self._picture)
+        cell = int(self._random.integers(GRID * GRID))
+        top, left = cell // GRID * SHAPE[0] // GRID, cell % GRID * SHAPE[1] // GRID
+        self._picture[top:top + SHAPE[0] // GRID, left:left + SHAPE[1] // GRID] = 255
+        return self._noted(str(cell), self._picture)
+
+    def _noted(self, truth, picture):
+        self._notes.write(f"{self._stamp_ns} {truth}\n")
+        return picture
 
     def close(self):
         if self.order == "hang in close":

@@ -3,10 +3,10 @@
     .venv/bin/python tests/campaign/daemon_faults.py --cycles 100 --state .campaign/daemon_faults.json
 
 Each fault in turn must be named in health within 4 s (an RTSP stream that falls silent: 6 s) and results must flow
-again within 10 s of its end, while MQTT stays connected and health keeps coming; after all of them memory, threads and
-descriptors of the daemon are what they were, and its accounts balance. `--cycles` faults of the capture child, and a
-seventh as many of a real RTSP stream. Resumable: faults in the state file are not run again. One JSON line; 1 when a
-limit was broken.
+again within 10 s of its end, while MQTT stays connected, health keeps coming, and every result is true of its frame
+(tests/truth.py); after all of them memory, threads and descriptors of the daemon are what they were, and its accounts
+balance. `--cycles` faults of the capture child, and a seventh as many of a real RTSP stream. Resumable: faults in the
+state file are not run again. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from faulty_daemon import PROGRAM, give
 from mosquitto import running, wait_until
 from rtsp_camera import RtspCamera
 from running_daemon import RunningDaemon
+from truth import Honesty, Noted, Shown
 from witness import Witness
 
 NAMED_WITHIN_S = 4.0
@@ -58,6 +59,7 @@ class Scene:
 
     daemon: RunningDaemon
     witness: Witness
+    judge: Honesty
     cause: Callable[[str], None]
     end: Callable[[], None]
 
@@ -96,27 +98,31 @@ def child_scene(folder: Path) -> Iterator[Scene]:
     """A daemon whose capture child misbehaves on order."""
     order = folder / "order"
     give(order, "")
-    with scene(folder, f"tcp://{order}", program=PROGRAM) as (one, by):
+    judge = Honesty(Noted(order))
+    with scene(folder, f"tcp://{order}", judge, program=PROGRAM) as (one, by):
         def cause(fault: str) -> None:
             if fault in SIGNALS:
                 os.kill(one.child_pid(), SIGNALS[fault])
             else:
                 give(order, fault)
 
-        yield Scene(one, by, cause, lambda: give(order, ""))
+        yield Scene(one, by, judge, cause, lambda: give(order, ""))
 
 
 @contextmanager
 def stream_scene(folder: Path) -> Iterator[Scene]:
     """The daemon as shipped, on an RTSP stream that can fall silent."""
-    with RtspCamera() as camera, scene(folder, camera.url, "--config") as (daemon, witness):
-        yield Scene(daemon, witness, lambda _: camera.fall_silent(), camera.speak_again)
+    with RtspCamera() as camera:
+        judge = Honesty(Shown(lambda: list(camera.shown)))
+        with scene(folder, camera.url, judge, "--config") as (daemon, witness):
+            yield Scene(daemon, witness, judge, lambda _: camera.fall_silent(), camera.speak_again)
 
 
 @contextmanager
-def scene(folder: Path, source: str, *args: str, **how: object) -> Iterator[tuple[RunningDaemon, Witness]]:
+def scene(folder: Path, source: str, judge: Honesty, *args: str,
+          **how: object) -> Iterator[tuple[RunningDaemon, Witness]]:
     config = folder / "config.yaml"
-    with running(folder) as broker, Witness(broker.client(), "gate") as witness:
+    with running(folder) as broker, Witness(broker.client(), "gate", judge) as witness:
         config.write_text(
             f"device: gate\nmqtt: {{port: {broker.port}}}\npublish: {{results: all, max_per_s: 1000}}\n"
             f"health: {{interval_s: {HEALTH_INTERVAL_S}}}\ndetector: {{model: '{write_model(folder)}', threads: 1}}\n"
@@ -145,7 +151,8 @@ def one_life(make: Callable[[Path], object], faults: list[str], done: list, save
     return {"faults": len(footprints), "exit_code": code, "footprint_settled_last": [base, footprints[-1]],
             "accounts": capture, "reconnects": told.health["mqtt"]["reconnects"],
             "outbox_dropped": told.health["mqtt"]["outbox_dropped"], "words": [word for _, word in told.words],
-            "worst_health_gap_s": round(told.worst_health_gap_s, 2), "results": told.results}
+            "worst_health_gap_s": round(told.worst_health_gap_s, 2), "results": told.results,
+            "judged": one.judge.judged, "lies": one.judge.lies}
 
 
 def broken_limits(done: list, lives: list[dict], slack_s: float) -> list[str]:
@@ -162,6 +169,7 @@ def broken_limits(done: list, lives: list[dict], slack_s: float) -> list[str]:
             + accounts["pending"],
             "connection": life["reconnects"] == 0 and life["words"] == ["online", "offline"],
             "health": life["worst_health_gap_s"] <= HEALTH_GAP_S + slack_s,
+            "truth": life["judged"] > 0 and not life["lies"],
             "memory": last["rss_kb"] <= settled["rss_kb"] + GROWTH_KB,
             "threads, descriptors, children": all(last[key] == settled[key] for key in ("threads", "fds", "children")),
         }

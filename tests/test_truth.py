@@ -1,0 +1,60 @@
+"""The subscriber that knows the truth finds out daemons that lie, and believes the one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faulty_daemon import give
+from mosquitto import running, wait_until
+from naive_daemon import NAIVE, PROGRAM
+from running_daemon import RunningDaemon
+from truth import Honesty, Noted
+from updater import lamps
+from witness import Witness
+
+WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold": "still stand, while health says"}
+
+
+def watch(folder: Path, how: str, until: Callable[[Honesty, Witness], bool], *, failing: bool,
+          then: str = "") -> Honesty:
+    """Let a daemon look at the dark and `then` at lamps, with a model that raises at lamps if `failing`."""
+    order, config = folder / "order", folder / "config.yaml"
+    give(order, "black")
+    judge = Honesty(Noted(order))
+    with running(folder) as broker, Witness(broker.client(), "gate", judge) as witness:
+        config.write_text(
+            f"device: gate\nmqtt: {{port: {broker.port}}}\npublish: {{results: all, max_per_s: 1000}}\n"
+            f"health: {{interval_s: 1}}\ncamera: {{source: 'tcp://{order}', fps: 30, frozen_after_s: 1}}\n"
+            f"detector: {{model: '{lamps.write(folder, '1', raises=failing)}', threads: 1}}\n")
+        with RunningDaemon(folder, how, config, program=PROGRAM) as daemon:
+            assert wait_until(lambda: witness.results > 10, 60), daemon.log
+            give(order, then)
+            assert wait_until(lambda: until(judge, witness), 60), (daemon.log, judge.lies)
+    return judge
+
+
+@pytest.mark.parametrize("how", NAIVE)
+def test_a_naive_daemon_is_found_out(tmp_path: Path, how: str):
+    """It presents a failure as nothing seen, the last boxes as the newest, or counts that nobody looks after."""
+    judge = watch(tmp_path, how, lambda judge, _: len(judge.lies) > 2, failing=how != "repeat")
+    assert any(WORDS[how] in lie for lie in judge.lies), judge.lies
+
+
+def test_the_daemon_is_believed_when_the_picture_freezes(tmp_path: Path):
+    """Results come of what the camera gives; the counts are null until it moves again, without a flicker."""
+    judge = watch(tmp_path, "honest", lambda judge, _: judge.frozen_healths > 4, failing=False, then="frozen")
+    assert judge.lies == []
+    assert judge.judged > 10
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_the_daemon_is_believed(tmp_path: Path, failing: bool):
+    """The same frames and the same failing model: silence and a reason, or true boxes."""
+    def told(_: Honesty, witness: Witness) -> bool:
+        return "detector_failing" in witness.reasons if failing else witness.results > 100
+    judge = watch(tmp_path, "honest", told, failing=failing)
+    assert judge.lies == []
+    assert judge.judged > 10
