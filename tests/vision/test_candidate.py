@@ -50,6 +50,11 @@ ONE = DetectorConfig(threads=1)
 MUTANTS = 40
 
 
+def patient(path, detector, **settings) -> Candidate:
+    """A candidate with time enough for a starved machine, where it is not told otherwise."""
+    return Candidate(path, detector, **{"probe_timeout_s": 120, "look_timeout_s": 120, **settings})
+
+
 @pytest.fixture(autouse=True)
 def unharmed():
     """Whatever happens to a child, no process and no descriptor is left of it."""
@@ -90,7 +95,7 @@ def tapped(tap: FrameTap, frame: Frame):
 
 def test_a_sound_bundle_passes_the_probe():
     """Its report tells what it is, how it was proven, how long it takes and how it did on its golden frames."""
-    with Candidate(BOX, DetectorConfig(threads=2), sha256=read_model(BOX).sha256) as candidate:
+    with patient(BOX, DetectorConfig(threads=2), sha256=read_model(BOX).sha256) as candidate:
         report = candidate.probe()
     assert (report.name, report.labels[0], report.golden.agrees) == ("vedette-street", "person", True)
     assert (report.proof.runtime, report.proof.threads, report.proof.lasting) == (RUNTIME, 2, True)
@@ -103,7 +108,7 @@ def test_it_looks_as_the_daemon_would(tap):
     roi = (0.1, 0.0, 1.0, 0.9)
     detector = open_detector(settings, roi)
     seen = 0
-    with Candidate(BOX, settings.model_copy(update={"model": None}), roi=roi) as candidate:
+    with patient(BOX, settings.model_copy(update={"model": None}), roi=roi) as candidate:
         for number, width, height in ((700, 288, 162), (2600, 288, 162), (2600, 640, 360), (700, 96, 96)):
             frame = street(number, width, height)
             look = candidate.look(tapped(tap, frame))
@@ -120,13 +125,13 @@ def test_it_looks_as_the_daemon_would(tap):
 def test_golden_frames_are_judged_as_their_maker_meant_them():
     """However this device is set: high thresholds, unwanted labels or a region of interest change no verdict."""
     settings = DetectorConfig(threads=1, score_threshold=0.99, deny=("person", "car"))
-    with Candidate(BOX, settings, roi=(0.4, 0.4, 0.6, 0.6)) as candidate:
+    with patient(BOX, settings, roi=(0.4, 0.4, 0.6, 0.6)) as candidate:
         assert candidate.probe().golden.agrees
 
 
 def test_one_child_serves_probe_and_looks_and_yields_to_all(tap):
     """It is the first to die when memory is short, and after the probe it runs only where nobody else wants to."""
-    with Candidate(BOX, ONE) as candidate:
+    with patient(BOX, ONE) as candidate:
         assert candidate.pid is None
         candidate.probe()
         pid = candidate.pid
@@ -142,13 +147,13 @@ def test_one_child_serves_probe_and_looks_and_yields_to_all(tap):
 
 def test_a_loose_model_has_no_golden_frames(tmp_path):
     """It is proven and timed all the same."""
-    with Candidate(tiny_detectors.write(tmp_path), ONE) as candidate:
+    with patient(tiny_detectors.write(tmp_path), ONE) as candidate:
         assert candidate.probe().golden is None
 
 
 def test_being_interrupted_makes_no_model_slow(tap):
     """On a board whose processors are all busy, what it would take undisturbed is told, not what it took."""
-    with Candidate(BOX, ONE) as candidate:
+    with patient(BOX, ONE) as candidate:
         candidate.probe()
         shown = tapped(tap, street())
         alone_ms = min(candidate.look(shown).invoke_ms for _ in range(10))
@@ -166,7 +171,7 @@ def test_being_interrupted_makes_no_model_slow(tap):
 def test_an_interrupted_probe_says_nothing_of_the_model():
     """Before the child is there as well as after: no time is lost, and the file is not to blame."""
     for earlier in (True, False):
-        candidate = Candidate(BOX, ONE)
+        candidate = patient(BOX, ONE)
         if not earlier:
             candidate.probe()
         candidate.interrupt()
@@ -179,7 +184,7 @@ def test_an_interrupted_probe_says_nothing_of_the_model():
 
 def refused(path: Path, kind: type[ModelError], words: str, **settings: object) -> str:
     """Probe a file that must be refused so; returns the words."""
-    candidate = Candidate(path, ONE, **settings)
+    candidate = patient(path, ONE, **settings)
     with pytest.raises(kind, match=words) as refusal:
         candidate.probe()
     assert str(path) in str(refusal.value)
@@ -259,7 +264,7 @@ def test_mutated_detectors_harm_nobody(tmp_path):
     for number in range(MUTANTS):
         path.write_bytes(mutant(number, [sound], []))
         try:
-            with Candidate(path, ONE, probe_timeout_s=20) as candidate:
+            with patient(path, ONE, probe_timeout_s=60) as candidate:
                 candidate.probe()
             outcomes.add("ran")
         except ModelError as refusal:
@@ -293,7 +298,7 @@ def test_a_child_stopped_at_load_is_ended():
     (signal.SIGKILL, ModelUnproven, "the child looking at a frame was killed by SIGKILL")])
 def test_a_child_that_dies_before_a_look_is_told(tap, number, kind, words):
     """By its signal; somebody else's SIGKILL says nothing lasting of the model. Then nothing more can be asked."""
-    with Candidate(BOX, ONE) as candidate:
+    with patient(BOX, ONE) as candidate:
         shown = tapped(tap, street())
         os.kill(settled_child(candidate, shown), number)
         with pytest.raises(kind, match=words) as refusal:
@@ -305,7 +310,7 @@ def test_a_child_that_dies_before_a_look_is_told(tap, number, kind, words):
 
 def test_a_child_killed_in_the_midst_of_a_look_is_told(tap):
     """At once, not after the time-out."""
-    with Candidate(BOX, ONE, look_timeout_s=60) as candidate, ThreadPoolExecutor(1) as pool:
+    with patient(BOX, ONE, look_timeout_s=60) as candidate, ThreadPoolExecutor(1) as pool:
         shown = tapped(tap, street())
         pid = pool.submit(settled_child, candidate, shown).result()
         os.kill(pid, signal.SIGSTOP)        # so that the look is under way for as long as we need
@@ -328,7 +333,7 @@ def unread(candidate: Candidate) -> int:
 
 def test_a_child_stopped_in_a_look_is_ended(tap):
     """After the time-out of a look."""
-    with Candidate(BOX, ONE, look_timeout_s=5) as candidate:
+    with patient(BOX, ONE, look_timeout_s=5) as candidate:
         shown = tapped(tap, street())
         os.kill(settled_child(candidate, shown), signal.SIGSTOP)
         with pytest.raises(ModelUnproven, match=r"looking at a frame in a child took longer than 5 s"):
