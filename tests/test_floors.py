@@ -24,7 +24,7 @@ FLOORS = {
     "run_note": 3,
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "update.origin": 4, "update.download": 4, "update.source": 4,
-    "fleet": 3, "cloud": 4,
+    "fleet": 3, "governing": 3, "cloud": 4,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
     "detectors": 5, "serve": 5, "pipeline": 5, "supervisor": 5, "reporter": 5, "stand_in": 5,

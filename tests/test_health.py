@@ -11,6 +11,8 @@ from fakes import EPOCH, FakeCamera, FakeClock, FakeDetector, FakePublisher, mak
 from vedette import payloads
 from vedette._lib.worker import Worker
 from vedette.board import BoardReading
+from vedette.config.models import GovernorConfig
+from vedette.governing import Governing
 from vedette.health import HealthReporter
 from vedette.meters import FrameMeters
 from vedette.pipeline import Pipeline
@@ -62,6 +64,8 @@ class Rig:
                 camera={"source": camera.source, "width": camera.width, "height": camera.height, "fps": 15},
                 detector=facts, reason_codes=(), commands=()),
             models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"),
+            governing=Governing(GovernorConfig(), self.clock, full_per_s=15, apply=self.pipeline.limit,
+                                detected=lambda: self.pipeline.status().detected),
             fallback=lambda: {"looking": None, "cloud": None, "motion_results": None})
 
     def count(self) -> None:

@@ -59,6 +59,8 @@ def health() -> HealthPayload:
         "image": payloads.image_health(CAMERA),
         "mqtt": payloads.mqtt_health(BrokerStatus(True, None)),
         "board": board, "last_end": None,
+        "governor": {"step": 2, "share": 0.5, "limit_per_s": 7.5, "why": "76 degrees Celsius",
+                     "since": payloads.timestamp(AT)},
     }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fakes import FakeCamera, FakeClock, FakeDetector, make_frame
 from mosquitto import wait_until
+from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError
 from vedette.pipeline import Pipeline
@@ -287,3 +288,93 @@ def test_taking_the_detector_away_asks_again_what_is_to_run():
     assert wait_until(lambda: "no_model" in pipeline.status().reasons)
     assert worker.stop(60)
     assert pipeline.status().dropped["no_model"] > 0
+
+
+class LiveCamera(FakeCamera):
+    """Frames of a live camera: the clock has moved on to the moment of each when it is given."""
+
+    def __init__(self, clock: FakeClock, frames: int, fps: float) -> None:
+        super().__init__([])
+        self._clock, self._fps, self._left = clock, fps, frames
+        self.captured = frames
+
+    def take(self, timeout_s: float) -> Frame | None:
+        if self._left:
+            self._left -= 1
+            self._clock.advance(1 / self._fps)
+            self.frames.append(make_frame(self._clock, self.captured - self._left))
+        return super().take(timeout_s)
+
+
+@given(st.lists(st.none() | st.floats(0.5, 40), min_size=1, max_size=5), st.sampled_from([1.0, 5.0, 15.0, 60.0]))
+def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], fps: float):
+    """Of each ten seconds as many frames are looked at as allowed, each the newest; every other counts as governed."""
+    clock = FakeClock()
+    for per_s in limits:
+        heard, frames = Heard(), int(10 * fps)
+        pipeline = build(LiveCamera(clock, frames, fps), FakeDetector(), clock, heard)
+        pipeline.limit(per_s)
+        run(pipeline)
+        status = pipeline.status()
+        wanted = frames if per_s is None else min(frames, 10 * per_s)
+        assert wanted * 0.9 - 2 <= status.detected <= wanted + 2
+        assert status.detected + status.dropped.get("governed", 0) == frames == status.detected + sum(
+            status.dropped.values())
+        assert status.reasons == {}
+        assert status.looking
+
+
+def test_a_governed_rate_is_no_slow_detector():
+    """A minute at half a frame a second: neither slow, nor stale, nor failing; nobody is called for help."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(LiveCamera(clock, 900, 15), FakeDetector(), clock, heard)
+    pipeline.limit(0.5)
+    run(pipeline)
+    assert pipeline.status().reasons == {}
+    assert 29 <= len(heard.results) <= 31
+
+
+def test_a_stale_frame_takes_no_turn():
+    """What cannot be looked at does not count against the rate: the next fresh frame is looked at."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([make_frame(clock, 1, age_ms=2000), make_frame(clock, 2), make_frame(clock, 3)]),
+                     FakeDetector(), clock, heard)
+    pipeline.limit(1.0)
+    run(pipeline)
+    assert [result.frame.seq for result in heard.results] == [2]
+    assert pipeline.status().dropped == {"stale": 1, "governed": 1}
+
+
+def test_a_governed_camera_scales_nothing():
+    """Most of its frames are not looked at: the detector scales those that are; later the camera does it again."""
+    clock, heard = FakeClock(), Heard()
+    camera = LiveCamera(clock, 45, 15)
+    wishes = []
+    pipeline = Pipeline(camera, FakeDetector, (heard.result, lambda result: wishes.append(camera.scaling),
+                                               lambda result: limit_at(result.frame.seq)), clock, max_frame_age_ms=1000)
+
+    def limit_at(seq: int) -> None:
+        if seq == 15:
+            pipeline.limit(5.0)
+        elif seq >= 30:
+            pipeline.limit(None)
+    run(pipeline)
+    assert wishes[14] is not None
+    assert wishes[15:18] == [None] * 3
+    assert camera.scaling is not None
+
+
+def test_where_every_frame_counts_the_camera_waits():
+    """Nothing is dropped: the frames are taken at the governed rate, and stopping is not held up by it."""
+    camera = FakeCamera([make_frame(FakeClock(), seq) for seq in range(1, 4)], ends=False)
+    clock, heard = SystemClock(), Heard()
+    pipeline = Pipeline(camera, FakeDetector, (heard.result,), clock, max_frame_age_ms=1e15, every_frame=True)
+    pipeline.limit(5.0)
+    worker = Worker("detect", pipeline.run)
+    began_s = clock.monotonic_ns() / 1e9
+    worker.start()
+    assert wait_until(lambda: len(heard.results) == 3, 60)
+    assert clock.monotonic_ns() / 1e9 - began_s >= 0.39
+    assert pipeline.status().dropped == {}
+    pipeline.limit(0.001)
+    assert worker.stop(60)

@@ -19,7 +19,7 @@ class Reading:
 
     temperature_c: float | None = None
     throttled_now: tuple[str, ...] | None = None
-    slowed: bool | None = None
+    cpu_slowed: bool | None = None
     memory_pressed: bool | None = None
 
 

@@ -27,6 +27,8 @@ from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
 from vedette.detectors import DetectorOpener, chosen
 from vedette.errors import ConfigError
+from vedette.governing import Governing
+from vedette.governor import NORMAL
 from vedette.health import HealthReporter
 from vedette.identity import StateFolder, default_name, state_path
 from vedette.meters import FrameMeters
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
+    from vedette.governor import Times
     from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame, ModelStatus
     from vedette.update.state import Installed
     from vedette.vision.candidate import Look
@@ -95,10 +98,14 @@ def run_daemon(options: Options) -> int:
 
 
 class Daemon:
-    """Everything of one run, wired together. `camera_opener` is for fault tests: children that misbehave."""
+    """Everything of one run, wired together.
+
+    For fault tests: `camera_opener` (children that misbehave), `board` and `times` (a board of files, and hurry).
+    """
 
     def __init__(self, options: Options, config: Config, state: StateFolder, *,
-                 camera_opener: Callable[..., RemoteCamera] = open_camera) -> None:
+                 camera_opener: Callable[..., RemoteCamera] = open_camera, board: Callable[[Path], Board] = Board,
+                 times: Times = NORMAL) -> None:
         self._options = options
         self._config = config
         self._state = state
@@ -113,7 +120,7 @@ class Daemon:
         clock = SystemClock()
         self._start_store(clock)
         self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
-        self._board = Board(state.path)
+        self._board = board(state.path)
         self._meters = FrameMeters()
         self._keeper = Keeper(
             Outbox(config.mqtt.outbox_messages), config.mqtt,
@@ -128,13 +135,16 @@ class Daemon:
                                     on_end=self._worker_ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
                                   max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after,
-                                  stand_in=self._fallbacks.stand_in)
+                                  stand_in=self._fallbacks.stand_in, every_frame=config.camera.every_frame)
+        self._governing = Governing(config.governor, clock, full_per_s=config.camera.fps, apply=self._pipeline.limit,
+                                    detected=lambda: self._pipeline.status().detected, times=times)
         self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
         self._health = HealthReporter(
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=self._models, fallback=self._fallbacks.chain.health, last_end=self._note.last)
+            models=self._models, fallback=self._fallbacks.chain.health, last_end=self._note.last,
+            governing=self._governing)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
@@ -217,6 +227,7 @@ class Daemon:
         self._health.interval_s = config.health.interval_s
         self._opener.reload(config.detector)
         self._fallbacks.reload(config)
+        self._governing.configure(config.governor)
 
     def _open_detector(self) -> LocalDetector | None:
         """Build the detector of the model that is to run. Detect thread."""

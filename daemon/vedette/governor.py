@@ -50,6 +50,9 @@ class Times:
     """After a longer silence of the board nothing is known of what lasts."""
 
 
+NORMAL = Times()
+
+
 class Reading(Protocol):
     """What counts of the board at one moment; None where it cannot say."""
 
@@ -62,7 +65,7 @@ class Reading(Protocol):
         """What the firmware does now, by name."""
 
     @property
-    def slowed(self) -> bool | None:
+    def cpu_slowed(self) -> bool | None:
         """Whether the kernel keeps the processor below its highest frequency."""
 
     @property
@@ -106,7 +109,7 @@ class _FailedRise:
 class Governor:
     """Fed with the board's readings, every few seconds; one thread. `full_per_s`: the rate until one is measured."""
 
-    def __init__(self, target_c: float, full_per_s: float, times: Times = Times()) -> None:
+    def __init__(self, target_c: float, full_per_s: float, times: Times = NORMAL) -> None:
         self.target_c = target_c
         self.limit = Limit()
         self._times = times
@@ -147,6 +150,10 @@ class Governor:
             self._raise(now_s)
         return self.limit
 
+    def give_up(self) -> None:
+        """Limit nothing, and forget what was seen; the next reading begins anew."""
+        self.limit, self._read_s, self._felt_s, self._failed = Limit(), None, None, None
+
     def _measure(self, per_s: float, passed_s: float) -> None:
         """Learn the full rate while nothing limits it. No frame at all is a camera that is away, or a pause."""
         if self.limit.step == 0 and per_s > 0:
@@ -162,7 +169,7 @@ class Governor:
             self._figures.pop("temperature", None)
         self._figure("power", "under_voltage" in now, passed_s)
         # A soft limit alone takes a seventh off the clock of a 3B+ at 60 degrees: that is worth no frame.
-        self._figure("slowed", bool(now & {"frequency_capped", "throttled"}) or bool(reading.slowed), passed_s)
+        self._figure("slowed", bool(now & {"frequency_capped", "throttled"}) or bool(reading.cpu_slowed), passed_s)
         self._figure("memory", bool(reading.memory_pressed), passed_s)
 
     def _figure(self, name: str, value: float, passed_s: float) -> None:
@@ -260,5 +267,7 @@ class Pace:
             return True
         if now_ns < self._due_ns:
             return False
-        self._due_ns = max(self._due_ns + int(1e9 / per_s), now_ns)
+        interval_ns = int(1e9 / per_s)
+        in_time = now_ns - self._due_ns < interval_ns
+        self._due_ns = (self._due_ns if in_time else now_ns) + interval_ns
         return True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vedette.board import Board, BoardReading
+    from vedette.governing import Governing
     from vedette.meters import FrameMeters
     from vedette.pipeline import Pipeline, PipelineStatus
     from vedette.ports import Camera, Clock, Publisher
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vedette.wire.messages import InfoPayload
 
 MIN_INTERVAL_S = 1.0
-BOARD_INTERVAL_S = 2.0
+BOARD_INTERVAL_S = 1.0
 
 
 class HealthReporter:
@@ -41,7 +42,7 @@ class HealthReporter:
                  capture_pid: Callable[[], int | None], own_reasons: Callable[[], Mapping[str, str]],
                  stopped_looking: Callable[[], None], info: Callable[[CameraStatus, DetectorFacts | None], InfoPayload],
                  models: Callable[[DetectorFacts | None], ModelStatus],
-                 fallback: Callable[[], FallbackHealth], last_end: LastEnd | None = None) -> None:
+                 fallback: Callable[[], FallbackHealth], governing: Governing, last_end: LastEnd | None = None) -> None:
         self.interval_s = interval_s
         self.state: HealthState = "failed"
         self.clock_synced = False
@@ -58,6 +59,7 @@ class HealthReporter:
         self._own_reasons = own_reasons
         self._models = models
         self._fallback = fallback
+        self._governing = governing
         self._last_end = last_end
         self._stopped_looking = stopped_looking
         self._info = info
@@ -82,7 +84,7 @@ class HealthReporter:
         self._tell_change(topics.INFO, self._info(camera, pipeline.facts))
         if camera.state != "capturing" or not pipeline.looking:
             self._stopped_looking()
-        if final or self._is_due(frozenset(reasons)):
+        if final or self._is_due(self._marks(reasons)):
             self._tell_health(camera, pipeline, broker, reasons)
 
     def status_line(self) -> str:
@@ -101,6 +103,7 @@ class HealthReporter:
         reasons |= {code: broker.details.get(code, broker.cause or "") for code in broker.reasons}
         board = self._read_board()
         reasons |= board.reasons() | self._clock_watch.reasons(board.clock_synced)
+        reasons |= self._governing.reasons()
         reasons |= models.reasons
         reasons |= self._own_reasons()
         if facts is not None and facts.xnnpack_share == 0:
@@ -115,6 +118,7 @@ class HealthReporter:
             self._board_read_ns = now_ns
             self.clock_synced = bool(self._board_read.clock_synced)
             self.throttled = bool(self._board_read.throttled_now)
+            self._governing.heed(self._board_read)
         return self._board_read
 
     def _is_due(self, codes: frozenset[str]) -> bool:
@@ -125,6 +129,10 @@ class HealthReporter:
             return now_ns - self._told_change_ns >= MIN_INTERVAL_S * 1e9
         return now_ns - self._told_ns >= self.interval_s * 1e9
 
+    def _marks(self, reasons: Mapping[str, str]) -> frozenset[str]:
+        """What is told at once when it changes: the reasons, and each step of the governor."""
+        return frozenset({*reasons, f"step {self._governing.limit.step}"})
+
     def _tell_change(self, topic: str, payload: Mapping[str, Any]) -> None:
         encoded = payloads.encode(payload)
         if encoded != self._told.get(topic):
@@ -133,7 +141,7 @@ class HealthReporter:
 
     def _tell_health(self, camera: CameraStatus, pipeline: PipelineStatus, broker: BrokerStatus,
                      reasons: Mapping[str, str]) -> None:
-        codes = frozenset(reasons)
+        codes = self._marks(reasons)
         self._told_ns = self._clock.monotonic_ns()
         if codes != self._told_reasons:
             self._told_reasons, self._told_change_ns = codes, self._told_ns
@@ -161,6 +169,7 @@ class HealthReporter:
             "image": payloads.image_health(camera),
             "mqtt": payloads.mqtt_health(broker),
             "board": cast("BoardHealth", asdict(self._read_board())),
+            "governor": self._governing.health(),
         }
 
     def _reason(self, code: str, detail: str) -> ReasonPayload:

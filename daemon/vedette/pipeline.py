@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from vedette.condition import Condition
 from vedette.errors import DetectError, SourceEnded
+from vedette.governor import Pace
 from vedette.seat import DetectorSeat
 from vedette.types import DetectionResult
 
@@ -59,11 +60,14 @@ class PipelineStatus:
 
 
 class Pipeline:
-    """Camera to listeners through one detector. `open_detector` returns None where no model is to run."""
+    """Camera to listeners through one detector. `open_detector` returns None where no model is to run.
+
+    `every_frame`: the camera waits for the detector, so a limited rate lets it wait, and drops nothing.
+    """
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], listeners: tuple[Listener, ...],
                  clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None,
-                 stand_in: StandIn | None = None) -> None:
+                 stand_in: StandIn | None = None, every_frame: bool = False) -> None:
         self.ended: str | None = None
         self._camera = camera
         self._seat = DetectorSeat(open_detector, clock)
@@ -71,7 +75,9 @@ class Pipeline:
         self._clock = clock
         self._stop_after = stop_after
         self._stand_in = stand_in
+        self._every_frame = every_frame
         self._condition = Condition(clock, max_frame_age_ms)
+        self._pace = Pace()
         self._telling = threading.Lock()
         self._told = self._detected = self._invoked = self.errors = 0
         self._last_seq = 0
@@ -85,7 +91,7 @@ class Pipeline:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames taken and not looked at, by cause: stale, failed, slow, paused, no_model. Any thread."""
+        """Frames taken and not looked at, by cause: stale, governed, failed, slow, paused, no_model."""
         return dict(self._dropped)
 
     @property
@@ -111,7 +117,7 @@ class Pipeline:
                 self._seat.fill(worker, failing=self._condition.failing)
                 self._call_for_help()
                 worker.beat()
-                frame = self._take()
+                frame = self._take(worker)
                 if frame is not None:
                     self._handle(frame)
                 if self.ended:
@@ -138,6 +144,13 @@ class Pipeline:
                 self._announce(result)
         return wanted
 
+    def limit(self, per_s: float | None) -> None:
+        """Look at no more frames a second than this, on average; the others count as `governed`. Any thread.
+
+        The camera then spares itself scaling frames that nobody looks at.
+        """
+        self._pace.per_s = per_s
+
     def pause(self, seconds: float) -> None:
         """Drop frames for so long, counted as `paused`. Any thread."""
         self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
@@ -159,7 +172,11 @@ class Pipeline:
                               detector.facts if detector else None, reasons | dict(helped),
                               looking=looking or helped_by is not None)
 
-    def _take(self) -> Frame | None:
+    def _take(self, worker: Worker) -> Frame | None:
+        left_s = self._pace.left_s(self._clock.monotonic_ns()) if self._every_frame else 0.0
+        if left_s > 0:
+            worker.stopping.wait(min(left_s, TAKE_TIMEOUT_S))
+            return None
         try:
             return self._camera.take(TAKE_TIMEOUT_S)
         except SourceEnded as end:
@@ -181,7 +198,9 @@ class Pipeline:
             return "paused"
         if self._seat.detector is None and self._stand_in is None:
             return "no_model"
-        return "stale" if self._condition.is_stale(frame.captured_ns) else None
+        if self._condition.is_stale(frame.captured_ns):
+            return "stale"
+        return None if self._pace.admits(self._clock.monotonic_ns()) else "governed"
 
     def _look(self, frame: Frame) -> str | None:
         """Look at a frame with the detector, else with what stands in; returns why nothing was told, or None."""
@@ -208,7 +227,7 @@ class Pipeline:
                 log.warning("frame %d: %s", frame.seq, failure)
             return "failed"
         self._invoked += 1
-        self._wish_for(detector.scaling)
+        self._wish_for(detector.scaling if self._pace.per_s is None else None)
         self._condition.looked(result.age_ms)
         beaten = self._condition.slow and self._stand_in is not None and self._stand_in.looking == "cloud"
         return "slow" if beaten else result

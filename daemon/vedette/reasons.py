@@ -87,6 +87,8 @@ _TABLE = (
            "A better power supply or cable; unplug USB devices."),
     Reason("throttled", "degraded", "The board slows its processor down now.", "Cool it; check the power supply."),
     Reason("hot", "degraded", "The processor is at 80 degrees Celsius or more.", "A heat sink, a fan, shade."),
+    Reason("rate_lowered", "degraded", "Fewer frames are looked at, to spare the board; the detail says why.",
+           "Cool it, check its power, a smaller model; the rate comes back by itself (`governor` in health)."),
     Reason("disk_low", "degraded", "Less than 100 MB are free for the state folder.", "Free space on that disk."),
     Reason("memory_low", "degraded", "Less than 64 MB of memory are available.",
            "End other processes; a smaller model or picture."),

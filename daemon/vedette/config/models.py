@@ -246,6 +246,15 @@ class UpdateConfig(Section):
         return self
 
 
+class GovernorConfig(Section):
+    """Looks at fewer frames before the board gets so hot that its firmware slows it down."""
+
+    enabled: bool = live(True, "false: the rate is never lowered")
+    target_c: float = live(75, "degrees Celsius of the processor; above, fewer frames are looked at. A Raspberry Pi "
+                               "throttles at 80; a 3B+ takes a seventh off its clock at 60: 57 avoids that too",
+                           ge=30, le=110)
+
+
 class HealthConfig(Section):
     """How often the device tells how it is."""
 
@@ -271,4 +280,5 @@ class Config(Section):
     cloud: CloudConfig = CloudConfig()
     fallback: FallbackConfig = FallbackConfig()
     update: UpdateConfig = UpdateConfig()
+    governor: GovernorConfig = GovernorConfig()
     health: HealthConfig = HealthConfig()

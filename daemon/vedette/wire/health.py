@@ -52,7 +52,7 @@ class CaptureHealth(TypedDict):
     """Looked at by the model or for motion. What the cloud looks at are copies."""
     dropped: dict[str, Count]
     """By cause: replaced by a newer one, busy (no memory free), stale, failed, slow (the cloud was faster), paused,
-    no_model."""
+    no_model, governed (see `governor`)."""
     pending: Count
     age_ms: Percentiles | None
     """Capture until the result was ready."""
@@ -204,6 +204,21 @@ class LastEndPayload(TypedDict):
     """In words: what asked, the error, or which threads hung."""
 
 
+class GovernorHealth(TypedDict):
+    """How far the rate of detection is lowered for the board's sake."""
+
+    step: Count
+    """0: not at all."""
+    share: Unit
+    """Of the full rate."""
+    limit_per_s: float | None
+    """Frames a second, on average; null: as many as there are."""
+    why: str | None
+    """What lowered it, in words."""
+    since: Timestamp | None
+    """Of the last step."""
+
+
 class HealthPayload(TypedDict):
     """How the device is; on every change of state or reasons, and every half minute."""
 
@@ -224,3 +239,4 @@ class HealthPayload(TypedDict):
     image: ImageHealth
     mqtt: MqttHealth
     board: BoardHealth
+    governor: GovernorHealth

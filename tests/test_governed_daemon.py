@@ -1,0 +1,149 @@
+"""A hot board from outside: a real daemon and broker, and the kernel's files, which the test writes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from board_daemon import PROGRAM, PlantedBoard
+from bright_squares import write_clip, write_model
+from fair_clock import PATIENCE_S
+from mosquitto import Mosquitto, Subscriber, listening, running, wait_until
+from running_daemon import RunningDaemon
+from vedette.governor import STEPS
+
+FPS = 15
+LAST = len(STEPS) - 1
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+    with listening(broker.client(), "vedette/gate/#") as one:
+        yield one
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> PlantedBoard:
+    return PlantedBoard(tmp_path / "root")
+
+
+def write_config(folder: Path, port: int, governor: str = "{}") -> Path:
+    path = folder / "config.yaml"
+    path.write_text(f"device: gate\nmqtt: {{port: {port}}}\npublish: {{results: all, max_per_s: 100}}\n"
+                    f"health: {{interval_s: 1}}\ngovernor: {governor}\n"
+                    f"camera: {{source: '{write_clip(folder)}', loop: true, fps: {FPS}}}\n"
+                    f"detector: {{model: '{write_model(folder)}', threads: 1}}\n")
+    return path
+
+
+def told(hears: Subscriber, topic: str = "health") -> list[dict]:
+    return [json.loads(message.payload) for message in tuple(hears.heard) if message.topic == f"vedette/gate/{topic}"]
+
+
+def last(hears: Subscriber) -> dict:
+    return told(hears)[-1]
+
+
+def reasons(health: dict) -> dict[str, str | None]:
+    return {reason["code"]: reason["detail"] for reason in health["reasons"]}
+
+
+def waits_for_step(hears: Subscriber, step: int) -> bool:
+    return wait_until(lambda: bool(told(hears)) and last(hears)["governor"]["step"] == step, PATIENCE_S)
+
+
+def steps(hears: Subscriber) -> list[int]:
+    """The steps that health told of, repeats left out."""
+    named = [health["governor"]["step"] for health in told(hears)]
+    return [step for step, before in zip(named, [None, *named], strict=False) if step != before]
+
+
+def detected_per_s(hears: Subscriber, seconds: float) -> float:
+    """Measured by the daemon's own counts and uptime, from now on."""
+    before = last(hears)
+    assert wait_until(lambda: last(hears)["uptime_s"] - before["uptime_s"] >= seconds, PATIENCE_S)
+    after = last(hears)
+    return (after["capture"]["detected"] - before["capture"]["detected"]) / (after["uptime_s"] - before["uptime_s"])
+
+
+def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mosquitto, hears: Subscriber,
+                                                     board: PlantedBoard) -> None:
+    """Down to the lowest step and up again, each told; the newest frames are looked at, and every other is counted."""
+    config = write_config(tmp_path, broker.port)
+    with RunningDaemon(tmp_path, board.root, config, program=PROGRAM) as daemon:
+        assert waits_for_step(hears, 0), daemon.log
+        assert wait_until(lambda: last(hears)["capture"]["detected"] > 3 * FPS, PATIENCE_S)
+        full_per_s = detected_per_s(hears, 2)
+        board.temperature(86)
+        assert waits_for_step(hears, LAST), daemon.log
+        governed = last(hears)
+        assert reasons(governed)["rate_lowered"].startswith(f"to {STEPS[LAST]:.0%}: 8")
+        assert governed["state"] == "degraded"
+        assert not reasons(governed).keys() & {"detector_slow", "all_stale", "detector_failing", "camera_slow"}
+        assert governed["governor"]["limit_per_s"] == pytest.approx(STEPS[LAST] * full_per_s, rel=0.4)
+        heard_before = len(told(hears, "detections"))
+        assert detected_per_s(hears, 2) < 0.3 * full_per_s
+        board.temperature(45)
+        ages_ms = [result["age_ms"] for result in told(hears, "detections")[heard_before:]]
+        assert waits_for_step(hears, 0), daemon.log
+        assert "rate_lowered" not in reasons(last(hears))
+        assert detected_per_s(hears, 2) > 0.7 * full_per_s
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    assert all(after - before in (-1, 1, 2) for before, after in pairwise(steps(hears)))
+    assert set(range(LAST)) <= {step for before, step in pairwise(steps(hears)) if step < before}
+    capture = last(hears)["capture"]
+    assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
+    assert capture["dropped"]["governed"] > FPS
+    assert median(ages_ms) < 1000 / FPS
+    assert daemon.log.count("detection lowered to") >= 3
+    assert daemon.log.count("detection raised to") == LAST
+
+
+def test_memory_pressure_is_named_within_5_s_and_gone_within_10(tmp_path: Path, broker: Mosquitto, hears: Subscriber,
+                                                               board: PlantedBoard) -> None:
+    """By the clock of the messages; and a reload that turns the governor off leaves the reason, but limits nothing."""
+    config = write_config(tmp_path, broker.port, "{target_c: 60}")
+    began_s = time.monotonic()
+    board.waited_for_memory(0)
+    with RunningDaemon(tmp_path, board.root, config, program=PROGRAM) as daemon:
+        assert wait_until(lambda: bool(told(hears)) and last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
+        began_s, began_at = time.monotonic(), time.time()
+
+        def presses() -> bool:
+            board.waited_for_memory(0.5 * (time.monotonic() - began_s))
+            return last(hears)["governor"]["step"] > 0
+        assert wait_until(presses, PATIENCE_S), daemon.log
+        ended_at = time.time()
+        assert wait_until(lambda: last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
+        board.temperature(70)
+        assert waits_for_step(hears, LAST), daemon.log
+        write_config(tmp_path, broker.port, "{enabled: false}")
+        daemon.signal(signal.SIGHUP)
+        assert waits_for_step(hears, 0), daemon.log
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    named = next(each for health in told(hears) for each in health["reasons"] if each["code"] == "memory_pressure")
+    assert seconds(named["since"]) - began_at <= 5
+    pressed = [health for health in told(hears) if "memory_pressure" in reasons(health)]
+    gone = next(health for health in told(hears) if seconds(health["at"]) > seconds(pressed[-1]["at"]))
+    assert seconds(gone["at"]) - ended_at <= 10
+    assert any(reasons(health).get("rate_lowered", "").endswith("processes wait for memory") for health in pressed)
+
+
+def seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
