@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette._lib.clock import pause
 from vedette._lib.durable import replace_file
 from vedette.errors import AlreadyRunning, StateUnusable
 
@@ -176,7 +177,7 @@ class StateFolder:
             except BlockingIOError:
                 if time.monotonic() >= deadline_s:
                     raise
-                time.sleep(_LOCK_POLL_S)
+                pause(_LOCK_POLL_S)
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 

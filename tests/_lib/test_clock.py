@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
+
+from another_time import LIBRARY, faked
 from vedette._lib.clock import SystemClock
 
 
@@ -12,3 +19,23 @@ def test_clock_is_utc_and_monotonic() -> None:
     assert offset is not None
     assert not offset
     assert clock.monotonic_ns() <= clock.monotonic_ns()
+
+
+LIVES_IN_2016 = """
+import threading, time
+from datetime import UTC, datetime
+from vedette._lib.clock import pause
+assert datetime.now(UTC).year == 2016
+began_s = time.monotonic()
+for _ in range(100):
+    pause(0.001)
+assert time.monotonic() - began_s >= 0.1
+"""
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
+def test_a_pause_lasts_whatever_the_wall_clock_says() -> None:
+    """Under libfaketime, which lets `time.sleep` fail."""
+    done = subprocess.run([sys.executable, "-c", LIVES_IN_2016], check=False, timeout=60, capture_output=True,
+                          env={**os.environ, **faked("@2016-01-01 00:00:00")})
+    assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ Invariants: the monotonic clock is CLOCK_MONOTONIC, one for all processes of a b
 
 from __future__ import annotations
 
+import select
 import time
 from datetime import UTC, datetime
 
@@ -19,3 +20,8 @@ class SystemClock:
     def utc_now(self) -> datetime:
         """Wall clock with tzinfo UTC; it may jump, so measure with the other one."""
         return datetime.now(UTC)
+
+
+def pause(seconds: float) -> None:
+    """Wait so long. Not `time.sleep`: where the wall clock is stepped by libfaketime it fails with EINVAL."""
+    select.select((), (), (), seconds)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from vedette._lib.clock import pause
 from vedette.camera.settings import PLACES
 from vedette.camera.wire import decode_answer, encode
 
@@ -64,7 +65,7 @@ class Link:
         """Wait until that moment of the monotonic clock. Raises: OwnerLeft."""
         while (left_ns := moment_ns - time.monotonic_ns()) > 0:
             if left_ns < 1_000_000:      # poll counts in milliseconds; round up the last one
-                time.sleep(left_ns / 1e9)
+                pause(left_ns / 1e9)
             else:
                 self.listen(left_ns / 1e9)
 

@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from vedette._lib.clock import pause
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.judge import Incoming
@@ -213,7 +214,7 @@ class Connection:
         if wake_fd is not None:
             poller.register(wake_fd, select.POLLIN)
         if [fd for fd, _ in poller.poll(timeout_s * 1000)] == [wake_fd]:
-            time.sleep(GATHER_S)
+            pause(GATHER_S)
 
     @staticmethod
     def _has_buffered(sock: Any) -> bool:

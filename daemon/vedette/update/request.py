@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vedette._lib.clock import pause
 from vedette._lib.durable import Files, make_folder, replace_file, sync_folder, write_all
 from vedette._lib.whole_file import read_whole
 from vedette.errors import AlreadyRunning, ModelError, RequestUnanswered
@@ -116,7 +117,7 @@ class Asker:
                 return self._instead(request.id, alone)
             if time.monotonic() >= deadline_s:
                 break
-            time.sleep(POLL_S)
+            pause(POLL_S)
         if self._withdraw(request.id):
             raise RequestUnanswered(f"{self._state}: in use, but no daemon took the request within {timeout_s:g} s; "
                                     "it is withdrawn, nothing was changed")

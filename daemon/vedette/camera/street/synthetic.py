@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vedette._lib.clock import pause
 from vedette.camera.source import checked
 from vedette.camera.street.options import parse_synthetic
 from vedette.camera.street.scene import Scene
@@ -43,7 +44,7 @@ class Synthetic:
     reusable = True
 
     def __init__(self, settings: CaptureSettings, now_ns: Callable[[], int] = time.monotonic_ns,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 sleep: Callable[[float], None] = pause) -> None:
         self.live = not settings.every_frame
         self.fps: float | None = settings.fps
         self._rate = settings.fps
