@@ -53,9 +53,10 @@ test-tflite: deps setup-tflite  ## every test on tflite-runtime
 
 campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (PARTS lists them)
 	@mkdir -p .campaign
-	@for part in $(or $(PART),$(PARTS)); do \
-	  echo "campaign $$part"; \
+	@began=$$(date +%s); for part in $(or $(PART),$(PARTS)); do \
+	  echo "campaign $$part"; from=$$(date +%s); \
 	  .venv/bin/python tests/campaign/$$part.py --state .campaign/$$part.json $(ARGS) || exit; \
+	  now=$$(date +%s); echo "campaign $$part: $$((now - from)) s, $$((now - began)) s in all"; \
 	done
 
 bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS='…'
