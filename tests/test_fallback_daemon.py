@@ -24,11 +24,13 @@ from bright_squares import CELLS
 from mosquitto import Mosquitto, Subscriber, listening, running, wait_until
 from running_daemon import RunningDaemon
 from serve.server_parts import TOKEN, served
+from truth import NOTHING, Film, Honesty
 from updater import lamps
 
 DEVICE = "gate"
 FPS, DARK, LIT = 10, 40, 40
 INTERVAL_S, DEADLINE_S = 0.5, 2.0
+TRUTH = Film([NOTHING] * DARK + [frozenset({(1, number // 4 % CELLS)}) for number in range(DARK, DARK + LIT)])
 
 
 @pytest.fixture
@@ -138,6 +140,7 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
             assert calls(url) == asked
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
+    assert Honesty(TRUTH).hear_all(hears.heard) == []
     every = results(hears)
     assert [each["seq"] for each in every] == list(range(1, len(every) + 1))
     seqs = [each["frame"]["seq"] for each in every]
@@ -180,6 +183,7 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
     moving = results(hears, "motion")
     assert {found["label"] for each in moving for found in each["detections"]} == {"motion"}
     assert all(each["model"] is None for each in moving)
+    assert Honesty(TRUTH).hear_all(hears.heard) == []
     assert_accounts(health(hears))
 
 

@@ -2,12 +2,12 @@
 
     .venv/bin/python tests/campaign/bad_models.py --cycles 5 --state .campaign/bad_models.json
 
-A real daemon, kept alive as by systemd, follows a fleet over HTTP. A model that raises, goes blind or is slow, or under
-which the process crashes three times: the model before must detect again within 90 s of the trial's begin (of the last
-crash), by itself, with the cause on `<base>/model`; the bad one is not fetched again, and a newer release is taken.
-`flickers`: three power cuts within the trial (SIGKILL, and then another boot id; root only). `dusk`: a trial from the
-drawn street's afternoon into its night; `darkness`: most of it black. Those fail no good model. Resumable by case. One
-JSON line; 1 when a limit was broken.
+A real daemon, kept alive as by systemd, follows a fleet over HTTP. A model that raises, goes blind or is slow, or
+under which the process crashes three times: the model before must detect again within 90 s of the trial's begin (of
+the last crash), by itself, with the cause on `<base>/model`, and every result is true of its frame; the bad one is not
+fetched again, and a newer release is taken. `flickers`: three power cuts within the trial (SIGKILL, and then another
+boot id; root only). `dusk`: a trial from the drawn street's afternoon into its night; `darkness`: most of it black.
+Those fail no good model. Resumable by case. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from kept_alive import KeptAlive
 from mosquitto import wait_until
 from operators_desk import Fleet, WebServer, serving
 from running_daemon import RunningDaemon, vedette
+from truth import Honesty, lit_clip
 from updater import lamps
 from updater.update_device import DEVICE, Device, device_in
 from vedette.camera.street.scene import DAY_S, FIRST_HOUR
@@ -113,7 +114,10 @@ def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int 
             fleet.release(lamps.write(folder, "3"), "--trial", TRIAL)
             assert one.waits_for("3", "good"), kept.log
         ends = kept.ends
+        judge = Honesty(lit_clip(), blind={"2"} if make is lamps.blind else ())
+        told |= {"lies": judge.hear_all(one.device.hears.heard), "judged": judge.judged}
     right = told["back_s"] <= BACK_WITHIN_S and why in outcome and ends == crashes * [-signal.SIGSEGV] + [0]
+    right = right and judge.judged > 0 and not told["lies"]
     return {**told, "outcome": outcome, "ends": ends, "right": right}
 
 
