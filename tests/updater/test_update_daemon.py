@@ -57,7 +57,7 @@ def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
     device.staged(make(tmp_path, "2"))
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
-        assert device.waits_for_model(state="good", installed_version="1", within_s=90), daemon.log
+        assert device.waits_for_model(state="good", installed_version="1", within_s=300), daemon.log
         assert device.waits_for_results_of("1"), daemon.log
         assert why in device.model["last_outcome"]
         assert wait_until(lambda: why in str(device.reasons().get("update_failed"))), device.reasons()
@@ -92,7 +92,8 @@ def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_p
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
         trial = device.state.trial
-        assert (trial.starts, trial.crashes, trial.other_ends, trial.open_boot) == (number + 1, 0, number + 1, None)
+        counted = trial.starts, trial.crashes, trial.other_ends, trial.open_boot
+        assert counted == (number + 1, 0, number + 1, None), daemon.log
         assert trial.frames > frames or number == 0
         frames = trial.frames
 
@@ -160,7 +161,7 @@ def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path):
     device.staged(new, trial=TrialRequirement(frames=100, minutes=0.2, max_latency_ratio=10))
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
-        assert device.waits_for_model(state="good", installed_version="2", within_s=120), daemon.log
+        assert device.waits_for_model(state="good", installed_version="2", within_s=400), daemon.log
     assert device.state.refused == ()
 
 
