@@ -97,3 +97,13 @@ def test_the_working_folder_is_no_source_of_modules(tmp_path):
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True)
     assert done.stdout.splitlines() == ["True ended with exit code 0", "True ended with exit code 1"]
+
+
+def test_a_wait_has_an_end(child):
+    """A child that lives on is told so when the time is up; one that ends meanwhile, at once."""
+    child.send(b"x")
+    answer(child)
+    assert not child.wait(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait(60)
+    assert child.wait(0)

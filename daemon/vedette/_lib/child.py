@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -75,11 +76,10 @@ class Child:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the child's end; returns whether it came."""
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):    # another thread has just asked after it
+                _wait_for_end(self.pid, timeout_s)
+        return self._process.poll() is not None
 
     def kill(self, timeout_s: float) -> bool:
         """End the child by SIGKILL; returns False when it does not die (then it is left behind)."""
@@ -90,6 +90,16 @@ class Child:
     def close(self) -> None:
         """Close our end: for the child that is the sign to leave. Safe to call twice."""
         self.socket.close()
+
+
+def _wait_for_end(pid: int, timeout_s: float) -> None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll(timeout_s * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def _signal_name(number: int) -> str:
