@@ -130,3 +130,16 @@ def test_three_power_cuts_on_trial(tmp_path: Path):
     """They are no crashes: the new model becomes good."""
     told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers")
     assert (told["cases"], told["wrong"]) == ({"flickers": 1}, [])
+
+
+PARTS = next(line.split()[2:] for line in (CAMPAIGNS.parents[1] / "Makefile").read_text().splitlines()
+             if line.startswith("PARTS :="))
+WITHOUT_A_SAMPLE = [part for part in PARTS if f'sample("{part}"' not in Path(__file__).read_text()]
+
+
+@pytest.mark.parametrize("part", WITHOUT_A_SAMPLE)
+def test_a_part_without_a_sample_begins(part: str):
+    """`make campaign` finds it, and it can be imported."""
+    done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage:")

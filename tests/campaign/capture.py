@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "camera"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "camera")]
 
 from camera_parts import Consumer, eventually, make_settings, running  # noqa: E402 - found through the path above
 
