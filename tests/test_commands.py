@@ -30,6 +30,22 @@ class FakeUpdates:
         self.waiting.append(answered)
 
 
+class FakeDrift:
+    """Counts words by result, as the real one does."""
+
+    def __init__(self) -> None:
+        self.words: dict[tuple[int, int], bool] = {}
+        self.relearnt: list[str] = []
+
+    def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
+        news = self.words.get((run, seq)) is not right
+        self.words[run, seq] = right
+        return news, len(self.words), list(self.words.values()).count(False)
+
+    def relearn(self, part: str) -> None:
+        self.relearnt.append(part)
+
+
 class Rig:
     """A desk whose inbox is emptied by hand."""
 
@@ -41,9 +57,11 @@ class Rig:
         camera = FakeCamera([make_frame(clock)] * frames)
         self.pipeline = Pipeline(camera, FakeDetector, (), clock, max_frame_age_ms=1000)
         self.updates = FakeUpdates()
+        self.drift = FakeDrift()
         self.desk = CommandDesk(self.pipeline, camera, self.publisher, self.updates, call=self.inbox.append,
                                 restart=self.restart,
-                                encode_jpeg=lambda frame: b"\xff\xd8" + frame.pixels.tobytes()[:1])
+                                encode_jpeg=lambda frame: b"\xff\xd8" + frame.pixels.tobytes()[:1],
+                                drift=self.drift, published=lambda: (7, 100))
 
     def restart(self) -> None:
         self.restarts += 1
@@ -150,3 +168,38 @@ def test_few_commands_wait_and_the_others_are_told_at_once():
         action()
     assert len(rig.publisher.messages) == WAITING_LIMIT + 3
     assert rig.send("resume")["status"] == "ok"
+
+
+def test_feedback_is_counted_and_answered():
+    """Of this run or an earlier one; said again it is no news."""
+    rig = Rig()
+    assert rig.send("feedback", {"run": 7, "seq": 100, "right": True})["data"] == {
+        "counted": True, "count": 1, "wrong": 0}
+    assert rig.send("feedback", {"run": 6, "seq": 4000, "right": False, "label": "person"})["data"]["wrong"] == 1
+    assert rig.send("feedback", {"run": 6, "seq": 4000, "right": False})["data"] == {
+        "counted": False, "count": 2, "wrong": 1}
+
+
+@pytest.mark.parametrize("arguments", [
+    {}, {"run": 7, "seq": 1}, {"run": 7, "right": True}, {"run": "7", "seq": 1, "right": True},
+    {"run": True, "seq": 1, "right": True}, {"run": 0, "seq": 1, "right": True}, {"run": 7, "seq": -1, "right": True},
+    {"run": 7, "seq": 1.5, "right": True}, {"run": 7, "seq": 1, "right": "yes"}, {"run": 7, "seq": 1, "right": None},
+    {"run": 7, "seq": 101, "right": True}, {"run": 8, "seq": 1, "right": True},
+    {"run": 7, "seq": 1, "right": True, "label": 4}, {"run": 7, "seq": 1, "right": True, "label": "x" * 65},
+    {"run": 7, "seq": 1, "right": True, "label": "a\x00"}, {"run": 7, "seq": 1, "right": True, "note": "x"},
+    {"run": 2**60, "seq": 1, "right": True}])
+def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]):
+    """The answer says what was expected, and nothing is counted."""
+    rig = Rig()
+    answer = rig.send("feedback", arguments)
+    assert answer["status"] == "refused"
+    assert "expected" in answer["error"] or "no result" in answer["error"]
+    assert rig.drift.words == {}
+
+
+def test_relearn_takes_what_is_now_for_right():
+    """Scores, picture, or all of it; anything else is refused."""
+    rig = Rig()
+    assert rig.send("relearn")["status"] == rig.send("relearn", {"what": "picture"})["status"] == "ok"
+    assert rig.send("relearn", {"what": "camera"})["status"] == "refused"
+    assert rig.drift.relearnt == ["all", "picture"]

@@ -25,6 +25,7 @@ FLOORS = {
     "update.store": 3, "update.state_file": 3, "update.incoming": 3, "update.request": 4,
     "update.origin": 4, "update.download": 4, "update.source": 4,
     "fleet": 3, "governing": 3, "cloud": 4,
+    "drift": 2, "drift.ledger": 3, "drift.bundled": 3, "drift.watch": 4, "drift.build": 6,
     "box_model": 4, "camera.open": 4, "vision.local": 4, "vision.runner": 4, "vision.verify": 4, "vision.packing": 4,
     "vision.candidate": 4, "vision.candidate_child": 4,
     "detectors": 5, "serve": 5, "pipeline": 5, "supervisor": 5, "reporter": 5, "stand_in": 5,
@@ -40,7 +41,8 @@ HOMES = {
     "picamera2": {"camera.picamera"},
     "libcamera": {"camera.picamera"},
     # not camera/: the child is small
-    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet", "cloud", "serve"},
+    "pydantic": {"config", "wire", "payloads", "commands", "cli", "vision", "update", "fleet", "cloud", "serve",
+                 "drift"},
     "pycocotools": {"precision"},
     "pydantic_core": {"config.words"},
     "typing_extensions": {"wire"},    # the TypedDict pydantic asks for below Python 3.12

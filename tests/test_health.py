@@ -66,6 +66,10 @@ class Rig:
             models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"),
             governing=Governing(GovernorConfig(), self.clock, full_per_s=15, apply=self.pipeline.limit,
                                 detected=lambda: self.pipeline.status().detected),
+            drift=lambda: {
+                "learning_hours": None, "labels": {}, "latency": {"mean_ms": None, "baseline_ms": None},
+                "image": {"changes": [], "likeness": None, "focus": None, "references": 0, "learning_hours": 48.0},
+                "feedback": {"count": 0, "wrong": 0, "error_rate": None}},
             fallback=lambda: {"looking": None, "cloud": None, "motion_results": None})
 
     def count(self) -> None:

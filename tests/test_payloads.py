@@ -57,6 +57,12 @@ def health() -> HealthPayload:
             "breaker": "open", "calls": 5, "results": 1, "late": 1, "failed": 3, "sent_mb": 0.2, "cause": "no answer",
             "left": {"hour": {"calls": 715, "mb": 99.8}}}},
         "image": payloads.image_health(CAMERA),
+        "drift": {
+            "learning_hours": 12.5, "labels": {"person": {"mean": 0.71, "baseline": 0.81, "count": 4000}},
+            "latency": {"mean_ms": 31.0, "baseline_ms": None},
+            "image": {"changes": ["moved", "dark"], "likeness": 0.12, "focus": 0.4, "references": 3,
+                      "learning_hours": None},
+            "feedback": {"count": 20, "wrong": 1, "error_rate": 0.05}},
         "mqtt": payloads.mqtt_health(BrokerStatus(True, None)),
         "board": board, "last_end": None,
         "governor": {"step": 2, "share": 0.5, "limit_per_s": 7.5, "why": "76 degrees Celsius",

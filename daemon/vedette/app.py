@@ -26,6 +26,7 @@ from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
 from vedette.detectors import DetectorOpener, chosen
+from vedette.drift.build import build_drift
 from vedette.errors import ConfigError
 from vedette.governing import Governing
 from vedette.governor import NORMAL
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
     from vedette.governor import Times
-    from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame, ModelStatus
+    from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame
     from vedette.update.state import Installed
     from vedette.vision.candidate import Look
     from vedette.vision.local import LocalDetector
@@ -122,6 +123,8 @@ class Daemon:
         self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
         self._board = board(state.path)
         self._meters = FrameMeters()
+        self._drift = build_drift(state.path, self._camera, clock, boot_id(), config=lambda: self._config,
+                                  store=self._store, on_end=self._worker_ended)
         self._keeper = Keeper(
             Outbox(config.mqtt.outbox_messages), config.mqtt,
             RunFacts(state.path, self._run_number, boot_id(), clock, self._clock_synced), on_end=self._worker_ended)
@@ -131,8 +134,8 @@ class Daemon:
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
                                         run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced,
                                         frozen=lambda: self._camera.status().state == "frozen")
-        self._fallbacks = Fallbacks(config, state.path, self._camera, clock, tell=self._hear_cloud,
-                                    on_end=self._worker_ended)
+        self._fallbacks = Fallbacks(config, state.path, self._camera, clock, on_end=self._worker_ended,
+                                    tell=lambda result: self._pipeline.tell(result))  # noqa: PLW0108 - made below
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
                                   max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after,
                                   stand_in=self._fallbacks.stand_in, every_frame=config.camera.every_frame)
@@ -143,18 +146,20 @@ class Daemon:
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
             run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=self._models, fallback=self._fallbacks.chain.health, last_end=self._note.last,
-            governing=self._governing)
+            models=lambda facts: self._updater.status(facts),  # noqa: PLW0108 - it is made below
+            fallback=self._fallbacks.chain.health, drift=self._drift.health,
+            governing=self._governing, last_end=self._note.last)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
-            throttled=lambda: self._health.throttled, clock_synced=self._clock_synced, show=self._show_shadow,
-            on_end=self._worker_ended)
+            throttled=lambda: self._health.throttled, governed=lambda: self._governing.limit.step > 0,
+            clock_synced=self._clock_synced, show=self._show_shadow, on_end=self._worker_ended)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
                                       ended=lambda: self._pipeline.ended, status=self._health.status_line)
         self._desk = CommandDesk(
             self._pipeline, self._camera, self._publisher, self._updater, call=self._supervisor.call,
-            restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"), encode_jpeg=_encode_jpeg)
+            restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"), encode_jpeg=_encode_jpeg,
+            drift=self._drift, published=lambda: (self._run_number, self._reporter.published))
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
@@ -177,17 +182,16 @@ class Daemon:
 
     def _parts(self) -> tuple[Part, ...]:
         """What the daemon is made of, in the order of starting."""
+        drift = self._drift.worker
         return (
             Part("outbox", self._keeper.start, lambda: self._keeper.stop(STOP_TIMEOUT_S), self._keeper.worker),
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             *self._fallbacks.parts(),
+            Part("drift", drift.start, lambda: drift.stop(STOP_TIMEOUT_S), drift),
             Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),
             Part("update", self._updater.start, lambda: self._updater.stop(STOP_TIMEOUT_S), self._updater.worker),
         )
-
-    def _hear_cloud(self, result: DetectionResult) -> bool:
-        return self._pipeline.tell(result)
 
     def _stop_camera(self) -> None:
         self._camera.close()
@@ -235,15 +239,12 @@ class Daemon:
         return None if choice is None else self._opener.open(choice)
 
     def _listeners(self) -> tuple[Listener, ...]:
-        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result, self._hear)
+        listeners: tuple[Listener, ...] = (self._meters.record, self._drift.hear, self._reporter.result, self._hear)
         if self._options.print_results:
             printer = Printer(device=self._device, run=self._run_number, dropped=self._dropped,
                               clock_synced=self._clock_synced)
             listeners += (printer.result,)
         return listeners
-
-    def _models(self, facts: DetectorFacts | None) -> ModelStatus:
-        return self._updater.status(facts)
 
     def _hear(self, result: DetectionResult) -> None:
         if result.source == "local":
@@ -268,7 +269,7 @@ class Daemon:
 
     def _own_reasons(self) -> dict[str, str]:
         late, lost = self._supervisor.late_workers(), self._state.trouble
-        return (self._reload_reasons | ({"worker_hung": ", ".join(late)} if late else {})
+        return (self._reload_reasons | self._drift.reasons() | ({"worker_hung": ", ".join(late)} if late else {})
                 | ({"store_failed": lost} if lost else {}))
 
     def _info(self, camera: CameraStatus, facts: DetectorFacts | None) -> InfoPayload:

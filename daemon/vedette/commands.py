@@ -12,12 +12,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from vedette import payloads, topics
+from vedette.drift.feedback import understood
 from vedette.errors import UpdateRefused, VedetteError
 from vedette.types import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Protocol
+    from typing import Literal, Protocol
 
     from pydantic import JsonValue
 
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
         def ask_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
             """Go back to the previous model; `answered` is told, on another thread, what became of it."""
 
+    class Drift(Protocol):
+        """What may be said of results and picture, from any thread."""
+
+        def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
+            """Take a word on a result; returns whether it was news, how many were judged, how many wrong."""
+
+        def relearn(self, part: Literal["scores", "picture", "all"]) -> None:
+            """Take what is now for what should be."""
+
 log = logging.getLogger(__name__)
 
 PAUSE_LIMIT_S = 3600.0
@@ -43,11 +53,11 @@ WAITING_LIMIT = 8
 
 
 class CommandDesk:
-    """Main thread only, but for `accept`."""
+    """Main thread only, but for `accept`. `published`: the present run, and how many results it has published."""
 
     def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, updates: Updates, *,
                  call: Callable[[Callable[[], None]], None], restart: Callable[[], None],
-                 encode_jpeg: Callable[[Frame], bytes]) -> None:
+                 encode_jpeg: Callable[[Frame], bytes], drift: Drift, published: Callable[[], tuple[int, int]]) -> None:
         self._pipeline = pipeline
         self._camera = camera
         self._publisher = publisher
@@ -55,10 +65,12 @@ class CommandDesk:
         self._call = call
         self._restart = restart
         self._encode_jpeg = encode_jpeg
+        self._drift = drift
+        self._published = published
         self._room = threading.Semaphore(WAITING_LIMIT)
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._do_restart,
-            "update": self._update, "rollback": self._roll_back,
+            "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
         }
 
     def accept(self, command: Command) -> None:
@@ -114,6 +126,24 @@ class CommandDesk:
             else:
                 self._reply(command, "refused" if isinstance(error, UpdateRefused) else "failed", error=str(error))
         self._updates.ask_roll_back(answered)
+
+    def _feedback(self, command: Command) -> None:
+        run, published = self._published()
+        try:
+            result_run, seq, right, label = understood(command.arguments, run=run, published=published)
+        except ValueError as problem:
+            self._reply(command, "refused", error=str(problem))
+            return
+        news, count, wrong = self._drift.feedback(result_run, seq, right=right, label=label)
+        self._reply(command, "ok", {"counted": news, "count": count, "wrong": wrong})
+
+    def _relearn(self, command: Command) -> None:
+        what = command.arguments.get("what", "all")
+        if what not in ("scores", "picture", "all"):
+            self._reply(command, "refused", error=f"what: expected scores, picture or all, got {what!r:.40}")
+            return
+        self._drift.relearn(what)
+        self._reply(command, "ok", {"what": what})
 
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
                error: str | None = None) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vedette.pipeline import Pipeline, PipelineStatus
     from vedette.ports import Camera, Clock, Publisher
     from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, HealthState, LastEnd, ModelStatus
-    from vedette.wire.health import BoardHealth, FallbackHealth, HealthPayload, ReasonPayload
+    from vedette.wire.health import BoardHealth, DriftHealth, FallbackHealth, HealthPayload, ReasonPayload
     from vedette.wire.messages import InfoPayload
 
 MIN_INTERVAL_S = 1.0
@@ -42,7 +42,8 @@ class HealthReporter:
                  capture_pid: Callable[[], int | None], own_reasons: Callable[[], Mapping[str, str]],
                  stopped_looking: Callable[[], None], info: Callable[[CameraStatus, DetectorFacts | None], InfoPayload],
                  models: Callable[[DetectorFacts | None], ModelStatus],
-                 fallback: Callable[[], FallbackHealth], governing: Governing, last_end: LastEnd | None = None) -> None:
+                 fallback: Callable[[], FallbackHealth], drift: Callable[[], DriftHealth], governing: Governing,
+                 last_end: LastEnd | None = None) -> None:
         self.interval_s = interval_s
         self.state: HealthState = "failed"
         self.clock_synced = False
@@ -59,6 +60,7 @@ class HealthReporter:
         self._own_reasons = own_reasons
         self._models = models
         self._fallback = fallback
+        self._drift = drift
         self._governing = governing
         self._last_end = last_end
         self._stopped_looking = stopped_looking
@@ -167,6 +169,7 @@ class HealthReporter:
             "fallback": self._fallback(),
             "scores": dict(meters.scores),
             "image": payloads.image_health(camera),
+            "drift": self._drift(),
             "mqtt": payloads.mqtt_health(broker),
             "board": cast("BoardHealth", asdict(self._read_board())),
             "governor": self._governing.health(),

@@ -48,6 +48,11 @@ class ResultReporter:
     def __repr__(self) -> str:
         return f"<ResultReporter run={self._run} seq={self._seq}>"
 
+    @property
+    def published(self) -> int:
+        """Results of this run that were published: the `seq` of the last. Any thread."""
+        return self._seq
+
     def configure(self, publish: PublishConfig) -> None:
         """Publish by other rules from the next result on. Any thread."""
         self._rule.publish = publish

@@ -99,8 +99,8 @@ camra: {}
         'config.yaml:6: mqtt.port: expected a valid integer, saw "1883" (1883, or 8883 with tls)',
         "config.yaml:8: detector.labels.person: expected a number less than or equal to 1, saw 3",
         'config.yaml:9: detector.allow: expected a list, saw "person" (only these labels; empty: all)',
-        ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume' or "
-         "'restart', saw \"updat\""),
+        ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume', "
+         "'restart', 'feedback' or 'relearn', saw \"updat\""),
         "config.yaml:11: camra: unknown key; did you mean camera?",
         "VEDETTE_CAMERA__FPPS: unknown variable; did you mean VEDETTE_CAMERA__FPS?",
         ("VEDETTE_HEALTH__INTERVAL_S: health.interval_s: expected a number greater than or equal to 1, saw 0 "

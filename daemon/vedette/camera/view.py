@@ -24,7 +24,7 @@ FINE_PX, COARSE_PX = 320, 80
 """Widths at which detail is measured: about what a detector sees, and what a blurred picture still has."""
 OUTLINE_SIZE = (32, 18)
 KEPT = 10
-LEAST_DETAIL = 2.0
+LEAST_DETAIL = 4.0
 """Of a picture that has something to recognize."""
 _ACROSS, _DOWN, _NEAR = (5, 1), (1, 5), (9, 9)
 

@@ -57,9 +57,11 @@ CHANNELS = (
     Channel(topics.SNAPSHOT, 0, False, "One frame on request, masks applied", content_type="image/jpeg"),
     Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", messages.ReplyPayload),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
-            "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, as far as "
-            "`commands.allow` lists it; the payload is empty or an object with the command's arguments, and optionally "
-            "`transaction` (a repeated one is ignored) and `expires_at` (a late one is ignored)",
+            "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback` (`run`, "
+            "`seq`, `right`, and optionally `label`: whether that result was right), `relearn` (`what`: `scores`, "
+            "`picture` or `all`: what is now is right), as far as `commands.allow` lists it; the payload is empty or "
+            "an object with the command's arguments, and optionally `transaction` (a repeated one is ignored) and "
+            "`expires_at` (a late one is ignored)",
             incoming=True),
     Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update` to every device", incoming=True),
 )

@@ -158,13 +158,14 @@ class MqttConfig(Section):
         return self
 
 
-CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart"]
+CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn"]
 
 
 class CommandsConfig(Section):
     """What may be asked over MQTT."""
 
-    allow: tuple[CommandName, ...] = live(("update", "resume"), "of update, rollback, snapshot, pause, resume, restart")
+    allow: tuple[CommandName, ...] = live(("update", "resume"), "of update, rollback, snapshot, pause, resume, "
+                                                                 "restart, feedback, relearn")
 
 
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
@@ -256,9 +257,15 @@ class GovernorConfig(Section):
 
 
 class HealthConfig(Section):
-    """How often the device tells how it is."""
+    """How often the device tells how it is, and what it is compared with."""
 
     interval_s: float = live(30, "seconds between health messages; changes are told at once", ge=1)
+    baseline: Literal["learnt", "bundle"] = live(
+        "learnt", "what the scores of seven days are compared with: what this device learnt first, or what the bundle "
+                  "states of its training, which seldom holds elsewhere")
+    learn_hours: float = live(48, "hours of watching in which scores, latency and picture are learnt; whole days", gt=0)
+    image_drift_after_s: float = live(60, "seconds that a camera must be covered, moved or out of focus to be named; "
+                                          "more where lorries stop before it", ge=1)
 
 
 def _device(value: str | None) -> str | None:

@@ -25,7 +25,7 @@ KNOWN: tuple[str, ...] = get_args(CommandName)
 PAYLOAD_BYTES = 64 * 1024
 TRANSACTION_CHARS = 200
 REMEMBERED = 100
-NEVER_TWICE = frozenset({"restart", "rollback"})
+NEVER_TWICE = frozenset({"restart", "rollback", "relearn"})
 """Commands that a second delivery would do a second time."""
 
 

@@ -93,6 +93,61 @@ class ImageHealth(TypedDict):
     """Standard deviation of luma."""
 
 
+class LabelDrift(TypedDict):
+    """The scores of one label, over seven days of watching."""
+
+    mean: Unit | None
+    """Null: none in seven days."""
+    baseline: Unit | None
+    """What they were, learnt or of the bundle (`health.baseline`); null: not known (yet)."""
+    count: Count
+
+
+class LatencyDrift(TypedDict):
+    """The interpreter alone, milliseconds."""
+
+    mean_ms: float | None
+    """Over seven days, of each minute's median."""
+    baseline_ms: float | None
+    """Null: being learnt."""
+
+
+class ImageDrift(TypedDict):
+    """The camera's view against what it was."""
+
+    changes: list[Literal["covered", "moved", "out of focus", "dark", "flat"]]
+    likeness: float | None
+    """Of the view now to the most alike one that is known, up to 1; null while none is known."""
+    focus: float | None
+    """Share of its detail that is fine."""
+    references: Count
+    """Views that are known: by day, by night, ..."""
+    learning_hours: float | None
+    """Left, in which a new view that holds is learnt as well; null: over."""
+
+
+class FeedbackHealth(TypedDict):
+    """What `cmd/feedback` said of results, over seven days and at most 500 of them."""
+
+    count: Count
+    wrong: Count
+    error_rate: Unit | None
+    """Null without any."""
+
+
+class DriftHealth(TypedDict):
+    """What degrades silently. Time off does not count."""
+
+    learning_hours: float | None
+    """Left until the running model's latency, and the scores of labels seen from its start on, are learnt; null: over,
+    or no model has run."""
+    labels: dict[str, LabelDrift]
+    """Of the running model: 16 labels, the others together as `other`, which has no baseline."""
+    latency: LatencyDrift
+    image: ImageDrift
+    feedback: FeedbackHealth
+
+
 class AcknowledgedResult(TypedDict):
     """A result that the broker has."""
 
@@ -237,6 +292,7 @@ class HealthPayload(TypedDict):
     scores: dict[str, ScoreHealth]
     """By label; rare labels beyond a limit together as `other`."""
     image: ImageHealth
+    drift: DriftHealth
     mqtt: MqttHealth
     board: BoardHealth
     governor: GovernorHealth

@@ -1,0 +1,31 @@
+"""The mean scores that a bundle states of its training, where the device can be compared with them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vedette.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vedette.config.models import DetectorConfig
+
+log = logging.getLogger(__name__)
+
+
+def bundled_scores(path: Path, detector: DetectorConfig) -> dict[str, float]:
+    """Return mean score by label; a label that the device judges by another threshold is left out."""
+    from vedette.vision.bundle import baseline_of  # late: most devices compare with what they learnt
+    from vedette.vision.model_spec import limits_of
+    from vedette.vision.tflite_file import read_model
+    try:
+        model = read_model(path)
+        baseline, limits = baseline_of(model), limits_of(model, detector)
+    except ModelError as error:
+        log.warning("no baseline: %s", error)
+        return {}
+    return {} if baseline is None else {
+        label: each.score_mean for label, each in baseline.labels.items()
+        if each.score_mean and limits.threshold_of(label) == each.score_threshold}

@@ -1,0 +1,125 @@
+"""Sums by hour over seven days, and the mean that was learnt first, against which they are held.
+
+Invariants: pure values that serialize themselves; hours are those of the ledger's own clock, which no step of a wall
+clock moves (see `ledger`); memory is fixed. What is learnt is frozen, however long ago.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+HOUR_S = 3600.0
+KEPT_HOURS = 168
+LEAST_RESULTS = 100
+"""Fewer say nothing of a mean."""
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+
+
+class State(BaseModel):
+    """Base of what lies in the file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Hours(State):
+    """Numbers and sums of the last seven days."""
+
+    sums: dict[NonNegativeInt, tuple[NonNegativeInt, Amount]] = Field(
+        default_factory=dict, max_length=KEPT_HOURS)
+
+    def add(self, now_s: float, number: int, total: float) -> None:
+        """Count `number` values whose sum is `total`."""
+        hour = hour_of(now_s)
+        if hour not in self.sums:
+            self.sums = {each: sums for each, sums in self.sums.items() if hour - KEPT_HOURS < each <= hour}
+        n, already = self.sums.get(hour, (0, 0.0))
+        self.sums[hour] = (n + number, round(already + total, 4))
+
+    def merge(self, other: Hours) -> None:
+        """Add what another one counted."""
+        for hour, (number, total) in other.sums.items():
+            n, already = self.sums.get(hour, (0, 0.0))
+            self.sums[hour] = (n + number, round(already + total, 4))
+
+    def read(self, now_s: float) -> tuple[int, float, int]:
+        """Return number, sum, and in how many hours there was anything."""
+        oldest = hour_of(now_s) - KEPT_HOURS
+        recent = [sums for hour, sums in self.sums.items() if hour > oldest]
+        return sum(n for n, _ in recent), sum(total for _, total in recent), len(recent)
+
+    def means(self, now_s: float, hours: int = KEPT_HOURS) -> list[float]:
+        """Return the mean of each of the last hours that had anything."""
+        oldest = hour_of(now_s) - hours
+        return [total / n for hour, (n, total) in self.sums.items() if n and hour > oldest]
+
+
+class Learnt(State):
+    """The mean of the first days. `began_s` is the moment of the first value."""
+
+    began_s: float | None = None
+    number: NonNegativeInt = 0
+    total: Amount = 0.0
+    hours: NonNegativeInt = 0
+    last_hour: int = -1
+    mean: Amount | None = None
+
+    def add(self, now_s: float, number: int, total: float) -> None:
+        """Learn, unless that is done."""
+        if self.mean is not None or not number:
+            return
+        if self.began_s is None:
+            self.began_s = now_s
+        self.number += number
+        self.total = round(self.total + total, 4)
+        self.hours += hour_of(now_s) != self.last_hour
+        self.last_hour = hour_of(now_s)
+
+    def settle(self, now_s: float, learn_s: float, least: int) -> None:
+        """Freeze the mean once there was time and enough to learn from."""
+        if self.mean is None and self.began_s is not None and now_s - self.began_s >= learn_s \
+                and self.number >= least and self.hours >= least_hours(learn_s):
+            self.mean = self.total / self.number
+
+    def left_s(self, now_s: float, learn_s: float) -> float | None:
+        """Return the seconds still to learn, at least; None when done."""
+        if self.mean is not None:
+            return None
+        return learn_s if self.began_s is None else max(0.0, learn_s - (now_s - self.began_s))
+
+
+class Series(State):
+    """One measure: what it is of late, and what it was."""
+
+    hours: Hours = Field(default_factory=Hours)
+    learnt: Learnt = Field(default_factory=Learnt)
+
+    def add(self, now_s: float, number: int, total: float) -> None:
+        """Count `number` values whose sum is `total`."""
+        self.hours.add(now_s, number, total)
+        self.learnt.add(now_s, number, total)
+
+    def mean(self, now_s: float) -> float | None:
+        """Return the seven-day mean, None without anything."""
+        number, total, _ = self.hours.read(now_s)
+        return total / number if number else None
+
+    def change(self, now_s: float, learn_s: float, least: int, baseline: float | None = None) -> float | None:
+        """Return by what share the seven-day mean is above what was learnt (or `baseline`), None: too little to say."""
+        known = self.learnt.mean if baseline is None else baseline
+        number, total, hours = self.hours.read(now_s)
+        if not known or number < least or hours < least_hours(learn_s):
+            return None
+        return total / number / known - 1
+
+
+def hour_of(now_s: float) -> int:
+    """Return the number of an hour."""
+    return int(now_s // HOUR_S)
+
+
+def least_hours(learn_s: float) -> int:
+    """Return in how many different hours there must have been something: a quarter of those learnt in."""
+    return ceil(learn_s / HOUR_S / 4)

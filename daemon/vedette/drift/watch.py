@@ -1,0 +1,230 @@
+"""Keeps an eye on what degrades silently: hears results, looks at views, judges now and then, writes once an hour.
+
+Invariants: `hear` costs microseconds and waits for no disk; the thread `drift` writes, at most once an hour and at a
+clean stop; a disk that takes nothing costs only what a kill would. Any thread may read, or give feedback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+from vedette._lib.worker import Worker
+from vedette.drift.hours import HOUR_S
+from vedette.drift.scores import OTHER, ModelScores, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette.config.models import Config
+    from vedette.drift.ledger import Ledger
+    from vedette.drift.picture import Picture
+    from vedette.ports import Camera
+    from vedette.types import DetectionResult, View
+    from vedette.wire.health import DriftHealth, LabelDrift
+
+log = logging.getLogger(__name__)
+
+Part = Literal["scores", "picture", "all"]
+STEP_S = 1.0
+JUDGE_S = 5.0
+MINUTE_S = 60.0
+SAVE_WITHIN_S = 120.0
+"""A card may hold a write for long; the watchdog waits as long."""
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What one model gave since last taken into account: number and sum of scores by label; invoke times."""
+
+    scores: dict[str, tuple[int, float]] = field(default_factory=dict)
+    invoke_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
+
+
+class DriftWatch:
+    """`config` is asked anew each time. `bundled` returns the mean scores that the running model's bundle states."""
+
+    def __init__(self, ledger: Ledger, camera: Camera, config: Callable[[], Config], *,
+                 bundled: Callable[[], Mapping[str, float]],
+                 on_end: Callable[[Worker], None] | None = None) -> None:
+        self.worker = Worker("drift", self._run, on_end=on_end)
+        self._ledger = ledger
+        self._camera = camera
+        self._config = config
+        self._bundled = bundled
+        self._heard_lock = threading.Lock()
+        self._heard: dict[str, _Heard] = {}
+        self._lock = threading.Lock()       # of the ledger and what follows
+        self._model: ModelScores | None = ledger.models[-1] if ledger.models else None
+        self._picture: Picture = ledger.picture_of(_view_key(config()))
+        self._given: tuple[str, Mapping[str, float]] | None = None
+        self._view: View | None = None
+        now_s = ledger.now_s()
+        self._judge_s = now_s
+        self._minute_s, self._save_s = now_s + MINUTE_S, now_s + HOUR_S
+
+    def __repr__(self) -> str:
+        return f"<DriftWatch {self._ledger!r} {self._picture.changes}>"
+
+    def hear(self, result: DetectionResult) -> None:
+        """Take a result into account; only the device's own model's. Any thread."""
+        if result.source != "local" or result.model is None:
+            return
+        with self._heard_lock:
+            heard = self._heard.setdefault(result.model.sha256, _Heard())
+            heard.invoke_ms.append(result.timing.invoke_ms)
+            for found in result.detections:
+                number, total = heard.scores.get(found.label, (0, 0.0))
+                heard.scores[found.label] = number + 1, total + (found.score or 0.0)
+
+    def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
+        """Take a word on a result; returns whether it was news, how many were judged, how many wrong. Any thread."""
+        with self._lock:
+            now_s = self._ledger.now_s()
+            news = self._ledger.feedback.add(now_s, run, seq, right=right, label=label)
+            return news, *self._ledger.feedback.read(now_s)
+
+    def relearn(self, part: Part) -> None:
+        """Take what is now for what should be: learn it anew. Any thread."""
+        with self._lock:
+            if part != "picture":
+                self._ledger.models, self._model = [], None
+            if part != "scores":
+                self._ledger.picture = None
+                self._picture = self._ledger.picture_of(_view_key(self._config()))
+            self._save_s = self._ledger.now_s()
+        log.info("%s: learnt anew from now on", part)
+
+    def step(self) -> None:
+        """Take into account what came, and judge what is due. Returns at once."""
+        with self._lock:
+            now_s, health = self._ledger.now_s(), self._config().health
+            learn_s = health.learn_hours * HOUR_S
+            self._take_results(now_s)
+            status = self._camera.status()
+            if status.view is not None and status.view is not self._view and status.brightness is not None:
+                self._view = status.view
+                light = status.brightness, status.contrast or 0.0
+                self._picture.look(now_s, status.view, light, after_s=health.image_drift_after_s, learn_s=learn_s)
+            if now_s >= self._judge_s:
+                self._judge_s = now_s + JUDGE_S
+                self._picture.judge(now_s, learn_s)
+                if self._model is not None:
+                    self._model.judge(now_s, self._terms())
+
+    def save(self) -> None:
+        """Write all of it."""
+        with self._lock:
+            now_s = self._ledger.now_s()
+            self._save_s = now_s + HOUR_S
+            for model in self._ledger.models:
+                model.fold(now_s)
+            content = self._ledger.content()
+        try:
+            self._ledger.save(content)
+        except OSError as error:
+            log.warning("what was learnt of scores and picture is not kept: %s", error)
+
+    def reasons(self) -> dict[str, str]:
+        """Return health reason codes with their details. Any thread."""
+        with self._lock:
+            words = self._picture.words()
+            reasons = {} if self._model is None else self._model.reasons(self._ledger.now_s(), self._terms())
+            return reasons | ({"image_drift": words} if words else {})
+
+    def health(self) -> DriftHealth:
+        """Return the figures. Any thread."""
+        with self._lock:
+            now_s, learn_s = self._ledger.now_s(), self._config().health.learn_hours * HOUR_S
+            model, picture = self._model or ModelScores(key=""), self._picture
+            count, wrong = self._ledger.feedback.read(now_s)
+            latency = model.invoke_ms
+            began_s = picture.began_s if picture.began_s is not None else now_s
+            return {
+                "learning_hours": _hours(latency.learnt.left_s(now_s, learn_s)) if self._model else None,
+                "labels": {label: self._label(model, label, now_s) for label in model.labels},
+                "latency": {"mean_ms": _rounded(latency.mean(now_s), 2),
+                            "baseline_ms": _rounded(latency.learnt.mean, 2)},
+                "image": {"changes": picture.changes, "likeness": _rounded(picture.likeness, 3),
+                          "focus": self._view.focus if self._view else None, "references": len(picture.references),
+                          "learning_hours": _hours(began_s + learn_s - now_s) if began_s + learn_s > now_s else None},
+                "feedback": {"count": count, "wrong": wrong,
+                             "error_rate": round(wrong / count, 4) if count else None},
+            }
+
+    def _run(self, worker: Worker) -> None:
+        try:
+            while not worker.stopping.is_set():
+                worker.beat()
+                self.step()
+                if self._ledger.now_s() >= self._save_s:
+                    worker.beat(SAVE_WITHIN_S)
+                    self.save()
+                worker.stopping.wait(STEP_S)
+        finally:
+            self.step()
+            self.save()
+
+    def _take_results(self, now_s: float) -> None:
+        a_minute = now_s >= self._minute_s
+        with self._heard_lock:
+            heard = {sha256: (each.scores, tuple(each.invoke_ms) if a_minute else ())
+                     for sha256, each in self._heard.items()}
+            if a_minute:
+                self._heard = {}
+            for each in self._heard.values():
+                each.scores = {}
+        if a_minute:
+            self._minute_s = now_s + MINUTE_S
+        for sha256, (scores, invoke_ms) in heard.items():
+            if scores or invoke_ms:
+                self._model = self._ledger.model(f"{sha256}:{_limits_key(self._config())}")
+                self._model.add_scores(now_s, scores)
+                if invoke_ms:
+                    self._model.add_invoke_ms(now_s, median(invoke_ms))
+
+    def _terms(self) -> Terms:
+        health = self._config().health
+        learn_s = health.learn_hours * HOUR_S
+        if health.baseline == "learnt" or self._model is None:
+            return Terms(learn_s)
+        if self._given is None or self._given[0] != self._model.key:
+            self._given = self._model.key, self._bundled()
+        return Terms(learn_s, self._given[1])
+
+    def _label(self, model: ModelScores, label: str, now_s: float) -> LabelDrift:
+        series = model.labels[label]
+        baseline = None if label == OTHER else self._terms().baseline_of(label, series)
+        return {"mean": _rounded(series.mean(now_s), 4), "baseline": _rounded(baseline, 4),
+                "count": series.hours.read(now_s)[0]}
+
+
+def _limits_key(config: Config) -> str:
+    """Whatever decides which detections are scored: with another threshold the mean is another."""
+    detector = config.detector
+    return _digest(detector.score_threshold, detector.labels, detector.allow, detector.deny, config.camera.roi)
+
+
+def _view_key(config: Config) -> str:
+    """Whatever decides what the camera shows."""
+    camera = config.camera
+    return _digest(camera.source, camera.rotate, camera.masks)
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds / HOUR_S, 2)
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(value, decimals)

@@ -1,0 +1,121 @@
+"""A device's site in fast-forward: an hour is a few results and a look, on a clock that the test owns."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fakes import EPOCH, FakeCamera, FakeClock, make_frame, make_result
+from vedette.config.models import Config
+from vedette.drift.ledger import FILE, Ledger
+from vedette.drift.watch import DriftWatch
+from vedette.types import OUTLINE_BYTES, Box, CameraStatus, Detection, ModelRef, View
+
+BOOT = "one boot"
+HOUR_S = 3600
+
+
+def outline(seed: int, noise: float = 0.0) -> bytes:
+    """The outline of a place; noise 0-1 makes it less alike."""
+    place, other = random.Random(seed), random.Random(seed + 1000)
+    return bytes(round((1 - noise) * place.randint(-90, 90) + noise * other.randint(-90, 90)) % 256
+                 for _ in range(OUTLINE_BYTES))
+
+
+DAYLIGHT = View(900.0, 0.5, outline(1))
+
+
+class ViewCamera(FakeCamera):
+    """Shows what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.now = CameraStatus("capturing", EPOCH, None, "fake", brightness=110.0, contrast=40.0)
+
+    def status(self) -> CameraStatus:
+        return self.now
+
+    def show(self, view: View, brightness: float = 110.0, contrast: float = 40.0) -> None:
+        """A new measurement."""
+        self.now = replace(self.now, view=replace(view), brightness=brightness, contrast=contrast)
+
+
+class Site:
+    """`scores` says for a day how sure the model is of each label; `per_hour` results have each of them."""
+
+    def __init__(self, folder: Path, *, scores: Callable[[float], Mapping[str, float]] | None = None,
+                 per_hour: int = 4, invoke_ms: Callable[[float], float] = lambda day: 30.0,
+                 bundled: Mapping[str, float] | None = None, **sections: Mapping[str, object]) -> None:
+        folder.mkdir(exist_ok=True)
+        self.path = folder / FILE
+        self.scores = scores or (lambda day: {})
+        self.per_hour, self.invoke_ms = per_hour, invoke_ms
+        self.model = "a" * 64
+        self.clock = FakeClock()
+        self.camera = ViewCamera()
+        self.hours = 0
+        self._sections = dict(sections)
+        self._bundled = bundled or {}
+        self.start()
+
+    def start(self, boot: str = BOOT) -> None:
+        """The daemon starts; another boot's monotonic clock begins anew."""
+        if boot != BOOT:
+            self.clock.now_ns = 7_000_000_000
+        self.config = Config.model_validate(self._sections)
+        self.watch = DriftWatch(Ledger(self.path, self.clock, boot), self.camera, lambda: self.config,
+                                bundled=lambda: self._bundled)
+
+    def stop(self) -> None:
+        """It stops in order."""
+        self.watch.step()
+        self.watch.save()
+
+    def reload(self, **sections: Mapping[str, object]) -> None:
+        self._sections |= sections
+        self.config = Config.model_validate(self._sections)
+
+    @property
+    def day(self) -> float:
+        return self.hours / 24
+
+    def hour(self) -> None:
+        """An hour passes: results in its middle, and a look."""
+        self.clock.advance(HOUR_S / 2)
+        for label, score in self.scores(self.day).items():
+            self.see(label, score, self.per_hour)
+        self.see(None, 0.0, 1)
+        if self.camera.now.view is None:
+            self.camera.show(DAYLIGHT)
+        self.camera.show(self.camera.now.view, self.camera.now.brightness, self.camera.now.contrast)
+        self.watch.step()
+        self.clock.advance(HOUR_S / 2 - 1)
+        self.watch.step()
+        self.clock.advance(1)
+        self.hours += 1
+
+    def run(self, hours: int) -> None:
+        for _ in range(hours):
+            self.hour()
+
+    def see(self, label: str | None, score: float, times: int) -> None:
+        """Results with one detection of this label, or none."""
+        found = () if label is None else (Detection(label, 0, score, Box(0, 0, 1, 1)),)
+        result = make_result(make_frame(self.clock), found)
+        result = replace(result, model=ModelRef("street", "1", self.model),
+                         timing=replace(result.timing, invoke_ms=self.invoke_ms(self.day)))
+        for _ in range(times):
+            self.watch.hear(result)
+
+    def look(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
+        """Show a view so long, looked at once a second."""
+        for _ in range(seconds):
+            self.camera.show(view, brightness, contrast)
+            self.clock.advance(1)
+            self.watch.step()
+
+    @property
+    def changes(self) -> list[str]:
+        return self.watch.health()["image"]["changes"]

@@ -1,0 +1,193 @@
+"""Covered, moved, out of focus, dark: named once it has lasted, gone once put right; light and lorries are none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drift_parts import BOOT, DAYLIGHT, Site, outline
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.drift.picture import ALIKE, GONE_AFTER_S, REFERENCES, likeness
+from vedette.types import OUTLINE_BYTES, View
+
+COVERED = View(0.3, 0.0, b"")
+MOVED = replace(DAYLIGHT, outline=outline(7))
+BLURRED = replace(DAYLIGHT, detail=200.0, focus=0.05)
+CHANGES = [(COVERED, "covered"), (MOVED, "moved"), (BLURRED, "out of focus"),
+           (View(90.0, 0.2, outline(8)), "covered"), (View(900.0, 0.1, outline(8)), "out of focus")]
+NAMED_AFTER_S = 60
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site that knows its view by day."""
+    one = Site(tmp_path)
+    one.look(DAYLIGHT, NAMED_AFTER_S + 5)
+    assert one.watch.health()["image"]["references"] == 1
+    return one
+
+
+@pytest.mark.parametrize(("view", "change"), CHANGES)
+def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Site, view: View, change: str) -> None:
+    """In the first hour already; the reason and its detail say what; nothing of it is learnt."""
+    site.look(view, NAMED_AFTER_S - 5)
+    assert site.changes == []
+    site.look(view, 15)
+    assert site.changes == [change]
+    assert change in site.watch.reasons()["image_drift"]
+    site.look(DAYLIGHT, int(GONE_AFTER_S) + 2)
+    assert site.changes == []
+    assert site.watch.reasons() == {}
+    assert site.watch.health()["image"]["references"] == 1
+
+
+def test_a_lorry_before_the_lens_is_not_named(site: Site) -> None:
+    """Half a minute, again and again."""
+    for _ in range(20):
+        site.look(COVERED, 30)
+        site.look(DAYLIGHT, 10)
+        assert site.changes == []
+
+
+def test_how_long_a_change_must_last_can_be_said(site: Site) -> None:
+    """`health.image_drift_after_s` is live."""
+    site.reload(health={"image_drift_after_s": 5})
+    site.look(MOVED, 7)
+    assert site.changes == ["moved"]
+
+
+def dusk(into_night: float) -> View:
+    """The view by daylight, 0, to night, 1: less and less alike, and less detail."""
+    return View(900 - 880 * into_night, 0.5, outline(1, 0.45 * into_night))
+
+
+def test_night_that_falls_is_learnt_along(site: Site) -> None:
+    """A night whose view resembles no day's is reached step by step; later it is known, a restart included."""
+    assert likeness(dusk(0).outline, dusk(1).outline) > ALIKE
+    for _ in range(3):
+        for minute in range(30):
+            site.look(dusk(minute / 30), 10, 110 - 3 * minute)
+        site.look(dusk(1), 600, 20)
+        assert site.changes == []
+        for minute in range(30):
+            site.look(dusk(1 - minute / 30), 10, 20 + 3 * minute)
+        assert site.changes == []
+    site.stop()
+    site.start(boot=BOOT)
+    site.look(dusk(1), 2 * NAMED_AFTER_S, 20)
+    assert site.changes == []
+    assert site.watch.health()["image"]["references"] <= REFERENCES
+
+
+def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
+    """Detail that fades by and by to nothing is learnt, and morning comes back as known."""
+    for detail in (900, 500, 280, 150, 80, 45, 25, 12, 6):
+        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+    site.look(COVERED, 3600, 5.0)
+    assert site.changes == []
+    for detail in (6, 20, 100, 400, 900):
+        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+    assert site.changes == []
+    site.look(COVERED, 2 * NAMED_AFTER_S, 60.0)      # a bright flat one is another thing
+    assert site.changes == ["covered"]
+
+
+def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> None:
+    """What a dark night hides, the day shows."""
+    for detail in (900, 400, 150, 60, 25, 10):
+        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+    site.look(COVERED, 600, 5.0)
+    for detail in (10, 100, 900):
+        site.look(replace(MOVED, detail=float(detail)), 40, 10 + detail / 10)
+    assert site.changes == ["moved"]
+
+
+def test_in_the_first_days_a_new_view_that_holds_an_hour_is_learnt(site: Site) -> None:
+    """A lamp that is switched on changes all at once: named for an hour, and never again."""
+    lit = replace(DAYLIGHT, outline=outline(9))
+    site.look(lit, 3000)
+    assert site.changes == ["moved"]
+    site.look(lit, 700)
+    assert site.changes == []
+    site.look(DAYLIGHT, 100)
+    site.look(lit, 200)
+    assert site.changes == []
+
+
+def test_after_them_it_is_named_until_an_operator_takes_it_for_right(site: Site) -> None:
+    """Days later a new view stays named, over a restart, until `relearn`."""
+    site.run(72)
+    site.look(MOVED, 2 * 3600)
+    assert site.changes == ["moved"]
+    site.stop()
+    site.start(boot="another")
+    assert site.changes == ["moved"]
+    site.look(MOVED, 100)
+    assert site.changes == ["moved"]
+    site.watch.relearn("picture")
+    assert site.changes == []
+    site.look(MOVED, 2 * NAMED_AFTER_S)
+    assert site.changes == []
+    site.look(DAYLIGHT, 2 * NAMED_AFTER_S)
+    assert site.changes == ["moved"]
+
+
+def test_a_camera_in_somebodys_hands_begins_nothing(tmp_path: Path) -> None:
+    """The first view is learnt once it holds still."""
+    site = Site(tmp_path)
+    for place in range(40):
+        site.look(replace(DAYLIGHT, outline=outline(place)), 5)
+    assert site.watch.health()["image"]["references"] == 0
+    site.look(DAYLIGHT, NAMED_AFTER_S + 2)
+    assert site.watch.health()["image"]["references"] == 1
+    assert site.changes == []
+
+
+def test_another_source_begins_anew(site: Site) -> None:
+    """Another camera, rotation or mask shows another view by right."""
+    site.run(60)
+    site.stop()
+    site.reload(camera={"source": "rtsp://other/1"})
+    site.start()
+    site.look(MOVED, 2 * NAMED_AFTER_S)
+    assert site.changes == []
+
+
+def day_light(site: Site, hours: int, noon: float, *, focus: float = 0.5, contrast: float = 40.0) -> None:
+    """So many hours, bright from 6 to 20 only."""
+    for _ in range(hours):
+        lit = 6 <= site.hours % 24 < 20
+        site.camera.show(replace(DAYLIGHT, focus=focus), noon if lit else 12.0, contrast if lit else 8.0)
+        site.hour()
+
+
+def test_dark_for_a_day_where_it_was_not_is_named(site: Site) -> None:
+    """Nights are none, a dull day is none, a lens that went dark is one, until it is bright again for a while."""
+    day_light(site, 4 * 24, 110.0)
+    day_light(site, 3 * 24, 70.0)
+    assert site.changes == []
+    day_light(site, 26, 40.0)
+    assert site.changes == ["dark"]
+    day_light(site, 26, 100.0)
+    assert site.changes == []
+
+
+def test_contrast_and_focus_that_are_lost_by_and_by_are_named(site: Site) -> None:
+    """A lens that soils over weeks: nothing comes at once, and it is named all the same."""
+    day_light(site, 3 * 24, 110.0)
+    for day in range(20):
+        day_light(site, 24, 110.0, focus=0.5 * 0.92 ** day, contrast=40 * 0.96 ** day)
+    assert site.changes == ["out of focus", "flat"] or set(site.changes) == {"out of focus", "flat"}
+
+
+@given(st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES),
+       st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES))
+def test_likeness_is_a_correlation(one: bytes, other: bytes) -> None:
+    """The same either way, from -1 to 1, and of anything with itself 1 (of nothing at all 0)."""
+    assert likeness(one, other) == pytest.approx(likeness(other, one))
+    assert -1.000001 <= likeness(one, other) <= 1.000001
+    halves = one[:OUTLINE_BYTES // 2], one[OUTLINE_BYTES // 2:]
+    assert likeness(one, one) == pytest.approx(float(all(any(half) for half in halves)))
