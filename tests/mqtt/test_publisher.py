@@ -169,6 +169,17 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
         assert wait_until(lambda: connected(winner))
 
 
+def test_a_broker_that_is_gone_was_no_takeover(broker: Mosquitto) -> None:
+    """However often it dies young: whoever is taken over finds the broker there at once."""
+    with publishing(broker.client(protocol="3.1.1")) as publisher:
+        for _ in range(SHORT_LIVES + 1):
+            assert wait_until(lambda: connected(publisher), TAKEN_OVER_PAUSE_S[0] / 2)
+            broker.stop()
+            assert wait_until(lambda: "no connection" in str(publisher.status().cause), TAKEN_OVER_PAUSE_S[0] / 2)
+            assert "duplicate_device" not in publisher.status().reasons
+            broker.start()
+
+
 def test_takeover_can_be_told_within_a_minute() -> None:
     """Who steps back tells why when it returns: the fights before and the longest pause leave time for that."""
     assert SHORT_LIVES * (SHORT_LIFE_S + RETRY_FIRST_S) + TAKEN_OVER_PAUSE_S[1] < 60

@@ -137,8 +137,9 @@ class MqttPublisher:
             except BrokerError as end:
                 if self._connects > connects:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
-                else:
+                else:       # gone, and so it neither hung up at a message nor took another client for us
                     self._hang_ups.ended(())
+                    self._short_lives = 0
                 pause_s = self._pause_after(end, next(delays))
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
