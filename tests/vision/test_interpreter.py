@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,17 @@ def test_a_file_overwritten_while_it_runs_changes_nothing(tmp_path):
     interpreter.invoke()
     assert np.array_equal(interpreter.output(), before)
     interpreter.close()
+
+
+def test_a_long_message_is_not_worked_on():
+    """LiteRT says all failures again with each new one; that must not cost more each time."""
+    long = ValueError("failed to invoke. " * 500_000)
+    tracemalloc.start()
+    try:
+        assert len(module.words(long)) <= 300
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_the_runtime_cannot_build_is_refused_in_its_words(tmp_path):

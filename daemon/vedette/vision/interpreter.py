@@ -186,7 +186,7 @@ def available_runtimes() -> tuple[RuntimeReport, ...]:
 
 def words(error: BaseException) -> str:
     """Return a foreign error's message on one line of at most 300 characters, with its cause's if it has one."""
-    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    text = " ".join(f"{str(error)[:1000]} {str(error.__cause__ or '')[:1000]}".split())
     return text[:300] or type(error).__name__
 
 
