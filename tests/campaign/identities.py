@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -144,15 +145,25 @@ def main() -> int:
     parser.add_argument("--watch-s", type=float, default=60, help="how long each case is watched")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
     parser.add_argument("--state", type=Path, default=Path(".campaign/identities.json"))
+    parser.add_argument("--at-once", type=int, default=len(CASES), help="cases at a time; they mostly wait")
     args = parser.parse_args()
     done: dict[str, list] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
-    for name in args.case or CASES:
-        while len(done.setdefault(name, [])) < args.cycles:
+    saving = threading.Lock()
+
+    def run(name: str) -> None:
+        while len(done[name]) < args.cycles:
             with tempfile.TemporaryDirectory() as folder:
-                done[name].append(CASES[name](Path(folder), args.watch_s))
-            args.state.write_text(json.dumps(done))
-            print(f"{name} {len(done[name])}/{args.cycles}: {done[name][-1]}", file=sys.stderr, flush=True)
+                one = CASES[name](Path(folder), args.watch_s)
+            with saving:
+                done[name].append(one)
+                args.state.write_text(json.dumps(done))
+                print(f"{name} {len(done[name])}/{args.cycles}: {one}", file=sys.stderr, flush=True)
+
+    wanted = args.case or list(CASES)
+    done = {name: done.get(name, []) for name in (*done, *wanted)}
+    with ThreadPoolExecutor(args.at_once) as pool:
+        list(pool.map(run, wanted))
     broken = [f"{name}: {one}" for name, each in done.items() for one in each if not one["right"]]
     print(json.dumps({"campaign": "identities", **done, "broken": broken}))
     return 1 if broken else 0
