@@ -85,6 +85,15 @@ def test_stops_nobody_waits_for(tmp_path: Path):
     assert {name: case["missing"] for name, case in told["cases"].items()} == {"twice": 0, "restarts": 0}
 
 
+def test_a_device_whose_model_fails_is_silent(tmp_path: Path):
+    """Heard in a network of its own: its broker's packets and no others, while nobody looks and the broker is away."""
+    told = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")
+    if "skipped" in told:
+        pytest.skip(told["skipped"])
+    assert (told["elsewhere"], told["lies"]) == ([], [])
+    assert told["to_the_broker"] > 10
+
+
 def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
     told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
