@@ -26,7 +26,7 @@ def serving(behave: Behave) -> Iterator[int]:
 
         def serve(connection: socket.socket) -> None:
             with connection, contextlib.suppress(OSError):
-                connection.settimeout(60)
+                connection.settimeout(240)
                 behave(connection, stopping)
 
         def accept() -> None:
@@ -79,7 +79,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
     certificate, key = folder / "server.pem", folder / "server.key"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                     "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=240)
     return certificate, key
 
 

@@ -237,7 +237,7 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(60)
+        systemd.settimeout(240)
         with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
                            env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
             assert b"READY=1" in systemd.recv(4096)
@@ -247,7 +247,7 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
             assert payloads(hears, "counts")[-1]["counts"] is None
             assert payloads(hears, "detections") == []
-            systemd.settimeout(60)
+            systemd.settimeout(240)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0

@@ -98,7 +98,7 @@ def codes(of: dict) -> set[str]:
 
 def calls(url: str) -> int:
     """How often the server was asked to look, as it counts itself."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=240)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         metrics = connection.getresponse().read().decode()

@@ -73,7 +73,7 @@ def test_second_daemon_is_refused(tmp_path: Path) -> None:
                 StateFolder(tmp_path)
         finally:
             holder.send_signal(signal.SIGKILL)
-            holder.wait(60)
+            holder.wait(240)
     StateFolder(tmp_path).close()
     assert AlreadyRunning.exit_code == 69
 
@@ -107,7 +107,7 @@ def test_root_works_as_the_folders_owner(owner: int) -> None:
     """What it makes there is theirs, with their rights only and no way back; root's own folder stays root's."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, owner, owner)
-        done = subprocess.run([sys.executable, "-c", BECOME_OWNER, name], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", BECOME_OWNER, name], capture_output=True, text=True, timeout=240)
         assert done.stdout.startswith(f"({owner}, {owner}, {owner}) ({owner}, {owner}, {owner})"), done.stderr
         assert owner == 0 or done.stdout.endswith("[]\n")
         for path in (Path(name, "below"), Path(name, "below", "lock")):

@@ -23,7 +23,7 @@ def test_document_is_in_step() -> None:
 def test_module_prints_the_document() -> None:
     """`python -m vedette.reasons` prints the document."""
     printed = subprocess.run([sys.executable, "-m", "vedette.reasons"], capture_output=True, text=True, check=True,
-                             timeout=60)
+                             timeout=240)
     assert printed.stdout == document()
 
 

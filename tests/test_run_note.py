@@ -57,7 +57,7 @@ def test_a_run_that_ended_in_order(tmp_path: Path, code: int, kind: str, boot: s
 @pytest.mark.parametrize(("boot", "kind"), [("boot-1", "killed"), ("boot-2", "power_cut")])
 def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str):
     """In the same boot it was killed, in another one the machine went down."""
-    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=240)
     last = RunNote(tmp_path, 4, boot).last
     assert last is not None
     assert last[:2] == (3, kind)

@@ -42,7 +42,7 @@ def test_a_closed_end_makes_the_child_leave(child):
     child.send(b"x")
     answer(child)
     child.close()
-    assert child.wait(60)
+    assert child.wait(240)
     assert child.ending() == "ended with exit code 0"
     assert not child.send(b"x")
 
@@ -80,7 +80,7 @@ def test_the_child_dies_with_its_parent():
         stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
     pidfd = os.pidfd_open(int(parent.stdout.readline()))
     parent.kill()
-    parent.communicate(timeout=60)
+    parent.communicate(timeout=240)
     assert select.select([pidfd], [], [], 60)[0]
     os.close(pidfd)
 
@@ -93,8 +93,8 @@ def test_the_working_folder_is_no_source_of_modules(tmp_path):
             "for module in ('echo_child', 'lonely_child'):\n"
             "    child = Child(module, {})\n"
             "    child.close()\n"
-            "    print(child.wait(60), child.ending())")
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=60,
+            "    print(child.wait(240), child.ending())")
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=240,
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, check=True)
     assert done.stdout.splitlines() == ["True ended with exit code 0", "True ended with exit code 1"]
 
@@ -105,5 +105,5 @@ def test_a_wait_has_an_end(child):
     answer(child)
     assert not child.wait(0.05)
     os.kill(child.pid, signal.SIGKILL)
-    assert child.wait(60)
+    assert child.wait(240)
     assert child.wait(0)

@@ -64,7 +64,7 @@ def test_setup_writes_to_standard_error(tmp_path: Path, journal: bool, expected:
     with path.open("wb") as stream:
         status = os.fstat(stream.fileno())
         environ = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}" if journal else "0:0"}
-        subprocess.run([sys.executable, "-c", GREETING], stderr=stream, env=environ, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", GREETING], stderr=stream, env=environ, check=True, timeout=240)
     written = path.read_bytes()
     assert expected in written
     assert written.count(b"hello") == 1

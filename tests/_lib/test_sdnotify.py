@@ -16,7 +16,7 @@ from vedette._lib.sdnotify import Notifier
 @contextlib.contextmanager
 def systemd(address: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.settimeout(60)
+        listener.settimeout(240)
         listener.bind(address)
         yield listener
 

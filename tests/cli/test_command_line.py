@@ -14,7 +14,7 @@ def shell(command, folder):
     """Run a line of shell in which $VEDETTE is the command."""
     env = {**environment(folder), "VEDETTE": f"{sys.executable} -m vedette"}
     return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=240, check=False)
 
 
 @pytest.fixture

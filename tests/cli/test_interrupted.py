@@ -56,10 +56,10 @@ def test_other_commands_still_end_in_order(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "vedette", "tail", "--port", str(broker.getsockname()[1])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
                               env=environment(tmp_path)) as tail:
-            broker.settimeout(60)
+            broker.settimeout(240)
             client, _ = broker.accept()
             with client:
-                client.settimeout(60)
+                client.settimeout(240)
                 assert client.recv(1) == b"\x10"      # CONNECT: it is at work
                 tail.send_signal(signal.SIGINT)
                 assert tail.wait(60) == 130
@@ -78,5 +78,5 @@ def test_who_was_told_to_ignore_it_does(tmp_path: Path) -> None:
 def interrupted(folder: Path, command: list[str | Path], how: str, at: str) -> subprocess.CompletedProcess[str]:
     """Run a command that is interrupted when it imports `at`."""
     (folder / "sitecustomize.py").write_text(how)
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env={
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=folder, env={
         **environment(folder), "PYTHONPATH": str(folder), "INTERRUPT_AT": at})

@@ -105,18 +105,18 @@ def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:
     def behave(connection: socket.socket, _: threading.Event) -> None:
         whole_request(connection)
         asked.release()
-        assert go_on.acquire(timeout=60)
+        assert go_on.acquire(timeout=240)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(ANSWER).encode())
 
     with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/", frames=mailbox.take) as one:
         mailbox.put(frame(seq=1))
         one.cloud.stand_in()
-        assert asked.acquire(timeout=60)
+        assert asked.acquire(timeout=240)
         for seq in range(2, 9):
             mailbox.put(frame(seq=seq))
         go_on.release()
         first = one.results.take(60)
-        assert asked.acquire(timeout=60)
+        assert asked.acquire(timeout=240)
         go_on.release()
         second = one.results.take(60)
         assert (first and first.frame.seq, second and second.frame.seq) == (1, 8)

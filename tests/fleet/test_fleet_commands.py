@@ -175,7 +175,7 @@ def test_without_cryptography_the_extra_is_named(tmp_path):
 
     def without(*arguments: object) -> subprocess.CompletedProcess:
         return subprocess.run([sys.executable, "-c", block, "fleet", *map(str, arguments)], capture_output=True,
-                              text=True, env=environment(tmp_path), timeout=60)
+                              text=True, env=environment(tmp_path), timeout=240)
 
     refused = without("init", tmp_path / "fleet")
     assert (refused.returncode, "vedette[fleet]" in refused.stderr) == (69, True), refused.stderr

@@ -146,7 +146,7 @@ def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> 
             acknowledged = [int(child.stdout.readline()) for _ in range(moment.randint(1, 4))]
             threading.Event().wait(moment.uniform(0, 0.1))      # somewhere in the next change
             child.send_signal(signal.SIGKILL)
-            child.wait(60)
+            child.wait(240)
             child.stdout.close()
             with operator.opened() as repository:
                 released = {target.release.release for target in repository.targets}

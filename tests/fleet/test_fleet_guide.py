@@ -53,7 +53,7 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
         for line in commands():
             done = subprocess.run(["bash", "-euc", line.replace("broker.example", f"127.0.0.1 --port {broker.port}")],
                                   cwd=desk, env={**environment(desk), "PATH": f"{desk / 'bin'}:{os.environ['PATH']}"},
-                                  capture_output=True, text=True, timeout=60)
+                                  capture_output=True, text=True, timeout=240)
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
             if line.endswith("publish fleet www"):
                 device = device or Device(desk / "device", url, (desk / "fleet/root.json").read_bytes())

@@ -78,7 +78,7 @@ def test_follows_changes(broker: Mosquitto, tmp_path: Path, terminal: bool) -> N
         assert ("gate-01" in text) == terminal
     finally:
         child.terminate()
-        child.wait(60)
+        child.wait(240)
         os.close(master)
 
 

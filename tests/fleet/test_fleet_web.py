@@ -87,7 +87,7 @@ def test_a_device_may_look_between_the_steps(tmp_path: Path) -> None:
         asked = ssl.create_default_context(cafile=authority)
         for name, cached in (("timestamp.json", "public, max-age=60"), ("1.root.json", "public, max-age=60"),
                              ("2.targets.json", "public, max-age=31536000, immutable")):
-            with urlopen(f"{url}/metadata/{name}", context=asked, timeout=60) as reply:  # noqa: S310 - https
+            with urlopen(f"{url}/metadata/{name}", context=asked, timeout=240) as reply:  # noqa: S310 - https
                 assert reply.headers["Cache-Control"] == cached
 
 

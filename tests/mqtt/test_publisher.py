@@ -202,7 +202,7 @@ def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
             listening(broker.client(), f"{BASE}/reply/+") as subscriber:
         assert wait_until(lambda: connected(publisher))
         send(broker.client(), f"{BASE}/cmd/resume", b'{"transaction": "t1", "x": 1}')
-        command = commands.get(timeout=60)
+        command = commands.get(timeout=240)
         assert command == Command("resume", {"x": 1}, "t1", f"{BASE}/reply/resume")
         answer = payloads.reply("ok", transaction=command.transaction)
         publisher.publish(Message("/" + command.reply_topic, payloads.encode(answer)))
@@ -222,7 +222,7 @@ def test_retained_command_is_ignored(broker: Mosquitto) -> None:
         assert wait_until(lambda: connected(publisher))
         send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)      # also one that comes while we listen
         send(broker.client(), f"{BASE}/cmd/update", b"")
-        assert commands.get(timeout=60).name == "update"
+        assert commands.get(timeout=240).name == "update"
     assert commands.empty()
 
 

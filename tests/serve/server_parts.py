@@ -59,7 +59,7 @@ def detection_server(folder: Path, *, detector: LocalDetector | None = None, tok
 def ask(server: HttpServer, method: str, path: str, body: bytes | None = None,
         headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
     """Ask once, as any HTTP client does; the token comes along unless the headers say otherwise."""
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=240)
     try:
         connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}", **(headers or {})})
         reply = connection.getresponse()
@@ -90,5 +90,5 @@ def served(folder: Path, *args: str) -> Iterator[str]:
         yield next(match[1] for match in found if match)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
         process.stderr.close()

@@ -72,7 +72,7 @@ def test_the_cloud_sees_what_the_device_would(tmp_path: Path, host: str) -> None
 def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
     """Refused before the model is even read."""
     done = subprocess.run(command("--model", "none.tflite", "--host", "0.0.0.0"),  # noqa: S104 - it must be refused
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=240)
     assert done.returncode == 64
     assert "expected --token-file" in done.stderr
 
@@ -82,7 +82,7 @@ def test_a_taken_address_is_named(tmp_path: Path) -> None:
     with served(tmp_path) as url:
         port = url.rpartition(":")[2]
         done = subprocess.run(command("--model", model(tmp_path), "--port", port), capture_output=True,
-                              text=True, timeout=60, env=os.environ)
+                              text=True, timeout=240, env=os.environ)
     assert done.returncode == 69
     assert f"127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -48,7 +48,7 @@ class Workers:
 
     def ask(self, body: bytes, path: str = "/v1/detect", token: str = TOKEN) -> tuple[int, str | None, bytes]:
         """Return status, Retry-After and body."""
-        connection = HTTPSConnection(self._address, context=self._tls, timeout=60)
+        connection = HTTPSConnection(self._address, context=self._tls, timeout=240)
         try:
             connection.request("POST", path, body, {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"})
             reply = connection.getresponse()
@@ -69,7 +69,7 @@ class Workers:
         assert wait_until(lambda: not any(map(self._is_busy, self._ports)))
 
     def _is_busy(self, port: int) -> bool:
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", port, timeout=240)
         try:
             connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
             return b"vedette_serve_busy 1" in connection.getresponse().read()

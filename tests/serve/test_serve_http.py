@@ -214,7 +214,7 @@ class Held(LocalDetector):
         if self.fails:
             raise InvokeFailed("the interpreter refuses")
         self.looking.release()
-        assert self.let.acquire(timeout=60)
+        assert self.let.acquire(timeout=240)
         return super().detect(frame)
 
 
@@ -251,7 +251,7 @@ def test_more_at_once_than_there_is_room_for(tmp_path: Path, held: Held) -> None
     """They are told to come back in a second, at once; those inside are answered."""
     with detection_server(tmp_path, detector=held, concurrency=2) as server, ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)]
-        assert held.looking.acquire(timeout=60)
+        assert held.looking.acquire(timeout=240)
         inside.append(pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG))
         while "vedette_serve_busy 2" not in ask(server, "GET", "/metrics")[2].decode():
             assert not inside[1].done()
@@ -265,7 +265,7 @@ def test_nobody_is_looked_at_for_whom_nobody_waits(tmp_path: Path, held: Held) -
     """A picture whose turn comes after its client's deadline is refused when that is over."""
     with detection_server(tmp_path, detector=held) as server, ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)
-        assert held.looking.acquire(timeout=60)
+        assert held.looking.acquire(timeout=240)
         began, fair = time.monotonic(), fair_s()
         status, headers, _ = ask(server, "POST", "/v1/detect", lamp_picture(), {**JPEG, "Vedette-Deadline-Ms": "300"})
         assert (status, headers["retry-after"]) == (503, "1")
@@ -278,7 +278,7 @@ def test_nobody_is_looked_at_for_whom_nobody_waits(tmp_path: Path, held: Held) -
 
 def talk(server_port: int, content: bytes) -> bytes:
     """Send these bytes and return everything that is said to them."""
-    with socket.create_connection(("127.0.0.1", server_port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", server_port), timeout=240) as connection:
         connection.sendall(content)
         said = b""
         while more := connection.recv(65536):
@@ -327,7 +327,7 @@ def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
             "Content-Length: 5000\r\n\r\n").encode()
     with detection_server(tmp_path, concurrency=1) as server:
         for sent in (b"", head[:40], head, head + b"\xff\xd8"):
-            with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=240) as connection:
                 connection.sendall(sent)
         while "vedette_serve_busy 0" not in ask(server, "GET", "/metrics")[2].decode():
             pass
@@ -337,7 +337,7 @@ def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
 def test_more_connections_than_there_is_room_for(tmp_path: Path) -> None:
     """Turned away at once, counted, and served again when others have left."""
     with detection_server(tmp_path) as server:
-        idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=60) for _ in range(CONNECTIONS)]
+        idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=240) for _ in range(CONNECTIONS)]
         try:
             assert talk(server.server_port, b"").startswith(b"HTTP/1.1 503 ")
         finally:

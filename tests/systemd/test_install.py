@@ -32,9 +32,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_first_installation_is_complete(installed: Path) -> None:
     """Program, units, user, configuration and folders are there, with the modes that keep secrets."""
     command = [installed / "opt/vedette/venv/bin/vedette", "--version"]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.startswith("vedette ")
+    assert subprocess.run(command, capture_output=True, text=True, timeout=240).stdout.startswith("vedette ")
     where = [installed / "opt/vedette/venv/bin/python", "-P", "-c", "from vedette.box_model import *; print(BOX_MODEL)"]
-    box_model = Path(subprocess.run(where, capture_output=True, text=True, timeout=60, check=True).stdout.strip())
+    box_model = Path(subprocess.run(where, capture_output=True, text=True, timeout=240, check=True).stdout.strip())
     assert box_model.is_relative_to(installed)
     assert box_model.read_bytes() == (ROOT / "models/vedette-street.tflite").read_bytes()
     assert (installed / "etc/vedette/config.yaml").read_text() == (ROOT / "config.yaml").read_text()

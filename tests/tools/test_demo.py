@@ -59,7 +59,7 @@ def assert_nothing_is_left(folder: Path, port: int) -> None:
 def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
     """Neither model nor source named: most things are found, most detections are right, and nothing is left."""
     with start(tmp_path, "--frames", "45") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     last = out.splitlines()[-1]
     recall, precision, frames = HITS.findall(last)[0]
@@ -75,7 +75,7 @@ def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
 def test_it_ends_by_itself(tmp_path: Path) -> None:
     """After the seconds it was given, whatever was seen by then, with 0 and nothing left."""
     with start(tmp_path, "--seconds", "1") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     assert_nothing_is_left(tmp_path, port_of(out))
 
@@ -84,7 +84,7 @@ def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
     """What `vedette run` is told besides reaches it: it ends after three results; no truth is claimed."""
     model = real / "models" / "ssd_mobilenet_v1_coco_uint8_metadata.tflite"
     with start(tmp_path, "--model", model, "--source", real / "videos" / "car-detection.mp4", "--frames", "3") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     assert out.splitlines()[-1].startswith("3 results")
     assert "recall" not in out
@@ -105,7 +105,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
             os.killpg(demo.pid, number)
         else:
             demo.send_signal(number)
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=240)
     assert demo.returncode == 130
     assert_nothing_is_left(tmp_path, port)
 
@@ -116,7 +116,7 @@ def test_impatience_at_the_very_beginning_is_quiet(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "sys.addaudithook(lambda event, told: event == 'import' and told[0] == 'pydantic'\n"
         "                 and os.kill(os.getpid(), signal.SIGINT))\n")
-    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60,
+    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=240,
                            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
@@ -133,7 +133,7 @@ def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:
             if b"recall 0." in shown and b"XNNPACK" in shown:
                 demo.send_signal(signal.SIGINT)
         os.close(ours)
-        assert demo.wait(60) == 130, shown
+        assert demo.wait(240) == 130, shown
     before, screens, after = re.split(rb"\x1b\[\?1049[hl]", shown)
     pages = screens.split(b"\x1b[H")[1:]
     assert len(pages) > 1
@@ -158,14 +158,14 @@ def test_a_reader_that_leaves_early_ends_it(tmp_path: Path) -> None:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         demo.stdout.close()
-        assert demo.wait(60) == 0
+        assert demo.wait(240) == 0
     assert_nothing_is_left(tmp_path, port)
 
 
 def test_a_film_needs_a_model_of_its_own(tmp_path: Path) -> None:
     """The model in the box knows drawings only: 64, with an example, and nothing was started."""
     with start(tmp_path, "--model", "", "--source", "street.mp4") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 64
     assert "make run MODEL=street.tflite SOURCE=street.mp4" in out
     assert "broker on" not in out
@@ -174,7 +174,7 @@ def test_a_film_needs_a_model_of_its_own(tmp_path: Path) -> None:
 def test_a_daemon_that_cannot_run_says_why(tmp_path: Path) -> None:
     """Its last words are shown, its exit code is handed on, and nothing is left."""
     with start(tmp_path, "--model", tmp_path / "nothing.tflite", "--source", "synthetic") as demo:
-        out, _ = demo.communicate(timeout=60)
+        out, _ = demo.communicate(timeout=240)
     assert demo.returncode not in {0, 130}
     assert "nothing.tflite" in out
     assert "Traceback" not in out

@@ -32,7 +32,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
 
 def model(device: Device, *words: str | Path) -> tuple[int, dict]:
     """Run `vedette model …`; returns its exit code and what it told as JSON."""
-    done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=90)
+    done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=240)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -153,7 +153,7 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
         assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")))
         held.close()
         assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid))
-        assert "next start" in command.communicate(timeout=60)[0]
+        assert "next start" in command.communicate(timeout=240)[0]
     assert device.state.active.version == "1"
 
 
@@ -168,7 +168,7 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
             assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
-            told = command.communicate(timeout=90)[0]
+            told = command.communicate(timeout=240)[0]
     assert "next start" in told, daemon.log
     assert device.state.active.version == "2"
 
@@ -187,7 +187,7 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
         store.adopt(store.incoming / request.upload, request.sha256)
         if next_one == "the command":
             held.close()
-            assert "next start" in command.communicate(timeout=60)[0]
+            assert "next start" in command.communicate(timeout=240)[0]
         else:
             command.send_signal(signal.SIGSTOP)
             held.close()
@@ -195,7 +195,7 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
                 done = device.waits_for_results_of("2")
                 command.send_signal(signal.SIGCONT)
                 assert done, daemon.log
-                assert "is active, on trial" in command.communicate(timeout=60)[0]
+                assert "is active, on trial" in command.communicate(timeout=240)[0]
         assert command.returncode == 0
     assert device.state.active.version == "2"
     device.store().recover()
@@ -226,7 +226,7 @@ def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
         os.chown(device.folder / "state", USER, USER)
         done = subprocess.run(
             [everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
-            capture_output=True, timeout=90, check=False, cwd=device.folder,
+            capture_output=True, timeout=240, check=False, cwd=device.folder,
             env={**environment(device.folder), **modules()})
         assert done.returncode == 0, done.stderr
         assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {USER}

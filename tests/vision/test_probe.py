@@ -216,5 +216,5 @@ def test_the_child_needs_a_parent():
     """Started by hand the child's module ends at once with a message instead of waiting for a request."""
     import subprocess
     ended = subprocess.run([sys.executable, "-m", "vedette.vision.probe_child"], stdin=subprocess.DEVNULL,
-                           capture_output=True, timeout=60)
+                           capture_output=True, timeout=240)
     assert ended.returncode != 0
