@@ -17,7 +17,8 @@ COVERED = View(0.3, 0.0, b"")
 MOVED = replace(DAYLIGHT, outline=outline(7))
 BLURRED = replace(DAYLIGHT, detail=200.0, focus=0.05)
 CHANGES = [(COVERED, "covered"), (MOVED, "moved"), (BLURRED, "out of focus"),
-           (View(90.0, 0.2, outline(8)), "covered"), (View(900.0, 0.1, outline(8)), "out of focus")]
+           (View(90.0, 0.2, outline(8)), "covered"), (View(900.0, 0.1, outline(8)), "moved"),
+           (View(900.0, 0.02, outline(8)), "out of focus")]
 NAMED_AFTER_S = 60
 
 
@@ -85,11 +86,11 @@ def test_night_that_falls_is_learnt_along(site: Site) -> None:
 def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
     """Detail that fades by and by to nothing is learnt, and morning comes back as known."""
     for detail in (900, 500, 280, 150, 80, 45, 25, 12, 6):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     site.look(COVERED, 3600, 5.0)
     assert site.changes == []
     for detail in (6, 20, 100, 400, 900):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     assert site.changes == []
     site.look(COVERED, 2 * NAMED_AFTER_S, 60.0)      # a bright flat one is another thing
     assert site.changes == ["covered"]
@@ -98,7 +99,7 @@ def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
 def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> None:
     """What a dark night hides, the day shows."""
     for detail in (900, 400, 150, 60, 25, 10):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 20, 10 + detail / 10)
+        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     site.look(COVERED, 600, 5.0)
     for detail in (10, 100, 900):
         site.look(replace(MOVED, detail=float(detail)), 40, 10 + detail / 10)

@@ -1,13 +1,14 @@
 """Measures what the camera is pointed at, whatever passes before it and however it is lit: a look a second.
 
-Invariants: cost is one grey thumbnail a second and memory is fixed; what moves is left out (a look is a median over
-`KEPT` thumbnails, detail and focus count only what two of them share, so noise is left out too); light is left out
+Invariants: cost is one grey thumbnail a second and memory is fixed; what moves is left out (all are medians over
+`KEPT` looks, and detail and focus count only what two in a row share, so noise is left out too); light is left out
 (every edge counts alike, by its neighbourhood).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -34,6 +35,7 @@ class ViewWatch:
 
     def __init__(self) -> None:
         self._thumbnails: deque[Floats] = deque(maxlen=KEPT)
+        self._details: deque[tuple[float, float]] = deque(maxlen=KEPT)
         self._last: tuple[Floats, Floats] | None = None
 
     def look(self, picture: NDArray[np.uint8]) -> View | None:
@@ -44,15 +46,18 @@ class ViewWatch:
         last, self._last = self._last, edges
         if last is None or last[0].shape != edges[0].shape:
             self._thumbnails.clear()
+            self._details.clear()
             last = None
         self._thumbnails.append(_floats(cv2.resize(coarse, OUTLINE_SIZE, interpolation=cv2.INTER_AREA)))
-        if last is None or len(self._thumbnails) < KEPT:
-            return None
-        fine_detail, coarse_detail = (max(0.0, float((now * before).mean()))
-                                      for now, before in zip(edges, last, strict=True))
-        if coarse_detail < LEAST_DETAIL:
-            return View(round(coarse_detail, 2), 0.0, b"")
-        return View(round(coarse_detail, 2), round(fine_detail / coarse_detail, 4),
+        if last is not None:
+            self._details.append((float((edges[0] * last[0]).mean()), float((edges[1] * last[1]).mean())))
+        return self._view() if len(self._thumbnails) == KEPT else None
+
+    def _view(self) -> View:
+        fine, coarse = (max(0.0, median(each)) for each in zip(*self._details, strict=True))
+        if coarse < LEAST_DETAIL:
+            return View(round(coarse, 2), 0.0, b"")
+        return View(round(coarse, 2), round(fine / coarse, 4),
                     outline(_floats(np.median(np.stack(self._thumbnails), axis=0))))
 
 

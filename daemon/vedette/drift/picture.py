@@ -33,6 +33,8 @@ BLURRED = 0.4
 SAME_LIGHT = 12.0
 """Grey levels by which two pictures without any detail may differ in brightness."""
 GONE_AFTER_S = 10.0
+BY_AND_BY_S = 30.0
+"""So long a view must be a little different to be learnt: while one view gives way to another, looks are of both."""
 REFERENCES = 16
 DAY_HOURS = 24
 FADES, RETURNS = 0.5, 0.6
@@ -78,6 +80,7 @@ class Picture(State):
     _settling: tuple[float, Reference] | None = None
     _strange_s: float | None = None
     _well_s: float | None = None
+    _another_s: float | None = None
     _likeness: float | None = None
 
     @property
@@ -139,8 +142,9 @@ class Picture(State):
         faded = view.detail + HARDLY < FADED * (here.detail + HARDLY)
         if alike < ALIKE and faded:
             return "covered"
-        sharp = nearest if alike >= ALIKE else here
-        if view.outline and view.focus < BLURRED * sharp.focus:
+        # Another view may be softer by nature; only one without any fine detail is taken for blurred.
+        least = BLURRED * nearest.focus if alike >= ALIKE else BLURRED / 4 * here.focus
+        if view.outline and view.focus < least:
             return "out of focus"
         known = any(each.outline for each in self.references)
         return "moved" if alike < ALIKE and view.outline and known else None
@@ -150,15 +154,18 @@ class Picture(State):
         self._well_s = now_s if self._well_s is None else self._well_s
         if self.named is not None and now_s - self._well_s >= GONE_AFTER_S:
             self.named = None
-        if self.named is None and _is_another(seen, nearest, self._likeness or 0.0):
+        self.references.remove(nearest)
+        nearest.matched_s = now_s
+        self.references.append(nearest)
+        if self.named is not None or not _is_another(seen, nearest, self._likeness or 0.0):
+            self._another_s = None
+        elif self._another_s is None:
+            self._another_s = now_s
+        elif now_s - self._another_s >= BY_AND_BY_S:
             self._learn(seen)
-        else:
-            self.references.remove(nearest)
-            nearest.matched_s = now_s
-            self.references.append(nearest)
 
     def _be_strange(self, now_s: float, seen: Reference, strange: Change, after_s: float, learn_s: float) -> None:
-        self._well_s = None
+        self._well_s = self._another_s = None
         self._strange_s = now_s if self._strange_s is None else self._strange_s
         if now_s - self._strange_s >= after_s:
             self.named = strange
@@ -169,6 +176,7 @@ class Picture(State):
 
     def _learn(self, seen: Reference) -> None:
         self.references = [*self.references, seen][-REFERENCES:]
+        self._another_s = None
 
     def _measure(self, now_s: float, view: View, brightness: float, contrast: float) -> None:
         self.hours.setdefault("brightness", Hours()).add(now_s, 1, brightness)

@@ -1,0 +1,65 @@
+"""Real films: a busy road and a belt of bottles are no drift, and what is done to the camera before them is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vedette.camera.street.spoilt import SPOILERS
+from vedette.camera.view import ViewWatch
+from vedette.camera.watch import light_of
+from vedette.drift.picture import Picture
+
+WIDTH = 384
+AFTER_S = 30
+
+
+def seconds(path: Path) -> list[np.ndarray]:
+    """A frame for each second of a film."""
+    film = cv2.VideoCapture(str(path))
+    fps = film.get(cv2.CAP_PROP_FPS)
+    frames = []
+    for number in range(int(film.get(cv2.CAP_PROP_FRAME_COUNT))):
+        film.grab()
+        if number % round(fps) == 0:
+            frame = film.retrieve()[1]
+            frames.append(cv2.resize(frame, (WIDTH, frame.shape[0] * WIDTH // frame.shape[1])))
+    return frames
+
+
+def as_is(frame: np.ndarray, number: int) -> None:
+    """Nothing is done to the camera."""
+
+
+def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count: int, begin: int,
+         spoil: Callable[[np.ndarray, int], None] = as_is) -> set[str]:
+    """Show so many seconds; returns all that was named."""
+    named = set()
+    for number, frame in enumerate(islice(frames, count), begin):
+        shown = frame.copy()
+        spoil(shown, number)
+        view = watch.look(shown)
+        if view is not None:
+            picture.look(float(number), view, light_of(shown), after_s=AFTER_S, learn_s=48 * 3600)
+        named |= set(picture.changes)
+    return named
+
+
+@pytest.mark.parametrize("name", ["car-detection", "bottle-detection"])
+def test_traffic_is_no_drift_and_what_is_done_to_the_camera_is(real: Path, name: str) -> None:
+    """Ten minutes of film name nothing; covered, moved, out of focus are named within a minute, and over soon after."""
+    frames = cycle(seconds(real / "videos" / f"{name}.mp4"))
+    picture, watch = Picture(key="film"), ViewWatch()
+    assert show(picture, watch, frames, 600, 0) == set()
+    now = 600
+    for kind, change in (("cover", "covered"), ("move", "moved"), ("defocus", "out of focus")):
+        show(picture, watch, frames, 60, now, SPOILERS[kind])
+        assert picture.changes == [change]
+        show(picture, watch, frames, 60, now + 60)
+        assert picture.changes == []
+        now += 120
