@@ -1,4 +1,4 @@
-"""The whole daemon on a board of files, in a hurry: `python board_daemon.py ROOT CONFIG`.
+"""The whole daemon on a board of files, in a hurry: `python board_daemon.py ROOT --config CONFIG`.
 
 What the kernel says of heat, power and memory is read below ROOT, where a test writes it; what takes minutes takes
 seconds.
@@ -48,7 +48,7 @@ class PlantedBoard:
 def main() -> int:
     logs.setup(logging.INFO)
     root = Path(sys.argv[1])
-    options = Options(config_path=Path(sys.argv[2]), overrides={})
+    options = Options(config_path=Path(sys.argv[-1]), overrides={})
     state = StateFolder(state_path(os.environ))
     try:
         return Daemon(options, options.load(), state, board=lambda path: Board(path, root, ""), times=HURRY).run()

@@ -84,24 +84,26 @@ def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mos
                                                      board: PlantedBoard) -> None:
     """Down to the lowest step and up again, each told; the newest frames are looked at, and every other is counted."""
     config = write_config(tmp_path, broker.port)
-    with RunningDaemon(tmp_path, board.root, config, program=PROGRAM) as daemon:
+    with RunningDaemon(tmp_path, board.root, "--config", config, program=PROGRAM) as daemon:
         assert waits_for_step(hears, 0), daemon.log
-        assert wait_until(lambda: last(hears)["capture"]["detected"] > 3 * FPS, PATIENCE_S)
-        full_per_s = detected_per_s(hears, 2)
+        assert wait_until(lambda: last(hears)["capture"]["detected"] > FPS, PATIENCE_S)
         board.temperature(86)
         assert waits_for_step(hears, LAST), daemon.log
         governed = last(hears)
         assert reasons(governed)["rate_lowered"].startswith(f"to {STEPS[LAST]:.0%}: 8")
         assert governed["state"] == "degraded"
         assert not reasons(governed).keys() & {"detector_slow", "all_stale", "detector_failing", "camera_slow"}
-        assert governed["governor"]["limit_per_s"] == pytest.approx(STEPS[LAST] * full_per_s, rel=0.4)
+        assert 0.5 <= governed["governor"]["limit_per_s"] <= STEPS[LAST] * FPS
         heard_before = len(told(hears, "detections"))
-        assert detected_per_s(hears, 2) < 0.3 * full_per_s
+        assert detected_per_s(hears, 2) <= governed["governor"]["limit_per_s"] + 1
         board.temperature(45)
         ages_ms = [result["age_ms"] for result in told(hears, "detections")[heard_before:]]
         assert waits_for_step(hears, 0), daemon.log
         assert "rate_lowered" not in reasons(last(hears))
-        assert detected_per_s(hears, 2) > 0.7 * full_per_s
+        after_cooling = last(hears)["capture"]["detected"]
+        counted = last(hears)["capture"]["dropped"]["governed"]
+        assert wait_until(lambda: last(hears)["capture"]["detected"] > after_cooling + FPS, PATIENCE_S)
+        assert last(hears)["capture"]["dropped"]["governed"] - counted <= FPS
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert all(after - before in (-1, 1, 2) for before, after in pairwise(steps(hears)))
@@ -120,7 +122,7 @@ def test_memory_pressure_is_named_within_5_s_and_gone_within_10(tmp_path: Path, 
     config = write_config(tmp_path, broker.port, "{target_c: 60}")
     began_s = time.monotonic()
     board.waited_for_memory(0)
-    with RunningDaemon(tmp_path, board.root, config, program=PROGRAM) as daemon:
+    with RunningDaemon(tmp_path, board.root, "--config", config, program=PROGRAM) as daemon:
         assert wait_until(lambda: bool(told(hears)) and last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
         began_s, began_at = time.monotonic(), time.time()
 

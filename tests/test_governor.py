@@ -46,7 +46,7 @@ def test_a_pi_in_the_sun_stays_below_the_throttling_limit() -> None:
     assert [at_s for at_s, _ in course.changes if at_s > 3600] == []
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(idle_c=st.floats(20, 55), rise_c=st.floats(5, 45), die_share=st.floats(0.1, 0.5), die_s=st.floats(8, 45),
        box_s=st.floats(120, 2400), other_share=st.floats(0.1, 0.5))
 def test_in_any_box_it_neither_throttles_nor_swings(idle_c: float, rise_c: float, die_share: float, die_s: float,

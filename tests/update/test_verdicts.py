@@ -66,6 +66,15 @@ def test_the_deadline_ends_it_as_configured(on_deadline, ruling) -> None:
     assert "only 9 of 20 frames" in few.verdict(5).words
 
 
+def test_the_deadline_waits_while_frames_are_rare() -> None:
+    """Minutes of a governed rate do not bring it nearer; they are minutes of looking all the same."""
+    few = shadow(*[([PERSON], [PERSON])] * 9)
+    assert few.verdict(5).ruling == "refused"
+    assert few.verdict(60, held_minutes=55.1).ruling == "undecided"
+    assert few.verdict(60, held_minutes=55).ruling == "refused"
+    assert shadow(*[([PERSON], [PERSON])] * 20).verdict(60, held_minutes=60).ruling == "accepted"
+
+
 def test_evidence_counts_at_the_deadline_too() -> None:
     """Ten frames of disagreement are more than want of evidence."""
     requirement = SHADOW.model_copy(update={"on_deadline": "accept"})
@@ -216,6 +225,24 @@ def test_throttled_minutes_are_no_evidence() -> None:
     assert (tally.frames, tally.seconds) == (0, 0.0)
     assert tally.verdict().ruling == "undecided"
     assert live(tally, 60).verdict().ruling == "good"
+
+
+def test_a_governed_rate_says_nothing_of_times() -> None:
+    """Its frames and minutes count; slow ones are no fault, nor is it waited whether they stay so; errors are."""
+    def governed(tally: TrialTally, seconds: int) -> TrialTally:
+        for _ in range(seconds):
+            tally.looked(90.0, governed=True)
+            tally.compared((PERSON,), (PERSON,))
+            tally.passed(1.0, governed=True)
+        return tally
+    assert governed(trial(), 300).verdict().ruling == "good"
+    half_slow = live(trial(), SPELL_S + 10, ms=90.0)
+    assert governed(half_slow, 300).verdict().ruling == "good"
+    assert governed(live(trial(), 3 * SPELL_S, ms=90.0), 300).verdict().ruling == "bad"
+    failing = governed(trial(), 300)
+    for _ in range(100):
+        failing.failed()
+    assert failing.verdict().ruling == "bad"
 
 
 def test_an_unmeasured_previous_model_judges_no_latency() -> None:

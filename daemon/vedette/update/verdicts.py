@@ -86,15 +86,15 @@ class ShadowTally:
         self._active_ms.append(active_ms)
         self._candidate_ms.append(candidate_ms)
 
-    def verdict(self, minutes: float) -> Verdict:
-        """Judge after so many minutes of looking.
+    def verdict(self, minutes: float, *, held_minutes: float = 0.0) -> Verdict:
+        """Judge after so many minutes of looking; `held_minutes` of them do not count for the deadline.
 
         At the deadline the configured outcome is for want of evidence: evidence against the candidate still counts.
         """
         required = self._required
         told = self._told()
         enough = self._frames >= required.frames and minutes >= required.minutes
-        late = minutes >= required.deadline_minutes
+        late = minutes - held_minutes >= required.deadline_minutes
         if not enough and not late:
             return Verdict("undecided", f"{self._frames} of {required.frames} frames, "
                                         f"{minutes:.1f} of {required.minutes:g} minutes: {told}")
@@ -150,10 +150,16 @@ class TrialTally:
     def __repr__(self) -> str:
         return f"<TrialTally {self.verdict().words}>"
 
-    def looked(self, ms: float, *, throttled: bool = False) -> None:
-        """Take a frame the model looked at, in `ms`. A throttled board's frames are no evidence."""
-        if not throttled:
-            self.frames += 1
+    def looked(self, ms: float, *, throttled: bool = False, governed: bool = False) -> None:
+        """Take a frame the model looked at, in `ms`.
+
+        A throttled board's frames are no evidence; those of a governed rate are, but not for how long they take: the
+        processor rests between them.
+        """
+        if throttled:
+            return
+        self.frames += 1
+        if not governed:
             self._spell_ms.append(ms)
 
     def failed(self) -> None:
@@ -165,11 +171,16 @@ class TrialTally:
         if previous:
             self._sightings.append(bool(active))
 
-    def passed(self, seconds: float, *, throttled: bool = False) -> None:
+    def passed(self, seconds: float, *, throttled: bool = False, governed: bool = False) -> None:
         """Let time pass in which the camera gave frames; a throttled board's is no evidence."""
         if throttled:
             return
         self.seconds += seconds
+        if governed:
+            self._begin_spell()
+            if len(self._slow_ms) < SLOW_SPELLS:
+                self._slow_ms.clear()
+            return
         self._spell_s += seconds
         if self._spell_s >= SPELL_S and len(self._spell_ms) >= SPELL_FRAMES:
             self._end_spell()
@@ -188,6 +199,9 @@ class TrialTally:
             self._slow_ms.append(median(self._spell_ms))
         elif len(self._slow_ms) < SLOW_SPELLS:
             self._slow_ms.clear()
+        self._begin_spell()
+
+    def _begin_spell(self) -> None:
         self._spell_ms.clear()
         self._spell_s = 0.0
 

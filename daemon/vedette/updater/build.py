@@ -35,15 +35,16 @@ ROOT_BYTES_MAX = 1 << 20
 
 def build(store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, config: Callable[[], Config], *,
           device: str, boot_id: str, frame_ms: Callable[[], float | None], throttled: Callable[[], bool],
-          clock_synced: Callable[[], bool], show: Show, on_end: Callable[[Worker], None]) -> Updater:
+          governed: Callable[[], bool], clock_synced: Callable[[], bool], show: Show,
+          on_end: Callable[[Worker], None]) -> Updater:
     """Return the updater of a daemon. `config` is asked anew each time; what needs a restart is taken from it now."""
     now = config()
     tap = FrameTap()
     switch = ModelSwitch(store, opener, pipeline, clock, boot_id=boot_id, choice=lambda: chosen(config(), store),
                          frame_ms=frame_ms)
-    proving = Proving(store, opener, switch, tap, clock, config=config, show=show)
+    proving = Proving(store, opener, switch, tap, clock, config=config, show=show, governed=governed)
     watch = TrialWatch(store, tap, clock, candidate_of=lambda path, sha256: candidate_of(path, sha256, config()),
-                       failed=lambda: pipeline.errors, throttled=throttled)
+                       failed=lambda: pipeline.errors, throttled=throttled, governed=governed)
     arrivals = None
     if now.update.source is not None and now.detector.model is None:
         arrivals = Arrivals(

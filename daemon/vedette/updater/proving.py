@@ -52,7 +52,7 @@ class Proving:
     """`config` is asked anew each time, since a reload may change it."""
 
     def __init__(self, store: ModelStore, opener: DetectorOpener, switch: ModelSwitch, tap: FrameTap, clock: Clock, *,
-                 config: Callable[[], Config], show: Show) -> None:
+                 config: Callable[[], Config], show: Show, governed: Callable[[], bool]) -> None:
         self._store = store
         self._opener = opener
         self._switch = switch
@@ -60,6 +60,7 @@ class Proving:
         self._clock = clock
         self._config = config
         self._show = show
+        self._governed = governed
         self._interrupted = False
         self._shadow: Shadow | None = None
         self._probed: Candidate | None = None
@@ -124,7 +125,8 @@ class Proving:
         try:
             self._probe(candidate)
             if model.shadow is not None and self._switch.running is not None:
-                self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._show)
+                self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._show,
+                                      governed=self._governed)
                 return
         finally:
             if self._shadow is None:

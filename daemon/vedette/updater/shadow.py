@@ -1,6 +1,7 @@
 """One candidate beside the active model, unseen: a live frame a second, until there is a verdict.
 
-Invariants: nothing of it touches the running detector but the tap's copy of a frame. Update thread only.
+Invariants: nothing of it touches the running detector but the tap's copy of a frame; while the rate is governed, and
+frames are rare, the deadline waits. Update thread only.
 """
 
 from __future__ import annotations
@@ -30,16 +31,18 @@ class Shadow:
     """One candidate beside the active model. Takes over the child and closes it."""
 
     def __init__(self, model: Installed, required: ShadowRequirement, candidate: Candidate, tap: FrameTap, clock: Clock,
-                 show: Show) -> None:
+                 show: Show, *, governed: Callable[[], bool]) -> None:
         self.model = model
         self._required = required
         self._candidate = candidate
         self._tap = tap
         self._clock = clock
         self._show = show
+        self._governed = governed
         self._tally = ShadowTally(required)
         self._began_ns = clock.monotonic_ns()
-        self._look_ns = self._began_ns
+        self._look_ns = self._stepped_ns = self._began_ns
+        self._held_ns = 0
 
     def __repr__(self) -> str:
         return f"<Shadow {self.model.name} {self._tally!r}>"
@@ -52,13 +55,15 @@ class Shadow:
     def step(self) -> Verdict:
         """Show it a frame, if one is due, and judge. Raises: ModelError (it died, hung or lied)."""
         now_ns = self._clock.monotonic_ns()
+        if self._governed():
+            self._held_ns += now_ns - self._stepped_ns
+        self._stepped_ns = now_ns
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + int(LOOK_EVERY_S * 1e9)
-            self._tap.want()
-            tapped = self._tap.take(TAKE_WITHIN_S)
+            tapped = self._tap.next(TAKE_WITHIN_S)
             if tapped is not None:
                 self._look(tapped)
-        return self._tally.verdict(self._minutes)
+        return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)
 
     def close(self) -> None:
         """End the child. Safe to call twice."""

@@ -1,7 +1,8 @@
 """Watches a model on trial: every frame's time and failure, and now and then the previous model on the same frame.
 
 Invariants: on the detect thread only a number is kept for each frame; everything else is the update thread's. A child
-that cannot run the previous model is no evidence, and neither is what a throttled board does.
+that cannot run the previous model is no evidence, and neither is what a throttled board does; at a governed rate times
+say nothing.
 """
 
 from __future__ import annotations
@@ -41,18 +42,19 @@ class TrialWatch:
     """A listener of the pipeline, and what makes a verdict of what it hears.
 
     `candidate_of` gives the child that runs a model file of this digest; `failed` counts the frames that could not be
-    looked at.
+    looked at; `throttled` whether the board is, `governed` whether fewer frames are looked at for its sake.
     """
 
     def __init__(self, store: ModelStore, tap: FrameTap, clock: Clock, *,
                  candidate_of: Callable[[Path, str], Candidate], failed: Callable[[], int],
-                 throttled: Callable[[], bool]) -> None:
+                 throttled: Callable[[], bool], governed: Callable[[], bool]) -> None:
         self._store = store
         self._tap = tap
         self._clock = clock
         self._candidate_of = candidate_of
         self._failed = failed
         self._throttled = throttled
+        self._governed = governed
         self._sha256: str | None = None
         self._frame_ms: deque[float] = deque(maxlen=FRAMES_MAX)
         self._tally = TrialTally(TrialRequirement(), has_previous=False)
@@ -117,21 +119,20 @@ class TrialWatch:
         self._sha256 = state.active.sha256
 
     def _take_frames(self, now_ns: int) -> None:
-        throttled, failed = self._throttled(), self._failed()
+        throttled, governed, failed = self._throttled(), self._governed(), self._failed()
         frames = [self._frame_ms.popleft() for _ in range(len(self._frame_ms))]
         for frame_ms in frames:
-            self._tally.looked(frame_ms, throttled=throttled)
+            self._tally.looked(frame_ms, throttled=throttled, governed=governed)
         for _ in range(failed - self._failed_before):
             self._tally.failed()
         if frames or failed > self._failed_before:
-            self._tally.passed((now_ns - self._stepped_ns) / 1e9, throttled=throttled)
+            self._tally.passed((now_ns - self._stepped_ns) / 1e9, throttled=throttled, governed=governed)
         self._failed_before, self._stepped_ns = failed, now_ns
 
     def _compare(self, previous: Installed) -> None:
         pause_s = COMPARE_S if self._compared < COMPARED_SOON else COMPARE_LATER_S
         self._compare_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
-        self._tap.want()
-        tapped = self._tap.take(TAKE_WITHIN_S)
+        tapped = self._tap.next(TAKE_WITHIN_S)
         if tapped is None or tapped.model is None or tapped.model.sha256 != self._sha256:
             return
         try:

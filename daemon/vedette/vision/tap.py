@@ -74,6 +74,14 @@ class FrameTap:
             tapped, self._tapped = self._tapped, None
             return tapped
 
+    def next(self, timeout_s: float) -> Tapped | None:
+        """Return the frame that was asked for before and came too late then, else the next one; None as for `take`."""
+        late = self.take(0)
+        if late is not None:
+            return late
+        self.want()
+        return self.take(timeout_s)
+
     def close(self) -> None:
         """Want nothing any longer, and give the memory back. Safe to call twice; `want` opens it again."""
         with self._arrival:
