@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest tests --numprocesses 4 --dist worksteal
-PARTS := properties mutants capture broker daemon_faults daemon_broker daemon_stops identities cloud_budget cloud_servers store_kills hands bad_models fleet outbox_cuts planted_secrets silence soak
+PARTS := properties mutants capture broker daemon_faults running_faults daemon_broker daemon_stops identities cloud_budget cloud_servers store_kills hands bad_models fleet outbox_cuts planted_secrets silence soak
 MODEL ?=
 SOURCE ?=
 ARGS ?=

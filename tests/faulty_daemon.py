@@ -1,8 +1,10 @@
 """The whole daemon with faults built in: `python faulty_daemon.py CONFIG`, with `tcp://ORDER` as camera source.
 
 The capture child is tests/camera/faulty_child.py, whose source is no stream at all (tcp is a scheme that the
-configuration lets pass), and the detect thread hangs when the file ORDER says so: `hang in detect` in a native call
-that never returns, `hold the gil` in one that besides lets no other thread run.
+configuration lets pass). Any thread of the daemon hangs, wherever it is, when the file ORDER says so: `hang in detect`
+(a thread's name) in a native call that never returns, `lock in detect` at a lock that nobody frees, `spin in detect` in
+an endless loop of C, and `hold the gil` in a native call of the detect thread that lets no other thread run. A daemon
+that starts takes no such order that was given before: the next one is well.
 """
 
 from __future__ import annotations
@@ -10,8 +12,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from vedette._lib import logs, stacks
 from vedette.app import Daemon, Options
@@ -21,19 +27,50 @@ from vedette.identity import StateFolder, state_path
 
 PROGRAM = (str(Path(__file__)),)
 FAULTY_CHILD = Path(__file__).parent / "camera" / "faulty_child.py"
-HANGS = {"hang in detect": ctypes.CDLL(None).pause, "hold the gil": ctypes.PyDLL(None).pause}
+LOOK_S = 0.05
 
 
-class FaultyDaemon(Daemon):
-    """A daemon whose detect thread hangs on order, after a frame was looked at."""
+def wait_for_nobody() -> None:
+    lock = threading.Lock()
+    with lock, lock:
+        pass
 
-    def _listeners(self):
-        return (*super()._listeners(), self._hang_on_order)
 
-    def _hang_on_order(self, _result) -> None:
-        order = Path(self._config.camera.source.removeprefix("tcp://")).read_text()
-        if order in HANGS:
-            HANGS[order]()
+def spin() -> None:
+    re.match(r"(a+)+$", "a" * 64 + "b")      # 2^64 steps of the regular expression's engine, with Python's lock
+
+
+HANGS: dict[str, Callable[[], object]] = {
+    "hang": ctypes.CDLL(None).pause, "lock": wait_for_nobody, "spin": spin, "hold": ctypes.PyDLL(None).pause}
+
+
+class Orders:
+    """Reads the orders, and carries them out in whatever thread they name, at its next call of a function."""
+
+    def __init__(self, order: Path) -> None:
+        self._order = order
+        self._before = order.read_text()
+        self._thread = ""
+        self._hang: Callable[[], object] | None = None
+        threading.Thread(target=self._read, name="orders", daemon=True).start()
+        threading.setprofile(self._hang_on_order)
+        sys.setprofile(self._hang_on_order)
+
+    def _read(self) -> None:
+        while True:
+            threading.Event().wait(LOOK_S)
+            words = self._order.read_text()
+            if words == self._before:
+                continue
+            self._before = ""
+            kind, _, place = words.partition(" ")
+            hang = HANGS.get(kind) if place == "the gil" or place.startswith("in ") else None
+            self._thread = {"the gil": "detect", "in main": "MainThread"}.get(place, place.removeprefix("in "))
+            self._hang = hang
+
+    def _hang_on_order(self, _frame: FrameType, _event: str, _argument: object) -> None:
+        if self._hang is not None and threading.current_thread().name == self._thread:
+            self._hang()
 
 
 def open_faulty_camera(camera, clock, *, on_end) -> RemoteCamera:
@@ -46,8 +83,10 @@ def main() -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FAULTY_CHILD.parent), os.environ.get("PYTHONPATH", "")])
     options = Options(config_path=Path(sys.argv[1]), overrides={})
     state = StateFolder(state_path(os.environ))
+    config = options.load()
+    Orders(Path(config.camera.source.removeprefix("tcp://")))
     try:
-        return FaultyDaemon(options, options.load(), state, camera_opener=open_faulty_camera).run()
+        return Daemon(options, config, state, camera_opener=open_faulty_camera).run()
     finally:
         state.close()
 

@@ -51,6 +51,20 @@ def test_a_stream_that_falls_silent(tmp_path: Path):
     assert told["lives"][0]["accounts"]["children_replaced"] == 0
 
 
+def test_a_folder_that_is_removed_and_a_clock_that_goes_back(tmp_path: Path):
+    """Named, and gone when put right; no result is lost, and none is told of a frame that was not looked at."""
+    told = sample("running_faults", tmp_path, "--cycles", "1", "--slack-s", "60", "--least-share", "0",
+                  "--fault", "removed, put back empty", "--fault", "clock -10 years", timeout_s=400)
+    assert told["lives"][0]["missing"] == 0
+
+
+def test_a_thread_that_keeps_python_in_an_endless_loop(tmp_path: Path):
+    """The watchdog ends it with every stack in the log, and the next daemon says that it hung."""
+    told = sample("running_faults", tmp_path, "--slack-s", "60", "--watchdog-s", "5", "--fault", "spin in detect",
+                  timeout_s=400)
+    assert told["hangs_s"].keys() == {"spin in detect"}
+
+
 def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path):
     """Two state folders, an instance and, as root, two hosts of one name: nobody is evicted."""
     told = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOTE, STACKS = "end.mark", "end.stacks"
-MAIN_WITHIN_S = 10.0
-"""As the workers: a main thread that is silent for longer hangs."""
+MAIN_WITHIN_S = 3.0
+"""A main thread that is silent for longer may hang; what was written of it is taken back if it goes on."""
 REARM_S = 1.0
 DISK_WITHIN_S = 2.0
 """The first word and the last one wait no longer for a disk."""

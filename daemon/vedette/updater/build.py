@@ -11,7 +11,7 @@ from vedette._lib.whole_file import read_whole
 from vedette.detectors import chosen
 from vedette.errors import UpdateRefused
 from vedette.updater.arrivals import Arrivals
-from vedette.updater.loop import Parts, Updater
+from vedette.updater.loop import PROOF_WITHIN_S, Parts, Updater
 from vedette.updater.proving import Proving, candidate_of
 from vedette.updater.schedule import PollSchedule
 from vedette.updater.switch import ModelSwitch
@@ -38,10 +38,13 @@ def build(store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: 
           governed: Callable[[], bool], clock_synced: Callable[[], bool], show: Show,
           on_end: Callable[[Worker], None]) -> Updater:
     """Return the updater of a daemon. `config` is asked anew each time; what needs a restart is taken from it now."""
+    def patience() -> None:
+        updater.worker.beat(PROOF_WITHIN_S)
+
     now = config()
     tap = FrameTap()
     switch = ModelSwitch(store, opener, pipeline, clock, boot_id=boot_id, choice=lambda: chosen(config(), store),
-                         frame_ms=frame_ms)
+                         frame_ms=frame_ms, patience=patience)
     proving = Proving(store, opener, switch, tap, clock, config=config, show=show, governed=governed)
     watch = TrialWatch(store, tap, clock, candidate_of=lambda path, sha256: candidate_of(path, sha256, config()),
                        failed=lambda: pipeline.errors, throttled=throttled, governed=governed)
@@ -50,7 +53,8 @@ def build(store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: 
         arrivals = Arrivals(
             store, now.update, PollSchedule(now.update.poll_minutes * 60, clock.monotonic_ns() / 1e9), clock,
             device=device, open_source=lambda: open_source(now.update, store), clock_synced=clock_synced)
-    return Updater(Parts(store, switch, proving, watch, tap, arrivals), config, clock, on_end=on_end)
+    updater = Updater(Parts(store, switch, proving, watch, tap, arrivals), config, clock, on_end=on_end)
+    return updater
 
 
 def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
-STEP_WITHIN_S = 240.0
+IDLE_WITHIN_S = 10.0
+STEP_WITHIN_S = 60.0
+"""A card that cleans up may hold a write for so long."""
+PROOF_WITHIN_S = 240.0
 """A probe on a slow board, three times over."""
 AGAIN_S = 30.0
 """After something about a model failed."""
@@ -124,9 +127,11 @@ class Updater:
     def _run(self, worker: Worker) -> None:
         try:
             while not worker.stopping.is_set():
-                worker.beat(STEP_WITHIN_S)
+                state = self._store.state
+                is_proving = state.candidate is not None or state.trial is not None
+                worker.beat(PROOF_WITHIN_S if is_proving else STEP_WITHIN_S)
                 pause_s = self._step()
-                worker.beat(pause_s + STEP_WITHIN_S)
+                worker.beat(pause_s + IDLE_WITHIN_S)
                 self._wake.wait(pause_s)
                 self._wake.clear()
         finally:
@@ -176,6 +181,7 @@ class Updater:
     def _answer(self, request: Request) -> Answer | None:
         """Do what is asked; None where stopping ended the probe: then the next daemon does it, or who asked."""
         log.info("%s asked for: %s", request.kind, request.sha256 or "the previous model")
+        self.worker.beat(PROOF_WITHIN_S)
         try:
             words = self._act(request)
         except VedetteError as error:

@@ -33,10 +33,14 @@ OFFER_WITHIN_S = 30.0
 
 
 class ModelSwitch:
-    """`choice` says which model is to run; `frame_ms` what the running one takes for a frame, median."""
+    """`choice` says which model is to run; `frame_ms` what the running one takes for a frame, median.
+
+    `patience` is called before what takes long: a model may have to be proven in its child.
+    """
 
     def __init__(self, store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, *, boot_id: str,
-                 choice: Callable[[], ModelChoice | None], frame_ms: Callable[[], float | None]) -> None:
+                 choice: Callable[[], ModelChoice | None], frame_ms: Callable[[], float | None],
+                 patience: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._opener = opener
         self._pipeline = pipeline
@@ -44,6 +48,7 @@ class ModelSwitch:
         self._boot_id = boot_id
         self._choice = choice
         self._frame_ms = frame_ms
+        self._patience = patience
         self._mended: ModelError | None = None
 
     @property
@@ -60,6 +65,7 @@ class ModelSwitch:
         """
         state, running = self._store.state, self.running
         opened = None
+        self._patience()
         if running is None or (running.sha256, running.variant) != (model.sha256, model.variant):
             opened = self._opener.open(ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant))
         wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
@@ -114,6 +120,7 @@ class ModelSwitch:
 
     def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
         """None where it cannot be opened: then the pipeline tries it, and says why that fails."""
+        self._patience()
         try:
             return self._opener.open(wanted)
         except (ModelError, RuntimeMissing) as error:
