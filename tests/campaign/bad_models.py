@@ -1,6 +1,6 @@
 """Campaign `bad_models`: releases that pass the probe and fail on trial, and good ones through dusk and power cuts.
 
-    .venv/bin/python tests/campaign/bad_models.py --cycles 5 --state .campaign/bad_models.json
+    .venv/bin/python tests/campaign/bad_models.py --cycles 3 --state .campaign/bad_models.json
 
 A real daemon, kept alive as by systemd, follows a fleet over HTTP. A model that raises, goes blind or is slow, or
 under which the process crashes three times: the model before must detect again within 90 s of the trial's begin (of
@@ -219,7 +219,7 @@ def figures(done: list[dict]) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cycles", type=int, default=5)
+    parser.add_argument("--cycles", type=int, default=3)
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
     parser.add_argument("--state", type=Path, default=Path(".campaign/bad_models.json"))
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """What a broker that is away, restarted, refusing or frozen costs the daemon, and how soon all is right again.
 
-    python tests/campaign/broker.py --rounds 5 --state .campaign/broker.json
+    python tests/campaign/broker.py --rounds 2 --state .campaign/broker.json
 
 Each round runs a loop that works and publishes like the detect thread, in turns with a well and an ill broker; `rate`
 is the loop's rate while ill over that while well, each by its median iteration, since a busy neighbour stretches some
@@ -243,7 +243,7 @@ def figures(done: dict[str, list[dict[str, object]]]) -> dict[str, dict[str, obj
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--state", type=Path, default=Path(".campaign/broker.json"))
     args = parser.parse_args()
     told = figures(campaign(args.rounds, args.state))

@@ -1,6 +1,6 @@
 """Campaign `capture`: faults of the capture child in a row, each named in time and over in time, nothing growing.
 
-    .venv/bin/python tests/campaign/capture.py --cycles 100 --state .campaign/capture.json
+    .venv/bin/python tests/campaign/capture.py --cycles 40 --state .campaign/capture.json
 
 Resumable: what is done stands in the state file. Prints one JSON line of figures; exits 1 when a bound was broken.
 """
@@ -114,7 +114,7 @@ def figures(state):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cycles", type=int, default=100)
+    parser.add_argument("--cycles", type=int, default=40)
     parser.add_argument("--state", type=Path, required=True)
     arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "camera"), os.environ.get("PYTHONPATH", "")])

@@ -1,6 +1,6 @@
 """Campaign `daemon_broker`: the whole daemon while its broker is away, restarted, refusing or frozen.
 
-    .venv/bin/python tests/campaign/daemon_broker.py --cycles 5 --state .campaign/daemon_broker.json
+    .venv/bin/python tests/campaign/daemon_broker.py --cycles 3 --state .campaign/daemon_broker.json
 
 Each cycle is the life of one daemon that detects every frame of a film, through all four faults; before and after
 each the broker is well for a while. `rate` is that of results while ill over the mean of the two well turns beside it,
@@ -267,7 +267,7 @@ def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float, cycle: Calla
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cycles", type=int, default=5)
+    parser.add_argument("--cycles", type=int, default=3)
     parser.add_argument("--turn-s", type=float, default=6, help="how long the broker is well, or ill")
     parser.add_argument("--frozen-s", type=float, default=25, help="how long it is frozen")
     parser.add_argument("--rate-floor", type=float, default=0.98, help="least share of the rate that must be left")

@@ -197,7 +197,7 @@ def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="stops of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="stops of each kind")
     parser.add_argument("--restarts", type=int, default=20)
     parser.add_argument("--spooled", type=int, default=10_000, help="results that wait on disk")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be given again")

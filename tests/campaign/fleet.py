@@ -1,6 +1,6 @@
 """Campaign `fleet`: releases end to end, over mosquitto and a plain web server, on devices that see the drawn street.
 
-    .venv/bin/python tests/campaign/fleet.py --count 3 --state .campaign/fleet.json
+    .venv/bin/python tests/campaign/fleet.py --count 1 --state .campaign/fleet.json
 
 One story: the first release to everybody; a second to buckets 0-3999, in shadow and on trial; to everybody; withdrawn;
 keys replaced and everything renewed; a third; taken back by the operator on two devices, by command and over MQTT; a
@@ -207,7 +207,7 @@ def roll_back(told: Story, names: list[str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3, help="stories")
+    parser.add_argument("--count", type=int, default=1, help="stories")
     parser.add_argument("--devices", type=int, default=5)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--state", type=Path, default=Path(".campaign/fleet.json"))

@@ -42,7 +42,7 @@ def look(number: int, workers: int, chosen: list[str]) -> dict[str, object]:
 def main() -> int:
     """Run the rounds that are left; returns 1 when a property did not hold in any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--state", type=Path, default=Path(".campaign/properties.json"))
