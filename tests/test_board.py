@@ -80,7 +80,8 @@ def test_garbage_is_null(tmp_path: Path, garbage: str) -> None:
     """A file that holds something else than expected counts as not there."""
     root = tree(tmp_path, dict.fromkeys(PI, garbage))
     reading = Board(tmp_path, root, NO_VCGENCMD).read(77)
-    assert reading == BoardReading(disk_free_mb=reading.disk_free_mb, clock_synced=reading.clock_synced)
+    assert reading == BoardReading(disk_free_mb=reading.disk_free_mb, disk_mb=reading.disk_mb,
+                                   clock_synced=reading.clock_synced)
 
 
 def test_this_machine() -> None:
@@ -226,6 +227,9 @@ def test_memory_that_the_group_may_take(tmp_path: Path) -> None:
     (BoardReading(temperature_c=79.9), set()),
     (BoardReading(temperature_c=80.0), {"hot"}),
     (BoardReading(disk_free_mb=99.0, memory_available_mb=63.0), {"disk_low", "memory_low"}),
+    (BoardReading(disk_free_mb=99.0, disk_mb=900.0), set()),
+    (BoardReading(disk_free_mb=0.0, disk_mb=16.0), {"disk_low"}),
+    (BoardReading(disk_free_mb=2.0, disk_mb=16.0), set()),
     (BoardReading(disk_free_mb=100.0, memory_available_mb=64.0, memory_allowed_mb=64.0), set()),
     (BoardReading(memory_available_mb=4000.0, memory_allowed_mb=63.9), {"memory_low"}),
     (BoardReading(memory_stalled=0.5, memory_pressed=True), {"memory_pressure"}),

@@ -45,7 +45,7 @@ def health() -> HealthPayload:
                           "cpu_mhz": 1800.0, "cpu_highest_mhz": None, "cpu_slowed": False, "rss_mb": 90.1,
                           "capture_rss_mb": None, "memory_available_mb": 1000.0, "memory_allowed_mb": None,
                           "memory_stalled": 0.01, "memory_pressed": False, "cma_free_mb": None,
-                          "disk_free_mb": 1e4, "clock_synced": None}
+                          "disk_free_mb": 1e4, "disk_mb": 3e4, "clock_synced": None}
     return {
         "schema": "vedette.health/1", "device": "gate-01", "run": 1, "at": payloads.timestamp(AT), "uptime_s": 3.5,
         "state": "degraded", "reasons": [{"code": "clock_unsynced", "since": payloads.timestamp(AT), "detail": None}],

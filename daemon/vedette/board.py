@@ -28,7 +28,8 @@ VCGENCMD_TIMEOUT_S = 0.5
 
 HOT_C = 80.0
 """Where a Raspberry Pi begins to throttle."""
-DISK_LOW_MB = 100.0
+DISK_LOW_MB, DISK_LOW_SHARE = 100.0, 0.1
+"""Whatever is less: a small partition of its own is not low for ever."""
 MEMORY_LOW_MB = 64.0
 CPU_ZONE = re.compile(r"(?i)cpu|soc")
 """Types of thermal zones that are the processor's: cpu-thermal, soc_thermal, cpu0-thermal; else the first counts."""
@@ -61,6 +62,7 @@ class BoardReading:
     memory_pressed: bool | None = None        # too much of that
     cma_free_mb: float | None = None
     disk_free_mb: float | None = None
+    disk_mb: float | None = None
     clock_synced: bool | None = None
 
     def reasons(self) -> dict[str, str]:
@@ -73,7 +75,8 @@ class BoardReading:
             found["throttled"] = ", ".join(name for name in now if name != "under_voltage")
         if self.temperature_c is not None and self.temperature_c >= HOT_C:
             found["hot"] = f"{self.temperature_c:.0f} degrees Celsius"
-        if self.disk_free_mb is not None and self.disk_free_mb < DISK_LOW_MB:
+        least_mb = DISK_LOW_MB if self.disk_mb is None else min(DISK_LOW_MB, DISK_LOW_SHARE * self.disk_mb)
+        if self.disk_free_mb is not None and self.disk_free_mb < least_mb:
             found["disk_low"] = f"{self.disk_free_mb:.0f} MB free for the state folder"
         if self.memory_available_mb is not None and self.memory_available_mb < MEMORY_LOW_MB:
             found["memory_low"] = f"{self.memory_available_mb:.0f} MB available"
@@ -118,6 +121,7 @@ class Board:
         throttled_now, throttled_ever = self._throttling()
         khz, highest_khz, slowed = self._frequency()
         memory = self._memory.read()
+        disk_free_mb, disk_mb = self._disk_mb()
         return BoardReading(
             temperature_c=self._temperature_c(),
             throttled_now=throttled_now,
@@ -132,7 +136,8 @@ class Board:
             memory_stalled=memory.stalled,
             memory_pressed=memory.pressed,
             cma_free_mb=memory_mb.get("CmaFree"),
-            disk_free_mb=self._disk_free_mb(),
+            disk_free_mb=disk_free_mb,
+            disk_mb=disk_mb,
             clock_synced=self.clock_synced(),
         )
 
@@ -191,12 +196,13 @@ class Board:
         fields = re.findall(r"^(\w+): +(\d+) kB$", self._text("proc/meminfo"), re.MULTILINE)
         return {name: _megabytes(int(kibibytes) * 1024) for name, kibibytes in fields}
 
-    def _disk_free_mb(self) -> float | None:
+    def _disk_mb(self) -> tuple[float | None, float | None]:
+        """What is free, and how large it is."""
         try:
             disk = os.statvfs(self._state_path)
         except OSError:
-            return None
-        return _megabytes(disk.f_bavail * disk.f_frsize)
+            return None, None
+        return _megabytes(disk.f_bavail * disk.f_frsize), _megabytes(disk.f_blocks * disk.f_frsize)
 
     def _throttle_bits(self) -> int | None:
         digits = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()

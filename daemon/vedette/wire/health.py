@@ -244,6 +244,8 @@ class BoardHealth(TypedDict):
     """Contiguous memory that cameras need."""
     disk_free_mb: float | None
     """Of the state folder."""
+    disk_mb: float | None
+    """How large that disk is."""
     clock_synced: bool | None
 
 
