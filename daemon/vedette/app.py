@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vedette import __version__, payloads, topics
+from vedette import __version__, payloads
 from vedette._lib import logs, stacks
 from vedette._lib.clock import SystemClock
 from vedette._lib.sdnotify import Notifier
@@ -41,7 +41,6 @@ from vedette.reasons import REASONS
 from vedette.reporter import Printer, ResultReporter
 from vedette.run_note import RunNote
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
-from vedette.types import Message, ModelRef
 from vedette.update.request import MODELS
 from vedette.update.store import ModelStore
 from vedette.updater.build import build
@@ -54,10 +53,7 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
     from vedette.governor import Times
     from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame
-    from vedette.update.state import Installed
-    from vedette.vision.candidate import Look
     from vedette.vision.local import LocalDetector
-    from vedette.vision.tap import Tapped
     from vedette.wire.messages import InfoPayload
 
 log = logging.getLogger(__name__)
@@ -153,7 +149,7 @@ class Daemon:
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
             throttled=lambda: self._health.throttled, governed=lambda: self._governing.limit.step > 0,
-            clock_synced=self._clock_synced, show=self._show_shadow, on_end=self._worker_ended)
+            clock_synced=self._clock_synced, show=self._reporter.shadow, on_end=self._worker_ended)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
                                       ended=lambda: self._pipeline.ended, status=self._health.status_line)
         self._desk = CommandDesk(
@@ -249,13 +245,6 @@ class Daemon:
     def _hear(self, result: DetectionResult) -> None:
         if result.source == "local":
             self._updater.hear(result)
-
-    def _show_shadow(self, model: Installed, tapped: Tapped, look: Look) -> None:
-        told = payloads.shadow(
-            tapped, device=self._device, run=self._run_number, clock_synced=self._clock_synced(),
-            model=ModelRef(model.name, model.version, model.sha256, model.variant), invoke_ms=look.invoke_ms,
-            detections=look.detections, active_invoke_ms=tapped.timing.invoke_ms, active_detections=tapped.detections)
-        self._publisher.publish(Message(topics.SHADOW, payloads.encode(told), qos=0))
 
     def _dropped(self) -> dict[str, int]:
         """Totals of this run by cause; the two that every subscriber knows are always there."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from vedette import payloads, topics
 from vedette.errors import OutputLost, OutputUnread
 from vedette.rules import CountsRule, PublishRule, count_labels
-from vedette.types import Message
+from vedette.types import Message, ModelRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from vedette.config.models import PublishConfig
     from vedette.ports import Clock, Publisher
     from vedette.types import DetectionResult, Source
+    from vedette.update.state import Installed
+    from vedette.vision.candidate import Look
+    from vedette.vision.tap import Tapped
     from vedette.wire.messages import DetectionsPayload
 
 
@@ -75,6 +78,14 @@ class ResultReporter:
                 self._counts.tell(counts)
                 self._counts_are_null = False
                 self._publish_counts(counts, result)
+
+    def shadow(self, model: Installed, tapped: Tapped, look: Look) -> None:
+        """Publish what a model in shadow saw in a frame, beside the active one. Any thread."""
+        told = payloads.shadow(
+            tapped, device=self._device, run=self._run, clock_synced=self._clock_synced(),
+            model=ModelRef(model.name, model.version, model.sha256, model.variant), invoke_ms=look.invoke_ms,
+            detections=look.detections, active_invoke_ms=tapped.timing.invoke_ms, active_detections=tapped.detections)
+        self._publisher.publish(Message(topics.SHADOW, payloads.encode(told), qos=0))
 
     def stopped_looking(self) -> None:
         """Publish `counts: null`, once, until the next result. Any thread."""
