@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import small_disk
 from as_nobody import NOBODY
 from vedette.config.models import DEVICE_PATTERN
 from vedette.errors import AlreadyRunning, StateUnusable
@@ -256,3 +257,18 @@ def test_a_folder_that_another_one_took_meanwhile_is_named(tmp_path: Path) -> No
     other.close()
     assert folder.hold()
     folder.close()
+
+
+@pytest.mark.skipif(not small_disk.possible(), reason="only root may mount")
+def test_runs_are_counted_on_a_full_disk(tmp_path: Path) -> None:
+    """A device that restarts watches on, under a number of its own, and the number stays one file."""
+    with small_disk.mounted(tmp_path, 1):
+        folder = StateFolder(tmp_path / "state")
+        folder.next_run()
+        small_disk.fill(tmp_path)
+        with pytest.raises(OSError, match="No space"):
+            (tmp_path / "state" / "more").write_bytes(b"x" * 8192)
+        assert [folder.next_run() for _ in range(12)] == list(range(2, 14))
+        folder.close()
+        assert StateFolder(folder.path).next_run() == 14
+        assert sorted(path.name for path in folder.path.iterdir() if path.name != "more") == ["lock", "run"]

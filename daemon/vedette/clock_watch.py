@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 STEP_S = 10.0
 """What a time server does to a clock that it keeps is less."""
-SET_WITHIN_S = 2.5
+SET_WITHIN_S = 2.0
 """A clock that was never set gets so long to be told as set by a time server: the board is read every two seconds."""
 NAMED_FOR_S = 600.0
 """Then the new time is taken for the right one."""

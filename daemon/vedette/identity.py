@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -114,7 +115,7 @@ class StateFolder:
         try:
             run = _last_run(path, now_s) + 1
             self._run = b"%d\n" % run
-            replace_file(path, self._run)
+            _keep(path, self._run)
         except OSError as error:
             raise StateUnusable(f"{path}: the number of this run cannot be kept: {error.strerror}") from error
         return run
@@ -131,7 +132,7 @@ class StateFolder:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
                 self._acquire(lock, 0.0)
-                replace_file(self.path / "run", self._run)
+                _keep(self.path / "run", self._run)
             except OSError:
                 os.close(lock)
                 raise
@@ -203,6 +204,22 @@ def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> 
     if part != instance or state != usual:
         parts.append(hashlib.sha256(f"{instance}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()[:4])
     return "-".join(filter(None, parts))
+
+
+def _keep(path: Path, digits: bytes) -> None:
+    """Keep a number durably: on a full disk in the place of the old one. Raises: OSError."""
+    try:
+        replace_file(path, digits)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.is_file():
+            raise
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, digits, 0)
+            os.ftruncate(descriptor, len(digits))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _normalised(name: str) -> str:

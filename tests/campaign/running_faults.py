@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
@@ -27,12 +26,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import small_disk
 from another_time import LIBRARY, SteppedClock
 from bright_squares import write_model
 from faulty_daemon import PROGRAM, give
@@ -45,7 +45,7 @@ NAMED_WITHIN_S, GONE_WITHIN_S = 5.0, 10.0
 LEAST_SHARE = 0.5
 """Of the rate before a fault, while it lasts."""
 FPS = 20
-DISK_MB = 256
+DISK_MB = 64
 LASTS_S = (1.0, 6.0)
 SURELY_NEW = 5
 STEPS = {"clock +10 years": "+3650d", "clock -10 years": "-3650d", "clock +5 hours": "+5h", "clock -5 hours": "-5h"}
@@ -53,22 +53,13 @@ DISK_FAULTS = {"full": {"disk_low"}, "read-only": {"spool_failed", "store_failed
                "removed, put back empty": {"spool_failed", "store_failed"},
                "removed, put back": {"spool_failed", "store_failed"}}
 NAMES = DISK_FAULTS | {step: {"clock_stepped"} for step in STEPS}
-LATER = ("never put back", "removed while offline")
+LATER = ("never put back", "removed while offline", "clock while offline")
 
 LIMITS_S = {"detect": 10, "capture": 10, "mqtt": 10, "cloud": 10, "outbox": 60, "update": 60, "main": 0}
 """What each thread announces at most while it does nothing special."""
 HANGS = ("spin in detect", "hold the gil", *(f"{kind} in {name}" for name in LIMITS_S for kind in ("hang", "lock")))
 STACKS = ("supervisor.py", "publisher.py", "remote.py", "keeper.py", "loop.py", "pipeline.py", "cloud/worker.py")
 SAID = {"hang": "_hang_on_order", "lock": "wait_for_nobody", "spin": "spin", "hold": "_hang_on_order"}
-
-
-def mounts_possible() -> bool:
-    """Whether this process may mount a disk; asked by doing it."""
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False)
-        if done.returncode == 0:
-            subprocess.run(["umount", folder], check=True)
-    return done.returncode == 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ class Place:
             self.clock.step(STEPS[fault])
             return lambda: self.clock.step("+0")
         if fault == "full":
-            return self._fill()
+            return small_disk.fill(self.disk).unlink
         if fault == "read-only":
             subprocess.run(["mount", "--bind", self.state, self.state], check=True)
             subprocess.run(["mount", "-o", "remount,bind,ro", self.state], check=True)
@@ -99,15 +90,6 @@ class Place:
             return lambda: away.rename(self.state)
         remove(self.state)
         return self.state.mkdir
-
-    def _fill(self) -> Callable[[], object]:
-        waste = self.disk / "waste"
-        with waste.open("wb") as file:
-            space = os.statvfs(self.disk)
-            while space.f_bavail:
-                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), space.f_bavail * space.f_frsize)
-                space = os.statvfs(self.disk)
-        return waste.unlink
 
 
 def remove(folder: Path) -> None:
@@ -120,14 +102,8 @@ def remove(folder: Path) -> None:
 def place(folder: Path) -> Iterator[Place]:
     disk = folder / "disk"
     disk.mkdir()
-    if mounts_possible():
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "none", disk], check=True)
-    try:
+    with small_disk.mounted(disk, DISK_MB) if small_disk.possible() else nullcontext():
         yield Place(disk, SteppedClock(folder / "clock"))
-    finally:
-        for mounted in (disk / "state", disk):
-            if mounted.is_mount():
-                subprocess.run(["umount", "-l", mounted], check=True)
 
 
 @dataclass(frozen=True)
@@ -238,6 +214,23 @@ def removed_while_offline(one: Scene) -> dict[str, object]:
     return {"wrong": []}
 
 
+def clock_while_offline(one: Scene) -> dict[str, object]:
+    """What waits on disk grows no older by ten years, there and back: all of it comes."""
+    one.settle()
+    one.broker.stop()
+    outbox = one.here.state / "outbox"
+    for words in ("+3650d", "-3650d", "+0"):
+        one.here.clock.step(words)
+        assert wait_until(lambda: any(outbox.glob("*.spool")), 60), one.daemon.log
+        threading.Event().wait(5)
+    one.broker.start()
+    assert wait_until(lambda: one.witness.health["mqtt"]["connected"] and one.witness.health["mqtt"]["published"] > 0
+                      and one.witness.health["mqtt"]["spooled"] == 0, 120), (one.witness.health, one.daemon.log[-4000:])
+    one.settle()
+    dropped = one.witness.health["mqtt"]["dropped_ever"]
+    return {"wrong": [f"dropped {dropped}"] if dropped.get("detections") else []}
+
+
 def one_life(faults: list[str], done: list, save: Callable[[], None]) -> dict[str, object]:
     """All faults that are not done yet on one daemon."""
     with scene() as one:
@@ -249,9 +242,12 @@ def one_life(faults: list[str], done: list, save: Callable[[], None]) -> dict[st
         return ended(one)
 
 
+STORIES = dict(zip(LATER, (never_put_back, removed_while_offline, clock_while_offline), strict=True))
+
+
 def later(name: str) -> dict[str, object]:
     with scene() as one:
-        told = (never_put_back if name == LATER[0] else removed_while_offline)(one)
+        told = STORIES[name](one)
         life = ended(one)
     return {**life, **told, "wrong": [*told["wrong"], *life["wrong"]]}
 
@@ -339,10 +335,10 @@ def main() -> int:
         args.state.write_text(json.dumps(state))
 
     wanted = args.fault or [*NAMES, *LATER, *HANGS]
-    state["left_out"] = [] if mounts_possible() else ["full", "read-only: only root may mount"]
+    state["left_out"] = [] if small_disk.possible() else ["full", "read-only: only root may mount"]
     state["left_out"] += [] if LIBRARY else ["the clock: libfaketime is not installed"]
     possible = [fault for fault in NAMES if fault in wanted and (LIBRARY or fault not in STEPS)
-                and (mounts_possible() or fault not in ("full", "read-only"))]
+                and (small_disk.possible() or fault not in ("full", "read-only"))]
     if len(state["faults"]) < len(possible) * args.cycles:
         state["lives"].append(one_life(possible * args.cycles, state["faults"], save))
         save()
