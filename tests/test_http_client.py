@@ -19,10 +19,11 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def ask(port: int, *, scheme: str = "http", most_bytes: int = 1000, client: HttpClient | None = None,
-        headers: dict[str, str] | None = None, host: str = "127.0.0.1", deadline_s: float = 60) -> bytes:
+        headers: dict[str, str] | None = None, host: str = "127.0.0.1", deadline_s: float = 60,
+        body: bytes | None = None) -> bytes:
     with (client or HttpClient()).request(f"{scheme}://{host}:{port}/a%20b?token=secret",
                                           deadline=Deadline(deadline_s), most_bytes=most_bytes,
-                                          headers=headers) as answer:
+                                          headers=headers, body=body) as answer:
         return b"".join(answer.chunks())
 
 
@@ -330,3 +331,14 @@ def test_https_asked_of_http() -> None:
 
     with serving(behave) as port, within(DEADLINE_S), pytest.raises(HttpUnreachable, match=r"(?i)wrong.version"):
         ask(port, scheme="https")
+
+
+def test_an_answer_before_all_was_asked() -> None:
+    """Who refuses a body by its head, and hangs up on the rest of it, is heard all the same."""
+    def behave(connection: socket.socket, _: threading.Event) -> None:
+        head_of(connection)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(behave) as port, pytest.raises(HttpStatus) as refusal:
+        ask(port, body=bytes(20_000_000))
+    assert refusal.value.status == 413

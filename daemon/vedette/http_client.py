@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -124,9 +124,10 @@ def _ask(connection: TimedSocket, parts: SplitResult, method: str, headers: Mapp
          body: bytes | None) -> http.client.HTTPResponse:
     asking = http.client.HTTPConnection(parts.hostname or "", parts.port or _PORTS[parts.scheme])
     asking.sock = connection
-    asking.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, {
-        "Host": parts.netloc, "User-Agent": f"vedette/{__version__}", "Accept-Encoding": "identity",
-        "Connection": "close", **headers})
+    with suppress(ConnectionError):     # whoever hangs up on a body may have refused it by its head
+        asking.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, {
+            "Host": parts.netloc, "User-Agent": f"vedette/{__version__}", "Accept-Encoding": "identity",
+            "Connection": "close", **headers})
     return _final(asking.getresponse(), connection)
 
 
