@@ -69,7 +69,8 @@ def outline(thumbnail: Floats) -> bytes:
 def _evened(thumbnail: Floats, way: tuple[int, int]) -> bytes:
     """Each edge in proportion to those near it, so that a lamp's pool of light weighs no more than the dark."""
     edges = thumbnail - cv2.blur(thumbnail, way)
-    evened = edges / (np.sqrt(cv2.blur(edges * edges, _NEAR)) + 1.0)
+    near = np.maximum(cv2.blur(edges * edges, _NEAR), 0.0)     # its running sums end a hair below
+    evened = edges / (np.sqrt(near) + 1.0)
     return np.clip(np.rint(evened * 40), -127, 127).astype(np.int8).tobytes()
 
 
