@@ -103,7 +103,7 @@ def test_any_size_is_measured(width: int, height: int) -> None:
 
 
 def test_a_flat_picture_with_one_lamp_has_an_outline_of_numbers() -> None:
-    """Where all is flat the mean of squares comes out a hair below nought, which has no root: no warning all the same."""
+    """Where all is flat the mean of squares comes out a hair below nought, which has no root; nothing is warned of."""
     chance = np.random.default_rng(0)
     for _ in range(300):
         watch = ViewWatch()
