@@ -128,6 +128,24 @@ def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: 
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
 
 
+def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_path: Path):
+    """The previous model's child hangs, as one that takes long to load: it is ended, and no crash is counted."""
+    device.good(lamps.write(tmp_path, "1"))
+    device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
+        assert wait_until(lambda: bool(children(daemon, "candidate_child"))), daemon.log
+        os.kill(children(daemon, "candidate_child")[0], signal.SIGSTOP)
+        seen = len(device.told("detections"))
+        assert wait_until(lambda: len(device.told("detections")) > seen + 15), daemon.log      # it is asked by now
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0, daemon.log
+        assert "left behind" not in daemon.log
+        assert "cannot be compared" not in daemon.log
+    trial = device.state.trial
+    assert (trial.crashes, trial.other_ends, trial.open_boot) == (0, 1, None)
+
+
 def children(daemon: RunningDaemon, module: str) -> list[int]:
     """Process ids of the daemon's children that run this module."""
     tasks = Path(f"/proc/{daemon.process.pid}/task").glob("*/children")

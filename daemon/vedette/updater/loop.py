@@ -88,6 +88,7 @@ class Updater:
         self.worker.stopping.set()
         self._wake.set()
         self._parts.proving.interrupt()
+        self._parts.watch.interrupt()
         return self.worker.stop(timeout_s)
 
     def hear(self, result: DetectionResult) -> None:

@@ -64,6 +64,7 @@ class TrialWatch:
         self._compare_ns = 0
         self._compared = 0
         self._previous: Candidate | None = None
+        self._interrupted = False
 
     def __call__(self, result: DetectionResult) -> None:
         """Hear a result. Detect thread."""
@@ -97,6 +98,13 @@ class TrialWatch:
         if self._sha256 is not None:
             self._take_frames(self._clock.monotonic_ns())
             self._store.change(self._store.state.proceeded(self._tally.frames, self._tally.seconds))
+
+    def interrupt(self) -> None:
+        """End a comparison that is under way: the daemon stops. Any thread."""
+        self._interrupted = True        # before the child is looked for: one that comes later is asked nothing
+        previous = self._previous
+        if previous is not None:
+            previous.interrupt()
 
     def close(self) -> None:
         """Watch nothing any more. Safe to call twice."""
@@ -138,9 +146,12 @@ class TrialWatch:
         try:
             if self._previous is None:
                 self._previous = self._candidate_of(self._store.verified(previous.sha256), previous.sha256)
+            if self._interrupted:
+                self._previous.interrupt()
             seen = self._previous.look(tapped).detections
         except (ModelError, RuntimeMissing) as error:
-            log.warning("the previous model cannot be compared with: %s", error)
+            if not self._interrupted:
+                log.warning("the previous model cannot be compared with: %s", error)
             self._stop_comparing()
             self._compare_ns = self._clock.monotonic_ns() + int(COMPARE_AGAIN_S * 1e9)
             return

@@ -115,7 +115,8 @@ class Candidate:
     @property
     def pid(self) -> int | None:
         """Process id of the child, None when there is none (any longer)."""
-        return self._child.pid if self._child else None
+        child = self._child     # another thread may ask while it is closed
+        return child.pid if child else None
 
     def probe(self) -> ProbeReport:
         """Have it loaded, run, held against its golden frames and timed.
