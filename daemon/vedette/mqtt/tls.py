@@ -46,7 +46,8 @@ class _TidySocket(ssl.SSLSocket):
             super().do_handshake(block)
         except OSError as failure:
             self.close()
-            if isinstance(failure, ConnectionError | ssl.SSLEOFError) or "WRONG_VERSION_NUMBER" in str(failure):
+            ended = isinstance(failure, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError)  # by Python's patch
+            if ended or "WRONG_VERSION_NUMBER" in str(failure):
                 raise ConnectionError(f"the port may speak no TLS: expected a broker's TLS port, mostly 8883 "
                                       f"({failure})") from failure
             raise
