@@ -251,6 +251,16 @@ def test_a_status_is_told_and_its_retry_after_bounded(status: int, value: bytes,
     assert (caught.value.status, caught.value.retry_after_s) == (status, seconds)
 
 
+@pytest.mark.parametrize("year", [b"2016", b"2036"])
+def test_a_date_to_ask_again_counts_from_the_server_s_own(year: bytes) -> None:
+    """Our clock, or the server's, may be ten years off."""
+    said = (b"HTTP/1.1 503 Sorry\r\nDate: Fri, 21 Nov %s 10:00:00 GMT\r\n"
+            b"Retry-After: Fri, 21 Nov %s 10:00:30 GMT\r\n\r\n" % (year, year))
+    with serving(answering(said)) as port, pytest.raises(HttpStatus) as caught:
+        ask(port)
+    assert caught.value.retry_after_s == 30
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(status: int) -> None:
     """Elsewhere is named and not asked."""

@@ -149,7 +149,7 @@ def _check_status(shown: str, response: http.client.HTTPResponse, secret: str) -
     if 300 <= status < 400:
         place = re.split("[?#]", without_login(response.getheader("Location") or "nowhere"))[0]
         said += f", elsewhere: {_plain(place, secret)}; redirects are not followed"
-    raise HttpStatus(f"{shown}: answered {said}", status, _retry_after_s(response.getheader("Retry-After") or ""))
+    raise HttpStatus(f"{shown}: answered {said}", status, _retry_after_s(response))
 
 
 def _plain(words: str, secret: str) -> str:
@@ -162,16 +162,24 @@ def _without(secret: str, words: str) -> str:
     return words
 
 
-def _retry_after_s(value: str) -> float | None:
-    """Return the seconds asked for (a number, or a date), from 0 to an hour; None when nothing sensible is asked."""
+def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
+    """Return the seconds asked for (a number, or a date), from 0 to an hour; None when nothing sensible is asked.
+
+    A date counts from the server's own, since our clock may be years off.
+    """
+    value = response.getheader("Retry-After") or ""
     if re.fullmatch(r"\d+", value):
         return min(float(value.lstrip("0")[:9] or 0), RETRY_AFTER_MOST_S)
+    moment, now = _moment(value), _moment(response.getheader("Date") or "") or datetime.now(UTC)
+    return None if moment is None else min(max(0.0, (moment - now).total_seconds()), RETRY_AFTER_MOST_S)
+
+
+def _moment(value: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0.0, (aware - datetime.now(UTC)).total_seconds()), RETRY_AFTER_MOST_S)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -173,6 +173,7 @@ def test_never_more_bytes_than_allowed(tmp_path: Path) -> None:
     (at(0), at(10, "second", wall_s=HOUR_S + 1), True),                         # another boot: both clocks were set
     (at(0), at(10, "second", wall_s=HOUR_S - 1), False),
     (at(0, synced=False), at(10, "second", wall_s=9e8), False),                 # or not: nobody knows
+    (at(0), at(HOUR_S + 1, "second", wall_s=-9e7), True),                       # nor less than this boot is old
     (at(0, synced=False), at(HOUR_S + 1, "second", wall_s=0), True),            # but as long as this boot it was
 ])
 def test_age_is_not_what_the_clock_says(tmp_path: Path, then: Moment, now: Moment, is_old: bool) -> None:

@@ -50,7 +50,7 @@ class Moment(NamedTuple):
         if self.boot == now.boot:
             return (now.monotonic_ns - self.monotonic_ns) / 1e9
         if self.synced and now.synced:
-            return (now.utc - self.utc).total_seconds()
+            return max((now.utc - self.utc).total_seconds(), now.monotonic_ns / 1e9)
         return now.monotonic_ns / 1e9
 
 
