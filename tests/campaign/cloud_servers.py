@@ -43,7 +43,7 @@ LONGEST_CALL_S = 1.1 * DEADLINE_S
 MORE_UNSEEN, MORE_UNSEEN_IN_ALL = 0.5, 0.1
 """So much larger may the share of unseen dark frames be while a call is under way, of one cloud and of all: where calls
 held the model up it would be nearly all of them, and a machine is never quite even."""
-QUIET_S = 4.0
+QUIET_S = 2.0
 CALLS_IN_TEN_MINUTES, USED_AGAIN_S = 10, 300.0
 OUTAGES = {"500": status(b"500 Internal Server Error"), "hangs": hang}
 
