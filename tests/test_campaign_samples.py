@@ -121,11 +121,10 @@ def test_a_good_cloud_and_a_bad_one(tmp_path: Path):
     assert (told["clouds"], told["wrong"]) == (2, {})
 
 
-def test_a_daemon_that_is_swapped_cut_and_killed_keeps_nothing(tmp_path: Path):
-    """After rounds of each it holds as many objects, descriptors and threads as before, and every count agrees."""
-    told = sample("soak", tmp_path, "--frames", "3000", "--rounds", "6", "--act", "swap", "--act", "cut",
-                  "--act", "kill")
-    assert told["acts"] == {"swap": 6, "cut": 6, "kill": 6}
+def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path):
+    """After rounds of both it holds as many objects, descriptors and threads as before, and every count agrees."""
+    told = sample("soak", tmp_path, "--frames", "3000", "--rounds", "6", "--act", "swap", "--act", "cut")
+    assert told["acts"] == {"swap": 6, "cut": 6}
     assert told["received"] == told["capture"]["detected"]
 
 
