@@ -28,6 +28,7 @@ from vedette.identity import StateFolder, state_path
 PROGRAM = (str(Path(__file__)),)
 FAULTY_CHILD = Path(__file__).parent / "camera" / "faulty_child.py"
 LOOK_S = 0.05
+HANGS_NOW = "a thread hangs on order\n"
 
 
 def wait_for_nobody() -> None:
@@ -70,6 +71,7 @@ class Orders:
 
     def _hang_on_order(self, _frame: FrameType, _event: str, _argument: object) -> None:
         if self._hang is not None and threading.current_thread().name == self._thread:
+            os.write(2, HANGS_NOW.encode())
             self._hang()
 
 

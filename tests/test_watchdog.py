@@ -13,7 +13,7 @@ import pytest
 
 from bright_squares import write_model
 from fair_clock import PATIENCE_S
-from faulty_daemon import PROGRAM, give
+from faulty_daemon import HANGS_NOW, PROGRAM, give
 from mosquitto import running, wait_until
 from running_daemon import RunningDaemon
 from witness import Witness
@@ -91,6 +91,7 @@ def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp
         assert systemd.hears("READY=1"), daemon.log
         assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
         give(order, "hold the gil")
+        assert daemon.waits_for_log(HANGS_NOW), daemon.log
         assert wait_until(systemd.hears_no_food), daemon.log
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
