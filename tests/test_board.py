@@ -197,15 +197,15 @@ def test_memory_pressure_is_named_and_gone_in_time(tmp_path: Path, file: str, sh
     for _ in range(5):
         assert kernel.seconds_until(True, share) <= 5
         assert kernel.seconds_until(False, 0.0) <= 10
-    assert kernel.seconds_until(True, 0.04) == 60
+    assert kernel.seconds_until(True, 0.02) == 60
 
 
 def test_pressure_that_hovers_is_one_pressure(tmp_path: Path) -> None:
     """Between the two limits it stays what it was."""
     kernel = Kernel(tmp_path, "proc/pressure/memory")
-    assert kernel.seconds_until(True, 0.07) == 60
+    assert kernel.seconds_until(True, 0.035) == 60
     kernel.seconds_until(True, 0.5)
-    assert kernel.seconds_until(False, 0.07) == 60
+    assert kernel.seconds_until(False, 0.035) == 60
 
 
 def test_memory_that_the_group_may_take(tmp_path: Path) -> None:

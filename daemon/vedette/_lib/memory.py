@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WINDOW_S = 4.0
 """In which waiting is measured; the kernel counts it every two seconds."""
-PRESSED_FROM, PRESSED_BELOW = 0.10, 0.05
+PRESSED_FROM, PRESSED_BELOW = 0.05, 0.025
 """Shares of that window in which a process waited: from which on, and below which no more, it is pressure."""
 
 
