@@ -1,0 +1,106 @@
+"""Drift from outside: a real daemon whose film shows its camera being covered, and commands over MQTT."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from bright_squares import write_model
+from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from running_daemon import RunningDaemon
+from vedette.camera.street.scene import Scene
+from vedette.camera.street.spoilt import cover
+from vedette.drift.ledger import FILE, SIZE
+
+FPS, WELL_S, COVERED_S = 2, 17, 11
+BASE = "vedette/gate"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+    with listening(broker.client(), f"{BASE}/#") as one:
+        yield one
+
+
+def write_film(folder: Path) -> Path:
+    """A street, then a cloth before the lens."""
+    path = folder / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (320, 180))
+    scene, picture = Scene(5, 320, 180, FPS), np.empty((180, 320, 3), np.uint8)
+    for number in range((WELL_S + COVERED_S) * FPS):
+        scene.render(number, picture)
+        if number >= WELL_S * FPS:
+            cover(picture, number)
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def write_config(folder: Path, port: int) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(f"device: gate\nmqtt: {{port: {port}}}\npublish: {{results: all}}\n"
+                    f"commands: {{allow: [feedback, relearn]}}\n"
+                    f"detector: {{model: '{write_model(folder)}', threads: 1}}\n"
+                    f"camera: {{source: '{write_film(folder)}', loop: true}}\n"
+                    "health: {interval_s: 1, image_drift_after_s: 2}\n")
+    return path
+
+
+def told(hears: Subscriber, topic: str) -> list[dict]:
+    return [json.loads(message.payload) for message in tuple(hears.heard) if message.topic == f"{BASE}/{topic}"]
+
+
+def drift(hears: Subscriber) -> dict:
+    messages = told(hears, "health")
+    return messages[-1]["drift"] if messages else {"image": {"references": 0, "changes": []}}
+
+
+def details(hears: Subscriber) -> set[str]:
+    messages = told(hears, "health")
+    return {reason["detail"] for reason in messages[-1]["reasons"] if reason["code"] == "image_drift"} \
+        if messages else set()
+
+
+def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict) -> dict:
+    """Send a command and wait for its answer."""
+    before = len(told(hears, f"reply/{name}"))
+    send(broker.client(), f"{BASE}/cmd/{name}", json.dumps(arguments).encode())
+    assert wait_until(lambda: len(told(hears, f"reply/{name}")) > before, 60)
+    return told(hears, f"reply/{name}")[-1]
+
+
+def test_a_covered_camera_is_named_over_mqtt_and_feedback_counted(tmp_path: Path, broker: Mosquitto,
+                                                                  hears: Subscriber) -> None:
+    """Named with the word, and gone again; an error rate that outlives the daemon, a view learnt anew on command."""
+    config = write_config(tmp_path, broker.port)
+    with RunningDaemon(tmp_path, "--config", config) as daemon:
+        assert wait_until(lambda: len(told(hears, "detections")) >= 4, 60), daemon.log
+        answers = [ask(broker, hears, "feedback", {"run": 1, "seq": seq, "right": seq < 3}) for seq in (1, 2, 3, 3)]
+        assert [answer["data"] for answer in answers] == [
+            {"counted": True, "count": 1, "wrong": 0}, {"counted": True, "count": 2, "wrong": 0},
+            {"counted": True, "count": 3, "wrong": 1}, {"counted": False, "count": 3, "wrong": 1}]
+        assert ask(broker, hears, "feedback", {"run": 2, "seq": 1, "right": True})["status"] == "refused"
+        assert wait_until(lambda: any("covered" in words for words in details(hears)), 120), drift(hears)
+        assert drift(hears)["image"]["changes"] == ["covered"]
+        assert wait_until(lambda: not details(hears), 120), drift(hears)
+        assert drift(hears)["image"]["references"] >= 1
+        assert ask(broker, hears, "relearn", {"what": "picture"})["status"] == "ok"
+        assert drift(hears)["feedback"] == {"count": 3, "wrong": 1, "error_rate": 0.3333}
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    assert (tmp_path / "state" / FILE).stat().st_size == SIZE
+    with RunningDaemon(tmp_path, "--config", config):
+        assert wait_until(lambda: told(hears, "health")[-1]["run"] == 2, 60)
+        assert drift(hears)["feedback"]["count"] == 3
