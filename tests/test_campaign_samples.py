@@ -123,7 +123,8 @@ def test_a_good_cloud_and_a_bad_one(tmp_path: Path):
 
 def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path):
     """After rounds of both it holds as many objects, descriptors and threads as before, and every count agrees."""
-    told = sample("soak", tmp_path, "--frames", "3000", "--rounds", "6", "--act", "swap", "--act", "cut")
+    told = sample("soak", tmp_path, "--frames", "100", "--rounds", "6", "--act", "swap", "--act", "cut",
+                  "--paced")
     assert told["acts"] == {"swap": 6, "cut": 6}
     assert told["received"] == told["capture"]["detected"]
 

@@ -56,7 +56,7 @@ LEAST_FRAMES = 100_000
 WARM_SHARE = 0.1
 ACTS = ("swap", "cut", "snapshot", "reload", "kill", "install", "long_cut", "pause", "age")
 WITHIN_S = 90.0
-FILM_FRAMES = 3000
+FILM_FRAMES, FPS = 3000, 30
 GROWTH_SHARE = 0.3
 """Of the rounds between two quiet moments: what is kept once a round, or once a kill, grows by more."""
 NOISE = 4
@@ -117,7 +117,7 @@ def sample(pid: int, frames: int) -> Sample | None:
 class Soak:
     """A daemon on its film, its broker behind a proxy, and what is done to it."""
 
-    def __init__(self, folder: Path, broker: Mosquitto, proxy: CuttingProxy, watcher: Watcher) -> None:
+    def __init__(self, folder: Path, broker: Mosquitto, proxy: CuttingProxy, watcher: Watcher, *, paced: bool) -> None:
         self.done: dict[str, int] = {}
         self._folder = folder
         self._broker = broker
@@ -125,7 +125,8 @@ class Soak:
         self._watcher = watcher
         self._config = folder / "config.yaml"
         self._counts = folder / "counts.json"
-        self._film = write_clip(folder, FILM_FRAMES, fps=30)
+        self._film = write_clip(folder, FILM_FRAMES, fps=FPS)
+        self._pace = f"fps: {FPS}" if paced else "every_frame: true"
         self._versions = itertools.count(1)
         self._connected_s = 0.0
         self._store = ModelStore(folder / "state" / "models")
@@ -206,7 +207,7 @@ class Soak:
             "outbox_messages: 20000}\n"
             "publish: {results: all, max_per_s: 1000000}\nhealth: {interval_s: 1}\nupdate: {require_signed: false}\n"
             f"commands: {{allow: [snapshot, pause, resume]}}\ndetector: {{{detector}}}\n"
-            f"camera: {{source: '{self._film}', loop: true, every_frame: true{camera}}}\n{extra}")
+            f"camera: {{source: '{self._film}', loop: true, {self._pace}{camera}}}\n{extra}")
 
     def _swap(self) -> None:
         """Activate the model before."""
@@ -333,18 +334,18 @@ class Soak:
 
 
 @contextmanager
-def soaking() -> Iterator[Soak]:
+def soaking(*, paced: bool = False) -> Iterator[Soak]:
     with tempfile.TemporaryDirectory() as name, running(
             folder := Path(name), "allow_anonymous true\nmax_queued_messages 0") as broker, \
             CuttingProxy(broker.port) as proxy, Watcher(broker.client(), DEVICE) as watcher, \
-            Soak(folder, broker, proxy, watcher) as soak:
+            Soak(folder, broker, proxy, watcher, paced=paced) as soak:
         yield soak
 
 
-def run(frames: int, rounds: int, acts: Sequence[str]) -> dict[str, object]:
+def run(frames: int, rounds: int, acts: Sequence[str], *, paced: bool) -> dict[str, object]:
     """Soak, so many rounds evenly over the frames; returns everything that was seen."""
     began_s = time.monotonic()
-    with soaking() as soak:
+    with soaking(paced=paced) as soak:
         early: dict[str, int] = {}
         early_round = max(1, int(WARM_SHARE * rounds))
         for number in range(rounds):
@@ -419,11 +420,12 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=40, help="each does everything once")
     parser.add_argument("--act", choices=ACTS, action="append", help="only this; may be given again")
+    parser.add_argument("--paced", action="store_true", help=f"{FPS} frames a second, to spare the machine")
     parser.add_argument("--state", type=Path, default=Path(".campaign/soak.json"))
     args = parser.parse_args()
     args.state.parent.mkdir(parents=True, exist_ok=True)
     if not args.state.exists():
-        args.state.write_text(json.dumps(run(args.frames, args.rounds, args.act or ACTS)))
+        args.state.write_text(json.dumps(run(args.frames, args.rounds, args.act or ACTS, paced=args.paced)))
     seen = json.loads(args.state.read_text())
     broken = broken_limits(seen)
     print(json.dumps({"campaign": "soak", **seen, "broken": broken}))
