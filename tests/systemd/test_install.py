@@ -51,14 +51,14 @@ def test_a_first_installation_is_complete(installed: Path) -> None:
 def test_the_command_is_where_shells_look(installed: Path, tmp_path: Path) -> None:
     """`vedette` is a command for operators and other update agents; one that is not ours stays, and what is goes."""
     link = installed / "usr/local/bin/vedette"
-    assert os.readlink(link) == "/opt/vedette/venv/bin/vedette"
+    assert str(link.readlink()) == "/opt/vedette/venv/bin/vedette"
     theirs = tmp_path / "usr/local/bin/vedette"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("another")
     make("uninstall", tmp_path)
     assert theirs.read_text() == "another"
     theirs.unlink()
-    theirs.symlink_to(os.readlink(link))
+    theirs.symlink_to(link.readlink())
     make("uninstall", tmp_path)
     assert not theirs.is_symlink()
 
