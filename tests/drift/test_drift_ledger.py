@@ -93,6 +93,23 @@ def test_a_kill_costs_what_came_since_the_last_writing(tmp_path: Path) -> None:
     assert site.watch.health()["labels"]["person"]["count"] == 40
 
 
+def test_a_daemon_that_never_lives_for_an_hour_learns_too(tmp_path: Path) -> None:
+    """Killed every 50 minutes for two days: the hour counts from the last writing, of whichever run."""
+    site = Site(tmp_path)
+    writings = 0
+    for _ in range(58):
+        for _ in range(50):
+            site.clock.advance(60)
+            site.see("person", 0.8, 1)
+            site.watch.step()
+            if site.watch.save_due:
+                site.watch.save()
+                writings += 1
+        site.start()
+    assert 40 <= writings <= 49
+    assert site.watch.health()["labels"]["person"]["count"] > 15 * writings     # a kill costs what came since
+
+
 def test_a_disk_that_refuses_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is said, and all goes on in memory."""
     site = Site(tmp_path / "state", scores=lambda day: {"person": 0.8})

@@ -56,11 +56,13 @@ class Ledger:
         self.models: list[ModelScores] = []
         self.picture: Picture | None = None
         self.feedback = Feedback()
+        self.written_s: float | None = None
         self._boot_id = boot_id
         kept = self._load()
         if kept is not None:
             # Another boot's clock began anew, and how long the machine was off nobody knows: it does not count.
             self._offset_s = kept.offset_s if kept.boot == boot_id else kept.at_s
+            self.written_s = kept.at_s
             self.models, self.picture, self.feedback = kept.models, kept.picture, kept.feedback
 
     def __repr__(self) -> str:

@@ -68,7 +68,9 @@ class DriftWatch:
         self._view: View | None = None
         now_s = ledger.now_s()
         self._judge_s = now_s
-        self._minute_s, self._save_s = now_s + MINUTE_S, now_s + HOUR_S
+        self._minute_s = now_s + MINUTE_S
+        # Counted from the last writing, of whichever run: one that never lives for an hour must learn too.
+        self._save_s = now_s + MINUTE_S if ledger.written_s is None else ledger.written_s + HOUR_S
 
     def __repr__(self) -> str:
         return f"<DriftWatch {self._ledger!r} {self._picture.changes}>"
@@ -119,6 +121,11 @@ class DriftWatch:
                 if self._model is not None:
                     self._model.judge(now_s, self._terms())
 
+    @property
+    def save_due(self) -> bool:
+        """Whether an hour has passed since the last writing."""
+        return self._ledger.now_s() >= self._save_s
+
     def save(self) -> None:
         """Write all of it."""
         with self._lock:
@@ -164,7 +171,7 @@ class DriftWatch:
             while not worker.stopping.is_set():
                 worker.beat()
                 self.step()
-                if self._ledger.now_s() >= self._save_s:
+                if self.save_due:
                     worker.beat(SAVE_WITHIN_S)
                     self.save()
                 worker.stopping.wait(STEP_S)
