@@ -1,13 +1,15 @@
 """Daemons that lie as many do: `python naive_daemon.py HOW CONFIG`, with `tcp://ORDER` as tests/faulty_daemon.py.
 
 `empty`: a frame that could not be looked at becomes an empty result; `repeat`: every other frame is given the boxes of
-the one before; `hold`: the counts stand while nobody looks. `honest` does none of it.
+the one before; `hold`: the counts stand while nobody looks. `honest` does none of it, nor `hang`, whose 30th frame is
+looked at for ever.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from vedette.identity import StateFolder, state_path
 from vedette.types import DetectionResult, Timing
 
 PROGRAM = (str(Path(__file__)),)
+LAST_TURN = 30
 NAIVE = ("empty", "repeat", "hold")
 
 
@@ -36,6 +39,8 @@ class NaiveDetector:
 
     def detect(self, frame) -> DetectionResult:
         self._turn += 1
+        if self._how == "hang" and self._turn == LAST_TURN:
+            threading.Event().wait()
         if self._how == "repeat" and self._last is not None and self._turn % 2:
             return replace(self._last, frame=frame)
         try:

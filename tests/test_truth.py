@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from faulty_daemon import give
+from flask_server import flask_server
 from mosquitto import running, wait_until
-from naive_daemon import NAIVE, PROGRAM
+from naive_daemon import LAST_TURN, NAIVE, PROGRAM
 from running_daemon import RunningDaemon
 from truth import Honesty, Noted
 from updater import lamps
@@ -18,8 +19,8 @@ from witness import Witness
 WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold": "still stand, while health says"}
 
 
-def watch(folder: Path, how: str, until: Callable[[Honesty, Witness], bool], *, failing: bool,
-          then: str = "") -> Honesty:
+def watch(folder: Path, how: str, until: Callable[[Honesty, Witness], bool], *, failing: bool = False,
+          then: str = "", more: str = "") -> Honesty:
     """Let a daemon look at the dark and `then` at lamps, with a model that raises at lamps if `failing`."""
     order, config = folder / "order", folder / "config.yaml"
     give(order, "black")
@@ -28,7 +29,7 @@ def watch(folder: Path, how: str, until: Callable[[Honesty, Witness], bool], *, 
         config.write_text(
             f"device: gate\nmqtt: {{port: {broker.port}}}\npublish: {{results: all, max_per_s: 1000}}\n"
             f"health: {{interval_s: 1}}\ncamera: {{source: 'tcp://{order}', fps: 30, frozen_after_s: 1}}\n"
-            f"detector: {{model: '{lamps.write(folder, '1', raises=failing)}', threads: 1}}\n")
+            f"detector: {{model: '{lamps.write(folder, '1', raises=failing)}', threads: 1}}\n{more}")
         with RunningDaemon(folder, how, config, program=PROGRAM) as daemon:
             assert wait_until(lambda: witness.results > 10, 60), daemon.log
             give(order, then)
@@ -48,6 +49,23 @@ def test_the_daemon_is_believed_when_the_picture_freezes(tmp_path: Path):
     judge = watch(tmp_path, "honest", lambda judge, _: judge.frozen_healths > 4, failing=False, then="frozen")
     assert judge.lies == []
     assert judge.judged > 10
+
+
+def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path):
+    """It raises nothing: after five seconds the cloud looks, within its deadline, and every result stays true."""
+    (tmp_path / "token").write_text("unused")
+    with flask_server(tmp_path) as server:
+        def told(_: Honesty, witness: Witness) -> bool:
+            return witness.reasons >= {"detector_failing", "fallback_cloud"} and witness.results > LAST_TURN + 5
+        judge = watch(tmp_path, "hang", told, more=(
+            f"cloud: {{enabled: true, url: '{server.url}', dialect: yolov5, token_file: token, interval_s: 0.2}}\n"))
+    assert judge.lies == []
+
+
+def test_nobody_looks_while_a_model_never_ends(tmp_path: Path):
+    """Without a fallback the device says so, and its counts are null."""
+    judge = watch(tmp_path, "hang", lambda judge, witness: "detector_failing" in witness.reasons and judge.silent)
+    assert judge.lies == []
 
 
 @pytest.mark.parametrize("failing", [True, False])

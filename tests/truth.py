@@ -117,6 +117,11 @@ class Honesty:
         self._frozen_since: str | None = None
         self._version: str | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether the counts that stand are null."""
+        return self._counts is not None and self._counts["counts"] is None
+
     def hear_all(self, messages: Iterable[Any]) -> list[str]:
         """Hear messages (mqtt.judge.Incoming) in order; returns the lies so far."""
         for message in messages:

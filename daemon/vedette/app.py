@@ -199,6 +199,7 @@ class Daemon:
         self._publisher.stop(STOP_TIMEOUT_S)
 
     def _tick(self) -> None:
+        self._pipeline.watch()
         self._health.tick()
         if self._state.hold():
             self._note.renew()

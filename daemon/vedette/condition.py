@@ -1,4 +1,4 @@
-"""How the device's own looking goes: failures in a row, frames that come too old, results that take too long.
+"""How the device's own looking goes: failures in a row, frames too old, results that take too long or never come.
 
 Invariants: pure but for the clock, which is handed in; the detect thread writes, any thread reads.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FAILING_AFTER = 3
 """So many frames in a row that could not be looked at count as a failing detector."""
 STALE_AFTER_S = 5.0
-"""So long must every frame, or every result, have been too old."""
+"""So long must every frame, or every result, have been too old, or one frame have been looked at."""
 
 
 class Condition:
@@ -26,6 +26,17 @@ class Condition:
         self._last_failure = ""
         self._stale_since_ns: int | None = None
         self._slow_since_ns: int | None = None
+        self._looking_since_ns: int | None = None
+
+    @property
+    def hanging(self) -> bool:
+        """Whether the detector does not come back from a frame."""
+        since_ns = self._looking_since_ns
+        return since_ns is not None and self._clock.monotonic_ns() - since_ns > self._patience_s * 1e9
+
+    @property
+    def _patience_s(self) -> float:
+        return max(STALE_AFTER_S, 2 * self.max_frame_age_ms / 1000)     # a slow model may be wanted
 
     @property
     def failing(self) -> bool:
@@ -50,14 +61,20 @@ class Condition:
         self._stale_since_ns = None
         return False
 
+    def begins(self) -> None:
+        """Begin to look at a frame."""
+        self._looking_since_ns = self._clock.monotonic_ns()
+
     def looked(self, age_ms: float) -> None:
         """Take a result."""
+        self._looking_since_ns = None
         self._failures_in_a_row, self._last_failure = 0, ""
         late = age_ms > self.max_frame_age_ms
         self._slow_since_ns = (self._slow_since_ns or self._clock.monotonic_ns()) if late else None
 
     def failed(self, words: str) -> bool:
         """Take a frame that could not be looked at; returns whether the words are news."""
+        self._looking_since_ns = None
         news = words != self._last_failure
         self._failures_in_a_row += 1
         self._last_failure, self._slow_since_ns = words, None
@@ -68,6 +85,8 @@ class Condition:
         reasons = {}
         if self.failing:
             reasons["detector_failing"] = f"{self._failures_in_a_row} frames in a row: {self._last_failure}"
+        if self.hanging:
+            reasons["detector_failing"] = f"one frame has been looked at for more than {self._patience_s:.0f} s"
         if self.slow:
             reasons["detector_slow"] = f"every result is older than {self.max_frame_age_ms:.0f} ms"
         if self._lasts(self._stale_since_ns):

@@ -151,6 +151,11 @@ class Pipeline:
         """
         self._pace.per_s = per_s
 
+    def watch(self) -> None:
+        """Call for help where the detector does not come back from a frame. Any other thread, again and again."""
+        if self._condition.hanging:
+            self._call_for_help()
+
     def pause(self, seconds: float) -> None:
         """Drop frames for so long, counted as `paused`. Any thread."""
         self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
@@ -219,6 +224,7 @@ class Pipeline:
         detector = self._seat.detector
         if detector is None:
             return "no_model"
+        self._condition.begins()
         try:
             result = detector.detect(frame)
         except DetectError as failure:
@@ -228,8 +234,9 @@ class Pipeline:
             return "failed"
         self._invoked += 1
         self._wish_for(detector.scaling if self._pace.per_s is None else None)
+        hung = self._condition.hanging
         self._condition.looked(result.age_ms)
-        beaten = self._condition.slow and self._stand_in is not None and self._stand_in.looking == "cloud"
+        beaten = (hung or self._condition.slow) and self._stand_in is not None and self._stand_in.looking == "cloud"
         return "slow" if beaten else result
 
     def _announce(self, result: DetectionResult) -> None:
@@ -255,7 +262,9 @@ class Pipeline:
 
     def _needs_help(self) -> bool:
         """Whether the device cannot look itself although it should."""
-        return (self._seat.is_empty or self._condition.failing or self._condition.slow) and not self._is_paused()
+        condition = self._condition
+        return (self._seat.is_empty or condition.failing or condition.slow or condition.hanging) \
+            and not self._is_paused()
 
     def _is_paused(self) -> bool:
         return self._clock.monotonic_ns() < self._paused_until_ns

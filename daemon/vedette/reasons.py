@@ -42,7 +42,7 @@ _TABLE = (
            "`vedette model install FILE`, release one to this device's class and channel, or set `detector.model`."),
     Reason("model_refused", "failed", "The model cannot be used.",
            "The detail says why; `vedette model inspect FILE` says more. It is tried again every minute."),
-    Reason("detector_failing", "failed", "Several frames in a row could not be looked at.",
+    Reason("detector_failing", "failed", "Several frames in a row could not be looked at, or one takes without end.",
            "Try another model or runtime; the detail is what the runtime says."),
     Reason("detector_slow", "degraded", "Every result has come later than `camera.max_frame_age_ms` for 5 s.",
            "A smaller model, fewer other processes; or raise `camera.max_frame_age_ms`. The cloud, if enabled, looks."),
