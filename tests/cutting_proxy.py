@@ -7,13 +7,15 @@ import selectors
 import socket
 import struct
 import threading
-from typing import Self
+
+from in_thread import InThread
 
 
-class CuttingProxy:
+class CuttingProxy(InThread):
     """Forwards connections to a port. `cut` resets those there are; then `refusing` or `swallowing` may hold."""
 
     def __init__(self, target_port: int) -> None:
+        super().__init__()
         self.refusing = False
         self.swallowing = False
         self.connections = 0
@@ -24,16 +26,9 @@ class CuttingProxy:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(60)
+        super().__exit__()
         self.cut()
         self._selector.close()
         self._listener.close()
@@ -58,8 +53,12 @@ class CuttingProxy:
         if self.refusing:
             near.close()
             return
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target_port))
+        except OSError:
+            near.close()        # as nobody listens there
+            return
         self.connections += 1
-        far = socket.create_connection(("127.0.0.1", self._target_port))
         for end, other in ((near, far), (far, near)):
             self._peers[end] = other
             self._selector.register(end, selectors.EVENT_READ)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
-from typing import Self
 
+from in_thread import InThread
 from mosquitto import wait_until
 from running_daemon import RunningDaemon
 
@@ -14,26 +13,17 @@ LIKE_SYSTEMD_S = 3.0
 """RestartSec of the shipped unit."""
 
 
-class KeptAlive:
+class KeptAlive(InThread):
     """`start` gives the next daemon, `pause_s` how long to wait before it. `ends` are the exit codes so far."""
 
     def __init__(self, start: Callable[[], RunningDaemon],
                  pause_s: Callable[[], float] = lambda: LIKE_SYSTEMD_S) -> None:
+        super().__init__()
         self.ends: list[int] = []
         self.logs: list[str] = []
         self._start = start
         self._pause_s = pause_s
         self._daemon: RunningDaemon | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(60)
 
     @property
     def log(self) -> str:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
+from in_thread import InThread
 from mosquitto import wait_until
 from running_daemon import RunningDaemon
 
@@ -31,11 +30,12 @@ class End:
     log: str
 
 
-class ServiceManager:
+class ServiceManager(InThread):
     """`start` gives a daemon with these variables in its environment. `ends` so far."""
 
     def __init__(self, folder: Path, start: Callable[[Mapping[str, str]], RunningDaemon], *,
                  watchdog_s: float = WATCHDOG_S, restart_s: float = RESTART_S) -> None:
+        super().__init__()
         self.ends: list[End] = []
         self.daemon: RunningDaemon | None = None
         self._path = folder / "notify"
@@ -45,16 +45,9 @@ class ServiceManager:
         self._start = start
         self._watchdog_s = watchdog_s
         self._restart_s = restart_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(120)
+        super().__exit__()
         self._socket.close()
 
     @property

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from typing import Self
 
+from in_thread import InThread
 from truth import Honesty
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerError
@@ -16,7 +15,7 @@ from vedette.mqtt.judge import Incoming
 RETRY_S = 0.1
 
 
-class Witness:
+class Witness(InThread):
     """Listens in a thread of its own and reconnects at once; the broker keeps for it what it missed meanwhile.
 
     That holds over a restart of a broker with persistence too, as no session of the witness begins clean.
@@ -29,6 +28,7 @@ class Witness:
     """
 
     def __init__(self, mqtt: MqttConfig, device: str, judge: Honesty | None = None) -> None:
+        super().__init__()
         self.listening = False
         self.results = 0
         self.repeated = 0
@@ -43,16 +43,6 @@ class Witness:
         self._mqtt = mqtt
         self._device = device
         self._health_s: float | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(60)
 
     @property
     def reasons(self) -> set[str]:

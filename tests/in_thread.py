@@ -1,0 +1,27 @@
+"""A helper of the tests that works in a thread of its own, for as long as it is used as a context."""
+
+from __future__ import annotations
+
+import threading
+from typing import Self
+
+from fair_clock import PATIENCE_S
+
+
+class InThread:
+    """`_run` is the thread; `_stopping` asks it to end."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(PATIENCE_S)
+
+    def _run(self) -> None:
+        raise NotImplementedError
