@@ -11,12 +11,14 @@ _STARVED = Path("/proc/pressure/cpu")
 
 
 def fair_s() -> float:
-    """Seconds since some moment, less those in which a task of this machine waited for a processor.
+    """Seconds since some moment, less those in which a task of this machine waited for a processor."""
+    return time.monotonic() - starved_s()
 
-    Where the kernel does not count those (no PSI) it is the monotonic clock.
-    """
+
+def starved_s() -> float:
+    """So many seconds did some task of this machine wait for a processor, since some moment; 0 without PSI."""
     try:
         some = _STARVED.read_text().partition("\n")[0]
     except OSError:
-        return time.monotonic()
-    return time.monotonic() - int(some.rpartition("total=")[2]) / 1e6
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6
