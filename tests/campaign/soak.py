@@ -6,11 +6,11 @@ Unpaced: a film rendered beforehand, every frame of it, a model of a hundredth o
 to a real broker through a proxy that cuts. In turn: models swapped and installed (on trial, beside the model before in
 its child), the network cut, snapshots, pauses, reloads (good ones, bad ones, one that makes frames stale); and, over
 the first half of the frames, the capture child killed. Judged afterwards: the memory of the daemon and of the capture
-child (RssAnon and RssShmem at every health message, least squares over frames after the first tenth; the child's over
-its last life), descriptors and threads, what Python holds (objects by type, items of containers) between a quiet moment
-early and one at the end, and every count: captured = detected + dropped + pending, results = detected, and a subscriber
-has each of them but those that were counted as dropped. One process, so only a finished run is not repeated. One JSON
-line; 1 when a limit was broken.
+child (RssAnon and RssShmem at every health message, least squares over the frames after the first 100,000; the child's
+over its last life), descriptors and threads, what Python holds (objects by type, items of containers) between a quiet
+moment early and one at the end, and every count: captured = detected + dropped + pending, results = detected, and a
+subscriber has each of them but those that were counted as dropped. One process, so only a finished run is not repeated.
+One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ from witness import Witness
 DEVICE = "gate"
 SLOPE_MB = 1.0
 """Per 100,000 frames."""
-LEAST_FRAMES = 100_000
-"""Below this many frames after the warm-up a slope is noise, and only told."""
+WARM_FRAMES, LEAST_FRAMES = 100_000, 100_000
+"""Until everything has happened a few times; and of a slope over fewer frames after that, which is only told."""
 WARM_SHARE = 0.1
+"""Of the rounds, and of the frames where there are few."""
 ACTS = ("swap", "cut", "snapshot", "reload", "kill", "install", "long_cut", "pause", "age")
 WITHIN_S = 90.0
 FILM_FRAMES, FPS = 3000, 30
@@ -65,7 +66,8 @@ FILLING = 6000
 """Items (and the blocks they take) by which windows of a fixed size may fill, and small objects that come and go."""
 QUICK = SHORT_LIVES - 1
 """So many connections in a row may be cut young without being taken for another client of the same name."""
-PAUSE_S = 60
+PAUSE_S = 600
+DRAINED_WITHIN_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Soak:
         """Make a quiet moment, and return what the daemon holds then."""
         self._swap()        # ends a trial, and with it the child that runs the model before
         self._command("pause", seconds=PAUSE_S)
-        self._wait("a quiet moment", self._is_quiet)
+        self._wait("a quiet moment", self._is_quiet, DRAINED_WITHIN_S)
         told_s = self._watcher.health["uptime_s"]      # what had been on its way then has arrived two messages later
         self._wait("another one", lambda: self._watcher.health["uptime_s"] > told_s + 1.5 and self._is_quiet())
         self._counts.unlink(missing_ok=True)
@@ -174,7 +176,8 @@ class Soak:
 
     def ends(self) -> dict[str, object]:
         """End the daemon; returns what its accounts and the subscriber say."""
-        self._wait("what waits on disk", lambda: self._watcher.health["mqtt"]["spooled"] == 0)
+        self._wait("what waits on disk", lambda: self._watcher.health["mqtt"]["spooled"] == 0,
+                   DRAINED_WITHIN_S)
         self._daemon.signal(signal.SIGTERM)
         code = self._daemon.ends(60)
         seen = self._watcher
@@ -366,7 +369,8 @@ def run(frames: int, rounds: int, acts: Sequence[str], *, paced: bool) -> dict[s
 
 def judged(samples: list[Sample], frames: int) -> dict[str, object]:
     """Slopes of the daemon and of its last child, in MB per 100,000 frames, and the least of what must be flat."""
-    daemon = [one for one in samples if one.pid == samples[0].pid and one.frames >= WARM_SHARE * frames]
+    warm = WARM_FRAMES if frames >= WARM_FRAMES + LEAST_FRAMES else WARM_SHARE * frames
+    daemon = [one for one in samples if one.pid == samples[0].pid and one.frames >= warm]
     last_child = next(one.pid for one in reversed(samples) if one.pid != samples[0].pid)
     child = [one for one in samples if one.pid == last_child]
     child = [one for one in child if one.frames >= child[0].frames + WARM_SHARE * frames]
@@ -400,7 +404,7 @@ def broken_limits(seen: dict) -> list[str]:
     }
     for name in ("daemon", "child"):
         one = seen[name]
-        if one.get("frames", 0) >= LEAST_FRAMES:
+        if one.get("frames", 0) >= LEAST_FRAMES and seen["frames"] >= WARM_FRAMES + LEAST_FRAMES:
             kept[f"{name}: memory"] = one["mb_per_100k"] <= SLOPE_MB
         if "fds" in one:
             kept[f"{name}: descriptors"] = one["fds"][1] <= one["fds"][0]
