@@ -236,7 +236,7 @@ class Daemon:
         return None if choice is None else self._opener.open(choice)
 
     def _listeners(self) -> tuple[Listener, ...]:
-        listeners: tuple[Listener, ...] = (self._meters.record, self._drift.hear, self._reporter.result, self._hear)
+        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result, self._hear)
         if self._options.print_results:
             printer = Printer(device=self._device, run=self._run_number, dropped=self._dropped,
                               clock_synced=self._clock_synced)
@@ -244,6 +244,7 @@ class Daemon:
         return listeners
 
     def _hear(self, result: DetectionResult) -> None:
+        self._drift.hear(result, timed=self._governing.limit.step == 0)
         if result.source == "local":
             self._updater.hear(result)
 

@@ -56,6 +56,7 @@ class Site:
         self.clock = FakeClock()
         self.camera = ViewCamera()
         self.hours = 0
+        self.governed = False
         self._sections = dict(sections)
         self._bundled = bundled or {}
         self.start()
@@ -107,7 +108,7 @@ class Site:
         result = replace(result, model=ModelRef("street", "1", self.model),
                          timing=replace(result.timing, invoke_ms=self.invoke_ms(self.day)))
         for _ in range(times):
-            self.watch.hear(result)
+            self.watch.hear(result, timed=not self.governed)
 
     def look(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
         """Show a view so long, looked at once a second; less often where it is long."""

@@ -191,6 +191,16 @@ def test_a_model_that_gets_slower_is_named(tmp_path: Path) -> None:
         assert first_named(site, 14, "latency_drift") is None
 
 
+def test_times_of_a_governed_rate_say_nothing(tmp_path: Path) -> None:
+    """Slow on hot days only, while fewer frames are looked at: no drift of the model; its scores count as ever."""
+    site = Site(tmp_path, scores=lambda day: {"person": 0.8 if day < 3 else 0.6},
+                invoke_ms=lambda day: 30.0 if day < 3 else 60.0)
+    site.run(3 * 24)
+    site.governed = True
+    site.run(7 * 24)
+    assert set(site.watch.reasons()) == {"score_drift"}
+
+
 def test_scores_learnt_anew_on_command(tmp_path: Path) -> None:
     """`relearn` ends the reason; the picture stays as it was learnt."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8 if day < 3 else 0.6})

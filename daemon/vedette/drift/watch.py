@@ -75,13 +75,17 @@ class DriftWatch:
     def __repr__(self) -> str:
         return f"<DriftWatch {self._ledger!r} {self._picture.changes}>"
 
-    def hear(self, result: DetectionResult) -> None:
-        """Take a result into account; only the device's own model's. Any thread."""
+    def hear(self, result: DetectionResult, *, timed: bool = True) -> None:
+        """Take a result into account; only the device's own model's. Any thread.
+
+        `timed`: its time says something; at a governed rate the processor rests between frames, and clocks down.
+        """
         if result.source != "local" or result.model is None:
             return
         with self._heard_lock:
             heard = self._heard.setdefault(result.model.sha256, _Heard())
-            heard.invoke_ms.append(result.timing.invoke_ms)
+            if timed:
+                heard.invoke_ms.append(result.timing.invoke_ms)
             for found in result.detections:
                 number, total = heard.scores.get(found.label, (0, 0.0))
                 heard.scores[found.label] = number + 1, total + (found.score or 0.0)
