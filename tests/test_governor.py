@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes import FakeClock
 from thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, live
+from vedette.config.models import GovernorConfig
+from vedette.governing import Governing
 from vedette.governor import HALF, LEAST_PER_S, STEPS, Governor, Limit, Pace
 
 TARGET_C = 75.0
@@ -229,3 +232,28 @@ def test_without_a_limit_every_frame_is_due() -> None:
     pace.per_s = None
     assert pace.left_s(10) == 0
     assert pace.admits(10)
+
+
+def test_a_reload_keeps_the_step_and_turning_it_off_gives_the_rate_back() -> None:
+    """A reload that changes nothing is no reason to heat up again; off, nothing is limited; on again, it looks anew."""
+    clock, applied = FakeClock(), []
+
+    def hot(seconds: int) -> None:
+        for _ in range(0, seconds, 2):
+            clock.advance(2)
+            governing.heed(Reading(90.0))
+    governing = Governing(GovernorConfig(), clock, full_per_s=15, apply=applied.append, detected=lambda: 0)
+    hot(600)
+    assert governing.limit.step == len(STEPS) - 1
+    assert governing.reasons() == {"rate_lowered": "to 10%: 90 degrees Celsius"}
+    governing.configure(GovernorConfig(target_c=85))
+    assert governing.limit.step == len(STEPS) - 1
+    governing.configure(GovernorConfig(enabled=False))
+    hot(600)
+    assert (governing.limit, governing.reasons(), governing.health()["since"]) == (Limit(), {}, None)
+    governing.configure(GovernorConfig())
+    assert governing.limit == Limit()
+    hot(60)
+    assert governing.limit.step > 0
+    assert applied[-2] is None
+    assert applied[-1] == governing.limit.per_s
