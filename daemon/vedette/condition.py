@@ -62,19 +62,21 @@ class Condition:
         return False
 
     def begins(self) -> None:
-        """Begin to look at a frame."""
+        """Begin with a frame, or to wait for one."""
         self._looking_since_ns = self._clock.monotonic_ns()
+
+    def rests(self) -> None:
+        """Begin with something that may take long."""
+        self._looking_since_ns = None
 
     def looked(self, age_ms: float) -> None:
         """Take a result."""
-        self._looking_since_ns = None
         self._failures_in_a_row, self._last_failure = 0, ""
         late = age_ms > self.max_frame_age_ms
         self._slow_since_ns = (self._slow_since_ns or self._clock.monotonic_ns()) if late else None
 
     def failed(self, words: str) -> bool:
         """Take a frame that could not be looked at; returns whether the words are news."""
-        self._looking_since_ns = None
         news = words != self._last_failure
         self._failures_in_a_row += 1
         self._last_failure, self._slow_since_ns = words, None
@@ -86,7 +88,7 @@ class Condition:
         if self.failing:
             reasons["detector_failing"] = f"{self._failures_in_a_row} frames in a row: {self._last_failure}"
         if self.hanging:
-            reasons["detector_failing"] = f"one frame has been looked at for more than {self._patience_s:.0f} s"
+            reasons["detector_failing"] = f"no end of one frame for more than {self._patience_s:.0f} s"
         if self.slow:
             reasons["detector_slow"] = f"every result is older than {self.max_frame_age_ms:.0f} ms"
         if self._lasts(self._stale_since_ns):

@@ -114,15 +114,18 @@ class Pipeline:
             while not worker.stopping.is_set():
                 if self._seat.take_offer():
                     self._condition.renew()
+                self._condition.rests()
                 self._seat.fill(worker, failing=self._condition.failing)
                 self._call_for_help()
                 worker.beat()
+                self._condition.begins()
                 frame = self._take(worker)
                 if frame is not None:
                     self._handle(frame)
                 if self.ended:
                     return
         finally:
+            self._condition.rests()
             self._seat.close()
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
