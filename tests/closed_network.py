@@ -33,6 +33,8 @@ ETH_P_ALL, IPV4, ARP, IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD
 ICMP6, HOP_BY_HOP = 58, 0
 OF_THE_KERNEL = {133, 135, 136, 143}
 """ICMPv6 that every interface sends when it comes up: router and neighbour solicitations, multicast reports."""
+TO_ITSELF = f"{DEVICE} icmp"
+"""On the loopback: the kernel says of a cable that is cut that nobody can be reached."""
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", ICMP6: "icmp6"}
 READY = b"ready\n"
 
@@ -120,7 +122,8 @@ def listen() -> None:
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     while True:
         packet, (interface, kind, direction, *_) = ear.recvfrom(65536)
-        if direction == socket.PACKET_OUTGOING and (where := _where(kind, packet[14:])):
+        where = _where(kind, packet[14:]) if direction == socket.PACKET_OUTGOING else None
+        if where is not None and not (interface == "lo" and where == TO_ITSELF):
             print(json.dumps([where if interface != "lo" else f"loopback: {where}"]), flush=True)
 
 
