@@ -1,10 +1,13 @@
 """The memory limit of the capture child: what it says a failure took."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from vedette.camera.session import ENVIRON
 
 CHILD = """
 import sys
@@ -23,6 +26,7 @@ print(limit.explain("gone"))
 def test_only_what_the_child_took_is_told(taken_mib, said):
     """The figures stand behind a failure that took much; what the parent took before the child began does not count."""
     parents = np.ones(500 << 20, np.uint8)
-    words = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True)
+    words = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True,
+                           env={**os.environ, **ENVIRON})
     assert ("of memory it may take" in words.stdout) == said
     del parents

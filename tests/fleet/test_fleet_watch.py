@@ -37,7 +37,7 @@ def arguments(broker: Mosquitto, *more: str) -> list[str]:
 
 def test_a_table_of_what_is_retained(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     """One line a device, a summary above, nothing unprintable."""
-    assert main(arguments(broker, "--once", "0.5")) == 0
+    assert main(arguments(broker, "--once", "3")) == 0
     summary, head, *lines = capsys.readouterr().out.splitlines()
     assert summary.startswith("2 devices, 2 online; street")
     assert head.startswith("DEVICE")
@@ -47,7 +47,7 @@ def test_a_table_of_what_is_retained(broker: Mosquitto, capsys: pytest.CaptureFi
 
 def test_json_once(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     """A program reads one object a device."""
-    assert main(arguments(broker, "--once", "0.5", "--json")) == 0
+    assert main(arguments(broker, "--once", "3", "--json")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["device"], row["version"], row["online"], row["release"]) for row in rows] == [
         ("gate-01", "4", True, 7), ("gate-02", "3", True, 7)]
