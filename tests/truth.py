@@ -115,6 +115,7 @@ class Honesty:
         self._doubted: dict[str, Any] | None = None
         self._counted: list[dict[str, Any]] = []
         self._frozen_since: str | None = None
+        self._source: str | None = None
         self._version: str | None = None
 
     @property
@@ -140,7 +141,7 @@ class Honesty:
 
     def _hear_result(self, result: dict[str, Any]) -> None:
         frame, told = result["frame"], f"{result['source']} result {result['run']}/{result['seq']}"
-        self._version = (result["model"] or {}).get("version")
+        self._source, self._version = result["source"], (result["model"] or {}).get("version")
         if result["source"] == "local" and not result["backfilled"]:
             number = (result["run"], frame["seq"])
             if number <= self._last:
@@ -160,7 +161,7 @@ class Honesty:
 
     def _hear_counts(self, told: dict[str, Any]) -> None:
         self._counts = told
-        if told["counts"] is None or "motion" in told["counts"]:
+        if told["counts"] is None or self._source == "motion":     # which tells of what moves, not of what is there
             return
         self._counted.append(told)
         may_be = self._truth.of(datetime.fromisoformat(told["captured_at"]), None)
