@@ -51,6 +51,6 @@ class KeptAlive(InThread):
                     pass
                 if daemon.process.poll() is None:
                     daemon.signal(signal.SIGTERM)
-                self.ends.append(daemon.ends(60))
+                self.ends.append(daemon.ends())
                 self.logs.append(daemon.log)
             self._stopping.wait(self._pause_s())

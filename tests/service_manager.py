@@ -75,7 +75,7 @@ class ServiceManager(InThread):
             starved = time.monotonic() - fed_s > allowed_s
         if daemon.process.poll() is None:
             daemon.signal(signal.SIGABRT if starved else signal.SIGTERM)
-        code = daemon.ends(60)
+        code = daemon.ends()
         return End(code, starved, fed_s, daemon.log)
 
     def _hear(self) -> str:

@@ -81,7 +81,7 @@ def scene(folder: Path, *, model: Path | None) -> Iterator[Scene]:
         with RunningDaemon(folder, "--config", config) as daemon:
             yield Scene(folder, server, daemon, hears)
             daemon.signal(signal.SIGTERM)
-            assert daemon.ends(60) == 0
+            assert daemon.ends() == 0
         assert Honesty(TRUTH).hear_all(hears.heard) == []
 
 
