@@ -154,7 +154,8 @@ def judged(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list
         wrong.append(f"kept {kept}, then lost; found {found!r}")
     if found.active is not None and not whole(store, found.active.sha256):
         wrong.append(f"the active model {found.active.sha256} is damaged")
-    if found.active is None and known.active is not None:
+    rolled_back = found.last_outcome is not None and not found.last_outcome.ok     # also to none, if none was before
+    if found.active is None and known.active is not None and not rolled_back:
         wrong.append("no model although there was one")
     if store.trouble:
         wrong.append(store.trouble)

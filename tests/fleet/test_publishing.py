@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,19 @@ def model(folder: Path) -> Path:
     return next(folder.rglob("*.street-3.tflite"))
 
 
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def test_what_names_comes_after_what_it_names(operator):
     """Models, targets, snapshot, timestamp; then roots. What is there already is left alone, and readable by others."""
     assert [name.rpartition(".street")[2] for name in copies(operator)] == [
         "-3.tflite", "metadata/2.targets.json", "metadata/2.snapshot.json", "metadata/timestamp.json",
         "metadata/1.root.json"]
     assert copies(operator) == []
-    assert {path.stat().st_mode & 0o777 for path in operator.served.rglob("*") if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in operator.served.rglob("*") if path.is_file()} == {0o644 & ~umask()}
     with operator.opened() as repository:
         repository.renew(operator.keys)
     assert copies(operator) == ["metadata/timestamp.json"]
