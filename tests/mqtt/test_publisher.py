@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import queue
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from cutting_proxy import CuttingProxy
 from mosquitto import Mosquitto, listening, running, send, wait_until
 from vedette import payloads
 from vedette.config.models import MqttConfig
+from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import RETRY_FIRST_S, SHORT_LIFE_S, SHORT_LIVES, TAKEN_OVER_PAUSE_S, MqttPublisher
 from vedette.types import Command, Message
 
@@ -267,3 +270,17 @@ def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
     assert wait_until(lambda: not publisher.worker.alive)
     assert isinstance(publisher.worker.failure, RuntimeError)
     assert publisher.stop(1)
+
+
+def test_a_connection_that_was_cut_is_not_kept(broker: Mosquitto) -> None:
+    """Of a dead connection only its end is known on: what was under way in it, snapshots too, takes no memory."""
+    def connections() -> int:
+        gc.collect()
+        return sum(isinstance(one, Connection) for one in gc.get_objects())
+
+    with CuttingProxy(broker.port) as proxy, publishing(MqttConfig(host="127.0.0.1", port=proxy.port)) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        before = connections()
+        proxy.cut()
+        assert wait_until(lambda: publisher.status().reconnects == 1 and connected(publisher))
+        assert connections() == before

@@ -140,7 +140,7 @@ class MqttPublisher:
                 else:       # gone, and so it neither hung up at a message nor took another client for us
                     self._hang_ups.ended(())
                     self._short_lives = 0
-                pause_s = self._pause_after(end, next(delays))
+                pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
 
