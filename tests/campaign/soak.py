@@ -51,8 +51,9 @@ from witness import Witness
 DEVICE = "gate"
 SLOPE_MB = 1.0
 """Per 100,000 frames."""
-WARM_FRAMES, LEAST_FRAMES = 100_000, 100_000
-"""Until everything has happened a few times; and of a slope over fewer frames after that, which is only told."""
+WARM_FRAMES, LEAST_FRAMES = 100_000, 300_000
+"""Until everything has happened a few times; a slope over fewer frames after that is only told, since memory grows by
+a megabyte at a time."""
 WARM_SHARE = 0.1
 """Of the rounds, and of the frames where there are few."""
 ACTS = ("swap", "cut", "snapshot", "reload", "kill", "install", "long_cut", "pause", "age")
