@@ -39,6 +39,8 @@ from updater import lamps
 from witness import Witness
 
 WITHIN_S = 60.0
+AS_A_SERVICE = {"NOTIFY_SOCKET": "/run/nobody-listens-here"}
+"""Then a daemon whose model cannot be used stays."""
 STATE_BYTES = 4 << 20
 LEAKS = f"""
 import socket
@@ -102,7 +104,7 @@ LIVES = {
     "slow": Life(lambda folder: lamps.slow(folder, "1"), ("", "fail"), max_frame_age_ms=5),
     "no model": Life(lambda folder: None, ("", "fail", "broker away"), reasons=frozenset({"no_model"})),
     "damaged model": Life(damaged, ("", "stall"), reasons=frozenset({"model_refused"})),
-    "hung invoke": Life(good, ("hang in detect",), reasons=frozenset({"worker_hung"})),
+    "hung invoke": Life(good, ("", "hang in detect"), reasons=frozenset({"worker_hung"})),
 }
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -177,7 +179,7 @@ def live(name: str, network: ClosedNetwork, seconds: float) -> dict:
         network.heard.clear()
         judge = Honesty(Noted(folder / "order"))
         with Witness(broker.client(), "gate", judge) as witness, \
-                RunningDaemon(folder, config, program=(*network.program, *PROGRAM)) as daemon:
+                RunningDaemon(folder, config, program=(*network.program, *PROGRAM), env=AS_A_SERVICE) as daemon:
             assert wait_until(lambda: bool(witness.health), WITHIN_S), daemon.log
             trouble, until_s = Trouble(folder, network, broker, daemon), time.monotonic() + seconds
             each_s = max(seconds / len(life.faults) / 2, 1.0)
@@ -191,6 +193,7 @@ def live(name: str, network: ClosedNetwork, seconds: float) -> dict:
                     threading.Event().wait(min(each_s / 2, 3.0))
             assert wait_until(lambda: life.reasons <= witness.first_named.keys(), WITHIN_S), \
                 (witness.first_named, daemon.log)
+            assert daemon.process.poll() is None, daemon.log
             heard, elsewhere = sum(network.heard.values()), network.elsewhere(broker.port)
             results = witness.results
     return {"life": name, "turns": turn, "seconds": round(seconds), "to the broker": heard - sum(elsewhere.values()),
