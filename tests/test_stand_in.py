@@ -13,7 +13,7 @@ from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback import Allowance, Spent, left
 from vedette.pipeline import Pipeline
 from vedette.reasons import state_of
-from vedette.seat import RETRY_MODEL_S
+from vedette.seat import RETRY_MODEL_S, WORN_AFTER
 from vedette.stand_in import HOLD_S, FallbackChain
 from vedette.types import Box, Detection, DetectionResult, Frame, Source, Timing
 
@@ -163,6 +163,44 @@ def test_a_detector_that_keeps_failing_is_opened_anew():
     assert broken.looked_at == [1, 2, 3, 4, 5]
     assert broken.closed
     assert [result.frame.seq for result in heard] == [6, 7]
+
+
+def test_a_detector_that_fails_now_and_then_is_opened_anew():
+    """Each failed invoke of LiteRT makes its error message longer, and the next one slower, without end."""
+    clock, heard = FakeClock(), []
+    opened: list[FakeDetector] = []
+
+    def opens() -> FakeDetector:
+        opened.append(failing(*range(1, 6 * WORN_AFTER, 2)))
+        return opened[-1]
+
+    camera = WatchedCamera(clock, 5 * WORN_AFTER, lambda _: clock.advance(0.01))
+    pipeline = Pipeline(camera, opens, (heard.append,), clock, max_frame_age_ms=1000)
+    pipeline.run(Worker("detect", pipeline.run))
+    assert [len(detector.looked_at) for detector in opened] == pytest.approx([2 * WORN_AFTER] * 2 + [WORN_AFTER], abs=1)
+    assert all(detector.closed for detector in opened)
+    assert len(heard) == 5 * WORN_AFTER / 2
+
+
+def test_failures_are_logged_once_a_minute_at_most():
+    """Not each of a model that fails on every other frame; one that goes on alike is told once, another one then."""
+    clock = FakeClock()
+    condition = Condition(clock, 1000)
+
+    def logged(seconds: int, *words: str, looks: bool) -> list[str]:
+        news = []
+        for _ in range(10 * seconds):
+            clock.advance(0.1)
+            news += [each for each in words if condition.failed(each)]
+            if looks:
+                condition.looked(5.0)
+        return news
+
+    assert logged(150, "node 7", looks=True) == ["node 7"] * 3
+    assert logged(150, "node 7", looks=False) == ["node 7"]
+    assert logged(150, "row 1", "row 2", looks=False) == ["row 1", "row 2", "row 1"]
+    condition.renew()
+    assert logged(1, "row 1", looks=False) == ["row 1"]
 
 
 class Motion:

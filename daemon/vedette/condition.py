@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FAILING_AFTER = 3
 """So many frames in a row that could not be looked at count as a failing detector."""
+LOGGED_EVERY_S = 60.0
+"""A model may fail on every other frame, and in other words each time."""
 STALE_AFTER_S = 5.0
 """So long must every frame, or every result, have been too old, or one frame have been looked at."""
 
@@ -23,7 +25,8 @@ class Condition:
         self.max_frame_age_ms = max_frame_age_ms
         self._clock = clock
         self._failures_in_a_row = 0
-        self._last_failure = ""
+        self._last_failure = self._logged = ""
+        self._log_ns = 0
         self._stale_since_ns: int | None = None
         self._slow_since_ns: int | None = None
         self._looking_since_ns: int | None = None
@@ -50,7 +53,8 @@ class Condition:
 
     def renew(self) -> None:
         """Another detector looks from now on."""
-        self._failures_in_a_row, self._last_failure, self._slow_since_ns = 0, "", None
+        self._failures_in_a_row, self._slow_since_ns = 0, None
+        self._last_failure, self._logged, self._log_ns = "", "", 0
 
     def is_stale(self, captured_ns: int) -> bool:
         """Judge a frame before it is looked at."""
@@ -71,16 +75,19 @@ class Condition:
 
     def looked(self, age_ms: float) -> None:
         """Take a result."""
-        self._failures_in_a_row, self._last_failure = 0, ""
+        self._failures_in_a_row, self._last_failure, self._logged = 0, "", ""
         late = age_ms > self.max_frame_age_ms
         self._slow_since_ns = (self._slow_since_ns or self._clock.monotonic_ns()) if late else None
 
     def failed(self, words: str) -> bool:
-        """Take a frame that could not be looked at; returns whether the words are news."""
-        news = words != self._last_failure
+        """Take a frame that could not be looked at; returns whether the words are to be logged."""
         self._failures_in_a_row += 1
         self._last_failure, self._slow_since_ns = words, None
-        return news
+        now_ns = self._clock.monotonic_ns()
+        if words == self._logged or now_ns < self._log_ns:
+            return False
+        self._logged, self._log_ns = words, now_ns + int(LOGGED_EVERY_S * 1e9)
+        return True
 
     def reasons(self) -> dict[str, str]:
         """Return health reason codes with their details."""

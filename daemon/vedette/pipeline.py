@@ -115,7 +115,7 @@ class Pipeline:
                 if self._seat.take_offer():
                     self._condition.renew()
                 self._condition.rests()
-                self._seat.fill(worker, failing=self._condition.failing)
+                self._seat.fill(worker, failing=self._condition.failing, failures=self.errors)
                 self._call_for_help()
                 worker.beat()
                 self._condition.begins()

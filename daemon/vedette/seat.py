@@ -2,7 +2,7 @@
 
 Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; one that is out of use
 is closed by the thread that offered its successor; a model that cannot be opened is tried again, and so is, by opening
-it anew, one that keeps failing. `offer` comes from any other thread; what only reads, from any.
+it anew, one that keeps failing, or has failed often. `offer` comes from any other thread; what only reads, from any.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ OPEN_WITHIN_S = 90.0
 """Proving a new model in its child may take this long on a slow board."""
 RETRY_MODEL_S = 60.0
 """So often a model that cannot be opened is tried again, and one that keeps failing is opened anew."""
+WORN_AFTER = 1000
+"""After so many failures it is opened anew: LiteRT's error message grows with each, and makes the next one slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class DetectorSeat:
         self._asked = False
         self._retry_ns = 0
         self._reopen_ns: int | None = None
+        self._failures_before = 0
 
     def __repr__(self) -> str:
         return f"<DetectorSeat {self.detector!r}>"
@@ -79,18 +82,20 @@ class DetectorSeat:
             self._handover.notify_all()
         return True
 
-    def fill(self, worker: Worker, *, failing: bool) -> None:
-        """Open a detector if there is none, or if the one there keeps failing, and it is time to try."""
+    def fill(self, worker: Worker, *, failing: bool, failures: int) -> None:
+        """Open a detector if there is none, or if the one there keeps failing, and it is time to try.
+
+        `failures`: frames that could not be looked at, in this run.
+        """
         now_ns = self._clock.monotonic_ns()
         if self.detector is None:
-            due_ns = self._retry_ns
+            is_due = now_ns >= self._retry_ns
         else:
             self._reopen_ns = (self._reopen_ns or now_ns + int(RETRY_MODEL_S * 1e9)) if failing else None
-            if self._reopen_ns is None:
-                return
-            due_ns = self._reopen_ns
-        if now_ns >= due_ns:
-            self._reopen_ns = None
+            is_due = failures - self._failures_before >= WORN_AFTER or \
+                (self._reopen_ns is not None and now_ns >= self._reopen_ns)
+        if is_due:
+            self._reopen_ns, self._failures_before = None, failures
             worker.beat(OPEN_WITHIN_S)
             self._open()
 
