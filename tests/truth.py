@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bright_squares import CELLS
+from fair_clock import starved_s
 
 Lit = frozenset[tuple[int, int]]
 """Rows and columns of lit cells."""
@@ -81,16 +82,20 @@ class Film:
 
 
 class Shown:
-    """A stream whose frames carry no number: any picture of the last moment may be meant. `shown()`: (time, cell)."""
+    """A stream whose frames carry no number: any picture of the last moment may be meant. `shown()`: (time, cell).
+
+    The moment is longer by as much as the machine has starved us since the start.
+    """
 
     def __init__(self, shown: Callable[[], Iterable[tuple[float, int]]]) -> None:
         self._shown = shown
+        self._before_s = starved_s()
 
     def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
         """Implements `Truth`."""
         at_s = captured_at.timestamp()
         return {frozenset({divmod(cell, CELLS)}) for shown_s, cell in self._shown()
-                if -JUST_SHOWN_S <= shown_s - at_s <= SAME_FRAME_S}
+                if -JUST_SHOWN_S - starved_s() + self._before_s <= shown_s - at_s <= SAME_FRAME_S}
 
 
 def lit_clip(frames: int = 30) -> Film:
