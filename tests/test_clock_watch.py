@@ -83,6 +83,17 @@ def test_small_corrections_are_none():
     assert watch.reasons(True) == {}
 
 
+def test_small_corrections_do_not_add_up():
+    """A device that sees its time server once a day is put right by seconds, each time the same way."""
+    clock = FakeClock()
+    watch = ClockWatch(clock)
+    for _ in range(30):
+        stepped(clock, timedelta(seconds=2))
+        assert watch.reasons(True) == {}
+    stepped(clock, timedelta(seconds=11))
+    assert watch.reasons(True) == {"clock_stepped": "11 seconds forward"}
+
+
 @pytest.mark.parametrize("step", [YEARS, -YEARS, timedelta(hours=2)])
 def test_since_stays_as_long_ago(step: timedelta):
     """Whatever the wall clock does; and slewing changes no digit of what was told."""

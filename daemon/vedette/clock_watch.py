@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 STEP_S = 10.0
 """What a time server does to a clock that it keeps is less."""
 SET_WITHIN_S = 2.0
-"""A clock that was never set gets so long to be told as set by a time server: the board is read every two seconds."""
+"""A clock that was never set gets so long to be told as set by a time server: the board is asked every second or so."""
 NAMED_FOR_S = 600.0
 """Then the new time is taken for the right one."""
 _UNITS = (("years", 365.25 * 86_400), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 class ClockWatch:
-    """Compares both clocks with what they were at first. One thread."""
+    """Compares how far both clocks are apart with how far they were. One thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -39,7 +39,7 @@ class ClockWatch:
         self._synced = synced
         step = self._measured() - self._offset
         if was_set or abs(step) < timedelta(seconds=STEP_S):
-            self._accept(step if was_set else timedelta())
+            self._accept(step)
             return {}
         now_ns = self._clock.monotonic_ns()
         self._seen_ns = self._seen_ns if self._seen_ns is not None else now_ns
