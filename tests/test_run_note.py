@@ -107,6 +107,17 @@ def test_a_note_that_nobody_understands_is_none(tmp_path: Path):
     assert RunNote(tmp_path, 4, "boot-1").last == (3, "stopped", "SIGTERM")
 
 
+@pytest.mark.parametrize("sign", ["\U0001f4f7", "\udcff", "\0", "é"])
+def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str):
+    """Cut where they are too long."""
+    ended_run(tmp_path, code=70, why=sign * 5000)
+    last = RunNote(tmp_path, 4, "boot-1").last
+    assert last is not None
+    assert last[:2] == (3, "failed")
+    assert len(last.detail) > 100
+    assert set(last.detail) == {sign}
+
+
 def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path):
     """The run goes on and ends; there is only no note of it."""
     folder = tmp_path / "state"

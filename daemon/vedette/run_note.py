@@ -29,7 +29,8 @@ MAIN_WITHIN_S = 3.0
 REARM_S = 1.0
 DISK_WITHIN_S = 2.0
 """The first word and the last one wait no longer for a disk."""
-_WORDS_MAX = LONGEST // 8
+_WORDS_MAX = LONGEST // 13
+"""A character outside the basic plane takes twelve bytes of JSON; the rest is for the other fields."""
 _RUNNING = "running"
 _KILLED = "without a word: killed, out of memory, or crashed in native code"
 
