@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from vedette.identity import SYSTEM_STATE, StateFolder, default_name, installed_
 MACHINE = "6f1c0a2b3c4d5e6f708192a3b4c5d6e7"
 HOLDER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from vedette.identity import StateFolder
 folder = StateFolder(Path(sys.argv[1]))
@@ -94,6 +96,7 @@ def test_a_daemon_waits_for_a_command_that_changes_the_store(tmp_path: Path) -> 
 
 BECOME_OWNER = """
 import os, sys
+from contextlib import closing
 from pathlib import Path
 from vedette.identity import StateFolder, become_owner
 become_owner(Path(sys.argv[1]))
@@ -257,6 +260,18 @@ def test_a_folder_that_another_one_took_meanwhile_is_named(tmp_path: Path) -> No
     other.close()
     assert folder.hold()
     folder.close()
+
+
+def test_runs_of_another_one_are_not_given_twice(tmp_path: Path) -> None:
+    """Whoever had the folder meanwhile has published under its numbers."""
+    folder = StateFolder(tmp_path / "state")
+    folder.next_run()
+    (folder.path / "lock").unlink()
+    with closing(StateFolder(folder.path)) as other:
+        assert other.next_run() == 2
+    assert folder.hold()
+    folder.close()
+    assert StateFolder(folder.path).next_run() == 3
 
 
 @pytest.mark.skipif(not small_disk.possible(), reason="only root may mount")

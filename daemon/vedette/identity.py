@@ -83,7 +83,7 @@ class StateFolder:
         self.trouble: str | None = None
         """Why the folder is not held any more, in words."""
         self._lock: int | None = None
-        self._run = b""
+        self._run = 0
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -114,8 +114,8 @@ class StateFolder:
         path = self.path / "run"
         try:
             run = _last_run(path, now_s) + 1
-            self._run = b"%d\n" % run
-            _keep(path, self._run)
+            _keep(path, run)
+            self._run = run
         except OSError as error:
             raise StateUnusable(f"{path}: the number of this run cannot be kept: {error.strerror}") from error
         return run
@@ -132,7 +132,8 @@ class StateFolder:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
                 self._acquire(lock, 0.0)
-                _keep(self.path / "run", self._run)
+                if _last_run(self.path / "run", time.time) < self._run:     # else another daemon went on from it
+                    _keep(self.path / "run", self._run)
             except OSError:
                 os.close(lock)
                 raise
@@ -206,8 +207,9 @@ def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> 
     return "-".join(filter(None, parts))
 
 
-def _keep(path: Path, digits: bytes) -> None:
+def _keep(path: Path, number: int) -> None:
     """Keep a number durably: on a full disk in the place of the old one. Raises: OSError."""
+    digits = b"%d\n" % number
     try:
         replace_file(path, digits)
     except OSError as error:
