@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from mosquitto import send, wait_until
 from operators_desk import Fleet, serving
-from running_daemon import vedette
+from running_daemon import RunningDaemon, vedette
 from updater import lamps
 from updater.update_device import DEVICE, Device, device_in
+from vedette.vision.interpreter import available_runtimes
 
 TRIAL = "frames=20,minutes=0.05"
 SHADOW = "frames=3,minutes=0.02,max_latency_ratio=50"
@@ -62,6 +64,26 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
             fleet.publish()
             assert device.waits_for_model(state="good", installed_version="2", release=2), daemon.log
             assert device.waits_for_results_of("2"), daemon.log
+
+
+def test_a_release_that_no_runtime_can_open_ends_nothing(device: Device, tmp_path: Path):
+    """A runtime that an upgrade took away: the device says so, and goes on asking."""
+    away = next(name for name in ("litert", "tflite-runtime")
+                if name not in {report.name for report in available_runtimes() if report.error is None})
+    one = lamps.write(tmp_path, "1")
+    device.good(one, lamps.write(tmp_path, "2"))
+    fleet = Fleet(tmp_path)
+    fleet.release(one)
+    with serving(fleet.www) as server:
+        device.configure(update=f"{{source: '{server.url}', root: '{fleet.root}', poll_minutes: 0.02}}",
+                         detector=f"{{threads: 1, runtime: {away}}}")
+        with RunningDaemon(tmp_path, "--config", device.config, env={"NOTIFY_SOCKET": "/run/nobody-listens"}) as daemon:
+            assert wait_until(lambda: "model_refused" in device.reasons() and bool(device.model["latest_version"]))
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4), daemon.log
+            assert device.state.active.version == "2"
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
 
 
 def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp_path: Path):

@@ -65,7 +65,7 @@ class Arrivals:
         return self._open_source().known(self._reference_time())
 
     def step(self, switch: ModelSwitch) -> None:
-        """Go on as far as that is possible without waiting. Raises: StateUnusable, ModelError."""
+        """Go on as far as that is possible without waiting. Raises: StateUnusable, ModelError, RuntimeMissing."""
         try:
             if self._asking is not None and self._asking.done:
                 self._decide(switch)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vedette._lib.worker import Worker
-from vedette.errors import ModelError, ModelUnproven, StateUnusable, UpdateRefused, VedetteError
+from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused, VedetteError
 from vedette.update import rules
 from vedette.update.request import Answer, Inbox, Request
 from vedette.updater.acts import Acts
@@ -159,7 +159,7 @@ class Updater:
                 log.error("%s", error)
             self._trouble = str(error)
             return DISK_AGAIN_S
-        except ModelError as error:
+        except (ModelError, RuntimeMissing) as error:
             log.error("%s", error)
             return AGAIN_S
         self._trouble = None
