@@ -1,10 +1,13 @@
-"""What every test stands on: quiet variables, the same examples each time, and the real inputs where they are."""
+"""What every test stands on: quiet variables, the same examples each time, a broker, the real inputs where they are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from mosquitto import Mosquitto, Subscriber, listening, running
 
 # Shared machines stall for longer than any single example takes; a deadline would measure the neighbours. A verdict is
 # the same twice: new examples are the business of tests/campaign/properties.py, with the profile `search`.
@@ -37,3 +40,17 @@ def real() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real inputs are absent: {folder}")
     return folder
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real mosquitto that lets everybody in."""
+    with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+    """Whoever listens to all that the device `gate` says to it."""
+    with listening(broker.client(), "vedette/gate/#") as one:
+        yield one

@@ -6,29 +6,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bright_squares import write_clip, write_model
 from fair_clock import PATIENCE_S
-from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from mosquitto import Mosquitto, Subscriber, listening, send, wait_until
 from running_daemon import RunningDaemon, vedette
 
 DEVICE = "gate"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with running(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def hears(broker: Mosquitto) -> Iterator[Subscriber]:
-    with listening(broker.client(), f"vedette/{DEVICE}/#") as one:
-        yield one
 
 
 def write_config(folder: Path, port: int, *, model: Path | None = None, source: Path | str | None = None,

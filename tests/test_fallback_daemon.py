@@ -9,7 +9,6 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from http.client import HTTPConnection
@@ -18,11 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from bright_squares import CELLS
 from fair_clock import starved_s
-from mosquitto import Mosquitto, Subscriber, listening, running, wait_until
+from mosquitto import Mosquitto, Subscriber, wait_until
 from running_daemon import RunningDaemon
 from serve.server_parts import TOKEN, served
 from truth import NOTHING, Film, Honesty
@@ -32,18 +30,6 @@ DEVICE = "gate"
 FPS, DARK, LIT = 10, 40, 40
 INTERVAL_S, DEADLINE_S = 0.5, 2.0
 TRUTH = Film([NOTHING] * DARK + [frozenset({(1, number // 4 % CELLS)}) for number in range(DARK, DARK + LIT)])
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with running(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def hears(broker: Mosquitto) -> Iterator[Subscriber]:
-    with listening(broker.client(), f"vedette/{DEVICE}/#") as one:
-        yield one
 
 
 def write_film(folder: Path) -> Path:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from fakes import FakeClock, make_frame, make_result
-from mosquitto import Mosquitto, free_port, running, send, wait_until
+from mosquitto import Mosquitto, free_port, send, wait_until
 from vedette import payloads
 from vedette.cli import main
 from vedette.types import Box, Detection
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with running(tmp_path) as broker:
-        yield broker
 
 
 def tail(broker: Mosquitto, *arguments: str) -> int:

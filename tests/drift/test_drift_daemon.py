@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from bright_squares import write_model
-from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from mosquitto import Mosquitto, Subscriber, send, wait_until
 from running_daemon import RunningDaemon
 from vedette.camera.street.scene import Scene
 from vedette.camera.street.spoilt import cover
@@ -20,18 +18,6 @@ from vedette.drift.ledger import FILE, SIZE
 
 FPS, WELL_S, COVERED_S = 2, 17, 11
 BASE = "vedette/gate"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with running(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def hears(broker: Mosquitto) -> Iterator[Subscriber]:
-    with listening(broker.client(), f"{BASE}/#") as one:
-        yield one
 
 
 def write_film(folder: Path) -> Path:

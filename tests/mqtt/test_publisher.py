@@ -25,12 +25,6 @@ from vedette.types import Command, Message
 BASE = "vedette/gate-01"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with running(tmp_path) as broker:
-        yield broker
-
-
 @contextmanager
 def publishing(mqtt: MqttConfig, device: str = "gate-01", commands: queue.SimpleQueue[Command] | None = None,
                allowed: Callable[[], tuple[str, ...]] = lambda: ("update", "resume")) -> Iterator[MqttPublisher]:
