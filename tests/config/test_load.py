@@ -302,6 +302,11 @@ def test_places_tell_where_each_value_came_from(write: Write) -> None:
     assert "camera.rotate" not in places
 
 
+def test_a_key_of_two_lines_is_told_in_one() -> None:
+    """In a flag's value; a file's keys are judged as they are read."""
+    assert problems(None, overrides={"mqtt.tls": {"a\nb": None}}) == [r'command line: mqtt.tls."a\nb": unknown key']
+
+
 _SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
             | st.sampled_from(["rtsp://a:b@c", "yes", "1:30", "/", "fleet", "5", "..", "\0", "a" * 300]))
 _VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3)

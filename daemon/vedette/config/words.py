@@ -44,7 +44,11 @@ def is_secret(path: KeyPath) -> bool:
 
 def key_text(path: KeyPath) -> str:
     """Dotted name of a key: `camera.masks[0][1]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}" for part in path).lstrip(".")
+
+
+def _one_line(part: str) -> str:
+    return part if part.isprintable() else json.dumps(part)
 
 
 def problem_of(error: ErrorDetails) -> Problem:
