@@ -34,15 +34,14 @@ class Hours(State):
         """Count `number` values whose sum is `total`."""
         hour = hour_of(now_s)
         if hour not in self.sums:
-            self.sums = {each: sums for each, sums in self.sums.items() if hour - KEPT_HOURS < each <= hour}
-        n, already = self.sums.get(hour, (0, 0.0))
-        self.sums[hour] = (n + number, round(already + total, 4))
+            self._forget(hour)
+        self._put(hour, number, total)
 
-    def merge(self, other: Hours) -> None:
+    def merge(self, now_s: float, other: Hours) -> None:
         """Add what another one counted."""
         for hour, (number, total) in other.sums.items():
-            n, already = self.sums.get(hour, (0, 0.0))
-            self.sums[hour] = (n + number, round(already + total, 4))
+            self._put(hour, number, total)
+        self._forget(hour_of(now_s))
 
     def read(self, now_s: float) -> tuple[int, float, int]:
         """Return number, sum, and in how many hours there was anything."""
@@ -54,6 +53,13 @@ class Hours(State):
         """Return the mean of each of the last hours that had anything."""
         oldest = hour_of(now_s) - hours
         return [total / n for hour, (n, total) in self.sums.items() if n and hour > oldest]
+
+    def _put(self, hour: int, number: int, total: float) -> None:
+        n, already = self.sums.get(hour, (0, 0.0))
+        self.sums[hour] = (n + number, round(already + total, 4))
+
+    def _forget(self, now: int) -> None:
+        self.sums = {hour: sums for hour, sums in self.sums.items() if now - KEPT_HOURS < hour <= now}
 
 
 class Learnt(State):

@@ -56,7 +56,7 @@ class ModelScores(State):
         """Keep the most frequent labels of seven days, and count the rest as `other`. Once an hour."""
         ordered = sorted(self.labels.keys() - {OTHER}, key=lambda label: -self.labels[label].hours.read(now_s)[0])
         for label in ordered[LABELS:]:
-            self.labels.setdefault(OTHER, Series()).hours.merge(self.labels.pop(label).hours)
+            self.labels.setdefault(OTHER, Series()).hours.merge(now_s, self.labels.pop(label).hours)
         self.sunk = [label for label in self.sunk if label in self.labels]
 
     def add_invoke_ms(self, now_s: float, median_ms: float) -> None:
