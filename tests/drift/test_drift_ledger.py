@@ -10,7 +10,7 @@ import pytest
 from drift_parts import BOOT, Site, outline
 
 from fakes import FakeClock
-from vedette.drift.feedback import KEPT, Feedback
+from vedette.drift.feedback import KEPT, LABEL_BYTES, Feedback
 from vedette.drift.hours import KEPT_HOURS
 from vedette.drift.ledger import FILE, SIZE, Ledger
 from vedette.drift.picture import REFERENCES, Picture, Reference
@@ -28,11 +28,12 @@ def full(ledger: Ledger) -> None:
             model.add_scores(now_s, {f"{number:03}" + "\x01" * 97: (20_000_000, rng.random() * 2e7)
                                      for number in range(LABELS + 20)})
         model.fold(now_s)
+        model.sunk = list(model.labels)
     picture = ledger.picture = Picture(key="k" * 100)
     picture.references = [Reference(outline=outline(each).hex(), brightness=123.4, detail=12345.67, focus=0.1234,
                                     matched_s=1234567.891) for each in range(REFERENCES)]
     for word in range(KEPT + 10):
-        ledger.feedback.add(1e7, 4_000_000_000, 4_000_000_000 + word, right=False, label="\u7f8a" * 64)
+        ledger.feedback.add(1e7, 4_000_000_000, 4_000_000_000 + word, right=False, label='"' * LABEL_BYTES)
 
 
 def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
@@ -44,6 +45,18 @@ def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
     assert (tmp_path / FILE).stat().st_size == SIZE
     again = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     assert (again.models, again.picture, again.feedback) == (ledger.models, ledger.picture, ledger.feedback)
+
+
+def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> None:
+    """Three weeks with more labels than have names, written every hour: nothing grows on, and another start reads it."""
+    ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
+    model = ledger.model("k")
+    for hour in range(3 * KEPT_HOURS):
+        model.add_scores(hour * 3600.0, {f"{number}": (number, number / 2) for number in range(1, LABELS + 5)})
+        model.fold(hour * 3600.0)
+    assert max(len(series.hours.sums) for series in model.labels.values()) == KEPT_HOURS
+    ledger.save(ledger.content())
+    assert Ledger(tmp_path / FILE, FakeClock(), BOOT).models == ledger.models
 
 
 @pytest.mark.parametrize("spoil", [

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt
 from vedette.drift.hours import KEPT_HOURS, State, hour_of
 
 KEPT = 500
-LABEL_CHARS = 64
+LABEL_BYTES = 64
 LARGEST = 2**53
 """Numbers beyond are no longer exact in JSON."""
 
@@ -26,7 +26,7 @@ class Word(NamedTuple):
     seq: Annotated[int, Field(ge=1, le=LARGEST)]
     hour: NonNegativeInt
     right: bool
-    label: Annotated[str, Field(max_length=LABEL_CHARS)]
+    label: Annotated[str, Field(max_length=LABEL_BYTES)]
 
 
 class Feedback(State):
@@ -55,13 +55,13 @@ def understood(arguments: Mapping[str, object], *, run: int, published: int) -> 
     `run` is the present one, in which so many results have been `published`.
     """
     if unknown := arguments.keys() - {"run", "seq", "right", "label"}:
-        raise ValueError(f"{', '.join(sorted(unknown))}: expected run, seq, right, and optionally label")
+        raise ValueError(f"{', '.join(sorted(unknown)):.40}: expected run, seq, right, and optionally label")
     numbers = [_number(name, arguments.get(name)) for name in ("run", "seq")]
     right, label = arguments.get("right"), arguments.get("label", "")
     if not isinstance(right, bool):
-        raise ValueError(f"right: expected true or false, got {right!r}")  # noqa: TRY004 - the sender's value
-    if not (isinstance(label, str) and len(label) <= LABEL_CHARS and (label.isprintable() or not label)):
-        raise ValueError(f"label: expected a text of at most {LABEL_CHARS} characters")
+        raise ValueError(f"right: expected true or false, got {right!r:.40}")  # noqa: TRY004 - the sender's value
+    if not (isinstance(label, str) and label.isprintable() and len(label.encode()) <= LABEL_BYTES):
+        raise ValueError(f"label: expected a text of at most {LABEL_BYTES} bytes")
     if tuple(numbers) > (run, published):
         raise ValueError(f"there is no result {numbers[1]} of run {numbers[0]} yet")
     return numbers[0], numbers[1], right, label
