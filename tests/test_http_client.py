@@ -241,6 +241,7 @@ def test_endless_data_is_cut(said: bytes) -> None:
     (b"120", 120), (b"0", 0), (b"99999999999", RETRY_AFTER_MOST_S), (b"9" * 6000, RETRY_AFTER_MOST_S),
     (b"Wed, 21 Oct 2099 07:28:00 GMT", RETRY_AFTER_MOST_S), (b"Wed, 21 Oct 1999 07:28:00 GMT", 0), (b"-5", None),
     (b"soon", None), (b"1e9", None), (b"", None),
+    (b"Wed, 21 Oct 99999999999 07:28:00 GMT", None), (b"Wed, 21 Oct 2099 07:28:00 +" + b"9" * 20, None),
 ])
 @pytest.mark.parametrize("status", [500, 404, 503])
 def test_a_status_is_told_and_its_retry_after_bounded(status: int, value: bytes, seconds: float | None) -> None:

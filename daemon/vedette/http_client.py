@@ -177,7 +177,7 @@ def _retry_after_s(response: http.client.HTTPResponse) -> float | None:
 def _moment(value: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):     # the latter of a year, or a zone, of many digits
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
