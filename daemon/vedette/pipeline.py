@@ -62,7 +62,7 @@ class PipelineStatus:
 class Pipeline:
     """Camera to listeners through one detector. `open_detector` returns None where no model is to run.
 
-    `every_frame`: the camera waits for the detector, so a limited rate lets it wait, and drops nothing.
+    `every_frame`: the camera waits for the detector, so a limited rate lets it wait, and nothing is `governed`.
     """
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], listeners: tuple[Listener, ...],

@@ -67,14 +67,14 @@ class Detector(Protocol):
 
 
 class StandIn(Protocol):
-    """Who looks while the detector cannot. The detect thread calls, but where any thread may."""
+    """Who looks while the detector cannot. `look` is for the detect thread, the rest for any."""
 
     @property
     def looking(self) -> Source | None:
         """Whose results come now. Any thread."""
 
     def stand_in(self) -> None:
-        """Begin to look, and have other results told. Safe to call twice."""
+        """Begin to look, and have other results told. Any thread; safe to call twice."""
 
     def stand_down(self) -> None:
         """Look no more: nothing that was begun is told. Any thread; safe to call twice."""

@@ -3,7 +3,7 @@
 Invariants:
 - Motion learns its background from the first frame on, and tells only while no result of the cloud is due.
 - It is said to look only while results come: an answer under way, or a background being learnt, is not looking.
-- The detect thread calls; `stand_down`, `told` and what only reads may come from any.
+- `look` is for the detect thread, the rest for any: the main thread calls for help where the detect thread hangs.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FallbackChain:
         return "motion" if now_ns < self._motion_until_ns else None
 
     def stand_in(self) -> None:
-        """Begin to look. Safe to call twice."""
+        """Begin to look. Any thread; safe to call twice."""
         if not self._standing:
             self._cloud_due_ns = self._after(CLOUD_DUE_S)
             self._motion = self._make_motion() if self._make_motion else None
