@@ -14,15 +14,19 @@ import pytest
 from bright_squares import SIZE
 from fakes import FakeCamera, FakeClock, make_frame
 from mosquitto import wait_until
+from operators_desk import Fleet, serving
 from updater import lamps
 from vedette._lib.worker import Worker
-from vedette.config.models import CameraConfig, Config, DetectorConfig
+from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
 from vedette.detectors import DetectorOpener, chosen
 from vedette.errors import ModelDamaged, ModelError, StateUnusable
 from vedette.pipeline import Pipeline
 from vedette.types import DetectionResult
 from vedette.update.state import Installed
 from vedette.update.store import ModelStore
+from vedette.updater.arrivals import Arrivals
+from vedette.updater.build import open_source
+from vedette.updater.schedule import PollSchedule
 from vedette.updater.switch import ModelSwitch
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -239,3 +243,34 @@ def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: P
         assert rig.store.state.refused == ()
         rig.switch.match()
         assert rig.runs(one)
+
+
+def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path):
+    """A whole fleet with full disks would: it is asked later and later, and again once the disk takes something."""
+    fleet, clock = Fleet(tmp_path), FakeClock()
+    fleet.release(lamps.write(tmp_path, "1"))
+    with serving(fleet.www) as server:
+        update = UpdateConfig(source=server.url, root=fleet.root)
+        schedule = PollSchedule(3600, clock.now_ns / 1e9, uniform=lambda least, _: least)
+        arrivals = Arrivals(rig.store, update, schedule, clock, device="gate", clock_synced=lambda: False,
+                            open_source=lambda: open_source(update, rig.store))
+
+        def fails() -> bool:
+            try:
+                arrivals.step(rig.switch)
+            except StateUnusable:
+                return True
+            return False
+
+        def learns() -> bool:
+            arrivals.step(rig.switch)
+            return rig.store.state.latest is not None
+        rig.disk.broken = True
+        assert wait_until(fails, 60)
+        assert not schedule.is_due(clock.now_ns / 1e9)
+        clock.advance(3600)
+        assert wait_until(fails, 60)
+        rig.disk.broken = False
+        clock.advance(3600)
+        assert wait_until(learns, 60)
+        assert server.polls == 3

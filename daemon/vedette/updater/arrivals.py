@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vedette.errors import UpdateRefused, UpdateUnreachable
+from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
 from vedette.update import rules
 from vedette.update.state import Installed, Offer, StoreState
 from vedette.updater.job import Job
@@ -77,6 +77,9 @@ class Arrivals:
             self._failed("update_unreachable", error, error.retry_after_s)
         except UpdateRefused as error:
             self._failed("update_refused", error)
+        except StateUnusable:
+            self._schedule.failed(self._now_s())    # else it would be asked again at once, by every full disk
+            raise
 
     def _ask(self) -> None:
         floors, reference = self._store.state.floors, self._reference_time()
