@@ -26,8 +26,10 @@ from vedette.update.state import Installed
 from vedette.update.store import ModelStore
 from vedette.updater.arrivals import Arrivals
 from vedette.updater.build import open_source
+from vedette.updater.proving import Proving
 from vedette.updater.schedule import PollSchedule
 from vedette.updater.switch import ModelSwitch
+from vedette.vision.tap import FrameTap
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -274,3 +276,26 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(r
         clock.advance(3600)
         assert wait_until(learns, 60)
         assert server.polls == 3
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(rig: Rig, tmp_path: Path, good: bool):
+    """The probe costs seconds of every core: it waits a while, and then the candidate is taken, or refused."""
+    clock, page = FakeClock(), tmp_path / "page-2.tflite"
+    config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
+    proving = Proving(rig.store, rig.opener, rig.switch, FrameTap(), clock, config=lambda: config,
+                      show=lambda *_: None, governed=lambda: False)
+    page.write_bytes(b"<html>" * 500)
+    one = rig.stored(lamps.write(tmp_path, "1") if good else page)
+    rig.store.change(rig.store.state.staged(one))
+    rig.disk.broken = True
+    with pytest.raises(StateUnusable):
+        proving.step()
+    proving.step()      # nothing is due
+    with rig.running():
+        rig.disk.broken = False
+        clock.advance(60)
+        proving.step()
+        assert rig.store.state.candidate is None
+        assert (rig.store.state.active == one) is good
+        assert bool(rig.store.state.refusal_of(one.sha256)) is not good

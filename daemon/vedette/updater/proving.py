@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, UpdateRefused
+from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused
 from vedette.update import rules
 from vedette.updater.shadow import Shadow
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGAIN_S = 30.0
+"""After what may go better then: a probe without time or memory, a disk that takes nothing."""
 UNPROVEN_MAX = 2
 """A probe that had no time or memory is made again once."""
 
@@ -103,6 +104,13 @@ class Proving:
             self.close()
         if model is None or self._clock.monotonic_ns() < self._prove_ns:
             return
+        try:
+            self._go_on(model)
+        except StateUnusable:
+            self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
+            raise
+
+    def _go_on(self, model: Installed) -> None:
         try:
             if self._shadow is None:
                 self._begin(model)
