@@ -121,6 +121,7 @@ def test_memory_pressure_is_named_within_5_s_and_gone_within_10(tmp_path: Path, 
         assert wait_until(lambda: last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
         board.temperature(70)
         assert waits_for_step(hears, LAST), daemon.log
+        assert wait_until(lambda: bool(told(hears, "detections"))), daemon.log      # the model's file is written again
         write_config(tmp_path, broker.port, "{enabled: false}")
         daemon.signal(signal.SIGHUP)
         assert waits_for_step(hears, 0), daemon.log

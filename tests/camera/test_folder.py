@@ -23,12 +23,14 @@ def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path):
 
 
 def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path):
-    """Played in real time, a folder shows `fps` images per second."""
+    """Played in real time, a folder shows `fps` images per second, whether or not each is taken in time."""
     for i in range(5):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 20, 3), 50 * i, np.uint8))
     with running(make_settings(tmp_path, fps=10.0)) as camera:
         frames, _ = play_out(camera)
-    assert frames[-1][1] - frames[0][1] == pytest.approx(0.4e9)
+    moments_ns = {captured_ns - grey / 50 * 1e8 for _, captured_ns, grey in frames}
+    assert max(moments_ns) - min(moments_ns) == pytest.approx(0, abs=1e3)
+    assert len(frames) > 1
 
 
 @pytest.mark.parametrize("content", [None, b"no image", b"P6 60000 60000 255\n"])
