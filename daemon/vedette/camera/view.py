@@ -2,7 +2,8 @@
 
 Invariants: cost is one grey thumbnail a second and memory is fixed; what moves is left out (all are medians over
 `KEPT` looks, and detail and focus count only what two in a row share, so noise is left out too); light is left out
-(every edge counts alike, by its neighbourhood).
+(every edge counts alike, by its neighbourhood). A picture with edges that repeats itself bit for bit is left out: its
+noise would count as fine detail that lasts.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ class ViewWatch:
         self._last: tuple[Floats, Floats] | None = None
 
     def look(self, picture: NDArray[np.uint8]) -> View | None:
-        """Take a BGR picture; returns the view, None until there are enough pictures of one size."""
+        """Take a BGR picture; returns the view, None until there are enough of one size, or for one that froze."""
         fine = _shrunk(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), FINE_PX).astype(np.float32)
         coarse = _shrunk(fine, COARSE_PX)
         edges = _edges(fine), _edges(coarse)
         last, self._last = self._last, edges
+        if last is not None and np.array_equal(edges[0], last[0]) and (edges[1] ** 2).mean() >= LEAST_DETAIL:
+            return None
         if last is None or last[0].shape != edges[0].shape:
             self._thumbnails.clear()
             self._details.clear()
