@@ -15,6 +15,7 @@ LIES = {
     "future": {"captured_ns": 2**62}, "old seq": {"seq": 0}, "wrong type": {"seq": "1"},
     "scaled too large": {"scaling": [0, 0, 4, 4, 5000, 5000]}, "half a scaling": {"scaling": [0, 0, 4]},
     "half a view": {"view": [1.0]}, "short outline": {"view": [1.0, 1.0], "outline": "00"},
+    "negative view": {"view": [-1.0, 1.0]}, "negative brightness": {"brightness": -1.0, "contrast": 1.0},
     "odd outline": {"view": [1.0, 1.0], "outline": "0x"},
     "nan": {"within_s": float("nan")}, "another kind": {"kind": "Gift"},
 }

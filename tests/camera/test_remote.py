@@ -73,7 +73,8 @@ def test_a_frame_in_hand_outlives_its_child(order):
 
 
 @pytest.mark.parametrize("lie", ["no such place", "too large", "negative", "future", "old seq", "wrong type", "nan",
-                                 "another kind", "noise", "twice"])
+                                 "another kind", "scaled too large", "half a scaling", "half a view", "short outline",
+                                 "odd outline", "negative view", "negative brightness", "noise", "twice"])
 def test_a_lying_child_is_replaced(order, lie):
     """A child that announces what cannot be is not believed, and replaced."""
     with running(make_settings(order(lie)), "lying_child") as camera:

@@ -151,6 +151,8 @@ class Session:
             raise ValueError(f"scaling {frame.scaling}")
         self.scaled(frame)
         self.view(frame)
+        if min(*frame.view, frame.brightness or 0.0, frame.contrast or 0.0) < 0:
+            raise ValueError("a picture measured below nought")
         self._held.add(frame.place)
         self._seq = frame.seq
 
