@@ -201,5 +201,6 @@ def test_relearn_takes_what_is_now_for_right():
     """Scores, picture, or all of it; anything else is refused."""
     rig = Rig()
     assert rig.send("relearn")["status"] == rig.send("relearn", {"what": "picture"})["status"] == "ok"
-    assert rig.send("relearn", {"what": "camera"})["status"] == "refused"
+    for arguments in ({"what": "camera"}, {"what": ["picture"]}, {"part": "picture"}):     # a slip forgets nothing
+        assert rig.send("relearn", arguments)["status"] == "refused"
     assert rig.drift.relearnt == ["all", "picture"]

@@ -139,8 +139,8 @@ class CommandDesk:
 
     def _relearn(self, command: Command) -> None:
         what = command.arguments.get("what", "all")
-        if what not in ("scores", "picture", "all"):
-            self._reply(command, "refused", error=f"what: expected scores, picture or all, got {what!r:.40}")
+        if what not in ("scores", "picture", "all") or command.arguments.keys() - {"what"}:
+            self._reply(command, "refused", error="expected nothing, or what: scores, picture or all")
             return
         self._drift.relearn(what)
         self._reply(command, "ok", {"what": what})
