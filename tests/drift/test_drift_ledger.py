@@ -48,7 +48,7 @@ def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> None:
-    """Three weeks with more labels than have names, written every hour: nothing grows on, and another start reads it."""
+    """Three weeks with more labels than have names, written hourly: nothing grows on, and another start reads it."""
     ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     model = ledger.model("k")
     for hour in range(3 * KEPT_HOURS):
