@@ -186,7 +186,7 @@ class CameraStatus:
     height: int = 0
     brightness: float | None = None   # mean luma, 0-255
     contrast: float | None = None     # standard deviation of luma
-    view: View | None = None          # the last one of the present capture child
+    view: View | None = None          # the last that was measured
     reopened: int = 0
     children_replaced: int = 0
 

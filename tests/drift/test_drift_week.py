@@ -214,3 +214,14 @@ def test_scores_learnt_anew_on_command(tmp_path: Path) -> None:
     site.stop()
     site.start(boot=BOOT)
     assert site.watch.health()["labels"]["person"]["baseline"] == pytest.approx(0.6, abs=0.005)
+
+
+def test_a_bundle_is_read_by_nobody_else(tmp_path: Path) -> None:
+    """Whoever asks for figures waits for no file: a model may be large, and its card slow."""
+    site = Site(tmp_path, scores=lambda day: {"person": 0.8}, bundled={"person": 0.5})
+    site.run(1)
+    site.reload(health={"baseline": "bundle"})
+    assert site.watch.health()["labels"]["person"]["baseline"] is None
+    assert site.watch.reasons() == {}
+    site.run(1)
+    assert site.watch.health()["labels"]["person"]["baseline"] == 0.5

@@ -1,7 +1,8 @@
 """Keeps an eye on what degrades silently: hears results, looks at views, judges now and then, writes once an hour.
 
-Invariants: `hear` costs microseconds and waits for no disk; the thread `drift` writes, at most once an hour and at a
-clean stop; a disk that takes nothing costs only what a kill would. Any thread may read, or give feedback.
+Invariants: `hear` costs microseconds and waits for no disk; the thread `drift` alone reads a model, and writes: at most
+once an hour, at a clean stop and when told to learn anew; a disk that takes nothing costs only what a kill would. Any
+thread may read, or give feedback.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ Part = Literal["scores", "picture", "all"]
 STEP_S = 1.0
 JUDGE_S = 5.0
 MINUTE_S = 60.0
-SAVE_WITHIN_S = 120.0
-"""A card may hold a write for long; the watchdog waits as long."""
+DISK_WITHIN_S = 120.0
+"""A card may hold a write or a model for long; the watchdog waits as long."""
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class DriftWatch:
         self._lock = threading.Lock()       # of the ledger and what follows
         self._model: ModelScores | None = ledger.models[-1] if ledger.models else None
         self._picture: Picture = ledger.picture_of(_view_key(config()))
-        self._given: tuple[str, Mapping[str, float]] | None = None
+        self._given: tuple[str, Mapping[str, float]] = "", {}      # of which account: the bundle's mean scores
         self._view: View | None = None
         now_s = ledger.now_s()
         self._judge_s = now_s
@@ -109,7 +110,8 @@ class DriftWatch:
         log.info("%s: learnt anew from now on", part)
 
     def step(self) -> None:
-        """Take into account what came, and judge what is due. Returns at once."""
+        """Take into account what came, and judge what is due. Returns at once, but after another model came."""
+        self._read_bundled()
         with self._lock:
             now_s, health = self._ledger.now_s(), self._config().health
             learn_s = health.learn_hours * HOUR_S
@@ -176,7 +178,7 @@ class DriftWatch:
                 worker.beat()
                 self.step()
                 if self.save_due:
-                    worker.beat(SAVE_WITHIN_S)
+                    worker.beat(DISK_WITHIN_S)
                     self.save()
                 worker.stopping.wait(STEP_S)
         finally:
@@ -201,14 +203,21 @@ class DriftWatch:
                 if invoke_ms:
                     self._model.add_invoke_ms(now_s, median(invoke_ms))
 
+    def _read_bundled(self) -> None:
+        """Read what the running model's bundle states, once. Outside the lock: it is a whole file."""
+        model = self._model
+        if model is not None and self._config().health.baseline == "bundle" \
+                and self._given[0] != model.key:
+            self.worker.beat(DISK_WITHIN_S)
+            self._given = model.key, self._bundled()
+
     def _terms(self) -> Terms:
         health = self._config().health
         learn_s = health.learn_hours * HOUR_S
         if health.baseline == "learnt" or self._model is None:
             return Terms(learn_s)
-        if self._given is None or self._given[0] != self._model.key:
-            self._given = self._model.key, self._bundled()
-        return Terms(learn_s, self._given[1])
+        key, given = self._given
+        return Terms(learn_s, given if key == self._model.key else {})
 
     def _label(self, model: ModelScores, label: str, now_s: float) -> LabelDrift:
         series = model.labels[label]
