@@ -97,6 +97,20 @@ def test_ok_when_all_is_well_and_accounts_balance():
     assert rig.not_looking == 0
 
 
+def test_counts_of_before_a_trouble_end_with_it_however_short_it_was():
+    """A trouble that was over between two looks is named, and the counts of before it do not stand beside that."""
+    rig = Rig()
+    rig.detect_all()
+    rig.health.tick()
+    rig.camera.now = replace(rig.camera.now, reasons=("camera_offline",))
+    for _ in range(3):
+        rig.health.tick()
+    assert rig.not_looking == 1
+    rig.camera.now = replace(rig.camera.now, reasons=("camera_offline", "camera_rate"))
+    rig.health.tick()
+    assert rig.not_looking == 1
+
+
 def test_told_on_change_at_most_once_a_second_and_every_interval():
     """A change inside the second waits for its end; without change, one message each interval."""
     rig = Rig()

@@ -79,12 +79,14 @@ class HealthReporter:
         """Look at everything, and tell what has to be told. Called a few times a second; `final` tells in any case."""
         camera, pipeline, broker = self._camera.status(), self._pipeline.status(), self._publisher.status()
         models = self._models(pipeline.facts)
+        known = self._since.keys()
         reasons = self._gather_reasons(camera, pipeline, broker, models)
         self.state = state_of(reasons)
         self._tell_change(topics.CAMERA, payloads.camera(camera))
         self._tell_change(topics.MODEL, payloads.model(models))
         self._tell_change(topics.INFO, self._info(camera, pipeline.facts))
-        if camera.state != "capturing" or not pipeline.looking:
+        lapsed = state_of(set(camera.reasons) - known) == "failed"    # a trouble that may be over, and is named
+        if camera.state != "capturing" or not pipeline.looking or lapsed:
             self._stopped_looking()
         if final or self._is_due(self._marks(reasons)):
             self._tell_health(camera, pipeline, broker, reasons)
