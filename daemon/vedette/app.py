@@ -110,7 +110,8 @@ class Daemon:
         self._opener = DetectorOpener(config.detector, config.camera.roi, state.path / "proofs.json")
         self._reload_reasons: dict[str, str] = {}
         self._run_number = state.next_run()
-        self._note = RunNote(state.path, self._run_number, boot_id())
+        self._boot_id = boot_id()
+        self._note = RunNote(state.path, self._run_number, self._boot_id)
         self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
                                                      state.machine_id(), state.path)
         log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
@@ -119,11 +120,11 @@ class Daemon:
         self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
         self._board = board(state.path)
         self._meters = FrameMeters()
-        self._drift = build_drift(state.path, self._camera, clock, boot_id(), config=lambda: self._config,
+        self._drift = build_drift(state.path, self._camera, clock, self._boot_id, config=lambda: self._config,
                                   store=self._store, on_end=self._worker_ended)
         self._keeper = Keeper(
             Outbox(config.mqtt.outbox_messages), config.mqtt,
-            RunFacts(state.path, self._run_number, boot_id(), clock, self._clock_synced), on_end=self._worker_ended)
+            RunFacts(state.path, self._run_number, self._boot_id, clock, self._clock_synced), on_end=self._worker_ended)
         self._publisher = MqttPublisher(
             config.mqtt, device=self._device, on_command=self._on_command, allowed=lambda: self._config.commands.allow,
             utc_now=clock.utc_now, on_end=self._worker_ended, keeper=self._keeper)
@@ -147,7 +148,7 @@ class Daemon:
             governing=self._governing, last_end=self._note.last)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
-            boot_id=boot_id(), frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
+            boot_id=self._boot_id, frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
             throttled=lambda: self._health.throttled, governed=lambda: self._governing.limit.step > 0,
             clock_synced=self._clock_synced, show=self._reporter.shadow, on_end=self._worker_ended)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
@@ -172,7 +173,7 @@ class Daemon:
         """Find the model that runs, and count its start if it is on trial: before it is loaded."""
         self._store.recover()
         if self._config.detector.model is None:
-            _, words = self._store.start(boot_id(), clock.utc_now())
+            _, words = self._store.start(self._boot_id, clock.utc_now())
             if words:
                 log.warning("rolled back: %s", words)
 
