@@ -166,7 +166,7 @@ def inference_health(facts: DetectorFacts | None, *, count: int, errors: int,
 
 def image_health(status: CameraStatus) -> ImageHealth:
     """Say how bright the picture is."""
-    return {"brightness": _rounded(status.brightness, 1), "contrast": _rounded(status.contrast, 1)}
+    return {"brightness": rounded(status.brightness, 1), "contrast": rounded(status.contrast, 1)}
 
 
 def mqtt_health(status: BrokerStatus) -> MqttHealth:
@@ -217,7 +217,7 @@ def model(status: ModelStatus) -> ModelPayload:
         "sha256": None if ref is None else ref.sha256,
         "variant": None if ref is None else ref.variant,
         "in_progress": status.in_progress,
-        "update_percentage": _rounded(status.percentage, 0),
+        "update_percentage": rounded(status.percentage, 0),
         "last_outcome": status.last_outcome,
     }
 
@@ -269,5 +269,6 @@ def _detector_info(facts: DetectorFacts) -> DetectorInfo:
     }
 
 
-def _rounded(value: float | None, decimals: int) -> float | None:
+def rounded(value: float | None, decimals: int) -> float | None:
+    """Return it as it is told; nothing stays nothing."""
     return None if value is None else round(value, decimals)

@@ -19,6 +19,7 @@ from vedette.cli.pictures import Pictures
 from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, SourceInvalid, UsageError
+from vedette.payloads import rounded
 
 if TYPE_CHECKING:
     import argparse
@@ -111,7 +112,7 @@ class _Tally:
         return {
             "a": _model(a, a_ms), "b": _model(b, b_ms), "frames": len(self.agreements), **_agreement(whole),
             "labels": {label: _agreement(whole.of(label)) for label in sorted(whole.labels)},
-            "latency_ratio": _rounded(median(y / x for x, y in self._invokes_ms)) if self._invokes_ms else None,
+            "latency_ratio": rounded(median(y / x for x, y in self._invokes_ms), 4) if self._invokes_ms else None,
             "worst": [{"frame": each.name, **_agreement(each.agreement)} for each in self.worst]}
 
 
@@ -144,16 +145,12 @@ def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Frame]]:
 def _model(detector: LocalDetector, invokes_ms: list[float]) -> dict[str, Any]:
     facts = detector.facts
     return {"name": facts.model.name, "version": facts.model.version, "sha256": facts.model.sha256,
-            "runtime": facts.runtime, "invoke_ms": _rounded(median(invokes_ms)) if invokes_ms else None}
+            "runtime": facts.runtime, "invoke_ms": rounded(median(invokes_ms), 4) if invokes_ms else None}
 
 
 def _agreement(of: Agreement) -> dict[str, Any]:
-    return {"agreement": _rounded(of.f1), "both": len(of.pairs), "only_a": len(of.only_one),
-            "only_b": len(of.only_other), "score_shift": _rounded(of.score_shift), "iou": _rounded(of.mean_iou)}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return {"agreement": rounded(of.f1, 4), "both": len(of.pairs), "only_a": len(of.only_one),
+            "only_b": len(of.only_other), "score_shift": rounded(of.score_shift, 4), "iou": rounded(of.mean_iou, 4)}
 
 
 def _words(figures: dict[str, Any]) -> str:

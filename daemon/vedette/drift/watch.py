@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from vedette._lib.worker import Worker
 from vedette.drift.hours import HOUR_S
 from vedette.drift.scores import OTHER, ModelScores, Terms
+from vedette.payloads import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,9 +164,9 @@ class DriftWatch:
             return {
                 "learning_hours": _hours(latency.learnt.left_s(now_s, learn_s)) if self._model else None,
                 "labels": {label: self._label(model, label, now_s) for label in model.labels},
-                "latency": {"mean_ms": _rounded(latency.mean(now_s), 2),
-                            "baseline_ms": _rounded(latency.learnt.mean, 2)},
-                "image": {"changes": picture.changes, "likeness": _rounded(picture.likeness, 3),
+                "latency": {"mean_ms": rounded(latency.mean(now_s), 2),
+                            "baseline_ms": rounded(latency.learnt.mean, 2)},
+                "image": {"changes": picture.changes, "likeness": rounded(picture.likeness, 3),
                           "focus": self._view.focus if self._view else None, "references": len(picture.references),
                           "learning_hours": _hours(began_s + learn_s - now_s) if began_s + learn_s > now_s else None},
                 "feedback": {"count": count, "wrong": wrong,
@@ -222,7 +223,7 @@ class DriftWatch:
     def _label(self, model: ModelScores, label: str, now_s: float) -> LabelDrift:
         series = model.labels[label]
         baseline = None if label == OTHER else self._terms().baseline_of(label, series)
-        return {"mean": _rounded(series.mean(now_s), 4), "baseline": _rounded(baseline, 4),
+        return {"mean": rounded(series.mean(now_s), 4), "baseline": rounded(baseline, 4),
                 "count": series.hours.read(now_s)[0]}
 
 
@@ -244,7 +245,3 @@ def _digest(*values: object) -> str:
 
 def _hours(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds / HOUR_S, 2)
-
-
-def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None else round(value, decimals)
