@@ -7,8 +7,9 @@ from camera_parts import make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.camera.settings import CaptureSettings, redacted, with_credentials
+from vedette.camera.settings import CaptureSettings, with_credentials
 from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_answer, encode, encode_free
+from vedette.config.urls import shown
 
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(
@@ -74,10 +75,10 @@ def test_credentials_are_escaped_and_redacted(tmp_path):
     secret.write_text("me:p@ss:w/rd?#\n")
     url = with_credentials("rtsp://cam:554/live?x=1", str(secret))
     assert url == "rtsp://me:p%40ss%3Aw%2Frd%3F%23@cam:554/live?x=1"
-    assert redacted(url) == "rtsp://cam:554/live?x=1"
+    assert shown(url) == "rtsp://cam:554/live?x=1"
     assert with_credentials("rtsp://cam", None) == "rtsp://cam"
-    assert redacted("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # no valid address, and named all the same
-    assert redacted("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
+    assert shown("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # no valid address, and named all the same
+    assert shown("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
 
 
 def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path):

@@ -24,9 +24,10 @@ from vedette.camera.link import Link, OwnerLeft
 from vedette.camera.memory import MemoryLimit
 from vedette.camera.pick import open_source
 from vedette.camera.player import PictureFrozen, Player
-from vedette.camera.settings import PLACES, CaptureSettings, redacted
+from vedette.camera.settings import PLACES, CaptureSettings
 from vedette.camera.source import ReadStalled
 from vedette.camera.wire import Final, Opening, Trouble
+from vedette.config.urls import shown
 from vedette.errors import SourceEnded, SourceError, SourceInvalid, SourceMissing
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Capture:
         try:
             self._player.play(source)
         except MemoryError as failure:
-            what = redacted(self._settings.source)
+            what = shown(self._settings.source)
             raise SourceInvalid(f"{what}: a picture wants more than the {self._memory}") from failure
 
     def _tell(self, failure: SourceError) -> float:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from vedette.camera.settings import redacted, with_credentials
+from vedette.camera.settings import with_credentials
 from vedette.camera.source import ReadStalled, checked, plausible_fps
+from vedette.config.urls import shown
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Stream(_Capture):
 
     def __init__(self, settings: CaptureSettings) -> None:
         self._timeout_s = settings.stall_s - READ_MARGIN_S
-        what = redacted(settings.source)
+        what = shown(settings.source)
         try:
             url = with_credentials(settings.source, settings.credentials_file)
         except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.camera.settings import redacted
+from vedette.config.urls import shown
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def open_source(settings: CaptureSettings) -> Source:
     try:
         return _open(settings)
     except OSError as error:      # a folder not ours to enter, a name too long
-        raise SourceMissing(f"{redacted(settings.source)}: {error.strerror}") from error
+        raise SourceMissing(f"{shown(settings.source)}: {error.strerror}") from error
 
 
 def _open(settings: CaptureSettings) -> Source:

@@ -22,9 +22,10 @@ from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
 from vedette.camera.escalation import Replacements
 from vedette.camera.session import Session
-from vedette.camera.settings import PLACES, redacted
+from vedette.camera.settings import PLACES
 from vedette.camera.standing import Standing
 from vedette.camera.wire import FrameReady, Opening, Trouble
+from vedette.config.urls import shown
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.types import CameraStatus, Frame, Scaling, View
 
@@ -60,7 +61,7 @@ class RemoteCamera:
                  replacements: Replacements | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)
         self._settings = settings
-        self._source = redacted(settings.source)
+        self._source = shown(settings.source)
         self._clock = clock
         self._module = child_module
         self._lock = threading.Lock()

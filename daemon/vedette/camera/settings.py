@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.street.options import is_synthetic
-from vedette.config.urls import shown, without_login
+from vedette.config.urls import without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
@@ -79,11 +79,6 @@ class CaptureSettings:
         fields = json.loads(message)
         fields["masks"] = tuple(tuple((x, y) for x, y in polygon) for polygon in fields["masks"])
         return cls(**fields)
-
-
-def redacted(source: str) -> str:
-    """Return the source as it may be printed and published."""
-    return shown(source)
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:
