@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from in_thread import served
 from serve.server_parts import lamps
 from vedette._lib.clock import SystemClock
 from vedette.types import Frame
@@ -64,13 +65,6 @@ def flask_server(folder: Path) -> Iterator[FlaskServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server.url = f"http://127.0.0.1:{http.server_address[1]}/v1/object-detection/yolov5s"
-        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join(60)
-            detector.close()
+    with closing(detector), served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        server.url = f"{address}/v1/object-detection/yolov5s"
+        yield server

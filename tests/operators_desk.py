@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from in_thread import served
 from mosquitto import Mosquitto, wait_until
 from running_daemon import environment, vedette
 
@@ -87,15 +88,9 @@ def serving(folder: Path, port: int = 0) -> Iterator[WebServer]:
 
     folder.mkdir(parents=True, exist_ok=True)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     told.port = server.server_address[1]
-    try:
+    with served(server):
         yield told
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class FleetWatch:

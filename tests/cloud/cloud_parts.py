@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from in_thread import served
 from vedette._lib.clock import SystemClock
 from vedette.cloud.budget import Budget
 from vedette.cloud.client import CloudClient
@@ -106,12 +106,6 @@ def serving_answers(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Ser
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server.url = f"http://127.0.0.1:{http.server_address[1]}/v1/detect"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join(60)
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        server.url = f"{address}/v1/detect"
+        yield server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
+from in_thread import served
 from vedette.update.release import Release, Target
 from vedette.update.source import Trusted, UpdateSource
 from vedette.update.state import RoleFloor
@@ -181,14 +181,8 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with served(self.http):
             yield self
-        finally:
-            self.http.shutdown()
-            thread.join()
-            self.http.server_close()
 
 
 def send(handler: BaseHTTPRequestHandler, content: bytes, asked: str | None = None) -> None:
