@@ -12,6 +12,8 @@ LANE = @for part in $(1); do \
 	  .venv/bin/python tests/campaign/$$part.py --state .campaign/$$part.json $(ARGS) || exit; \
 	  echo "campaign $$part: $$(($$(date +%s) - from)) s"; \
 	done
+# tests, bench and tools import one another from the project's root, wherever they are started.
+AT_ROOT = @pwd > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vedette-root.pth"
 MODEL ?=
 SOURCE ?=
 ARGS ?=
@@ -29,6 +31,7 @@ setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (
 .venv/.ready: pyproject.toml
 	@python=$$(tools/find-python) && $$python -m venv .venv
 	.venv/bin/python $(PIP) -e '.[dev,eval]'
+	$(call AT_ROOT,.venv)
 	@touch $@
 
 # LiteRT is left out of this environment: what is not there cannot be preferred by accident.
@@ -40,6 +43,7 @@ setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (
 	  > .venv-tflite/requirements.txt
 	.venv-tflite/bin/python $(PIP) -c constraints/numpy1.txt -r .venv-tflite/requirements.txt tflite-runtime
 	.venv-tflite/bin/python $(PIP) --no-deps -e .
+	$(call AT_ROOT,.venv-tflite)
 	@touch $@
 
 deps:            ## install the system packages that are missing (as root or with sudo)
@@ -93,7 +97,7 @@ model: .venv-train/.ready setup setup-tflite  ## train the model in the box agai
 docs: setup      ## write again what is generated: config.yaml and parts of docs/
 	.venv/bin/python -m vedette.config.render .
 	.venv/bin/python -m vedette.cli.schemas docs
-	.venv/bin/python -m vedette.reasons > docs/reasons.md
+	.venv/bin/python -m vedette.health.reasons > docs/reasons.md
 
 install:         ## install the daemon and its unit on this machine (as root)
 	systemd/install.sh

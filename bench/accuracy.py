@@ -14,8 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vedette.precision import Precision, Truth, average_precision
 from vedette.types import Box, Detection
+from vedette.validate.average_precision import Precision, Truth, average_precision
 
 
 def main() -> None:

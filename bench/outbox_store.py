@@ -18,10 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "campaign"))
-
-from outbox_cuts import kernel_written, results_of_an_hour
-
+from tests.campaign.outbox_cuts import kernel_written, results_of_an_hour
 from vedette.mqtt.spool import Kept, Moment, Spool
 
 BATCH = 16

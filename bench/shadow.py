@@ -26,13 +26,13 @@ from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.camera.street.options import is_synthetic
 from vedette.config.models import CameraConfig, DetectorConfig
-from vedette.pipeline import Pipeline
+from vedette.detect.pipeline import Pipeline
+from vedette.store.release import ShadowRequirement
 from vedette.types import DetectionResult
-from vedette.update.release import ShadowRequirement
 from vedette.update.verdicts import ShadowTally
-from vedette.vision.candidate import Candidate
+from vedette.validate.candidate import Candidate
+from vedette.validate.frame_tap import FrameTap
 from vedette.vision.local import open_detector
-from vedette.vision.tap import FrameTap
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 3.0

@@ -26,8 +26,8 @@ from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.config.models import CameraConfig, DetectorConfig
-from vedette.detectors import DetectorOpener, ModelChoice
-from vedette.pipeline import Pipeline
+from vedette.detect.open_model import DetectorOpener, ModelChoice
+from vedette.detect.pipeline import Pipeline
 from vedette.types import DetectionResult
 from vedette.vision.interpreter import Interpreter
 

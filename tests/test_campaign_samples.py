@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from another_host import possible
-from as_service import missing
+from tests.support.daemon.as_service import missing
+from tests.support.network.another_host import possible
 
 CAMPAIGNS = Path(__file__).parent / "campaign"
 UNHURRIED = ("--slack-s", "30")

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
 from vedette.commands import WAITING_LIMIT, CommandDesk
+from vedette.detect.pipeline import Pipeline
 from vedette.errors import StateUnusable, UpdateRefused, VedetteError
-from vedette.pipeline import Pipeline
 from vedette.types import Command
 
 

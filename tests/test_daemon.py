@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bright_squares import write_clip, write_model
-from fair_clock import PATIENCE_S
-from mosquitto import Mosquitto, Subscriber, listening, send, wait_until
-from running_daemon import RunningDaemon, vedette
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, send, wait_until
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.fair_clock import PATIENCE_S
 
 DEVICE = "gate"
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bright_squares import CELLS
-from fair_clock import starved_s
-from mosquitto import Mosquitto, Subscriber, wait_until
-from running_daemon import RunningDaemon
-from serve.server_parts import TOKEN, served
-from truth import NOTHING, Film, Honesty
-from updater import lamps
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.models import lamps
+from tests.support.network.detection_server import TOKEN, served
+from tests.support.truth.bright_squares import CELLS
+from tests.support.truth.truth import NOTHING, Film, Honesty
+from tests.support.waiting.fair_clock import starved_s
 
 DEVICE = "gate"
 FPS, DARK, LIT = 10, 40, 40
@@ -202,6 +202,6 @@ def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears
         assert health(hears)["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    assert "vedette.pipeline" in daemon.log
+    assert "vedette.detect.pipeline" in daemon.log
     assert not [line for line in daemon.errors if re.search(r"vedette\.(cloud|http_client|vision\.motion)", line)]
     assert results(hears) == []

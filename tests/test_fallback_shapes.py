@@ -14,13 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fair_clock import starved_s
-from flask_server import FlaskServer, flask_server
-from mosquitto import Subscriber, listening, running, wait_until
-from running_daemon import RunningDaemon, vedette
-from test_fallback_daemon import DARK, DEADLINE_S, DEVICE, FPS, TRUTH, captured_s, codes, health, results, write_film
-from truth import Honesty
-from updater import lamps
+from tests.support.broker.mosquitto import Subscriber, listening, running, wait_until
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.models import lamps
+from tests.support.network.flask_server import FlaskServer, flask_server
+from tests.support.truth.truth import Honesty
+from tests.support.waiting.fair_clock import starved_s
+from tests.test_fallback_daemon import (
+    DARK,
+    DEADLINE_S,
+    DEVICE,
+    FPS,
+    TRUTH,
+    captured_s,
+    codes,
+    health,
+    results,
+    write_film,
+)
 
 SOON_S = 1.0
 

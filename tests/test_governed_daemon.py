@@ -12,12 +12,12 @@ from statistics import median
 
 import pytest
 
-from board_daemon import PROGRAM, PlantedBoard
-from bright_squares import write_clip, write_model
-from fair_clock import PATIENCE_S, starved_s
-from mosquitto import Mosquitto, Subscriber, wait_until
-from running_daemon import RunningDaemon
-from vedette.governor import STEPS
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, wait_until
+from tests.support.daemon.board import PROGRAM, PlantedBoard
+from tests.support.daemon.running import RunningDaemon
+from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.fair_clock import PATIENCE_S, starved_s
+from vedette.device.governor import STEPS
 
 FPS = 15
 LAST = len(STEPS) - 1

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from running_daemon import RunningDaemon
-from vedette.box_model import BOX_MODEL
+from tests.support.daemon.running import RunningDaemon
 from vedette.config.models import Config
-from vedette.detectors import ModelChoice, chosen
-from vedette.update.state import Installed
-from vedette.update.store import ModelStore
+from vedette.detect.box_model import BOX_MODEL
+from vedette.detect.open_model import ModelChoice, chosen
+from vedette.store.model_store import ModelStore
+from vedette.store.state import Installed
 
 SEEN = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
 

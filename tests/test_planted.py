@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from planted import found, plant
+from tests.support.truth.planted import found, plant
 
 WAYS = {
     "plain": str, "percent": lambda text: quote(text, safe=""), "form": quote_plus, "json": json.dumps, "repr": repr,

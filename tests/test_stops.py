@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bright_squares import write_clip, write_model
-from mosquitto import free_port, wait_until
-from running_daemon import RunningDaemon
+from tests.support.broker.mosquitto import free_port, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.truth.bright_squares import write_clip, write_model
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

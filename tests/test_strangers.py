@@ -7,9 +7,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from mosquitto import Subscriber, listening, running, send, wait_until
-from running_daemon import RunningDaemon
-from test_daemon import DEVICE, last_health, payloads, waits_for_results, write_config
+from tests.support.broker.mosquitto import Subscriber, listening, running, send, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.test_daemon import DEVICE, last_health, payloads, waits_for_results, write_config
 from vedette.config.models import MqttConfig
 
 

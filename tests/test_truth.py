@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from faulty_daemon import give
-from flask_server import flask_server
-from mosquitto import running, wait_until
-from naive_daemon import LAST_TURN, NAIVE, PROGRAM
-from running_daemon import RunningDaemon
-from truth import Honesty, Noted
-from updater import lamps
-from witness import Witness
+from tests.support.broker.mosquitto import running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.faulty import give
+from tests.support.daemon.naive import LAST_TURN, NAIVE, PROGRAM
+from tests.support.daemon.running import RunningDaemon
+from tests.support.models import lamps
+from tests.support.network.flask_server import flask_server
+from tests.support.truth.truth import Honesty, Noted
 
 WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold": "still stand, while health says"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mosquitto import running, send, wait_until
-from witness import Witness
+from tests.support.broker.mosquitto import running, send, wait_until
+from tests.support.broker.witness import Witness
 
 
 def test_a_broker_that_restarts_keeps_for_the_witness_what_comes_meanwhile(tmp_path: Path) -> None:

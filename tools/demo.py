@@ -24,22 +24,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo_figures import Figures
-from demo_screen import Lines, Screen, summary
-
-from vedette import topics
+from tools.demo_figures import Figures
+from tools.demo_screen import Lines, Screen, summary
 from vedette.camera.street.options import is_synthetic
 from vedette.cli import Parser
 from vedette.cli.arguments import between
 from vedette.cli.broker import connected
 from vedette.config.load import load
 from vedette.errors import UsageError, VedetteError
+from vedette.messages import topics
 
 if TYPE_CHECKING:
     from vedette.camera.street.synthetic import SyntheticTruth
     from vedette.config.models import CameraConfig, Config
+    from vedette.mqtt.command_filter import Incoming
     from vedette.mqtt.connection import Connection
-    from vedette.mqtt.judge import Incoming
 
 EXAMPLE = """examples:
   make run                                          the drawn street, with the model in the box

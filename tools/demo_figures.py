@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vedette import topics
 from vedette._lib.clock import SystemClock
-from vedette.meters import percentiles, rate_per_s
+from vedette.health.meters import percentiles, rate_per_s
+from vedette.messages import topics
 from vedette.types import Box, Detection
-from vedette.vision.agreement import Agreement, match
+from vedette.validate.agreement import Agreement, match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vedette.camera.street.synthetic import SyntheticTruth
-    from vedette.mqtt.judge import Incoming
+    from vedette.messages.health_shapes import HealthPayload, Percentiles
+    from vedette.messages.shapes import DetectionsPayload
+    from vedette.mqtt.command_filter import Incoming
     from vedette.ports import Clock
-    from vedette.wire.health import HealthPayload, Percentiles
-    from vedette.wire.messages import DetectionsPayload
 
 WINDOW_NS = 60 * 10**9
 

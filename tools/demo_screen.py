@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from demo_figures import Hits, Reading
-
+    from tools.demo_figures import Hits, Reading
+    from vedette.messages.health_shapes import Percentiles
     from vedette.types import Box
-    from vedette.wire.health import Percentiles
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 STATE_STYLES = {"ok": GREEN, "degraded": YELLOW, "failed": RED}

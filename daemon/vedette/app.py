@@ -14,36 +14,39 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vedette import __version__, payloads
+from vedette import __version__
 from vedette._lib import logs, stacks
 from vedette._lib.clock import SystemClock
 from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
-from vedette.board import Board, boot_id
 from vedette.camera.open import open_camera
-from vedette.chain import Fallbacks
 from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import live_part, restart_keys
-from vedette.detectors import DetectorOpener, chosen
+from vedette.detect.open_model import DetectorOpener, chosen
+from vedette.detect.pipeline import Listener, Pipeline
+from vedette.device.board import Board, boot_id
+from vedette.device.governor import NORMAL_TIMING
+from vedette.device.identity import StateFolder, default_name, state_path
+from vedette.device.last_run import RunRecord
+from vedette.device.throttle import Throttle
 from vedette.drift.build import build_drift
 from vedette.errors import ConfigError
-from vedette.governing import Governing
-from vedette.governor import NORMAL
-from vedette.health import HealthReporter
-from vedette.identity import StateFolder, default_name, state_path
-from vedette.meters import FrameMeters
-from vedette.mqtt.keeper import Keeper, RunFacts
+from vedette.fallback.build import Fallbacks
+from vedette.health.meters import FrameMeters
+from vedette.health.publisher import HealthReporter
+from vedette.health.reasons import REASONS
+from vedette.messages import payloads
+from vedette.messages.results import Printer, ResultReporter
+from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
-from vedette.outbox import Outbox
-from vedette.pipeline import Listener, Pipeline
-from vedette.reasons import REASONS
-from vedette.reporter import Printer, ResultReporter
-from vedette.run_note import RunNote
+from vedette.mqtt.spool_worker import RunFacts, SpoolWorker
+from vedette.store.inbox import MODELS
+from vedette.store.model_store import ModelStore
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
-from vedette.update.request import MODELS
-from vedette.update.store import ModelStore
-from vedette.updater.build import build
+from vedette.types import RunIdentity
+from vedette.update.build import build
+from vedette.update.shadow import ShadowPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,10 +54,10 @@ if TYPE_CHECKING:
 
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
-    from vedette.governor import Times
+    from vedette.device.governor import GovernorTiming
+    from vedette.messages.shapes import InfoPayload
     from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame
     from vedette.vision.local import LocalDetector
-    from vedette.wire.messages import InfoPayload
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +100,12 @@ def run_daemon(options: Options) -> int:
 class Daemon:
     """Everything of one run, wired together.
 
-    For fault tests: `camera_opener` (children that misbehave), `board` and `times` (a board of files, and hurry).
+    For fault tests: `camera_opener` (children that misbehave), `board` (a board of files), `timing` (shortened).
     """
 
     def __init__(self, options: Options, config: Config, state: StateFolder, *,
                  camera_opener: Callable[..., RemoteCamera] = open_camera, board: Callable[[Path], Board] = Board,
-                 times: Times = NORMAL) -> None:
+                 timing: GovernorTiming = NORMAL_TIMING) -> None:
         self._options = options
         self._config = config
         self._state = state
@@ -111,7 +114,7 @@ class Daemon:
         self._reload_reasons: dict[str, str] = {}
         self._run_number = state.next_run()
         self._boot_id = boot_id()
-        self._note = RunNote(state.path, self._run_number, self._boot_id)
+        self._run_record = RunRecord(state.path, self._run_number, self._boot_id)
         self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
                                                      state.machine_id(), state.path)
         log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
@@ -122,12 +125,12 @@ class Daemon:
         self._meters = FrameMeters()
         self._drift = build_drift(state.path, self._camera, clock, self._boot_id, config=lambda: self._config,
                                   store=self._store, on_end=self._worker_ended)
-        self._keeper = Keeper(
+        self._spool_worker = SpoolWorker(
             Outbox(config.mqtt.outbox_messages), config.mqtt,
             RunFacts(state.path, self._run_number, self._boot_id, clock, self._clock_synced), on_end=self._worker_ended)
         self._publisher = MqttPublisher(
             config.mqtt, device=self._device, on_command=self._on_command, allowed=lambda: self._config.commands.allow,
-            utc_now=clock.utc_now, on_end=self._worker_ended, keeper=self._keeper)
+            utc_now=clock.utc_now, on_end=self._worker_ended, spool=self._spool_worker)
         self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
                                         run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced,
                                         frozen=lambda: self._camera.status().state == "frozen")
@@ -135,9 +138,9 @@ class Daemon:
                                     tell=lambda result: self._pipeline.tell(result))  # noqa: PLW0108 - made below
         self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
                                   max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after,
-                                  stand_in=self._fallbacks.stand_in, every_frame=config.camera.every_frame)
-        self._governing = Governing(config.governor, clock, full_per_s=config.camera.fps, apply=self._pipeline.limit,
-                                    detected=lambda: self._pipeline.status().detected, times=times)
+                                  fallback=self._fallbacks.fallback, every_frame=config.camera.every_frame)
+        self._throttle = Throttle(config.governor, clock, full_per_s=config.camera.fps, apply=self._pipeline.limit,
+                                    detected=lambda: self._pipeline.status().detected, timing=timing)
         self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
         self._health = HealthReporter(
             self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
@@ -145,12 +148,12 @@ class Daemon:
             own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
             models=lambda facts: self._updater.status(facts),  # noqa: PLW0108 - it is made below
             fallback=self._fallbacks.chain.health, drift=self._drift.health,
-            governing=self._governing, last_end=self._note.last)
+            throttle=self._throttle, last_end=self._run_record.last)
         self._updater = build(
             self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
             boot_id=self._boot_id, frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
-            throttled=lambda: self._health.throttled, governed=lambda: self._governing.limit.step > 0,
-            clock_synced=self._clock_synced, show=self._reporter.shadow, on_end=self._worker_ended)
+            throttled=lambda: self._health.throttled, governed=lambda: self._throttle.limit.step > 0,
+            clock_synced=self._clock_synced, show=ShadowPublisher(self._publisher, RunIdentity(self._device, self._run_number, self._boot_id), self._clock_synced), on_end=self._worker_ended)
         self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
                                       ended=lambda: self._pipeline.ended, status=self._health.status_line)
         self._desk = CommandDesk(
@@ -161,11 +164,11 @@ class Daemon:
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
         code = EXIT_INTERNAL
-        self._note.begin()
+        self._run_record.begin()
         try:
             code = self._supervisor.run()
         finally:
-            self._note.ended(code, self._supervisor.why)
+            self._run_record.ended(code, self._supervisor.why)
         self._updater.ended(cleanly=code != EXIT_INTERNAL)
         return code
 
@@ -181,7 +184,8 @@ class Daemon:
         """What the daemon is made of, in the order of starting."""
         drift = self._drift.worker
         return (
-            Part("outbox", self._keeper.start, lambda: self._keeper.stop(STOP_TIMEOUT_S), self._keeper.worker),
+            Part("outbox", self._spool_worker.start, lambda: self._spool_worker.stop(STOP_TIMEOUT_S),
+                 self._spool_worker.worker),
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             *self._fallbacks.parts(),
@@ -203,8 +207,8 @@ class Daemon:
         self._pipeline.watch()
         self._health.tick()
         if self._state.hold():
-            self._note.renew()
-        self._note.stands(self._supervisor.late_workers())
+            self._run_record.renew()
+        self._run_record.stands(self._supervisor.late_workers())
         refusal = self._pipeline.refusal
         if refusal is not None and self._store.state.trial is None and not _is_supervised():
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
@@ -229,7 +233,7 @@ class Daemon:
         self._health.interval_s = config.health.interval_s
         self._opener.reload(config.detector)
         self._fallbacks.reload(config)
-        self._governing.configure(config.governor)
+        self._throttle.configure(config.governor)
 
     def _open_detector(self) -> LocalDetector | None:
         """Build the detector of the model that is to run. Detect thread."""
@@ -245,7 +249,7 @@ class Daemon:
         return listeners
 
     def _hear(self, result: DetectionResult) -> None:
-        self._drift.hear(result, timed=self._governing.limit.step == 0)
+        self._drift.hear(result, timed=self._throttle.limit.step == 0)
         if result.source == "local":
             self._updater.hear(result)
 

@@ -11,9 +11,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from vedette import payloads, topics
 from vedette.drift.feedback import understood
 from vedette.errors import UpdateRefused, VedetteError
+from vedette.messages import payloads, topics
 from vedette.types import Message
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from vedette.pipeline import Pipeline
+    from vedette.detect.pipeline import Pipeline
+    from vedette.messages.shapes import ReplyStatus
     from vedette.ports import Camera, Publisher
     from vedette.types import Command, Frame
-    from vedette.wire.messages import ReplyStatus
 
     class Updates(Protocol):
         """What may be asked of the updater, from any thread."""

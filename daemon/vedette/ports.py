@@ -66,17 +66,17 @@ class Detector(Protocol):
         """Free the interpreter."""
 
 
-class StandIn(Protocol):
+class Fallback(Protocol):
     """Who looks while the detector cannot. `look` is for the detect thread, the rest for any."""
 
     @property
     def looking(self) -> Source | None:
         """Whose results come now. Any thread."""
 
-    def stand_in(self) -> None:
+    def activate(self) -> None:
         """Begin to look, and have other results told. Any thread; safe to call twice."""
 
-    def stand_down(self) -> None:
+    def deactivate(self) -> None:
         """Look no more: nothing that was begun is told. Any thread; safe to call twice."""
 
     def look(self, frame: Frame) -> DetectionResult | None:

@@ -19,6 +19,15 @@ ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow",
 """What is going on with models: a new one comes (downloading, staged, shadow), or else where the running one stands."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Which device this is, which run of its daemon (one more at every start), and which boot of its machine."""
+
+    device: str
+    run: int
+    boot_id: str
+
+
 class Box(NamedTuple):
     """Corners of a box, each 0-1 of the frame, origin top left. A tuple, since thousands pass through NMS."""
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from vedette.camera.street.objects import LABELS
 from vedette.config.models import DetectorConfig
+from vedette.tflite.file import read_model
+from vedette.validate.packing import pack
 from vedette.vision.model_spec import resolve
-from vedette.vision.packing import pack
-from vedette.vision.tflite_file import read_model
 
 if TYPE_CHECKING:
     from pathlib import Path

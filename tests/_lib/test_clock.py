@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from another_time import LIBRARY, faked
+from tests.support.faults.another_time import LIBRARY, faked
 from vedette._lib.clock import SystemClock
 
 

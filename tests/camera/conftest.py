@@ -1,3 +1,5 @@
 """Fixtures of the camera tests."""
 
-from camera_parts import clip, order  # noqa: F401 - fixtures are found by their name here
+from tests.support.daemon.cameras import clip, order
+
+__all__ = ["clip", "order"]

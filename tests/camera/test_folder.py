@@ -5,8 +5,8 @@ import os
 import cv2
 import numpy as np
 import pytest
-from camera_parts import eventually, make_settings, play_out, running
 
+from tests.support.daemon.cameras import eventually, make_settings, play_out, running
 from vedette.errors import SourceInvalid
 
 

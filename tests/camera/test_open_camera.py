@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import cv2
-from camera_parts import eventually, make_settings, real_video, running
 
+from tests.support.daemon.cameras import eventually, make_settings, real_video, running
 from vedette.camera.open import capture_settings, open_camera
 from vedette.config.models import CameraConfig
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from camera_parts import Consumer, eventually, make_settings, running, same_child
 
-from fair_clock import starved_s
+from tests.support.daemon.cameras import Consumer, eventually, make_settings, running, same_child
+from tests.support.waiting.fair_clock import starved_s
 
 FAKE = Path(__file__).parent / "fake_picamera2"
 

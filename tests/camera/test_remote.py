@@ -5,13 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from camera_parts import Consumer, eventually, make_settings, play_out, running, same_child
 
-from fair_clock import starved_s
-from vedette.camera.escalation import Replacements
+from tests.support.daemon.cameras import Consumer, eventually, make_settings, play_out, running, same_child
+from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.waiting.fair_clock import starved_s
+from vedette.camera.restart_policy import Replacements
 from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
-
-FAULTY = "faulty_child"
 
 
 def accounts_balance(camera, taken):
@@ -30,7 +29,7 @@ def flowing(camera):
     ("wrong shape", "offline", "(1, 921600)")])
 def test_a_fault_is_named_and_ends_with_its_cause(order, fault, state, cause):
     """A source that hangs, crashes, ends or fails is named within 4 s and gives frames again once it works."""
-    with running(make_settings(order("")), FAULTY) as camera, Consumer(camera) as consumer:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera, Consumer(camera) as consumer:
         flowing(camera)
         order(fault)
         eventually(lambda: camera.status().state == state and cause in camera.status().cause, within_s=4)
@@ -44,7 +43,7 @@ def test_a_fault_is_named_and_ends_with_its_cause(order, fault, state, cause):
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "offline"), (signal.SIGSTOP, "stalled")])
 def test_a_signalled_child_is_replaced(order, number, state):
     """A child that is killed or stopped from outside is named and replaced by one with another pid."""
-    with running(make_settings(order("")), FAULTY) as camera, Consumer(camera) as consumer:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera, Consumer(camera) as consumer:
         flowing(camera)
         pid, seq = camera.child_pid, camera.status().captured
         os.kill(pid, number)
@@ -58,7 +57,7 @@ def test_a_signalled_child_is_replaced(order, number, state):
 
 def test_a_frame_in_hand_outlives_its_child(order):
     """The pixels of a frame that was taken stay as they were when the child dies and another one writes."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         frame = eventually(lambda: camera.take(0.2))
         before = frame.pixels.tobytes()
         os.kill(camera.child_pid, signal.SIGKILL)
@@ -77,7 +76,7 @@ def test_a_frame_in_hand_outlives_its_child(order):
                                  "odd outline", "negative view", "negative brightness", "noise", "twice"])
 def test_a_lying_child_is_replaced(order, lie):
     """A child that announces what cannot be is not believed, and replaced."""
-    with running(make_settings(order(lie)), "lying_child") as camera:
+    with running(make_settings(order(lie)), "tests.camera.lying_child") as camera:
         status = eventually(lambda: camera.status() if camera.status().children_replaced else None)
         assert status.captured == (1 if lie == "twice" else 0)
         assert "camera_offline" in status.reasons
@@ -85,7 +84,7 @@ def test_a_lying_child_is_replaced(order, lie):
 
 def test_children_that_never_give_a_frame_end_in_stuck(order):
     """After so many replacements in a row without a frame the worker fails with CameraStuck."""
-    with running(make_settings(order("crash")), FAULTY, Replacements(limit=3)) as camera:
+    with running(make_settings(order("crash")), FAULTY_CHILD, Replacements(limit=3)) as camera:
         eventually(lambda: camera.worker.failure)
         assert isinstance(camera.worker.failure, CameraStuck)
         assert camera.worker.failure.exit_code == 74
@@ -95,7 +94,7 @@ def test_children_that_never_give_a_frame_end_in_stuck(order):
 def test_an_absent_device_is_waited_for(order):
     """A source that is not there costs no child and is opened again until it is there."""
     before_s = starved_s()
-    with running(make_settings(order("absent")), FAULTY) as camera:
+    with running(make_settings(order("absent")), FAULTY_CHILD) as camera:
         eventually(lambda: camera.status().cause == "unplugged" and camera.status().reopened >= 2)
         order("")
         flowing(camera)
@@ -107,7 +106,7 @@ def test_an_absent_device_is_waited_for(order):
 def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
     """Frozen, black and impossible streams are named while they last, and no longer."""
     before_s = starved_s()
-    with running(make_settings(order(""), frozen_after_s=2.0), FAULTY) as camera:
+    with running(make_settings(order(""), frozen_after_s=2.0), FAULTY_CHILD) as camera:
         flowing(camera)
         order(picture)
         eventually(lambda: reason in camera.status().reasons, within_s=7)
@@ -120,7 +119,7 @@ def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
 
 def test_a_change_of_size_is_noted(order):
     """A source that changes its size while running goes on, and health says so."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         flowing(camera)
         order("smaller")
         eventually(lambda: camera.status().width == 32 and "camera_size" in camera.status().reasons)
@@ -128,7 +127,7 @@ def test_a_change_of_size_is_noted(order):
 
 def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
     """A consumer at 4 per second neither slows the capture nor unbalances its accounts."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         with Consumer(camera, pause_s=0.25) as consumer:
             eventually(lambda: consumer.taken >= 6)
             assert camera.status().fps > 15
@@ -139,7 +138,7 @@ def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
 
 def test_a_frame_never_taken_is_pending(order):
     """Frames that nobody takes are replaced by newer ones, and one stays pending after the end."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         eventually(lambda: camera.status().captured > 5)
     assert camera.status().pending == 1
     assert accounts_balance(camera, 0)
@@ -147,7 +146,7 @@ def test_a_frame_never_taken_is_pending(order):
 
 def test_with_all_places_held_frames_are_busy(order):
     """A detector that holds all places makes the child drop frames, counted once they are known."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         held = [eventually(lambda: camera.take(0.2)) for _ in range(3)]
         eventually(lambda: camera.worker.alive and not camera.take(0.2))
         for frame in held:
@@ -158,7 +157,7 @@ def test_with_all_places_held_frames_are_busy(order):
 
 def test_copy_next_takes_no_frame_away(order):
     """copy_next gives the bytes of a frame that the detector gets as well, in memory of their own."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         copy = camera.copy_next(60)
         assert copy.pixels.shape == (48, 64, 3)
         frame = eventually(lambda: camera.take(0.2))
@@ -171,7 +170,7 @@ def test_copy_next_takes_no_frame_away(order):
 def test_release_twice_frees_once(order):
     """A frame released twice gives its place back once: the child is not confused."""
     before_s = starved_s()
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         for _ in range(10):
             frame = eventually(lambda: camera.take(0.2))
             camera.release(frame)
@@ -237,7 +236,7 @@ def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
 
 def test_close_is_quick_safe_twice_and_leaves_no_process(order):
     """close() ends the child, may be called again, and works on a camera that was never started."""
-    with running(make_settings(order("")), FAULTY) as camera:
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
         flowing(camera)
         pid = camera.child_pid
     camera.close()

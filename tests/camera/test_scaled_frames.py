@@ -6,8 +6,8 @@ import signal
 import cv2
 import numpy as np
 import pytest
-from camera_parts import eventually, make_settings, running
 
+from tests.support.daemon.cameras import eventually, make_settings, running
 from vedette.types import Scaling
 from vedette.vision.scale import Scaler
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from camera_parts import make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.daemon.cameras import make_settings
 from vedette.camera.shape import Shaper, fitted_size
 
 SIDES = st.integers(1, 8000)

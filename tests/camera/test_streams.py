@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from camera_parts import Consumer, eventually, make_settings, running, same_child
 
-from fair_clock import fair_s, starved_s
+from tests.support.daemon.cameras import Consumer, eventually, make_settings, running, same_child
+from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.waiting.fair_clock import fair_s, starved_s
 
 
 class MjpegServer:
@@ -133,7 +134,7 @@ def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
 def test_a_picture_beyond_the_memory_is_named(order):
     """A picture for which there is no memory is a failure of the source in words, not the end of the child."""
     before_s = starved_s()
-    with running(make_settings(order("greedy")), "faulty_child") as camera:
+    with running(make_settings(order("greedy")), FAULTY_CHILD) as camera:
         eventually(lambda: re.search(r"wants more than the \d+ MiB of memory", camera.status().cause or ""))
         order("noise")
         eventually(lambda: camera.status().state == "capturing")

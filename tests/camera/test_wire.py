@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from camera_parts import make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.daemon.cameras import make_settings
 from vedette.camera.settings import CaptureSettings, with_credentials
 from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_answer, encode, encode_free
-from vedette.config.urls import shown
+from vedette.net.urls import shown
 
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(

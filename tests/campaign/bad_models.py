@@ -24,19 +24,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import another_boot
-import another_host
-from kept_alive import KeptAlive
-from mosquitto import wait_until
-from operators_desk import Fleet, WebServer, serving
-from running_daemon import RunningDaemon, vedette
-from truth import Honesty, lit_clip
-from updater import lamps
-from updater.update_device import DEVICE, Device, device_in
+from tests.support.broker.mosquitto import wait_until
+from tests.support.daemon.kept_alive import KeptAlive
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.daemon.update_device import DEVICE, Device, device_in
+from tests.support.faults import another_boot
+from tests.support.models import lamps
+from tests.support.network import another_host
+from tests.support.network.operators_desk import Fleet, WebServer, serving
+from tests.support.truth.truth import Honesty, lit_clip
 from vedette.camera.street.scene import DAY_S, FIRST_HOUR
-from vedette.update.state import CRASHES_MAX
+from vedette.store.state import CRASHES_MAX
 
 STREET = Path(__file__).parents[2] / "models/vedette-street.tflite"
 BACK_WITHIN_S = 90.0

@@ -22,10 +22,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from mosquitto import Mosquitto, listening, wait_until
-from vedette.identity import SYSTEM_STATE, default_name
+from tests.support.broker.mosquitto import Mosquitto, listening, wait_until
+from vedette.device.identity import SYSTEM_STATE, default_name
 from vedette.mqtt.publisher import SHORT_LIVES, MqttPublisher
 from vedette.types import Message
 

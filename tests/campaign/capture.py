@@ -17,10 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "camera")]
-
-from camera_parts import Consumer, eventually, make_settings, running  # noqa: E402 - found through the path above
+from tests.support.daemon.cameras import Consumer, eventually, make_settings, running
+from tests.support.daemon.faulty import FAULTY_CHILD
 
 NAMED_WITHIN_S = 4.0
 BLACK_HOLE_NAMED_WITHIN_S = 6.0
@@ -81,7 +79,7 @@ def run(cycles, state, state_file):
         order = Path(folder) / "order"
         give(order, "")
         settings = make_settings(f"tcp://{order}", frozen_after_s=FROZEN_AFTER_S)
-        with running(settings, "faulty_child") as camera, Consumer(camera) as consumer:
+        with running(settings, FAULTY_CHILD) as camera, Consumer(camera) as consumer:
             names = list(FAULTS)
             while state["done"] < cycles:
                 fault = names[state["done"] % len(names)]
@@ -117,7 +115,6 @@ def main():
     parser.add_argument("--cycles", type=int, default=40)
     parser.add_argument("--state", type=Path, required=True)
     arguments = parser.parse_args()
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "camera"), os.environ.get("PYTHONPATH", "")])
     arguments.state.parent.mkdir(parents=True, exist_ok=True)
     state = {"done": 0, "faults": [], "footprints": [], "accounts_exact": True, "black_hole_s": 0.0}
     if arguments.state.exists():

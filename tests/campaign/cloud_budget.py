@@ -20,14 +20,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "cloud"))
-
-from cloud_parts import ANSWER, client, config, frame  # noqa: E402 - found through the path above
-
-from vedette._lib.clock import SystemClock  # noqa: E402 - as above
-from vedette.cloud.budget import FILE, Budget  # noqa: E402 - as above
-from vedette.errors import CloudBudgetSpent  # noqa: E402 - as above
+from tests.support.network.clouds import ANSWER, client, config, frame
+from vedette._lib.clock import SystemClock
+from vedette.errors import CloudBudgetSpent
+from vedette.fallback.cloud_budget import FILE, Budget
 
 CAP = 100
 BOOT = "this boot"

@@ -24,18 +24,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cloud"))
-
 import cv2
 import numpy as np
-from bad_clouds import CLOUDS, Call, Cloud, Open, hang, opened, sized, status
-from cloud_parts import ANSWER, PERSON, TOKEN
 
-from mosquitto import Mosquitto, listening, running, wait_until
-from rude_server import certify
-from running_daemon import RunningDaemon
-from updater import lamps
+from tests.support.broker.mosquitto import Mosquitto, listening, running, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.models import lamps
+from tests.support.network.bad_clouds import CLOUDS, Call, Cloud, Open, hang, opened, sized, status
+from tests.support.network.clouds import ANSWER, PERSON, TOKEN
+from tests.support.network.rude_server import certify
 
 FPS, DARK, LIT = 10, 10, 20
 DEADLINE_S, INTERVAL_S = 2.0, 0.5

@@ -32,13 +32,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bright_squares import write_clip, write_model
-from mosquitto import Mosquitto, wait_until
-from outbox_left import OutboxLeft, left_in
-from running_daemon import RunningDaemon
-from witness import Witness
+from tests.support.broker.mosquitto import Mosquitto, wait_until
+from tests.support.broker.outbox_left import OutboxLeft, left_in
+from tests.support.broker.witness import Witness
+from tests.support.daemon.running import RunningDaemon
+from tests.support.truth.bright_squares import write_clip, write_model
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 ONLINE_WITHIN_S = 5.0

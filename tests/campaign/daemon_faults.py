@@ -25,15 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bright_squares import write_model
-from faulty_daemon import PROGRAM, give
-from mosquitto import running, wait_until
-from rtsp_camera import RtspCamera
-from running_daemon import RunningDaemon
-from truth import Honesty, Noted, Shown
-from witness import Witness
+from tests.support.broker.mosquitto import running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.faulty import PROGRAM, give
+from tests.support.daemon.running import RunningDaemon
+from tests.support.network.rtsp_camera import RtspCamera
+from tests.support.truth.bright_squares import write_model
+from tests.support.truth.truth import Honesty, Noted, Shown
 
 NAMED_WITHIN_S = 4.0
 SILENT_STREAM_NAMED_WITHIN_S = 6.0

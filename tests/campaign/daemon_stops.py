@@ -25,11 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
-
-from running_daemon import RunningDaemon
+from tests.campaign.outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
+from tests.support.daemon.running import RunningDaemon
 from vedette.mqtt.connection import WINDOW
 
 UNIT = Path(__file__).resolve().parents[2] / "systemd" / "vedette.service"

@@ -21,12 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from mosquitto import Mosquitto, running, wait_until
-from running_daemon import RunningDaemon
+from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.running import RunningDaemon
 from vedette.camera.street.scene import DAY_S
-from witness import Witness
 
 CHANGES = {"cover": "covered", "move": "moved", "defocus": "out of focus"}
 QUIET = ("rain", "day")

@@ -22,12 +22,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
-from operators_desk import Fleet, FleetWatch, WebServer, serving
-from running_daemon import RunningDaemon, vedette
-from vedette.update.release import bucket_of
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.network.operators_desk import Fleet, FleetWatch, WebServer, serving
+from vedette.store.release import bucket_of
 
 MODEL = Path(__file__).parents[2] / "models/vedette-street.tflite"
 FIRST_SHARE = 4000

@@ -26,16 +26,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from as_nobody import give_away
-from as_service import AS_USER, USER, everyones_python, missing, modules
-from kept_alive import KeptAlive
-from mosquitto import wait_until
-from running_daemon import RunningDaemon, environment
-from updater import lamps
-from updater.update_device import DEVICE, Device, device_in
-from vedette.update.state import StoreState
+from tests.support.broker.mosquitto import wait_until
+from tests.support.daemon.as_nobody import give_away
+from tests.support.daemon.as_service import AS_USER, USER, everyones_python, missing, modules
+from tests.support.daemon.kept_alive import KeptAlive
+from tests.support.daemon.running import RunningDaemon, environment
+from tests.support.daemon.update_device import DEVICE, Device, device_in
+from tests.support.models import lamps
+from vedette.store.state import StoreState
 
 VERSIONS = ("1", "2", "3", "4")
 ANSWERED_WITHIN_S = 300.0

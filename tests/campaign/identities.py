@@ -23,15 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import another_host
-from bright_squares import write_clip, write_model
-from mosquitto import Mosquitto, running, wait_until
-from running_daemon import RunningDaemon
+from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.running import RunningDaemon
+from tests.support.network import another_host
+from tests.support.truth.bright_squares import write_clip, write_model
 from vedette.errors import BrokerError
 from vedette.mqtt.connection import Connection
-from witness import Witness
 
 NAMED_WITHIN_S = 60.0
 CONNECTS_PER_MINUTE = 12

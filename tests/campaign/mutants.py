@@ -18,13 +18,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from tests.support.models.mutation import mutant, real_bases, small_bases
 from vedette.errors import ModelError
+from vedette.tflite.file import read_model
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.probe import prove
-from vedette.vision.tflite_file import read_model
-from vision.mutation import mutant, real_bases, small_bases
 
 CHUNK = 100
 TIMEOUT_S = 10.0

@@ -30,19 +30,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bright_squares import write_clip, write_model
-from cutting_proxy import CuttingProxy
-from fakes import FakeClock, make_frame, make_result
-from mosquitto import Mosquitto, listening, running, wait_until
-from running_daemon import RunningDaemon
-from vedette import payloads
-from vedette._lib.two_slots import TwoSlots
-from vedette.mqtt.keeper import MARK_EVERY_S, POLL_S, SAVE_AFTER_S
-from vedette.mqtt.mark import Mark
+from tests.support.broker.cutting_proxy import CuttingProxy
+from tests.support.broker.mosquitto import Mosquitto, listening, running, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.fakes import FakeClock, make_frame, make_result
+from tests.support.truth.bright_squares import write_clip, write_model
+from vedette._lib.double_buffered_file import DoubleBufferedFile
+from vedette.messages import payloads
+from vedette.mqtt.checkpoint import Checkpoint
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
 from vedette.mqtt.spool import Kept, Moment, Spool
+from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S, SAVE_AFTER_S
 from vedette.types import Acknowledged, Box, Detection, Message
 
 LOST_WITHIN_S = 5.0
@@ -275,7 +273,7 @@ def writes(folder_on_disk: Path) -> dict[str, object]:
         before = kernel_written()
         spool = Spool(Path(folder) / "outbox", 64_000_000)
         spool.recover()
-        slots = TwoSlots(Path(folder) / "mark")
+        slots = DoubleBufferedFile(Path(folder) / "mark")
         messages, ends_s = list(results_of_an_hour()), 3600.0
         next_mark_s, at, every_s = 0.0, 0, SAVE_AFTER_S + POLL_S
         for number in range(math.ceil(ends_s / every_s)):
@@ -284,12 +282,12 @@ def writes(folder_on_disk: Path) -> dict[str, object]:
             spool.append([messages[at:upto]], 1, Moment("boot", int(now_s * 1e9), datetime.now(UTC), True))
             at = upto
             if now_s >= next_mark_s:
-                slots.write(Mark(Acknowledged(1, number)).encode())
-                next_mark_s = now_s + MARK_EVERY_S
+                slots.write(Checkpoint(Acknowledged(1, number)).encode())
+                next_mark_s = now_s + CHECKPOINT_EVERY_S
         outage, kept = kernel_written() - before, len(spool)
         before = kernel_written()
-        for number in range(int(ends_s / MARK_EVERY_S)):
-            slots.write(Mark(Acknowledged(2, number)).encode())
+        for number in range(int(ends_s / CHECKPOINT_EVERY_S)):
+            slots.write(Checkpoint(Acknowledged(2, number)).encode())
         online = kernel_written() - before
         return {"messages": kept, "payload_bytes": round(statistics.mean(len(one.message.payload) for one in messages)),
                 "outage_mb": round(outage / 1e6, 2), "file_mb": round(spool.size / 1e6, 2),

@@ -29,15 +29,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from bright_squares import write_model
-from mosquitto import listening, running, wait_until
-from operators_desk import Fleet
-from planted import Secret, found, of_pem, plant
-from rude_server import head_of, serving
-from running_daemon import RunningDaemon, vedette
-from serve.server_parts import lamp_picture, served
+from tests.support.broker.mosquitto import listening, running, wait_until
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.network.detection_server import lamp_picture, served
+from tests.support.network.operators_desk import Fleet
+from tests.support.network.rude_server import head_of, serving
+from tests.support.truth.bright_squares import write_model
+from tests.support.truth.planted import Secret, found, of_pem, plant
 
 DEVICE = "gate"
 ODD = "p%ä @:/{}\"'\\$&?#=+"

@@ -30,16 +30,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import small_disk
-from another_time import LIBRARY, SteppedClock
-from bright_squares import write_model
-from faulty_daemon import PROGRAM, give
-from mosquitto import Mosquitto, running, wait_until
-from running_daemon import RunningDaemon
-from service_manager import WATCHDOG_S, ServiceManager
-from witness import Witness
+from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.faulty import PROGRAM, give
+from tests.support.daemon.running import RunningDaemon
+from tests.support.daemon.service_manager import WATCHDOG_S, ServiceManager
+from tests.support.faults import small_disk
+from tests.support.faults.another_time import LIBRARY, SteppedClock
+from tests.support.truth.bright_squares import write_model
 
 NAMED_WITHIN_S, GONE_WITHIN_S = 5.0, 10.0
 LEAST_SHARE = 0.5

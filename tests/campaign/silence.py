@@ -27,16 +27,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from another_host import CLONE_NEWNS, MS_PRIVATE, MS_REC, checked, mount, unshare
-from closed_network import DEVICE6, US, ClosedNetwork, missing
-from faulty_daemon import PROGRAM, give
-from mosquitto import Mosquitto, running, wait_until
-from running_daemon import RunningDaemon
-from truth import Honesty, Noted
-from updater import lamps
-from witness import Witness
+from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon.faulty import PROGRAM, give
+from tests.support.daemon.running import RunningDaemon
+from tests.support.models import lamps
+from tests.support.network.another_host import CLONE_NEWNS, MS_PRIVATE, MS_REC, checked, mount, unshare
+from tests.support.network.closed_network import DEVICE6, US, ClosedNetwork, missing
+from tests.support.truth.truth import Honesty, Noted
 
 WITHIN_S = 60.0
 AS_A_SERVICE = {"NOTIFY_SOCKET": "/run/nobody-listens-here"}

@@ -32,21 +32,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import counted_daemon
-from bright_squares import write_clip
-from cutting_proxy import CuttingProxy
-from mosquitto import Mosquitto, running, send, wait_until
-from running_daemon import RunningDaemon, vedette
-from updater import lamps
-from updater.update_device import LIMIT_BYTES
-from vedette.mqtt.judge import Incoming
+from tests.support.broker.cutting_proxy import CuttingProxy
+from tests.support.broker.mosquitto import Mosquitto, running, send, wait_until
+from tests.support.broker.witness import Witness
+from tests.support.daemon import counted
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.daemon.update_device import LIMIT_BYTES
+from tests.support.models import lamps
+from tests.support.truth.bright_squares import write_clip
+from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
-from vedette.update.request import Answer, Asker, Request, new_id
-from vedette.update.state import Installed
-from vedette.update.store import ModelStore
-from witness import Witness
+from vedette.store.inbox import Answer, Asker, Request, new_id
+from vedette.store.model_store import ModelStore
+from vedette.store.state import Installed
 
 DEVICE = "gate"
 SLOPE_MB = 1.0
@@ -136,7 +134,7 @@ class Soak:
         (folder / "state").mkdir()
         self._configure()
         self._begin()
-        self._daemon = RunningDaemon(folder, "--config", self._config, program=counted_daemon.program(self._counts))
+        self._daemon = RunningDaemon(folder, "--config", self._config, program=counted.program(self._counts))
 
     def __enter__(self) -> Self:
         self._daemon.__enter__()
@@ -411,7 +409,7 @@ def broken_limits(seen: dict) -> list[str]:
             kept[f"{name}: descriptors"] = one["fds"][1] <= one["fds"][0]
             kept[f"{name}: threads"] = one["threads"][1] <= one["threads"][0]
     for name, (early, late) in seen["grown"].items():
-        filling = FILLING if counted_daemon.is_filling(name) else 0
+        filling = FILLING if counted.is_filling(name) else 0
         kept[f"grows: {name}"] = late - early <= max(NOISE, GROWTH_SHARE * seen["rounds_between"]) + filling
     return [name for name, right in kept.items() if not right]
 

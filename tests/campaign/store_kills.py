@@ -25,9 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from vedette.identity import StateFolder
-from vedette.update.state import Installed, StoreState
-from vedette.update.store import FOLDERS, ModelStore
+from vedette.device.identity import StateFolder
+from vedette.store.model_store import FOLDERS, ModelStore
+from vedette.store.state import Installed, StoreState
 
 SIZES = (1 << 10, 40_000, 300_000, 2 << 20)
 LIMIT = 8 << 20

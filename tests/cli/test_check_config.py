@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from running_daemon import vedette
+from tests.support.daemon.running import vedette
 from vedette.cli import main
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from bright_squares import write_clip, write_model
-from running_daemon import environment
+from tests.support.daemon.running import environment
+from tests.support.truth.bright_squares import write_clip, write_model
 from vedette.cli import main
 
 

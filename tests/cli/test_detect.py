@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from tests.support.models import tiny_detectors
 from vedette.cli import main
-from vedette.wire.messages import DetectionsPayload
-from vision import tiny_detectors
+from vedette.messages.shapes import DetectionsPayload
 
 
 @pytest.fixture

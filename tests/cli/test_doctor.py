@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from vedette.board import Board
-from vedette.box_model import BOX_MODEL
-from vedette.cli import checks, finding, model_checks
-from vedette.cli.finding import Check, ChildFailed, Subject
+from tests.support.models import bundles
+from vedette.cli import check_result, checks, model_checks
+from vedette.cli.check_result import Check, ChildFailed, Subject
 from vedette.config.models import Config
-from vedette.update.state import Installed
-from vedette.update.store import ModelStore
+from vedette.detect.box_model import BOX_MODEL
+from vedette.device.board import Board
+from vedette.store.model_store import ModelStore
+from vedette.store.state import Installed
 from vedette.vision.interpreter import available_runtimes
-from vision import bundles
 
 MODEL = Path(__file__).parents[3] / "shared/real/models/yolo11n_224_coco_int8.tflite"
 DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
@@ -90,21 +90,21 @@ def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, w
 ])
 def test_traps_are_explained(words: str, remedy: str) -> None:
     """What a failed import says is put into words that say what to do."""
-    assert remedy in finding.remedy_for(words)
-    assert finding.remedy_for("something else") == ""
+    assert remedy in check_result.remedy_for(words)
+    assert check_result.remedy_for("something else") == ""
 
 
 def test_child_keeps_the_sign_of_a_trap() -> None:
     """A trap's sign is reported although the last line of the traceback is another one."""
     with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
-        finding.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
+        check_result.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
                         "raise ImportError('multiarray failed')")
 
 
 def test_hanging_child_is_ended() -> None:
     """A child that hangs is ended and said to hang."""
     with pytest.raises(ChildFailed, match="hangs"):
-        finding.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
+        check_result.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
 
 
 def test_cameras_found(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.models import bundles, tiny_detectors
 from vedette.cli import main
-from vision import bundles, tiny_detectors
 
 pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.models import writer
+from tests.support.models.mutation import REAL
 from vedette.cli import main
-from vision import models
-from vision.mutation import REAL
 
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
 
@@ -48,7 +48,7 @@ def test_a_refused_model_is_shown_as_far_as_it_goes(capsys):
 def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path, capsys):
     """A file that fails at invoke: its tensors and operations, then `refused` in the JSON and exit code 65."""
     path = tmp_path / "model.tflite"
-    path.write_bytes(models.reshape_by_input())
+    path.write_bytes(writer.reshape_by_input())
     assert main(["model", "inspect", "--json", str(path)]) == 65
     told = json.loads(capsys.readouterr().out)
     assert told["operations"] == {"RESHAPE": 1}
@@ -59,7 +59,7 @@ def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path
 def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path, capsys):
     """A tensor named with escape sequences is shown with those replaced."""
     path = tmp_path / "model.tflite"
-    path.write_bytes(models.build(models.Graph([models.Tensor((4,), "int8", "\x1b[2Jx")], [], (0,), (0,))))
+    path.write_bytes(writer.build(writer.Graph([writer.Tensor((4,), "int8", "\x1b[2Jx")], [], (0,), (0,))))
     assert main(["model", "inspect", str(path)]) == 65
     out, _ = capsys.readouterr()
     assert "?[2Jx int8 4" in out

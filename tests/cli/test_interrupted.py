@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from running_daemon import environment
+from tests.support.daemon.running import environment
 
 # A signal in the middle of a weak reference's callback, where exceptions are printed and forgotten.
 IN_A_CALLBACK = """

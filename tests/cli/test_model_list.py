@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from as_nobody import as_nobody
+from tests.support.daemon.as_nobody import as_nobody
 from vedette.cli import main
-from vedette.identity import StateFolder
-from vedette.update.state import Installed, Offer, StoreState
-from vedette.update.store import ModelStore
+from vedette.device.identity import StateFolder
+from vedette.store.model_store import ModelStore
+from vedette.store.state import Installed, Offer, StoreState
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STATE = (

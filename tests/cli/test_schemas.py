@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from vedette import payloads, topics
 from vedette.cli import schemas
+from vedette.messages import payloads, topics
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mosquitto import Mosquitto, running, wait_until
-from vedette import payloads, topics
+from tests.support.broker.mosquitto import Mosquitto, running, wait_until
 from vedette.cli import main
+from vedette.messages import payloads, topics
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.types import Command, Message
 

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from fakes import FakeClock, make_frame, make_result
-from mosquitto import Mosquitto, free_port, send, wait_until
-from vedette import payloads
+from tests.support.broker.mosquitto import Mosquitto, free_port, send, wait_until
+from tests.support.fakes import FakeClock, make_frame, make_result
 from vedette.cli import main
+from vedette.messages import payloads
 from vedette.types import Box, Detection
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.support.models import bundles, tiny_detectors
 from vedette.cli import main
-from vision import bundles, tiny_detectors
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fakes import EPOCH, FakeCamera, FakeClock, make_frame, make_result
+from tests.support.fakes import EPOCH, FakeCamera, FakeClock, make_frame, make_result
 from vedette.config.models import Config
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bright_squares import write_model
-from mosquitto import Mosquitto, Subscriber, send, wait_until
-from running_daemon import RunningDaemon
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, send, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.truth.bright_squares import write_model
+from vedette.camera.street.faults import cover
 from vedette.camera.street.scene import Scene
-from vedette.camera.street.spoilt import cover
 from vedette.drift.ledger import FILE, SIZE
 
 FPS, WELL_S, COVERED_S = 2, 17, 11

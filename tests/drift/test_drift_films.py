@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vedette.camera.street.spoilt import SPOILERS
+from vedette.camera.street.faults import SPOILERS
 from vedette.camera.view import ViewWatch
 from vedette.camera.watch import light_of
 from vedette.drift.picture import Picture

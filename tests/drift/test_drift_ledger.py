@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
-from drift_parts import BOOT, Site, outline
 
-from fakes import FakeClock
+from tests.drift.drift_parts import BOOT, Site, outline
+from tests.support.fakes import FakeClock
 from vedette.drift.feedback import KEPT, LABEL_BYTES, Feedback
 from vedette.drift.hours import KEPT_HOURS
 from vedette.drift.ledger import FILE, SIZE, Ledger

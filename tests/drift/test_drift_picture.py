@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drift_parts import BOOT, DAYLIGHT, Site, outline
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.drift.drift_parts import BOOT, DAYLIGHT, Site, outline
 from vedette.drift.picture import ALIKE, GONE_AFTER_S, REFERENCES, likeness
 from vedette.types import OUTLINE_BYTES, View
 

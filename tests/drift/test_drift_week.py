@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drift_parts import BOOT, Site
+
+from tests.drift.drift_parts import BOOT, Site
 
 DAY, LEARN_DAYS = 24, 2
 

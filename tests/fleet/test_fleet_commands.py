@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from operators import NOW, Operator
 
-from running_daemon import environment
+from tests.support.daemon.running import environment
+from tests.support.models import bundles, tiny_detectors
+from tests.support.network.operators import NOW, Operator
 from vedette.cli import main
-from vision import bundles, tiny_detectors
 
 
 @pytest.fixture(scope="module")

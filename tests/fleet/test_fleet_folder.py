@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from operators import Device, Operator, serving
 
+from tests.support.network.operators import Device, Operator, serving
 from vedette.errors import StateUnusable
 from vedette.fleet.folder import FleetFolder
 
@@ -111,8 +111,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
-from operators import Operator, bundle_of
+from tests.support.network.operators import Operator, bundle_of
 fleet = Operator.existing(Path(sys.argv[1]))
 number = 0
 
@@ -140,7 +139,7 @@ def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> 
     with serving(operator.served) as url:
         device = Device(tmp_path / "device", url, operator.root)
         for number in range(int(os.environ.get("KILLS", "8"))):
-            child = subprocess.Popen([sys.executable, "-c", ENDLESS, tmp_path, Path(__file__).parent],
+            child = subprocess.Popen([sys.executable, "-c", ENDLESS, tmp_path],
                                      stdout=subprocess.PIPE)
             moment = random.Random(number)
             acknowledged = [int(child.stdout.readline()) for _ in range(moment.randint(1, 4))]

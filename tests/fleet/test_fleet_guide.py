@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from operators import Device, serving
 
-from mosquitto import running, send
-from running_daemon import environment
+from tests.support.broker.mosquitto import running, send
+from tests.support.daemon.running import environment
+from tests.support.models import tiny_detectors
+from tests.support.models.bundles import picture
+from tests.support.network.operators import Device, serving
 from vedette.cli import COMMANDS, main
-from vision import tiny_detectors
-from vision.bundles import picture
 
 GUIDE = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mosquitto import Mosquitto, free_port, running, send, wait_until
-from running_daemon import environment
+from tests.support.broker.mosquitto import Mosquitto, free_port, running, send, wait_until
+from tests.support.daemon.running import environment
 from vedette.cli import main
 
 

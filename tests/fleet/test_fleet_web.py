@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from operators import Operator
 
-import nginx
+from tests.support.network import nginx
+from tests.support.network.operators import Operator
 from vedette.errors import UpdateUnreachable
 from vedette.update.source import Trusted, UpdateSource
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from operators import Operator
 
+from tests.support.network.operators import Operator
 from vedette.errors import FleetError, ModelDamaged, StateUnusable
 
 MODEL = b"a model" * 1000

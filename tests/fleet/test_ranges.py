@@ -1,7 +1,7 @@
 """Where releases meet."""
 
 from vedette.fleet.ranges import notes, share
-from vedette.update.release import Release
+from vedette.store.release import Release
 
 
 def release(number: int, first: int, last: int, **more: object) -> Release:

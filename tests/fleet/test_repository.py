@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from operators import NOW, Device, Operator, Vedette, bundle_of, serving
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
+from tests.support.network.operators import NOW, Device, Operator, Vedette, bundle_of, serving
 from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder

@@ -15,9 +15,9 @@ from vedette.camera.street.objects import LABELS
 from vedette.camera.street.stills import stills
 from vedette.camera.watch import light_of
 from vedette.config.models import DetectorConfig
+from vedette.tflite.file import read_model
 from vedette.vision import bundle
 from vedette.vision.local import open_detector
-from vedette.vision.tflite_file import read_model
 
 FOLDER = Path(__file__).parents[2] / "models"
 MODEL = FOLDER / "vedette-street.tflite"

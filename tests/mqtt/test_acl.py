@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mosquitto import Mosquitto, listening, running, send, wait_until
-from vedette import topics
+from tests.support.broker.mosquitto import Mosquitto, listening, running, send, wait_until
 from vedette.cli import schemas
 from vedette.config.models import MqttConfig
+from vedette.messages import topics
 
 ACL = Path(__file__).parents[2] / "systemd" / "mosquitto.acl"
 USERS = ("gate-01", "gate-02", "operator", "dashboard")

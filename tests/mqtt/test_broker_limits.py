@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_publisher import BASE, connected, publishing
 
-from mosquitto import listening, running, wait_until
-from rude_server import Behave, serving
+from tests.mqtt.test_publisher import BASE, connected, publishing
+from tests.support.broker.mosquitto import listening, running, wait_until
+from tests.support.network.rude_server import Behave, serving
 from vedette.config.models import MqttConfig
-from vedette.mqtt.hang_ups import BELIEVED_S, CAREFUL_S, STRIKES, HangUps
-from vedette.outbox import Waiting
+from vedette.mqtt.outbox import Waiting
+from vedette.mqtt.poison_message import BELIEVED_S, CAREFUL_S, STRIKES, PoisonMessages
 from vedette.types import Message
 
 LONG = b"x" * 1000
@@ -120,7 +120,7 @@ def waiting(number: int, size: int, *, retain: bool = False) -> Waiting:
     return Waiting(number, Message("detections", b"x" * size, retain=retain), since_s=0)
 
 
-def hung_up_at(hang_ups: HangUps, *messages: Waiting) -> Waiting | None:
+def hung_up_at(hang_ups: PoisonMessages, *messages: Waiting) -> Waiting | None:
     """One connection that has taken a first word, to its end."""
     hang_ups.connected()
     hang_ups.taken(None)
@@ -129,7 +129,7 @@ def hung_up_at(hang_ups: HangUps, *messages: Waiting) -> Waiting | None:
 
 def test_only_what_was_alone_again_and_again_is_blamed() -> None:
     """The first hang-up may be one with company; each after it that says less than the one before begins anew."""
-    hang_ups, first, second = HangUps(), waiting(1, 10), waiting(2, 10)
+    hang_ups, first, second = PoisonMessages(), waiting(1, 10), waiting(2, 10)
     for others in ((), (second,)):
         for _ in range(STRIKES - 1):
             assert hung_up_at(hang_ups, first) is None
@@ -142,7 +142,7 @@ def test_only_what_was_alone_again_and_again_is_blamed() -> None:
 
 def test_a_broker_that_has_taken_nothing_on_a_connection_blames_nobody() -> None:
     """It may have died, or its network, before it came to the message; what was sent as QoS 0 proves nothing."""
-    hang_ups, result = HangUps(), waiting(1, 10)
+    hang_ups, result = PoisonMessages(), waiting(1, 10)
     for _ in range(2 * STRIKES):
         hang_ups.connected()
         hang_ups.taken(Waiting(2, Message("snapshot", b"x" * 100, qos=0), since_s=0))
@@ -153,7 +153,7 @@ def test_a_broker_that_has_taken_nothing_on_a_connection_blames_nobody() -> None
 
 def test_a_network_that_cuts_again_and_again_costs_no_message() -> None:
     """What is no larger than one the broker has taken is not given up: it was the network, not the size."""
-    hang_ups, result = HangUps(), waiting(2, 10)
+    hang_ups, result = PoisonMessages(), waiting(2, 10)
     hang_ups.taken(waiting(1, 10))
     for _ in range(2 * STRIKES):
         assert hung_up_at(hang_ups, result) is None
@@ -162,7 +162,7 @@ def test_a_network_that_cuts_again_and_again_costs_no_message() -> None:
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_a_state_is_one_suspect_until_a_newer_one_of_it_is_taken(is_taken: bool) -> None:
     """It may change faster than the broker hangs up; between hang-ups that are days apart it has been taken."""
-    hang_ups = HangUps()
+    hang_ups = PoisonMessages()
     blamed = None
     for number in range(STRIKES):
         if is_taken:
@@ -175,7 +175,7 @@ def test_what_is_as_large_is_not_sent_for_a_while() -> None:
     """The size is believed for its time; not at all where the broker has taken one as large."""
     now_s = [0.0]
     for taken, is_believed in ((99, True), (100, False)):
-        hang_ups, large = HangUps(lambda: now_s[0]), waiting(1, 100)
+        hang_ups, large = PoisonMessages(lambda: now_s[0]), waiting(1, 100)
         hang_ups.taken(waiting(0, taken))
         for _ in range(STRIKES):
             hung_up_at(hang_ups, large)
@@ -187,7 +187,7 @@ def test_what_is_as_large_is_not_sent_for_a_while() -> None:
 def test_messages_go_one_by_one_for_a_while_after_a_hang_up() -> None:
     """While somebody is suspected, the first seconds of a connection have one in flight, behind a first that came."""
     now_s = [0.0]
-    hang_ups, suspect = HangUps(lambda: now_s[0]), waiting(1, 10)
+    hang_ups, suspect = PoisonMessages(lambda: now_s[0]), waiting(1, 10)
     hang_ups.connected()
     assert not hang_ups.must_wait(1)
     hang_ups.ended((suspect,))

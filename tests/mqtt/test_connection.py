@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from mosquitto import running
+from tests.support.broker.mosquitto import running
 from vedette.config.models import MqttConfig, TlsConfig
 from vedette.errors import BrokerAway, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cutting_proxy import CuttingProxy
-from mosquitto import Mosquitto, listening, running, send, wait_until
-from vedette import payloads
+from tests.support.broker.cutting_proxy import CuttingProxy
+from tests.support.broker.mosquitto import Mosquitto, listening, running, send, wait_until
 from vedette.config.models import MqttConfig
+from vedette.messages import payloads
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import RETRY_FIRST_S, SHORT_LIFE_S, SHORT_LIVES, TAKEN_OVER_PAUSE_S, MqttPublisher
 from vedette.types import Command, Message

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from server_parts import TOKEN, command, model, served
 
+from tests.support.network.detection_server import TOKEN, command, model, served
 from vedette._lib.clock import SystemClock
-from vedette.cloud.budget import Budget
-from vedette.cloud.client import CloudClient
 from vedette.config.models import CloudConfig, DetectorConfig
 from vedette.errors import HttpStatus
+from vedette.fallback.cloud_budget import Budget
+from vedette.fallback.cloud_client import CloudClient
 from vedette.types import Frame
 from vedette.vision.local import open_detector
 

@@ -12,10 +12,10 @@ from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
-from server_parts import TOKEN, command, lamp_picture, model
 
-import nginx
-from mosquitto import free_port, wait_until
+from tests.support.broker.mosquitto import free_port, wait_until
+from tests.support.network import nginx
+from tests.support.network.detection_server import TOKEN, command, lamp_picture, model
 
 pytestmark = pytest.mark.skipif(nginx.PROGRAM is None, reason="nginx is not installed")
 MOST_BYTES = 8_000_000

@@ -17,9 +17,9 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
-from server_parts import TOKEN, ask, detection_server, lamp_picture, lamps
 
-from fair_clock import fair_s
+from tests.support.network.detection_server import TOKEN, ask, detection_server, lamp_picture, lamps
+from tests.support.waiting.fair_clock import fair_s
 from vedette.errors import InvokeFailed
 from vedette.serve.server import CONNECTIONS, HEAD_BYTES, HttpServer
 from vedette.types import DetectionResult, Frame

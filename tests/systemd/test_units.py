@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vedette import app, chain, supervisor
+from vedette import app, supervisor
 from vedette.camera import remote
 from vedette.config.load import load
-from vedette.identity import StateFolder
+from vedette.device.identity import StateFolder
+from vedette.fallback import build
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("vedette.service", "vedette@.service")
@@ -58,7 +59,7 @@ def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
     config = load(None, overrides={
         "cloud.enabled": True, "cloud.url": "https://localhost/", "cloud.token_file": str(token)})
     bounds_s = {"outbox": supervisor.STOP_TIMEOUT_S, "mqtt": supervisor.STOP_TIMEOUT_S + app.FLUSH_TIMEOUT_S,
-                "capture": remote.STOP_WITHIN_S, "cloud": chain.CLOUD_STOP_S, "drift": supervisor.STOP_TIMEOUT_S,
+                "capture": remote.STOP_WITHIN_S, "cloud": build.CLOUD_STOP_S, "drift": supervisor.STOP_TIMEOUT_S,
                 "detect": supervisor.STOP_TIMEOUT_S, "update": supervisor.STOP_TIMEOUT_S}
     state = StateFolder(tmp_path / "state")
     try:

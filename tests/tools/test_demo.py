@@ -13,9 +13,9 @@ import termios
 from pathlib import Path
 
 import pytest
-from demo import DemoError, start_broker
 
-from mosquitto import wait_until
+from tests.support.broker.mosquitto import wait_until
+from tools.demo import DemoError, start_broker
 
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 HITS = re.compile(r"recall (\d\.\d\d) precision (\d\.\d\d) over (\d+) frames")

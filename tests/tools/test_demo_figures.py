@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from demo_figures import Figures
-from demo_screen import Lines, Screen, line_of, page
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.demo_figures import Figures
+from tools.demo_screen import Lines, Screen, line_of, page
 from vedette.camera.street.synthetic import SyntheticTruth
-from vedette.mqtt.judge import Incoming
-from vedette.payloads import timestamp
+from vedette.messages.payloads import timestamp
+from vedette.mqtt.command_filter import Incoming
 
 FPS = 15
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)

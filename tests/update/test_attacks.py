@@ -13,11 +13,11 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from repository_of_lies import DAY, NOW, ONLINE, Device, Repository, Server, send
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Timestamp
 from tuf.ngclient import Updater
 
+from tests.support.network.repository_of_lies import DAY, NOW, ONLINE, Device, Repository, Server, send
 from vedette.errors import UpdateRefused, UpdateUnreachable
 
 MODEL = b"a model " * 1000

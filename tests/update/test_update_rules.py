@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from vedette.errors import UpdateRefused
-from vedette.update.release import Release, Target, bucket_of
+from vedette.store.release import Release, Target, bucket_of
+from vedette.store.state import Refused, StoreState
 from vedette.update.rules import SET_CLOCK, admit, admit_labels, choose, reference_time
-from vedette.update.state import Refused, StoreState
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from forgetful_disk import CountedDisk, ForgetfulDisk, NoSync, PowerCut
-from repository_of_lies import DAY, NOW, Answer, Device, Repository, Server, send
 
-from rude_server import answering, serving
+from tests.support.faults.forgetful_disk import CountedDisk, ForgetfulDisk, NoSync, PowerCut
+from tests.support.network.repository_of_lies import DAY, NOW, Answer, Device, Repository, Server, send
+from tests.support.network.rude_server import answering, serving
 from vedette.errors import StateUnusable, StoreFull, UpdateMissing, UpdateRefused, UpdateUnreachable
-from vedette.update.release import Target
+from vedette.store.release import Target
 from vedette.update.source import UpdateSource
 
 MODEL = bytes(range(256)) * 4096

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.store.release import ShadowRequirement, TrialRequirement
 from vedette.types import Box, Detection
-from vedette.update.release import ShadowRequirement, TrialRequirement
 from vedette.update.verdicts import LEAST_ERRORS, SIGHTINGS, SPELL_S, ShadowTally, TrialTally
 
 PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))

@@ -12,8 +12,8 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import DETECTION_POSTPROCESS, ModelFile, OpSpec
+from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile, OpSpec
+from vedette.tflite.tensors import TensorSpec
 
 IMAGE = TensorSpec("image", 0, (1, 64, 64, 3), "uint8", 1 / 255, 0)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vision.decoder_references import model, random_raw, ranked, real, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
 from vedette.vision.decoders import DECODERS
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
-from vision.decoder_references import model, random_raw, ranked, real, spec
 
 SHAPE = InputShape(96, 64, 3, planar=False)
 STRIDES = (8, 16, 32)

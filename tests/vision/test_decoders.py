@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.models import writer
+from tests.vision import decoder_references as reference
+from tests.vision.decoder_references import model, postprocess, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
+from vedette.tflite.file import OpSpec, read_model
+from vedette.tflite.metadata import TfliteMetadata
 from vedette.types import Box
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Scale, probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
-from vedette.vision.tflite_file import OpSpec, read_model
-from vedette.vision.tflite_metadata import TfliteMetadata
-from vision import decoder_references as reference
-from vision import models
-from vision.decoder_references import model, postprocess, spec
 
 SHAPE = InputShape(64, 64, 3, planar=False)
 CELLS = 64 + 16 + 4
@@ -256,10 +256,10 @@ def test_cells_that_touch_by_a_corner_are_one_object():
 def detector_metadata(anchors, scales=(10.0, 10.0, 5.0, 5.0)):
     """Build MediaPipe's DETECTOR_METADATA: anchors of cx, cy, width, height; scales of x, y, width, height."""
     b = flatbuffers.Builder(256)
-    rows = [models._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
-    fixed = models._table(b, {0: models.offsets(b, rows)})
-    options = models._table(b, {}, [(6 + slot, "float32", value) for slot, value in enumerate(scales)])
-    b.Finish(models._table(b, {1: models._table(b, {0: fixed}), 2: options}))
+    rows = [writer._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
+    fixed = writer._table(b, {0: writer.offsets(b, rows)})
+    options = writer._table(b, {}, [(6 + slot, "float32", value) for slot, value in enumerate(scales)])
+    b.Finish(writer._table(b, {1: writer._table(b, {0: fixed}), 2: options}))
     return bytes(b.Output())
 
 

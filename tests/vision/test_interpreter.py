@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.models import writer
+from tests.support.models.mutation import REAL
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnsupported, RuntimeMissing
 from vedette.vision import interpreter as module
 from vedette.vision.interpreter import Interpreter, Node, available_runtimes, chosen_runtime, delegated_share
-from vision import models
-from vision.mutation import REAL
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -27,7 +27,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_views_stay_valid_over_invokes(tmp_path):
     """A view taken once feeds every invoke and shows every result; nothing is allocated again."""
-    interpreter = Interpreter(written(tmp_path, models.logistic()))
+    interpreter = Interpreter(written(tmp_path, writer.logistic()))
     image, score = interpreter.input(), interpreter.output()
     image[...] = -128                       # real 0: logistic(0) = 0.5 = 128 steps of 1/256 above zero point -128
     interpreter.invoke()
@@ -42,11 +42,11 @@ def test_views_stay_valid_over_invokes(tmp_path):
 
 def test_tensors_are_told_as_allocated(tmp_path):
     """Inputs and outputs carry shape, type and quantization as the runtime allocated them."""
-    interpreter = Interpreter(written(tmp_path, models.detection_postprocess()))
+    interpreter = Interpreter(written(tmp_path, writer.detection_postprocess()))
     assert [spec.shape for spec in interpreter.outputs] == [(1, 3, 4), (1, 3), (1, 3), (1,)]
     assert [spec.dtype for spec in interpreter.outputs] == ["float32"] * 4
     interpreter.close()
-    interpreter = Interpreter(written(tmp_path, models.logistic()))
+    interpreter = Interpreter(written(tmp_path, writer.logistic()))
     assert (interpreter.inputs[0].dtype, interpreter.inputs[0].zero_point) == ("int8", -128)
     assert interpreter.inputs[0].scale == pytest.approx(1 / 255)
     interpreter.close()
@@ -54,7 +54,7 @@ def test_tensors_are_told_as_allocated(tmp_path):
 
 def test_close_twice_is_safe_and_ends_it(tmp_path):
     """`close` may be called twice; an invoke afterwards is an error and no crash."""
-    interpreter = Interpreter(written(tmp_path, models.logistic()), threads=2)
+    interpreter = Interpreter(written(tmp_path, writer.logistic()), threads=2)
     assert "threads=2" in repr(interpreter)
     interpreter.close()
     interpreter.close()
@@ -65,7 +65,7 @@ def test_close_twice_is_safe_and_ends_it(tmp_path):
 
 def test_a_view_kept_too_long_is_harmless(tmp_path):
     """A view that outlives `close` still points at memory that exists, with the hand-made delegate too."""
-    interpreter = Interpreter(written(tmp_path, models.logistic()), delegate=True)
+    interpreter = Interpreter(written(tmp_path, writer.logistic()), delegate=True)
     view = interpreter.output()
     interpreter.close()
     del interpreter
@@ -76,14 +76,14 @@ def test_a_view_kept_too_long_is_harmless(tmp_path):
 
 def test_only_the_digested_bytes_are_run(tmp_path):
     """A file that is not the one whose digest was checked is refused before the runtime sees it."""
-    path = written(tmp_path, models.logistic())
+    path = written(tmp_path, writer.logistic())
     with pytest.raises(ModelDamaged, match="no longer the file"):
         Interpreter(path, sha256="0" * 64)
 
 
 def test_a_file_overwritten_while_it_runs_changes_nothing(tmp_path):
     """The model is read once: truncating its file under a running interpreter neither kills nor changes it."""
-    path = written(tmp_path, models.convolution())
+    path = written(tmp_path, writer.convolution())
     interpreter = Interpreter(path)
     interpreter.invoke()
     before = interpreter.output().copy()
@@ -107,14 +107,14 @@ def test_a_long_message_is_not_worked_on():
 def test_what_the_runtime_cannot_build_is_refused_in_its_words(tmp_path):
     """An unknown operation is a ModelUnsupported that quotes the runtime and chains its exception."""
     with pytest.raises(ModelUnsupported, match="no-such-op") as refusal:
-        Interpreter(written(tmp_path, models.custom("no-such-op")))
+        Interpreter(written(tmp_path, writer.custom("no-such-op")))
     assert isinstance(refusal.value.__cause__, (RuntimeError, ValueError))
 
 
 def test_a_tensor_without_dimensions_is_refused(tmp_path):
     """Of a scalar the runtimes give no view but a copy, which no later invoke would change: such a model is refused."""
-    scalar = models.build(models.Graph([models.Tensor((), "float32", "x"), models.Tensor((), "float32", "y")],
-                                       [models.Op("ABS", (0,), (1,))], (0,), (1,)))
+    scalar = writer.build(writer.Graph([writer.Tensor((), "float32", "x"), writer.Tensor((), "float32", "y")],
+                                       [writer.Op("ABS", (0,), (1,))], (0,), (1,)))
     with pytest.raises(ModelUnsupported, match="no dimensions"):
         Interpreter(written(tmp_path, scalar))
 
@@ -122,7 +122,7 @@ def test_a_tensor_without_dimensions_is_refused(tmp_path):
 def test_a_model_that_fails_at_invoke_says_so(tmp_path):
     """What the runtime refuses when it runs is an InvokeFailed, or refused at once where it sees it coming."""
     with pytest.raises((InvokeFailed, ModelUnsupported), match=r"RESHAPE|Tensor data is null"):
-        Interpreter(written(tmp_path, models.reshape_by_input())).invoke()
+        Interpreter(written(tmp_path, writer.reshape_by_input())).invoke()
 
 
 def test_the_runtime_here_is_really_tried():
@@ -142,18 +142,18 @@ def test_a_runtime_that_is_not_here_is_missing(tmp_path):
     if not absent:
         pytest.skip("both runtimes are installed here")
     with pytest.raises(RuntimeMissing, match=absent[0]):
-        Interpreter(written(tmp_path, models.logistic()), runtime=absent[0])
+        Interpreter(written(tmp_path, writer.logistic()), runtime=absent[0])
 
 
 def test_the_tiny_model_is_the_one_it_claims_to_be():
     """The bytes that prove a runtime works are those of the builder's identity model."""
-    assert models.identity() == module._TINY_MODEL
-    assert base64.b64encode(models.identity())
+    assert writer.identity() == module._TINY_MODEL
+    assert base64.b64encode(writer.identity())
 
 
 def test_a_fully_delegated_graph_is_all_on_xnnpack(tmp_path):
     """Two convolutions run on XNNPACK whole: by LiteRT itself, by tflite-runtime with the hand-made delegate."""
-    interpreter = Interpreter(written(tmp_path, models.convolution()), delegate=True)
+    interpreter = Interpreter(written(tmp_path, writer.convolution()), delegate=True)
     assert interpreter.xnnpack_share == 1.0
     assert interpreter.delegate_note is None
     assert interpreter.delegate == (interpreter.runtime == "tflite-runtime")

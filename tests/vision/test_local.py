@@ -7,18 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.models import tiny_detectors, writer
+from tests.support.models.tiny_detectors import frame
+from tests.vision import decoder_references as reference
 from vedette.config.models import DetectorConfig
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported, OutputInvalid
+from vedette.tflite.file import read_model
 from vedette.types import Box, Frame
 from vedette.vision.geometry import LEAST_SIDE, WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
 from vedette.vision.probe import ProofStore, proof_of
-from vedette.vision.tflite_file import read_model
-from vision import decoder_references as reference
-from vision import models, tiny_detectors
-from vision.tiny_detectors import frame
 
 GREEN, BLUE = 1, 0
 LEFT, RIGHT, TOP, BOTTOM = slice(0, 32), slice(32, 64), slice(0, 24), slice(24, 48)
@@ -83,9 +83,9 @@ def test_what_is_found_in_the_padding_takes_nobodys_place(opened, tmp_path):
     rows[:, 0] = 0.5, 0.125, 0.5, 0.25, 0.9
     rows[:, 1] = 0.5, 0.5, 0.5, 0.25, 0.8
     path = tmp_path / "stubborn.tflite"
-    path.write_bytes(models.build(models.Graph(
-        [models.Tensor((1, 32, 32, 3), "int8", "image", (1 / 255,), (-128,)),
-         models.Tensor((1, 5, 21), "float32", "boxes", data=rows.tobytes())], [], (0,), (1,))))
+    path.write_bytes(writer.build(writer.Graph(
+        [writer.Tensor((1, 32, 32, 3), "int8", "image", (1 / 255,), (-128,)),
+         writer.Tensor((1, 5, 21), "float32", "boxes", data=rows.tobytes())], [], (0,), (1,))))
     detector = opened(path, decoder="yolov8", resize="letterbox", max_detections=1)
     assert [(each.score, each.box) for each in detector.detect(frame(64, 32)).detections] == [
         (pytest.approx(0.8), (0.25, 0.25, 0.75, 0.75))]
@@ -168,7 +168,7 @@ def test_what_cannot_be_opened(tmp_path):
     with pytest.raises(ModelDamaged):
         open_detector(DetectorConfig(model=damaged))
     failing = tmp_path / "failing.tflite"
-    failing.write_bytes(models.reshape_by_input())
+    failing.write_bytes(writer.reshape_by_input())
     with pytest.raises(ModelUnsupported):
         open_detector(DetectorConfig(model=failing))
 

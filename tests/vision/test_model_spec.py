@@ -7,14 +7,14 @@ from types import MappingProxyType
 
 import pytest
 
+from tests.vision.decoder_references import model, postprocess, spec
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
+from vedette.tflite.file import OpSpec, read_model
+from vedette.tflite.metadata import TensorMetadata, TfliteMetadata
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision.model_spec import limits_of, resolve
 from vedette.vision.prepare import Normalization
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import OpSpec, read_model
-from vedette.vision.tflite_metadata import TensorMetadata, TfliteMetadata
-from vision.decoder_references import model, postprocess, spec
 
 CELLS = 84
 HEAD = spec((1, 4 + 2, CELLS))

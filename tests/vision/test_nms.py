@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vision import decoder_references as reference
 from vedette.types import Box
 from vedette.vision.nms import Candidate, suppress
-from vision import decoder_references as reference
 
 grid = st.integers(0, 12)
 boxes = st.builds(lambda x, y, w, h: Box(x / 8, y / 8, (x + w) / 8, (y + h) / 8), grid, grid, st.integers(1, 8),

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, means_bytes, table_of
 from vedette.vision.scale import Scaler
-from vedette.vision.tensors import TensorSpec
 
 NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)))
 QUANTIZATIONS = {"uint8": (0.01866, 3), "int8": (0.01866, -14), "float32": (0.0, 0)}

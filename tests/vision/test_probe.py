@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from mosquitto import wait_until
+from tests.support.broker.mosquitto import wait_until
+from tests.support.models import writer
+from tests.support.models.mutation import mutant, small_bases
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
+from vedette.tflite.file import read_model
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.model_child import understood
 from vedette.vision.probe import Proof, ProofStore, proof_in, proof_of, prove
-from vedette.vision.tflite_file import read_model
-from vision import models
-from vision.mutation import mutant, small_bases
 
 RUNTIME, VERSION = chosen_runtime("auto")
 MUTANTS = 100
@@ -33,7 +33,7 @@ def written(folder: Path, content: bytes, name: str = "model.tflite") -> Path:
 
 @pytest.fixture(scope="module")
 def proof(tmp_path_factory) -> Proof:
-    return prove(written(tmp_path_factory.mktemp("proof"), models.logistic()))
+    return prove(written(tmp_path_factory.mktemp("proof"), writer.logistic()))
 
 
 def test_a_sound_model_is_proven(proof):
@@ -49,21 +49,21 @@ def test_a_sound_model_is_proven(proof):
 def test_a_file_that_fails_at_invoke_is_refused(tmp_path):
     """What builds and then fails to run is refused with the runtime's words."""
     with pytest.raises(ModelUnsupported, match=r"RESHAPE|Tensor data is null"):
-        prove(written(tmp_path, models.reshape_by_input()))
+        prove(written(tmp_path, writer.reshape_by_input()))
 
 
 @pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="LiteRT checks this division; tflite-runtime dies of it")
 def test_a_file_that_kills_the_child_is_damaged(tmp_path):
     """A crash in native code is told with its signal, and harms the child alone."""
     with pytest.raises(ModelDamaged, match="killed by SIGFPE"):
-        prove(written(tmp_path, models.division()))
+        prove(written(tmp_path, writer.division()))
 
 
 def test_a_file_that_wants_all_the_memory_is_refused(tmp_path):
     """A tensor larger than the child may have ends the child or the attempt, not the caller."""
-    huge = models.build(models.Graph(
-        [models.Tensor((1, 20_000, 20_000, 3), "int8", "x"), models.Tensor((1, 20_000, 20_000, 3), "int8", "y")],
-        [models.Op("ABS", (0,), (1,))], (0,), (1,)))
+    huge = writer.build(writer.Graph(
+        [writer.Tensor((1, 20_000, 20_000, 3), "int8", "x"), writer.Tensor((1, 20_000, 20_000, 3), "int8", "y")],
+        [writer.Op("ABS", (0,), (1,))], (0,), (1,)))
     with pytest.raises(ModelError):
         prove(written(tmp_path, huge), memory_bytes=512 << 20)
 
@@ -71,13 +71,13 @@ def test_a_file_that_wants_all_the_memory_is_refused(tmp_path):
 def test_a_child_that_takes_too_long_is_ended(tmp_path):
     """The time-out ends a child that does not answer, and says how long it had."""
     with pytest.raises(ModelDamaged, match=r"longer than 0\.001 s"):
-        prove(written(tmp_path, models.logistic()), timeout_s=0.001)
+        prove(written(tmp_path, writer.logistic()), timeout_s=0.001)
 
 
 def test_another_file_than_promised_is_damaged(tmp_path):
     """A file whose digest is not the promised one is not loaded, not even in the child."""
     with pytest.raises(ModelDamaged, match="no longer the file"):
-        prove(written(tmp_path, models.logistic()), sha256="0" * 64)
+        prove(written(tmp_path, writer.logistic()), sha256="0" * 64)
 
 
 def test_a_missing_file_is_unreadable(tmp_path):
@@ -146,7 +146,7 @@ def test_a_store_that_cannot_be_written_is_logged(tmp_path, proof, caplog):
 
 def test_a_known_model_needs_no_child(tmp_path):
     """The second asking is answered from the store, without touching the file."""
-    path = written(tmp_path, models.logistic())
+    path = written(tmp_path, writer.logistic())
     model = read_model(path)
     store = ProofStore(tmp_path / "proofs.json")
     first = proof_of(model, runtime="auto", threads=1, store=store)
@@ -178,13 +178,13 @@ def test_no_mutant_gets_past_the_check(tmp_path):
 def test_a_refusal_is_never_remembered(tmp_path):
     """A file that once failed counts as nothing: it is tried again, and so is what stands in its place then."""
     path = tmp_path / "model.tflite"
-    path.write_bytes(models.reshape_by_input())
+    path.write_bytes(writer.reshape_by_input())
     store = ProofStore(tmp_path / "proofs.json")
     for _ in range(2):
         with pytest.raises(ModelUnsupported):
             proof_of(read_model(path), runtime="auto", threads=1, store=store)
     assert repr(store).endswith("0 proofs>")
-    path.write_bytes(models.logistic())
+    path.write_bytes(writer.logistic())
     assert proof_of(read_model(path), runtime="auto", threads=1, store=store).sha256 == read_model(path).sha256
 
 
@@ -192,7 +192,7 @@ def test_a_refusal_is_never_remembered(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_fallback_for_want_of_time_or_memory_is_never_remembered(tmp_path, number):
     """A first try that took too long, or was killed from outside, falls back for this run; the next one tries again."""
-    model = read_model(written(tmp_path, models.logistic()))
+    model = read_model(written(tmp_path, writer.logistic()))
     store = ProofStore(tmp_path / "proofs.json")
     with ThreadPoolExecutor(1) as pool:
         proving = pool.submit(proof_of, model, runtime="auto", threads=1, store=store, timeout_s=6)

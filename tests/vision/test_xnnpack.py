@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.models import writer
+from tests.support.models.mutation import REAL
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import Interpreter, chosen_runtime
-from vision import models
-from vision.mutation import REAL
 
 HERE = chosen_runtime("auto") == (xnnpack.RUNTIME, xnnpack.VERSION)
 only_here = pytest.mark.skipif(not HERE, reason=f"this is not {xnnpack.RUNTIME} {xnnpack.VERSION}")
@@ -58,7 +58,7 @@ def test_closing_twice_is_safe():
 def test_it_takes_what_the_runtime_alone_leaves(tmp_path):
     """An INT8 graph has no node on XNNPACK without the delegate, and all with it; the results differ by rounding."""
     path = tmp_path / "model.tflite"
-    path.write_bytes(models.convolution())
+    path.write_bytes(writer.convolution())
     plain = Interpreter(path)
     assert plain.xnnpack_share == 0.0
     plain.close()

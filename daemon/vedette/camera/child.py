@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import cv2
 
 from vedette._lib.child import MESSAGE_BYTES, begin_as_child
-from vedette._lib.places import Places
-from vedette.camera.escalation import STEADY_S, reopen_delay_s
-from vedette.camera.link import Link, OwnerLeft
 from vedette.camera.memory import MemoryLimit
-from vedette.camera.pick import open_source
+from vedette.camera.open_source import open_source
+from vedette.camera.owner_socket import OwnerLeft, OwnerSocket
 from vedette.camera.player import PictureFrozen, Player
+from vedette.camera.restart_policy import STEADY_S, reopen_delay_s
 from vedette.camera.settings import PLACES, CaptureSettings
+from vedette.camera.shared_frames import SharedFrames
 from vedette.camera.source import ReadStalled
 from vedette.camera.wire import Final, Opening, Trouble
-from vedette.config.urls import shown
 from vedette.errors import SourceEnded, SourceError, SourceInvalid, SourceMissing
+from vedette.net.urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ WAIT_S = 60.0
 class Capture:
     """One source, opened as often as it takes."""
 
-    def __init__(self, link: Link, settings: CaptureSettings, player: Player,
+    def __init__(self, link: OwnerSocket, settings: CaptureSettings, player: Player,
                  opener: Callable[[CaptureSettings], Source], memory: MemoryLimit) -> None:
         self._link = link
         self._settings = settings
@@ -112,8 +112,8 @@ def main(opener: Callable[[CaptureSettings], Source] = open_source) -> None:
     message, fds, _, _ = socket.recv_fds(owner, MESSAGE_BYTES, 1)
     first, settings_json = message.split(b"\n", 1)
     settings = CaptureSettings.from_json(settings_json)
-    places = Places(PLACES, settings.place_bytes, fds[0])
-    link = Link(owner)
+    places = SharedFrames(PLACES, settings.place_bytes, fds[0])
+    link = OwnerSocket(owner)
     player = Player(link, places, settings, json.loads(first)["first_seq"])
     with contextlib.suppress(OwnerLeft):
         Capture(link, settings, player, opener, MemoryLimit(settings)).run()

@@ -17,8 +17,8 @@ import cv2
 
 from vedette.camera.settings import with_credentials
 from vedette.camera.source import ReadStalled, checked, plausible_fps
-from vedette.config.urls import shown
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
+from vedette.net.urls import shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,9 +24,9 @@ from vedette.errors import SourceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vedette._lib.places import Places
-    from vedette.camera.link import Link
+    from vedette.camera.owner_socket import OwnerSocket
     from vedette.camera.settings import CaptureSettings
+    from vedette.camera.shared_frames import SharedFrames
     from vedette.camera.source import Source
 
 WAIT_S = 1.0
@@ -41,7 +41,7 @@ class PictureFrozen(SourceError):
 class Player:
     """What lasts from one opening of the source to the next: the places, the seq, the picture last shown."""
 
-    def __init__(self, link: Link, places: Places, settings: CaptureSettings, first_seq: int) -> None:
+    def __init__(self, link: OwnerSocket, places: SharedFrames, settings: CaptureSettings, first_seq: int) -> None:
         self._link = link
         self._settings = settings
         self._places = [np.frombuffer(places.view(place), np.uint8) for place in range(PLACES)]

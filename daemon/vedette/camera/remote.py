@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
-from vedette.camera.escalation import Replacements
+from vedette.camera.camera_state import CameraStateTracker
+from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import PLACES
-from vedette.camera.standing import Standing
 from vedette.camera.wire import FrameReady, Opening, Trouble
-from vedette.config.urls import shown
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
+from vedette.net.urls import shown
 from vedette.types import CameraStatus, Frame, Scaling, View
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RemoteCamera:
         self._dropped: Counter[str] = Counter()
         self._replacements = replacements or Replacements()
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
-        self._standing = Standing(clock)
+        self._standing = CameraStateTracker(clock)
         self._last: FrameReady | None = None
         self._view: View | None = None
         self._reopened = 0

@@ -13,8 +13,8 @@ import select
 from typing import TYPE_CHECKING
 
 from vedette._lib.child import Child
-from vedette._lib.places import Places
 from vedette.camera.settings import PLACES
+from vedette.camera.shared_frames import SharedFrames
 from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_wish
 from vedette.types import OUTLINE_BYTES, Scaling, View
 
@@ -52,7 +52,7 @@ class Session:
         self._seq = first_seq - 1
         self._held: set[int] = set()
         self._due_ns = self.started_ns + int(START_WITHIN_S * 1e9)
-        self._places = Places(PLACES, settings.place_bytes)
+        self._places = SharedFrames(PLACES, settings.place_bytes)
         try:
             self._child = Child(module, ENVIRON)
             self._child.send(json.dumps({"first_seq": first_seq}).encode() + b"\n" + settings.to_json(),

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.street.options import is_synthetic
-from vedette.config.urls import without_login
+from vedette.net.urls import without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vedette.cli import asking
+from vedette.cli import daemon_request
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.update.state import StoreState
+    from vedette.store.state import StoreState
 
 EXAMPLE = f"""example:
   vedette model activate 3f9a5c
   vedette model activate street
   vedette model activate --force 3f9a5c     a digest that was refused may be tried again
 
-The choice stays until a release above those known. {asking.EXIT_CODES}"""
+The choice stays until a release above those known. {daemon_request.EXIT_CODES}"""
 _LEAST_DIGITS = 4
 
 
@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", metavar="SHA|NAME|VERSION", help="as `vedette model list` shows it")
     parser.add_argument("--force", action="store_true", help="also one that failed on this device before")
-    asking.add_arguments(parser, wait_s=300.0)
+    daemon_request.add_arguments(parser, wait_s=300.0)
 
 
 def run(args: argparse.Namespace) -> int:
     """Activate. Raises: VedetteError."""
-    from vedette.update.request import Request, new_id
-    asking.take_rights(args)
-    asked = asking.Asking(args)
+    from vedette.store.inbox import Request, new_id
+    daemon_request.take_rights(args)
+    asked = daemon_request.Asking(args)
     sha256 = found(args.model, asked.store.look())
     return asked.run(Request(id=new_id(), kind="activate", sha256=sha256, force=args.force))
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from vedette.camera.pick import DEVICE_PATTERNS
+from vedette.camera.open_source import DEVICE_PATTERNS
 from vedette.camera.street.options import is_synthetic
-from vedette.cli.finding import Check, ChildFailed, Subject, in_child, remedy_for
+from vedette.cli.check_result import Check, ChildFailed, Subject, in_child, remedy_for
 from vedette.cli.model_checks import model, self_test
-from vedette.identity import state_path
-from vedette.reasons import REASONS
+from vedette.device.identity import state_path
+from vedette.health.reasons import REASONS
 
 BROKER_TIMEOUT_S = 2.0
 PYTHON = ((3, 11), (3, 13))

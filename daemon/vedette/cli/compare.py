@@ -19,14 +19,14 @@ from vedette.cli.pictures import Pictures
 from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, SourceInvalid, UsageError
-from vedette.payloads import rounded
+from vedette.messages.payloads import rounded
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from vedette.types import DetectionResult, Frame
-    from vedette.vision.agreement import Agreement
+    from vedette.validate.agreement import Agreement
     from vedette.vision.local import LocalDetector
 
 EXAMPLE = """example:
@@ -95,7 +95,7 @@ class _Tally:
 
     def add(self, name: str, frame: Frame, a: DetectionResult, b: DetectionResult) -> None:
         """Compare one frame."""
-        from vedette.vision.agreement import match
+        from vedette.validate.agreement import match
         agreement = match(a.detections, b.detections)
         self.agreements.append(agreement)
         self._invokes_ms.append((a.timing.invoke_ms, b.timing.invoke_ms))
@@ -106,7 +106,7 @@ class _Tally:
 
     def figures(self, a: LocalDetector, b: LocalDetector) -> dict[str, Any]:
         """Return everything as JSON takes it."""
-        from vedette.vision.agreement import total
+        from vedette.validate.agreement import total
         whole = total(self.agreements)
         a_ms, b_ms = ([times[side] for times in self._invokes_ms] for side in (0, 1))
         return {
@@ -117,10 +117,10 @@ class _Tally:
 
 
 def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetector:
+    from vedette.tflite.file import read_model
+    from vedette.validate.runner import Runner
     from vedette.vision.bundle import resealed
     from vedette.vision.model_spec import resolve
-    from vedette.vision.runner import Runner
-    from vedette.vision.tflite_file import read_model
     model = read_model(path)
     config = DetectorConfig(model=path)
     try:

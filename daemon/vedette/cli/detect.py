@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette import payloads
 from vedette.cli.arguments import between
 from vedette.cli.model_arguments import detector_of
 from vedette.cli.pictures import Pictures
 from vedette.errors import DetectError, SourceInvalid
+from vedette.messages import payloads
 
 if TYPE_CHECKING:
     from vedette.types import DetectionResult

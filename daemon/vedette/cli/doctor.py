@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.board import Board
+from vedette.cli.check_result import Check, Subject
 from vedette.cli.checks import examine, nearest_existing
-from vedette.cli.finding import Check, Subject
 from vedette.config.load import read
 from vedette.config.models import Config
+from vedette.device.board import Board
+from vedette.device.identity import state_path
 from vedette.errors import ConfigError
-from vedette.identity import state_path
 
 if TYPE_CHECKING:
     import argparse

@@ -17,14 +17,14 @@ from vedette.cli.model_arguments import detector_of
 from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import UsageError
-from vedette.precision import Truth, average_precision
+from vedette.validate.average_precision import Truth, average_precision
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from vedette.precision import Precision
     from vedette.types import Detection, DetectorFacts, Frame
+    from vedette.validate.average_precision import Precision
     from vedette.vision.baseline import Baseline
     from vedette.vision.local import LocalDetector
 

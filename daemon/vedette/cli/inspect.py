@@ -19,10 +19,10 @@ from vedette.errors import ModelUnsupported, VedetteError
 if TYPE_CHECKING:
     import argparse
 
+    from vedette.tflite.file import ModelFile
     from vedette.vision.baseline import Baseline
     from vedette.vision.model_spec import ModelSpec
     from vedette.vision.probe import Proof
-    from vedette.vision.tflite_file import ModelFile
 
 EXAMPLE = """example:
   vedette model inspect street.tflite
@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
 def inspect(path: Path) -> Inspection:
     """Read a model, run it in a child, decide how to decode it. Raises: ModelError when it cannot even be read."""
+    from vedette.tflite.file import read_model
     from vedette.vision.model_spec import resolve
     from vedette.vision.probe import prove
-    from vedette.vision.tflite_file import read_model
     model = read_model(path)
     proof, spec = None, None
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli import asking
+from vedette.cli import daemon_request
 from vedette.errors import ModelUnreadable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ It runs when it has passed the probe: at once and on trial, after a comparison i
 or at the next start where no daemon runs. A file that no signed metadata names is taken only where
 update.require_signed is false.
 
-{asking.EXIT_CODES}"""
+{daemon_request.EXIT_CODES}"""
 LIMIT_BYTES = 1 << 30
 
 
@@ -30,19 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", type=Path, metavar="FILE", help="a bundle, or any .tflite file")
     parser.add_argument("--force", action="store_true", help="also one that failed on this device before")
-    asking.add_arguments(parser, wait_s=300.0)
+    daemon_request.add_arguments(parser, wait_s=300.0)
 
 
 def run(args: argparse.Namespace) -> int:
     """Install. Raises: VedetteError."""
-    from vedette.update.request import Request, new_id
+    from vedette.store.inbox import Request, new_id
     try:
         file = args.model.open("rb")    # as who called us: the daemon's user may not read it
     except OSError as error:
         raise ModelUnreadable(f"{args.model}: {error.strerror}; expected a .tflite file") from error
     with file:
-        asking.take_rights(args)
-        asked = asking.Asking(args)
+        daemon_request.take_rights(args)
+        asked = daemon_request.Asking(args)
         with asked.store.receive(file, None, limit_bytes=LIMIT_BYTES) as received:
             request = Request(id=new_id(), kind="install", sha256=received.sha256, upload=received.path.name,
                               force=args.force)

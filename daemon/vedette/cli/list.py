@@ -18,7 +18,7 @@ from vedette.errors import StateUnusable
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.update.state import Installed, StoreState
+    from vedette.store.state import Installed, StoreState
 
 EXAMPLE = """example:
   sudo vedette model list
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is in the store. Raises: StateUnusable."""
-    from vedette.identity import installed_state_path
-    from vedette.update.request import MODELS
-    from vedette.update.store import ModelStore
+    from vedette.device.identity import installed_state_path
+    from vedette.store.inbox import MODELS
+    from vedette.store.model_store import ModelStore
     folder = (args.state or installed_state_path(os.environ)) / MODELS
     _check_readable(folder)
     store = ModelStore(folder)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vedette.box_model import BOX_MODEL
-from vedette.cli.finding import Check, ChildFailed, Subject, in_child, remedy_for
-from vedette.detectors import chosen
+from vedette.cli.check_result import Check, ChildFailed, Subject, in_child, remedy_for
+from vedette.detect.box_model import BOX_MODEL
+from vedette.detect.open_model import chosen
+from vedette.device.identity import installed_state_path
 from vedette.errors import ModelError, VedetteError
-from vedette.identity import installed_state_path
-from vedette.reasons import REASONS
-from vedette.update.request import MODELS
-from vedette.update.store import ModelStore
+from vedette.health.reasons import REASONS
+from vedette.store.inbox import MODELS
+from vedette.store.model_store import ModelStore
 
 MODEL_TIMEOUT_S = 90.0
 """Two tries of its own child, where the delegate made by hand is one."""
@@ -28,7 +28,7 @@ def self_test(subject: Subject) -> Check:
 
 def try_box(path: str, runtime: str) -> Check:
     """Hold the model in the box against its golden frames."""
-    from vedette.vision.verify import verify
+    from vedette.validate.verify import verify
     try:
         found = verify(Path(path), runtime)
     except VedetteError as refusal:
@@ -70,9 +70,9 @@ def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> Ch
 def try_model(keys: str) -> Check:
     """Read, decode and run the model that these keys of `detector` (JSON) name."""
     from vedette.config.models import DetectorConfig
+    from vedette.tflite.file import read_model
     from vedette.vision.model_spec import resolve
     from vedette.vision.probe import prove
-    from vedette.vision.tflite_file import read_model
     detector = DetectorConfig.model_validate_json(keys)
     assert detector.model is not None  # noqa: S101 - for the type checker: model() saw it
     try:

@@ -16,8 +16,8 @@ from vedette.cli.model_arguments import detector_of
 from vedette.errors import ModelUnsupported, UsageError
 
 if TYPE_CHECKING:
+    from vedette.validate.packing import Picture
     from vedette.vision.baseline import Baseline
-    from vedette.vision.packing import Picture
 
 EXAMPLE = """example:
   vedette model pack street-int8.tflite --labels labels.txt --name street --version 3 \\
@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle. Raises: ModelError, SourceInvalid, UsageError, RuntimeMissing."""
     from vedette._lib.durable import replace_file
+    from vedette.tflite.file import read_model
+    from vedette.validate.packing import pack
     from vedette.vision.limits import PLACEHOLDERS
     from vedette.vision.model_spec import resolve
-    from vedette.vision.packing import pack
-    from vedette.vision.tflite_file import read_model
     model = read_model(args.model)
     spec = resolve(model, detector_of(args, labels=dict(args.label_threshold) or None))
     version = args.version or spec.version
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pictures(paths: list[Path]) -> tuple[Picture, ...]:
+    from vedette.validate.packing import Picture
     from vedette.vision import images
-    from vedette.vision.packing import Picture
     return tuple(Picture(path.stem, images.read(path)) for path in paths)
 
 

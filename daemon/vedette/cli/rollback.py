@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vedette.cli import asking
+from vedette.cli import daemon_request
 
 if TYPE_CHECKING:
     import argparse
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 EXAMPLE = f"""example:
   vedette model rollback
 
-{asking.EXIT_CODES}"""
+{daemon_request.EXIT_CODES}"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    asking.add_arguments(parser, wait_s=60.0)
+    daemon_request.add_arguments(parser, wait_s=60.0)
 
 
 def run(args: argparse.Namespace) -> int:
     """Roll back. Raises: VedetteError."""
-    from vedette.update.request import Request, new_id
-    asking.take_rights(args)
-    return asking.Asking(args).run(Request(id=new_id(), kind="rollback"))
+    from vedette.store.inbox import Request, new_id
+    daemon_request.take_rights(args)
+    return daemon_request.Asking(args).run(Request(id=new_id(), kind="rollback"))

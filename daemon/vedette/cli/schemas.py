@@ -15,9 +15,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from vedette import topics
+from vedette.messages import health_shapes, shapes, topics
 from vedette.serve import openapi
-from vedette.wire import health, messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +45,17 @@ class Channel:
 CHANNELS = (
     Channel(topics.AVAILABILITY, 1, True, "`online` or `offline`; also the last will, and again on every reconnect",
             content_type="text/plain"),
-    Channel(topics.INFO, 1, True, "What this device is and speaks", messages.InfoPayload),
-    Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says", messages.DetectionsPayload),
-    Channel(topics.COUNTS, 1, True, "How many of each label are in view, on change", messages.CountsPayload),
-    Channel(topics.CAMERA, 1, True, "What the camera is doing, on change", messages.CameraPayload),
-    Channel(topics.HEALTH, 1, True, "How the device is, on change and every `health.interval_s`", health.HealthPayload),
-    Channel(topics.MODEL, 1, True, "Which model runs, and what comes", messages.ModelPayload),
+    Channel(topics.INFO, 1, True, "What this device is and speaks", shapes.InfoPayload),
+    Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says", shapes.DetectionsPayload),
+    Channel(topics.COUNTS, 1, True, "How many of each label are in view, on change", shapes.CountsPayload),
+    Channel(topics.CAMERA, 1, True, "What the camera is doing, on change", shapes.CameraPayload),
+    Channel(topics.HEALTH, 1, True, "How the device is, on change and every `health.interval_s`",
+            health_shapes.HealthPayload),
+    Channel(topics.MODEL, 1, True, "Which model runs, and what comes", shapes.ModelPayload),
     Channel(topics.SHADOW, 0, False, "What a new model sees beside the active one, where its release asks for that",
-            messages.ShadowPayload),
+            shapes.ShadowPayload),
     Channel(topics.SNAPSHOT, 0, False, "One frame on request, masks applied", content_type="image/jpeg"),
-    Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", messages.ReplyPayload),
+    Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", shapes.ReplyPayload),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback` (`run`, "
             "`seq`, `right`, and optionally `label`: whether that result was right), `relearn` (`what`: `scores`, "

@@ -12,17 +12,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette import topics
 from vedette._lib.durable import replace_file
 from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config
 from vedette.errors import SourceMissing, UsageError
+from vedette.messages import topics
 
 if TYPE_CHECKING:
     import argparse
 
     from vedette.config.models import CameraConfig, MqttConfig
-    from vedette.mqtt.judge import Incoming
+    from vedette.mqtt.command_filter import Incoming
 
 EXAMPLE = """examples:
   vedette snapshot --source street.mp4 --out frame.jpg

@@ -11,15 +11,15 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from vedette import topics
 from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
-from vedette.reporter import readable
+from vedette.messages import topics
+from vedette.messages.results import readable
 
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.mqtt.judge import Incoming
+    from vedette.mqtt.command_filter import Incoming
 
 EXAMPLE = """examples:
   vedette tail --host broker.example

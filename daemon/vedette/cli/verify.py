@@ -15,7 +15,7 @@ from vedette.errors import ModelError
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.vision.verify import Verification
+    from vedette.validate.verify import Verification
 
 EXAMPLE = """example:
   vedette model verify street.tflite
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; returns 0 or 65. Raises: RuntimeMissing."""
-    from vedette.vision.verify import verify
+    from vedette.validate.verify import verify
     found = verify(args.model, args.runtime)
     if args.json:
         print(json.dumps(_plain(found)))

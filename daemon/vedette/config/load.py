@@ -21,9 +21,9 @@ from vedette.config.document import KeyPath, Problem, parse, text_problem
 from vedette.config.files import examine, resolve
 from vedette.config.keys import Key, keys, sections
 from vedette.config.models import Config
-from vedette.config.urls import has_password
 from vedette.config.words import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
+from vedette.net.urls import has_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

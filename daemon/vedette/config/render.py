@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vedette.config.document import parse
 from vedette.config.keys import Key, keys, sections, value_at
 from vedette.config.models import Config, Section
-from vedette.config.urls import masked
+from vedette.net.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

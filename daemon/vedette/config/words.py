@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vedette.config.document import KeyPath, Problem
 from vedette.config.keys import keys
-from vedette.config.urls import masked
+from vedette.net.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

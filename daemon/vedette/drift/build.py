@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.detectors import chosen
+from vedette.detect.open_model import chosen
 from vedette.drift.bundled import bundled_scores
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vedette._lib.worker import Worker
     from vedette.config.models import Config
     from vedette.ports import Camera, Clock
-    from vedette.update.store import ModelStore
+    from vedette.store.model_store import ModelStore
 
 
 def build_drift(folder: Path, camera: Camera, clock: Clock, boot_id: str, *, config: Callable[[], Config],

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 def bundled_scores(path: Path, detector: DetectorConfig) -> dict[str, float]:
     """Return mean score by label; a label that the device judges by another threshold is left out."""
+    from vedette.tflite.file import read_model
     from vedette.vision.bundle import baseline_of  # late: most devices compare with what they learnt
     from vedette.vision.model_spec import limits_of
-    from vedette.vision.tflite_file import read_model
     try:
         model = read_model(path)
         baseline, limits = baseline_of(model), limits_of(model, detector)

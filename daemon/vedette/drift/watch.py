@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from vedette._lib.worker import Worker
 from vedette.drift.hours import HOUR_S
 from vedette.drift.scores import OTHER, ModelScores, Terms
-from vedette.payloads import rounded
+from vedette.messages.payloads import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
     from vedette.drift.ledger import Ledger
     from vedette.drift.picture import Picture
+    from vedette.messages.health_shapes import DriftHealth, LabelDrift
     from vedette.ports import Camera
     from vedette.types import DetectionResult, View
-    from vedette.wire.health import DriftHealth, LabelDrift
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from tuf.api.serialization import DeserializationError
 
 from vedette.errors import FleetError, KeyUnusable
-from vedette.update.release import Release, Target
+from vedette.store.release import Release, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

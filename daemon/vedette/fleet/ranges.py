@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from vedette.update.release import BUCKETS, Release
+from vedette.store.release import BUCKETS, Release
 
 
 def notes(release: Release, others: Iterable[Release]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from vedette.errors import FleetError, KeyUnusable, ModelDamaged, UsageError
 from vedette.fleet.folder import SETTINGS, FleetFolder
 from vedette.fleet.metadata import CHAIN, ROLES, Edit, Expiry, Role, Signed
 from vedette.fleet.settings import Bundle, Settings, Terms
-from vedette.update.release import Release, Target
+from vedette.store.release import Release, Target
 from vedette.update.rules import SET_CLOCK
 
 if TYPE_CHECKING:

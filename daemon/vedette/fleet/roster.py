@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vedette import topics
+from vedette.messages import topics
 
 FOLLOWED: Final = (topics.AVAILABILITY, topics.MODEL, topics.HEALTH)
 DEVICES_MAX: Final = 100_000

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.errors import FleetError
 from vedette.fleet.folder import SETTINGS
-from vedette.update.release import Label, Sha256
+from vedette.store.release import Label, Sha256
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 _PREFIX_MIN = 6

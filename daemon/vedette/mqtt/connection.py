@@ -29,7 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from vedette._lib.clock import pause
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
-from vedette.mqtt.judge import Incoming
+from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.login import password, user_name
 from vedette.mqtt.packets import LARGEST_PACKET, Receipt, Sent, publish_bytes
 from vedette.mqtt.tls import TlsRefused, tls_context

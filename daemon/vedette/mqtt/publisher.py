@@ -18,17 +18,17 @@ import time
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from vedette import payloads, topics
 from vedette._lib.backoff import backoff
 from vedette._lib.worker import Worker
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.messages import payloads, topics
+from vedette.mqtt.backfill import Backfill
+from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
 from vedette.mqtt.connection import Connection
-from vedette.mqtt.hang_ups import HangUps
-from vedette.mqtt.judge import CommandJudge, Incoming, Refusal
-from vedette.mqtt.keeper import Keeper
-from vedette.mqtt.replay import Replay
-from vedette.outbox import Outbox, Waiting
+from vedette.mqtt.outbox import Outbox, Waiting
+from vedette.mqtt.poison_message import PoisonMessages
+from vedette.mqtt.spool_worker import SpoolWorker
 from vedette.types import BrokerStatus, Command, Message
 
 log = logging.getLogger(__name__)
@@ -54,15 +54,15 @@ class MqttPublisher:
 
     def __init__(self, mqtt: MqttConfig, *, device: str, on_command: Callable[[Command], None],
                  allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime],
-                 on_end: Callable[[Worker], None] | None = None, keeper: Keeper | None = None) -> None:
+                 on_end: Callable[[Worker], None] | None = None, spool: SpoolWorker | None = None) -> None:
         self.worker = Worker("mqtt", self._run, on_end=on_end)
         self._mqtt = mqtt
         self._device = device
         self._on_command = on_command
-        self._judge = CommandJudge(device, allowed, utc_now)
-        self._outbox = Outbox(mqtt.outbox_messages) if keeper is None else keeper.outbox
-        self._keeper = keeper
-        self._replay = None if keeper is None else Replay(self._outbox, mqtt, keeper.run.clock, keeper.run.clock_synced)
+        self._judge = CommandFilter(device, allowed, utc_now)
+        self._outbox = Outbox(mqtt.outbox_messages) if spool is None else spool.outbox
+        self._spool = spool
+        self._replay = None if spool is None else Backfill(self._outbox, mqtt, spool.run.clock, spool.run.clock_synced)
         self._in_flight: dict[int, Waiting] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
@@ -75,13 +75,13 @@ class MqttPublisher:
         self._deaf = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
         self._short_lives = 0
-        self._hang_ups = HangUps()
+        self._hang_ups = PoisonMessages()
         self._too_large: set[str] = set()
         """Topics of messages that were not sent for their size, each told once."""
         self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
-        if keeper is not None:
-            keeper.serve(self._wake)
+        if spool is not None:
+            spool.serve(self._wake)
 
     def __repr__(self) -> str:
         return f"<MqttPublisher {self._device} connected={self._connected_since_s is not None} {self._outbox!r}>"
@@ -105,7 +105,7 @@ class MqttPublisher:
             status = BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
                                   max(0, self._connects - 1), len(self._outbox), self._outbox.dropped,
                                   self._refused, self._published)
-        return status if self._keeper is None else self._keeper.add_to(status)
+        return status if self._spool is None else self._spool.add_to(status)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything has been acknowledged or refused; returns whether it was. Any other thread."""
@@ -192,8 +192,8 @@ class MqttPublisher:
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
-        if self._keeper is not None and connection.connected and not (self._outbox.in_doubt or self._outbox.late_left):
-            self._keeper.ask()
+        if self._spool is not None and connection.connected and not (self._outbox.in_doubt or self._outbox.late_left):
+            self._spool.ask()
 
     def _next(self) -> Waiting | None:
         return self._outbox.next() or (self._replay.next() if self._replay is not None else None)

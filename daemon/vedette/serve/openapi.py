@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from vedette.messages.cloud_shapes import DEADLINE_HEADER, ErrorPayload, LookPayload, Yolov5Record
 from vedette.serve.service import DETECT, DETECT_PLAIN, FORM, HEALTH, METRICS, OPENAPI, PICTURES, PLAIN_TEXT
-from vedette.wire.cloud import DEADLINE_HEADER, ErrorPayload, LookPayload, Yolov5Record
 
 _REFUSALS = {
     "400": "The body or its form is not what its head says.",

@@ -25,7 +25,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vedette import __version__
-from vedette._lib.timed_socket import Deadline, TimedSocket
+from vedette.net.timed_socket import Deadline, TimedSocket
 from vedette.serve.exchange import Asked, Reply
 from vedette.serve.service import REQUEST_S, Service
 

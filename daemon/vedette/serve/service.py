@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from vedette import payloads
 from vedette.errors import DetectError, SourceInvalid
+from vedette.messages import payloads
+from vedette.messages.cloud_shapes import DEADLINE_HEADER
 from vedette.serve.counters import Counters
 from vedette.serve.exchange import Asked, Refusal, Reply, busy
 from vedette.serve.form import form_field
 from vedette.vision import images
 from vedette.vision.picture_size import picture_size
-from vedette.wire.cloud import DEADLINE_HEADER
 
 if TYPE_CHECKING:
     from vedette.ports import Detector

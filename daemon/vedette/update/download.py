@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vedette._lib.durable import sync_folder
-from vedette._lib.timed_socket import Deadline
 from vedette.errors import StoreFull, UpdateRefused, UpdateUnreachable
-from vedette.update.incoming import unusable
+from vedette.net.timed_socket import Deadline
+from vedette.store.incoming import unusable
 from vedette.update.origin import Opened, Origin
 
 Progress = Callable[[int, int], None]

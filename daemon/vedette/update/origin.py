@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
-from vedette._lib.timed_socket import CHUNK_BYTES, Deadline
 from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
-from vedette.http_client import Answer, HttpClient
+from vedette.net.http_client import Answer, HttpClient
+from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
 _MISSING = (403, 404, 410)      # 403 is what an object store answers that may not be listed
 _RANGE_UNKNOWN = 416

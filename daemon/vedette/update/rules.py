@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vedette.errors import UpdateRefused
-from vedette.update.release import Target
-from vedette.update.state import StoreState
+from vedette.store.release import Target
+from vedette.store.state import StoreState
 
 SET_CLOCK = datetime(2026, 11, 1, tzinfo=UTC)
 """No device ran before this day: an earlier clock was never set."""

@@ -32,13 +32,13 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from vedette._lib.durable import Files, make_folder, replace_file
-from vedette._lib.timed_socket import Deadline
 from vedette.errors import UpdateError, UpdateMissing, UpdateRefused
+from vedette.net.timed_socket import Deadline
+from vedette.store.incoming import unusable
+from vedette.store.release import Release, Target
+from vedette.store.state import RoleFloor
 from vedette.update.download import Progress, download
-from vedette.update.incoming import unusable
 from vedette.update.origin import FolderOrigin, Origin, origin_of
-from vedette.update.release import Release, Target
-from vedette.update.state import RoleFloor
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from math import inf
 from statistics import median
 from typing import Literal
 
+from vedette.store.release import ShadowRequirement, TrialRequirement
 from vedette.types import Detection
-from vedette.update.release import ShadowRequirement, TrialRequirement
-from vedette.vision.agreement import match
+from vedette.validate.agreement import match
 
 Ruling = Literal["accepted", "refused", "good", "bad", "undecided"]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from vedette.errors import ModelDamaged, ModelUnreadable
-from vedette.vision import appended_zip
+from vedette.tflite import appended_zip
+from vedette.tflite.file import ModelFile, read_bytes
 from vedette.vision.baseline import Baseline, parse
 from vedette.vision.hints import BUNDLE
 from vedette.vision.labels import parse_literal
 from vedette.vision.model_spec import ModelSpec
-from vedette.vision.tflite_file import ModelFile, read_bytes
 
 LABELS = "labels.txt"
 _WRITTEN = (1980, 1, 1, 0, 0, 0)    # the oldest time a ZIP can state: ours must not depend on the clock

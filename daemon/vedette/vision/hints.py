@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.config.models import DetectorConfig, Unit
 from vedette.errors import ModelDamaged, ModelUnsupported
+from vedette.tflite.file import ModelFile
 from vedette.vision import labels as label_lists
 from vedette.vision.geometry import Resize
 from vedette.vision.prepare import Color, Normalization
-from vedette.vision.tflite_file import ModelFile
 
 BUNDLE = "vedette.json"
 ULTRALYTICS = ("metadata.json", "temp_meta.txt")

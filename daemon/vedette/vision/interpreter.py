@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnsupported, RuntimeMissing
+from vedette.tflite.file import read_bytes
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported
+from vedette.tflite.file import ModelFile, read_model
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
 from vedette.vision.geometry import WHOLE, Placement
 from vedette.vision.interpreter import Interpreter
@@ -23,7 +24,6 @@ from vedette.vision.model_spec import ModelSpec, build_decoder, limits_of, resol
 from vedette.vision.nms import Candidate, suppress
 from vedette.vision.prepare import InputWriter
 from vedette.vision.probe import ProofStore, proof_of
-from vedette.vision.tflite_file import ModelFile, read_model
 
 if TYPE_CHECKING:
     from vedette.config.models import DetectorConfig

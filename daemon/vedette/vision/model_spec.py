@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
+from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision import hints, labels
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Decoder
@@ -21,8 +23,6 @@ from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
 from vedette.vision.limits import NEVER, Limits
 from vedette.vision.prepare import Color, Normalization, means_bytes
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import DETECTION_POSTPROCESS, ModelFile
 
 T = TypeVar("T")
 COARSE_SCALE = 0.05

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame, Scaling
 from vedette.vision.geometry import Area, InputShape, Placement, Resize, place
 from vedette.vision.scale import Scaler
-from vedette.vision.tensors import TensorSpec
 
 Array = NDArray[Any]
 Color = Literal["rgb", "bgr"]

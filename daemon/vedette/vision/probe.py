@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from vedette._lib.durable import replace_file
 from vedette.errors import ModelDamaged, ModelError, ModelUnproven
+from vedette.tflite.file import ModelFile, read_bytes
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.model_child import ModelChild, nonsense
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile, read_bytes
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-from camera_parts import Consumer, eventually, make_settings, running
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.daemon.cameras import Consumer, eventually, make_settings, running
 from vedette.camera.open import capture_settings
-from vedette.camera.pick import open_source
+from vedette.camera.open_source import open_source
 from vedette.camera.street.options import MISBEHAVIOURS, SPOILT, Phase, SyntheticSource, parse_synthetic
 from vedette.camera.street.synthetic import Synthetic, SyntheticTruth
 from vedette.config.models import CameraConfig

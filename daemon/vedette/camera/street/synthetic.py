@@ -19,9 +19,9 @@ import numpy as np
 
 from vedette._lib.clock import pause
 from vedette.camera.source import checked
+from vedette.camera.street.faults import SPOILERS, moved_truth
 from vedette.camera.street.options import parse_synthetic
 from vedette.camera.street.scene import Scene
-from vedette.camera.street.spoilt import SPOILERS, moved_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable

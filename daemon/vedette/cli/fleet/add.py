@@ -18,7 +18,7 @@ from vedette.fleet.settings import Bundle
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.vision.verify import Verification
+    from vedette.validate.verify import Verification
 
 EXAMPLE = """examples:
   vedette fleet add fleet street-4.tflite
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and keep. Raises: ModelError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
-    from vedette.vision.tflite_file import read_bytes
-    from vedette.vision.verify import verify
+    from vedette.tflite.file import read_bytes
+    from vedette.validate.verify import verify
     bundle = _bundle(verify(args.bundle), args)
     content = read_bytes(args.bundle)
     with opened(args) as repository:

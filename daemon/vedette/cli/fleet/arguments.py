@@ -20,7 +20,7 @@ from vedette.fleet.repository import Repository
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.update.release import Release
+    from vedette.store.release import Release
 
 
 def add_fleet_argument(parser: argparse.ArgumentParser) -> None:

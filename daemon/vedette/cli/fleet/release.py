@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vedette.cli.arguments import between
 from vedette.cli.fleet.arguments import add_fleet_argument, add_key_arguments, keys_of, opened, words_of
 from vedette.fleet.ranges import notes
-from vedette.update.release import BUCKETS, ShadowRequirement, TrialRequirement
+from vedette.store.release import BUCKETS, ShadowRequirement, TrialRequirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from vedette.fleet.settings import Bundle, Settings
-    from vedette.update.release import Release
+    from vedette.store.release import Release
 
 EXAMPLE = """examples:
   vedette fleet release fleet street:4 --buckets 0-3999 --shadow frames=100,minutes=5 --trial minutes=30

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vedette import topics
 from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
 from vedette.fleet.roster import FOLLOWED, Roster, Row
+from vedette.messages import topics
 
 if TYPE_CHECKING:
     import argparse

@@ -17,9 +17,9 @@ from vedette.vision.decoders.yolo import YoloEndToEnd, YoloV5, YoloV8
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vedette.tflite.file import ModelFile
     from vedette.vision.decoders.base import Decoder
     from vedette.vision.geometry import InputShape
-    from vedette.vision.tflite_file import ModelFile
 
 DECODERS: Mapping[str, Callable[[ModelFile, InputShape], Decoder]] = {
     "ssd": lambda model, _: Ssd(model),

@@ -13,13 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from vedette._lib.flatbuf import Buffer, Malformed, Table
 from vedette.errors import ModelUnsupported
+from vedette.tflite.file import ModelFile
+from vedette.tflite.flatbuffer import Buffer, Malformed, Table
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders.base import Aim, Array, Decoder, Reals, Scale, candidates, corners, pick, probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile
 
 METADATA = "DETECTOR_METADATA"
 LEVELS = range(3, 8)

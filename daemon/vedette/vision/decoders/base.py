@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import OutputInvalid
+from vedette.tflite.file import ModelFile
+from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
 from vedette.vision.nms import Candidate
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile
 
 Array = NDArray[Any]
 Reals = NDArray[np.float64]

@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from vedette.errors import ModelUnsupported
+from vedette.tflite.file import ModelFile
+from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, pick, probability
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile
 
 Cell = tuple[int, int]      # row, column
 

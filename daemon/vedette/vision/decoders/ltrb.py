@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from vedette.errors import ModelUnsupported
+from vedette.tflite.file import ModelFile
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders.base import Aim, Array, Decoder, Reals, candidates, pick, require_finite
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile
 
 
 class Ltrb(Decoder):

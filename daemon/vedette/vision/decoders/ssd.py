@@ -12,10 +12,10 @@ from math import isfinite
 from typing import ClassVar
 
 from vedette.errors import ModelUnsupported, OutputInvalid
+from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
 from vedette.types import Box
 from vedette.vision.decoders.base import Aim, Array, Decoder
 from vedette.vision.nms import Candidate
-from vedette.vision.tflite_file import DETECTION_POSTPROCESS, ModelFile
 
 
 class Ssd(Decoder):

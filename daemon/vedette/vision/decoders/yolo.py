@@ -12,11 +12,11 @@ from typing import ClassVar
 import numpy as np
 
 from vedette.errors import ModelUnsupported
+from vedette.tflite.file import ModelFile
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, corners, pick, to_unit
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.tensors import TensorSpec
-from vedette.vision.tflite_file import ModelFile
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))     # the usual head, P6, P2
 ANCHORS_PER_CELL = 3                                          # YOLOv5

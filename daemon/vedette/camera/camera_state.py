@@ -1,0 +1,79 @@
+"""How the camera stands: its state since when and why, and the health reasons that follow from it.
+
+Invariants: pure but for the injected clock; a short trouble is named at least `NAMED_FOR_S`, so that a reader
+who looks twice a second has seen it; starting up is no trouble.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vedette.device.wall_clock import Since
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vedette.ports import Clock
+    from vedette.types import CameraState
+
+log = logging.getLogger(__name__)
+
+NAMED_FOR_S = 2.0
+STARTING = "starting"
+_REASONS: dict[CameraState, str] = {"offline": "camera_offline", "stalled": "camera_stalled"}
+
+
+class CameraStateTracker:
+    """One state at a time. Changed by one thread; its fields may be read by any."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.state: CameraState = "offline"
+        self._since = Since(clock)
+        self.cause: str | None = STARTING
+        self._clock = clock
+        self._seen: tuple[str, ...] = ()      # reasons that came with the last frame
+        self._named = ""
+        self._named_until_ns = 0
+
+    def __repr__(self) -> str:
+        return f"<Standing {self.state}: {self.cause}>"
+
+    @property
+    def since(self) -> datetime:
+        """When this state began, by the clock as it is now."""
+        return self._since.utc()
+
+    def frame(self, reasons: tuple[str, ...]) -> None:
+        """A frame came, with the reasons its pictures gave."""
+        self._seen = reasons
+        frozen = "camera_frozen" in reasons
+        self._change("frozen" if frozen else "capturing", "the same picture again and again" if frozen else None)
+
+    def trouble(self, state: CameraState, cause: str) -> None:
+        """No frames come, for this cause."""
+        self._seen = ()
+        self._named = _REASONS[state]
+        self._named_until_ns = self._clock.monotonic_ns() + int(NAMED_FOR_S * 1e9)
+        self._change(state, cause)
+
+    def ended(self, cause: str) -> None:
+        """The source was played to its end, which is no trouble."""
+        self._seen = ()
+        self._change("offline", cause)
+
+    def reasons(self) -> tuple[str, ...]:
+        """Return the health reason codes that hold now."""
+        told = bool(self._named) and (self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns)
+        return ((self._named,) if told else ()) + self._seen
+
+    def _change(self, state: CameraState, cause: str | None) -> None:
+        if (state, cause) == (self.state, self.cause):
+            return
+        if state == "capturing":
+            log.info("camera: capturing")
+        else:
+            log.warning("camera %s: %s", state, cause)
+        if state != self.state:
+            self._since = Since(self._clock)
+        self.state, self.cause = state, cause

@@ -1,0 +1,146 @@
+"""What `model install`, `activate` and `rollback` share: they ask the daemon, or where none runs act themselves.
+
+Invariants: the state folder's lock is held only while the state changes, never while a model is probed; whatever is
+written belongs to the state folder's owner, root or not; every way to end has its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vedette.cli.arguments import between
+from vedette.device.identity import SYSTEM_STATE, become_owner, installed_state_path
+from vedette.errors import VedetteError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vedette.config.models import Config
+    from vedette.store.inbox import Request
+    from vedette.store.incoming import Received
+    from vedette.store.model_store import ModelStore
+    from vedette.store.state import Installed, StoreState
+    from vedette.update.operator import OperatorActions
+    from vedette.validate.candidate import ProbeReport
+
+EXIT_CODES = """exit codes: 0 done; 64 called wrongly; 65 refused, with the reason: nothing has changed; 69 nobody
+answered in time, the state folder or the runtime cannot be used; 78 the configuration cannot be used"""
+CONFIGURATION = Path("/etc/vedette")
+
+
+def add_arguments(parser: argparse.ArgumentParser, wait_s: float) -> None:
+    """Declare the arguments that these commands share."""
+    parser.add_argument("--wait", type=between(float, 0.1, 86400.0), default=wait_s, metavar="S",
+                        help="seconds that the daemon may take to answer (default: %(default)g)")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the installed daemon's)")
+    parser.add_argument("--config", type=Path, metavar="F",
+                        help="configuration file, read where no daemon runs (default: the installed daemon's)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+class Asking:
+    """One command of an operator, in one state folder. `take_rights` comes first, but for opening files."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from vedette.store.inbox import MODELS, Asker
+        from vedette.store.model_store import ModelStore
+        self.state = (args.state or installed_state_path(os.environ)).absolute()
+        self.store: ModelStore = ModelStore(self.state / MODELS)
+        self._args = args
+        self._asker = Asker(self.state)
+        self._reports: dict[str, ProbeReport] = {}
+
+    def run(self, request: Request, received: Received | None = None) -> int:
+        """Ask, or act; prints what became of it and returns the exit code. Raises: VedetteError, without `--json`."""
+        try:
+            ok, words, code, state = self._ask(request, received)
+        except VedetteError as error:
+            if not self._args.json:
+                raise
+            ok, words, code, state = False, str(error), error.exit_code, self.store.state
+        if self._args.json:
+            print(json.dumps({"ok": ok, "words": words, **_models(state)}))
+        else:
+            print(words if ok else f"vedette: {words}", file=sys.stdout if ok else sys.stderr)
+        return code
+
+    def _ask(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
+        from vedette.store.inbox import Answer
+        outcome = self._asker.ask(request, self._args.wait)
+        if not isinstance(outcome, Answer):
+            outcome.close()     # a probe takes its time, and the daemon may be starting
+            self._prove_first(request, received)
+            outcome = self._asker.ask(request, self._args.wait)
+        if isinstance(outcome, Answer):
+            return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.look()
+        with closing(outcome):
+            self.store.recover()
+            words = _act(self._acts, request, received)
+        return True, f"{words}; no daemon runs: it takes effect at the next start", 0, self.store.state
+
+    def _prove_first(self, request: Request, received: Received | None) -> None:
+        """Probe what is to run and was never proven here."""
+        candidate = self.store.look().candidate
+        if received is not None:
+            self._acts.admit(received.sha256, force=request.force)
+            self._prove(self.store.place_of(received.path, received.sha256), received.sha256)
+        elif candidate is not None and candidate.sha256 == request.sha256:
+            self._prove(self.store.verified(candidate.sha256), candidate.sha256)
+
+    @property
+    def _acts(self) -> OperatorActions:
+        from vedette.device.board import Board
+        from vedette.update.offline import acts_alone
+        return acts_alone(self.store, self._config, prove=self._prove, utc_now=lambda: datetime.now(UTC),
+                          clock_synced=bool(Board(self.state).clock_synced()))
+
+    @property
+    def _config(self) -> Config:
+        from vedette.config.load import load
+        path = self._args.config or installed_configuration(self.state)
+        return load(path if path is not None and (self._args.config or path.exists()) else None)
+
+    def _prove(self, path: Path, sha256: str) -> ProbeReport:
+        from vedette.update.prove import candidate_of, probe
+        if sha256 not in self._reports:
+            config = self._config
+            with candidate_of(path, sha256, config) as candidate:
+                self._reports[sha256] = probe(candidate, config)
+        return self._reports[sha256]
+
+
+def take_rights(args: argparse.Namespace) -> None:
+    """Go on as the state folder's owner. Raises: StateUnusable."""
+    become_owner((args.state or installed_state_path(os.environ)).absolute())
+
+
+def installed_configuration(state: Path) -> Path | None:
+    """Return the configuration of the daemon that the shipped unit starts with this state folder, if it is one."""
+    if state == SYSTEM_STATE:
+        return CONFIGURATION / "config.yaml"
+    instance = state.name.removeprefix(f"{SYSTEM_STATE.name}-")
+    return CONFIGURATION / f"{instance}.yaml" if state == Path(f"{SYSTEM_STATE}-{instance}") else None
+
+
+def _act(acts: OperatorActions, request: Request, received: Received | None) -> str:
+    if received is not None:
+        return acts.install(received.path, received.sha256, force=request.force, note=request.id)
+    if request.sha256 is not None:
+        return acts.activate(request.sha256, force=request.force, note=request.id)
+    return acts.roll_back(note=request.id)
+
+
+def _models(state: StoreState) -> dict[str, Any]:
+    return {part: _model(getattr(state, part)) for part in ("active", "previous", "candidate")} | {
+        "on_trial": state.trial is not None}
+
+
+def _model(model: Installed | None) -> dict[str, Any] | None:
+    return None if model is None else {
+        "sha256": model.sha256, "name": model.name, "version": model.version, "release": model.release}

@@ -1,1 +1,0 @@
-"""The cloud fallback: a server looks at a frame where no model on the device can."""

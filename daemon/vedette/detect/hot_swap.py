@@ -1,0 +1,129 @@
+"""Which detector is in use: the first one opened here, later ones offered by whoever changes models.
+
+Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; one that is out of use
+is closed by the thread that offered its successor; a model that cannot be opened is tried again, and so is, by opening
+it anew, one that keeps failing, or has failed often. `offer` comes from any other thread; what only reads, from any.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vedette.errors import ModelError, RuntimeMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette._lib.worker import Worker
+    from vedette.ports import Clock, Detector
+
+log = logging.getLogger(__name__)
+
+OPEN_WITHIN_S = 90.0
+"""Proving a new model in its child may take this long on a slow board."""
+RETRY_MODEL_S = 60.0
+"""So often a model that cannot be opened is tried again, and one that keeps failing is opened anew."""
+WORN_AFTER = 1000
+"""After so many failures it is opened anew: LiteRT's error message grows with each, and makes the next one slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    detector: Detector | None
+
+
+class HotSwap:
+    """`open_detector` returns None where no model is to run."""
+
+    def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock) -> None:
+        self.detector: Detector | None = None
+        self.refusal: ModelError | RuntimeMissing | None = None
+        """Why there is no detector although a model was named."""
+        self._open_detector = open_detector
+        self._clock = clock
+        self._handover = threading.Condition()
+        self._offered: _Offer | None = None
+        self._retired: Detector | None = None
+        self._asked = False
+        self._retry_ns = 0
+        self._reopen_ns: int | None = None
+        self._failures_before = 0
+
+    def __repr__(self) -> str:
+        return f"<HotSwap {self.detector!r}>"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none; not known before the first one was asked for."""
+        return self.detector is None and (self._asked or self.refusal is not None)
+
+    def offer(self, detector: Detector | None, timeout_s: float) -> bool:
+        """Have this detector used from the next frame on; see `Pipeline.offer`."""
+        offer = _Offer(detector)
+        with self._handover:
+            self._offered = offer
+            taken = self._handover.wait_for(lambda: self._offered is not offer, timeout_s)
+            unused = self._retired if taken else detector
+            self._offered = self._retired = None
+        if unused is not None:
+            unused.close()
+        return taken
+
+    def take_offer(self) -> bool:
+        """Put what is offered in use; returns whether there was any."""
+        with self._handover:
+            if self._offered is None:
+                return False
+            self._retired, self.detector, self._offered = self.detector, self._offered.detector, None
+            self.refusal, self._retry_ns, self._reopen_ns = None, 0, None
+            self._handover.notify_all()
+        return True
+
+    def fill(self, worker: Worker, *, failing: bool, failures: int) -> None:
+        """Open a detector if there is none, or if the one there keeps failing, and it is time to try.
+
+        `failures`: frames that could not be looked at, in this run.
+        """
+        now_ns = self._clock.monotonic_ns()
+        if self.detector is None:
+            is_due = now_ns >= self._retry_ns
+        else:
+            self._reopen_ns = (self._reopen_ns or now_ns + int(RETRY_MODEL_S * 1e9)) if failing else None
+            is_due = failures - self._failures_before >= WORN_AFTER or \
+                (self._reopen_ns is not None and now_ns >= self._reopen_ns)
+        if is_due:
+            self._reopen_ns, self._failures_before = None, failures
+            worker.beat(OPEN_WITHIN_S)
+            self._open()
+
+    def close(self) -> None:
+        """Free the detector. Detect thread, at its end."""
+        if self.detector is not None:
+            self.detector.close()
+
+    def reasons(self) -> dict[str, str]:
+        """Return health reason codes with their details."""
+        refusal = self.refusal
+        if refusal is not None:
+            return {"model_refused": str(refusal)}
+        if self.is_empty:
+            return {"no_model": "detector.model names none, and none is installed"}
+        return {}
+
+    def _open(self) -> None:
+        try:
+            opened = self._open_detector()
+        except (ModelError, RuntimeMissing) as refusal:
+            if str(refusal) != str(self.refusal):
+                log.error("%s", refusal)
+            if self.detector is None:
+                self.refusal = refusal
+                self._retry_ns = self._clock.monotonic_ns() + int(RETRY_MODEL_S * 1e9)
+            return
+        self._asked, self.refusal = True, None
+        old, self.detector = self.detector, opened
+        if old is not None:
+            old.close()

@@ -1,0 +1,144 @@
+"""Notes on disk how this run stands, so that the next one can tell how it ended.
+
+Invariants: a run that ends without a word leaves what it noted last, and the next one judges by that and by the boot;
+between its first and its last word the main thread never waits for the disk; where it hangs itself a thread of C, which
+needs no Python, writes that; a disk that takes no note is logged, and nothing else changes. Main thread only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from vedette._lib import stacks
+from vedette._lib.double_buffered_file import LONGEST, DoubleBufferedFile
+from vedette.types import LastEnd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+NOTE, STACKS = "end.mark", "end.stacks"
+MAIN_WITHIN_S = 3.0
+"""A main thread that is silent for longer may hang; what was written of it is taken back if it goes on."""
+REARM_S = 1.0
+DISK_WITHIN_S = 2.0
+"""The first word and the last one wait no longer for a disk."""
+_WORDS_MAX = LONGEST // 13
+"""A character outside the basic plane takes twelve bytes of JSON; the rest is for the other fields."""
+_RUNNING = "running"
+_KILLED = "without a word: killed, out of memory, or crashed in native code"
+
+
+class RunRecord:
+    """The note in the state folder. `last` is how the run before ended, None where there was none, or no note of it.
+
+    Until `begin` nothing is written: a start that comes to nothing is no run.
+    """
+
+    def __init__(self, folder: Path, run: int, boot_id: str) -> None:
+        self._slots = DoubleBufferedFile(folder / NOTE)
+        self._stacks = folder / STACKS
+        self._run = run
+        self._boot_id = boot_id
+        self._descriptor: int | None = None
+        self._rearm_s = 0.0
+        self._late: tuple[str, ...] = ()
+        self._writer: threading.Thread | None = None
+        self.last = self._judged()
+
+    def __repr__(self) -> str:
+        return f"<RunRecord {self._run} after {self.last}>"
+
+    def begin(self) -> None:
+        """The run begins."""
+        if self.last is not None:
+            log.log(logging.INFO if self.last.kind == "stopped" else logging.WARNING,
+                    "run %d ended: %s: %s", self.last.run, self.last.kind, self.last.detail)
+        self.renew()
+        self._wait()
+
+    def renew(self) -> None:
+        """Note it in a folder that was put back empty."""
+        if self._descriptor is not None:
+            stacks.expect_nothing()
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
+        try:
+            self._descriptor = os.open(self._stacks, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC,
+                                       0o640)
+        except OSError as error:
+            log.warning("%s: %s", self._stacks, error.strerror)
+
+    def stands(self, late: tuple[str, ...]) -> None:
+        """The main thread makes progress; these workers do not. Called at least every few seconds; never blocks."""
+        now_s = time.monotonic()
+        if now_s >= self._rearm_s:
+            self._rearm_s = now_s + REARM_S
+            self._rearm()
+        if late != self._late and (self._writer is None or not self._writer.is_alive()):
+            self._late = late
+            self._put("hung" if late else _RUNNING, _made_no_progress(late))
+
+    def ended(self, exit_code: int, why: str) -> None:
+        """The run ends in order: it was asked to (0), or failed."""
+        stacks.expect_nothing()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._wait()
+        self._put("failed" if exit_code else "stopped", why)
+        self._wait()
+
+    def _rearm(self) -> None:
+        if self._descriptor is not None:
+            if os.fstat(self._descriptor).st_size:
+                os.ftruncate(self._descriptor, 0)   # it went on after all
+            stacks.expect_again_within(MAIN_WITHIN_S, self._descriptor)
+
+    def _judged(self) -> LastEnd | None:
+        try:
+            content = self._slots.read()
+            if content is None:
+                return None
+            noted = json.loads(content)
+            run, boot_id, kind, detail = (noted[key] for key in ("run", "boot", "kind", "detail"))
+            hung = self._stacks.exists() and self._stacks.stat().st_size > 0
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("how the last run ended cannot be read: %r", error)
+            return None
+        if kind in ("stopped", "failed"):
+            return LastEnd(run, kind, detail)
+        if boot_id != self._boot_id:
+            return LastEnd(run, "power_cut", "the machine restarted under it")
+        if kind == "hung":
+            return LastEnd(run, "hung", detail)
+        if hung:
+            return LastEnd(run, "hung", "main made no progress")
+        return LastEnd(run, "killed", _KILLED)
+
+    def _put(self, kind: str, detail: str | None) -> None:
+        """Write it in a thread of its own, since a disk may hang."""
+        note = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_WORDS_MAX]}
+        self._writer = threading.Thread(target=self._write, args=(json.dumps(note).encode(),), name="note", daemon=True)
+        self._writer.start()
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._slots.write(content)
+        except OSError as error:
+            log.warning("how this run stands cannot be noted: %s: %s", error.filename, error.strerror)
+
+    def _wait(self) -> None:
+        if self._writer is not None:
+            self._writer.join(DISK_WITHIN_S)
+
+
+def _made_no_progress(late: tuple[str, ...]) -> str | None:
+    return f"{', '.join(late)} made no progress" if late else None

@@ -1,0 +1,94 @@
+"""What the cloud may still cost, kept on disk: each call is written down before it is made.
+
+Invariants:
+- A kill or a power cut at any moment costs calls that were never made, and never grants one twice.
+- Wall time plays no part. Over a restart of the daemon the monotonic clock goes on; over a restart of the machine the
+  time that it was off does not count, so a day is never shorter than 24 hours.
+- A file that cannot be read counts as spent; where it cannot be written no call is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from vedette._lib.durable import replace_file
+from vedette.errors import CloudBudgetSpent
+from vedette.fallback.breaker import Allowance, Spent, charge, left
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vedette.config.models import CloudConfig
+    from vedette.ports import Clock
+
+log = logging.getLogger(__name__)
+
+FILE = "cloud-budget.json"
+
+
+class _Saved(BaseModel):
+    """`at_s` is the moment of writing on the ledger's own clock, which is `offset_s` ahead of that boot's monotonic."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    boot: str
+    offset_s: float
+    at_s: float
+    windows: Annotated[
+        list[tuple[float, NonNegativeInt, NonNegativeInt, NonNegativeInt]], Field(min_length=2, max_length=2)]
+
+
+class Budget:
+    """One thread. `boot_id` names the boot whose monotonic clock this is."""
+
+    def __init__(self, folder: Path, cloud: CloudConfig, clock: Clock, boot_id: str) -> None:
+        self._path = folder / FILE
+        self._allowances = (Allowance("hour", 3600, cloud.per_hour, int(cloud.mb_per_hour * 1e6)),
+                            Allowance("day", 86_400, cloud.per_day, int(cloud.mb_per_day * 1e6)))
+        self._clock = clock
+        self._boot_id = boot_id
+        self._offset_s = 0.0
+        self.windows = self._load()
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.windows}>"
+
+    def charge(self, size: int, *, probe: bool) -> None:
+        """Write down a call that sends `size` bytes. Raises: CloudBudgetSpent, when it must not be made."""
+        windows = charge(self.windows, self._allowances, self._now_s(), size, probe=probe)
+        try:
+            self._save(windows)
+        except OSError as error:
+            raise CloudBudgetSpent(f"{self._path}: no call without writing it down: {error.strerror}") from error
+        self.windows = windows
+
+    def left(self) -> tuple[Allowance, ...]:
+        """Return what the hour and the day still grant. Any thread."""
+        return left(self.windows, self._allowances, self._now_s())
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9 + self._offset_s
+
+    def _load(self) -> tuple[Spent, ...]:
+        try:
+            saved = _Saved.model_validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return tuple(Spent(self._now_s()) for _ in self._allowances)
+        except (OSError, ValidationError) as error:
+            log.error("%s cannot be read, so the cloud counts as used up for a day: %s", self._path, _cause(error))
+            return tuple(Spent(self._now_s(), each.calls, each.probes, each.bytes) for each in self._allowances)
+        # Another boot's clock began anew: as much time has passed as this one shows, at least.
+        self._offset_s = saved.offset_s if saved.boot == self._boot_id else saved.at_s
+        return tuple(Spent(*window) for window in saved.windows)
+
+    def _save(self, windows: tuple[Spent, ...]) -> None:
+        saved = _Saved(boot=self._boot_id, offset_s=self._offset_s, at_s=self._now_s(),
+                       windows=[(each.began_s, each.calls, each.probes, each.bytes) for each in windows])
+        replace_file(self._path, saved.model_dump_json().encode())
+
+
+def _cause(error: OSError | ValidationError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else error.errors()[0]["msg"]

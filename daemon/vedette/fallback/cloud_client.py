@@ -1,0 +1,137 @@
+"""Asks a detection server about one frame: within a deadline, within the budget, and believing little.
+
+Invariants:
+- `look` ends within `cloud.deadline_s`, whatever the server does; disk writes of the budget apart.
+- What leaves is masked, bounded and without metadata, and the budget is charged before anything does.
+- A token that the server refused is not sent again: only other content of its file makes calls go on.
+- Every failure raises. An empty result means that the server looked and saw nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from vedette._lib.whole_file import read_whole
+from vedette.errors import CloudError, HttpStatus
+from vedette.fallback.cloud_dialects import DIALECTS, Request, Seen
+from vedette.fallback.cloud_picture import Outgoing, outgoing
+from vedette.messages.cloud_shapes import DEADLINE_HEADER
+from vedette.net.http_client import HttpClient
+from vedette.net.timed_socket import Deadline
+from vedette.types import Box, Detection, DetectionResult, Timing
+from vedette.vision.geometry import WHOLE
+from vedette.vision.limits import Limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vedette.config.models import CloudConfig, DetectorConfig
+    from vedette.fallback.breaker import Allowance
+    from vedette.fallback.cloud_budget import Budget
+    from vedette.ports import Clock
+    from vedette.types import Frame
+
+ANSWER_BYTES = 256 * 1024
+TOKEN_BYTES = 4096
+_REFUSED = (401, 403)
+
+
+class CloudClient:
+    """One thread, but for `reload`. `cloud` has a url and a token_file."""
+
+    def __init__(self, cloud: CloudConfig, detector: DetectorConfig, roi: tuple[float, float, float, float] | None,
+                 budget: Budget, clock: Clock) -> None:
+        self._cloud = cloud
+        self._dialect = DIALECTS[cloud.dialect]
+        self._roi = WHOLE if roi is None else Box(*roi)
+        self._budget = budget
+        self._clock = clock
+        self._http = HttpClient(ca_file=cloud.ca_file)
+        self._refused_token: str | None = None
+        self.sent_bytes = 0     # bodies only, of this run
+        self.reload(detector)
+
+    def reload(self, detector: DetectorConfig) -> None:
+        """Take the live keys of a configuration read again: what counts as a detection. Any thread."""
+        self._limits = Limits(detector.score_threshold, detector.iou_threshold, detector.max_detections,
+                              detector.labels, frozenset(detector.allow), frozenset(detector.deny))
+
+    def left(self) -> tuple[Allowance, ...]:
+        """Return what the budget still grants. Any thread."""
+        return self._budget.left()
+
+    def look(self, frame: Frame, *, probe: bool = False) -> DetectionResult:
+        """Have the server look at a frame; `probe` says that it failed before.
+
+        Raises: HttpError, CloudError, CloudBudgetSpent.
+        """
+        deadline = Deadline(self._cloud.deadline_s)
+        taken_ns = self._clock.monotonic_ns()
+        token = self._token()
+        picture = self._picture(frame)
+        request = self._dialect.request(picture.content)
+        self._budget.charge(len(request.body), probe=probe)
+        self.sent_bytes += len(request.body)
+        sent_ns = self._clock.monotonic_ns()
+        left_ms = self._cloud.deadline_s * 1000 - (sent_ns - taken_ns) / 1e6
+        content = self._ask(request, token, deadline, max(1, int(left_ms)))
+        answered_ns = self._clock.monotonic_ns()
+        seen = self._dialect.read(content, picture.width, picture.height)
+        detections = self._ours(seen, picture)
+        ready_ns = self._clock.monotonic_ns()
+        return DetectionResult(
+            frame=frame, detections=detections, model=seen.model, source="cloud",
+            timing=Timing(wait_ms=(taken_ns - frame.handed_over_ns) / 1e6, prepare_ms=(sent_ns - taken_ns) / 1e6,
+                          invoke_ms=(answered_ns - sent_ns) / 1e6, decode_ms=(ready_ns - answered_ns) / 1e6),
+            age_ms=(ready_ns - frame.captured_ns) / 1e6)
+
+    def _token(self) -> str:
+        """Read the token anew. Raises: CloudError where there is none, or only the one that was refused."""
+        path = self._cloud.token_file
+        assert path is not None  # noqa: S101 - for the type checker: the configuration was checked
+        token = _read_token(path)
+        if token == self._refused_token:
+            raise CloudError(f"{path}: the server refuses this token; nothing is sent until the file holds another")
+        return token
+
+    def _picture(self, frame: Frame) -> Outgoing:
+        try:
+            return outgoing(frame.pixels, self._cloud.max_jpeg_kb * 1000, roi=self._roi, masks=self._cloud.masks)
+        except ValueError as error:
+            raise CloudError(str(error)) from error
+
+    def _ask(self, request: Request, token: str, deadline: Deadline, left_ms: int) -> bytes:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": request.content_type,
+                   "Accept": "application/json", "Idempotency-Key": uuid.uuid4().hex, DEADLINE_HEADER: str(left_ms)}
+        try:
+            with self._http.request(self._cloud.url or "", deadline=deadline, most_bytes=ANSWER_BYTES, method="POST",
+                                    headers=headers, body=request.body) as answer:
+                return b"".join(answer.chunks())
+        except HttpStatus as refusal:
+            if refusal.status in _REFUSED:
+                self._refused_token = token
+            raise
+
+    def _ours(self, seen: Seen, picture: Outgoing) -> tuple[Detection, ...]:
+        """Return what counts, in our labels and in boxes of the frame."""
+        limits, labels = self._limits, self._cloud.labels
+        found = (Detection(labels.get(each.label, each.label), each.class_id, each.score, picture.to_frame(each.box))
+                 for each in seen.detections)
+        return tuple(each for each in found if _counts(each, limits))[:limits.max_detections]
+
+
+def _counts(found: Detection, limits: Limits) -> bool:
+    return (1.0 if found.score is None else found.score) >= limits.threshold_of(found.label)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = read_whole(path, TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise CloudError(f"{path}: the token cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CloudError(f"{path}: expected a token of plain characters") from error
+    if not token or any(character <= " " or character == "\x7f" for character in token):
+        raise CloudError(f"{path}: expected one token on one line")
+    return token

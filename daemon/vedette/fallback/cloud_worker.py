@@ -1,0 +1,146 @@
+"""The thread `cloud`: while it stands in for the device's own model, it has the newest frame looked at, one by one.
+
+Invariants:
+- Never two calls in flight; between them the breaker and the budget decide. Nobody waits for this thread.
+- A frame is taken when its call begins, so it is the newest; an answer that comes after `deactivate`, or about a frame
+  that is too old by then, is counted and dropped.
+- Each call ends as exactly one of: a result handed on, late, or failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vedette.errors import CloudBudgetSpent, CloudError, HttpError, HttpStatus
+from vedette.fallback.breaker import Allowance, Breaker, BreakerState
+
+if TYPE_CHECKING:
+    from vedette._lib.worker import Worker
+    from vedette.config.models import DetectorConfig
+    from vedette.fallback.cloud_client import CloudClient
+    from vedette.ports import Clock
+    from vedette.types import DetectionResult, Frame
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+SPENT_S = 60.0
+"""A spent budget is asked again after so long."""
+CALL_LIMIT_S = 45.0
+"""The longest deadline that can be configured, and a slow disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudStatus:
+    """What the thread is doing. Counts are totals of this run: tried == results + late + failed, at rest."""
+
+    standing_in: bool = False
+    breaker: BreakerState = "closed"
+    tried: int = 0                     # also those that ended before anything was sent; a spent budget is no try
+    results: int = 0
+    late: int = 0
+    failed: int = 0
+    sent_bytes: int = 0
+    left: tuple[Allowance, ...] = ()   # of the budget
+    cause: str | None = None           # why the last try gave nothing, in words
+
+
+class CloudWorker:
+    """`take(timeout_s)` returns a copy of the newest frame; `on_result` hears results on this thread, and returns
+    False for one that comes too late after all.
+    """
+
+    def __init__(self, client: CloudClient, breaker: Breaker, take: Callable[[float], Frame | None],
+                 on_result: Callable[[DetectionResult], object], clock: Clock, *, max_age_ms: float) -> None:
+        self._client = client
+        self._breaker = breaker
+        self._take = take
+        self._on_result = on_result
+        self._clock = clock
+        self._max_age_ms = max_age_ms
+        self._changed = threading.Condition()
+        self._turn = 0                 # even: not standing in
+        self._not_before_s = 0.0
+        self._status = CloudStatus()
+
+    def __repr__(self) -> str:
+        return f"<CloudWorker {self.status()}>"
+
+    def activate(self) -> None:
+        """Begin to look, at once. Any thread; safe to call twice."""
+        self._switch(on=True)
+
+    def deactivate(self) -> None:
+        """Begin no more calls, and drop the answer of one under way. Any thread; safe to call twice."""
+        self._switch(on=False)
+
+    def reload(self, detector: DetectorConfig, max_age_ms: float) -> None:
+        """Take the live keys of a configuration read again. Any thread."""
+        self._client.reload(detector)
+        self._max_age_ms = max_age_ms
+
+    def status(self) -> CloudStatus:
+        """Return what it is doing. Any thread, never blocks."""
+        return replace(self._status, standing_in=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
+                       sent_bytes=self._client.sent_bytes, left=self._client.left())
+
+    def run(self, worker: Worker) -> None:
+        """Look while standing in, until told to stop. Cloud thread only."""
+        while not worker.stopping.is_set():
+            worker.beat()
+            turn = self._turn
+            wait_s = max(self._breaker.wait_s(self._now_s()), self._not_before_s - self._now_s())
+            if turn % 2 == 0 or wait_s > 0:
+                self._wait(turn, min(wait_s, POLL_S) if turn % 2 else POLL_S)
+            elif (frame := self._take(POLL_S)) is not None:
+                worker.beat(CALL_LIMIT_S)
+                self._look(frame, turn)
+
+    def _switch(self, *, on: bool) -> None:
+        with self._changed:
+            if on != (self._turn % 2 == 1):
+                self._turn += 1
+                self._changed.notify_all()
+
+    def _wait(self, turn: int, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn != turn, seconds)
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+    def _look(self, frame: Frame, turn: int) -> None:
+        if self._turn != turn:
+            return
+        probe = self._breaker.state(self._now_s()) != "closed"
+        try:
+            result = self._client.look(frame, probe=probe)
+        except CloudBudgetSpent as spent:
+            self._not_before_s = self._now_s() + SPENT_S
+            self._gave_nothing(str(spent))
+        except (HttpError, CloudError) as failure:
+            self._breaker.failed(self._now_s(), failure.retry_after_s if isinstance(failure, HttpStatus) else None)
+            self._count(tried=1, failed=1)
+            self._gave_nothing(str(failure))
+        else:
+            self._breaker.succeeded(self._now_s())
+            self._answered(result, turn)
+
+    def _answered(self, result: DetectionResult, turn: int) -> None:
+        self._status = replace(self._status, cause=None)
+        late = self._turn != turn or result.age_ms > self._max_age_ms or self._on_result(result) is False
+        self._count(tried=1, late=int(late), results=int(not late))
+
+    def _gave_nothing(self, cause: str) -> None:
+        if cause != self._status.cause:
+            log.warning("cloud: %s", cause)
+        self._status = replace(self._status, cause=cause)
+
+    def _count(self, *, tried: int = 0, results: int = 0, late: int = 0, failed: int = 0) -> None:
+        status = self._status
+        self._status = replace(status, tried=status.tried + tried, results=status.results + results,
+                               late=status.late + late, failed=status.failed + failed)

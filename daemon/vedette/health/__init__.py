@@ -1,0 +1,1 @@
+"""How the device is, in one message."""

@@ -1,0 +1,163 @@
+"""What the frames of this run measured: time per stage, age, rate, and how sure the model was of each label.
+
+Invariants: fixed memory (the last `WINDOW` results, at most `METERED_LABELS` labels); a new model's times and scores
+are not mixed with the old one's; recording costs microseconds and never waits for long; readings are the wire's own
+types, so that nothing is translated twice. Any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vedette.messages.health_shapes import Percentiles, ScoreHealth, StagePercentiles
+    from vedette.types import DetectionResult, ModelRef
+
+WINDOW = 512
+RATE_WINDOW_S = 10.0
+BINS = 10
+METERED_LABELS = 256
+TOLD_LABELS = 32
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReadings:
+    """The meters at one moment. Percentiles are over the last `WINDOW` results, scores over all of this model."""
+
+    count: int
+    per_s: float
+    age_ms: Percentiles | None
+    timing_ms: StagePercentiles
+    scores: Mapping[str, ScoreHealth]
+
+
+class FrameMeters:
+    """Fed with every detection result of the run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ready_ns: deque[int] = deque(maxlen=WINDOW)
+        self._begin(None)
+
+    def _begin(self, model: ModelRef | None) -> None:
+        self._model = model
+        self._age_ms = _window()
+        self._wait_ms = _window()
+        self._prepare_ms = _window()
+        self._invoke_ms = _window()
+        self._decode_ms = _window()
+        self._scores: dict[str, ScoreMeter] = {}
+
+    def record(self, result: DetectionResult) -> None:
+        """Take one result. What stands in for the model is counted; its times and scores are not the model's."""
+        timing = result.timing
+        with self._lock:
+            self._count += 1
+            self._ready_ns.append(result.frame.captured_ns + int(result.age_ms * 1e6))
+            if result.source != "local":
+                return
+            if result.model != self._model:
+                self._begin(result.model)
+            self._age_ms.append(result.age_ms)
+            self._wait_ms.append(timing.wait_ms)
+            self._prepare_ms.append(timing.prepare_ms)
+            self._invoke_ms.append(timing.invoke_ms)
+            self._decode_ms.append(timing.decode_ms)
+            for detection in result.detections:
+                if detection.score is not None:
+                    self._score_meter(detection.label).add(detection.score)
+
+    def read(self, now_ns: int) -> MeterReadings:
+        """Return the readings; `now_ns` is the monotonic clock that stamps the frames."""
+        with self._lock:
+            count, ready_ns = self._count, tuple(self._ready_ns)
+            stages = [tuple(stage) for stage in (self._age_ms, self._wait_ms, self._prepare_ms, self._invoke_ms,
+                                                 self._decode_ms)]
+            scores = {label: meter.copy() for label, meter in self._scores.items()}
+        age, wait, prepare, invoke, decode = (percentiles(stage) for stage in stages)
+        return MeterReadings(count, rate_per_s(ready_ns, now_ns), age,
+                             {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode}, _told(scores))
+
+    def frame_ms(self, now_ns: int) -> float | None:
+        """Return what the model takes for a frame, medians added up; None before the first."""
+        timing_ms = self.read(now_ns).timing_ms
+        stages = [stage["p50"] for stage in (timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"]) if stage]
+        return sum(stages) or None
+
+    def _score_meter(self, label: str) -> ScoreMeter:
+        meter = self._scores.get(label)
+        if meter is None:
+            key = label if len(self._scores) < METERED_LABELS else OTHER
+            meter = self._scores.setdefault(key, ScoreMeter())
+        return meter
+
+
+class ScoreMeter:
+    """Distribution of the scores of one label."""
+
+    __slots__ = ("count", "histogram", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.histogram = [0] * BINS
+
+    def add(self, score: float) -> None:
+        """Count one score, 0-1."""
+        self.count += 1
+        self.total += score
+        self.histogram[min(int(score * BINS), BINS - 1)] += 1
+
+    def merge(self, other: ScoreMeter) -> None:
+        """Add what another meter counted."""
+        self.count += other.count
+        self.total += other.total
+        self.histogram = [a + b for a, b in zip(self.histogram, other.histogram, strict=True)]
+
+    def copy(self) -> ScoreMeter:
+        """Return a meter of its own with the same counts."""
+        copied = ScoreMeter()
+        copied.merge(self)
+        return copied
+
+    def read(self) -> ScoreHealth:
+        """Return the distribution."""
+        return {"count": self.count, "mean": round(self.total / self.count, 3), "histogram": list(self.histogram)}
+
+
+def percentiles(values: Collection[float]) -> Percentiles | None:
+    """Return p50, p95 and p99 by nearest rank, two decimals; None without values."""
+    if not values:
+        return None
+    ordered = sorted(values)
+
+    def rank(percent: int) -> float:
+        return round(ordered[-(-percent * len(ordered) // 100) - 1], 2)
+    return {"p50": rank(50), "p95": rank(95), "p99": rank(99)}
+
+
+def rate_per_s(times_ns: Iterable[int], now_ns: int) -> float:
+    """Return events per second over the last `RATE_WINDOW_S`; it falls while nothing comes."""
+    recent = [moment for moment in times_ns if now_ns - moment < RATE_WINDOW_S * 1e9]
+    span_ns = now_ns - recent[0] if recent else 0
+    return round((len(recent) - 1) / span_ns * 1e9, 2) if span_ns > 0 else 0.0
+
+
+def _window() -> deque[float]:
+    return deque(maxlen=WINDOW)
+
+
+def _told(scores: Mapping[str, ScoreMeter]) -> dict[str, ScoreHealth]:
+    """The most frequent labels by name, the rest together."""
+    ordered = sorted(scores, key=lambda label: (label == OTHER, -scores[label].count, label))
+    other = ScoreMeter()
+    for label in ordered[TOLD_LABELS:]:
+        other.merge(scores[label])
+    told = {label: scores[label].read() for label in ordered[:TOLD_LABELS]}
+    return {**told, OTHER: other.read()} if other.count else told

@@ -1,0 +1,1 @@
+"""The shape of every message on the wire, and how it is filled."""

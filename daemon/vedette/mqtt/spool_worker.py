@@ -1,0 +1,277 @@
+"""Keeps on disk what the broker has not acknowledged in time, and loads it again.
+
+Invariants: the `outbox` thread owns the spool and the checkpoint, so that neither `publish` nor the connection ever
+waits for a disk; what has waited SAVE_AFTER_S is on disk, whether the broker is away, slow or silent; a message that is
+lost on disk is counted, durably, before it goes; a disk that fails is named and tried again, and memory goes on. The
+checkpoint is written at most every CHECKPOINT_EVERY_S, before messages are dropped, and at an ordered stop.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vedette._lib.double_buffered_file import DoubleBufferedFile
+from vedette._lib.worker import Worker
+from vedette.mqtt.backfill import backfilled
+from vedette.mqtt.checkpoint import Checkpoint
+from vedette.mqtt.spool import Batch, Kept, Moment, Reading, Spool
+from vedette.types import Acknowledged, BrokerStatus, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from vedette.config.models import MqttConfig
+    from vedette.mqtt.outbox import Outbox, Waiting
+    from vedette.ports import Clock
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+SAVE_AFTER_S = 3.0
+"""With the poll and a slow disk: at most 5 s of results are lost with the process."""
+RETRY_S = 3.0
+CHECKPOINT_EVERY_S = 15.0
+"""240 pages an hour: half of what an hour online may write."""
+DAMAGE_NAMED_FOR_S = 300.0
+BATCH_BYTES = 64 * 1024
+DISK_WITHIN_S = 60.0
+"""A card that cleans up may hold a write for so long; beyond that it is hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a kept message is told by. `boot_id` names the boot whose monotonic clock the messages know."""
+
+    state: Path
+    number: int
+    boot_id: str
+    clock: Clock
+    clock_synced: Callable[[], bool]
+
+
+class SpoolWorker:
+    """Moves messages between an outbox and the folder `outbox` of the state folder."""
+
+    def __init__(self, outbox: Outbox, mqtt: MqttConfig, run: RunFacts, *,
+                 on_end: Callable[[Worker], None] | None = None) -> None:
+        self.worker = Worker("outbox", self._run, limit_s=DISK_WITHIN_S, on_end=on_end)
+        self.outbox = outbox
+        self.run = run
+        self._limit_bytes = int(mqtt.spool_mb * 1e6)
+        self._limit_s = mqtt.spool_hours * 3600
+        self._spool = Spool(run.state / "outbox", self._limit_bytes)
+        self._spooled = (0, 0)
+        self._wake = threading.Event()
+        self._loaded: Callable[[], None] = lambda: None
+        self._is_asked = False
+        self._reading: Reading | None = None
+        self._failure: str | None = None
+        self._damage: str | None = None
+        self._damage_until_s = self._retry_s = 0.0
+        self._slots = DoubleBufferedFile(run.state / "outbox.checkpoint")
+        self._checkpoint = self._before = Checkpoint()
+        self._checkpoint_s = -CHECKPOINT_EVERY_S
+        self._try(self._read_checkpoint)
+
+    def __repr__(self) -> str:
+        return f"<SpoolWorker {self._spool!r} {self._failure or 'well'}>"
+
+    def start(self) -> None:
+        """Start the `outbox` thread."""
+        self.worker.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Save what waits, note how far the broker is, end the thread. After the `mqtt` thread has ended."""
+        self.worker.stopping.set()
+        self._wake.set()
+        return self.worker.stop(timeout_s)
+
+    def serve(self, loaded: Callable[[], None]) -> None:
+        """Call `loaded`, on the `outbox` thread, when late messages have come into the outbox. Before `start`."""
+        self._loaded = loaded
+
+    def ask(self) -> None:
+        """Have the next late messages loaded, if there are any. Any thread; never blocks."""
+        if self._spooled != (0, 0):
+            self._is_asked = True
+            self._wake.set()
+
+    def add_to(self, status: BrokerStatus) -> BrokerStatus:
+        """Return a status with what is known here. Any thread; never blocks."""
+        failure = self._failure or (self._damage if self._now_s() < self._damage_until_s else None)
+        spooled, size = self._spooled
+        return replace(status, reasons=(*status.reasons, "spool_failed") if failure else status.reasons,
+                       details={"spool_failed": failure} if failure else {}, spooled=spooled, spool_bytes=size,
+                       dropped_ever=self._dropped_ever(), acknowledged_before=self._before.acknowledged)
+
+    def _run(self, worker: Worker) -> None:
+        self._try(self._recover)
+        while not worker.stopping.is_set():
+            worker.beat()
+            self._round()
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+        for act in (lambda: self._save(0.0), self._let_go, self._make_room, self._write_checkpoint):
+            self._try(act)
+
+    def _round(self) -> None:
+        if self._now_s() >= self._retry_s:
+            self._try(self._look)
+            self._try(lambda: self._save(SAVE_AFTER_S))
+            self._try(self._make_room)
+        if self._is_asked and not self.outbox.late_left:
+            self._is_asked = False
+            self._try(self._refill)
+        next_mark_s = self._retry_s if self._failure else max(self._retry_s, self._checkpoint_s + CHECKPOINT_EVERY_S)
+        if self._now_s() >= next_mark_s:
+            self._try(self._write_checkpoint)
+        self._spooled = len(self._spool), self._spool.size
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as failure:
+            words = f"{failure.filename or self.run.state}: {failure.strerror}"
+            if self._failure != words:
+                log.warning("the outbox on disk failed, messages wait in memory: %s", words)
+            self._failure = words
+            self._retry_s = self._now_s() + RETRY_S
+
+    def _look(self) -> None:
+        """Find out without writing that nothing could be written."""
+        if os.statvfs(self.run.state).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.run.state))
+
+    def _written(self) -> None:
+        if self._failure is not None:
+            log.info("the outbox on disk can be written again")
+        self._failure = None
+
+    def _save(self, older_than_s: float) -> None:
+        waiting = self.outbox.begin_saving(older_than_s) if self._limit_bytes else ()
+        if not waiting:
+            return
+        saved = False
+        try:
+            self._spool.append(_batches(waiting), self.run.number, self._moment())
+            saved = True
+        finally:
+            self.outbox.end_saving(saved=saved)
+        self._written()
+
+    def _let_go(self) -> None:
+        lost = self.outbox.abandon()
+        if lost:
+            log.warning("%d messages that the broker has not taken are lost with this run: no disk keeps them", lost)
+
+    def _make_room(self) -> None:
+        while (number := self._spool.surplus(self._moment(), self._limit_s)) is not None:
+            if self._reading is not None and number == self._reading.segment:
+                self._spool.lessen(number, self._reading.sent(self.outbox.forget_late()))
+                self._reading = None
+            self._lose(number, self._spool.kinds_of(number))
+            self._spool.remove(number)
+
+    def _lose(self, number: int, kinds: Counter[str]) -> None:
+        """Count messages of a segment as dropped, for good."""
+        self.outbox.drop(kinds)
+        self._spool.lessen(number, kinds)
+        if kinds:
+            self._write_checkpoint()
+
+    def _recover(self) -> None:
+        damage = self._spool.recover(self._checkpoint.segment or 0)
+        if damage is not None:
+            self._name_damage(damage)
+        if self._checkpoint.segment is not None and self._checkpoint.segment == self._spool.oldest:
+            self._open(self._checkpoint.segment, skip=self._checkpoint.batches)
+
+    def _refill(self) -> None:
+        """The broker has all that was loaded: load the next batch."""
+        if self._reading is not None:
+            self._finish_batch(self._reading)
+        while self._reading is None and (number := self._spool.oldest) is not None:
+            self._open(number)
+        if self._reading is not None:
+            self.outbox.load(self._restored(self._reading.load()))
+            self._loaded()
+
+    def _open(self, number: int, skip: int = 0) -> None:
+        try:
+            batches, is_damaged = self._spool.read(number)
+        except OSError as failure:
+            batches, is_damaged = [], True
+            log.warning("%s: %s", failure.filename, failure.strerror)
+        if is_damaged:
+            self._name_damage(f"messages kept in {self._spool.path(number)} are damaged")
+        whole = [batch for batch in batches if batch.body is not None]
+        self._spool.lessen(number, sum((batch.kinds for batch in whole[:skip]), Counter()))
+        left = sum((batch.kinds for batch in whole[skip:]), Counter())
+        self._reading = Reading(number, deque(whole[skip:]), skip) if left else None
+        self._lose(number, self._spool.kinds_of(number) - left)
+        if self._reading is None:
+            self._spool.remove(number)
+
+    def _finish_batch(self, reading: Reading) -> None:
+        done = reading.finish()
+        self._spool.lessen(reading.segment, done)
+        if not reading.batches:
+            self._reading = None
+            self._spool.remove(reading.segment)
+
+    def _restored(self, batch: Batch) -> Iterator[Message]:
+        is_ours = batch.run == self.run.number
+        for number, message in batch.messages():
+            if not (is_ours and self.outbox.take_needless(number)):
+                yield replace(message, payload=backfilled(message.payload), seq=message.seq if is_ours else None,
+                              unsynced_ns=message.unsynced_ns if batch.at.boot == self.run.boot_id else None)
+
+    def _read_checkpoint(self) -> None:
+        content = self._slots.read()
+        if content is not None:
+            self._checkpoint = self._before = Checkpoint.parse(content)
+
+    def _write_checkpoint(self) -> None:
+        seq, reading = self.outbox.acknowledged_seq, self._reading
+        acknowledged = Acknowledged(self.run.number, seq) if seq else self._before.acknowledged
+        read = (reading.segment, reading.done) if reading else (None, 0)
+        checkpoint = Checkpoint(acknowledged, self._dropped_ever(), *read)
+        if checkpoint != self._checkpoint or self._failure is not None:
+            self._checkpoint_s = self._now_s()
+            self._slots.write(checkpoint.encode())
+            self._checkpoint = checkpoint
+            self._written()
+
+    def _dropped_ever(self) -> Counter[str]:
+        return self._before.dropped + self.outbox.dropped_by_kind
+
+    def _name_damage(self, words: str) -> None:
+        log.warning("%s", words)
+        self._damage, self._damage_until_s = words, self._now_s() + DAMAGE_NAMED_FOR_S
+
+    def _moment(self) -> Moment:
+        clock = self.run.clock
+        return Moment(self.run.boot_id, clock.monotonic_ns(), clock.utc_now(), self.run.clock_synced())
+
+    def _now_s(self) -> float:
+        return self.run.clock.monotonic_ns() / 1e9
+
+
+def _batches(waiting: Sequence[Waiting]) -> Iterator[list[Kept]]:
+    batch: list[Kept] = []
+    size = 0
+    for one in waiting:
+        batch.append(Kept(one.number, one.message))
+        size += len(one.message.payload)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""HTTP with one deadline for the whole exchange."""

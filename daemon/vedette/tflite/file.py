@@ -1,0 +1,211 @@
+"""Reads what a `.tflite` file says about itself, without any runtime.
+
+Invariants:
+- Any bytes at all yield a `ModelFile`, `ModelUnreadable` or `ModelUnsupported`: no crash, no hang, bounded memory.
+- A file cut off anywhere is refused: every buffer of weights must lie wholly inside it.
+- What is read here is a claim of the file. That it runs is proven elsewhere, in a child process.
+
+Slots are those of TFLite's schema.fbs (version 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from vedette._lib.whole_file import read_whole
+from vedette.errors import ModelUnreadable, ModelUnsupported
+from vedette.tflite import appended_zip, metadata
+from vedette.tflite.flatbuffer import Buffer, Malformed, Table
+from vedette.tflite.metadata import TfliteMetadata
+from vedette.tflite.operators import CUSTOM, operator_name, type_name
+from vedette.tflite.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_BYTES_MAX = 256 << 20
+DETECTION_POSTPROCESS = "TFLite_Detection_PostProcess"
+_IDENTIFIER = b"TFL3"
+_ZIP_ENTRY = b"PK\x03\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """One operation. `inputs` and `outputs` are indices into the graph's tensors (-1: an optional one left out)."""
+
+    name: str
+    custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """What a model file says about itself: its first graph, and what its maker put beside it.
+
+    `flatbuffer_sha256` leaves an appended ZIP out; `metadata` holds named buffers of the flatbuffer,
+    `attachments` the files of the appended ZIP. `tensors` are all of the graph's; per-channel quantised
+    weights show scale 0.0.
+    """
+
+    path: Path
+    sha256: str
+    flatbuffer_sha256: str
+    size: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tensors: tuple[TensorSpec, ...]
+    ops: tuple[OpSpec, ...]
+    description: str
+    metadata: Mapping[str, bytes]
+    attachments: Mapping[str, bytes]
+    tflite_metadata: TfliteMetadata | None
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read and check a model file.
+
+    Raises: ModelUnreadable (missing, empty, cut off, no TFLite model), ModelUnsupported (custom operations).
+    """
+    content = read_bytes(path)
+    try:
+        return _parse(path, content)
+    except Malformed as error:
+        raise ModelUnreadable(f"{path}: cut off or damaged: {error}") from error
+    except ModelUnreadable as error:
+        raise ModelUnreadable(f"{path}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the whole file. Raises: ModelUnreadable when it is missing, empty, too large or no regular file."""
+    try:
+        return read_whole(path, FILE_BYTES_MAX)
+    except OSError as error:
+        raise ModelUnreadable(f"{path}: {error.strerror}; expected a .tflite file") from error
+
+
+def _parse(path: Path, content: bytes) -> ModelFile:
+    _check_looks_like_a_model(content)
+    zip_start, attachments = appended_zip.split(content)
+    flat = Buffer(memoryview(content)[:zip_start])
+    root = flat.root()
+    if (version := root.integer(0, "I")) != 3:
+        raise Malformed(f"schema version {version}, expected 3")
+    buffers = tuple(_buffer(table, zip_start) for table in root.tables(4))
+    graph = next(root.tables(2), None)
+    if graph is None:
+        raise Malformed("it holds no graph")
+    tensors = tuple(_tensor(index, table) for index, table in enumerate(graph.tables(0)))
+    ops = _ops(root, graph, len(tensors))
+    attached = _metadata(root, buffers)
+    model = ModelFile(
+        path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content),
+        flatbuffer_sha256=hashlib.sha256(flat.content).hexdigest(),
+        inputs=_pick(graph.integers(1), tensors), outputs=_pick(graph.integers(2), tensors), tensors=tensors, ops=ops,
+        description=root.text(3), metadata=MappingProxyType(attached), attachments=MappingProxyType(attachments),
+        tflite_metadata=_tflite_metadata(attached))
+    _check_whole(content, flat.reach, zip_start)
+    _check_custom(path, ops)
+    return model
+
+
+def _check_looks_like_a_model(content: bytes) -> None:
+    if content[4:8] == _IDENTIFIER:
+        return
+    start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not content:
+        seen = "the file is empty"
+    elif start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        seen = "a web page (HTML), perhaps an error page saved in place of the download"
+    elif start.startswith(b"version https://git-lfs"):
+        seen = "a Git LFS pointer, not the file it stands for"
+    elif start.startswith(b"pk\x03\x04"):
+        seen = "a ZIP archive"
+    elif len(content) < 8:
+        seen = f"only {len(content)} bytes"
+    else:
+        seen = f"bytes 4-8 are {content[4:8]!r}"
+    raise ModelUnreadable(f"not a TFLite model: {seen}; expected {_IDENTIFIER!r} at byte 4")
+
+
+def _check_whole(content: bytes, reach: int, zip_start: int) -> None:
+    rest = content[reach:].lstrip(b"\0")
+    if zip_start == len(content) and rest and _ZIP_ENTRY.startswith(rest[:len(_ZIP_ENTRY)]):
+        raise ModelUnreadable("cut off inside the ZIP appended to the model")
+
+
+def _check_custom(path: Path, ops: Iterable[OpSpec]) -> None:
+    unknown = sorted({op.name for op in ops if op.custom} - {DETECTION_POSTPROCESS})
+    if not unknown:
+        return
+    flex = any(name.startswith("Flex") for name in unknown)
+    advice = "export it without Select TF ops" if flex else f"the one known here is {DETECTION_POSTPROCESS}"
+    raise ModelUnsupported(f"{path}: custom operations {', '.join(unknown)} are not in any runtime; {advice}")
+
+
+def _buffer(table: Table, size: int) -> Table:
+    table.octets(0)         # checked to lie inside, not copied
+    offset, length = table.integer(1, "Q"), table.integer(2, "Q")
+    if offset > 1 and offset + length > size:
+        raise Malformed(f"weights at byte {offset} end {offset + length - size} bytes past the end ({size})")
+    return table
+
+
+def _tensor(index: int, table: Table) -> TensorSpec:
+    quantization = table.table(4)
+    scales = quantization.numbers(2, "f") if quantization else ()
+    zero_points = quantization.integers(3, "q") if quantization else ()
+    if not all(math.isfinite(scale) and scale >= 0.0 for scale in scales):
+        raise Malformed(f"tensor {index} has quantization scales {min(scales)} to {max(scales)}")
+    per_tensor = len(scales) == 1
+    return TensorSpec(name=table.text(3), index=index, shape=table.integers(0), dtype=type_name(table.integer(1, "b")),
+                      scale=scales[0] if per_tensor else 0.0,
+                      zero_point=zero_points[0] if per_tensor and zero_points else 0)
+
+
+def _ops(root: Table, graph: Table, tensors: int) -> tuple[OpSpec, ...]:
+    codes = tuple(map(_op_code, root.tables(1)))
+    return tuple(_op(table, codes, tensors) for table in graph.tables(3))
+
+
+def _op_code(table: Table) -> tuple[str, bool]:
+    # Codes past 127 do not fit the old field, which then holds 127: the larger of the two is the code.
+    code = max(table.integer(0, "b"), table.integer(3, "i"))
+    return (table.text(1) or "unnamed", True) if code == CUSTOM else (operator_name(code), False)
+
+
+def _op(table: Table, codes: tuple[tuple[str, bool], ...], tensors: int) -> OpSpec:
+    code = table.integer(0, "I")
+    if code >= len(codes):
+        raise Malformed(f"an operation of kind {code}, of {len(codes)} kinds")
+    name, custom = codes[code]
+    inputs, outputs = table.integers(1), table.integers(2)
+    if any(not -1 <= index < tensors for index in inputs + outputs):
+        raise Malformed(f"{name} uses a tensor that is not there (of {tensors})")
+    return OpSpec(name, custom, inputs, outputs)
+
+
+def _pick(indices: tuple[int, ...], tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    if any(not 0 <= index < len(tensors) for index in indices):
+        raise Malformed(f"an input or output is tensor {max(indices)}, of {len(tensors)}")
+    return tuple(tensors[index] for index in indices)
+
+
+def _metadata(root: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
+    found = {}
+    for entry in root.tables(6):
+        index = entry.integer(1, "I")
+        if index >= len(buffers):
+            raise Malformed(f"metadata {entry.text(0)!r} is buffer {index}, of {len(buffers)}")
+        found[entry.text(0)] = buffers[index].copy(0)
+    return found
+
+
+def _tflite_metadata(attached: Mapping[str, bytes]) -> TfliteMetadata | None:
+    content = attached.get(metadata.BUFFER_NAME)
+    return metadata.parse(content) if content else None

@@ -1,0 +1,160 @@
+"""Keeps what runs equal to what the store says: the new detector is opened and warm before the state changes, and in
+use right after.
+
+Invariants: the state changes durably before the pipeline does, so that a crash of the new model is counted; a model
+that cannot be opened changes nothing; the thread that calls closes the old detector. Update thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from vedette.detect.open_model import ModelChoice
+from vedette.errors import ModelDamaged, ModelError, RuntimeMissing, StateUnusable
+from vedette.store.incoming import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vedette.detect.open_model import DetectorOpener
+    from vedette.detect.pipeline import Pipeline
+    from vedette.ports import Clock
+    from vedette.store.model_store import ModelStore
+    from vedette.store.state import Installed, StoreState
+    from vedette.types import ModelRef
+    from vedette.vision.local import LocalDetector
+
+log = logging.getLogger(__name__)
+
+OFFER_WITHIN_S = 30.0
+
+
+class ModelActivator:
+    """`choice` says which model is to run; `frame_ms` what the running one takes for a frame, median.
+
+    `patience` is called before what takes long: a model may have to be proven in its child.
+    """
+
+    def __init__(self, store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, *, boot_id: str,
+                 choice: Callable[[], ModelChoice | None], frame_ms: Callable[[], float | None],
+                 patience: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._opener = opener
+        self._pipeline = pipeline
+        self._clock = clock
+        self._boot_id = boot_id
+        self._choice = choice
+        self._frame_ms = frame_ms
+        self._patience = patience
+        self._mended: ModelError | None = None
+
+    @property
+    def running(self) -> ModelRef | None:
+        """The model that the pipeline has, None where it has none."""
+        facts = self._pipeline.status().facts
+        return facts.model if facts else None
+
+    def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
+                 note: str | None = None) -> None:
+        """Have this model run from now on. `note`: the id of the request that asked for it.
+
+        Raises: ModelError, RuntimeMissing (it cannot be opened), StateUnusable; then nothing has changed.
+        """
+        state, running = self._store.state, self.running
+        opened = None
+        self._patience()
+        if running is None or (running.sha256, running.variant) != (model.sha256, model.variant):
+            opened = self._opener.open(ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant))
+        wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
+                                 previous_ms=self._previous_ms(state))
+        if wanted.trial is not None and wanted.trial.open_boot is None:
+            wanted = wanted.begun(self._boot_id)
+        try:
+            self._store.change(wanted.having_acted(note) if note else wanted)
+        except StateUnusable:
+            if opened is not None:
+                opened.close()
+            raise
+        log.info("model %s %s (%s) is active%s", model.name, model.version, model.sha256[:12],
+                 ", on trial" if wanted.trial else "")
+        if opened is not None:
+            self._pipeline.offer(opened, OFFER_WITHIN_S)
+        self._store.clean_up()
+
+    def roll_back(self, why: str, *, refuse: bool = True) -> None:
+        """Go back to the previous model, or to none; to a model also where the disk takes no more.
+
+        Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
+        """
+        self._store.go_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
+        log.warning("rolled back: %s", why)
+        self.match()
+        self._store.clean_up()
+
+    def hold_back(self, *, note: str | None = None) -> None:
+        """Go back because an operator says so.
+
+        Raises: ValueError (there is nothing to go back to), ModelDamaged, ModelUnreadable, StateUnusable; then nothing
+        has changed.
+        """
+        state = self._store.state.held_back(self._clock.utc_now())
+        if state.active is not None:
+            self._store.verified(state.active.sha256)
+        self._store.change(state.having_acted(note) if note else state)
+        self.match()
+        self._store.clean_up()
+
+    def match(self) -> None:
+        """Have the pipeline run what the state says, if it does not. Raises: StateUnusable."""
+        running, wanted, refusal = self.running, self._choice(), self._pipeline.refusal
+        if running is None:
+            if wanted is not None and isinstance(refusal, ModelError):
+                self._mend(wanted, refusal)
+        elif wanted is None:
+            self._pipeline.offer(None, OFFER_WITHIN_S)
+        elif not wanted.pinned and (running.sha256, running.variant) != (_sha256_of(wanted), wanted.variant):
+            self._pipeline.offer(self._opened(wanted), OFFER_WITHIN_S)
+
+    def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
+        """None where it cannot be opened: then the pipeline tries it, and says why that fails."""
+        self._patience()
+        try:
+            return self._opener.open(wanted)
+        except (ModelError, RuntimeMissing) as error:
+            log.error("%s", error)
+            return None
+
+    def _mend(self, wanted: ModelChoice, refusal: ModelError) -> None:
+        """The active model cannot be opened: one on trial is bad, one that rots on the disk goes back as well."""
+        state = self._store.state
+        if wanted.pinned or state.active is None:
+            return
+        if str(wanted.path) not in str(refusal):
+            if refusal is not self._mended:
+                self._mended = refusal
+                self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
+        elif state.trial is not None:
+            self.roll_back(f"on trial it cannot be opened: {refusal}")
+        elif state.previous is not None:
+            try:
+                self._store.verified(state.active.sha256)
+            except ModelDamaged as damage:
+                self.roll_back(str(damage), refuse=False)
+
+    def _previous_ms(self, state: StoreState) -> float | None:
+        """What a proven model takes for a frame: one that is replaced while on trial is no measure."""
+        if state.trial is not None:
+            return state.trial.previous_ms
+        return self._frame_ms() if state.active is not None else None
+
+
+def _sha256_of(choice: ModelChoice) -> str:
+    return choice.sha256 or _digest_of(choice.path)
+
+
+@cache
+def _digest_of(path: Path) -> str:
+    return digest_of(path)

@@ -1,0 +1,170 @@
+"""Asks the update source, decides which release this device goes to, and brings it into the store as the candidate.
+
+Invariants: the network is waited for in a job of its own, never here; what was verified is kept (floors, trusted time)
+before anything is believed because of it; a failure of the source changes nothing but when it is asked again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vedette._lib.background_task import BackgroundTask
+from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
+from vedette.store.state import Installed, Offer, StoreState
+from vedette.update import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime
+    from pathlib import Path
+
+    from vedette.config.models import UpdateConfig
+    from vedette.ports import Clock
+    from vedette.store.model_store import ModelStore
+    from vedette.store.release import Target
+    from vedette.update.activate import ModelActivator
+    from vedette.update.schedule import PollSchedule
+    from vedette.update.source import Trusted, UpdateSource
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_WITHIN_S = 6 * 3600.0
+
+
+class ReleaseFetcher:
+    """Update thread only, but for `nudge`. `open_source` is called in the job: what it imports takes long."""
+
+    def __init__(self, store: ModelStore, update: UpdateConfig, schedule: PollSchedule, clock: Clock, *, device: str,
+                 open_source: Callable[[], UpdateSource], clock_synced: Callable[[], bool]) -> None:
+        self.reasons: dict[str, str] = {}
+        self.offered: Collection[str] | None = None
+        """Digests that the source names for any device; None until it has answered."""
+        self._store = store
+        self._update = update
+        self._schedule = schedule
+        self._clock = clock
+        self._device = device
+        self._open_source = open_source
+        self._clock_synced = clock_synced
+        self._asking: BackgroundTask[Trusted] | None = None
+        self._reference: datetime | None = None
+        self._fetching: tuple[Target, BackgroundTask[Path]] | None = None
+
+    def nudge(self) -> float:
+        """Ask soon; returns within how many seconds. Any thread."""
+        return self._schedule.nudge(self._now_s())
+
+    @property
+    def progress(self) -> float | None:
+        """How much of a download is there, 0 to 1; None while there is none."""
+        return None if self._fetching is None else self._fetching[1].progress or 0.0
+
+    def known(self) -> tuple[Target, ...]:
+        """What trusted metadata on this device names already. Raises: UpdateRefused, StateUnusable."""
+        return self._open_source().known(self._reference_time())
+
+    def step(self, switch: ModelActivator) -> None:
+        """Go on as far as that is possible without waiting. Raises: StateUnusable, ModelError, RuntimeMissing."""
+        try:
+            if self._asking is not None and self._asking.done:
+                self._decide(switch)
+            elif self._fetching is not None and self._fetching[1].done:
+                self._arrive()
+            elif self._asking is None and self._fetching is None and self._schedule.is_due(self._now_s()):
+                self._ask()
+        except UpdateUnreachable as error:
+            self._failed("update_unreachable", error, error.retry_after_s)
+        except UpdateRefused as error:
+            self._failed("update_refused", error)
+        except StateUnusable:
+            self._schedule.failed(self._now_s())    # else it would be asked again at once, by every full disk
+            raise
+
+    def _ask(self) -> None:
+        floors, reference = self._store.state.floors, self._reference_time()
+        self._reference = reference
+        self._asking = BackgroundTask("fetch", lambda _: self._open_source().refresh(floors, reference))
+
+    def _reference_time(self) -> datetime | None:
+        return rules.reference_time(self._clock.utc_now(), synced=self._clock_synced(),
+                                    persisted=self._store.state.trusted_time)
+
+    def _decide(self, switch: ModelActivator) -> None:
+        assert self._asking is not None  # noqa: S101 - for the type checker: step() has looked
+        asking, self._asking = self._asking, None
+        trusted = asking.take()
+        self._store.change(self._store.state.trusted(trusted.floors, self._reference)
+                           .offered(_offer(self._chosen(trusted.targets, StoreState()))))
+        self._schedule.succeeded(self._now_s())
+        self.reasons = {}
+        self.offered = {target.sha256 for target in trusted.targets}
+        self._go_to(self._chosen(trusted.targets, self._store.state), switch)
+
+    def _chosen(self, targets: tuple[Target, ...], state: StoreState) -> Target | None:
+        return rules.choose(targets, device=self._device, device_class=self._update.device_class,
+                            channel=self._update.channel, state=state,
+                            any_bucket=not str(self._update.source).startswith("http"))
+
+    def _go_to(self, target: Target | None, switch: ModelActivator) -> None:
+        state = self._store.state
+        candidate = state.candidate
+        if candidate is not None and candidate.release is not None and (
+                target is None or candidate.sha256 != target.sha256):
+            self._store.change(state.dropped_candidate("no longer the release for this device", self._clock.utc_now(),
+                                                       refuse=False))
+            state = self._store.state
+        if target is None or (state.candidate is not None and state.candidate.release is None):
+            return
+        model = installed_from(target)
+        if state.active is not None and state.active.sha256 == model.sha256:
+            if state.active != model:
+                self._store.change(state.activated(model, self._clock.utc_now()))
+        elif state.previous is not None and state.previous.sha256 == model.sha256:
+            switch.activate(model, on_trial=False)      # withdrawn: back to what was good here
+        elif state.candidate is not None:
+            self._store.change(state.staged(model))
+        else:
+            self._fetch(target)
+
+    def _fetch(self, target: Target) -> None:
+        into = self._store.incoming / target.sha256
+
+        def download(job: BackgroundTask[Path]) -> Path:
+            def progress(got: int, total: int) -> None:
+                job.progress = got / max(1, total)
+            self._open_source().download(target, into, progress=progress, deadline_s=DOWNLOAD_WITHIN_S,
+                                         min_free_bytes=int(self._update.min_free_mb * 1e6))
+            return into
+        log.info("fetching %s %s, release %d", target.release.name, target.release.version, target.release.release)
+        self._store.fetching = into
+        self._fetching = target, BackgroundTask("fetch", download)
+
+    def _arrive(self) -> None:
+        assert self._fetching is not None  # noqa: S101 - for the type checker: step() has looked
+        (target, job), self._fetching = self._fetching, None
+        self._store.fetching = None
+        self._store.adopt(job.take(), target.sha256)
+        self._store.change(self._store.state.staged(installed_from(target)))
+
+    def _failed(self, code: str, error: Exception, retry_after_s: float | None = None) -> None:
+        if self.reasons.get(code) != str(error):
+            log.warning("update: %s", error)
+        self.reasons = {code: str(error)}
+        self._schedule.failed(self._now_s(), retry_after_s)
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+
+def installed_from(target: Target) -> Installed:
+    """Return what the store keeps of a release."""
+    release = target.release
+    return Installed(sha256=target.sha256, size=target.length, name=release.name, version=release.version,
+                     release=release.release, variant=release.variant, shadow=release.shadow, trial=release.trial)
+
+
+def _offer(target: Target | None) -> Offer | None:
+    if target is None:
+        return None
+    return Offer(name=target.release.name, version=target.release.version, release=target.release.release)

@@ -1,0 +1,59 @@
+"""The operator's acts where no daemon runs: what is activated runs, on trial, from the next start on.
+
+Invariants: whoever acts so holds the state folder's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette.update import rules
+from vedette.update.build import open_source
+from vedette.update.operator import OperatorActions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from vedette.config.models import Config
+    from vedette.store.model_store import ModelStore
+    from vedette.store.release import Target
+    from vedette.store.state import Installed, StoreState
+    from vedette.validate.candidate import ProbeReport
+
+
+def acts_alone(store: ModelStore, config: Config, *, prove: Callable[[Path, str], ProbeReport],
+               utc_now: Callable[[], datetime], clock_synced: bool) -> OperatorActions:
+    """Return the acts; `prove` as in `Acts`."""
+    def known() -> tuple[Target, ...]:
+        if config.update.source is None:
+            return ()
+        reference = rules.reference_time(utc_now(), synced=clock_synced, persisted=store.state.trusted_time)
+        return open_source(config.update, store).known(reference)
+    return OperatorActions(store, config, StoreOnly(store, utc_now), prove=prove, known=known)
+
+
+class StoreOnly:
+    """A switch where no daemon runs: what is activated runs at the next start. Whoever uses it holds the lock."""
+
+    def __init__(self, store: ModelStore, utc_now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._utc_now = utc_now
+
+    def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
+                 note: str | None = None) -> None:
+        """Make it the active one. Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed."""
+        self._store.verified(model.sha256)
+        self._keep(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
+
+    def hold_back(self, *, note: str | None = None) -> None:
+        """Make the previous one active. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
+        state = self._store.state.held_back(self._utc_now())
+        if state.active is not None:
+            self._store.verified(state.active.sha256)
+        self._keep(state, note)
+
+    def _keep(self, state: StoreState, note: str | None) -> None:
+        self._store.change(state.having_acted(note) if note else state)
+        self._store.clean_up()

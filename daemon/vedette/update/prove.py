@@ -1,0 +1,168 @@
+"""The candidate's way from the disk to the active model: the probe in a child, then, if asked for, the shadow.
+
+Invariants: one child serves the probe and every look; a model is refused for what it did, never for what the device
+lacked at the moment. Update thread only, but for `progress`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused
+from vedette.update import rules
+from vedette.update.shadow import Shadow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vedette.config.models import Config
+    from vedette.detect.open_model import DetectorOpener
+    from vedette.ports import Clock
+    from vedette.store.model_store import ModelStore
+    from vedette.store.state import Installed
+    from vedette.update.activate import ModelActivator
+    from vedette.update.shadow import Show
+    from vedette.validate.candidate import Candidate, ProbeReport
+    from vedette.validate.frame_tap import FrameTap
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 30.0
+"""After what may go better then: a probe without time or memory, a disk that takes nothing."""
+UNPROVEN_MAX = 2
+"""A probe that had no time or memory is made again once."""
+
+
+def candidate_of(path: Path, sha256: str, config: Config) -> Candidate:
+    """Return the child that runs a model as this device would."""
+    from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
+    return Candidate(path, config.detector, sha256=sha256, latency_budget_ms=config.update.latency_budget_ms,
+                     roi=config.camera.roi)
+
+
+def probe(candidate: Candidate, config: Config) -> ProbeReport:
+    """Probe it, and hold its labels against the configuration. Raises: ModelError, RuntimeMissing, UpdateRefused."""
+    report = candidate.probe()
+    rules.admit_labels(report.labels, config.detector.labels)
+    return report
+
+
+class Prover:
+    """`config` is asked anew each time, since a reload may change it."""
+
+    def __init__(self, store: ModelStore, opener: DetectorOpener, switch: ModelActivator, tap: FrameTap,
+                 clock: Clock, *, config: Callable[[], Config], show: Show, governed: Callable[[], bool]) -> None:
+        self._store = store
+        self._opener = opener
+        self._switch = switch
+        self._tap = tap
+        self._clock = clock
+        self._config = config
+        self._show = show
+        self._governed = governed
+        self._interrupted = False
+        self._shadow: Shadow | None = None
+        self._probed: Candidate | None = None
+        self._unproven = 0
+        self._prove_ns = 0
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the shadow's evidence is there, 0 to 1; None while nothing is in shadow. Any thread."""
+        shadow = self._shadow
+        return shadow.progress if shadow else None
+
+    def interrupt(self) -> None:
+        """End a probe that is under way, without blaming the model: the daemon stops. Any thread."""
+        self._interrupted = True
+        probed = self._probed
+        if probed is not None:
+            probed.interrupt()
+
+    def probe(self, path: Path, sha256: str) -> ProbeReport:
+        """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
+        with candidate_of(path, sha256, self._config()) as candidate:
+            return self._probe(candidate)
+
+    def _probe(self, candidate: Candidate) -> ProbeReport:
+        self._probed = candidate
+        if self._interrupted:
+            candidate.interrupt()
+        try:
+            report = probe(candidate, self._config())
+        finally:
+            self._probed = None
+        self._opener.remember(report.proof)
+        return report
+
+    def step(self) -> None:
+        """Go on with the candidate, if there is one. Raises: StateUnusable."""
+        model = self._store.state.candidate
+        if self._shadow is not None and self._shadow.model != model:
+            self.close()
+        if model is None or self._clock.monotonic_ns() < self._prove_ns:
+            return
+        try:
+            self._go_on(model)
+        except StateUnusable:
+            self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
+            raise
+
+    def _go_on(self, model: Installed) -> None:
+        try:
+            if self._shadow is None:
+                self._begin(model)
+            else:
+                self._compare(self._shadow)
+        except (ModelUnproven, RuntimeMissing) as error:
+            self.close()
+            if self._interrupted:
+                return
+            self._unproven += 1
+            self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
+            log.warning("%s", error)
+            if self._unproven >= UNPROVEN_MAX:
+                self._drop(str(error), refuse=isinstance(error, ModelUnproven))
+        except (ModelError, UpdateRefused) as error:
+            self._drop(str(error))
+
+    def _begin(self, model: Installed) -> None:
+        candidate = candidate_of(self._store.verified(model.sha256), model.sha256, self._config())
+        try:
+            self._probe(candidate)
+            if model.shadow is not None and self._switch.running is not None:
+                self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._show,
+                                      governed=self._governed)
+                return
+        finally:
+            if self._shadow is None:
+                candidate.close()
+        self._activate(model)
+
+    def _compare(self, shadow: Shadow) -> None:
+        verdict = shadow.step()
+        if verdict.ruling == "accepted":
+            log.info("%s: %s", shadow.model.name, verdict.words)
+            self.close()
+            self._activate(shadow.model)
+        elif verdict.ruling == "refused":
+            self._drop(verdict.words)
+
+    def _activate(self, model: Installed) -> None:
+        self._unproven = 0
+        self._switch.activate(model)
+
+    def _drop(self, why: str, *, refuse: bool = True) -> None:
+        self.close()
+        self._unproven = 0
+        self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse))
+        log.warning("the new model is not taken: %s", why)
+        self._store.clean_up()
+
+    def close(self) -> None:
+        """End the shadow. Safe to call twice."""
+        if self._shadow is not None:
+            self._shadow.close()
+            self._shadow = None

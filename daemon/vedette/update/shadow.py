@@ -1,0 +1,103 @@
+"""One candidate beside the active model, unseen: a live frame a second, until there is a verdict.
+
+Invariants: nothing of it touches the running detector but the tap's copy of a frame; while the rate is governed, and
+frames are rare, the deadline waits. Update thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette.messages import payloads, topics
+from vedette.types import Message, ModelRef
+from vedette.update.verdicts import ShadowTally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vedette.ports import Clock, Publisher
+    from vedette.store.release import ShadowRequirement
+    from vedette.store.state import Installed
+    from vedette.types import RunIdentity
+    from vedette.update.verdicts import Verdict
+    from vedette.validate.candidate import Candidate, Comparison
+    from vedette.validate.frame_tap import FrameTap, TappedFrame
+
+    Show = Callable[[Installed, TappedFrame, Comparison], None]
+    """Publishes what a candidate saw."""
+
+LOOK_EVERY_S = 1.0
+TAKE_WITHIN_S = 0.5
+
+
+class ShadowPublisher:
+    """Publishes what a candidate saw in a frame, beside what the active model saw. Any thread."""
+
+    def __init__(self, publisher: Publisher, identity: RunIdentity, clock_synced: Callable[[], bool]) -> None:
+        self._publisher = publisher
+        self._identity = identity
+        self._clock_synced = clock_synced
+
+    def __call__(self, model: Installed, tapped: TappedFrame, comparison: Comparison) -> None:
+        """Publish one comparison."""
+        payload = payloads.shadow(
+            tapped, device=self._identity.device, run=self._identity.run, clock_synced=self._clock_synced(),
+            model=ModelRef(model.name, model.version, model.sha256, model.variant), invoke_ms=comparison.invoke_ms,
+            detections=comparison.detections, active_invoke_ms=tapped.timing.invoke_ms,
+            active_detections=tapped.detections)
+        self._publisher.publish(Message(topics.SHADOW, payloads.encode(payload), qos=0))
+
+
+class Shadow:
+    """One candidate beside the active model. Takes over the child and closes it."""
+
+    def __init__(self, model: Installed, required: ShadowRequirement, candidate: Candidate, tap: FrameTap, clock: Clock,
+                 show: Show, *, governed: Callable[[], bool]) -> None:
+        self.model = model
+        self._required = required
+        self._candidate = candidate
+        self._tap = tap
+        self._clock = clock
+        self._show = show
+        self._governed = governed
+        self._tally = ShadowTally(required)
+        self._began_ns = clock.monotonic_ns()
+        self._look_ns = self._stepped_ns = self._began_ns
+        self._held_ns = 0
+
+    def __repr__(self) -> str:
+        return f"<Shadow {self.model.name} {self._tally!r}>"
+
+    @property
+    def progress(self) -> float:
+        """How much of the evidence is there, 0 to 1."""
+        return min(1.0, self._tally.figures.frames / self._required.frames, self._minutes / self._required.minutes)
+
+    def step(self) -> Verdict:
+        """Show it a frame, if one is due, and judge. Raises: ModelError (it died, hung or lied)."""
+        now_ns = self._clock.monotonic_ns()
+        if self._governed():
+            self._held_ns += now_ns - self._stepped_ns
+        self._stepped_ns = now_ns
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + int(LOOK_EVERY_S * 1e9)
+            tapped = self._tap.next(TAKE_WITHIN_S)
+            if tapped is not None:
+                self._look(tapped)
+        return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)
+
+    def close(self) -> None:
+        """End the child. Safe to call twice."""
+        self._candidate.close()
+        self._tap.close()
+
+    @property
+    def _minutes(self) -> float:
+        return (self._clock.monotonic_ns() - self._began_ns) / 60e9
+
+    def _look(self, tapped: TappedFrame) -> None:
+        comparison = self._candidate.look(tapped)
+        self._tally.add(tapped.detections, comparison.detections, tapped.timing.invoke_ms,
+                        comparison.invoke_ms)
+        if self._required.publish:
+            self._show(self.model, tapped, comparison)

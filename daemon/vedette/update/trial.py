@@ -1,0 +1,165 @@
+"""Watches a model on trial: every frame's time and failure, and now and then the previous model on the same frame.
+
+Invariants: on the detect thread only a number is kept for each frame; everything else is the update thread's. A child
+that cannot run the previous model is no evidence, and neither is what a throttled board does; at a governed rate times
+say nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from vedette.errors import ModelError, RuntimeMissing
+from vedette.store.release import TrialRequirement
+from vedette.update.verdicts import TrialTally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vedette.ports import Clock
+    from vedette.store.model_store import ModelStore
+    from vedette.store.state import Installed
+    from vedette.types import DetectionResult
+    from vedette.update.verdicts import Verdict
+    from vedette.validate.candidate import Candidate
+    from vedette.validate.frame_tap import FrameTap
+
+log = logging.getLogger(__name__)
+
+COMPARE_S, COMPARE_LATER_S, COMPARED_SOON = 1.0, 5.0, 30
+"""So often at first, when a blind model must be found out; later, so many frames on, it is only watched."""
+COMPARE_AGAIN_S = 60.0
+"""After the previous model's child has failed."""
+KEEP_S = 30.0
+TAKE_WITHIN_S = 0.5
+FRAMES_MAX = 10_000
+
+
+class TrialMonitor:
+    """A listener of the pipeline, and what makes a verdict of what it hears.
+
+    `candidate_of` gives the child that runs a model file of this digest; `failed` counts the frames that could not be
+    looked at; `throttled` whether the board is, `governed` whether fewer frames are looked at for its sake.
+    """
+
+    def __init__(self, store: ModelStore, tap: FrameTap, clock: Clock, *,
+                 candidate_of: Callable[[Path, str], Candidate], failed: Callable[[], int],
+                 throttled: Callable[[], bool], governed: Callable[[], bool]) -> None:
+        self._store = store
+        self._tap = tap
+        self._clock = clock
+        self._candidate_of = candidate_of
+        self._failed = failed
+        self._throttled = throttled
+        self._governed = governed
+        self._sha256: str | None = None
+        self._frame_ms: deque[float] = deque(maxlen=FRAMES_MAX)
+        self._tally = TrialTally(TrialRequirement(), has_previous=False)
+        self._failed_before = 0
+        self._stepped_ns = 0
+        self._kept_ns = 0
+        self._compare_ns = 0
+        self._compared = 0
+        self._previous: Candidate | None = None
+        self._interrupted = False
+
+    def __call__(self, result: DetectionResult) -> None:
+        """Hear a result. Detect thread."""
+        timing = result.timing
+        if self._sha256 is not None and result.model is not None and result.model.sha256 == self._sha256:
+            self._frame_ms.append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
+
+    def step(self, *, compare: bool) -> Verdict | None:
+        """Take what has happened since the last step; returns what is known now, None when nothing is on trial.
+
+        `compare`: whether the tap is free. Raises: StateUnusable (the evidence cannot be kept; nothing else is lost).
+        """
+        state = self._store.state
+        if state.trial is None or state.active is None:
+            self.close()
+            return None
+        now_ns = self._clock.monotonic_ns()
+        if self._sha256 != state.active.sha256:
+            self._begin(now_ns)
+        self._take_frames(now_ns)
+        if compare and state.previous is not None and now_ns >= self._compare_ns:
+            self._compare(state.previous)
+        verdict = self._tally.verdict()
+        if verdict.ruling == "undecided" and now_ns - self._kept_ns >= KEEP_S * 1e9:
+            self._kept_ns = now_ns
+            self.keep()
+        return verdict
+
+    def keep(self) -> None:
+        """Keep the evidence so far. Raises: StateUnusable."""
+        if self._sha256 is not None:
+            self._take_frames(self._clock.monotonic_ns())
+            self._store.change(self._store.state.proceeded(self._tally.frames, self._tally.seconds))
+
+    def interrupt(self) -> None:
+        """End a comparison that is under way: the daemon stops. Any thread."""
+        self._interrupted = True        # before the child is looked for: one that comes later is asked nothing
+        previous = self._previous
+        if previous is not None:
+            previous.interrupt()
+
+    def close(self) -> None:
+        """Watch nothing any more. Safe to call twice."""
+        self._sha256 = None
+        self._stop_comparing()
+
+    def _begin(self, now_ns: int) -> None:
+        state = self._store.state
+        assert state.trial is not None  # noqa: S101 - for the type checker: step() has looked
+        assert state.active is not None  # noqa: S101 - as above
+        self.close()
+        self._tally = TrialTally(state.active.trial or TrialRequirement(), has_previous=state.previous is not None,
+                                 previous_ms=state.trial.previous_ms, frames=state.trial.frames,
+                                 seconds=state.trial.seconds)
+        self._frame_ms.clear()
+        self._failed_before = self._failed()
+        self._stepped_ns = self._kept_ns = now_ns
+        self._compare_ns = now_ns
+        self._compared = 0
+        self._sha256 = state.active.sha256
+
+    def _take_frames(self, now_ns: int) -> None:
+        throttled, governed, failed = self._throttled(), self._governed(), self._failed()
+        frames = [self._frame_ms.popleft() for _ in range(len(self._frame_ms))]
+        for frame_ms in frames:
+            self._tally.looked(frame_ms, throttled=throttled, governed=governed)
+        for _ in range(failed - self._failed_before):
+            self._tally.failed()
+        if frames or failed > self._failed_before:
+            self._tally.passed((now_ns - self._stepped_ns) / 1e9, throttled=throttled, governed=governed)
+        self._failed_before, self._stepped_ns = failed, now_ns
+
+    def _compare(self, previous: Installed) -> None:
+        pause_s = COMPARE_S if self._compared < COMPARED_SOON else COMPARE_LATER_S
+        self._compare_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
+        tapped = self._tap.next(TAKE_WITHIN_S)
+        if tapped is None or tapped.model is None or tapped.model.sha256 != self._sha256:
+            return
+        try:
+            if self._previous is None:
+                self._previous = self._candidate_of(self._store.verified(previous.sha256), previous.sha256)
+            if self._interrupted:
+                self._previous.interrupt()
+            seen = self._previous.look(tapped).detections
+        except (ModelError, RuntimeMissing) as error:
+            if not self._interrupted:
+                log.warning("the previous model cannot be compared with: %s", error)
+            self._stop_comparing()
+            self._compare_ns = self._clock.monotonic_ns() + int(COMPARE_AGAIN_S * 1e9)
+            return
+        self._compared += 1
+        self._tally.compared(seen, tapped.detections)
+
+    def _stop_comparing(self) -> None:
+        if self._previous is not None:
+            self._previous.close()
+            self._previous = None
+            self._tap.close()

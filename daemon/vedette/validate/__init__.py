@@ -1,0 +1,1 @@
+"""Is this model right, on this device?"""

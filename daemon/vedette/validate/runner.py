@@ -1,0 +1,65 @@
+"""One model on one runtime, looking at stills under any settings: for packing, verifying and comparing.
+
+Invariants: the file was proven in a child process first; every look is through the product's own detector. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self
+
+from vedette.validate.golden import family_of
+from vedette.vision.interpreter import Interpreter
+from vedette.vision.local import LocalDetector
+from vedette.vision.probe import proof_of
+
+if TYPE_CHECKING:
+    from vedette.tflite.file import ModelFile
+    from vedette.types import Detection, Frame
+    from vedette.validate.golden import Family
+    from vedette.vision.model_spec import ModelSpec
+
+
+class Runner:
+    """Holds the interpreter; its detectors must not be used after `close`.
+
+    Raises: ModelError, InvokeFailed, RuntimeMissing.
+    """
+
+    def __init__(self, model: ModelFile, runtime: str = "auto", threads: int = 1) -> None:
+        proof = proof_of(model, runtime=runtime, threads=threads, store=None)
+        self._model = model
+        self._interpreter = Interpreter(model.path, proof.runtime, threads, delegate=proof.delegate,
+                                        sha256=model.sha256)
+        self._interpreter.invoke()      # the first one is slower: it packs the weights
+        self.proof = proof
+        self.invoke_ms: list[float] = []
+
+    def __repr__(self) -> str:
+        return f"<Runner {self._interpreter!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def family(self) -> Family:
+        """The runtimes that round as this one does."""
+        return family_of(self._interpreter.runtime, delegate=self._interpreter.delegate)
+
+    def detector(self, spec: ModelSpec) -> LocalDetector:
+        """Return a detector of these settings, to be used until the next one is asked for."""
+        return LocalDetector(self._interpreter, self._model, spec)
+
+    def look(self, spec: ModelSpec, frames: Iterable[Frame]) -> tuple[tuple[Detection, ...], ...]:
+        """Return the detections of each frame, and keep the times of the invokes. Raises: DetectError."""
+        detector = self.detector(spec)
+        results = [detector.detect(frame) for frame in frames]
+        self.invoke_ms += [result.timing.invoke_ms for result in results]
+        return tuple(result.detections for result in results)
+
+    def close(self) -> None:
+        """Free the interpreter. Safe to call twice."""
+        self._interpreter.close()

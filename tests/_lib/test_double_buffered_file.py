@@ -1,0 +1,66 @@
+"""A small record that is replaced in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette._lib.double_buffered_file import LONGEST, SLOT, DoubleBufferedFile
+
+
+def test_absent_then_written_then_read_by_another(tmp_path: Path) -> None:
+    """Nothing at first; then always the last record, for whoever opens the file."""
+    path = tmp_path / "mark"
+    slots = DoubleBufferedFile(path)
+    assert slots.read() is None
+    for content in (b"one", b"", b"x" * LONGEST, b"four"):
+        slots.write(content)
+        assert DoubleBufferedFile(path).read() == content
+    assert path.stat().st_size == 2 * SLOT
+    DoubleBufferedFile(path).write(b"five")
+    assert DoubleBufferedFile(path).read() == b"five"
+
+
+@given(cut=st.integers(0, SLOT - 1), torn=st.binary(min_size=1, max_size=SLOT))
+def test_a_write_cut_anywhere_leaves_the_record_before(tmp_path_factory: pytest.TempPathFactory, cut: int,
+                                                       torn: bytes) -> None:
+    """Whatever a power cut leaves of the page being written, the other record is whole."""
+    path = tmp_path_factory.mktemp("slots") / "mark"
+    slots = DoubleBufferedFile(path)
+    slots.write(b"old")          # slot 1
+    slots.write(b"newest")       # slot 0
+    content = bytearray(path.read_bytes())
+    torn = torn[:SLOT - cut]
+    if content[SLOT + cut:SLOT + cut + len(torn)] == torn:
+        return
+    content[SLOT + cut:SLOT + cut + len(torn)] = torn
+    path.write_bytes(content)
+    assert DoubleBufferedFile(path).read() == b"newest"
+
+
+def test_a_damaged_newest_record_gives_the_one_before(tmp_path: Path) -> None:
+    """The last write was cut: what was noted before it holds, and the next write goes where the damage is."""
+    path = tmp_path / "mark"
+    slots = DoubleBufferedFile(path)
+    slots.write(b"old")
+    slots.write(b"newest")
+    content = bytearray(path.read_bytes())
+    content[16] ^= 1
+    path.write_bytes(content)
+    again = DoubleBufferedFile(path)
+    assert again.read() == b"old"
+    again.write(b"next")
+    assert DoubleBufferedFile(path).read() == b"next"
+    path.write_bytes(b"nonsense")
+    assert DoubleBufferedFile(path).read() is None
+
+
+def test_too_long_or_nowhere_is_an_error(tmp_path: Path) -> None:
+    """More than a slot holds is refused; a folder that is not there is named."""
+    with pytest.raises(ValueError, match="at most"):
+        DoubleBufferedFile(tmp_path / "mark").write(b"x" * (LONGEST + 1))
+    with pytest.raises(OSError, match="gone"):
+        DoubleBufferedFile(tmp_path / "gone" / "mark").write(b"x")

@@ -1,0 +1,30 @@
+"""The escalation table."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.camera.restart_policy import REPLACEMENTS_WITHOUT_FRAME, Replacements, reopen_delay_s
+
+
+def test_the_first_replacement_is_at_once_and_the_eleventh_is_none():
+    """Children that die at once are replaced with growing delays, ten times, and then only leaving helps."""
+    replacements = Replacements()
+    delays = [replacements.replaced(lived_s=0.1) for _ in range(REPLACEMENTS_WITHOUT_FRAME + 1)]
+    assert delays[0] == 0.0
+    assert delays[-1] is None
+    assert delays[:-1] == sorted(delays[:-1])
+
+
+def test_a_frame_starts_the_count_again():
+    """As long as every child gives a frame, replacing never ends."""
+    replacements = Replacements()
+    for _ in range(100):
+        assert replacements.replaced(lived_s=5) == 0.0
+        replacements.worked()
+    assert replacements.total == 100
+
+
+@given(st.integers(0, 1000), st.floats(0, 1))
+def test_reopening_never_takes_long(attempt, jitter):
+    """The delay before opening again is jittered, grows, and stays within what 10 s to recovery allow."""
+    assert 0.07 <= reopen_delay_s(attempt, lambda: jitter) <= 4.0

@@ -1,0 +1,58 @@
+"""Places of shared memory."""
+
+import mmap
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.camera.shared_frames import SharedFrames
+
+
+def test_both_sides_see_the_same_bytes():
+    """What is written through one mapping of the memfd is read through another."""
+    ours = SharedFrames(3, 100)
+    theirs = SharedFrames(3, 100, os.dup(ours.fd))
+    theirs.view(1)[:3] = b"abc"
+    assert bytes(ours.view(1)[:4]) == b"abc\0"
+    assert not any(ours.view(0))
+    assert not any(ours.view(2))
+    ours.close()
+    theirs.close()
+
+
+def test_a_view_outlives_the_places():
+    """A view stays readable after close(), and close() may be called twice."""
+    places = SharedFrames(1, 12)
+    view = places.view(0, (2, 2, 3))
+    view[1, 1, 2] = 7
+    places.close()
+    places.close()
+    del places
+    assert view.tobytes()[-1] == 7
+    assert view.shape == (2, 2, 3)
+
+
+def test_the_size_is_sealed():
+    """The other side can neither shrink nor grow the memory under us."""
+    places = SharedFrames(1, mmap.PAGESIZE)
+    for size in (0, mmap.PAGESIZE * 2):
+        with pytest.raises(PermissionError):
+            os.ftruncate(places.fd, size)
+    places.close()
+
+
+@given(st.integers(-3, 6), st.lists(st.integers(-2, 50), min_size=1, max_size=3))
+def test_a_view_fits_or_is_refused(place, shape):
+    """A place that does not exist, or a shape that does not fit, raises ValueError and nothing else."""
+    places = SharedFrames(3, 1000)
+    try:
+        view = places.view(place, tuple(shape))
+    except ValueError:
+        return
+    finally:
+        places.close()
+    assert 0 <= place < 3
+    assert view.nbytes <= 1000
+    assert all(side > 0 for side in shape)

@@ -1,0 +1,380 @@
+"""The flow: every frame ends as detected or as a counted drop, and a failure is never "nothing seen"."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.broker.mosquitto import wait_until
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from vedette._lib.clock import SystemClock
+from vedette._lib.worker import Worker
+from vedette.detect.hot_swap import RETRY_MODEL_S
+from vedette.detect.pipeline import Pipeline
+from vedette.errors import InvokeFailed, ModelDamaged, ModelError
+from vedette.types import Box, Detection, DetectionResult, Frame
+
+PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
+
+
+class Heard:
+    """A listener that keeps what it hears, and sees that the pixels are still valid then."""
+
+    def __init__(self) -> None:
+        self.results: list[DetectionResult] = []
+
+    def result(self, result: DetectionResult) -> None:
+        assert result.frame.pixels.nbytes
+        self.results.append(result)
+
+
+def run(pipeline: Pipeline) -> Worker:
+    """Run the detect loop on this thread until the frames end."""
+    worker = Worker("detect", pipeline.run)
+    pipeline.run(worker)
+    return worker
+
+
+def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
+          **options: int) -> Pipeline:
+    return Pipeline(camera, lambda: detector, (heard.result,), clock, max_frame_age_ms=1000, **options)
+
+
+def test_every_result_is_heard_in_order_and_every_frame_given_back():
+    """Results arrive in frame order, and no frame stays in hand."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
+    detector = FakeDetector({3: (PERSON,)})
+    run(build(camera, detector, clock, heard))
+    assert [result.frame.seq for result in heard.results] == [1, 2, 3, 4, 5]
+    assert heard.results[2].detections == (PERSON,)
+    assert not camera.in_hand
+    assert detector.closed
+
+
+@given(st.lists(st.sampled_from(["good", "fails", "stale"]), max_size=30), st.booleans())
+def test_accounts_balance_whatever_happens_to_each_frame(fates: list[str], has_model: bool):
+    """captured == detected + dropped by cause, for any mixture of good, failing and stale frames."""
+    clock, heard = FakeClock(), Heard()
+    frames = [make_frame(clock, seq, age_ms=2000 if fate == "stale" else 5) for seq, fate in enumerate(fates, 1)]
+    detector = FakeDetector({seq: InvokeFailed("no") for seq, fate in enumerate(fates, 1) if fate == "fails"})
+    camera = FakeCamera(frames)
+    pipeline = build(camera, detector if has_model else None, clock, heard)
+    run(pipeline)
+    status = pipeline.status()
+    assert status.detected + sum(status.dropped.values()) == camera.captured
+    assert len(heard.results) == status.detected == (fates.count("good") if has_model else 0)
+    if has_model:
+        assert status.dropped.get("stale", 0) == fates.count("stale")
+        assert status.dropped.get("failed", 0) == fates.count("fails")
+
+
+def test_a_failing_detector_is_named_and_publishes_nothing():
+    """Three failures in a row are health reason detector_failing, and no result is made of them."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 5)])
+    pipeline = build(camera, FakeDetector({seq: InvokeFailed("node 7 failed") for seq in range(1, 5)}), clock, heard)
+    run(pipeline)
+    assert heard.results == []
+    assert "node 7 failed" in pipeline.status().reasons["detector_failing"]
+    assert not pipeline.status().looking
+
+
+def test_one_good_frame_ends_the_failing():
+    """The reason goes as soon as a frame can be looked at again."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
+    pipeline = build(camera, FakeDetector({seq: InvokeFailed("no") for seq in range(1, 5)}), clock, heard)
+    run(pipeline)
+    assert pipeline.status().reasons == {}
+    assert pipeline.status().looking
+
+
+def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
+    """A bug in a detector is the worker's failure, never a silent loop on old boxes."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock)])
+
+    class Broken(FakeDetector):
+        def detect(self, frame: object) -> DetectionResult:
+            raise ZeroDivisionError
+
+    pipeline = build(camera, Broken(), clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert worker.stop(60)
+    assert isinstance(worker.failure, ZeroDivisionError)
+    assert not camera.in_hand
+
+
+def test_no_model_is_failed_and_drops_are_counted():
+    """A camera without a model says no_model; its frames are dropped by that cause."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([make_frame(clock)]), None, clock, heard)
+    run(pipeline)
+    assert pipeline.status().dropped == {"no_model": 1}
+    assert "no_model" in pipeline.status().reasons
+
+
+def test_a_refused_model_is_named_and_tried_again_after_a_while():
+    """A refusal shows in health with the reason in words; a later try may succeed."""
+    clock, heard = FakeClock(), Heard()
+    tries: list[int] = []
+    detector = FakeDetector()
+
+    def opener() -> FakeDetector:
+        tries.append(clock.now_ns)
+        if len(tries) == 1:
+            raise ModelDamaged("street.tflite: the child that loaded it was killed by SIGSEGV")
+        return detector
+
+    class SlowCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(RETRY_MODEL_S / 4)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 8)]
+    pipeline = Pipeline(SlowCamera(frames), opener, (heard.result,), clock, max_frame_age_ms=1e9)
+    run(pipeline)
+    assert len(tries) == 2
+    assert pipeline.status().dropped == {"no_model": 4}
+    assert pipeline.refusal is None
+    assert len(heard.results) == 3
+
+
+def test_a_refusal_is_kept_for_the_exit_code():
+    """Whoever started the daemon by hand can be told why it has no detector."""
+    clock = FakeClock()
+
+    def opener() -> FakeDetector:
+        raise ModelDamaged("street.tflite: cut short")
+
+    pipeline = Pipeline(FakeCamera([make_frame(clock)]), opener, (), clock, max_frame_age_ms=1000)
+    run(pipeline)
+    assert isinstance(pipeline.refusal, ModelError)
+    assert "cut short" in pipeline.status().reasons["model_refused"]
+
+
+def test_pause_drops_until_it_expires():
+    """A pause ends by itself, and is counted meanwhile."""
+    clock, heard = FakeClock(), Heard()
+
+    class TickingCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(1)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 6)]
+    pipeline = build(TickingCamera(frames), FakeDetector(), clock, heard)
+    pipeline.pause(2.5)
+    assert "paused" in pipeline.status().reasons
+    run(pipeline)
+    assert pipeline.status().dropped == {"paused": 2}
+    assert [result.frame.seq for result in heard.results] == [3, 4, 5]
+
+
+def test_frames_that_stay_too_old_are_named():
+    """A backlog that makes every frame stale is a failure in words, not silence."""
+    clock, heard = FakeClock(), Heard()
+
+    class LateCamera(FakeCamera):
+        def take(self, timeout_s: float) -> object:
+            clock.advance(2)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=5000) for seq in range(1, 6)]
+    pipeline = build(LateCamera(frames), FakeDetector(), clock, heard)
+    run(pipeline)
+    assert "all_stale" in pipeline.status().reasons
+    assert pipeline.status().dropped == {"stale": 5}
+
+
+def test_stops_after_so_many_results():
+    """`--frames N` counts results, not frames."""
+    clock, heard = FakeClock(), Heard()
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 9)])
+    pipeline = build(camera, FakeDetector({2: InvokeFailed("no")}), clock, heard, stop_after=3)
+    run(pipeline)
+    assert [result.frame.seq for result in heard.results] == [1, 3, 4]
+    assert pipeline.ended == "3 results"
+
+
+@pytest.mark.parametrize("has_model", [True, False])
+def test_stopping_ends_the_loop(has_model: bool):
+    """The loop ends when asked, whether or not frames come."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([], ends=False), FakeDetector() if has_model else None, clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert worker.stop(60)
+    assert worker.failure is None
+
+
+class EndlessCamera(FakeCamera):
+    """Gives a new frame whenever one is asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([], ends=False)
+        self._clock = clock
+
+    def take(self, timeout_s: float) -> object:
+        self.captured += 1
+        self.frames.append(make_frame(self._clock, self.captured))
+        return super().take(timeout_s)
+
+
+def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use():
+    """Of two hundred changes under load, each frame is looked at by exactly one detector, none after its close."""
+    clock, heard = FakeClock(), Heard()
+    detectors = [FakeDetector() for _ in range(201)]
+    camera = EndlessCamera(clock)
+    pipeline = build(camera, detectors[0], clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    for old, new in itertools.pairwise(detectors):
+        assert pipeline.offer(new, 10)
+        assert old.closed
+        assert not new.closed
+    assert worker.stop(60)
+    assert worker.failure is None
+    looked_at = [seq for detector in detectors for seq in detector.looked_at]
+    assert looked_at == list(range(1, camera.captured + 1))
+    assert [result.frame.seq for result in heard.results] == looked_at
+    assert detectors[-1].closed
+
+
+def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing():
+    """A detect thread that hangs gets no detector later, when nobody waits for it any more."""
+    clock, heard = FakeClock(), Heard()
+    kept, offered = FakeDetector(), FakeDetector()
+    pipeline = build(FakeCamera([make_frame(clock)]), kept, clock, heard)
+    assert not pipeline.offer(offered, 0)
+    assert offered.closed
+    run(pipeline)
+    assert (kept.looked_at, offered.looked_at) == ([1], [])
+
+
+def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
+    """Failures in a row and a refusal belong to the detector they came from."""
+    clock, heard = FakeClock(), Heard()
+    camera = EndlessCamera(clock)
+
+    class Failing(FakeDetector):
+        def detect(self, frame: Frame) -> DetectionResult:
+            raise InvokeFailed("node 7 failed")
+
+    pipeline = build(camera, Failing(), clock, heard)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert wait_until(lambda: "detector_failing" in pipeline.status().reasons)
+    assert pipeline.offer(FakeDetector(), 10)
+    assert wait_until(lambda: heard.results and pipeline.status().looking)
+    assert worker.stop(60)
+
+
+def test_taking_the_detector_away_asks_again_what_is_to_run():
+    """An offer of none leaves it to `open_detector`, which may say that nothing runs: then `no_model` holds."""
+    clock, heard = FakeClock(), Heard()
+    to_open: list[FakeDetector | None] = [FakeDetector(), None]
+    pipeline = Pipeline(EndlessCamera(clock), lambda: to_open.pop(0) if len(to_open) > 1 else to_open[0],
+                        (heard.result,), clock, max_frame_age_ms=1000)
+    worker = Worker("detect", pipeline.run)
+    worker.start()
+    assert wait_until(lambda: heard.results)
+    assert pipeline.offer(None, 10)
+    assert wait_until(lambda: "no_model" in pipeline.status().reasons)
+    assert worker.stop(60)
+    assert pipeline.status().dropped["no_model"] > 0
+
+
+class LiveCamera(FakeCamera):
+    """Frames of a live camera: the clock has moved on to the moment of each when it is given."""
+
+    def __init__(self, clock: FakeClock, frames: int, fps: float) -> None:
+        super().__init__([])
+        self._clock, self._fps, self._left = clock, fps, frames
+        self.captured = frames
+
+    def take(self, timeout_s: float) -> Frame | None:
+        if self._left:
+            self._left -= 1
+            self._clock.advance(1 / self._fps)
+            self.frames.append(make_frame(self._clock, self.captured - self._left))
+        return super().take(timeout_s)
+
+
+@given(st.lists(st.none() | st.floats(0.5, 40), min_size=1, max_size=5), st.sampled_from([1.0, 5.0, 15.0, 60.0]))
+def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], fps: float):
+    """Of each ten seconds as many frames are looked at as allowed, each the newest; every other counts as governed."""
+    clock = FakeClock()
+    for per_s in limits:
+        heard, frames = Heard(), int(10 * fps)
+        pipeline = build(LiveCamera(clock, frames, fps), FakeDetector(), clock, heard)
+        pipeline.limit(per_s)
+        run(pipeline)
+        status = pipeline.status()
+        wanted = frames if per_s is None else min(frames, 10 * per_s)
+        assert wanted * 0.9 - 2 <= status.detected <= wanted + 2
+        assert status.detected + status.dropped.get("governed", 0) == frames == status.detected + sum(
+            status.dropped.values())
+        assert status.reasons == {}
+        assert status.looking
+
+
+def test_a_governed_rate_is_no_slow_detector():
+    """A minute at half a frame a second: neither slow, nor stale, nor failing; nobody is called for help."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(LiveCamera(clock, 900, 15), FakeDetector(), clock, heard)
+    pipeline.limit(0.5)
+    run(pipeline)
+    assert pipeline.status().reasons == {}
+    assert 29 <= len(heard.results) <= 31
+
+
+def test_a_stale_frame_takes_no_turn():
+    """What cannot be looked at does not count against the rate: the next fresh frame is looked at."""
+    clock, heard = FakeClock(), Heard()
+    pipeline = build(FakeCamera([make_frame(clock, 1, age_ms=2000), make_frame(clock, 2), make_frame(clock, 3)]),
+                     FakeDetector(), clock, heard)
+    pipeline.limit(1.0)
+    run(pipeline)
+    assert [result.frame.seq for result in heard.results] == [2]
+    assert pipeline.status().dropped == {"stale": 1, "governed": 1}
+
+
+def test_a_governed_camera_scales_nothing():
+    """Most of its frames are not looked at: the detector scales those that are; later the camera does it again."""
+    clock, heard = FakeClock(), Heard()
+    camera = LiveCamera(clock, 45, 15)
+    wishes = []
+    pipeline = Pipeline(camera, FakeDetector, (heard.result, lambda result: wishes.append(camera.scaling),
+                                               lambda result: limit_at(result.frame.seq)), clock, max_frame_age_ms=1000)
+
+    def limit_at(seq: int) -> None:
+        if seq == 15:
+            pipeline.limit(5.0)
+        elif seq >= 30:
+            pipeline.limit(None)
+    run(pipeline)
+    assert wishes[14] is not None
+    assert wishes[15:18] == [None] * 3
+    assert camera.scaling is not None
+
+
+def test_where_every_frame_counts_the_camera_waits():
+    """Nothing is dropped: the frames are taken at the governed rate, and stopping is not held up by it."""
+    camera = FakeCamera([make_frame(FakeClock(), seq) for seq in range(1, 4)], ends=False)
+    clock, heard = SystemClock(), Heard()
+    pipeline = Pipeline(camera, FakeDetector, (heard.result,), clock, max_frame_age_ms=1e15, every_frame=True)
+    pipeline.limit(5.0)
+    worker = Worker("detect", pipeline.run)
+    began_s = clock.monotonic_ns() / 1e9
+    worker.start()
+    assert wait_until(lambda: len(heard.results) == 3, 60)
+    assert clock.monotonic_ns() / 1e9 - began_s >= 0.39
+    assert pipeline.status().dropped == {}
+    pipeline.limit(0.001)
+    assert worker.stop(60)

@@ -1,0 +1,107 @@
+"""A wall clock that jumps is named, and changes nothing that was measured."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.support.fakes import FakeClock
+from vedette.device.wall_clock import NAMED_FOR_S, Since, WallClock
+
+YEARS = timedelta(days=3653)
+
+
+def stepped(clock: FakeClock, step: timedelta) -> None:
+    clock.epoch += step
+    clock.advance(1)
+
+
+@pytest.mark.parametrize(("step", "words"), [(YEARS, "10 years forward"), (-YEARS, "10 years back"),
+                                             (timedelta(hours=-3), "3 hours back"),
+                                             (timedelta(seconds=11), "11 seconds forward")])
+@pytest.mark.parametrize("synced", [True, None])
+def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None):
+    """At once, and not a moment longer."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    assert watch.reasons(synced) == {}
+    stepped(clock, step)
+    assert watch.reasons(synced) == {"clock_stepped": words}
+    clock.advance(100)
+    assert watch.reasons(synced) == {"clock_stepped": words}
+    stepped(clock, -step)
+    assert watch.reasons(synced) == {}
+
+
+def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds():
+    """A time server would have said by then that it was its doing."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    watch.reasons(False)
+    stepped(clock, YEARS)
+    assert watch.reasons(False) == {}
+    clock.advance(3)
+    assert watch.reasons(False) == {"clock_stepped": "10 years forward"}
+
+
+def test_a_clock_that_is_set_for_the_first_time_has_not_jumped():
+    """The time server's word may come a little later than the step."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    watch.reasons(False)
+    stepped(clock, YEARS)
+    assert watch.reasons(False) == {}
+    clock.advance(1)
+    assert watch.reasons(True) == {}
+    clock.advance(60)
+    assert watch.reasons(True) == {}
+    stepped(clock, -YEARS)
+    assert watch.reasons(True) == {"clock_stepped": "10 years back"}
+
+
+def test_a_step_that_stays_is_the_new_time():
+    """Somebody set the clock by hand: that is no trouble for ever."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    watch.reasons(None)
+    stepped(clock, YEARS)
+    assert watch.reasons(None)
+    clock.advance(NAMED_FOR_S + 1)
+    assert watch.reasons(None) == {}
+    stepped(clock, -YEARS)
+    assert watch.reasons(None) == {"clock_stepped": "10 years back"}
+
+
+def test_small_corrections_are_none():
+    """A time server moves a clock by less than ten seconds."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    stepped(clock, timedelta(seconds=5))
+    assert watch.reasons(True) == {}
+    stepped(clock, timedelta(seconds=-9))
+    assert watch.reasons(True) == {}
+
+
+def test_small_corrections_do_not_add_up():
+    """A device that sees its time server once a day is put right by seconds, each time the same way."""
+    clock = FakeClock()
+    watch = WallClock(clock)
+    for _ in range(30):
+        stepped(clock, timedelta(seconds=2))
+        assert watch.reasons(True) == {}
+    stepped(clock, timedelta(seconds=11))
+    assert watch.reasons(True) == {"clock_stepped": "11 seconds forward"}
+
+
+@pytest.mark.parametrize("step", [YEARS, -YEARS, timedelta(hours=2)])
+def test_since_stays_as_long_ago(step: timedelta):
+    """Whatever the wall clock does; and slewing changes no digit of what was told."""
+    clock = FakeClock()
+    since = Since(clock)
+    began = since.utc()
+    clock.advance(30)
+    clock.epoch += timedelta(milliseconds=300)
+    assert since.utc() == began
+    clock.epoch += step
+    assert abs(clock.utc_now() - since.utc() - timedelta(seconds=30)) < timedelta(seconds=1)

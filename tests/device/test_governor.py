@@ -1,0 +1,259 @@
+"""The governor: what lasts lowers the rate before the firmware does, a spike does not; it comes back, and rests."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.fakes import FakeClock
+from tests.support.faults.thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, live
+from vedette.config.models import GovernorConfig
+from vedette.device.governor import HALF, LEAST_PER_S, STEPS, Governor, Limit, Pace
+from vedette.device.throttle import Throttle
+
+TARGET_C = 75.0
+TWO_HOURS_S = 7200.0
+
+
+def governor(full_per_s: float = 10.0) -> Governor:
+    return Governor(TARGET_C, full_per_s)
+
+
+def feed(subject: Governor, reading: Reading, seconds: float, at_s: float = 0.0, per_s: float = 10.0) -> float:
+    """Give it the same reading for so long; returns the moment after it."""
+    for _ in range(int(seconds / READ_EVERY_S)):
+        subject.look(reading, int(at_s * per_s), at_s)
+        at_s += READ_EVERY_S
+    return at_s
+
+
+def changes_in(times_s: list[float], window_s: float) -> int:
+    """The most changes that any window of this length holds."""
+    return max((sum(begin <= other < begin + window_s for other in times_s) for begin in times_s), default=0)
+
+
+def test_without_it_the_firmware_throttles_for_hours() -> None:
+    """The model of the box is one that throttles: else the tests below show nothing."""
+    assert live(Box(idle_c=50.0, rise_c=45.0), 6, None).throttled_s > 4 * 3600
+
+
+def test_a_pi_in_the_sun_stays_below_the_throttling_limit() -> None:
+    """Within the hour the rate has settled, the firmware never throttled, and more is looked at than the last step."""
+    course = live(Box(idle_c=50.0, rise_c=45.0), 6, governor())
+    assert course.throttled_s == 0
+    assert max(course.temperatures_c) < THROTTLES_C
+    assert 0.2 < course.shares[-1] < 1
+    assert [at_s for at_s, _ in course.changes if at_s > 3600] == []
+
+
+@settings(max_examples=5, deadline=None)
+@given(idle_c=st.floats(20, 55), rise_c=st.floats(5, 45), die_share=st.floats(0.1, 0.5), die_s=st.floats(8, 45),
+       box_s=st.floats(120, 2400), other_share=st.floats(0.1, 0.5))
+def test_in_any_box_it_neither_throttles_nor_swings(idle_c: float, rise_c: float, die_share: float, die_s: float,
+                                                    box_s: float, other_share: float) -> None:
+    """Where the lowest rate is cool enough nothing throttles; once settled there is at most one try in two hours; and a
+    box that needs no help gets none.
+    """
+    box = Box(idle_c, rise_c, die_share, die_s, box_s, other_share)
+    if box.settled_c(STEPS[-1]) > TARGET_C - 1:
+        return
+    course = live(box, 5, governor())
+    assert course.throttled_s <= 10
+    settled = [at_s for at_s, _ in course.changes if at_s > 1.5 * 3600]
+    assert changes_in(settled, TWO_HOURS_S - 60) <= 3
+    if box.settled_c(1.0) < TARGET_C - 1:
+        assert course.changes == []
+    if box.settled_c(1.0) > TARGET_C + 1:
+        assert course.changes
+
+
+def test_it_comes_back_step_by_step_when_it_cools() -> None:
+    """In the evening the sun leaves the box: the full rate is back within minutes, never two steps at once."""
+    def sets(at_s: float, box: Box) -> None:
+        box.idle_c = 50.0 if at_s < TWO_HOURS_S else 25.0
+    course = live(Box(idle_c=50.0, rise_c=45.0), 3, governor(), disturb=sets)
+    evening = [(at_s, limit) for at_s, limit in course.changes if at_s >= TWO_HOURS_S]
+    assert evening[-1][1] == Limit()
+    assert evening[-1][0] < TWO_HOURS_S + 900
+    assert all(after.step == before.step - 1 for (_, before), (_, after) in pairwise(evening))
+
+
+@pytest.mark.parametrize("spike_s", [2, 6, 10, 16])
+@pytest.mark.parametrize("between_s", [60, 300])
+def test_spikes_change_nothing(spike_s: float, between_s: float) -> None:
+    """Not even 90 degrees, every few minutes, with the firmware's word for it."""
+    subject, at_s = governor(), 0.0
+    for _ in range(20):
+        at_s = feed(subject, Reading(62.0, ()), between_s, at_s)
+        at_s = feed(subject, Reading(90.0, ("throttled",)), spike_s, at_s)
+        assert subject.limit == Limit()
+
+
+def test_what_lasts_is_lowered_before_a_minute_is_over() -> None:
+    """76 degrees, told with the share, the limit, the cause and the moment."""
+    subject = governor()
+    at_s = feed(subject, Reading(60.0), 120)
+    at_s = feed(subject, Reading(76.0), 50, at_s)
+    assert subject.limit.step >= 1
+    assert subject.limit.share == STEPS[subject.limit.step]
+    assert subject.limit.per_s == pytest.approx(10 * subject.limit.share, rel=0.02)
+    assert subject.limit.why is not None
+    assert "degrees Celsius" in subject.limit.why
+    assert subject.limit.since_s is not None
+    assert 120 <= subject.limit.since_s < at_s
+
+
+def test_what_stays_hot_goes_to_the_lowest_rate_and_no_lower() -> None:
+    """Half a frame a second is looked at, whatever happens; of a slower device all that it can."""
+    for full_per_s, least in ((10.0, 1.0), (2.0, LEAST_PER_S)):
+        subject = governor(full_per_s)
+        feed(subject, Reading(95.0, ("throttled",)), 1200, per_s=full_per_s)
+        assert subject.limit.step == len(STEPS) - 1
+        assert subject.limit.per_s == pytest.approx(least, rel=0.05)
+
+
+@pytest.mark.parametrize("reading", [
+    Reading(40.0, ("under_voltage", "throttled")), Reading(40.0, ("frequency_capped",)),
+    Reading(40.0, (), memory_pressed=True), Reading(None, (), cpu_slowed=True)])
+def test_what_a_lower_rate_may_not_cure_takes_half_of_it(reading: Reading) -> None:
+    """Weak power, a processor slowed for other reasons than heat, and short memory; and it comes back after it."""
+    subject = governor()
+    at_s = feed(subject, Reading(40.0, ()), 60)
+    at_s = feed(subject, reading, 1200, at_s)
+    assert subject.limit.step == HALF
+    feed(subject, Reading(40.0, ()), 300, at_s)
+    assert subject.limit == Limit()
+
+
+def test_power_that_fails_with_every_rise_is_not_tried_for_ever() -> None:
+    """A supply that holds at half the rate only: one try in two hours, however cool it gets."""
+    subject, looked, shares = governor(), 0.0, []
+    for tick in range(int(8 * 3600 / READ_EVERY_S)):
+        at_s = tick * READ_EVERY_S
+        weak = subject.limit.share > 0.5
+        limit = subject.look(Reading(60.0 - at_s / 1000, ("under_voltage",) if weak else ()), int(looked), at_s)
+        looked += 10 * limit.share * READ_EVERY_S
+        shares.append(limit.share)
+    changes = [tick * READ_EVERY_S for tick, (one, two) in enumerate(pairwise(shares)) if one != two]
+    assert changes_in([at_s for at_s in changes if at_s > 600], TWO_HOURS_S - 60) <= 4
+
+
+@pytest.mark.parametrize("reading", [
+    Reading(), Reading(60.0, ("soft_temperature_limit",)), Reading(74.0, ()), Reading(-10.0, ())])
+def test_no_reason_no_limit(reading: Reading) -> None:
+    """A board that says nothing, a soft limit alone, warm but not too warm: nothing is done for hours."""
+    subject = governor()
+    feed(subject, reading, 4 * 3600)
+    assert subject.limit == Limit()
+
+
+def test_a_thermometer_that_fails_now_and_then_changes_nothing() -> None:
+    """Every third reading is missing, and the rate is lowered all the same; one that is gone for good gives it back."""
+    subject, at_s = governor(), 0.0
+    for tick in range(60):
+        subject.look(Reading(None if tick % 3 == 2 else 85.0), int(at_s * 10), at_s)
+        at_s += READ_EVERY_S
+    assert subject.limit.step > 1
+    feed(subject, Reading(), 900, at_s)
+    assert subject.limit == Limit()
+
+
+def test_after_a_silence_of_the_board_it_looks_anew() -> None:
+    """Two hot readings with an hour between them are no hour of heat."""
+    subject = governor()
+    for hour in range(5):
+        subject.look(Reading(90.0, ("throttled",)), hour * 1000, hour * 3600.0)
+    assert subject.limit == Limit()
+
+
+def test_the_full_rate_is_the_one_that_was_measured() -> None:
+    """A model that manages 3 frames a second of 15 is halved from 3, not from 15; a camera that is away counts not."""
+    subject = governor(15.0)
+    looked = 0
+    for tick in range(150):
+        looked += 6 if tick < 100 else 0
+        subject.look(Reading(50.0), looked, tick * READ_EVERY_S)
+    feed(subject, Reading(50.0, ("under_voltage",)), 600, 300.0, per_s=0.0)
+    assert subject.limit.per_s == pytest.approx(1.5, rel=0.02)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 20), st.none() | st.floats(-40, 130),
+                          st.sets(st.sampled_from(["under_voltage", "frequency_capped", "throttled",
+                                                   "soft_temperature_limit"])), st.booleans()), max_size=200))
+def test_laws_of_every_course(course: list[tuple[float, float | None, set[str], bool]]) -> None:
+    """Changes are a while apart, a rise is one step, and what is told fits together, whatever the board says."""
+    subject, at_s, changed_s = governor(), 0.0, float("-inf")
+    for passed_s, temperature_c, bits, pressed in course:
+        at_s += passed_s
+        before = subject.limit
+        limit = subject.look(Reading(temperature_c, tuple(bits), memory_pressed=pressed), int(at_s * 10), at_s)
+        assert limit.share == STEPS[limit.step]
+        assert (limit.step == 0) == (limit.per_s is None) == (limit.why is None) == (limit.since_s is None)
+        assert limit.step - before.step in (-1, 0, 1, 2)
+        if limit.step != before.step:
+            assert at_s - changed_s >= 40
+            changed_s = at_s
+
+
+def admitted(pace: Pace, frames_ns: list[int]) -> list[int]:
+    return [frame_ns for frame_ns in frames_ns if pace.admits(frame_ns)]
+
+
+@given(per_s=st.floats(0.5, 60), fps=st.floats(1, 60))
+def test_the_pace_is_kept_on_average(per_s: float, fps: float) -> None:
+    """Of a minute of frames as many are let through as the limit says, or all of a slower camera."""
+    pace = Pace()
+    pace.per_s = per_s
+    seconds = 60
+    kept = admitted(pace, [int(number * 1e9 / fps) for number in range(int(seconds * fps))])
+    assert len(kept) <= per_s * seconds + 2
+    assert len(kept) >= min(per_s, fps) * seconds * 0.97 - 2
+
+
+def test_a_pause_is_not_made_up_for() -> None:
+    """After ten seconds without frames they come at the pace again, not ten seconds' worth at once."""
+    pace = Pace()
+    pace.per_s = 2.0
+    frames_ns = [int((11 + number / 30) * 1e9) for number in range(60)]
+    assert pace.admits(1_000_000_000)
+    assert len(admitted(pace, frames_ns)) == 4
+    assert pace.left_s(frames_ns[-1]) <= 0.5
+
+
+def test_without_a_limit_every_frame_is_due() -> None:
+    """Also at once after a limit was lifted."""
+    pace = Pace()
+    assert all(pace.admits(ns) for ns in (5, 5, 6))
+    pace.per_s = 0.5
+    assert [pace.admits(10), pace.admits(10)] == [True, False]
+    pace.per_s = None
+    assert pace.left_s(10) == 0
+    assert pace.admits(10)
+
+
+def test_a_reload_keeps_the_step_and_turning_it_off_gives_the_rate_back() -> None:
+    """A reload that changes nothing is no reason to heat up again; off, nothing is limited; on again, it looks anew."""
+    clock, applied = FakeClock(), []
+
+    def hot(seconds: int) -> None:
+        for _ in range(0, seconds, 2):
+            clock.advance(2)
+            throttle.heed(Reading(90.0))
+    throttle = Throttle(GovernorConfig(), clock, full_per_s=15, apply=applied.append, detected=lambda: 0)
+    hot(600)
+    assert throttle.limit.step == len(STEPS) - 1
+    assert throttle.reasons() == {"rate_lowered": "to 10%: 90 degrees Celsius"}
+    throttle.configure(GovernorConfig(target_c=85))
+    assert throttle.limit.step == len(STEPS) - 1
+    throttle.configure(GovernorConfig(enabled=False))
+    hot(600)
+    assert (throttle.limit, throttle.reasons(), throttle.health()["since"]) == (Limit(), {}, None)
+    throttle.configure(GovernorConfig())
+    assert throttle.limit == Limit()
+    hot(60)
+    assert throttle.limit.step > 0
+    assert applied[-2] is None
+    assert applied[-1] == throttle.limit.per_s

@@ -1,0 +1,269 @@
+"""Who looks while the model cannot: when help is called for, what is told, what is never told, and what health says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from vedette._lib.worker import Worker
+from vedette.detect.detector_health import FAILING_AFTER, STALE_AFTER_S, DetectorHealth
+from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
+from vedette.detect.pipeline import Pipeline
+from vedette.errors import DetectError, InvokeFailed
+from vedette.fallback.breaker import Allowance, Spent, left
+from vedette.fallback.chain import HOLD_S, FallbackChain
+from vedette.health.reasons import state_of
+from vedette.types import Box, Detection, DetectionResult, Frame, Source, Timing
+
+MOVING = Detection("motion", None, None, Box(0.1, 0.1, 0.2, 0.2))
+
+
+def seen_by(source: Source, frame: Frame) -> DetectionResult:
+    return DetectionResult(frame, (MOVING,), None, source, Timing(0, 0, 0, 0), 5.0)
+
+
+class Help:
+    """A strict ports.Fallback that sees what moves in every frame, or nothing; complains when it is not called for."""
+
+    def __init__(self, *, looks: bool = True, looking: Source | None = "motion") -> None:
+        self.standing = False
+        self.looking = looking
+        self.told_of: list[int] = []
+        self._looks = looks
+
+    def activate(self) -> None:
+        self.standing = True
+
+    def deactivate(self) -> None:
+        self.standing = False
+
+    def look(self, frame: Frame) -> DetectionResult | None:
+        return seen_by("motion", frame) if self._looks and self.standing else None
+
+    def told(self, result: DetectionResult) -> None:
+        assert result.source != "local"
+        self.told_of.append(result.frame.seq)
+
+    def reasons(self) -> Mapping[str, str]:
+        return {f"fallback_{self.looking}": ""} if self.standing and self.looking else {}
+
+
+class WatchedCamera(FakeCamera):
+    """Calls `before` with the number of frames taken so far before it gives the next one, captured just now."""
+
+    def __init__(self, clock: FakeClock, frames: int, before: Callable[[int], object] = lambda taken: None) -> None:
+        super().__init__([make_frame(clock, seq) for seq in range(1, frames + 1)])
+        self.before = before
+        self._clock = clock
+
+    def take(self, timeout_s: float) -> Frame | None:
+        self.before(self.taken)
+        frame = super().take(timeout_s)
+        return make_frame(self._clock, frame.seq) if frame else None
+
+
+class Rig:
+    """A pipeline over strict fakes, with help."""
+
+    def __init__(self, frames: int, detector: FakeDetector | None, fallback: Help, *, max_age_ms: float = 1000) -> None:
+        self.clock = FakeClock()
+        self.camera = WatchedCamera(self.clock, frames)
+        self.heard: list[DetectionResult] = []
+        self.help = fallback
+        self.pipeline = Pipeline(self.camera, lambda: detector, (self.heard.append,), self.clock,
+                                 max_frame_age_ms=max_age_ms, fallback=fallback)
+
+    def run(self) -> None:
+        self.pipeline.run(Worker("detect", self.pipeline.run))
+
+    def told(self) -> list[tuple[int, str]]:
+        return [(result.frame.seq, result.source) for result in self.heard]
+
+
+def failing(*seqs: int) -> FakeDetector:
+    return FakeDetector({seq: InvokeFailed("node 7 failed") for seq in seqs})
+
+
+def test_help_comes_after_a_few_failures_and_goes_with_the_first_result():
+    """Frames that fail before it are dropped as failed, later ones are motion's; the first good frame ends it."""
+    rig = Rig(8, failing(2, 3, 4, 5, 6), Help())
+    rig.run()
+    assert rig.told() == [(1, "local"), (5, "motion"), (6, "motion"), (7, "local"), (8, "local")]
+    assert not rig.help.standing
+    status = rig.pipeline.status()
+    assert (status.detected, status.invoked, status.errors, dict(status.dropped)) == (5, 3, 5, {"failed": 3})
+    assert FAILING_AFTER == 3
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_without_a_model_each_frame_is_motions_or_counted(looks: bool):
+    """What cannot be looked at is a drop, never an empty result."""
+    rig = Rig(5, None, Help(looks=looks, looking="motion" if looks else None))
+    rig.run()
+    status = rig.pipeline.status()
+    assert status.detected == len(rig.heard) == (5 if looks else 0)
+    assert status.detected + sum(status.dropped.values()) == rig.camera.captured
+    assert status.looking is looks
+    assert state_of(status.reasons) == ("degraded" if looks else "failed")
+
+
+def test_the_cloud_is_heard_only_while_the_model_fails():
+    """A result that comes when the device looks itself again, or about a frame before that, is refused."""
+    rig = Rig(8, failing(1, 2, 3, 4, 5), Help(looks=False))
+    tried: list[bool] = []
+
+    def try_to_tell(taken: int) -> None:
+        if taken in (1, 4, 7):
+            tried.append(rig.pipeline.tell(seen_by("cloud", make_frame(rig.clock, taken))))
+    rig.camera.before = try_to_tell
+    rig.run()
+    assert tried == [False, True, False]
+    assert rig.told() == [(4, "cloud"), (6, "local"), (7, "local"), (8, "local")]
+    assert rig.help.told_of == [4]
+    assert rig.pipeline.status().detected == 3, "the cloud's are copies"
+
+
+def test_a_pause_ends_the_help_at_once():
+    """Paused means that nobody looks: the cloud is told so by who pauses, and its word is refused."""
+    rig = Rig(4, None, Help())
+    rig.run()
+    assert rig.help.standing
+    rig.pipeline.pause(60)
+    assert not rig.help.standing
+    assert not rig.pipeline.tell(seen_by("cloud", make_frame(rig.clock, 9)))
+    assert not rig.pipeline.status().looking
+
+
+def test_a_slow_model_is_named_and_the_cloud_preferred():
+    """Results later than the limit are told until the cloud looks; then they are counted as slow."""
+    fallback = Help(looks=False, looking=None)
+    rig = Rig(12, FakeDetector(), fallback, max_age_ms=4)     # make_result() is 4.5 ms old
+
+    def a_second_later(taken: int) -> None:
+        rig.clock.advance(1)
+        fallback.looking = "cloud" if taken >= 9 else None
+    rig.camera.before = a_second_later
+    rig.run()
+    assert [result.frame.seq for result in rig.heard] == list(range(1, 10))
+    assert dict(rig.pipeline.status().dropped) == {"slow": 3}
+    assert "detector_slow" in rig.pipeline.status().reasons
+    assert fallback.standing
+
+
+def test_a_detector_that_keeps_failing_is_opened_anew():
+    """After a minute of failures the model is loaded again; the old one is closed, and frames are looked at."""
+    clock, heard = FakeClock(), []
+    broken, fresh = failing(*range(1, 10)), FakeDetector()
+    to_open = [broken, fresh]
+    camera = WatchedCamera(clock, 7, lambda _: clock.advance(RETRY_MODEL_S / 2))
+    pipeline = Pipeline(camera, lambda: to_open.pop(0), (heard.append,), clock, max_frame_age_ms=1000)
+    pipeline.run(Worker("detect", pipeline.run))
+    assert broken.looked_at == [1, 2, 3, 4, 5]
+    assert broken.closed
+    assert [result.frame.seq for result in heard] == [6, 7]
+
+
+def test_a_detector_that_fails_now_and_then_is_opened_anew():
+    """Each failed invoke of LiteRT makes its error message longer, and the next one slower, without end."""
+    clock, heard = FakeClock(), []
+    opened: list[FakeDetector] = []
+
+    def opens() -> FakeDetector:
+        opened.append(failing(*range(1, 6 * WORN_AFTER, 2)))
+        return opened[-1]
+
+    camera = WatchedCamera(clock, 5 * WORN_AFTER, lambda _: clock.advance(0.01))
+    pipeline = Pipeline(camera, opens, (heard.append,), clock, max_frame_age_ms=1000)
+    pipeline.run(Worker("detect", pipeline.run))
+    assert [len(detector.looked_at) for detector in opened] == pytest.approx([2 * WORN_AFTER] * 2 + [WORN_AFTER], abs=1)
+    assert all(detector.closed for detector in opened)
+    assert len(heard) == 5 * WORN_AFTER / 2
+
+
+def test_failures_are_logged_once_a_minute_at_most():
+    """Not each of a model that fails on every other frame; one that goes on alike is told once, another one then."""
+    clock = FakeClock()
+    condition = DetectorHealth(clock, 1000)
+
+    def logged(seconds: int, *words: str, looks: bool) -> list[str]:
+        news = []
+        for _ in range(10 * seconds):
+            clock.advance(0.1)
+            news += [each for each in words if condition.failed(each)]
+            if looks:
+                condition.looked(5.0)
+        return news
+
+    assert logged(150, "node 7", looks=True) == ["node 7"] * 3
+    assert logged(150, "node 7", looks=False) == ["node 7"]
+    assert logged(150, "row 1", "row 2", looks=False) == ["row 1", "row 2", "row 1"]
+    condition.renew()
+    assert logged(1, "row 1", looks=False) == ["row 1"]
+
+
+class Motion:
+    """Looks at every frame from the third on; before that it learns."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def look(self, frame: Frame) -> DetectionResult:
+        self.frames += 1
+        if self.frames < 3:
+            raise DetectError("still learning")
+        return seen_by("motion", frame)
+
+
+def test_motion_is_said_to_look_only_while_its_results_are_told():
+    """Learning is no looking; and without results for a while nobody looks."""
+    clock = FakeClock()
+    chain = FallbackChain(clock, cloud=None, interval_s=5, motion=Motion, frame_s=0.1)
+    assert chain.look(make_frame(clock)) is None, "nobody has called for it"
+    chain.activate()
+    assert [chain.look(make_frame(clock, seq)) for seq in (1, 2)] == [None, None]
+    assert (chain.looking, chain.reasons()) == (None, {})
+    result = chain.look(make_frame(clock, 3))
+    assert result is not None
+    chain.told(result)
+    chain.activate()        # twice is once: it has not begun to learn anew
+    assert chain.reasons() == {"fallback_motion": ""}
+    assert chain.health() == {"looking": "motion", "cloud": None, "motion_results": 1}
+    clock.advance(HOLD_S + 0.1)
+    assert chain.looking is None
+    chain.told(result)
+    chain.deactivate()
+    assert chain.looking is None
+    assert chain.look(make_frame(clock, 4)) is None
+
+
+def test_the_condition_tells_stale_from_slow():
+    """A frame too old is stale, a result too old is slow, each only after it has lasted."""
+    clock = FakeClock()
+    condition = DetectorHealth(clock, 100)
+    for _ in range(2):
+        assert condition.is_stale(clock.now_ns - 200_000_000)
+        condition.looked(200)
+        assert condition.reasons() == {}
+        clock.advance(STALE_AFTER_S)
+    clock.advance(0.1)
+    assert condition.reasons().keys() == {"all_stale", "detector_slow"}
+    condition.looked(50)
+    assert not condition.is_stale(clock.now_ns)
+    assert condition.reasons() == {}
+
+
+def test_what_is_left_of_a_budget():
+    """What was spent in a window is gone until its end."""
+    hour = Allowance("hour", 3600, 10, 1000)
+    assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3599) == (Allowance("hour", 3600, 6, 0),)
+    assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3600) == (hour,)
+
+
+def test_a_fallback_makes_degraded_of_what_it_stands_in_for_only():
+    """A camera that gives nothing stays failed."""
+    assert state_of({"no_model"}) == "failed"
+    assert state_of({"no_model", "cloud_failing"}) == "failed"
+    assert state_of({"no_model", "fallback_cloud"}) == "degraded"
+    assert state_of({"no_model", "fallback_motion", "camera_offline"}) == "failed"

@@ -1,0 +1,180 @@
+"""Motion without a model: on the drawn street, on still scenes, and when the light changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+
+from tests.support.fakes import EPOCH, FakeClock
+from vedette.camera.street.scene import Scene, TruthBox
+from vedette.errors import DetectError
+from vedette.fallback.motion import LEARN_FRAMES, MOST_BOXES, MotionDetector
+from vedette.types import Box, DetectionResult, Frame
+
+FPS = 10.0
+SIZE = (640, 360)
+
+
+def frame_of(picture: np.ndarray, number: int, fps: float = FPS) -> Frame:
+    at_ns = round(number * 1e9 / fps) + 10**9
+    return Frame(number + 1, np.ascontiguousarray(picture).data, at_ns, EPOCH, at_ns)
+
+
+def still(count: int, *, noise: float = 5.0, gain: Iterable[float] = ()) -> Iterator[np.ndarray]:
+    """A picture with edges in it, with fresh noise on every frame, under changing light."""
+    rng = np.random.default_rng(3)
+    scene = rng.integers(40, 160, (12, 20, 3)).repeat(30, 0).repeat(32, 1).astype(np.float32)
+    gains = list(gain) or [1.0] * count
+    for number in range(count):
+        yield np.clip(scene * gains[number] + rng.normal(0, noise, scene.shape), 0, 255).astype(np.uint8)
+
+
+def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: object) -> list[DetectionResult | None]:
+    """Every frame's result; None where it could not be looked at."""
+    detector = MotionDetector(**more)
+    results: list[DetectionResult | None] = []
+    for number, picture in enumerate(pictures):
+        try:
+            results.append(detector.look(frame_of(picture, number, fps)))
+        except DetectError:
+            results.append(None)
+    return results
+
+
+def boxes(results: Iterable[DetectionResult | None]) -> list[list[Box]]:
+    return [[found.box for found in result.detections] for result in results if result is not None]
+
+
+def shared(one: Box, other: Box) -> float:
+    """Intersection over the smaller one."""
+    width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
+    height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
+    smaller = min((box.xmax - box.xmin) * (box.ymax - box.ymin) for box in (one, other))
+    return max(0.0, width) * max(0.0, height) / smaller
+
+
+def centre(truth: TruthBox) -> np.ndarray:
+    return np.array([truth.box.xmin + truth.box.xmax, truth.box.ymin + truth.box.ymax]) / 2
+
+
+def moved(now: tuple[TruthBox, ...], before: tuple[TruthBox, ...]) -> list[Box]:
+    """Boxes with nothing of their label near their place half a second before."""
+    return [one.box for one in now if not any(np.abs(centre(one) - centre(other)).max() < 0.004
+                                              for other in before if other.label == one.label)]
+
+
+def test_what_moves_on_the_street_is_found() -> None:
+    """Of thirty seconds in a light that goes through a day ten times an hour: nine of ten things, few boxes of none."""
+    scene, picture = Scene(5, *SIZE, FPS), np.empty((SIZE[1], SIZE[0], 3), np.uint8)
+    detector, truths = MotionDetector(), []
+    hits = things = false = found_boxes = 0
+    for number in range(300):
+        truths.append(scene.render(number, picture))
+        frame = frame_of(picture, number)
+        if number < LEARN_FRAMES:
+            with pytest.raises(DetectError, match="being learnt"):
+                detector.look(frame)
+            continue
+        found = [each.box for each in detector.look(frame).detections]
+        if number < 20:
+            continue
+        for box in moved(truths[-1], truths[-6]):
+            things += 1
+            hits += any(shared(box, one) > 0.3 for one in found)
+        found_boxes += len(found)
+        false += sum(not any(shared(one, truth.box) > 0.2 for truth in truths[-1]) for one in found)
+    assert things > 1000
+    assert hits / things > 0.9
+    assert false / found_boxes < 0.1
+
+
+def test_a_detection_says_what_is_known() -> None:
+    """Label and box; neither class nor score nor model; the source is motion, and the frame's times are told."""
+    clock = FakeClock()
+    detector = MotionDetector(clock=clock)
+    for number, picture in enumerate(still(20)):
+        if number == 15:
+            picture[60:200, 100:180] = 255
+        clock.now_ns = frame_of(picture, number).captured_ns + 5_000_000
+        try:
+            result = detector.look(frame_of(picture, number))
+        except DetectError:
+            continue
+        if number == 15:
+            break
+    (found,) = result.detections
+    assert (found.label, found.class_id, found.score) == ("motion", None, None)
+    assert (result.source, result.model, result.age_ms, result.timing.wait_ms) == ("motion", None, 5.0, 5.0)
+    assert found.box == pytest.approx((100 / 640, 60 / 360, 180 / 640, 200 / 360), abs=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0, 12.0])
+def test_a_still_scene_has_no_motion(noise: float) -> None:
+    """Whatever the sensor's noise; and once learnt every frame is an honest result, empty."""
+    results = looked(still(100, noise=noise))
+    assert [number for number, result in enumerate(results) if result is None] == list(range(LEARN_FRAMES))
+    assert sum(map(len, boxes(results))) == 0
+
+
+@pytest.mark.parametrize("fps", [1.0, 4.0, 30.0])
+def test_the_background_is_learnt_in_time(fps: float) -> None:
+    """Within two seconds, or four frames where those take longer; a slow camera's frames are as still."""
+    results = looked(still(40), fps)
+    first = next(number for number, result in enumerate(results) if result is not None)
+    assert first <= max(2 * fps, 4)
+    assert sum(map(len, boxes(results))) == 0
+
+
+def test_slow_changes_of_light_are_no_motion() -> None:
+    """A cloud takes a third of the light away within twenty seconds, and gives it back."""
+    ramp = [1 - 0.33 * min(1, number / 200) for number in range(200)]
+    results = looked(still(400, gain=[*ramp, *reversed(ramp)]))
+    assert sum(map(len, boxes(results))) == 0
+    assert sum(result is None for result in results) == LEARN_FRAMES
+
+
+@pytest.mark.parametrize("gain", [0.4, 0.7, 1.5])
+def test_a_sudden_change_of_light_is_no_storm(gain: float) -> None:
+    """The frame says that it could not be looked at; a second later all is as before, and nothing moved."""
+    results = looked(still(80, gain=[1.0] * 40 + [gain] * 40))
+    unsure = [number for number, result in enumerate(results[LEARN_FRAMES:], LEARN_FRAMES) if result is None]
+    assert unsure[0] == 40
+    assert len(unsure) <= LEARN_FRAMES + 2
+    assert sum(map(len, boxes(results))) == 0
+
+
+def test_many_boxes_are_bounded() -> None:
+    """A picture full of small moving things gives the largest of them."""
+    pictures = list(still(12, noise=1))
+    for row in range(0, 360, 24):
+        for column in range(0, 640, 24):
+            pictures[-1][row:row + 10, column:column + 10] ^= 0x80
+    assert len(boxes(looked(pictures))[-1]) == MOST_BOXES
+
+
+def test_only_the_region_of_interest_is_watched() -> None:
+    """What moves outside is not told; what moves inside has its place in the frame."""
+    pictures = list(still(20))
+    pictures[15][40:120, 40:120] = 255
+    pictures[15][200:300, 400:500] = 255
+    results = looked(pictures, roi=(0.5, 0.5, 1.0, 1.0))
+    (box,) = boxes(results[15:16])[0]
+    assert box == pytest.approx((400 / 640, 200 / 360, 500 / 640, 300 / 360), abs=0.02)
+
+
+@pytest.mark.parametrize("change", ["size", "gap", "back in time"])
+def test_another_picture_is_learnt_anew(change: str) -> None:
+    """Another size, a camera that was away: not motion, and not silence."""
+    detector = MotionDetector()
+    pictures = list(still(30))
+    for number, picture in enumerate(pictures[:20]):
+        if number < LEARN_FRAMES:
+            with pytest.raises(DetectError):
+                detector.look(frame_of(picture, number))
+        else:
+            assert not detector.look(frame_of(picture, number)).detections
+    number = {"size": 20, "gap": 20 + 60, "back in time": 3}[change]
+    with pytest.raises(DetectError, match="being learnt"):
+        detector.look(frame_of(pictures[20][:240] if change == "size" else 255 - pictures[20], number))

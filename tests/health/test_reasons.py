@@ -1,0 +1,61 @@
+"""The table of health reasons and its document."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vedette.health.reasons import REASONS, document, state_of
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "reasons.md"
+
+
+def test_document_is_in_step() -> None:
+    """docs/reasons.md is what the table says; `make docs` writes it."""
+    assert DOCUMENT.read_text("utf-8") == document()
+
+
+def test_module_prints_the_document() -> None:
+    """`python -m vedette.health.reasons` prints the document."""
+    printed = subprocess.run([sys.executable, "-m", "vedette.health.reasons"], capture_output=True, text=True,
+                             check=True, timeout=240)
+    assert printed.stdout == document()
+
+
+@pytest.mark.parametrize(("codes", "state"), [
+    ((), "ok"),
+    (("clock_unsynced",), "degraded"),
+    (("paused", "hot"), "degraded"),
+    (("hot", "camera_stalled", "paused"), "failed"),
+])
+def test_the_worst_reason_decides(codes: tuple[str, ...], state: str) -> None:
+    """No reason is ok; one failed among degraded ones is failed."""
+    assert state_of(codes) == state
+
+
+def test_unknown_code_is_refused() -> None:
+    """A code without a row cannot get into health."""
+    with pytest.raises(KeyError):
+        state_of(["camera_tired"])
+
+
+def test_rows_are_whole() -> None:
+    """Every code is lower case and every row says in sentences what it means and what to do."""
+    for code, reason in REASONS.items():
+        assert code == reason.code == code.lower()
+        assert reason.state in ("degraded", "failed")
+        assert reason.meaning.endswith(".")
+        assert reason.remedy.endswith(".")
+        assert "|" not in reason.meaning + reason.remedy
+
+
+def test_every_code_is_given_by_somebody() -> None:
+    """A row whose code no module names is a leftover."""
+    words = {node.value for path in (ROOT / "daemon").rglob("*.py") if path.name != "reasons.py"
+             for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)}
+    assert set(REASONS) - words == set()

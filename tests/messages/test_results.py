@@ -1,0 +1,134 @@
+"""What subscribers are told of each frame: results numbered without gaps, counts on change, null while not looking."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+from tests.support.fakes import FakeClock, FakePublisher, make_frame, make_result
+from vedette.config.models import PublishConfig
+from vedette.messages.results import Printer, ResultReporter
+from vedette.types import Box, Detection
+
+PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
+
+
+class Rig:
+    """A reporter whose messages are kept."""
+
+    def __init__(self, **publish: object) -> None:
+        self.frozen = False
+        self.clock = FakeClock()
+        self.publisher = FakePublisher()
+        self.reporter = ResultReporter(self.publisher, PublishConfig(**publish), self.clock, device="gate", run=7,
+                                       dropped=lambda: {"replaced": 2, "stale": 0}, clock_synced=lambda: True,
+                                       frozen=lambda: self.frozen)
+
+    def see(self, *scenes: tuple[Detection, ...]) -> None:
+        for scene in scenes:
+            self.clock.advance(1)
+            self.reporter.result(make_result(make_frame(self.clock), scene))
+
+    def told(self, topic: str) -> list[dict[str, object]]:
+        return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
+
+
+def test_published_results_are_numbered_from_one_without_gaps():
+    """(device, run, seq) orders results: suppressed ones take no number."""
+    rig = Rig(results="detections")
+    rig.see((PERSON,), (), (), (), (PERSON,))
+    results = rig.told("detections")
+    assert [(one["device"], one["run"], one["seq"], len(one["detections"])) for one in results] == [
+        ("gate", 7, 1, 1), ("gate", 7, 2, 0), ("gate", 7, 3, 1)]
+    assert results[0]["dropped"] == {"replaced": 2, "stale": 0}
+
+
+def test_counts_are_retained_and_told_on_change_only():
+    """The first counts at once, a change once it was seen twice."""
+    rig = Rig()
+    rig.see((), (PERSON,), (PERSON,), (PERSON,), ())
+    assert [one["counts"] for one in rig.told("counts")] == [{}, {"person": 1}]
+    assert all(message.retain for message in rig.publisher.messages if message.topic == "counts")
+
+
+def test_counts_stay_null_while_the_picture_is_frozen():
+    """What stands still for a minute is no scene, though results of it come."""
+    rig = Rig(results="all")
+    rig.see((PERSON,))
+    rig.frozen = True
+    for _ in range(3):
+        rig.reporter.stopped_looking()
+        rig.see((PERSON,), (PERSON,))
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
+    rig.frozen = False
+    rig.see((PERSON,))
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None, {"person": 1}]
+    assert len(rig.told("detections")) == 8
+
+
+def test_counts_are_null_once_while_not_looking_and_told_again_after():
+    """Nobody may read silence as an empty scene."""
+    rig = Rig()
+    rig.reporter.stopped_looking()
+    rig.see((PERSON,))
+    rig.reporter.stopped_looking()
+    rig.reporter.stopped_looking()
+    rig.see((PERSON,))
+    assert [one["counts"] for one in rig.told("counts")] == [None, {"person": 1}, None, {"person": 1}]
+
+
+def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
+    """A device that stops looking while a result is being told leaves `counts: null` behind, not the result's."""
+    rig = Rig()
+    halted = threading.Thread(target=rig.reporter.stopped_looking)
+    keep = rig.publisher.publish
+
+    class Interrupted(FakePublisher):
+        def publish(self, message):
+            if message.topic == "counts" and halted.ident is None:
+                halted.start()
+                halted.join(0.2)      # it would be through by then, if it could overtake
+            keep(message)
+
+    rig.reporter._publisher = Interrupted()
+    rig.see((PERSON,))
+    halted.join(60)
+    assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
+
+
+def test_a_reload_changes_the_rules_from_the_next_result_on():
+    """`publish` is live."""
+    rig = Rig(results="changes")
+    rig.see((PERSON,), (PERSON,))
+    rig.reporter.configure(PublishConfig(results="all"))
+    rig.see((PERSON,), (PERSON,))
+    assert [one["seq"] for one in rig.told("detections")] == [1, 2, 3]
+
+
+def print_on(stream: io.StringIO) -> None:
+    clock = FakeClock()
+    printer = Printer(device="gate", run=7, dropped=dict, clock_synced=lambda: False, stream=stream)
+    printer.result(make_result(make_frame(clock), (PERSON,)))
+    printer.result(make_result(make_frame(clock, 2)))
+
+
+def test_print_gives_json_lines_to_programs():
+    """Every result is one line of JSON with the schema's keys."""
+    stream = io.StringIO()
+    print_on(stream)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["seq"] for line in lines] == [1, 2]
+    assert lines[0]["schema"] == "vedette.detections/1"
+
+
+def test_print_gives_a_readable_line_to_people():
+    """On a terminal: label and score, or a dash."""
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+    stream = Terminal()
+    print_on(stream)
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("person 0.90")
+    assert second.endswith("-")

@@ -1,0 +1,56 @@
+"""Topic names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.config.models import DEVICE_PATTERN
+from vedette.messages import topics
+
+devices = st.from_regex(DEVICE_PATTERN, fullmatch=True)
+
+
+@given(devices, st.sampled_from([topics.INFO, topics.DETECTIONS, topics.HEALTH, "reply/update"]))
+def test_relative_topics_lie_below_the_base(device: str, topic: str) -> None:
+    """Whatever a device publishes under a relative name lies below its own base, and MQTT allows it."""
+    assert topics.absolute(device, topic) == f"vedette/{device}/{topic}"
+    assert topics.is_publishable(topics.absolute(device, topic))
+
+
+def test_leading_slash_means_absolute() -> None:
+    """A topic that starts with a slash is used without it."""
+    assert topics.absolute("gate-01", "/elsewhere/x") == "elsewhere/x"
+
+
+@pytest.mark.parametrize(("topic", "name"), [
+    ("vedette/gate-01/cmd/update", "update"),
+    ("vedette/fleet/update", "update"),
+    ("vedette/gate-01/cmd/", None),
+    ("vedette/gate-01/cmd/a/b", None),
+    ("vedette/gate-02/cmd/update", None),
+    ("vedette/gate-01/reply/update", None),
+])
+def test_command_names(topic: str, name: str | None) -> None:
+    """Only the device's own command topics and the fleet's nudge carry commands."""
+    assert topics.command_name("gate-01", topic) == name
+
+
+@pytest.mark.parametrize("asked", [None, "", "vedette/gate-02/reply/x", "vedette/gate-01/reply/", "elsewhere",
+                                   "vedette/gate-01/reply/+", "vedette/gate-01/reply/#", "vedette/gate-01/reply/\0"])
+def test_reply_topic_stays_below_reply(asked: str | None) -> None:
+    """A response topic outside of `<base>/reply/`, or one that MQTT forbids, is not honoured."""
+    assert topics.reply_topic("gate-01", "pause", asked) == "vedette/gate-01/reply/pause"
+
+
+def test_reply_topic_that_was_asked_for() -> None:
+    """A response topic below `<base>/reply/` is honoured."""
+    assert topics.reply_topic("gate-01", "pause", "vedette/gate-01/reply/me/7") == "vedette/gate-01/reply/me/7"
+
+
+@pytest.mark.parametrize(("topic", "allowed"), [
+    ("a", True), ("a/b c/ü", True), ("", False), ("a/+", False), ("#", False), ("a\0", False), ("x" * 65_536, False)])
+def test_publishable(topic: str, allowed: bool) -> None:
+    """What MQTT forbids in the topic of a message is refused here first."""
+    assert topics.is_publishable(topic) is allowed

@@ -1,0 +1,394 @@
+"""The outbox on disk behind a real broker: what a subscriber gets, and health says, whatever breaks when."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker.cutting_proxy import CuttingProxy
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, running, wait_until
+from vedette._lib.clock import SystemClock
+from vedette.config.models import MqttConfig
+from vedette.mqtt.outbox import Outbox
+from vedette.mqtt.publisher import MqttPublisher
+from vedette.mqtt.spool_worker import SAVE_AFTER_S, RunFacts, SpoolWorker
+from vedette.types import Acknowledged, Message
+
+WRONG_BY = timedelta(days=3650)
+
+
+class LateClock(SystemClock):
+    """Ten years behind until it is set."""
+
+    is_set = True
+
+    def utc_now(self) -> datetime:
+        return super().utc_now() - (timedelta() if self.is_set else WRONG_BY)
+
+
+@dataclass
+class Device:
+    """One run of the device's side, with its clock in our hand."""
+
+    spool: SpoolWorker
+    publisher: MqttPublisher
+    clock: LateClock
+
+    def publish(self, *seqs: int) -> None:
+        """Publish results as the reporter does."""
+        for seq in seqs:
+            payload = {"run": self.spool.run.number, "seq": seq, "backfilled": False, "frame": {
+                "captured_at": self.clock.utc_now().isoformat(), "clock_synced": self.clock.is_set}}
+            self.publisher.publish(Message(
+                "detections", json.dumps(payload).encode(), seq=seq,
+                unsynced_ns=None if self.clock.is_set else self.clock.monotonic_ns()))
+
+    def spools(self, count: int) -> bool:
+        """Whether so many messages come to be on disk, and none in memory."""
+        return wait_until(lambda: (self.publisher.status().spooled, self.publisher.status().outbox_depth) == (count, 0))
+
+    def connects(self) -> bool:
+        return wait_until(lambda: self.publisher.status().connected)
+
+    def stop(self) -> None:
+        assert self.publisher.stop(60)
+        assert self.spool.stop(60)
+        assert (self.publisher.worker.failure, self.spool.worker.failure) == (None, None)
+
+
+@contextmanager
+def device(state: Path, mqtt: MqttConfig, run: int = 1, boot_id: str = "boot", *, is_set: bool = True,
+           ) -> Iterator[Device]:
+    state.mkdir(exist_ok=True)
+    clock = LateClock()
+    clock.is_set = is_set
+    spool = SpoolWorker(Outbox(mqtt.outbox_messages), mqtt, RunFacts(state, run, boot_id, clock, lambda: clock.is_set))
+    publisher = MqttPublisher(mqtt, device="gate-01", on_command=lambda _: None, allowed=lambda: (),
+                              utc_now=lambda: datetime.now(UTC), spool=spool)
+    spool.start()
+    publisher.start()
+    one = Device(spool, publisher, clock)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+@dataclass
+class Scene:
+    """A state folder, a broker, the network before it, and a subscriber to results behind it."""
+
+    state: Path
+    broker: Mosquitto
+    proxy: CuttingProxy
+    subscriber: Subscriber
+
+    def mqtt(self, **changes: object) -> MqttConfig:
+        """A configuration: five waiting messages are half of the room, and go to disk at once."""
+        return MqttConfig(**{"host": "127.0.0.1", "port": self.proxy.port, "outbox_messages": 10, "replay_per_s": 500,
+                             **changes})
+
+    def results(self) -> list[dict]:
+        return [json.loads(message.payload) for message in tuple(self.subscriber.heard)]
+
+    def told(self) -> list[tuple[int, int, bool]]:
+        return [(one["run"], one["seq"], one["backfilled"]) for one in self.results()]
+
+    def hears(self, count: int) -> bool:
+        return wait_until(lambda: len(self.subscriber.heard) >= count)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with running(tmp_path) as broker, CuttingProxy(broker.port) as proxy, \
+            listening(broker.client(), "vedette/gate-01/detections") as subscriber:
+        yield Scene(tmp_path / "state", broker, proxy, subscriber)
+
+
+def test_an_outage_by_way_of_the_disk(scene: Scene) -> None:
+    """What waits on disk comes in order and marked, behind what is live, and leaves nothing there."""
+    with device(scene.state, scene.mqtt(replay_per_s=20)) as one:
+        assert one.connects()
+        scene.proxy.refusing = True
+        scene.proxy.cut()
+        assert wait_until(lambda: not one.publisher.status().connected)
+        for first in range(1, 31, 5):
+            one.publish(*range(first, first + 5))
+            assert one.spools(first + 4)
+        scene.proxy.refusing = False
+        assert one.connects()
+        one.publish(31)
+        assert scene.hears(31)
+        assert wait_until(lambda: one.publisher.status().spooled == 0)
+        assert (one.publisher.status().outbox_dropped, one.publisher.status().spool_bytes) == (0, 0)
+    assert [told for told in scene.told() if told[2]] == [(1, seq, True) for seq in range(1, 31)]
+    assert (1, 31, False) in scene.told()[:20]
+    assert not list((scene.state / "outbox").iterdir())
+
+
+def test_what_waits_too_long_is_on_disk(scene: Scene) -> None:
+    """One result alone waits in memory for SAVE_AFTER_S only: that long, and no longer, could a kill cost."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt(outbox_messages=1000)) as one:
+        one.publish(1)
+        assert wait_until(lambda: one.publisher.status().spooled == 1, SAVE_AFTER_S + 1.5)
+
+
+def test_a_kill_costs_nothing_that_is_on_disk(scene: Scene) -> None:
+    """The state folder as it was at a moment is all that the next run needs; it is no copy of what was sent."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt()) as one:
+        one.publish(*range(1, 8))
+        assert one.spools(7)
+        shutil.copytree(scene.state, scene.state.with_name("at the kill"))
+    scene.proxy.refusing = False
+    with device(scene.state.with_name("at the kill"), scene.mqtt(), run=2) as one:
+        one.publish(1)
+        assert scene.hears(8)
+    assert sorted(scene.told()) == [*((1, seq, True) for seq in range(1, 8)), (2, 1, False)]
+
+
+def test_a_clean_restart_in_the_middle_of_the_replay(scene: Scene) -> None:
+    """What the broker has had is not sent again but for the batch that was under way; nothing is lost."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt()) as one:
+        for first in range(1, 51, 5):
+            one.publish(*range(first, first + 5))
+            assert one.spools(first + 4)
+    scene.proxy.refusing = False
+    with device(scene.state, scene.mqtt(replay_per_s=20), run=2):
+        assert scene.hears(22)
+    heard = len(scene.subscriber.heard)
+    assert 22 <= heard < 50
+    with device(scene.state, scene.mqtt(), run=3) as one:
+        assert one.connects()
+        assert wait_until(lambda: {told[1] for told in scene.told()} == set(range(1, 51)))
+        assert wait_until(lambda: one.publisher.status().spooled == 0)
+    assert len(scene.told()) <= 50 + 5
+    assert [seq for _, seq, _ in scene.told()[heard:]] == list(range(51 - len(scene.told()[heard:]), 51))
+
+
+def test_how_far_the_run_before_was_acknowledged(scene: Scene) -> None:
+    """The next run knows, also where a run between was never connected; what waits on disk is not acknowledged."""
+    with device(scene.state, scene.mqtt()) as one:
+        assert one.publisher.status().acknowledged_before is None
+        assert one.connects()
+        one.publish(1, 2, 3)
+        assert one.publisher.flush(10)
+        scene.proxy.refusing = True
+        scene.proxy.cut()
+        assert wait_until(lambda: not one.publisher.status().connected)
+        one.publish(4)
+    with device(scene.state, scene.mqtt(), run=2) as one:
+        assert one.publisher.status().acknowledged_before == Acknowledged(1, 3)
+    with device(scene.state, scene.mqtt(), run=3) as one:
+        assert one.publisher.status().acknowledged_before == Acknowledged(1, 3)
+
+
+def test_a_silent_network_does_not_double(scene: Scene) -> None:
+    """What went out and was not acknowledged in time is on disk; when the answers come after all, it stays one."""
+    with device(scene.state, scene.mqtt(outbox_messages=1000)) as one:
+        assert one.connects()
+        scene.broker.freeze()
+        one.publish(1, 2, 3)
+        assert wait_until(lambda: one.publisher.status().spooled == 3)
+        scene.broker.thaw()
+        assert scene.hears(3)
+        assert wait_until(lambda: one.publisher.status().spooled == 0)
+        one.publish(4)
+        assert scene.hears(4)
+    assert scene.told() == [(1, seq, False) for seq in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("boot_id", "right"), [("boot", True), ("another", False)])
+def test_time_stamps_from_before_the_clock_was_set(scene: Scene, boot_id: str, right: bool) -> None:
+    """They are put right once it is, within the boot; those of another boot stay, and say that they may be wrong."""
+    scene.proxy.refusing = True
+    began = datetime.now(UTC)
+    with device(scene.state, scene.mqtt(), is_set=False) as one:
+        one.publish(*range(5))
+        assert one.spools(5)
+    ended = datetime.now(UTC)
+    scene.proxy.refusing = False
+    with device(scene.state, scene.mqtt(), 2, boot_id, is_set=True):
+        assert scene.hears(5)
+    frames = [one["frame"] for one in scene.results()]
+    tolerance = timedelta(milliseconds=5)
+    assert all(frame["clock_synced"] == right for frame in frames)
+    assert all((began - tolerance < datetime.fromisoformat(frame["captured_at"]) < ended + tolerance) == right
+               for frame in frames)
+
+
+def test_time_stamps_in_memory_are_put_right_too(scene: Scene) -> None:
+    """A short wait for the broker is long enough for the clock to be set."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt(outbox_messages=1000), is_set=False) as one:
+        one.publish(1)
+        one.clock.is_set = True
+        scene.proxy.refusing = False
+        assert scene.hears(1)
+    frame = scene.results()[0]["frame"]
+    assert frame["clock_synced"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(frame["captured_at"])) < timedelta(minutes=1)
+
+
+def test_a_disk_that_fails_is_named_and_memory_goes_on(scene: Scene) -> None:
+    """While nothing can be written results wait in memory, bounded and counted; once it can, they are saved."""
+    scene.state.mkdir()
+    (scene.state / "outbox").write_text("in the way")
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt()) as one:
+        one.publish(*range(1, 13))
+        assert wait_until(lambda: "spool_failed" in one.publisher.status().reasons, 5)
+        status = one.publisher.status()
+        assert "outbox" in status.details["spool_failed"]
+        assert (status.spooled, status.outbox_depth) == (0, 10)
+        assert wait_until(lambda: one.publisher.status().dropped_ever == {"detections": 2})
+        (scene.state / "outbox").unlink()
+        assert one.spools(10)
+        assert wait_until(lambda: "spool_failed" not in one.publisher.status().reasons, 10)
+        scene.proxy.refusing = False
+        assert scene.hears(10)
+    assert [seq for _, seq, _ in scene.told()] == list(range(3, 13))
+
+
+def is_named(one: Device) -> bool:
+    return "spool_failed" in one.publisher.status().reasons
+
+
+def test_a_state_folder_that_vanishes_is_named_while_it_is_away(scene: Scene) -> None:
+    """Also with the broker there and nothing to save."""
+    with device(scene.state, scene.mqtt()) as one:
+        assert one.connects()
+        one.publish(1)
+        assert wait_until((scene.state / "outbox.mark").exists)
+        scene.state.rename(scene.state.with_name("elsewhere"))
+        assert wait_until(lambda: is_named(one), 5)
+        scene.state.with_name("elsewhere").rename(scene.state)
+        assert wait_until(lambda: not is_named(one), 10)
+
+
+@pytest.fixture
+def small_disk(scene: Scene) -> Iterator[Path]:
+    """The state folder as a disk of its own."""
+    scene.state.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", scene.state], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a disk needs root")
+    yield scene.state
+    subprocess.run(["umount", "-l", scene.state], check=True)
+
+
+def test_a_read_only_disk_is_named_while_it_is(scene: Scene, small_disk: Path) -> None:
+    """Also with the broker there and nothing to save."""
+    with device(small_disk, scene.mqtt()) as one:
+        assert one.connects()
+        one.publish(1)
+        assert wait_until((small_disk / "outbox.mark").exists)
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        assert wait_until(lambda: is_named(one), 5)
+        assert "read-only" in one.publisher.status().details["spool_failed"].lower()
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        assert wait_until(lambda: not is_named(one), 10)
+
+
+def test_a_full_disk_is_named_and_memory_goes_on(scene: Scene, small_disk: Path) -> None:
+    """What was on disk before stays, what finds no room waits in memory, and all of it comes in the end."""
+    scene.proxy.refusing = True
+    with device(small_disk, scene.mqtt(outbox_messages=20)) as one:
+        one.publish(*range(1, 11))
+        assert one.spools(10)
+        with pytest.raises(OSError, match="space"):
+            (small_disk / "else").write_bytes(b"x" * 1_000_000)
+        one.publish(*range(11, 21))
+        one.publisher.publish(Message("reply", os.urandom(5000)))      # no room in the page that is there either
+        assert wait_until(lambda: is_named(one), 5)
+        assert (one.publisher.status().spooled, one.publisher.status().outbox_depth) == (10, 11)
+        (small_disk / "else").unlink()
+        assert one.spools(21)
+        assert wait_until(lambda: not is_named(one), 10)
+        scene.proxy.refusing = False
+        assert scene.hears(20)
+    assert [seq for _, seq, _ in scene.told()] == list(range(1, 21))
+
+
+def test_damage_is_named_and_counted(scene: Scene) -> None:
+    """Of a damaged segment what is whole still comes, and what is lost is counted where it can be known."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt()) as one:
+        for first in (1, 6, 11):
+            one.publish(*range(first, first + 5))
+            assert one.spools(first + 4)
+    (path,) = (scene.state / "outbox").iterdir()
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"VOB1") - 5] ^= 0xFF        # the end of the second batch
+    path.write_bytes(content)
+    scene.proxy.refusing = False
+    with device(scene.state, scene.mqtt(), run=2) as one:
+        assert scene.hears(10)
+        assert wait_until(lambda: one.publisher.status().spooled == 0)
+        status = one.publisher.status()
+    assert [seq for _, seq, _ in scene.told()] == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    assert "spool_failed" in status.reasons
+    assert str(path.parent) in status.details["spool_failed"]
+    assert status.dropped_ever == {"detections": 5}
+
+
+def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene) -> None:
+    """What is missing in the end is what was counted, by kind, in whichever run."""
+    scene.proxy.refusing = True
+    small = scene.mqtt(spool_mb=0.006)
+    for run in (1, 2):
+        with device(scene.state, small, run) as one:
+            for first in range(1, 201, 8):
+                one.publish(*range(first, first + 8))
+                assert wait_until(lambda one=one: one.publisher.status().outbox_depth == 0)
+            assert one.publisher.status().spool_bytes <= 6_000
+            assert "outbox_dropping" in one.publisher.status().reasons
+    scene.proxy.refusing = False
+    with device(scene.state, small, 3) as one:
+        assert one.connects()
+        assert wait_until(lambda: one.publisher.status().spooled == 0)
+        status = one.publisher.status()
+        assert one.publisher.flush(10)
+    assert scene.hears(400 - status.dropped_ever["detections"])
+    assert len(scene.told()) == 400 - status.dropped_ever["detections"]
+    assert status.outbox_dropped == 0
+    assert scene.told() == [(2, seq, True) for seq in range(201 - len(scene.told()), 201)]
+
+
+def test_no_disk_wanted(scene: Scene) -> None:
+    """With 0 MB nothing is kept on disk but the mark; what was there is dropped, counted."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt()) as one:
+        one.publish(*range(5))
+        assert one.spools(5)
+    with device(scene.state, scene.mqtt(spool_mb=0), run=2) as one:
+        one.publish(*range(20))
+        assert wait_until(lambda: one.publisher.status().dropped_ever == {"detections": 15})
+        assert (one.publisher.status().spooled, one.publisher.status().outbox_depth) == (0, 10)
+    assert not list((scene.state / "outbox").iterdir())
+    with device(scene.state, scene.mqtt(spool_mb=0), run=3) as one:
+        assert one.publisher.status().dropped_ever == {"detections": 25}
+
+
+def test_what_cannot_be_saved_at_a_stop_is_counted(scene: Scene) -> None:
+    """With no disk wanted, or none that takes it: the next run tells of what this one took with it."""
+    scene.proxy.refusing = True
+    with device(scene.state, scene.mqtt(spool_mb=0)) as one:
+        one.publish(1, 2, 3)
+    (scene.state / "outbox").write_text("in the way")
+    with device(scene.state, scene.mqtt(), run=2) as one:
+        assert one.publisher.status().dropped_ever == {"detections": 3}
+        one.publish(1, 2)
+    with device(scene.state, scene.mqtt(), run=3) as one:
+        assert one.publisher.status().dropped_ever == {"detections": 5}

@@ -1,0 +1,60 @@
+"""Which devices a release is for, and what its metadata may say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from vedette.store.release import Release, ShadowRequirement, TrialRequirement, bucket_of
+
+WHOLE = {"name": "street", "version": "3", "release": 7, "device_classes": ["default"], "channel": "stable"}
+
+
+def test_bucket_is_the_documented_formula() -> None:
+    """First 8 hex digits of SHA-256(salt, NUL, device) mod 10,000."""
+    digits = hashlib.sha256(b"salt\x00gate-01").hexdigest()[:8]
+    assert bucket_of("salt", "gate-01") == int(digits, 16) % 10_000
+
+
+def test_ranges_share_the_fleet_out() -> None:
+    """Every device is in exactly one of two ranges that make the whole, in about their proportion."""
+    low, high = (Release(**WHOLE, salt="s", buckets=buckets) for buckets in ((0, 3999), (4000, 9999)))
+    devices = [f"gate-{number}" for number in range(2000)]
+    takes = [(low.is_for(name, device_class="default", channel="stable"),
+              high.is_for(name, device_class="default", channel="stable")) for name in devices]
+    assert all(sum(pair) == 1 for pair in takes)
+    assert 0.36 < sum(pair[0] for pair in takes) / len(takes) < 0.44
+
+
+@pytest.mark.parametrize(("device_class", "channel"), [("other", "stable"), ("default", "beta")])
+def test_class_and_channel_decide(device_class: str, channel: str) -> None:
+    """Even where buckets mean nothing."""
+    assert not Release(**WHOLE).is_for("gate", device_class=device_class, channel=channel, any_bucket=True)
+
+
+@pytest.mark.parametrize("wrong", [{"release": 0}, {"release": "new"}, {"name": "a\nb"}, {"name": ""},
+                                   {"buckets": [5, 4]}, {"buckets": [0, 10_000]}, {"device_classes": []},
+                                   {"trial": {"minutes": float("inf")}}, {"shadow": {"min_agreement": 1.1}}])
+def test_nonsense_is_refused(wrong: dict) -> None:
+    """Also when it is signed."""
+    with pytest.raises(ValidationError):
+        Release(**WHOLE | wrong)
+
+
+def test_unknown_keys_are_ignored_and_the_rest_survives_the_wire() -> None:
+    """parse(serialize(x)) = x, from a newer repository, too."""
+    release = Release(**WHOLE, variant="B", shadow={"frames": 3}, later_idea=1)
+    assert Release.model_validate_json(release.model_dump_json()) == release
+
+
+def test_what_is_signed_holds_no_fractions_and_is_read_back() -> None:
+    """Canonical JSON cannot carry 0.5: it is written as a string, and the release that is read is the same."""
+    shadow = ShadowRequirement(minutes=2.5, min_agreement=0.6)
+    release = Release(**WHOLE, shadow=shadow, trial=TrialRequirement(minutes=0.1), variant="b")
+    text = json.dumps(release.custom(), sort_keys=True)
+    assert not re.search(r"[:\[] *[0-9]+[.e]", text)
+    assert Release.model_validate(json.loads(text)) == release

@@ -1,0 +1,218 @@
+"""What happens to models, as pure transitions of the store's state."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.store.release import ShadowRequirement, TrialRequirement
+from vedette.store.state import (
+    ACTED_KEPT,
+    CRASHES_MAX,
+    OTHER_ENDS_MAX,
+    REFUSED_KEPT,
+    Installed,
+    Offer,
+    Outcome,
+    Refused,
+    RoleFloor,
+    StoreState,
+    Trial,
+    crash_looped,
+    salvaged,
+)
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+
+def model(number: int, release: int | None = 1) -> Installed:
+    return Installed(sha256=f"{number:064x}", size=number, name=f"model {number}", version=str(number), release=release)
+
+
+A, B, C = (model(number, number) for number in (1, 2, 3))
+GOOD_A = StoreState().activated(A, NOW).marked_good(NOW)
+B_ON_TRIAL = GOOD_A.staged(B).activated(B, NOW)
+
+times = st.datetimes(timezones=st.just(UTC))
+counts = st.integers(0, 2**53 - 1)
+digests = st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}")
+installed = st.builds(Installed, sha256=digests, size=counts, name=st.text(max_size=400), release=st.none() | counts,
+                      version=st.none() | st.text(), variant=st.none() | st.text(),
+                      shadow=st.none() | st.builds(ShadowRequirement), trial=st.none() | st.builds(TrialRequirement))
+states = st.builds(
+    StoreState, active=st.none() | installed, previous=st.none() | installed, candidate=st.none() | installed,
+    trial=st.none() | st.builds(Trial, since_utc=times, starts=counts, crashes=counts, other_ends=counts,
+                                open_boot=st.none() | st.text(), frames=counts, seconds=st.floats(0, 1e9)),
+    refused=st.lists(st.builds(Refused, sha256=digests, release=st.none() | counts, why=st.text(), at=times),
+                     max_size=3).map(tuple),
+    held=st.none() | counts, trusted_time=st.none() | times,
+    floors=st.dictionaries(st.sampled_from(["root", "timestamp"]),
+                           st.builds(RoleFloor, version=counts, keyids=st.tuples(st.text()))),
+    last_outcome=st.none() | st.builds(Outcome, sha256=digests, name=st.text(), version=st.none() | st.text(),
+                                       words=st.text(), at=times, ok=st.booleans()),
+    latest=st.none() | st.builds(Offer, name=st.text(), version=st.text(), release=counts))
+
+
+@given(states)
+def test_what_is_written_is_read(state: StoreState):
+    """parse(serialize(x)) = x, names out of any file included."""
+    assert StoreState.parse(state.serialize()) == state
+
+
+@given(states, st.sampled_from(["previous", "candidate", "trial", "refused", "held", "floors", "trusted_time", "format",
+                                "last_outcome", "latest", "acted"]), st.sampled_from([7.5, "x", [1], {"a": 1}]))
+def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: object):
+    """Of a state with one part that is not understood the active model is kept; a trial like that begins anew."""
+    state = state.model_copy(update={"active": A, "trial": Trial(since_utc=NOW, starts=2)})
+    found = salvaged(json.dumps({**json.loads(state.serialize()), part: wrong}).encode())
+    assert found is not None
+    assert found.active == A
+    assert found.trial is not None
+    others = set(StoreState.model_fields) - {part}
+    assert found.model_dump(include=others) == state.model_dump(include=others)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"{", b"[]", b"null", b"[" * 100_000, b'{"active": 7}', b"{}",
+                                     b'{"format": 2}', b"\xff\xfe"])
+def test_what_names_no_model_is_not_believed(content: bytes):
+    """Zero length, garbage, wrong types: None, never an exception."""
+    assert salvaged(content) is None
+
+
+def test_a_newer_format_with_unknown_keys_is_read_as_far_as_it_goes():
+    """After a downgrade the active model still runs."""
+    newer = {**json.loads(B_ON_TRIAL.serialize()), "format": 2, "wings": 2}
+    assert salvaged(json.dumps(newer).encode()) == B_ON_TRIAL
+
+
+def test_install_to_good():
+    """Staged, activated, good: the good model before becomes previous."""
+    assert (B_ON_TRIAL.active, B_ON_TRIAL.previous, B_ON_TRIAL.candidate) == (B, A, None)
+    assert B_ON_TRIAL.trial == Trial(since_utc=NOW)
+    good = B_ON_TRIAL.marked_good(LATER)
+    assert (good.active, good.previous, good.trial) == (B, A, None)
+    assert good.last_outcome == Outcome(sha256=B.sha256, name="model 2", version="2", words="good", at=LATER, ok=True)
+    assert good.marked_good(NOW) == good
+
+
+def test_previous_has_always_been_good():
+    """A model replaced in its trial is dropped, and the good one before it stays to go back to."""
+    assert B_ON_TRIAL.activated(C, LATER).previous == A
+    assert B_ON_TRIAL.held_back(LATER).previous is None
+    assert B_ON_TRIAL.activated(A, LATER).previous is None      # nobody goes back to where he is
+
+
+def test_a_bad_model_gives_way_and_is_not_tried_again():
+    """Rolled back: the previous model is active and good, the digest refused with its reason, until it is forced."""
+    back = B_ON_TRIAL.rolled_back("blind", LATER)
+    assert (back.active, back.previous, back.trial) == (A, None, None)
+    assert back.refusal_of(B.sha256) == Refused(sha256=B.sha256, release=2, why="blind", at=LATER)
+    assert back.last_outcome is not None
+    assert (back.last_outcome.words, back.last_outcome.ok) == ("blind", False)
+    assert back.activated(B, LATER).refusal_of(B.sha256) is None
+    assert back.rolled_back("blind too", LATER).active is None
+    assert StoreState().rolled_back("nothing", NOW) == StoreState()
+
+
+def test_a_candidate_that_is_dropped():
+    """Refused or only superseded; the active model is not touched."""
+    state = B_ON_TRIAL.staged(C)
+    assert state.dropped_candidate("slow", NOW).refusal_of(C.sha256) is not None
+    assert state.dropped_candidate("superseded", NOW, refuse=False).refused == ()
+    for dropped in (state.dropped_candidate("slow", NOW), state.dropped_candidate("slow", NOW, refuse=False)):
+        assert (dropped.candidate, dropped.active, dropped.trial) == (None, B, state.trial)
+    assert GOOD_A.dropped_candidate("none", NOW) == GOOD_A
+
+
+def test_the_active_model_again_keeps_what_it_is():
+    """A release of the same file under another number needs no second trial, and ends none."""
+    again = B.model_copy(update={"release": 9})
+    for state in (B_ON_TRIAL, B_ON_TRIAL.marked_good(NOW)):
+        assert state.activated(again, LATER) == state.model_copy(update={"active": again})
+
+
+def started(state: StoreState, *boots: str) -> StoreState:
+    for boot in boots:
+        state = state.begun(boot)
+    return state
+
+
+def test_crashes_are_starts_still_open_in_the_same_boot():
+    """Three make a loop."""
+    for crashes in range(CRASHES_MAX + 1):
+        trial = started(B_ON_TRIAL, *["boot"] * (crashes + 1)).trial
+        assert trial == Trial(since_utc=NOW, starts=crashes + 1, crashes=crashes, open_boot="boot")
+        assert crash_looped(trial) == (crashes >= CRASHES_MAX)
+
+
+def test_power_cuts_and_clean_stops_are_other_ends():
+    """They have their own, larger limit, and never add up to a crash."""
+    cut = started(B_ON_TRIAL, "one", "two", "three").trial
+    assert cut is not None
+    assert (cut.crashes, cut.other_ends) == (0, 2)
+    state = B_ON_TRIAL
+    for ends in range(1, OTHER_ENDS_MAX + 1):
+        state = state.begun("boot").ended_cleanly().ended_cleanly()
+        assert state.trial is not None
+        assert (state.trial.crashes, state.trial.other_ends, state.trial.starts) == (0, ends, ends)
+        assert crash_looped(state.trial) == (ends >= OTHER_ENDS_MAX)
+
+
+def test_a_good_model_is_not_counted():
+    """No write at any start or stop."""
+    assert GOOD_A.begun("boot") == GOOD_A.ended_cleanly() == GOOD_A.proceeded(9, 9) == GOOD_A
+
+
+def test_evidence_lasts():
+    """Totals of a trial survive its starts."""
+    state = B_ON_TRIAL.begun("one").proceeded(40, 12.5).begun("two")
+    assert state.trial is not None
+    assert (state.trial.frames, state.trial.seconds) == (40, 12.5)
+
+
+def test_an_operators_rollback_holds():
+    """The previous model runs, nothing comes below the release that was left, a higher one ends it."""
+    state = B_ON_TRIAL.marked_good(NOW).held_back(LATER)
+    assert (state.active, state.previous, state.held) == (A, B, 2)
+    assert state.refused == ()
+    assert state.activated(model(7, 2), LATER).held == 2
+    assert state.activated(model(7, None), LATER).held == 2
+    assert state.activated(C, LATER).held is None
+    assert state.held_back(LATER).active == B
+    with pytest.raises(ValueError, match="no previous"):
+        GOOD_A.held_back(LATER)
+
+
+def test_a_loose_bundle_that_is_left_holds_against_the_latest_release():
+    """Or the source would bring it at the next poll."""
+    loose = GOOD_A.activated(model(9, None), NOW).marked_good(NOW)
+    assert loose.held_back(LATER).held == 1
+    assert loose.offered(Offer(name="new", version="5", release=5)).held_back(LATER).held == 5
+
+
+def test_an_operators_choice_may_hold():
+    """An activation by hand names what it holds against."""
+    assert GOOD_A.activated(B, NOW, held=8).held == 8
+
+
+def test_lists_are_bounded():
+    """The oldest refusals and requests go first."""
+    state = GOOD_A
+    for number in range(REFUSED_KEPT + 5):
+        state = state.staged(model(100 + number)).dropped_candidate("slow", NOW).having_acted(str(number))
+    assert len(state.refused) == REFUSED_KEPT
+    assert state.refusal_of(f"{104:064x}") is None
+    assert state.refusal_of(f"{105:064x}") is not None
+    assert state.acted == tuple(map(str, range(REFUSED_KEPT + 5 - ACTED_KEPT, REFUSED_KEPT + 5)))
+
+
+def test_trusted_time_never_goes_back():
+    """Whatever is told later; floors are replaced."""
+    floors = {"root": RoleFloor(version=3, keyids=("k",))}
+    state = StoreState().trusted(floors, LATER).trusted(floors, NOW).trusted(floors, None)
+    assert (state.trusted_time, state.floors) == (LATER, floors)

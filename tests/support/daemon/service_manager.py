@@ -1,0 +1,85 @@
+"""Keeps a daemon running as systemd does by the shipped unit: it listens at $NOTIFY_SOCKET, ends a daemon in SIGABRT
+that does not feed the watchdog, and starts the next one a while after any end.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.broker.mosquitto import wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.waiting.in_thread import InThread
+
+WATCHDOG_S, RESTART_S = 30.0, 3.0
+"""As shipped."""
+READY_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class End:
+    """How a daemon ended. `fed_s`: monotonic moment of its last food."""
+
+    code: int
+    by_watchdog: bool
+    fed_s: float
+    log: str
+
+
+class ServiceManager(InThread):
+    """`start` gives a daemon with these variables in its environment. `ends` so far."""
+
+    def __init__(self, folder: Path, start: Callable[[Mapping[str, str]], RunningDaemon], *,
+                 watchdog_s: float = WATCHDOG_S, restart_s: float = RESTART_S) -> None:
+        super().__init__()
+        self.ends: list[End] = []
+        self.daemon: RunningDaemon | None = None
+        self._path = folder / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._path))
+        self._socket.settimeout(0.1)
+        self._start = start
+        self._watchdog_s = watchdog_s
+        self._restart_s = restart_s
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._socket.close()
+
+    @property
+    def log(self) -> str:
+        """What the daemon of now says, and the one before."""
+        return "\n--\n".join([*(end.log for end in self.ends[-1:]), self.daemon.log if self.daemon else ""])
+
+    def waits_for_ends(self, count: int, within_s: float) -> bool:
+        """Wait until so many have ended."""
+        return wait_until(lambda: len(self.ends) >= count, within_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with self._start({"NOTIFY_SOCKET": str(self._path)}) as daemon:
+                self.daemon = daemon
+                self.ends.append(self._watch(daemon))
+            self._stopping.wait(self._restart_s)
+
+    def _watch(self, daemon: RunningDaemon) -> End:
+        fed_s, allowed_s, starved = time.monotonic(), READY_WITHIN_S, False
+        while daemon.process.poll() is None and not self._stopping.is_set() and not starved:
+            word = self._hear()
+            if word in ("READY=1", "WATCHDOG=1"):
+                fed_s, allowed_s = time.monotonic(), self._watchdog_s
+            starved = time.monotonic() - fed_s > allowed_s
+        if daemon.process.poll() is None:
+            daemon.signal(signal.SIGABRT if starved else signal.SIGTERM)
+        code = daemon.ends()
+        return End(code, starved, fed_s, daemon.log)
+
+    def _hear(self) -> str:
+        try:
+            return self._socket.recv(4096).decode()
+        except TimeoutError:
+            return ""

@@ -1,0 +1,122 @@
+"""A device to push models to: a real daemon on a film of a lamp, a real broker, a store as an earlier life left it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, wait_until
+from tests.support.daemon.running import RunningDaemon
+from tests.support.truth.bright_squares import write_clip
+from tests.support.waiting.fair_clock import PATIENCE_S
+from vedette.store.model_store import ModelStore
+from vedette.store.release import ShadowRequirement, TrialRequirement
+from vedette.store.state import Installed, StoreState
+from vedette.tflite.file import read_model
+
+DEVICE = "gate"
+SHORT_TRIAL = TrialRequirement(frames=30, minutes=0.05)
+LONG_TRIAL = TrialRequirement(frames=10**6, minutes=1000)
+SHORT_SHADOW = ShadowRequirement(frames=3, minutes=0.02, publish=True, max_latency_ratio=50)
+LIMIT_BYTES = 1 << 26
+
+
+class Device:
+    """One device in a folder of its own. Daemons come and go; the store and the configuration stay."""
+
+    def __init__(self, folder: Path, broker: Mosquitto, hears: Subscriber) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.hears = hears
+        self.config = folder / "config.yaml"
+        (folder / "state").mkdir()
+        self.configure()
+
+    def configure(self, *, source: Path | str | None = None, update: str = "{require_signed: false}",
+                  detector: str = "{threads: 1}") -> None:
+        clip = source or write_clip(self.folder)
+        self.config.write_text(
+            f"device: {DEVICE}\nmqtt: {{port: {self.broker.port}}}\npublish: {{results: all, max_per_s: 100}}\n"
+            f"health: {{interval_s: 1}}\ncommands: {{allow: [update, rollback]}}\nupdate: {update}\n"
+            f"camera: {{source: '{clip}', loop: true}}\ndetector: {detector}\n")
+
+    def store(self) -> ModelStore:
+        """The store, for a test that looks, or prepares it while no daemon runs."""
+        store = ModelStore(self.folder / "state" / "models")
+        store.look()
+        return store
+
+    @property
+    def state(self) -> StoreState:
+        return self.store().look()
+
+    def good(self, *models: Path) -> None:
+        """Have these been proven here, the last one active."""
+        for model in models:
+            self._change(model, lambda state, one: state.activated(one, datetime.now(UTC), on_trial=False))
+
+    def staged(self, model: Path, *, trial: TrialRequirement | None = SHORT_TRIAL,
+               shadow: ShadowRequirement | None = None, release: int | None = None) -> Installed:
+        """Have this one arrived as the candidate."""
+        return self._change(model, lambda state, one: state.staged(one), trial=trial, shadow=shadow, release=release)
+
+    def daemon(self, program: Sequence[str] = ("-m", "vedette", "run")) -> RunningDaemon:
+        """Start one; what was heard of an earlier one is forgotten."""
+        self.hears.heard.clear()
+        return RunningDaemon(self.folder, "--config", self.config, program=program)
+
+    def told(self, topic: str) -> list[dict]:
+        return [json.loads(message.payload) for message in tuple(self.hears.heard)
+                if message.topic == f"vedette/{DEVICE}/{topic}"]
+
+    @property
+    def model(self) -> dict:
+        told = self.told("model")
+        return told[-1] if told else {}
+
+    def states(self) -> list[str]:
+        """The states the model message has named, repeats left out."""
+        named = [told["state"] for told in self.told("model")]
+        return [state for state, before in zip(named, [None, *named], strict=False) if state != before]
+
+    def waits_for_model(self, within_s: float = PATIENCE_S, **wanted: object) -> bool:
+        """Wait until the model message has these values."""
+        return wait_until(lambda: bool(self.model) and all(self.model[key] == value for key, value in wanted.items()),
+                          within_s)
+
+    def waits_for_results_of(self, version: str, within_s: float = PATIENCE_S) -> bool:
+        """Wait until the newest result is of this version."""
+        return wait_until(lambda: (self.told("detections") or [{"model": {"version": None}}])[-1]["model"]["version"]
+                          == version, within_s)
+
+    def reasons(self) -> dict[str, str | None]:
+        told = self.told("health")
+        return {reason["code"]: reason["detail"] for reason in told[-1]["reasons"]} if told else {}
+
+    def _change(self, model: Path, transition, **more: object) -> Installed:
+        store = self.store()
+        store.recover()
+        sha256, size = store.stage(model, None, limit_bytes=LIMIT_BYTES)
+        name, _, version = model.stem.partition("-")
+        installed = Installed(sha256=sha256, size=size, name=name, version=version, **more)
+        store.change(transition(store.state, installed))
+        return installed
+
+
+@contextmanager
+def device_in(folder: Path) -> Iterator[Device]:
+    """A device without any model, and its broker."""
+    broker = Mosquitto(folder)
+    broker.start()
+    try:
+        with listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
+            yield Device(folder, broker, hears)
+    finally:
+        broker.stop()
+
+
+def digest(model: Path) -> str:
+    return read_model(model).sha256

@@ -1,0 +1,103 @@
+"""Mutated model files, each determined by its number: cut off, bytes changed, offsets twisted, parts moved."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tests.support.models import writer
+from vedette.tflite.flatbuffer import Buffer
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "models"
+_LARGE = 256
+_TWISTS = (0, 1, 2, 4, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, 0xFFFF_FFFF)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A sound model to mutate."""
+
+    name: str
+    content: bytes
+
+    @cached_property
+    def structure(self) -> list[int]:
+        """Where bytes are that mean something: all but large buffers of weights."""
+        weights = []
+        for table in Buffer(memoryview(self.content)).root().tables(4):
+            octets = bytes(table.octets(0))
+            if len(octets) > _LARGE:
+                start = self.content.find(octets)
+                weights.append(range(start, start + len(octets)))
+        weights.sort(key=lambda place: place.start)
+        positions, at = [], 0
+        for place in [*weights, range(len(self.content), len(self.content))]:
+            positions += range(at, place.start)
+            at = max(at, place.stop)
+        return positions
+
+
+def small_bases() -> list[Base]:
+    """Return the built models."""
+    labelled = writer.with_zip(writer.logistic(), {"labels.txt": b"cat\ndog\n"})
+    return [Base("identity", writer.identity()), Base("logistic", writer.logistic()),
+            Base("convolution", writer.convolution()), Base("zipped", labelled),
+            Base("described", writer.described()), Base("detection", writer.detection_postprocess())]
+
+
+def real_bases() -> list[Base]:
+    """Return the real models; none where the folder is absent."""
+    return [Base(path.name, path.read_bytes()) for path in sorted(REAL.glob("*.tflite"))
+            if path.name != "invalid_invoke_error.tflite"]
+
+
+def mutant(number: int, small: list[Base], real: list[Base]) -> bytes:
+    """Return mutant `number`: one in eight from a real model, where there are any."""
+    dice = random.Random(number)
+    base = dice.choice(real if real and number % 8 == 0 else small)
+    return dice.choice(_KINDS)(dice, base)
+
+
+def _cut(dice: random.Random, base: Base) -> bytes:
+    return base.content[:dice.randrange(len(base.content))]
+
+
+def _cut_near_structure(dice: random.Random, base: Base) -> bytes:
+    return base.content[:dice.choice(base.structure)]
+
+
+def _structural_bytes(dice: random.Random, base: Base) -> bytes:
+    content = bytearray(base.content)
+    for _ in range(dice.choice((1, 1, 2, 4, 8))):
+        content[dice.choice(base.structure)] = dice.randrange(256)
+    return bytes(content)
+
+
+def _random_bytes(dice: random.Random, base: Base) -> bytes:
+    content = bytearray(base.content)
+    for _ in range(8):
+        content[dice.randrange(len(content))] = dice.randrange(256)
+    return bytes(content)
+
+
+def _twisted_number(dice: random.Random, base: Base) -> bytes:
+    content = bytearray(base.content)
+    for _ in range(dice.choice((1, 1, 2))):
+        at = min(dice.choice(base.structure) & ~3, len(content) - 4)
+        near = struct.unpack_from("<I", content, at)[0] + dice.choice((-4, -1, 1, 4))
+        struct.pack_into("<I", content, at, dice.choice((*_TWISTS, near % 2**32)))
+    return bytes(content)
+
+
+def _moved_part(dice: random.Random, base: Base) -> bytes:
+    start, target = sorted(dice.choice(base.structure) for _ in range(2))
+    part = base.content[start:start + dice.choice((1, 4, 16, 64))]
+    return base.content[:target] + part + base.content[target + dice.choice((0, len(part))):]
+
+
+_KINDS: tuple[Callable[[random.Random, Base], bytes], ...] = (
+    _cut, _cut_near_structure, _structural_bytes, _structural_bytes, _twisted_number, _random_bytes, _moved_part)

@@ -1,0 +1,123 @@
+"""An operator's desk: a fleet worked with the commands of `vedette fleet`, a plain web server that gives it away, and
+`fleet watch`.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.support.broker.mosquitto import Mosquitto, wait_until
+from tests.support.daemon.running import environment, vedette
+from tests.support.waiting.in_thread import served
+
+
+class Fleet:
+    """A fleet in `folder/fleet`, published to `folder/www`. A command that fails is an AssertionError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fleet = folder / "fleet"
+        self.www = folder / "www"
+        self.run("init")
+
+    @property
+    def root(self) -> Path:
+        return self._fleet / "root.json"
+
+    @property
+    def salt(self) -> str:
+        return json.loads((self._fleet / "fleet.json").read_text())["salt"]
+
+    def run(self, command: str, *words: str | Path) -> str:
+        done = vedette("fleet", command, self._fleet, *words, folder=self._folder, timeout_s=120)
+        assert done.returncode == 0, (command, words, done.stderr)
+        return done.stdout
+
+    def publish(self) -> None:
+        self.run("publish", self.www)
+
+    def release(self, bundle: Path, *words: str) -> int:
+        """Add a bundle, release and publish it; returns the release's number."""
+        self.run("add", bundle, "--allow-unproven")
+        told = json.loads(self.run("release", bundle, "--json", *words))
+        self.publish()
+        return told["release"]
+
+
+@dataclass
+class WebServer:
+    """What was asked of it: paths, in order."""
+
+    port: int
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def polls(self) -> int:
+        """How often a device has asked what is new."""
+        return self.count("/metadata/timestamp.json")
+
+    def count(self, words: str) -> int:
+        return sum(words in path for path in tuple(self.asked))
+
+
+@contextmanager
+def serving(folder: Path, port: int = 0) -> Iterator[WebServer]:
+    """Serve a folder over HTTP on loopback."""
+    told = WebServer(port)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            told.asked.append(self.path)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    folder.mkdir(parents=True, exist_ok=True)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
+    told.port = server.server_address[1]
+    with served(server):
+        yield told
+
+
+class FleetWatch:
+    """`vedette fleet watch --json` as an operator leaves it running; `rows` are the latest, by device."""
+
+    def __init__(self, folder: Path, broker: Mosquitto) -> None:
+        self.rows: dict[str, dict] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vedette", "fleet", "watch", "--json", "--host", "127.0.0.1",
+             "--port", str(broker.port)], stdout=subprocess.PIPE, text=True, cwd=folder, env=environment(folder))
+        self._thread = threading.Thread(target=self._collect)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(60)
+        self._thread.join(60)
+        self._process.stdout.close()
+
+    def waits_for(self, holds: Callable[[dict[str, dict]], bool], within_s: float) -> bool:
+        """Wait until the rows are so."""
+        return wait_until(lambda: holds(self.rows), within_s)
+
+    def _collect(self) -> None:
+        for line in self._process.stdout:
+            row = json.loads(line)
+            self.rows = {**self.rows, row["device"]: row}

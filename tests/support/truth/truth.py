@@ -1,0 +1,205 @@
+"""A subscriber that knows what was to be seen: every result and every count is held against the truth of its frame.
+
+The truth is where lamps (tests/bright_squares.py) were lit, as cells of the model's grid: by the capture child's own
+note of each frame, by a film's frame numbers, or by what a stream has just shown. A lie is an empty result for a frame
+with a lamp, boxes that its frame does not have, a frame that no camera took, a number that goes back; a retained count
+that stands while health says that nobody looks, and any of a camera that is frozen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.support.truth.bright_squares import CELLS
+from tests.support.waiting.fair_clock import starved_s
+
+Lit = frozenset[tuple[int, int]]
+"""Rows and columns of lit cells."""
+NOTHING: Lit = frozenset()
+SAME_FRAME_S = 0.003
+"""What rounding to milliseconds and reading two clocks cost."""
+JUST_SHOWN_S = 1.5
+KEPT = 20_000
+NOT_LOOKING = frozenset({"camera_offline", "camera_stalled", "camera_frozen", "no_model", "model_refused",
+                         "detector_failing", "all_stale", "paused"})
+LOOKED_FOR = frozenset({"fallback_cloud", "fallback_motion"})
+
+
+class Truth(Protocol):
+    """Knows frames."""
+
+    def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
+        """Return what may have been lit in that frame; nothing: there was no such frame; None: nobody can tell."""
+
+
+class Noted:
+    """What the faulty capture child writes down of each frame: monotonic nanoseconds, and the lit cell or none."""
+
+    def __init__(self, order: Path) -> None:
+        self._path = order.with_name(f"{order.name}.truth")
+        self._read = 0
+        self._rest = ""
+        self._frames: dict[int, list[tuple[float, Lit | None]]] = {}
+
+    def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
+        """Implements `Truth`."""
+        self._take_notes()
+        moment_s = captured_at.timestamp() - time.time() + time.monotonic()
+        near = [lit for bucket in (int(moment_s) - 1, int(moment_s), int(moment_s) + 1)
+                for at_s, lit in self._frames.get(bucket, ()) if abs(at_s - moment_s) <= SAME_FRAME_S]
+        return None if None in near else [lit for lit in near if lit is not None]
+
+    def _take_notes(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open() as notes:
+            notes.seek(self._read)
+            *lines, self._rest = (self._rest + notes.read()).split("\n")
+            self._read = notes.tell()
+        for line in lines:
+            stamp, cell = line.split()
+            at_s = int(stamp) / 1e9
+            lit = None if cell == "?" else NOTHING if cell == "-" else frozenset({divmod(int(cell), CELLS)})
+            self._frames.setdefault(int(at_s), []).append((at_s, lit))
+        while len(self._frames) > KEPT // 30:
+            del self._frames[next(iter(self._frames))]
+
+
+class Film:
+    """A film that is played over and over from its first frame: the truth belongs to the number."""
+
+    def __init__(self, frames: Sequence[Lit]) -> None:
+        self._frames = frames
+
+    def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
+        """Implements `Truth`."""
+        return set(self._frames) if seq is None else [self._frames[(seq - 1) % len(self._frames)]]
+
+
+class Shown:
+    """A stream whose frames carry no number: any picture of the last moment may be meant. `shown()`: (time, cell).
+
+    The moment is longer by as much as the machine has starved us since the start.
+    """
+
+    def __init__(self, shown: Callable[[], Iterable[tuple[float, int]]]) -> None:
+        self._shown = shown
+        self._before_s = starved_s()
+
+    def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
+        """Implements `Truth`."""
+        at_s = captured_at.timestamp()
+        return {frozenset({divmod(cell, CELLS)}) for shown_s, cell in self._shown()
+                if -JUST_SHOWN_S - starved_s() + self._before_s <= shown_s - at_s <= SAME_FRAME_S}
+
+
+def lit_clip(frames: int = 30) -> Film:
+    """Return the truth of bright_squares.write_clip."""
+    return Film([frozenset({(1, number // 4 % CELLS)}) for number in range(frames)])
+
+
+class Honesty:
+    """Hears a device's messages and keeps the `lies`. `judged` results and counts were held against a truth.
+
+    `blind`: versions of models that truly see nothing: an empty result is no lie of theirs.
+    """
+
+    def __init__(self, truth: Truth, *, blind: Collection[str] = ()) -> None:
+        self.lies: list[str] = []
+        self.judged = 0
+        self.frozen_healths = 0     # that said that the camera is frozen
+        self._truth = truth
+        self._blind = blind
+        self._last: tuple[int, int] = (0, 0)
+        self._counts: dict[str, Any] | None = None
+        self._doubted: dict[str, Any] | None = None
+        self._counted: list[dict[str, Any]] = []
+        self._frozen_since: str | None = None
+        self._source: str | None = None
+        self._version: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the counts that stand are null."""
+        return self._counts is not None and self._counts["counts"] is None
+
+    def hear_all(self, messages: Iterable[Any]) -> list[str]:
+        """Hear messages (mqtt.judge.Incoming) in order; returns the lies so far."""
+        for message in messages:
+            self.hear(message.topic.rpartition("/")[2], message.payload)
+        return self.lies
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Hear one message."""
+        match topic:
+            case "detections":
+                self._hear_result(json.loads(payload))
+            case "counts":
+                self._hear_counts(json.loads(payload))
+            case "health":
+                self._hear_health(json.loads(payload))
+
+    def _hear_result(self, result: dict[str, Any]) -> None:
+        frame, told = result["frame"], f"{result['source']} result {result['run']}/{result['seq']}"
+        self._source, self._version = result["source"], (result["model"] or {}).get("version")
+        if result["source"] == "local" and not result["backfilled"]:
+            number = (result["run"], frame["seq"])
+            if number <= self._last:
+                self.lies.append(f"{told}: frame {number} after {self._last}")
+            self._last = number
+        may_be = self._truth.of(datetime.fromisoformat(frame["captured_at"]), frame["seq"])
+        if may_be is None:
+            return
+        self.judged += 1
+        if not may_be:
+            self.lies.append(f"{told}: no camera took a frame at {frame['captured_at']}")
+        elif result["source"] != "motion" and not (self._version in self._blind and not result["detections"]):
+            seen = frozenset(_cell(found["box"]) for found in result["detections"])
+            if seen not in may_be:
+                self.lies.append(f"{told}: says {_words(seen)} of frame {frame['seq']}, which had "
+                                 f"{' or '.join(map(_words, may_be))}")
+
+    def _hear_counts(self, told: dict[str, Any]) -> None:
+        self._counts = told
+        if told["counts"] is None or self._source == "motion":     # which tells of what moves, not of what is there
+            return
+        self._counted.append(told)
+        may_be = self._truth.of(datetime.fromisoformat(told["captured_at"]), None)
+        if may_be is None:
+            return
+        self.judged += 1
+        if sum(told["counts"].values()) not in {len(lit) for lit in may_be} and self._version not in self._blind:
+            self.lies.append(f"counts {told['counts']} of {told['captured_at']}; "
+                             f"it had {' or '.join(map(_words, may_be)) or 'no frame'}")
+
+    def _hear_health(self, health: dict[str, Any]) -> None:
+        """Twice in a row, since a result may come just as the state changes."""
+        reasons = {each["code"]: each["since"] for each in health["reasons"]}
+        blind_since = [since for code, since in reasons.items() if code in NOT_LOOKING]
+        doubted = None
+        if blind_since and not LOOKED_FOR & reasons.keys() and self._counts and self._counts["counts"] is not None \
+                and self._counts["captured_at"] < min(blind_since):
+            doubted = self._counts
+        if doubted is not None and doubted is self._doubted:
+            self.lies.append(f"counts {doubted['counts']} of {doubted['captured_at']} still stand, while health says "
+                             f"{', '.join(reasons)}")
+        self._doubted = doubted
+        frozen_since = reasons.get("camera_frozen")
+        if frozen_since is not None and frozen_since == self._frozen_since and self._counted:
+            self.lies.append(f"{len(self._counted)} counts of a picture that is frozen since {frozen_since}")
+        self._frozen_since, self._counted = frozen_since, []
+        self.frozen_healths += frozen_since is not None
+
+
+def _cell(box: Sequence[float]) -> tuple[int, int]:
+    xmin, ymin, xmax, ymax = box
+    return int((ymin + ymax) / 2 * CELLS), int((xmin + xmax) / 2 * CELLS)
+
+
+def _words(lit: Lit) -> str:
+    return "nothing" if not lit else " and ".join(f"a lamp at {row}, {column}" for row, column in sorted(lit))

@@ -1,0 +1,301 @@
+"""What runs is what the state says: with a real store, real detectors and the real flow, and a disk that fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker.mosquitto import wait_until
+from tests.support.fakes import FakeCamera, FakeClock, make_frame
+from tests.support.models import lamps
+from tests.support.network.operators_desk import Fleet, serving
+from tests.support.truth.bright_squares import SIZE
+from vedette._lib.worker import Worker
+from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
+from vedette.detect.open_model import DetectorOpener, chosen
+from vedette.detect.pipeline import Pipeline
+from vedette.errors import ModelDamaged, ModelError, StateUnusable
+from vedette.store.model_store import ModelStore
+from vedette.store.state import Installed
+from vedette.types import DetectionResult
+from vedette.update.activate import ModelActivator
+from vedette.update.build import open_source
+from vedette.update.fetch import ReleaseFetcher
+from vedette.update.prove import Prover
+from vedette.update.schedule import PollSchedule
+from vedette.validate.frame_tap import FrameTap
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class FailingDisk:
+    """The real disk; while `broken`, nothing can be created."""
+
+    broken = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, mode: int = 0o777, /) -> int:
+        if self.broken and flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return os.open(path, flags, mode)
+
+
+class EndlessCamera(FakeCamera):
+    """Gives a new frame whenever one is asked for."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([], ends=False)
+        self._clock = clock
+
+    def take(self, timeout_s: float) -> object:
+        self.captured += 1
+        self.frames.append(make_frame(self._clock, self.captured, SIZE, SIZE))
+        return super().take(timeout_s)
+
+
+class Rig:
+    """A device's flow without a daemon around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk = FailingDisk()
+        self.store = ModelStore(folder / "models", files=self.disk)
+        self.store.recover()
+        self.heard: list[DetectionResult] = []
+        config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
+        clock = FakeClock()
+        self.opener = DetectorOpener(config.detector, None, folder / "proofs.json")
+        self.camera = EndlessCamera(clock)
+        self.pipeline = Pipeline(self.camera, self.open, (self.hear,), clock, max_frame_age_ms=1000)
+        self.switch = ModelActivator(self.store, self.opener, self.pipeline, clock, boot_id="this boot",
+                                  choice=lambda: chosen(config, self.store), frame_ms=lambda: 3.5)
+        self._config = config
+
+    def open(self):
+        choice = chosen(self._config, self.store)
+        return None if choice is None else self.opener.open(choice)
+
+    def hear(self, result: DetectionResult) -> None:
+        self.heard[:] = [result]
+
+    def stored(self, model: Path) -> Installed:
+        sha256, size = self.store.stage(model, None, limit_bytes=1 << 24)
+        return Installed(sha256=sha256, size=size, name="lamps", version=model.stem[-1])
+
+    def runs(self, model: Installed) -> bool:
+        return wait_until(lambda: bool(self.heard) and self.heard[0].model.sha256 == model.sha256)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        worker = Worker("detect", self.pipeline.run)
+        worker.start()
+        try:
+            yield
+        finally:
+            assert worker.stop(60)
+        assert worker.failure is None
+        status = self.pipeline.status()
+        assert self.camera.captured == status.detected + sum(status.dropped.values())
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_there_and_back_again(rig: Rig, tmp_path: Path):
+    """The first model, a second on trial with the first one's time kept, back, and none."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        assert rig.runs(one)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        assert rig.runs(two)
+        trial = rig.store.state.trial
+        assert (trial.starts, trial.open_boot, trial.previous_ms) == (1, "this boot", 3.5)
+        rig.switch.roll_back("blind")
+        assert rig.runs(one)
+        assert rig.store.state.refusal_of(two.sha256).why == "blind"
+        assert not rig.store.path_of(two.sha256).exists()
+        rig.switch.roll_back("tired", refuse=False)
+        assert wait_until(lambda: "no_model" in rig.pipeline.status().reasons)
+
+
+def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path):
+    """The old model runs on, the store says what it said, and the next try succeeds."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        assert rig.runs(one)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.disk.broken = True
+        before = rig.store.state
+        with pytest.raises(StateUnusable):
+            rig.switch.activate(two)
+        with pytest.raises(StateUnusable):
+            rig.switch.roll_back("blind")
+        assert rig.store.state == before
+        assert rig.switch.running.sha256 == one.sha256
+        rig.disk.broken = False
+        rig.switch.activate(two)
+        assert rig.runs(two)
+
+
+def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path):
+    """The one before it runs at once; it is noted as soon as that is possible, and then for good."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        rig.disk.broken = True
+        rig.switch.roll_back("blind")
+        assert rig.runs(one)
+        assert "Read-only" in (rig.store.trouble or "")
+        with pytest.raises(StateUnusable):
+            rig.store.mend()
+        assert rig.store.path_of(two.sha256).is_file()      # the state on disk still names it
+        rig.disk.broken = False
+        rig.store.mend()
+        assert rig.store.trouble is None
+    again = ModelStore(rig.store.folder)
+    assert again.recover().active == one
+    assert again.state.refusal_of(two.sha256)
+
+
+def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path):
+    """With a disk that takes no more and the previous model's file gone, nothing changes."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two)
+        rig.disk.broken = True
+        rig.store.path_of(one.sha256).unlink()
+        with pytest.raises(ModelDamaged):
+            rig.switch.roll_back("blind")
+        assert rig.store.state.active == two
+        assert rig.runs(two)
+
+
+def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path):
+    """Neither one that is no model nor one whose file has changed since."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    page = tmp_path / "page-3.tflite"
+    page.write_bytes(b"<html>" * 500)
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two, three = rig.stored(lamps.write(tmp_path, "2")), rig.stored(page)
+        before = rig.store.state
+        with pytest.raises(ModelError):
+            rig.switch.activate(three)
+        rig.store.path_of(two.sha256).write_bytes(b"something else")
+        with pytest.raises(ModelDamaged):
+            rig.switch.activate(two)
+        assert rig.store.state == before
+        assert rig.runs(one)
+
+
+def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Path):
+    """Refused, and the good one runs on."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.switch.activate(two, on_trial=False)
+        rig.store.path_of(one.sha256).write_bytes(b"rotten")
+        with pytest.raises(ModelDamaged):
+            rig.switch.hold_back()
+        assert rig.store.state.active == two
+        assert rig.runs(two)
+
+
+def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path):
+    """Whatever changed the state, the next comparison follows; a label of an A/B release alone is a change."""
+    one = rig.stored(lamps.write(tmp_path, "1"))
+    with rig.running():
+        rig.switch.activate(one, on_trial=False)
+        two = rig.stored(lamps.write(tmp_path, "2"))
+        rig.store.change(rig.store.state.activated(two, NOW))
+        rig.switch.match()
+        assert rig.runs(two)
+        rig.store.change(rig.store.state.activated(two.model_copy(update={"variant": "b"}), NOW))
+        rig.switch.match()
+        assert wait_until(lambda: rig.heard[0].model.variant == "b")
+
+
+def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: Path):
+    """On trial it is bad; good once but rotten now, the one before it runs."""
+    one, two = rig.stored(lamps.write(tmp_path, "1")), rig.stored(lamps.write(tmp_path, "2"))
+    rig.store.change(rig.store.state.activated(one, NOW, on_trial=False))
+    rig.store.change(rig.store.state.activated(two, NOW, on_trial=False))
+    rig.store.path_of(two.sha256).write_bytes(b"rotten since the start")
+    with rig.running():
+        assert wait_until(lambda: rig.pipeline.refusal is not None)
+        rig.switch.match()
+        assert rig.store.state.active == one
+        assert rig.store.state.refused == ()
+        rig.switch.match()
+        assert rig.runs(one)
+
+
+def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path):
+    """A whole fleet with full disks would: it is asked later and later, and again once the disk takes something."""
+    fleet, clock = Fleet(tmp_path), FakeClock()
+    fleet.release(lamps.write(tmp_path, "1"))
+    with serving(fleet.www) as server:
+        update = UpdateConfig(source=server.url, root=fleet.root)
+        schedule = PollSchedule(3600, clock.now_ns / 1e9, uniform=lambda least, _: least)
+        arrivals = ReleaseFetcher(rig.store, update, schedule, clock, device="gate", clock_synced=lambda: False,
+                            open_source=lambda: open_source(update, rig.store))
+
+        def fails() -> bool:
+            try:
+                arrivals.step(rig.switch)
+            except StateUnusable:
+                return True
+            return False
+
+        def learns() -> bool:
+            arrivals.step(rig.switch)
+            return rig.store.state.latest is not None
+        rig.disk.broken = True
+        assert wait_until(fails, 60)
+        assert not schedule.is_due(clock.now_ns / 1e9)
+        clock.advance(3600)
+        assert wait_until(fails, 60)
+        rig.disk.broken = False
+        clock.advance(3600)
+        assert wait_until(learns, 60)
+        assert server.polls == 3
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(rig: Rig, tmp_path: Path, good: bool):
+    """The probe costs seconds of every core: it waits a while, and then the candidate is taken, or refused."""
+    clock, page = FakeClock(), tmp_path / "page-2.tflite"
+    config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
+    proving = Prover(rig.store, rig.opener, rig.switch, FrameTap(), clock, config=lambda: config,
+                      show=lambda *_: None, governed=lambda: False)
+    page.write_bytes(b"<html>" * 500)
+    one = rig.stored(lamps.write(tmp_path, "1") if good else page)
+    rig.store.change(rig.store.state.staged(one))
+    rig.disk.broken = True
+    with pytest.raises(StateUnusable):
+        proving.step()
+    proving.step()      # nothing is due
+    with rig.running():
+        rig.disk.broken = False
+        clock.advance(60)
+        proving.step()
+        assert rig.store.state.candidate is None
+        assert (rig.store.state.active == one) is good
+        assert bool(rig.store.state.refusal_of(one.sha256)) is not good

@@ -1,0 +1,240 @@
+"""What an operator does by hand: install, activate, roll back; beside a daemon and without one, by command or MQTT."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker.mosquitto import send, wait_until
+from tests.support.daemon.as_service import USER, everyones_python, missing, modules
+from tests.support.daemon.running import environment, vedette
+from tests.support.daemon.update_device import DEVICE, Device, device_in, digest
+from tests.support.models import lamps
+from vedette.device.identity import StateFolder
+from vedette.errors import AlreadyRunning
+from vedette.store.inbox import Inbox
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    with device_in(tmp_path) as one:
+        yield one
+
+
+def model(device: Device, *words: str | Path) -> tuple[int, dict]:
+    """Run `vedette model …`; returns its exit code and what it told as JSON."""
+    done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=240)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path):
+    """The file is proven, becomes active on trial, and the answer says so; the frames never stop."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2")
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "install", new)
+        assert (code, told["ok"], told["on_trial"]) == (0, True, True), told
+        assert told["active"]["sha256"] == digest(new)
+        assert told["previous"]["version"] == "1"
+        assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
+        assert device.waits_for_results_of("2"), daemon.log
+        seqs = [result["frame"]["seq"] for result in device.told("detections")]
+        assert seqs == sorted(set(seqs))
+        code, told = model(device, "install", new)
+        assert (code, told["words"]) == (0, "lamps 2 is active already")
+
+
+def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path):
+    """No model, another one's labels, unsigned, pinned: exit code 65, the reason, and the same model as before."""
+    device.good(lamps.write(tmp_path, "1"))
+    page = tmp_path / "page.tflite"
+    page.write_text("<html>404</html>")
+    new = lamps.write(tmp_path, "2")
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "install", page)
+        assert (code, told["ok"], told["active"]["version"]) == (65, False, "1"), told
+    device.configure(detector="{threads: 1, labels: {cat: 0.5}}")
+    for running in (True, False):
+        with device.daemon() if running else nullcontext():
+            assert not running or device.waits_for_results_of("1")
+            code, told = model(device, "install", new)
+            assert code == 65, told
+            assert told["words"].startswith("labels: the model lacks cat")
+    device.configure(update="{require_signed: true}")
+    for running in (True, False):
+        with device.daemon() if running else nullcontext():
+            assert not running or device.waits_for_results_of("1")
+            code, told = model(device, "install", new)
+            assert (code, told["words"][:9]) == (65, "unsigned:"), told
+    device.configure(detector=f"{{model: '{new}'}}")
+    code, told = model(device, "rollback")
+    assert (code, told["words"][:7]) == (65, "pinned:")
+    assert device.state.active.version == "1"
+    assert list((device.folder / "state/models/incoming").iterdir()) == []
+
+
+def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
+    """Going back and forth between two good models changes what runs, each time; a third time there is nothing."""
+    device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("2"), daemon.log
+        code, told = model(device, "rollback")
+        assert (code, told["active"]["version"], told["previous"]["version"]) == (0, "1", "2"), told
+        assert device.waits_for_results_of("1"), daemon.log
+        code, told = model(device, "activate", "2")
+        assert (code, told["active"]["version"], told["on_trial"]) == (0, "2", False), told
+        assert device.waits_for_results_of("2"), daemon.log
+        code, told = model(device, "activate", digest(tmp_path / "lamps-2.tflite")[:10])
+        assert told["words"] == "lamps 2 is active already"
+        before = device.told("reply/rollback")
+        send(device.broker.client(), f"vedette/{DEVICE}/cmd/rollback", b"{}", name="asker")
+        assert wait_until(lambda: len(device.told("reply/rollback")) > len(before)), daemon.log
+        assert device.told("reply/rollback")[-1]["status"] == "ok"
+        assert device.waits_for_results_of("1"), daemon.log
+    done = vedette("model", "activate", "nothing", folder=device.folder)
+    assert done.returncode == 64
+
+
+def test_installing_the_model_before_again_keeps_what_was_proven(device: Device, tmp_path: Path):
+    """It was good here: it is not put on trial again, or the last proven model would be lost by the next install."""
+    one = lamps.write(tmp_path, "1")
+    device.good(one)
+    assert model(device, "install", lamps.write(tmp_path, "2"))[1]["on_trial"]
+    code, told = model(device, "install", one)
+    assert (code, told["active"]["version"], told["on_trial"]) == (0, "1", False), told
+    code, told = model(device, "install", lamps.write(tmp_path, "3"))
+    assert (told["active"]["version"], told["previous"]["version"]) == ("3", "1"), told
+
+
+def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path):
+    """Refused in words, with a daemon and without."""
+    device.good(lamps.write(tmp_path, "1"))
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        assert model(device, "rollback")[0] == 65
+    code, told = model(device, "rollback")
+    assert (code, told["active"]["version"]) == (65, "1")
+
+
+def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path):
+    """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
+    code, told = model(device, "install", lamps.write(tmp_path, "1"))
+    assert (code, told["on_trial"], told["active"]["version"]) == (0, True, "1"), told
+    assert "next start" in told["words"]
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="trial", installed_version="1"), daemon.log
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    assert device.state.trial.starts == 1
+
+
+@pytest.mark.parametrize("act", ["install", "activate"])
+def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path, act: str):
+    """A daemon that goes while it is asked may come back at once: the command probes without its lock."""
+    new = lamps.slow(tmp_path, "1")
+    if act == "activate":
+        device.staged(new)
+    held = StateFolder(device.folder / "state")
+    asked = [act, str(new) if act == "install" else digest(new)]
+    with subprocess.Popen([sys.executable, "-m", "vedette", "model", *asked, "--config", device.config],
+                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+        assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")))
+        held.close()
+        assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid))
+        assert "next start" in command.communicate(timeout=240)[0]
+    assert device.state.active.version == "1"
+
+
+def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path):
+    """The probe is ended, and what was asked for is done by whoever comes next: here the command itself."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2", layers=200)      # takes a second
+    with device.daemon() as daemon:
+        assert device.waits_for_results_of("1"), daemon.log
+        with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                              env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+            assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")))
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0, daemon.log
+            told = command.communicate(timeout=240)[0]
+    assert "next start" in told, daemon.log
+    assert device.state.active.version == "2"
+
+
+@pytest.mark.parametrize("next_one", ["the command", "a daemon"])
+def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path, next_one: str):
+    """The file is the store's already, and nothing names it: while somebody waits for it, it stays and is activated."""
+    device.good(lamps.write(tmp_path, "1"))
+    new = lamps.write(tmp_path, "2")
+    held = StateFolder(device.folder / "state")
+    with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+        store = device.store()
+        assert wait_until(lambda: any((store.folder / "requests").glob("*.json")))
+        request = Inbox(store.folder).take(store.state)
+        store.adopt(store.incoming / request.upload, request.sha256)
+        if next_one == "the command":
+            held.close()
+            assert "next start" in command.communicate(timeout=240)[0]
+        else:
+            command.send_signal(signal.SIGSTOP)
+            held.close()
+            with device.daemon() as daemon:
+                done = device.waits_for_results_of("2")
+                command.send_signal(signal.SIGCONT)
+                assert done, daemon.log
+                assert "is active, on trial" in command.communicate(timeout=240)[0]
+        assert command.returncode == 0
+    assert device.state.active.version == "2"
+    device.store().recover()
+    kept = {digest(tmp_path / f"lamps-{number}.tflite") for number in (1, 2)}
+    assert {path.stem for path in device.store().folder.glob("*.tflite")} == kept
+
+
+def probes(pid: int) -> bool:
+    """Whether a process has a child."""
+    return any(path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+
+
+def is_free(device: Device) -> bool:
+    try:
+        StateFolder(device.folder / "state").close()
+    except AlreadyRunning:
+        return False
+    return True
+
+
+@pytest.mark.skipif(bool(missing()), reason=str(missing()))
+def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
+    """Root's command writes as the owner of the state folder, who may not even read root's file."""
+    new = lamps.write(tmp_path, "1")
+    new.chmod(0o600)
+    with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
+        device.folder.chmod(0o755)
+        os.chown(device.folder / "state", USER, USER)
+        done = subprocess.run(
+            [everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
+            capture_output=True, timeout=240, check=False, cwd=device.folder,
+            env={**environment(device.folder), **modules()})
+        assert done.returncode == 0, done.stderr
+        assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {USER}
+
+
+def test_nobody_answers(device: Device, tmp_path: Path):
+    """A holder of the state folder that takes no request: exit code 69, the request is withdrawn."""
+    with closing(StateFolder(device.folder / "state")):
+        code, told = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")
+    assert (code, told["ok"]) == (69, False), told
+    assert list((device.folder / "state/models/requests").iterdir()) == []

@@ -1,0 +1,129 @@
+"""Releases on a real daemon: signed by an operator, served by a plain web server, followed, left, taken back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker.mosquitto import send, wait_until
+from tests.support.daemon.running import RunningDaemon, vedette
+from tests.support.daemon.update_device import DEVICE, Device, device_in
+from tests.support.models import lamps
+from tests.support.network.operators_desk import Fleet, serving
+from vedette.vision.interpreter import available_runtimes
+
+TRIAL = "frames=20,minutes=0.05"
+SHADOW = "frames=3,minutes=0.02,max_latency_ratio=50"
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    with device_in(tmp_path) as one:
+        yield one
+
+
+def configure(device: Device, fleet: Fleet, source: str) -> None:
+    device.configure(update=f"{{source: '{source}', root: '{fleet.root}', poll_minutes: 0.02}}")
+
+
+def test_a_device_follows_the_releases(device: Device, tmp_path: Path):
+    """The first, a better one through shadow, a bad one and back, the next good one, and back when it is withdrawn."""
+    fleet = Fleet(tmp_path)
+    fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    with serving(fleet.www) as server:
+        configure(device, fleet, server.url)
+        with device.daemon() as daemon:
+            assert device.waits_for_model(state="good", installed_version="1", release=1), daemon.log
+            assert device.waits_for_results_of("1"), daemon.log
+
+            fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL, "--shadow", SHADOW, "--variant", "b")
+            assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b"), \
+                daemon.log
+            assert device.waits_for_results_of("2"), daemon.log
+            assert device.told("detections")[-1]["model"]["variant"] == "b"
+
+            fleet.release(lamps.blind(tmp_path, "3"), "--trial", TRIAL)
+            assert device.waits_for_model(state="trial", installed_version="3"), daemon.log
+            assert device.waits_for_model(state="good", installed_version="2"), daemon.log
+            assert "blind" in device.model["last_outcome"]
+            assert (device.model["latest_version"], device.model["in_progress"]) == ("3", False)
+            assert wait_until(lambda: "blind" in str(device.reasons().get("update_failed"))), device.reasons()
+            polls = daemon.log.count("fetching")
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4)
+            assert daemon.log.count("fetching") == polls, "a refused digest was fetched again"
+
+            fleet.release(lamps.write(tmp_path, "4"), "--trial", TRIAL)
+            assert device.waits_for_model(state="good", installed_version="4"), daemon.log
+            assert wait_until(lambda: "update_failed" not in device.reasons()), device.reasons()
+
+            fleet.run("withdraw", "4")
+            fleet.publish()
+            assert device.waits_for_model(state="good", installed_version="2", release=2), daemon.log
+            assert device.waits_for_results_of("2"), daemon.log
+
+
+def test_a_release_that_no_runtime_can_open_ends_nothing(device: Device, tmp_path: Path):
+    """A runtime that an upgrade took away: the device says so, and goes on asking."""
+    away = next(name for name in ("litert", "tflite-runtime")
+                if name not in {report.name for report in available_runtimes() if report.error is None})
+    one = lamps.write(tmp_path, "1")
+    device.good(one, lamps.write(tmp_path, "2"))
+    fleet = Fleet(tmp_path)
+    fleet.release(one)
+    with serving(fleet.www) as server:
+        device.configure(update=f"{{source: '{server.url}', root: '{fleet.root}', poll_minutes: 0.02}}",
+                         detector=f"{{threads: 1, runtime: {away}}}")
+        with RunningDaemon(tmp_path, "--config", device.config, env={"NOTIFY_SOCKET": "/run/nobody-listens"}) as daemon:
+            assert wait_until(lambda: "model_refused" in device.reasons() and bool(device.model["latest_version"]))
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4), daemon.log
+            assert device.state.active.version == "2"
+            daemon.signal(signal.SIGTERM)
+            assert daemon.ends() == 0
+
+
+def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp_path: Path):
+    """What is installed runs on; the reason goes when the server is back; an operator's rollback holds meanwhile."""
+    fleet = Fleet(tmp_path)
+    fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    with serving(fleet.www) as server:
+        configure(device, fleet, server.url)
+        with device.daemon() as daemon:
+            assert device.waits_for_model(state="good", installed_version="1"), daemon.log
+    with device.daemon() as daemon:
+        assert wait_until(lambda: "update_unreachable" in device.reasons()), daemon.log
+        assert device.waits_for_results_of("1"), daemon.log
+        with serving(fleet.www, server.port):
+            assert wait_until(lambda: "update_unreachable" not in device.reasons()), daemon.log
+            send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
+            assert wait_until(lambda: device.told("reply/update")), daemon.log
+            assert device.told("reply/update")[-1]["data"]["within_s"] >= 0
+            fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
+            assert device.waits_for_model(state="good", installed_version="2"), daemon.log
+            done = vedette("model", "rollback", folder=device.folder)
+            assert (done.returncode, done.stdout) == (
+                0, "rolled back from lamps 2 to lamps 1; it stays until a release above 2\n"), done.stderr
+            assert device.waits_for_results_of("1"), daemon.log
+            told = len(device.told("health"))
+            assert wait_until(lambda: len(device.told("health")) > told + 4)
+            assert device.model["installed_version"] == "1"
+
+
+def test_a_folder_with_a_false_root_is_refused(device: Device, tmp_path: Path):
+    """Media signed by another fleet change nothing, and health says why; the right ones are followed."""
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    ours, theirs = Fleet(tmp_path / "ours"), Fleet(tmp_path / "theirs")
+    theirs.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
+    ours.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
+    device.configure(update=f"{{source: '{theirs.www}', root: '{ours.root}', poll_minutes: 0.02}}")
+    with device.daemon() as daemon:
+        assert wait_until(lambda: "update_refused" in device.reasons()), daemon.log
+        assert "no_model" in device.reasons()
+    configure(device, ours, str(ours.www))
+    with device.daemon() as daemon:
+        assert device.waits_for_model(state="good", installed_version="2"), daemon.log

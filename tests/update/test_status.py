@@ -1,0 +1,62 @@
+"""What the model message and health say of updates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.fakes import FakeDetector
+from vedette.store.state import Installed, Offer, StoreState
+from vedette.types import ModelStatus
+from vedette.update.status import model_status, update_reasons
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+FACTS = FakeDetector().facts
+RUNS = Installed(sha256=FACTS.model.sha256, size=1, name="street", version="7", release=7)
+OTHER = Installed(sha256="cd" * 32, size=1, name="street", version="8", release=8)
+GOOD = StoreState().activated(RUNS, NOW, on_trial=False)
+
+
+def told(state: StoreState, **more: object) -> ModelStatus:
+    return model_status(FACTS, state, **{"pinned": False, "downloaded": None, "compared": None, "reasons": {}, **more})
+
+
+@pytest.mark.parametrize(("state", "more", "expected"), [
+    (StoreState(), {"pinned": True}, "pinned"),
+    (StoreState(), {}, "box"),
+    (GOOD, {}, "good"),
+    (StoreState().activated(RUNS, NOW), {}, "trial"),
+    (GOOD.staged(OTHER), {}, "staged"),
+    (GOOD.staged(OTHER), {"compared": 0.25}, "shadow"),
+    (GOOD, {"downloaded": 0.5}, "downloading"),
+])
+def test_states(state: StoreState, more: dict, expected: str):
+    """What comes is told before where the running model stands."""
+    status = told(state, **more)
+    assert status.state == expected
+    assert status.in_progress == (expected in ("staged", "shadow", "downloading"))
+    assert status.percentage == {"shadow": 25, "downloading": 50}.get(expected)
+
+
+def test_what_runs_is_told_and_not_what_should():
+    """Until the new model is in the pipeline the message names the old one, without the new one's release."""
+    status = told(StoreState().activated(OTHER, NOW).offered(Offer(name="street", version="8", release=8)))
+    assert (status.model.sha256, status.release, status.latest_version) == (RUNS.sha256, None, "8")
+    assert (status.state, status.in_progress) == ("staged", True)
+    status = told(GOOD)
+    assert (status.model.version, status.release) == ("7", 7)
+    assert model_status(None, GOOD, pinned=False, downloaded=None, compared=None, reasons={}).state == "none"
+
+
+def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds():
+    """An operator's own rollback is no failure."""
+    failed = GOOD.activated(OTHER, NOW).rolled_back("blind", NOW)
+    for offered in (None, {OTHER.sha256}):
+        assert update_reasons(failed, {}, offered, None) == {"update_failed": "street 8: blind"}
+    assert update_reasons(failed, {}, {RUNS.sha256}, None) == {}
+    better = OTHER.model_copy(update={"sha256": "ef" * 32})
+    assert update_reasons(failed.activated(better, NOW).marked_good(NOW), {}, None, None) == {}
+    assert update_reasons(GOOD.activated(OTHER, NOW).held_back(NOW), {}, None, None) == {}
+    assert update_reasons(GOOD, {"update_unreachable": "x"}, None, "read-only") == {
+        "update_unreachable": "x", "store_failed": "read-only"}

@@ -1,0 +1,63 @@
+"""Average precision is COCO's, and the commands' truth reaches it unchanged."""
+
+import json
+
+import pytest
+
+from vedette.errors import SourceInvalid, SourceMissing
+from vedette.types import Box, Detection
+from vedette.validate.average_precision import LabelPrecision, Truth, average_precision
+
+pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
+BOX, ELSEWHERE = Box(0.1, 0.2, 0.4, 0.8), Box(0.6, 0.6, 0.9, 0.9)
+
+
+@pytest.fixture
+def truth():
+    truth = Truth.of_labels(("cat", "dog", "owl"))
+    for image_id in (1, 2):
+        truth.add(image_id, 200, 100, [("cat", BOX), ("dog", ELSEWHERE)])
+    return truth
+
+
+def seen(label, box, score=0.9):
+    return Detection(label, 0, score, box)
+
+
+def test_everything_found_is_one_and_what_is_nowhere_does_not_count(truth):
+    """Perfect detections give 1 for every label that is there; the label of no box is not among them."""
+    rows = [row for image_id in (1, 2)
+            for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("dog", ELSEWHERE)])]
+    found = average_precision(truth, rows)
+    assert (found.ap, found.ap50) == (pytest.approx(1), pytest.approx(1))
+    assert found.labels == {"cat": LabelPrecision(pytest.approx(1), pytest.approx(1), 2),
+                            "dog": LabelPrecision(pytest.approx(1), pytest.approx(1), 2)}
+
+
+def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth):
+    """One of two labels found, and one that the truth does not know: half."""
+    rows = [row for image_id in (1, 2)
+            for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("unicorn", ELSEWHERE)])]
+    found = average_precision(truth, rows)
+    assert found.ap50 == pytest.approx(0.5)
+    assert (found.labels["cat"].ap, found.labels["dog"].ap) == (pytest.approx(1), 0)
+
+
+def test_no_detection_at_all_is_zero(truth):
+    """A blind model is 0, not an error."""
+    found = average_precision(truth, [])
+    assert (found.ap, found.ap50, found.labels["cat"]) == (0, 0, LabelPrecision(0, 0, 2))
+
+
+def test_a_folder_is_read_and_what_is_none_is_told(tmp_path):
+    """COCO's annotations.json; a missing, a damaged and another file are named."""
+    with pytest.raises(SourceMissing, match=r"annotations\.json"):
+        Truth.of_folder(tmp_path)
+    path = tmp_path / "annotations.json"
+    for content in ("no json", "[]", '{"images": []}', '{"images": [], "annotations": [], "categories": [{}]}'):
+        path.write_text(content)
+        with pytest.raises(SourceInvalid, match="expected COCO annotations"):
+            Truth.of_folder(tmp_path)
+    path.write_text(json.dumps({"images": [{"id": 3, "file_name": "a.jpg"}], "annotations": [],
+                                "categories": [{"id": 7, "name": "cat"}]}))
+    assert Truth.of_folder(tmp_path).images == {3: "a.jpg"}

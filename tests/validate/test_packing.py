@@ -1,0 +1,180 @@
+"""`vedette model pack`: what goes into a bundle comes out again, and what proves nothing is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.models import bundles, tiny_detectors, writer
+from vedette.cli import main
+from vedette.config.models import DetectorConfig
+from vedette.tflite.file import read_model
+from vedette.validate import golden
+from vedette.vision import bundle, images
+from vedette.vision.model_spec import resolve
+from vedette.vision.prepare import Normalization
+
+BASELINE = {"frames": 2, "brightness": {"mean": 90.5, "std": 3}, "contrast": {"mean": 40.0, "std": 0.5},
+            "labels": {"leaf": {"score_threshold": 0.5, "score_mean": 0.8, "per_frame": 1.5}}}
+
+
+def call(*arguments: object) -> int:
+    return main(["model", "pack", *map(str, arguments)])
+
+
+def test_the_flatbuffer_stays_as_it_is_and_the_settings_are_stated(tmp_path):
+    """The bundle begins with the model's own bytes, and reads back as the model was understood."""
+    plain = read_model(tiny_detectors.write(tmp_path))
+    path = bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path), "--color", "bgr", "--mean", "1", "2", "3",
+                        "--std", "250", "251", "252", "--score-threshold", "0.3", "--iou-threshold", "0.4",
+                        "--label-threshold", "sky=0.2")
+    packed = read_model(path)
+    assert path.read_bytes().startswith(bundle.flatbuffer_of(plain))
+    assert packed.flatbuffer_sha256 == plain.flatbuffer_sha256
+    spec = resolve(packed, DetectorConfig())
+    assert (spec.name, spec.version, spec.decoder, spec.color, spec.resize) == ("garden", "7", "fomo", "bgr", "stretch")
+    assert spec.normalization == Normalization((1, 2, 3), (250, 251, 252))
+    assert spec.labels == ("background", "leaf", "sky")
+    limits = spec.limits
+    assert (limits.score_threshold, limits.iou_threshold, dict(limits.labels)) == (0.3, 0.4, {"sky": 0.2})
+    assert {spec.decided_by[part] for part in ("name", "decoder", "color", "resize", "labels")} == {"vedette.json"}
+
+
+def test_the_same_parts_give_the_same_bytes(tmp_path):
+    """Packing twice, and packing the bundle again, changes nothing."""
+    once, again = (bundles.pack(tmp_path, out=name) for name in ("one.tflite", "two.tflite"))
+    assert once.read_bytes() == again.read_bytes()
+    assert call(once, "-o", tmp_path / "three.tflite") == 0
+    assert (tmp_path / "three.tflite").read_bytes() == once.read_bytes()
+
+
+def test_golden_frames_are_the_pictures_and_what_is_detected_in_them(tmp_path):
+    """The PNG is the picture pixel for pixel where it is small, and scaled to twice the input where it is not."""
+    small, large = bundles.picture(tmp_path, size=(32, 20)), bundles.picture(tmp_path, "street.png", size=(640, 400))
+    frames = golden.read(read_model(bundles.pack(tmp_path, "--golden", small, large)))
+    assert [frame.name for frame in frames.frames] == ["01-garden.png", "02-street.png"]
+    assert images.decode(frames.frames[0].png, "").tolist() == images.read(small).tolist()
+    assert images.decode(frames.frames[1].png, "").shape == (20, 32, 3)
+    for frame in frames.frames:
+        for found in frame.expected.values():
+            assert {each.label for each in found} == {"leaf", "sky"}
+
+
+def test_a_baseline_and_the_makers_own_files_are_carried_along(tmp_path):
+    """What training left behind stays through a second packing, and so do other files of the ZIP."""
+    model = tiny_detectors.write(tmp_path, {"LICENSE": b"as you like"})
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps({**BASELINE, "ap50": 0.75}))
+    first = bundles.pack(tmp_path, "--baseline", baseline, model=model)
+    second = bundles.pack(tmp_path, "--score-threshold", "0.6", model=first, out="second.tflite")
+    packed = read_model(second)
+    assert json.loads(packed.attachments["vedette.json"])["baseline"] == {**BASELINE, "ap50": 0.75}
+    assert bundle.baseline_of(packed).labels["leaf"].per_frame == 1.5
+    assert packed.attachments["LICENSE"] == b"as you like"
+
+
+def test_another_runtimes_expectations_stay_while_nothing_changes(tmp_path):
+    """Packing on one runtime after another gathers both; with other settings only those made anew remain."""
+    path = bundles.pack(tmp_path)
+    document = json.loads(read_model(path).attachments[golden.EXPECTED])
+    for frame in document["frames"].values():
+        frame["another-runtime"] = next(iter(frame.values()))
+    both = bundles.altered(path, files={golden.EXPECTED: json.dumps(document).encode()})
+    assert call(both, "-o", tmp_path / "same.tflite") == 0
+    assert call(both, "--score-threshold", "0.5", "-o", tmp_path / "other.tflite") == 0
+    same, other = (golden.read(read_model(tmp_path / name)) for name in ("same.tflite", "other.tflite"))
+    assert "another-runtime" in same.families
+    assert len(same.families) == 2
+    assert len(other.families) == 1
+    assert "another-runtime" not in other.families
+
+
+def test_golden_frames_that_do_not_tell_are_named(tmp_path, capsys):
+    """A square picture cannot tell letterbox from stretch, and the maker is told."""
+    bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path, size=(40, 40)))
+    assert "do not tell stretch from letterbox" in capsys.readouterr().err
+    bundles.pack(tmp_path)
+    assert "do not tell" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), [
+    (["--mean", "1"], 64, "mean and std together"), (["--label-threshold", "sky"], 64, "expected LABEL=X"),
+    (["--label-threshold", "sky=2"], 64, "from 0 to 1"), (["--labels", "none.txt"], 65, "none.txt"),
+    (["--golden", "none.png"], 65, "none.png"), (["--baseline", "none.json"], 64, "none.json"),
+    (["--decoder", "ssd"], 65, "does not fit"), (["--decoder", "odd"], 64, "yolov8"),
+    (["--score-threshold", "0.999"], 65, "no score exceeds")])
+def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words):
+    """One line in words, the exit code of its kind, and nothing is written."""
+    out = tmp_path / "out.tflite"
+    assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", out, *arguments) == code
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("no json", "expected a JSON file"), ("[1]", "baseline.json: Input should be"),
+    ('{"ap50": 0.75}', "baseline.json.frames: Field required"),
+    (json.dumps({**BASELINE, "frames": 0}), "baseline.json.frames: "),
+    (json.dumps({**BASELINE, "brightness": {"mean": "90", "std": 3}}), "baseline.json.brightness.mean: "),
+    (json.dumps({**BASELINE, "contrast": {"mean": 1, "std": float("nan")}}), "baseline.json.contrast.std: "),
+    (json.dumps({**BASELINE, "labels": {"leaf": {**BASELINE["labels"]["leaf"], "score_mean": 1.5}}}),
+     "baseline.json.labels.leaf.score_mean: ")])
+def test_a_baseline_that_is_none(tmp_path, capsys, content, words):
+    """It is refused with 65, and the key that is wrong is named."""
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(content)
+    assert call(tiny_detectors.write(tmp_path), "--version", "1", "--baseline", baseline, "-o", tmp_path / "o") == 65
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', the bundle says 0.4"),
+    (["--labels", "labels.txt"], "'leaf', which is no label"), (["--score-threshold", "0.5"], None)])
+def test_a_baseline_that_no_longer_holds(tmp_path, capsys, monkeypatch, arguments, words):
+    """Other thresholds or labels than it was measured with are warned of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").write_text("background\ntwig\nsky\n")
+    (tmp_path / "baseline.json").write_text(json.dumps(BASELINE))
+    bundles.pack(tmp_path, "--baseline", "baseline.json", *arguments)
+    told = capsys.readouterr().err
+    assert "baseline" not in told if words is None else words in told
+
+
+def test_what_nobody_states_is_asked_for(tmp_path, capsys):
+    """A version, and labels, must come from somewhere."""
+    model = tiny_detectors.write(tmp_path)
+    assert call(model, "-o", tmp_path / "out.tflite") == 64
+    assert "--version" in capsys.readouterr().err
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(bundle.flatbuffer_of(read_model(model)))
+    assert call(bare, "--version", "1", "-o", tmp_path / "out.tflite") == 64
+    assert "--labels" in capsys.readouterr().err
+
+
+def test_pictures_in_which_nothing_is_detected_are_refused(tmp_path, capsys):
+    """Golden frames without a detection would prove nothing."""
+    dark = bundles.picture(tmp_path)
+    assert call(tiny_detectors.write(tmp_path), "--version", "1", "--score-threshold", "0.9", "--golden", dark,
+                "-o", tmp_path / "out.tflite") == 65
+    assert "detects nothing in any golden frame" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_sound_is_not_packed(tmp_path, capsys):
+    """One that fails at invoke, and a bundle whose flatbuffer is damaged, are refused with 65."""
+    path = tmp_path / "reshape.tflite"
+    path.write_bytes(writer.reshape_by_input())
+    assert call(path, "--version", "1", "-o", tmp_path / "out.tflite") == 65
+    sound = bundles.pack(tmp_path)
+    content = bytearray(sound.read_bytes())
+    content[-len(content) + 200] ^= 1
+    sound.write_bytes(content)
+    assert call(sound, "-o", tmp_path / "out.tflite") == 65
+    assert "SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def test_an_output_that_cannot_be_written_is_told(tmp_path, capsys):
+    """A folder that is not there: one line, exit code 64."""
+    assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", tmp_path / "no" / "out.tflite") == 64
+    assert "expected a name in a folder that is there" in capsys.readouterr().err
