@@ -1,9 +1,9 @@
-"""COCO AP of models, measured through the `vedette detect` command as anybody would run it.
+"""Measures COCO AP of models through the `vedette detect` command, as a user runs it.
 
     python bench/accuracy.py COCO_FOLDER MODEL... [--runtime litert]
 
-COCO_FOLDER holds `annotations.json` and `images/`. Labels become category ids by their names. Needs the `eval` extra.
-`vedette model eval --coco` gives the same figures from inside the process.
+COCO_FOLDER holds `annotations.json` and `images/`. Labels are matched to categories by name. Needs the `eval` extra.
+`vedette model eval --coco` measures the same figures inside one process.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def main() -> None:
     parser.add_argument("--runtime", default="auto")
     args = parser.parse_args()
     for model in args.models:
-        found = precision(args.coco, model, args.runtime)
-        print(f"{model.name:48} AP {found.ap:.4f}  AP50 {found.ap50:.4f}", flush=True)
+        measured = precision(args.coco, model, args.runtime)
+        print(f"{model.name:48} AP {measured.ap:.4f}  AP50 {measured.ap50:.4f}", flush=True)
 
 
 def precision(coco: Path, model: Path, runtime: str = "auto") -> Precision:
-    """Run the command over the images and judge what it prints."""
+    """Run the command over the images and compute the precision of the detections that it prints."""
     truth = Truth.of_folder(coco)
     command = [sys.executable, "-m", "vedette", "detect", "--model", str(model), "--runtime", runtime, "--json",
                "--score-threshold", "0.001", "--iou-threshold", "0.7", "--max-detections", "300",

@@ -1,4 +1,4 @@
-"""Reading model files: what is said of sound ones, and that nothing else gets through or does harm."""
+"""Reading model files: sound files are read correctly, and every other file is refused without harm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vedette.tflite.metadata import parse
 HTML = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
 
 
-def written(folder: Path, content: bytes) -> Path:
+def write_model(folder: Path, content: bytes) -> Path:
     path = folder / "model.tflite"
     path.write_bytes(content)
     return path
@@ -32,7 +32,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_tensors_and_operations_are_read(tmp_path):
     """A sound file yields its tensors with quantization and its operations in the graph's order."""
-    model = read_model(written(tmp_path, writer.convolution(size=16, channels=8)))
+    model = read_model(write_model(tmp_path, writer.convolution(size=16, channels=8)))
     image, features = model.inputs[0], model.outputs[0]
     assert (image.name, image.shape, image.dtype, image.zero_point) == ("image", (1, 16, 16, 3), "int8", -128)
     assert image.scale == pytest.approx(1 / 255)
@@ -42,26 +42,26 @@ def test_tensors_and_operations_are_read(tmp_path):
     assert model.description == "made by a test"
 
 
-def test_per_channel_weights_show_no_single_scale(tmp_path):
-    """A tensor quantised per channel has no one scale, and says 0.0 instead of the first channel's."""
-    model = read_model(written(tmp_path, writer.convolution()))
+def test_per_channel_weights_have_scale_zero(tmp_path):
+    """A tensor quantised per channel has no single scale: it has 0.0, not the first channel's scale."""
+    model = read_model(write_model(tmp_path, writer.convolution()))
     weights = next(tensor for tensor in model.tensors if tensor.name == "weights0")
     assert (weights.scale, weights.quantised) == (0.0, False)
 
 
-def test_digests_tell_the_whole_file_from_the_flatbuffer(tmp_path):
-    """The appended ZIP counts for `sha256` and not for `flatbuffer_sha256`."""
+def test_whole_file_and_flatbuffer_have_different_digests(tmp_path):
+    """`sha256` includes the appended ZIP, `flatbuffer_sha256` does not."""
     plain = writer.logistic()
     bundle = writer.with_zip(plain, {"labels.txt": b"cat\ndog\n", "golden/1.png": b"\x89PNG"})
-    model = read_model(written(tmp_path, bundle))
+    model = read_model(write_model(tmp_path, bundle))
     assert model.flatbuffer_sha256 == hashlib.sha256(plain).hexdigest()
     assert model.sha256 == hashlib.sha256(bundle).hexdigest()
     assert dict(model.attachments) == {"labels.txt": b"cat\ndog\n", "golden/1.png": b"\x89PNG"}
 
 
-def test_tflite_metadata_is_understood(tmp_path):
-    """Normalization and label file of TFLite Metadata are read from the buffer of that name."""
-    model = read_model(written(tmp_path, writer.described()))
+def test_tflite_metadata_is_read(tmp_path):
+    """Normalization and label file are read from the buffer `TFLITE_METADATA`."""
+    model = read_model(write_model(tmp_path, writer.described()))
     assert model.tflite_metadata is not None
     assert model.tflite_metadata.inputs[0].mean == (127.5,)
     assert model.tflite_metadata.inputs[0].std == (128.0,)
@@ -70,17 +70,17 @@ def test_tflite_metadata_is_understood(tmp_path):
 
 
 def test_the_known_custom_operation_passes(tmp_path):
-    """SSD's post-process is the one custom operation both runtimes bring along."""
-    model = read_model(written(tmp_path, writer.detection_postprocess()))
+    """SSD's post-process is the one custom operation that both runtimes have."""
+    model = read_model(write_model(tmp_path, writer.detection_postprocess()))
     assert [(op.name, op.custom, op.outputs) for op in model.ops] == [
         ("TFLite_Detection_PostProcess", True, (3, 4, 5, 6))]
 
 
 @pytest.mark.parametrize("name", ["FlexErf", "Convolution2DTransposeBias"])
 def test_other_custom_operations_are_refused_by_name(tmp_path, name):
-    """A custom operation that no runtime has is refused before any runtime sees it, and named."""
+    """A custom operation that no runtime has is refused before any runtime sees it. The error names it."""
     with pytest.raises(ModelUnsupported, match=name):
-        read_model(written(tmp_path, writer.custom(name)))
+        read_model(write_model(tmp_path, writer.custom(name)))
 
 
 @pytest.mark.parametrize(("content", "seen"), [
@@ -88,16 +88,16 @@ def test_other_custom_operations_are_refused_by_name(tmp_path, name):
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"PK\x03\x04 a zip", "ZIP archive"),
     (bytes(range(100, 200)), "bytes 4-8 are b'hijk'"), (b"\0\0\0\0TFL3", "cut off or damaged"),
 ])
-def test_what_is_no_model_is_named_for_what_it_is(tmp_path, content, seen):
-    """The message of a refusal says which file, and what was seen in place of a model."""
-    path = written(tmp_path, content)
+def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path, content, seen):
+    """The message names the file and what it contains instead of a model."""
+    path = write_model(tmp_path, content)
     with pytest.raises(ModelUnreadable, match=seen) as refusal:
         read_model(path)
     assert str(path) in str(refusal.value)
 
 
-def test_what_is_no_file_is_refused_without_opening_it(tmp_path):
-    """A missing file, a folder, a pipe (whose opening would block) and an impossible name are all refused."""
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
+    """A missing file, a folder, a pipe (to open it would block) and an impossible name are all refused."""
     os.mkfifo(tmp_path / "pipe")
     for path, seen in ((tmp_path / "absent", "No such file"), (tmp_path, "a folder"),
                        (tmp_path / "pipe", "no regular file"), (Path("nul\0"), "NUL")):
@@ -106,74 +106,74 @@ def test_what_is_no_file_is_refused_without_opening_it(tmp_path):
 
 
 def test_every_truncation_is_refused(tmp_path):
-    """A file cut off at any byte, inside its weights or its ZIP too, is refused by the reader alone."""
+    """The reader alone refuses a file that is cut off at any byte, also inside its weights or its ZIP."""
     whole = writer.with_zip(writer.convolution(size=8, channels=2), {"labels.txt": b"cat\n"})
     padding = len(writer.convolution(size=8, channels=2))
     for length in range(len(whole)):
         if length == padding:
-            continue        # exactly the ZIP is missing: a sound model without labels
+            continue        # only the ZIP is missing: a sound model without labels
         with pytest.raises(ModelUnreadable):
-            read_model(written(tmp_path, whole[:length]))
+            read_model(write_model(tmp_path, whole[:length]))
 
 
 def test_another_schema_version_is_refused(tmp_path):
-    """Only schema version 3 is understood."""
+    """Only schema version 3 is supported."""
     graph = Graph([Tensor((1,))], [], (0,), (0,), version=4)
     with pytest.raises(ModelUnreadable, match="schema version 4"):
-        read_model(written(tmp_path, writer.build(graph)))
+        read_model(write_model(tmp_path, writer.build(graph)))
 
 
 @pytest.mark.parametrize(("graph", "seen"), [
-    (Graph([Tensor((1,))], [Op("ABS", (0,), (7,))], (0,), (0,)), "uses a tensor that is not there"),
+    (Graph([Tensor((1,))], [Op("ABS", (0,), (7,))], (0,), (0,)), "uses a tensor that does not exist"),
     (Graph([Tensor((1,))], [], (0,), (3,)), "an input or output is tensor 3"),
     (Graph([Tensor((1,), scales=(float("nan"),), zero_points=(0,))], [], (0,), (0,)), "scales nan"),
     (Graph([Tensor((1,), scales=(-0.5,), zero_points=(0,))], [], (0,), (0,)), "scales -0.5"),
 ])
 def test_indices_and_scales_are_checked(tmp_path, graph, seen):
-    """What later code relies on, such as indices that exist and finite scales, is checked here."""
+    """The reader checks what later code relies on, such as indices that exist and finite scales."""
     with pytest.raises(ModelUnreadable, match=seen):
-        read_model(written(tmp_path, writer.build(graph)))
+        read_model(write_model(tmp_path, writer.build(graph)))
 
 
 def test_a_zip_bomb_is_refused(tmp_path):
-    """An archive that would unpack to more than labels and settings need is refused without unpacking it."""
+    """An archive that unpacks to more than labels and settings need is refused before it is unpacked."""
     bomb = writer.with_zip(writer.identity(), {f"{index}.txt": bytes(9 << 20) for index in range(4)})
     assert len(bomb) < 100_000
     with pytest.raises(ModelUnreadable, match="more than 32 MiB"):
-        read_model(written(tmp_path, bomb))
+        read_model(write_model(tmp_path, bomb))
 
 
 def test_a_zip_bomb_that_lies_about_its_size_is_refused(tmp_path):
-    """A file that unpacks to more than its entry says stops at what it says, and fails its checksum."""
+    """A file that unpacks to more than its entry states is read up to that size, and fails its checksum."""
     bomb = bytearray(writer.with_zip(writer.identity(), {"labels.txt": bytes(9 << 20)}))
     size = struct.pack("<I", 9 << 20)
     while (at := bomb.find(size)) >= 0:
         bomb[at:at + 4] = struct.pack("<I", 100)
     with pytest.raises(ModelUnreadable, match="damaged"):
-        read_model(written(tmp_path, bytes(bomb)))
+        read_model(write_model(tmp_path, bytes(bomb)))
 
 
 def test_a_zip_entry_without_a_name_does_no_harm(tmp_path):
-    """An attachment with an empty name, on which zipfile's own `is_dir` fails, is an attachment all the same."""
+    """An attachment may have an empty name, although zipfile's own `is_dir` fails on it."""
     whole = io.BytesIO()
     whole.write(writer.identity())
     with zipfile.ZipFile(whole, "a") as archive, archive.open(zipfile.ZipInfo(""), "w") as entry:
         entry.write(b"nameless")
-    assert dict(read_model(written(tmp_path, whole.getvalue())).attachments) == {"": b"nameless"}
+    assert dict(read_model(write_model(tmp_path, whole.getvalue())).attachments) == {"": b"nameless"}
 
 
-def test_a_zip_packed_otherwise_is_refused(tmp_path):
-    """Only stored and deflated files are unpacked: the other methods have no bound on what comes out."""
+def test_a_zip_of_another_compression_method_is_refused(tmp_path):
+    """Only stored and deflated files are unpacked: the output of the other methods has no bound."""
     whole = io.BytesIO()
     whole.write(writer.identity())
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("labels.txt", b"cat\n")
     with pytest.raises(ModelUnreadable, match="method 14"):
-        read_model(written(tmp_path, whole.getvalue()))
+        read_model(write_model(tmp_path, whole.getvalue()))
 
 
 def test_structure_that_repeats_itself_is_bounded():
-    """A vector of a million references to one table is refused once the budget is spent, not followed to the end."""
+    """A vector of a million references to one table is refused as soon as the budget is used up."""
     count = 1_000_000
     table = struct.pack("<HHi", 4, 4, 4)                   # an empty vtable, and the table that uses it
     root = struct.pack("<HHHxxiI", 6, 8, 4, 8, 4)          # a root table whose slot 0 is the vector
@@ -181,18 +181,18 @@ def test_structure_that_repeats_itself_is_bounded():
     tables_at = vector_at + 4 + 4 * count
     references = b"".join(struct.pack("<I", tables_at + 4 - (vector_at + 4 + 4 * index)) for index in range(count))
     buffer = Buffer(memoryview(struct.pack("<I", 12) + root + struct.pack("<I", count) + references + table))
-    with pytest.raises(Malformed, match="refer to itself"):
+    with pytest.raises(Malformed, match="form a loop"):
         list(buffer.root().tables(0))
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory, content):
-    """Whatever follows the identifier, the reader answers with a model or a ModelError."""
+    """The reader returns a model or raises ModelError, whatever follows the identifier."""
     folder = tmp_path_factory.getbasetemp()
     try:
-        read_model(written(folder, content[:4].ljust(4, b"\0") + b"TFL3" + content[4:]))
+        read_model(write_model(folder, content[:4].ljust(4, b"\0") + b"TFL3" + content[4:]))
     except ModelError as error:
-        assert str(error)       # noqa: PT017 - an error is one of the two right answers
+        assert str(error)       # noqa: PT017 - an error is one of the two correct outcomes
 
 
 @given(number=st.integers(0, 10**9))
@@ -200,7 +200,7 @@ def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory, number):
     """A sound file with bytes, offsets or parts changed yields a model or a ModelError."""
     folder = tmp_path_factory.getbasetemp()
     try:
-        read_model(written(folder, mutant(number, small_bases(), [])))
+        read_model(write_model(folder, mutant(number, small_bases(), [])))
     except ModelError as error:
         assert str(error)       # noqa: PT017 - as above
 
@@ -218,8 +218,8 @@ def test_mutated_metadata_raises_nothing_but_malformed(data):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
-def test_real_models_say_what_they_are():
-    """The real exports' inputs, labels and metadata are read as their makers wrote them."""
+def test_real_models_are_read():
+    """The inputs, labels and metadata of real exports are read as their makers wrote them."""
     ssd = read_model(REAL / "ssd_mobilenet_v1_coco_uint8_metadata.tflite")
     assert ssd.inputs[0].shape == (1, 300, 300, 3)
     assert ssd.attachments["labelmap.txt"].startswith(b"person\n")

@@ -212,12 +212,12 @@ def test_what_hangs_at_load_is_ended_in_its_time(tmp_path):
 
 def test_a_memory_hog_is_refused(tmp_path):
     """Its arena is larger than the child may have."""
-    refused(bad_detectors.wants_all_memory(tmp_path), ModelError, "memory|cannot build it|SIG", memory_bytes=400 << 20)
+    refused(bad_detectors.memory_hog(tmp_path), ModelError, "memory|cannot build it|SIG", memory_bytes=400 << 20)
 
 
 def test_a_badly_quantised_export_is_refused(tmp_path):
     """Before anything is started for it."""
-    refused(bad_detectors.says_little(tmp_path), ModelBadlyQuantised, "no score exceeds 0.0996")
+    refused(bad_detectors.badly_quantised(tmp_path), ModelBadlyQuantised, "no score exceeds 0.0996")
 
 
 def test_a_slow_model_is_refused():

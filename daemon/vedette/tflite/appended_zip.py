@@ -1,7 +1,7 @@
-"""The files of a ZIP appended to a model: TFLite's own way to carry labels and settings in the one file.
+"""Reads the files of a ZIP appended to a model: TFLite's own way to carry labels and settings in one file.
 
-Invariants: nothing is unpacked to disk; what comes out is bounded whatever the archive claims; any bytes
-yield attachments or `ModelUnreadable`.
+Invariants: nothing is unpacked to disk; the unpacked size is bounded, whatever the archive claims; any bytes yield
+attachments or `ModelUnreadable`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ENTRIES_MAX = 1000
 _END_RECORD = b"PK\x05\x06"
 _END_RECORD_BYTES = 22
 _COMMENT_BYTES_MAX = 65535
-# What zipfile raises on damaged archives: its own error, unknown versions and methods, bad streams, and, for
-# fields that make no sense, whatever they happen to break (bad seeks, names, dates, lengths).
+# What zipfile raises on damaged archives: its own error, unknown versions and methods, and bad streams. Invalid fields
+# (seeks, names, dates, lengths) raise many other errors.
 _DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, struct.error, EOFError, ValueError,
            OSError, OverflowError, MemoryError)
 
@@ -27,13 +27,15 @@ _DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, st
 def split(content: bytes) -> tuple[int, dict[str, bytes]]:
     """Return where the appended ZIP begins (the length of `content` when there is none) and its files by name.
 
-    Raises: ModelUnreadable when the archive is damaged, encrypted, or a bomb.
+    Raises: ModelUnreadable when the archive is damaged, encrypted, or unpacks to too much.
     """
     return _read_archive(content, None)
 
 
 def find(content: bytes, name: str) -> tuple[int, bytes | None]:
-    """Return where the appended ZIP begins and one file of it, None when it is not there; the others may be damaged.
+    """Return where the appended ZIP begins and one of its files, None when it has no such file.
+
+    The other files may be damaged.
 
     Raises: ModelUnreadable when the archive's directory or that file is damaged.
     """
@@ -54,8 +56,8 @@ def _read_archive(content: bytes, wanted: str | None) -> tuple[int, dict[str, by
 def _unpack(archive: zipfile.ZipFile, size: int, wanted: str | None) -> tuple[int, dict[str, bytes]]:
     entries = archive.infolist()
     if len(entries) > ENTRIES_MAX or sum(entry.file_size for entry in entries) > UNPACKED_BYTES_MAX:
-        raise ModelUnreadable(f"the ZIP appended to the model holds more than {ENTRIES_MAX} files or would unpack to "
-                              f"more than {UNPACKED_BYTES_MAX >> 20} MiB; expected labels and settings")
+        raise ModelUnreadable(f"the ZIP appended to the model holds more than {ENTRIES_MAX} files or unpacks to more "
+                              f"than {UNPACKED_BYTES_MAX >> 20} MiB; expected labels and settings")
     start = min((entry.header_offset for entry in entries), default=size)
     return start, {entry.filename: _read(archive, entry) for entry in entries
                    if not entry.filename.endswith("/")      # is_dir() itself fails on an empty name
@@ -66,5 +68,5 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise zipfile.BadZipFile(f"{entry.filename} is packed by method {entry.compress_type}; expected deflate")
     with archive.open(entry) as packed:
-        # With its length named, zipfile unpacks no more than that; the one byte more makes it check the CRC.
+        # zipfile unpacks at most the given length. The one extra byte makes it check the CRC.
         return packed.read(entry.file_size + 1)

@@ -1,11 +1,11 @@
 """Reads what a `.tflite` file says about itself, without any runtime.
 
 Invariants:
-- Any bytes at all yield a `ModelFile`, `ModelUnreadable` or `ModelUnsupported`: no crash, no hang, bounded memory.
-- A file cut off anywhere is refused: every buffer of weights must lie wholly inside it.
-- What is read here is a claim of the file. That it runs is proven elsewhere, in a child process.
+- Any bytes yield a `ModelFile`, `ModelUnreadable` or `ModelUnsupported`: no crash, no hang, bounded memory.
+- A file that is cut off anywhere is refused: every buffer of weights must lie completely inside the file.
+- The values are only claims of the file. `vision.probe` proves in a child process that the model runs.
 
-Slots are those of TFLite's schema.fbs (version 3).
+The slot numbers are those of TFLite's schema.fbs (version 3).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ZIP_ENTRY = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class OpSpec:
-    """One operation. `inputs` and `outputs` are indices into the graph's tensors (-1: an optional one left out)."""
+    """One operation. `inputs` and `outputs` are indices of the graph's tensors (-1: an optional one is left out)."""
 
     name: str
     custom: bool
@@ -46,11 +46,11 @@ class OpSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a model file says about itself: its first graph, and what its maker put beside it.
+    """What a model file says about itself: its first graph, its metadata and its attachments.
 
-    `flatbuffer_sha256` leaves an appended ZIP out; `metadata` holds named buffers of the flatbuffer,
-    `attachments` the files of the appended ZIP. `tensors` are all of the graph's; per-channel quantised
-    weights show scale 0.0.
+    `flatbuffer_sha256` does not include an appended ZIP. `metadata` holds the named buffers of the flatbuffer,
+    `attachments` the files of the appended ZIP. `tensors` are all tensors of the graph; weights quantised per channel
+    have scale 0.0.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class ModelFile:
 def read_model(path: Path) -> ModelFile:
     """Read and check a model file.
 
-    Raises: ModelUnreadable (missing, empty, cut off, no TFLite model), ModelUnsupported (custom operations).
+    Raises: ModelUnreadable (missing, empty, cut off, not a TFLite model), ModelUnsupported (custom operations).
     """
     content = read_bytes(path)
     try:
@@ -82,7 +82,7 @@ def read_model(path: Path) -> ModelFile:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the whole file. Raises: ModelUnreadable when it is missing, empty, too large or no regular file."""
+    """Return the whole file. Raises: ModelUnreadable when it is missing, empty, too large or not a regular file."""
     try:
         return read_whole(path, FILE_BYTES_MAX)
     except OSError as error:
@@ -90,7 +90,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _parse(path: Path, content: bytes) -> ModelFile:
-    _check_looks_like_a_model(content)
+    _check_identifier(content)
     zip_start, attachments = appended_zip.split(content)
     flat = Buffer(memoryview(content)[:zip_start])
     root = flat.root()
@@ -99,7 +99,7 @@ def _parse(path: Path, content: bytes) -> ModelFile:
     buffers = tuple(_buffer(table, zip_start) for table in root.tables(4))
     graph = next(root.tables(2), None)
     if graph is None:
-        raise Malformed("it holds no graph")
+        raise Malformed("it has no graph; expected at least one")
     tensors = tuple(_tensor(index, table) for index, table in enumerate(graph.tables(0)))
     ops = _ops(root, graph, len(tensors))
     attached = _metadata(root, buffers)
@@ -114,16 +114,17 @@ def _parse(path: Path, content: bytes) -> ModelFile:
     return model
 
 
-def _check_looks_like_a_model(content: bytes) -> None:
+def _check_identifier(content: bytes) -> None:
+    """Refuse what is not a TFLite file, and name what it is instead, where that is known."""
     if content[4:8] == _IDENTIFIER:
         return
     start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not content:
         seen = "the file is empty"
     elif start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        seen = "a web page (HTML), perhaps an error page saved in place of the download"
+        seen = "a web page (HTML), perhaps an error page saved instead of the download"
     elif start.startswith(b"version https://git-lfs"):
-        seen = "a Git LFS pointer, not the file it stands for"
+        seen = "a Git LFS pointer, not the file itself"
     elif start.startswith(b"pk\x03\x04"):
         seen = "a ZIP archive"
     elif len(content) < 8:
@@ -144,12 +145,12 @@ def _check_custom(path: Path, ops: Iterable[OpSpec]) -> None:
     if not unknown:
         return
     flex = any(name.startswith("Flex") for name in unknown)
-    advice = "export it without Select TF ops" if flex else f"the one known here is {DETECTION_POSTPROCESS}"
-    raise ModelUnsupported(f"{path}: custom operations {', '.join(unknown)} are not in any runtime; {advice}")
+    advice = "export it without Select TF ops" if flex else f"the only supported one is {DETECTION_POSTPROCESS}"
+    raise ModelUnsupported(f"{path}: no runtime has the custom operations {', '.join(unknown)}; {advice}")
 
 
 def _buffer(table: Table, size: int) -> Table:
-    table.octets(0)         # checked to lie inside, not copied
+    table.bytes_view(0)     # checks that it lies inside the file; copies nothing
     offset, length = table.integer(1, "Q"), table.integer(2, "Q")
     if offset > 1 and offset + length > size:
         raise Malformed(f"weights at byte {offset} end {offset + length - size} bytes past the end ({size})")
@@ -174,7 +175,7 @@ def _ops(root: Table, graph: Table, tensors: int) -> tuple[OpSpec, ...]:
 
 
 def _op_code(table: Table) -> tuple[str, bool]:
-    # Codes past 127 do not fit the old field, which then holds 127: the larger of the two is the code.
+    # A code above 127 does not fit the old field, which then holds 127. So the larger of the two fields is the code.
     code = max(table.integer(0, "b"), table.integer(3, "i"))
     return (table.text(1) or "unnamed", True) if code == CUSTOM else (operator_name(code), False)
 
@@ -182,17 +183,17 @@ def _op_code(table: Table) -> tuple[str, bool]:
 def _op(table: Table, codes: tuple[tuple[str, bool], ...], tensors: int) -> OpSpec:
     code = table.integer(0, "I")
     if code >= len(codes):
-        raise Malformed(f"an operation of kind {code}, of {len(codes)} kinds")
+        raise Malformed(f"an operation has code index {code}; expected less than {len(codes)}")
     name, custom = codes[code]
     inputs, outputs = table.integers(1), table.integers(2)
     if any(not -1 <= index < tensors for index in inputs + outputs):
-        raise Malformed(f"{name} uses a tensor that is not there (of {tensors})")
+        raise Malformed(f"{name} uses a tensor that does not exist; the graph has {tensors}")
     return OpSpec(name, custom, inputs, outputs)
 
 
 def _pick(indices: tuple[int, ...], tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     if any(not 0 <= index < len(tensors) for index in indices):
-        raise Malformed(f"an input or output is tensor {max(indices)}, of {len(tensors)}")
+        raise Malformed(f"an input or output is tensor {max(indices)}; the graph has {len(tensors)}")
     return tuple(tensors[index] for index in indices)
 
 
@@ -201,8 +202,8 @@ def _metadata(root: Table, buffers: tuple[Table, ...]) -> dict[str, bytes]:
     for entry in root.tables(6):
         index = entry.integer(1, "I")
         if index >= len(buffers):
-            raise Malformed(f"metadata {entry.text(0)!r} is buffer {index}, of {len(buffers)}")
-        found[entry.text(0)] = buffers[index].copy(0)
+            raise Malformed(f"metadata {entry.text(0)!r} is in buffer {index}; the file has {len(buffers)}")
+        found[entry.text(0)] = buffers[index].bytes_copy(0)
     return found
 
 

@@ -1,9 +1,9 @@
-"""Reads FlatBuffers that may hold anything: mutilated, malicious, or no FlatBuffer at all.
+"""Reads FlatBuffers whose bytes nobody has checked: damaged, malicious, or no FlatBuffer at all.
 
 Invariants:
-- Every offset is checked against the end before it is followed; what does not fit raises `Malformed`, nothing else.
-- Work is bounded whatever the offsets say (they may share or repeat): each read is paid from one budget.
-- Nothing is copied but what is returned.
+- Every offset is checked against the end before it is followed. An invalid one raises `Malformed`, nothing else.
+- Work is bounded whatever the offsets say (they may share data or form a loop): every read uses up one budget.
+- Only returned values are copied.
 
 Format: https://flatbuffers.dev/internals/ (little endian; a table points back to its vtable of field offsets).
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_BYTES_MAX = 16 << 20
-_TABLE_COST = 256       # what visiting a table costs of the budget: about the time of reading so many bytes
+_TABLE_COST = 256       # budget used by one table: visiting it takes about as long as reading this many bytes
 
 
 class Malformed(ValueError):
@@ -25,7 +25,7 @@ class Malformed(ValueError):
 
 
 class Buffer:
-    """The bytes, the budget left for reading them, and how far into them anything has pointed (`reach`)."""
+    """The bytes, the budget left for reading them, and the end of the last byte that anything refers to (`reach`)."""
 
     def __init__(self, content: memoryview) -> None:
         self.content = content
@@ -54,27 +54,27 @@ class Buffer:
                             if at >= 0 else f"an offset points {-at} bytes before the start")
         self.reach = max(self.reach, end)
 
-    def pay(self, cost: int) -> None:
+    def spend(self, cost: int) -> None:
         """Take `cost` bytes from the budget. Raises: Malformed when it is used up."""
         self._left -= cost
         if self._left < 0:
-            raise Malformed(f"more than {READ_BYTES_MAX >> 20} MiB of structure: it must refer to itself")
+            raise Malformed(f"more than {READ_BYTES_MAX >> 20} MiB of structure; its offsets probably form a loop")
 
 
 class Table:
-    """One table: fields by slot number, as the schema counts them from 0."""
+    """One table. Its fields are read by slot number, which the schema counts from 0."""
 
     __slots__ = ("_at", "_buffer", "_vtable", "_vtable_bytes")
 
     def __init__(self, buffer: Buffer, at: int) -> None:
-        buffer.pay(_TABLE_COST)
+        buffer.spend(_TABLE_COST)
         self._buffer = buffer
         self._at = at
         self._vtable = at - buffer.number("i", at)
         self._vtable_bytes = buffer.number("H", self._vtable)
 
     def integer(self, slot: int, code: str) -> int:
-        """Return a field of `struct` code `code`, or 0, every schema's default for the fields read here."""
+        """Return a field of `struct` code `code`; 0, the schemas' default for the fields read here, when absent."""
         at = self._field(slot)
         return 0 if at is None else self._buffer.number(code, at)
 
@@ -98,27 +98,27 @@ class Table:
         """Return a vector field of numbers of `struct` code `code`; empty when it is absent."""
         size = struct.calcsize("<" + code)
         start, count = self._vector(slot, size)
-        self._buffer.pay(count * size)
+        self._buffer.spend(count * size)
         return struct.unpack_from(f"<{count}{code}", self._buffer.content, start)
 
     def integers(self, slot: int, code: str = "i") -> tuple[int, ...]:
         """Return a vector field of integers; empty when it is absent."""
         return tuple(map(int, self.numbers(slot, code)))
 
-    def octets(self, slot: int) -> memoryview:
-        """Return a vector field of bytes, not copied and not paid for; empty when it is absent."""
+    def bytes_view(self, slot: int) -> memoryview:
+        """Return a vector field of bytes without a copy, at no cost to the budget; empty when it is absent."""
         start, count = self._vector(slot, 1)
         return self._buffer.content[start:start + count]
 
-    def copy(self, slot: int) -> bytes:
+    def bytes_copy(self, slot: int) -> bytes:
         """Return a copy of a vector field of bytes; empty when it is absent."""
-        octets = self.octets(slot)
-        self._buffer.pay(len(octets))
-        return bytes(octets)
+        view = self.bytes_view(slot)
+        self._buffer.spend(len(view))
+        return bytes(view)
 
     def text(self, slot: int) -> str:
-        """Return a string field; empty when it is absent, undecodable bytes replaced."""
-        return self.copy(slot).decode("utf-8", "replace")
+        """Return a string field; empty when it is absent. Bytes that are not UTF-8 are replaced."""
+        return self.bytes_copy(slot).decode("utf-8", "replace")
 
     def _field(self, slot: int) -> int | None:
         entry = 4 + 2 * slot

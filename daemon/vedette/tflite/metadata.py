@@ -1,7 +1,7 @@
-"""TFLite Metadata: what a model's maker wrote about its tensors, from the buffer named `TFLITE_METADATA`.
+"""Reads TFLite Metadata: what a model's maker wrote about its tensors, in the buffer named `TFLITE_METADATA`.
 
-Invariants: pure; any bytes yield a value or `Malformed`. Slots are those of metadata_schema.fbs (TFLite Support,
-extended by MediaPipe Tasks with custom metadata).
+Invariants: pure; any bytes yield a value or `Malformed`. The slot numbers are those of metadata_schema.fbs (TFLite
+Support; MediaPipe Tasks added custom metadata).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _AXIS_LABELS, _VALUE_LABELS = 2, 3      # in the enum AssociatedFileType
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
-    """One input or output. `mean` and `std` (one number, or one a channel) are empty where none is stated.
+    """One input or output. `mean` and `std` (one number, or one per channel) are empty when the file states none.
 
-    `label_files` name attachments whose lines are labels of this tensor's axis or values.
+    `label_files` names attachments whose lines are the labels of this tensor's axis or values.
     """
 
     name: str
@@ -36,7 +36,7 @@ class TensorMetadata:
 class TfliteMetadata:
     """The metadata of a model and of its first graph's tensors, in the graph's order.
 
-    `custom` holds MediaPipe's own buffers by name, e.g. `DETECTOR_METADATA`.
+    `custom` holds MediaPipe's own buffers by name, for example `DETECTOR_METADATA`.
     """
 
     name: str
@@ -50,14 +50,14 @@ class TfliteMetadata:
 def parse(content: bytes) -> TfliteMetadata:
     """Read the buffer. Raises: Malformed."""
     if content[4:8] != _IDENTIFIER:
-        raise Malformed(f"the metadata buffer is marked {content[4:8]!r}, expected {_IDENTIFIER!r}")
+        raise Malformed(f"the metadata buffer has the identifier {content[4:8]!r}; expected {_IDENTIFIER!r}")
     root = Buffer(memoryview(content)).root()
     graph = next(root.tables(3), None)
     return TfliteMetadata(
         name=root.text(0), description=root.text(1), version=root.text(2),
         inputs=tuple(map(_tensor, graph.tables(2))) if graph else (),
         outputs=tuple(map(_tensor, graph.tables(3))) if graph else (),
-        custom=MappingProxyType({entry.text(0): entry.copy(1) for entry in graph.tables(9)} if graph else {}))
+        custom=MappingProxyType({entry.text(0): entry.bytes_copy(1) for entry in graph.tables(9)} if graph else {}))
 
 
 def _tensor(table: Table) -> TensorMetadata:

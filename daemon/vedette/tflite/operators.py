@@ -1,11 +1,12 @@
-"""The words of TFLite's schema: built-in operators and tensor types, by their numbers.
+"""Names of TFLite's built-in operators and tensor types by their numbers in the schema.
 
-Invariants: the order is the number (schema.fbs of TFLite, 2025); a number beyond the list has no name here.
+Invariants: a name's position in the list is its number (schema.fbs of TFLite, 2025); a number beyond the list gets a
+name made of the number.
 """
 
 from __future__ import annotations
 
-_OPERATORS = """
+_OPERATOR_NAMES = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
 FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGISTIC LSH_PROJECTION
 LSTM MAX_POOL_2D MUL RELU RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR RNN SOFTMAX SPACE_TO_DEPTH SVDF TANH
@@ -31,21 +32,22 @@ STABLEHLO_SUBTRACT STABLEHLO_TANH STABLEHLO_SCATTER STABLEHLO_COMPARE STABLEHLO_
 STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_DOT_GENERAL STABLEHLO_REDUCE_WINDOW
 STABLEHLO_SORT STABLEHLO_WHILE STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR
 REDUCE_WINDOW STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
-""".split()  # noqa: SIM905 - two hundred names read better as text
-
-_TYPES = """
+"""
+_TYPE_NAMES = """
 float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant uint32
 uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
-""".split()  # noqa: SIM905 - as above
+"""
+_OPERATORS = _OPERATOR_NAMES.split()
+_TYPES = _TYPE_NAMES.split()
 
 CUSTOM = _OPERATORS.index("CUSTOM")
 
 
 def operator_name(code: int) -> str:
-    """Return the name of a built-in operator, "BUILTIN_<n>" for one newer than the list."""
+    """Return the name of a built-in operator; "BUILTIN_<n>" for one that is newer than the list."""
     return _OPERATORS[code] if 0 <= code < len(_OPERATORS) else f"BUILTIN_{code}"
 
 
 def type_name(code: int) -> str:
-    """Return numpy's name of a tensor type where numpy has one, "type_<n>" for one newer than the list."""
+    """Return numpy's name of a tensor type, TFLite's where numpy has none; "type_<n>" for one newer than the list."""
     return _TYPES[code] if 0 <= code < len(_TYPES) else f"type_{code}"

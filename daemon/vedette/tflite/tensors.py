@@ -1,4 +1,4 @@
-"""What a tensor of a model looks like: shape, type, and how its integers stand for real values.
+"""Describes a tensor of a model: shape, type and quantization.
 
 Invariants: frozen; quantization is per tensor (real = (q - zero_point) * scale); `scale` 0.0 means not quantised.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor. `dtype` is numpy's word ("int8", "uint8", "float32", …); `index` counts the graph's tensors."""
+    """One tensor. `dtype` is numpy's name ("int8", "uint8", "float32", …); `index` is its number in the graph."""
 
     name: str
     index: int
@@ -21,7 +21,7 @@ class TensorSpec:
 
     @property
     def quantised(self) -> bool:
-        """Whether integers of this tensor stand for real values."""
+        """Whether the integers of this tensor represent real values."""
         return self.scale != 0.0
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Detectors that a reader finds sound, and that do harm when they are loaded or run. Real `.tflite` files.
+"""Writes detectors that the file reader accepts but that do harm when they are loaded or run. Real `.tflite` files.
 
-All are read as FOMO heat maps of two labels, as `tiny_detectors` are.
+All are FOMO heat maps of two labels, like `tiny_detectors`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _QUANTIZATION = ((1 / 256,), (-128,))
 
 
 def divides_by_zero(folder: Path) -> Path:
-    """Kills tflite-runtime at its first invoke (SIGFPE); LiteRT refuses the division."""
+    """Write a model that kills tflite-runtime at its first invoke (SIGFPE); LiteRT refuses the division."""
     tensors = [*_pooled(16), Tensor((4,), "int32", "zero", data=bytes(16)), Tensor((4,), "int32", "quotient")]
     ops = [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL), Op("DIV", (2, 2), (3,), (29, []))]
     return _written(folder, "divides", tensors, ops)
 
 
 def takes_minutes(folder: Path) -> Path:
-    """Loads at once and computes for a minute: eight convolutions of 512 channels, over and over the same weights."""
+    """Write a model that loads at once and computes for a minute: eight convolutions of 512 channels, same weights."""
     side, wide = 256, 512
     weights = [Tensor((wide, 3, 3, wide), "int8", "weights", (0.01,), (0,), bytes(9 * wide * wide)),
                Tensor((wide,), "int32", "bias", (0.01 / 256,), (0,), bytes(4 * wide)),
@@ -41,13 +41,13 @@ def _convolution(inputs: tuple[int, int, int], output: int, stride: int = 1) -> 
                                                  (5, "int32", 1)]))
 
 
-def wants_all_memory(folder: Path) -> Path:
-    """A few hundred bytes that need an arena of 430 MB."""
+def memory_hog(folder: Path) -> Path:
+    """Write a model of a few hundred bytes that needs an arena of 430 MB."""
     return _written(folder, "hog", _pooled(12_000), [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)])
 
 
-def says_little(folder: Path) -> Path:
-    """Its scores end at 0.1: quantised with a scale that no threshold is reached with."""
+def badly_quantised(folder: Path) -> Path:
+    """Write a badly quantised model: its scale lets no score exceed 0.1, so none reaches the threshold."""
     heat = Tensor((1, 2, 2, 3), "int8", "heat", (0.1 / 256,), (-128,))
     return _written(folder, "little", [_pooled(16)[0], heat], [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)])
 

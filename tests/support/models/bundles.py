@@ -1,6 +1,6 @@
-"""Bundles of the pooling detector, packed as a person packs them; and the same with one thing of them wrong.
+"""Bundles of the pooling detector: packed by the command, and the same with one part changed.
 
-The picture is wider than high and of middling brightness: colour order, scaling and normalization each show in it.
+The picture is wider than high and of medium brightness, so that a wrong colour order, scaling or normalization shows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pack(folder: Path, *arguments: object, model: Path | None = None, out: str =
 
 
 def altered(path: Path, *, files: dict[str, bytes] | None = None, **settings: object) -> Path:
-    """Write the bundle again with other settings or files, and its digest right; returns the new path."""
+    """Write the bundle again with other settings or files and a correct digest; returns the new path."""
     model = read_model(path)
     changed = {**json.loads(model.attachments["vedette.json"]), **settings}
     other = path.with_name("altered.tflite")

@@ -1,6 +1,6 @@
-"""Models that see lamps (tests/bright_squares.py), as bundles of a name and version: good ones, and ones that go bad.
+"""Bundles of models that detect lamps (tests/support/truth/bright_squares.py): good ones, and ones that go bad.
 
-Each bad one passes the probe, which shows it noise and no lamp.
+Each bad one passes the probe, because the probe shows it noise and no lamp.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEEP = 64
 
 
 def _cells(tensors: list[Tensor], ops: list[Op], brightness: float, name: str) -> int:
-    """Add the convolution whose logits say which cells are brighter than that; returns its output."""
+    """Add the convolution whose logits say which cells are brighter than `brightness`; returns its output."""
     bias = round(16 * brightness / (_WEIGHT / 255))
     first = len(tensors)
     tensors += [Tensor((2, 8, 8, 3), "int8", f"{name} weights", (_WEIGHT,), (0,), _WEIGHTS),
@@ -32,7 +32,7 @@ def _cells(tensors: list[Tensor], ops: list[Op], brightness: float, name: str) -
 
 
 def flatbuffer(*, brightness: float = 0.5, raises: bool = False, layers: int = 0) -> bytes:
-    """Return the graph. `raises`: its invoke fails where there is a lamp; `layers`: what it computes for nothing."""
+    """Return the graph. `raises`: its invoke fails when a frame shows a lamp; `layers`: extra layers without effect."""
     tensors = [Tensor((1, SIZE, SIZE, 3), "int8", "image", (1 / 255,), (-128,))]
     ops: list[Op] = []
     logits = _cells(tensors, ops, brightness, "logits")
@@ -54,7 +54,7 @@ def flatbuffer(*, brightness: float = 0.5, raises: bool = False, layers: int = 0
 
 
 def _burdened(tensors: list[Tensor], ops: list[Op], logits: int, layers: int) -> int:
-    """Add layers whose outcome, times zero, is added to the logits."""
+    """Add layers whose output, times zero, is added to the logits."""
     features, deep = 0, 3
     for number in range(layers):
         here = len(tensors)
@@ -84,15 +84,15 @@ def write(folder: Path, version: str, *, brightness: float = 0.5, raises: bool =
 
 
 def blind(folder: Path, version: str) -> Path:
-    """Sees nothing that is not brighter than white."""
+    """Write a model that detects nothing: only a cell brighter than white would count."""
     return write(folder, version, brightness=1.5)
 
 
 def raising(folder: Path, version: str) -> Path:
-    """Cannot look at a frame with a lamp in it."""
+    """Write a model whose invoke fails on a frame with a lamp in it."""
     return write(folder, version, raises=True)
 
 
 def slow(folder: Path, version: str) -> Path:
-    """Takes many times as long."""
+    """Write a model that takes many times as long."""
     return write(folder, version, layers=12)

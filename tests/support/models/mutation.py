@@ -1,4 +1,5 @@
-"""Mutated model files, each determined by its number: cut off, bytes changed, offsets twisted, parts moved."""
+"""Makes mutated model files, each defined by its number: cut off, with changed bytes or offsets, or with moved parts.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +27,13 @@ class Base:
 
     @cached_property
     def structure(self) -> list[int]:
-        """Where bytes are that mean something: all but large buffers of weights."""
+        """Positions of all bytes that are not in large buffers of weights."""
         weights = []
         for table in Buffer(memoryview(self.content)).root().tables(4):
-            octets = bytes(table.octets(0))
-            if len(octets) > _LARGE:
-                start = self.content.find(octets)
-                weights.append(range(start, start + len(octets)))
+            content = bytes(table.bytes_view(0))
+            if len(content) > _LARGE:
+                start = self.content.find(content)
+                weights.append(range(start, start + len(content)))
         weights.sort(key=lambda place: place.start)
         positions, at = [], 0
         for place in [*weights, range(len(self.content), len(self.content))]:
@@ -56,7 +57,7 @@ def real_bases() -> list[Base]:
 
 
 def mutant(number: int, small: list[Base], real: list[Base]) -> bytes:
-    """Return mutant `number`: one in eight from a real model, where there are any."""
+    """Return mutant `number`. One in eight is made from a real model, where there are any."""
     dice = random.Random(number)
     base = dice.choice(real if real and number % 8 == 0 else small)
     return dice.choice(_KINDS)(dice, base)

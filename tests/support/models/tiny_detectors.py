@@ -1,4 +1,4 @@
-"""A detector small enough to reason about: average pooling, read as a FOMO heat map.
+"""Writes a detector that is small enough to calculate by hand: average pooling, read as a FOMO heat map.
 
 16x16 pixels in, 2x2 cells out, three channels: red is the background, green is `leaf`, blue is `sky`. A cell is
 detected where its mean colour reaches the threshold.
@@ -20,7 +20,7 @@ _POOL = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), 
 
 def write(folder: Path, files: dict[str, bytes] | None = None, claims: tuple[int, ...] = (1, 2, 2, 3),
           dtype: str = "int8") -> Path:
-    """Write the model and return its path; `claims` is the shape the file states for its output."""
+    """Write the model and return its path. `claims` is the shape that the file states for its output."""
     quantization = ((1 / 256,), (-128,)) if dtype == "int8" else ()
     tensors = [Tensor((1, 16, 16, 3), dtype, "image", *quantization), Tensor(claims, dtype, "heat", *quantization)]
     path = folder / "pooling.tflite"

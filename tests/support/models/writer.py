@@ -1,4 +1,4 @@
-"""Builds small real `.tflite` files, with nothing but the flatbuffers package: it is in both environments.
+"""Builds small real `.tflite` files with the flatbuffers package only, which both environments have.
 
 Slots and numbers are those of TFLite's schema.fbs. Vectors are written before the tables that hold them.
 """
@@ -24,7 +24,7 @@ _WRITERS = {"int32": "PrependInt32Slot", "int8": "PrependInt8Slot", "bool": "Pre
 
 @dataclass
 class Tensor:
-    """One tensor; with `data` a constant. `scales` of more than one number are per channel."""
+    """One tensor; a constant if it has `data`. More than one number in `scales` means one per channel."""
 
     shape: tuple[int, ...]
     dtype: str = "int8"
@@ -36,7 +36,7 @@ class Tensor:
 
 @dataclass
 class Op:
-    """One operation. `options` are (union number, [(slot, kind, value), …]); a name that is no built-in is custom."""
+    """One operation. `options` are (union number, [(slot, kind, value), …]). A name that is not built-in is custom."""
 
     name: str
     inputs: tuple[int, ...]
@@ -64,7 +64,7 @@ def build(graph: Graph) -> bytes:
     kinds = list(dict.fromkeys(op.name for op in graph.ops))
     contents = [b"", *(tensor.data for tensor in graph.tensors), *graph.metadata.values()]
     first_metadata = 1 + len(graph.tensors)
-    buffers = [_table(b, {0: octets(b, content)} if content else {}) for content in contents]
+    buffers = [_table(b, {0: byte_vector(b, content)} if content else {}) for content in contents]
     tensors = [_tensor(b, tensor, 1 + index) for index, tensor in enumerate(graph.tensors)]
     ops = [_op(b, op, kinds.index(op.name)) for op in graph.ops]
     subgraph = _table(b, {0: offsets(b, tensors), 1: int32s(b, graph.inputs), 2: int32s(b, graph.outputs),
@@ -89,7 +89,7 @@ def with_zip(content: bytes, files: dict[str, bytes]) -> bytes:
 
 
 def tflite_metadata(*, mean: float, std: float, label_file: str) -> bytes:
-    """Return a TFLITE_METADATA buffer: one input normalised so, one output with a label file."""
+    """Return a TFLITE_METADATA buffer: one input with this normalization, one output with a label file."""
     b = flatbuffers.Builder(256)
     options = _table(b, {0: floats(b, (mean,)), 1: floats(b, (std,))})
     unit = _table(b, {1: options}, [(0, "int8", 1)])
@@ -103,7 +103,7 @@ def tflite_metadata(*, mean: float, std: float, label_file: str) -> bytes:
 
 
 def identity() -> bytes:
-    """Return a model without an operation: its input is its output."""
+    """Return a model without operations: its input is its output."""
     return build(Graph([Tensor((1, 4), "int8", "x")], [], (0,), (0,)))
 
 
@@ -117,7 +117,7 @@ def logistic(size: int = 4) -> bytes:
 
 
 def convolution(size: int = 16, channels: int = 8) -> bytes:
-    """Return an INT8 model of two convolutions with per-channel weights: what XNNPACK is for."""
+    """Return an INT8 model of two convolutions with per-channel weights, which XNNPACK takes."""
     tensors = [Tensor((1, size, size, 3), "int8", "image", (1 / 255,), (-128,))]
     ops = []
     for index, deep in enumerate((3, channels)):
@@ -144,7 +144,7 @@ def described() -> bytes:
 
 
 def detection_postprocess(boxes: int = 4, classes: int = 2) -> bytes:
-    """Return a model that is nothing but SSD's post-process: boxes and scores in, four tensors out."""
+    """Return a model that has SSD's post-process only: boxes and scores in, four tensors out."""
     options = flexbuffers.Builder()
     with options.Map():
         for name, value in (("max_detections", 3), ("max_classes_per_detection", 1), ("num_classes", classes)):
@@ -161,13 +161,13 @@ def detection_postprocess(boxes: int = 4, classes: int = 2) -> bytes:
 
 
 def division() -> bytes:
-    """Return a model that kills tflite-runtime at invoke (SIGFPE): its input divided by itself, zero at first."""
+    """Return a model that kills tflite-runtime at invoke (SIGFPE): it divides its input, at first zero, by itself."""
     return build(Graph([Tensor((4,), "int32", "x"), Tensor((4,), "int32", "y")],
                        [Op("DIV", (0, 0), (1,), (29, []))], (0,), (1,)))
 
 
 def reshape_by_input() -> bytes:
-    """Return a model with two inputs that builds and fails at invoke: the second is the shape of the output."""
+    """Return a model that can be built but fails at invoke: its second input is the shape of the output."""
     return build(Graph([Tensor((4,), "int8", "x"), Tensor((2,), "int32", "shape"), Tensor((2, 2), "int8", "y")],
                        [Op("RESHAPE", (0, 1), (2,))], (0, 1), (2,)))
 
@@ -178,7 +178,7 @@ def custom(name: str) -> bytes:
                        (0,), (1,)))
 
 
-def octets(b: flatbuffers.Builder, content: bytes) -> int:
+def byte_vector(b: flatbuffers.Builder, content: bytes) -> int:
     return b.CreateByteVector(content)
 
 
@@ -228,7 +228,7 @@ def _op(b: flatbuffers.Builder, op: Op, kind: int) -> int:
     if union:
         references[4] = _table(b, {}, fields)
     if op.custom_options:
-        references[5] = octets(b, op.custom_options)
+        references[5] = byte_vector(b, op.custom_options)
     return _table(b, references, [(0, "uint32", kind), (3, "int8", union)])
 
 
