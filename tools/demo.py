@@ -35,7 +35,7 @@ from vedette.errors import UsageError, VedetteError
 from vedette.messages import topics
 
 if TYPE_CHECKING:
-    from vedette.camera.street.synthetic import SyntheticTruth
+    from vedette.camera.street.truth import SyntheticTruth
     from vedette.config.models import CameraConfig, Config
     from vedette.mqtt.command_filter import Incoming
     from vedette.mqtt.connection import Connection
@@ -142,7 +142,7 @@ def _messages(connection: Connection) -> list[Incoming]:
 def _truth(camera: CameraConfig) -> SyntheticTruth | None:
     if not is_synthetic(camera.source):
         return None
-    from vedette.camera.street.synthetic import SyntheticTruth
+    from vedette.camera.street.truth import SyntheticTruth
     return SyntheticTruth(camera.source, camera.width, camera.height, camera.fps)
 
 

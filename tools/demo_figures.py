@@ -21,7 +21,7 @@ from vedette.validate.agreement import Agreement, match
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vedette.camera.street.synthetic import SyntheticTruth
+    from vedette.camera.street.truth import SyntheticTruth
     from vedette.messages.health_shapes import HealthPayload, Percentiles
     from vedette.messages.shapes import DetectionsPayload
     from vedette.mqtt.command_filter import Incoming

@@ -165,7 +165,7 @@ OUTLINE_BYTES = 2 * 32 * 18
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the camera is pointed at: what stands still in it, measured once a second (see camera.view).
+    """What the camera is pointed at: what stands still in it, measured once a second (see camera.child.view).
 
     `outline` is empty for a picture without anything to recognize.
     """

@@ -1,11 +1,13 @@
 """From configuration to camera, and what it costs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 
+import vedette
 from tests.support.daemon.cameras import eventually, make_settings, real_video, running
 from vedette.camera.open import capture_settings, open_camera
 from vedette.config.models import CameraConfig
@@ -20,9 +22,17 @@ def test_opening_imports_nothing_heavy():
 
 def test_the_child_imports_nothing_of_the_daemon():
     """The capture child knows no pydantic, YAML, paho and no interpreter."""
-    code = ("import sys, vedette.camera.child, vedette.camera.folder, vedette.camera.opencv; "
+    code = ("import sys, vedette.camera.child.main, vedette.camera.child.folder, vedette.camera.child.opencv; "
             "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_only_the_child_imports_the_childs_modules():
+    """No module outside camera/child/ imports one of it: between the two processes there is only the socket."""
+    child = Path(vedette.__file__).parent / "camera" / "child"
+    outside = (path for path in Path(vedette.__file__).parent.rglob("*.py") if child not in path.parents)
+    assert [str(path) for path in outside
+            if re.search(r"^\s*(from|import) vedette\.camera\.child", path.read_text(), re.MULTILINE)] == []
 
 
 def test_every_frame_and_loop_are_for_files_only(tmp_path):

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from vedette.camera.brightness import light_of
+from vedette.camera.child.view import ViewWatch
 from vedette.camera.street.faults import SPOILERS
-from vedette.camera.view import ViewWatch
-from vedette.camera.watch import light_of
 from vedette.drift.picture import Picture
 
 WIDTH = 384

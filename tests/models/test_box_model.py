@@ -11,9 +11,9 @@ import pytest
 from models.train.bundle import bundled
 from models.train.judge import judge_file
 from models.train.scenes import held_out_demo, held_out_hard
+from vedette.camera.brightness import light_of
 from vedette.camera.street.objects import LABELS
 from vedette.camera.street.stills import stills
-from vedette.camera.watch import light_of
 from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
 from vedette.vision import bundle

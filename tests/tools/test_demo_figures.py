@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tools.demo_figures import Figures
 from tools.demo_screen import Lines, Screen, line_of, page
-from vedette.camera.street.synthetic import SyntheticTruth
+from vedette.camera.street.truth import SyntheticTruth
 from vedette.messages.payloads import timestamp
 from vedette.mqtt.command_filter import Incoming
 

@@ -1,1 +1,4 @@
-"""The eyes: sources of frames, the child that reads them, and the hand-over."""
+"""The camera: `open`, `remote`, `session`, `camera_state` are the daemon's side, `child/` is the process that captures.
+
+Both sides use `settings`, `wire`, `shared_frames`, `restart_policy` and `brightness`. `street/` is the drawn street.
+"""

@@ -56,7 +56,7 @@ class _Waiter:
 class RemoteCamera:
     """A ports.Camera whose source runs in a child process. The child starts here, its thread with `start()`."""
 
-    def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child",
+    def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child.main",
                  on_end: Callable[[Worker], None] | None = None,
                  replacements: Replacements | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)

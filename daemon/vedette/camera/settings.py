@@ -18,6 +18,8 @@ from vedette.net.urls import without_login
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
 
+DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
+"""Names of V4L2 devices below /dev, stable ones first: /dev/video0 may be another camera after a replug."""
 PLACES = 3
 """One with the detector, one waiting for it, one being written."""
 SCALED_BYTES = 1024 * 1024 * 3

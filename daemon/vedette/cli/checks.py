@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from vedette.camera.open_source import DEVICE_PATTERNS
+from vedette.camera.settings import DEVICE_PATTERNS
 from vedette.camera.street.options import is_synthetic
 from vedette.cli.check_result import Check, ChildFailed, Subject, in_child, remedy_for
 from vedette.cli.model_checks import model, self_test

@@ -87,7 +87,7 @@ class _Judge:
     def detections(self, frame: Frame) -> tuple[Detection, ...]:
         """Return everything that is seen in a frame."""
         if self._wants_baseline:
-            from vedette.camera.watch import light_of
+            from vedette.camera.brightness import light_of
             self._detector.limits = self.baseline.limits
             self.baseline.add(self._detector.detect(frame).detections, *light_of(frame.pixels))
         self._detector.limits = self._everything

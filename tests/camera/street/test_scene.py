@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.camera.street import objects
+from vedette.camera.street.actors import LEAST_PX, any_actors
 from vedette.camera.street.backdrop import MODEL_SIDE, any_street, demo_street
-from vedette.camera.street.cast import LEAST_PX, any_actors
 from vedette.camera.street.light import Light, expose, light_at, noise_tile
 from vedette.camera.street.scene import LEAST_VISIBLE, Scene
 from vedette.camera.street.sprite import lay

@@ -44,7 +44,7 @@ def same_child(camera, before_s):
 
 
 @contextmanager
-def running(settings, child_module="vedette.camera.child", replacements=None):
+def running(settings, child_module="vedette.camera.child.main", replacements=None):
     camera = RemoteCamera(settings, SystemClock(), child_module=child_module, replacements=replacements)
     camera.start()
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vedette.camera.child import main
-from vedette.camera.source import ReadStalled, checked
+from vedette.camera.child.main import main
+from vedette.camera.child.source import ReadStalled, checked
 from vedette.errors import SourceMissing
 
 FPS = 30.0

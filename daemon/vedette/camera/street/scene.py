@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vedette.camera.street.actors import LEAST_PX, any_actors, demo_actors
 from vedette.camera.street.backdrop import any_street, demo_street
-from vedette.camera.street.cast import LEAST_PX, any_actors, demo_actors
 from vedette.camera.street.light import any_light, expose, light_at, noise_tile
 from vedette.camera.street.objects import LABELS, draw
 from vedette.camera.street.sprite import lay, shade
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vedette.camera.street.actors import Actor
     from vedette.camera.street.backdrop import Street
-    from vedette.camera.street.cast import Actor
     from vedette.camera.street.light import Light
 
     Pixels = NDArray[np.uint8]

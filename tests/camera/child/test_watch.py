@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vedette.camera.watch import PictureWatch, RateWatch, same_picture
+from vedette.camera.child.watch import PictureWatch, RateWatch, same_picture
 
 SECOND = 1_000_000_000
 

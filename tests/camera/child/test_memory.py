@@ -12,7 +12,7 @@ from vedette.camera.session import ENVIRON
 CHILD = """
 import sys
 import numpy as np
-from vedette.camera.memory import MemoryLimit
+from vedette.camera.child.memory import MemoryLimit
 from vedette.camera.settings import CaptureSettings
 settings = CaptureSettings("tcp://127.0.0.1:1", 640, 480, 30.0, 0, (), 60.0, False, False, None)
 limit = MemoryLimit(settings)

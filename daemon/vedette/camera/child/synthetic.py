@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from vedette._lib.clock import pause
-from vedette.camera.source import checked
-from vedette.camera.street.faults import SPOILERS, moved_truth
+from vedette.camera.child.source import checked
+from vedette.camera.street.faults import SPOILERS
 from vedette.camera.street.options import parse_synthetic
 from vedette.camera.street.scene import Scene
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.street.options import Misbehaviour
-    from vedette.camera.street.scene import TruthBox
 
     Pixels = NDArray[np.uint8]
 
@@ -119,25 +118,3 @@ class Synthetic:
     def _wait_for(self, number: int) -> None:
         while (left_ns := self._stamp_ns(number) - self._now_ns()) > 0:
             self._sleep(left_ns / 1e9)
-
-
-class SyntheticTruth:
-    """What is to be seen in the frames of a synthetic source. For evaluation, in another process than the source."""
-
-    def __init__(self, source: str, width: int, height: int, fps: float) -> None:
-        self._told = parse_synthetic(source)
-        self._rate = fps
-        self._scene = Scene(self._told.seed, width, height, fps, hard=self._told.hard)
-        self._picture = np.empty((height, width, 3), np.uint8)
-
-    def captured(self, captured_ns: int) -> tuple[TruthBox, ...]:
-        """Return the truth of a live frame by its capture time."""
-        return self.numbered(round(captured_ns * self._rate / 1e9))
-
-    def numbered(self, number: int) -> tuple[TruthBox, ...]:
-        """Return the truth of a frame by its number: with every frame wanted, the first (seq 1) has number 0."""
-        fault = self._told.fault_at(number, self._rate)
-        if fault and fault.kind in {"dark", "garbage", "cover"}:
-            return ()
-        truth = self._scene.render(self._told.shown(number, self._rate), self._picture)
-        return moved_truth(truth) if fault and fault.kind == "move" else truth

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.camera.settings import DEVICE_PATTERNS
 from vedette.errors import SourceMissing
 from vedette.net.urls import shown
 
 if TYPE_CHECKING:
+    from vedette.camera.child.source import Source
     from vedette.camera.settings import CaptureSettings
-    from vedette.camera.source import Source
-
-DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
 
 
 def open_source(settings: CaptureSettings) -> Source:
@@ -32,22 +31,22 @@ def _open(settings: CaptureSettings) -> Source:
     if kind == "auto":
         return _open_auto(settings)
     if kind == "picamera2":
-        from vedette.camera.picamera import PiCamera
+        from vedette.camera.child.picamera import PiCamera
         return PiCamera(settings)
     if kind == "synthetic":
-        from vedette.camera.street.synthetic import Synthetic
+        from vedette.camera.child.synthetic import Synthetic
         return Synthetic(settings)
     if kind == "path" and Path(settings.source.removeprefix("file://")).is_dir():
-        from vedette.camera.folder import Folder
+        from vedette.camera.child.folder import Folder
         return Folder(settings)
-    from vedette.camera import opencv
+    from vedette.camera.child import opencv
     if kind == "device":
         return opencv.Device(settings, settings.source)
     return opencv.Stream(settings) if kind == "stream" else opencv.Film(settings)
 
 
 def _open_auto(settings: CaptureSettings) -> Source:
-    from vedette.camera import opencv, picamera
+    from vedette.camera.child import opencv, picamera
     if picamera.sees_camera():
         return picamera.PiCamera(settings)
     refusals = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from vedette.camera.source import ReadStalled, boottime_to_monotonic_ns
+from vedette.camera.child.source import ReadStalled, boottime_to_monotonic_ns
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:

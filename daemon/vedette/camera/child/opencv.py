@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from vedette.camera.child.source import ReadStalled, checked, plausible_fps
 from vedette.camera.settings import with_credentials
-from vedette.camera.source import ReadStalled, checked, plausible_fps
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import cv2
 
 from vedette._lib.child import MESSAGE_BYTES, begin_as_child
-from vedette.camera.memory import MemoryLimit
-from vedette.camera.open_source import open_source
-from vedette.camera.owner_socket import OwnerLeft, OwnerSocket
-from vedette.camera.player import PictureFrozen, Player
+from vedette.camera.child.memory import MemoryLimit
+from vedette.camera.child.open_source import open_source
+from vedette.camera.child.owner_socket import OwnerLeft, OwnerSocket
+from vedette.camera.child.player import PictureFrozen, Player
+from vedette.camera.child.source import ReadStalled
 from vedette.camera.restart_policy import STEADY_S, reopen_delay_s
 from vedette.camera.settings import PLACES, CaptureSettings
 from vedette.camera.shared_frames import SharedFrames
-from vedette.camera.source import ReadStalled
 from vedette.camera.wire import Final, Opening, Trouble
 from vedette.errors import SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
@@ -33,7 +33,7 @@ from vedette.net.urls import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vedette.camera.source import Source
+    from vedette.camera.child.source import Source
 
 OPEN_WITHIN_S = 8.0
 """Until the first frame. One that hangs from its start is noticed after so long, and the next one needs a moment more:

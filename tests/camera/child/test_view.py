@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from vedette.camera.child.view import KEPT, LEAST_DETAIL, ViewWatch
 from vedette.camera.street.faults import SPOILERS
 from vedette.camera.street.scene import DAY_S, Scene
-from vedette.camera.view import KEPT, LEAST_DETAIL, ViewWatch
 from vedette.types import OUTLINE_BYTES, View
 
 SIZE = (320, 180)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from vedette.camera.view import ViewWatch
+from vedette.camera.brightness import light_of
+from vedette.camera.child.view import ViewWatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from vedette.types import View
 
 SAMPLE_NS = 1_000_000_000
-SAMPLE_STRIDE = 8
 BLACK_BRIGHTNESS = 8.0
 BLACK_CONTRAST = 3.0
 BLACK_AFTER_NS = 2_000_000_000
@@ -30,7 +30,6 @@ IMPOSSIBLE_WINDOWS = 2
 UNKNOWN_FPS = 60.0
 SLOW_NS = 10_000_000_000
 SLOW_SHARE = 0.5
-_LUMA = np.array([0.114, 0.587, 0.299], np.float32)     # of BGR, Rec. 601
 
 
 class PictureWatch:
@@ -89,12 +88,6 @@ class PictureWatch:
         elif self._black_since_ns is None:
             self._black_since_ns = now_ns
         self._black = self._black_since_ns is not None and now_ns - self._black_since_ns >= BLACK_AFTER_NS
-
-
-def light_of(picture: NDArray[np.uint8] | memoryview) -> tuple[float, float]:
-    """Return brightness and contrast of a BGR picture: mean and standard deviation of a sample of its luma, 0-255."""
-    luma = np.asarray(picture)[::SAMPLE_STRIDE, ::SAMPLE_STRIDE] @ _LUMA
-    return round(float(luma.mean()), 1), round(float(luma.std()), 1)
 
 
 class _Window:

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from vedette.camera.cadence import Decimation, Playback
+from vedette.camera.child.cadence import Decimation, Playback
+from vedette.camera.child.shape import Shaper
+from vedette.camera.child.watch import PictureWatch, RateWatch
 from vedette.camera.settings import PLACES
-from vedette.camera.shape import Shaper
-from vedette.camera.watch import PictureWatch, RateWatch
 from vedette.camera.wire import FrameReady, Trouble
 from vedette.errors import SourceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vedette.camera.owner_socket import OwnerSocket
+    from vedette.camera.child.owner_socket import OwnerSocket
+    from vedette.camera.child.source import Source
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.shared_frames import SharedFrames
-    from vedette.camera.source import Source
 
 WAIT_S = 1.0
 SKIPPING_SAID_NS = 1_000_000_000

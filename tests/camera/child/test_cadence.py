@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.camera.cadence import Decimation, Playback
+from vedette.camera.child.cadence import Decimation, Playback
 
 SECOND = 1_000_000_000
 

@@ -16,8 +16,8 @@ from vedette.vision.scale import Scaler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vedette.camera.child.source import Source
     from vedette.camera.settings import CaptureSettings
-    from vedette.camera.source import Source
     from vedette.types import Scaling
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import make_settings
-from vedette.camera.shape import Shaper, fitted_size
+from vedette.camera.child.shape import Shaper, fitted_size
 
 SIDES = st.integers(1, 8000)
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import Consumer, eventually, make_settings, running
+from vedette.camera.child.open_source import open_source
+from vedette.camera.child.synthetic import Synthetic
 from vedette.camera.open import capture_settings
-from vedette.camera.open_source import open_source
 from vedette.camera.street.options import MISBEHAVIOURS, SPOILT, Phase, SyntheticSource, parse_synthetic
-from vedette.camera.street.synthetic import Synthetic, SyntheticTruth
+from vedette.camera.street.truth import SyntheticTruth
 from vedette.config.models import CameraConfig
 from vedette.errors import SourceInvalid
 
