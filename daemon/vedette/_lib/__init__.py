@@ -1,1 +1,1 @@
-"""Mechanism with no product words in it."""
+"""Mechanisms without product words: threads, processes, durable files, clocks."""

@@ -1,4 +1,4 @@
-"""The `vedette` command: one parser, one module a command, one line and one exit code for every error.
+"""The `vedette` command: one module for each of its commands.
 
 Invariants: a command's module is imported only when it is called (a Pi waits for every import); errors raised on
 purpose print one line each on standard error and end with their own exit code, never a traceback; so does output that

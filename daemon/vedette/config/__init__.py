@@ -1,1 +1,1 @@
-"""The typed configuration: what every key means (`models`) and how it is read (`load`)."""
+"""What every configuration key means, and how the configuration is read."""

@@ -1,1 +1,1 @@
-"""What the machine is, and how it fares."""
+"""What the machine is, and how it is doing."""

@@ -1,1 +1,1 @@
-"""What degrades silently: scores, latency and picture against what they were, and what downstream says of results."""
+"""What gets worse without any error: scores, times and the picture."""

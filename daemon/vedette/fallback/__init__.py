@@ -1,1 +1,1 @@
-"""Who looks when the model cannot: the cloud, and motion."""
+"""Who detects when the model cannot: the cloud, and motion."""

@@ -1,1 +1,1 @@
-"""The operator's side of updates: keys, a repository of signed releases, its publication, and a view of the fleet."""
+"""Signed releases for many devices, on the operator's machine."""

@@ -1,1 +1,1 @@
-"""The shape of every message on the wire, and how it is filled."""
+"""The shape of every message, and how it is filled."""

@@ -1,1 +1,1 @@
-"""The MQTT client: one connection, the publisher that keeps one up, and the judging of commands."""
+"""The broker: the connection, what waits for it, and the commands it brings."""

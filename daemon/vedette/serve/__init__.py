@@ -1,1 +1,1 @@
-"""The server side of the cloud fallback: the same detector behind HTTP."""
+"""The same detector behind HTTP, for devices whose own model cannot detect."""

@@ -1,1 +1,1 @@
-"""New models: where they come from, what must hold for them, which one runs, and how one is taken back."""
+"""What is done about a new model, step by step."""

@@ -1,1 +1,1 @@
-"""Everything between a frame and its detections. Only this room and `camera/` touch numpy and OpenCV."""
+"""From the pixels of a frame to its detections."""
