@@ -1,13 +1,14 @@
 """Writes the published description of what a subscriber sees: `python -m vedette.cli.schemas docs`.
 
-Invariants: everything is derived from `wire`, `topics` and the table of channels below; the same code always
-writes the same bytes, and a test keeps docs/ in step.
+Invariants: everything comes from `vedette.messages` and the table of channels below; the same code always writes the
+same bytes; a test checks that docs/ has what the code writes; no line of topics.md is longer than 120 columns.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,16 @@ from pydantic import ConfigDict, TypeAdapter
 from vedette.messages import health_shapes, shapes, topics
 from vedette.serve import openapi
 
+_WIDTH = 120
+_INTRODUCTION = (
+    "`make docs` writes this page from the code. [asyncapi.json](asyncapi.json) has the same for programs, and "
+    "[schemas/](schemas) has one JSON Schema for each message. Later versions may add keys. Ignore the keys that you "
+    "do not know.")
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One topic below the device's base (absolute after a slash), and what goes over it."""
+    """One topic and its messages. `topic` is relative to the device's base; with a leading slash it is absolute."""
 
     topic: str
     qos: int
@@ -38,32 +45,35 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """A key for documents: the topic without its placeholder."""
+        """The channel's key in documents: the topic without its placeholder."""
         return self.topic.removeprefix(f"/{topics.ROOT}/").removesuffix("/{command}").replace("/", "-")
 
 
 CHANNELS = (
-    Channel(topics.AVAILABILITY, 1, True, "`online` or `offline`; also the last will, and again on every reconnect",
+    Channel(topics.AVAILABILITY, 1, True,
+            "`online` or `offline`. It is also the last will, and is published at every connect.",
             content_type="text/plain"),
-    Channel(topics.INFO, 1, True, "What this device is and speaks", shapes.InfoPayload),
-    Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says", shapes.DetectionsPayload),
-    Channel(topics.COUNTS, 1, True, "How many of each label are in view, on change", shapes.CountsPayload),
-    Channel(topics.CAMERA, 1, True, "What the camera is doing, on change", shapes.CameraPayload),
-    Channel(topics.HEALTH, 1, True, "How the device is, on change and every `health.interval_s`",
+    Channel(topics.INFO, 1, True, "What this device is, and which messages it uses.", shapes.InfoPayload),
+    Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says.", shapes.DetectionsPayload),
+    Channel(topics.COUNTS, 1, True, "How many objects of each label are in view. On change.", shapes.CountsPayload),
+    Channel(topics.CAMERA, 1, True, "What the camera does. On change.", shapes.CameraPayload),
+    Channel(topics.HEALTH, 1, True, "The device's health. On change, and every `health.interval_s`.",
             health_shapes.HealthPayload),
-    Channel(topics.MODEL, 1, True, "Which model runs, and what comes", shapes.ModelPayload),
-    Channel(topics.SHADOW, 0, False, "What a new model sees beside the active one, where its release asks for that",
+    Channel(topics.MODEL, 1, True, "Which model runs, and which one is coming.", shapes.ModelPayload),
+    Channel(topics.SHADOW, 0, False,
+            "What a new model and the active one detect in one frame. Where the release asks for it.",
             shapes.ShadowPayload),
-    Channel(topics.SNAPSHOT, 0, False, "One frame on request, masks applied", content_type="image/jpeg"),
-    Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command", shapes.ReplyPayload),
+    Channel(topics.SNAPSHOT, 0, False, "One frame on request, with masks applied.", content_type="image/jpeg"),
+    Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command.", shapes.ReplyPayload),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
-            "Asks for something: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback` (`run`, "
-            "`seq`, `right`, and optionally `label`: whether that result was right), `relearn` (`what`: `scores`, "
-            "`picture` or `all`: what is now is right), as far as `commands.allow` lists it; the payload is empty or "
-            "an object with the command's arguments, and optionally `transaction` (a repeated one is ignored) and "
-            "`expires_at` (a late one is ignored)",
+            "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback` or `relearn`. The "
+            "device obeys only commands that `commands.allow` lists. The payload is empty or a JSON object. The object "
+            "may have `transaction`: the device ignores a repeated one. It may have `expires_at`: the device ignores "
+            "the command after that time. `feedback` takes `run`, `seq`, `right` and optionally `label`: `right` says "
+            "whether that result was right. `relearn` takes `what` (`scores`, `picture` or `all`): the device accepts "
+            "the present state as right.",
             incoming=True),
-    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update` to every device", incoming=True),
+    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update`, to every device.", incoming=True),
 )
 
 
@@ -90,7 +100,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _schema_of(payload: type) -> dict[str, Any]:
-    # A TypedDict takes no configuration of its own here, but inherits that of a list around it.
+    # A TypedDict has no configuration of its own here. It inherits that of the list around it.
     listed = TypeAdapter(list[payload], config=ConfigDict(use_attribute_docstrings=True)).json_schema()  # type: ignore[valid-type]
     parts = {name: _without_titles(part) for name, part in listed["$defs"].items()}
     whole = parts.pop(payload.__name__)
@@ -99,7 +109,7 @@ def _schema_of(payload: type) -> dict[str, Any]:
 
 
 def _without_titles(part: dict[str, Any]) -> dict[str, Any]:
-    """Drop the titles that only repeat a key's name."""
+    """Return the part without titles that only repeat a key's name."""
     properties = {key: {name: value for name, value in described.items() if name != "title"}
                   for key, described in part.get("properties", {}).items()}
     return {**part, "properties": properties} if properties else part
@@ -109,7 +119,7 @@ def _asyncapi(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Vedette", "version": "1", "license": {"name": "Apache-2.0"},
-                 "description": "What a Vedette device publishes and obeys over MQTT 5 or 3.1.1."},
+                 "description": "What a Vedette device publishes, and the commands it obeys, over MQTT 5 or 3.1.1."},
         "defaultContentType": "application/json",
         "channels": {channel.name: _asyncapi_channel(channel) for channel in CHANNELS},
         "operations": {f"{'obey' if channel.incoming else 'publish'}-{channel.name}": {
@@ -140,19 +150,19 @@ def _name_of(payload: type) -> str:
 
 
 def _topics_page(schemas: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["# What a subscriber sees", "",
-             "Written from the code by `make docs`. The same for programs: [asyncapi.json](asyncapi.json) and one JSON",
-             "Schema for each message in [schemas/](schemas). Keys may be added; ignore the ones you do not know.", "",
-             "A message comes again when its acknowledgement was lost: `(device, run, seq)` finds repeats.", "",
-             "| topic | retained | QoS | payload | |", "|---|---|--:|---|---|"]
-    lines += [f"| `{channel.address}` | {'yes' if channel.retain else ''} | {channel.qos} | {_payload_cell(channel)} "
-              f"| {'to the device: ' if channel.incoming else ''}{channel.summary} |" for channel in CHANNELS]
+    lines = ["# What a subscriber receives", "", *_wrapped(_INTRODUCTION), "",
+             "A message comes again when its acknowledgement was lost. Find repeats by `(device, run, seq)`.", "",
+             "| topic | retained | QoS | payload |", "|---|---|--:|---|"]
+    lines += [f"| `{channel.address}` | {'yes' if channel.retain else ''} | {channel.qos} | {_payload_cell(channel)} |"
+              for channel in CHANNELS]
+    lines += ["", "What a device publishes:", "", *_summaries(incoming=False)]
+    lines += ["", "What a device receives:", "", *_summaries(incoming=True)]
     for name, schema in schemas.items():
-        lines += ["", f"## {name}", "", f"`{schema['properties']['schema']['const']}`. {schema['description']}", ""]
-        lines += _keys(schema)
+        head = f"`{schema['properties']['schema']['const']}`. {schema['description']}"
+        lines += ["", f"## {name}", "", *_wrapped(head), "", *_keys(schema)]
         for part, described in schema.get("$defs", {}).items():
             if "properties" in described:
-                lines += ["", f"**{part}**: {described['description']}", "", *_keys(described)]
+                lines += ["", *_wrapped(f"**{part}**: {described['description']}"), "", *_keys(described)]
     return "\n".join(lines) + "\n"
 
 
@@ -163,23 +173,40 @@ def _payload_cell(channel: Channel) -> str:
     return f"[{name}](#{name})"
 
 
+def _summaries(*, incoming: bool) -> list[str]:
+    return [line for channel in CHANNELS if channel.incoming == incoming
+            for line in _item(f"`{channel.address}`: {channel.summary}")]
+
+
 def _keys(schema: Mapping[str, Any]) -> list[str]:
-    rows = [f"| `{key}` | {_type_words(described)} | {' '.join(described.get('description', '').split())} |"
-            for key, described in schema["properties"].items() if key != "schema"]
-    return ["| key | type | |", "|---|---|---|", *rows]
+    return [line for key, described in schema["properties"].items() if key != "schema"
+            for line in _item(f"`{key}` ({_type_name(described)}){_explained(described)}")]
 
 
-def _type_words(described: Mapping[str, Any]) -> str:
+def _explained(described: Mapping[str, Any]) -> str:
+    text = described.get("description", "")
+    return f": {text}" if text else ""
+
+
+def _item(text: str) -> list[str]:
+    return _wrapped(f"- {text}", indent="  ")
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _type_name(described: Mapping[str, Any]) -> str:
     if "$ref" in described:
         return str(described["$ref"].split("/")[-1])
     if "anyOf" in described:
-        return " or ".join(_type_words(one) for one in described["anyOf"])
+        return " or ".join(_type_name(one) for one in described["anyOf"])
     if "enum" in described:
         return ", ".join(f"`{value}`" for value in described["enum"])
     if described.get("type") == "array":
-        return f"array of {_type_words(described['items'])}"
+        return f"array of {_type_name(described['items'])}"
     if isinstance(described.get("additionalProperties"), Mapping):
-        return f"object of {_type_words(described['additionalProperties']) or 'anything'}"
+        return f"object of {_type_name(described['additionalProperties']) or 'anything'}"
     return str(described.get("type", ""))
 
 

@@ -1,4 +1,4 @@
-"""The answers of an HTTP detection server, ours and the plain YOLOv5/Flask one. Both sides build on these shapes.
+"""The answers of an HTTP detection server: ours, and a plain YOLOv5/Flask one. Client and server share these shapes.
 
 Invariants: those of the package.
 """
@@ -11,21 +11,21 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 from vedette.messages.shapes import DetectionPayload, ModelRefPayload, Unit
 
 DEADLINE_HEADER = "Vedette-Deadline-Ms"
-"""How long the client still waits for its answer, whole milliseconds."""
+"""How long the client still waits for its answer, in whole milliseconds."""
 
 
 class LookPayload(TypedDict):
-    """What one picture shows."""
+    """The detections of one image."""
 
     model: ModelRefPayload | None
     detections: list[DetectionPayload]
-    """Best score first; boxes are in 0-1 of the picture as sent, upright as its EXIF says."""
+    """Best score first. Boxes are in 0-1 of the image as sent, turned upright as its EXIF says."""
 
 
 Yolov5Record = TypedDict("Yolov5Record", {
-    "xmin": float, "ymin": float, "xmax": float, "ymax": float,      # pixels of the picture as sent
+    "xmin": float, "ymin": float, "xmax": float, "ymax": float,      # pixels of the image as sent
     "confidence": Unit, "class": NonNegativeInt, "name": str})
-"""One object as `results.pandas().xyxy[0].to_json(orient="records")` of YOLOv5 writes it."""
+"""One object, as YOLOv5's `results.pandas().xyxy[0].to_json(orient="records")` writes it."""
 
 
 class ErrorPayload(TypedDict):

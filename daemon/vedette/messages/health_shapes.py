@@ -1,6 +1,6 @@
-"""The message that tells how the device is.
+"""The message about the device's health.
 
-Invariants: those of the package; every value has a fixed size but `scores`, whose labels are bounded.
+Invariants: those of the package; every value except `scores` has a fixed size, and the labels of `scores` are bounded.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from vedette.types import CameraState, EndKind, HealthState
 
 
 class ReasonPayload(TypedDict):
-    """One thing that is not as it should be."""
+    """One thing that is wrong."""
 
     code: str
-    """From the table in docs/reasons.md."""
+    """A code from docs/reasons.md."""
     since: Timestamp
     detail: str | None
-    """In words, for the technician at the device."""
+    """Text for the technician at the device."""
 
 
 class Percentiles(TypedDict):
@@ -33,7 +33,7 @@ class Percentiles(TypedDict):
 
 
 class StagePercentiles(TypedDict):
-    """The stages of `timing_ms` in a result; null before the first one."""
+    """The stages of `timing_ms` in a result. Null before the first result."""
 
     wait: Percentiles | None
     prepare: Percentiles | None
@@ -42,28 +42,28 @@ class StagePercentiles(TypedDict):
 
 
 class CaptureHealth(TypedDict):
-    """Frames: captured = detected + dropped + pending."""
+    """Counts of frames: captured = detected + dropped + pending."""
 
     state: CameraState
     fps: float
-    """Frames captured per second, lately."""
+    """Frames captured per second in the last seconds."""
     captured: Count
     detected: Count
-    """Looked at by the model or for motion. What the cloud looks at are copies."""
+    """Frames that the model or the motion detector has processed. The cloud gets copies, which do not count here."""
     dropped: dict[str, Count]
-    """By cause: replaced by a newer one, busy (no memory free), stale, failed, slow (the cloud was faster), paused,
-    no_model, governed (see `governor`)."""
+    """By cause: `replaced` by a newer frame, `busy` (no memory free), `stale`, `failed`, `paused`, `no_model`. Also
+    `slow` (the cloud was faster) and `governed` (see `governor`)."""
     pending: Count
     age_ms: Percentiles | None
-    """Capture until the result was ready."""
+    """Milliseconds from capture until the result was ready."""
     reopened: Count
-    """Times the source was opened again."""
+    """How often the source was opened again."""
     children_replaced: Count
-    """Times the capture process was replaced."""
+    """How often the capture process was replaced."""
 
 
 class InferenceHealth(TypedDict):
-    """The interpreter; null where no model runs."""
+    """The interpreter. Its facts are null where no model runs."""
 
     count: Count
     errors: Count
@@ -71,12 +71,12 @@ class InferenceHealth(TypedDict):
     runtime: str | None
     runtime_version: str | None
     xnnpack_share: Unit | None
-    """Share of the model's nodes that run on XNNPACK, measured."""
+    """Measured share of the model's nodes that run on XNNPACK."""
     threads: Count | None
 
 
 class ScoreHealth(TypedDict):
-    """Distribution of one label's scores, of the model that runs now."""
+    """Distribution of one label's scores from the running model."""
 
     count: Count
     mean: Unit
@@ -85,7 +85,7 @@ class ScoreHealth(TypedDict):
 
 
 class ImageHealth(TypedDict):
-    """The picture; null before the first frame."""
+    """The image. Values are null before the first frame."""
 
     brightness: float | None
     """Mean luma, 0-255."""
@@ -97,59 +97,59 @@ class LabelDrift(TypedDict):
     """The scores of one label, over seven days of watching."""
 
     mean: Unit | None
-    """Null: none in seven days."""
+    """Null: no scores in seven days."""
     baseline: Unit | None
-    """What they were, learnt or of the bundle (`health.baseline`); null: not known (yet)."""
+    """The mean to compare with, learnt or from the bundle (`health.baseline`). Null: not known, or not known yet."""
     count: Count
 
 
 class LatencyDrift(TypedDict):
-    """The interpreter alone, milliseconds."""
+    """The time of the interpreter alone, in milliseconds."""
 
     mean_ms: float | None
-    """Over seven days, of each minute's median."""
+    """Mean of each minute's median, over seven days."""
     baseline_ms: float | None
-    """Null: being learnt."""
+    """Null: still learning."""
 
 
 class ImageDrift(TypedDict):
-    """The camera's view against what it was."""
+    """The camera's view, compared with earlier views."""
 
     changes: list[Literal["covered", "moved", "out of focus", "dark", "flat"]]
     likeness: float | None
-    """Of the view now to the most alike one that is known, up to 1; null while none is known."""
+    """Likeness of the present view to the most similar known view, up to 1. Null while no view is known."""
     focus: float | None
-    """Share of its detail that is fine."""
+    """Share of fine detail in the image's detail."""
     references: Count
-    """Views that are known: by day, by night, ..."""
+    """Number of known views: by day, by night, ..."""
     learning_hours: float | None
-    """Left, in which a new view that holds is learnt as well; null: over."""
+    """Hours left in which a new view that lasts is also learnt. Null: that time is over."""
 
 
 class FeedbackHealth(TypedDict):
-    """What `cmd/feedback` said of results, over seven days and at most 500 of them."""
+    """The feedback on results by `cmd/feedback`, over seven days, at most 500 results."""
 
     count: Count
     wrong: Count
     error_rate: Unit | None
-    """Null without any."""
+    """Null without feedback."""
 
 
 class DriftHealth(TypedDict):
-    """What degrades silently. Time off does not count."""
+    """Slow degradation that causes no error. Time while the device is off does not count."""
 
     learning_hours: float | None
-    """Left until the running model's latency, and the scores of labels seen from its start on, are learnt; null: over,
-    or no model has run."""
+    """Hours left to learn the running model's latency, and the scores of labels that occur from its start on. Null:
+    that time is over, or no model has run."""
     labels: dict[str, LabelDrift]
-    """Of the running model: 16 labels, the others together as `other`, which has no baseline."""
+    """Of the running model: 16 labels. The others are together in `other`, which has no baseline."""
     latency: LatencyDrift
     image: ImageDrift
     feedback: FeedbackHealth
 
 
 class AcknowledgedResult(TypedDict):
-    """A result that the broker has."""
+    """A result that the broker has acknowledged."""
 
     run: Count
     seq: Count
@@ -163,23 +163,23 @@ class MqttHealth(TypedDict):
     outbox_depth: Count
     """Messages in memory."""
     outbox_dropped: Count
-    """Oldest ones, when it was full (on disk: or too old), and those that need a connection and had none."""
+    """Dropped: the oldest of a full outbox, those too old on disk, and those that cannot wait for a connection."""
     dropped_ever: dict[str, Count]
-    """The same, by the topic's first level (detections, reply, ...), in all runs of this state folder."""
+    """The same in all runs of this state folder, by the topic's first level (detections, reply, ...)."""
     spooled: Count
-    """Messages on disk; they come marked as `backfilled`."""
+    """Messages on disk. They are published with `backfilled` true."""
     spool_mb: float
-    """What they take there, in 10^6 bytes."""
+    """Their size on disk, in 10^6 bytes."""
     acknowledged_before: AcknowledgedResult | None
-    """The newest result of earlier runs that the broker acknowledged, as noted every 15 s and at an ordered stop. Of
-    later ones what does not come backfilled is lost with the process or the power: 5 s of results at most."""
+    """The newest result of earlier runs that the broker acknowledged, noted every 15 s and at an ordered stop. Later
+    results of those runs come backfilled, or were lost with the process or the power: at most 5 s of results."""
     refused: Count
-    """By the broker: its access rules."""
+    """Messages refused by the broker's access rules."""
     published: Count
 
 
 class CloudLeft(TypedDict):
-    """What is left of an allowance."""
+    """What an allowance still grants."""
 
     calls: Count
     mb: float
@@ -187,29 +187,29 @@ class CloudLeft(TypedDict):
 
 
 class CloudHealth(TypedDict):
-    """The cloud. Counts are of this run: calls = results + late + failed + one under way."""
+    """The cloud. Counts are of this run: calls = results + late + failed + the call under way."""
 
     breaker: Literal["closed", "open", "half_open"]
-    """closed: calls go; open: the server fails and is left alone; half_open: one probe may go."""
+    """`closed`: calls are allowed. `open`: the server fails, so there are none. `half_open`: one probe is allowed."""
     calls: Count
-    """Those too that ended before anything was sent; none is made once the budget is spent."""
+    """Includes calls that ended before anything was sent. There are no calls while the budget is spent."""
     results: Count
     late: Count
-    """Answers that nobody wanted any more."""
+    """Answers that came too late to be used."""
     failed: Count
     sent_mb: float
-    """Bodies of requests, 10^6 bytes."""
+    """Size of the requests' bodies, in 10^6 bytes."""
     cause: str | None
-    """Why the last call gave nothing."""
+    """Text: why the last call gave no result."""
     left: dict[str, CloudLeft]
-    """Of the budget, of this `hour` and this `day`."""
+    """What is left of the budget, for this `hour` and this `day`."""
 
 
 class FallbackHealth(TypedDict):
-    """Who looks while the device's own model cannot."""
+    """What detects while the device's own model cannot."""
 
     looking: Literal["cloud", "motion"] | None
-    """Null: nobody, or the device itself."""
+    """Null: no fallback gives results now."""
     cloud: CloudHealth | None
     """Null: not enabled."""
     motion_results: Count | None
@@ -217,35 +217,35 @@ class FallbackHealth(TypedDict):
 
 
 class BoardHealth(TypedDict):
-    """The computer; null where it cannot say."""
+    """The computer. A value is null where the computer does not report it."""
 
     temperature_c: float | None
     throttled_now: list[str] | None
-    """Of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
+    """Any of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
     throttled_ever: list[str] | None
-    """The same, at any time since the daemon's start, and what the firmware still remembers."""
+    """The same at any time since the daemon's start, and what the firmware still remembers."""
     cpu_mhz: float | None
     cpu_highest_mhz: float | None
-    """That the processor is made for."""
+    """The highest frequency that the processor is made for."""
     cpu_slowed: bool | None
-    """The kernel allows it less than before."""
+    """Whether the kernel allows a lower frequency than before."""
     rss_mb: float | None
     """The daemon's resident memory."""
     capture_rss_mb: float | None
-    """The capture process's."""
+    """The capture process's resident memory."""
     memory_available_mb: float | None
     memory_allowed_mb: float | None
-    """Left of the unit's own limit."""
+    """Memory left of the unit's own limit."""
     memory_stalled: Unit | None
-    """Share of the last seconds in which a process waited for memory."""
+    """Share of the last seconds during which a process waited for memory."""
     memory_pressed: bool | None
-    """Too much of that: the reason `memory_pressure`."""
+    """Whether that share is too large: the reason `memory_pressure`."""
     cma_free_mb: float | None
-    """Contiguous memory that cameras need."""
+    """Free contiguous memory, which cameras need."""
     disk_free_mb: float | None
-    """Of the state folder."""
+    """Free space on the disk of the state folder."""
     disk_mb: float | None
-    """How large that disk is."""
+    """Size of that disk."""
     clock_synced: bool | None
 
 
@@ -254,30 +254,30 @@ class LastEndPayload(TypedDict):
 
     run: Count
     kind: EndKind
-    """stopped: asked to; failed: by itself, with an error; hung: a thread made no progress, so the watchdog ended it;
-    killed: without a word, by a signal, for want of memory, or by a crash in native code; power_cut: the machine
-    restarted under it."""
+    """`stopped`: on request. `failed`: by itself, with an error. `hung`: a thread made no progress, so the watchdog
+    ended the run. `killed`: without a report, by a signal, for lack of memory, or by a crash in native code.
+    `power_cut`: the machine restarted during the run."""
     detail: str
-    """In words: what asked, the error, or which threads hung."""
+    """Text: what requested the stop, the error, or the threads that hung."""
 
 
 class GovernorHealth(TypedDict):
-    """How far the rate of detection is lowered for the board's sake."""
+    """How far the detection rate is lowered to protect the board."""
 
     step: Count
-    """0: not at all."""
+    """0: not lowered."""
     share: Unit
-    """Of the full rate."""
+    """Share of the full rate."""
     limit_per_s: float | None
-    """Frames a second, on average; null: as many as there are."""
+    """Average frames a second. Null: no limit."""
     why: str | None
-    """What lowered it, in words."""
+    """Text: what lowered the rate."""
     since: Timestamp | None
-    """Of the last step."""
+    """Time of the last change of step."""
 
 
 class HealthPayload(TypedDict):
-    """How the device is; on every change of state or reasons, and every half minute."""
+    """The device's health. Published on every change of state or reasons, and every `health.interval_s`."""
 
     schema: Literal["vedette.health/1"]
     device: str
@@ -285,14 +285,14 @@ class HealthPayload(TypedDict):
     at: Timestamp
     uptime_s: float
     last_end: LastEndPayload | None
-    """Null: no run before, or no note of it."""
+    """Null: there was no run before, or no record of it."""
     state: HealthState
     reasons: list[ReasonPayload]
     capture: CaptureHealth
     inference: InferenceHealth
     fallback: FallbackHealth
     scores: dict[str, ScoreHealth]
-    """By label; rare labels beyond a limit together as `other`."""
+    """By label. Rare labels beyond a limit are together in `other`."""
     image: ImageHealth
     drift: DriftHealth
     mqtt: MqttHealth

@@ -1,4 +1,4 @@
-"""The messages about what was seen and what the device is.
+"""The messages about what a device detects, and about the device itself.
 
 Invariants: those of the package.
 """
@@ -23,28 +23,28 @@ class FramePayload(TypedDict):
     """The frame a result was made from."""
 
     seq: Count
-    """Number of the frame in this run of the daemon; gaps are frames that were dropped."""
+    """Number of the frame in this run of the daemon. Gaps are dropped frames."""
     width: Count
-    """Pixels, as configured: rotated, before any crop for the model."""
+    """Pixels, as configured: after rotation, before any crop for the model."""
     height: Count
     """Pixels."""
     captured_at: Timestamp
-    """When the sensor saw it, as far as the source tells."""
+    """When the sensor captured it, as far as the source reports that."""
     clock_synced: bool
-    """Whether the device's clock was synchronized then; order by run and seq if not."""
+    """Whether the device's clock was synchronized then. If not, order results by `run` and `seq`."""
 
 
 class TimingPayload(TypedDict):
-    """Where one frame's time went, in milliseconds."""
+    """The time that each stage took for one frame, in milliseconds."""
 
     wait: float
-    """Handed over by the camera until taken by the detector."""
+    """From the camera's handover until the detector takes the frame."""
     prepare: float
-    """Written into the model's input."""
+    """Writing the frame into the model's input."""
     invoke: float
     """The interpreter alone."""
     decode: float
-    """Output tensors to detections."""
+    """Turning output tensors into detections."""
 
 
 class ModelRefPayload(TypedDict):
@@ -53,70 +53,70 @@ class ModelRefPayload(TypedDict):
     name: str
     version: str | None
     sha256: str
-    """Of the whole file, in hexadecimal."""
+    """Digest of the whole file, in hexadecimal."""
     variant: str | None
     """Label of an A/B release."""
 
 
 class DetectionPayload(TypedDict):
-    """One object."""
+    """One detected object."""
 
     label: str
     class_id: int | None
-    """Null where the source knows none (motion)."""
+    """Null where the source has no classes (motion)."""
     score: Unit | None
-    """0-1; null where the source knows none."""
+    """0-1. Null where the source has no scores."""
     box: BoxArray
-    """xmin, ymin, xmax, ymax in 0-1 of the frame, origin top left."""
+    """xmin, ymin, xmax, ymax in 0-1 of the frame. The origin is top left."""
 
 
 class DetectionsPayload(TypedDict):
-    """All detections of one frame. A frame that could not be looked at is never published as an empty result."""
+    """All detections of one frame. A frame on which detection failed is never published as an empty result."""
 
     schema: Literal["vedette.detections/1"]
     device: str
     run: Count
-    """One more at every start of the daemon. (device, run, seq) orders results and finds repeated ones."""
+    """Number of the daemon's run. Each start adds one. Order results and find repeats by (device, run, seq)."""
     seq: Count
-    """Published results of this run, from 1."""
+    """Number of the published result in this run, from 1."""
     source: Source
-    """Who looked: the model on the device, the cloud, or motion alone."""
+    """What made the result: the model on the device, the cloud, or motion alone."""
     frame: FramePayload
     age_ms: float
-    """Capture until the result was ready."""
+    """Milliseconds from capture until the result was ready."""
     timing_ms: TimingPayload
     model: ModelRefPayload | None
     dropped: dict[str, Count]
-    """Frames dropped in this run, by cause."""
+    """Dropped frames of this run, by cause."""
     backfilled: bool
-    """Whether it waited on disk while the broker was away; those come in their order, behind newer ones."""
+    """Whether the result waited on disk while the broker was away. Such results come in order, after newer ones."""
     detections: list[DetectionPayload]
     """Best score first."""
 
 
 class CountsPayload(TypedDict):
-    """How many of each label are in view; published on change."""
+    """How many objects of each label are in view. Published on change."""
 
     schema: Literal["vedette.counts/1"]
     captured_at: Timestamp
     counts: dict[str, Count] | None
-    """Null while the device is not looking, which is not the same as nothing seen."""
+    """Null while the device does not detect. An empty object means that nothing is in view."""
 
 
 class CameraPayload(TypedDict):
-    """What the camera is doing."""
+    """What the camera does."""
 
     schema: Literal["vedette.camera/1"]
     state: CameraState
     since: Timestamp
     cause: str | None
-    """In words; null while capturing."""
+    """Text for a technician. Null while capturing."""
     source: str
     """As configured, without credentials."""
 
 
 class VersionsInfo(TypedDict):
-    """What software runs."""
+    """The versions of the software."""
 
     vedette: str
     python: str
@@ -124,7 +124,7 @@ class VersionsInfo(TypedDict):
 
 
 class HardwareInfo(TypedDict):
-    """What it runs on."""
+    """The computer that the daemon runs on."""
 
     board: str | None
     """As the device tree names it."""
@@ -134,7 +134,7 @@ class HardwareInfo(TypedDict):
 
 
 class CameraInfo(TypedDict):
-    """What is watched; sizes are 0 until the first frame."""
+    """The camera. Sizes are 0 until the first frame."""
 
     source: str
     """As configured, without credentials."""
@@ -145,12 +145,12 @@ class CameraInfo(TypedDict):
 
 
 class DetectorInfo(TypedDict):
-    """What detects."""
+    """The detector."""
 
     runtime: str
     runtime_version: str
     xnnpack_share: Unit
-    """Share of the model's nodes that run on XNNPACK, measured."""
+    """Measured share of the model's nodes that run on XNNPACK."""
     threads: Count
     decoder: str
     input_width: Count
@@ -160,7 +160,7 @@ class DetectorInfo(TypedDict):
 
 
 class InfoPayload(TypedDict):
-    """What this device is and speaks; at every connect."""
+    """What this device is, and which messages it uses. Published at every connect."""
 
     schema: Literal["vedette.info/1"]
     device: str
@@ -171,51 +171,51 @@ class InfoPayload(TypedDict):
     detector: DetectorInfo | None
     """Null where no model runs."""
     schemas: list[str]
-    """Every schema id this device may send."""
+    """Every schema id that this device may send."""
     reason_codes: list[str]
-    """Every reason code health may carry."""
+    """Every reason code that health may have."""
     commands: list[str]
-    """Commands it obeys over MQTT."""
+    """The commands that it obeys over MQTT."""
 
 
 class ModelPayload(TypedDict):
-    """Which model runs; the keys fit Home Assistant's `update` entity."""
+    """Which model runs. The keys fit Home Assistant's `update` entity."""
 
     schema: Literal["vedette.model/1"]
     state: ModelState
-    """pinned: by `detector.model`; box: the model in the box; downloading, staged (on disk, being proven), shadow: a
-    new model; else where the running one stands: trial, good."""
+    """`none`: no model runs. `pinned`: `detector.model` names the model. `box`: the model in the box runs. A new model
+    is in `downloading`, `staged` (on disk, under proof) or `shadow`. Else the running model is in `trial` or `good`."""
     title: str | None
-    """The model's name; null where none runs."""
+    """The name of the running model. Null where no model runs."""
     installed_version: str | None
     latest_version: str | None
-    """The newest for this device, as far as it knows."""
+    """The newest version for this device, as far as it knows."""
     release: Count | None
-    """Number of the running release; null for a model that came by hand."""
+    """Number of the running release. Null for a model that was installed by hand."""
     sha256: str | None
-    """Of the file that runs."""
+    """Digest of the file that runs."""
     variant: str | None
     """Label of an A/B release."""
     in_progress: bool
     update_percentage: Annotated[float, Field(ge=0, le=100)] | None
-    """Of the download, or of the shadow."""
+    """Progress of the download or of the shadow."""
     last_outcome: str | None
-    """How the last update ended, in words."""
+    """Text: how the last update ended."""
 
 
 class ShadowPayload(TypedDict):
-    """What a new model, which is compared unseen, and the active one saw in the same frame."""
+    """What a new model in shadow and the active model detect in the same frame."""
 
     schema: Literal["vedette.shadow/1"]
     device: str
     run: Count
     frame: FramePayload
     model: ModelRefPayload
-    """The new one."""
+    """The new model."""
     invoke_ms: float
-    """The new one's, undisturbed."""
+    """Of the new model, measured undisturbed."""
     detections: list[DetectionPayload]
-    """The new one's."""
+    """Of the new model."""
     active_invoke_ms: float
     active_detections: list[DetectionPayload]
 
@@ -225,9 +225,9 @@ class ReplyPayload(TypedDict):
 
     schema: Literal["vedette.reply/1"]
     status: ReplyStatus
-    """Done, not allowed or not understood, or tried without success."""
+    """`ok`: done. `refused`: not allowed or not understood. `failed`: tried without success."""
     data: dict[str, JsonValue] | None
     error: str | None
-    """In words; null when ok."""
+    """Text for a technician. Null when ok."""
     transaction: str | None
-    """As the command gave it."""
+    """The command's own `transaction`."""
