@@ -115,14 +115,14 @@ class Household:
         hears, since = self.device.hears, len(self.device.hears.heard)
 
         def quiet() -> bool:
-            active = self.store.look().active
+            active = self.store.read().active
             heard = [message for message in hears.heard[since:] if message.topic.endswith("/detections")][-RESULTS:]
             run = [json.loads(message.payload)["model"]["sha256"] for message in heard]
             told = hears.last(f"vedette/{DEVICE}/model")
             return (active is not None and run == RESULTS * [active.sha256] and told is not None
                     and json.loads(told.payload)["sha256"] == active.sha256 and self.stage() == "not there")
-        assert wait_until(quiet, SETTLED_WITHIN_S), (self.store.look(), self.stage(), kept.log[-6000:])
-        return self.store.look()
+        assert wait_until(quiet, SETTLED_WITHIN_S), (self.store.read(), self.stage(), kept.log[-6000:])
+        return self.store.read()
 
 
 def one_round(house: Household, kept: KeptAlive) -> dict:

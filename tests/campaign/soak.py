@@ -42,7 +42,7 @@ from tests.support.models import lamps
 from tests.support.truth.bright_squares import write_clip
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
-from vedette.store.inbox import Answer, Asker, Request, new_id
+from vedette.store.inbox import Request, RequestClient, Response, new_id
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 
@@ -213,14 +213,14 @@ class Soak:
 
     def _swap(self) -> None:
         """Activate the model before."""
-        state = self._store.look()
+        state = self._store.read()
         if state.previous is None:
             self._install()
-            state = self._store.look()
+            state = self._store.read()
         wanted = state.previous
-        answer = Asker(self._folder / "state").ask(
+        answer = RequestClient(self._folder / "state").send(
             Request(id=new_id(), kind="activate", sha256=wanted.sha256, force=True), WITHIN_S)
-        assert isinstance(answer, Answer), "the daemon has ended"
+        assert isinstance(answer, Response), "the daemon has ended"
         assert answer.ok, answer
         self._wait("the swap", lambda: self._watcher.model["sha256"] == wanted.sha256)
 

@@ -83,7 +83,7 @@ class Worker:
         with self.store.receive(source, None, limit_bytes=LIMIT) as received:
             self.store.adopt(received.path, received.sha256)
             model = Installed(sha256=received.sha256, size=received.size, name=source.name)
-            self.store.change(self.store.state.activated(model, NOW).having_acted("request"))
+            self.store.change(self.store.state.activated(model, NOW).with_done_request("request"))
         self.store.clean_up()
 
     def refuse(self) -> None:
@@ -101,7 +101,7 @@ class Worker:
 
     def roll_back(self) -> None:
         if self.store.state.previous:
-            self.store.change(self.store.state.held_back(NOW))
+            self.store.change(self.store.state.rolled_back_by_operator(NOW))
             self.store.clean_up()
 
     def restart(self) -> None:

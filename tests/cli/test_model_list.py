@@ -21,7 +21,7 @@ STATE = (
     .staged(Installed(sha256="c" * 64, size=7, name="bad\x1b[2J", version="9", release=9))
     .dropped_candidate("golden frames differ", NOW)
     .activated(Installed(sha256="b" * 64, size=2_000_000, name="street", version="2", release=7, variant="B"), NOW)
-    .begun("boot").proceeded(120, 90).offered(Offer(name="street", version="3", release=8)))
+    .started("boot").with_evidence(120, 90).offered(Offer(name="street", version="3", release=8)))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_corrupt_state_is_told_with_what_is_known(kept: Path, capsys):
     assert main(["model", "list", "--state", str(kept)]) == 0
     told = capsys.readouterr()
     assert "bbbbbbbbbbbb" in told.out
-    assert "state.json: not understood" in told.err
+    assert "state.json: cannot be parsed" in told.err
     assert files(kept) == before
 
 

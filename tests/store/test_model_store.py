@@ -1,4 +1,4 @@
-"""The model store on real disks: what comes in, what is kept, and what is made of whatever is found."""
+"""The model store on real disks: what it accepts, what it saves, and how it recovers from any content of its folder."""
 
 from __future__ import annotations
 
@@ -62,27 +62,27 @@ def names(folder: Path) -> set[str]:
 
 # What comes in
 
-@pytest.mark.parametrize(("make", "error", "words"), [
+@pytest.mark.parametrize(("make", "error", "message"), [
     (lambda path: None, ModelUnreadable, "No such file"),
     (lambda path: path.write_bytes(b""), ModelUnreadable, "empty"),
-    (lambda path: path.mkdir(), ModelUnreadable, "directory|no regular file"),
-    (os.mkfifo, ModelUnreadable, "no regular file"),
-    (lambda path: path.symlink_to("/dev/zero"), ModelUnreadable, "no regular file"),
+    (lambda path: path.mkdir(), ModelUnreadable, "directory|not a regular file"),
+    (os.mkfifo, ModelUnreadable, "not a regular file"),
+    (lambda path: path.symlink_to("/dev/zero"), ModelUnreadable, "not a regular file"),
     (lambda path: path.write_bytes(b"x" * (LIMIT + 1)), ModelUnreadable, "expected at most 1"),
-    (lambda path: path.write_bytes(b"another"), ModelDamaged, f"expected SHA-256 {C.sha256}, it is "),
+    (lambda path: path.write_bytes(b"another"), ModelDamaged, f"expected SHA-256 {C.sha256}, found "),
 ], ids=["missing", "empty", "folder", "pipe", "endless", "long", "another"])
-def test_what_is_no_such_model_stays_out(store: ModelStore, tmp_path: Path, make, error, words):
-    """Each is refused in words, and nothing of it stays."""
+def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make, error, message):
+    """Each is refused with a message, and nothing of it stays in the store."""
     make(tmp_path / "given")
     before = names(store.folder)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         store.stage(tmp_path / "given", C.sha256, limit_bytes=LIMIT)
     assert names(store.folder) == before
     assert names(store.incoming) == set()
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore):
-    """The bound holds for what is read, not for what was there to begin with."""
+    """The limit holds for the bytes that are read, not for the size at the start."""
     class Growing(io.FileIO):
         name = "growing"
 
@@ -96,8 +96,8 @@ def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore):
     assert names(store.incoming) == set()
 
 
-def test_a_bundle_lies_under_its_digest(store: ModelStore, tmp_path: Path):
-    """The same one again changes nothing."""
+def test_a_bundle_is_stored_under_its_digest(store: ModelStore, tmp_path: Path):
+    """Staging the same one again changes nothing."""
     (tmp_path / "given").write_bytes(MODELS[2])
     for _ in range(2):
         assert store.stage(tmp_path / "given", None, limit_bytes=LIMIT) == (C.sha256, C.size)
@@ -106,7 +106,7 @@ def test_a_bundle_lies_under_its_digest(store: ModelStore, tmp_path: Path):
 
 
 def test_a_download_of_another_content_is_not_adopted(store: ModelStore):
-    """It is removed, and the next try begins anew."""
+    """It is removed, and the next attempt starts from the beginning."""
     download = store.incoming / "download"
     download.write_bytes(MODELS[3])
     with pytest.raises(ModelDamaged, match="expected SHA-256"):
@@ -116,17 +116,17 @@ def test_a_download_of_another_content_is_not_adopted(store: ModelStore):
         store.adopt(download, C.sha256)
 
 
-def test_room_is_kept(store: ModelStore, tmp_path: Path):
-    """A reserve that is not there is StoreFull with the figures, before anything is written."""
+def test_the_reserve_stays_free(store: ModelStore, tmp_path: Path):
+    """If the reserve is missing, StoreFull gives the figures before anything is written."""
     (tmp_path / "given").write_bytes(MODELS[2])
     greedy = ModelStore(store.folder, min_free_bytes=1 << 60)
-    with pytest.raises(StoreFull, match=r"MiB free; expected \d+, of which \d+ are kept in reserve"):
+    with pytest.raises(StoreFull, match=r"MiB free; expected \d+ MiB, of which \d+ MiB stay in reserve"):
         greedy.stage(tmp_path / "given", None, limit_bytes=LIMIT)
     assert names(store.incoming) == set()
 
 
-def test_only_what_is_named_stays(store: ModelStore, tmp_path: Path):
-    """Clean-up spares what the state names, what a living process holds, and the latest download."""
+def test_clean_up_deletes_what_the_state_does_not_name(store: ModelStore, tmp_path: Path):
+    """It spares the files that the state names, those that a living process has locked, and the latest download."""
     put(store, C)
     (tmp_path / "given").write_bytes(MODELS[3])
     (store.folder / ".state.json.7.tmp").write_bytes(b"cut off")
@@ -143,7 +143,7 @@ def test_only_what_is_named_stays(store: ModelStore, tmp_path: Path):
 
 
 def test_a_download_under_way_stays(store: ModelStore):
-    """Also beside an older one whose time of day is later: the clock may have been set meanwhile."""
+    """It stays also beside an older one with a later time: the clock may have been set meanwhile."""
     for name, at_s in (("under way", 1), ("of yesterday", 9)):
         (store.incoming / name).write_bytes(b"half")
         os.utime(store.incoming / name, (at_s, at_s))
@@ -152,10 +152,10 @@ def test_a_download_under_way_stays(store: ModelStore):
     assert "under way" in names(store.incoming)
 
 
-# What the disk would not take, or has lost
+# What the disk refused, or has lost
 
-def test_what_could_not_be_kept_is_kept_later(store: ModelStore):
-    """`trouble` holds exactly as long as the disk takes nothing."""
+def test_a_state_that_could_not_be_saved_is_saved_later(store: ModelStore):
+    """`trouble` holds exactly as long as the disk accepts no write."""
     disk = SwitchedDisk()
     again = opened(store.folder, disk)
     again.recover()
@@ -164,46 +164,46 @@ def test_what_could_not_be_kept_is_kept_later(store: ModelStore):
         again.change(again.state.marked_good(NOW))
     for _ in range(2):
         with pytest.raises(StateUnusable):
-            again.mend()
+            again.retry_save()
         assert "No space left" in (again.trouble or "")
     disk.is_full = False
-    again.mend()
+    again.retry_save()
     assert again.trouble is None
     steps = disk.steps
-    again.mend()
+    again.retry_save()
     assert disk.steps == steps
 
 
-def test_a_store_that_was_removed_is_made_again(store: ModelStore):
-    """What it knew is kept again; that the active model is gone is said, while it runs from memory."""
+def test_a_removed_store_is_created_again(store: ModelStore):
+    """Its state is saved again. `trouble` says that the active model's file is missing; it runs from memory."""
     shutil.rmtree(store.folder)
-    store.mend()
-    assert opened(store.folder).look() == store.state
-    assert "the active model is no longer there" in (store.trouble or "")
+    store.retry_save()
+    assert opened(store.folder).read() == store.state
+    assert "the active model's file is missing" in (store.trouble or "")
     put(store, B)
-    store.mend()
+    store.retry_save()
     assert store.trouble is None
 
 
-def test_a_store_in_a_folder_that_is_away_says_so(tmp_path: Path):
-    """Also one without any model; and it heals when the folder is back."""
+def test_a_missing_state_folder_is_reported(tmp_path: Path):
+    """Also by a store without a model. It recovers when the folder is back."""
     folder = tmp_path / "state"
     folder.mkdir()
     store = opened(folder / "models")
     store.recover()
     shutil.rmtree(folder)
     with pytest.raises(StateUnusable):
-        store.mend()
+        store.retry_save()
     folder.mkdir()
-    store.mend()
+    store.retry_save()
     assert store.trouble is None
     assert store.incoming.is_dir()
 
 
 # What is found
 
-def test_a_store_that_was_never_there(tmp_path: Path):
-    """No model, no trouble, and no state file until there is a state."""
+def test_a_new_store(tmp_path: Path):
+    """It has no model, no trouble, and no state file until there is a state."""
     store = opened(tmp_path / "models")
     assert store.recover() == StoreState()
     assert store.trouble is None
@@ -213,8 +213,8 @@ def test_a_store_that_was_never_there(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""),
                                     lambda path: path.write_bytes(b"x" + path.read_bytes()[1:])])
-def test_a_damaged_model_gives_way(store: ModelStore, damage):
-    """The previous one runs, else none; said in words; the digest is not refused, for a sound copy may come."""
+def test_a_damaged_model_is_replaced(store: ModelStore, damage):
+    """The previous one runs, else none; `trouble` says why. The digest is not refused: an undamaged copy may come."""
     damage(store.path_of(B.sha256))
     again = opened(store.folder)
     found = again.recover()
@@ -227,8 +227,8 @@ def test_a_damaged_model_gives_way(store: ModelStore, damage):
     assert not list(store.folder.glob("*.tflite"))
 
 
-def test_a_model_that_cannot_be_read_now_is_not_given_up(store: ModelStore):
-    """For this run the previous one; on disk nothing changes, since the next start may be able to."""
+def test_a_model_that_cannot_be_read_now_stays_in_the_state(store: ModelStore):
+    """This run uses the previous one. Nothing changes on disk, since the next start may be able to read it."""
     kept = (store.folder / "state.json").read_bytes()
     path = store.path_of(B.sha256)
     path.rename(store.folder / "aside")
@@ -242,8 +242,8 @@ def test_a_model_that_cannot_be_read_now_is_not_given_up(store: ModelStore):
     assert opened(store.folder).recover() == store.state
 
 
-def test_a_candidate_or_previous_that_is_gone_is_forgotten(store: ModelStore):
-    """What the state names is there."""
+def test_a_missing_candidate_or_previous_leaves_the_state(store: ModelStore):
+    """Every model that the state names exists."""
     put(store, C)
     store.change(store.state.staged(C))
     for model in (A, C):
@@ -257,14 +257,14 @@ BAD = [b"", b"\0" * 4096, b"{", b"[]", b'{"active": 7}', b"[" * 100_000, b"x" * 
 
 @pytest.mark.parametrize("content", BAD, ids=lambda content: repr(content[:12]))
 def test_a_corrupt_state_file_costs_nothing(store: ModelStore, content: bytes):
-    """The copy is believed; the corrupt one is set aside, and a sound one stands there again."""
-    store.start("boot", NOW)        # counters of the trial are all that the copy may lack
+    """The copy is used; the corrupt file is set aside and replaced by a good one."""
+    store.start("boot", NOW)        # only the trial's counters may be older in the copy
     (store.folder / "state.json").write_bytes(content)
     again = opened(store.folder)
     found = again.recover()
     assert found.model_copy(update={"trial": None}) == store.state.model_copy(update={"trial": None})
     assert found.trial == Trial(since_utc=NOW)
-    assert "state.json: not understood" in (again.trouble or "") or "MiB" in (again.trouble or "")
+    assert "state.json: cannot be parsed" in (again.trouble or "") or "MiB" in (again.trouble or "")
     if len(content) < 1 << 20:
         assert (store.folder / "state.json.bad").read_bytes() == content
         assert StoreState.parse((store.folder / "state.json").read_bytes()) == found
@@ -273,7 +273,7 @@ def test_a_corrupt_state_file_costs_nothing(store: ModelStore, content: bytes):
 
 @pytest.mark.parametrize("content", BAD[:-1], ids=lambda content: repr(content[:12]))
 def test_with_both_state_files_corrupt_a_whole_model_still_runs(store: ModelStore, content: bytes):
-    """The newest one that is whole, on trial, with the one before it to go back to; broken ones do not count."""
+    """The newest whole one runs, on trial, with the whole one before it as previous. Broken ones do not count."""
     put(store, C)
     for age, model in enumerate((A, B, C)):
         os.utime(store.path_of(model.sha256), (age, age))
@@ -289,18 +289,18 @@ def test_with_both_state_files_corrupt_a_whole_model_still_runs(store: ModelStor
 
 
 def test_one_wrong_part_costs_that_part(store: ModelStore):
-    """state.json with a wrong type inside is newer than the copy, so it is believed as far as it goes."""
+    """A state.json with a wrong type inside is newer than the copy, so its other parts are used."""
     text = store.state.staged(C).serialize().replace(b'"refused": []', b'"refused": 7')
     put(store, C)
     (store.folder / "state.json").write_bytes(text)
     assert opened(store.folder).recover() == store.state.staged(C)
 
 
-def test_a_missing_state_file_is_made_again(store: ModelStore):
-    """Of the two files one is enough; looking makes none."""
+def test_a_missing_state_file_is_written_again(store: ModelStore):
+    """One of the two files is enough; `read` writes none."""
     for name in ("state.json", "state.copy.json"):
         (store.folder / name).unlink()
-        assert opened(store.folder).look() == store.state
+        assert opened(store.folder).read() == store.state
         assert not (store.folder / name).exists()
         assert opened(store.folder).recover() == store.state
         assert StoreState.parse((store.folder / name).read_bytes()) == store.state
@@ -330,7 +330,7 @@ HARMS = [leave, leave, Path.unlink, become(os.mkfifo), become(Path.mkdir), link_
 
 
 def harmed(folder: Path, seed: int) -> None:
-    """Recover and start from a store in which anything may have become anything; both the first and the next time."""
+    """Damage a store's files and folders at random; then recover and start twice."""
     chance = random.Random(seed)
     store = filled(folder)
     put(store, C)
@@ -350,8 +350,8 @@ def harmed(folder: Path, seed: int) -> None:
         again.clean_up()
 
 
-def test_whatever_became_of_the_folder_a_start_goes_on(ram: Path):
-    """Deleted, cut off, changed, pipes, loops, no rights, in any mixture: never an exception, never a damaged model."""
+def test_a_start_works_with_any_damage_to_the_folder(ram: Path):
+    """Deleted, cut, changed, pipes, loops, no rights, in any mixture: never an exception, never a damaged model."""
     def harm_many() -> None:
         for seed in range(200):
             folder = ram / str(seed)
@@ -368,21 +368,21 @@ def test_whatever_became_of_the_folder_a_start_goes_on(ram: Path):
 # What a start does
 
 def test_a_crash_loop_ends_in_the_previous_model(store: ModelStore):
-    """Three starts that crashed; the fourth runs the previous model, says why, and refuses the digest."""
+    """After three crashed starts, the fourth runs the previous model, gives the reason and refuses the digest."""
     for _ in range(CRASHES_MAX):
         again = opened(store.folder)
         again.recover()
         assert again.start("boot", NOW) == (B, None)
     again = opened(store.folder)
     again.recover()
-    model, words = again.start("boot", NOW)
-    assert (model, words) == (A, "3 crashes and 0 other ends in 3 starts on trial")
+    model, reason = again.start("boot", NOW)
+    assert (model, reason) == (A, "3 crashes and 0 other ends in 3 starts on trial")
     assert again.state.refusal_of(B.sha256) is not None
     assert opened(store.folder).recover() == again.state
 
 
 def test_every_start_on_trial_is_on_disk_before_the_model_is_loaded(store: ModelStore):
-    """And a good one's start writes nothing."""
+    """The start of a good model writes nothing."""
     store.start("boot", NOW)
     kept = StoreState.parse((store.folder / "state.json").read_bytes())
     assert kept.trial == Trial(since_utc=NOW, starts=1, open_boot="boot")
@@ -401,7 +401,7 @@ def fail(number: int):
 
 
 class SwitchedDisk(CountedDisk):
-    """The real disk, which is full when told so."""
+    """The real disk, which is full while `is_full` is set."""
 
     is_full = False
 
@@ -427,19 +427,19 @@ class FullDisk(CountedDisk):
 
 
 def test_a_start_that_cannot_be_counted_runs_the_proven_model(store: ModelStore):
-    """And spares the one on trial, which the state on disk still names."""
+    """The model on trial stays: the state on disk still names it."""
     full = opened(store.folder, FullDisk())
     full.recover()
-    model, words = full.start("boot", NOW)
+    model, reason = full.start("boot", NOW)
     assert model == A
-    assert "cannot be counted" in (words or "")
-    assert "No space left on device" in (words or "")
+    assert "cannot be counted" in (reason or "")
+    assert "No space left on device" in (reason or "")
     full.clean_up()
     assert opened(store.folder).recover() == store.state
 
 
 def test_a_first_model_on_trial_runs_uncounted(tmp_path: Path):
-    """There is none to go back to; `trouble` says what is wrong."""
+    """There is no previous model; `trouble` says what is wrong."""
     store = opened(tmp_path / "models")
     store.recover()
     put(store, A)
@@ -450,25 +450,25 @@ def test_a_first_model_on_trial_runs_uncounted(tmp_path: Path):
     assert "No space left" in (full.trouble or "")
 
 
-# Real disks that take nothing
+# Real disks that accept no write
 
-def as_it_is(folder: Path) -> tuple[object, ...]:
-    """What a daemon that may write nothing makes of it: active model, trouble, and how a change and a stage end."""
+def run_without_writing(folder: Path) -> tuple[object, ...]:
+    """Start as a daemon that may not write: returns the model, the reason, and the errors of a change and a stage."""
     store = opened(folder)
     store.recover()
-    model, words = store.start("boot", NOW)
-    told = []
+    model, reason = store.start("boot", NOW)
+    errors = []
     for attempt in (lambda: store.change(store.state.activated(C, NOW)), lambda: put(store, C)):
         try:
             attempt()
         except StateUnusable as error:
-            told.append((type(error), str(error)))
-    return model, words, told
+            errors.append((type(error), str(error)))
+    return model, reason, errors
 
 
 @pytest.fixture
 def nobodys() -> Iterator[Path]:
-    """A store of a user without rights, in a place that user can reach."""
+    """A store of a user without rights, in a folder that this user can reach."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         store = filled(Path(name, "models"))
@@ -479,20 +479,20 @@ def nobodys() -> Iterator[Path]:
 
 
 def test_a_folder_that_may_not_be_written_runs_the_active_model(nobodys: Path):
-    """A read-only store: the model runs, and every write says in words why it cannot be."""
+    """A read-only store: the model runs, and every write raises an error that gives the reason."""
     give_away(nobodys)
     kept = (nobodys / "state.json").read_bytes()
     for path in (nobodys, *nobodys.iterdir()):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    model, words, told = as_nobody(lambda: as_it_is(nobodys))
-    assert (model, words) == (B, None)
-    assert [kind for kind, _ in told] == [StateUnusable, StateUnusable]
-    assert all("Permission denied" in said for _, said in told)
+    model, reason, errors = as_nobody(lambda: run_without_writing(nobodys))
+    assert (model, reason) == (B, None)
+    assert [kind for kind, _ in errors] == [StateUnusable, StateUnusable]
+    assert all("Permission denied" in message for _, message in errors)
     assert (nobodys / "state.json").read_bytes() == kept
 
 
-def test_a_state_file_that_may_not_be_read_is_not_taken_for_none(nobodys: Path):
-    """Nothing is deleted or overwritten: the newest whole model runs, in memory only."""
+def test_a_state_file_that_may_not_be_read_is_not_treated_as_missing(nobodys: Path):
+    """Nothing is deleted or overwritten: the newest whole model runs, and the state changes in memory only."""
     give_away(nobodys)
     before = names(nobodys)
     kept = (nobodys / "state.json").read_bytes()
@@ -513,12 +513,12 @@ def test_a_state_file_that_may_not_be_read_is_not_taken_for_none(nobodys: Path):
 
 
 def test_a_state_file_that_cannot_be_replaced(store: ModelStore):
-    """A folder in its place: the copy runs, and every change says why it cannot be."""
+    """A folder is in its place: the copy is used, and every change raises an error that gives the reason."""
     (store.folder / "state.json").unlink()
     (store.folder / "state.json" / "in the way").mkdir(parents=True)
     again = opened(store.folder)
     assert again.recover().active == B
-    with pytest.raises(StateUnusable, match=r"state\.json: cannot be kept: "):
+    with pytest.raises(StateUnusable, match=r"state\.json: cannot be written: "):
         again.change(again.state.marked_good(NOW))
     assert again.start("boot", NOW)[0] == A      # the start cannot be counted
     assert again.state.refused == ()
@@ -526,7 +526,7 @@ def test_a_state_file_that_cannot_be_replaced(store: ModelStore):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_real_disk_that_is_full(tmp_path: Path):
-    """A model that does not fit is refused as StoreFull, nothing of it stays, and the active one still runs."""
+    """A model that does not fit raises StoreFull, nothing of it stays, and the active one still runs."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], capture_output=True).returncode:
@@ -537,15 +537,15 @@ def test_a_real_disk_that_is_full(tmp_path: Path):
         (tmp_path / "given").write_bytes(b"x" * (256 << 10))
         with pytest.raises(StoreFull, match="MiB free"):
             store.stage(tmp_path / "given", None, limit_bytes=LIMIT)
-        store.check_room = lambda size: None       # somebody else fills it meanwhile
+        store.check_room = lambda size: None       # as if another process fills the disk after the check
         with pytest.raises(StoreFull, match="No space left on device"):
             store.stage(tmp_path / "given", None, limit_bytes=LIMIT)
         assert names(store.incoming) == set()
         with contextlib.suppress(OSError):
             (disk / "filler").write_bytes(b"x" * (1 << 20))
-        model, words, told = as_it_is(store.folder)
-        assert (model, words) == (B, None)
-        assert [kind for kind, _ in told] == [StoreFull, StoreFull]
+        model, reason, errors = run_without_writing(store.folder)
+        assert (model, reason) == (B, None)
+        assert [kind for kind, _ in errors] == [StoreFull, StoreFull]
     finally:
         subprocess.run(["umount", disk], check=True)
     shutil.rmtree(disk)

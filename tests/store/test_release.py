@@ -1,4 +1,4 @@
-"""Which devices a release is for, and what its metadata may say."""
+"""Which devices a release is for, and what its metadata may contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_bucket_is_the_documented_formula() -> None:
 
 
 def test_ranges_share_the_fleet_out() -> None:
-    """Every device is in exactly one of two ranges that make the whole, in about their proportion."""
+    """Two ranges that cover all buckets: every device is in exactly one, in about the ranges' proportion."""
     low, high = (Release(**WHOLE, salt="s", buckets=buckets) for buckets in ((0, 3999), (4000, 9999)))
     devices = [f"gate-{number}" for number in range(2000)]
     takes = [(low.is_for(name, device_class="default", channel="stable"),
@@ -32,7 +32,7 @@ def test_ranges_share_the_fleet_out() -> None:
 
 @pytest.mark.parametrize(("device_class", "channel"), [("other", "stable"), ("default", "beta")])
 def test_class_and_channel_decide(device_class: str, channel: str) -> None:
-    """Even where buckets mean nothing."""
+    """They also decide where the buckets are ignored."""
     assert not Release(**WHOLE).is_for("gate", device_class=device_class, channel=channel, any_bucket=True)
 
 
@@ -40,13 +40,13 @@ def test_class_and_channel_decide(device_class: str, channel: str) -> None:
                                    {"buckets": [5, 4]}, {"buckets": [0, 10_000]}, {"device_classes": []},
                                    {"trial": {"minutes": float("inf")}}, {"shadow": {"min_agreement": 1.1}}])
 def test_nonsense_is_refused(wrong: dict) -> None:
-    """Also when it is signed."""
+    """A signature does not make wrong values valid."""
     with pytest.raises(ValidationError):
         Release(**WHOLE | wrong)
 
 
 def test_unknown_keys_are_ignored_and_the_rest_survives_the_wire() -> None:
-    """parse(serialize(x)) = x, from a newer repository, too."""
+    """parse(serialize(x)) = x, also for metadata of a newer repository."""
     release = Release(**WHOLE, variant="B", shadow={"frames": 3}, later_idea=1)
     assert Release.model_validate_json(release.model_dump_json()) == release
 

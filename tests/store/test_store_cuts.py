@@ -1,4 +1,4 @@
-"""The law of the store: cut off at any step of any write, it names what was acknowledged, whole."""
+"""The law of the store: after a cut at any step of any write, its state is the acknowledged one, its models whole."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ LIMIT = 1 << 20
 
 
 class Story:
-    """What a daemon does with its store. `acknowledged` is the last state that was told to be kept; those `attempted`
-    since may be on disk as well.
+    """What a daemon does with its store.
+
+    `acknowledged` is the last state whose save succeeded. The disk may also hold one of those `attempted` since.
     """
 
     def __init__(self, folder: Path, files: object) -> None:
@@ -48,7 +49,7 @@ class Story:
         self.install(first)
         self.change(self.store.state.marked_good(NOW))
         self.install(second)
-        self.change(self.store.state.held_back(NOW))        # out of its trial: it is not kept
+        self.change(self.store.state.rolled_back_by_operator(NOW))        # out of its trial: it is not kept
         self.install(second)
         self.change(self.store.state.marked_good(NOW))
         self.install(third, as_candidate=False)
@@ -61,7 +62,7 @@ class Story:
         self.store.recover()
         self.start()
         self.change(self.store.state.marked_good(NOW))
-        self.change(self.store.state.held_back(NOW))
+        self.change(self.store.state.rolled_back_by_operator(NOW))
         self.store.clean_up()
 
     def model(self, number: int) -> Path:
@@ -81,7 +82,7 @@ class Story:
         return self.store.stage(source, None, limit_bytes=LIMIT)
 
     def download(self, source: Path) -> tuple[str, int]:
-        """By somebody who syncs nothing."""
+        """Store a download whose writer syncs nothing."""
         content = source.read_bytes()
         path = self.store.incoming / "download"
         try:
@@ -95,7 +96,7 @@ class Story:
         return sha256, len(content)
 
     def start(self) -> None:
-        counted = self.store.state.begun("a boot")
+        counted = self.store.state.started("a boot")
         crashed = counted.trial is not None and counted.trial.crashes >= CRASHES_MAX
         self.attempted.append(counted.rolled_back("a loop", NOW) if crashed else counted)
         model, words = self.store.start("a boot", NOW)
@@ -117,7 +118,7 @@ class Story:
 
 
 class PointerFirst(Story):
-    """Names the model before it lies in the store."""
+    """A wrong order: the state names the model before its file is in the store."""
 
     def install(self, source: Path, *, as_candidate: bool = True) -> None:
         content = source.read_bytes()
@@ -128,7 +129,7 @@ class PointerFirst(Story):
 
 
 def broken(folder: Path, story: Story) -> str | None:
-    """What is wrong with a store as it was found, None when the law holds."""
+    """Return what is wrong with the recovered store; None if the law holds."""
     store = ModelStore(folder / "models", files=CountedDisk(None, lambda: None), utc_now=lambda: NOW)
     found = store.recover()
     if found.active is not None and digest_of(store.path_of(found.active.sha256)) != found.active.sha256:
@@ -139,13 +140,13 @@ def broken(folder: Path, story: Story) -> str | None:
 
 
 def facts(state: StoreState) -> tuple[object, ...]:
-    """All but the words, which are the store's to find."""
+    """Return the parts of a state without its messages: their wording is free."""
     return (state.active, state.previous, state.candidate, state.trial, state.held,
             [refused.sha256 for refused in state.refused])
 
 
 def lost_by(ram: Path, disk_of: type[ForgetfulDisk], story_of: type[Story] = Story) -> str | None:
-    """Cut the power before every step; returns the first thing that went wrong in any world that can follow."""
+    """Cut the power before every step; returns the first error in any content that the disk may then have."""
     for cut_at in itertools.count():
         with tempfile.TemporaryDirectory(dir=ram) as name:
             root = Path(name, "disk")
@@ -173,14 +174,14 @@ def lost_by(ram: Path, disk_of: type[ForgetfulDisk], story_of: type[Story] = Sto
 
 
 def test_a_power_cut_at_any_step_loses_nothing(ram: Path):
-    """On a disk that forgets what was not synced: what runs after is whole, and what was acknowledged, or the next."""
+    """On a disk that loses unsynced writes, the state found is the acknowledged one or the next, its model whole."""
     assert lost_by(ram, ForgetfulDisk) is None
 
 
 @pytest.mark.parametrize(("disk", "story"), [
     (NoSync, Story), (NoContentSync, Story), (NoFolderSync, Story), (ForgetfulDisk, PointerFirst)])
 def test_the_law_catches_shortcuts(ram: Path, disk: type[ForgetfulDisk], story: type[Story]):
-    """Without fsync, without that of files or of folders, or with the pointer first, the same law is broken."""
+    """The law is broken without fsync, without fsync of files or of folders, or if the state is written first."""
     assert lost_by(ram, disk, story) == "acknowledged, then lost"
 
 
@@ -197,7 +198,7 @@ def fails(number: int) -> Callable[[], None]:
 
 
 def test_a_kill_at_any_step_loses_nothing(ram: Path):
-    """Stopped after step i, with all that was done until then on disk."""
+    """Killed after step i; all earlier steps are on disk."""
     for stop_at in itertools.count():
         with tempfile.TemporaryDirectory(dir=ram) as name:
             root = Path(name, "disk")
@@ -212,20 +213,20 @@ def test_a_kill_at_any_step_loses_nothing(ram: Path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_a_disk_that_fails_from_any_step_on_is_told_and_loses_nothing(ram: Path, number: int):
-    """Each failure is StateUnusable or stands in `trouble`, the state in memory is the old one, and a start goes on."""
+def test_a_disk_that_fails_from_any_step_on_is_reported_and_loses_nothing(ram: Path, number: int):
+    """Each failure is StateUnusable or stands in `trouble`; the state in memory is the old one; a start works."""
     for fail_at in itertools.count():
         with tempfile.TemporaryDirectory(dir=ram) as name:
             root = Path(name, "disk")
             root.mkdir()
             disk = CountedDisk(fail_at, fails(number))
             story = Story(root, disk)
-            told = None
+            message = None
             try:
                 story.run()
             except StateUnusable as error:
-                told = str(error)
-            assert told is None or os.strerror(number) in told
+                message = str(error)
+            assert message is None or os.strerror(number) in message
             if disk.steps < fail_at:
                 break
             again = ModelStore(root / "models", files=CountedDisk(0, fails(number)), utc_now=lambda: NOW)

@@ -23,7 +23,7 @@ from vedette.store.state import (
     StoreState,
     Trial,
     crash_looped,
-    salvaged,
+    parse_damaged,
 )
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -59,17 +59,17 @@ states = st.builds(
 
 
 @given(states)
-def test_what_is_written_is_read(state: StoreState):
-    """parse(serialize(x)) = x, names out of any file included."""
+def test_a_written_state_is_read_back(state: StoreState):
+    """parse(serialize(x)) = x, with names from any file."""
     assert StoreState.parse(state.serialize()) == state
 
 
 @given(states, st.sampled_from(["previous", "candidate", "trial", "refused", "held", "floors", "trusted_time", "format",
                                 "last_outcome", "latest", "acted"]), st.sampled_from([7.5, "x", [1], {"a": 1}]))
 def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: object):
-    """Of a state with one part that is not understood the active model is kept; a trial like that begins anew."""
+    """If one part cannot be parsed, the active model and the other parts stay; a wrong trial starts again."""
     state = state.model_copy(update={"active": A, "trial": Trial(since_utc=NOW, starts=2)})
-    found = salvaged(json.dumps({**json.loads(state.serialize()), part: wrong}).encode())
+    found = parse_damaged(json.dumps({**json.loads(state.serialize()), part: wrong}).encode())
     assert found is not None
     assert found.active == A
     assert found.trial is not None
@@ -79,19 +79,19 @@ def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"{", b"[]", b"null", b"[" * 100_000, b'{"active": 7}', b"{}",
                                      b'{"format": 2}', b"\xff\xfe"])
-def test_what_names_no_model_is_not_believed(content: bytes):
-    """Zero length, garbage, wrong types: None, never an exception."""
-    assert salvaged(content) is None
+def test_content_that_names_no_model_is_not_used(content: bytes):
+    """Zero length, garbage, wrong types: the result is None, never an exception."""
+    assert parse_damaged(content) is None
 
 
 def test_a_newer_format_with_unknown_keys_is_read_as_far_as_it_goes():
     """After a downgrade the active model still runs."""
     newer = {**json.loads(B_ON_TRIAL.serialize()), "format": 2, "wings": 2}
-    assert salvaged(json.dumps(newer).encode()) == B_ON_TRIAL
+    assert parse_damaged(json.dumps(newer).encode()) == B_ON_TRIAL
 
 
 def test_install_to_good():
-    """Staged, activated, good: the good model before becomes previous."""
+    """Staged, activated, good: the good model that was active becomes previous."""
     assert (B_ON_TRIAL.active, B_ON_TRIAL.previous, B_ON_TRIAL.candidate) == (B, A, None)
     assert B_ON_TRIAL.trial == Trial(since_utc=NOW)
     good = B_ON_TRIAL.marked_good(LATER)
@@ -101,14 +101,14 @@ def test_install_to_good():
 
 
 def test_previous_has_always_been_good():
-    """A model replaced in its trial is dropped, and the good one before it stays to go back to."""
+    """A model that is replaced during its trial is dropped; the good one before it stays as previous."""
     assert B_ON_TRIAL.activated(C, LATER).previous == A
-    assert B_ON_TRIAL.held_back(LATER).previous is None
-    assert B_ON_TRIAL.activated(A, LATER).previous is None      # nobody goes back to where he is
+    assert B_ON_TRIAL.rolled_back_by_operator(LATER).previous is None
+    assert B_ON_TRIAL.activated(A, LATER).previous is None      # the active model is never its own previous one
 
 
-def test_a_bad_model_gives_way_and_is_not_tried_again():
-    """Rolled back: the previous model is active and good, the digest refused with its reason, until it is forced."""
+def test_a_bad_model_is_rolled_back_and_not_tried_again():
+    """The previous model is active and good; the digest is refused with its reason until an operator forces it."""
     back = B_ON_TRIAL.rolled_back("blind", LATER)
     assert (back.active, back.previous, back.trial) == (A, None, None)
     assert back.refusal_of(B.sha256) == Refused(sha256=B.sha256, release=2, why="blind", at=LATER)
@@ -120,7 +120,7 @@ def test_a_bad_model_gives_way_and_is_not_tried_again():
 
 
 def test_a_candidate_that_is_dropped():
-    """Refused or only superseded; the active model is not touched."""
+    """It is refused or only superseded; the active model does not change."""
     state = B_ON_TRIAL.staged(C)
     assert state.dropped_candidate("slow", NOW).refusal_of(C.sha256) is not None
     assert state.dropped_candidate("superseded", NOW, refuse=False).refused == ()
@@ -130,7 +130,7 @@ def test_a_candidate_that_is_dropped():
 
 
 def test_the_active_model_again_keeps_what_it_is():
-    """A release of the same file under another number needs no second trial, and ends none."""
+    """A release of the same file under another number starts no second trial and ends none."""
     again = B.model_copy(update={"release": 9})
     for state in (B_ON_TRIAL, B_ON_TRIAL.marked_good(NOW)):
         assert state.activated(again, LATER) == state.model_copy(update={"active": again})
@@ -138,12 +138,12 @@ def test_the_active_model_again_keeps_what_it_is():
 
 def started(state: StoreState, *boots: str) -> StoreState:
     for boot in boots:
-        state = state.begun(boot)
+        state = state.started(boot)
     return state
 
 
 def test_crashes_are_starts_still_open_in_the_same_boot():
-    """Three make a loop."""
+    """Three crashes make a crash loop."""
     for crashes in range(CRASHES_MAX + 1):
         trial = started(B_ON_TRIAL, *["boot"] * (crashes + 1)).trial
         assert trial == Trial(since_utc=NOW, starts=crashes + 1, crashes=crashes, open_boot="boot")
@@ -151,60 +151,60 @@ def test_crashes_are_starts_still_open_in_the_same_boot():
 
 
 def test_power_cuts_and_clean_stops_are_other_ends():
-    """They have their own, larger limit, and never add up to a crash."""
+    """They have their own, larger limit and never count as crashes."""
     cut = started(B_ON_TRIAL, "one", "two", "three").trial
     assert cut is not None
     assert (cut.crashes, cut.other_ends) == (0, 2)
     state = B_ON_TRIAL
     for ends in range(1, OTHER_ENDS_MAX + 1):
-        state = state.begun("boot").ended_cleanly().ended_cleanly()
+        state = state.started("boot").ended_cleanly().ended_cleanly()
         assert state.trial is not None
         assert (state.trial.crashes, state.trial.other_ends, state.trial.starts) == (0, ends, ends)
         assert crash_looped(state.trial) == (ends >= OTHER_ENDS_MAX)
 
 
 def test_a_good_model_is_not_counted():
-    """No write at any start or stop."""
-    assert GOOD_A.begun("boot") == GOOD_A.ended_cleanly() == GOOD_A.proceeded(9, 9) == GOOD_A
+    """Its starts and stops change nothing, so nothing is written."""
+    assert GOOD_A.started("boot") == GOOD_A.ended_cleanly() == GOOD_A.with_evidence(9, 9) == GOOD_A
 
 
 def test_evidence_lasts():
-    """Totals of a trial survive its starts."""
-    state = B_ON_TRIAL.begun("one").proceeded(40, 12.5).begun("two")
+    """The totals of a trial survive its starts."""
+    state = B_ON_TRIAL.started("one").with_evidence(40, 12.5).started("two")
     assert state.trial is not None
     assert (state.trial.frames, state.trial.seconds) == (40, 12.5)
 
 
 def test_an_operators_rollback_holds():
-    """The previous model runs, nothing comes below the release that was left, a higher one ends it."""
-    state = B_ON_TRIAL.marked_good(NOW).held_back(LATER)
+    """The previous model runs. No release up to the replaced one is activated; a higher one ends the hold."""
+    state = B_ON_TRIAL.marked_good(NOW).rolled_back_by_operator(LATER)
     assert (state.active, state.previous, state.held) == (A, B, 2)
     assert state.refused == ()
     assert state.activated(model(7, 2), LATER).held == 2
     assert state.activated(model(7, None), LATER).held == 2
     assert state.activated(C, LATER).held is None
-    assert state.held_back(LATER).active == B
+    assert state.rolled_back_by_operator(LATER).active == B
     with pytest.raises(ValueError, match="no previous"):
-        GOOD_A.held_back(LATER)
+        GOOD_A.rolled_back_by_operator(LATER)
 
 
-def test_a_loose_bundle_that_is_left_holds_against_the_latest_release():
-    """Or the source would bring it at the next poll."""
+def test_a_rollback_from_a_loose_bundle_holds_against_the_latest_release():
+    """Without the hold, the next poll would bring that release."""
     loose = GOOD_A.activated(model(9, None), NOW).marked_good(NOW)
-    assert loose.held_back(LATER).held == 1
-    assert loose.offered(Offer(name="new", version="5", release=5)).held_back(LATER).held == 5
+    assert loose.rolled_back_by_operator(LATER).held == 1
+    assert loose.offered(Offer(name="new", version="5", release=5)).rolled_back_by_operator(LATER).held == 5
 
 
 def test_an_operators_choice_may_hold():
-    """An activation by hand names what it holds against."""
+    """An activation by hand names the release that it holds against."""
     assert GOOD_A.activated(B, NOW, held=8).held == 8
 
 
 def test_lists_are_bounded():
-    """The oldest refusals and requests go first."""
+    """The oldest refusals and requests are dropped first."""
     state = GOOD_A
     for number in range(REFUSED_KEPT + 5):
-        state = state.staged(model(100 + number)).dropped_candidate("slow", NOW).having_acted(str(number))
+        state = state.staged(model(100 + number)).dropped_candidate("slow", NOW).with_done_request(str(number))
     assert len(state.refused) == REFUSED_KEPT
     assert state.refusal_of(f"{104:064x}") is None
     assert state.refusal_of(f"{105:064x}") is not None
@@ -212,7 +212,7 @@ def test_lists_are_bounded():
 
 
 def test_trusted_time_never_goes_back():
-    """Whatever is told later; floors are replaced."""
+    """Later metadata may give an older time; floors are replaced."""
     floors = {"root": RoleFloor(version=3, keyids=("k",))}
     state = StoreState().trusted(floors, LATER).trusted(floors, NOW).trusted(floors, None)
     assert (state.trusted_time, state.floors) == (LATER, floors)

@@ -161,10 +161,10 @@ def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: 
         assert rig.runs(one)
         assert "Read-only" in (rig.store.trouble or "")
         with pytest.raises(StateUnusable):
-            rig.store.mend()
+            rig.store.retry_save()
         assert rig.store.path_of(two.sha256).is_file()      # the state on disk still names it
         rig.disk.broken = False
-        rig.store.mend()
+        rig.store.retry_save()
         assert rig.store.trouble is None
     again = ModelStore(rig.store.folder)
     assert again.recover().active == one

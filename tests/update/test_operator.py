@@ -183,7 +183,7 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
                           env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         store = device.store()
         assert wait_until(lambda: any((store.folder / "requests").glob("*.json")))
-        request = Inbox(store.folder).take(store.state)
+        request = Inbox(store.folder).next_request(store.state)
         store.adopt(store.incoming / request.upload, request.sha256)
         if next_one == "the command":
             held.close()

@@ -57,6 +57,6 @@ def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds()
     assert update_reasons(failed, {}, {RUNS.sha256}, None) == {}
     better = OTHER.model_copy(update={"sha256": "ef" * 32})
     assert update_reasons(failed.activated(better, NOW).marked_good(NOW), {}, None, None) == {}
-    assert update_reasons(GOOD.activated(OTHER, NOW).held_back(NOW), {}, None, None) == {}
+    assert update_reasons(GOOD.activated(OTHER, NOW).rolled_back_by_operator(NOW), {}, None, None) == {}
     assert update_reasons(GOOD, {"update_unreachable": "x"}, None, "read-only") == {
         "update_unreachable": "x", "store_failed": "read-only"}

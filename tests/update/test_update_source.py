@@ -401,7 +401,7 @@ def test_a_disk_that_fills_up_in_the_midst(repository: Repository, device: Devic
 
 def test_a_folder_that_is_not_there(device: Device, target: Target) -> None:
     """In words, naming it."""
-    with pytest.raises(StateUnusable, match=r"nowhere/.*\.part: cannot be kept: No such file"):
+    with pytest.raises(StateUnusable, match=r"nowhere/.*\.part: cannot be written: No such file"):
         device.source.download(target, device.incoming / "nowhere" / "model", progress=lambda *_: None, deadline_s=60)
 
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from vedette.store.inbox import Request, new_id
     daemon_request.take_rights(args)
     asked = daemon_request.Asking(args)
-    sha256 = found(args.model, asked.store.look())
+    sha256 = found(args.model, asked.store.read())
     return asked.run(Request(id=new_id(), kind="activate", sha256=sha256, force=args.force))
 
 

@@ -48,12 +48,12 @@ class Asking:
     """One command of an operator, in one state folder. `take_rights` comes first, but for opening files."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from vedette.store.inbox import MODELS, Asker
+        from vedette.store.inbox import MODELS, RequestClient
         from vedette.store.model_store import ModelStore
         self.state = (args.state or installed_state_path(os.environ)).absolute()
         self.store: ModelStore = ModelStore(self.state / MODELS)
         self._args = args
-        self._asker = Asker(self.state)
+        self._client = RequestClient(self.state)
         self._reports: dict[str, ProbeReport] = {}
 
     def run(self, request: Request, received: Received | None = None) -> int:
@@ -71,14 +71,14 @@ class Asking:
         return code
 
     def _ask(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
-        from vedette.store.inbox import Answer
-        outcome = self._asker.ask(request, self._args.wait)
-        if not isinstance(outcome, Answer):
+        from vedette.store.inbox import Response
+        outcome = self._client.send(request, self._args.wait)
+        if not isinstance(outcome, Response):
             outcome.close()     # a probe takes its time, and the daemon may be starting
             self._prove_first(request, received)
-            outcome = self._asker.ask(request, self._args.wait)
-        if isinstance(outcome, Answer):
-            return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.look()
+            outcome = self._client.send(request, self._args.wait)
+        if isinstance(outcome, Response):
+            return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.read()
         with closing(outcome):
             self.store.recover()
             words = _act(self._acts, request, received)
@@ -86,10 +86,10 @@ class Asking:
 
     def _prove_first(self, request: Request, received: Received | None) -> None:
         """Probe what is to run and was never proven here."""
-        candidate = self.store.look().candidate
+        candidate = self.store.read().candidate
         if received is not None:
             self._acts.admit(received.sha256, force=request.force)
-            self._prove(self.store.place_of(received.path, received.sha256), received.sha256)
+            self._prove(self.store.locate(received.path, received.sha256), received.sha256)
         elif candidate is not None and candidate.sha256 == request.sha256:
             self._prove(self.store.verified(candidate.sha256), candidate.sha256)
 

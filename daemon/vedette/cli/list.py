@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     folder = (args.state or installed_state_path(os.environ)) / MODELS
     _check_readable(folder)
     store = ModelStore(folder)
-    state = store.look()
+    state = store.read()
     if store.trouble:
         print(f"vedette: {store.trouble}", file=sys.stderr)
     if args.json:

@@ -47,7 +47,7 @@ def try_box(path: str, runtime: str) -> Check:
 def model(subject: Subject) -> Check:
     """Whether the model that runs can be read, decoded and run."""
     store = ModelStore(installed_state_path(subject.environ) / MODELS)
-    store.look()
+    store.read()
     choice = chosen(subject.config, store)
     if choice is None:
         return Check("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)

@@ -9,21 +9,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from vedette.errors import FleetError
 from vedette.fleet.folder import SETTINGS
+from vedette.store.frozen import FrozenModel
 from vedette.store.release import Label, Sha256
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 _PREFIX_MIN = 6
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Strict(FrozenModel):
+    model_config = ConfigDict(extra="forbid")
 
 
-class Terms(_Frozen):
+class Terms(_Strict):
     """For how many days what is signed is valid."""
 
     timestamp: Days = 14
@@ -32,7 +33,7 @@ class Terms(_Frozen):
     root: Days = 400
 
 
-class Bundle(_Frozen):
+class Bundle(_Strict):
     """A model file that was verified and may be released; it lies in `bundles/`, named by its digest."""
 
     sha256: Sha256
@@ -49,7 +50,7 @@ class Bundle(_Frozen):
         return f"bundles/{self.sha256}.tflite"
 
 
-class Settings(_Frozen):
+class Settings(_Strict):
     """The whole file."""
 
     format: Literal[1] = 1

@@ -1,14 +1,15 @@
-"""What a command asks of the daemon that holds the store, and the answer: two folders of small files.
+"""Carries a command's request to the daemon that holds the store, and the response back: two folders of small files.
 
-    requests/<id>.json    waits; its asker holds a lock on it, so that nobody acts for one who has left
-    requests/<id>.taken   the daemon acts on it, or the next one does
-    answers/<id>.json     the answer; its asker removes it
+    requests/<id>.json    waits; the command that sent it holds a lock on it while it waits
+    requests/<id>.taken   claimed by the daemon; if that daemon dies, the next one acts on it
+    answers/<id>.json     the response; the command removes it
 
 Invariants:
-- One rename decides whether a request is taken or withdrawn, never both.
-- A taken request is answered, by the next daemon if this one dies; one whose id the state has noted as done is answered
-  without being done again.
-- Whoever holds the state folder's lock is alone: only then a command acts by itself.
+- One rename decides whether a request is claimed or withdrawn, never both.
+- Nobody acts on a waiting request whose lock is free: its command has left.
+- A claimed request gets a response, from the next daemon if this one dies. If the state lists its id as done, it gets
+  the response without being done again.
+- Only one process holds the state folder's lock. A command acts by itself only while it holds that lock.
 """
 
 from __future__ import annotations
@@ -19,37 +20,34 @@ import os
 import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from vedette._lib.clock import pause
 from vedette._lib.durable import Files, make_folder, replace_file, sync_folder, write_all
 from vedette._lib.whole_file import read_whole
 from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning, ModelError, RequestUnanswered
-from vedette.store.incoming import create_held, remove_unheld, unusable
+from vedette.store.frozen import FrozenModel
+from vedette.store.incoming import create_locked, remove_unlocked, write_error
 from vedette.store.model_store import ModelStore
 from vedette.store.release import Sha256
-from vedette.store.state import StoreState, Words
+from vedette.store.state import PrintableText, StoreState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MODELS = "models"
 POLL_S = 0.05
-ANSWERS_KEPT = 16
+RESPONSES_KEPT = 16
 _BYTES_MAX = 1 << 20
-_LOOKED_AT_MAX = 256
-DONE_BEFORE = "done; the daemon ended before it could say so"
+_REQUESTS_READ_MAX = 256
+DONE_BEFORE = "done; the daemon ended before it could send the response"
 
 Name = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Request(_Frozen):
-    """What is asked. `sha256` and `upload` (a name in `incoming/`) where the kind needs them."""
+class Request(FrozenModel):
+    """What a command wants. `sha256` and `upload` (a name in `incoming/`) are set where the kind needs them."""
 
     id: Name
     kind: Literal["install", "activate", "rollback"]
@@ -58,80 +56,80 @@ class Request(_Frozen):
     force: bool = False
 
 
-class Answer(_Frozen):
-    """How it ended. `exit_code` is what the command ends with; `state` is the store's afterwards, where it tells."""
+class Response(FrozenModel):
+    """How the request ended. The command exits with `exit_code`. `state`: the store's afterwards, None if unknown."""
 
     id: Name
     ok: bool
-    words: Words
+    words: PrintableText
     exit_code: Annotated[int, Field(ge=0, le=255)] = 0
     state: StoreState | None = None
 
 
 def new_id() -> str:
-    """Return an id for a request; later ones sort later, as far as the clock tells."""
+    """Return an id for a request. A later id sorts later, as long as the clock does not step back."""
     return f"{time.time_ns():020d}-{os.getpid()}"
 
 
-class Asker:
-    """The asking side: a command, in the state folder `state`. Raises: StateUnusable where it may not write there."""
+class RequestClient:
+    """The command's side, in the state folder `state`. Raises: StateUnusable where it may not write there."""
 
     def __init__(self, state: Path, *, files: Files = os) -> None:
         self._state = state
         self._folder = state / MODELS
         self._files = files
 
-    def alone(self) -> StateFolder | None:
-        """Return the state folder, held, unless somebody else holds it. Raises: StateUnusable."""
+    def lock_if_free(self) -> StateFolder | None:
+        """Return the locked state folder, or None if another process holds the lock. Raises: StateUnusable."""
         try:
             return StateFolder(self._state)
         except AlreadyRunning:
             return None
 
-    def ask(self, request: Request, timeout_s: float) -> Answer | StateFolder:
-        """Return the daemon's answer or, where no daemon is, the state folder, held: then the caller acts itself.
+    def send(self, request: Request, timeout_s: float) -> Response | StateFolder:
+        """Return the daemon's response. If no daemon runs, return the locked state folder: the caller then acts itself.
 
-        It looks every 50 ms. A request that was not taken in time is withdrawn; so it is when we are interrupted.
+        It polls every 50 ms. A request that is not claimed in time is withdrawn; an interrupt withdraws it too.
         Raises: RequestUnanswered, StateUnusable.
         """
         deadline_s = time.monotonic() + timeout_s
-        alone = self.alone()
-        if alone is not None:
-            return alone
+        locked = self.lock_if_free()
+        if locked is not None:
+            return locked
         descriptor = self._write(request)
         try:
             return self._wait(request, deadline_s, timeout_s)
         finally:
             self._withdraw(request.id)
-            os.close(descriptor)        # from here on nobody waits
+            os.close(descriptor)        # releases the lock: this command no longer waits
 
-    def _wait(self, request: Request, deadline_s: float, timeout_s: float) -> Answer | StateFolder:
+    def _wait(self, request: Request, deadline_s: float, timeout_s: float) -> Response | StateFolder:
         while True:
-            alone = self.alone()
-            answer = self._answer(request.id)    # after the lock: a daemon that has ended says no more
-            if answer is not None:
-                if alone is not None:
-                    alone.close()
-                return answer
-            if alone is not None:
-                return self._instead(request.id, alone)
+            locked = self.lock_if_free()
+            response = self._read_response(request.id)    # after the lock: a daemon that has ended writes no more
+            if response is not None:
+                if locked is not None:
+                    locked.close()
+                return response
+            if locked is not None:
+                return self._after_daemon_left(request.id, locked)
             if time.monotonic() >= deadline_s:
                 break
             pause(POLL_S)
         if self._withdraw(request.id):
-            raise RequestUnanswered(f"{self._state}: in use, but no daemon took the request within {timeout_s:g} s; "
-                                    "it is withdrawn, nothing was changed")
-        raise RequestUnanswered(f"{self._state}: the daemon has taken the request and not answered within "
-                                f"{timeout_s:g} s; `vedette model list` shows what comes of it")
+            raise RequestUnanswered(f"{self._state}: in use, but no daemon accepted the request within "
+                                    f"{timeout_s:g} s; the request is withdrawn and nothing was changed")
+        raise RequestUnanswered(f"{self._state}: the daemon accepted the request but sent no response within "
+                                f"{timeout_s:g} s; `vedette model list` shows the result later")
 
     def _write(self, request: Request) -> int:
-        """Lay the request down; returns the descriptor that holds its lock."""
+        """Write the request; returns the descriptor that holds its lock."""
         path = self._folder / "requests" / f"{request.id}.json"
         temporary = path.with_suffix(".new")
         try:
             for folder in (self._folder, path.parent, self._folder / "answers"):
                 make_folder(self._files, str(folder))
-            descriptor = create_held(temporary, files=self._files)
+            descriptor = create_locked(temporary, files=self._files)
             with contextlib.ExitStack() as undo:
                 undo.callback(os.close, descriptor)
                 write_all(self._files, descriptor, request.model_dump_json().encode())
@@ -140,19 +138,20 @@ class Asker:
                 sync_folder(self._files, str(path.parent))
                 undo.pop_all()
         except OSError as error:
-            raise unusable(path, error) from error
+            raise write_error(path, error) from error
         return descriptor
 
-    def _answer(self, request_id: str) -> Answer | None:
+    def _read_response(self, request_id: str) -> Response | None:
         path = self._folder / "answers" / f"{request_id}.json"
         try:
-            answer = Answer.model_validate_json(read_whole(path, _BYTES_MAX))
+            response = Response.model_validate_json(read_whole(path, _BYTES_MAX))
         except (OSError, ValueError):
             return None
-        for done in (self._folder / "requests" / f"{request_id}.taken", path):     # should the daemon have died since
+        # The daemon removes the first file itself, unless it died after it wrote the response.
+        for done in (self._folder / "requests" / f"{request_id}.taken", path):
             with contextlib.suppress(OSError):
                 done.unlink()
-        return answer
+        return response
 
     def _withdraw(self, request_id: str) -> bool:
         try:
@@ -161,62 +160,63 @@ class Asker:
             return False
         return True
 
-    def _instead(self, request_id: str, alone: StateFolder) -> Answer | StateFolder:
-        """We are alone: whoever took the request is dead. What it had done already, the state says."""
+    def _after_daemon_left(self, request_id: str, locked: StateFolder) -> Response | StateFolder:
+        """This command holds the lock, so a daemon that claimed the request is dead. The state shows what it did."""
         with contextlib.suppress(OSError):
             (self._folder / "requests" / f"{request_id}.taken").unlink()
-        state = ModelStore(self._folder).look()
+        state = ModelStore(self._folder).read()
         if request_id not in state.acted:
-            return alone
-        alone.close()
-        return Answer(id=request_id, ok=True, words=DONE_BEFORE, state=state)
+            return locked
+        locked.close()
+        return Response(id=request_id, ok=True, words=DONE_BEFORE, state=state)
 
 
 class Inbox:
-    """The answering side: the daemon, in the store's `folder`, holding the state folder's lock."""
+    """The daemon's side, in the store's `folder`. The daemon holds the state folder's lock."""
 
     def __init__(self, folder: Path, *, files: Files = os) -> None:
         self._requests = folder / "requests"
-        self._answers = folder / "answers"
+        self._responses = folder / "answers"
         self._files = files
 
-    def take(self, state: StoreState) -> Request | None:
-        """Return a request to act on, or None: first what was taken and not answered, then the oldest that waits.
+    def next_request(self, state: StoreState) -> Request | None:
+        """Claim a request and return it, or return None. Claimed ones without a response come first, then the oldest.
 
-        A request that the state has noted as done is answered here. Call it again until it returns None, and `answer`
-        each; the same request is returned until then. Cheap when nothing is there. Raises: StateUnusable.
+        A request that the state lists as done gets its response here. Call it until it returns None, and call `respond`
+        for each request; until then it returns the same request. Cheap when nothing waits. Raises: StateUnusable.
         """
         for path in self._waiting():
-            request = self._claimed(path)
+            request = self._claim(path)
             if request is None:
                 continue
             if request.id not in state.acted:
                 return request
-            self.answer(Answer(id=request.id, ok=True, words=DONE_BEFORE, state=state))
+            self.respond(Response(id=request.id, ok=True, words=DONE_BEFORE, state=state))
         return None
 
-    def answer(self, answer: Answer) -> None:
-        """Answer a taken request. Raises: StateUnusable; it stays taken."""
+    def respond(self, response: Response) -> None:
+        """Write the response to a claimed request. Raises: StateUnusable; the request then stays claimed."""
         try:
-            replace_file(self._answers / f"{answer.id}.json", answer.model_dump_json().encode(), files=self._files)
+            replace_file(self._responses / f"{response.id}.json", response.model_dump_json().encode(),
+                         files=self._files)
             with contextlib.suppress(FileNotFoundError):
-                self._files.unlink(str(self._requests / f"{answer.id}.taken"))
+                self._files.unlink(str(self._requests / f"{response.id}.taken"))
         except OSError as error:
-            raise unusable(self._answers, error) from error
-        askers_left = sorted(self._answers.glob("*.json"))[:-ANSWERS_KEPT]
-        for old in (*askers_left, *self._answers.glob(".*.tmp")):      # we write alone: those are of a daemon that died
+            raise write_error(self._responses, error) from error
+        unread = sorted(self._responses.glob("*.json"))[:-RESPONSES_KEPT]
+        for old in (*unread, *self._responses.glob(".*.tmp")):      # only daemons write here: a .tmp is from a dead one
             self._remove(old)
 
     def _waiting(self) -> list[Path]:
         try:
-            waiting = sorted(self._requests.iterdir(), key=lambda path: (path.suffix != ".taken", path.name))
+            waiting = sorted(self._requests.iterdir(), key=_claimed_first)
         except OSError:
             return []
-        return waiting[:_LOOKED_AT_MAX]
+        return waiting[:_REQUESTS_READ_MAX]
 
-    def _claimed(self, path: Path) -> Request | None:
-        """Return the request, taken, or None; what nobody waits for is removed."""
-        if path.suffix != ".taken" and (remove_unheld(path, files=self._files) or path.suffix == ".new"):
+    def _claim(self, path: Path) -> Request | None:
+        """Return the claimed request, or None. A request whose command has left is removed."""
+        if path.suffix != ".taken" and (remove_unlocked(path, files=self._files) or path.suffix == ".new"):
             return None
         try:
             request = Request.model_validate({**json.loads(read_whole(path, _BYTES_MAX).decode()), "id": path.stem})
@@ -224,9 +224,9 @@ class Inbox:
             return None
         except (ValueError, TypeError, RecursionError):
             self._remove(path)
-            with contextlib.suppress(ValidationError):      # whose name can be no id
-                self.answer(Answer(id=path.stem, ok=False, words="not understood by this version of the daemon",
-                                   exit_code=ModelError.exit_code))
+            with contextlib.suppress(ValidationError):      # the file's name is no valid id
+                self.respond(Response(id=path.stem, ok=False, exit_code=ModelError.exit_code,
+                                      words="this version of the daemon cannot read the request"))
             return None
         if path.suffix == ".taken":
             return request
@@ -236,9 +236,13 @@ class Inbox:
         except FileNotFoundError:       # withdrawn meanwhile
             return None
         except OSError as error:
-            raise unusable(path, error) from error
+            raise write_error(path, error) from error
         return request
 
     def _remove(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             self._files.unlink(str(path))
+
+
+def _claimed_first(path: Path) -> tuple[bool, str]:
+    return path.suffix != ".taken", path.name

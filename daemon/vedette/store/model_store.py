@@ -1,18 +1,19 @@
 """The model store on disk: models named by digest, and one state file that is the only truth about them.
 
-    state.json, state.copy.json    the truth, and what is believed when it cannot be read (`state_file`)
-    <sha256>.tflite                the models it names
-    incoming/                      what is not proven yet
-    requests/, answers/            asked of the daemon (`request`)
+    state.json, state.copy.json    the truth, and the copy that is used when state.json cannot be read (`state_file`)
+    <sha256>.tflite                the models that the state names
+    incoming/                      files that are not proven yet
+    requests/, answers/            requests to the daemon and its responses (`inbox`)
     metadata/                      the update source's
 
 Invariants:
-- A model is complete, verified and durable under its name before the state names it, and deleted only after the state
-  has let it go: whatever a power cut leaves, what the state names is there.
-- `state` changes only when the change is on disk, but for going back to a proven model, which waits for no disk. Where
-  the disk takes no more, the device goes on with what it has, `trouble` says so, and `mend` keeps it once it does.
-- A start on trial is counted before the model is loaded; where it cannot be counted, the previous model runs.
-- One thread at a time, in one process at a time: that which holds the state folder's lock.
+- A model is complete, verified and durable under its name before the state names it. It is deleted only after the state
+  no longer names it. So after a power cut at any moment, every model that the state names is there.
+- `state` changes only after the change is on disk. A rollback to a proven model is the exception: it never waits for
+  the disk. If the disk accepts no write, the device goes on with what it has, `trouble` gives the reason, and
+  `retry_save` saves the state later.
+- A start on trial is counted before the model is loaded. If it cannot be counted, the previous model runs.
+- Only one thread at a time uses the store, in one process at a time: the one that holds the state folder's lock.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.durable import Files, make_folder, sync_file, sync_folder
 from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
-from vedette.store.incoming import Received, digest_of, names_in, receive, remove_unheld, unusable
+from vedette.store.incoming import Received, digest_of, paths_by_age, receive, remove_unlocked, write_error
 from vedette.store.state import Installed, StoreState, crash_looped
 from vedette.store.state_file import StateFile
 
@@ -47,22 +48,22 @@ def _utc_now() -> datetime:
 
 
 class ModelStore:
-    """The store in `folder`. The constructor touches nothing: begin with `recover`, or only to look, with `look`."""
+    """The store in `folder`. The constructor touches no file. Call `recover` first, or `read` to change nothing."""
 
     def __init__(self, folder: Path, *, files: Files = os, min_free_bytes: int = MIN_FREE_BYTES,
                  utc_now: Callable[[], datetime] = _utc_now) -> None:
         self.folder = folder
         self.incoming = folder / "incoming"
         self.fetching: Path | None = None
-        """Where a download is written now."""
+        """The file to which a download is written now."""
         self._files = files
         self._min_free_bytes = min_free_bytes
         self._utc_now = utc_now
         self._file = StateFile(folder, files=files)
         self._state = StoreState()
         self._trouble: str | None = None
-        self._gone: str | None = None
-        self._is_unkept = False
+        self._missing: str | None = None
+        self._is_unsaved = False
 
     def __repr__(self) -> str:
         active = self._state.active
@@ -70,68 +71,68 @@ class ModelStore:
 
     @property
     def state(self) -> StoreState:
-        """What the store knows. Immutable, so any thread may look."""
+        """The present state. It is immutable, so any thread may read it."""
         return self._state
 
     @property
     def trouble(self) -> str | None:
-        """What was wrong at `recover`, why the latest change could not be kept, or what has vanished, in words."""
-        return self._trouble or self._gone
+        """A message: what was wrong at `recover`, why the latest change was not saved, or which model is missing."""
+        return self._trouble or self._missing
 
-    def look(self) -> StoreState:
-        """Read the state and change nothing on disk. What is wrong with it stands in `trouble`."""
+    def read(self) -> StoreState:
+        """Read the state and change nothing on disk. `trouble` says what is wrong with it."""
         self._state = self._file.read() or StoreState()
         self._trouble = self._file.trouble
         return self._state
 
     def recover(self) -> StoreState:
-        """Make the best of what is on disk; the active model it names is complete and verified. Never raises."""
+        """Load the state and repair it; afterwards its active model is complete and verified. Never raises."""
         self._trouble = None
         try:
             self._make_folders()
         except StateUnusable as error:
-            self._complain(str(error))
+            self._report(str(error))
         found = self._file.read()
-        self._complain(self._file.trouble)
-        self._state, lasting = self._usable(self._rebuilt() if found is None else found)
+        self._report(self._file.trouble)
+        self._state, lasting = self._with_usable_active(self._rebuild() if found is None else found)
         if lasting and not self._file.unreadable:
-            self._try_to_keep(self._state)
+            self._try_to_save(self._state)
             self.clean_up()
         return self._state
 
     def start(self, boot_id: str, now: datetime) -> tuple[Installed | None, str | None]:
-        """Return the model to load now and, where something was done about it, the reason. Never raises.
+        """Return the model to load now and, if the store rolled back, the reason. Never raises.
 
-        A start on trial is counted durably before; a crash loop goes back. After `recover`.
+        A start on trial is first counted durably; a crash loop rolls back. Call it after `recover`.
         """
-        state, words = self._state.begun(boot_id), None
+        state, reason = self._state.started(boot_id), None
         if state.active and state.trial and crash_looped(state.trial):
-            words = (f"{state.trial.crashes} crashes and {state.trial.other_ends} other ends in "
-                     f"{state.trial.starts - 1} starts on trial")
-            state, _ = self._usable(state.rolled_back(words, now))
-        if self._try_to_keep(state):
-            return state.active, words
-        if words is None and self._state.trial and self._state.previous:
-            words = f"a start on trial cannot be counted: {self.trouble}"
-            state, _ = self._usable(self._state.rolled_back(words, now, refuse=False))
+            reason = (f"{state.trial.crashes} crashes and {state.trial.other_ends} other ends in "
+                      f"{state.trial.starts - 1} starts on trial")
+            state, _ = self._with_usable_active(state.rolled_back(reason, now))
+        if self._try_to_save(state):
+            return state.active, reason
+        if reason is None and self._state.trial and self._state.previous:
+            reason = f"a start on trial cannot be counted: {self.trouble}"
+            state, _ = self._with_usable_active(self._state.rolled_back(reason, now, refuse=False))
         self._state = state
-        return state.active, words
+        return state.active, reason
 
     def change(self, state: StoreState) -> None:
-        """Make a new state the truth, durably. Raises: StateUnusable, StoreFull; then `state` is the old one."""
+        """Save a new state durably and use it. Raises: StateUnusable, StoreFull; `state` is then the old one."""
         try:
-            self._file.keep(state)
+            self._file.save(state)
         except StateUnusable as error:
-            self._trouble, self._is_unkept = str(error), True
+            self._trouble, self._is_unsaved = str(error), True
             raise
         self._state = state
         self._trouble = self._file.trouble
-        self._is_unkept = self._trouble is not None
+        self._is_unsaved = self._trouble is not None
 
-    def go_back(self, state: StoreState) -> None:
-        """As `change`, for a state whose active model came before: where the disk takes no more, in memory.
+    def roll_back(self, state: StoreState) -> None:
+        """Change to a state whose active model is the previous one. If the disk accepts no write, change it in memory.
 
-        Raises: ModelDamaged, ModelUnreadable (that one is no longer there either), StateUnusable (there is none).
+        Raises: ModelDamaged, ModelUnreadable (the previous model is missing too), StateUnusable (there is none).
         """
         try:
             self.change(state)
@@ -141,36 +142,37 @@ class ModelStore:
             self.verified(state.active.sha256)
             self._state = state
 
-    def mend(self) -> None:
-        """Keep what the disk would not take, or has lost. Raises: StateUnusable, StoreFull."""
+    def retry_save(self) -> None:
+        """Save the state if the disk refused it before or has lost it. Raises: StateUnusable, StoreFull."""
         active = self._state.active
-        gone = active is not None and not self.path_of(active.sha256).exists()
-        self._gone = f"{self.folder}: the active model is no longer there: it runs to the next start" if gone else None
-        if self._is_unkept or self._file.is_lost or not self.incoming.is_dir():
+        missing = active is not None and not self.path_of(active.sha256).exists()
+        self._missing = (f"{self.folder}: the active model's file is missing; the model runs until the next start"
+                         if missing else None)
+        if self._is_unsaved or self._file.is_lost or not self.incoming.is_dir():
             self._make_folders()
             self.change(self._state)
 
     def path_of(self, sha256: str) -> Path:
-        """Return where a model of the store is."""
+        """Return the path of a model in the store."""
         return self.folder / f"{sha256}{MODEL}"
 
     def verified(self, sha256: str) -> Path:
-        """Return where a model is, its digest checked just now. Raises: ModelDamaged, ModelUnreadable."""
+        """Check a model's digest now and return its path. Raises: ModelDamaged, ModelUnreadable."""
         path = self.path_of(sha256)
         try:
             digest = digest_of(path)
         except FileNotFoundError as error:
-            raise ModelDamaged(f"{path}: no longer there") from error
+            raise ModelDamaged(f"{path}: the file is missing") from error
         except OSError as error:
             raise ModelUnreadable(f"{path}: {error.strerror}") from error
         if digest != sha256:
-            raise ModelDamaged(f"{path}: damaged: its SHA-256 is {digest}")
+            raise ModelDamaged(f"{path}: damaged: expected SHA-256 {sha256}, found {digest}")
         return path
 
     def receive(self, source: Path | BinaryIO, sha256: str | None, *, limit_bytes: int) -> Received:
-        """Copy a file into `incoming`, where it stays until it is adopted or closed. Needs no lock.
+        """Copy a file into `incoming`, where it stays until it is adopted or closed. Needs no lock of the state folder.
 
-        Raises: ModelUnreadable (none there, no file, longer than `limit_bytes`), ModelDamaged (another digest),
+        Raises: ModelUnreadable (missing, not a regular file, longer than `limit_bytes`), ModelDamaged (another digest),
         StoreFull, StateUnusable.
         """
         self._make_folders()
@@ -180,7 +182,7 @@ class ModelStore:
     def adopt(self, temporary: Path, sha256: str) -> None:
         """Move a complete file of `incoming` into the store, durably. The state does not name it yet.
 
-        Raises: ModelDamaged (not that digest; the file is removed), ModelUnreadable, StoreFull, StateUnusable.
+        Raises: ModelDamaged (another digest; the file is removed), ModelUnreadable, StoreFull, StateUnusable.
         """
         try:
             digest = digest_of(temporary)
@@ -188,48 +190,51 @@ class ModelStore:
             raise ModelUnreadable(f"{temporary}: {error.strerror}") from error
         if digest != sha256:
             self._remove(temporary)
-            raise ModelDamaged(f"{temporary.name}: expected SHA-256 {sha256}, it is {digest}")
+            raise ModelDamaged(f"{temporary.name}: expected SHA-256 {sha256}, found {digest}")
         try:
             sync_file(self._files, str(temporary))
             self._files.replace(str(temporary), str(self.path_of(sha256)))
             sync_folder(self._files, str(self.folder))
         except OSError as error:
-            raise unusable(self.path_of(sha256), error) from error
+            raise write_error(self.path_of(sha256), error) from error
 
-    def place_of(self, temporary: Path, sha256: str) -> Path:
-        """Return where a file of `incoming` is: it may have been adopted by a daemon that then died."""
+    def locate(self, temporary: Path, sha256: str) -> Path:
+        """Return the present path of a file of `incoming`: a daemon may have adopted it and then died."""
         return temporary if temporary.exists() else self.path_of(sha256)
 
     def stage(self, source: Path | BinaryIO, sha256: str | None, *, limit_bytes: int) -> tuple[str, int]:
-        """Copy a file into the store; returns its SHA-256 and size. Raises: as `receive` and `adopt`."""
+        """Copy a file into the store; returns its SHA-256 and size. Raises: the errors of `receive` and `adopt`."""
         with self.receive(source, sha256, limit_bytes=limit_bytes) as received:
             self.adopt(received.path, received.sha256)
             return received.sha256, received.size
 
     def check_room(self, size: int) -> None:
-        """Raise StoreFull unless so many bytes fit and the reserve is left."""
+        """Raise StoreFull unless `size` bytes fit and leave the reserve free."""
         try:
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
-            raise unusable(self.folder, error) from error
+            raise write_error(self.folder, error) from error
         if free < size + self._min_free_bytes:
-            raise StoreFull(f"{self.folder}: {free >> 20} MiB free; expected {size + self._min_free_bytes >> 20}, "
-                            f"of which {self._min_free_bytes >> 20} are kept in reserve")
+            raise StoreFull(f"{self.folder}: {free >> 20} MiB free; expected {size + self._min_free_bytes >> 20} MiB, "
+                            f"of which {self._min_free_bytes >> 20} MiB stay in reserve")
 
     def clean_up(self) -> None:
-        """Delete what nothing points to, here or on disk. Of downloads the latest stays: it goes on from there."""
-        if self._file.kept != self._state:
+        """Delete the files that the state does not name. The latest download stays, so that it can be resumed.
+
+        Nothing is deleted while the state on disk differs from the one in memory.
+        """
+        if self._file.saved != self._state:
             return
         named = {self.path_of(model.sha256) for model in self._state.named}
-        for path in names_in(self.folder):
+        for path in paths_by_age(self.folder):
             if path.suffix == MODEL and path not in named:
-                remove_unheld(path, files=self._files)      # one adopted for somebody who still waits is held
+                remove_unlocked(path, files=self._files)      # an adopted file is locked while its command waits
             elif path.suffix == ".tmp":
                 self._remove(path)
-        waiting = names_in(self.incoming)
+        waiting = paths_by_age(self.incoming)
         for path in waiting:
             if path.suffix == LOOSE:
-                remove_unheld(path, files=self._files)
+                remove_unlocked(path, files=self._files)
         for path in [path for path in waiting if path.suffix != LOOSE and path != self.fetching][:-1]:
             self._remove(path)
 
@@ -238,12 +243,12 @@ class ModelStore:
             for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
                 make_folder(self._files, str(folder))
         except OSError as error:
-            raise unusable(self.folder, error) from error
+            raise write_error(self.folder, error) from error
 
-    def _rebuilt(self) -> StoreState:
-        """Nothing says any more what the files are: the newest whole one runs, on trial where another is before it."""
+    def _rebuild(self) -> StoreState:
+        """Build a state from the model files: the newest whole one is active, on trial if there is an older one."""
         models: list[Installed] = []
-        for path in names_in(self.folder):
+        for path in paths_by_age(self.folder):
             if path.suffix == MODEL:
                 with contextlib.suppress(ModelDamaged, ModelUnreadable, OSError, ValueError):
                     self.verified(path.stem)
@@ -253,10 +258,10 @@ class ModelStore:
             state = state.activated(model, self._utc_now(), on_trial=state.active is not None)
         return state
 
-    def _usable(self, state: StoreState) -> tuple[StoreState, bool]:
-        """Return the state with a verified active model, or none; and whether that is for good.
+    def _with_usable_active(self, state: StoreState) -> tuple[StoreState, bool]:
+        """Return the state with a verified active model, or with none, and whether that result is final.
 
-        A file that is there and cannot be read now may be readable at the next start.
+        It is not final if a file exists but cannot be read now: the next start may be able to read it.
         """
         lasting = True
         while state.active is not None:
@@ -265,7 +270,7 @@ class ModelStore:
                 break
             except (ModelDamaged, ModelUnreadable) as error:
                 lasting = lasting and isinstance(error, ModelDamaged)
-                self._complain(str(error))
+                self._report(str(error))
                 state = state.rolled_back(str(error), self._utc_now(), refuse=False)
         for part in ("previous", "candidate"):
             model = getattr(state, part)
@@ -273,13 +278,13 @@ class ModelStore:
                 state = state.model_copy(update={part: None})
         return state, lasting
 
-    def _try_to_keep(self, state: StoreState) -> bool:
-        """Change the state, or complain; returns whether it is on disk. What was wrong before stays in `trouble`."""
+    def _try_to_save(self, state: StoreState) -> bool:
+        """Change the state or report why not; returns whether it is on disk. An earlier message stays in `trouble`."""
         before = self._trouble
         try:
             self.change(state)
         except StateUnusable as error:
-            self._complain(str(error))
+            self._report(str(error))
             return False
         self._trouble = self._trouble or before
         return True
@@ -290,7 +295,7 @@ class ModelStore:
         except OSError as error:
             log.warning("%s: cannot be removed: %s", path, error.strerror)
 
-    def _complain(self, words: str | None) -> None:
-        if words:
-            log.warning("model store: %s", words)
-            self._trouble = words
+    def _report(self, message: str | None) -> None:
+        if message:
+            log.warning("model store: %s", message)
+            self._trouble = message

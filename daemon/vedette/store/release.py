@@ -1,4 +1,4 @@
-"""What signed metadata says of a release, and which devices it is for.
+"""What signed metadata states about a release, and which devices the release is for.
 
 Invariants: frozen and free of I/O; keys that this version does not know are ignored, since a fleet may be older than
 its repository; the operator's tool writes with the same types that the device reads.
@@ -10,7 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from vedette.store.frozen import FrozenModel
 
 BUCKETS = 10_000
 
@@ -20,12 +22,8 @@ Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class ShadowRequirement(_Frozen):
-    """What a candidate must show beside the active model, unseen, before it may be tried."""
+class ShadowRequirement(FrozenModel):
+    """What a candidate must show in shadow, beside the active model, before it may go on trial."""
 
     frames: Annotated[int, Field(ge=1)] = 100
     minutes: Positive = 5.0
@@ -35,22 +33,22 @@ class ShadowRequirement(_Frozen):
     """F1 of the pairs with the active model's detections, over all frames."""
     max_score_shift: Share = 0.2
     max_latency_ratio: Positive = 2.0
-    """Median time of the candidate's look over the active one's, both as the child measures them or scaled alike."""
+    """The candidate's median detection time over the active model's; both measured in the child, or scaled alike."""
     publish: bool = False
-    """Whether its results go to `<base>/shadow`."""
+    """Whether its results are published on `<base>/shadow`."""
 
 
-class TrialRequirement(_Frozen):
-    """What an active model on probation must show before it is good."""
+class TrialRequirement(FrozenModel):
+    """What an active model on trial must show before it is good."""
 
     frames: Annotated[int, Field(ge=1)] = 300
     minutes: Positive = 10.0
     max_error_share: Share = 0.02
     max_latency_ratio: Positive = 2.0
-    """Median time of a frame over that of the previous model on this device."""
+    """Its median time for a frame over the previous model's on this device."""
 
 
-class Release(_Frozen):
+class Release(FrozenModel):
     """The custom metadata of one target."""
 
     name: Label
@@ -59,7 +57,7 @@ class Release(_Frozen):
     device_classes: tuple[Label, ...] = Field(min_length=1)
     channel: Label
     buckets: tuple[Annotated[int, Field(ge=0, lt=BUCKETS)], Annotated[int, Field(ge=0, lt=BUCKETS)]] = (0, BUCKETS - 1)
-    """First and last."""
+    """The first and the last bucket, both included."""
     salt: str = Field("", max_length=100)
     variant: Label | None = None
     shadow: ShadowRequirement | None = None
@@ -72,14 +70,14 @@ class Release(_Frozen):
         return self
 
     def is_for(self, device: str, *, device_class: str, channel: str, any_bucket: bool = False) -> bool:
-        """Tell whether a device takes this release; `any_bucket`: as from a folder, where buckets mean nothing."""
+        """Return whether a device takes this release. `any_bucket`: ignore the buckets, as for files in a folder."""
         return (device_class in self.device_classes and channel == self.channel
                 and (any_bucket or self.buckets[0] <= bucket_of(self.salt, device) <= self.buckets[1]))
 
     def custom(self) -> dict[str, Any]:
-        """Return what stands in signed metadata; `Release.model_validate` reads it back.
+        """Return the content for signed metadata; `Release.model_validate` reads it back.
 
-        Fractions are strings there, since the canonical JSON that is signed knows no others than whole numbers.
+        Fractions are strings there: the canonical JSON that is signed allows only whole numbers.
         """
         written: dict[str, Any] = _without_fractions(self.model_dump(mode="json"))
         return written
@@ -87,7 +85,7 @@ class Release(_Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file that trusted metadata names. `path` is relative to the repository's targets."""
+    """A file that trusted metadata names. `path` is relative to the repository's folder `targets`."""
 
     path: str
     length: int

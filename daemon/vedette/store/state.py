@@ -1,8 +1,8 @@
-"""What the model store knows, and how that may change: which model runs, which came before, what is on trial.
+"""The model store's state and its transitions: which model is active, which was active before, which is on trial.
 
 Invariants: frozen and free of I/O; parse(serialize(x)) == x; every transition returns a new state; `previous` is always
-good (no trial was open when it was replaced), so that whoever goes back goes back to a proven model; a refused digest
-stays refused until it is activated all the same.
+good (no trial was open when it was replaced), so that a rollback always leads to a proven model; a refused digest stays
+refused until an operator activates it.
 """
 
 from __future__ import annotations
@@ -12,108 +12,106 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError
 
+from vedette.store.frozen import FrozenModel
 from vedette.store.release import Sha256, ShadowRequirement, TrialRequirement
 
 CRASHES_MAX = 3
 OTHER_ENDS_MAX = 30
 REFUSED_KEPT = 64
 ACTED_KEPT = 16
-_WORDS_MAX = 300
+_TEXT_LENGTH_MAX = 300
 
 
-def _plain(value: object) -> object:
-    """Names come out of files and words out of anywhere: nothing unprintable, and not for ever."""
+def _printable(value: object) -> object:
+    """Replace what cannot be printed and cut the text: names and messages may come from any file."""
     if not isinstance(value, str):
         return value
-    return "".join(letter if letter.isprintable() else "?" for letter in value[:_WORDS_MAX])
+    return "".join(letter if letter.isprintable() else "?" for letter in value[:_TEXT_LENGTH_MAX])
 
 
-Words = Annotated[str, BeforeValidator(_plain)]
+PrintableText = Annotated[str, BeforeValidator(_printable)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Evidence = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
-
-class Installed(_Frozen):
+class Installed(FrozenModel):
     """A model in the store. `release` is None for a loose bundle."""
 
     sha256: Sha256
     size: Count
-    name: Words
-    version: Words | None = None
+    name: PrintableText
+    version: PrintableText | None = None
     release: Count | None = None
-    variant: Words | None = None
+    variant: PrintableText | None = None
     shadow: ShadowRequirement | None = None
     trial: TrialRequirement | None = None
 
 
-class Trial(_Frozen):
-    """The active model's probation: how often it was started and how that ended, and the evidence so far.
+class Trial(FrozenModel):
+    """The active model's trial: how often it was started, how those starts ended, and the evidence so far.
 
-    `other_ends` are clean stops and power cycles; `open_boot` is the boot id of the start under way, None after a
-    clean stop. `previous_ms`: what the model before it took for a frame, median.
+    `other_ends` counts clean stops and power cycles. `open_boot` is the boot id of the start that has not ended yet,
+    None after a clean stop. `previous_ms` is the previous model's median time for a frame.
     """
 
     since_utc: AwareDatetime
     starts: Count = 0
     crashes: Count = 0
     other_ends: Count = 0
-    open_boot: Words | None = None
+    open_boot: PrintableText | None = None
     frames: Count = 0
     seconds: Evidence = 0.0
     previous_ms: Evidence | None = None
 
 
-class Refused(_Frozen):
-    """A digest that is not tried again."""
+class Refused(FrozenModel):
+    """A digest that is not put on trial again."""
 
     sha256: Sha256
     release: Count | None
-    why: Words
+    why: PrintableText
     at: AwareDatetime
 
 
-class Outcome(_Frozen):
+class Outcome(FrozenModel):
     """How the last update ended."""
 
     sha256: Sha256
-    name: Words
-    version: Words | None
-    words: Words
+    name: PrintableText
+    version: PrintableText | None
+    words: PrintableText
     at: AwareDatetime
     ok: bool
 
 
-class Offer(_Frozen):
-    """The newest release for this device that trusted metadata names."""
+class Offer(FrozenModel):
+    """The newest release that trusted metadata names for this device."""
 
-    name: Words
-    version: Words
+    name: PrintableText
+    version: PrintableText
     release: Count
 
 
-class RoleFloor(_Frozen):
-    """The lowest version of one metadata role that is still believed, while these keys sign it."""
+class RoleFloor(FrozenModel):
+    """The lowest version of one metadata role that is still trusted, as long as these keys sign it."""
 
     version: Count
-    keyids: tuple[Words, ...] = ()
+    keyids: tuple[PrintableText, ...] = ()
 
 
 def crash_looped(trial: Trial) -> bool:
-    """Tell whether the model on trial has ended too often to be started again."""
+    """Return whether the model on trial has ended too often to be started again."""
     return trial.crashes >= CRASHES_MAX or trial.other_ends >= OTHER_ENDS_MAX
 
 
-class StoreState(_Frozen):
-    """The one truth about the store. `trial` is that of `active`; without one, `active` is good.
+class StoreState(FrozenModel):
+    """The one truth about the store. `trial` belongs to `active`; without a trial, `active` is good.
 
-    `held`: after an operator's rollback or choice nothing comes until a release above it. `acted`: ids of the latest
-    requests done, noted in the very change that did them.
+    `held`: an operator rolled back or chose a model, so only a release above this number is activated automatically.
+    `acted`: ids of the latest requests that are done; an id is added in the same change that does its request.
     """
 
     format: Literal[1] = 1
@@ -127,7 +125,7 @@ class StoreState(_Frozen):
     trusted_time: AwareDatetime | None = None
     last_outcome: Outcome | None = None
     latest: Offer | None = None
-    acted: tuple[Words, ...] = ()
+    acted: tuple[PrintableText, ...] = ()
 
     def serialize(self) -> bytes:
         """Return the content of state.json."""
@@ -135,48 +133,50 @@ class StoreState(_Frozen):
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """Understand the content of state.json. Raises: ValueError."""
+        """Parse the content of state.json. Raises: ValueError."""
         return cls.model_validate_json(content)
 
     @property
     def named(self) -> tuple[Installed, ...]:
-        """The models that are pointed to: active, previous, candidate."""
+        """The models that the state names: active, previous, candidate."""
         return tuple(model for model in (self.active, self.previous, self.candidate) if model is not None)
 
     def refusal_of(self, sha256: str) -> Refused | None:
-        """Return why a digest is refused, or None when it is not."""
+        """Return the refusal of a digest, or None if it is not refused."""
         return next((refused for refused in self.refused if refused.sha256 == sha256), None)
 
     def staged(self, model: Installed) -> Self:
-        """A model that lies complete in the store is now the candidate."""
-        return self._but(candidate=model)
+        """Make a model that is complete in the store the candidate."""
+        return self._replace(candidate=model)
 
     def dropped_candidate(self, why: str, now: datetime, *, refuse: bool = True) -> Self:
-        """The candidate will not become active; refused, it is not tried again. Without a candidate nothing changes."""
+        """Drop the candidate; `refuse`: it is not put on trial again. Without a candidate nothing changes."""
         model = self.candidate
         if model is None:
             return self
-        return self._ended(model, why, now, ok=False)._but(
+        return self._with_outcome(model, why, now, ok=False)._replace(
             candidate=None, refused=self._with_refused(model, why, now) if refuse else self.refused)
 
     def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None,
                   previous_ms: float | None = None) -> Self:
-        """The model becomes active, whatever was said of its digest before.
+        """Make the model active, even if its digest was refused before.
 
-        A good one before it becomes `previous`; one still on trial is not proven and is dropped. The digest that is
-        active already keeps its trial, or its being good. `held`: nothing comes on its own until a higher release.
+        A good model that was active becomes `previous`. A model that was still on trial is not proven and is dropped.
+        If the digest is active already, its trial goes on, or it stays good. `held`: only a release above this number
+        is activated automatically afterwards.
         """
         same = self.active is not None and self.active.sha256 == model.sha256
         proven = self.active if self.trial is None and not same else self.previous
-        return self._but(
+        trial = Trial(since_utc=now, previous_ms=previous_ms) if on_trial else None
+        return self._replace(
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
-            trial=self.trial if same else Trial(since_utc=now, previous_ms=previous_ms) if on_trial else None,
+            trial=self.trial if same else trial,
             candidate=None if self.candidate is not None and self.candidate.sha256 == model.sha256 else self.candidate,
-            refused=self.pardoned(model.sha256).refused,
-            held=held if held is not None else self._still_held(model))
+            refused=self.refusal_cleared(model.sha256).refused,
+            held=held if held is not None else self._held_after(model))
 
-    def begun(self, boot_id: str) -> Self:
-        """The daemon starts with the active model. A start still open was a crash; in another boot, a power cut."""
+    def started(self, boot_id: str) -> Self:
+        """Count a start with the active model. A start that is still open crashed; in another boot, power was cut."""
         trial = self.trial
         if trial is None:
             return self
@@ -186,62 +186,62 @@ class StoreState(_Frozen):
                                 other_ends=trial.other_ends + cut, open_boot=boot_id)
 
     def ended_cleanly(self) -> Self:
-        """The daemon stops in order. Safe to call twice."""
+        """Count an orderly stop of the daemon. Safe to call twice."""
         trial = self.trial
         if trial is None or trial.open_boot is None:
             return self
         return self._with_trial(other_ends=trial.other_ends + 1, open_boot=None)
 
-    def proceeded(self, frames: int, seconds: float) -> Self:
-        """The trial's evidence so far: totals, over all starts."""
+    def with_evidence(self, frames: int, seconds: float) -> Self:
+        """Set the trial's evidence so far: totals over all starts."""
         return self if self.trial is None else self._with_trial(frames=frames, seconds=seconds)
 
-    def marked_good(self, now: datetime, words: str = "good") -> Self:
-        """The active model is proven. Without a trial nothing changes."""
+    def marked_good(self, now: datetime, message: str = "good") -> Self:
+        """End the trial: the active model is proven. Without a trial nothing changes."""
         if self.active is None or self.trial is None:
             return self
-        return self._ended(self.active, words, now, ok=True)._but(trial=None)
+        return self._with_outcome(self.active, message, now, ok=True)._replace(trial=None)
 
     def rolled_back(self, why: str, now: datetime, *, refuse: bool = True) -> Self:
-        """The active model is given up for the previous one, which is good, or for none."""
+        """Replace the active model by the previous one, which is good, or by none."""
         model = self.active
         if model is None:
             return self
-        return self._ended(model, why, now, ok=False)._but(
+        return self._with_outcome(model, why, now, ok=False)._replace(
             active=self.previous, previous=None, trial=None,
             refused=self._with_refused(model, why, now) if refuse else self.refused)
 
-    def held_back(self, now: datetime, words: str = "rolled back by the operator") -> Self:
-        """An operator's rollback: the previous model runs again, until a release above the one left.
+    def rolled_back_by_operator(self, now: datetime, message: str = "rolled back by the operator") -> Self:
+        """Make the previous model active again. It is held until a release above the replaced one is available.
 
-        A good model that is left becomes `previous`, so that a second rollback undoes the first. Raises: ValueError
+        A good model that is replaced becomes `previous`, so a second rollback undoes the first. Raises: ValueError
         without an active and a previous model.
         """
         if self.active is None or self.previous is None:
-            raise ValueError("there is no previous model to go back to")
+            raise ValueError("there is no previous model to roll back to")
         known = (self.active.release, self.latest.release if self.latest else None, self.previous.release, 0)
-        return self._ended(self.active, words, now, ok=True)._but(
+        return self._with_outcome(self.active, message, now, ok=True)._replace(
             active=self.previous, previous=self.active if self.trial is None else None, trial=None,
             held=next(release for release in known if release is not None))
 
     def trusted(self, floors: Mapping[str, RoleFloor], reference: datetime | None) -> Self:
-        """What verified metadata says of itself; the trusted time never goes back."""
+        """Set the floors and the time that verified metadata gives; the trusted time never goes back."""
         times = [time for time in (reference, self.trusted_time) if time is not None]
-        return self._but(floors=dict(floors), trusted_time=max(times, default=None))
+        return self._replace(floors=dict(floors), trusted_time=max(times, default=None))
 
     def offered(self, latest: Offer | None) -> Self:
-        """The newest release that is for this device."""
-        return self._but(latest=latest)
+        """Set the newest release that is for this device."""
+        return self._replace(latest=latest)
 
-    def pardoned(self, sha256: str) -> Self:
-        """The digest may be tried again."""
-        return self._but(refused=tuple(one for one in self.refused if one.sha256 != sha256))
+    def refusal_cleared(self, sha256: str) -> Self:
+        """Remove the refusal of a digest: it may go on trial again."""
+        return self._replace(refused=tuple(one for one in self.refused if one.sha256 != sha256))
 
-    def having_acted(self, request_id: str) -> Self:
-        """Note, in the change that does what a request asked, that it is done."""
-        return self._but(acted=(*self.acted, request_id)[-ACTED_KEPT:])
+    def with_done_request(self, request_id: str) -> Self:
+        """Add the request's id to `acted`; this belongs into the same change that does the request."""
+        return self._replace(acted=(*self.acted, request_id)[-ACTED_KEPT:])
 
-    def _still_held(self, model: Installed) -> int | None:
+    def _held_after(self, model: Installed) -> int | None:
         beyond = self.held is not None and model.release is not None and model.release > self.held
         return None if beyond else self.held
 
@@ -250,21 +250,21 @@ class StoreState(_Frozen):
         return (*others, Refused(sha256=model.sha256, release=model.release, why=why, at=now))[-REFUSED_KEPT:]
 
     def _with_trial(self, **changes: object) -> Self:
-        assert self.trial is not None  # noqa: S101 - for the type checker: the callers have looked
-        return self._but(trial=self.trial.model_copy(update=changes))
+        assert self.trial is not None  # noqa: S101 - for the type checker: the callers have checked
+        return self._replace(trial=self.trial.model_copy(update=changes))
 
-    def _ended(self, model: Installed, words: str, now: datetime, *, ok: bool) -> Self:
-        return self._but(last_outcome=Outcome(sha256=model.sha256, name=model.name, version=model.version,
-                                              words=words, at=now, ok=ok))
+    def _with_outcome(self, model: Installed, message: str, now: datetime, *, ok: bool) -> Self:
+        return self._replace(last_outcome=Outcome(sha256=model.sha256, name=model.name, version=model.version,
+                                                  words=message, at=now, ok=ok))
 
-    def _but(self, **changes: object) -> Self:
+    def _replace(self, **changes: object) -> Self:
         return self.model_copy(update=changes)
 
 
-def salvaged(content: bytes) -> StoreState | None:
-    """Return what can be understood of a damaged or foreign state.json, None when the active model is not.
+def parse_damaged(content: bytes) -> StoreState | None:
+    """Return the parts of a damaged or foreign state.json that can be parsed; None if `active` is not one of them.
 
-    A trial that is not understood begins anew: what it was about is not taken for proven.
+    A trial that cannot be parsed starts again: its model does not count as proven.
     """
     try:
         values = json.loads(content.decode())

@@ -71,9 +71,9 @@ class ModelActivator:
         wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
                                  previous_ms=self._previous_ms(state))
         if wanted.trial is not None and wanted.trial.open_boot is None:
-            wanted = wanted.begun(self._boot_id)
+            wanted = wanted.started(self._boot_id)
         try:
-            self._store.change(wanted.having_acted(note) if note else wanted)
+            self._store.change(wanted.with_done_request(note) if note else wanted)
         except StateUnusable:
             if opened is not None:
                 opened.close()
@@ -89,7 +89,7 @@ class ModelActivator:
 
         Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
         """
-        self._store.go_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
+        self._store.roll_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
         log.warning("rolled back: %s", why)
         self.match()
         self._store.clean_up()
@@ -100,10 +100,10 @@ class ModelActivator:
         Raises: ValueError (there is nothing to go back to), ModelDamaged, ModelUnreadable, StateUnusable; then nothing
         has changed.
         """
-        state = self._store.state.held_back(self._clock.utc_now())
+        state = self._store.state.rolled_back_by_operator(self._clock.utc_now())
         if state.active is not None:
             self._store.verified(state.active.sha256)
-        self._store.change(state.having_acted(note) if note else state)
+        self._store.change(state.with_done_request(note) if note else state)
         self.match()
         self._store.clean_up()
 

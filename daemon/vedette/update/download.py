@@ -17,7 +17,7 @@ from typing import BinaryIO
 from vedette._lib.durable import sync_folder
 from vedette.errors import StoreFull, UpdateRefused, UpdateUnreachable
 from vedette.net.timed_socket import Deadline
-from vedette.store.incoming import unusable
+from vedette.store.incoming import write_error
 from vedette.update.origin import Opened, Origin
 
 Progress = Callable[[int, int], None]
@@ -47,7 +47,7 @@ def download(origin: Origin, path: str, into: Path, *, sha256: str, length: int,
         part.replace(into)
         sync_folder(os, str(into.parent))
     except OSError as error:
-        raise unusable(part, error) from error
+        raise write_error(part, error) from error
 
 
 class _Attempt:

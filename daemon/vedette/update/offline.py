@@ -49,11 +49,11 @@ class StoreOnly:
 
     def hold_back(self, *, note: str | None = None) -> None:
         """Make the previous one active. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
-        state = self._store.state.held_back(self._utc_now())
+        state = self._store.state.rolled_back_by_operator(self._utc_now())
         if state.active is not None:
             self._store.verified(state.active.sha256)
         self._keep(state, note)
 
     def _keep(self, state: StoreState, note: str | None) -> None:
-        self._store.change(state.having_acted(note) if note else state)
+        self._store.change(state.with_done_request(note) if note else state)
         self._store.clean_up()

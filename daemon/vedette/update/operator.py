@@ -62,7 +62,7 @@ class OperatorActions:
             return f"{_title(state.active)} is active already"
         if state.previous is not None and state.previous.sha256 == sha256:
             return self.activate(sha256, force=force, note=note)        # proven here already
-        file = self._store.place_of(upload, sha256)
+        file = self._store.locate(upload, sha256)
         report = self._prove(file, sha256)
         size = file.stat().st_size
         model = installed_from(target) if target else Installed(sha256=sha256, size=size, name=report.name,
@@ -70,8 +70,8 @@ class OperatorActions:
         if file == upload:
             self._store.adopt(upload, sha256)
         if model.shadow is not None and state.active is not None:
-            staged = self._store.state.pardoned(sha256).staged(model)
-            self._store.change(staged.having_acted(note) if note else staged)
+            staged = self._store.state.refusal_cleared(sha256).staged(model)
+            self._store.change(staged.with_done_request(note) if note else staged)
             return f"{_title(model)} passed the probe and is compared in shadow now"
         self._switch.activate(model, held=self._held_for(model), note=note)
         return f"{_title(model)} passed the probe and is active, on trial"
@@ -118,8 +118,8 @@ class OperatorActions:
             raise UpdateRefused(f"not in the store: {sha256[:12]}; `vedette model list` shows what is")
         if not force:
             raise UpdateRefused(f"refused before: {sha256[:12]} ({refused.why}); --force lets it be tried again")
-        pardoned = state.pardoned(sha256)
-        self._store.change(pardoned.having_acted(note) if note else pardoned)
+        refusal_cleared = state.refusal_cleared(sha256)
+        self._store.change(refusal_cleared.with_done_request(note) if note else refusal_cleared)
         return f"{sha256[:12]} is refused no longer: install it, or wait for the next poll"
 
     def _held_for(self, model: Installed) -> int | None:

@@ -34,7 +34,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from vedette._lib.durable import Files, make_folder, replace_file
 from vedette.errors import UpdateError, UpdateMissing, UpdateRefused
 from vedette.net.timed_socket import Deadline
-from vedette.store.incoming import unusable
+from vedette.store.incoming import write_error
 from vedette.store.release import Release, Target
 from vedette.store.state import RoleFloor
 from vedette.update.download import Progress, download
@@ -142,7 +142,7 @@ class UpdateSource:
                 (Path(work) / ROOTS).mkdir()
                 yield Path(work)
         except OSError as error:
-            raise unusable(Path(str(error.filename or self._metadata)), error) from error
+            raise write_error(Path(str(error.filename or self._metadata)), error) from error
 
     def _keep(self, work: Path, names: tuple[str, ...] | list[str]) -> None:
         for name in names:

@@ -97,7 +97,7 @@ class TrialMonitor:
         """Keep the evidence so far. Raises: StateUnusable."""
         if self._sha256 is not None:
             self._take_frames(self._clock.monotonic_ns())
-            self._store.change(self._store.state.proceeded(self._tally.frames, self._tally.seconds))
+            self._store.change(self._store.state.with_evidence(self._tally.frames, self._tally.seconds))
 
     def interrupt(self) -> None:
         """End a comparison that is under way: the daemon stops. Any thread."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.worker import Worker
 from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused, VedetteError
-from vedette.store.inbox import Answer, Inbox, Request
+from vedette.store.inbox import Inbox, Request, Response
 from vedette.update import rules
 from vedette.update.operator import OperatorActions
 from vedette.update.status import model_status, update_reasons
@@ -153,7 +153,7 @@ class Updater:
                 parts.arrivals.step(parts.switch)
             parts.proving.step()
             self._try()
-            self._store.mend()
+            self._store.retry_save()
         except StateUnusable as error:
             if str(error) != self._trouble:
                 log.error("%s", error)
@@ -167,11 +167,11 @@ class Updater:
 
     def _serve(self) -> None:
         """Do one thing that was asked for."""
-        request = self._inbox.take(self._store.state)
+        request = self._inbox.next_request(self._store.state)
         if request is not None:
             answer = self._answer(request)
             if answer is not None:
-                self._inbox.answer(answer)
+                self._inbox.respond(answer)
         elif not self._asked.empty():
             answered = self._asked.get()
             try:
@@ -179,7 +179,7 @@ class Updater:
             except VedetteError as error:
                 answered("", error)
 
-    def _answer(self, request: Request) -> Answer | None:
+    def _answer(self, request: Request) -> Response | None:
         """Do what is asked; None where stopping ended the probe: then the next daemon does it, or who asked."""
         log.info("%s asked for: %s", request.kind, request.sha256 or "the previous model")
         self.worker.beat(PROOF_WITHIN_S)
@@ -189,8 +189,9 @@ class Updater:
             if isinstance(error, ModelUnproven) and self.worker.stopping.is_set():
                 return None
             log.warning("%s refused: %s", request.kind, error)
-            return Answer(id=request.id, ok=False, words=str(error), exit_code=error.exit_code, state=self._store.state)
-        return Answer(id=request.id, ok=True, words=words, state=self._store.state)
+            return Response(id=request.id, ok=False, words=str(error), exit_code=error.exit_code,
+                            state=self._store.state)
+        return Response(id=request.id, ok=True, words=words, state=self._store.state)
 
     def _act(self, request: Request) -> str:
         if request.kind == "rollback":

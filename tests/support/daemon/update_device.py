@@ -46,12 +46,12 @@ class Device:
     def store(self) -> ModelStore:
         """The store, for a test that looks, or prepares it while no daemon runs."""
         store = ModelStore(self.folder / "state" / "models")
-        store.look()
+        store.read()
         return store
 
     @property
     def state(self) -> StoreState:
-        return self.store().look()
+        return self.store().read()
 
     def good(self, *models: Path) -> None:
         """Have these been proven here, the last one active."""

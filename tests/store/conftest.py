@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def ram(tmp_path: Path) -> Iterator[Path]:
-    """In memory where there is such a place, and any user may go there."""
+    """A folder that any user may enter, in memory where the machine has /dev/shm."""
     memory = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
         Path(folder).chmod(0o777)
