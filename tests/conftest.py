@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, running
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import Subscriber, listening
 
 # Shared machines stall for longer than any single example takes; a deadline would measure the neighbours. A verdict is
 # the same twice: new examples are the business of tests/campaign/properties.py, with the profile `search`.

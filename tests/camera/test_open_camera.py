@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 
 import vedette
-from tests.support.daemon.cameras import eventually, make_settings, real_video, running
+from tests.support.daemon.cameras import make_settings, real_video, running
+from tests.support.waiting.until import eventually
 from vedette.camera.open import capture_settings, open_camera
 from vedette.config.models import CameraConfig
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon.cameras import Consumer, eventually, make_settings, play_out, running, same_child
+from tests.support.daemon.cameras import Consumer, make_settings, play_out, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.waiting.fair_clock import starved_s
+from tests.support.waiting.until import eventually
 from vedette.camera.restart_policy import Replacements
 from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
 

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.daemon.cameras import eventually, make_settings, running
+from tests.support.daemon.cameras import make_settings, running
+from tests.support.waiting.until import eventually
 from vedette.types import Scaling
 from vedette.vision.scale import Scaler
 

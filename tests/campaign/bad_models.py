@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.kept_alive import KeptAlive
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in
@@ -33,6 +32,7 @@ from tests.support.models import lamps
 from tests.support.network import another_host
 from tests.support.network.operators_desk import Fleet, WebServer, serving
 from tests.support.truth.truth import Honesty, lit_clip
+from tests.support.waiting.until import wait_until
 from vedette.camera.street.scene import DAY_S, FIRST_HOUR
 from vedette.store.state import CRASHES_MAX
 

@@ -22,7 +22,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, listening, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import listening
+from tests.support.waiting.until import wait_until
 from vedette.device.identity import SYSTEM_STATE, default_name
 from vedette.mqtt.publisher import SHORT_LIVES, MqttPublisher
 from vedette.types import Message

@@ -17,8 +17,9 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.daemon.cameras import Consumer, eventually, make_settings, running
+from tests.support.daemon.cameras import Consumer, make_settings, running
 from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.waiting.until import eventually
 
 NAMED_WITHIN_S = 4.0
 BLACK_HOLE_NAMED_WITHIN_S = 6.0

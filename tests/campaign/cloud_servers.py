@@ -27,12 +27,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.support.broker.mosquitto import Mosquitto, listening, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import listening
 from tests.support.daemon.running import RunningDaemon
 from tests.support.models import lamps
 from tests.support.network.bad_clouds import CLOUDS, Call, Cloud, Open, hang, opened, sized, status
 from tests.support.network.clouds import ANSWER, PERSON, TOKEN
 from tests.support.network.rude_server import certify
+from tests.support.waiting.until import wait_until
 
 FPS, DARK, LIT = 10, 10, 20
 DEADLINE_S, INTERVAL_S = 2.0, 0.5

@@ -32,11 +32,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, wait_until
+from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.outbox_left import OutboxLeft, left_in
 from tests.support.broker.witness import Witness
 from tests.support.daemon.running import RunningDaemon
 from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.until import wait_until
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 ONLINE_WITHIN_S = 5.0

@@ -25,13 +25,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.broker.mosquitto import running, wait_until
+from tests.support.broker.mosquitto import running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import PROGRAM, give
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network.rtsp_camera import RtspCamera
 from tests.support.truth.bright_squares import write_model
 from tests.support.truth.truth import Honesty, Noted, Shown
+from tests.support.waiting.until import wait_until
 
 NAMED_WITHIN_S = 4.0
 SILENT_STREAM_NAMED_WITHIN_S = 6.0

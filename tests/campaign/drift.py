@@ -21,9 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.running import RunningDaemon
+from tests.support.waiting.until import wait_until
 from vedette.camera.street.scene import DAY_S
 
 CHANGES = {"cover": "covered", "move": "moved", "defocus": "out of focus"}

@@ -22,9 +22,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, running, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import Subscriber, listening, send
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.network.operators_desk import Fleet, FleetWatch, WebServer, serving
+from tests.support.waiting.until import wait_until
 from vedette.store.release import bucket_of
 
 MODEL = Path(__file__).parents[2] / "models/vedette-street.tflite"

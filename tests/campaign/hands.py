@@ -26,13 +26,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.as_nobody import give_away
 from tests.support.daemon.as_service import AS_USER, USER, everyones_python, missing, modules
 from tests.support.daemon.kept_alive import KeptAlive
 from tests.support.daemon.running import RunningDaemon, environment
 from tests.support.daemon.update_device import DEVICE, Device, device_in
 from tests.support.models import lamps
+from tests.support.waiting.until import wait_until
 from vedette.store.state import StoreState
 
 VERSIONS = ("1", "2", "3", "4")

@@ -23,11 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network import another_host
 from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.until import wait_until
 from vedette.errors import BrokerError
 from vedette.mqtt.connection import Connection
 

@@ -31,10 +31,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, listening, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import listening
 from tests.support.daemon.running import RunningDaemon
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.until import wait_until
 from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette.messages import payloads
 from vedette.mqtt.checkpoint import Checkpoint

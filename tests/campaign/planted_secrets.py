@@ -29,13 +29,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.support.broker.mosquitto import listening, running, wait_until
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import listening
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.network.detection_server import lamp_picture, served
 from tests.support.network.operators_desk import Fleet
 from tests.support.network.rude_server import head_of, serving
 from tests.support.truth.bright_squares import write_model
 from tests.support.truth.planted import Secret, found, of_pem, plant
+from tests.support.waiting.until import wait_until
 
 DEVICE = "gate"
 ODD = "p%ä @:/{}\"'\\$&?#=+"

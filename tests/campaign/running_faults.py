@@ -30,7 +30,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import PROGRAM, give
 from tests.support.daemon.running import RunningDaemon
@@ -38,6 +38,7 @@ from tests.support.daemon.service_manager import WATCHDOG_S, ServiceManager
 from tests.support.faults import small_disk
 from tests.support.faults.another_time import LIBRARY, SteppedClock
 from tests.support.truth.bright_squares import write_model
+from tests.support.waiting.until import wait_until
 
 NAMED_WITHIN_S, GONE_WITHIN_S = 5.0, 10.0
 LEAST_SHARE = 0.5

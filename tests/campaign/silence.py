@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import PROGRAM, give
 from tests.support.daemon.running import RunningDaemon
@@ -35,6 +35,7 @@ from tests.support.models import lamps
 from tests.support.network.another_host import CLONE_NEWNS, MS_PRIVATE, MS_REC, checked, mount, unshare
 from tests.support.network.closed_network import DEVICE6, US, ClosedNetwork, missing
 from tests.support.truth.truth import Honesty, Noted
+from tests.support.waiting.until import wait_until
 
 WITHIN_S = 60.0
 AS_A_SERVICE = {"NOTIFY_SOCKET": "/run/nobody-listens-here"}

@@ -33,13 +33,15 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, running, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import send
 from tests.support.broker.witness import Witness
 from tests.support.daemon import counted
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.daemon.update_device import LIMIT_BYTES
 from tests.support.models import lamps
 from tests.support.truth.bright_squares import write_clip
+from tests.support.waiting.until import wait_until
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
 from vedette.store.inbox import Request, RequestClient, Response, new_id

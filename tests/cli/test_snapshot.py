@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.waiting.until import wait_until
 from vedette.cli import main
 from vedette.messages import payloads, topics
 from vedette.mqtt.publisher import MqttPublisher

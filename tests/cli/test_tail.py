@@ -7,8 +7,11 @@ import threading
 
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, free_port, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import send
 from tests.support.fakes import FakeClock, make_frame, make_result
+from tests.support.network.ports import free_port
+from tests.support.waiting.until import wait_until
 from vedette.cli import main
 from vedette.messages import payloads
 from vedette.types import Box, Detection

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
 from vedette.detect.hot_swap import RETRY_MODEL_S

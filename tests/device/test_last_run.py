@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
+from tests.support.waiting.until import wait_until
 from vedette.device.last_run import NOTE, STACKS, RunRecord
 
 DIES = """

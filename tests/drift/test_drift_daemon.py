@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import Subscriber, send
 from tests.support.daemon.running import RunningDaemon
 from tests.support.truth.bright_squares import write_model
+from tests.support.waiting.until import wait_until
 from vedette.camera.street.faults import cover
 from vedette.camera.street.scene import Scene
 from vedette.drift.ledger import FILE, SIZE

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.fakes import FakeClock
 from tests.support.network.clouds import ANSWER, client, frame, ok, serving_answers, whole_request
 from tests.support.network.rude_server import serving
 from tests.support.waiting.fair_clock import fair_s
+from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import running, send
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import send
 from tests.support.daemon.running import environment
 from tests.support.models import tiny_detectors
 from tests.support.models.bundles import picture

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, free_port, running, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import send
 from tests.support.daemon.running import environment
+from tests.support.network.ports import free_port
+from tests.support.waiting.until import wait_until
 from vedette.cli import main
 
 

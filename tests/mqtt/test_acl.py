@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, listening, running, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import listening, send
+from tests.support.waiting.until import wait_until
 from vedette.cli import schemas
 from vedette.config.models import MqttConfig
 from vedette.messages import topics

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.mqtt.test_publisher import BASE, connected, publishing
-from tests.support.broker.mosquitto import listening, running, wait_until
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import listening
 from tests.support.network.rude_server import Behave, serving
+from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.mqtt.outbox import Waiting
 from vedette.mqtt.poison_message import BELIEVED_S, CAREFUL_S, STRIKES, PoisonMessages

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, listening, running, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import listening, send
+from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.messages import payloads
 from vedette.mqtt.connection import Connection

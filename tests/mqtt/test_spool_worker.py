@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, running, wait_until
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import Subscriber, listening
+from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
 from vedette.mqtt.outbox import Outbox

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import free_port, wait_until
 from tests.support.network import nginx
 from tests.support.network.detection_server import TOKEN, command, lamp_picture, model
+from tests.support.network.ports import free_port
+from tests.support.waiting.until import wait_until
 
 pytestmark = pytest.mark.skipif(nginx.PROGRAM is None, reason="nginx is not installed")
 MOST_BYTES = 8_000_000

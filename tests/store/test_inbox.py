@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.as_nobody import as_nobody
+from tests.support.waiting.until import wait_until
 from vedette._lib.durable import replace_file
 from vedette.device.identity import StateFolder
 from vedette.errors import RequestUnanswered, StateUnusable

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
+from tests.support.waiting.until import wait_until
 from tools.demo import DemoError, start_broker
 
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.fakes import FakeCamera, FakeClock, make_frame
 from tests.support.models import lamps
 from tests.support.network.operators_desk import Fleet, serving
 from tests.support.truth.bright_squares import SIZE
+from tests.support.waiting.until import wait_until
 from vedette._lib.worker import Worker
 from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener, chosen

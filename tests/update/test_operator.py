@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import send, wait_until
+from tests.support.broker.subscriber import send
 from tests.support.daemon.as_service import USER, everyones_python, missing, modules
 from tests.support.daemon.running import environment, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in, digest
 from tests.support.models import lamps
+from tests.support.waiting.until import wait_until
 from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning
 from vedette.store.inbox import Inbox

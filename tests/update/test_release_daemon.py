@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import send, wait_until
+from tests.support.broker.subscriber import send
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in
 from tests.support.models import lamps
 from tests.support.network.operators_desk import Fleet, serving
+from tests.support.waiting.until import wait_until
 from vedette.vision.interpreter import available_runtimes
 
 TRIAL = "frames=20,minutes=0.05"

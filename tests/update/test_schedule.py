@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.broker.mosquitto import wait_until
+from tests.support.waiting.until import wait_until
 from vedette._lib.background_task import BackgroundTask
 from vedette.errors import UpdateUnreachable
 from vedette.update.schedule import JITTER, NUDGE_INTERVAL_S, PollSchedule

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.running import RunningDaemon
 from tests.support.daemon.update_device import LONG_TRIAL, SHORT_SHADOW, Device, device_in, digest
 from tests.support.models import bundles, lamps
 from tests.support.truth.bright_squares import write_clip
+from tests.support.waiting.until import wait_until
 from vedette.detect.box_model import BOX_MODEL
 from vedette.store.release import TrialRequirement
 from vedette.store.state import CRASHES_MAX

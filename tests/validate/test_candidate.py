@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.fakes import make_result
 from tests.support.models import bad_detectors, bundles, tiny_detectors
 from tests.support.models.mutation import Base, mutant
 from tests.support.waiting.fair_clock import fair_s
+from tests.support.waiting.until import wait_until
 from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 from vedette.config.models import DetectorConfig
 from vedette.errors import (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.vision.decoder_references import model, random_raw, ranked, real, spec
+from tests.support.truth.decoder_references import model, random_raw, ranked, real, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
 from vedette.vision.decoders import DECODERS
 from vedette.vision.geometry import InputShape

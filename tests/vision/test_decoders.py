@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.models import writer
-from tests.vision import decoder_references as reference
-from tests.vision.decoder_references import model, postprocess, spec
+from tests.support.truth import decoder_references as reference
+from tests.support.truth.decoder_references import model, postprocess, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
 from vedette.tflite.file import OpSpec, read_model
 from vedette.tflite.metadata import TfliteMetadata

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models import tiny_detectors, writer
 from tests.support.models.tiny_detectors import frame
-from tests.vision import decoder_references as reference
+from tests.support.truth import decoder_references as reference
 from vedette.config.models import DetectorConfig
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported, OutputInvalid
 from vedette.tflite.file import read_model

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.vision.decoder_references import model, postprocess, spec
+from tests.support.truth.decoder_references import model, postprocess, spec
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
 from vedette.tflite.file import OpSpec, read_model

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.vision import decoder_references as reference
+from tests.support.truth import decoder_references as reference
 from vedette.types import Box
 from vedette.vision.nms import Candidate, suppress
 

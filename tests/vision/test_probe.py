@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.models import writer
 from tests.support.models.mutation import mutant, small_bases
+from tests.support.waiting.until import wait_until
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.vision.interpreter import chosen_runtime

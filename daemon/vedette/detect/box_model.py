@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from pathlib import Path
 
-BOX_MODEL = Path(__file__).with_name("vedette-street.tflite")
+BOX_MODEL = Path(__file__).parents[1] / "vedette-street.tflite"

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.daemon.cameras import eventually, make_settings, play_out, running
+from tests.support.daemon.cameras import make_settings, play_out, running
+from tests.support.waiting.until import eventually
 from vedette.errors import SourceInvalid
 
 

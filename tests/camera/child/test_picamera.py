@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon.cameras import Consumer, eventually, make_settings, running, same_child
+from tests.support.daemon.cameras import Consumer, make_settings, running, same_child
 from tests.support.waiting.fair_clock import starved_s
+from tests.support.waiting.until import eventually
 
 FAKE = Path(__file__).parent / "fake_picamera2"
 

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.daemon.cameras import Consumer, eventually, make_settings, running, same_child
+from tests.support.daemon.cameras import Consumer, make_settings, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.waiting.fair_clock import fair_s, starved_s
+from tests.support.waiting.until import eventually
 
 
 class MjpegServer:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.daemon.cameras import Consumer, eventually, make_settings, running
+from tests.support.daemon.cameras import Consumer, make_settings, running
+from tests.support.waiting.until import eventually
 from vedette.camera.child.open_source import open_source
 from vedette.camera.child.synthetic import Synthetic
 from vedette.camera.open import capture_settings

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.broker.mosquitto import wait_until
-from tests.support.waiting.fair_clock import PATIENCE_S, starved_s
+from tests.support.waiting.fair_clock import starved_s
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.settings import STALL_S, CaptureSettings
@@ -23,19 +22,6 @@ DEFAULTS = dict(width=640, height=480, fps=30.0, rotate=0, masks=(), frozen_afte
 
 def make_settings(source, **changes) -> CaptureSettings:
     return CaptureSettings(source=str(source), **{**DEFAULTS, **changes})
-
-
-def eventually(true, within_s=PATIENCE_S):
-    """Return the first truthy answer, or fail after `within_s`, as `wait_until` counts them."""
-    answer = None
-
-    def answers():
-        nonlocal answer
-        answer = true()
-        return bool(answer)
-
-    assert wait_until(answers, within_s), f"not within {within_s} s: {true}"
-    return answer
 
 
 def same_child(camera, before_s):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.running import RunningDaemon
 from tests.support.waiting.in_thread import InThread
+from tests.support.waiting.until import wait_until
 
 LIKE_SYSTEMD_S = 3.0
 """RestartSec of the shipped unit."""

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.waiting.fair_clock import PATIENCE_S
+from tests.support.waiting.until import wait_until
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.broker.mosquitto import wait_until
 from tests.support.daemon.running import RunningDaemon
 from tests.support.waiting.in_thread import InThread
+from tests.support.waiting.until import wait_until
 
 WATCHDOG_S, RESTART_S = 30.0, 3.0
 """As shipped."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import Payload, Subscriber, listening
 from tests.support.daemon.running import RunningDaemon
 from tests.support.truth.bright_squares import write_clip
 from tests.support.waiting.fair_clock import PATIENCE_S
+from tests.support.waiting.until import wait_until
 from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement, TrialRequirement
 from vedette.store.state import Installed, StoreState
@@ -68,18 +69,19 @@ class Device:
         self.hears.heard.clear()
         return RunningDaemon(self.folder, "--config", self.config, program=program)
 
-    def told(self, topic: str) -> list[dict]:
-        return [json.loads(message.payload) for message in tuple(self.hears.heard)
-                if message.topic == f"vedette/{DEVICE}/{topic}"]
+    def told(self, topic: str) -> list[Payload]:
+        return self.hears.published(topic)
+
+    def reasons(self) -> dict[str, str | None]:
+        return self.hears.reasons
 
     @property
-    def model(self) -> dict:
-        told = self.told("model")
-        return told[-1] if told else {}
+    def model(self) -> Payload:
+        return (self.hears.published("model") or [{}])[-1]
 
     def states(self) -> list[str]:
         """The states the model message has named, repeats left out."""
-        named = [told["state"] for told in self.told("model")]
+        named = [told["state"] for told in self.hears.published("model")]
         return [state for state, before in zip(named, [None, *named], strict=False) if state != before]
 
     def waits_for_model(self, within_s: float = PATIENCE_S, **wanted: object) -> bool:
@@ -89,12 +91,8 @@ class Device:
 
     def waits_for_results_of(self, version: str, within_s: float = PATIENCE_S) -> bool:
         """Wait until the newest result is of this version."""
-        return wait_until(lambda: (self.told("detections") or [{"model": {"version": None}}])[-1]["model"]["version"]
-                          == version, within_s)
-
-    def reasons(self) -> dict[str, str | None]:
-        told = self.told("health")
-        return {reason["code"]: reason["detail"] for reason in told[-1]["reasons"]} if told else {}
+        return wait_until(lambda: bool(self.hears.results)
+                          and self.hears.results[-1]["model"]["version"] == version, within_s)
 
     def _change(self, model: Path, transition, **more: object) -> Installed:
         store = self.store()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.waiting.in_thread import served
+from tests.support.network.http_server import served
 from vedette._lib.clock import SystemClock
 from vedette.config.models import CloudConfig, DetectorConfig
 from vedette.fallback.cloud_budget import Budget

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from tests.support.network.detection_server import lamps
-from tests.support.waiting.in_thread import served
+from tests.support.network.http_server import served
 from vedette._lib.clock import SystemClock
 from vedette.types import Frame
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.broker.mosquitto import free_port, wait_until
+from tests.support.network.ports import free_port, listens
 from tests.support.network.rude_server import certify
+from tests.support.waiting.until import wait_until
 
 PROGRAM = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 DOCS = Path(__file__).parents[3] / "docs"
@@ -20,14 +20,6 @@ DOCS = Path(__file__).parents[3] / "docs"
 def block(page: str) -> str:
     """Return the `nginx` block of a page."""
     return re.findall(r"```nginx\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[0]
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

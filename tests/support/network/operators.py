@@ -15,7 +15,7 @@ from typing import Self
 from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
-from tests.support.waiting.in_thread import served
+from tests.support.network.http_server import served
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
 from vedette.fleet.publish import publish

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.support.broker.mosquitto import Mosquitto, wait_until
+from tests.support.broker.mosquitto import Mosquitto
 from tests.support.daemon.running import environment, vedette
-from tests.support.waiting.in_thread import served
+from tests.support.network.http_server import served
+from tests.support.waiting.until import wait_until
 
 
 class Fleet:

@@ -14,7 +14,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
-from tests.support.waiting.in_thread import served
+from tests.support.network.http_server import served
 from vedette.store.release import Release, Target
 from vedette.store.state import RoleFloor
 from vedette.update.source import Trusted, UpdateSource

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import running, wait_until
+from tests.support.broker.mosquitto import running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import give
 from tests.support.daemon.naive import LAST_TURN, NAIVE, PROGRAM
@@ -15,6 +15,7 @@ from tests.support.daemon.running import RunningDaemon
 from tests.support.models import lamps
 from tests.support.network.flask_server import flask_server
 from tests.support.truth.truth import Honesty, Noted
+from tests.support.waiting.until import wait_until
 
 WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold": "still stand, while health says"}
 

@@ -10,77 +10,34 @@ import re
 import signal
 import socket
 from contextlib import ExitStack
-from datetime import datetime
 from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import Payload, Subscriber
+from tests.support.daemon.config import write_config
 from tests.support.daemon.running import RunningDaemon
 from tests.support.models import lamps
 from tests.support.network.detection_server import TOKEN, served
-from tests.support.truth.bright_squares import CELLS
-from tests.support.truth.truth import NOTHING, Film, Honesty
+from tests.support.truth.dark_and_lit import FPS, TRUTH, captured_s, is_lit, write_film
+from tests.support.truth.truth import Honesty
 from tests.support.waiting.fair_clock import starved_s
+from tests.support.waiting.until import wait_until
 
-DEVICE = "gate"
-FPS, DARK, LIT = 10, 40, 40
 INTERVAL_S, DEADLINE_S = 0.5, 2.0
-TRUTH = Film([NOTHING] * DARK + [frozenset({(1, number // 4 % CELLS)}) for number in range(DARK, DARK + LIT)])
 
 
-def write_film(folder: Path) -> Path:
-    """Dark for 4 s, then 4 s of a lamp that wanders; 128 x 128."""
-    path = folder / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (128, 128))
-    for number in range(DARK + LIT):
-        picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
-        if number >= DARK:
-            column = 32 * (number // 4 % CELLS)
-            picture[32:64, column:column + 32] = 255
-        writer.write(picture)
-    writer.release()
-    return path
-
-
-def is_lit(result: dict) -> bool:
-    """The truth about a result's frame: each frame of the film has the next number."""
-    return (result["frame"]["seq"] - 1) % (DARK + LIT) >= DARK
-
-
-def write_config(folder: Path, port: int, *, cloud: str | None = None, model: Path | None = None,
-                 motion: bool = False) -> Path:
+def fallback_config(folder: Path, port: int, *, cloud: str | None = None, model: Path | None = None,
+                    motion: bool = False) -> Path:
     (folder / "token").write_text(TOKEN)
-    texts = {"device": DEVICE, "mqtt": f"{{port: {port}}}", "publish": "{results: all, max_per_s: 100}",
-             "health": "{interval_s: 1}", "camera": f"{{source: '{write_film(folder)}', loop: true, fps: {FPS}}}",
+    texts = {"camera": f"{{source: '{write_film(folder)}', loop: true, fps: {FPS}}}",
              "detector": f"{{model: {json.dumps(str(model)) if model else 'null'}, threads: 1}}",
              "fallback": f"{{motion: {str(motion).lower()}}}"}
     if cloud is not None:
         texts["cloud"] = (f"{{enabled: true, url: '{cloud}/v1/detect', token_file: '{folder / 'token'}', "
                           f"interval_s: {INTERVAL_S}, deadline_s: {DEADLINE_S}, per_hour: 7200}}")
-    path = folder / "config.yaml"
-    path.write_text("".join(f"{name}: {text}\n" for name, text in texts.items()))
-    return path
-
-
-def told(hears: Subscriber, topic: str) -> list[dict]:
-    return [json.loads(message.payload) for message in tuple(hears.heard)
-            if message.topic == f"vedette/{DEVICE}/{topic}"]
-
-
-def results(hears: Subscriber, source: str | None = None) -> list[dict]:
-    return [each for each in told(hears, "detections") if source in (None, each["source"])]
-
-
-def health(hears: Subscriber) -> dict:
-    return (told(hears, "health") or [{"state": None, "reasons": []}])[-1]
-
-
-def codes(of: dict) -> set[str]:
-    return {reason["code"] for reason in of["reasons"]}
+    return write_config(folder, port, **texts)
 
 
 def calls(url: str) -> int:
@@ -94,11 +51,7 @@ def calls(url: str) -> int:
     return sum(map(int, re.findall(r'requests_total\{route="[^"]*detect",status="\d+"\} (\d+)', metrics)))
 
 
-def captured_s(result: dict) -> float:
-    return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp()
-
-
-def assert_accounts(final: dict) -> None:
+def assert_accounts(final: Payload) -> None:
     capture = final["capture"]
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
 
@@ -111,25 +64,26 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
     server_folder.mkdir()
     model = lamps.raising(tmp_path, "9")
     with served(server_folder, "--token-file", str(server_folder / "tokens")) as url, \
-            RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
+            RunningDaemon(tmp_path, "--config",
+                          fallback_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
         for turn in range(2):
-            before = len(results(hears, "cloud"))
-            assert wait_until(lambda n=before: len(results(hears, "cloud")) >= n + 3), daemon.log
-            assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= codes(health(hears)), 5), turn
-            assert health(hears)["state"] == "degraded"
-            assert wait_until(lambda: results(hears)[-1]["source"] == "local"), daemon.log
-            back_s = captured_s(results(hears)[-1])
-            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 1)
+            before = len(hears.results_from("cloud"))
+            assert wait_until(lambda n=before: len(hears.results_from("cloud")) >= n + 3), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= hears.reasons.keys(), 5), turn
+            assert hears.health["state"] == "degraded"
+            assert wait_until(lambda: hears.results[-1]["source"] == "local"), daemon.log
+            back_s = captured_s(hears.results[-1])
+            assert wait_until(lambda s=back_s: captured_s(hears.results[-1]) > s + 1)
             asked = calls(url)
             assert asked >= 3
-            assert results(hears)[-1]["source"] == "local", "the model fails again already: no evidence"
-            assert wait_until(lambda s=back_s: captured_s(results(hears)[-1]) > s + 2.5)
-            assert results(hears)[-1]["source"] == "local"
+            assert hears.results[-1]["source"] == "local", "the model fails again already: no evidence"
+            assert wait_until(lambda s=back_s: captured_s(hears.results[-1]) > s + 2.5)
+            assert hears.results[-1]["source"] == "local"
             assert calls(url) == asked
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert Honesty(TRUTH).hear_all(hears.heard) == []
-    every = results(hears)
+    every = hears.results
     assert [each["seq"] for each in every] == list(range(1, len(every) + 1))
     seqs = [each["frame"]["seq"] for each in every]
     assert seqs == sorted(set(seqs))
@@ -141,11 +95,11 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
         if (last["source"], first["source"]) == ("local", "cloud"):
             failed_s = captured_s(last) + 1 / FPS
             assert captured_s(first) + first["age_ms"] / 1000 - failed_s <= DEADLINE_S + starved_s() - before_s
-    final = health(hears)
+    final = hears.health
     assert_accounts(final)
     cloud = final["fallback"]["cloud"]
     assert cloud["calls"] == cloud["results"] + cloud["late"] + cloud["failed"]
-    assert cloud["results"] == len(results(hears, "cloud"))
+    assert cloud["results"] == len(hears.results_from("cloud"))
     assert cloud["left"]["hour"]["calls"] == 7200 - cloud["calls"]
     assert final["inference"]["errors"] == final["capture"]["dropped"]["failed"] > 0
 
@@ -156,23 +110,23 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
     server_folder.mkdir()
     with ExitStack() as server:
         url = server.enter_context(served(server_folder, "--token-file", str(server_folder / "tokens")))
-        config = write_config(tmp_path, broker.port, cloud=url, motion=True)
+        config = fallback_config(tmp_path, broker.port, cloud=url, motion=True)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert wait_until(lambda: len(results(hears, "cloud")) >= 3), daemon.log
-            assert wait_until(lambda: {"fallback_cloud", "no_model"} <= codes(health(hears)), 5)
+            assert wait_until(lambda: len(hears.results_from("cloud")) >= 3), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "no_model"} <= hears.reasons.keys(), 5)
             server.close()
-            assert wait_until(lambda: results(hears)[-1]["source"] == "motion", 2), daemon.log
-            assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= codes(health(hears)), 5)
-            assert "fallback_cloud" not in codes(health(hears))
-            assert health(hears)["state"] == "degraded"
-            assert wait_until(lambda: any(each["detections"] for each in results(hears, "motion")))
+            assert wait_until(lambda: hears.results[-1]["source"] == "motion", 2), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= hears.reasons.keys(), 5)
+            assert "fallback_cloud" not in hears.reasons
+            assert hears.health["state"] == "degraded"
+            assert wait_until(lambda: any(each["detections"] for each in hears.results_from("motion")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
-    moving = results(hears, "motion")
+    moving = hears.results_from("motion")
     assert {found["label"] for each in moving for found in each["detections"]} == {"motion"}
     assert all(each["model"] is None for each in moving)
     assert Honesty(TRUTH).hear_all(hears.heard) == []
-    assert_accounts(health(hears))
+    assert_accounts(hears.health)
 
 
 def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
@@ -181,27 +135,28 @@ def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
     before_s = starved_s()
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
-        with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, cloud=url, motion=True)) as daemon:
-            assert wait_until(lambda: results(hears)), daemon.log
-            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= codes(health(hears)))
+        config = fallback_config(tmp_path, broker.port, cloud=url, motion=True)
+        with RunningDaemon(tmp_path, "--config", config) as daemon:
+            assert wait_until(lambda: hears.results), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= hears.reasons.keys())
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
-    first = results(hears)[0]
+    first = hears.results[0]
     assert first["source"] == "motion"
     assert first["frame"]["seq"] / FPS + first["age_ms"] / 1000 <= 2 + starved_s() - before_s
-    assert results(hears, "cloud") == []
-    assert_accounts(health(hears))
+    assert hears.results_from("cloud") == []
+    assert_accounts(hears.health)
 
 
 def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
-    config = write_config(tmp_path, broker.port)
+    config = fallback_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:
-        assert wait_until(lambda: health(hears)["state"] == "failed" and codes(health(hears)) >= {"no_model"})
-        assert wait_until(lambda: health(hears)["capture"]["dropped"].get("no_model", 0) > 5)
-        assert health(hears)["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
+        assert wait_until(lambda: hears.health["state"] == "failed" and "no_model" in hears.reasons)
+        assert wait_until(lambda: hears.health["capture"]["dropped"].get("no_model", 0) > 5)
+        assert hears.health["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert "vedette.detect.pipeline" in daemon.log
     assert not [line for line in daemon.errors if re.search(r"vedette\.(cloud|http_client|vision\.motion)", line)]
-    assert results(hears) == []
+    assert hears.results == []

@@ -14,7 +14,7 @@ from vedette.detect.open_model import ModelChoice, chosen
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 
-SEEN = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
+SEEN = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
 
 def choice(store: ModelStore, source: str, model: Path | None = None) -> ModelChoice | None:

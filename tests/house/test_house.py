@@ -13,7 +13,7 @@ import vedette
 from vedette import errors
 from vedette.cli import COMMANDS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 CODE = sorted((ROOT / "daemon").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

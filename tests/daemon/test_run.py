@@ -10,52 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, listening, send, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import Subscriber, listening, send
+from tests.support.daemon.config import DEVICE, write_config
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.truth.bright_squares import write_clip, write_model
-from tests.support.waiting.fair_clock import PATIENCE_S
-
-DEVICE = "gate"
-
-
-def write_config(folder: Path, port: int, *, model: Path | None = None, source: Path | str | None = None,
-                 **sections: str) -> Path:
-    texts = {"device": DEVICE, "mqtt": f"{{port: {port}}}", "publish": "{results: all, max_per_s: 100}",
-             "health": "{interval_s: 1}",
-             "camera": f"{{source: '{source or write_clip(folder)}', loop: true}}",
-             "detector": f"{{model: '{model or write_model(folder)}', threads: 1}}"} | sections
-    path = folder / "config.yaml"
-    path.write_text("".join(f"{name}: {text}\n" for name, text in texts.items()))
-    return path
-
-
-def payloads(hears: Subscriber, topic: str) -> list[dict]:
-    return [json.loads(message.payload) for message in tuple(hears.heard)
-            if message.topic == f"vedette/{DEVICE}/{topic}"]
-
-
-def last_health(hears: Subscriber) -> dict:
-    told = payloads(hears, "health")
-    return told[-1] if told else {"state": None, "reasons": []}
-
-
-def waits_for_reason(hears: Subscriber, code: str, *, within_s: float = PATIENCE_S) -> bool:
-    return wait_until(lambda: code in {reason["code"] for reason in last_health(hears)["reasons"]}, within_s)
-
-
-def waits_for_results(hears: Subscriber, count: int = 1, *, within_s: float = PATIENCE_S) -> bool:
-    return wait_until(lambda: len(payloads(hears, "detections")) >= count, within_s)
+from tests.support.waiting.until import wait_until
 
 
 def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
-        assert waits_for_results(hears, 12), daemon.log
-        assert wait_until(lambda: payloads(hears, "counts") and payloads(hears, "model")
-                          and payloads(hears, "model")[-1]["state"] == "pinned")
+        assert hears.waits_for_results(12), daemon.log
+        assert wait_until(lambda: hears.published("counts") and hears.published("model")
+                          and hears.published("model")[-1]["state"] == "pinned")
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    results = payloads(hears, "detections")
+    results = hears.results
     assert [result["seq"] for result in results[:10]] == list(range(1, 11))
     assert {result["run"] for result in results} == {1}
     assert all(found["label"] == "lamp" for result in results for found in result["detections"])
@@ -63,14 +34,14 @@ def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosqui
     xmin, ymin, xmax, ymax = results[0]["detections"][0]["box"]
     assert 0.2 < (ymin + ymax) / 2 < 0.55
     assert xmin < xmax
-    assert next(told["counts"] for told in payloads(hears, "counts") if told["counts"]) == {"lamp": 1}
+    assert next(told["counts"] for told in hears.published("counts") if told["counts"]) == {"lamp": 1}
     words = [message.payload for message in hears.heard if message.topic.endswith("availability")]
     assert words[0] == b"online"
     assert words[-1] == b"offline"
-    final = last_health(hears)["capture"]
+    final = hears.health["capture"]
     assert final["captured"] == final["detected"] + sum(final["dropped"].values()) + final["pending"]
     assert final["detected"] >= 12
-    assert payloads(hears, "info")[-1]["detector"]["labels"] == ["background", "lamp"]
+    assert hears.published("info")[-1]["detector"]["labels"] == ["background", "lamp"]
 
 
 def test_print_and_frames(tmp_path: Path):
@@ -120,8 +91,8 @@ def test_the_broker_may_come_late(tmp_path: Path):
         broker.start()
         try:
             with listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
-                assert waits_for_results(hears, 5), daemon.log
-                assert wait_until(lambda: last_health(hears)["state"] is not None)
+                assert hears.waits_for_results(5), daemon.log
+                assert wait_until(lambda: hears.health["state"] is not None)
         finally:
             broker.stop()
 
@@ -129,13 +100,13 @@ def test_the_broker_may_come_late(tmp_path: Path):
 def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """Frames flow again from a new child, sequence numbers go on, MQTT never notices."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
-        assert waits_for_results(hears, 3), daemon.log
+        assert hears.waits_for_results(3), daemon.log
         before = daemon.child_pid()
         os.kill(before, signal.SIGKILL)
-        seen = len(payloads(hears, "detections"))
-        assert waits_for_results(hears, seen + 8), daemon.log
+        seen = len(hears.results)
+        assert hears.waits_for_results(seen + 8), daemon.log
         assert daemon.child_pid() != before
-        seqs = [result["frame"]["seq"] for result in payloads(hears, "detections")]
+        seqs = [result["frame"]["seq"] for result in hears.results]
         assert seqs == sorted(set(seqs))
         assert [message.payload for message in hears.heard if message.topic.endswith("availability")] == [b"online"]
 
@@ -146,19 +117,19 @@ def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
-        assert waits_for_results(hears, 2), daemon.log
+        assert hears.waits_for_results(2), daemon.log
         config.write_text(config.read_text().replace("{interval_s: 1}", "{interval: 1}"))
         daemon.signal(signal.SIGHUP)
-        assert waits_for_reason(hears, "config_rejected"), daemon.log
+        assert hears.waits_for_reason("config_rejected"), daemon.log
         assert "did you mean" in daemon.log
         write_config(tmp_path, broker.port, camera=f"{{source: '{clip}', loop: true, fps: 7}}",
                      detector=f"{{model: '{model}', threads: 1, deny: [lamp]}}")
         daemon.signal(signal.SIGHUP)
-        assert waits_for_reason(hears, "restart_needed"), daemon.log
-        detail = next(reason["detail"] for reason in last_health(hears)["reasons"]
+        assert hears.waits_for_reason("restart_needed"), daemon.log
+        detail = next(reason["detail"] for reason in hears.health["reasons"]
                       if reason["code"] == "restart_needed")
         assert detail == "camera.fps"
-        assert wait_until(lambda: payloads(hears, "detections")[-1]["detections"] == [])
+        assert wait_until(lambda: hears.results[-1]["detections"] == [])
 
 
 def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
@@ -172,9 +143,9 @@ def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, br
         assert wait_until(lambda: daemon.footprint()["children"] == 2), daemon.log     # the camera's; the model's
         daemon.signal(signal.SIGHUP)
         assert daemon.waits_for_log("reloaded"), daemon.log
-        seen = len(payloads(hears, "detections"))
-        assert waits_for_results(hears, seen + 3), daemon.log
-        assert payloads(hears, "detections")[-1]["detections"] == []
+        seen = len(hears.results)
+        assert hears.waits_for_results(seen + 3), daemon.log
+        assert hears.results[-1]["detections"] == []
 
 
 def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
@@ -182,22 +153,22 @@ def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber
     config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")
 
     def ask(name: str, arguments: dict | None = None) -> dict:
-        before = len(payloads(hears, f"reply/{name}"))
+        before = len(hears.published(f"reply/{name}"))
         send(broker.client(), f"vedette/{DEVICE}/cmd/{name}", json.dumps(arguments or {}).encode(), name=name)
-        assert wait_until(lambda: len(payloads(hears, f"reply/{name}")) > before), daemon.log
-        return payloads(hears, f"reply/{name}")[-1]
+        assert wait_until(lambda: len(hears.published(f"reply/{name}")) > before), daemon.log
+        return hears.published(f"reply/{name}")[-1]
 
     with RunningDaemon(tmp_path, "--config", config) as daemon:
-        assert waits_for_results(hears, 2), daemon.log
+        assert hears.waits_for_results(2), daemon.log
         answer = ask("snapshot", {"transaction": "a1"})
         assert (answer["status"], answer["transaction"]) == ("ok", "a1")
         assert wait_until(lambda: any(message.topic.endswith("/snapshot") and message.payload[:2] == b"\xff\xd8"
                                       for message in tuple(hears.heard)))
         assert ask("pause", {"seconds": 60})["status"] == "ok"
-        assert waits_for_reason(hears, "paused")
-        assert wait_until(lambda: payloads(hears, "counts")[-1]["counts"] is None)
+        assert hears.waits_for_reason("paused")
+        assert wait_until(lambda: hears.published("counts")[-1]["counts"] is None)
         assert ask("resume")["status"] == "ok"
-        assert wait_until(lambda: payloads(hears, "counts")[-1]["counts"] == {"lamp": 1})
+        assert wait_until(lambda: hears.published("counts")[-1]["counts"] == {"lamp": 1})
         assert ask("rollback")["status"] == "refused"
         assert ask("restart")["status"] == "ok"
         assert daemon.ends() == 0
@@ -228,12 +199,12 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
         with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
                            env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
             assert b"READY=1" in systemd.recv(4096)
-            assert waits_for_reason(hears, "model_refused"), daemon.log
-            health = last_health(hears)
+            assert hears.waits_for_reason("model_refused"), daemon.log
+            health = hears.health
             assert health["state"] == "failed"
             assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
-            assert payloads(hears, "counts")[-1]["counts"] is None
-            assert payloads(hears, "detections") == []
+            assert hears.published("counts")[-1]["counts"] is None
+            assert hears.results == []
             systemd.settimeout(240)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
             daemon.signal(signal.SIGTERM)
@@ -243,8 +214,8 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
 def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """A device with a camera and no model says `failed: no_model`."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, detector="{model: null}")) as daemon:
-        assert waits_for_reason(hears, "no_model"), daemon.log
-        assert last_health(hears)["state"] == "failed"
+        assert hears.waits_for_reason("no_model"), daemon.log
+        assert hears.health["state"] == "failed"
         daemon.signal(signal.SIGINT)
         assert daemon.ends() == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from datetime import datetime
@@ -12,11 +11,14 @@ from statistics import median
 
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, Subscriber, wait_until
+from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.subscriber import Payload, Subscriber
 from tests.support.daemon.board import PROGRAM, PlantedBoard
+from tests.support.daemon.config import write_config
 from tests.support.daemon.running import RunningDaemon
-from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.truth.bright_squares import write_clip
 from tests.support.waiting.fair_clock import PATIENCE_S, starved_s
+from tests.support.waiting.until import wait_until
 from vedette.device.governor import STEPS
 
 FPS = 15
@@ -28,74 +30,62 @@ def board(tmp_path: Path) -> PlantedBoard:
     return PlantedBoard(tmp_path / "root")
 
 
-def write_config(folder: Path, port: int, governor: str = "{}") -> Path:
-    path = folder / "config.yaml"
-    path.write_text(f"device: gate\nmqtt: {{port: {port}}}\npublish: {{results: all, max_per_s: 100}}\n"
-                    f"health: {{interval_s: 1}}\ngovernor: {governor}\n"
-                    f"camera: {{source: '{write_clip(folder)}', loop: true, fps: {FPS}}}\n"
-                    f"detector: {{model: '{write_model(folder)}', threads: 1}}\n")
-    return path
+def governed_config(folder: Path, port: int, governor: str = "{}") -> Path:
+    return write_config(folder, port, governor=governor,
+                        camera=f"{{source: '{write_clip(folder)}', loop: true, fps: {FPS}}}")
 
 
-def told(hears: Subscriber, topic: str = "health") -> list[dict]:
-    return [json.loads(message.payload) for message in tuple(hears.heard) if message.topic == f"vedette/gate/{topic}"]
-
-
-def last(hears: Subscriber) -> dict:
-    return told(hears)[-1]
-
-
-def reasons(health: dict) -> dict[str, str | None]:
+def reasons(health: Payload) -> dict[str, str]:
     return {reason["code"]: reason["detail"] for reason in health["reasons"]}
 
 
 def waits_for_step(hears: Subscriber, step: int) -> bool:
-    return wait_until(lambda: bool(told(hears)) and last(hears)["governor"]["step"] == step, PATIENCE_S)
+    return wait_until(lambda: hears.health.get("governor", {}).get("step") == step, PATIENCE_S)
 
 
 def steps(hears: Subscriber) -> list[int]:
     """The steps that health told of, repeats left out."""
-    named = [health["governor"]["step"] for health in told(hears)]
+    named = [health["governor"]["step"] for health in hears.published("health")]
     return [step for step, before in zip(named, [None, *named], strict=False) if step != before]
 
 
 def detected_per_s(hears: Subscriber, seconds: float) -> float:
     """Measured by the daemon's own counts and uptime, from now on."""
-    before = last(hears)
-    assert wait_until(lambda: last(hears)["uptime_s"] - before["uptime_s"] >= seconds, PATIENCE_S)
-    after = last(hears)
+    before = hears.health
+    assert wait_until(lambda: hears.health["uptime_s"] - before["uptime_s"] >= seconds, PATIENCE_S)
+    after = hears.health
     return (after["capture"]["detected"] - before["capture"]["detected"]) / (after["uptime_s"] - before["uptime_s"])
 
 
 def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mosquitto, hears: Subscriber,
                                                      board: PlantedBoard) -> None:
     """Down to the lowest step and up again, each told; the newest frames are looked at, and every other is counted."""
-    config = write_config(tmp_path, broker.port)
+    config = governed_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, board.root, "--config", config, program=PROGRAM) as daemon:
         assert waits_for_step(hears, 0), daemon.log
-        assert wait_until(lambda: last(hears)["capture"]["detected"] > FPS, PATIENCE_S)
+        assert wait_until(lambda: hears.health["capture"]["detected"] > FPS, PATIENCE_S)
         board.temperature(86)
         assert waits_for_step(hears, LAST), daemon.log
-        governed = last(hears)
+        governed = hears.health
         assert reasons(governed)["rate_lowered"].startswith(f"to {STEPS[LAST]:.0%}: 8")
         assert governed["state"] == "degraded"
         assert not reasons(governed).keys() & {"detector_slow", "all_stale", "detector_failing", "camera_slow"}
         assert 0.5 <= governed["governor"]["limit_per_s"] <= STEPS[LAST] * FPS
-        heard_before = len(told(hears, "detections"))
+        heard_before = len(hears.results)
         assert detected_per_s(hears, 2) <= governed["governor"]["limit_per_s"] + 1
         board.temperature(45)
-        ages_ms = [result["age_ms"] for result in told(hears, "detections")[heard_before:]]
+        ages_ms = [result["age_ms"] for result in hears.results[heard_before:]]
         assert waits_for_step(hears, 0), daemon.log
-        assert "rate_lowered" not in reasons(last(hears))
-        after_cooling = last(hears)["capture"]["detected"]
-        counted = last(hears)["capture"]["dropped"]["governed"]
-        assert wait_until(lambda: last(hears)["capture"]["detected"] > after_cooling + FPS, PATIENCE_S)
-        assert last(hears)["capture"]["dropped"]["governed"] - counted <= FPS
+        assert "rate_lowered" not in hears.reasons
+        after_cooling = hears.health["capture"]["detected"]
+        counted = hears.health["capture"]["dropped"]["governed"]
+        assert wait_until(lambda: hears.health["capture"]["detected"] > after_cooling + FPS, PATIENCE_S)
+        assert hears.health["capture"]["dropped"]["governed"] - counted <= FPS
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
     assert all(after - before in (-1, 1, 2) for before, after in pairwise(steps(hears)))
     assert set(range(LAST)) <= {step for before, step in pairwise(steps(hears)) if step < before}
-    capture = last(hears)["capture"]
+    capture = hears.health["capture"]
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
     assert capture["dropped"]["governed"] > FPS
     assert median(ages_ms) < 1000 / FPS
@@ -106,31 +96,32 @@ def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mos
 def test_memory_pressure_is_named_within_5_s_and_gone_within_10(tmp_path: Path, broker: Mosquitto, hears: Subscriber,
                                                                board: PlantedBoard) -> None:
     """By the clock of the messages; and a reload that turns the governor off leaves the reason, but limits nothing."""
-    config = write_config(tmp_path, broker.port, "{target_c: 60}")
+    config = governed_config(tmp_path, broker.port, "{target_c: 60}")
     began_s = time.monotonic()
     board.waited_for_memory(0)
     with RunningDaemon(tmp_path, board.root, "--config", config, program=PROGRAM) as daemon:
-        assert wait_until(lambda: bool(told(hears)) and last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
+        assert wait_until(lambda: hears.health.get("board", {}).get("memory_pressed") is False, PATIENCE_S)
         began_s, began_at, before_s = time.monotonic(), time.time(), starved_s()
 
         def presses() -> bool:
             board.waited_for_memory(0.5 * (time.monotonic() - began_s))
-            return last(hears)["governor"]["step"] > 0
+            return hears.health["governor"]["step"] > 0
         assert wait_until(presses, PATIENCE_S), daemon.log
         ended_at = time.time()
-        assert wait_until(lambda: last(hears)["board"]["memory_pressed"] is False, PATIENCE_S)
+        assert wait_until(lambda: hears.health["board"]["memory_pressed"] is False, PATIENCE_S)
         board.temperature(70)
         assert waits_for_step(hears, LAST), daemon.log
-        assert wait_until(lambda: bool(told(hears, "detections"))), daemon.log      # the model's file is written again
-        write_config(tmp_path, broker.port, "{enabled: false}")
+        assert wait_until(lambda: bool(hears.results)), daemon.log      # the model's file is written again
+        governed_config(tmp_path, broker.port, "{enabled: false}")
         daemon.signal(signal.SIGHUP)
         assert waits_for_step(hears, 0), daemon.log
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
-    named = next(each for health in told(hears) for each in health["reasons"] if each["code"] == "memory_pressure")
+    named = next(each for health in hears.published("health") for each in health["reasons"]
+                 if each["code"] == "memory_pressure")
     assert seconds(named["since"]) - began_at <= 5 + starved_s() - before_s
-    pressed = [health for health in told(hears) if "memory_pressure" in reasons(health)]
-    gone = next(health for health in told(hears) if seconds(health["at"]) > seconds(pressed[-1]["at"]))
+    pressed = [health for health in hears.published("health") if "memory_pressure" in reasons(health)]
+    gone = next(health for health in hears.published("health") if seconds(health["at"]) > seconds(pressed[-1]["at"]))
     assert seconds(gone["at"]) - ended_at <= 10 + starved_s() - before_s
     assert any(reasons(health).get("rate_lowered", "").endswith("processes wait for memory") for health in pressed)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "daemon" / "vedette"
+PACKAGE = Path(__file__).parents[2] / "daemon" / "vedette"
 
 FLOORS = {
     "errors": 0, "types": 0, "_lib": 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "daemon" / "vedette"
+PACKAGE = Path(__file__).parents[2] / "daemon" / "vedette"
 READS = re.compile(r"utc_now|\btime\.time\b|datetime\.now|date\.today|st_[mca]time|\blocaltime|\bgmtime|CLOCK_REALTIME")
 
 READERS = {

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import free_port, wait_until
 from tests.support.daemon.running import RunningDaemon
+from tests.support.network.ports import free_port
 from tests.support.truth.bright_squares import write_clip, write_model
+from tests.support.waiting.until import wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.broker.mosquitto import running, send, wait_until
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import send
 from tests.support.broker.witness import Witness
+from tests.support.waiting.until import wait_until
 
 
 def test_a_broker_that_restarts_keeps_for_the_witness_what_comes_meanwhile(tmp_path: Path) -> None:

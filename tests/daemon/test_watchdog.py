@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.broker.mosquitto import running, wait_until
+from tests.support.broker.mosquitto import running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import HANGS_NOW, PROGRAM, give
 from tests.support.daemon.running import RunningDaemon
 from tests.support.truth.bright_squares import write_model
 from tests.support.waiting.fair_clock import PATIENCE_S
+from tests.support.waiting.until import wait_until
 
 SILENCE_S = 3.0
 """The watchdog is fed once a second."""

@@ -7,14 +7,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Subscriber, listening, running, send, wait_until
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import listening, send
+from tests.support.daemon.config import DEVICE, write_config
 from tests.support.daemon.running import RunningDaemon
-from tests.test_daemon import DEVICE, last_health, payloads, waits_for_results, write_config
+from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
-
-
-def words(hears: Subscriber) -> list[bytes]:
-    return [message.payload for message in tuple(hears.heard) if message.topic == f"vedette/{DEVICE}/availability"]
 
 
 def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):
@@ -27,23 +25,23 @@ def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):
         def ask(name: str, transaction: str) -> dict:
             send(theirs, f"vedette/{DEVICE}/cmd/{name}", json.dumps({"transaction": transaction}).encode(), name=name)
             assert wait_until(lambda: any(reply["transaction"] == transaction
-                                          for reply in payloads(hears, f"reply/{name}"))), daemon.log
-            return payloads(hears, f"reply/{name}")[-1]
+                                          for reply in hears.published(f"reply/{name}"))), daemon.log
+            return hears.published(f"reply/{name}")[-1]
 
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert waits_for_results(hears, 3), daemon.log
+            assert hears.waits_for_results(3), daemon.log
             assert ask("snapshot", "a")["status"] == "ok"
             assert wait_until(lambda: f"vedette/{DEVICE}/snapshot" in hears.topics())
             assert ask("pause", "b")["status"] == "refused"
             daemon.signal(signal.SIGKILL)
-            assert wait_until(lambda: words(hears) == [b"online", b"offline"]), words(hears)
+            assert wait_until(lambda: hears.availability == [b"online", b"offline"]), hears.availability
         send(theirs, f"vedette/{DEVICE}/cmd/restart", b"{}", retain=True)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
             assert daemon.waits_for_log("restart ignored: it is retained"), daemon.log
-            assert wait_until(lambda: payloads(hears, "detections")[-1]["run"] == 2), daemon.log
+            assert wait_until(lambda: hears.results[-1]["run"] == 2), daemon.log
             assert ask("restart", "c")["status"] == "ok"
             assert daemon.ends() == 0
-        assert wait_until(lambda: words(hears) == [b"online", b"offline"] * 2), words(hears)
+        assert wait_until(lambda: hears.availability == [b"online", b"offline"] * 2), hears.availability
 
 
 def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_path: Path):
@@ -56,7 +54,7 @@ def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_pat
 
     def sees_results(mqtt: MqttConfig, name: str) -> bool:
         with listening(mqtt, f"vedette/{DEVICE}/#", name=name) as hears:
-            return waits_for_results(hears, 2)
+            return hears.waits_for_results(2)
 
     for user in ("gate", "eye"):
         allow(user, "first")
@@ -83,15 +81,15 @@ def test_reloads_without_end_leave_the_last_one(tmp_path: Path):
         config = write_config(tmp_path, broker.port)
         good = config.read_text()
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert waits_for_results(hears, 2), daemon.log
+            assert hears.waits_for_results(2), daemon.log
             before = daemon.footprint()
             for text in (good.replace("interval_s", "interval"), None, good.replace("threads: 1", "threads: 0")) * 15:
                 config.write_text(text) if text else config.unlink()
                 daemon.signal(signal.SIGHUP)
             config.write_text(good.replace("threads: 1", "threads: 1, deny: [lamp]"))
             daemon.signal(signal.SIGHUP)
-            assert wait_until(lambda: payloads(hears, "detections")[-1]["detections"] == []), daemon.log
-            assert wait_until(lambda: "config_rejected" not in str(last_health(hears)["reasons"]))
+            assert wait_until(lambda: hears.results[-1]["detections"] == []), daemon.log
+            assert wait_until(lambda: "config_rejected" not in str(hears.health["reasons"]))
             # a file that is just being read has a descriptor, too
             assert wait_until(lambda: {**before, "rss_kb": 0} == {**daemon.footprint(), "rss_kb": 0}), before
             daemon.signal(signal.SIGTERM)
