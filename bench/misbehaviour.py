@@ -15,7 +15,7 @@ import time
 
 from vedette.camera.open import open_camera
 from vedette.camera.remote import RemoteCamera
-from vedette.camera.street.options import MISBEHAVIOURS, SPOILT
+from vedette.camera.street.options import MISBEHAVIOURS, VIEW_FAULTS
 from vedette.config.models import CameraConfig
 
 LOOK_S = 0.02
@@ -68,7 +68,7 @@ def main() -> None:
     pause = threading.Event()
     pause.wait(max(0.0, begin_s - args.well - time.monotonic()))
     cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS
-               if kind not in SPOILT]
+               if kind not in VIEW_FAULTS]
     try:
         while time.monotonic() < begin_s + args.ill + 0.8 * args.well:
             for camera in cameras:

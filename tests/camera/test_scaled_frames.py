@@ -12,7 +12,7 @@ from tests.support.waiting.until import eventually
 from vedette.types import Scaling
 from vedette.vision.scale import Scaler
 
-WISH = Scaling(10, 20, 310, 220, 64, 48)
+REQUEST = Scaling(10, 20, 310, 220, 64, 48)
 
 
 def next_scaled(camera, wish):
@@ -35,7 +35,7 @@ def noise(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("wish", [WISH, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
+@pytest.mark.parametrize("wish", [REQUEST, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
 def test_the_child_scales_as_the_detector_would(noise, wish):
     """The part that came along equals the one made from the same frame here, for shrinking and for growing."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
@@ -50,8 +50,8 @@ def test_the_child_scales_as_the_detector_would(noise, wish):
 def test_the_wish_outlives_the_child(noise):
     """A child that replaces a killed one is told of the wish as well."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
-        camera.scale_to(WISH)
-        camera.release(next_scaled(camera, WISH))
+        camera.scale_to(REQUEST)
+        camera.release(next_scaled(camera, REQUEST))
         pid = camera.child_pid
         os.kill(pid, signal.SIGKILL)
 
@@ -60,7 +60,7 @@ def test_the_wish_outlives_the_child(noise):
             if frame is not None:
                 scaling = frame.scaling
                 camera.release(frame)
-                return camera.child_pid != pid and scaling == WISH
+                return camera.child_pid != pid and scaling == REQUEST
             return False
         eventually(from_another_child)
 
@@ -69,8 +69,8 @@ def test_the_wish_outlives_the_child(noise):
 def test_a_wish_that_cannot_be_had_is_left_out(noise, wish):
     """A part outside the frame, or one too large for the place, costs the hint and never the frame."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
-        camera.scale_to(WISH)
-        camera.release(next_scaled(camera, WISH))
+        camera.scale_to(REQUEST)
+        camera.release(next_scaled(camera, REQUEST))
         camera.scale_to(wish)
         frame = next_scaled(camera, None)
         assert frame.scaled is None

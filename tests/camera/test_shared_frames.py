@@ -24,35 +24,35 @@ def test_both_sides_see_the_same_bytes():
 
 def test_a_view_outlives_the_places():
     """A view stays readable after close(), and close() may be called twice."""
-    places = SharedFrames(1, 12)
-    view = places.view(0, (2, 2, 3))
+    slots = SharedFrames(1, 12)
+    view = slots.view(0, (2, 2, 3))
     view[1, 1, 2] = 7
-    places.close()
-    places.close()
-    del places
+    slots.close()
+    slots.close()
+    del slots
     assert view.tobytes()[-1] == 7
     assert view.shape == (2, 2, 3)
 
 
 def test_the_size_is_sealed():
     """The other side can neither shrink nor grow the memory under us."""
-    places = SharedFrames(1, mmap.PAGESIZE)
+    slots = SharedFrames(1, mmap.PAGESIZE)
     for size in (0, mmap.PAGESIZE * 2):
         with pytest.raises(PermissionError):
-            os.ftruncate(places.fd, size)
-    places.close()
+            os.ftruncate(slots.fd, size)
+    slots.close()
 
 
 @given(st.integers(-3, 6), st.lists(st.integers(-2, 50), min_size=1, max_size=3))
-def test_a_view_fits_or_is_refused(place, shape):
-    """A place that does not exist, or a shape that does not fit, raises ValueError and nothing else."""
-    places = SharedFrames(3, 1000)
+def test_a_view_fits_or_is_refused(slot, shape):
+    """A slot that does not exist, or a shape that does not fit, raises ValueError and nothing else."""
+    slots = SharedFrames(3, 1000)
     try:
-        view = places.view(place, tuple(shape))
+        view = slots.view(slot, tuple(shape))
     except ValueError:
         return
     finally:
-        places.close()
-    assert 0 <= place < 3
+        slots.close()
+    assert 0 <= slot < 3
     assert view.nbytes <= 1000
     assert all(side > 0 for side in shape)

@@ -42,9 +42,9 @@ def test_deep_nesting_is_a_value_error():
 
 
 @given(st.integers(0, 100))
-def test_places_go_back(place):
+def test_places_go_back(slot):
     """decode_answer(encode_free(p)) = p."""
-    assert decode_answer(encode_free(place)) == place
+    assert decode_answer(encode_free(slot)) == slot
 
 
 def test_settings_cross_the_socket_whole():

@@ -12,7 +12,7 @@ import pytest
 
 from vedette.camera.brightness import light_of
 from vedette.camera.child.view import ViewWatch
-from vedette.camera.street.faults import SPOILERS
+from vedette.camera.street.faults import EFFECTS
 from vedette.drift.picture import Picture
 
 WIDTH = 384
@@ -43,7 +43,7 @@ def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count
     for number, frame in enumerate(islice(frames, count), begin):
         shown = frame.copy()
         spoil(shown, number)
-        view = watch.look(shown)
+        view = watch.measure(shown)
         if view is not None:
             picture.look(float(number), view, light_of(shown), after_s=AFTER_S, learn_s=48 * 3600)
         named |= set(picture.changes)
@@ -58,7 +58,7 @@ def test_traffic_is_no_drift_and_what_is_done_to_the_camera_is(real: Path, name:
     assert show(picture, watch, frames, 600, 0) == set()
     now = 600
     for kind, change in (("cover", "covered"), ("move", "moved"), ("defocus", "out of focus")):
-        show(picture, watch, frames, 60, now, SPOILERS[kind])
+        show(picture, watch, frames, 60, now, EFFECTS[kind])
         assert picture.changes == [change]
         show(picture, watch, frames, 60, now + 60)
         assert picture.changes == []

@@ -1,7 +1,7 @@
-"""How the camera stands: its state since when and why, and the health reasons that follow from it.
+"""The state of the camera: since when, why, and the health reasons that follow from it.
 
-Invariants: pure but for the injected clock; a short trouble is named at least `NAMED_FOR_S`, so that a reader
-who looks twice a second has seen it; starting up is no trouble.
+Invariants: pure but for the injected clock. A short trouble is reported for at least `NAMED_FOR_S`, so a reader that
+checks twice a second sees it. Starting up is not a trouble.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ class CameraStateTracker:
         self._named_until_ns = 0
 
     def __repr__(self) -> str:
-        return f"<Standing {self.state}: {self.cause}>"
+        return f"<CameraStateTracker {self.state}: {self.cause}>"
 
     @property
     def since(self) -> datetime:
-        """When this state began, by the clock as it is now."""
+        """When this state began, by the clock as it is set now."""
         return self._since.utc()
 
     def frame(self, reasons: tuple[str, ...]) -> None:
-        """A frame came, with the reasons its pictures gave."""
+        """A frame came, with the reasons that its picture gives."""
         self._seen = reasons
         frozen = "camera_frozen" in reasons
         self._change("frozen" if frozen else "capturing", "the same picture again and again" if frozen else None)
 
     def trouble(self, state: CameraState, cause: str) -> None:
-        """No frames come, for this cause."""
+        """No frames come, and this is the cause."""
         self._seen = ()
         self._named = _REASONS[state]
         self._named_until_ns = self._clock.monotonic_ns() + int(NAMED_FOR_S * 1e9)
         self._change(state, cause)
 
     def ended(self, cause: str) -> None:
-        """The source was played to its end, which is no trouble."""
+        """The source was played to its end. That is not a trouble."""
         self._seen = ()
         self._change("offline", cause)
 
     def reasons(self) -> tuple[str, ...]:
         """Return the health reason codes that hold now."""
-        told = bool(self._named) and (self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns)
-        return ((self._named,) if told else ()) + self._seen
+        in_trouble = self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns
+        return ((self._named,) if self._named and in_trouble else ()) + self._seen
 
     def _change(self, state: CameraState, cause: str | None) -> None:
         if (state, cause) == (self.state, self.cause):

@@ -1,6 +1,6 @@
-"""From the configuration of a camera to the camera.
+"""Opens the camera that the configuration names.
 
-Invariants: importing this imports neither numpy, OpenCV nor pydantic: the child starts before the daemon's own imports.
+Invariants: this module imports neither numpy, OpenCV nor pydantic, so the child starts before the daemon's own imports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def open_camera(camera: CameraConfig, clock: Clock | None = None, *,
                 on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
-    """Start the capture child for this configuration; call `start()` on the answer to hear what it says.
+    """Start the capture child for this configuration. Call `start()` on the result to read its messages.
 
     `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started;
     SourceInvalid as `capture_settings`.
@@ -32,7 +32,7 @@ def open_camera(camera: CameraConfig, clock: Clock | None = None, *,
 
 
 def capture_settings(camera: CameraConfig) -> CaptureSettings:
-    """Return what the child is told; the region of interest and the age limit are not its business.
+    """Return the settings of the child. It does not need the region of interest and the age limit.
 
     Raises: SourceInvalid for options that the synthetic camera does not know.
     """
@@ -41,7 +41,7 @@ def capture_settings(camera: CameraConfig) -> CaptureSettings:
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
         credentials_file=str(camera.credentials_file) if camera.credentials_file else None)
     if settings.kind == "synthetic":
-        parse_synthetic(settings.source)      # here, where a wrong option can still end the command
+        parse_synthetic(settings.source)      # a wrong option can still end the command here
         return settings
-    # A camera cannot be told to wait: only what lies on a disk, or is drawn, gives every frame.
+    # A camera cannot wait. Only files and drawn frames can give every frame.
     return settings if settings.kind == "path" else replace(settings, every_frame=False, loop=False)

@@ -1,11 +1,12 @@
 """The camera as the daemon sees it: a child process that captures, and one thread that owns the child.
 
 Invariants:
-- captured == taken + sum(dropped) + pending at every moment, across the deaths of children: `captured` is the last
-  frame's seq, and a gap in seq is the number of frames that found no free place (`busy`).
-- The capture thread owns the child; other threads only take, give back and read.
-- A hung, stopped, crashed or lying child never blocks anybody: it is killed and replaced (`escalation`).
-- Frames of a dead child stay valid until released.
+- captured == taken + sum(dropped) + pending at every moment, also after a child died: `captured` is the last frame's
+  seq, and a gap in seq is the number of frames that found no free slot (`busy`).
+- The capture thread owns the child. Other threads only take frames, release them and read the status.
+- A child that hangs, stops, crashes or sends nonsense never blocks anybody: it is killed and replaced
+  (`restart_policy`).
+- Frames of a dead child stay valid until they are released.
 Nothing heavy is imported here, so that the child starts before the daemon's own imports.
 """
 
@@ -23,7 +24,7 @@ from vedette._lib.worker import Worker
 from vedette.camera.camera_state import CameraStateTracker
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
-from vedette.camera.settings import PLACES
+from vedette.camera.settings import SLOTS
 from vedette.camera.wire import FrameReady, Opening, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
@@ -54,7 +55,7 @@ class _Waiter:
 
 
 class RemoteCamera:
-    """A ports.Camera whose source runs in a child process. The child starts here, its thread with `start()`."""
+    """A ports.Camera whose source runs in a child process. The constructor starts the child, `start()` the thread."""
 
     def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child.main",
                  on_end: Callable[[Worker], None] | None = None,
@@ -65,13 +66,13 @@ class RemoteCamera:
         self._clock = clock
         self._module = child_module
         self._lock = threading.Lock()
-        self._mailbox: Latest[Frame] = Latest(PLACES if settings.every_frame else 1)
+        self._mailbox: Latest[Frame] = Latest(SLOTS if settings.every_frame else 1)
         self._holds: dict[int, tuple[Session, int]] = {}
         self._waiters: list[_Waiter] = []
         self._dropped: Counter[str] = Counter()
         self._replacements = replacements or Replacements()
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
-        self._standing = CameraStateTracker(clock)
+        self._tracker = CameraStateTracker(clock)
         self._last: FrameReady | None = None
         self._view: View | None = None
         self._reopened = 0
@@ -80,7 +81,7 @@ class RemoteCamera:
         self._session = self._new_session()
 
     def __repr__(self) -> str:
-        return f"<RemoteCamera {self._standing!r} captured={self._captured} {self._session!r}>"
+        return f"<RemoteCamera {self._tracker!r} captured={self._captured} {self._session!r}>"
 
     @property
     def child_pid(self) -> int:
@@ -89,7 +90,7 @@ class RemoteCamera:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames that nobody took, by cause: replaced, busy. Any thread; cheap enough for every result."""
+        """Frames that nobody took, by cause: replaced, busy. Any thread may read it, as often as it likes."""
         with self._lock:
             return dict(self._dropped)
 
@@ -105,15 +106,15 @@ class RemoteCamera:
         return frame
 
     def release(self, frame: Frame) -> None:
-        """Give the frame's place back to its child. Safe to call twice."""
+        """Give the frame's slot back to its child. Safe to call twice."""
         with self._lock:
             hold = self._holds.pop(frame.seq, None)
         if hold:
-            session, place = hold
-            session.give_back(place)
+            session, slot = hold
+            session.give_back(slot)
 
     def scale_to(self, scaling: Scaling | None) -> None:
-        """Have the child bring this part scaled as well, from some later frame on. See ports.Camera."""
+        """Request this scaled part from the child, from some later frame on. See ports.Camera."""
         self._scaling = scaling
         self._session.scale_to(scaling)
 
@@ -133,8 +134,8 @@ class RemoteCamera:
         with self._lock:
             last = self._last
             return CameraStatus(
-                state=self._standing.state, since=self._standing.since, cause=self._standing.cause,
-                source=self._source, reasons=self._standing.reasons(),
+                state=self._tracker.state, since=self._tracker.since, cause=self._tracker.cause,
+                source=self._source, reasons=self._tracker.reasons(),
                 captured=self._captured, dropped=dict(self._dropped),
                 pending=len(self._mailbox), fps=self._fps(),
                 width=last.width if last else 0, height=last.height if last else 0,
@@ -143,9 +144,9 @@ class RemoteCamera:
                 reopened=self._reopened, children_replaced=self._replacements.total)
 
     def close(self) -> None:
-        """Stop capturing; what was not taken stays pending. Safe to call twice."""
+        """Stop capturing. A frame that was not taken stays pending. Safe to call twice."""
         if not self.worker.alive:
-            self._session.end(kindly=True)
+            self._session.end(gracefully=True)
         self.worker.stop(STOP_WITHIN_S)
         self._mailbox.close()
 
@@ -155,49 +156,49 @@ class RemoteCamera:
                 worker.beat()
                 if self._final is not None:
                     worker.stopping.wait(POLL_S)
-                elif trouble := self._attend():
+                elif trouble := self._read_messages():
                     self._replace(worker, trouble)
         finally:
-            self._session.end(kindly=True)
+            self._session.end(gracefully=True)
 
-    def _attend(self) -> Trouble | None:
-        """Heed what the child says now; return why it must be replaced, or None."""
+    def _read_messages(self) -> Trouble | None:
+        """Handle the messages that are there. Return why the child must be replaced, or None."""
         session = self._session
-        session.listen(POLL_S)
+        session.wait_for_message(POLL_S)
         try:
             while (message := session.receive()) is not None:
-                self._heed(message)
+                self._on_message(message)
                 if self._final is not None:
                     return None
         except EOFError as death:
             return Trouble("offline", str(death), 0)
         except ValueError as lie:
-            return Trouble("offline", f"the capture child cannot be trusted: {lie}", 0)
+            return Trouble("offline", f"the capture child sent a wrong message: {lie}", 0)
         silence = session.silence()
         return Trouble("stalled", silence, 0) if silence else None
 
-    def _heed(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if isinstance(message, FrameReady):
-            self._keep(message)
+            self._on_frame(message)
         elif isinstance(message, Opening):
             if self._session.openings > 1:
                 self._reopened += 1
                 self._replacements.worked()
         elif isinstance(message, Trouble):
-            self._standing.trouble(message.state, message.cause)
+            self._tracker.trouble(message.state, message.cause)
         else:
-            self._finish(message)
+            self._on_final(message)
 
-    def _keep(self, message: FrameReady) -> None:
+    def _on_frame(self, message: FrameReady) -> None:
         now_ns = self._clock.monotonic_ns()
         captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
-                      message.place, Scaling(*message.scaling) if message.scaling else None,
+                      message.slot, Scaling(*message.scaling) if message.scaling else None,
                       self._session.scaled(message))
         self._serve_waiters(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1
-            self._holds[frame.seq] = (self._session, message.place)
+            self._holds[frame.seq] = (self._session, message.slot)
             self._last = message
             self._view = self._session.view(message) or self._view
             self._rate.append((now_ns, message.seq))
@@ -206,7 +207,7 @@ class RemoteCamera:
         if replaced:
             self.release(replaced)
         self._replacements.worked()
-        self._standing.frame(message.reasons)
+        self._tracker.frame(message.reasons)
 
     def _serve_waiters(self, frame: Frame) -> None:
         if not self._waiters:
@@ -218,20 +219,20 @@ class RemoteCamera:
             waiter.frame = Frame(frame.seq, pixels, frame.captured_ns, frame.captured_at, frame.handed_over_ns)
             waiter.arrived.set()
 
-    def _finish(self, message: Final) -> None:
+    def _on_final(self, message: Final) -> None:
         error = _FINAL_ERRORS[message.error](message.cause)
         if isinstance(error, SourceEnded):
-            self._standing.ended(message.cause)
+            self._tracker.ended(message.cause)
         else:
-            self._standing.trouble("offline", message.cause)
+            self._tracker.trouble("offline", message.cause)
         self._final = error
-        self._session.end(kindly=True)
+        self._session.end(gracefully=True)
         self._mailbox.close()
 
     def _replace(self, worker: Worker, trouble: Trouble) -> None:
-        self._standing.trouble(trouble.state, trouble.cause)
-        if not self._session.end(kindly=False):
-            raise CameraStuck(f"{trouble.cause}; it cannot be killed")
+        self._tracker.trouble(trouble.state, trouble.cause)
+        if not self._session.end(gracefully=False):
+            raise CameraStuck(f"{trouble.cause}; the capture child cannot be killed")
         lived_s = (self._clock.monotonic_ns() - self._session.started_ns) / 1e9
         delay_s = self._replacements.replaced(lived_s)
         if delay_s is None:
@@ -248,7 +249,7 @@ class RemoteCamera:
         return self._last.seq if self._last else 0
 
     def _fps(self) -> float:
-        """Return frames captured per second of late, 0 when none came for as long as a stall."""
+        """Return the recent frames per second, or 0 when none came for as long as a stall."""
         now_ns = self._clock.monotonic_ns()
         if len(self._rate) < 2 or now_ns - self._rate[-1][0] > self._settings.stall_s * 1e9:
             return 0.0

@@ -1,11 +1,11 @@
-"""What is done about a capture child that stalls, stops, crashes or lies, as data.
+"""What happens to a capture child that stalls, stops, crashes or sends nonsense.
 
-    reopen       the child itself, with backoff, for what it can name (absent, refused, read failed)
-    replace      kill it and start another, at once the first time, then with growing delays
-    leave        after so many replacements without one frame: CameraStuck, and systemd restarts the daemon
+    reopen       the child reopens the source, with backoff, after a failure it can name (absent, refused, read failed)
+    replace      the daemon kills the child and starts another, at first without delay, then with growing delays
+    give up      after so many replacements without one frame: CameraStuck, and systemd restarts the daemon
 
-Invariants: pure; a frame from a child proves that replacing still helps, and the count starts again. The delays stay
-below what keeps "frames again within 10 s after the fault ends": the longest, a stall and a start fit in.
+Invariants: pure. A frame from a child proves that replacing still helps, so the count starts again. The delays are
+short enough for "frames again within 10 s after the fault ends": the longest delay, a stall and a start fit in.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ REOPEN_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 REPLACE_DELAYS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 REPLACEMENTS_WITHOUT_FRAME = 10
 STEADY_S = 2.0
-"""A child that lived this long is no crash loop: its replacement starts at once."""
+"""A child that lived this long is not in a crash loop. Its replacement starts at once."""
 
 
 def reopen_delay_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
-    """Return how long the child waits before opening the source for the `attempt`-th time again (from 0)."""
+    """Return how long the child waits before it reopens the source; `attempt` counts from 0."""
     return REOPEN_DELAYS_S[min(attempt, len(REOPEN_DELAYS_S) - 1)] * (0.75 + 0.25 * jitter())
 
 
 class Replacements:
-    """Counts replaced children and says when the next may start, or that none will help."""
+    """Counts replaced children, and says when the next one may start or that no other one helps."""
 
     def __init__(self, limit: int = REPLACEMENTS_WITHOUT_FRAME) -> None:
         self.limit = limit
@@ -35,11 +35,11 @@ class Replacements:
         self._short_lived = 0
 
     def worked(self) -> None:
-        """A child gave a frame, or got through a failure of the source by itself."""
+        """A child gave a frame, or recovered from a failure of the source without help."""
         self._without_frame = 0
 
     def replaced(self, lived_s: float) -> float | None:
-        """Return the seconds to wait before the next child, or None when only leaving helps."""
+        """Return the seconds to wait before the next child, or None when it is time to give up."""
         self.total += 1
         self._without_frame += 1
         if self._without_frame > self.limit:

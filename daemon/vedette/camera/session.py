@@ -1,9 +1,10 @@
-"""One life of the capture child: its process, its places, which of them we hold, and when it must speak next.
+"""One run of the capture child: its process, its slots, the slots we hold, and when its next message is due.
 
 Invariants:
-- What the child says is believed only as far as it is possible: a place it owns, a shape that fits, a newer seq.
-- Places die with the session's last frame; the next session has its own, so a frame in hand is never overwritten.
-- `give_back` may come from any thread, the rest from the capture thread.
+- Each message of the child is checked: it must own the slot, the shape must fit, and the seq must be newer.
+- The slots live until the session's last frame is released. The next session has its own, so no frame in use is
+  overwritten.
+- Any thread may call `give_back` and `scale_to`. The capture thread makes all other calls.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import select
 from typing import TYPE_CHECKING
 
 from vedette._lib.child import Child
-from vedette.camera.settings import PLACES
+from vedette.camera.settings import SLOTS
 from vedette.camera.shared_frames import SharedFrames
-from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_wish
+from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_scaling
 from vedette.types import OUTLINE_BYTES, Scaling, View
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
 
 START_WITHIN_S = 15.0
-"""Importing numpy and OpenCV from a slow SD card."""
-PROMISE_LIMIT_S = 30.0
+"""Time to import numpy and OpenCV from a slow SD card."""
+WITHIN_LIMIT_S = 30.0
 LEAVE_WITHIN_S = 1.0
 KILL_WITHIN_S = 2.0
 AHEAD_NS = 1_000_000_000
 
 ENVIRON = {
-    "OPENBLAS_NUM_THREADS": "1",             # each of its threads costs memory, and nothing here multiplies matrices
-    "OPENCV_LOG_LEVEL": "SILENT",            # what failed is told in our words, without the URL and its password
+    "OPENBLAS_NUM_THREADS": "1",             # each thread costs memory, and nothing here multiplies matrices
+    "OPENCV_LOG_LEVEL": "SILENT",            # our own message names the failure, without the URL and its password
     "OPENCV_FFMPEG_LOGLEVEL": "-8",          # AV_LOG_QUIET
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "2",    # seconds; 10 by default
@@ -40,7 +41,7 @@ ENVIRON = {
 
 
 class Session:
-    """A started child that was told what to capture."""
+    """A started child that has its settings."""
 
     def __init__(self, settings: CaptureSettings, module: str, first_seq: int, clock: Clock) -> None:
         self.started_ns = clock.monotonic_ns()
@@ -48,17 +49,17 @@ class Session:
         self._clock = clock
         self._every_frame = settings.every_frame
         self._stall_ns = int(settings.stall_s * 1e9)
-        self._promise_limit_s = max(PROMISE_LIMIT_S, settings.stall_s)
+        self._within_limit_s = max(WITHIN_LIMIT_S, settings.stall_s)
         self._seq = first_seq - 1
         self._held: set[int] = set()
         self._due_ns = self.started_ns + int(START_WITHIN_S * 1e9)
-        self._places = SharedFrames(PLACES, settings.place_bytes)
+        self._slots = SharedFrames(SLOTS, settings.slot_bytes)
         try:
             self._child = Child(module, ENVIRON)
             self._child.send(json.dumps({"first_seq": first_seq}).encode() + b"\n" + settings.to_json(),
-                             (self._places.fd,))
+                             (self._slots.fd,))
         finally:
-            self._places.close()
+            self._slots.close()
 
     def __repr__(self) -> str:
         return f"<Session {self._child!r} seq={self._seq} held={sorted(self._held)}>"
@@ -68,8 +69,8 @@ class Session:
         """Process id of the child."""
         return self._child.pid
 
-    def listen(self, timeout_s: float) -> bool:
-        """Wait for a message; returns whether there is one (or the end)."""
+    def wait_for_message(self, timeout_s: float) -> bool:
+        """Wait for a message. Returns whether there is one, or the child has closed its socket."""
         poll = select.poll()
         poll.register(self._child.socket, select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
@@ -77,7 +78,7 @@ class Session:
     def receive(self) -> Message | None:
         """Return the next message, or None when there is none now.
 
-        Raises: EOFError when the child has left; ValueError when it says what cannot be.
+        Raises: EOFError when the child has ended; ValueError when its message cannot be true.
         """
         packet = self._child.receive()
         if packet is None:
@@ -89,72 +90,72 @@ class Session:
         if isinstance(message, FrameReady):
             self._accept(message)
         self.openings += isinstance(message, Opening)
-        self._promise(min(message.within_s, self._promise_limit_s))
+        self._expect_next(min(message.within_s, self._within_limit_s))
         return message
 
     def pixels(self, frame: FrameReady) -> memoryview:
         """Return the pixels of a frame we hold, as (height, width, 3)."""
-        return self._places.view(frame.place, (frame.height, frame.width, 3))
+        return self._slots.view(frame.slot, (frame.height, frame.width, 3))
 
     def scaled(self, frame: FrameReady) -> memoryview | None:
-        """Return the scaled part that came with a frame, as (height, width, 3), or None."""
+        """Return the scaled part that came with a frame, as (height, width, 3), or None if there is none."""
         if not frame.scaling:
             return None
         *_, width, height = frame.scaling
-        return self._places.view(frame.place, (height, width, 3), frame.height * frame.width * 3)
+        return self._slots.view(frame.slot, (height, width, 3), frame.height * frame.width * 3)
 
     def scale_to(self, scaling: Scaling | None) -> None:
-        """Pass a wish on. Any thread; without effect once the child is gone."""
-        self._child.send(encode_wish(scaling))
+        """Request this scaling from the child. Any thread may call it. It has no effect once the child is gone."""
+        self._child.send(encode_scaling(scaling))
 
     @staticmethod
     def view(frame: FrameReady) -> View | None:
-        """Return what was measured on a frame, or None. Raises: ValueError."""
+        """Return the view that was measured on a frame, or None. Raises: ValueError."""
         if not frame.view:
             return None
         detail, focus = frame.view
         outline = bytes.fromhex(frame.outline)
         if len(outline) not in (0, OUTLINE_BYTES):
-            raise ValueError(f"an outline of {len(outline)} bytes")
+            raise ValueError(f"the outline has {len(outline)} bytes, expected {OUTLINE_BYTES} or none")
         return View(detail, focus, outline)
 
-    def give_back(self, place: int) -> None:
-        """Let the child write the place again. Any thread; without effect once the child is gone."""
-        self._held.discard(place)
+    def give_back(self, slot: int) -> None:
+        """Let the child write the slot again. Any thread may call it. It has no effect once the child is gone."""
+        self._held.discard(slot)
         if self._every_frame:
-            self._promise(self._stall_ns / 1e9)   # it may have waited for this place
-        self._child.send(encode_free(place))
+            self._expect_next(self._stall_ns / 1e9)   # the child may have waited for this slot
+        self._child.send(encode_free(slot))
 
     def silence(self) -> str | None:
-        """Say in words why the child must be taken for hung, or None."""
+        """Return why the child counts as hung, or None if it does not."""
         if self._child.stopped():
             return "the capture child was stopped by a signal"
-        waits_for_us = self._every_frame and len(self._held) == PLACES
+        waits_for_us = self._every_frame and len(self._held) == SLOTS
         if waits_for_us or self._clock.monotonic_ns() < self._due_ns:
             return None
-        return "the capture child hangs: no sign of life when one was due"
+        return "the capture child hangs: its next message is overdue"
 
-    def end(self, *, kindly: bool) -> bool:
-        """End the child, giving it time to close its camera if `kindly`; returns False if it cannot be killed."""
+    def end(self, *, gracefully: bool) -> bool:
+        """End the child. If `gracefully`, it gets time to close its camera. Returns False if it cannot be killed."""
         self._child.close()
-        return (kindly and self._child.wait(LEAVE_WITHIN_S)) or self._child.kill(KILL_WITHIN_S)
+        return (gracefully and self._child.wait(LEAVE_WITHIN_S)) or self._child.kill(KILL_WITHIN_S)
 
     def _accept(self, frame: FrameReady) -> None:
         if frame.seq <= self._seq:
-            raise ValueError(f"frame {frame.seq} after frame {self._seq}")
-        if frame.place in self._held:
-            raise ValueError(f"place {frame.place} is not the child's")
+            raise ValueError(f"frame {frame.seq} came after frame {self._seq}, expected a higher number")
+        if frame.slot in self._held:
+            raise ValueError(f"the child wrote slot {frame.slot}, which the daemon holds")
         if not 0 < frame.captured_ns <= self._clock.monotonic_ns() + AHEAD_NS:
-            raise ValueError(f"captured at {frame.captured_ns} ns, in the future")
+            raise ValueError(f"frame {frame.seq} was captured at {frame.captured_ns} ns, expected a time in the past")
         self.pixels(frame)
         if frame.scaling and len(frame.scaling) != len(Scaling._fields):
-            raise ValueError(f"scaling {frame.scaling}")
+            raise ValueError(f"the scaling {frame.scaling} is incomplete, expected {len(Scaling._fields)} numbers")
         self.scaled(frame)
         self.view(frame)
         if min(*frame.view, frame.brightness or 0.0, frame.contrast or 0.0) < 0:
-            raise ValueError("a picture measured below nought")
-        self._held.add(frame.place)
+            raise ValueError("negative picture statistics, expected 0 or more")
+        self._held.add(frame.slot)
         self._seq = frame.seq
 
-    def _promise(self, within_s: float) -> None:
+    def _expect_next(self, within_s: float) -> None:
         self._due_ns = self._clock.monotonic_ns() + int(within_s * 1e9)

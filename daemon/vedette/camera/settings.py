@@ -1,6 +1,6 @@
-"""What the capture child is told: one frozen value that travels over its socket.
+"""The settings of the capture child: one frozen value that is sent over its socket.
 
-Invariants: no secret is in it (only the path of the file that holds one); only the standard library is
+Invariants: the value holds no secret, only the path of the file with the secret. Only the standard library is
 imported, since the child must stay small. Defaults live in `config.models`, not here.
 """
 
@@ -20,17 +20,17 @@ Polygon = tuple[tuple[float, float], ...]
 
 DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
 """Names of V4L2 devices below /dev, stable ones first: /dev/video0 may be another camera after a replug."""
-PLACES = 3
-"""One with the detector, one waiting for it, one being written."""
+SLOTS = 3
+"""One frame is with the detector, one waits for it, and one is being written."""
 SCALED_BYTES = 1024 * 1024 * 3
-"""Room behind a frame for the part of it that the detector wants scaled; memory only where it is used."""
+"""Room behind a frame for the scaled part that the detector requests. Only what is used takes memory."""
 STALL_S = 3.0
 STALL_FRAMES = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
-    """What to capture and how. `width` x `height` bound a frame before its rotation; masks are 0-1 after it."""
+    """What to capture and how. `width` x `height` limit a frame before its rotation. Masks are 0-1 after it."""
 
     source: str
     width: int
@@ -45,7 +45,7 @@ class CaptureSettings:
 
     @property
     def kind(self) -> Kind:
-        """Which family of sources `source` names, by its form alone."""
+        """The kind of source that `source` names, by its form alone."""
         if self.source == "auto":
             return "auto"
         if self.source == "picamera2":
@@ -58,17 +58,17 @@ class CaptureSettings:
 
     @property
     def may_return(self) -> bool:
-        """Whether a source that gives nothing now may give frames later: a device or a stream may, a path not."""
+        """Whether a source that gives no frames now may give some later. A device or a stream may, a path may not."""
         return self.kind != "path"
 
     @property
     def stall_s(self) -> float:
-        """Seconds without a frame that count as a stall."""
+        """So many seconds without a frame count as a stall."""
         return max(STALL_S, STALL_FRAMES / self.fps)
 
     @property
-    def place_bytes(self) -> int:
-        """Bytes of the largest frame and of what is scaled from it."""
+    def slot_bytes(self) -> int:
+        """Bytes of the largest frame and of its scaled part."""
         return self.width * self.height * 3 + SCALED_BYTES
 
     def to_json(self) -> bytes:
@@ -84,7 +84,7 @@ class CaptureSettings:
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:
-    """Return the URL with the `user:password` of the file in it. Never print the answer.
+    """Return the URL with the `user:password` from the file in it. Never print the result.
 
     Raises: OSError when the file cannot be read; ValueError when it does not hold user:password.
     """
@@ -92,7 +92,7 @@ def with_credentials(source: str, credentials_file: str | None) -> str:
         return source
     try:
         user, colon, password = Path(credentials_file).read_text(encoding="utf-8-sig").strip().partition(":")
-    except UnicodeDecodeError:      # whose words would tell a byte of the secret
+    except UnicodeDecodeError:      # its message would show a byte of the secret
         raise ValueError(f"{credentials_file}: expected user:password in UTF-8") from None
     if not (user and colon):
         raise ValueError(f"{credentials_file}: expected user:password")

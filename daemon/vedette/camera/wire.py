@@ -1,11 +1,11 @@
-"""What the capture child and its owner say to each other.
+"""The messages between the capture child and its owner, the daemon.
 
 Invariants:
-- The child promises with each message when the next one comes (`within_s`); silence past it is a hang.
-- A place belongs to the child until its `FrameReady` and again from the owner's `free`; nobody else writes it.
-- `seq` counts every frame captured, so a gap is the number of frames that found no free place.
-- The owner answers with places it gives back and with the scaling it wishes for; a wish holds until the next one.
-- `decode` accepts what `encode` wrote and raises ValueError for anything else: the child may be out of its mind.
+- Each message of the child says when the next one comes at the latest (`within_s`). Silence beyond it is a hang.
+- The child owns a slot until it sends `FrameReady` for it, and again once the owner frees it. Only its owner writes it.
+- `seq` counts every captured frame, so a gap is the number of frames that found no free slot.
+- The owner sends freed slots and the scaling it requests. A request holds until the next one.
+- `decode` accepts what `encode` wrote and raises ValueError for anything else: the child may send nonsense.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The source gives no frames; the child closes it and tries again by itself."""
+    """The source gives no frames. The child closes it and retries without help."""
 
     state: Literal["offline", "stalled"]
     cause: str
@@ -35,14 +35,14 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class FrameReady:
-    """A frame lies in a place, and behind it, if `scaling` is not empty, a part of it scaled (see types.Scaling).
+    """A slot holds a frame. If `scaling` is not empty, a scaled part of the frame follows it (see types.Scaling).
 
     `reasons` are the health reason codes that hold now. `view` is (detail, focus) of a types.View that was measured
-    with this frame, `outline` its bytes in hexadecimal; both empty on most frames.
+    with this frame, and `outline` is its outline in hexadecimal. Both are empty on most frames.
     """
 
     seq: int
-    place: int
+    slot: int
     height: int
     width: int
     captured_ns: int
@@ -57,7 +57,7 @@ class FrameReady:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """No frame will ever come again, and no other child would get one either."""
+    """This source gives no frame any more, to this child or to another."""
 
     error: Literal["ended", "invalid", "missing"]
     cause: str
@@ -76,32 +76,33 @@ def encode(message: Message) -> bytes:
 
 
 def decode(packet: bytes) -> Message:
-    """Return the message of a packet. Raises: ValueError when it is none."""
+    """Return the message in a packet. Raises: ValueError when the packet is not a valid message."""
     try:
         values = json.loads(packet)
     except RecursionError as too_deep:
-        raise ValueError("no message: nested too deep") from too_deep
+        raise ValueError("not a message: the JSON is nested too deep") from too_deep
     if not isinstance(values, dict) or values.get("kind") not in _KINDS:
-        raise ValueError(f"no message: {packet[:80]!r}")
+        raise ValueError(f"not a message: {packet[:80]!r}; expected an object whose kind is one of {sorted(_KINDS)}")
     name = values.pop("kind")
     kind, hints = _KINDS[name], _HINTS[name]
-    if values.keys() != {field.name for field in fields(kind)}:
-        raise ValueError(f"{name} with the fields {sorted(values)}")
+    expected = {field.name for field in fields(kind)}
+    if values.keys() != expected:
+        raise ValueError(f"{name} has the fields {sorted(values)}, expected {sorted(expected)}")
     return kind(**{key: _checked(name, key, value, hints[key]) for key, value in values.items()})
 
 
-def encode_free(place: int) -> bytes:
-    """Return the packet by which the owner gives a place back."""
-    return b"%d" % place
+def encode_free(slot: int) -> bytes:
+    """Return the packet with which the owner frees a slot."""
+    return b"%d" % slot
 
 
-def encode_wish(scaling: Scaling | None) -> bytes:
-    """Return the packet by which the owner wishes for scaled parts, or no longer does."""
+def encode_scaling(scaling: Scaling | None) -> bytes:
+    """Return the packet with which the owner requests scaled parts, or none from now on."""
     return b"scale " + b" ".join(b"%d" % number for number in scaling or ())
 
 
 def decode_answer(packet: bytes) -> int | Scaling | None:
-    """Return the place given back, or the wish. Raises: ValueError."""
+    """Return the freed slot, or the requested scaling. Raises: ValueError."""
     if not packet.startswith(b"scale "):
         return int(packet)
     numbers = [int(number) for number in packet.split()[1:]]
@@ -123,4 +124,4 @@ def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
             return value
     elif value in hint.__args__:
         return value
-    raise ValueError(f"{name}.{key} is {value!r}")
+    raise ValueError(f"{name}.{key} is {value!r}, expected {hint}")

@@ -16,7 +16,7 @@ from vedette.camera.child.memory import MemoryLimit
 from vedette.camera.settings import CaptureSettings
 settings = CaptureSettings("tcp://127.0.0.1:1", 640, 480, 30.0, 0, (), 60.0, False, False, None)
 limit = MemoryLimit(settings)
-limit.begin()
+limit.reset_peak()
 np.ones(int(sys.argv[1]) << 20, np.uint8)
 print(limit.explain("gone"))
 """
@@ -28,5 +28,5 @@ def test_only_what_the_child_took_is_told(taken_mib, said):
     parents = np.ones(500 << 20, np.uint8)
     words = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True,
                            env={**os.environ, **ENVIRON})
-    assert ("of memory it may take" in words.stdout) == said
+    assert ("of memory allowed" in words.stdout) == said
     del parents

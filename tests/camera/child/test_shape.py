@@ -12,7 +12,7 @@ SIDES = st.integers(1, 8000)
 
 
 class Still:
-    """A source that gives one picture, into the place where it fits."""
+    """A source that gives one picture, into the slot where it fits."""
 
     def __init__(self, picture):
         self.picture = picture
@@ -37,15 +37,15 @@ def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_wid
 @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
 @pytest.mark.parametrize("size", [(64, 48), (128, 96), (40, 30), (48, 64)])
 def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate, size):
-    """Every rotation of every size equals numpy's own of the fitted picture, in the place itself."""
+    """Every rotation of every size equals numpy's own of the fitted picture, in the slot itself."""
     settings = make_settings("x", width=64, height=48, rotate=rotate)
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    place = np.zeros(settings.place_bytes, np.uint8)
+    slot = np.zeros(settings.slot_bytes, np.uint8)
     shaper = Shaper(settings)
-    for _ in range(2):      # the second time the source may write straight into the place
-        picture = shaper.read(Still(ramp), place)
-        assert np.shares_memory(picture, place)
-        assert picture.ctypes.data == place.ctypes.data
+    for _ in range(2):      # the second time the source may write straight into the slot
+        picture = shaper.read(Still(ramp), slot)
+        assert np.shares_memory(picture, slot)
+        assert picture.ctypes.data == slot.ctypes.data
         assert picture.flags.c_contiguous
     if size[0] <= 64 and size[1] <= 48:
         assert np.array_equal(picture, np.rot90(ramp, -rotate // 90))
@@ -55,8 +55,8 @@ def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate, size):
 def test_masks_are_black_after_rotation_and_leave_the_rest():
     """A mask is in 0-1 of the frame as configured: rotated."""
     settings = make_settings("x", width=64, height=48, rotate=90, masks=(((0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)),))
-    place = np.zeros(settings.place_bytes, np.uint8)
-    picture = Shaper(settings).read(Still(np.full((48, 64, 3), 200, np.uint8)), place)
+    slot = np.zeros(settings.slot_bytes, np.uint8)
+    picture = Shaper(settings).read(Still(np.full((48, 64, 3), 200, np.uint8)), slot)
     assert picture.shape == (64, 48, 3)
     assert not picture[:32, :24].any()
     assert (picture[34:, :] == 200).all()

@@ -122,9 +122,10 @@ def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
     before_s = starved_s()
     mjpeg.mode = "huge"     # at a rate that leaves half a minute for one picture: a busy machine swallows slowly
     with running(make_settings(mjpeg.url, fps=0.1)) as camera, Consumer(camera):
-        words = eventually(lambda: re.search(r"it took \d+ of the (\d+) MiB of memory", camera.status().cause or ""))
+        figures = re.compile(r"the child took \d+ of the (\d+) MiB of memory")
+        found = eventually(lambda: figures.search(camera.status().cause or ""))
         assert camera.status().state == "offline"
-        assert int(words[1]) == memory_limit(camera) >> 20
+        assert int(found[1]) == memory_limit(camera) >> 20
         eventually(lambda: len(mjpeg.swallowed) > 2)
         assert max(mjpeg.swallowed) < memory_limit(camera)
         mjpeg.mode = "flow"
@@ -136,7 +137,7 @@ def test_a_picture_beyond_the_memory_is_named(order):
     """A picture for which there is no memory is a failure of the source in words, not the end of the child."""
     before_s = starved_s()
     with running(make_settings(order("greedy")), FAULTY_CHILD) as camera:
-        eventually(lambda: re.search(r"wants more than the \d+ MiB of memory", camera.status().cause or ""))
+        eventually(lambda: re.search(r"needs more than the \d+ MiB of memory", camera.status().cause or ""))
         order("noise")
         eventually(lambda: camera.status().state == "capturing")
         assert same_child(camera, before_s)

@@ -13,7 +13,7 @@ from tests.support.waiting.until import eventually
 from vedette.camera.child.open_source import open_source
 from vedette.camera.child.synthetic import Synthetic
 from vedette.camera.open import capture_settings
-from vedette.camera.street.options import MISBEHAVIOURS, SPOILT, Phase, SyntheticSource, parse_synthetic
+from vedette.camera.street.options import MISBEHAVIOURS, VIEW_FAULTS, Phase, SyntheticSource, parse_synthetic
 from vedette.camera.street.truth import SyntheticTruth
 from vedette.config.models import CameraConfig
 from vedette.errors import SourceInvalid
@@ -161,7 +161,7 @@ def test_a_source_can_change_its_size_and_give_garbage():
         camera.read(None)
 
 
-@pytest.mark.parametrize("kind", sorted(SPOILT))
+@pytest.mark.parametrize("kind", sorted(VIEW_FAULTS))
 def test_a_spoilt_picture_is_another_with_the_truth_of_what_it_shows(kind):
     """Covered, nothing is to be seen; moved, boxes are elsewhere in the same share of the frame; else all stays."""
     (well,), (ill,) = shown("", 0.05)[1], shown(f"?misbehave={kind}:0:10", 0.05)[1]
@@ -185,7 +185,7 @@ REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera
            "size": "camera_size", "repeat": "camera_rate", "garbage": "camera_offline"}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in SPOILT])
+@pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS])
 def test_a_misbehaviour_is_named_by_the_camera(kind):
     """Every misbehaviour shows as a health reason of its own kind, in a real child."""
     ill = 1 if kind == "size" else 60

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vedette.camera.child.view import KEPT, LEAST_DETAIL, ViewWatch
-from vedette.camera.street.faults import SPOILERS
+from vedette.camera.street.faults import EFFECTS
 from vedette.camera.street.scene import DAY_S, Scene
 from vedette.types import OUTLINE_BYTES, View
 
@@ -29,8 +29,8 @@ def view_of(scene: Scene, first: int, spoilt: str | None = None) -> View:
     for number in range(first, first + KEPT):
         scene.render(number, picture)
         if spoilt:
-            SPOILERS[spoilt](picture, number)
-        seen = watch.look(picture)
+            EFFECTS[spoilt](picture, number)
+        seen = watch.measure(picture)
     assert seen is not None
     return seen
 
@@ -89,7 +89,7 @@ def test_a_change_of_size_begins_anew() -> None:
     large = cv2.GaussianBlur(rng.integers(0, 255, (90, 160, 3), np.uint8), (0, 0), 3)
     small = np.ascontiguousarray(large[:45, :80])
     for picture in (large, small):
-        seen = [watch.look(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)]
+        seen = [watch.measure(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)]
         assert [view is None for view in seen] == [True] * (KEPT - 1) + [False]
 
 
@@ -98,7 +98,7 @@ def test_any_size_is_measured(width: int, height: int) -> None:
     """Nothing is assumed of a picture's size."""
     watch = ViewWatch()
     picture = np.random.default_rng(1).integers(0, 200, (height, width, 3), np.uint8)
-    seen = [watch.look(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)][-1]
+    seen = [watch.measure(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)][-1]
     assert seen is not None
     assert len(seen.outline) == OUTLINE_BYTES
 
@@ -111,7 +111,7 @@ def test_a_flat_picture_with_one_lamp_has_an_outline_of_numbers() -> None:
         for number in chance.integers(0, 16, KEPT):
             picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
             picture[32:64, 32 * (number // 4):32 * (number // 4) + 32] = 255
-            watch.look(picture)
+            watch.measure(picture)
 
 
 def test_a_picture_that_repeats_itself_is_not_looked_at_again() -> None:
@@ -120,12 +120,12 @@ def test_a_picture_that_repeats_itself_is_not_looked_at_again() -> None:
     rng = np.random.default_rng(3)
     street = cv2.GaussianBlur(rng.integers(0, 60, (180, 320, 3), np.uint8), (0, 0), 4)
     noisy = [cv2.add(street, rng.integers(0, 40, street.shape, np.uint8)) for _ in range(KEPT + 5)]
-    live = [watch.look(picture) for picture in noisy][-1]
+    live = [watch.measure(picture) for picture in noisy][-1]
     assert live is not None
-    assert [watch.look(noisy[-1]) for _ in range(KEPT)] == [None] * KEPT
-    again = watch.look(noisy[0])
+    assert [watch.measure(noisy[-1]) for _ in range(KEPT)] == [None] * KEPT
+    again = watch.measure(noisy[0])
     assert again is not None
     assert again.focus == pytest.approx(live.focus, rel=0.2)
-    covered = [watch.look(np.full_like(street, 9)) for _ in range(KEPT)][-1]
+    covered = [watch.measure(np.full_like(street, 9)) for _ in range(KEPT)][-1]
     assert covered is not None
     assert covered.outline == b""

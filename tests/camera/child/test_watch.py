@@ -29,11 +29,11 @@ def test_frozen_after_the_time_and_reopened_once():
     picture = noise(1)
     asked = 0
     for tick in range(60):
-        watch.look(picture, picture, tick * SECOND // 10)
+        watch.check(picture, picture, tick * SECOND // 10)
         assert ("camera_frozen" in watch.reasons()) == (tick >= 20)
         asked += watch.take_frozen()
     assert asked == 1
-    watch.look(noise(2), picture, 7 * SECOND)
+    watch.check(noise(2), picture, 7 * SECOND)
     assert watch.reasons() == ()
 
 
@@ -41,9 +41,9 @@ def test_a_picture_without_its_predecessor_is_no_evidence():
     """When the last picture is no longer at hand, the frozen time neither ends nor begins."""
     watch = PictureWatch(1.0)
     picture = noise(1)
-    watch.look(picture, picture, 0)
-    watch.look(picture, None, SECOND // 2)
-    watch.look(picture, picture, SECOND)
+    watch.check(picture, picture, 0)
+    watch.check(picture, None, SECOND // 2)
+    watch.check(picture, picture, SECOND)
     assert "camera_frozen" in watch.reasons()
 
 
@@ -53,12 +53,12 @@ def test_black_is_dark_and_flat_for_two_seconds():
     scene = np.zeros((480, 640, 3), np.uint8)
     scene[200:260, 300:380] = 200
     for second in range(4):
-        watch.look(noise(second) // 110, None, second * SECOND)
-        night.look(scene, None, second * SECOND)
+        watch.check(noise(second) // 110, None, second * SECOND)
+        night.check(scene, None, second * SECOND)
         assert ("camera_black" in watch.reasons()) == (second >= 2)
     assert night.reasons() == ()
     assert watch.brightness < 3
-    watch.look(noise(9), None, 5 * SECOND)
+    watch.check(noise(9), None, 5 * SECOND)
     assert watch.reasons() == ()
 
 

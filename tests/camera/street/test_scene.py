@@ -14,7 +14,7 @@ from vedette.camera.street.actors import LEAST_PX, any_actors
 from vedette.camera.street.backdrop import MODEL_SIDE, any_street, demo_street
 from vedette.camera.street.light import Light, expose, light_at, noise_tile
 from vedette.camera.street.scene import LEAST_VISIBLE, Scene
-from vedette.camera.street.sprite import lay
+from vedette.camera.street.sprite import paste
 
 KINDS = (objects.PERSON, objects.RIDER, objects.BICYCLE, objects.CAR, objects.DOG, objects.PARCEL, objects.CONE)
 FEWER = settings(max_examples=settings().max_examples // 4)      # one example draws whole frames
@@ -95,11 +95,11 @@ def test_every_label_is_to_be_seen_in_demo_and_hard_scenes():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.draw.__name__)
 def test_a_thing_leaves_its_pixels_where_its_mask_says(kind):
     """A sprite changes the frame in its mask and nowhere outside its coverage."""
-    sprite = objects.draw(kind, 77, 3, 64.0).shown(40.0, mirrored=True, blur_px=0)
+    sprite = objects.draw(kind, 77, 3, 64.0).at_scale(40.0, mirrored=True, blur_px=0)
     rows, columns = sprite.alpha.shape
     frame = np.full((rows + 20, columns + 20, 3), (200, 30, 160), np.uint8)
     ids = np.zeros(frame.shape[:2], np.uint8)
-    size = lay(frame, ids, sprite, 10, 10, 5)
+    size = paste(frame, ids, sprite, 10, 10, 5)
     changed = (frame != (200, 30, 160)).any(-1)
     assert size == (ids == 5).sum() > 100
     assert changed[ids == 5].mean() > 0.97
@@ -112,10 +112,10 @@ def test_a_thing_half_out_of_the_frame_counts_whole():
     """What lies beyond the frame's edge counts as hidden, so a thing half outside is half visible."""
     sprite = objects.draw(objects.PARCEL, 1, 0, 64.0)
     frame, ids = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8)
-    whole = lay(frame, ids, sprite, 50, 50, 1)
-    assert lay(frame, ids, sprite, -sprite.alpha.shape[1] // 2, 50, 2) == whole
+    whole = paste(frame, ids, sprite, 50, 50, 1)
+    assert paste(frame, ids, sprite, -sprite.alpha.shape[1] // 2, 50, 2) == whole
     assert 0.3 < (ids == 2).sum() / whole < 0.7
-    assert lay(frame, ids, sprite, 500, 500, 3) == whole
+    assert paste(frame, ids, sprite, 500, 500, 3) == whole
     assert not (ids == 3).any()
 
 

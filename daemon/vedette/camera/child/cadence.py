@@ -1,12 +1,12 @@
-"""When frames are due: fewer of them from a fast source, and a film in real time.
+"""When frames are due: a fast source gives fewer frames, and a film plays in real time.
 
-Invariants: pure; never more than `fps` frames per second on average; a film that falls behind is not hurried.
+Invariants: pure. On average there are never more than `fps` frames per second. A film that is late does not speed up.
 """
 
 from __future__ import annotations
 
 EARLY = 0.3
-"""A frame this share of a period early still counts as on time: cameras jitter."""
+"""A frame may be early by this share of a period and still be on time, because cameras jitter."""
 BEHIND_NS = 1_000_000_000
 
 
@@ -18,13 +18,13 @@ class Decimation:
         self._due_ns: float | None = None
 
     def keep(self, captured_ns: int) -> bool:
-        """Whether the frame captured then is one of ours."""
+        """Whether to keep the frame that was captured then."""
         if self._due_ns is None or abs(captured_ns - self._due_ns) > 4 * self._period_ns:
-            self._due_ns = float(captured_ns)      # the first, or after a gap: begin the rhythm here
+            self._due_ns = float(captured_ns)      # the first frame, or the first after a gap: the rhythm begins here
         if captured_ns < self._due_ns - EARLY * self._period_ns:
             return False
         self._due_ns += self._period_ns
-        if self._due_ns < captured_ns:             # the source is slower than asked: no debt is carried along
+        if self._due_ns < captured_ns:             # the source is slower than `fps`: missing frames are not made up for
             self._due_ns = captured_ns + self._period_ns * (1 - EARLY)
         return True
 
@@ -36,7 +36,7 @@ class Playback:
         self._begin_ns: int | None = None
 
     def due_ns(self, position_ns: int, now_ns: int) -> int:
-        """Return when the frame at this position is to be shown; in the past when we are late."""
+        """Return the time to show the frame at this position. It is in the past when we are late."""
         if self._begin_ns is None or now_ns - (self._begin_ns + position_ns) > BEHIND_NS:
             self._begin_ns = now_ns - position_ns
         return self._begin_ns + position_ns

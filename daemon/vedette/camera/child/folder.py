@@ -1,7 +1,6 @@
-"""A folder of images as a film: sorted by name, one after the other.
+"""A folder of images that is played as a film, sorted by name.
 
-Invariants: an image that cannot be read is named in the log, counted, and skipped; a folder without one readable
-image is no source.
+Invariants: an image that cannot be read is logged, counted and skipped. A folder without any readable image is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 
 
 class Folder:
-    """The images of one folder, not of those below it."""
+    """The images of one folder, without its subfolders."""
 
     live = False
     reusable = True
@@ -35,7 +34,7 @@ class Folder:
         self._folder = Path(settings.source.removeprefix("file://"))
         self._paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if not self._paths:
-            raise SourceInvalid(f"{self._folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
+            raise SourceInvalid(f"{self._folder}: no image in it, expected one of {', '.join(sorted(SUFFIXES))}")
         self.fps: float | None = settings.fps
         self.unreadable = 0
         self._next = 0
@@ -54,7 +53,7 @@ class Folder:
                 self._image = np.asarray(images.read(path))
             except SourceInvalid as refusal:
                 self.unreadable += 1
-                log.warning("%s; skipped", refusal)
+                log.warning("image skipped: %s", refusal)
                 continue
             self._shown += 1
             return int((self._shown - 1) * 1e9 / (self.fps or 1.0))
@@ -72,5 +71,5 @@ class Folder:
         return into
 
     def close(self) -> None:
-        """Forget the image."""
+        """Drop the image."""
         self._image = None

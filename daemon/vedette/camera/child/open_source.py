@@ -1,7 +1,7 @@
-"""From the name of a source to the open source.
+"""Opens the source that the settings name.
 
-Invariants: `auto` prefers the board's own camera, then the first V4L2 device that opens, stable names first
-(/dev/video0 may be another camera after a replug); finding none is no error for ever: a device may come.
+Invariants: `auto` prefers the board's own camera, then the first V4L2 device that opens, stable names first. Finding
+none is not final, since a device may be plugged in later.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def open_source(settings: CaptureSettings) -> Source:
-    """Open what the settings name. Raises: SourceMissing, SourceInvalid."""
+    """Open the source that the settings name. Raises: SourceMissing, SourceInvalid."""
     try:
         return _open(settings)
-    except OSError as error:      # a folder not ours to enter, a name too long
+    except OSError as error:      # a folder without access, or a name too long
         raise SourceMissing(f"{shown(settings.source)}: {error.strerror}") from error
 
 

@@ -1,9 +1,9 @@
 """V4L2 devices, RTSP/HTTP streams and video files, through OpenCV.
 
 Invariants:
-- Time-outs are passed at construction, with the backend: set later, FFMPEG ignores them and blocks 30 s.
-- A frame is stamped when it was captured: by the driver, by the stream's own clock, or by its place in the film.
-- One decoding thread: the child stays small, and its CPU time tells waiting from decoding.
+- Time-outs are passed at construction, together with the backend. FFMPEG ignores later ones and blocks for 30 s.
+- A frame has the time of its capture: from the driver, from the stream's own clock, or from its position in the film.
+- There is one decoding thread. So the child stays small, and its CPU time separates waiting from decoding.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT_MS = 4000
 READ_MARGIN_S = 0.5
-"""The source gives up this much before its owner would kill us: a clean failure is cheaper than a new child."""
+"""The source gives up this long before the owner kills the child: a clean failure is cheaper than a new child."""
 PIXELS_LIMIT = 64 * 2**20
 OLDEST_DRIVER_STAMP_MS = 10_000
 
 
 class _Capture:
-    """What devices, streams and files have in common."""
+    """The common part of devices, streams and files."""
 
     live = True
     reusable = True
@@ -47,7 +47,7 @@ class _Capture:
         width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         if width * height > PIXELS_LIMIT:
             self.close()
-            raise SourceInvalid(f"{what}: {width:.0f} x {height:.0f} pixels are more than anything films")
+            raise SourceInvalid(f"{what}: {width:.0f} x {height:.0f} pixels, expected at most {PIXELS_LIMIT}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._what}>"
@@ -66,12 +66,12 @@ class _Capture:
         return image
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._capture.release()
 
 
 class Stream(_Capture):
-    """An RTSP or HTTP stream. Its end is a failure, after which it may come back."""
+    """An RTSP or HTTP stream. Its end is a failure, since it may come back."""
 
     def __init__(self, settings: CaptureSettings) -> None:
         self._timeout_s = settings.stall_s - READ_MARGIN_S
@@ -79,13 +79,14 @@ class Stream(_Capture):
         try:
             url = with_credentials(settings.source, settings.credentials_file)
         except (OSError, ValueError) as error:
-            raise SourceMissing(f"credentials: {error}") from error
+            raise SourceMissing(f"camera credentials: {error}") from error
         began = time.monotonic()
         capture = _open_ffmpeg(url, self._timeout_s)
         if not capture.isOpened():
             took_s = time.monotonic() - began
-            raise SourceMissing(f"{what}: no answer within {took_s:.0f} s" if took_s * 1000 >= OPEN_TIMEOUT_MS * 0.9
-                                else f"{what}: refused, not found, or no video")
+            if took_s * 1000 >= OPEN_TIMEOUT_MS * 0.9:
+                raise SourceMissing(f"{what}: no answer within {took_s:.0f} s")
+            raise SourceMissing(f"{what}: refused, not found, or no video")
         super().__init__(capture, what)
         self._pts_base_ns: int | None = None
 
@@ -103,10 +104,10 @@ class Stream(_Capture):
         return self._captured_ns(arrived_ns, waited_ns)
 
     def _captured_ns(self, arrived_ns: int, waited_ns: int) -> int:
-        """Return when the frame was captured: on arrival if we waited for it, else as far back as its pts says.
+        """Return the capture time: the arrival if we waited for the frame, else as far back as its pts says.
 
-        A frame that was already there lay in a backlog, and stamping it now would make it look fresh. One we had to
-        wait for shows that there is no backlog; so a pts that runs at a wrong rate (MJPEG: always 25/s) does no harm.
+        A frame that was already there comes from a backlog, and the present time would make it seem fresh. A frame that
+        we waited for shows that there is no backlog. So a pts at a wrong rate (MJPEG: always 25/s) does no harm.
         """
         pts_ns = int(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         no_backlog = waited_ns * 2 > 1e9 / (self.fps or 25.0)
@@ -116,7 +117,7 @@ class Stream(_Capture):
 
 
 class Film(_Capture):
-    """A video file. `grab` returns the frame's place in the film, from 0, in ns."""
+    """A video file. `grab` returns the frame's position in the film, from 0, in ns."""
 
     live = False
 
@@ -128,7 +129,7 @@ class Film(_Capture):
             raise SourceInvalid(f"{path}: expected a video file or a folder of images")
         capture = _open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)
         if not capture.isOpened():
-            raise SourceInvalid(f"{path}: no video that OpenCV can open")
+            raise SourceInvalid(f"{path}: OpenCV cannot open it as a video")
         super().__init__(capture, path)
         self._frames = 0
         self._last_ns = -1
@@ -137,7 +138,7 @@ class Film(_Capture):
         """Go to the next frame; see Source."""
         if not self._capture.grab():
             if not self._frames:
-                raise SourceInvalid(f"{self._what}: no frame in it can be decoded")
+                raise SourceInvalid(f"{self._what}: none of its frames can be decoded")
             raise SourceEnded(f"{self._what}: played to its end, {self._frames} frames")
         position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         by_count_ns = int(self._frames * 1e9 / (self.fps or 25.0))
@@ -148,13 +149,13 @@ class Film(_Capture):
 
 
 class Device(_Capture):
-    """A V4L2 device, by a path that survives replugging if the user gave one."""
+    """A V4L2 device, named by its path. A stable path survives replugging."""
 
     def __init__(self, settings: CaptureSettings, path: str) -> None:
         if not Path(path).exists():
             raise SourceMissing(f"{path}: no such device")
         capture = cv2.VideoCapture(path, cv2.CAP_V4L2, [
-            # Uncompressed YUYV fits into USB 2 only up to 640 x 480; a camera that knows no MJPG ignores this.
+            # Uncompressed YUYV fits into USB 2 only up to 640 x 480. A camera without MJPG ignores this.
             cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"), cv2.CAP_PROP_FRAME_WIDTH, settings.width,
             cv2.CAP_PROP_FRAME_HEIGHT, settings.height, cv2.CAP_PROP_FPS, round(settings.fps)])
         if not capture.isOpened():
@@ -164,9 +165,9 @@ class Device(_Capture):
     def grab(self) -> int:
         """Wait for the next frame; see Source."""
         if not self._capture.grab():
-            raise ReadStalled(f"{self._what}: gave no frame")
+            raise ReadStalled(f"{self._what}: the device gave no frame")
         now_ns = time.monotonic_ns()
-        stamp_ns = int(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)   # the driver's, CLOCK_MONOTONIC
+        stamp_ns = int(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)   # from the driver, CLOCK_MONOTONIC
         sane = 0 <= now_ns - stamp_ns <= OLDEST_DRIVER_STAMP_MS * 1_000_000
         return stamp_ns if sane else now_ns
 

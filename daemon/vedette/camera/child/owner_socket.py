@@ -1,6 +1,6 @@
-"""The child's end of the socket: says messages, takes places back, notices that the owner left.
+"""The child's end of the socket: it sends messages, receives freed slots, and notices that the owner has left.
 
-Invariants: a place is written only while it is in `_free` or was taken from it; every wait ends when the owner leaves.
+Invariants: a slot is written only while it is in `_free`. Every wait ends when the owner leaves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import pause
-from vedette.camera.settings import PLACES
+from vedette.camera.settings import SLOTS
 from vedette.camera.wire import decode_answer, encode
 
 if TYPE_CHECKING:
@@ -24,32 +24,32 @@ PACKET_BYTES = 64
 
 
 class OwnerLeft(Exception):
-    """The daemon closed its end: nobody wants frames any more."""
+    """The daemon closed its end, so nobody needs frames any more."""
 
 
 class OwnerSocket:
-    """The socket to the owner, and the places that are ours to write."""
+    """The socket to the owner, and the slots that the child may write."""
 
     def __init__(self, owner: socket.socket) -> None:
-        self._owner = owner
+        self._socket = owner
         self._poll = select.poll()
         self._poll.register(owner, select.POLLIN)
-        self._free = deque(range(PLACES))
+        self._free = deque(range(SLOTS))
         self.scaling: Scaling | None = None
-        """What the owner wishes for, by its last word."""
+        """The scaled part that the owner requested last."""
 
-    def say(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send one message. Raises: OwnerLeft."""
         try:
-            self._owner.send(encode(message))
+            self._socket.send(encode(message))
         except OSError as gone:
             raise OwnerLeft from gone
 
-    def listen(self, timeout_s: float) -> None:
-        """Take back what the owner gives, waiting at most so long for the first. Raises: OwnerLeft."""
+    def receive(self, timeout_s: float) -> None:
+        """Read the owner's messages. Wait at most `timeout_s` for the first one. Raises: OwnerLeft."""
         while self._poll.poll(timeout_s * 1000):
             try:
-                packet = self._owner.recv(PACKET_BYTES)
+                packet = self._socket.recv(PACKET_BYTES)
             except OSError as gone:
                 raise OwnerLeft from gone
             if not packet:
@@ -64,20 +64,20 @@ class OwnerSocket:
     def wait_until(self, moment_ns: int) -> None:
         """Wait until that moment of the monotonic clock. Raises: OwnerLeft."""
         while (left_ns := moment_ns - time.monotonic_ns()) > 0:
-            if left_ns < 1_000_000:      # poll counts in milliseconds; round up the last one
+            if left_ns < 1_000_000:      # poll counts whole milliseconds, and the last one is shorter
                 pause(left_ns / 1e9)
             else:
-                self.listen(left_ns / 1e9)
+                self.receive(left_ns / 1e9)
 
-    def free_place(self, spare: int) -> int | None:
-        """Return a place to write, or None when the owner holds all; `spare` only if there is no other."""
+    def free_slot(self, spare: int) -> int | None:
+        """Return a slot to write, or None when the owner holds all. `spare` is taken only if no other slot is free."""
         for _ in range(len(self._free)):
             if self._free[0] != spare:
                 break
             self._free.rotate(-1)
         return self._free[0] if self._free else None
 
-    def hand_over(self, message: Message, place: int) -> None:
-        """Give the place to the owner with the message that says what is in it. Raises: OwnerLeft."""
-        self._free.remove(place)
-        self.say(message)
+    def hand_over(self, message: Message, slot: int) -> None:
+        """Give the slot to the owner, with the message that describes its content. Raises: OwnerLeft."""
+        self._free.remove(slot)
+        self.send(message)

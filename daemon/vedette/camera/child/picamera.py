@@ -1,11 +1,11 @@
-"""The Raspberry Pi camera, through picamera2: the only file that knows it.
+"""The Raspberry Pi camera, through picamera2. No other file imports picamera2.
 
 Invariants:
-- Every wait has a time-out: libcamera's own is a log line, and the call hangs (picamera2 #1295).
-- A request is released before the frame is used: a held one starves the camera.
-- The lores stream is YUV420 (all a Pi 4 or older can give there); its rows are padded to the stride.
-- A failure leaves the process to its owner: `stop()` may block for ever once the sensor is gone (#1065), and creating
-  Picamera2 again leaks contiguous memory (#887), so a stalled camera is never reopened in this process.
+- Every wait has a time-out. libcamera's own time-out only writes a log line, and the call hangs (picamera2 #1295).
+- A request is released before the frame is used, since a held request starves the camera.
+- The lores stream is YUV420: a Pi 4 or older gives nothing else there. Its rows are padded to the stride.
+- After a failure the owner replaces the process. `stop()` may block for ever once the sensor is gone (#1065), and a
+  second Picamera2 leaks contiguous memory (#887). So a stalled camera is never reopened in this process.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ BUFFERS = 4
 
 
 def sees_camera() -> bool:
-    """Whether picamera2 can be imported and a camera hangs on the board (not on USB: that is V4L2's)."""
+    """Whether picamera2 can be imported and the board has a camera. USB cameras do not count: V4L2 opens them."""
     if importlib.util.find_spec("picamera2") is None:
         return False
     return bool(_board_cameras(_import()))
 
 
 class PiCamera:
-    """The first camera of the board, running."""
+    """The first camera of the board. It runs while this object is open."""
 
     live = True
     reusable = False
@@ -73,7 +73,7 @@ class PiCamera:
         return boottime_to_monotonic_ns(self._request.get_metadata()["SensorTimestamp"])
 
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """Return the grabbed frame; see Source. The one conversion is the copy that frees the camera's buffer."""
+        """Return the grabbed frame; see Source. The conversion is also the copy that frees the camera's buffer."""
         try:
             with self._mapped(self._request, "lores") as mapped:
                 return self._converted(mapped.array, into)
@@ -81,19 +81,19 @@ class PiCamera:
             self._release()
 
     def close(self) -> None:
-        """Stop the camera and let go of it. May hang; the owner's patience is the bound."""
+        """Stop the camera and close it. This may hang; then the owner kills the process."""
         self._release()
         self._camera.stop()
         self._camera.close()
 
     def _start(self, settings: CaptureSettings) -> tuple[int, int]:
-        size = (settings.width & ~1, settings.height & ~1)     # YUV420 halves both sides
+        size = (settings.width & ~1, settings.height & ~1)     # YUV420 needs even sides
         configuration = self._camera.create_video_configuration(
             main={"size": size, "format": "YUV420"}, lores={"size": size, "format": "YUV420"},
             buffer_count=BUFFERS, queue=False, controls={"FrameRate": settings.fps})
         self._camera.configure(configuration)
         self._camera.start()
-        width, height = self._camera.camera_configuration()["lores"]["size"]    # as aligned by libcamera
+        width, height = self._camera.camera_configuration()["lores"]["size"]    # libcamera aligns it
         return width, height
 
     def _converted(self, yuv: NDArray[np.uint8], into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
-"""Plays one open source after the other into places, each frame at its time.
+"""Plays one open source after the other into slots, each frame at its time.
 
 Invariants:
-- It never waits for the detector: with no free place a frame is counted (its seq is used up) and dropped. Only a
-  film of which every frame is wanted waits.
-- Where every frame of a film is wanted, each comes once: a child that follows another goes on where that one died.
-- The picture of the last frame stays untouched while another place is free, so the next one can be compared with it.
+- The player never waits for the detector. If no slot is free, the frame is dropped and counted: it uses up a seq.
+  Only with `every_frame` does the player wait.
+- With `every_frame` each frame of a film comes once. A child that replaces another continues where that one died.
+- The last picture stays unchanged while another slot is free, so that the next picture can be compared with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from vedette.camera.child.cadence import Decimation, Playback
 from vedette.camera.child.shape import Shaper
 from vedette.camera.child.watch import PictureWatch, RateWatch
-from vedette.camera.settings import PLACES
+from vedette.camera.settings import SLOTS
 from vedette.camera.wire import FrameReady, Trouble
 from vedette.errors import SourceError
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from vedette.camera.shared_frames import SharedFrames
 
 WAIT_S = 1.0
-SKIPPING_SAID_NS = 1_000_000_000
+SKIPPING_REPORT_NS = 1_000_000_000
 SIZE_NOTED_NS = 8_000_000_000
 
 
 class PictureFrozen(SourceError):
-    """The source repeats one picture; opening it anew may help."""
+    """The source repeats one picture. Reopening it may help."""
 
 
 class Player:
-    """What lasts from one opening of the source to the next: the places, the seq, the picture last shown."""
+    """What lasts from one opening of the source to the next: the slots, the seq, the last picture."""
 
-    def __init__(self, link: OwnerSocket, places: SharedFrames, settings: CaptureSettings, first_seq: int) -> None:
-        self._link = link
+    def __init__(self, owner: OwnerSocket, frames: SharedFrames, settings: CaptureSettings, first_seq: int) -> None:
+        self._owner = owner
         self._settings = settings
-        self._places = [np.frombuffer(places.view(place), np.uint8) for place in range(PLACES)]
+        self._slots = [np.frombuffer(frames.view(slot), np.uint8) for slot in range(SLOTS)]
         self._seq = first_seq - 1
-        self._seen = self._seq if settings.every_frame and not settings.loop else 0   # through a child that died
+        self._to_skip = self._seq if settings.every_frame and not settings.loop else 0   # by a child that died
         self._shaper = Shaper(settings)
         self._pictures = PictureWatch(settings.frozen_after_s)
-        self._last_place = -1
+        self._last_slot = -1
         self._last_picture: NDArray[np.uint8] | None = None
         self._size_changes = 0
         self._size_noted_until_ns = 0
@@ -60,10 +60,10 @@ class Player:
         decimation = Decimation(self._settings.fps)
         playback = Playback()
         last_ns = 0
-        self._skip_seen(source)
+        self._skip_delivered(source)
         while True:
             stamp_ns = source.grab()
-            self._link.listen(0)
+            self._owner.receive(0)
             if source.live:
                 captured_ns = min(stamp_ns, time.monotonic_ns())
                 rates.arrived(captured_ns, time.monotonic_ns())
@@ -72,54 +72,54 @@ class Player:
             else:
                 captured_ns = playback.due_ns(stamp_ns, time.monotonic_ns())
             if not self._settings.every_frame:
-                # A clock that does not advance is named (camera_rate), and must not starve the detector besides.
+                # A clock that does not advance is reported (camera_rate). It must not starve the detector too.
                 wanted = decimation.keep(captured_ns if captured_ns > last_ns else time.monotonic_ns())
                 last_ns = captured_ns
                 if not wanted:
                     continue
-                self._link.wait_until(captured_ns)
-            self._show(source, captured_ns, rates)
+                self._owner.wait_until(captured_ns)
+            self._deliver(source, captured_ns, rates)
 
-    def _skip_seen(self, source: Source) -> None:
-        said_ns = time.monotonic_ns()
-        while self._seen:
+    def _skip_delivered(self, source: Source) -> None:
+        reported_ns = time.monotonic_ns()
+        while self._to_skip:
             source.grab()
-            self._seen -= 1
-            if time.monotonic_ns() - said_ns > SKIPPING_SAID_NS:
-                self._link.say(Trouble("offline", f"going on where the last child died; {self._seen} frames to skip",
-                                       self._settings.stall_s))
-                said_ns = time.monotonic_ns()
+            self._to_skip -= 1
+            if time.monotonic_ns() - reported_ns > SKIPPING_REPORT_NS:
+                cause = f"continues where the last child died; {self._to_skip} frames left to skip"
+                self._owner.send(Trouble("offline", cause, self._settings.stall_s))
+                reported_ns = time.monotonic_ns()
 
-    def _show(self, source: Source, captured_ns: int, rates: RateWatch) -> None:
-        place = self._free_place()
-        if place is None:
+    def _deliver(self, source: Source, captured_ns: int, rates: RateWatch) -> None:
+        slot = self._free_slot()
+        if slot is None:
             self._seq += 1
             return
-        picture = self._shaper.read(source, self._places[place])
-        scaling = self._shaper.scale(picture, self._places[place], self._link.scaling)
+        picture = self._shaper.read(source, self._slots[slot])
+        scaling = self._shaper.scale(picture, self._slots[slot], self._owner.scaling)
         now_ns = time.monotonic_ns()
-        self._pictures.look(picture, self._last_picture if place != self._last_place else None, now_ns)
+        self._pictures.check(picture, self._last_picture if slot != self._last_slot else None, now_ns)
         view = self._pictures.take_view()
         self._seq += 1
-        self._link.hand_over(FrameReady(
-            self._seq, place, picture.shape[0], picture.shape[1], captured_ns, self._next_within_s(source),
+        self._owner.hand_over(FrameReady(
+            self._seq, slot, picture.shape[0], picture.shape[1], captured_ns, self._next_within_s(source),
             self._pictures.brightness, self._pictures.contrast,
             self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns),
             scaling or (), (view.detail, view.focus) if view else (),
-            view.outline.hex() if view else ""), place)
-        self._last_place, self._last_picture = place, picture
+            view.outline.hex() if view else ""), slot)
+        self._last_slot, self._last_picture = slot, picture
         if source.live and source.reusable and self._pictures.take_frozen():
             raise PictureFrozen("the same picture again and again")
 
-    def _free_place(self) -> int | None:
-        place = self._link.free_place(self._last_place)
-        while place is None and self._settings.every_frame:
-            self._link.listen(WAIT_S)
-            place = self._link.free_place(self._last_place)
-        return place
+    def _free_slot(self) -> int | None:
+        slot = self._owner.free_slot(self._last_slot)
+        while slot is None and self._settings.every_frame:
+            self._owner.receive(WAIT_S)
+            slot = self._owner.free_slot(self._last_slot)
+        return slot
 
     def _next_within_s(self, source: Source) -> float:
-        """Return the stall limit; a film may be slower than what was asked."""
+        """Return the stall limit. It is longer for a film that is slower than the configured rate."""
         own_s = 3.0 / source.fps if source.fps and not source.live else 0.0
         return max(self._settings.stall_s, own_s)
 

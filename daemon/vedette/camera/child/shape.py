@@ -1,7 +1,7 @@
-"""Brings a source's picture into a place: fitted, rotated, masked; and behind it the part the detector wants.
+"""Writes a source's picture into a slot: fitted, rotated, masked; and after it the part that the detector requests.
 
-Invariants: a picture is scaled down with its aspect kept, never up; a picture that already fits is written by the
-source straight into the place; masks are painted before anybody is told of the frame.
+Invariants: a picture is only scaled down, and keeps its aspect. The source writes a picture that already fits straight
+into the slot. Masks are painted before the frame is handed over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 
 
 class Shaper:
-    """Reads frames of one source after the other into places."""
+    """Reads frames of one source after the other into slots."""
 
     def __init__(self, settings: CaptureSettings) -> None:
         self.size_changes = 0
@@ -37,62 +37,62 @@ class Shaper:
         self._fitted: NDArray[np.uint8] | None = None
         self._scaler: Scaler | None = None
 
-    def read(self, source: Source, place: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the grabbed frame as (height, width, 3) at the start of the flat `place`. Raises: SourceError."""
-        target = self._direct(place)
+    def read(self, source: Source, slot: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the grabbed frame as (height, width, 3) at the start of the flat `slot`. Raises: SourceError."""
+        target = self._direct_target(slot)
         picture = source.read(target)
         if picture is not target:
-            picture = self._lay(picture, place)
+            picture = self._fit_into(picture, slot)
         if self._masks:
             cv2.fillPoly(picture, self._polygons_of(picture), (0, 0, 0))
         return picture
 
-    def scale(self, picture: NDArray[np.uint8], place: NDArray[np.uint8], wish: Scaling | None) -> Scaling | None:
-        """Lay the wished part of the picture, scaled, behind it; returns the wish, or None where it cannot be had."""
+    def scale(self, picture: NDArray[np.uint8], slot: NDArray[np.uint8], requested: Scaling | None) -> Scaling | None:
+        """Write the requested part, scaled, after the picture. Return the request, or None if it cannot be met."""
         height, width = picture.shape[:2]
-        if wish is None or wish.right > width or wish.bottom > height:
+        if requested is None or requested.right > width or requested.bottom > height:
             return None
-        behind = place[picture.nbytes:]
-        if wish.width * wish.height * 3 > behind.nbytes:
+        rest = slot[picture.nbytes:]
+        if requested.width * requested.height * 3 > rest.nbytes:
             return None
-        if self._scaler is None or self._scaler.scaling != wish:
-            self._scaler = Scaler(wish)
-        self._scaler.scale(picture, _view(behind, (wish.width, wish.height)))
-        return wish
+        if self._scaler is None or self._scaler.scaling != requested:
+            self._scaler = Scaler(requested)
+        self._scaler.scale(picture, _view(rest, (requested.width, requested.height)))
+        return requested
 
-    def _direct(self, place: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    def _direct_target(self, slot: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         size = self._source_size
         if size is None or self._rotation is not None or fitted_size(size, self._limit) != size:
             return None
-        return _view(place, size)
+        return _view(slot, size)
 
-    def _lay(self, picture: NDArray[np.uint8], place: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _fit_into(self, picture: NDArray[np.uint8], slot: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = (picture.shape[1], picture.shape[0])
         self.size_changes += self._source_size not in (None, size)
         self._source_size = size
         fitted = fitted_size(size, self._limit)
         if self._rotation is None:
-            return _scaled(picture, _view(place, fitted))
+            return _scaled(picture, _view(slot, fitted))
         if fitted != size:
             if self._fitted is None or self._fitted.shape[1::-1] != fitted:
                 self._fitted = np.empty((fitted[1], fitted[0], 3), np.uint8)
             picture = _scaled(picture, self._fitted)
         turned = fitted if self._rotation == cv2.ROTATE_180 else fitted[::-1]
-        target = _view(place, turned)
+        target = _view(slot, turned)
         cv2.rotate(picture, self._rotation, dst=target)
         return target
 
     def _polygons_of(self, picture: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
         height, width = picture.shape[:2]
         if self._polygons_for != (width, height):
-            # Rounded outwards by fillPoly, which paints the outline too: a mask hides rather more than less.
+            # fillPoly paints the outline too and so rounds outwards: a mask hides a little more, never less.
             self._polygons = [np.rint(np.array(mask) * (width, height)).astype(np.int32) for mask in self._masks]
             self._polygons_for = (width, height)
         return self._polygons
 
 
 def fitted_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest (width, height) of the same aspect within `limit`, at most `size` itself."""
+    """Return the largest (width, height) of the same aspect within `limit`, but not larger than `size`."""
     share = min(1.0, limit[0] / size[0], limit[1] / size[1])
     return max(1, int(size[0] * share + 1e-6)), max(1, int(size[1] * share + 1e-6))
 
@@ -100,11 +100,11 @@ def fitted_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int
 def _scaled(picture: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if picture.shape == target.shape:
         target[:] = picture
-    else:   # INTER_AREA would be smoother, at several times the cost on a Pi; the model's input is smaller still
+    else:   # INTER_AREA is smoother but costs several times more on a Pi, and the model's input is smaller anyway
         cv2.resize(picture, (target.shape[1], target.shape[0]), dst=target, interpolation=cv2.INTER_LINEAR)
     return target
 
 
-def _view(place: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _view(slot: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     width, height = size
-    return place[:height * width * 3].reshape(height, width, 3)
+    return slot[:height * width * 3].reshape(height, width, 3)

@@ -1,7 +1,7 @@
-"""What every source of frames is to the capture child.
+"""The protocol of every source of frames in the capture child.
 
-Invariants: `grab` and `read` alternate or `grab` follows `grab` (a frame nobody wants is cheap); both are bounded by
-time-outs or the owner kills the child; foreign exceptions become SourceError before they leave a source.
+Invariants: `read` follows `grab`. `grab` may follow `grab`, so that an unwanted frame is cheap. Both have time-outs, or
+the owner kills the child. A source turns foreign exceptions into SourceError.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
 
 class ReadStalled(SourceMissing):
-    """The source is there and gave nothing in time."""
+    """The source is there but gave no frame in time."""
 
 
 class Source(Protocol):
-    """An open source. Constructing it opens it."""
+    """An open source. The constructor opens it."""
 
     live: bool
-    """Frames come by themselves, at their own time; else each waits until it is asked for."""
+    """Whether frames come at their own time. If not, each frame waits until it is grabbed."""
     reusable: bool
-    """Another one can be opened in this process after it failed."""
+    """Whether this process can open the source again after a failure."""
     fps: float | None
-    """Frames per second as the source declares them, None when it does not or lies."""
+    """Frames per second that the source declares, or None when it declares none or an implausible rate."""
 
     def grab(self) -> int:
-        """Wait for the next frame; returns when it was captured (monotonic ns), or its place in the film if not live.
+        """Wait for the next frame. Return its capture time (monotonic ns), or its position in the film if not live.
 
         Raises: SourceEnded, SourceMissing, ReadStalled, SourceInvalid.
         """
 
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """Return the grabbed frame as (height, width, 3) BGR; written to `into`, and that returned, if it fits exactly.
+        """Return the grabbed frame as (height, width, 3) BGR. If it fits exactly, write it to `into`, return `into`.
 
-        What is returned otherwise is valid until the next `grab`. Raises as `grab`.
+        Any other array is valid until the next `grab`. Raises as `grab`.
         """
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
 
 
 def checked(image: Any, what: str) -> NDArray[np.uint8]:
-    """Return the image if it is one. Raises: SourceInvalid naming what came instead.
+    """Return the image after checking its type and shape. Raises: SourceInvalid, which names what came instead.
 
-    OpenCV's V4L2 backend "succeeds" with (1, 921600) when the device has no pixel format it can convert.
+    OpenCV's V4L2 backend "succeeds" with (1, 921600) when it cannot convert any pixel format of the device.
     """
     if not isinstance(image, np.ndarray):
         raise SourceInvalid(f"{what}: expected a picture, got {type(image).__name__}")
@@ -60,10 +60,10 @@ def checked(image: Any, what: str) -> NDArray[np.uint8]:
 
 
 def plausible_fps(declared: float) -> float | None:
-    """Return the declared rate if a camera can have it (RTSP streams declare 0, 90000 and nan)."""
+    """Return the declared rate if it is plausible, else None. RTSP streams declare 0, 90000 and nan."""
     return declared if 0.05 <= declared <= 1000 else None
 
 
 def boottime_to_monotonic_ns(stamp_ns: int) -> int:
-    """Return a CLOCK_BOOTTIME moment on CLOCK_MONOTONIC; they differ by the time the board was suspended."""
+    """Convert a time of CLOCK_BOOTTIME to CLOCK_MONOTONIC. They differ by the time the board was suspended."""
     return stamp_ns - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns())

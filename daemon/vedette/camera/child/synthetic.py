@@ -1,11 +1,11 @@
-"""A camera that needs no hardware: the drawn street, at the pace of a live camera, as faulty as it is told to be.
+"""The synthetic camera: the drawn street at the pace of a live camera, with the faults that the source's name asks for.
 
 Invariants:
-- Frame n belongs to the moment n / fps: of the monotonic clock when live, of the film when every frame is wanted. So
-  the capture time of a frame tells its number, and with it its truth, whatever was dropped, reopened or restarted.
-- What is shown depends on the number alone, misbehaviour included. With every frame wanted, a camera that stalls or
-  is slow only leaves frames out.
-- A frame that comes too late was never captured: a slow board sees a lower rate, not a backlog.
+- Frame n belongs to the time n / fps: of the monotonic clock when live, of the film with `every_frame`. So the capture
+  time of a frame gives its number and its truth, also after drops, reopening and restarts.
+- The number alone decides what is shown, misbehaviour included. With `every_frame`, a camera that stalls or is slow
+  only skips frames.
+- A frame that is too late is not captured at all: a slow board sees a lower rate, not a backlog.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from vedette._lib.clock import pause
 from vedette.camera.child.source import checked
-from vedette.camera.street.faults import SPOILERS
+from vedette.camera.street.faults import EFFECTS
 from vedette.camera.street.options import parse_synthetic
 from vedette.camera.street.scene import Scene
 
@@ -47,7 +47,7 @@ class Synthetic:
         self.live = not settings.every_frame
         self.fps: float | None = settings.fps
         self._rate = settings.fps
-        self._told = parse_synthetic(settings.source)
+        self._options = parse_synthetic(settings.source)
         self._size = (settings.width, settings.height)
         self._now_ns, self._sleep = now_ns, sleep
         self._tick = self._number_at(now_ns()) if self.live else -1
@@ -56,15 +56,16 @@ class Synthetic:
         self._picture = np.empty((settings.height, settings.width, 3), np.uint8)
 
     def __repr__(self) -> str:
-        return f"<Synthetic {self._told} frame {self._tick}>"
+        return f"<Synthetic {self._options} frame {self._tick}>"
 
     def grab(self) -> int:
         """Wait for the next frame; see Source."""
         self._tick = self._next_tick()
         if self.live:
             self._wait_for(self._tick)
-        # A camera that repeats hands out an old frame, its stamp and all; one that froze stamps it anew.
-        return self._stamp_ns(self._told.shown(self._tick, self._rate) if self._fault() == "repeat" else self._tick)
+        if self._fault() == "repeat":    # the old frame keeps its old stamp; a frozen camera gives it a new one
+            return self._stamp_ns(self._options.shown_number(self._tick, self._rate))
+        return self._stamp_ns(self._tick)
 
     def read(self, into: Pixels | None) -> Pixels:
         """Draw the frame; see Source."""
@@ -74,20 +75,20 @@ class Synthetic:
         if fault == "size":
             return self._smaller()
         picture = into if into is not None and into.shape == self._picture.shape else self._picture
-        self._scene.render(self._told.shown(self._tick, self._rate), picture)
+        self._scene.render(self._options.shown_number(self._tick, self._rate), picture)
         if fault == "dark":
             cv2.convertScaleAbs(picture, dst=picture, alpha=DARK)
-        if fault in SPOILERS:
-            SPOILERS[fault](picture, self._tick)
+        if fault in EFFECTS:
+            EFFECTS[fault](picture, self._tick)
         return picture
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
     def _next_tick(self) -> int:
-        """Return the number of the next frame; live, one whose moment is not over."""
+        """Return the number of the next frame. A live source skips frames whose time has passed."""
         tick = max(self._tick + 1, self._number_at(self._now_ns())) if self.live else self._tick + 1
-        fault = self._told.fault_at(tick, self._rate)
+        fault = self._options.fault_at(tick, self._rate)
         if fault and fault.kind == "stall":
             return fault.end
         if fault and fault.kind == "slow":
@@ -96,7 +97,7 @@ class Synthetic:
         return tick
 
     def _fault(self) -> Misbehaviour | None:
-        fault = self._told.fault_at(self._tick, self._rate)
+        fault = self._options.fault_at(self._tick, self._rate)
         return fault.kind if fault else None
 
     def _smaller(self) -> Pixels:
@@ -107,7 +108,7 @@ class Synthetic:
         return picture
 
     def _scene_of(self, size: tuple[int, int]) -> Scene:
-        return Scene(self._told.seed, *size, self._rate, hard=self._told.hard)
+        return Scene(self._options.seed, *size, self._rate, hard=self._options.hard)
 
     def _number_at(self, moment_ns: int) -> int:
         return ceil(moment_ns * self._rate / 1e9)

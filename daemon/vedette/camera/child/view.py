@@ -1,9 +1,9 @@
-"""Measures what the camera is pointed at, whatever passes before it and however it is lit: a look a second.
+"""Measures what the camera is pointed at, once a second. Traffic and light do not change the result.
 
-Invariants: cost is one grey thumbnail a second and memory is fixed; what moves is left out (all are medians over
-`KEPT` looks, and detail and focus count only what two in a row share, so noise is left out too); light is left out
-(every edge counts alike, by its neighbourhood). A picture with edges that repeats itself bit for bit is left out: its
-noise would count as fine detail that lasts.
+Invariants: the cost is one grey thumbnail a second, and the memory is fixed. What moves is left out: all values are
+medians over `KEPT` measurements. Noise is left out: detail and focus count only what two measurements in a row share.
+Light is left out: each edge counts relative to its neighbourhood. A picture with edges that repeats bit for bit is left
+out, since its noise would count as fine detail that lasts.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 FINE_PX, COARSE_PX = 320, 80
-"""Widths at which detail is measured: about what a detector sees, and what a blurred picture still has."""
+"""Widths at which detail is measured. The first is about what a detector sees, the second shows what blur leaves."""
 OUTLINE_SIZE = (32, 18)
 KEPT = 10
 LEAST_DETAIL = 4.0
-"""Of a picture that has something to recognize."""
+"""Least detail of a picture that has something to recognize."""
 _ACROSS, _DOWN, _NEAR = (5, 1), (1, 5), (9, 9)
 
 
 class ViewWatch:
-    """Fed with a picture a second."""
+    """Takes one picture a second and returns the view."""
 
     def __init__(self) -> None:
         self._thumbnails: deque[Floats] = deque(maxlen=KEPT)
         self._details: deque[tuple[float, float]] = deque(maxlen=KEPT)
         self._last: tuple[Floats, Floats] | None = None
 
-    def look(self, picture: NDArray[np.uint8]) -> View | None:
-        """Take a BGR picture; returns the view, None until there are enough of one size, or for one that froze."""
+    def measure(self, picture: NDArray[np.uint8]) -> View | None:
+        """Measure a BGR picture. Return the view, or None while there are too few of this size, or if it is frozen."""
         fine = _shrunk(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), FINE_PX).astype(np.float32)
         coarse = _shrunk(fine, COARSE_PX)
         edges = _edges(fine), _edges(coarse)
@@ -65,14 +65,14 @@ class ViewWatch:
 
 
 def outline(thumbnail: Floats) -> bytes:
-    """Return the edges across, then those down, of a grey thumbnail, each -127 to 127 as one byte."""
+    """Return the horizontal edges, then the vertical ones, of a grey thumbnail; each is one byte from -127 to 127."""
     return b"".join(_evened(thumbnail, way) for way in (_ACROSS, _DOWN))
 
 
 def _evened(thumbnail: Floats, way: tuple[int, int]) -> bytes:
-    """Each edge in proportion to those near it, so that a lamp's pool of light weighs no more than the dark."""
+    """Return each edge relative to those near it, so that lit and dark areas count the same."""
     edges = thumbnail - cv2.blur(thumbnail, way)
-    near = np.maximum(cv2.blur(edges * edges, _NEAR), 0.0)     # its running sums end a hair below
+    near = np.maximum(cv2.blur(edges * edges, _NEAR), 0.0)     # its running sums may end slightly below 0
     evened = edges / (np.sqrt(near) + 1.0)
     return np.clip(np.rint(evened * 40), -127, 127).astype(np.int8).tobytes()
 

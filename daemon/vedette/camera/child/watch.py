@@ -1,8 +1,8 @@
 """Notices pictures and rates that a working camera does not give: frozen, black, impossible, slow.
 
-Invariants: cost per frame is a few rows' comparison (the whole picture only while those are equal) and once a second a
-strided sample and a thumbnail; memory is fixed; a reason ends with the first evidence against it. Only a live source
-has a rate.
+Invariants: each frame costs the comparison of a few rows, or of the whole picture while those rows are equal. Once a
+second a strided sample and a thumbnail are added. The memory is fixed. A reason ends with the first evidence against
+it. Only a live source has a rate.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ BLACK_CONTRAST = 3.0
 BLACK_AFTER_NS = 2_000_000_000
 IMPOSSIBLE_TIMES = 4.0
 IMPOSSIBLE_WINDOWS = 2
-"""Windows in a row: a stream that hands over its backlog after connecting is fast for a moment."""
+"""Windows in a row. A stream that delivers its backlog after connecting is fast for a moment."""
 UNKNOWN_FPS = 60.0
 SLOW_NS = 10_000_000_000
 SLOW_SHARE = 0.5
 
 
 class PictureWatch:
-    """Looks at the pictures, one after the other."""
+    """Checks the pictures, one after the other."""
 
     def __init__(self, frozen_after_s: float) -> None:
         self.brightness: float | None = None
@@ -48,22 +48,22 @@ class PictureWatch:
         self._black_since_ns: int | None = None
         self._black = False
 
-    def look(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8] | None, now_ns: int) -> None:
-        """Take one picture into account; `previous` is the one before, None when it is no longer at hand."""
+    def check(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8] | None, now_ns: int) -> None:
+        """Check one picture. `previous` is the one before it, or None when it was overwritten."""
         if previous is not None:
-            self._look_frozen(picture, previous, now_ns)
+            self._check_frozen(picture, previous, now_ns)
         if self._sampled_ns is None or now_ns - self._sampled_ns >= SAMPLE_NS:
             self._sampled_ns = now_ns
-            self._look_black(picture, now_ns)
-            self._new_view = self._view.look(picture)
+            self._check_black(picture, now_ns)
+            self._new_view = self._view.measure(picture)
 
     def take_view(self) -> View | None:
-        """Return what the camera is pointed at, if it was measured since last asked."""
+        """Return the view if it was measured since the last call, else None."""
         view, self._new_view = self._new_view, None
         return view
 
     def take_frozen(self) -> bool:
-        """Whether the picture froze since last asked: the moment to open the source anew, once."""
+        """Whether the picture froze since the last call. Then the source is reopened, once."""
         wanted, self._reopen_wanted = self._reopen_wanted, False
         return wanted
 
@@ -71,7 +71,7 @@ class PictureWatch:
         """Return the health reason codes that hold now."""
         return ("camera_frozen",) * self._frozen + ("camera_black",) * self._black
 
-    def _look_frozen(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8], now_ns: int) -> None:
+    def _check_frozen(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8], now_ns: int) -> None:
         if not same_picture(picture, previous):
             self._unchanged_since_ns = None
             self._frozen = self._reopen_wanted = False
@@ -81,7 +81,7 @@ class PictureWatch:
         if not self._frozen and now_ns - self._unchanged_since_ns >= self._frozen_after_ns:
             self._frozen = self._reopen_wanted = True
 
-    def _look_black(self, picture: NDArray[np.uint8], now_ns: int) -> None:
+    def _check_black(self, picture: NDArray[np.uint8], now_ns: int) -> None:
         self.brightness, self.contrast = light_of(picture)
         if self.brightness >= BLACK_BRIGHTNESS or self.contrast >= BLACK_CONTRAST:
             self._black_since_ns = None
@@ -91,7 +91,7 @@ class PictureWatch:
 
 
 class _Window:
-    """Frames per second over stretches of at least `length_ns`."""
+    """Frames per second over periods of at least `length_ns`."""
 
     def __init__(self, length_ns: int) -> None:
         self._length_ns = length_ns
@@ -99,7 +99,7 @@ class _Window:
         self._frames = 0
 
     def add(self, now_ns: int) -> float | None:
-        """Count a frame; returns the rate when a stretch is complete."""
+        """Count a frame. Return the rate when a period is complete, else None."""
         if self._from_ns is None:
             self._from_ns = now_ns
             return None
@@ -113,7 +113,7 @@ class _Window:
 
 
 class RateWatch:
-    """Looks at what a live source delivers, kept or not."""
+    """Checks the frame rate of a live source, whether or not the frames are kept."""
 
     def __init__(self, asked_fps: float, declared_fps: float | None) -> None:
         self._impossible_fps = IMPOSSIBLE_TIMES * max(asked_fps, declared_fps or UNKNOWN_FPS)
@@ -146,7 +146,7 @@ class RateWatch:
 
 
 def same_picture(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Whether both are bit for bit the same; a few rows first, for a living camera's noise shows in any of them."""
+    """Whether both are the same bit for bit. A few rows come first: the noise of a live camera shows in any of them."""
     if one.shape != other.shape:
         return False
     step = max(1, one.shape[0] // 4)

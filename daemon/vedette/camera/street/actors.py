@@ -1,6 +1,6 @@
-"""Who is in the street: the tracks of the demo, where everything moves, and stills for training, where nothing does.
+"""The actors in the street: those of the demo, where everything moves, and those of stills, where nothing does.
 
-Invariants: the frame number alone decides who is where; an actor's look never changes while it is to be seen.
+Invariants: the frame number alone decides who is where. An actor's appearance never changes while it is visible.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from vedette.camera.street.objects import Kind
 
 _EXPOSURE_S = 1 / 80
-_LOOKS = 2**31
+_APPEARANCES = 2**31
 LEAST_PX = 6.0
-"""Root of a box's area in the model's input, below which nobody can tell what a thing is."""
+"""Least size of a thing that can be recognized: the root of its box's area in the model's input."""
 LARGEST_PX = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One thing in one frame: `x` its middle, `row` the ground under it, both in pixels."""
+    """One thing in one frame. `x` is its middle and `row` the ground under it, both in pixels."""
 
     kind: Kind
-    look: int
+    appearance: int
     phase: int
     x: float
     row: float
@@ -39,13 +39,13 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """A place where things of these kinds pass, one after the other: rows in shares of the ground."""
+    """A track on which things of these kinds pass, one after the other. Rows are in shares of the ground."""
 
     kinds: tuple[Kind, ...]
     rows: tuple[float, float]
     crossing_s: float
     stride_m: float
-    """Metres of one step, or one turn of a wheel."""
+    """Metres of one step, or of one turn of a wheel."""
     wanders: bool = False
 
 
@@ -75,7 +75,7 @@ _FURNITURE = 4
 
 
 def demo_actors(seed: int, ground: Ground, seconds: float) -> list[Actor]:
-    """Return who is in the demo's street at this moment."""
+    """Return the actors in the demo's street at this time."""
     actors = [actor for number, track in enumerate(_TRACKS)
               for actor in _passing(track, (seed, 1, number), ground, seconds)]
     for number, spot in enumerate(_SPOTS):
@@ -85,7 +85,7 @@ def demo_actors(seed: int, ground: Ground, seconds: float) -> list[Actor]:
 
 
 def any_actors(rng: np.random.Generator, ground: Ground) -> list[Actor]:
-    """Return a crowd of any size, each as large as chance will have it, hidden by others and by props."""
+    """Return a crowd of random number and random sizes. Others and props may hide an actor."""
     actors = []
     for _ in range(rng.integers(1, 12)):
         kind = (_PERSON, _BICYCLE, _CAR, _DOG, objects.PARCEL, objects.CONE)[rng.integers(6)]
@@ -97,7 +97,8 @@ def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float
     period_s = track.crossing_s * 1.25
     turn, into_s = divmod(seconds + np.random.default_rng(key).uniform(0, period_s), period_s)
     rng = np.random.default_rng((*key, int(turn)))
-    kind, look, mirrored = track.kinds[rng.integers(len(track.kinds))], int(rng.integers(_LOOKS)), rng.random() < 0.5
+    kind = track.kinds[rng.integers(len(track.kinds))]
+    appearance, mirrored = int(rng.integers(_APPEARANCES)), rng.random() < 0.5
     share = into_s / (track.crossing_s * rng.uniform(0.7, 1.0))
     begin, end = rng.uniform(*track.rows, 2)
     if share > 1:
@@ -109,12 +110,12 @@ def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float
     x = ground.width + margin - way if mirrored else way - margin
     phase = int(way / scale / track.stride_m * objects.PHASES) % objects.PHASES
     speed = (ground.width + 2 * margin) * share / max(into_s, 1e-6)     # pixels a second
-    actor = Actor(kind, look, phase, x, row, scale, mirrored, round(speed * _EXPOSURE_S))
-    return _ridden(actor) if kind is _BICYCLE else [actor]
+    actor = Actor(kind, appearance, phase, x, row, scale, mirrored, round(speed * _EXPOSURE_S))
+    return _with_rider(actor) if kind is _BICYCLE else [actor]
 
 
-def _ridden(bicycle: Actor) -> list[Actor]:
-    return [bicycle, Actor(_RIDER, bicycle.look + 1, bicycle.phase, bicycle.x, bicycle.row + 0.01, bicycle.scale,
+def _with_rider(bicycle: Actor) -> list[Actor]:
+    return [bicycle, Actor(_RIDER, bicycle.appearance + 1, bicycle.phase, bicycle.x, bicycle.row + 0.01, bicycle.scale,
                            bicycle.mirrored, bicycle.blur_px)]
 
 
@@ -125,8 +126,8 @@ def _standing(spot: _Spot, key: tuple[int, ...], ground: Ground, seconds: float)
         return []
     row = ground.between(rng.uniform(*spot.rows))
     kind = spot.kinds[rng.integers(len(spot.kinds))]
-    return [Actor(kind, int(rng.integers(_LOOKS)), 0, rng.uniform(0.05, 0.95) * ground.width, row, ground.scale(row),
-                  bool(rng.random() < 0.5))]
+    return [Actor(kind, int(rng.integers(_APPEARANCES)), 0, rng.uniform(0.05, 0.95) * ground.width, row,
+                  ground.scale(row), bool(rng.random() < 0.5))]
 
 
 def _still(rng: np.random.Generator, kind: Kind, ground: Ground) -> list[Actor]:
@@ -137,12 +138,12 @@ def _still(rng: np.random.Generator, kind: Kind, ground: Ground) -> list[Actor]:
             break
     else:
         scale = ground.scale(rng.uniform(ground.back + 1, ground.height))
-    actor = Actor(kind, int(rng.integers(_LOOKS)), int(rng.integers(objects.PHASES)),
+    actor = Actor(kind, int(rng.integers(_APPEARANCES)), int(rng.integers(objects.PHASES)),
                   rng.uniform(-0.03, 1.03) * ground.width, ground.row(scale), scale * rng.uniform(0.85, 1.15),
                   bool(rng.random() < 0.5), round(abs(rng.normal(0, 0.8)) * ground.unit))
-    return _ridden(actor) if kind is _BICYCLE and rng.random() < 0.5 else [actor]
+    return _with_rider(actor) if kind is _BICYCLE and rng.random() < 0.5 else [actor]
 
 
 def _prop(rng: np.random.Generator, ground: Ground, row: float) -> Actor:
-    return Actor(objects.PROPS[rng.integers(len(objects.PROPS))], int(rng.integers(_LOOKS)), 0,
+    return Actor(objects.PROPS[rng.integers(len(objects.PROPS))], int(rng.integers(_APPEARANCES)), 0,
                  rng.uniform(0, 1) * ground.width, row, ground.scale(row), bool(rng.random() < 0.5))

@@ -1,7 +1,7 @@
 """The empty street: houses, pavements and road in perspective, by even daylight.
 
-Invariants: where things lie is in shares of the frame, so one seed gives the same street at every size; the ground is
-a plane, so what stands lower in the frame is larger, in proportion to its distance from the horizon.
+Invariants: positions are in shares of the frame, so one seed gives the same street at every size. The ground is a
+plane, so a thing that stands lower in the frame is larger, in proportion to its distance from the horizon.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 MODEL_SIDE = 192
-"""Pixels of the longer side of a frame as the box model sees it: the measure of how large a thing looks."""
+"""Pixels of the longer side of the box model's input. Sizes of things are measured in these pixels."""
 _GRAIN = (90, 160)      # rows and columns of a texture, whatever the size of the frame
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The plane everything stands on, as the camera sees it. Rows count in pixels from the top."""
+    """The plane on which everything stands, as the camera sees it. Rows are in pixels from the top."""
 
     width: int
     height: int
@@ -40,15 +40,15 @@ class Ground:
 
     @property
     def unit(self) -> float:
-        """Pixels of the frame in one pixel of the model's input."""
+        """Pixels of the frame for one pixel of the model's input."""
         return max(self.width, self.height) / MODEL_SIDE
 
     def scale(self, row: float) -> float:
-        """Return the pixels a metre has at this row."""
+        """Return the pixels of a metre at this row."""
         return (row - self.horizon) / self.camera_m
 
     def row(self, scale: float) -> float:
-        """Return the row at which a metre has so many pixels."""
+        """Return the row where a metre has so many pixels."""
         return self.horizon + scale * self.camera_m
 
     def between(self, share: float) -> float:
@@ -120,7 +120,7 @@ def _house(rng: np.random.Generator, pixels: Pixels, box: tuple[float, float, fl
     wall = tinted(paint(rng, 90), rng.uniform(0.6, 1.0))
     _rectangle(pixels, box, wall)
     course = 0.35 * metre
-    if course >= 3:      # finer courses of bricks would only flicker
+    if course >= 3:      # finer rows of bricks only flicker
         for row in np.arange(foot, top, -course):
             _rectangle(pixels, (left, row, right, row + 1), tinted(wall, 0.88))
     step, glass = rng.uniform(1.6, 2.6) * metre, tinted((110, 95, 80), rng.uniform(0.5, 1.4))

@@ -1,7 +1,7 @@
-"""What is done to a camera, or comes between it and the street: covered, moved, out of focus, rained on.
+"""Faults of the view: the camera is covered, moved or out of focus, or it rains.
 
-Invariants: pure, in place; the frame's number alone decides what is drawn. Of a moved camera the edge that comes into
-view shows nothing new, so that truth stays what was drawn.
+Invariants: pure, in place. The frame's number alone decides what is drawn. At the edge that comes into view when the
+camera moves, nothing new appears, so the truth stays what was drawn.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 MOVED = (0.12, 0.06)
-"""Shares of width and height."""
+"""How far the camera is turned, in shares of width and height."""
 BLUR = 0.008
-"""Standard deviation, in shares of the width."""
+"""Standard deviation of the blur, in shares of the width."""
 _CLOTH, _SHINES_THROUGH = 30.0, 0.02
 _HAZE, _HAZE_GREY, _STREAKS = 0.2, 150, 250
 
 
 def cover(frame: Pixels, number: int) -> None:
-    """Hang a cloth before the lens, through which hardly any light comes."""
+    """Hang a cloth before the lens. Hardly any light comes through."""
     width = frame.shape[1]
     cv2.blur(frame, (width // 4, width // 4), dst=frame)
     cv2.convertScaleAbs(frame, dst=frame, alpha=_SHINES_THROUGH, beta=_CLOTH)
@@ -51,7 +51,7 @@ def defocus(frame: Pixels, _number: int) -> None:
 
 
 def rain(frame: Pixels, number: int) -> None:
-    """Let it rain: haze, and streaks that are elsewhere in every frame."""
+    """Draw rain: haze, and streaks at new positions in every frame."""
     height, width = frame.shape[:2]
     cv2.convertScaleAbs(frame, dst=frame, alpha=1 - _HAZE, beta=_HAZE * _HAZE_GREY)
     rng = np.random.default_rng((8, number))
@@ -62,11 +62,11 @@ def rain(frame: Pixels, number: int) -> None:
     cv2.add(frame, cv2.merge([streaks] * 3), dst=frame)
 
 
-SPOILERS = {"cover": cover, "move": move, "defocus": defocus, "rain": rain}
+EFFECTS = {"cover": cover, "move": move, "defocus": defocus, "rain": rain}
 
 
 def moved_truth(truth: Sequence[TruthBox]) -> tuple[TruthBox, ...]:
-    """Return what of it the moved camera sees."""
+    """Return the part of the truth that the moved camera sees."""
     return tuple(seen for each in truth if (seen := _moved(each)) is not None)
 
 

@@ -1,6 +1,6 @@
-"""The light on the street, and what lens and sensor make of it.
+"""The light on the street, and how lens and sensor record it.
 
-Invariants: pure values; the hour decides everything but the noise, which the frame's own generator gives.
+Invariants: pure values. The hour decides everything but the noise, which comes from the frame's own generator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MAP = (27, 48)      # rows and columns of the light map; light has no edges
 _GAIN = 160.0        # of the light map: 255 stands for 1.6
 _NOISE_STEP = 32.0   # standard deviation of the noise tile
-_DRIFT = 64          # the tile is this much larger than a frame, and every frame takes another part
+_DRIFT = 64          # the tile is larger than a frame by this, and every frame takes another part of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Light:
     lamp_gain: float = 0.0
     shadow_strength: float = 0.4
     fog: float = 0.0
-    """Share of the contrast that is lost."""
+    """The share of the contrast that is lost."""
     noise: float = 2.0
     """Standard deviation in grey levels."""
     blur_px: float = 0.0
-    """Of the lens, in pixels of the model's input."""
+    """Blur of the lens, in pixels of the model's input."""
 
 
 def light_at(hour: float, lamps: tuple[tuple[float, float], ...]) -> Light:
@@ -53,7 +53,7 @@ def light_at(hour: float, lamps: tuple[tuple[float, float], ...]) -> Light:
 
 
 def any_light(rng: np.random.Generator) -> Light:
-    """Return any hour, weather, lens and sensor."""
+    """Return a random hour, weather, lens and sensor."""
     lamps = tuple((float(x), float(y)) for x, y in rng.uniform(0, 1, (rng.integers(1, 4), 2)))
     dark = rng.random() < 0.25
     gain = rng.uniform(0.3, 0.55) if dark else rng.uniform(0.55, 1.25)
@@ -66,13 +66,13 @@ def any_light(rng: np.random.Generator) -> Light:
 
 
 def noise_tile(width: int, height: int) -> Pixels:
-    """Return the noise from which every frame of this size takes a part."""
+    """Return the noise tile. Every frame of this size takes a part of it."""
     normal = np.random.default_rng(0).standard_normal((height + _DRIFT, width + _DRIFT, 3), np.float32)
     return np.asarray(np.clip(128 + _NOISE_STEP * normal, 0, 255), np.uint8)
 
 
 def expose(frame: Pixels, light: Light, tile: Pixels, rng: np.random.Generator, unit: float) -> None:
-    """Turn the evenly lit frame into what the camera delivers, in place."""
+    """Change the evenly lit frame into the camera's picture, in place."""
     height, width = frame.shape[:2]
     cv2.multiply(frame, cv2.resize(_light_map(light), (width, height)), dst=frame, scale=1 / _GAIN)
     if light.blur_px:

@@ -1,6 +1,6 @@
-"""What each thing of the street looks like: six kinds that have a label, and props that only stand in the way.
+"""The drawings of the things in the street: six kinds with a label, and props that only hide other things.
 
-Invariants: a look (a seed) always gives the same thing; only its pose changes with the phase of its movement.
+Invariants: an appearance (a seed) always gives the same thing. Only its pose changes, with the phase of its movement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PHASES = 8
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of thing: its canvas in metres, its typical size (root of its area), how it is drawn."""
+    """One kind of thing: its canvas in metres, its typical size (root of its area), and its drawing function."""
 
     label: str | None
     width_m: float
@@ -36,9 +36,9 @@ class Kind:
     draw: Callable[[Canvas, Generator, float], None]
 
 
-def draw(kind: Kind, look: int, phase: int, density: float) -> Sprite:
-    """Return the thing of this look in this pose (0 to PHASES - 1)."""
-    rng = np.random.default_rng(look)
+def draw(kind: Kind, appearance: int, phase: int, density: float) -> Sprite:
+    """Return the thing with this appearance in this pose (0 to PHASES - 1)."""
+    rng = np.random.default_rng(appearance)
     canvas = Canvas(kind.width_m, kind.height_m, density)
     kind.draw(canvas, rng, 2 * pi * phase / PHASES)
     canvas.speckle(rng, 28)
@@ -46,7 +46,7 @@ def draw(kind: Kind, look: int, phase: int, density: float) -> Sprite:
 
 
 def paint(rng: Generator, least: int = 30) -> Colour:
-    """Return any colour people paint things with: some grey, some bright."""
+    """Return a random paint colour: some are grey, some are bright."""
     hsv = np.array([[[rng.integers(180), rng.integers(20, 230) * (rng.random() < 0.7), rng.integers(least, 246)]]],
                    np.uint8)
     blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()

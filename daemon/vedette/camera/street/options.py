@@ -1,14 +1,14 @@
-"""What `camera.source: synthetic?…` asks for: which scene, and when it is to misbehave.
+"""The options of `camera.source: synthetic?…`: which scene, and when the camera misbehaves.
 
     synthetic                                          the demo's street
     synthetic?seed=7                                   another one
-    synthetic?hard=1                                   stills that ask more of a detector
-    synthetic?misbehave=freeze:20:10                   20 s well, 10 s frozen, and so on
+    synthetic?hard=1                                   stills that are harder for a detector
+    synthetic?misbehave=freeze:20:10                   20 s normal, 10 s frozen, again and again
     synthetic?misbehave=dark:20:5&misbehave=stall:60:8 several
-    synthetic?misbehave=cover:3600:60                  what is done to a camera, or the weather does: SPOILT
+    synthetic?misbehave=cover:3600:60                  what people or the weather do to a camera: VIEW_FAULTS
 
-Invariants: pure, standard library only; what is not understood is refused, naming what was expected. Phases count on
-the clock of the frame numbers, so they go on over any restart.
+Invariants: pure, standard library only. A wrong option is refused, and the message says what was expected. Phases count
+frame numbers, so they continue after any restart.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ DEFAULT_SEED = 5
 Misbehaviour = Literal["stall", "freeze", "dark", "slow", "size", "repeat", "garbage", "cover", "move", "defocus",
                        "rain"]
 MISBEHAVIOURS: tuple[Misbehaviour, ...] = get_args(Misbehaviour)
-SPOILT = frozenset({"cover", "move", "defocus", "rain"})
-"""Those that only what the picture looked like before can tell."""
+VIEW_FAULTS = frozenset({"cover", "move", "defocus", "rain"})
+"""Faults of the view: only a comparison with earlier pictures shows them."""
 _EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S "
              f"with KIND one of {', '.join(MISBEHAVIOURS)}")
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """`well_s` seconds as it should be, then `ill_s` seconds not, over and over."""
+    """`well_s` seconds of normal work, then `ill_s` seconds of misbehaviour, again and again."""
 
     kind: Misbehaviour
     well_s: float
@@ -41,7 +41,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A misbehaviour that is on, and the frames it takes: from `begin` to before `end`."""
+    """A misbehaviour that is active, and its frames: `begin` is the first, `end` is the first after it."""
 
     kind: Misbehaviour
     begin: int
@@ -57,7 +57,7 @@ class SyntheticSource:
     phases: tuple[Phase, ...] = ()
 
     def fault_at(self, number: int, fps: float) -> Fault | None:
-        """Return the first fault that is on at this frame number."""
+        """Return the first fault that is active at this frame number, or None."""
         for phase in self.phases:
             well, ill = max(0, round(phase.well_s * fps)), max(1, round(phase.ill_s * fps))
             turn, into = divmod(number, well + ill)
@@ -66,8 +66,8 @@ class SyntheticSource:
                 return Fault(phase.kind, begin, begin + ill)
         return None
 
-    def shown(self, number: int, fps: float) -> int:
-        """Return which frame is shown in the place of this one: while it holds still, the one it stopped at."""
+    def shown_number(self, number: int, fps: float) -> int:
+        """Return the number of the frame that is shown: the one where it froze, or else `number`."""
         fault = self.fault_at(number, fps)
         return fault.begin if fault and fault.kind in {"freeze", "repeat"} else number
 
@@ -78,7 +78,7 @@ def is_synthetic(source: str) -> bool:
 
 
 def parse_synthetic(source: str) -> SyntheticSource:
-    """Read the options. Raises: SourceInvalid, saying what was expected."""
+    """Read the options. Raises: SourceInvalid, which says what was expected."""
     _, mark, query = source.partition("?")
     try:
         return _read(parse_qsl(query, strict_parsing=True, keep_blank_values=True) if mark else [])
@@ -94,9 +94,9 @@ def _read(options: list[tuple[str, str]]) -> SyntheticSource:
         raise ValueError("seed or hard is given twice")
     seed, hard = single.get("seed", str(DEFAULT_SEED)), single.get("hard", "0")
     if not (seed.isascii() and seed.isdigit() and len(seed) < 19):
-        raise ValueError(f"seed {seed!r} is no whole number from 0")
+        raise ValueError(f"seed is {seed!r}, expected a whole number of at most 18 digits")
     if hard not in {"0", "1"}:
-        raise ValueError(f"hard is {hard!r}, not 0 or 1")
+        raise ValueError(f"hard is {hard!r}, expected 0 or 1")
     return SyntheticSource(int(seed), hard == "1", tuple(_phase(value) for key, value in options if key == "misbehave"))
 
 
@@ -107,5 +107,5 @@ def _phase(value: str) -> Phase:
         raise ValueError(f"misbehave is {value!r}")
     well_s, ill_s = map(float, seconds)
     if not (0 <= well_s <= 86_400 and 0 < ill_s <= 86_400):
-        raise ValueError(f"misbehave is {value!r}: seconds must be above 0 and at most a day")
+        raise ValueError(f"misbehave is {value!r}, expected WELL_S from 0, ILL_S above 0, and both at most a day")
     return Phase(known, well_s, ill_s)

@@ -1,10 +1,10 @@
-"""A street that is drawn, and that knows what is in it: frames with their truth, decided by seed and frame number.
+"""A drawn street that knows what is in it: seed and frame number decide each frame and its truth.
 
 Invariants:
 - `render(n)` depends on the seed, n, the size and the rate alone, never on what was rendered before.
-- Truth is what can be seen: at least `LEAST_VISIBLE` of the thing, and `LEAST_PX` in the box model's input. Its box
-  goes around the visible pixels.
-- Truth is for evaluation only; no detector is given it.
+- The truth has each thing that can be seen: at least `LEAST_VISIBLE` of it, and `LEAST_PX` in the box model's input.
+  Its box surrounds the visible pixels.
+- The truth is for evaluation only. No detector gets it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vedette.camera.street.actors import LEAST_PX, any_actors, demo_actors
 from vedette.camera.street.backdrop import any_street, demo_street
 from vedette.camera.street.light import any_light, expose, light_at, noise_tile
 from vedette.camera.street.objects import LABELS, draw
-from vedette.camera.street.sprite import lay, shade
+from vedette.camera.street.sprite import darken_ellipse, paste
 from vedette.types import Box
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LEAST_VISIBLE = 0.4
 DAY_S = 180.0
-"""Seconds in which the demo's light goes through a day."""
+"""A day of the demo's light takes so many seconds."""
 FIRST_HOUR = 8.0
 HELD_OUT_SEED = 20261121
 """Hard scenes of this seed, and demo scenes of it and the nine after it, are for evaluation: never train on them."""
@@ -46,7 +46,7 @@ _SHADOW_DEPTH = 0.14
 
 @dataclass(frozen=True, slots=True)
 class TruthBox:
-    """One thing to be seen in a frame. `visible` is the share of it that is neither hidden nor out of the frame."""
+    """One visible thing in a frame. `visible` is the share of it that is neither hidden nor outside the frame."""
 
     label: str
     class_id: int
@@ -55,7 +55,7 @@ class TruthBox:
 
 
 class Scene:
-    """A street over time; or, `hard`, another street with another crowd in another light for every frame number."""
+    """A street over time. With `hard`, each frame number has another street, another crowd and another light."""
 
     def __init__(self, seed: int, width: int, height: int, fps: float, *, hard: bool = False) -> None:
         self._seed, self._fps, self._hard = seed, fps, hard
@@ -73,13 +73,13 @@ class Scene:
     def render(self, frame_number: int, out: Pixels) -> tuple[TruthBox, ...]:
         """Draw a frame into `out`, (height, width, 3) BGR, and return what can be seen in it, nearest last."""
         rng = np.random.default_rng((self._seed, 4, frame_number))
-        street, actors, light = self._cast(frame_number, rng)
+        street, actors, light = self._contents(frame_number, rng)
         out[:] = street.pixels
-        truth = self._stage(out, street, actors, light)
+        truth = self._draw_actors(out, street, actors, light)
         expose(out, light, self._noise, rng, street.ground.unit)
         return truth
 
-    def _cast(self, frame_number: int, rng: np.random.Generator) -> tuple[Street, list[Actor], Light]:
+    def _contents(self, frame_number: int, rng: np.random.Generator) -> tuple[Street, list[Actor], Light]:
         if self._hard:
             street = any_street(rng, *self._size)
             return street, any_actors(rng, street.ground), any_light(rng)
@@ -87,26 +87,26 @@ class Scene:
         light = light_at((FIRST_HOUR + seconds / DAY_S * 24) % 24, self._lamps)
         return self._street, demo_actors(self._seed, self._street.ground, seconds), light
 
-    def _stage(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:
-        """Put the actors into the street, farthest first."""
+    def _draw_actors(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:
+        """Draw the actors into the street, farthest first, and return the truth."""
         self._ids.fill(0)
         ordered = sorted(actors, key=lambda actor: actor.row)
-        sizes = [self._enter(out, actor, number, light) for number, actor in enumerate(ordered, 1)]
-        seen = (self._look(actor, number, size, street.ground.unit)
+        sizes = [self._draw_actor(out, actor, number, light) for number, actor in enumerate(ordered, 1)]
+        seen = (self._truth_of(actor, number, size, street.ground.unit)
                 for number, (actor, size) in enumerate(zip(ordered, sizes, strict=True), 1))
         return tuple(truth for truth in seen if truth is not None)
 
-    def _enter(self, out: Pixels, actor: Actor, number: int, light: Light) -> int:
-        """Lay one actor over the frame; returns its pixels, hidden ones counted."""
+    def _draw_actor(self, out: Pixels, actor: Actor, number: int, light: Light) -> int:
+        """Draw one actor over the frame. Return the number of its pixels, hidden ones included."""
         reach = actor.kind.width_m * actor.scale * 0.45
-        shade(out, (actor.x, actor.row), (reach, reach * _SHADOW_DEPTH + 1), light.shadow_strength)
-        drawn = self._draw(actor.kind, actor.look, actor.phase, _density(actor.scale))
-        sprite = drawn.shown(actor.scale, mirrored=actor.mirrored, blur_px=actor.blur_px)
+        darken_ellipse(out, (actor.x, actor.row), (reach, reach * _SHADOW_DEPTH + 1), light.shadow_strength)
+        drawn = self._draw(actor.kind, actor.appearance, actor.phase, _density(actor.scale))
+        sprite = drawn.at_scale(actor.scale, mirrored=actor.mirrored, blur_px=actor.blur_px)
         rows, columns = sprite.alpha.shape
-        return lay(out, self._ids, sprite, round(actor.x - columns / 2), round(actor.row - rows), number)
+        return paste(out, self._ids, sprite, round(actor.x - columns / 2), round(actor.row - rows), number)
 
-    def _look(self, actor: Actor, number: int, size: int, unit: float) -> TruthBox | None:
-        """Return what can be seen of an actor once all are in place; None when that is too little, or a prop."""
+    def _truth_of(self, actor: Actor, number: int, size: int, unit: float) -> TruthBox | None:
+        """Return what can be seen of an actor after all are drawn. Return None if it is too little, or for a prop."""
         if actor.kind.label is None or not size:
             return None
         width, height = self._size
@@ -125,5 +125,5 @@ class Scene:
 
 
 def _density(scale: float) -> float:
-    """Return how large to draw what is shown at this scale: a power of two, so that neighbours share a drawing."""
+    """Return the scale to draw at: the next power of two, so that similar scales share a drawing."""
     return float(2 ** max(4, int(np.ceil(np.log2(scale * 1.2)))))

@@ -1,9 +1,9 @@
-"""Cut-out pictures of single things, and how one is laid over a frame.
+"""Sprites: cut-out pictures of single things, and how one is pasted over a frame.
 
 Invariants:
-- A sprite is drawn in metres, x from its middle, y up from the ground, larger than it is shown, and shrunk by area:
-  that is its antialiasing. Colours are premultiplied by alpha, so no dark rim appears.
-- `ids` tells for every pixel of a frame which thing is seen there; what a thing hides or loses is counted from it.
+- A sprite is drawn in metres, x from its middle, y up from the ground. It is drawn larger than it is shown and shrunk
+  by area, which antialiases it. Colours are premultiplied by alpha, so no dark rim appears.
+- `ids` has for every pixel of a frame the number of the thing that is visible there. Visible shares are counted in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 SOLID = 40
-"""Alpha (of 255) from which a pixel shows the thing: thin spokes count, a breath of an edge does not."""
+"""Alpha (of 255) from which a pixel shows the thing: thin spokes count, a faint edge does not."""
 _SHIFT = 4      # cv2 draws at 1/16 pixel
 
 
@@ -39,8 +39,8 @@ class Sprite:
     alpha: Pixels
     density: float
 
-    def shown(self, scale: float, *, mirrored: bool, blur_px: int) -> Sprite:
-        """Return it at `scale` pixels a metre, smeared sideways by `blur_px`."""
+    def at_scale(self, scale: float, *, mirrored: bool, blur_px: int) -> Sprite:
+        """Return the sprite at `scale` pixels a metre, blurred sideways by `blur_px`."""
         rows, columns = self.alpha.shape
         size = (max(1, round(columns * scale / self.density)), max(1, round(rows * scale / self.density)))
         colours = cv2.resize(self.colours, size, interpolation=cv2.INTER_AREA)
@@ -53,7 +53,7 @@ class Sprite:
 
 
 class Canvas:
-    """Where a sprite is drawn: `width_m` to both sides of the middle together, `height_m` up from the ground."""
+    """The area in which a sprite is drawn: `width_m` wide, half on each side of the middle, and `height_m` high."""
 
     def __init__(self, width_m: float, height_m: float, density: float) -> None:
         self._density = density
@@ -62,34 +62,35 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon."""
-        cv2.fillPoly(self._pixels, [np.array([self._at(point) for point in points], np.int32)], (*colour, 255),
+        cv2.fillPoly(self._pixels, [np.array([self._pixel(point) for point in points], np.int32)], (*colour, 255),
                      shift=_SHIFT)
 
     def line(self, begin: Point, end: Point, thickness_m: float, colour: Colour) -> None:
         """Draw a line with round ends."""
-        cv2.line(self._pixels, self._at(begin), self._at(end), (*colour, 255), self._thick(thickness_m), shift=_SHIFT)
+        cv2.line(self._pixels, self._pixel(begin), self._pixel(end), (*colour, 255), self._thickness_px(thickness_m),
+                 shift=_SHIFT)
 
     def disc(self, centre: Point, radii: Point, colour: Colour) -> None:
         """Fill an ellipse."""
-        cv2.ellipse(self._pixels, self._at(centre), self._axes(radii), 0, 0, 360, (*colour, 255), -1, shift=_SHIFT)
+        cv2.ellipse(self._pixels, self._pixel(centre), self._axes(radii), 0, 0, 360, (*colour, 255), -1, shift=_SHIFT)
 
     def ring(self, centre: Point, radius: float, thickness_m: float, colour: Colour) -> None:
         """Draw a circle."""
-        cv2.ellipse(self._pixels, self._at(centre), self._axes((radius, radius)), 0, 0, 360, (*colour, 255),
-                    self._thick(thickness_m), shift=_SHIFT)
+        cv2.ellipse(self._pixels, self._pixel(centre), self._axes((radius, radius)), 0, 0, 360, (*colour, 255),
+                    self._thickness_px(thickness_m), shift=_SHIFT)
 
     def speckle(self, rng: np.random.Generator, strength: int) -> None:
-        """Give everything drawn so far the unevenness of a material."""
+        """Give everything drawn so far the uneven surface of a material."""
         rows, columns = self._pixels.shape[:2]
         grain = rng.integers(0, strength + 1, (ceil(rows / 3), ceil(columns / 3)), np.uint8)
         grain = cv2.resize(grain, (columns, rows))
         self._pixels[..., :3] = cv2.subtract(self._pixels[..., :3], cv2.merge([grain] * 3))
 
     def sprite(self) -> Sprite:
-        """Return what was drawn."""
+        """Return the drawing as a sprite."""
         return Sprite(np.ascontiguousarray(self._pixels[..., :3]), self._pixels[..., 3].copy(), self._density)
 
-    def _at(self, point: Point) -> tuple[int, int]:
+    def _pixel(self, point: Point) -> tuple[int, int]:
         unit = self._density * (1 << _SHIFT)
         return round((point[0] + self._middle_m) * unit), round((self._top_m - point[1]) * unit)
 
@@ -97,12 +98,12 @@ class Canvas:
         unit = self._density * (1 << _SHIFT)
         return max(1, round(radii[0] * unit)), max(1, round(radii[1] * unit))
 
-    def _thick(self, metres: float) -> int:
+    def _thickness_px(self, metres: float) -> int:
         return max(1, round(metres * self._density))
 
 
-def lay(frame: Pixels, ids: Pixels, sprite: Sprite, left: int, top: int, ident: int) -> int:
-    """Lay a sprite over the frame and its number over `ids`; returns how many pixels it has, seen or not."""
+def paste(frame: Pixels, ids: Pixels, sprite: Sprite, left: int, top: int, ident: int) -> int:
+    """Paste a sprite over the frame and its number over `ids`. Return how many pixels it has, visible or not."""
     rows, columns = sprite.alpha.shape
     height, width = ids.shape
     y0, y1, x0, x1 = max(0, top), min(height, top + rows), max(0, left), min(width, left + columns)
@@ -116,7 +117,7 @@ def lay(frame: Pixels, ids: Pixels, sprite: Sprite, left: int, top: int, ident: 
     return int(np.count_nonzero(sprite.alpha >= SOLID))
 
 
-def shade(frame: Pixels, centre: tuple[float, float], radii: tuple[float, float], strength: float) -> None:
+def darken_ellipse(frame: Pixels, centre: tuple[float, float], radii: tuple[float, float], strength: float) -> None:
     """Darken an ellipse of the frame, softly: the shadow where a thing touches the ground."""
     left, top = round(centre[0] - radii[0]), round(centre[1] - radii[1])
     size = max(1, round(2 * radii[0])), max(1, round(2 * radii[1]))

@@ -1,7 +1,7 @@
-"""Stills of the drawn street with their truth, spread over streets and hours: what models are evaluated on.
+"""Stills of the drawn street with their truth, spread over streets and hours. Models are evaluated on them.
 
-Invariants: the same seed gives the same stills, and none of the default seed was trained on; demo stills come evenly
-from `STREETS` streets and over one day of light, hard ones are a new street each.
+Invariants: the same seed gives the same stills. No model was trained on those of the default seed. Demo stills are
+spread evenly over `STREETS` streets and one day of light. Each hard still has a new street.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FPS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One frame, numbered from 1, and what is to be seen in it."""
+    """One frame, numbered from 1, and the things that can be seen in it."""
 
     frame: Frame
     truth: tuple[TruthBox, ...]

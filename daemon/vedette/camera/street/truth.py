@@ -1,7 +1,7 @@
-"""The truth of a frame of the synthetic camera, found by its capture time or its number.
+"""The truth of a frame of the synthetic camera, by its capture time or by its number.
 
-Invariants: for evaluation only, in another process than the source; what the source shows under a misbehaviour is what
-the truth is of.
+Invariants: this is for evaluation only, and runs in another process than the source. Under a misbehaviour, the truth is
+that of the picture that is shown.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class SyntheticTruth:
-    """What is to be seen in the frames of a synthetic source. For evaluation, in another process than the source."""
+    """The things that can be seen in the frames of a synthetic source."""
 
     def __init__(self, source: str, width: int, height: int, fps: float) -> None:
-        self._told = parse_synthetic(source)
+        self._options = parse_synthetic(source)
         self._rate = fps
-        self._scene = Scene(self._told.seed, width, height, fps, hard=self._told.hard)
+        self._scene = Scene(self._options.seed, width, height, fps, hard=self._options.hard)
         self._picture = np.empty((height, width, 3), np.uint8)
 
     def captured(self, captured_ns: int) -> tuple[TruthBox, ...]:
@@ -32,9 +32,9 @@ class SyntheticTruth:
         return self.numbered(round(captured_ns * self._rate / 1e9))
 
     def numbered(self, number: int) -> tuple[TruthBox, ...]:
-        """Return the truth of a frame by its number: with every frame wanted, the first (seq 1) has number 0."""
-        fault = self._told.fault_at(number, self._rate)
+        """Return the truth of a frame by its number. With `every_frame`, the first frame (seq 1) has number 0."""
+        fault = self._options.fault_at(number, self._rate)
         if fault and fault.kind in {"dark", "garbage", "cover"}:
             return ()
-        truth = self._scene.render(self._told.shown(number, self._rate), self._picture)
+        truth = self._scene.render(self._options.shown_number(number, self._rate), self._picture)
         return moved_truth(truth) if fault and fault.kind == "move" else truth
