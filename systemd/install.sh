@@ -1,9 +1,9 @@
 #!/bin/sh
-# Install the daemon, its unit, user, configuration and folders. Safe to run again: that is how to update.
-# An existing configuration is never touched. DESTDIR=/some/folder stages everything there and makes no user.
+# Install the daemon, its units, user, configuration and folders. It is safe to run again: run it to update.
+# It keeps an existing configuration as it is. DESTDIR=/some/folder installs everything there and makes no user.
 set -eu
 umask 022
-# The system's own Python: one from a home folder could not be read by the daemon's user.
+# Use the system's own Python. The daemon's user could not read one from a home folder.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 here=$(cd "$(dirname "$0")/.." && pwd)
 root="${DESTDIR:-}"
@@ -15,7 +15,7 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     exit 69
 fi
 
-# With apt's packages where picamera2 is: it cannot be had from pip, and it must find the numpy it was built with.
+# Where picamera2 is installed, use apt's packages. pip does not have picamera2, and it needs the numpy of its build.
 make_environment() {
     python=$("$here/tools/find-python")
     packages="" constraints=""
@@ -26,8 +26,8 @@ make_environment() {
             1.*) constraints="-c $here/constraints/numpy1.txt" ;;
         esac
     fi
-    # From a copy: building in the checkout would leave root's files there, and take along what an old build left.
-    # -L: the model in the box is a link out of the package.
+    # Build from a copy. A build in the checkout would leave root's files there, and would include an old build's files.
+    # -L, because the model in the box is a link to a file outside of the package.
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
     cp -RL "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
@@ -53,14 +53,14 @@ make_folders() {
     fi
 }
 
-# Where every shell, sudo, ssh and other update agents look; a command of that name that is not ours stays.
+# Every shell, sudo, ssh and other update agents search this folder. A foreign command of that name stays.
 link_command() {
     link="$root/usr/local/bin/vedette"
     if [ ! -e "$link" ] || [ "$(readlink "$link")" = /opt/vedette/venv/bin/vedette ]; then
         install -d "$root/usr/local/bin"
         ln -sfn /opt/vedette/venv/bin/vedette "$link"
     else
-        echo "kept: $link, which is not ours; the command is /opt/vedette/venv/bin/vedette" >&2
+        echo "kept: $link does not belong to Vedette; the command is /opt/vedette/venv/bin/vedette" >&2
     fi
 }
 
@@ -80,4 +80,4 @@ make_user
 make_folders
 link_command
 install_units
-echo "installed. Next: edit $etc/config.yaml, then: systemctl enable --now vedette"
+echo "installed. Next: edit $etc/config.yaml, then run: systemctl enable --now vedette"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Remove the daemon and its units. Configuration, credentials, state and user stay, unless PURGE=1.
+# Remove the daemon and its units. Configuration, credentials, state and user stay; PURGE=1 removes them too.
 set -eu
 root="${DESTDIR:-}"
 
@@ -29,4 +29,4 @@ rm -f "$root/usr/lib/sysusers.d/vedette.conf"
 if [ -z "$root" ] && id vedette >/dev/null 2>&1; then
     userdel vedette
 fi
-echo "removed, with configuration and state"
+echo "removed, together with configuration and state"
