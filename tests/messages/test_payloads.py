@@ -1,4 +1,4 @@
-"""Messages built from our own values: lossless, rounded, and true to their published schemas."""
+"""Payloads built from the daemon's values: nothing is lost, numbers are rounded, and the schemas hold."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def health() -> HealthPayload:
 
 @given(st.lists(found, max_size=4), st.booleans())
 def test_parse_of_encode_is_the_payload(detections: list[Detection], synced: bool) -> None:
-    """What is parsed from the bytes is what was encoded, and fits the schema, for any labels and scores."""
+    """Parsing the bytes gives what was encoded, and it fits the schema, for any labels and scores."""
     result = make_result(make_frame(FakeClock()), tuple(detections))
     payload = payloads.detections(result, device="gate-01", run=1, seq=2, dropped={"stale": 1}, clock_synced=synced)
     assert json.loads(payloads.encode(payload)) == payload
     validate("detections-1", payload)
 
 
-def test_example_of_the_design() -> None:
-    """The keys, their order and the rounding are those promised to subscribers."""
+def test_keys_and_rounding_of_a_result() -> None:
+    """The keys, their order and the rounding are as promised to subscribers."""
     result = make_result(make_frame(FakeClock()), (Detection("person", 0, 0.91249, Box(0.12344, 0.23451, 0.5, 1.0)),))
     payload = payloads.detections(result, device="gate-01", run=412, seq=81234, dropped={}, clock_synced=True)
     assert list(payload) == ["schema", "device", "run", "seq", "source", "frame", "age_ms", "timing_ms", "model",
@@ -106,31 +106,31 @@ def test_example_of_the_design() -> None:
                              reason_codes=["paused"], commands=["update"])),
 ])
 def test_messages_fit_their_schemas(name: str, payload: Mapping[str, Any]) -> None:
-    """Every kind of message validates against the schema published for it, and survives the wire."""
+    """Every kind of message fits its published schema, and parses back to the same."""
     validate(name, payload)
     assert json.loads(payloads.encode(payload)) == payload
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_no_number_never_leaves(number: float) -> None:
-    """NaN and infinity, which are no JSON, raise instead of reaching a subscriber."""
+def test_nan_and_infinity_are_never_published(number: float) -> None:
+    """JSON has no NaN and no infinity, so they raise and never reach a subscriber."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         payloads.encode({"age_ms": number})
 
 
 def test_half_a_surrogate_becomes_a_question_mark() -> None:
-    """A file name that is no UTF-8 still gives a message that is."""
+    """A file name that is not UTF-8 still gives a message in UTF-8."""
     assert json.loads(payloads.encode({"source": "/videos/\udcff.mp4"})) == {"source": "/videos/?.mp4"}
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=2)), timezone(timedelta(hours=-3, minutes=-30))])
 def test_timestamps(zone: timezone) -> None:
-    """Every moment is told in UTC with milliseconds and a Z, whatever zone it came in."""
+    """Every moment is published in UTC with milliseconds and a Z, whatever its time zone was."""
     assert payloads.timestamp(AT.astimezone(zone)) == "2026-11-21T00:42:07.123Z"
 
 
-def test_a_shadow_look_fits_its_schema() -> None:
-    """Both models' detections of one frame, told apart."""
+def test_a_shadow_message_fits_its_schema() -> None:
+    """It has both models' detections of one frame, separately."""
     seen = (Detection("person", 0, 0.9, Box(0.1, 0.2, 0.3, 0.4)),)
     payload = payloads.shadow(make_frame(FakeClock()), device="gate-01", run=1, clock_synced=True, model=MODEL,
                               invoke_ms=3.0, detections=seen, active_invoke_ms=2.0, active_detections=())

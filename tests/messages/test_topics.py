@@ -1,4 +1,4 @@
-"""Topic names."""
+"""The names of topics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ devices = st.from_regex(DEVICE_PATTERN, fullmatch=True)
 
 @given(devices, st.sampled_from([topics.INFO, topics.DETECTIONS, topics.HEALTH, "reply/update"]))
 def test_relative_topics_lie_below_the_base(device: str, topic: str) -> None:
-    """Whatever a device publishes under a relative name lies below its own base, and MQTT allows it."""
+    """A relative name gives a topic below the device's own base, and MQTT allows it."""
     assert topics.absolute(device, topic) == f"vedette/{device}/{topic}"
     assert topics.is_publishable(topics.absolute(device, topic))
 
 
 def test_leading_slash_means_absolute() -> None:
-    """A topic that starts with a slash is used without it."""
+    """A topic with a leading slash is used without the slash."""
     assert topics.absolute("gate-01", "/elsewhere/x") == "elsewhere/x"
 
 
@@ -33,24 +33,24 @@ def test_leading_slash_means_absolute() -> None:
     ("vedette/gate-01/reply/update", None),
 ])
 def test_command_names(topic: str, name: str | None) -> None:
-    """Only the device's own command topics and the fleet's nudge carry commands."""
+    """Only the device's own command topics and the fleet's nudge are commands."""
     assert topics.command_name("gate-01", topic) == name
 
 
-@pytest.mark.parametrize("asked", [None, "", "vedette/gate-02/reply/x", "vedette/gate-01/reply/", "elsewhere",
+@pytest.mark.parametrize("requested", [None, "", "vedette/gate-02/reply/x", "vedette/gate-01/reply/", "elsewhere",
                                    "vedette/gate-01/reply/+", "vedette/gate-01/reply/#", "vedette/gate-01/reply/\0"])
-def test_reply_topic_stays_below_reply(asked: str | None) -> None:
-    """A response topic outside of `<base>/reply/`, or one that MQTT forbids, is not honoured."""
-    assert topics.reply_topic("gate-01", "pause", asked) == "vedette/gate-01/reply/pause"
+def test_reply_topic_stays_below_reply(requested: str | None) -> None:
+    """A response topic outside of `<base>/reply/`, or one that MQTT forbids, is not used."""
+    assert topics.reply_topic("gate-01", "pause", requested) == "vedette/gate-01/reply/pause"
 
 
-def test_reply_topic_that_was_asked_for() -> None:
-    """A response topic below `<base>/reply/` is honoured."""
+def test_a_requested_reply_topic() -> None:
+    """A response topic below `<base>/reply/` is used."""
     assert topics.reply_topic("gate-01", "pause", "vedette/gate-01/reply/me/7") == "vedette/gate-01/reply/me/7"
 
 
 @pytest.mark.parametrize(("topic", "allowed"), [
     ("a", True), ("a/b c/ü", True), ("", False), ("a/+", False), ("#", False), ("a\0", False), ("x" * 65_536, False)])
 def test_publishable(topic: str, allowed: bool) -> None:
-    """What MQTT forbids in the topic of a message is refused here first."""
+    """A topic that MQTT forbids for a message is refused here first."""
     assert topics.is_publishable(topic) is allowed

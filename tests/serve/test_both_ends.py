@@ -1,4 +1,4 @@
-"""A device's client and `vedette serve` talk to each other, in both dialects, as two processes."""
+"""A device's client calls `vedette serve` in both dialects. They are two processes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from vedette.vision.local import open_detector
 
 
 def frame() -> Frame:
-    """Dark, with a lamp in its second cell of the second row; 256 x 128."""
+    """A dark frame of 256 x 128 with a lamp in the second cell of the second row."""
     picture = np.full((128, 256, 3), 8, np.uint8)
     picture[32:64, 64:128] = 255
     clock = SystemClock()
     return Frame(1, picture.data, clock.monotonic_ns(), clock.utc_now(), clock.monotonic_ns())
 
 
-def look(folder: Path, url: str, dialect: str, token: str = TOKEN):
+def detect(folder: Path, url: str, dialect: str, token: str = TOKEN):
     token_file = folder / "token"
     token_file.write_text(token)
     cloud = CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "dialect": dialect,
@@ -38,7 +38,7 @@ def look(folder: Path, url: str, dialect: str, token: str = TOKEN):
 
 
 def has_ipv6() -> bool:
-    """Whether there is a loopback of it: the kernel may know IPv6 and have no address."""
+    """Whether there is an IPv6 loopback address. A kernel may support IPv6 and have no address."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -47,8 +47,8 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_cloud_sees_what_the_device_would(tmp_path: Path, host: str) -> None:
-    """The same model gives the same detections here and there, but for what JPEG loses; both dialects agree."""
+def test_the_cloud_detects_what_the_device_would(tmp_path: Path, host: str) -> None:
+    """The same model gives the same detections on both sides, except for JPEG losses. Both dialects agree."""
     if host == "::1" and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     local = open_detector(DetectorConfig(model=model(tmp_path)))
@@ -57,10 +57,10 @@ def test_the_cloud_sees_what_the_device_would(tmp_path: Path, host: str) -> None
     finally:
         local.close()
     with served(tmp_path, "--token-file", str(tmp_path / "tokens"), "--host", host) as url:
-        ours = look(tmp_path, f"{url}/v1/detect", "vedette")
-        plain = look(tmp_path, f"{url}/v1/object-detection/any", "yolov5")
+        ours = detect(tmp_path, f"{url}/v1/detect", "vedette")
+        plain = detect(tmp_path, f"{url}/v1/object-detection/any", "yolov5")
         with pytest.raises(HttpStatus, match="401"):
-            look(tmp_path, f"{url}/v1/detect", "vedette", "wrong")
+            detect(tmp_path, f"{url}/v1/detect", "vedette", "wrong")
     assert ours.model
     assert ours.model.sha256 == local.facts.model.sha256
     for result in (ours, plain):
@@ -69,8 +69,8 @@ def test_the_cloud_sees_what_the_device_would(tmp_path: Path, host: str) -> None
         assert result.detections[0].score == pytest.approx(expected[0].score, abs=0.02)
 
 
-def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
-    """Refused before the model is even read."""
+def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
+    """It is refused before the model is read."""
     done = subprocess.run(command("--model", "none.tflite", "--host", "0.0.0.0"),  # noqa: S104 - it must be refused
                           capture_output=True, text=True, timeout=240)
     assert done.returncode == 64
@@ -78,7 +78,7 @@ def test_beyond_loopback_only_with_tokens(tmp_path: Path) -> None:
 
 
 def test_a_taken_address_is_named(tmp_path: Path) -> None:
-    """Unavailable, in one line."""
+    """The command ends as unavailable, with one line."""
     with served(tmp_path) as url:
         port = url.rpartition(":")[2]
         done = subprocess.run(command("--model", model(tmp_path), "--port", port), capture_output=True,

@@ -1,4 +1,4 @@
-"""docs/cloud.md's nginx in front of real workers: what it says holds, also when they are busy, die and come back."""
+"""nginx as in docs/cloud.md, in front of real workers that are busy, die and restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_BYTES = 8_000_000
 
 
 class Workers:
-    """Two workers that hold one picture at a time, behind nginx."""
+    """Two workers behind nginx. Each holds one image at a time."""
 
     def __init__(self, folder: Path, url: str, authority: Path, ports: list[int]) -> None:
         self._address = url.removeprefix("https://")
@@ -47,8 +47,8 @@ class Workers:
             process.kill()
             process.wait(20)
 
-    def ask(self, body: bytes, path: str = "/v1/detect", token: str = TOKEN) -> tuple[int, str | None, bytes]:
-        """Return status, Retry-After and body."""
+    def post(self, body: bytes, path: str = "/v1/detect", token: str = TOKEN) -> tuple[int, str | None, bytes]:
+        """Send one request. Return status, Retry-After and body."""
         connection = HTTPSConnection(self._address, context=self._tls, timeout=240)
         try:
             connection.request("POST", path, body, {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"})
@@ -59,7 +59,7 @@ class Workers:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Have both hold a picture that does not come."""
+        """Keep both workers busy with an image that never arrives."""
         with ExitStack() as held:
             for port in self._ports:
                 slow = held.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -94,22 +94,22 @@ def workers_behind_nginx(folder: Path) -> Iterator[Workers]:
 
 
 def test_nginx_in_front_of_two_workers(tmp_path: Path) -> None:
-    """Answers and refusals come through; being full, dying and coming back cost nobody else anything."""
+    """Answers and refusals pass through. A worker that is full, dies or restarts affects no other request."""
     picture = lamp_picture()
     with workers_behind_nginx(tmp_path) as workers:
-        assert b'"lamp"' in workers.ask(picture)[2]
-        assert workers.ask(picture, token=TOKEN + "x")[0] == 401
-        assert workers.ask(b"x" * (MOST_BYTES - 1))[0] == 422
-        assert workers.ask(b"x" * (MOST_BYTES + 1))[0] == 413
-        assert workers.ask(b"x" * (MOST_BYTES + 1_000_000))[0] == 413
-        assert workers.ask(b"", "/metrics")[0] == workers.ask(b"", "/v1/../metrics")[0] == 404
+        assert b'"lamp"' in workers.post(picture)[2]
+        assert workers.post(picture, token=TOKEN + "x")[0] == 401
+        assert workers.post(b"x" * (MOST_BYTES - 1))[0] == 422
+        assert workers.post(b"x" * (MOST_BYTES + 1))[0] == 413
+        assert workers.post(b"x" * (MOST_BYTES + 1_000_000))[0] == 413
+        assert workers.post(b"", "/metrics")[0] == workers.post(b"", "/v1/../metrics")[0] == 404
         with workers.full():
-            assert [workers.ask(picture)[:2] for _ in range(3)] == [(503, "1")] * 3
-        assert {workers.ask(picture)[0] for _ in range(6)} == {200}
+            assert [workers.post(picture)[:2] for _ in range(3)] == [(503, "1")] * 3
+        assert {workers.post(picture)[0] for _ in range(6)} == {200}
         workers.kill(0)
-        assert {workers.ask(picture)[0] for _ in range(6)} == {200}
+        assert {workers.post(picture)[0] for _ in range(6)} == {200}
         workers.kill(1)
-        assert workers.ask(picture)[0] == 502
+        assert workers.post(picture)[0] == 502
         workers.start()
-        assert {workers.ask(picture)[0] for _ in range(6)} == {200}
+        assert {workers.post(picture)[0] for _ in range(6)} == {200}
     assert "temporary file" not in (tmp_path / "nginx" / "error.log").read_text()

@@ -1,4 +1,4 @@
-"""`vedette serve` over real sockets: what it answers, whom it refuses, and what nobody can make it hold."""
+"""`vedette serve` over real sockets: its answers, its refusals, and its limits."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def form(content: bytes, name: str = "image") -> bytes:
             b"Content-Type: image/jpeg\r\n\r\n" + content + b"\r\n--xYz--\r\n")
 
 
-class Hasty(HttpServer):
-    """As impatient as a test."""
+class ShortDeadlines(HttpServer):
+    """A server with deadlines short enough for a test."""
 
     request_s, idle_s = 1.0, 0.5
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    """A server that outlives refusals."""
-    with detection_server(tmp_path_factory.mktemp("lasting"), kind=Hasty, body_bytes=4_000_000) as server:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """One server for many tests: refusals do not end it."""
+    with detection_server(tmp_path_factory.mktemp("shared"), kind=ShortDeadlines, body_bytes=4_000_000) as server:
         yield server
 
 
 def error_of(body: bytes) -> str:
-    told = json.loads(body)
-    assert told.keys() == {"error"}
-    return told["error"]
+    payload = json.loads(body)
+    assert payload.keys() == {"error"}
+    return payload["error"]
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
-def test_a_picture_is_looked_at(tmp_path: Path, kind: str) -> None:
-    """The answer is what the published document promises, and what the detector sees."""
+def test_an_image_gives_detections(tmp_path: Path, kind: str) -> None:
+    """The answer fits the published document, and has the detector's detections."""
     with detection_server(tmp_path) as server:
         status, headers, body = ask(server, "POST", "/v1/detect", lamp_picture(kind),
                                     {"Content-Type": "image/png" if kind == ".png" else "image/jpeg; q=1"})
@@ -72,7 +72,7 @@ def test_a_picture_is_looked_at(tmp_path: Path, kind: str) -> None:
 
 
 def test_the_yolov5_dialect(tmp_path: Path) -> None:
-    """The same in pixels of the picture, whatever the model is called in the path."""
+    """The same detections in pixels of the image, with any model name in the path."""
     with detection_server(tmp_path) as server:
         status, _, body = ask(server, "POST", "/v1/object-detection/yolov5s", form(lamp_picture(width=256)), FORM)
         plain = json.loads(ask(server, "POST", "/v1/detect", lamp_picture(width=256), JPEG)[2])["detections"][0]
@@ -85,8 +85,8 @@ def test_the_yolov5_dialect(tmp_path: Path) -> None:
         pytest.approx(plain["box"], abs=0.001)
 
 
-def test_nothing_seen_is_an_empty_list(tmp_path: Path) -> None:
-    """In both dialects; a device publishes that."""
+def test_no_detections_are_an_empty_list(tmp_path: Path) -> None:
+    """This holds in both dialects. A device publishes such a result."""
     dark = cv2.imencode(".jpg", np.full((64, 64, 3), 9, np.uint8))[1].tobytes()
     with detection_server(tmp_path) as server:
         assert json.loads(ask(server, "POST", "/v1/detect", dark, JPEG)[2])["detections"] == []
@@ -98,18 +98,18 @@ def test_nothing_seen_is_an_empty_list(tmp_path: Path) -> None:
                                      {"Authorization": f"Bearer {TOKEN} another-one"}])
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/detect"), ("POST", "/v1/object-detection/x"),
                                               ("GET", "/metrics")])
-def test_without_a_known_token_nothing_is_told(lasting: HttpServer, method: str, path: str,
+def test_a_request_without_a_known_token_is_refused(shared: HttpServer, method: str, path: str,
                                                headers: dict[str, str]) -> None:
-    """Refused by the head; the reply arrives although the body was not read."""
-    status, told, body = ask(lasting, method, path, b"x" * 2_000_000 if method == "POST" else None,
+    """The head is enough to refuse it. The reply arrives although the body was not read."""
+    status, reply_headers, body = ask(shared, method, path, b"x" * 2_000_000 if method == "POST" else None,
                              {**JPEG, **headers})
     assert status == 401
-    assert told["www-authenticate"] == "Bearer"
+    assert reply_headers["www-authenticate"] == "Bearer"
     assert TOKEN not in error_of(body)
 
 
-def test_tokens_are_read_anew(tmp_path: Path) -> None:
-    """A token that is taken out of the file is refused at once, a new one let in; without the file nobody is."""
+def test_tokens_are_read_for_every_request(tmp_path: Path) -> None:
+    """A removed token is refused at once, and a new one accepted. Without the file every token is refused."""
     with detection_server(tmp_path) as server:
         assert ask(server, "GET", "/metrics")[0] == 200
         (tmp_path / "tokens").write_text("fresh")
@@ -121,7 +121,7 @@ def test_tokens_are_read_anew(tmp_path: Path) -> None:
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
+    """A PNG that claims a size and has hardly any content."""
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
@@ -152,36 +152,36 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_picture_is_refused(lasting: HttpServer, case: str) -> None:
-    """By what is known first: head, size, dimensions, content. The next request is served as ever."""
+def test_content_that_is_no_image_is_refused(shared: HttpServer, case: str) -> None:
+    """The first check that fails refuses it: head, size, dimensions, content. The next request is served."""
     body, headers, expected = REFUSED[case]
-    status, _, told = ask(lasting, "POST", "/v1/detect", body, headers)
+    status, _, reply = ask(shared, "POST", "/v1/detect", body, headers)
     assert status == expected
-    assert error_of(told)
-    assert ask(lasting, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 200
+    assert error_of(reply)
+    assert ask(shared, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"--xYz--\r\n", form(lamp_picture(), "picture"), form(lamp_picture())[:-30],
                                   lamp_picture(), b"--xYz\r\n" * 1000])
-def test_a_form_without_a_picture_is_refused(lasting: HttpServer, body: bytes) -> None:
-    """Each with what was expected."""
-    status, _, told = ask(lasting, "POST", "/v1/object-detection/x", body, FORM)
+def test_a_form_without_an_image_is_refused(shared: HttpServer, body: bytes) -> None:
+    """Each refusal says what was expected."""
+    status, _, reply = ask(shared, "POST", "/v1/object-detection/x", body, FORM)
     assert status in (400, 422)
-    assert "expected" in error_of(told) or "neither" in error_of(told)
+    assert "expected" in error_of(reply) or "neither" in error_of(reply)
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("GET", "/v1/detect", 405), ("DELETE", "/healthz", 405), ("GET", "/", 404), ("POST", "/v2/detect", 404),
     ("GET", "/../etc/passwd", 404), ("BREW", "/v1/detect", 501)])
-def test_other_requests(lasting: HttpServer, method: str, path: str, status: int) -> None:
-    """Refused, with what is allowed where something is there."""
-    told, headers, _ = ask(lasting, method, path)
-    assert told == status
+def test_other_requests(shared: HttpServer, method: str, path: str, status: int) -> None:
+    """They are refused. Where the path exists, the reply has the allowed methods."""
+    replied, headers, _ = ask(shared, method, path)
+    assert replied == status
     assert ("allow" in headers) == (status == 405)
 
 
 def test_health_and_metrics(tmp_path: Path) -> None:
-    """Health says which model serves; metrics count replies by route and time by stage, none of the client's words."""
+    """Health names the model. Metrics count replies by route and time by stage, without any text of the client."""
     with detection_server(tmp_path) as server:
         assert ask(server, "HEAD", "/healthz")[2] == b""
         health = json.loads(ask(server, "GET", "/healthz")[2])
@@ -201,42 +201,43 @@ def test_health_and_metrics(tmp_path: Path) -> None:
                for line in lines)
 
 
-class Held(LocalDetector):
-    """Looks only once it is let; or fails."""
+class HeldDetector(LocalDetector):
+    """Detects only after the test allows it, or fails."""
 
-    let: threading.Semaphore
-    looking: threading.Semaphore
+    allowed: threading.Semaphore
+    detecting: threading.Semaphore
     fails = breaks = False
 
     def detect(self, frame: Frame) -> DetectionResult:
         if self.breaks:
-            raise ZeroDivisionError("as nobody foresaw")
+            raise ZeroDivisionError("unexpected")
         if self.fails:
             raise InvokeFailed("the interpreter refuses")
-        self.looking.release()
-        assert self.let.acquire(timeout=240)
+        self.detecting.release()
+        assert self.allowed.acquire(timeout=240)
         return super().detect(frame)
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Held:
+def held(tmp_path: Path) -> HeldDetector:
     detector = lamps(tmp_path)
-    detector.__class__ = Held
-    assert isinstance(detector, Held)
-    detector.let, detector.looking = threading.Semaphore(0), threading.Semaphore(0)
+    detector.__class__ = HeldDetector
+    assert isinstance(detector, HeldDetector)
+    detector.allowed, detector.detecting = threading.Semaphore(0), threading.Semaphore(0)
     return detector
 
 
-def test_what_cannot_be_looked_at_is_an_error(tmp_path: Path, held: Held) -> None:
-    """Never an empty answer."""
+def test_a_failed_detection_is_an_error(tmp_path: Path, held: HeldDetector) -> None:
+    """It is never an empty answer."""
     held.fails = True
     with detection_server(tmp_path, detector=held) as server:
-        status, _, told = ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
-    assert (status, error_of(told)) == (500, "the interpreter refuses")
+        status, _, reply = ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
+    assert (status, error_of(reply)) == (500, "the interpreter refuses")
 
 
-def test_what_nobody_foresaw_keeps_no_place(tmp_path: Path, held: Held, caplog: pytest.LogCaptureFixture) -> None:
-    """The client gets no answer, the log a stack, and the next client its turn."""
+def test_an_unexpected_error_frees_its_place(tmp_path: Path, held: HeldDetector,
+                                             caplog: pytest.LogCaptureFixture) -> None:
+    """The client gets no answer, the log gets a stack trace, and the next client is served."""
     held.breaks = True
     with detection_server(tmp_path, detector=held, concurrency=1) as server:
         for _ in range(3):
@@ -244,65 +245,65 @@ def test_what_nobody_foresaw_keeps_no_place(tmp_path: Path, held: Held, caplog: 
                 ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
         held.breaks, held.fails = False, True
         assert ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 500
-    assert "ZeroDivisionError: as nobody foresaw" in caplog.text
+    assert "ZeroDivisionError: unexpected" in caplog.text
 
 
-def test_more_at_once_than_there_is_room_for(tmp_path: Path, held: Held) -> None:
-    """They are told to come back in a second, at once; those inside are answered."""
+def test_more_requests_than_the_limit(tmp_path: Path, held: HeldDetector) -> None:
+    """They are refused at once, with a second to wait. The requests that are held are answered."""
     with detection_server(tmp_path, detector=held, concurrency=2) as server, ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)]
-        assert held.looking.acquire(timeout=240)
+        assert held.detecting.acquire(timeout=240)
         inside.append(pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG))
         while "vedette_serve_busy 2" not in ask(server, "GET", "/metrics")[2].decode():
             assert not inside[1].done()
         status, headers, _ = ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
         assert (status, headers["retry-after"]) == (503, "1")
-        held.let.release(2)
+        held.allowed.release(2)
         assert [each.result()[0] for each in inside] == [200, 200]
 
 
-def test_nobody_is_looked_at_for_whom_nobody_waits(tmp_path: Path, held: Held) -> None:
-    """A picture whose turn comes after its client's deadline is refused when that is over."""
+def test_an_image_whose_client_no_longer_waits_is_skipped(tmp_path: Path, held: HeldDetector) -> None:
+    """When an image's turn comes after its client's deadline, it is refused at the deadline."""
     with detection_server(tmp_path, detector=held) as server, ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)
-        assert held.looking.acquire(timeout=240)
+        assert held.detecting.acquire(timeout=240)
         began, fair = time.monotonic(), fair_s()
         status, headers, _ = ask(server, "POST", "/v1/detect", lamp_picture(), {**JPEG, "Vedette-Deadline-Ms": "300"})
         assert (status, headers["retry-after"]) == (503, "1")
         assert time.monotonic() - began > 0.2
         assert fair_s() - fair < 5
-        held.let.release()
+        held.allowed.release()
         assert first.result()[0] == 200
-        assert not held.looking.acquire(timeout=0.1)
+        assert not held.detecting.acquire(timeout=0.1)
 
 
-def talk(server_port: int, content: bytes) -> bytes:
-    """Send these bytes and return everything that is said to them."""
+def exchange(server_port: int, content: bytes) -> bytes:
+    """Send these bytes and return all bytes of the reply."""
     with socket.create_connection(("127.0.0.1", server_port), timeout=240) as connection:
         connection.sendall(content)
-        said = b""
+        reply = b""
         while more := connection.recv(65536):
-            said += more
-        return said
+            reply += more
+        return reply
 
 
-def test_an_invited_body(tmp_path: Path) -> None:
-    """`Expect: 100-continue` (as curl sends it): invited when it is wanted, refused before it was sent."""
+def test_expect_100_continue(tmp_path: Path) -> None:
+    """curl sends this header. The server asks for the body when it needs it, or refuses before the body is sent."""
     head = b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: image/jpeg\r\n"
     with detection_server(tmp_path) as server:
-        refused = talk(server.server_port, head + b"Content-Length: 9999999\r\n\r\n")
+        refused = exchange(server.server_port, head + b"Content-Length: 9999999\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 401 ")
         body = lamp_picture()
-        said = talk(server.server_port, head + f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n"
-                    .encode() + body)
-    assert said.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+        head += f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        reply = exchange(server.server_port, head + body)
+    assert reply.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
 
 def test_one_request_for_each_connection(tmp_path: Path) -> None:
-    """What is sent after the first is not taken for a second."""
+    """Bytes after the first request are not read as a second request."""
     once = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with detection_server(tmp_path) as server:
-        assert talk(server.server_port, once * 3).count(b"HTTP/1.1 ") == 1
+        assert exchange(server.server_port, once * 3).count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize("head", [
@@ -311,18 +312,18 @@ def test_one_request_for_each_connection(tmp_path: Path) -> None:
     b"POST /v1/detect HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\nAuthorization: Bearer "
     + TOKEN.encode() + b"\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00", b"\r\n\r\n", b"GET\r\n\r\n"], ids=range(6))
-def test_a_head_that_is_none(lasting: HttpServer, head: bytes) -> None:
-    """Refused or hung up on; the server goes on."""
+def test_a_head_that_is_not_valid(shared: HttpServer, head: bytes) -> None:
+    """The server refuses it or closes the connection, and goes on."""
     try:
-        said = talk(lasting.server_port, head)
+        reply = exchange(shared.server_port, head)
     except ConnectionError:
-        said = b""
-    assert b" 200 " not in said
-    assert ask(lasting, "GET", "/healthz")[0] == 200
+        reply = b""
+    assert b" 200 " not in reply
+    assert ask(shared, "GET", "/healthz")[0] == 200
 
 
-def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
-    """In its head, in its body, before its reply: no place stays taken."""
+def test_a_client_that_leaves_early_frees_its_place(tmp_path: Path) -> None:
+    """It may leave during its head, during its body, or before its reply."""
     head = (f"POST /v1/detect HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: image/jpeg\r\n"
             "Content-Length: 5000\r\n\r\n").encode()
     with detection_server(tmp_path, concurrency=1) as server:
@@ -334,12 +335,12 @@ def test_a_client_that_leaves_early_costs_nothing(tmp_path: Path) -> None:
         assert ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 200
 
 
-def test_more_connections_than_there_is_room_for(tmp_path: Path) -> None:
-    """Turned away at once, counted, and served again when others have left."""
+def test_more_connections_than_the_limit(tmp_path: Path) -> None:
+    """They are refused at once and counted. New ones are served when others have left."""
     with detection_server(tmp_path) as server:
         idle = [socket.create_connection(("127.0.0.1", server.server_port), timeout=240) for _ in range(CONNECTIONS)]
         try:
-            assert talk(server.server_port, b"").startswith(b"HTTP/1.1 503 ")
+            assert exchange(server.server_port, b"").startswith(b"HTTP/1.1 503 ")
         finally:
             for connection in idle:
                 connection.close()
@@ -348,11 +349,11 @@ def test_more_connections_than_there_is_room_for(tmp_path: Path) -> None:
         assert b'route="connection",status="503"}' in ask(server, "GET", "/metrics")[2]
 
 
-@pytest.mark.parametrize(("sent", "most_s"), [(b"", Hasty.idle_s), (b"POST /v1/detect HTTP/1.1\r\nX: ", 1.0)])
-def test_a_client_that_drips_loses_its_thread(lasting: HttpServer, sent: bytes, most_s: float) -> None:
-    """After so many silent seconds, or when the time for the whole is over."""
+@pytest.mark.parametrize(("sent", "most_s"), [(b"", ShortDeadlines.idle_s), (b"POST /v1/detect HTTP/1.1\r\nX: ", 1.0)])
+def test_a_client_that_drips_loses_its_thread(shared: HttpServer, sent: bytes, most_s: float) -> None:
+    """It loses it after `idle_s` without a byte, or at the end of `request_s`."""
     began, fair = time.monotonic(), fair_s()
-    with socket.create_connection(("127.0.0.1", lasting.server_port), timeout=0.05) as connection:
+    with socket.create_connection(("127.0.0.1", shared.server_port), timeout=0.05) as connection:
         connection.sendall(sent)
         while not hung_up(connection):
             assert time.monotonic() - began < 60

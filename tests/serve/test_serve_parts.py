@@ -1,4 +1,4 @@
-"""The pure parts of the server: sizes of pictures, fields of forms."""
+"""The pure parts of the server: sizes of images, and fields of forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = {"plain": [], "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], "restart
 
 @given(SIDES, SIDES, st.sampled_from([".png", *FLAGS]))
 def test_the_size_is_what_the_decoder_finds(width: int, height: int, kind: str) -> None:
-    """Of every sort of JPEG OpenCV writes, and of PNG."""
+    """This holds for every kind of JPEG that OpenCV writes, and for PNG."""
     content = cv2.imencode(kind if kind == ".png" else ".jpg", np.zeros((height, width, 3), np.uint8),
                            FLAGS.get(kind, []))[1].tobytes()
     assert picture_size(content) == PictureSize(width, height)
@@ -31,8 +31,8 @@ def with_segment(content: bytes, marker: int, body: bytes) -> bytes:
     return content[:2] + bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body + content[2:]
 
 
-def test_a_thumbnail_is_not_the_picture() -> None:
-    """A JPEG inside an EXIF segment does not count, nor do fill bytes."""
+def test_a_thumbnail_is_not_the_image() -> None:
+    """A JPEG inside an EXIF segment does not count. Fill bytes do not count either."""
     small, large = (cv2.imencode(".jpg", np.zeros((side, side, 3), np.uint8))[1].tobytes() for side in (8, 200))
     assert picture_size(with_segment(large, 0xE1, b"Exif\0\0" + small)) == PictureSize(200, 200)
     assert picture_size(large[:2] + b"\xff\xff" + large[2:]) == PictureSize(200, 200)
@@ -40,7 +40,7 @@ def test_a_thumbnail_is_not_the_picture() -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 700), st.sampled_from([".png", ".jpg"]))
 def test_damage_is_refused_or_gives_a_size(junk: bytes, at: int, kind: str) -> None:
-    """Never another error, never without end."""
+    """It never raises another error, and it always ends."""
     content = bytearray(cv2.imencode(kind, np.zeros((20, 30, 3), np.uint8))[1].tobytes())
     content[at:at + len(junk)] = junk
     try:
@@ -58,9 +58,9 @@ def form(boundary: str, fields: list[tuple[str, bytes]]) -> bytes:
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "imag", "images", "filename"]), st.binary(max_size=300)), max_size=4),
        st.binary(max_size=2000), st.data())
-def test_the_field_comes_out_as_it_went_in(others: list[tuple[str, bytes]], content: bytes,
+def test_a_field_is_read_as_it_was_written(others: list[tuple[str, bytes]], content: bytes,
                                            data: st.DataObject) -> None:
-    """Byte for byte, wherever it stands among others, line breaks, dashes and all."""
+    """Every byte is the same, at any position among other fields, with line breaks and dashes."""
     fields = [*others]
     fields.insert(data.draw(st.integers(0, len(others))), ("image", content))
     assert form_field('multipart/form-data; charset=x; boundary="bOunDary77"', form("bOunDary77", fields),
@@ -69,15 +69,15 @@ def test_the_field_comes_out_as_it_went_in(others: list[tuple[str, bytes]], cont
 
 @pytest.mark.parametrize("head", ['form-data; name=image; filename="x"', "form-data; name=image",
                                   'form-data; filename="name=picture"; name="image"'])
-def test_the_ways_a_field_is_named(head: str) -> None:
-    """With and without quotes, first or last."""
+def test_the_forms_of_a_field_name(head: str) -> None:
+    """The name has quotes or none, and is first or last."""
     body = f"preamble\r\n--b\r\nX: y\r\ncontent-disposition: {head}\r\n\r\nhello\r\n--b--".encode()
     assert form_field("multipart/form-data; boundary=b", body, "image") == b"hello"
 
 
 @given(st.binary(max_size=300), st.text(max_size=60))
 def test_anything_else_is_a_value_error(body: bytes, content_type: str) -> None:
-    """And never without end."""
+    """It always ends."""
     for kind in (content_type, "multipart/form-data; boundary=b"):
         with pytest.raises(ValueError, match="expected"):
             form_field(kind, body.replace(b"image", b""), "image")

@@ -1,7 +1,7 @@
-"""Our own values turned into the messages of `wire`, and those into bytes.
+"""Turns the daemon's own values into message payloads, and payloads into bytes.
 
-Invariants: parse(encode(x)) == x; NaN and infinity never leave (`encode` raises ValueError instead); boxes
-have 4 decimals, scores 3, milliseconds 2. Nothing here reads a clock: every moment is handed in.
+Invariants: parse(encode(x)) == x; NaN and infinity are never published (`encode` raises ValueError instead); boxes
+have 4 decimals, scores 3, milliseconds 2. Nothing here reads a clock: the caller passes every moment.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SCHEMA_IDS = tuple(
 
 
 class FrameFacts(Protocol):
-    """What is told of a frame."""
+    """The facts of a frame that a payload has."""
 
     @property
     def seq(self) -> int:
@@ -62,26 +62,26 @@ class FrameFacts(Protocol):
 
     @property
     def captured_at(self) -> datetime:
-        """When it was seen."""
+        """When it was captured."""
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
     """Return the payload as compact UTF-8 JSON. Raises: ValueError for NaN and infinity.
 
-    Half a surrogate pair, as a file name that is no UTF-8 leaves it, becomes a question mark.
+    Half a surrogate pair becomes a question mark. A file name that is not UTF-8 leaves such a half.
     """
     text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 
 
 def timestamp(moment: datetime) -> str:
-    """Return an aware moment as ISO 8601 UTC with milliseconds and a Z."""
+    """Return a moment that has a time zone as ISO 8601 UTC, with milliseconds and a Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def detections(result: DetectionResult, *, device: str, run: int, seq: int, dropped: Mapping[str, int],
                clock_synced: bool, backfilled: bool = False) -> DetectionsPayload:
-    """Say what one frame showed. `dropped` are totals of the run, by cause."""
+    """Return the result of one frame. `dropped` has totals of the run, by cause."""
     frame, timing = result.frame, result.timing
     return {
         "schema": "vedette.detections/1",
@@ -100,14 +100,14 @@ def detections(result: DetectionResult, *, device: str, run: int, seq: int, drop
         "model": None if result.model is None else _model_ref(result.model),
         "dropped": dict(dropped),
         "backfilled": backfilled,
-        "detections": _found(result.detections),
+        "detections": _detections(result.detections),
     }
 
 
 def shadow(frame: FrameFacts, *, device: str, run: int, clock_synced: bool, model: ModelRef, invoke_ms: float,
            detections: Sequence[Detection], active_invoke_ms: float,
            active_detections: Sequence[Detection]) -> ShadowPayload:
-    """Say what a model in shadow and the active one saw in one frame."""
+    """Return the detections of a model in shadow and of the active model in one frame."""
     return {
         "schema": "vedette.shadow/1",
         "device": device,
@@ -115,14 +115,14 @@ def shadow(frame: FrameFacts, *, device: str, run: int, clock_synced: bool, mode
         "frame": _frame(frame, clock_synced=clock_synced),
         "model": _model_ref(model),
         "invoke_ms": round(invoke_ms, 2),
-        "detections": _found(detections),
+        "detections": _detections(detections),
         "active_invoke_ms": round(active_invoke_ms, 2),
-        "active_detections": _found(active_detections),
+        "active_detections": _detections(active_detections),
     }
 
 
 def counts(per_label: Mapping[str, int] | None, *, captured_at: datetime) -> CountsPayload:
-    """Say how many of each label are in view; None: the device is not looking."""
+    """Return how many of each label are in view. None: the device does not detect."""
     return {
         "schema": "vedette.counts/1",
         "captured_at": timestamp(captured_at),
@@ -131,7 +131,7 @@ def counts(per_label: Mapping[str, int] | None, *, captured_at: datetime) -> Cou
 
 
 def camera(status: CameraStatus) -> CameraPayload:
-    """Say what the camera is doing."""
+    """Return what the camera does."""
     return {
         "schema": "vedette.camera/1",
         "state": status.state,
@@ -143,7 +143,7 @@ def camera(status: CameraStatus) -> CameraPayload:
 
 def capture_health(status: CameraStatus, *, detected: int, dropped: Mapping[str, int], in_hand: int,
                    age_ms: Percentiles | None) -> CaptureHealth:
-    """Say how frames flow. `dropped`, by cause, and `in_hand` are those after the camera handed them over."""
+    """Return the counts of frames. `dropped` (by cause) and `in_hand` count frames after the camera's handover."""
     return {
         "state": status.state,
         "fps": round(status.fps, 2),
@@ -159,7 +159,7 @@ def capture_health(status: CameraStatus, *, detected: int, dropped: Mapping[str,
 
 def inference_health(facts: DetectorFacts | None, *, count: int, errors: int,
                      timing_ms: StagePercentiles) -> InferenceHealth:
-    """Say how the interpreter does; `facts` is None where no model runs."""
+    """Return the state of the interpreter. `facts` is None where no model runs."""
     return {
         "count": count,
         "errors": errors,
@@ -172,12 +172,12 @@ def inference_health(facts: DetectorFacts | None, *, count: int, errors: int,
 
 
 def image_health(status: CameraStatus) -> ImageHealth:
-    """Say how bright the picture is."""
+    """Return the image's brightness and contrast."""
     return {"brightness": rounded(status.brightness, 1), "contrast": rounded(status.contrast, 1)}
 
 
 def mqtt_health(status: BrokerStatus) -> MqttHealth:
-    """Say how the connection does."""
+    """Return the state of the connection to the broker."""
     before = status.acknowledged_before
     return {
         "connected": status.connected,
@@ -195,7 +195,7 @@ def mqtt_health(status: BrokerStatus) -> MqttHealth:
 
 def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInfo, camera: CameraInfo,
          detector: DetectorFacts | None, reason_codes: Sequence[str], commands: Sequence[str]) -> InfoPayload:
-    """Say what the device is and speaks."""
+    """Return what the device is, and which messages it uses."""
     return {
         "schema": "vedette.info/1",
         "device": device,
@@ -211,7 +211,7 @@ def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInf
 
 
 def model(status: ModelStatus) -> ModelPayload:
-    """Say which model runs, and what comes."""
+    """Return which model runs, and which one is coming."""
     ref = status.model
     version = None if ref is None else ref.version
     return {
@@ -231,7 +231,7 @@ def model(status: ModelStatus) -> ModelPayload:
 
 def reply(status: ReplyStatus, *, transaction: str | None, data: Mapping[str, JsonValue] | None = None,
           error: str | None = None) -> ReplyPayload:
-    """Answer a command."""
+    """Return the reply to a command."""
     return {
         "schema": "vedette.reply/1",
         "status": status,
@@ -246,15 +246,15 @@ def _frame(frame: FrameFacts, *, clock_synced: bool) -> FramePayload:
             "captured_at": timestamp(frame.captured_at), "clock_synced": clock_synced}
 
 
-def _found(detections: Sequence[Detection]) -> list[DetectionPayload]:
+def _detections(detections: Sequence[Detection]) -> list[DetectionPayload]:
     return [
         {
-            "label": found.label,
-            "class_id": found.class_id,
-            "score": None if found.score is None else round(found.score, 3),
-            "box": [round(corner, 4) for corner in found.box],
+            "label": detection.label,
+            "class_id": detection.class_id,
+            "score": None if detection.score is None else round(detection.score, 3),
+            "box": [round(corner, 4) for corner in detection.box],
         }
-        for found in detections
+        for detection in detections
     ]
 
 
@@ -277,5 +277,5 @@ def _detector_info(facts: DetectorFacts) -> DetectorInfo:
 
 
 def rounded(value: float | None, decimals: int) -> float | None:
-    """Return it as it is told; nothing stays nothing."""
+    """Return the value as it is published. None stays None."""
     return None if value is None else round(value, decimals)

@@ -1,12 +1,12 @@
 """When a detection result is published, and when the counts have changed.
 
     all         every result
-    detections  results with something in them, and the first empty one after
-    changes     the labels and their numbers differ from those last told, for two results in a row;
-                and every `refresh_s`, so that silence means trouble
+    detections  results with detections, and the first empty result after them
+    changes     results whose labels and counts differ from those last published, in two results in a row;
+                also one result every `refresh_s`, so that silence means trouble
 
-Invariants: pure; time comes in as the monotonic nanoseconds of the result; never more than `max_per_s`; news that
-the rate holds back is published with the next allowed result; every result is counted, as published or suppressed.
+Invariants: pure; the caller passes the result's monotonic nanoseconds as the time; never more than `max_per_s`; a
+change that the rate delays is published with the next allowed result; every result counts as published or suppressed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from vedette.types import Detection
 
 STABLE_RESULTS = 2
-"""So many results in a row must agree: one flickering box is no change."""
+"""This many results in a row must agree. One flickering box is not a change."""
 
 EVENNESS = 0.75
-"""Two publications are at least this share of 1 / max_per_s apart: even, yet a source that runs at just that rate
-does not lose every other result to its jitter."""
+"""Two publications are at least this share of 1 / max_per_s apart. So they are evenly spread, and a source at exactly
+that rate does not lose every second result to its jitter."""
 
 
 def count_labels(detections: Sequence[Detection]) -> dict[str, int]:
@@ -34,27 +34,27 @@ def count_labels(detections: Sequence[Detection]) -> dict[str, int]:
 
 
 class CountsRule:
-    """Says when the counts of the scene have changed: stable, and not those last told."""
+    """Decides when the counts have changed: they are stable, and differ from those last published."""
 
     def __init__(self) -> None:
-        self.told: Mapping[str, int] | None = None
-        """What subscribers were told last; None: nothing, so that the next counts are news at once."""
+        self.published: Mapping[str, int] | None = None
+        """The counts last published. None: none, so the next counts are a change at once."""
         self._seen: Mapping[str, int] | None = None
         self._agreeing = 0
 
     def changed(self, counts: Mapping[str, int]) -> bool:
-        """Take the counts of one result; True while they should be told."""
+        """Take the counts of one result. Returns True while they should be published."""
         self._agreeing = self._agreeing + 1 if counts == self._seen else 1
         self._seen = counts
-        return self.told is None or (counts != self.told and self._agreeing >= STABLE_RESULTS)
+        return self.published is None or (counts != self.published and self._agreeing >= STABLE_RESULTS)
 
-    def tell(self, counts: Mapping[str, int]) -> None:
-        """Note that these counts were told."""
-        self.told = counts
+    def note(self, counts: Mapping[str, int]) -> None:
+        """Note that these counts were published."""
+        self.published = counts
 
     def forget(self) -> None:
-        """Note that what was told no longer holds, since the device does not look."""
-        self.told = None
+        """Note that the published counts are no longer valid, because the device does not detect."""
+        self.published = None
 
 
 class RateLimit:
@@ -64,7 +64,7 @@ class RateLimit:
         self._allowed_ns: deque[int] = deque()
 
     def allows(self, now_ns: int, per_s: float) -> bool:
-        """Whether an event may happen now; the caller then calls `note`."""
+        """Return whether an event may happen now. The caller then calls `note`."""
         if not self._allowed_ns:
             return True
         if now_ns - self._allowed_ns[-1] < EVENNESS * 1e9 / per_s:
@@ -80,45 +80,45 @@ class RateLimit:
 
 
 class PublishRule:
-    """Says which results are published. One thread."""
+    """Decides which results are published. One thread."""
 
     def __init__(self, publish: PublishConfig) -> None:
         self.publish = publish
-        """May be swapped between two results."""
+        """The caller may replace it between two results."""
         self.published = 0
-        self.suppressed: Counter[str] = Counter()   # unchanged: no news; rate: held back by max_per_s
+        self.suppressed: Counter[str] = Counter()   # unchanged: no change; rate: delayed by max_per_s
         self._counts = CountsRule()
         self._rate = RateLimit()
         self._last_ns = 0
-        self._held_back = False
+        self._delayed = False
 
     def __repr__(self) -> str:
         return f"<PublishRule {self.publish.results} published={self.published} suppressed={dict(self.suppressed)}>"
 
     def should_publish(self, detections: Sequence[Detection], now_ns: int) -> bool:
-        """Judge one result; True means that the caller publishes it now."""
+        """Decide about one result. True means that the caller publishes it now."""
         counts = count_labels(detections)
-        changed = self._counts.changed(counts)   # in every mode, since a reload may switch to `changes` at any moment
-        if not (self._held_back or self._is_news(counts, changed, now_ns)):
+        changed = self._counts.changed(counts)   # in every mode: a reload may switch to `changes`
+        if not (self._delayed or self._is_change(counts, changed, now_ns)):
             self.suppressed["unchanged"] += 1
             return False
-        self._held_back = not self._rate.allows(now_ns, self.publish.max_per_s)
-        if self._held_back:
+        self._delayed = not self._rate.allows(now_ns, self.publish.max_per_s)
+        if self._delayed:
             self.suppressed["rate"] += 1
             return False
         self._rate.note(now_ns)
-        self._counts.tell(counts)
+        self._counts.note(counts)
         self._last_ns = now_ns
         self.published += 1
         return True
 
     def forget(self) -> None:
-        """Have the next result count as news: it comes from elsewhere than those before."""
+        """Have the next result count as a change, because it comes from another source."""
         self._counts.forget()
 
-    def _is_news(self, counts: Mapping[str, int], changed: bool, now_ns: int) -> bool:
+    def _is_change(self, counts: Mapping[str, int], changed: bool, now_ns: int) -> bool:
         if self.publish.results == "all":
             return True
         if self.publish.results == "detections":
-            return bool(counts or self._counts.told)
+            return bool(counts or self._counts.published)
         return changed or now_ns - self._last_ns >= self.publish.refresh_s * 1e9

@@ -72,7 +72,7 @@ class ResultReporter:
         counts = count_labels(result.detections)
         with self._counts_lock:
             if self._counts.changed(counts) and not self._frozen():
-                self._counts.tell(counts)
+                self._counts.note(counts)
                 self._counts_are_null = False
                 self._publish_counts(counts, result)
 

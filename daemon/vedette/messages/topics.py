@@ -1,8 +1,8 @@
 """The names of every MQTT topic, and what makes one valid.
 
-Invariants: a device writes below its base and nowhere else; no label, model or file name ever becomes a topic
-level (a `+`, `#` or `/` in one would make an invalid or a deeper topic); names here are relative to the base
-unless they say otherwise.
+Invariants: a device publishes only below its base; no label, model or file name ever becomes a topic level, because a
+`+`, `#` or `/` in it would make an invalid or a deeper topic; names here are relative to the base unless they say
+otherwise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMANDS: Final = "cmd"
 REPLIES: Final = "reply"
 
 FLEET_UPDATE: Final = f"{ROOT}/fleet/update"
-"""Absolute: the command `update`, to every device."""
+"""Absolute. The command `update`, to every device."""
 
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
@@ -43,12 +43,12 @@ def absolute(device: str, topic: str) -> str:
 
 
 def subscriptions(device: str) -> tuple[str, ...]:
-    """Return the absolute filters a device listens to."""
+    """Return the absolute topic filters that a device subscribes to."""
     return f"{base(device)}/{COMMANDS}/+", FLEET_UPDATE
 
 
 def command_name(device: str, topic: str) -> str | None:
-    """Return the command that an absolute topic carries, or None when it carries none for this device."""
+    """Return the name of the command in an absolute topic. None: it is not a command for this device."""
     if topic == FLEET_UPDATE:
         return "update"
     prefix = f"{base(device)}/{COMMANDS}/"
@@ -56,14 +56,14 @@ def command_name(device: str, topic: str) -> str | None:
     return name if topic.startswith(prefix) and name and "/" not in name else None
 
 
-def reply_topic(device: str, command: str, asked: str | None = None) -> str:
-    """Return the absolute topic of a reply: the one asked for, when it is valid and below `<base>/reply/`."""
+def reply_topic(device: str, command: str, requested: str | None = None) -> str:
+    """Return the absolute topic of a reply: the requested one, if it is valid and below `<base>/reply/`."""
     prefix = f"{base(device)}/{REPLIES}/"
-    if asked is not None and asked.startswith(prefix) and asked != prefix and is_publishable(asked):
-        return asked
+    if requested is not None and requested.startswith(prefix) and requested != prefix and is_publishable(requested):
+        return requested
     return prefix + command
 
 
 def is_publishable(topic: str) -> bool:
-    """Tell whether MQTT allows publishing to an absolute topic (MQTT 5, 4.7: no wildcard, no NUL, not empty)."""
+    """Return whether MQTT allows publishing to an absolute topic (MQTT 5, 4.7: no wildcard, no NUL, not empty)."""
     return bool(topic) and not set(topic) & set("+#\0") and len(topic.encode("utf-8", "replace")) <= _LONGEST

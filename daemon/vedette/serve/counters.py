@@ -1,6 +1,6 @@
-"""What the server counts, as Prometheus reads it.
+"""The server's counters, in the text format that Prometheus reads.
 
-Invariants: any thread; a few fixed names, so that no client can make them grow.
+Invariants: any thread may call; the names are few and fixed, so that no client can add any.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class Counters:
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds = dict.fromkeys(("wait", "prepare", "invoke", "decode"), 0.0)
-        self._pictures = 0
+        self._images = 0
         self._busy = 0
 
-    def answered(self, route: str, status: int) -> None:
-        """Count a reply. `route` is one of the service's own, never the client's words."""
+    def count_reply(self, route: str, status: int) -> None:
+        """Count a reply. `route` is one of the service's own names, never the client's text."""
         with self._lock:
             self._requests[route, int(status)] += 1
 
-    def looked(self, timing: Timing) -> None:
-        """Count a picture that was looked at."""
+    def count_image(self, timing: Timing) -> None:
+        """Count an image that the detector has processed, and its time."""
         with self._lock:
-            self._pictures += 1
+            self._images += 1
             self._seconds["wait"] += timing.wait_ms / 1e3
             self._seconds["prepare"] += timing.prepare_ms / 1e3
             self._seconds["invoke"] += timing.invoke_ms / 1e3
@@ -41,7 +41,7 @@ class Counters:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Count a body as under way."""
+        """Count a body while it is held."""
         with self._lock:
             self._busy += 1
         try:
@@ -51,17 +51,17 @@ class Counters:
                 self._busy -= 1
 
     def document(self) -> str:
-        """Return all of it in Prometheus' text format."""
+        """Return all counters in Prometheus' text format."""
         with self._lock:
             requests, seconds = dict(self._requests), dict(self._seconds)
-            pictures, busy = self._pictures, self._busy
+            images, busy = self._images, self._busy
         return "".join(_metric(*each) for each in (
             ("requests_total", "counter", "Replies by route and status.",
              {f'{{route="{route}",status="{status}"}}': count for (route, status), count in sorted(requests.items())}),
-            ("stage_seconds_total", "counter", "Time of the pictures looked at, by stage.",
+            ("stage_seconds_total", "counter", "Time spent on images, by stage.",
              {f'{{stage="{stage}"}}': round(spent, 6) for stage, spent in seconds.items()}),
-            ("pictures_total", "counter", "Pictures looked at.", {"": pictures}),
-            ("busy", "gauge", "Bodies under way.", {"": busy})))
+            ("pictures_total", "counter", "Images that were processed.", {"": images}),
+            ("busy", "gauge", "Bodies that are held now.", {"": busy})))
 
 
 def _metric(name: str, kind: str, meaning: str, values: Mapping[str, float]) -> str:

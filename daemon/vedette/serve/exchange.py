@@ -1,6 +1,6 @@
-"""A request as the service sees it, and its reply: no sockets here.
+"""A request as the service gets it, and its reply. There are no sockets here.
 
-Invariants: header names are lower case; a body is read once, and only where the service wants it.
+Invariants: header names are lower case; a body is read once, and only when the service asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """One request. `read(n)` returns exactly n bytes of the body, or fewer where the client ended early."""
 
     method: str
@@ -20,7 +20,7 @@ class Asked:
     headers: Mapping[str, str]
     read: Callable[[int], bytes]
     waited_s: Callable[[], float]
-    """Seconds since the client's connection was taken."""
+    """Seconds since the server accepted the client's connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Reply:
 
 
 class Refusal(Exception):
-    """Ends a request with an error in words."""
+    """Ends a request with an error message."""
 
-    def __init__(self, status: HTTPStatus, words: str, **headers: str) -> None:
-        super().__init__(words)
-        self.reply = Reply(status, json.dumps({"error": words}).encode(),
+    def __init__(self, status: HTTPStatus, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.reply = Reply(status, json.dumps({"error": message}).encode(),
                            headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def busy(words: str) -> Refusal:
-    """Refuse for now: come back in a second."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, words, Retry_After="1")
+def busy(message: str) -> Refusal:
+    """Return a refusal that asks the client to come back in a second."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, Retry_After="1")

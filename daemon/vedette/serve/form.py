@@ -1,6 +1,6 @@
 """Finds one field of a `multipart/form-data` body.
 
-Invariants: pure; the body is searched, never copied but for the field; anything unexpected is a ValueError.
+Invariants: pure; the body is searched and not copied, only the field is; unexpected content is a ValueError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _HEAD_BYTES = 4096
 
 
 def form_field(content_type: str, body: bytes, name: str) -> bytes:
-    """Return the content of a field. Raises: ValueError, saying what was expected."""
+    """Return the content of a field. Raises: ValueError with what was expected."""
     boundary = BOUNDARY.match(content_type)
     if boundary is None:
         raise ValueError("expected multipart/form-data with a boundary")
@@ -20,7 +20,7 @@ def form_field(content_type: str, body: bytes, name: str) -> bytes:
     begin = 0 if body.startswith(line) else body.find(b"\r\n" + line) + 2
     wanted = re.compile(rb'(?im)^content-disposition\s*:\s*form-data\s*;.*?\bname="?' + re.escape(name.encode())
                         + rb'"?\s*(?:;|\r?$)')
-    while begin != 1:       # find() found nothing
+    while begin != 1:       # 1: find() returned -1
         start = begin + len(line)
         head_end = body.find(b"\r\n\r\n", start, start + _HEAD_BYTES)
         end = body.find(b"\r\n" + line, start)

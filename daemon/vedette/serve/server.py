@@ -1,13 +1,13 @@
-"""HTTP on a socket, with hard limits: what a client may hold is bounded in time, in bytes and in number.
+"""HTTP on a socket, with hard limits on the time, the bytes and the connections that clients may use.
 
 Invariants:
-- A connection is one request. All of it, from the handshake of TCP to the last byte of the reply, has `request_s`;
-  a client that drips or stops reading loses its thread then. At most `CONNECTIONS` are served, others turned away.
-- A head has `HEAD_BYTES` at most; a body is read only where the service asks for it.
-- A refusal reaches its client although its body was not read: what is under way is drained, within bounds.
+- A connection is one request. From the TCP handshake to the last byte of the reply it has `request_s`. A client that
+  drips or stops reading loses its thread then. At most `CONNECTIONS` are served; others are refused.
+- A head has at most `HEAD_BYTES`. A body is read only when the service asks for it.
+- A refusal reaches its client even if its body was not read: the rest of the body is drained, within bounds.
 
-The standard library's server is enough for that, so there is no other dependency: TLS and the open internet are the
-business of the proxy in front (docs/cloud.md).
+The standard library's server is enough for this, so there is no other dependency. The proxy in front handles TLS and
+the open internet (docs/cloud.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vedette import __version__
 from vedette.net.timed_socket import Deadline, TimedSocket
-from vedette.serve.exchange import Asked, Reply
+from vedette.serve.exchange import Reply, Request
 from vedette.serve.service import REQUEST_S, Service
 
 if TYPE_CHECKING:
@@ -38,28 +38,28 @@ CONNECTIONS = 64
 HEAD_BYTES = 32 * 1024
 DRAIN_S, DRAIN_BYTES = 1.0, 16 * 2**20
 _POLL_S = 0.2
-_TURNED_AWAY = (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+_SERVER_FULL = (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
                 b"Connection: close\r\n\r\n")
 
 
 class _Head:
-    """Reads lines of a request's head, so many bytes in all."""
+    """Reads the lines of a request's head, at most `HEAD_BYTES` in all."""
 
     def __init__(self, reader: BinaryIO) -> None:
         self._reader = reader
         self._left = HEAD_BYTES
 
     def readline(self, limit: int = -1) -> bytes:
-        """Return a line. Raises: LineTooLong, which http.server answers."""
+        """Return a line. Raises: LineTooLong; http.server answers it."""
         line = self._reader.readline(min(limit, self._left + 1) if limit >= 0 else self._left + 1)
         self._left -= len(line)
         if self._left < 0:
-            raise LineTooLong("the head of this request")
+            raise LineTooLong("the head of the request")
         return line
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """One connection, one request. On a thread of its own."""
+    """One connection with one request, on its own thread."""
 
     protocol_version = "HTTP/1.1"
     server_version = f"vedette/{__version__}"
@@ -67,21 +67,21 @@ class _Exchange(BaseHTTPRequestHandler):
     server: HttpServer
 
     def setup(self) -> None:
-        """Put a deadline on everything that is read and written."""
+        """Put a deadline on every read and write."""
         self._began = time.monotonic()
         self._socket = TimedSocket(self.request, Deadline(self.server.request_s), self.server.idle_s)
         self._body = self._socket.makefile()
         self._unread = 0
-        self.rfile = _Head(self._body)  # type: ignore[assignment]  # it has what http.server uses
+        self.rfile = _Head(self._body)  # type: ignore[assignment]  # it has the method that http.server uses
         self.wfile = BytesIO()
         self.close_connection = True
 
     def handle(self) -> None:
-        """Answer one request, whatever the client would like to send after it."""
+        """Answer one request, and ignore whatever the client sends after it."""
         self.handle_one_request()
 
     def finish(self) -> None:
-        """Send what was written; let the client read it although some of its body was not."""
+        """Send the reply, and let the client read it even if its body was not read."""
         try:
             self._socket.sendall(self.wfile.getvalue())  # type: ignore[attr-defined]  # the one of setup()
             if self._unread:
@@ -90,23 +90,26 @@ class _Exchange(BaseHTTPRequestHandler):
             self._body.close()
 
     def handle_expect_100(self) -> bool:
-        """Do nothing yet: the body is invited when it is wanted."""
+        """Do nothing yet. `_read` sends 100 Continue when the service asks for the body."""
         return True
 
     def do_GET(self) -> None:
-        """Answer a request; http.server wants one such name for each method."""
+        """Answer a request. http.server needs one such name for each method."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         lengths = set(self.headers.get_all("Content-Length", ()))
-        headers["content-length"] = lengths.pop() if len(lengths) == 1 else "several" if lengths else ""
+        headers["content-length"] = " and ".join(lengths)     # several lengths are no number, so they are refused
         self._unread = 1 if headers["content-length"] or "transfer-encoding" in headers else 0
-        self._send(self.server.service.answer(
-            Asked(self.command, self.path, headers, self._read, lambda: time.monotonic() - self._began)))
+        request = Request(self.command, self.path, headers, self._read, self._waited_s)
+        self._send(self.server.service.answer(request))
 
     do_POST = do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET  # noqa: N815 - http.server's names
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's own name
-        """Log at the level for those who look closely."""
+        """Log at debug level."""
         log.debug("%s: %s", self.client_address[0], format % args)
+
+    def _waited_s(self) -> float:
+        return time.monotonic() - self._began
 
     def _read(self, length: int) -> bytes:
         if self.headers.get("Expect", "").lower() == "100-continue":
@@ -125,7 +128,7 @@ class _Exchange(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def _drain(self) -> None:
-        """Read what the client still sends: closing on it would reset the connection, reply and all."""
+        """Read what the client still sends. To close without that would reset the connection and lose the reply."""
         self.request.shutdown(socket.SHUT_WR)
         rest = TimedSocket(self.request, Deadline(DRAIN_S), DRAIN_S)
         scrap = bytearray(1 << 16)
@@ -135,7 +138,7 @@ class _Exchange(BaseHTTPRequestHandler):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves until `shutdown`; `server_close` waits for the exchanges under way, `request_s` at most each.
+    """Serves until `shutdown`. `server_close` waits for the exchanges under way, for at most `request_s` each.
 
     `idle_s` bounds the wait for a single byte.
     """
@@ -152,49 +155,49 @@ class HttpServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
+        """The URL that it listens on."""
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"http://{host!s}:{port}"
 
     def server_bind(self) -> None:
-        """Bind; unlike http.server without asking a name server for our own name."""
+        """Bind without a name lookup. http.server would ask a name server for the host's name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "vedette", int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection on a thread of its own, where there is room."""
+        """Serve a connection on its own thread, or refuse it when there are too many."""
         if self._room.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
-            self._turn_away(request)
+            self._refuse_connection(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve it, on that thread."""
+        """Serve the connection. Runs on that thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
-        """Log what ended an exchange: a client that left or was too slow is nothing to worry about."""
+        """Log what ended an exchange. A client that left or was too slow is logged at debug level only."""
         failure = sys.exc_info()[1]
         if isinstance(failure, (OSError, LineTooLong)):
             log.debug("%s: %s", client_address[0], failure)
         else:
             log.error("an exchange ended unexpectedly", exc_info=True)
 
-    def _turn_away(self, request: socket.socket) -> None:
-        self.service.counters.answered("connection", HTTPStatus.SERVICE_UNAVAILABLE)
-        request.setblocking(False)      # whoever does not take it at once misses it: nobody else may wait
+    def _refuse_connection(self, request: socket.socket) -> None:
+        self.service.counters.count_reply("connection", HTTPStatus.SERVICE_UNAVAILABLE)
+        request.setblocking(False)      # the client must take it at once, because others wait
         try:
-            request.send(_TURNED_AWAY)
+            request.send(_SERVER_FULL)
         except OSError as failure:
-            log.debug("turned away: %s", failure)
+            log.debug("a refused client did not take the reply: %s", failure)
         self.shutdown_request(request)
 
 
 def serve(server: HttpServer, wait_for_end: Callable[[], object]) -> None:
-    """Serve until `wait_for_end` returns, then end what is under way and free the detector."""
+    """Serve until `wait_for_end` returns. Then wait for the exchanges under way, and close the detector."""
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="serve")
     thread.start()
     try:

@@ -1,10 +1,10 @@
-"""What each request is answered with: who may ask, how much at once, and what the detector sees.
+"""The answer to each request: which clients are allowed, how much at once, and what the detector detects.
 
 Invariants:
-- Everything that can be refused by its head is refused before a byte of the body is read; dimensions are checked before
-  a picture is unpacked. At most `concurrency` bodies are held at a time.
-- One picture is looked at at a time; one whose client no longer waits is not looked at.
-- A picture that could not be looked at is an error, never an empty answer.
+- A request that its head can refuse is refused before a byte of its body is read. Dimensions are checked before an
+  image is decoded. At most `concurrency` bodies are held at a time.
+- The detector gets one image at a time. An image whose client no longer waits is skipped.
+- A detection that fails is an error, never an empty answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vedette.errors import DetectError, SourceInvalid
 from vedette.messages import payloads
 from vedette.messages.cloud_shapes import DEADLINE_HEADER
 from vedette.serve.counters import Counters
-from vedette.serve.exchange import Asked, Refusal, Reply, busy
+from vedette.serve.exchange import Refusal, Reply, Request, busy
 from vedette.serve.form import form_field
 from vedette.vision import images
 from vedette.vision.picture_size import picture_size
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 DETECT = "/v1/detect"
 DETECT_PLAIN = "/v1/object-detection/"
 HEALTH, METRICS, OPENAPI = "/healthz", "/metrics", "/openapi.json"
-PICTURES = ("image/jpeg", "image/png")
+IMAGE_TYPES = ("image/jpeg", "image/png")
 FORM = "multipart/form-data"
 PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 REQUEST_S = 10.0
-"""A whole exchange, from its connection to the last byte of its reply."""
+"""Time for a whole exchange, from the connection to the last byte of the reply."""
 
-_Answer = Callable[[Asked], Reply]
+_Answer = Callable[[Request], Reply]
 
 
 @dataclass(frozen=True, slots=True)
 class ServeLimits:
-    """What one request, and all of them together, may take."""
+    """Limits of one request, and of all requests together."""
 
     body_bytes: int = 8 * 2**20
     pixels: int = 16_000_000
@@ -53,145 +53,150 @@ class ServeLimits:
 
 
 class Service:
-    """Any thread. Takes over the detector and closes it."""
+    """Answers requests, on any thread. Owns the detector and closes it."""
 
     def __init__(self, detector: Detector, tokens: Tokens, limits: ServeLimits, openapi: bytes) -> None:
         self.counters = Counters()
         self._detector = detector
-        self._looking = threading.Lock()
+        self._detector_lock = threading.Lock()
         self._tokens = tokens
         self._limits = limits
         self._room = threading.BoundedSemaphore(limits.concurrency)
         self._seq = 0
         self._openapi = openapi
-        self._routes: Mapping[tuple[str, str], tuple[_Answer, bool]] = {    # answer, and whether it needs a token
+        self._routes: Mapping[tuple[str, str], tuple[_Answer, bool]] = {    # the answer, and whether it needs a token
             ("POST", DETECT): (self._detect, True),
             ("POST", DETECT_PLAIN): (self._detect_plain, True),
             ("GET", HEALTH): (self._health, False),
             ("GET", METRICS): (self._metrics, True),
-            ("GET", OPENAPI): (lambda _: Reply(HTTPStatus.OK, self._openapi), False),
+            ("GET", OPENAPI): (self._document, False),
         }
 
     def __repr__(self) -> str:
         return f"<Service {self._detector!r}>"
 
-    def answer(self, asked: Asked) -> Reply:
-        """Return the reply to a request. Raises: OSError of its connection."""
-        path = asked.path.partition("?")[0]
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to a request. Raises: OSError from its connection."""
+        path = request.path.partition("?")[0]
         route = DETECT_PLAIN if path.startswith(DETECT_PLAIN) else path
         try:
-            reply = self._answer_of(asked, route)(asked)
+            reply = self._answer_of(request, route)(request)
         except Refusal as refusal:
             reply = refusal.reply
         known = any(route == each for _, each in self._routes)
-        self.counters.answered(route if known else "other", reply.status)
+        self.counters.count_reply(route if known else "other", reply.status)
         return reply
 
     def close(self) -> None:
-        """Wait for the picture under way, then free the detector."""
-        with self._looking:
+        """Wait for the image under way, then close the detector."""
+        with self._detector_lock:
             self._detector.close()
 
-    def _answer_of(self, asked: Asked, route: str) -> _Answer:
-        method = "GET" if asked.method == "HEAD" else asked.method
+    def _answer_of(self, request: Request, route: str) -> _Answer:
+        method = "GET" if request.method == "HEAD" else request.method
         answer, secured = self._routes.get((method, route), (None, False))
         if answer is None:
             allowed = ", ".join(each for each, at in self._routes if at == route)
             if allowed:
                 raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allowed}", Allow=allowed)
-            raise Refusal(HTTPStatus.NOT_FOUND, f"nothing is here; see {OPENAPI}")
-        if secured and not self._tokens.allow(asked.headers.get("authorization", "")):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "expected a bearer token that is known here",
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there is no such path; {OPENAPI} lists the paths")
+        if secured and not self._tokens.allow(request.headers.get("authorization", "")):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "expected a known bearer token",
                           WWW_Authenticate="Bearer")
         return answer
 
-    def _detect(self, asked: Asked) -> Reply:
-        with self._body(asked, PICTURES) as body:
-            told = payloads.detections(self._look(asked, body), device="", run=0, seq=0, dropped={}, clock_synced=False)
-        return Reply(HTTPStatus.OK, payloads.encode({"model": told["model"], "detections": told["detections"]}))
+    def _detect(self, request: Request) -> Reply:
+        with self._body(request, IMAGE_TYPES) as body:
+            result = self._run_detector(request, body)
+        payload = payloads.detections(result, device="", run=0, seq=0, dropped={}, clock_synced=False)
+        return Reply(HTTPStatus.OK, payloads.encode({"model": payload["model"], "detections": payload["detections"]}))
 
-    def _detect_plain(self, asked: Asked) -> Reply:
-        with self._body(asked, (FORM,)) as body:
+    def _detect_plain(self, request: Request) -> Reply:
+        with self._body(request, (FORM,)) as body:
             try:
-                content = form_field(asked.headers["content-type"], body, "image")
+                content = form_field(request.headers["content-type"], body, "image")
             except ValueError as error:
                 raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
-            result = self._look(asked, content)
+            result = self._run_detector(request, content)
         records = [payloads.encode(each).decode() for each in map(_record(result), result.detections)]
         return Reply(HTTPStatus.OK, f"[{','.join(records)}]".encode())
 
-    def _health(self, _asked: Asked) -> Reply:
+    def _health(self, _request: Request) -> Reply:
         facts = self._detector.facts
         return Reply(HTTPStatus.OK, payloads.encode({
             "status": "ok", "model": facts.model.name, "version": facts.model.version, "sha256": facts.model.sha256,
             "runtime": facts.runtime, "xnnpack_share": round(facts.xnnpack_share, 4)}))
 
-    def _metrics(self, _asked: Asked) -> Reply:
+    def _metrics(self, _request: Request) -> Reply:
         return Reply(HTTPStatus.OK, self.counters.document().encode(), PLAIN_TEXT)
 
+    def _document(self, _request: Request) -> Reply:
+        return Reply(HTTPStatus.OK, self._openapi)
+
     @contextmanager
-    def _body(self, asked: Asked, types: tuple[str, ...]) -> Iterator[bytes]:
-        """Give the body, holding one of the places for them."""
-        length = self._length_of(asked)
-        if asked.headers.get("content-type", "").partition(";")[0].strip().lower() not in types:
+    def _body(self, request: Request, types: tuple[str, ...]) -> Iterator[bytes]:
+        """Yield the body, and count it as held until the end."""
+        length = self._length_of(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in types:
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {' or '.join(types)}")
         if not self._room.acquire(blocking=False):
-            raise busy("all places are taken")
+            raise busy(f"the server holds {self._limits.concurrency} images, which is its limit")
         try:
             with self.counters.busy():
-                body = asked.read(length)
+                body = request.read(length)
                 if len(body) < length:
                     raise Refusal(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body)} of {length} bytes")
                 yield body
         finally:
             self._room.release()
 
-    def _length_of(self, asked: Asked) -> int:
-        told = asked.headers.get("content-length", "")
-        if "transfer-encoding" in asked.headers or not told:
+    def _length_of(self, request: Request) -> int:
+        length = request.headers.get("content-length", "")
+        if "transfer-encoding" in request.headers or not length:
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "expected a Content-Length")
-        if not (told.isascii() and told.isdigit() and len(told) < 19):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "expected one Content-Length, a whole number")
-        if int(told) > self._limits.body_bytes:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected {self._limits.body_bytes} bytes at most")
-        return int(told)
+        if not (length.isascii() and length.isdigit() and len(length) < 19):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "expected one Content-Length that is a whole number")
+        if int(length) > self._limits.body_bytes:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                          f"the body has {length} bytes; expected {self._limits.body_bytes} at most")
+        return int(length)
 
-    def _look(self, asked: Asked, content: bytes) -> DetectionResult:
+    def _run_detector(self, request: Request, content: bytes) -> DetectionResult:
         try:
             size = picture_size(content)
             if size.width * size.height > self._limits.pixels:
                 raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                               f"{size.width} x {size.height} pixels; expected {self._limits.pixels} at most")
-            pixels = images.decode(content, "the picture")
+            pixels = images.decode(content, "the image")
         except SourceInvalid as error:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        if not self._looking.acquire(timeout=_patience_s(asked)):
-            raise busy("the detector is busy for longer than you wait")
+        if not self._detector_lock.acquire(timeout=_patience_s(request)):
+            raise busy("the detector stays busy for longer than you wait")
         try:
             self._seq += 1
             result = self._detector.detect(images.frame_of(pixels, self._seq))
         except DetectError as error:
             raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
         finally:
-            self._looking.release()
-        self.counters.looked(result.timing)
+            self._detector_lock.release()
+        self.counters.count_image(result.timing)
         return result
 
 
-def _patience_s(asked: Asked) -> float:
-    """Return how long the client still waits, as far as it says so."""
-    told = asked.headers.get(DEADLINE_HEADER.lower(), "")
-    patience_s = int(told) / 1000 if told.isascii() and told.isdigit() and len(told) < 10 else REQUEST_S
-    return max(0.0, min(patience_s, REQUEST_S) - asked.waited_s())
+def _patience_s(request: Request) -> float:
+    """Return how long the client still waits, by its own header or by the server's limit."""
+    header = request.headers.get(DEADLINE_HEADER.lower(), "")
+    patience_s = int(header) / 1000 if header.isascii() and header.isdigit() and len(header) < 10 else REQUEST_S
+    return max(0.0, min(patience_s, REQUEST_S) - request.waited_s())
 
 
 def _record(result: DetectionResult) -> Callable[[Detection], dict[str, object]]:
-    """Return what turns this result's detections into records as YOLOv5 writes them: pixels, `confidence`, `name`."""
+    """Return a function from a detection of this result to a YOLOv5 record: pixels, `confidence`, `name`."""
     width, height = result.frame.width, result.frame.height
 
-    def record(found: Detection) -> dict[str, object]:
-        box = found.box
+    def record(detection: Detection) -> dict[str, object]:
+        box = detection.box
         return {"xmin": round(box.xmin * width, 2), "ymin": round(box.ymin * height, 2),
                 "xmax": round(box.xmax * width, 2), "ymax": round(box.ymax * height, 2),
-                "confidence": round(found.score or 0.0, 4), "class": found.class_id, "name": found.label}
+                "confidence": round(detection.score or 0.0, 4), "class": detection.class_id, "name": detection.label}
     return record

@@ -1,7 +1,7 @@
-"""Which bearer tokens are let in: those of a file, one a line, read anew for every request.
+"""The bearer tokens that are accepted: those of a file, one a line, read again for every request.
 
-Invariants: no token is logged or repeated; comparing takes as long whichever is wrong; a file that cannot be read lets
-nobody in. Without a file everybody is let in, which the command allows on loopback only.
+Invariants: no token is logged or repeated; a comparison takes equally long for every wrong token; when the file cannot
+be read, no request is accepted. Without a file every request is; the command allows that on loopback only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ FILE_BYTES_MAX = 1 << 20
 
 
 class Tokens:
-    """Any thread."""
+    """Checks tokens, on any thread."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def allow(self, authorization: str) -> bool:
-        """Whether the value of an `Authorization` header is let in."""
+        """Return whether the value of an `Authorization` header is accepted."""
         if self._path is None:
             return True
         scheme, _, token = authorization.partition(" ")
@@ -35,7 +35,7 @@ class Tokens:
         try:
             known = read_whole(self._path, FILE_BYTES_MAX).split()
         except OSError as error:
-            log.error("%s: cannot be read, so nobody is let in: %s", self._path, error.strerror)
+            log.error("%s: cannot be read, so no token is accepted: %s", self._path, error.strerror)
             return False
         matches = [hmac.compare_digest(given, each) for each in known]
         return scheme.lower() == "bearer" and any(matches)
