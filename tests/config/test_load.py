@@ -16,7 +16,7 @@ from vedette.config.models import Config
 from vedette.errors import ConfigError
 
 Write = Callable[[str], Path]
-UNREPEATED = "its name is not repeated, in case it is the secret itself"
+UNREPEATED = "the name is not shown, because it may be the secret itself"
 
 
 @pytest.fixture
@@ -92,26 +92,28 @@ camra: {}
     assert said == [
         "config.yaml:2: camera.fsp: unknown key; did you mean fps?",
         "config.yaml:3: camera.width: YAML reads on as a boolean; write true or false, or quote it if text is meant",
-        "config.yaml:4: camera.height: expected a number greater than or equal to 32, saw 5 (pixels)",
+        "config.yaml:4: camera.height: expected a number greater than or equal to 32, saw 5 (Frame height in pixels)",
         "config.yaml:5: camera.threads: unknown key; did you mean detector.threads?",
         "config.yaml:6: mqtt.password: unknown key; did you mean password_file?",
         "config.yaml:6: mqtt.port: duplicate key; first on line 6",
-        'config.yaml:6: mqtt.port: expected a valid integer, saw "1883" (1883, or 8883 with tls)',
+        ('config.yaml:6: mqtt.port: expected a valid integer, saw "1883" (Port of the broker: usually 1883, or 8883 '
+         'with tls)'),
         "config.yaml:8: detector.labels.person: expected a number less than or equal to 1, saw 3",
-        'config.yaml:9: detector.allow: expected a list, saw "person" (only these labels; empty: all)',
+        ('config.yaml:9: detector.allow: expected a list, saw "person" (Keep only detections with these labels. '
+         'Empty: all labels)'),
         ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume', "
          "'restart', 'feedback' or 'relearn', saw \"updat\""),
         "config.yaml:11: camra: unknown key; did you mean camera?",
         "VEDETTE_CAMERA__FPPS: unknown variable; did you mean VEDETTE_CAMERA__FPS?",
         ("VEDETTE_HEALTH__INTERVAL_S: health.interval_s: expected a number greater than or equal to 1, saw 0 "
-         "(seconds between health messages; changes are told at once)"),
+         "(Seconds between health messages. Changes are published at once)"),
         "command line: camera.sorce: unknown key; did you mean source?",
     ]
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("device: fleet", "device: expected another name: vedette/fleet is every device's topic"),
-    ("device: Gate 1", "device: expected 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit"),
+    ("device: fleet", "device: expected another name: vedette/fleet is a topic of all devices"),
+    ("device: Gate 1", "device: expected 1 to 63 characters of a-z, 0-9, _ and -, the first one a letter or a digit"),
     ("cloud: {enabled: true}", "cloud: expected url and token_file beside enabled"),
     ("cloud: {enabled: true, url: 'https://x/v1/detect'}", "cloud: expected url and token_file beside enabled"),
     ("cloud: {url: 'http://cloud.example/v1/detect'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
@@ -119,7 +121,7 @@ camra: {}
     ("cloud: {url: 'ftp://127.0.0.1/'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
     ("update: {source: 'ftp://x', root: r.json}",
      'update.source: expected http://…, https://… or the absolute path of a folder, saw "ftp://x"'),
-    ("update: {source: 'https://x'}", "update: expected root beside source: nothing can be trusted without it"),
+    ("update: {source: 'https://x'}", "update: expected root beside source: without it no release can be trusted"),
     ("camera: {source: 'rtps://cam/1'}", "camera.source: expected a path or one of rtsp://, "),
     ("detector: {mean: [1]}", "detector: expected mean and std together"),
     ("detector: {mean: [1], std: [0]}", "detector: expected mean and std together"),
@@ -128,14 +130,14 @@ camra: {}
     ("camera: {masks: [[[0, 0], [1, 1]]]}", "camera.masks[0]: expected more items in this list, saw [[0, 0], [1, 1]]"),
     ("camera: [1]", "camera: expected a section of keys and values, saw [1]"),
     ("camera: {loop: 1}", "camera.loop: expected true or false, saw 1"),
-    ("mqtt: {username: 7}", "mqtt.username: expected text, saw 7 (user name)"),
+    ("mqtt: {username: 7}", "mqtt.username: expected text, saw 7 (User name at the broker)"),
     ("- a", "expected keys and values at the top level"),
     ("a", "expected keys and values at the top level"),
     ("a: [", "not valid YAML: "),
     ("a: &x 1\nb: *x", "aliases (*name) are not supported"),
 ])
 def test_one_problem(write: Write, text: str, said: str) -> None:
-    """Each kind of mistake is told in words of its own."""
+    """Each kind of mistake has its own message."""
     told = problems(write(text + "\n"))
     assert any(said in problem for problem in told), told
 
@@ -157,7 +159,7 @@ def test_a_cloud_is_reached_by_https_or_on_loopback(write: Write, url: str) -> N
 @pytest.mark.parametrize(("make", "said"), [
     (lambda path: None, "cannot be read: No such file or directory"),
     (Path.mkdir, "is a directory; expected a file"),
-    (os.mkfifo, "is no regular file"),
+    (os.mkfifo, "is not a regular file"),
     (lambda path: path.write_bytes(b"a: 1\nb: \xff\n"), "not UTF-8 (byte 0xff)"),
     (lambda path: path.write_bytes(b"#" * 300_000), "larger than 256 kB"),
 ])

@@ -38,7 +38,7 @@ HOMES = {
     "pydantic": {"config", "messages", "commands", "cli", "vision", "tflite", "validate", "store", "fleet",
                  "fallback", "serve", "drift", "update.source"},
     "pycocotools": {"validate.average_precision"},
-    "pydantic_core": {"config.words"},
+    "pydantic_core": {"config.problems"},
     "typing_extensions": {"messages"},    # the TypedDict pydantic asks for below Python 3.12
     "cryptography": {"fleet.keys"},
     "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers

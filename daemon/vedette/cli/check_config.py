@@ -1,8 +1,8 @@
-"""`vedette check-config`: what the configuration means, or everything wrong with it.
+"""`vedette check-config`: prints the effective configuration, or every problem in it.
 
 Invariants: standard output has the effective configuration or, with `--json`, always one JSON object; no secret is
-printed; exit code 78 when the configuration cannot be used. Also looked at is what `run` finds out later: whether the
-model's file, the trusted root and the update folder are there, and the options of the synthetic camera.
+printed; exit code 78 when the configuration cannot be used. The command also checks what `run` finds out only later:
+the model's file, the trusted root, the update folder, and the options of the synthetic camera.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.camera.street.options import is_synthetic, parse_synthetic
-from vedette.config.files import examine
+from vedette.cli.arguments import add_config_argument
+from vedette.config.files import check_file
 from vedette.config.load import read
 from vedette.config.render import plain, render
 from vedette.errors import ConfigError, SourceInvalid
@@ -22,17 +23,23 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLE = """example:
-  vedette check-config --config /etc/vedette/config.yaml"""
+  vedette check-config --config /etc/vedette/config.yaml
+
+It prints the value of every key, and where the value came from.
+exit codes:
+   0  The configuration can be used. Standard error has the warnings.
+  78  The configuration cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
-    parser.add_argument("--json", action="store_true", help="one JSON object: config, places, warnings; or problems")
+    add_config_argument(parser)
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object with the keys config, places, warnings; or with the key problems")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what would run. Raises: ConfigError with every problem."""
+    """Print the effective configuration. Raises: ConfigError with every problem."""
     try:
         loaded = read(args.config, checks={"camera.source": _source_problem, "detector.model": _model_problem,
                                            "update.source": _update_problem, "update.root": _root_problem})
@@ -61,7 +68,7 @@ def _source_problem(source: str) -> str | None:
 
 
 def _model_problem(path: str) -> str | None:
-    return examine("model", Path(path)).problem
+    return check_file("model", Path(path)).problem
 
 
 def _update_problem(source: str) -> str | None:
@@ -69,4 +76,4 @@ def _update_problem(source: str) -> str | None:
 
 
 def _root_problem(path: str) -> str | None:
-    return examine("root", Path(path)).problem
+    return check_file("root", Path(path)).problem

@@ -1,10 +1,10 @@
-"""Read one YAML text into plain values, with the line of each value and every problem in the text.
+"""Reads one YAML text into plain values, with the line of each value and every problem in the text.
 
-Invariants: the only file that imports YAML; values are None, bool, int, float, str, list and dict with string keys,
-nothing else; any text at all gives a `Document`, never an exception; depth is bounded and aliases are refused, so
-that a small text cannot become a large value.
-No problem repeats what it found, since that may be a secret; its line and key tell where it stands.
-What YAML 1.1 silently turns into something else (yes, on, 010, 1:30, .inf) is a problem, not a value.
+Invariants: no other file imports YAML; values are None, bool, int, float, str, list and dict with string keys, nothing
+else; any text gives a `Document`, never an exception; depth is bounded and aliases are refused, so a small text cannot
+become a large value.
+A problem never repeats the text that it is about, because that may be a secret; it has the line and the key.
+A scalar that YAML 1.1 silently turns into something else (yes, on, 010, 1:30, .inf) is a problem, not a value.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _TEXT_TAGS = {_TAG + "str", _TAG + "timestamp", _TAG + "value", _TAG + "merge"}
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _QUOTED = re.compile(r"'[^'<\\]{2,}'|\"[^\"<\\]{2,}\"")
-"""What PyYAML repeats of the text, single characters apart."""
+"""Text that PyYAML repeats in its message, except single characters."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong: at which key, in words, and on which line where no key can tell."""
+    """One problem: its key, its message, and its line if no key has one."""
 
     path: KeyPath
-    words: str
+    message: str
     line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a text holds. `lines` counts from 1; where there are problems, `value` lacks what they name."""
+    """The content of a text. `lines` counts from 1. Values that have a problem are missing in `value`."""
 
     value: object = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Read a text; a syntax error is its only problem then, with its line."""
+    """Read a text. If it has a syntax error, that is the only problem, with its line."""
     document = Document()
     try:
         node = _Loader(text).get_single_node()
@@ -55,11 +55,11 @@ def parse(text: str) -> Document:
         return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        words = _QUOTED.sub("…", error.problem or "")
-        document.problems.append(Problem((), f"not valid YAML: {words}", mark.line + 1 if mark else None))
+        message = _QUOTED.sub("…", error.problem or "")
+        document.problems.append(Problem((), f"not valid YAML: {message}", mark.line + 1 if mark else None))
         return document
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # PyYAML lets int() and chr() of an escape or a directive escape as they are.
+        # PyYAML lets exceptions of int() and chr() pass, which it calls for escapes and directives.
         document.problems.append(Problem((), f"not valid YAML: {_QUOTED.sub('…', ' '.join(str(error).split()))}"))
         return document
     if node is None:
@@ -68,16 +68,16 @@ def parse(text: str) -> Document:
 
 
 def text_problem(text: str) -> str | None:
-    """Say why a text cannot be a value, or None."""
+    """Return why a text cannot be a value, or None."""
     return "expected one line without control characters" if _CONTROL.search(text) else None
 
 
 class _Refused(Exception):
-    """YAML that is valid and too much for us."""
+    """The YAML is valid, but it goes beyond what we accept."""
 
-    def __init__(self, words: str, line: int) -> None:
-        super().__init__(words)
-        self.problem = Problem((), words, line)
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.problem = Problem((), message, line)
 
 
 class _Loader(yaml.SafeLoader):
@@ -100,11 +100,11 @@ class _Loader(yaml.SafeLoader):
 
 
 class _NotPlain(Exception):
-    """A scalar that YAML reads as something its author hardly meant."""
+    """YAML reads this scalar as something that its author hardly meant."""
 
 
 class _Reading:
-    """Turns nodes into values, noting lines and problems in the document."""
+    """Turns nodes into values, and adds lines and problems to the document."""
 
     def __init__(self, document: Document) -> None:
         self._lines = document.lines
@@ -137,12 +137,12 @@ class _Reading:
             values[key] = self(value_node, below)
         return values
 
-    def _problem(self, node: yaml.Node, path: KeyPath, words: str) -> None:
-        self._problems.append(Problem(path, words, node.start_mark.line + 1))
+    def _problem(self, node: yaml.Node, path: KeyPath, message: str) -> None:
+        self._problems.append(Problem(path, message, node.start_mark.line + 1))
 
 
 def _scalar(node: yaml.Node) -> object:
-    """Raises: _NotPlain for what is no plain scalar."""
+    """Return the value of a scalar. Raises: _NotPlain for one that is not plain."""
     text = node.value
     if not isinstance(text, str):
         raise _NotPlain("a tag (!name) is not supported; quote text that begins with !")
@@ -170,5 +170,5 @@ def _number(text: str) -> int | float:
         return int(text)
     if _PLAIN_FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
-    raise _NotPlain("YAML reads this as a number in a form of its own (octal, base 60, infinite, …); "
+    raise _NotPlain("YAML reads this as a number in a special form (octal, base 60, infinite, …); "
                     "write a plain decimal number, or quote it if text is meant")

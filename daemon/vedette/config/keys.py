@@ -1,6 +1,6 @@
-"""Every configuration key as a flat list, taken from the models.
+"""Every configuration key as a flat list, made from the models.
 
-Invariants: the models are the only source; a section that may be null (`mqtt.tls`) is a key itself besides the keys
+Invariants: the models are the only source; a section that may be null (`mqtt.tls`) is itself a key, besides the keys
 in it; the order is that of the models.
 """
 
@@ -21,14 +21,14 @@ from vedette.config.models import Config, Section
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: where it stands, and what the models say about it."""
+    """One key: its path, and its field in the models."""
 
     path: tuple[str, ...]
     field: FieldInfo
 
     @property
     def name(self) -> str:
-        """Dotted, as in messages: `camera.fps`."""
+        """The dotted name, as in messages: `camera.fps`."""
         return ".".join(self.path)
 
     @property
@@ -38,12 +38,12 @@ class Key:
 
     @property
     def meaning(self) -> str:
-        """What it is, for a person."""
+        """What the key means, in sentences."""
         return self.field.description or ""
 
     @property
     def applies(self) -> str:
-        """When a reload applies it: `live` or `restart`."""
+        """When a changed value applies: `live` (after a reload) or `restart`."""
         extra = self.field.json_schema_extra
         return str(extra["applies"]) if isinstance(extra, dict) else "restart"
 
@@ -54,7 +54,7 @@ class Key:
 
     @property
     def is_section(self) -> bool:
-        """Whether the value, where it is not null, is a section with keys of its own."""
+        """Whether the value, if it is not null, is a section with its own keys."""
         return _section(self.field) is not None
 
 
@@ -71,7 +71,7 @@ def sections() -> dict[str, type[Section]]:
 
 
 def value_at(config: Config, path: tuple[str, ...]) -> Any:
-    """Return the value of a key; None below a section that is null."""
+    """Return the value of a key. Below a section that is null it is None."""
     value: Any = config
     for name in path:
         value = getattr(value, name, None)

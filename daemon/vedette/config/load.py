@@ -1,8 +1,8 @@
-"""Read the configuration: defaults, then the file, then `VEDETTE_…` variables, then flags; the later wins.
+"""Reads the configuration: defaults, then the file, then `VEDETTE_…` variables, then flags. A later layer wins.
 
-Invariants: either a whole valid `Config` comes back or one `ConfigError` with every problem found, each one line
-with its place, key, what was expected and what was seen; no secret is read into a value or printed; the file is a
-regular one of bounded size, so that reading it ends.
+Invariants: the result is a complete valid `Config`, or one `ConfigError` with every problem; a problem is one line with
+its place, its key, what was expected and what was given; no secret is read into a value or printed; the file must be a
+regular file of bounded size, so reading it ends.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vedette.config.document import KeyPath, Problem, parse, text_problem
-from vedette.config.files import examine, resolve
+from vedette.config.files import check_file, resolve
 from vedette.config.keys import Key, keys, sections
 from vedette.config.models import Config
-from vedette.config.words import did_you_mean, key_text, problem_of, unknown_key
+from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
 from vedette.net.urls import has_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Check = Callable[[str], str | None]    # says what is wrong with a value, if anything
+    Check = Callable[[str], str | None]    # returns what is wrong with a value, or None
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _ADDRESSES = {("camera", "source"), ("mqtt", "host"), ("cloud", "url"), ("update
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
-    """Where a value was given. Orders as problems are told: the file by line, then variables, then flags."""
+    """Where a value was given. The order is that of the problems: the file by line, then variables, then flags."""
 
     layer: int
     name: str
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration with the place of every value that is not a default, by dotted key, and what to warn of."""
+    """A configuration, the place of every value that is not a default (by dotted key), and the warnings."""
 
     config: Config
     places: Mapping[str, Place]
@@ -74,7 +74,7 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
          overrides: Mapping[str, object] = MappingProxyType({}),
          checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
-    """Return the effective configuration with the place of each value. `checks` look at texts, by dotted key.
+    """Return the effective configuration with the place of each value. `checks`: more checks of texts, by dotted key.
 
     Raises: ConfigError with every problem.
     """
@@ -96,17 +96,17 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 
 @dataclass
 class _Layers:
-    """What the layers have given so far: one tree of values, the place of each, and every problem."""
+    """The layers read so far: one tree of values, the place of each value, and every problem."""
 
     folder: Path
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
-    told: set[KeyPath] = field(default_factory=set)
+    reported: set[KeyPath] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
     def add_file(self, path: Path) -> None:
-        """Take the file as the first layer."""
+        """Add the file as the first layer."""
         place = Place(0, str(path))
         self.places[()] = place
         try:
@@ -117,30 +117,30 @@ class _Layers:
         document = parse(text)
         self.places |= {at: Place(0, str(path), line) for at, line in document.lines.items()}
         for problem in document.problems:
-            self._tell(problem, Place(0, str(path), problem.line or 0))
+            self._report(problem, Place(0, str(path), problem.line or 0))
         if isinstance(document.value, dict):
-            # A section whose keys are all commented out reads as null; it means its defaults.
+            # A section whose keys are all commented out is read as null; it means its defaults.
             self.values = {name: {} if value is None and name in sections() else value
                            for name, value in document.value.items()}
         elif document.value is not None:
-            self._tell(Problem((), "expected keys and values at the top level"))
+            self._report(Problem((), "expected keys and values at the top level"))
 
     def add_variables(self, environ: Mapping[str, str]) -> None:
-        """Take `VEDETTE_CAMERA__FPS=15` and the like; values are YAML."""
+        """Add variables such as `VEDETTE_CAMERA__FPS=15`; values are YAML."""
         known = {key.variable: key for key in keys()}
         for name in sorted(name for name in environ if name.startswith(_PREFIX) and name not in _NOT_OURS):
             place = Place(1, name)
             if name not in known:
-                self._tell(Problem((), "unknown variable" + did_you_mean(name, known)), place)
+                self._report(Problem((), "unknown variable" + did_you_mean(name, known)), place)
                 continue
             document = parse(environ[name])
             for problem in document.problems:
-                self._tell(Problem(known[name].path, problem.words), place)
+                self._report(Problem(known[name].path, problem.message), place)
             if not document.problems:
                 self._set(known[name].path, document.value, place, below=document.lines)
 
     def add_flags(self, overrides: Mapping[str, object]) -> None:
-        """Take dotted keys given on the command line."""
+        """Add dotted keys from the command line."""
         place = Place(2, "command line")
         known = {key.name: key for key in keys()}
         for name, value in overrides.items():
@@ -148,14 +148,14 @@ class _Layers:
             plain = str(value) if isinstance(value, Path) else value
             problem = text_problem(plain) if isinstance(plain, str) else None
             if name not in known:
-                self._tell(Problem(path, unknown_key(path)), place)
+                self._report(Problem(path, unknown_key(path)), place)
             elif problem:
-                self._tell(Problem(path, problem), place)
+                self._report(Problem(path, problem), place)
             else:
                 self._set(known[name].path, plain, place)
 
     def refuse_passwords_in_urls(self, value: object, at: KeyPath) -> None:
-        """Find passwords in URLs anywhere; the password is not repeated."""
+        """Report each password in a URL, at any depth. The password is not repeated."""
         if isinstance(value, dict):
             for name, below in value.items():
                 self.refuse_passwords_in_urls(below, (*at, name))
@@ -163,52 +163,52 @@ class _Layers:
             for index, below in enumerate(value):
                 self.refuse_passwords_in_urls(below, (*at, index))
         elif isinstance(value, str) and has_password(value, is_address=at in _ADDRESSES):
-            self._tell(Problem(at, "a password inside a URL; put user:password in a file and name it in a *_file key "
-                                   "(an @ that is none of a login is written %40)"))
+            self._report(Problem(at, "a password inside a URL; put user:password in a file and name it in a *_file key "
+                                     "(write an @ that belongs to no login as %40)"))
 
     def resolve_files(self, credentials: Path | None) -> None:
-        """Make every path absolute or relative to the working folder, and look at every `*_file`."""
+        """Make every path absolute or relative to the working folder, and check every `*_file`."""
         for key in keys():
             section, name = self._section(key.path), key.path[-1]
             value = section.get(name) if section is not None else None
             if not key.is_path or not isinstance(value, str):
                 continue
             folder = self.folder if self._place(key.path).layer == 0 else Path()
-            assert section is not None  # noqa: S101 - for the type checker: a value was found in it
+            assert section is not None  # noqa: S101 - for the type checker: it has a value
             if not name.endswith("_file"):
                 section[name] = str(folder / value)
                 continue
             path = resolve(value, folder, credentials)
             section[name] = str(path)
             folders = (credentials, folder) if credentials else (folder,)
-            self._examine(key, path, () if Path(value).is_absolute() else tuple(each.absolute() for each in folders))
+            self._check_file(key, path, () if Path(value).is_absolute() else tuple(each.absolute() for each in folders))
 
     def check(self, checks: Mapping[str, Check]) -> None:
-        """Ask about texts that only their user can judge."""
+        """Apply the caller's checks to the texts that they are for."""
         for key in keys():
             value = (self._section(key.path) or {}).get(key.path[-1])
-            if key.name in checks and isinstance(value, str) and (words := checks[key.name](value)):
-                self._tell(Problem(key.path, words))
+            if key.name in checks and isinstance(value, str) and (message := checks[key.name](value)):
+                self._report(Problem(key.path, message))
 
     def validate(self) -> Config | None:
         """Check types and limits of the tree."""
         try:
-            # As JSON, because strict JSON is what a file can mean: lists may be tuples, text may be a path, no more.
+            # As JSON, because strict JSON is all that a file can mean: a list may be a tuple, a text a path, no more.
             return Config.model_validate_json(json.dumps(self.values), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 problem = problem_of(detail)
-                # A scalar that could not be read stands as null; its problem has been told already.
-                if detail["input"] is not None or problem.path not in self.told:
-                    self._tell(problem)
+                # A scalar that could not be read is null here, and its problem is reported already.
+                if detail["input"] is not None or problem.path not in self.reported:
+                    self._report(problem)
             return None
 
-    def _examine(self, key: Key, path: Path, looked_in: tuple[Path, ...]) -> None:
-        verdict = examine(key.path[-1], path, looked_in)
-        if verdict.problem:
-            self._tell(Problem(key.path, verdict.problem))
-        if verdict.warning:
-            self.warnings.append(f"{self._place(key.path)}: {key.name}: {verdict.warning}")
+    def _check_file(self, key: Key, path: Path, searched: tuple[Path, ...]) -> None:
+        checked = check_file(key.path[-1], path, searched)
+        if checked.problem:
+            self._report(Problem(key.path, checked.problem))
+        if checked.warning:
+            self.warnings.append(f"{self._place(key.path)}: {key.name}: {checked.warning}")
 
     def _set(self, path: KeyPath, value: object, place: Place, below: Iterable[KeyPath] = ()) -> None:
         for at in [at for at in self.places if at[:len(path)] == path]:
@@ -219,7 +219,7 @@ class _Layers:
             section[str(path[-1])] = value
 
     def _section(self, path: KeyPath, *, make: bool = False) -> dict[str, Any] | None:
-        """Return the mapping that holds a key, or None where something else stands in its place."""
+        """Return the mapping that holds a key, or None if there is another value in its place."""
         section: Any = self.values
         for name in path[:-1]:
             if make and section.get(name) is None:
@@ -230,34 +230,34 @@ class _Layers:
         return section  # type: ignore[no-any-return]  # narrowed to dict by the loop
 
     def _place(self, path: KeyPath) -> Place:
-        """Return the place of a key, else of what it stands in."""
+        """Return the place of a key, or else of the section around it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return Place(2, "command line")
 
-    def _tell(self, problem: Problem, place: Place | None = None) -> None:
+    def _report(self, problem: Problem, place: Place | None = None) -> None:
         place = place or self._place(problem.path)
         key = f"{key_text(problem.path)}: " if problem.path else ""
-        self.problems.append((place, f"{place}: {key}{problem.words}"))
-        self.told.add(problem.path)
+        self.problems.append((place, f"{place}: {key}{problem.message}"))
+        self.reported.add(problem.path)
 
 
 def _text_of(path: Path) -> str:
-    """Raises: ConfigError saying why the file is no text."""
+    """Return the text of the file. Raises: ConfigError with the reason why it has none."""
     try:
         if path.is_dir():
             raise ConfigError((f"{path}: is a directory; expected a file",))
         if path.exists() and not path.is_file():
-            raise ConfigError((f"{path}: is no regular file",))
+            raise ConfigError((f"{path}: is not a regular file",))
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
     if len(content) > _MAX_BYTES:
-        raise ConfigError((f"{path}: larger than {_MAX_BYTES // 1024} kB",))
+        raise ConfigError((f"{path}: is larger than {_MAX_BYTES // 1024} kB",))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[:error.start].count(b"\n") + 1
-        raise ConfigError((f"{path}:{line}: not UTF-8 (byte 0x{content[error.start]:02x})",)) from error
+        raise ConfigError((f"{path}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x})",)) from error

@@ -1,7 +1,7 @@
 """Every configuration key: its type, default, meaning, and whether a reload applies it.
 
-Invariants: defaults live here and nowhere else; every model is frozen and forbids unknown keys; a secret is
-never a value, only a `*_file` that names where it lies. config.yaml is written from these models.
+Invariants: defaults live here and nowhere else; every model is frozen and forbids unknown keys; a secret is never a
+value: a `*_file` key names the file that holds it. config.yaml and docs/config.md are written from these models.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _roi(value: tuple[float, float, float, float] | None) -> tuple[float, float,
 
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt", "file")
-"""What FFmpeg opens as a stream, and files; `synthetic?…` and paths have no scheme."""
+"""Schemes that FFmpeg opens as a stream, and `file`. A path and `synthetic?…` have no scheme."""
 
 
 def _source(value: str) -> str:
@@ -54,50 +54,57 @@ def _source(value: str) -> str:
 
 
 class CameraConfig(Section):
-    """What to watch and how."""
+    """The camera and its frames."""
 
     source: Annotated[str, AfterValidator(_source)] = restart(
-        "auto", "auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, "
-                "a video file, a folder of images, or synthetic", min_length=1)
-    width: int = restart(1280, "pixels; asked of a camera. A larger stream or file is scaled down to fit, never up",
-                         ge=32, le=7680)
-    height: int = restart(720, "pixels", ge=32, le=4320)
-    fps: float = restart(15, "frames per second, at most", gt=0, le=240)
-    rotate: Literal[0, 90, 180, 270] = restart(0, "degrees clockwise, before anything else sees the frame")
+        "auto", "One of: auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, "
+                "http://…, a video file, a folder of images, synthetic.", min_length=1)
+    width: int = restart(1280, "Frame width in pixels. A camera is set to it. A larger stream or file is scaled down "
+                               "to fit. A smaller one is never scaled up.", ge=32, le=7680)
+    height: int = restart(720, "Frame height in pixels.", ge=32, le=4320)
+    fps: float = restart(15, "Highest number of frames per second.", gt=0, le=240)
+    rotate: Literal[0, 90, 180, 270] = restart(0, "Rotation of each frame, in degrees clockwise. It is the first step.")
     roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
-        None, "[xmin, ymin, xmax, ymax] in 0-1: only this part is given to the model; boxes stay relative to the frame")
+        None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part. Boxes stay relative to the whole frame.")
     masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
-        (), "privacy masks: polygons of [x, y] in 0-1, painted black before anything sees or leaves")
-    max_frame_age_ms: float = live(1000, "an older frame is dropped and counted as stale, never detected", gt=0)
-    frozen_after_s: float = restart(60, "seconds of bit-identical pictures until the camera counts as frozen", gt=0)
-    every_frame: bool = restart(False, "a file, a folder or synthetic: detect every frame as fast as it goes (for "
-                                       "evaluation; max_frame_age_ms holds all the same) instead of playing in real "
-                                       "time and dropping as a camera would")
-    loop: bool = restart(False, "a file or folder: start again at its end")
-    credentials_file: Path | None = restart(None, "file with user:password for a stream; never put them in the URL")
+        (), "Privacy masks: polygons of [x, y] in 0-1. They are painted black before a frame is used or sent.")
+    max_frame_age_ms: float = live(
+        1000, "Milliseconds after which a frame is too old. It is dropped and counted as stale.", gt=0)
+    frozen_after_s: float = restart(
+        60, "Seconds of bit-identical frames after which the camera counts as frozen.", gt=0)
+    every_frame: bool = restart(False, "For a file, a folder or synthetic. true: every frame is detected, as fast as "
+                                       "possible, for evaluation. false: it plays in real time and drops frames, like "
+                                       "a camera. max_frame_age_ms applies in both cases.")
+    loop: bool = restart(False, "For a file or a folder: start again at its end.")
+    credentials_file: Path | None = restart(None, "File with user:password for a stream. Never put them in the URL.")
 
 
 class DetectorConfig(Section):
-    """The model and what counts as a detection."""
+    """The model, and what counts as a detection."""
 
     model: Path | None = restart(
-        None, "path of a .tflite file; pins it: updates are then refused. null: the model in the box for `synthetic`")
-    runtime: Literal["auto", "litert", "tflite-runtime"] = restart("auto", "auto prefers litert")
-    threads: int = restart(2, "threads of the interpreter; more than the board has cores is a disaster", ge=1, le=16)
-    score_threshold: Unit = live(0.5, "scores below are no detections")
-    iou_threshold: Unit = live(0.5, "boxes of one label that overlap more are one object")
-    max_detections: int = live(100, "of one frame, best scores first", ge=1, le=1000)
-    labels: dict[str, Unit] = live({}, "score threshold of single labels, e.g. {person: 0.6}")
-    allow: tuple[str, ...] = live((), "only these labels; empty: all")
-    deny: tuple[str, ...] = live((), "never these labels")
-    labels_file: Path | None = restart(None, "one label a line; only for a model that carries none")
+        None, "Path of a .tflite file. It pins the model: updates are refused. null: the installed model, or the "
+              "built-in model for `synthetic`.")
+    runtime: Literal["auto", "litert", "tflite-runtime"] = restart("auto", "TFLite runtime. auto prefers litert.")
+    threads: int = restart(
+        2, "Threads of the interpreter. More threads than cores are several times slower.", ge=1, le=16)
+    score_threshold: Unit = live(0.5, "Lowest score of a detection.")
+    iou_threshold: Unit = live(0.5, "Boxes of one label that overlap more than this are one object.")
+    max_detections: int = live(100, "Most detections of one frame. The best scores are kept.", ge=1, le=1000)
+    labels: dict[str, Unit] = live({}, "Score threshold for single labels, such as {person: 0.6}.")
+    allow: tuple[str, ...] = live((), "Keep only detections with these labels. Empty: all labels.")
+    deny: tuple[str, ...] = live((), "Drop detections with these labels.")
+    labels_file: Path | None = restart(None, "File with one label a line, for a model file without labels.")
     decoder: Literal["ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "ltrb", "fomo",
                      "classifier"] | None = restart(
-        None, "only where the model does not say it itself; see `vedette model inspect`")
-    color: Literal["rgb", "bgr"] | None = restart(None, "channel order the model wants; only where it does not say it")
-    resize: Literal["letterbox", "stretch"] | None = restart(None, "only where the model does not say it")
-    mean: tuple[float, ...] | None = restart(None, "input = (byte - mean) / std; only where the model does not say it")
-    std: tuple[float, ...] | None = restart(None, "see mean")
+        None, "How the output is decoded, if the model file does not say it. See `vedette model inspect`.")
+    color: Literal["rgb", "bgr"] | None = restart(
+        None, "Order of the input's color channels, if the model file does not say it.")
+    resize: Literal["letterbox", "stretch"] | None = restart(
+        None, "How a frame is fitted to the input, if the model file does not say it.")
+    mean: tuple[float, ...] | None = restart(
+        None, "Input = (byte - mean) / std, if the model file does not say it. One number, or one for each channel.")
+    std: tuple[float, ...] | None = restart(None, "See mean.")
 
     @model_validator(mode="after")
     def _normalization(self) -> Self:
@@ -111,18 +118,19 @@ class PublishConfig(Section):
     """Which results are published."""
 
     results: Literal["changes", "detections", "all"] = live(
-        "changes", "changes: labels and their numbers differ, stable for two results; detections: something in it, "
-                   "and the first empty one after; all")
-    refresh_s: float = live(10, "changes: publish at least this often", gt=0)
-    max_per_s: float = live(5, "never more results per second than this", gt=0)
+        "changes", "changes: a result whose counts of labels differ from those before, stable for two results. "
+                   "detections: each result with a detection, and the first empty one after it. all: each result.")
+    refresh_s: float = live(10, "For changes: seconds after which a result is published in any case.", gt=0)
+    max_per_s: float = live(5, "Most results per second.", gt=0)
 
 
 class TlsConfig(Section):
-    """Transport security of the broker connection."""
+    """TLS of the broker connection."""
 
-    ca_file: Path | None = restart(None, "PEM; null: the system's certificates")
-    cert_file: Path | None = restart(None, "PEM client certificate, with its key or beside key_file")
-    key_file: Path | None = restart(None, "PEM key of the client certificate")
+    ca_file: Path | None = restart(None, "PEM file of the broker's authority. null: the system's certificates.")
+    cert_file: Path | None = restart(
+        None, "PEM file of the client certificate. Its key is in the same file or in key_file.")
+    key_file: Path | None = restart(None, "PEM file of the client certificate's key.")
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
@@ -132,29 +140,33 @@ class TlsConfig(Section):
 
 
 class MqttConfig(Section):
-    """The broker."""
+    """The MQTT broker, and the messages that wait for it."""
 
-    host: str = restart("127.0.0.1", "host name or address", min_length=1)
-    port: int = restart(1883, "1883, or 8883 with tls", ge=1, le=65535)
-    protocol: Literal[5, "3.1.1"] = restart(5, '5, or "3.1.1" for an old broker')
-    username: str | None = restart(None, "user name")
-    password_file: Path | None = restart(None, "file that holds the password; needs username")
-    tls: TlsConfig | None = restart(None, "{ca_file, cert_file, key_file}; {} for TLS with the system's certificates")
-    keepalive_s: int = restart(15, "seconds", ge=5, le=600)
-    outbox_messages: int = restart(1000, "kept while the broker is away; then the oldest is dropped and counted. "
-                                         "Besides them: at most 20 under way, and the latest of each retained topic",
-                                   ge=10, le=100_000)
-    spool_mb: float = restart(64, "megabytes on disk for what the broker does not take in time; then the oldest is "
-                                  "dropped and counted. 0: memory only", ge=0)
-    spool_hours: float = restart(72, "what waited longer on disk is dropped and counted", gt=0)
-    replay_per_s: float = restart(50, "messages per second from disk, behind live ones, once the broker is back", gt=0)
-    clock_wait_s: float = restart(60, "seconds from the first connect that messages on disk with time stamps from "
-                                      "before the clock was set may wait for it; then they are sent as they are", ge=0)
+    host: str = restart("127.0.0.1", "Host name or address of the broker.", min_length=1)
+    port: int = restart(1883, "Port of the broker: usually 1883, or 8883 with tls.", ge=1, le=65535)
+    protocol: Literal[5, "3.1.1"] = restart(5, 'MQTT version: 5, or "3.1.1" for an old broker.')
+    username: str | None = restart(None, "User name at the broker.")
+    password_file: Path | None = restart(None, "File that holds the password. It needs username.")
+    tls: TlsConfig | None = restart(
+        None, "{ca_file, cert_file, key_file}. {}: TLS with the system's certificates. null: no TLS.")
+    keepalive_s: int = restart(15, "Seconds between keep-alive messages on the connection.", ge=5, le=600)
+    outbox_messages: int = restart(1000, "Messages kept in memory while the broker is away. If there are more, the "
+                                         "oldest is dropped and counted. Up to 20 messages under way and the latest "
+                                         "of each retained topic are kept besides.", ge=10, le=100_000)
+    spool_mb: float = restart(64, "Megabytes on disk for messages that the broker does not take in time. If there are "
+                                  "more, the oldest is dropped and counted. 0: memory only.", ge=0)
+    spool_hours: float = restart(
+        72, "A message that waited longer than these hours on disk is dropped and counted.", gt=0)
+    replay_per_s: float = restart(50, "Messages per second that are sent from disk when the broker is back. Live "
+                                      "messages go first.", gt=0)
+    clock_wait_s: float = restart(60, "Messages on disk may have time stamps from before the clock was set. They wait "
+                                      "for the clock for these seconds from the first connect. Then they are sent as "
+                                      "they are.", ge=0)
 
     @model_validator(mode="after")
     def _login(self) -> Self:
         if self.password_file is not None and self.username is None:
-            raise ValueError("expected username beside password_file: a password alone is never sent")
+            raise ValueError("expected username beside password_file: a password is never sent alone")
         return self
 
 
@@ -162,10 +174,10 @@ CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "rest
 
 
 class CommandsConfig(Section):
-    """What may be asked over MQTT."""
+    """The commands that the device accepts over MQTT."""
 
-    allow: tuple[CommandName, ...] = live(("update", "resume"), "of update, rollback, snapshot, pause, resume, "
-                                                                 "restart, feedback, relearn")
+    allow: tuple[CommandName, ...] = live(
+        ("update", "resume"), "Any of update, rollback, snapshot, pause, resume, restart, feedback, relearn.")
 
 
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
@@ -186,24 +198,28 @@ CloudLabel = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class CloudConfig(Section):
-    """The cloud fallback: who looks when no model on the device can. Off, nothing leaves the device."""
+    """The cloud fallback: a server detects while no model on the device can. If it is off, no frame is sent to it."""
 
-    enabled: bool = restart(False, "needs url and token_file; masked frames are then sent while the device cannot look")
+    enabled: bool = restart(
+        False, "true: masked frames are sent while the device's model cannot run. It needs url and token_file.")
     url: Annotated[str | None, AfterValidator(_cloud_url)] = restart(
-        None, "https://… of `vedette serve` (/v1/detect) or of a YOLOv5/Flask server; http:// on loopback only")
-    dialect: Literal["vedette", "yolov5"] = restart("vedette", "what the server speaks; yolov5: the plain Flask server")
-    token_file: Path | None = restart(None, "file that holds the bearer token; read anew for every call")
-    ca_file: Path | None = restart(None, "PEM of the server's authority; null: the system's certificates")
-    deadline_s: float = restart(2, "seconds for a whole call, from the frame to its result", gt=0.05, le=30)
-    interval_s: float = restart(5, "seconds between calls, at least", gt=0)
-    max_jpeg_kb: int = restart(200, "a frame is sent smaller or coarser until it fits", ge=8, le=10_000)
-    per_hour: int = restart(720, "calls, at most", ge=1)
-    per_day: int = restart(5000, "calls, at most; a day is 24 hours from the first call", ge=1)
-    mb_per_hour: float = restart(100, "megabytes sent, at most", gt=0)
-    mb_per_day: float = restart(1000, "megabytes sent, at most", gt=0)
-    labels: dict[str, CloudLabel] = restart({}, "the server's labels in our words, e.g. {pedestrian: person}")
+        None, "https://… of `vedette serve` (/v1/detect) or of a YOLOv5/Flask server. http:// only on loopback.")
+    dialect: Literal["vedette", "yolov5"] = restart(
+        "vedette", "Format of requests and answers. yolov5: that of the plain Flask server.")
+    token_file: Path | None = restart(None, "File that holds the bearer token. It is read again for each call.")
+    ca_file: Path | None = restart(None, "PEM file of the server's authority. null: the system's certificates.")
+    deadline_s: float = restart(2, "Longest time of a call in seconds, from the frame to its result.", gt=0.05, le=30)
+    interval_s: float = restart(5, "Shortest time between calls, in seconds.", gt=0)
+    max_jpeg_kb: int = restart(
+        200, "Largest JPEG in kilobytes. A frame is made smaller or coarser until it fits.", ge=8, le=10_000)
+    per_hour: int = restart(720, "Most calls in an hour.", ge=1)
+    per_day: int = restart(5000, "Most calls in a day. A day is 24 hours from the first call.", ge=1)
+    mb_per_hour: float = restart(100, "Most megabytes sent in an hour.", gt=0)
+    mb_per_day: float = restart(1000, "Most megabytes sent in a day.", gt=0)
+    labels: dict[str, CloudLabel] = restart(
+        {}, "The device's label for a label of the server, such as {pedestrian: person}.")
     masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
-        (), "as camera.masks: polygons painted black in what is sent, besides those")
+        (), "Polygons, as in camera.masks. They are painted black in sent frames, besides camera.masks.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -213,10 +229,10 @@ class CloudConfig(Section):
 
 
 class FallbackConfig(Section):
-    """Who looks when neither the model on the device nor the cloud can."""
+    """What the device does while neither its own model nor the cloud can detect."""
 
-    motion: bool = restart(False, "tell what moves, as boxes labelled `motion` without a score; off, the device says "
-                                  "`failed` then, and tells nothing")
+    motion: bool = restart(False, "true: moving things are published as boxes with the label `motion` and without a "
+                                  "score. false: nothing is published, and health is `failed`.")
 
 
 def _update_source(value: str | None) -> str | None:
@@ -226,51 +242,53 @@ def _update_source(value: str | None) -> str | None:
 
 
 class UpdateConfig(Section):
-    """Where new models come from, and what is taken."""
+    """Where new models come from, and which are accepted."""
 
     source: Annotated[str | None, AfterValidator(_update_source)] = restart(
-        None, "https://… of a signed repository (see `vedette fleet`), or the absolute path of a folder that holds "
-              "one; null: no polling")
-    root: Path | None = restart(None, "root.json of that repository: what is trusted from the start")
-    ca_file: Path | None = restart(None, "PEM of the server's authority; null: the system's certificates")
-    device_class: str = restart("default", "which releases fit this device", min_length=1)
-    channel: str = restart("stable", "which releases this device follows", min_length=1)
-    poll_minutes: float = restart(60, "minutes between polls, jittered", gt=0)
-    require_signed: bool = restart(True, "take only what signed metadata names, also of files given by hand")
-    latency_budget_ms: float | None = restart(None, "a model that takes longer for a frame is refused", gt=0)
-    min_free_mb: float = restart(100, "disk space that no download may take", ge=0)
+        None, "https://… of a signed repository (see `vedette fleet`), or the absolute path of a folder with one. "
+              "null: no polling.")
+    root: Path | None = restart(None, "The file root.json of that repository. The device trusts it from the start.")
+    ca_file: Path | None = restart(None, "PEM file of the server's authority. null: the system's certificates.")
+    device_class: str = restart("default", "Class of this device. It takes only releases for its class.", min_length=1)
+    channel: str = restart("stable", "Channel of this device. It takes only releases of its channel.", min_length=1)
+    poll_minutes: float = restart(60, "Minutes between polls, with a random deviation.", gt=0)
+    require_signed: bool = restart(True, "true: only models that signed metadata names are accepted, also by hand.")
+    latency_budget_ms: float | None = restart(
+        None, "Milliseconds for a frame. A slower model is refused. null: no limit.", gt=0)
+    min_free_mb: float = restart(100, "Megabytes of disk that every download leaves free.", ge=0)
 
     @model_validator(mode="after")
     def _trusted(self) -> Self:
         if self.source is not None and self.root is None:
-            raise ValueError("expected root beside source: nothing can be trusted without it")
+            raise ValueError("expected root beside source: without it no release can be trusted")
         return self
 
 
 class GovernorConfig(Section):
-    """Looks at fewer frames before the board gets so hot that its firmware slows it down."""
+    """The governor: it lowers the frame rate before the board gets so hot that its firmware slows it down."""
 
-    enabled: bool = live(True, "false: the rate is never lowered")
-    target_c: float = live(75, "degrees Celsius of the processor; above, fewer frames are looked at. A Raspberry Pi "
-                               "throttles at 80; a 3B+ takes a seventh off its clock at 60: 57 avoids that too",
+    enabled: bool = live(True, "false: the frame rate is never lowered.")
+    target_c: float = live(75, "Degrees Celsius of the processor above which the frame rate is lowered. A Raspberry Pi "
+                               "throttles at 80. A 3B+ lowers its clock by a seventh at 60: 57 avoids that too.",
                            ge=30, le=110)
 
 
 class HealthConfig(Section):
-    """How often the device tells how it is, and what it is compared with."""
+    """How often health is published, and the baseline that drift is measured against."""
 
-    interval_s: float = live(30, "seconds between health messages; changes are told at once", ge=1)
+    interval_s: float = live(30, "Seconds between health messages. Changes are published at once.", ge=1)
     baseline: Literal["learnt", "bundle"] = live(
-        "learnt", "what the scores of seven days are compared with: what this device learnt first, or what the bundle "
-                  "states of its training, which seldom holds elsewhere")
-    learn_hours: float = live(48, "hours of watching in which scores, latency and picture are learnt; whole days", gt=0)
-    image_drift_after_s: float = live(60, "seconds that a camera must be covered, moved or out of focus to be named; "
-                                          "more where lorries stop before it", ge=1)
+        "learnt", "Baseline for the scores of seven days. learnt: the first scores of this device. bundle: the scores "
+                  "from the model's training, which seldom fit another place.")
+    learn_hours: float = live(
+        48, "Hours of watching in which scores, latency and view are learnt. Use whole days.", gt=0)
+    image_drift_after_s: float = live(60, "Seconds that a camera must be covered, moved or out of focus before it is "
+                                          "reported. Use more where trucks stop in front of it.", ge=1)
 
 
 def _device(value: str | None) -> str | None:
     if value == "fleet":
-        raise ValueError("expected another name: vedette/fleet is every device's topic")
+        raise ValueError("expected another name: vedette/fleet is a topic of all devices")
     return value
 
 
@@ -278,7 +296,7 @@ class Config(Section):
     """The whole configuration of one device."""
 
     device: Annotated[Annotated[str, Field(pattern=DEVICE_PATTERN)] | None, AfterValidator(_device)] = restart(
-        None, "name in every topic; null: host name, instance, four digits of the machine id")
+        None, "Name of the device in every topic. null: host name, instance and four digits of the machine id.")
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()
     publish: PublishConfig = PublishConfig()

@@ -1,4 +1,4 @@
-"""The configuration as text: the effective one with the place of each value, and the documents that explain it.
+"""Writes the configuration as text: the effective one with the place of each value, config.yaml and docs/config.md.
 
 Invariants: what is printed as YAML parses back to the same values; credentials in URLs are masked; config.yaml and
 docs/config.md come from the models alone (`python -m vedette.config.render ROOT` writes both).
@@ -21,61 +21,89 @@ from vedette.net.urls import masked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_WIDTH = 110
+_COMMENT_WIDTH = 110
+_PAGE_WIDTH = 120
 _HEAD = """\
-# The configuration of one device. Every key is here, with its default: delete what you do not change.
-# A key marked [live] is applied by a reload (systemctl reload vedette); [restart] needs a restart.
-# Check it with: vedette check-config --config THIS_FILE
-# A relative *_file is looked for among the systemd credentials, then beside this file; other paths lie beside it.
+# The configuration of one device. It has every key with its default. Delete the keys that you do not change.
+# [live]: a reload applies a change of the key (systemctl reload vedette). [restart]: a change needs a restart.
+# Check this file with: vedette check-config --config THIS_FILE
+# A relative *_file is searched for in the systemd credentials, then in the folder of this file.
+# Other relative paths start from the folder of this file.
 """
 _DOCUMENT = """\
 # Configuration
 
-Written by `make docs` from `daemon/vedette/config/models.py`. One file, `config.yaml`; the one at the top of the
-repository has every key with its default.
+`make docs` writes this page from `daemon/vedette/config/models.py`. The configuration is one file, `config.yaml`. The
+one at the top of the repository has every key with its default.
 
-Order of precedence, the later wins: defaults, the file, environment variables (`VEDETTE_CAMERA__FPS=15`: the key in
-capitals, two underscores for each dot, the value as YAML; an empty one is null), flags. `VEDETTE_INSTANCE` is no key:
-`vedette@.service` sets it, and the default device name has it.
+## Where values come from
 
-- Unknown and duplicate keys, wrong types and values out of range are errors. `vedette check-config` tells all of them
-  at once, with file, line, key and what was expected, and ends with exit code 78; without errors it prints the
-  effective configuration and where each value came from.
-- A reload (`systemctl reload vedette`, or `SIGHUP`) applies *live* keys. A bad file changes nothing and is reported in
-  health as `config_rejected`; a changed *restart* key waits for the next start, `restart_needed`.
-- YAML 1.1 reads `yes`, `on`, `010` and `1:30` as something else than they look like. Here they are errors: write
+Later sources replace earlier ones:
+
+1. the defaults,
+2. the file,
+3. environment variables, such as `VEDETTE_CAMERA__FPS=15`. The name is the key in capitals, with two underscores for
+   each dot. The value is YAML. An empty value is null.
+4. flags on the command line.
+
+`VEDETTE_INSTANCE` is not a key. `vedette@.service` sets it, and the default device name contains it.
+
+## Errors, reloads and paths
+
+- Unknown keys, duplicate keys, wrong types and values out of range are errors. `vedette check-config` prints all of
+  them at once and ends with exit code 78. Each line has the file, the line, the key and what was expected.
+- Without errors, `vedette check-config` prints the effective configuration and where each value came from.
+- A reload (`systemctl reload vedette`, or `SIGHUP`) applies *live* keys. A changed *restart* key waits for the next
+  start, and health says `restart_needed`. A bad file changes nothing, and health says `config_rejected`.
+- YAML 1.1 reads `yes`, `on`, `010` and `1:30` as something else than they look like. Here they are errors. Write
   `true` or `false`, a plain decimal number, or quote text. Aliases (`*name`) are refused.
-- A secret is never a value: a `*_file` key names the file that holds it. A password inside a URL is an error.
-  A relative `*_file` is looked for in `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`) first, then in the folder
-  of the configuration file. A missing or empty one is an error, one that everyone may read a warning.
-- Other relative paths (`detector.model`) start from the folder of the configuration file; those given by variables
-  or flags start from the working folder. `camera.source` is taken as it stands.
+- A secret is never a value. A `*_file` key names the file that holds it. A password inside a URL is an error.
+- A relative `*_file` is searched for in `$CREDENTIALS_DIRECTORY` first (systemd's `LoadCredential=`), then in the
+  folder of the configuration file. A missing or empty file is an error. A secret that everyone may read is a warning.
+- Other relative paths (`detector.model`) start from the folder of the configuration file. Those from variables or
+  flags start from the working folder. `camera.source` is used as it is written.
 
-| key | default | applies | meaning |
-|---|---|---|---|
+## Keys
+
+Each entry has the key, its default, and when a change applies: after a reload (live) or after a restart (restart).
 """
 
 
 def render(config: Config, places: Mapping[str, object]) -> str:
-    """Return the effective configuration as YAML, each line with the place its value came from."""
+    """Return the effective configuration as YAML, each line with the place of its value."""
     texts = {key.path: f"{key.path[-1]}: {_text(_masked(value_at(config, key.path)))}" for key in keys()}
     width = min(max(map(len, texts.values())), 60)
-    return _yaml(lambda key: [f"{texts[key.path]:{width}}  # {_place_of(key, places)}"])
+
+
+    def lines(key: Key) -> list[str]:
+        return [f"{texts[key.path]:{width}}  # {_place_of(key, places)}"]
+    return _yaml(lines)
 
 
 def example() -> str:
     """Return the text of config.yaml: every key with its default, meaning and when it applies."""
     def lines(key: Key) -> list[str]:
-        return [*(f"# {line}" for line in textwrap.wrap(f"[{key.applies}] {key.meaning}", _WIDTH)),
+        return [*(f"# {line}" for line in textwrap.wrap(f"[{key.applies}] {key.meaning}", _COMMENT_WIDTH)),
                 f"{key.path[-1]}: {_text(key.field.default)}"]
     return f"{_HEAD}\n{_yaml(lines)}"
 
 
 def reference() -> str:
     """Return the text of docs/config.md."""
-    rows = (f"| `{key.name}` | `{_text(key.field.default)}` | {key.applies} | {key.meaning} |"
-            for key in keys())
-    return _DOCUMENT + "\n".join(rows) + "\n"
+    return _DOCUMENT + "\n" + "\n".join(_reference_lines()) + "\n"
+
+
+def _reference_lines() -> Iterator[str]:
+    """Yield one list item for each key, under a heading for each section."""
+    yield from map(_reference_item, (key for key in keys() if len(key.path) == 1))
+    for name, section in sections().items():
+        yield from ("", f"### {name}", "", section.__doc__ or "", "")
+        yield from map(_reference_item, (key for key in keys() if len(key.path) > 1 and key.path[0] == name))
+
+
+def _reference_item(key: Key) -> str:
+    return textwrap.fill(f"- **`{key.name}`** (default `{_text(key.field.default)}`, {key.applies}): {key.meaning}",
+                         _PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def plain(config: Config) -> dict[str, object]:
@@ -90,20 +118,24 @@ def _yaml(lines: Callable[[Key], list[str]]) -> str:
 
 
 def _laid_out(lines: Callable[[Key], list[str]]) -> Iterator[str]:
-    for section, group in itertools.groupby((key for key in keys() if len(key.path) < 3), lambda key: key.path[:-1]):
+    for section, group in itertools.groupby((key for key in keys() if len(key.path) < 3), _section_of):
         if section:
-            yield from ("", f"# {sections()[section[0]].__doc__}", f"{section[0]}:")
+            yield from ("", f"# {sections()[section].__doc__}", f"{section}:")
         yield from (("  " if section else "") + line for key in group for line in lines(key))
 
 
+def _section_of(key: Key) -> str:
+    return key.path[0] if len(key.path) > 1 else ""
+
+
 def _place_of(key: Key, places: Mapping[str, object]) -> str:
-    """Say where a key's value came from, or the first thing in it."""
+    """Return the place of a key's value, or of the first value in it."""
     inside = (str(place) for name, place in places.items() if name == key.name or name.startswith(f"{key.name}."))
     return next(inside, "default")
 
 
 def _masked(value: object) -> object:
-    """Mask what may be secret in a value, or in those of a section or a list; no key is a secret."""
+    """Mask credentials in a value, also inside a section or a list. Keys are never secret."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, dict):
@@ -112,7 +144,7 @@ def _masked(value: object) -> object:
 
 
 def _text(value: object) -> str:
-    """Write a value in YAML's flow form, which JSON is part of; text that reads back as itself needs no quotes."""
+    """Return a value in YAML's flow form, which includes JSON. A text that reads back as itself gets no quotes."""
     if isinstance(value, str) and parse(value).value == value:
         return value
     if isinstance(value, Section):

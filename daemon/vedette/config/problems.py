@@ -1,7 +1,7 @@
-"""What is wrong with a value, in words: what was expected, what was seen, and which key may have been meant.
+"""Makes the message about a wrong value: what was expected, what was given, and which key may be meant.
 
-Invariants: nothing that may be a secret is repeated (credentials in URLs, values of keys named for secrets);
-every problem pydantic reports becomes exactly one line.
+Invariants: a text that may be a secret is never repeated (credentials in URLs, values of keys named for secrets);
+each problem that pydantic reports becomes exactly one line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "string_too_short": "text that is not empty",
-    "string_pattern_mismatch": "1 to 63 of a-z, 0-9, _ and -, the first a letter or digit",
+    "string_pattern_mismatch": "1 to 63 characters of a-z, 0-9, _ and -, the first one a letter or a digit",
     "missing": "one more item in this list",
     "too_short": "more items in this list",
     "bool_type": "true or false",
@@ -38,7 +38,7 @@ _PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Whether a key, or one above it, is named for a secret: then no value at it is repeated."""
+    """Whether a key, or one above it, is named for a secret. Then its value is never repeated."""
     return any(_SECRET_NAME.search(str(part)) for part in path)
 
 
@@ -52,16 +52,16 @@ def _one_line(part: str) -> str:
 
 
 def problem_of(error: ErrorDetails) -> Problem:
-    """Say in our words what pydantic found."""
+    """Return the problem that pydantic reports, with our own message."""
     path: KeyPath = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         return Problem(path, unknown_key(path))
-    expected = _EXPECTED.get(error["type"]) or _in_words(error)
+    expected = _EXPECTED.get(error["type"]) or _expected(error)
     return Problem(path, f"expected {expected}, saw {_seen(path, error)}{_meaning(path)}")
 
 
 def unknown_key(path: KeyPath) -> str:
-    """Name the key that may have been meant."""
+    """Return the message about an unknown key, with the key that may be meant."""
     above, name = path[:-1], str(path[-1])
     siblings = sorted({key.path[len(above)] for key in keys() if key.path[:-1][:len(above)] == above})
     elsewhere = sorted(key.name for key in keys() if key.path[-1] == name)
@@ -81,7 +81,7 @@ def _seen(path: KeyPath, error: ErrorDetails) -> str:
     return seen if len(seen) <= _LONGEST_SEEN else seen[:_LONGEST_SEEN] + "…"
 
 
-def _in_words(error: ErrorDetails) -> str:
+def _expected(error: ErrorDetails) -> str:
     message = error["msg"]
     for prefix in _PREFIXES:
         message = message.removeprefix(prefix)
@@ -91,5 +91,5 @@ def _in_words(error: ErrorDetails) -> str:
 
 
 def _meaning(path: KeyPath) -> str:
-    """Append the key's own description, so that the line says how to mend it."""
-    return next((f" ({key.meaning})" for key in keys() if key.path == path), "")
+    """Return the key's meaning in parentheses, so that the line says how to correct the value."""
+    return next((f" ({key.meaning.removesuffix('.')})" for key in keys() if key.path == path), "")
