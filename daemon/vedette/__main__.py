@@ -1,4 +1,4 @@
-"""The `vedette` command and `python -m vedette`: where the process begins."""
+"""The entry point of `vedette` and of `python -m vedette`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from vedette._lib.interrupt import leave_at_once
 
 
 def main() -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     leave_at_once()
     from vedette.cli import main as command
     return command()

@@ -1,64 +1,64 @@
 """The error tree: one root, leaves named for the cause.
 
-    VedetteError                 70  (internal: a worker died of something nobody foresaw)
-    ├── UsageError               64  a command was called in a way it does not know
-    ├── ConfigError              78  the configuration cannot be used; carries every problem found
+    VedetteError                 70  (internal: a worker ended with an unexpected error)
+    ├── UsageError               64  a command line is wrong
+    ├── ConfigError              78  the configuration cannot be used; it carries every problem
     ├── ModelError               65  a model file cannot be used
-    │   ├── ModelUnreadable          missing, empty, no permission, not a TFLite file
+    │   ├── ModelUnreadable          missing, empty, not readable, or not a TFLite file
     │   ├── ModelDamaged             its digest differs, or the child that loaded it died or hung
-    │   │   └── ModelUnproven        the child had no time or no memory: another try may end otherwise
-    │   ├── ModelUnsupported         sound, but not what a decoder or the runtime can run
-    │   ├── ModelBadlyQuantised      sound, but no score of it can ever pass the threshold
-    │   ├── ModelMismatched          runs, but its golden frames come out otherwise than they must
+    │   │   └── ModelUnproven        the child had no time or no memory; another try may succeed
+    │   ├── ModelUnsupported         intact, but no decoder fits or the runtime cannot run it
+    │   ├── ModelBadlyQuantised      intact, but none of its scores can ever pass the threshold
+    │   ├── ModelMismatched          runs, but its golden frames do not yield their detections
     │   └── ModelTooSlow             runs, but takes longer for a frame than the budget
-    ├── DetectError              65  one frame could not be looked at; the next one may be
-    │   ├── InvokeFailed             the interpreter refused
-    │   └── OutputInvalid            the output is not what the decoder was promised
+    ├── DetectError              65  detection failed for one frame; the next one may succeed
+    │   ├── InvokeFailed             the interpreter refused to run
+    │   └── OutputInvalid            the output is not what the decoder expects
     ├── SourceError              69  the camera source gives no frames
-    │   ├── SourceMissing            nothing is there (or not now: a device may come back)
-    │   ├── SourceInvalid        65  something is there and it is no video and no picture
+    │   ├── SourceMissing            there is no such source now; it may come back
+    │   ├── SourceInvalid        65  the source is neither a video nor an image
     │   └── SourceEnded           0  a file or a folder was played to its end
-    ├── CameraStuck              74  replacing the capture child no longer helps; systemd must restart us
+    ├── CameraStuck              74  a new capture child does not help; systemd must restart the daemon
     ├── RuntimeMissing           69  no TFLite runtime can be imported
-    ├── OutputLost               69  what a command prints cannot be written
-    │   └── OutputUnread          0  its reader has left, as `| head -1` does
+    ├── OutputLost               69  the output of a command cannot be written
+    │   └── OutputUnread          0  its reader has left, as in `| head -1`
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   ├── AlreadyRunning           another daemon holds it
     │   ├── StoreFull                the disk has no room for a model
     │   └── RequestUnanswered        the daemon that holds it did not answer a command in time
     ├── HttpError                69  a server gave no usable answer
-    │   ├── HttpUnreachable          no address, no connection, no TLS, or the answer ended early
-    │   ├── HttpTooSlow              the total deadline passed, or no byte came for long
-    │   ├── HttpTooLong              the body is longer than what was asked for can be
-    │   └── HttpStatus               another status than a success: carries it, and when to come back
-    ├── CloudError               69  the cloud gave no result for a frame: its answer is none, or no token for it
-    │   └── CloudBudgetSpent         calls or bytes of the hour or the day are used up: no call was made
-    ├── UpdateError              69  no update from there now
-    │   ├── UpdateUnreachable        the source gave no answer, or not all of it; later it may
-    │   │   └── UpdateMissing            it has no such file: not yet, or not any more
-    │   └── UpdateRefused        65  what it gave is not trusted, or not for this device; the rule is named
-    ├── FleetError               65  an operator's repository cannot be changed or published so
-    │   ├── KeyUnusable          69  a signing key is missing, another one, or its passphrase is wrong
-    │   └── FleetBusy            69  another command is changing it
-    └── BrokerError              69  the MQTT broker cannot be used, or not any longer
+    │   ├── HttpUnreachable          no address, no connection, no TLS, or an incomplete answer
+    │   ├── HttpTooSlow              the total deadline passed, or no byte came for a long time
+    │   ├── HttpTooLong              the body is longer than the requested file can be
+    │   └── HttpStatus               a status other than success; it carries the status and the time to retry
+    ├── CloudError               69  the cloud gave no result for a frame: no usable answer, or no token to call it
+    │   └── CloudBudgetSpent         the hour's or the day's calls or bytes are used up; no call was made
+    ├── UpdateError              69  the update source gives no update now
+    │   ├── UpdateUnreachable        the source gave no complete answer; it may later
+    │   │   └── UpdateMissing            the source has no such file: not yet, or no longer
+    │   └── UpdateRefused        65  its data is not trusted, or not for this device; the message names the rule
+    ├── FleetError               65  an operator's repository cannot be changed or published in this way
+    │   ├── KeyUnusable          69  a signing key is missing or is a wrong one, or its passphrase is wrong
+    │   └── FleetBusy            69  another command is changing the repository
+    └── BrokerError              69  the MQTT broker cannot be used, or can no longer be used
         ├── BrokerAway               no connection, no answer in time, or the connection was lost
-        ├── BrokerRefused            it answered no: credentials, client id, protocol
-        └── BrokerTakenOver          another client of the same id has taken the connection's place
+        ├── BrokerRefused            it refused: credentials, client id, protocol
+        └── BrokerTakenOver          another client with the same id took over the connection
 
-Invariants: every error's message says what, which, and what was expected; `exit_code` is what a command
-that ends with it returns (documented in docs/operations.md).
+Invariants: each message says what is wrong, with which file, key or device, and what was expected; `exit_code` is the
+exit code of a command that ends with the error (docs/operations.md lists them).
 """
 
 
 class VedetteError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Root of every error that this package raises on purpose."""
 
     exit_code = 70
 
 
 class UsageError(VedetteError):
-    """A command was called in a way it does not know."""
+    """The command line is wrong, or it asks for something impossible."""
 
     exit_code = 64
 
@@ -66,7 +66,7 @@ class UsageError(VedetteError):
 class ConfigError(VedetteError):
     """The configuration cannot be used.
 
-    `problems` holds one line for each problem found, in the order of the file.
+    `problems` has one line for each problem, in the order of the file.
     """
 
     exit_code = 78
@@ -87,15 +87,15 @@ class ModelUnreadable(ModelError):
 
 
 class ModelDamaged(ModelError):
-    """The digest differs from the one promised, or the child that loaded the file died or hung."""
+    """The digest differs from the expected one, or the child that loaded the file died or hung."""
 
 
 class ModelUnproven(ModelDamaged):
-    """The child had no time, no memory, or was killed by somebody else: that says nothing lasting of the file."""
+    """The child had no time or no memory, or was killed from outside. The file itself may be fine."""
 
 
 class ModelUnsupported(ModelError):
-    """The file is sound, but no decoder fits it or the runtime cannot run it."""
+    """The file is intact, but no decoder fits it or the runtime cannot run it."""
 
 
 class ModelBadlyQuantised(ModelError):
@@ -103,7 +103,7 @@ class ModelBadlyQuantised(ModelError):
 
 
 class ModelMismatched(ModelError):
-    """The file runs, but its golden frames do not yield the detections they must."""
+    """The file runs, but its golden frames do not yield their recorded detections."""
 
 
 class ModelTooSlow(ModelError):
@@ -111,7 +111,7 @@ class ModelTooSlow(ModelError):
 
 
 class DetectError(VedetteError):
-    """One frame could not be looked at. Never the same as a frame with nothing in it."""
+    """Detection failed for one frame. This never means that the frame is empty."""
 
     exit_code = 65
 
@@ -121,7 +121,7 @@ class InvokeFailed(DetectError):
 
 
 class OutputInvalid(DetectError):
-    """The output tensors are not what the decoder was promised."""
+    """The output tensors are not what the decoder expects."""
 
 
 class SourceError(VedetteError):
@@ -131,11 +131,11 @@ class SourceError(VedetteError):
 
 
 class SourceMissing(SourceError):
-    """Nothing is there, or not now: a device or a stream may come back."""
+    """There is no such source now. A device or a stream may come back."""
 
 
 class SourceInvalid(SourceError):
-    """Something is there, and it is no video and no picture."""
+    """The source exists, but it is neither a video nor an image."""
 
     exit_code = 65
 
@@ -147,7 +147,7 @@ class SourceEnded(SourceError):
 
 
 class CameraStuck(VedetteError):
-    """Replacing the capture child no longer helps: only a new process can."""
+    """A new capture child does not help any more. Only a new process can."""
 
     exit_code = 74
 
@@ -159,13 +159,13 @@ class RuntimeMissing(VedetteError):
 
 
 class OutputLost(VedetteError):
-    """What a command prints cannot be written."""
+    """The output of a command cannot be written."""
 
     exit_code = 69
 
 
 class OutputUnread(OutputLost):
-    """The reader of what a command prints has left."""
+    """The reader of a command's output has left."""
 
     exit_code = 0
 
@@ -187,13 +187,13 @@ class AlreadyRunning(StateUnusable):
 
 
 class FleetError(VedetteError):
-    """An operator's repository cannot be changed or published so: no such release, damaged, expired, a wrong clock."""
+    """An operator's repository cannot be changed or published: no such release, damaged, expired, or a wrong clock."""
 
     exit_code = 65
 
 
 class KeyUnusable(FleetError):
-    """A signing key is missing, is another one, or its passphrase is wrong."""
+    """A signing key is missing or is a wrong one, or its passphrase is wrong."""
 
     exit_code = 69
 
@@ -219,21 +219,21 @@ class HttpError(VedetteError):
 
 
 class HttpUnreachable(HttpError):
-    """No address, no connection, no TLS, or the answer ended early."""
+    """There is no address, no connection or no TLS, or the answer ended early."""
 
 
 class HttpTooSlow(HttpError):
-    """The total deadline passed, or no byte came for long."""
+    """The total deadline passed, or no byte came for a long time."""
 
 
 class HttpTooLong(HttpError):
-    """The body is longer than what was asked for can be."""
+    """The body is longer than the requested file can be."""
 
 
 class HttpStatus(HttpError):
-    """The server answered with another status than a success.
+    """The server answered with a status other than success.
 
-    `retry_after_s` is what it asked for, within bounds, or None.
+    `retry_after_s` is the pause that the server asked for, within bounds, or None.
     """
 
     def __init__(self, message: str, status: int, retry_after_s: float | None = None) -> None:
@@ -243,25 +243,25 @@ class HttpStatus(HttpError):
 
 
 class CloudError(VedetteError):
-    """The cloud gave no result for a frame. Never the same as a frame with nothing in it."""
+    """The cloud gave no result for a frame. This never means that the frame is empty."""
 
     exit_code = 69
 
 
 class CloudBudgetSpent(CloudError):
-    """Calls or bytes of the hour or the day are used up, or cannot be accounted for: no call was made."""
+    """The calls or bytes of the hour or the day are used up, or cannot be counted. No call was made."""
 
 
 class UpdateError(VedetteError):
-    """There is no update from there now."""
+    """The update source gives no update now."""
 
     exit_code = 69
 
 
 class UpdateUnreachable(UpdateError):
-    """The source gave no answer, or not all of it. Later it may.
+    """The source gave no complete answer. It may do so later.
 
-    `retry_after_s` is how long it asked to be left alone, at most an hour, or None.
+    `retry_after_s` is the pause that the source asked for, at most an hour, or None.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -270,28 +270,28 @@ class UpdateUnreachable(UpdateError):
 
 
 class UpdateMissing(UpdateUnreachable):
-    """The source has no such file: not yet, or not any more."""
+    """The source has no such file: not yet, or no longer."""
 
 
 class UpdateRefused(UpdateError):
-    """What the source gave is not trusted, or not for this device. The message begins with the rule."""
+    """The data of the source is not trusted, or not for this device. The message begins with the rule."""
 
     exit_code = 65
 
 
 class BrokerError(VedetteError):
-    """The MQTT broker cannot be used, or not any longer."""
+    """The MQTT broker cannot be used, or can no longer be used."""
 
     exit_code = 69
 
 
 class BrokerAway(BrokerError):
-    """There is no connection, no answer in time, or the connection was lost."""
+    """There is no connection or no answer in time, or the connection was lost."""
 
 
 class BrokerRefused(BrokerError):
-    """The broker answered no: credentials, client id, protocol."""
+    """The broker refused the connection: credentials, client id, protocol."""
 
 
 class BrokerTakenOver(BrokerError):
-    """Another client of the same id has taken this connection's place."""
+    """Another client with the same id took over the connection."""

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.models import bundles
-from vedette.cli import check_result, checks, model_checks
-from vedette.cli.check_result import Check, ChildFailed, Subject
+from vedette.cli.checks import child, machine
+from vedette.cli.checks import model as model_checks
+from vedette.cli.checks.child import ChildFailed
+from vedette.cli.checks.result import CheckResult, Machine
 from vedette.config.models import Config
 from vedette.detect.box_model import BOX_MODEL
 from vedette.device.board import Board
@@ -27,16 +29,16 @@ MODEL = Path(__file__).parents[3] / "shared/real/models/yolo11n_224_coco_int8.tf
 DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
 
 
-def subject(root: Path, config: dict[str, Any] | None = None, environ: dict[str, str] | None = None) -> Subject:
-    return Subject(Config.model_validate(config or {}), Board(root, root, vcgencmd=""), environ or {}, root / "dev")
+def a_machine(root: Path, config: dict[str, Any] | None = None, environ: dict[str, str] | None = None) -> Machine:
+    return Machine(Config.model_validate(config or {}), Board(root, root, vcgencmd=""), environ or {}, root / "dev")
 
 
-def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, Check]]:
+def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, CheckResult]]:
     """Run the command; returns its exit code and the checks by name."""
     ended = subprocess.run([*DOCTOR, "--json", *arguments], env={**os.environ, **environ}, capture_output=True,
                            timeout=120)
     told = json.loads(ended.stdout)
-    found = {entry["name"]: Check(**entry) for entry in told["checks"]}
+    found = {entry["name"]: CheckResult(**entry) for entry in told["checks"]}
     assert told["ok"] is (ended.returncode == 0)
     return ended.returncode, found
 
@@ -69,7 +71,7 @@ def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
     ("raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "fail", "size changed",
      "--system-site-packages"),
     ("import os; os.abort()", "fail", "crashes: Aborted", "python3-picamera2"),
-    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "sees no camera", "ribbon"),
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "finds no camera", "ribbon"),
     ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708'}])", "ok", "imx708", ""),
 ], ids=["numpy trap", "crash", "no camera", "works"])
 def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, words: str, remedy: str) -> None:
@@ -90,32 +92,32 @@ def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, w
 ])
 def test_traps_are_explained(words: str, remedy: str) -> None:
     """What a failed import says is put into words that say what to do."""
-    assert remedy in check_result.remedy_for(words)
-    assert check_result.remedy_for("something else") == ""
+    assert remedy in child.remedy_for(words)
+    assert child.remedy_for("something else") == ""
 
 
 def test_child_keeps_the_sign_of_a_trap() -> None:
     """A trap's sign is reported although the last line of the traceback is another one."""
     with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
-        check_result.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
+        child.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
                         "raise ImportError('multiarray failed')")
 
 
 def test_hanging_child_is_ended() -> None:
     """A child that hangs is ended and said to hang."""
     with pytest.raises(ChildFailed, match="hangs"):
-        check_result.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
+        child.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
 
 
 def test_cameras_found(tmp_path: Path) -> None:
     """Devices are named by their stable names; a missing one is told with what is there instead."""
-    assert checks.camera(subject(tmp_path)).words == "no V4L2 device"
+    assert machine.camera(a_machine(tmp_path)).words == "no V4L2 device"
     (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
     (tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0").touch()
     (tmp_path / "dev" / "video0").touch()
-    found = checks.camera(subject(tmp_path))
+    found = machine.camera(a_machine(tmp_path))
     assert (found.state, found.words) == ("ok", str(tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0"))
-    missing = checks.camera(subject(tmp_path, {"camera": {"source": str(tmp_path / "dev" / "video9")}}))
+    missing = machine.camera(a_machine(tmp_path, {"camera": {"source": str(tmp_path / "dev" / "video9")}}))
     assert missing.state == "fail"
     assert "video9 is not there" in missing.words
     assert "usb-cam-index0" in missing.words
@@ -126,12 +128,12 @@ def test_camera_without_permission(tmp_path: Path) -> None:
     """A device that may not be opened leads to the video group."""
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "video0").touch(0o000)
-    assert "usermod -aG video pi" in checks.camera(subject(tmp_path, environ={"USER": "pi"})).remedy
+    assert "usermod -aG video pi" in machine.camera(a_machine(tmp_path, environ={"USER": "pi"})).remedy
 
 
 def test_stream_is_not_tried_here(tmp_path: Path) -> None:
     """A stream is left to `vedette snapshot`, and its address is not printed."""
-    check = checks.camera(subject(tmp_path, {"camera": {"source": "rtsp://10.0.0.9/stream?token=abc"}}))
+    check = machine.camera(a_machine(tmp_path, {"camera": {"source": "rtsp://10.0.0.9/stream?token=abc"}}))
     assert check.state == "ok"
     assert "abc" not in check.words
 
@@ -140,7 +142,7 @@ def test_broker_away(tmp_path: Path) -> None:
     """A port where nobody listens is a failure that names it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    check = checks.broker(subject(tmp_path, {"mqtt": {"port": port}}))
+    check = machine.broker(a_machine(tmp_path, {"mqtt": {"port": port}}))
     assert check.state == "fail"
     assert check.words.startswith(f"127.0.0.1:{port}: ")
 
@@ -151,7 +153,7 @@ def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> Non
     path = tmp_path / "bad.tflite"
     if content is not None:
         path.write_bytes(content)
-    check = model_checks.model(subject(tmp_path, {"detector": {"model": path}}))
+    check = model_checks.model(a_machine(tmp_path, {"detector": {"model": path}}))
     assert check.state == "fail"
     assert str(path) in check.words
     assert "vedette model inspect" in check.remedy
@@ -160,7 +162,7 @@ def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> Non
 @pytest.mark.skipif(not MODEL.exists(), reason="the real models are not here")
 def test_model_that_runs(tmp_path: Path) -> None:
     """A sound model is run in a child, and its time and share on XNNPACK are told."""
-    check = model_checks.model(subject(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
+    check = model_checks.model(a_machine(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
     assert check.state == "ok"
     assert "% of its nodes on XNNPACK" in check.words
 
@@ -181,12 +183,12 @@ def test_broken_opencv_ends_no_examination(tmp_path: Path, module: str, words: s
 
 def test_no_model_is_a_warning(tmp_path: Path) -> None:
     """A machine without a model is sound, but will not detect."""
-    assert model_checks.model(subject(tmp_path)).state == "warn"
+    assert model_checks.model(a_machine(tmp_path)).state == "warn"
 
 
 def test_the_street_has_its_model(tmp_path: Path) -> None:
     """Watching the drawn street, the model in the box is the one that is tried."""
-    check = model_checks.model(subject(tmp_path, {"camera": {"source": "synthetic"}, "detector": {"threads": 1}}))
+    check = model_checks.model(a_machine(tmp_path, {"camera": {"source": "synthetic"}, "detector": {"threads": 1}}))
     assert check.state == "ok"
     assert str(BOX_MODEL) in check.words
 
@@ -197,7 +199,7 @@ def test_an_installed_model_is_the_one_that_is_tried(tmp_path: Path) -> None:
     store.recover()
     sha256, size = store.stage(BOX_MODEL, None, limit_bytes=1 << 24)
     store.change(store.state.activated(Installed(sha256=sha256, size=size, name="street"), datetime.now(UTC)))
-    check = model_checks.model(subject(tmp_path, {"detector": {"threads": 1}}, {"STATE_DIRECTORY": str(tmp_path)}))
+    check = model_checks.model(a_machine(tmp_path, {"detector": {"threads": 1}}, {"STATE_DIRECTORY": str(tmp_path)}))
     assert check.state == "ok"
     assert sha256 in check.words
 
@@ -205,7 +207,7 @@ def test_an_installed_model_is_the_one_that_is_tried(tmp_path: Path) -> None:
 @pytest.mark.parametrize("runtime", [one.name for one in available_runtimes() if one.error is None])
 def test_self_test_of_a_sound_runtime(tmp_path: Path, runtime: str) -> None:
     """The model in the box sees what it must, on the runtime that is configured, and the words name it."""
-    check = model_checks.self_test(subject(tmp_path, {"detector": {"runtime": runtime}}))
+    check = model_checks.self_test(a_machine(tmp_path, {"detector": {"runtime": runtime}}))
     assert (check.state, check.remedy) == ("ok", "")
     assert check.words.startswith(f"{runtime} ")
     assert "2 agree" in check.words
@@ -227,7 +229,7 @@ def broken_box(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize(("kind", "words", "remedy"), [
     ("missing", "No such file", "install vedette again"), ("damaged", "promises SHA-256", "install vedette again"),
-    ("bgr", "golden frames: color: ", "wrong answers"), ("labels", "golden frames: labels: ", "wrong answers")])
+    ("bgr", "golden frames: color: ", "wrong results"), ("labels", "golden frames: labels: ", "wrong results")])
 def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, words: str, remedy: str) -> None:
     """A file that is not what was shipped is told from a runtime that answers wrongly."""
     check = model_checks.try_box(str(broken_box(tmp_path, kind)), "auto")
@@ -240,8 +242,8 @@ def test_self_test_without_the_runtime_that_is_asked_for(tmp_path: Path) -> None
     """A runtime that is not here is named, and the rest is left to the check of the runtimes."""
     away = next(name for name in ("litert", "tflite-runtime")
                 if name not in [one.name for one in available_runtimes() if one.error is None])
-    check = model_checks.self_test(subject(tmp_path, {"detector": {"runtime": away}}))
-    assert (check.state, check.remedy) == ("fail", "see runtime")
+    check = model_checks.self_test(a_machine(tmp_path, {"detector": {"runtime": away}}))
+    assert (check.state, check.remedy) == ("fail", "see the check `runtime`")
     assert away in check.words
 
 
@@ -250,7 +252,7 @@ def test_threads_against_cores(tmp_path: Path) -> None:
     ours = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(ours)])
     try:
-        said = [checks.threads(subject(tmp_path, {"detector": {"threads": threads}})).state for threads in (1, 2)]
+        said = [machine.threads(a_machine(tmp_path, {"detector": {"threads": threads}})).state for threads in (1, 2)]
     finally:
         os.sched_setaffinity(0, ours)
     assert said == ["ok", "warn"]
@@ -259,7 +261,7 @@ def test_threads_against_cores(tmp_path: Path) -> None:
 def test_state_folder_in_the_way(tmp_path: Path) -> None:
     """A file where the state folder should be is a failure."""
     (tmp_path / "file").touch()
-    check = checks.state(subject(tmp_path, environ={"STATE_DIRECTORY": str(tmp_path / "file" / "vedette")}))
+    check = machine.state(a_machine(tmp_path, environ={"STATE_DIRECTORY": str(tmp_path / "file" / "vedette")}))
     assert check.state == "fail"
     assert str(tmp_path / "file") in check.words
 
@@ -269,7 +271,7 @@ def test_board_complaints_come_with_remedies(tmp_path: Path) -> None:
     thermal = tmp_path / "sys" / "class" / "thermal" / "thermal_zone0"
     thermal.mkdir(parents=True)
     (thermal / "temp").write_text("85000\n")
-    found = {check.name: check for check in checks.board(subject(tmp_path))}
+    found = {check.name: check for check in machine.board(a_machine(tmp_path))}
     assert found["hot"].state == "warn"
     assert "fan" in found["hot"].remedy
     assert "85 degrees" in found["board"].words

@@ -74,7 +74,7 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
     done = subprocess.run(command("--model", "none.tflite", "--host", "0.0.0.0"),  # noqa: S104 - it must be refused
                           capture_output=True, text=True, timeout=240)
     assert done.returncode == 64
-    assert "expected --token-file" in done.stderr
+    assert "needs --token-file" in done.stderr
 
 
 def test_a_taken_address_is_named(tmp_path: Path) -> None:

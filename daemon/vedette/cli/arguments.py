@@ -1,15 +1,21 @@
-"""Kinds of command-line arguments that argparse does not have.
+"""Command-line arguments that several commands share, and kinds of values that argparse does not have.
 
-Invariants: a value that cannot be used is told in words, with what was expected.
+Invariants: the message about a value that cannot be used names the value and what was expected.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--config`."""
+    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
 
 
 def between(kind: type[Number], low: Number, high: Number) -> Callable[[str], Number]:

@@ -1,7 +1,7 @@
-"""`vedette bench`: how fast a model is on this machine, as the daemon would run it.
+"""`vedette bench`: measures how fast a model runs on this machine, in the same way as in the daemon.
 
-Invariants: a frame is timed from taken out of the camera's places to result ready, its invoke inside the same frame;
-each row of the sweep is a process of its own, so that its peak memory is its own.
+Invariants: the time of a frame starts when it is taken from the camera's shared memory and ends when its result is
+ready, and the invoke time is part of it; each row of the sweep runs in its own process and has its own peak memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
+from vedette.cli.detector_arguments import add_runtime_argument
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
@@ -25,19 +26,27 @@ if TYPE_CHECKING:
     from vedette.ports import Camera, Detector
 
 EXAMPLE = """example:
-  vedette bench --model street.tflite --source street.mp4 --threads 1 --json"""
+  vedette bench --model street.tflite --source street.mp4 --threads 1 --json
+
+exit codes:
+   0  The model is measured.
+  65  The model or the source cannot be used.
+  69  The source gives no frames, or no TFLite runtime is installed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M")
-    parser.add_argument("--source", required=True, metavar="S", help="as camera.source; files and folders are looped")
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--source", required=True, metavar="S",
+                        help="as camera.source; a file or a folder is played again at its end")
     parser.add_argument("--threads", type=between(int, 1, 16), metavar="N",
-                        help="default: a sweep over 1 to the number of cores")
-    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"), default="auto")
-    parser.add_argument("--warmup-runs", type=between(int, 0, 10**6), default=10, metavar="N")
-    parser.add_argument("--num-runs", type=between(int, 1, 10**6), default=200, metavar="N")
-    parser.add_argument("--json", action="store_true", help="one JSON object (a sweep: one a line)")
+                        help="threads of the interpreter (default: measure 1, 2, … up to the number of cores)")
+    add_runtime_argument(parser, "auto")
+    parser.add_argument("--warmup-runs", type=between(int, 0, 10**6), default=10, metavar="N",
+                        help="frames before the measurement (10)")
+    parser.add_argument("--num-runs", type=between(int, 1, 10**6), default=200, metavar="N",
+                        help="frames to measure (200)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each number of threads")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""The broker as commands use it: the same configuration as the daemon's, a client id of its own.
+"""How a command connects to the broker: with the daemon's configuration and its own client id.
 
-Invariants: an id of a command holds a dot, which no device name may, so that it never evicts a device; what comes from
-the network is shown only after `printable`.
+Invariants: the client id of a command has a dot, which no device name may have, so a command never evicts a device;
+text from the network is shown only after `printable`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.arguments import add_config_argument
 from vedette.config.load import load
 from vedette.mqtt.connection import Connection
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from vedette.config.models import Config, MqttConfig
 
 LARGEST_PACKET = 64 * 1024 * 1024
-"""A snapshot of the largest frame."""
+"""Enough for a snapshot of the largest frame."""
 
 
 def add_broker_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where the broker is."""
-    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
-    parser.add_argument("--host", help="overrides mqtt.host")
-    parser.add_argument("--port", type=int, help="overrides mqtt.port")
+    """Declare the configuration file and the broker's address."""
+    add_config_argument(parser)
+    parser.add_argument("--host", help="use this in place of mqtt.host")
+    parser.add_argument("--port", type=int, help="use this in place of mqtt.port")
 
 
 def load_config(args: argparse.Namespace, **overrides: object) -> Config:
-    """Return the configuration with `--host`, `--port` and these overrides (dots as double underscores)."""
+    """Return the configuration with `--host`, `--port` and these overrides (`camera__source` is camera.source)."""
     given = {"mqtt.host": args.host, "mqtt.port": args.port,
              **{key.replace("__", "."): value for key, value in overrides.items()}}
     return load(args.config, overrides={key: value for key, value in given.items() if value is not None})
@@ -41,7 +41,7 @@ def load_config(args: argparse.Namespace, **overrides: object) -> Config:
 
 @contextmanager
 def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
-    """Connect and subscribe; the body polls. Raises: BrokerError when the broker is away or says no."""
+    """Connect and subscribe; the body polls. Raises: BrokerError when the broker is away or refuses."""
     connection = Connection(mqtt, f"vedette.{secrets.token_hex(6)}", filters=filters, largest_packet=LARGEST_PACKET)
     try:
         while not connection.connected:
@@ -52,7 +52,7 @@ def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
 
 
 def parsed(payload: bytes) -> Any:
-    """Return what a payload says: JSON where it is some, else its text."""
+    """Return the JSON value of a payload, or its text when it is not JSON."""
     text = payload.decode("utf-8", "replace")
     try:
         return json.loads(text)
@@ -61,5 +61,5 @@ def parsed(payload: bytes) -> Any:
 
 
 def printable(line: str) -> str:
-    """Return a line that a terminal may show."""
+    """Return the line with a replacement for each character that a terminal must not show."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

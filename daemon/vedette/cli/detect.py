@@ -1,7 +1,7 @@
-"""`vedette detect`: run a model over image files.
+"""`vedette detect`: runs a model on image files.
 
-Invariants: one result for each image that could be looked at, in the order given; one that could not be is named on
-standard error and the others are still done; nothing given as input is ever overwritten.
+Invariants: one result for each image that can be used, in the order of the command line; an image that cannot be used
+is named on standard error, and the others are still done; no input file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between
-from vedette.cli.model_arguments import detector_of
-from vedette.cli.pictures import Pictures
+from vedette.cli.detector_arguments import add_detector_arguments, detector_of
+from vedette.cli.image_folder import ImageFolder
 from vedette.errors import DetectError, SourceInvalid
 from vedette.messages import payloads
 
@@ -23,32 +22,30 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette detect --model street.tflite --json --out pictures/ porch.jpg gate.jpg
 
-exit codes: 0; 65 when an image or the model cannot be used (the other images are still done); 69 without a runtime"""
+exit codes:
+   0  Every image is done.
+  65  The model or an image cannot be used. The other images are still done.
+  69  No TFLite runtime is installed."""
 
 DEVICE = "detect"
-"""Stands where a result names its device: an image file has none."""
+"""The device name in a result: an image file has no device."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
-    parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
-                        help="one label a line, in place of the model's own")
-    parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X", help="0-1")
-    parser.add_argument("--iou-threshold", type=between(float, 0, 1), metavar="Y", help="0-1")
-    parser.add_argument("--max-detections", type=between(int, 1, 1000), metavar="N", help="of one image")
-    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
-    parser.add_argument("--threads", type=between(int, 1, 16), metavar="N")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: file, and a detections/1 result")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures with boxes there")
+    add_detector_arguments(parser)
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object a line: the file name and a detections/1 result")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for images with the boxes drawn in")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect in every image; returns 0, or 65 when one could not be looked at."""
+    """Detect in every image; returns 0, or 65 when an image cannot be used."""
     from vedette.vision import images
     from vedette.vision.local import open_detector
-    pictures = Pictures(args.out) if args.out else None
+    folder = ImageFolder(args.out) if args.out else None
     detector = open_detector(detector_of(args))
     failed = 0
     try:
@@ -62,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
                 print(f"vedette: {error}", file=sys.stderr)
                 failed += 1
                 continue
-            print(_json(path, result, seq) if args.json else _words(path, result), flush=True)
-            if pictures:
-                pictures.write(f"{path.stem}-detections", images.with_boxes(pixels, result.detections))
+            print(_json(path, result, seq) if args.json else _text(path, result), flush=True)
+            if folder:
+                folder.write(f"{path.stem}-detections", images.with_boxes(pixels, result.detections))
     finally:
         detector.close()
     return SourceInvalid.exit_code if failed else 0
@@ -75,7 +72,7 @@ def _json(path: Path, result: DetectionResult, seq: int) -> str:
     return payloads.encode({"file": str(path), **payload}).decode()
 
 
-def _words(path: Path, result: DetectionResult) -> str:
+def _text(path: Path, result: DetectionResult) -> str:
     frame = result.frame
     lines = [f"{path}: {len(result.detections)} detections, invoke {result.timing.invoke_ms:.1f} ms"]
     for found in result.detections:

@@ -1,7 +1,7 @@
-"""`vedette doctor`: examines this machine and says what to do about what it finds.
+"""`vedette doctor`: checks this machine and says what to do about each problem.
 
-Invariants: a bad configuration is one finding among others (the rest is examined with the defaults); exit code 0 when
-nothing fails, else 69; with `--json` standard output is one JSON object.
+Invariants: a bad configuration is one result among others, and the other checks then use the defaults; exit code 0
+when no check fails, else 69; with `--json` standard output is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.check_result import Check, Subject
-from vedette.cli.checks import examine, nearest_existing
+from vedette.cli.arguments import add_config_argument
+from vedette.cli.checks.machine import nearest_existing, run_checks
+from vedette.cli.checks.result import CheckResult, Machine
 from vedette.config.load import read
 from vedette.config.models import Config
 from vedette.device.board import Board
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXAMPLE = """example:
-  vedette doctor --config /etc/vedette/config.yaml"""
+  vedette doctor --config /etc/vedette/config.yaml
+
+exit codes:
+   0  No check failed.
+  69  At least one check failed."""
 
 EXIT_UNAVAILABLE = 69
 COLORS = {"ok": "\033[32m", "warn": "\033[33m", "fail": "\033[31m"}
@@ -34,42 +39,42 @@ COLORS = {"ok": "\033[32m", "warn": "\033[33m", "fail": "\033[31m"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
-    parser.add_argument("--json", action="store_true", help="one JSON object: ok, checks")
+    add_config_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the keys ok and checks")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine everything; returns 0 when nothing fails, else 69."""
-    done = []
-    for check in _examine(args.config):
-        done.append(check)
+    """Run and print every check; returns 0 when none fails, else 69."""
+    results = []
+    for result in _results(args.config):
+        results.append(result)
         if not args.json:
-            print(_line(check, colored=sys.stdout.isatty()), flush=True)
-    healthy = all(check.state != "fail" for check in done)
+            print(_line(result, colored=sys.stdout.isatty()), flush=True)
+    healthy = all(result.state != "fail" for result in results)
     if args.json:
-        print(json.dumps({"ok": healthy, "checks": [asdict(check) for check in done]}))
+        print(json.dumps({"ok": healthy, "checks": [asdict(result) for result in results]}))
     return 0 if healthy else EXIT_UNAVAILABLE
 
 
-def _examine(path: Path | None) -> Iterator[Check]:
-    config, check = _read_config(path)
-    yield check
-    # Where the state folder is still to be made, its disk is that of the folder above it.
+def _results(path: Path | None) -> Iterator[CheckResult]:
+    config, result = _read_config(path)
+    yield result
+    # If the state folder does not exist yet, its disk is the one of the folder above it.
     disk = nearest_existing(state_path(os.environ).absolute())
-    yield from examine(Subject(config, Board(disk), os.environ))
+    yield from run_checks(Machine(config, Board(disk), os.environ))
 
 
-def _read_config(path: Path | None) -> tuple[Config, Check]:
+def _read_config(path: Path | None) -> tuple[Config, CheckResult]:
     try:
         loaded = read(path)
     except ConfigError as error:
-        return Config(), Check("config", "fail", "; ".join(error.problems), "correct what is named")
+        return Config(), CheckResult("config", "fail", "; ".join(error.problems), "correct each problem that is named")
     if loaded.warnings:
-        return loaded.config, Check("config", "warn", "; ".join(loaded.warnings), "see docs/config.md")
-    return loaded.config, Check("config", "ok", str(path or "built-in defaults"))
+        return loaded.config, CheckResult("config", "warn", "; ".join(loaded.warnings), "see docs/config.md")
+    return loaded.config, CheckResult("config", "ok", str(path or "built-in defaults"))
 
 
-def _line(check: Check, *, colored: bool) -> str:
-    state = f"{COLORS[check.state]}{check.state:4}\033[0m" if colored else f"{check.state:4}"
-    remedy = f"\n{'':20} -> {check.remedy}" if check.remedy else ""
-    return f"{state} {check.name:14} {check.words}{remedy}"
+def _line(result: CheckResult, *, colored: bool) -> str:
+    state = f"{COLORS[result.state]}{result.state:4}\033[0m" if colored else f"{result.state:4}"
+    remedy = f"\n{'':20} -> {result.remedy}" if result.remedy else ""
+    return f"{state} {result.name:14} {result.words}{remedy}"

@@ -1,14 +1,13 @@
-"""`vedette run`: the daemon, in the foreground.
+"""`vedette run`: runs the daemon in the foreground.
 
-Invariants: overrides on the command line win over everything else; with `--frames N` the daemon stops after N results.
+Invariants: a value on the command line replaces every other one; with `--frames N` the daemon stops after N results.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import add_config_argument, between
 
 if TYPE_CHECKING:
     import argparse
@@ -20,17 +19,17 @@ EXAMPLE = """example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
-    parser.add_argument("--source", help="overrides camera.source")
-    parser.add_argument("--model", help="overrides detector.model")
+    add_config_argument(parser)
+    parser.add_argument("--source", help="use this in place of camera.source")
+    parser.add_argument("--model", help="use this in place of detector.model")
     parser.add_argument("--print", action="store_true",
-                        help="print every result: a line each on a terminal, JSON lines otherwise")
+                        help="print each result: as text on a terminal, otherwise as one JSON object a line")
     parser.add_argument("--frames", type=between(int, 1, 10**9), metavar="N", help="stop after N results")
-    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument("--verbose", action="store_true", help="log debug messages too")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until told to stop; returns the exit code."""
+    """Run until a signal or the end of the source; returns the exit code."""
     from vedette.app import Options, run_daemon
     overrides = {key: value for key, value in (("camera.source", args.source), ("detector.model", args.model))
                  if value is not None}

@@ -1,7 +1,7 @@
-"""`vedette serve`: the detector behind HTTP, for devices that cannot look themselves, with room for a bigger model.
+"""`vedette serve`: serves a model over HTTP, for devices whose own model cannot run. The model may be a bigger one.
 
-Invariants: beyond loopback nobody is served without a token; SIGTERM and Ctrl-C end what is under way, then the
-process, with exit code 0.
+Invariants: a client from beyond loopback needs a token; after SIGTERM or Ctrl-C the requests under way are completed,
+then the process ends with exit code 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
-from vedette.cli.model_arguments import detector_of
+from vedette.cli.detector_arguments import add_detector_arguments, detector_of
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,37 +27,36 @@ EXAMPLE = """example:
   curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: image/jpeg" --data-binary @porch.jpg \\
     http://127.0.0.1:8801/v1/detect
 
-exit codes: 0; 64 for an address beyond loopback without tokens; 65 when the model cannot be used; 69 when the address
-is taken, or without a runtime. docs/cloud.md: behind nginx, with several workers."""
+docs/cloud.md shows how to run it behind nginx and with several workers.
+exit codes:
+   0  It was ended by SIGTERM or Ctrl-C.
+  64  The address is beyond loopback, and no token file is given.
+  65  The model cannot be used.
+  69  The address is in use, or no TFLite runtime is installed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
-    parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
-                        help="one label a line, in place of the model's own")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=between(int, 0, 65535), default=8801, metavar="N", help="(8801); 0: any")
+    parser.add_argument("--port", type=between(int, 0, 65535), default=8801, metavar="N",
+                        help="port to listen on (8801); 0: any free port")
     parser.add_argument("--token-file", type=Path, metavar="F",
-                        help="bearer tokens, one a line, read anew for every request; without it: loopback only")
+                        help="file with one bearer token a line, read again for each request; needed beyond loopback")
     parser.add_argument("--concurrency", type=between(int, 1, 64), default=4, metavar="N",
-                        help="pictures held at once; more are answered 503 (4)")
+                        help="images accepted at the same time (4); a further one is answered with status 503")
     parser.add_argument("--max-mb", type=between(float, 0.01, 100), default=8, metavar="N",
-                        help="megabytes of a body (8)")
+                        help="largest body of a request, in megabytes (8)")
     parser.add_argument("--max-megapixels", type=between(float, 0.01, 64), default=16, metavar="N",
-                        help="of a picture (16)")
-    parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X", help="0-1")
-    parser.add_argument("--iou-threshold", type=between(float, 0, 1), metavar="Y", help="0-1")
-    parser.add_argument("--max-detections", type=between(int, 1, 1000), metavar="N", help="of one picture")
-    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
-    parser.add_argument("--threads", type=between(int, 1, 16), metavar="N", help="of the interpreter")
+                        help="largest image, in megapixels (16)")
+    add_detector_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="log every request")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop; returns 0."""
+    """Serve until a signal arrives; returns 0."""
     if args.token_file is None and not _is_loopback(args.host):
-        raise UsageError(f"--host {args.host}: expected --token-file beside an address beyond loopback")
+        raise UsageError(f"--host {args.host}: an address beyond loopback needs --token-file")
     from vedette._lib import logs
     from vedette._lib.sdnotify import Notifier
     from vedette.serve import openapi
@@ -92,9 +91,9 @@ def _is_loopback(host: str) -> bool:
 def _end_on_signals() -> threading.Event:
     end = threading.Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         end.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+        signal.signal(number, on_signal)
     return end

@@ -1,7 +1,7 @@
-"""`vedette tail`: follow devices over MQTT, a line for each message.
+"""`vedette tail`: prints the messages of devices as they arrive over MQTT, a line for each.
 
-Invariants: nothing that comes from the network reaches the terminal unprintable; a message of unknown shape is
-shown as it is instead of ending the command.
+Invariants: the terminal gets only printable characters of what comes from the network; a message of unknown shape is
+printed as it is and does not end the command.
 """
 
 from __future__ import annotations
@@ -23,16 +23,23 @@ if TYPE_CHECKING:
 
 EXAMPLE = """examples:
   vedette tail --host broker.example
-  vedette tail --config /etc/vedette/config.yaml gate-01 --json"""
+  vedette tail --config /etc/vedette/config.yaml gate-01 --json
+
+exit codes:
+   0  N messages were printed, or nobody reads the output any longer.
+  69  The broker cannot be used.
+  78  The configuration cannot be used."""
 
 FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.COUNTS, topics.HEALTH, topics.MODEL)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("device", nargs="?", default="+", metavar="DEVICE", help="follow only this one (default: all)")
+    parser.add_argument("device", nargs="?", default="+", metavar="DEVICE",
+                        help="print only the messages of this device (default: all devices)")
     add_broker_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: topic, payload")
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object a line with the keys topic and payload")
     parser.add_argument("--count", type=between(int, 1, 10**9), metavar="N", help="stop after N messages")
 
 
@@ -58,14 +65,14 @@ def _line(incoming: Incoming) -> str:
     now = datetime.now().astimezone().strftime("%H:%M:%S")
     payload = parsed(incoming.payload)
     try:
-        words = _words(topic, payload)
+        text = _text(topic, payload)
     except (KeyError, TypeError, ValueError, AttributeError):
-        words = str(payload)
-    return printable(f"{now}  {device:<20} {topic:<13} {words}")
+        text = str(payload)
+    return printable(f"{now}  {device:<20} {topic:<13} {text}")
 
 
-def _words(topic: str, payload: Any) -> str:
-    """Say one message in words. Raises: KeyError, TypeError, ValueError, AttributeError when it has another shape."""
+def _text(topic: str, payload: Any) -> str:
+    """Return a message as text. Raises: KeyError, TypeError, ValueError, AttributeError when it has another shape."""
     match topic:
         case topics.DETECTIONS:
             return readable(payload)
@@ -73,7 +80,7 @@ def _words(topic: str, payload: Any) -> str:
             return f"{payload['state']} {payload['cause'] or ''}".rstrip()
         case topics.COUNTS:
             counts = payload["counts"]
-            return "not looking" if counts is None else ", ".join(f"{n} {label}" for label, n in counts.items()) or "-"
+            return "no detection" if counts is None else ", ".join(f"{n} {label}" for label, n in counts.items()) or "-"
         case topics.HEALTH:
             reasons = ", ".join(reason["code"] for reason in payload["reasons"])
             return f"{payload['state']}  {payload['capture']['fps']:.1f} fps  {reasons}".rstrip()

@@ -1,7 +1,7 @@
-"""`vedette fleet add`: a bundle is verified as a device would, and kept for a release.
+"""`vedette fleet add`: verifies a bundle in the same way as a device, and stores it for a release.
 
-Invariants: nothing is kept whose digest, quantization or golden frames are wrong; a model that says nothing of what it
-should see is kept only when asked to, and stays marked as unproven.
+Invariants: a bundle with a wrong digest, quantization or golden frame is refused; a model without golden frames is
+stored only with `--allow-unproven`, and stays marked as unproven.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ EXAMPLE = """examples:
   vedette fleet add fleet street-4.tflite
   vedette fleet add fleet plain.tflite --allow-unproven --name yard --version 1
 
-exit codes: 0; 64 when a version is not stated; 65 when the bundle is refused; 69 when the folder cannot be used, or
-without a runtime"""
+exit codes:
+   0  The bundle is stored.
+  64  The command line is wrong, or the version is missing.
+  65  The bundle is refused.
+  69  The folder cannot be used, or no TFLite runtime is installed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="made with `vedette model pack`")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="file made with `vedette model pack`")
     parser.add_argument("--allow-unproven", action="store_true",
-                        help="take a model without golden frames: nothing then shows that a device runs it rightly")
-    parser.add_argument("--name", help="default: as the bundle says")
-    parser.add_argument("--version", help="default: as the bundle says")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+                        help="accept a model without golden frames: no device can then check its results")
+    parser.add_argument("--name", help="name of the model (default: the name in the bundle)")
+    parser.add_argument("--version", help="version of the model (default: the version in the bundle)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify and keep. Raises: ModelError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
+    """Verify and store. Raises: ModelError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
     from vedette.tflite.file import read_bytes
     from vedette.validate.verify import verify
     bundle = _bundle(verify(args.bundle), args)
@@ -56,17 +59,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bundle(found: Verification, args: argparse.Namespace) -> Bundle:
-    for check in found.checks:
+def _bundle(verification: Verification, args: argparse.Namespace) -> Bundle:
+    for check in verification.checks:
         if check.state == "failed":
             raise ModelDamaged(f"{args.bundle}: {check.name}: {check.words}")
-    if not found.passed and not args.allow_unproven:
-        why = "; ".join(f"{check.name}: {check.words}" for check in found.checks if check.state == "unchecked")
-        raise ModelUnsupported(f"{args.bundle}: {why}; --allow-unproven takes it all the same")
-    assert found.spec is not None  # noqa: S101 - for the type checker: both are there when no check failed
-    assert found.model is not None  # noqa: S101 - as above
-    name, version = args.name or found.spec.name, args.version or found.spec.version
+    if not verification.passed and not args.allow_unproven:
+        why = "; ".join(f"{check.name}: {check.words}" for check in verification.checks if check.state == "unchecked")
+        raise ModelUnsupported(f"{args.bundle}: {why}; use --allow-unproven to accept it all the same")
+    assert verification.spec is not None  # noqa: S101 - for the type checker: both exist when no check failed
+    assert verification.model is not None  # noqa: S101 - as above
+    name, version = args.name or verification.spec.name, args.version or verification.spec.version
     if not version:
-        raise UsageError(f"{args.bundle}: states no version; give one with --version")
-    return Bundle(sha256=found.model.sha256, size=found.model.size, name=name, version=version, proven=found.passed,
-                  added_at=datetime.now(UTC))
+        raise UsageError(f"{args.bundle}: has no version; give one with --version")
+    return Bundle(sha256=verification.model.sha256, size=verification.model.size, name=name, version=version,
+                  proven=verification.passed, added_at=datetime.now(UTC))

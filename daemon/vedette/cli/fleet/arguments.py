@@ -1,4 +1,4 @@
-"""What the commands of `vedette fleet` have in common: the folder, the keys, how a moment and a release are told.
+"""What the commands of `vedette fleet` share: the arguments of the folder and the keys, releases and expiries as text.
 
 Invariants: a passphrase comes from a file, never from the command line, where every user of the machine can read it.
 """
@@ -29,12 +29,14 @@ def add_fleet_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_key_arguments(parser: argparse.ArgumentParser, *, root: bool = False) -> None:
-    """Declare where the keys are; `root`: of a command that may need a root key."""
-    parser.add_argument("--keys", type=Path, metavar="D", help="folder of the private keys (default: as at `init`)")
-    parser.add_argument("--passphrase-file", type=Path, metavar="F", help="its first line opens the keys")
+    """Declare where the keys are. `root`: the command may need a root key."""
+    parser.add_argument("--keys", type=Path, metavar="D",
+                        help="folder of the private keys (default: the folder given to `init`)")
+    parser.add_argument("--passphrase-file", type=Path, metavar="F",
+                        help="file whose first line is the passphrase of the keys")
     if root:
         parser.add_argument("--root-key", type=Path, metavar="F", action="append", default=[],
-                            help="a root key that is kept elsewhere; may be repeated")
+                            help="file of a root key that is kept elsewhere; repeat it for more keys")
 
 
 @contextmanager
@@ -60,12 +62,12 @@ def passphrase_of(args: argparse.Namespace) -> bytes | None:
     except OSError as error:
         raise KeyUnusable(f"{path}: the passphrase cannot be read: {error.strerror}") from error
     if not passphrase:
-        raise KeyUnusable(f"{path}: its first line, the passphrase, is empty")
+        raise KeyUnusable(f"{path}: its first line must be the passphrase, but it is empty")
     return passphrase
 
 
-def words_of(release: Release) -> str:
-    """Say a release in one line: what, to whom, what share of them, and as which variant."""
+def describe(release: Release) -> str:
+    """Return a release as one line: the model, the devices, their share, and the variant."""
     first, last = release.buckets
     variant = f", variant {release.variant}" if release.variant else ""
     return (f"release {release.release}: {release.name} {release.version} to {', '.join(release.device_classes)} on "
@@ -73,7 +75,7 @@ def words_of(release: Release) -> str:
 
 
 def expiry_lines(repository: Repository, now: datetime) -> Sequence[str]:
-    """Say when each role expires, the soonest first."""
+    """Return a line for each role with its expiry, the soonest first."""
     return [f"  {expiry.role:9} {expiry.version:>4}  {expiry.expires:%Y-%m-%d %H:%M} UTC, "
             + (f"in {(expiry.expires - now).days} days" if expiry.expires > now else "EXPIRED")
             for expiry in repository.expiries]

@@ -1,7 +1,7 @@
-"""`vedette fleet init`: keys and an empty repository.
+"""`vedette fleet init`: creates the signing keys and the empty repository of a fleet.
 
-Invariants: never overwrites a fleet; the root key is needed only to renew root and to replace keys, and the command
-says where it should go.
+Invariants: the command never overwrites a fleet; the root key is needed only to renew root and to replace keys, and
+the command says where to keep it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,32 @@ EXAMPLE = """examples:
   vedette fleet init fleet
   vedette fleet init fleet --keys /media/stick/keys --root-keys 3 --root-threshold 2 --days root=730
 
-exit codes: 0; 64 when called wrongly; 65 when a fleet is there already, or the clock is wrong; 69 when the folder or
-the keys cannot be written, or cryptography is not installed"""
+exit codes:
+   0  The fleet is created.
+  64  The command line is wrong.
+  65  The folder already has a fleet, or the clock is wrong.
+  69  The folder or the keys cannot be written, or the package cryptography is missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("--keys", type=Path, metavar="D", help="where the private keys go (default: DIR/keys)")
-    parser.add_argument("--passphrase-file", type=Path, metavar="F", help="its first line locks the keys")
-    parser.add_argument("--root-keys", type=between(int, 1, 20), default=1, metavar="N", help="root keys to make (1)")
+    parser.add_argument("--keys", type=Path, metavar="D", help="folder for the private keys (default: DIR/keys)")
+    parser.add_argument("--passphrase-file", type=Path, metavar="F",
+                        help="file whose first line is the passphrase for the keys")
+    parser.add_argument("--root-keys", type=between(int, 1, 20), default=1, metavar="N",
+                        help="number of root keys to create (1)")
     parser.add_argument("--root-threshold", type=between(int, 1, 20), default=1, metavar="N",
-                        help="how many of them must sign (1)")
+                        help="number of root keys that must sign (1)")
     parser.add_argument("--days", type=_term, action="append", default=[], metavar="ROLE=N",
-                        help=f"for how long a signature is valid ({_defaults()}); may be repeated")
+                        help=f"days for which a role's signature is valid ({_defaults()}); repeat it for more roles")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the fleet. Raises: UsageError, FleetError, KeyUnusable, ExtraMissing, StateUnusable."""
+    """Create the fleet. Raises: UsageError, FleetError, KeyUnusable, ExtraMissing, StateUnusable."""
     if args.root_threshold > args.root_keys:
-        raise UsageError(f"--root-threshold: {args.root_threshold} of {args.root_keys} root keys could never sign")
+        raise UsageError(f"--root-threshold: {args.root_threshold} of {args.root_keys} root keys can never sign; "
+                         "expected at most the number of --root-keys")
     place = str(args.keys.absolute()) if args.keys else "keys"
     keys = KeyFolder(args.folder / place, passphrase_of(args))
     now = datetime.now(UTC)
@@ -51,15 +57,16 @@ def run(args: argparse.Namespace) -> int:
     with FleetFolder(args.folder, new=True) as folder:
         repository = Repository.create(folder, keys, settings, root_keys=args.root_keys,
                                        root_threshold=args.root_threshold)
-    _tell(args.folder, keys.path, repository, now)
+    _print_summary(args.folder, keys.path, repository, now)
     return 0
 
 
-def _tell(folder: Path, keys: Path, repository: Repository, now: datetime) -> None:
-    print(f"{folder}: a fleet without releases. Valid until:", *expiry_lines(repository, now), sep="\n")
-    print(f"keys: {keys}; back them up. Take {keys}/root-*.pem off this machine: only renewing root and replacing keys",
-          "  need it, and whoever has it owns the fleet.",
-          f"devices: copy {folder / NEWEST_ROOT} to each and name it in update.root.",
+def _print_summary(folder: Path, keys: Path, repository: Repository, now: datetime) -> None:
+    print(f"{folder}: a fleet without releases. Its signatures are valid until:", *expiry_lines(repository, now),
+          sep="\n")
+    print(f"keys: {keys}. Back them up. Move {keys}/root-*.pem off this machine.",
+          "  A root key is needed only to renew root and to replace keys. Whoever has the root keys owns the fleet.",
+          f"devices: copy {folder / NEWEST_ROOT} to each device and set update.root to it.",
           f"next: vedette fleet add {folder} BUNDLE", sep="\n")
 
 

@@ -1,6 +1,6 @@
-"""`vedette fleet publish`: copies the repository to where devices read it.
+"""`vedette fleet publish`: copies the repository to the place where devices read it.
 
-Invariants: those of `vedette.fleet.publish`; nothing is published that a device would refuse as expired.
+Invariants: those of `vedette.fleet.publish`; no file is published that a device would refuse as expired.
 """
 
 from __future__ import annotations
@@ -19,23 +19,30 @@ EXAMPLE = """examples:
   vedette fleet publish fleet /srv/www/models
   vedette fleet publish fleet /media/stick/models
 
-DEST is a folder: a web server's, a mounted bucket, a stick. For a host reached by rsync see docs/fleet.md.
-exit codes: 0; 65 when something has expired, or another fleet or a newer state is there; 69 when a folder cannot be
-used"""
+DEST is a folder: the folder of a web server, a mounted bucket, a stick. docs/fleet.md shows how to use rsync.
+exit codes:
+   0  The repository is published.
+  65  A signature has expired, or DEST has another fleet or a newer state of this one.
+  69  A folder cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("destination", type=Path, metavar="DEST", help="made when it is not there")
+    parser.add_argument("destination", type=Path, metavar="DEST",
+                        help="folder that devices read; it is created if needed")
 
 
 def run(args: argparse.Namespace) -> int:
     """Copy. Raises: FleetError, ModelDamaged, StateUnusable."""
-    shown = sys.stderr.isatty()
     with opened(args) as repository:
-        count = publish(args.folder / "repository", repository.files(), args.destination,
-                        lambda name: print(f"  {name}", file=sys.stderr) if shown else None)
+        count = publish(args.folder / "repository", repository.files(), args.destination, _show_progress)
     soonest = repository.expiries[0]
     print(f"{args.destination}: {count} files copied; {soonest.role} expires on {soonest.expires:%Y-%m-%d}")
     return 0
+
+
+def _show_progress(name: str) -> None:
+    """Print the name of a copied file, if standard error is a terminal."""
+    if sys.stderr.isatty():
+        print(f"  {name}", file=sys.stderr)

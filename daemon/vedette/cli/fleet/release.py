@@ -1,6 +1,7 @@
-"""`vedette fleet release`: a bundle to a share of the devices, or a release changed.
+"""`vedette fleet release`: signs a release of a bundle for a share of the devices, or changes a release.
 
-Invariants: what is not stated of a release that exists stays as it is; nothing reaches a device before `publish`.
+Invariants: what the command line does not name stays as it is in an existing release; nothing reaches a device before
+`publish`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
-from vedette.cli.fleet.arguments import add_fleet_argument, add_key_arguments, keys_of, opened, words_of
+from vedette.cli.fleet.arguments import add_fleet_argument, add_key_arguments, describe, keys_of, opened
 from vedette.fleet.ranges import notes
 from vedette.store.release import BUCKETS, ShadowRequirement, TrialRequirement
 
@@ -27,36 +28,46 @@ if TYPE_CHECKING:
 
 EXAMPLE = """examples:
   vedette fleet release fleet street:4 --buckets 0-3999 --shadow frames=100,minutes=5 --trial minutes=30
-  vedette fleet release fleet --release 7 --buckets 0-9999       the same release, to everybody
+  vedette fleet release fleet --release 7 --buckets 0-9999       (to every device)
   vedette fleet release fleet street:5 --buckets 0-4999 --variant b
 
-A new release goes to channel stable, class default and every bucket, without shadow, unless stated.
---shadow: frames, minutes, deadline_minutes, on_deadline (accept or refuse), min_agreement, max_score_shift,
-  max_latency_ratio, publish (true or false). --trial: frames, minutes, max_error_share, max_latency_ratio.
-exit codes: 0; 64 when called wrongly; 65 for a bundle or release that is not there, an expired root or a wrong clock;
-69 when a key or the folder cannot be used"""
+Each device has a bucket number from 0 to 9999, so --buckets 0-999 reaches a tenth of the devices.
+By default a new release is for the channel stable, the class default and every bucket, and has no shadow comparison.
+keys of --shadow: frames, minutes, deadline_minutes, on_deadline (accept or refuse), min_agreement, max_score_shift,
+  max_latency_ratio, publish (true or false)
+keys of --trial: frames, minutes, max_error_share, max_latency_ratio
 
-_UNPROVEN = "warning: unproven: no golden frames show whether a device runs it rightly"
+exit codes:
+   0  The release is signed.
+  64  The command line is wrong.
+  65  The bundle or the release does not exist, root has expired, or the clock is wrong.
+  69  A key or the folder cannot be used."""
+
+_UNPROVEN = "warning: unproven: the model has no golden frames, so no device can check its results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("bundle", nargs="?", metavar="BUNDLE",
-                        help="one that was added: NAME:VERSION, NAME (the newest), a digest, or its file")
+                        help="a bundle that was added: NAME:VERSION, NAME (its newest version), a digest, or the file")
     parser.add_argument("--release", type=between(int, 1, 2**53 - 1), metavar="N",
-                        help="number: the release to change, or a new one (default: the next)")
-    parser.add_argument("--channel", metavar="C")
-    parser.add_argument("--class", dest="device_classes", type=lambda text: tuple(text.split(",")), metavar="X[,Y]")
-    parser.add_argument("--buckets", type=_buckets, metavar="A-B", help=f"first and last, of 0-{BUCKETS - 1}")
-    parser.add_argument("--variant", metavar="V", help="travels in every result; '' takes it away")
+                        help="number of the release to change, or of a new one (default: the next free number)")
+    parser.add_argument("--channel", metavar="C", help="channel whose devices get the release")
+    parser.add_argument("--class", dest="device_classes", type=_classes, metavar="X[,Y]",
+                        help="device classes that get the release")
+    parser.add_argument("--buckets", type=_buckets, metavar="A-B",
+                        help=f"first and last bucket, within 0-{BUCKETS - 1}")
+    parser.add_argument("--variant", metavar="V", help="name that every result carries; '' removes it")
     shadow = parser.add_mutually_exclusive_group()
     shadow.add_argument("--shadow", type=_parts_of(ShadowRequirement), metavar="K=V,…",
-                        help="compare unseen before the trial")
-    shadow.add_argument("--no-shadow", dest="shadow", action="store_const", const=False)
-    parser.add_argument("--trial", type=_parts_of(TrialRequirement), metavar="K=V,…", help="what makes it good")
+                        help="before the trial, compare the model with the active one in the background")
+    shadow.add_argument("--no-shadow", dest="shadow", action="store_const", const=False,
+                        help="remove the shadow comparison")
+    parser.add_argument("--trial", type=_parts_of(TrialRequirement), metavar="K=V,…",
+                        help="conditions that the model must meet in its trial")
     add_key_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,27 +85,31 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for remark in remarks:
         print(remark, file=sys.stderr if remark.startswith("warning") else sys.stdout)
-    print(words_of(release), *_proof(release), f"next: vedette fleet publish {args.folder} DEST", sep="\n")
+    print(describe(release), *_conditions(release), f"next: vedette fleet publish {args.folder} DEST", sep="\n")
     return 0
 
 
-def _proof(release: Release) -> list[str]:
-    """Say what a device asks of it."""
+def _conditions(release: Release) -> list[str]:
+    """Return the conditions of the shadow comparison and of the trial, a line each."""
     parts = {"shadow": release.shadow, "trial": release.trial}
     return [f"  {name:7} {', '.join(f'{key} {value}' for key, value in part.model_dump().items())}"
             for name, part in parts.items() if part is not None]
 
 
-def _bundle(asked: str, settings: Settings) -> Bundle:
-    path = Path(asked)
-    return settings.bundle(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else asked)
+def _bundle(wanted: str, settings: Settings) -> Bundle:
+    path = Path(wanted)
+    return settings.bundle(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else wanted)
+
+
+def _classes(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _buckets(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not (first + last).isascii() or not first.isdigit() or not last.isdigit() \
             or not int(first) <= int(last) < BUCKETS:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected FIRST-LAST within 0-{BUCKETS - 1}, as 0-3999")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected FIRST-LAST within 0-{BUCKETS - 1}, such as 0-3999")
     return int(first), int(last)
 
 
@@ -102,6 +117,7 @@ def _parts_of(kind: type[BaseModel]) -> Callable[[str], dict[str, str]]:
     def parse(text: str) -> dict[str, str]:
         pairs = [part.partition("=") for part in text.split(",")]
         if not all(key in kind.model_fields and value for key, _, value in pairs):
-            raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE,… of {', '.join(kind.model_fields)}")
+            keys = ", ".join(kind.model_fields)
+            raise argparse.ArgumentTypeError(f"{text!r}; expected KEY=VALUE,… with keys from: {keys}")
         return {key: value for key, _, value in pairs}
     return parse

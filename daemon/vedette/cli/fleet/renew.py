@@ -1,7 +1,7 @@
-"""`vedette fleet renew`: signs anew what would expire.
+"""`vedette fleet renew`: renews the signatures before they expire.
 
-Invariants: nothing that is released changes; what is less than half through its term is left alone, so that devices
-do not fetch it again, but for the timestamp, which is renewed always.
+Invariants: no release changes; metadata in the first half of its term is not renewed, so devices need not fetch it
+again; the timestamp is always renewed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLE = """examples:
-  vedette fleet renew fleet && vedette fleet publish fleet /srv/www/models        once a week, by cron
-  vedette fleet renew fleet --days 120                                            before a quiet quarter
-  vedette fleet renew fleet --root-key /media/stick/root-4a0c11de.pem             root too
+  vedette fleet renew fleet && vedette fleet publish fleet /srv/www/models        (once a week, by cron)
+  vedette fleet renew fleet --days 120                                            (before a holiday)
+  vedette fleet renew fleet --root-key /media/stick/root-4a0c11de.pem             (renews root too)
 
-exit codes: 0; 65 when the clock is wrong; 69 when a key or the folder cannot be used"""
+exit codes:
+   0  The signatures are renewed.
+  65  The clock is wrong.
+  69  A key or the folder cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("--days", type=between(int, 1, 3650), metavar="N",
-                        help="timestamp, snapshot and targets, all, for so long from now")
+                        help="days from now for which timestamp, snapshot and targets are all signed")
     add_key_arguments(parser, root=True)
 
 

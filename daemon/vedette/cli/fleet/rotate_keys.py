@@ -1,6 +1,7 @@
-"""`vedette fleet rotate-keys`: a role gets new keys, introduced by root.
+"""`vedette fleet rotate-keys`: gives a role new keys, which root signs.
 
-Invariants: devices follow without being touched; the old key files are left for the operator to destroy.
+Invariants: devices accept the new keys without any work on them; the old key files stay until the operator destroys
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ EXAMPLE = """examples:
   vedette fleet rotate-keys fleet timestamp --root-key /media/stick/root-4a0c11de.pem
   vedette fleet rotate-keys fleet root --keys /media/stick/keys
 
-exit codes: 0; 65 when root has expired or the clock is wrong; 69 when a key or the folder cannot be used"""
+exit codes:
+   0  The role has new keys.
+  65  Root has expired, or the clock is wrong.
+  69  A key or the folder cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as repository:
         keys = keys_of(args, repository)
         old = repository.rotate(keys, args.role)
-    print(f"{args.role}: new keys in {keys.path}; back them up.",
-          *(f"  no longer trusted once a device has looked: {keys.file_of(args.role, keyid).name}" for keyid in old),
+    print(f"{args.role}: new keys in {keys.path}. Back them up.",
+          *(f"  devices trust {keys.file_of(args.role, keyid).name} until their next poll" for keyid in old),
           f"next: vedette fleet publish {args.folder} DEST", sep="\n")
     return 0

@@ -1,6 +1,6 @@
-"""`vedette fleet status`: what is released to whom, and what expires when.
+"""`vedette fleet status`: shows what is released to which devices, and when signatures expire.
 
-Invariants: needs no key; exit code 1 says that something expires soon, so that cron or a monitor can tell.
+Invariants: no key is needed; exit code 1 means that a signature expires soon, so cron or a monitor can report it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
-from vedette.cli.fleet.arguments import add_fleet_argument, expiry_lines, opened, words_of
+from vedette.cli.fleet.arguments import add_fleet_argument, describe, expiry_lines, opened
 from vedette.fleet.ranges import share
 
 if TYPE_CHECKING:
@@ -22,20 +22,23 @@ EXAMPLE = """examples:
   vedette fleet status fleet
   vedette fleet status fleet --within 5 || mail -s "the fleet's signatures expire" operator
 
-exit codes: 0; 1 when something expires within the days stated, or has; 65 when the folder is damaged; 69 when it cannot
-be used"""
+exit codes:
+   0  Every signature is valid for longer than --within.
+   1  A signature has expired or expires within that time.
+  65  The folder is damaged.
+  69  The folder cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("--within", type=between(int, 0, 3650), default=7, metavar="DAYS",
-                        help="exit with 1 when something expires in less (7)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+                        help="exit with code 1 if a signature expires in fewer days (7)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it; returns 0 or 1. Raises: FleetError, StateUnusable."""
+    """Print the status; returns 0 or 1. Raises: FleetError, StateUnusable."""
     now = datetime.now(UTC)
     with opened(args) as repository:
         soon = [expiry for expiry in repository.expiries if expiry.expires < now + timedelta(days=args.within)]
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _lines(repository: Repository, now: datetime) -> list[str]:
     released = {target.sha256 for target in repository.targets}
     waiting = [bundle for bundle in repository.settings.bundles if bundle.sha256 not in released]
-    return [*(words_of(target.release) for target in repository.targets),
+    return [*(describe(target.release) for target in repository.targets),
             *([] if released else ["nothing is released"]),
             *(f"not released: {bundle.name}:{bundle.version} {bundle.sha256[:12]}…" for bundle in waiting),
             "valid until:", *expiry_lines(repository, now)]

@@ -1,7 +1,7 @@
-"""`vedette fleet watch`: every device's model, state, speed and health, as they change.
+"""`vedette fleet watch`: shows the model, state, speed and health of every device as they change.
 
-Invariants: nothing that comes from the network reaches the terminal unprintable; on a terminal the table is drawn at
-most once a second; elsewhere each change is one line.
+Invariants: the output has only printable characters of what comes from the network; on a terminal the table is drawn
+at most once a second; elsewhere each change is one line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ EXAMPLE = """examples:
   vedette fleet watch --host broker.example
   vedette fleet watch --config operator.yaml --once 5 --json | jq -r 'select(.state == "trial").device'
 
-exit codes: 0; 69 when the broker cannot be used"""
+exit codes:
+   0  The table of --once is printed, or nobody reads the output any longer.
+  69  The broker cannot be used.
+  78  The configuration cannot be used."""
 
 REDRAW_S = 1.0
 _HEAD = f"{'DEVICE':<28} {'ONLINE':<7} {'MODEL':<24} {'RELEASE':>7} {'STATE':<12} {'FPS':>5} {'MS':>6}  HEALTH"
@@ -38,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_broker_arguments(parser)
     parser.add_argument("--once", type=between(float, 0.1, 3600), nargs="?", const=3.0, metavar="SECONDS",
-                        help="listen so long (3), print the table, and end")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: a device, at each change")
+                        help="listen for SECONDS (3), print the table, and end")
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON object a line: a device whose values have changed")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,15 +69,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(connection: Connection, roster: Roster, seconds: float) -> list[Row]:
-    """Take what comes for so long; returns the rows with news in it."""
-    news: dict[str, Row] = {}
+    """Receive messages for some seconds and return the rows that have changed."""
+    changed: dict[str, Row] = {}
     end_s = time.monotonic() + seconds
     while (left_s := end_s - time.monotonic()) > 0:
         for incoming in connection.poll(left_s):
             row = roster.heard(incoming.topic, parsed(incoming.payload))
             if row is not None:
-                news[row.device] = row
-    return [*news.values()]
+                changed[row.device] = row
+    return [*changed.values()]
 
 
 def _table(roster: Roster) -> list[str]:

@@ -1,7 +1,7 @@
-"""What `model install`, `activate` and `rollback` share: they ask the daemon, or where none runs act themselves.
+"""How `model install`, `activate` and `rollback` work: they send the daemon a request, or act alone if no daemon runs.
 
-Invariants: the state folder's lock is held only while the state changes, never while a model is probed; whatever is
-written belongs to the state folder's owner, root or not; every way to end has its exit code.
+Invariants: the state folder's lock is held only while the state changes, never while a model is probed; every file
+that is written belongs to the state folder's owner, also when root runs the command; every end has its exit code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,23 +30,28 @@ if TYPE_CHECKING:
     from vedette.update.operator import OperatorActions
     from vedette.validate.candidate import ProbeReport
 
-EXIT_CODES = """exit codes: 0 done; 64 called wrongly; 65 refused, with the reason: nothing has changed; 69 nobody
-answered in time, the state folder or the runtime cannot be used; 78 the configuration cannot be used"""
+EXIT_CODES = """exit codes:
+   0  The request is done.
+  64  The command line is wrong.
+  65  The request is refused, with the reason. Nothing has changed.
+  69  The daemon did not answer in time, or the state folder or the runtime cannot be used.
+  78  The configuration cannot be used."""
 CONFIGURATION = Path("/etc/vedette")
 
 
 def add_arguments(parser: argparse.ArgumentParser, wait_s: float) -> None:
     """Declare the arguments that these commands share."""
     parser.add_argument("--wait", type=between(float, 0.1, 86400.0), default=wait_s, metavar="S",
-                        help="seconds that the daemon may take to answer (default: %(default)g)")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="state folder (default: the installed daemon's)")
+                        help="seconds to wait for the daemon's answer (%(default)g)")
+    parser.add_argument("--state", type=Path, metavar="DIR",
+                        help="state folder (default: that of the installed daemon)")
     parser.add_argument("--config", type=Path, metavar="F",
-                        help="configuration file, read where no daemon runs (default: the installed daemon's)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+                        help="configuration file, read if no daemon runs (default: that of the installed daemon)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-class Asking:
-    """One command of an operator, in one state folder. `take_rights` comes first, but for opening files."""
+class OperatorCommand:
+    """One command of an operator in one state folder. Open the caller's files, then call `take_rights`, then this."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         from vedette.store.inbox import MODELS, RequestClient
@@ -57,47 +63,47 @@ class Asking:
         self._reports: dict[str, ProbeReport] = {}
 
     def run(self, request: Request, received: Received | None = None) -> int:
-        """Ask, or act; prints what became of it and returns the exit code. Raises: VedetteError, without `--json`."""
+        """Do the request, print the outcome, return the exit code. Raises: VedetteError, unless `--json` is given."""
         try:
-            ok, words, code, state = self._ask(request, received)
+            ok, message, code, state = self._request(request, received)
         except VedetteError as error:
             if not self._args.json:
                 raise
-            ok, words, code, state = False, str(error), error.exit_code, self.store.state
+            ok, message, code, state = False, str(error), error.exit_code, self.store.state
         if self._args.json:
-            print(json.dumps({"ok": ok, "words": words, **_models(state)}))
+            print(json.dumps({"ok": ok, "words": message, **_models(state)}))
         else:
-            print(words if ok else f"vedette: {words}", file=sys.stdout if ok else sys.stderr)
+            print(message if ok else f"vedette: {message}", file=sys.stdout if ok else sys.stderr)
         return code
 
-    def _ask(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
+    def _request(self, request: Request, received: Received | None) -> tuple[bool, str, int, StoreState]:
         from vedette.store.inbox import Response
         outcome = self._client.send(request, self._args.wait)
         if not isinstance(outcome, Response):
-            outcome.close()     # a probe takes its time, and the daemon may be starting
+            outcome.close()     # a probe takes long, and the daemon may start meanwhile
             self._prove_first(request, received)
             outcome = self._client.send(request, self._args.wait)
         if isinstance(outcome, Response):
             return outcome.ok, outcome.words, outcome.exit_code, outcome.state or self.store.read()
         with closing(outcome):
             self.store.recover()
-            words = _act(self._acts, request, received)
-        return True, f"{words}; no daemon runs: it takes effect at the next start", 0, self.store.state
+            message = _act(self._actions, request, received)
+        return True, f"{message}; no daemon runs, so it takes effect at the next start", 0, self.store.state
 
     def _prove_first(self, request: Request, received: Received | None) -> None:
-        """Probe what is to run and was never proven here."""
+        """Probe the model if it has never been proven on this device."""
         candidate = self.store.read().candidate
         if received is not None:
-            self._acts.admit(received.sha256, force=request.force)
-            self._prove(self.store.locate(received.path, received.sha256), received.sha256)
+            self._actions.admit(received.sha256, force=request.force)
+            self._prove(self.store.place_of(received.path, received.sha256), received.sha256)
         elif candidate is not None and candidate.sha256 == request.sha256:
             self._prove(self.store.verified(candidate.sha256), candidate.sha256)
 
     @property
-    def _acts(self) -> OperatorActions:
+    def _actions(self) -> OperatorActions:
         from vedette.device.board import Board
         from vedette.update.offline import acts_alone
-        return acts_alone(self.store, self._config, prove=self._prove, utc_now=lambda: datetime.now(UTC),
+        return acts_alone(self.store, self._config, prove=self._prove, utc_now=partial(datetime.now, UTC),
                           clock_synced=bool(Board(self.state).clock_synced()))
 
     @property
@@ -116,24 +122,24 @@ class Asking:
 
 
 def take_rights(args: argparse.Namespace) -> None:
-    """Go on as the state folder's owner. Raises: StateUnusable."""
+    """Become the state folder's owner. Raises: StateUnusable."""
     become_owner((args.state or installed_state_path(os.environ)).absolute())
 
 
 def installed_configuration(state: Path) -> Path | None:
-    """Return the configuration of the daemon that the shipped unit starts with this state folder, if it is one."""
+    """Return the configuration file of the shipped unit that has this state folder, or None if none has."""
     if state == SYSTEM_STATE:
         return CONFIGURATION / "config.yaml"
     instance = state.name.removeprefix(f"{SYSTEM_STATE.name}-")
     return CONFIGURATION / f"{instance}.yaml" if state == Path(f"{SYSTEM_STATE}-{instance}") else None
 
 
-def _act(acts: OperatorActions, request: Request, received: Received | None) -> str:
+def _act(actions: OperatorActions, request: Request, received: Received | None) -> str:
     if received is not None:
-        return acts.install(received.path, received.sha256, force=request.force, note=request.id)
+        return actions.install(received.path, received.sha256, force=request.force, note=request.id)
     if request.sha256 is not None:
-        return acts.activate(request.sha256, force=request.force, note=request.id)
-    return acts.roll_back(note=request.id)
+        return actions.activate(request.sha256, force=request.force, note=request.id)
+    return actions.roll_back(note=request.id)
 
 
 def _models(state: StoreState) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`vedette model inspect`: what is in a model file, how it would be run here, and why so.
+"""`vedette model inspect`: shows what is in a model file, how it would be run here, and why.
 
 Invariants: the file runs in a child process only; a model that is refused is shown as far as it could be read, and
 the refusal is the command's error.
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette model inspect street.tflite
 
-exit codes: 0; 65 when the model cannot be used; 69 without a runtime"""
+exit codes:
+   0  The model can be used.
+  65  The model cannot be used.
+  69  No TFLite runtime is installed."""
 
 _SHOWN_LABELS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found out about one model, up to where it was refused."""
+    """What is known about one model, up to the step that refused it."""
 
     model: ModelFile
     proof: Proof | None
@@ -45,11 +48,11 @@ class Inspection:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", type=Path, metavar="M", help="a .tflite file")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is known. Raises: ModelError, RuntimeMissing, after printing what could be read."""
+    """Print what is known. Raises: ModelError, RuntimeMissing, after the part that could be read is printed."""
     inspection = inspect(args.model)
     refusal = inspection.refusal
     if args.json:
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a model, run it in a child, decide how to decode it. Raises: ModelError when it cannot even be read."""
+    """Read a model, run it in a child, decide how to decode it. Raises: ModelError when it cannot be read."""
     from vedette.tflite.file import read_model
     from vedette.vision.model_spec import resolve
     from vedette.vision.probe import prove
@@ -78,7 +81,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _baseline(model: ModelFile) -> tuple[Baseline | None, tuple[str, ...]]:
-    """Return the baseline, and what to warn of: only a comparison hangs on it, so a bad one refuses no model."""
+    """Return the baseline and the warnings. A bad baseline refuses no model, since only a comparison uses it."""
     from vedette.vision.bundle import baseline_of
     try:
         return baseline_of(model), ()
@@ -112,7 +115,7 @@ def _lines(inspection: Inspection) -> Iterator[str]:
     yield f"  sha256      {model.sha256}"
     if model.description:
         yield f"  description {model.description}"
-    # As allocated where that is known: a detection post-process has its output shapes only then.
+    # The shapes after allocation, if known: a detection post-process has its output shapes only then.
     for word, tensors in (("input", (proof or model).inputs), ("output", (proof or model).outputs)):
         for tensor in tensors:
             yield f"  {word:11} {tensor}"

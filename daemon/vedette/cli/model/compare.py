@@ -1,7 +1,8 @@
-"""`vedette model compare`: two models on the same frames, and where they differ.
+"""`vedette model compare`: runs two models on the same frames and shows where they differ.
 
-Invariants: both see every frame, one right after the other, so that latencies compare; each is run as its file says. A
-bundle whose digest differs is compared all the same, with a warning: what damage does is worth seeing.
+Invariants: both models run on each frame, one directly after the other, so their latencies can be compared; each model
+runs with the settings in its file. A bundle with a wrong digest is compared too, with a warning: the effect of the
+damage is worth seeing.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from vedette.cli.arguments import between
-from vedette.cli.pictures import Pictures
-from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
+from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument
+from vedette.cli.image_folder import ImageFolder
+from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, SourceInvalid, UsageError
 from vedette.messages.payloads import rounded
@@ -33,16 +35,22 @@ EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite porch.jpg gate.jpg
   vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out pictures/
 
-Agreement is F1: twice the detections that both have (one label, IoU from 0.5) over all. --out shows A left, B right.
-exit codes: 0; 65 when a model or an image cannot be used; 69 without a runtime"""
+The agreement is F1: twice the number of common detections, divided by the number of all detections.
+A common detection has the same label in both models and an IoU of 0.5 or more.
+In the images of --out, A is on the left and B is on the right.
+exit codes:
+   0  The models are compared.
+  64  The command line is wrong.
+  65  A model or an image cannot be used.
+  69  No TFLite runtime is installed."""
 
 SHOWN = 5
-"""Pictures of the frames that differ most."""
+"""How many of the frames with the largest differences are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One frame, what each model detects in it, and how far they agree."""
+    """One frame, what each model detects in it, and how far both agree."""
 
     name: str
     pixels: memoryview
@@ -54,20 +62,22 @@ class Comparison:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("a", type=Path, metavar="A", help="a .tflite file")
-    parser.add_argument("b", type=Path, metavar="B", help="another one")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="in place of --source")
+    parser.add_argument("b", type=Path, metavar="B", help="another .tflite file")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE",
+                        help="image files; use them in place of --source")
     add_synthetic_arguments(parser)
-    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"), default="auto")
-    parser.add_argument("--threads", type=between(int, 1, 16), default=1, metavar="N")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures of where they differ most there")
+    add_runtime_argument(parser, "auto")
+    add_threads_argument(parser, 1)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="folder for images of the frames with the largest differences")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print how they compare; returns 0. Raises: ModelError, DetectError, SourceInvalid, RuntimeMissing."""
+    """Print the comparison; returns 0. Raises: ModelError, DetectError, SourceInvalid, RuntimeMissing."""
     if bool(args.images) == (args.source is not None):
-        raise UsageError("expected images, or --source synthetic")
-    pictures = Pictures(args.out) if args.out else None
+        raise UsageError("expected either image files or --source")
+    folder = ImageFolder(args.out) if args.out else None
     with ExitStack() as stack:
         a, b = (_open(path, args, stack) for path in (args.a, args.b))
         tally = _Tally()
@@ -75,18 +85,18 @@ def run(args: argparse.Namespace) -> int:
             tally.add(name, frame, a.detect(frame), b.detect(frame))
         figures = tally.figures(a, b)
     if not tally.agreements:
-        raise SourceInvalid("no frame to compare on")
-    print(json.dumps(figures) if args.json else _words(figures))
-    if pictures:
+        raise SourceInvalid("there is no frame to compare")
+    print(json.dumps(figures) if args.json else _text(figures))
+    if folder:
         from vedette.vision import images
         for place, worst in enumerate(tally.worst, 1):
-            pictures.write(f"{place}-{worst.name}",
-                           images.side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
+            folder.write(f"{place}-{worst.name}",
+                         images.side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
     return 0
 
 
 class _Tally:
-    """Adds up frames, and keeps those that differ most."""
+    """Sums up the frames and keeps those with the largest differences."""
 
     def __init__(self) -> None:
         self.agreements: list[Agreement] = []
@@ -101,11 +111,11 @@ class _Tally:
         self._invokes_ms.append((a.timing.invoke_ms, b.timing.invoke_ms))
         if agreement.distance > 0:
             self.worst.append(Comparison(name, frame.pixels, a, b, agreement))
-            self.worst.sort(key=lambda each: -each.agreement.distance)
+            self.worst.sort(key=attrgetter("agreement.distance"), reverse=True)
             del self.worst[SHOWN:]
 
     def figures(self, a: LocalDetector, b: LocalDetector) -> dict[str, Any]:
-        """Return everything as JSON takes it."""
+        """Return the comparison as a value for JSON."""
         from vedette.validate.agreement import total
         whole = total(self.agreements)
         a_ms, b_ms = ([times[side] for times in self._invokes_ms] for side in (0, 1))
@@ -126,7 +136,7 @@ def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetect
     try:
         spec = resolve(model, config)
     except ModelDamaged as damage:
-        print(f"vedette: warning: {damage}; compared as it is", file=sys.stderr)
+        print(f"vedette: warning: {damage}; it is compared as it is", file=sys.stderr)
         model = resealed(model)
         spec = resolve(model, config)
     return stack.enter_context(Runner(model, args.runtime, args.threads)).detector(spec)
@@ -134,7 +144,7 @@ def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetect
 
 def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Frame]]:
     if args.source:
-        for still in with_progress(synthetic_stills(args), args.frames):
+        for still in with_progress(synthetic_frames(args), args.frames):
             yield f"frame-{still.frame.seq}", still.frame
         return
     from vedette.vision import images
@@ -153,7 +163,7 @@ def _agreement(of: Agreement) -> dict[str, Any]:
             "only_b": len(of.only_other), "score_shift": rounded(of.score_shift, 4), "iou": rounded(of.mean_iou, 4)}
 
 
-def _words(figures: dict[str, Any]) -> str:
+def _text(figures: dict[str, Any]) -> str:
     a, b = figures["a"], figures["b"]
     lines = [f"A {a['name']} {a['version'] or ''}".rstrip() + f", B {b['name']} {b['version'] or ''}".rstrip()
              + f" on {figures['frames']} frames: agreement {figures['agreement']:.4f}",

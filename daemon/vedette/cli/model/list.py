@@ -1,7 +1,7 @@
-"""`vedette model list`: which models the store has, and what became of others.
+"""`vedette model list`: lists the models in the store and the models that were refused.
 
-Invariants: reads only, so that it may stand beside a live daemon, and as any user who may read; what is wrong with the
-store is told on standard error and does not hide the rest.
+Invariants: the command only reads, so it can run beside a live daemon and as any user who may read; a problem of the
+store is printed on standard error and does not hide the rest.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   sudo vedette model list
 
-exit codes: 0; 69 when the store cannot be read"""
+exit codes:
+   0  The list is printed.
+  69  The model store cannot be read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--state", type=Path, metavar="DIR",
-                        help="state folder (default: the installed daemon's, else the user's)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+                        help="state folder (default: that of the installed daemon, else that of the user)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_readable(folder: Path) -> None:
-    """Tell "nothing there yet" from "not for you". Raises: StateUnusable."""
+    """Accept a folder that does not exist yet. Raises: StateUnusable for one that may not be read."""
     try:
         os.scandir(folder).close()
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StateUnusable(f"{folder}: {error.strerror}; try it as root or as the daemon's user") from error
+        raise StateUnusable(f"{folder}: {error.strerror}; run this command as root or as the daemon's user") from error
 
 
 def _plain(state: StoreState, trouble: str | None) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _plain(state: StoreState, trouble: str | None) -> dict[str, Any]:
 
 def _lines(state: StoreState) -> Iterator[str]:
     for role, model in (("active", state.active), ("previous", state.previous), ("candidate", state.candidate)):
-        yield f"{role:10} {_words(model) if model else '-'}"
+        yield f"{role:10} {_text(model) if model else '-'}"
         if role == "active" and state.trial:
             trial = state.trial
             yield (f"  on trial since {trial.since_utc:%Y-%m-%d %H:%M} UTC: {trial.frames} frames in "
@@ -84,7 +86,7 @@ def _lines(state: StoreState) -> Iterator[str]:
         yield f"refused    {refused.sha256[:12]} on {refused.at:%Y-%m-%d}: {refused.why}"
 
 
-def _words(model: Installed) -> str:
-    release = f"release {model.release}" if model.release is not None else "loose bundle"
+def _text(model: Installed) -> str:
+    release = f"release {model.release}" if model.release is not None else "no release"
     variant = f", variant {model.variant}" if model.variant else ""
     return f"{model.sha256[:12]}  {model.name} {model.version or ''}  {release}{variant}  {model.size:,} bytes"

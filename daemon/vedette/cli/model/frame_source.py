@@ -1,6 +1,6 @@
-"""Where `model eval` and `model compare` take frames from, one by one, with progress on a terminal.
+"""The frames of `model eval` and `model compare`, one by one, with the progress on a terminal.
 
-Invariants: frames come in a fixed order, the same for every model.
+Invariants: the order of the frames is fixed and is the same for every model.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 
 def add_synthetic_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the drawn street as a source."""
-    parser.add_argument("--source", choices=SYNTHETIC, help="the drawn street, or its hard stills")
+    """Declare the synthetic street as a source."""
+    parser.add_argument("--source", choices=SYNTHETIC, help="the synthetic street, or its difficult images")
     parser.add_argument("--frames", type=between(int, 1, 100_000), default=500, metavar="N",
-                        help="of the drawn street (500)")
+                        help="number of synthetic frames (500)")
     parser.add_argument("--seed", type=between(int, 0, 2**62), metavar="S",
-                        help="of the first street; default: streets that no model was trained on")
+                        help="seed of the first synthetic street (default: streets that no model was trained on)")
 
 
-def synthetic_stills(args: argparse.Namespace) -> Iterator[Still]:
-    """Return the stills that were asked for."""
+def synthetic_frames(args: argparse.Namespace) -> Iterator[Still]:
+    """Return the synthetic frames with their truth, one by one."""
     from vedette.camera.street.scene import HELD_OUT_SEED
     from vedette.camera.street.stills import stills
     seed = HELD_OUT_SEED if args.seed is None else args.seed
@@ -38,7 +38,7 @@ def synthetic_stills(args: argparse.Namespace) -> Iterator[Still]:
 
 
 def with_progress(items: Iterable[T], total: int) -> Iterator[T]:
-    """Yield the items; on a terminal, standard error counts them."""
+    """Yield the items. If standard error is a terminal, it shows their number."""
     shown = sys.stderr.isatty()
     for number, item in enumerate(items, 1):
         yield item

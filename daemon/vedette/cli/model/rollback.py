@@ -1,13 +1,13 @@
-"""`vedette model rollback`: go back to the model before, and stay there until a release above the one that is left.
+"""`vedette model rollback`: goes back to the previous model, until a release above the one that was left arrives.
 
-Invariants: those of `asking`.
+Invariants: those of `daemon_request`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vedette.cli import daemon_request
+from vedette.cli.model import daemon_request
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = f"""example:
   vedette model rollback
 
+The previous model stays active until a release arrives whose number is higher than the number of the one left.
 {daemon_request.EXIT_CODES}"""
 
 
@@ -27,4 +28,4 @@ def run(args: argparse.Namespace) -> int:
     """Roll back. Raises: VedetteError."""
     from vedette.store.inbox import Request, new_id
     daemon_request.take_rights(args)
-    return daemon_request.Asking(args).run(Request(id=new_id(), kind="rollback"))
+    return daemon_request.OperatorCommand(args).run(Request(id=new_id(), kind="rollback"))

@@ -1,6 +1,6 @@
-"""`vedette model pack`: make a bundle, one file that carries its labels, settings and golden frames.
+"""`vedette model pack`: makes a bundle, one file that carries its labels, settings and golden frames.
 
-Invariants: the output is whole or is not there; the model's own bytes are never changed.
+Invariants: the output is complete or does not exist; the model's own bytes are never changed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
-from vedette.cli.model_arguments import detector_of
+from vedette.cli.detector_arguments import add_labels_argument, add_threshold_arguments, detector_of
 from vedette.errors import ModelUnsupported, UsageError
 
 if TYPE_CHECKING:
+    from vedette.validate.golden import Golden
     from vedette.validate.packing import Picture
     from vedette.vision.baseline import Baseline
 
@@ -23,32 +24,36 @@ EXAMPLE = """example:
   vedette model pack street-int8.tflite --labels labels.txt --name street --version 3 \\
     --golden porch.jpg gate.jpg -o street.tflite
 
-exit codes: 0; 64 when something is not stated; 65 when the model or an image cannot be used; 69 without a runtime"""
+exit codes:
+   0  The bundle is written.
+  64  The command line is wrong, or the version or the labels are missing.
+  65  The model, an image or the baseline cannot be used.
+  69  No TFLite runtime is installed."""
 
 _BASELINE_BYTES_MAX = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="M", help="a .tflite file, a bundle or not")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the bundle")
-    parser.add_argument("--name", help="default: what the model says, else its file name")
-    parser.add_argument("--version", help="needed where the model states none")
-    parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
-                        help="one label a line, in place of the model's own")
-    parser.add_argument("--decoder", help="as detector.decoder")
-    parser.add_argument("--color", choices=("rgb", "bgr"))
-    parser.add_argument("--resize", choices=("letterbox", "stretch"))
-    parser.add_argument("--mean", type=float, nargs="+", metavar="X", help="one number, or one a channel")
-    parser.add_argument("--std", type=float, nargs="+", metavar="X")
-    parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X", help="0-1")
-    parser.add_argument("--iou-threshold", type=between(float, 0, 1), metavar="Y", help="0-1")
+    parser.add_argument("model", type=Path, metavar="M", help="a .tflite file; it may be a bundle already")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the bundle to write")
+    parser.add_argument("--name", help="name of the model (default: the name in the file, else the file name)")
+    parser.add_argument("--version",
+                        help="version of the model (default: the version in the file; needed if there is none)")
+    add_labels_argument(parser)
+    parser.add_argument("--decoder", help="as the key detector.decoder")
+    parser.add_argument("--color", choices=("rgb", "bgr"), help="order of the color channels of the input")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="how a frame is fitted to the input")
+    parser.add_argument("--mean", type=float, nargs="+", metavar="X",
+                        help="input = (byte - mean) / std; one number, or one for each channel")
+    parser.add_argument("--std", type=float, nargs="+", metavar="X", help="one number, or one for each channel")
+    add_threshold_arguments(parser)
     parser.add_argument("--label-threshold", type=_label_threshold, action="append", default=[], metavar="LABEL=X",
-                        help="score threshold of one label; may be repeated")
+                        help="score threshold of one label; repeat it for more labels")
     parser.add_argument("--golden", type=Path, nargs="+", default=[], metavar="IMAGE",
-                        help="frames to run the model over; without, those the model carries")
+                        help="images for the golden frames (default: the golden frames in the file)")
     parser.add_argument("--baseline", type=Path, metavar="FILE",
-                        help="what `vedette model eval --baseline-out FILE` wrote")
+                        help="file that `vedette model eval --baseline-out FILE` has written")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     spec = resolve(model, detector_of(args, labels=dict(args.label_threshold) or None))
     version = args.version or spec.version
     if version is None:
-        raise UsageError("--version: nothing in the model states one; expected a label such as 1 or 2026-11")
+        raise UsageError("--version: the model has no version; expected one, such as 1 or 2026-11")
     if PLACEHOLDERS.issuperset(spec.labels):
-        raise UsageError("--labels: nothing in the model names its classes; expected a file with one label a line")
+        raise UsageError("--labels: the model has no labels; expected a file with one label a line")
     packed = pack(model, spec, name=args.name or spec.name, version=version, pictures=_pictures(args.golden),
                   baseline=_baseline(args.baseline))
     for warning in packed.warnings:
@@ -72,12 +77,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         replace_file(args.out, packed.content, mode=0o644)
     except OSError as error:
-        raise UsageError(f"--out {args.out}: {error.strerror}; expected a name in a folder that is there") from error
-    frames = packed.golden
-    families = ", ".join(frames.families) if frames else ""
-    print(f"{args.out}: {len(packed.content):,} bytes, {len(frames.frames) if frames else 0} golden frames"
-          f"{f' for {families}' if families else ''}")
+        raise UsageError(f"--out {args.out}: {error.strerror}; expected a file name in an existing folder") from error
+    print(f"{args.out}: {len(packed.content):,} bytes, {_golden_text(packed.golden)}")
     return 0
+
+
+def _golden_text(golden: Golden | None) -> str:
+    if golden is None:
+        return "0 golden frames"
+    families = f" for {', '.join(golden.families)}" if golden.families else ""
+    return f"{len(golden.frames)} golden frames{families}"
 
 
 def _pictures(paths: list[Path]) -> tuple[Picture, ...]:

@@ -102,7 +102,7 @@ def test_figures_for_people(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    ([], 64, "one of --source and --coco"), (["--source", "synthetic", "--coco", "."], 64, "one of --source"),
+    ([], 64, "either --source or --coco"), (["--source", "synthetic", "--coco", "."], 64, "either --source or --coco"),
     (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
     (["--coco", "nowhere"], 69, "nowhere")])
 def test_what_cannot_be_evaluated(model, capsys, arguments, code, words):
@@ -157,7 +157,8 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    ([], 64, "expected images"), (["a.png", "--source", "synthetic"], 64, "expected images"),
+    ([], 64, "expected either image files or --source"),
+    (["a.png", "--source", "synthetic"], 64, "expected either image files or --source"),
     (["nothing.png"], 65, "nothing.png")])
 def test_what_cannot_be_compared(model, capsys, arguments, code, words):
     """One line, and the exit code of its kind."""

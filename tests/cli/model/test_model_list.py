@@ -47,7 +47,7 @@ def test_people_see_each_model_and_why(kept: Path, capsys):
     assert told.out.splitlines() == [
         "active     bbbbbbbbbbbb  street 2  release 7, variant B  2,000,000 bytes",
         "  on trial since 2026-11-21 12:00 UTC: 120 frames in 1.5 minutes, starts: 1, crashes: 0",
-        "previous   aaaaaaaaaaaa  street 1  loose bundle  1,000 bytes",
+        "previous   aaaaaaaaaaaa  street 1  no release  1,000 bytes",
         "candidate  -",
         "latest     street 3, release 8",
         "outcome    bad?[2J: golden frames differ",

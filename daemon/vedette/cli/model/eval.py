@@ -1,7 +1,7 @@
-"""`vedette model eval`: how accurate a model is, against the drawn street's own truth or a COCO folder, and how fast.
+"""`vedette model eval`: measures how accurate a model is, on the synthetic street or on a COCO folder, and how fast.
 
-Invariants: every frame goes through the product's own detector, with everything of a score from 0.001 on, as COCO's
-figures are meant; the truth is only ever compared with, never shown to the model.
+Invariants: every frame goes through the product's own detector; every detection with a score of 0.001 or more counts,
+as COCO defines its figures; the truth is only compared with the detections and never reaches the model.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import between
-from vedette.cli.model_arguments import detector_of
-from vedette.cli.stills import add_synthetic_arguments, synthetic_stills, with_progress
+from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument, detector_of
+from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import UsageError
 from vedette.validate.average_precision import Truth, average_precision
@@ -32,8 +32,12 @@ EXAMPLE = """example:
   vedette model eval --model street.tflite --source synthetic --frames 500
   vedette model eval --model yolov8n.tflite --coco val2017/ --json
 
-A COCO folder holds annotations.json and images/. Needs the `eval` extra.
-exit codes: 0; 65 when the model or an image cannot be used; 69 without a runtime, the extra, or the folder"""
+A COCO folder has annotations.json and images/. The command needs the optional packages `vedette[eval]`.
+exit codes:
+   0  The figures are printed.
+  64  The command line is wrong.
+  65  The model or an image cannot be used.
+  69  The runtime, the optional packages or the COCO folder is missing."""
 
 LEAST_SCORE = 0.001
 DETECTIONS_MAX = 300
@@ -43,49 +47,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
     add_synthetic_arguments(parser)
-    parser.add_argument("--coco", type=Path, metavar="DIR", help="in place of --source")
-    parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y", help="of NMS (0.7)")
-    parser.add_argument("--runtime", choices=("auto", "litert", "tflite-runtime"))
-    parser.add_argument("--threads", type=between(int, 1, 16), default=1, metavar="N")
+    parser.add_argument("--coco", type=Path, metavar="DIR", help="COCO folder; use it in place of --source")
+    parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y",
+                        help="IoU threshold of NMS (0.7)")
+    add_runtime_argument(parser)
+    add_threads_argument(parser, 1)
     parser.add_argument("--baseline-out", type=Path, metavar="FILE",
-                        help="write what the model gives with its own thresholds: for `model pack --baseline`")
-    parser.add_argument("--json", action="store_true", help="one JSON object; invoke_ms is the median")
+                        help="write a baseline for `model pack --baseline`, measured with the model's own thresholds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; invoke_ms is the median")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures; returns 0. Raises: ModelError, DetectError, SourceError, RuntimeMissing, ExtraMissing."""
     if (args.source is None) == (args.coco is None):
-        raise UsageError("expected one of --source and --coco")
+        raise UsageError("expected either --source or --coco")
     from vedette.vision.local import open_detector
     detector = open_detector(detector_of(args))
     try:
-        judge = _Judge(detector, args)
-        precision = _of_coco(args, judge) if args.coco else _of_synthetic(args, judge)
+        evaluation = _Evaluation(detector, args)
+        precision = _on_coco(args, evaluation) if args.coco else _on_synthetic(args, evaluation)
     finally:
         detector.close()
     if args.baseline_out:
-        _write(args.baseline_out, judge.baseline.read())
-    invokes_ms = judge.invokes_ms
+        _write(args.baseline_out, evaluation.baseline.read())
+    invokes_ms = evaluation.invokes_ms
     figures = _plain(detector.facts, args, precision, invokes_ms)
-    print(json.dumps(figures) if args.json else _words(figures))
+    print(json.dumps(figures) if args.json else _text(figures))
     return 0
 
 
-class _Judge:
-    """Shows frames to the detector: for COCO's figures, and once more as a device would, for the baseline."""
+class _Evaluation:
+    """Runs the detector on frames: with all scores for COCO's figures, with its own thresholds for the baseline."""
 
     def __init__(self, detector: LocalDetector, args: argparse.Namespace) -> None:
         from vedette.vision.baseline import BaselineMeter
         from vedette.vision.limits import Limits
         self._detector = detector
         self._everything = Limits(LEAST_SCORE, args.iou_threshold, DETECTIONS_MAX, {}, frozenset(), frozenset())
-        detector.reload(DetectorConfig(model=args.model))      # its own thresholds, not those of the arguments
+        detector.reload(DetectorConfig(model=args.model))      # the thresholds of the file, not of the arguments
         self.baseline = BaselineMeter(detector.spec.labels, detector.limits)
         self._wants_baseline = args.baseline_out is not None
         self.invokes_ms: list[float] = []
 
     def detections(self, frame: Frame) -> tuple[Detection, ...]:
-        """Return everything that is seen in a frame."""
+        """Return every detection in a frame."""
         if self._wants_baseline:
             from vedette.camera.brightness import light_of
             self._detector.limits = self.baseline.limits
@@ -96,10 +101,10 @@ class _Judge:
         return result.detections
 
 
-def _of_coco(args: argparse.Namespace, judge: _Judge) -> Precision:
+def _on_coco(args: argparse.Namespace, evaluation: _Evaluation) -> Precision:
     truth = Truth.of_folder(args.coco)
     frames = _frames_of(args.coco / "images", truth)
-    return _judge(judge, truth, with_progress(frames, len(truth.images)))
+    return _precision(evaluation, truth, with_progress(frames, len(truth.images)))
 
 
 def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
@@ -108,22 +113,22 @@ def _frames_of(folder: Path, truth: Truth) -> Iterator[tuple[int, Frame]]:
         yield image_id, images.frame_of(images.read(folder / name), seq)
 
 
-def _of_synthetic(args: argparse.Namespace, judge: _Judge) -> Precision:
+def _on_synthetic(args: argparse.Namespace, evaluation: _Evaluation) -> Precision:
     from vedette.camera.street.objects import LABELS
     truth = Truth.of_labels(LABELS)
 
     def frames() -> Iterator[tuple[int, Frame]]:
-        for still in with_progress(synthetic_stills(args), args.frames):
+        for still in with_progress(synthetic_frames(args), args.frames):
             frame = still.frame
             truth.add(frame.seq, frame.width, frame.height, ((thing.label, thing.box) for thing in still.truth))
             yield frame.seq, frame
-    return _judge(judge, truth, frames())
+    return _precision(evaluation, truth, frames())
 
 
-def _judge(judge: _Judge, truth: Truth, frames: Iterator[tuple[int, Frame]]) -> Precision:
+def _precision(evaluation: _Evaluation, truth: Truth, frames: Iterator[tuple[int, Frame]]) -> Precision:
     rows: list[dict[str, Any]] = []
     for image_id, frame in frames:
-        rows += truth.rows(image_id, frame.width, frame.height, judge.detections(frame))
+        rows += truth.rows(image_id, frame.width, frame.height, evaluation.detections(frame))
     return average_precision(truth, rows)
 
 
@@ -132,8 +137,8 @@ def _write(path: Path, baseline: Baseline) -> None:
     try:
         replace_file(path, f"{baseline.model_dump_json(indent=1)}\n".encode(), mode=0o644)
     except OSError as error:
-        raise UsageError(f"--baseline-out {path}: {error.strerror}; expected a name in a folder that is "
-                         "there") from error
+        raise UsageError(f"--baseline-out {path}: {error.strerror}; expected a file name in an existing "
+                         "folder") from error
 
 
 def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,
@@ -148,7 +153,7 @@ def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,
         "invoke_ms": round(median(invokes_ms), 3) if invokes_ms else None}
 
 
-def _words(figures: dict[str, Any]) -> str:
+def _text(figures: dict[str, Any]) -> str:
     lines = [f"{figures['model']['name']}: AP {figures['ap']:.4f}, AP50 {figures['ap50']:.4f}",
              f"  {figures['frames']} frames of {figures['source']}",
              f"  invoke {figures['invoke_ms']} ms on {figures['runtime']} with threads={figures['threads']}",

@@ -1,0 +1,51 @@
+"""Runs Python code that may crash in a fresh process, and explains known faults of an installation.
+
+Invariants: a child that hangs is ended; the last line that it printed is kept, and so is the sign of a known fault,
+wherever it stood in the output.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from vedette.errors import VedetteError
+
+CHILD_TIMEOUT_S = 30.0
+KNOWN_FAULTS = {
+    "numpy.dtype size changed":
+        "it was built for another version of numpy. A numpy 2 from pip hides the numpy of apt (OpenCV >= 4.12 brings "
+        "numpy 2 too). Use an environment with --system-site-packages, numpy<2 and opencv-python-headless<4.12, as "
+        "`make install` does",
+    "_ARRAY_API not found":
+        "it was built for numpy 1, but numpy 2 is installed. Install numpy<2 with opencv-python-headless<4.12, or "
+        "install ai-edge-litert instead of tflite-runtime",
+    "libGL.so": "opencv-python needs desktop libraries. Install opencv-python-headless instead",
+    "Illegal instruction": "it was built for a newer processor than this one",
+}
+"""What a failed import prints -> the cause and what to do."""
+
+
+class ChildFailed(VedetteError):
+    """A child process failed. The message ends with the last line that it printed."""
+
+
+def remedy_for(message: str) -> str:
+    """Return the cause of a failed import and what to do, or an empty text."""
+    return next((remedy for sign, remedy in KNOWN_FAULTS.items() if sign in message), "")
+
+
+def in_child(code: str, timeout_s: float = CHILD_TIMEOUT_S) -> str:
+    """Run a line of Python in a fresh process and return what it printed. Raises: ChildFailed."""
+    try:
+        ended = subprocess.run([sys.executable, "-P", "-c", code], stdin=subprocess.DEVNULL, capture_output=True,
+                               check=False, text=True, errors="replace", timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise ChildFailed(f"hangs for more than {timeout_s:.0f} s") from error
+    if ended.returncode < 0:
+        raise ChildFailed(f"crashes: {signal.strsignal(-ended.returncode)}")
+    if ended.returncode:
+        signs = [sign for sign in KNOWN_FAULTS if sign in ended.stderr]
+        raise ChildFailed(": ".join([*signs, *ended.stderr.strip().splitlines()[-1:]]))
+    return ended.stdout.strip()

@@ -1,0 +1,175 @@
+"""The checks of `vedette doctor`: one function for each, and the list of all in their order.
+
+Invariants: nothing is changed; native libraries and models are tried in a child process, because they may crash;
+every wait has a limit, except name resolution, which the system's resolver bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vedette.camera.settings import DEVICE_PATTERNS
+from vedette.camera.street.options import is_synthetic
+from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
+from vedette.cli.checks.model import model, self_test
+from vedette.cli.checks.result import CheckResult, CheckState, Machine
+from vedette.device.identity import state_path
+from vedette.health.reasons import REASONS
+
+BROKER_TIMEOUT_S = 2.0
+PYTHON = ((3, 11), (3, 13))
+
+
+def python(_: Machine) -> CheckResult:
+    """Whether the package is tested with this version of Python."""
+    text = f"{platform.python_version()} on {platform.machine()}"
+    if PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
+        return CheckResult("python", "ok", text)
+    return CheckResult("python", "fail", text, "install Python 3.11, 3.12 or 3.13")
+
+
+def runtimes(machine: Machine) -> CheckResult:
+    """Whether the interpreter that the configuration names can be constructed."""
+    try:
+        reports = json.loads(in_child(
+            "import json; from vedette.vision.interpreter import available_runtimes as all_; "
+            "print(json.dumps([[one.name, one.version, one.error] for one in all_()]))"))
+    except ChildFailed as failure:
+        return CheckResult("runtime", "fail", str(failure), remedy_for(str(failure)) or "reinstall ai-edge-litert")
+    text = "; ".join(f"{name}: {error or f'{version} works'}" for name, version, error in reports)
+    wanted = machine.config.detector.runtime
+    works = [name for name, _, error in reports if not error and wanted in ("auto", name)]
+    if not works:
+        return CheckResult("runtime", "fail", text,
+                           remedy_for(text) or "install ai-edge-litert (64-bit) or tflite-runtime")
+    if works == ["tflite-runtime"] and platform.machine() in ("x86_64", "aarch64"):
+        return CheckResult("runtime", "warn", text,
+                           "install ai-edge-litert: it runs INT8 models several times faster")
+    return CheckResult("runtime", "ok", text)
+
+
+def opencv(_: Machine) -> CheckResult:
+    """Whether OpenCV and numpy can be imported together."""
+    try:
+        text = in_child("import cv2, numpy; print(cv2.__version__, 'with numpy', numpy.__version__)")
+    except ChildFailed as failure:
+        return CheckResult("opencv", "fail", str(failure),
+                           remedy_for(str(failure)) or "reinstall opencv-python-headless")
+    return CheckResult("opencv", "ok", text)
+
+
+def picamera2(machine: Machine) -> CheckResult:
+    """Whether the cameras of the Raspberry Pi can be used. It fails only if the configuration names them."""
+    wanted = machine.config.camera.source == "picamera2"
+    try:
+        names = in_child("from picamera2 import Picamera2; "
+                         "print(', '.join(one['Model'] for one in Picamera2.global_camera_info()))")
+    except ChildFailed as failure:
+        remedy = (remedy_for(str(failure))
+                  or "apt install python3-picamera2, and use an environment with --system-site-packages")
+        state = _state_without_picamera2(machine, wanted=wanted)
+        return CheckResult("picamera2", state, str(failure), "" if state == "ok" else remedy)
+    if not names and wanted:
+        return CheckResult("picamera2", "fail", "finds no camera",
+                           "check the ribbon cable; run `rpicam-hello --list-cameras`")
+    return CheckResult("picamera2", "ok", names or "works, but finds no camera")
+
+
+def _state_without_picamera2(machine: Machine, *, wanted: bool) -> CheckState:
+    if wanted:
+        return "fail"
+    return "warn" if (machine.board.name or "").startswith("Raspberry Pi") else "ok"
+
+
+def camera(machine: Machine) -> CheckResult:
+    """Whether the configured source is there and may be opened."""
+    source = machine.config.camera.source
+    if "://" in source and not source.startswith("file://"):
+        return CheckResult("camera", "ok", f"{source.split('://')[0]} stream, not tried by this command",
+                           "to try it, run `vedette snapshot`")
+    if source == "picamera2":
+        return CheckResult("camera", "ok", "see the check `picamera2`")
+    if is_synthetic(source):
+        return CheckResult("camera", "ok", "the synthetic street, no camera")
+    devices = next(filter(None, (sorted(machine.dev.glob(pattern)) for pattern in DEVICE_PATTERNS)), [])
+    available = ", ".join(map(str, devices)) or "no V4L2 device"
+    wanted = devices if source == "auto" else [Path(source.removeprefix("file://"))]
+    missing = [str(path) for path in wanted if not path.exists()]
+    if missing:
+        return CheckResult("camera", "fail", f"{missing[0]} is not there (available: {available})",
+                           "correct camera.source")
+    closed = [str(path) for path in wanted if not os.access(path, os.R_OK)]
+    if closed:
+        return CheckResult("camera", "fail", f"no permission for {closed[0]}",
+                           f"add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}")
+    if not wanted:
+        return CheckResult("camera", "warn", available, "connect a camera, or set camera.source")
+    return CheckResult("camera", "ok", ", ".join(map(str, wanted)))
+
+
+def threads(machine: Machine) -> CheckResult:
+    """Whether the interpreter has no more threads than the board has cores."""
+    wanted, cores = machine.config.detector.threads, len(os.sched_getaffinity(0))
+    text = f"{wanted} for the interpreter, {cores} cores"
+    if wanted > cores:
+        return CheckResult("threads", "warn", text,
+                           f"set detector.threads to {cores}: more threads than cores are several times slower")
+    return CheckResult("threads", "ok", text)
+
+
+def broker(machine: Machine) -> CheckResult:
+    """Whether the broker's address accepts connections."""
+    host, port = machine.config.mqtt.host, machine.config.mqtt.port
+    try:
+        socket.create_connection((host, port), timeout=BROKER_TIMEOUT_S).close()
+    except OSError as error:
+        return CheckResult("broker", "fail", f"{host}:{port}: {error.strerror or error}",
+                           REASONS["mqtt_offline"].remedy)
+    return CheckResult("broker", "ok", f"{host}:{port} accepts connections (login not tried)")
+
+
+def state(machine: Machine) -> CheckResult:
+    """Whether the state folder is there, or can be created, and may be written to."""
+    path = state_path(machine.environ).absolute()
+    nearest = nearest_existing(path)
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return CheckResult("state folder", "ok", f"{path}{'' if nearest == path else ' (will be created)'}")
+    return CheckResult("state folder", "fail", f"{path}: {nearest} cannot be written to",
+                       "run this command as the daemon's user, or set STATE_DIRECTORY")
+
+
+def board(machine: Machine) -> Iterator[CheckResult]:
+    """The problems that the board reports now, and what board it is."""
+    reading = machine.board.read()
+    for code, detail in reading.reasons().items():
+        yield CheckResult(code, "warn", detail, REASONS[code].remedy)
+    facts = [machine.board.name or "unknown board"]
+    if reading.temperature_c is not None:
+        facts.append(f"{reading.temperature_c:.0f} degrees Celsius")
+    if reading.throttled_ever:
+        facts.append("since boot: " + ", ".join(reading.throttled_ever))
+    if reading.disk_free_mb is not None:
+        facts.append(f"{reading.disk_free_mb:.0f} MB of disk free")
+    yield CheckResult("board", "ok", ", ".join(facts))
+
+
+CHECKS: tuple[Callable[[Machine], CheckResult | Iterator[CheckResult]], ...] = (
+    python, opencv, runtimes, self_test, model, threads, picamera2, camera, broker, state, board)
+
+
+def run_checks(machine: Machine) -> Iterator[CheckResult]:
+    """Run the checks one by one and yield each result."""
+    for check in CHECKS:
+        result = check(machine)
+        yield from (result,) if isinstance(result, CheckResult) else result
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())

@@ -1,0 +1,92 @@
+"""The checks of `vedette doctor` that run a model: the model of the configuration, and the built-in one as a self-test.
+
+Invariants: a model is read and run in a child process, because OpenCV or the runtime may be broken.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
+from vedette.cli.checks.result import CheckResult, Machine
+from vedette.detect.box_model import BOX_MODEL
+from vedette.detect.open_model import chosen
+from vedette.device.identity import installed_state_path
+from vedette.errors import ModelError, VedetteError
+from vedette.health.reasons import REASONS
+from vedette.store.inbox import MODELS
+from vedette.store.model_store import ModelStore
+
+MODEL_TIMEOUT_S = 90.0
+"""Enough for two tries of the model's own child: one of them with the hand-made delegate."""
+
+
+def self_test(machine: Machine) -> CheckResult:
+    """Whether the runtime gives correct results: the built-in model must yield its golden detections here."""
+    return _tried_in_child("self-test", BOX_MODEL, "try_box", str(BOX_MODEL), machine.config.detector.runtime)
+
+
+def try_box(path: str, runtime: str) -> CheckResult:
+    """Compare the built-in model with its golden frames."""
+    from vedette.validate.verify import verify
+    try:
+        verification = verify(Path(path), runtime)
+    except VedetteError as refusal:
+        return CheckResult("self-test", "fail", str(refusal), "see the check `runtime`")
+    by_name = {check.name: check for check in verification.checks}
+    failed = next((check for check in verification.checks if check.state != "passed"), None)
+    proof = verification.proof
+    if failed is None and proof:
+        return CheckResult("self-test", "ok", f"{proof.runtime} {proof.runtime_version}, golden frames: "
+                                              f"{by_name['golden frames'].words}")
+    assert failed  # noqa: S101 - for the type checker: a model that passed has run
+    remedy = ("the runtime gives wrong results; reinstall it, or set detector.runtime to another one"
+              if by_name["digest"].state == "passed" else
+              "the built-in model is missing or damaged; install vedette again")
+    return CheckResult("self-test", "fail", f"{failed.name}: {failed.words}", remedy)
+
+
+def model(machine: Machine) -> CheckResult:
+    """Whether the model that the daemon would use can be read, decoded and run."""
+    store = ModelStore(installed_state_path(machine.environ) / MODELS)
+    store.read()
+    choice = chosen(machine.config, store)
+    if choice is None:
+        return CheckResult("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
+    detector = machine.config.detector.model_copy(update={"model": choice.path})
+    return _tried_in_child("model", choice.path, "try_model", detector.model_dump_json(exclude_unset=True))
+
+
+def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> CheckResult:
+    """Call a function of this module in a fresh process and return its result."""
+    try:
+        return CheckResult(**json.loads(in_child(
+            f"import dataclasses, json; from vedette.cli.checks.model import {function}; "
+            f"print(json.dumps(dataclasses.asdict({function}(*{arguments!r}))))", MODEL_TIMEOUT_S)))
+    except ChildFailed as failure:
+        return CheckResult(name, "fail", f"{path}: cannot be tried: {failure}",
+                           remedy_for(str(failure)) or "see the checks `opencv` and `runtime`")
+
+
+def try_model(keys: str) -> CheckResult:
+    """Read, decode and run the model that these keys of `detector` (JSON) name."""
+    from vedette.config.models import DetectorConfig
+    from vedette.tflite.file import read_model
+    from vedette.vision.model_spec import resolve
+    from vedette.vision.probe import prove
+    detector = DetectorConfig.model_validate_json(keys)
+    assert detector.model is not None  # noqa: S101 - for the type checker: model() has set it
+    try:
+        spec = resolve(read_model(detector.model), detector)
+        proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
+    except ModelError as refusal:
+        return CheckResult("model", "fail", str(refusal), f"run `vedette model inspect {detector.model}`")
+    except VedetteError as refusal:
+        return CheckResult("model", "fail", str(refusal), "see the check `runtime`")
+    text = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
+            f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
+    if spec.warnings:
+        return CheckResult("model", "warn", f"{text}; {'; '.join(spec.warnings)}",
+                           f"run `vedette model inspect {detector.model}`")
+    return CheckResult("model", "ok", text)

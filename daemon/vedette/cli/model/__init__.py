@@ -1,0 +1,1 @@
+"""The commands of `vedette model`, one module each."""

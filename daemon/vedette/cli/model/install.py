@@ -1,0 +1,50 @@
+"""`vedette model install`: installs a model file by hand: from a stick, by scp, Ansible or another update agent.
+
+Invariants: the file is copied and its digest is taken before the request is sent; the file passes the same checks as
+one from the network; a file that is refused leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette.cli.model import daemon_request
+from vedette.errors import ModelUnreadable
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = f"""example:
+  vedette model install street.tflite
+
+The model is tested first. If it passes, the daemon starts its trial at once.
+If its release asks for a shadow comparison, the trial starts after that.
+If no daemon runs, the trial starts with the next start of the daemon.
+A file that no signed metadata names is refused, unless update.require_signed is false.
+
+{daemon_request.EXIT_CODES}"""
+LIMIT_BYTES = 1 << 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("model", type=Path, metavar="FILE", help="a bundle, or another .tflite file")
+    parser.add_argument("--force", action="store_true", help="accept a model that failed on this device before")
+    daemon_request.add_arguments(parser, wait_s=300.0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Install. Raises: VedetteError."""
+    from vedette.store.inbox import Request, new_id
+    try:
+        file = args.model.open("rb")    # as the caller: the daemon's user may have no right to read it
+    except OSError as error:
+        raise ModelUnreadable(f"{args.model}: {error.strerror}; expected a .tflite file") from error
+    with file:
+        daemon_request.take_rights(args)
+        command = daemon_request.OperatorCommand(args)
+        with command.store.receive(file, None, limit_bytes=LIMIT_BYTES) as received:
+            request = Request(id=new_id(), kind="install", sha256=received.sha256, upload=received.path.name,
+                              force=args.force)
+            return command.run(request, received)
