@@ -95,7 +95,7 @@ class OperatorCommand:
         candidate = self.store.read().candidate
         if received is not None:
             self._actions.admit(received.sha256, force=request.force)
-            self._prove(self.store.place_of(received.path, received.sha256), received.sha256)
+            self._prove(self.store.locate(received.path, received.sha256), received.sha256)
         elif candidate is not None and candidate.sha256 == request.sha256:
             self._prove(self.store.verified(candidate.sha256), candidate.sha256)
 
