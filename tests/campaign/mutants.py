@@ -26,7 +26,7 @@ from vedette.vision.probe import prove
 
 CHUNK = 100
 TIMEOUT_S = 10.0
-_ENDING = re.compile(r"killed by \w+|exit code \d+|took longer|nonsense")
+_ENDING = re.compile(r"killed by \w+|exit code \d+|took longer|invalid response")
 
 
 def check(path: Path) -> str:

@@ -228,7 +228,7 @@ def broken_box(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "words", "remedy"), [
-    ("missing", "No such file", "install vedette again"), ("damaged", "promises SHA-256", "install vedette again"),
+    ("missing", "No such file", "install vedette again"), ("damaged", "states SHA-256", "install vedette again"),
     ("bgr", "golden frames: color: ", "wrong results"), ("labels", "golden frames: labels: ", "wrong results")])
 def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, words: str, remedy: str) -> None:
     """A file that is not what was shipped is told from a runtime that answers wrongly."""

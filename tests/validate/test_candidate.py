@@ -250,7 +250,7 @@ def test_a_golden_frame_that_is_no_picture_is_refused(tmp_path):
     path = tmp_path / "street.tflite"
     path.write_bytes(BOX.read_bytes())
     name = next(name for name in read_model(path).attachments if name.endswith(".png"))
-    refused(bundles.altered(path, files={name: b"no picture"}), ModelUnsupported, "no image OpenCV knows")
+    refused(bundles.altered(path, files={name: b"no picture"}), ModelUnsupported, "not an image that OpenCV knows")
 
 
 def test_another_file_than_promised_is_refused(tmp_path):
@@ -344,13 +344,14 @@ def test_a_child_stopped_in_a_look_is_ended(tap):
 
 @pytest.mark.parametrize(("lie", "words"), [
     ({"proof": {"sha256": "0" * 64}}, "about another file"), ({"proof": {"threads": 7}}, "about another file"),
-    ({"proof": {"invoke_ms": "soon"}}, "nonsense"), ({"load": {"invoke_ms": -1}}, "nonsense"),
-    ({"load": {"invoke_ms": float("nan")}}, "nonsense"), ({"load": {"proof": None}}, "nonsense"),
-    ({"load": {"refused": "SystemExit", "words": ""}}, "nonsense"), ({"raw": "{"}, "nonsense"),
-    ({"raw": "x" * 60_000}, "nonsense"), ({"look": {"detections": [[0, 0.9, 0.1, 0.1, 1.2, 0.3]]}}, "nonsense"),
-    ({"look": {"detections": [[-1, 0.9, 0.1, 0.1, 0.2, 0.3]]}}, "nonsense"),
-    ({"look": {"detections": [[0, float("nan"), 0.1, 0.1, 0.2, 0.3]]}}, "nonsense"),
-    ({"look": {"detections": "many"}}, "nonsense"), ({"look": {"invoke_ms": float("inf")}}, "nonsense"),
+    ({"proof": {"invoke_ms": "soon"}}, "invalid response"), ({"load": {"invoke_ms": -1}}, "invalid response"),
+    ({"load": {"invoke_ms": float("nan")}}, "invalid response"), ({"load": {"proof": None}}, "invalid response"),
+    ({"load": {"refused": "SystemExit", "words": ""}}, "invalid response"), ({"raw": "{"}, "invalid response"),
+    ({"raw": "x" * 60_000}, "invalid response"),
+    ({"look": {"detections": [[0, 0.9, 0.1, 0.1, 1.2, 0.3]]}}, "invalid response"),
+    ({"look": {"detections": [[-1, 0.9, 0.1, 0.1, 0.2, 0.3]]}}, "invalid response"),
+    ({"look": {"detections": [[0, float("nan"), 0.1, 0.1, 0.2, 0.3]]}}, "invalid response"),
+    ({"look": {"detections": "many"}}, "invalid response"), ({"look": {"invoke_ms": float("inf")}}, "invalid response"),
     ({"look": {"detections": []}}, "missing: "),
     ({"look": {"refused": "InvokeFailed", "words": f"{BOX}: no"}}, "no")])
 def test_a_child_that_lies_is_not_believed(monkeypatch, lie, words):

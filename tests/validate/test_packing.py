@@ -129,8 +129,8 @@ def test_a_baseline_that_is_none(tmp_path, capsys, content, words):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', the bundle says 0.4"),
-    (["--labels", "labels.txt"], "'leaf', which is no label"), (["--score-threshold", "0.5"], None)])
+    (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', but the bundle states 0.4"),
+    (["--labels", "labels.txt"], "'leaf', which the model does not have"), (["--score-threshold", "0.5"], None)])
 def test_a_baseline_that_no_longer_holds(tmp_path, capsys, monkeypatch, arguments, words):
     """Other thresholds or labels than it was measured with are warned of."""
     monkeypatch.chdir(tmp_path)

@@ -120,7 +120,7 @@ def test_a_byte_of_the_weights_is_found_by_the_digest_before_anything_is_loaded(
         found = verify(path)
         assert states(found) == {"digest": "failed", "quantization": "unchecked", "runs": "unchecked",
                                  "golden frames": "unchecked"}
-        assert "promises SHA-256" in found.checks[0].words
+        assert "states SHA-256" in found.checks[0].words
 
 
 def test_another_family_is_held_to_f1(sound):

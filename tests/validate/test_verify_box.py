@@ -76,5 +76,5 @@ def test_eight_random_bytes_are_told_by_the_digest(box, tmp_path):
         path.write_bytes(damaged)
         digest, *others = verify(path).checks
         assert (digest.state, {check.state for check in others}) == ("failed", {"unchecked"})
-        by_sha256 += "promises SHA-256" in digest.words
+        by_sha256 += "states SHA-256" in digest.words
     assert by_sha256 >= 36

@@ -1,4 +1,4 @@
-"""Accuracy through the command, on real images: what others reach, within the margins of a small set."""
+"""Accuracy through the command on real images: the same as other tools reach, within the margin of a small set."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def accuracy():
     ("yolov8n_416_coco_int8", 0.4795), ("yolo11n_224_coco_int8", 0.3340),
     ("ssd_mobilenet_v1_coco_uint8_metadata", 0.2901)])
 def test_average_precision(real, accuracy, name, others):
-    """COCO AP is not more than the margin below what Ultralytics and MediaPipe reach with the same file."""
+    """COCO AP is at most the margin below what Ultralytics and MediaPipe reach with the same file."""
     found = accuracy.precision(real / "coco", real / "models" / f"{name}.tflite")
     assert found.ap >= others - MARGIN[chosen_runtime("auto")[0]]
 

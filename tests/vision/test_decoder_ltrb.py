@@ -1,4 +1,4 @@
-"""The decoder of the model in the box against plain loops over real values, and what it refuses."""
+"""The box model's decoder against plain loops over real values, and what it refuses."""
 
 from math import exp
 
@@ -22,7 +22,7 @@ kinds = st.sampled_from((("int8", 0.09, 93), ("uint8", 0.07, 190), ("float32", 0
 
 
 def levels(kind, classes=4, strides=STRIDES):
-    """Return the outputs' specs: logits and distances for each stride, distances on a scale of their own each."""
+    """Return the outputs' specs: logits and distances for each stride; each distance has its own scale."""
     specs = []
     for stride in strides:
         rows, columns = SHAPE.height // stride, SHAPE.width // stride
@@ -38,7 +38,7 @@ def limits(score, **changes):
 
 
 def reference(specs, outputs, wanted):
-    """Visit every cell of every stride, in the order of the outputs."""
+    """Decode every cell of every stride, in the order of the outputs."""
     rows = []
     for place in range(0, len(specs), 2):
         logits, distances = (real(outputs[at], specs[at])[0] for at in (place, place + 1))
@@ -56,12 +56,12 @@ def reference(specs, outputs, wanted):
 def decode(specs, outputs, wanted):
     decoder = DECODERS["ltrb"](model(*specs), SHAPE)
     return [(found.score, found.class_id, *found.box)
-            for found in decoder.decode(outputs, decoder.aim(wanted, LABELS))]
+            for found in decoder.decode(outputs, decoder.compile_limits(wanted, LABELS))]
 
 
 @given(seeds, thresholds, kinds)
 def test_it_agrees_with_the_reference(seed, score, kind):
-    """Integer and float, thresholds of single labels, three strides of their own scales: the same boxes in order."""
+    """Integer or float, thresholds of single labels, three strides with own scales: the same boxes in order."""
     rng = np.random.default_rng(seed)
     specs = levels(kind)
     outputs = [random_raw(rng, tensor) for tensor in specs]
@@ -71,8 +71,8 @@ def test_it_agrees_with_the_reference(seed, score, kind):
                                np.array(expected, float).reshape(-1, 6), rtol=1e-9, atol=1e-9)
 
 
-def test_a_distance_counts_strides_from_the_middle_of_the_cell():
-    """One cell with distances 1, 0.5, 2, 0 at stride 16 is a box of three strides by half of one."""
+def test_a_distance_counts_strides_from_the_centre_of_the_cell():
+    """A cell with distances 1, 0.5, 2, 0 at stride 16 gives a box of three strides by half a stride."""
     specs = levels(("float32", 0, 0))
     outputs = [np.full(each.shape, -9.0, np.float32) for each in specs]
     outputs[2][0, 1, 3, 0] = 2.0
@@ -88,15 +88,15 @@ def test_a_distance_counts_strides_from_the_middle_of_the_cell():
     lambda specs: [*specs[:4], *levels(("int8", 0.09, 93), classes=5)[4:]],
     lambda specs: [spec((1, 7, 12, 4)), spec((1, 7, 12, 4))], lambda _: [spec((1, 300, 6))]],
     ids=["odd", "shifted", "mixed", "two scales", "two numbers of classes", "does not divide", "other family"])
-def test_what_it_does_not_fit_is_refused(change):
-    """Outputs in no pairs, of mixed sizes, scales or classes, or of another family are refused by name."""
-    with pytest.raises(ModelUnsupported, match=r"pairs of outputs|does not divide"):
+def test_other_outputs_are_refused(change):
+    """Outputs that are not in pairs, have mixed sizes, scales or classes, or are of another family are refused."""
+    with pytest.raises(ModelUnsupported, match=r"pairs of outputs|do not divide"):
         DECODERS["ltrb"](model(*change(levels(("int8", 0.09, 93)))), SHAPE)
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_values_that_are_not_finite_are_no_boxes(place):
-    """NaN in logits or in distances that matter is OutputInvalid."""
+def test_values_that_are_not_finite_raise(place):
+    """NaN in logits, or in distances of cells that pass, raises OutputInvalid."""
     specs = levels(("float32", 0, 0))
     outputs = [np.full(each.shape, 3.0, np.float32) for each in specs]
     outputs[place][0, 0, 0] = np.nan

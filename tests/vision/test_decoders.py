@@ -1,4 +1,4 @@
-"""Every decoder against its plain reference on random tensors, and the traps of each family."""
+"""Every decoder against its plain reference on random tensors, and the special cases of each family."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from vedette.tflite.file import OpSpec, read_model
 from vedette.tflite.metadata import TfliteMetadata
 from vedette.types import Box
 from vedette.vision.decoders import DECODERS
-from vedette.vision.decoders.base import Scale, probability
+from vedette.vision.decoders.base import Quantization, is_probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
 
@@ -41,7 +41,7 @@ def limits(score=0.5, **changes):
 def decode(name, made, outputs, wanted, labels=LABELS, shape=SHAPE):
     decoder = DECODERS[name](made, shape)
     return [(found.score, found.class_id, *found.box)
-            for found in decoder.decode(outputs, decoder.aim(wanted, labels))]
+            for found in decoder.decode(outputs, decoder.compile_limits(wanted, labels))]
 
 
 def same(found, expected):
@@ -52,7 +52,7 @@ def same(found, expected):
 
 @given(seeds, thresholds, dtypes, st.booleans())
 def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first):
-    """YOLOv8 in both axis orders, integer and float: the same boxes in the same order."""
+    """YOLOv8 in both axis orders, integer and float, gives the same boxes in the same order."""
     tensor = spec((1, CELLS, 8) if cells_first else (1, 8, CELLS), *kind)
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
     wanted = limits(score)
@@ -72,7 +72,7 @@ def test_yolov5_agrees_with_the_reference(seed, score, kind):
 
 @given(seeds, thresholds, st.booleans())
 def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
-    """End-to-end YOLO in 0-1 or in pixels: the same boxes."""
+    """End-to-end YOLO gives the same boxes in 0-1 and in pixels."""
     rng = np.random.default_rng(seed)
     raw = rng.random((1, 300, 6)).astype(np.float32)
     raw[0, :, 5] = rng.integers(0, 6, 300)
@@ -87,7 +87,7 @@ def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
 
 @given(seeds, thresholds, st.permutations((0, 1, 2, 3)))
 def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order):
-    """SSD: the operation says which output is which, and rows past its count are not looked at."""
+    """SSD: the operation shows which output is which, and rows beyond its count are not read."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, 11))
     raw = [rng.random((1, 10, 4)), rng.integers(0, 6, (1, 10)), rng.random((1, 10)), np.array([count])]
@@ -117,7 +117,7 @@ def test_anchors_agree_with_the_reference(seed, score, scores_first):
 
 @given(seeds, thresholds)
 def test_fomo_agrees_with_the_reference(seed, score):
-    """FOMO: cells of a class that touch are one box around them."""
+    """FOMO: touching cells of one class give one box around them."""
     tensor = spec((1, 8, 8, 4))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
     wanted, labels = limits(score, max_detections=100), ("background", "cat", "dog", "bird")
@@ -128,7 +128,7 @@ def test_fomo_agrees_with_the_reference(seed, score):
 
 @given(seeds, thresholds)
 def test_classifier_agrees_with_the_reference(seed, score):
-    """A classifier's best classes cover the whole frame, best first."""
+    """A classifier's best classes become boxes of the whole frame, best first."""
     tensor = spec((1, 30))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
     wanted = limits(score)
@@ -137,7 +137,7 @@ def test_classifier_agrees_with_the_reference(seed, score):
 
 
 def test_logits_become_scores():
-    """Without a softmax or logistic at the end, logits are turned into scores before the threshold."""
+    """Without a softmax or logistic at the end, logits are converted to scores before the threshold."""
     tensor = spec((1, 3), "float32")
     found = decode("classifier", model(tensor), [np.array([[0.0, 3.0, 0.0]], np.float32)], limits(), ())
     assert found == [(pytest.approx(np.exp(3) / (np.exp(3) + 2)), 1, 0, 0, 1, 1)]
@@ -155,21 +155,21 @@ def test_logits_become_scores():
     ((), spec((1, 3), "uint8", 1 / 256, 0), True), ((), spec((1, 3), "uint8", 0.1, 128), False),
     ((OpSpec("RESHAPE", False, (1,), (1,)),), spec((1, 3), "float32"), False)])
 def test_which_outputs_are_probabilities(ops, tensor, answer):
-    """The operation that makes a tensor tells scores from logits, else its range; a graph that loops ends too."""
-    assert probability(model(tensor, ops=ops), tensor) is answer
+    """The operation that makes a tensor, or else its range, shows scores or logits; a graph with a loop ends too."""
+    assert is_probability(model(tensor, ops=ops), tensor) is answer
 
 
 @given(st.floats(-0.5, 1.5), st.floats(1e-4, 2.0), st.integers(-128, 127))
 def test_the_integer_threshold_is_exact(threshold, scale, zero_point):
-    """An integer passes the integer threshold exactly when the value it stands for passes the real one."""
-    tensor = Scale(spec((1,), "int8", scale, zero_point))
+    """An integer passes the raw threshold exactly if its real value passes the real threshold."""
+    tensor = Quantization(spec((1,), "int8", scale, zero_point))
     raw = np.arange(-128, 128, dtype=np.int8)
-    assert ((raw.astype(float) >= tensor.least(threshold)) == (tensor.real(raw) >= threshold)).all()
+    assert ((raw.astype(float) >= tensor.raw_threshold(threshold)) == (tensor.dequantize(raw) >= threshold)).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_no_boxes(bad):
-    """NaN and infinity in scores or in the boxes that pass are OutputInvalid, for every float family."""
+def test_values_that_are_not_finite_raise(bad):
+    """NaN or infinity in scores, or in boxes that pass, raises OutputInvalid for every float family."""
     wanted = limits(0.5)
     for part in (slice(4, 8), 1):      # every class of a cell, then a corner of its box
         raw = np.full((1, 8, CELLS), 0.9, np.float32)
@@ -186,8 +186,8 @@ def test_values_that_are_not_finite_are_no_boxes(bad):
 
 @pytest.mark.parametrize(("part", "bad"), [(0, np.nan), (1, np.nan), (1, -1), (1, 1e34), (2, np.nan), (2, np.inf),
                                            (3, np.nan), (3, -1), (3, 11)])
-def test_ssd_rows_that_make_no_sense(part, bad):
-    """A count outside the rows, a class below 0 or a value that is not finite is OutputInvalid."""
+def test_invalid_ssd_rows_raise(part, bad):
+    """A count outside the rows, a class below 0 or a value that is not finite raises OutputInvalid."""
     raw = [np.full((1, 10, 4), 0.5, np.float32), np.zeros((1, 10), np.float32), np.full((1, 10), 0.9, np.float32),
            np.array([3], np.float32)]
     raw[part].flat[0] = bad
@@ -195,15 +195,15 @@ def test_ssd_rows_that_make_no_sense(part, bad):
         decode("ssd", model(*POSTPROCESSED, ops=(postprocess(),)), raw, limits())
 
 
-def test_a_class_beyond_the_labels_obeys_the_general_threshold():
-    """An id past the label list is found, not an IndexError."""
+def test_a_class_beyond_the_labels_has_the_general_threshold():
+    """An id beyond the label list is detected and raises no IndexError."""
     raw = np.zeros((1, 300, 6), np.float32)
     raw[0, 0] = (0.1, 0.1, 0.5, 0.5, 0.9, 77)
     assert [row[1] for row in decode("yolo_end2end", model(spec(raw.shape, "float32")), [raw], limits())] == [77]
 
 
-def test_a_frame_of_ties_is_cut_short():
-    """All cells at one score give no more candidates than NMS can use, in the order of the tensor."""
+def test_equal_scores_are_limited():
+    """If all cells have one score, there are at most `max_candidates`, in the order of the tensor."""
     tensor = spec((1, 5, CELLS))
     raw = np.full(tensor.shape, 100, np.int8)
     raw[0, 0] = np.arange(CELLS)
@@ -213,8 +213,8 @@ def test_a_frame_of_ties_is_cut_short():
     assert [row[2] for row in found] == sorted(row[2] for row in found)
 
 
-def test_nothing_wanted_is_nothing_found():
-    """With every label denied no integer passes, and no array is compared with infinity."""
+def test_no_wanted_label_gives_no_detection():
+    """If every label is denied, no integer passes, and no array is compared with infinity."""
     tensor = spec((1, 5, CELLS))
     nothing = limits(allow=frozenset({"nobody"}))
     assert decode("yolov8", model(tensor), [np.full(tensor.shape, 127, np.int8)], nothing, ("cat",)) == []
@@ -230,31 +230,31 @@ def test_nothing_wanted_is_nothing_found():
     ("anchors", [spec((1, 30, 4)), spec((1, 31, 2))], "two outputs"),
     ("fomo", [spec((1, 7, 8, 4))], "height/8"), ("fomo", [spec((1, 8, 8, 1))], "height/8"),
     ("classifier", [spec((1, 1))], "two classes or more"), ("classifier", [spec((2, 10))], "classes")])
-def test_a_decoder_says_why_it_does_not_fit(name, outputs, words):
-    """Each refusal names the shape that would have fitted."""
+def test_the_error_says_why_a_decoder_does_not_fit(name, outputs, words):
+    """Each error names the expected shape."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS[name](model(*outputs), SHAPE)
 
 
-def test_ssd_outputs_that_are_not_the_operations():
-    """A graph that goes on after the post-process is refused: which output is which is no longer known."""
+def test_outputs_after_the_ssd_operation_are_refused():
+    """A graph that continues after the post-process is refused, since nobody knows which output is which."""
     with pytest.raises(ModelUnsupported, match="not all outputs"):
         DECODERS["ssd"](model(*POSTPROCESSED, ops=(postprocess((1, 2, 3, 9)),)), SHAPE)
 
 
-def test_cells_that_touch_by_a_corner_are_one_object():
-    """FOMO: two cells of one class side by side or corner to corner make one box, of another class none."""
+def test_cells_that_touch_at_a_corner_are_one_object():
+    """FOMO: two cells of one class that touch at a side or a corner give one box; cells of two classes do not."""
     raw = np.full((1, 8, 8, 3), -128, np.int8)
     raw[0, 2, 2, 1] = raw[0, 3, 3, 1] = 100
     raw[0, 2, 3, 2] = 120
     decoder = DECODERS["fomo"](model(spec(raw.shape)), SHAPE)
-    found = decoder.decode([raw], decoder.aim(limits(), ("background", "cat", "mouse")))
+    found = decoder.decode([raw], decoder.compile_limits(limits(), ("background", "cat", "mouse")))
     assert [(each.class_id, each.box) for each in found] == [
         (2, Box(3 / 8, 2 / 8, 4 / 8, 3 / 8)), (1, Box(2 / 8, 2 / 8, 4 / 8, 4 / 8))]
 
 
 def detector_metadata(anchors, scales=(10.0, 10.0, 5.0, 5.0)):
-    """Build MediaPipe's DETECTOR_METADATA: anchors of cx, cy, width, height; scales of x, y, width, height."""
+    """Build MediaPipe's DETECTOR_METADATA: anchors (cx, cy, width, height), scales (x, y, width, height)."""
     b = flatbuffers.Builder(256)
     rows = [writer._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
     fixed = writer._table(b, {0: writer.offsets(b, rows)})
@@ -268,8 +268,8 @@ def stating(content):
     return replace(made, tflite_metadata=TfliteMetadata("", "", "", (), (), {"DETECTOR_METADATA": content}))
 
 
-def test_anchors_that_the_model_states():
-    """Anchors and scales named in DETECTOR_METADATA are used in place of RetinaNet's."""
+def test_stated_anchors_are_used():
+    """Anchors and scales in DETECTOR_METADATA are used instead of RetinaNet's."""
     made = stating(detector_metadata([(0.5, 0.5, 0.2, 0.4), (0.25, 0.75, 0.1, 0.1)]))
     boxes = np.array([[[1.0, 2.0, 0.0, 5 * np.log(2)], [0, 0, 0, 0]]], np.float32)      # y, x, height, width
     found = decode("anchors", made, [boxes, np.array([[[0, 230], [0, 20]]], np.uint8)], limits(), ())
@@ -278,18 +278,18 @@ def test_anchors_that_the_model_states():
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (b"", "damaged"), (b"\xff" * 40, "damaged"), (detector_metadata([]), "names no anchors"),
+    (b"", "damaged"), (b"\xff" * 40, "damaged"), (detector_metadata([]), "states no anchors"),
     (detector_metadata([(0, 0, 1, 1)] * 2, (0, 0, 0, 0)), "no scales"),
     (detector_metadata([(0, 0, 1, 1)] * 3), "for 2 anchors; expected 3"),
-    (detector_metadata([(float("nan"), 0, 1, 1)] * 2), "names no anchors")])
-def test_stated_anchors_that_make_no_sense(content, words):
-    """DETECTOR_METADATA that is damaged, empty or of another number of anchors is refused by name."""
+    (detector_metadata([(float("nan"), 0, 1, 1)] * 2), "states no anchors")])
+def test_invalid_stated_anchors_are_refused(content, words):
+    """DETECTOR_METADATA that is damaged, empty or has another number of anchors is refused by name."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS["anchors"](stating(content), SHAPE)
 
 
 def test_anchors_of_a_real_model_are_retinanets(real):
-    """What MediaPipe Model Maker wrote into a real model equals what is generated where nothing is written."""
+    """The anchors that MediaPipe Model Maker wrote into a real model equal the generated ones."""
     read = read_model(real / "models" / "mediapipe_modelmaker_256_car_uint8.tflite")
     silent = replace(read, tflite_metadata=None)
     shape = InputShape(256, 256, 3, planar=False)

@@ -1,4 +1,4 @@
-"""Where frames lie in the model's input, and the way back."""
+"""The place of frames in the model's input, and the mapping of boxes back."""
 
 import pytest
 from hypothesis import example, given
@@ -18,7 +18,7 @@ resizes = st.sampled_from(("letterbox", "stretch"))
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
 def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize, box):
-    """Letterbox or stretch and its inverse are the identity for any box inside the part the model sees."""
+    """Letterbox or stretch and its inverse are the identity for any box inside the part that the model gets."""
     placement = place(width, height, roi, shape, resize)
     seen = placement.to_frame(WHOLE)
     inside = Box(seen.xmin + box.xmin * (seen.xmax - seen.xmin), seen.ymin + box.ymin * (seen.ymax - seen.ymin),
@@ -28,7 +28,7 @@ def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize
 
 @given(sides, sides, inputs)
 def test_letterbox_keeps_the_shape_and_centres(width, height, shape):
-    """The content touches two edges of the input, keeps the frame's shape within a pixel, and is centred within one."""
+    """The content touches two edges of the input, keeps the aspect ratio within a pixel, and is centred within one."""
     content = place(width, height, WHOLE, shape, "letterbox").content
     assert content.width == shape.width or content.height == shape.height
     assert abs(content.width * height - content.height * width) <= max(width, height)
@@ -38,7 +38,7 @@ def test_letterbox_keeps_the_shape_and_centres(width, height, shape):
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
 def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize, box):
-    """Whatever the model answers, a box on the frame lies within the part it was shown."""
+    """A box on the frame lies inside the part that the model was given, whatever the model outputs."""
     placement = place(width, height, roi, shape, resize)
     source, found = placement.source, placement.to_frame(box)
     assert source.left <= found.xmin * width + 1e-6
@@ -51,15 +51,15 @@ def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize,
 
 @given(boxes, boxes)
 def test_iou_is_symmetric_and_one_for_itself(one, other):
-    """IoU lies in 0-1, does not care for order, and is 1 for a box and itself."""
+    """IoU is in 0-1, does not depend on the order, and is 1 for a box and itself."""
     assert iou(one, other) == pytest.approx(iou(other, one))
     assert 0 <= iou(one, other) <= 1 + 1e-12
     assert iou(one, one) == pytest.approx(1)
 
 
 @given(sides, sides, inputs, unit, spans)
-def test_what_lies_in_the_padding_is_not_shown(width, height, shape, depth, across):
-    """A box that only touches the frame's place in the input, from any side, shows nothing of it."""
+def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across):
+    """A box that only touches the frame's content from any side shows nothing of the frame."""
     placement = place(width, height, WHOLE, shape, "letterbox")
     xmin, ymin, xmax, ymax = placement.to_input(WHOLE)
     low, high = across
@@ -70,8 +70,8 @@ def test_what_lies_in_the_padding_is_not_shown(width, height, shape, depth, acro
 
 @given(sides, sides, inputs, resizes, boxes)
 @example(16, 342, InputShape(547, 32, 3, planar=False), "letterbox", Box(0.203125, 0.0, 0.2578125, 1.0))
-def test_what_is_shown_has_sides_as_published(width, height, shape, resize, box):
-    """A box that is shown is no line and no point on the frame, not even with the four decimals of a message."""
+def test_a_shown_box_has_an_area_when_published(width, height, shape, resize, box):
+    """A shown box is never a line or a point on the frame, not even with the four decimals of a message."""
     placement = place(width, height, WHOLE, shape, resize)
     xmin, ymin, xmax, ymax = (round(corner, 4) for corner in placement.to_frame(box))
     assert (xmin < xmax and ymin < ymax) or not placement.shows(box)
@@ -79,13 +79,13 @@ def test_what_is_shown_has_sides_as_published(width, height, shape, resize, box)
 
 
 def test_iou_of_known_boxes():
-    """A quarter of each shared is one seventh."""
+    """Two boxes that share a quarter of each have an IoU of one seventh."""
     assert iou(Box(0, 0, 2, 2), Box(1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert iou(Box(0, 0, 1, 1), Box(1, 0, 2, 1)) == 0
 
 
-def test_clip_leaves_an_edge_of_what_lies_outside():
-    """A box beyond the limits has no area left."""
+def test_clip_leaves_no_area_outside_the_limits():
+    """A box outside the limits has no area after clipping."""
     assert clip(Box(1.2, -0.5, 1.4, 0.5)) == Box(1.0, 0.0, 1.0, 0.5)
 
 
@@ -101,5 +101,5 @@ def test_known_letterbox():
     ((1, 96, 96, 1), InputShape(96, 96, 1, planar=False)), ((1, 8, 8, 320), None), ((2, 8, 8, 3), None),
     ((1, 300), None), ((1, -1, -1, 3), None)])
 def test_input_shapes(shape, expected):
-    """Images are four axes, one batch, one or three channels first or last."""
+    """An image has four axes, one batch, and one or three channels, first or last."""
     assert InputShape.of(shape) == expected

@@ -1,4 +1,4 @@
-"""Image files as they come."""
+"""Reading image files that are not normal files."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from vedette.errors import SourceInvalid
 from vedette.vision import images
 
 
-def test_what_would_block_or_never_end_is_refused_unopened(tmp_path):
-    """A pipe, a device and a folder are named as what they are."""
+def test_a_path_that_could_block_is_refused_unopened(tmp_path):
+    """The error says that the path is a pipe, a device or a folder."""
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", tmp_path):
         with pytest.raises(SourceInvalid, match=r"expected an image file"):
@@ -20,7 +20,7 @@ def test_what_would_block_or_never_end_is_refused_unopened(tmp_path):
 
 
 def test_a_file_too_large_for_an_image_is_refused_unread(tmp_path):
-    """A film named by mistake is not read into memory."""
+    """A film that somebody names by mistake is not read into memory."""
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:
         file.truncate(images.FILE_BYTES_MAX + 1)

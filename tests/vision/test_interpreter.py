@@ -1,4 +1,4 @@
-"""The interpreter over both runtimes: views, errors, the share on XNNPACK, and what is here at all."""
+"""The interpreter with both runtimes: views, errors, the XNNPACK share, and which runtimes work."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vedette.vision import interpreter as module
 from vedette.vision.interpreter import Interpreter, Node, available_runtimes, chosen_runtime, delegated_share
 
 
-def written(folder: Path, content: bytes) -> Path:
+def write_model(folder: Path, content: bytes) -> Path:
     path = folder / "model.tflite"
     path.write_bytes(content)
     return path
 
 
 def test_views_stay_valid_over_invokes(tmp_path):
-    """A view taken once feeds every invoke and shows every result; nothing is allocated again."""
-    interpreter = Interpreter(written(tmp_path, writer.logistic()))
+    """A view stays valid for every invoke and shows every result; nothing is allocated again."""
+    interpreter = Interpreter(write_model(tmp_path, writer.logistic()))
     image, score = interpreter.input(), interpreter.output()
     image[...] = -128                       # real 0: logistic(0) = 0.5 = 128 steps of 1/256 above zero point -128
     interpreter.invoke()
@@ -36,25 +36,25 @@ def test_views_stay_valid_over_invokes(tmp_path):
     interpreter.invoke()
     assert np.unique(score).tolist() == [round(256 / (1 + np.exp(-2))) - 128]
     assert interpreter.output() is score
-    assert not interpreter.moved()
+    assert not interpreter.outputs_moved()
     interpreter.close()
 
 
-def test_tensors_are_told_as_allocated(tmp_path):
-    """Inputs and outputs carry shape, type and quantization as the runtime allocated them."""
-    interpreter = Interpreter(written(tmp_path, writer.detection_postprocess()))
+def test_tensors_are_described_as_allocated(tmp_path):
+    """Inputs and outputs have shape, type and quantization as the runtime allocated them."""
+    interpreter = Interpreter(write_model(tmp_path, writer.detection_postprocess()))
     assert [spec.shape for spec in interpreter.outputs] == [(1, 3, 4), (1, 3), (1, 3), (1,)]
     assert [spec.dtype for spec in interpreter.outputs] == ["float32"] * 4
     interpreter.close()
-    interpreter = Interpreter(written(tmp_path, writer.logistic()))
+    interpreter = Interpreter(write_model(tmp_path, writer.logistic()))
     assert (interpreter.inputs[0].dtype, interpreter.inputs[0].zero_point) == ("int8", -128)
     assert interpreter.inputs[0].scale == pytest.approx(1 / 255)
     interpreter.close()
 
 
 def test_close_twice_is_safe_and_ends_it(tmp_path):
-    """`close` may be called twice; an invoke afterwards is an error and no crash."""
-    interpreter = Interpreter(written(tmp_path, writer.logistic()), threads=2)
+    """`close` may be called twice; an invoke after that raises an error and does not crash."""
+    interpreter = Interpreter(write_model(tmp_path, writer.logistic()), threads=2)
     assert "threads=2" in repr(interpreter)
     interpreter.close()
     interpreter.close()
@@ -64,8 +64,8 @@ def test_close_twice_is_safe_and_ends_it(tmp_path):
 
 
 def test_a_view_kept_too_long_is_harmless(tmp_path):
-    """A view that outlives `close` still points at memory that exists, with the hand-made delegate too."""
-    interpreter = Interpreter(written(tmp_path, writer.logistic()), delegate=True)
+    """A view that outlives `close` still points at existing memory, also with Vedette's own delegate."""
+    interpreter = Interpreter(write_model(tmp_path, writer.logistic()), delegate=True)
     view = interpreter.output()
     interpreter.close()
     del interpreter
@@ -75,15 +75,15 @@ def test_a_view_kept_too_long_is_harmless(tmp_path):
 
 
 def test_only_the_digested_bytes_are_run(tmp_path):
-    """A file that is not the one whose digest was checked is refused before the runtime sees it."""
-    path = written(tmp_path, writer.logistic())
+    """A file without the checked digest is refused before the runtime sees it."""
+    path = write_model(tmp_path, writer.logistic())
     with pytest.raises(ModelDamaged, match="no longer the file"):
         Interpreter(path, sha256="0" * 64)
 
 
 def test_a_file_overwritten_while_it_runs_changes_nothing(tmp_path):
-    """The model is read once: truncating its file under a running interpreter neither kills nor changes it."""
-    path = written(tmp_path, writer.convolution())
+    """The model is read once: an interpreter runs on unchanged when its file is truncated."""
+    path = write_model(tmp_path, writer.convolution())
     interpreter = Interpreter(path)
     interpreter.invoke()
     before = interpreter.output().copy()
@@ -93,40 +93,40 @@ def test_a_file_overwritten_while_it_runs_changes_nothing(tmp_path):
     interpreter.close()
 
 
-def test_a_long_message_is_not_worked_on():
-    """LiteRT says all failures again with each new one; that must not cost more each time."""
+def test_a_long_message_is_cut_early():
+    """LiteRT repeats all earlier failures with each new one; that must not cost more each time."""
     long = ValueError("failed to invoke. " * 500_000)
     tracemalloc.start()
     try:
-        assert len(module.words(long)) <= 300
+        assert len(module.error_line(long)) <= 300
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
 
 
-def test_what_the_runtime_cannot_build_is_refused_in_its_words(tmp_path):
-    """An unknown operation is a ModelUnsupported that quotes the runtime and chains its exception."""
+def test_the_error_quotes_why_the_runtime_cannot_build_a_model(tmp_path):
+    """An unknown operation raises ModelUnsupported, which quotes the runtime and chains its exception."""
     with pytest.raises(ModelUnsupported, match="no-such-op") as refusal:
-        Interpreter(written(tmp_path, writer.custom("no-such-op")))
+        Interpreter(write_model(tmp_path, writer.custom("no-such-op")))
     assert isinstance(refusal.value.__cause__, (RuntimeError, ValueError))
 
 
 def test_a_tensor_without_dimensions_is_refused(tmp_path):
-    """Of a scalar the runtimes give no view but a copy, which no later invoke would change: such a model is refused."""
+    """A model with a scalar output is refused: the runtimes give a copy of it, which later invokes do not change."""
     scalar = writer.build(writer.Graph([writer.Tensor((), "float32", "x"), writer.Tensor((), "float32", "y")],
                                        [writer.Op("ABS", (0,), (1,))], (0,), (1,)))
     with pytest.raises(ModelUnsupported, match="no dimensions"):
-        Interpreter(written(tmp_path, scalar))
+        Interpreter(write_model(tmp_path, scalar))
 
 
-def test_a_model_that_fails_at_invoke_says_so(tmp_path):
-    """What the runtime refuses when it runs is an InvokeFailed, or refused at once where it sees it coming."""
+def test_a_model_that_fails_at_invoke_raises(tmp_path):
+    """A failing invoke raises InvokeFailed, unless the runtime already refuses to build the model."""
     with pytest.raises((InvokeFailed, ModelUnsupported), match=r"RESHAPE|Tensor data is null"):
-        Interpreter(written(tmp_path, writer.reshape_by_input())).invoke()
+        Interpreter(write_model(tmp_path, writer.reshape_by_input())).invoke()
 
 
-def test_the_runtime_here_is_really_tried():
-    """Every known runtime is reported, with a version and no error, or with why it does not work."""
+def test_every_runtime_is_really_tried():
+    """The report has every known runtime: a version and no error, or the reason why it does not work."""
     reports = {report.name: report for report in available_runtimes()}
     assert set(reports) == {"litert", "tflite-runtime"}
     working = [report for report in reports.values() if report.error is None]
@@ -136,24 +136,24 @@ def test_the_runtime_here_is_really_tried():
     assert all(report.error for report in reports.values() if report not in working)
 
 
-def test_a_runtime_that_is_not_here_is_missing(tmp_path):
-    """Asking for a runtime that is not installed names it, and never falls back to the other one."""
+def test_a_runtime_that_is_not_installed_is_missing(tmp_path):
+    """The error names the runtime that is not installed; the other one is never used instead."""
     absent = [report.name for report in available_runtimes() if report.error]
     if not absent:
         pytest.skip("both runtimes are installed here")
     with pytest.raises(RuntimeMissing, match=absent[0]):
-        Interpreter(written(tmp_path, writer.logistic()), runtime=absent[0])
+        Interpreter(write_model(tmp_path, writer.logistic()), runtime=absent[0])
 
 
-def test_the_tiny_model_is_the_one_it_claims_to_be():
-    """The bytes that prove a runtime works are those of the builder's identity model."""
+def test_the_tiny_model_is_the_identity_model():
+    """The bytes that test a runtime are those of the builder's identity model."""
     assert writer.identity() == module._TINY_MODEL
     assert base64.b64encode(writer.identity())
 
 
 def test_a_fully_delegated_graph_is_all_on_xnnpack(tmp_path):
-    """Two convolutions run on XNNPACK whole: by LiteRT itself, by tflite-runtime with the hand-made delegate."""
-    interpreter = Interpreter(written(tmp_path, writer.convolution()), delegate=True)
+    """Two convolutions run on XNNPACK completely: in LiteRT, and in tflite-runtime with Vedette's own delegate."""
+    interpreter = Interpreter(write_model(tmp_path, writer.convolution()), delegate=True)
     assert interpreter.xnnpack_share == 1.0
     assert interpreter.delegate_note is None
     assert interpreter.delegate == (interpreter.runtime == "tflite-runtime")
@@ -161,7 +161,7 @@ def test_a_fully_delegated_graph_is_all_on_xnnpack(tmp_path):
 
 
 def test_share_counts_nodes_between_a_delegate_and_its_inputs():
-    """The share is the nodes reached back from a DELEGATE's outputs to its inputs, over all original nodes."""
+    """The share counts the nodes between a DELEGATE's outputs and its inputs, divided by all original nodes."""
     chain = [Node("CONV_2D", [0], [1]), Node("ADD", [1, 1], [2]), Node("CUSTOM", [2], [3]), Node("MUL", [3], [4])]
     assert delegated_share(chain) == 0.0
     assert delegated_share([*chain, Node("DELEGATE", [0], [2])]) == 0.5
@@ -171,7 +171,7 @@ def test_share_counts_nodes_between_a_delegate_and_its_inputs():
 
 @given(st.integers(1, 30), st.data())
 def test_share_of_a_chain_is_the_length_of_its_delegated_parts(length, data):
-    """For a chain of nodes of which some runs are delegated, the share is exactly their part of it."""
+    """In a chain of nodes the share is exactly the delegated part of the chain."""
     chain = [Node("OP", [index], [index + 1]) for index in range(length)]
     cuts = sorted(data.draw(st.sets(st.integers(0, length), min_size=0, max_size=6)))
     parts = list(zip(cuts[::2], cuts[1::2], strict=False))
@@ -181,7 +181,7 @@ def test_share_of_a_chain_is_the_length_of_its_delegated_parts(length, data):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
 def test_real_models_run_mostly_on_xnnpack():
-    """Nine in ten nodes of the real INT8 detectors are on XNNPACK, on either runtime; the share is measured."""
+    """Nine in ten nodes of the real INT8 detectors run on XNNPACK, with both runtimes, as measured."""
     for name in ("ssd_mobilenet_v1_coco_uint8_metadata", "yolo11n_224_coco_int8"):
         interpreter = Interpreter(REAL / f"{name}.tflite", delegate=True)
         interpreter.invoke()

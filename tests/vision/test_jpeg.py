@@ -20,6 +20,6 @@ def test_picture_shows_the_pixels() -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (0, 8, 3), (1, 70_000, 3)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    """Pixels that can be no picture raise with their shape named."""
+    """Pixels that cannot be a picture raise an error that names their shape."""
     with pytest.raises(ValueError, match=str(shape[-2])):
         jpeg.encode(memoryview(np.zeros(shape, np.uint8)))

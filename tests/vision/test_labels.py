@@ -7,13 +7,13 @@ from vedette.vision import labels
 
 
 def test_an_id_beyond_the_list_has_a_name():
-    """A class id past the labels is named after itself, not an error."""
+    """A class id beyond the labels gets a name made of its number."""
     assert labels.label_of(("cat",), 0) == "cat"
     assert labels.label_of(("cat",), 7) == "class_7"
 
 
 def test_lines():
-    """Blank lines inside keep their place; a byte order mark, blanks and the end of the file do not count."""
+    """Empty lines inside keep their place; a byte order mark, spaces and empty lines at the end do not count."""
     assert labels.parse_lines("\ufeffcat \r\n\n dog\n\n") == ("cat", "", "dog")
 
 
@@ -29,7 +29,7 @@ def test_names_of_an_export(names, expected):
     ('{"a": 1}', {"a": 1}), ("{'a': [1, 2], 3: None}", {"a": [1, 2], "3": None}), ("[1]", None), ("", None),
     ("__import__('os').getpid()", None), ("{" * 10_000, None), ("stride: 32\n", None), ("\0", None)])
 def test_literals_are_data(text, expected):
-    """JSON and Python literals are read; expressions, other formats and traps are not evaluated and yield nothing."""
+    """JSON and Python literals are read; expressions and other formats are not evaluated and give None."""
     assert labels.parse_literal(text) == expected
 
 
@@ -47,7 +47,7 @@ def test_alignment(given, classes, background, expected):
 
 @pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe\x00"])
 def test_unusable_label_files(tmp_path, content):
-    """A label file that is missing, empty or no text is refused by name."""
+    """A label file that is missing, empty or not text is refused; the error names it."""
     path = tmp_path / "labels.txt"
     if content is not None:
         path.write_bytes(content)

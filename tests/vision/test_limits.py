@@ -16,7 +16,7 @@ def test_thresholds_of_single_labels():
 
 
 def test_lists_of_labels():
-    """Only allowed labels pass, denied ones never do, and what has no name is not on an allow list."""
+    """Only allowed labels pass, denied ones never do, and a class without a label is never on an allow list."""
     assert limits(deny=frozenset({"cat"})).thresholds(("cat", "dog")).tolist() == [NEVER, 0.5, 0.5]
     assert limits(allow=frozenset({"cat"})).thresholds(("cat", "dog")).tolist() == [0.5, NEVER, NEVER]
     assert limits(allow=frozenset({"cat"}), deny=frozenset({"cat"})).threshold_of("cat") == NEVER
@@ -24,5 +24,5 @@ def test_lists_of_labels():
 
 @pytest.mark.parametrize("label", ["???", "background", ""])
 def test_placeholders_are_never_detected(label):
-    """Rows of a label map that name no class can never become detections."""
+    """Entries of a label map that name no class never become detections."""
     assert limits(labels={label: 0.1}).threshold_of(label) == NEVER

@@ -1,4 +1,4 @@
-"""The local detector whole: a real interpreter, a model whose answers can be worked out by hand, then the real ones."""
+"""The whole local detector: a real interpreter, a model that can be calculated by hand, then the real models."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from vedette.vision.geometry import LEAST_SIDE, WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
-from vedette.vision.probe import ProofStore, proof_of
+from vedette.vision.probe import ProofStore, ensure_proof
 
 GREEN, BLUE = 1, 0
 LEFT, RIGHT, TOP, BOTTOM = slice(0, 32), slice(32, 64), slice(0, 24), slice(24, 48)
@@ -26,7 +26,7 @@ YOLO8, YOLO5, SSD = "yolov8n_416_coco_int8", "yolov5n_320_1class_uint8", "ssd_mo
 
 
 class Clock:
-    """Each look is a millisecond after the last."""
+    """Each reading is a millisecond after the previous one."""
 
     def __init__(self) -> None:
         self.now_ns = 5_000_000
@@ -41,7 +41,7 @@ class Clock:
 
 @pytest.fixture
 def opened(tmp_path):
-    """Opens the small model, or another, without a child; closes what it opened."""
+    """Open the small model, or another one, without a child; close it after the test."""
     detectors = []
 
     def build(path=None, *, clock=None, roi=WHOLE, **keys):
@@ -60,29 +60,29 @@ def found(detector, seen):
 
 
 def test_boxes_labels_and_colours(opened):
-    """A green and a blue quarter of the frame become a leaf and a sky where they are; red is background."""
+    """A green and a blue quarter of the frame become a leaf and a sky at their places; red is background."""
     seen = frame(64, 48, (TOP, LEFT, GREEN), (BOTTOM, RIGHT, BLUE), (TOP, RIGHT, 2))
     assert sorted(found(opened(), seen)) == [("leaf", 1, Box(0, 0, 0.5, 0.5)), ("sky", 2, Box(0.5, 0.5, 1, 1))]
 
 
-def test_the_wrong_colour_order_sees_other_things(opened):
+def test_the_wrong_colour_order_gives_other_labels(opened):
     """With bgr the same blue quarter is background and the red one is sky."""
     seen = frame(64, 48, (BOTTOM, RIGHT, BLUE), (TOP, RIGHT, 2))
     assert found(opened(color="bgr"), seen) == [("sky", 2, Box(0.5, 0, 1, 0.5))]
 
 
 def test_a_letterbox_is_undone(opened):
-    """In a wide frame letterboxed into a square, a cell half of padding yields the half that is frame."""
+    """In a wide frame letterboxed into a square, a cell that is half padding gives only the half in the frame."""
     detector = opened(resize="letterbox", score_threshold=0.4)
     assert found(detector, frame(64, 32, (slice(0, 16), LEFT, GREEN))) == [("leaf", 1, Box(0, 0, 0.5, 0.5))]
 
 
-def test_what_is_found_in_the_padding_takes_nobodys_place(opened, tmp_path):
-    """A better score for a box that only touches the frame yields no detection, and leaves the one place to another."""
-    rows = np.zeros((5, 21), np.float32)      # a YOLO that always answers the same: cx, cy, w, h, score
+def test_a_detection_in_the_padding_does_not_count(opened, tmp_path):
+    """A box that only touches the frame gives no detection, and takes no place from a box with a lower score."""
+    rows = np.zeros((5, 21), np.float32)      # a YOLO with constant output: cx, cy, w, h, score
     rows[:, 0] = 0.5, 0.125, 0.5, 0.25, 0.9
     rows[:, 1] = 0.5, 0.5, 0.5, 0.25, 0.8
-    path = tmp_path / "stubborn.tflite"
+    path = tmp_path / "constant.tflite"
     path.write_bytes(writer.build(writer.Graph(
         [writer.Tensor((1, 32, 32, 3), "int8", "image", (1 / 255,), (-128,)),
          writer.Tensor((1, 5, 21), "float32", "boxes", data=rows.tobytes())], [], (0,), (1,))))
@@ -92,22 +92,22 @@ def test_what_is_found_in_the_padding_takes_nobodys_place(opened, tmp_path):
 
 
 def test_a_region_of_interest_is_undone(opened):
-    """Only the region is shown to the model; boxes are of the whole frame."""
+    """The model gets only the region; boxes are of the whole frame."""
     detector = opened(roi=Box(0.5, 0.5, 1, 1))
     seen = frame(64, 64, (slice(0, 32), slice(0, 64), GREEN), (slice(32, 48), slice(32, 48), BLUE))
     assert found(detector, seen) == [("sky", 2, Box(0.5, 0.5, 0.75, 0.75))]
 
 
 def test_frames_may_change_their_size(opened):
-    """Frames of another size go through the same tensor, each with its own way back."""
+    """Frames of another size use the same tensor, and their boxes are mapped back correctly."""
     detector = opened()
     for width, height in ((64, 48), (17, 33), (64, 48)):
         assert found(detector, frame(width, height, (slice(None), slice(None), GREEN))) == [
             ("leaf", 1, Box(0, 0, 1, 1))]
 
 
-def test_where_the_time_went(opened):
-    """Wait, prepare, invoke, decode and age are measured on the clock handed in."""
+def test_timing_of_a_result(opened):
+    """Wait, prepare, invoke, decode and age are measured with the injected clock."""
     result = opened(clock=Clock()).detect(frame(64, 48, captured_ns=2_000_000))
     timing = result.timing
     assert (timing.wait_ms, timing.prepare_ms, timing.invoke_ms, timing.decode_ms) == (4, 1, 1, 1)
@@ -116,7 +116,7 @@ def test_where_the_time_went(opened):
 
 
 def test_limits_change_between_two_frames(opened):
-    """Live keys apply from the next frame on: thresholds, lists, the maximum."""
+    """Live keys apply from the next frame on: thresholds, label lists, the maximum."""
     detector = opened()
     seen = frame(64, 48, (TOP, LEFT, GREEN), (BOTTOM, RIGHT, BLUE))
     detector.reload(DetectorConfig(deny=("sky",)))
@@ -136,8 +136,8 @@ def test_facts(opened):
     assert repr(detector).startswith("<LocalDetector pooling fomo on <Interpreter pooling.tflite")
 
 
-def test_closed_is_closed(opened):
-    """Closing twice is safe; a frame after that is an error, not a crash."""
+def test_a_closed_detector_raises(opened):
+    """`close` may be called twice; a frame after that raises an error and does not crash."""
     detector = opened()
     detector.close()
     detector.close()
@@ -146,7 +146,7 @@ def test_closed_is_closed(opened):
 
 
 def test_open_proves_once(tmp_path):
-    """The first opening proves the file in a child, the second takes the proof that is kept."""
+    """The first opening proves the file in a child; the second uses the stored proof."""
     path = tiny_detectors.write(tmp_path)
     config = DetectorConfig(model=path, threads=1)
     store = ProofStore(tmp_path / "proofs.json")
@@ -158,8 +158,8 @@ def test_open_proves_once(tmp_path):
     detector.close()
 
 
-def test_what_cannot_be_opened(tmp_path):
-    """No model, a file that is none, a bundle of another flatbuffer, one that fails at invoke: each its own error."""
+def test_files_that_cannot_be_opened(tmp_path):
+    """No model, a missing file, a bundle of another flatbuffer, a failing invoke: each raises its own error."""
     with pytest.raises(ModelUnreadable, match=r"detector\.model"):
         open_detector(DetectorConfig())
     with pytest.raises(ModelUnreadable):
@@ -173,8 +173,8 @@ def test_what_cannot_be_opened(tmp_path):
         open_detector(DetectorConfig(model=failing))
 
 
-def test_the_digest_is_held_and_the_variant_travels(tmp_path):
-    """A file of another digest than the one promised is not opened; results carry the label of an A/B release."""
+def test_digest_is_checked_and_variant_is_published(tmp_path):
+    """A file with another digest than the expected one is not opened; results state the variant of an A/B release."""
     config = DetectorConfig(model=tiny_detectors.write(tmp_path), threads=1)
     with pytest.raises(ModelDamaged, match="expected SHA-256 abab"):
         open_detector(config, sha256="ab" * 32)
@@ -184,8 +184,8 @@ def test_the_digest_is_held_and_the_variant_travels(tmp_path):
     detector.close()
 
 
-def test_shapes_that_a_file_only_claims_decide_nothing(tmp_path):
-    """A file whose stated output is not what running it gives is refused, or decoded as what it really gives."""
+def test_allocated_shapes_decide_and_not_stated_ones(tmp_path):
+    """A file that states another output shape than it has is refused, or decoded by its real shape."""
     wrong = tiny_detectors.write(tmp_path, claims=(1, 4 + 3, 5))
     with pytest.raises(ModelUnsupported, match="three axes"):
         open_detector(DetectorConfig(model=wrong, decoder="yolov8", threads=1))
@@ -195,20 +195,20 @@ def test_shapes_that_a_file_only_claims_decide_nothing(tmp_path):
 
 
 def test_a_remembered_fallback_keeps_its_reason(tmp_path):
-    """A proof that fell back to the plain interpreter says why at every start, not only at the first."""
+    """Every start says why the proof fell back to the plain interpreter, not only the first."""
     path = tiny_detectors.write(tmp_path)
     store = ProofStore(tmp_path / "proofs.json")
     config = DetectorConfig(model=path, threads=1)
-    proof = replace(proof_of(read_model(path), runtime=config.runtime, threads=1, store=None),
-                    delegate=False, delegate_note="no XNNPACK delegate of ours: it crashed")
+    proof = replace(ensure_proof(read_model(path), runtime=config.runtime, threads=1, store=None),
+                    delegate=False, delegate_note="Vedette's XNNPACK delegate cannot be used: it crashed")
     store.remember(proof)
     detector = open_detector(config, None, ProofStore(tmp_path / "proofs.json"))
-    assert detector.facts.warnings == ("no XNNPACK delegate of ours: it crashed",)
+    assert detector.facts.warnings == ("Vedette's XNNPACK delegate cannot be used: it crashed",)
     detector.close()
 
 
 def test_a_frame_that_failed_leaves_the_interpreter_usable(opened, tmp_path):
-    """After an error the next frame is looked at as if nothing had been: nothing stays taken."""
+    """After an error the next frame is detected as usual: nothing stays locked."""
     detector = opened(tiny_detectors.write(tmp_path, dtype="float32"), mean=(0,), std=(1e-36,))
     for _ in range(2):
         with pytest.raises(OutputInvalid):
@@ -221,7 +221,7 @@ def test_a_frame_that_failed_leaves_the_interpreter_usable(opened, tmp_path):
     ("yolo11n_256_litert_export_random_weights", 0.4), ("mediapipe_modelmaker_256_car_uint8", 0.1),
     ("ssd_tf2_320_outputs_reordered", 0.1), ("mobilenet_v2_224_imagenet_uint8", 0.05)])
 def test_real_outputs_agree_with_the_reference(real, opened, name, threshold):
-    """On real models' real outputs every decoder and the NMS agree with their references, box for box."""
+    """On outputs of real models every decoder and the NMS agree with their references, box for box."""
     detector = opened(real / "models" / f"{name}.tflite", score_threshold=threshold, max_detections=100)
     sizes = {}
     for path in (real / "images" / "cats_and_dogs.jpg", *sorted((real / "coco" / "images").iterdir())[:3]):
@@ -239,7 +239,7 @@ def on_frame(detector, row):
 
 
 def referenced(detector):
-    """Decode the interpreter's last outputs and suppress what shows of them on the frame, the plain way."""
+    """Decode the interpreter's last outputs and suppress the visible boxes, with the plain references."""
     running, spec, limits = detector._interpreter, detector.spec, detector.limits
     raw = [reference.real(running.output(place), tensor) for place, tensor in enumerate(running.outputs)]
     thresholds, most = limits.thresholds(spec.labels), limits.max_candidates

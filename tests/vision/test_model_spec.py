@@ -1,4 +1,4 @@
-"""Which settings a model gets, which step of the search decided, and which models are refused in which words."""
+"""Which settings a model gets, which source decided each, and which models are refused with which message."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def bundle(**settings):
     ("ssd_tf2_320_outputs_reordered", "ssd", "stretch", 0, None),
     ("mobilenet_v2_224_imagenet_uint8", "classifier", "stretch", 1001, "background")])
 def test_real_models(real, name, decoder, resize, labels, first):
-    """Each model people really bring gets its decoder, resize and labels without a word of configuration."""
+    """Each real model gets its decoder, resize and labels without any configuration."""
     found = resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
     assert (found.decoder, found.resize, found.color, len(found.labels)) == (decoder, resize, "rgb", labels)
     assert next(iter(found.labels), None) == first
@@ -47,13 +47,13 @@ def test_real_models(real, name, decoder, resize, labels, first):
     ("lstm_three_inputs_unsupported", "3 inputs .*expected one image"),
     ("invalid_invoke_error", "custom operations fake-op-double")])
 def test_real_models_that_cannot_run(real, name, words):
-    """Three inputs and unknown operations are refused in words."""
+    """Three inputs and unknown operations are refused with a clear message."""
     with pytest.raises(ModelUnsupported, match=words):
         resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
 
 
-def test_the_order_of_the_search():
-    """Configuration beats vedette.json, which beats the exporter's metadata; each part says who decided."""
+def test_the_order_of_the_sources():
+    """Configuration wins over vedette.json, which wins over the exporter's metadata; each part names its source."""
     claims = {"metadata.json": json.dumps(ULTRALYTICS).encode()}
     exported = resolve(model(HEAD, attachments=claims), DetectorConfig())
     assert (exported.name, exported.labels, exported.resize) == ("YOLO11n", ("cat", "dog"), "letterbox")
@@ -67,14 +67,14 @@ def test_the_order_of_the_search():
 
 
 def test_temp_meta_is_read_as_a_python_literal():
-    """The older exporter's file, a printed dict, yields the same as JSON."""
+    """The older exporter's file, a printed dict, gives the same as JSON."""
     found = resolve(model(HEAD, attachments={"temp_meta.txt": repr(ULTRALYTICS).encode()}), DetectorConfig())
     assert found.labels == ("cat", "dog")
     assert found.normalization == Normalization((0.0,), (255.0,))
 
 
 def test_normalization_of_tflite_metadata_is_for_floats():
-    """An integer input takes the bytes themselves, whatever mean and std TFLite Metadata states beside them."""
+    """An integer input gets the bytes unchanged, whatever mean and std TFLite Metadata states."""
     image = TensorMetadata("image", "", (127.5,), (127.5,), ())
     claims = TfliteMetadata("", "", "v1", (image,), (), MappingProxyType({}))
     found = resolve(replace(model(HEAD), tflite_metadata=claims), DetectorConfig())
@@ -86,7 +86,7 @@ def test_normalization_of_tflite_metadata_is_for_floats():
 
 
 def test_labels_from_an_attached_file():
-    """One text file in the ZIP, whatever its name, is the label list; two of no usual name are none."""
+    """A single text file in the ZIP is the label list, whatever its name; two without a usual name are not used."""
     one = resolve(model(HEAD, attachments={"things.txt": b"cup\ncan\n"}), DetectorConfig())
     assert one.labels == ("cup", "can")
     two = resolve(model(HEAD, attachments={"a.txt": b"cup\ncan\n", "b.txt": b"x\ny\n"}), DetectorConfig())
@@ -94,7 +94,7 @@ def test_labels_from_an_attached_file():
 
 
 def test_labels_file_of_the_configuration(tmp_path):
-    """A labels file that somebody names beats every other list."""
+    """A labels file in the configuration wins over every other list."""
     path = tmp_path / "labels.txt"
     path.write_text("left\nright\n")
     found = resolve(model(HEAD, attachments=bundle()), DetectorConfig(labels_file=path))
@@ -104,23 +104,23 @@ def test_labels_file_of_the_configuration(tmp_path):
 @pytest.mark.parametrize(("labels", "words"), [
     (b"cat\n", "1 labels for 2 classes: too few"), (b"a\nb\nc\n", "3 labels for 2 classes: too many")])
 def test_label_lists_of_the_wrong_length(labels, words):
-    """Too few or too many labels are warned of, with both numbers."""
+    """A warning names both numbers when there are too few or too many labels."""
     assert any(words in warning for warning in resolve(
         model(HEAD, attachments={"labels.txt": labels}), DetectorConfig()).warnings)
 
 
 def test_a_label_list_too_short_for_an_ssd():
-    """Its rows do not tell how many classes there are, but the operation's input does."""
+    """Its rows do not show how many classes there are, but the operation's input does."""
     outputs = [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
                spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)]
     scored = spec((1, 1917, 3 + 1), "uint8", index=5)
     made = model(*outputs, ops=(replace(postprocess(), inputs=(0, 5)),), attachments={"labels.txt": b"cat\ndog\n"})
     warnings = resolve(replace(made, tensors=(*made.tensors, scored)), DetectorConfig()).warnings
-    assert "2 labels for 3 classes: too few, the others are named class_N" in warnings
+    assert "2 labels for 3 classes: too few; the other classes are named class_N" in warnings
 
 
 def test_labels_that_the_model_does_not_have():
-    """A threshold or list that names a label the model lacks is warned of, with what was probably meant."""
+    """A warning names a configured label that the model does not have, and the label that was probably meant."""
     found = resolve(model(HEAD, attachments={"labels.txt": b"person\ncar\n"}),
                     DetectorConfig(labels={"persn": 0.4}, allow=("car", "plane")))
     assert "the model has no label 'persn'; did you mean 'person'?" in found.warnings
@@ -128,7 +128,7 @@ def test_labels_that_the_model_does_not_have():
 
 
 def test_no_decoder_fits():
-    """The refusal names the shapes seen, every decoder's reason, and the key to set."""
+    """The error names the shapes, every decoder's reason, and the key to set."""
     with pytest.raises(ModelUnsupported) as refused:
         resolve(model(spec((1, 7, 9))), DetectorConfig())
     words = str(refused.value)
@@ -139,10 +139,10 @@ def test_no_decoder_fits():
 
 
 def test_a_stated_decoder_must_fit():
-    """A decoder named by hand is not tried on tensors it cannot read; an unknown one in a bundle is refused."""
+    """A configured decoder that does not fit the tensors is refused, and so is an unknown one in a bundle."""
     with pytest.raises(ModelUnsupported, match=r"decoder ssd \(configuration\) does not fit"):
         resolve(model(HEAD), DetectorConfig(decoder="ssd"))
-    with pytest.raises(ModelUnsupported, match=r"decoder 'magic' \(vedette.json\) is not known"):
+    with pytest.raises(ModelUnsupported, match=r"decoder 'magic' \(vedette.json\) is unknown"):
         resolve(model(HEAD, attachments=bundle(decoder="magic")), DetectorConfig())
 
 
@@ -151,14 +151,14 @@ def test_a_stated_decoder_must_fit():
     ("classifier", [spec((1, 5))], ()), ("yolov5", [spec((1, 3 * CELLS, 6))], ()),
     ("ssd", [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
              spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)], (postprocess(),))])
-def test_shapes_tell_the_families_apart(name, outputs, ops):
-    """Shapes or the op list alone find the decoder of each family."""
+def test_the_shapes_identify_the_family(name, outputs, ops):
+    """The shapes or the op list alone decide the decoder of each family."""
     assert resolve(model(*outputs, ops=ops), DetectorConfig()).decoder == name
 
 
 @pytest.mark.parametrize("task", ["pose", "segment", "obb", ["detect"], None])
 def test_other_tasks_are_refused(task):
-    """A pose model has a shape a detector could have: its task is what tells, and it is refused by name."""
+    """A pose model may have a detector's shape. Its task shows what it is, and the error names the task."""
     claims = {"metadata.json": json.dumps({**ULTRALYTICS, "task": task}).encode()}
     with pytest.raises(ModelUnsupported, match=re.escape(f"task {str(task)!r}")):
         resolve(model(HEAD, attachments=claims), DetectorConfig())
@@ -168,14 +168,14 @@ def test_other_tasks_are_refused(task):
     TensorSpec("x", 0, (1, 1, 1, 3), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64), "uint8", 1 / 255, 0),
     TensorSpec("x", 0, (1, 64, 64, 4), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64, 3), "int16", 1 / 255, 0),
     TensorSpec("x", 0, (2, 64, 64, 3), "uint8", 1 / 255, 0)])
-def test_inputs_that_are_no_image(image):
-    """Inputs of any other shape, size or type are refused with what was seen."""
+def test_an_input_that_is_not_an_image_is_refused(image):
+    """Inputs of any other shape, size or type are refused; the error names them."""
     with pytest.raises(ModelUnsupported, match="expected one image of a fixed size"):
         resolve(model(HEAD, image=image), DetectorConfig())
 
 
 def test_one_huge_scale_is_badly_quantised():
-    """Scores rounded to steps so large that none can pass the threshold: refused, not silent for ever."""
+    """A model is refused if its scores have such large steps that none can reach the threshold."""
     pixels = spec((1, 6, CELLS), "int8", 2.6, -128)
     with pytest.raises(ModelBadlyQuantised, match=r"output scale of 2\.6"):
         resolve(model(pixels), DetectorConfig())
@@ -185,8 +185,8 @@ def test_one_huge_scale_is_badly_quantised():
     assert any("output scale 0.06" in warning for warning in coarse.warnings)
 
 
-def test_float_models_are_warned_of():
-    """Float, float16 and dynamic-range models run, and the warning says which kind it is."""
+def test_float_models_give_a_warning():
+    """Float, float16 and dynamic-range models run, and the warning names the kind."""
     image, head = TensorSpec("x", 0, (1, 64, 64, 3), "float32", 0.0, 0), spec((1, 6, CELLS), "float32", index=2)
     for weights, words in (("float32", "float32 model"), ("float16", "float16 model"), ("int8", "dynamic-range")):
         layer = OpSpec("CONV_2D", False, (0, 1), (2,))
@@ -195,8 +195,8 @@ def test_float_models_are_warned_of():
         assert any(words in warning for warning in resolve(made, DetectorConfig()).warnings)
 
 
-def test_a_normalization_nobody_states_is_warned_of():
-    """An input whose quantization is not the frame's bytes, and no word about it: assumed, and said so."""
+def test_an_assumed_normalization_gives_a_warning():
+    """A warning says that the normalization is assumed if nothing states it and the input is not the frame's bytes."""
     image = TensorSpec("x", 0, (1, 64, 64, 3), "int8", 0.01866, -14)
     assumed = resolve(model(HEAD, image=image), DetectorConfig())
     assert assumed.normalization == Normalization((0.0,), (255.0,))
@@ -206,36 +206,36 @@ def test_a_normalization_nobody_states_is_warned_of():
 
 
 @pytest.mark.parametrize(("mean", "std"), [([1.0], [0.0]), ([1.0, 2.0], [1.0]), ([1.0], []), ([1.0], [-1.0])])
-def test_normalizations_that_make_no_sense(mean, std):
-    """One or three numbers each, std above 0."""
+def test_invalid_normalizations_are_refused(mean, std):
+    """A normalization has one or three numbers for mean and std, and std is above 0."""
     packed = model(HEAD, attachments=bundle(normalization={"mean": mean, "std": std}))
     with pytest.raises(ModelUnsupported, match="expected one or three numbers"):
         resolve(packed, DetectorConfig())
 
 
 def test_a_bundle_of_another_flatbuffer_is_damaged():
-    """vedette.json promises the digest of the flatbuffer it was packed with."""
-    with pytest.raises(ModelDamaged, match="promises SHA-256 0000"):
+    """vedette.json states the digest of the flatbuffer that it was packed with."""
+    with pytest.raises(ModelDamaged, match="states SHA-256 0000"):
         resolve(model(HEAD, attachments=bundle(sha256="0" * 64)), DetectorConfig())
     assert resolve(model(HEAD, attachments=bundle(sha256="f" * 64)), DetectorConfig()).labels == ("hen", "fox")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"color": "red"}', b'{"thresholds": {"score": 7}}', b"\xff"])
-def test_bundles_nobody_understands(content):
-    """A vedette.json that is not what it should be is refused, naming the key."""
+def test_an_invalid_bundle_is_refused(content):
+    """An invalid vedette.json is refused; the error names the key."""
     with pytest.raises(ModelUnsupported, match=r"vedette\.json"):
         resolve(model(HEAD, attachments={"vedette.json": content}), DetectorConfig())
 
 
 @pytest.mark.parametrize("claims", [
     b"", b"[1]", b'{"names": 7}', b'{"description": 1, "names": null}', b"\xff\xfe", b"stride: 32\ntask: detect\n"])
-def test_claims_nobody_understands(claims):
-    """Exporter metadata that makes no sense is left out; the tensors still say how to run the model."""
+def test_invalid_exporter_metadata_is_ignored(claims):
+    """Invalid exporter metadata is ignored; the tensors still show how to run the model."""
     assert resolve(model(HEAD, attachments={"metadata.json": claims}), DetectorConfig()).decoder == "yolov8"
 
 
-def test_thresholds_of_a_bundle_yield_to_keys_that_are_set():
-    """A bundle's thresholds replace the defaults, and a key somebody set replaces the bundle's."""
+def test_configured_thresholds_win_over_a_bundles():
+    """A bundle's thresholds replace the defaults, and configured keys replace the bundle's."""
     packed = model(HEAD, attachments=bundle(thresholds={"score": 0.3, "iou": 0.6, "labels": {"hen": 0.2, "fox": 0.7}}))
     usual = limits_of(packed, DetectorConfig())
     assert (usual.score_threshold, usual.iou_threshold, usual.labels) == (0.3, 0.6, {"hen": 0.2, "fox": 0.7})
@@ -244,7 +244,7 @@ def test_thresholds_of_a_bundle_yield_to_keys_that_are_set():
 
 
 def test_a_normalization_for_other_channels_is_refused():
-    """Three means for a grey input are a refusal in words, not an error of numpy's in the detect thread."""
+    """Three means for a grey input are refused with a clear message, not with a numpy error in the detect thread."""
     grey = model(HEAD, image=spec((1, 64, 64, 1), name="image", index=0))
     with pytest.raises(ModelUnsupported, match=r"mean \(1.0, 2.0, 3.0\).*\(configuration\).*one for each channel"):
         resolve(grey, DetectorConfig(mean=(1, 2, 3), std=(1, 1, 1)))

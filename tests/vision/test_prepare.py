@@ -1,4 +1,4 @@
-"""Frames in input tensors: every layout, type and normalization against plain numpy."""
+"""Writing frames to input tensors: every layout, type and normalization against plain numpy."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, means_bytes, table_of
+from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, byte_table, quantized_as_bytes
 from vedette.vision.scale import Scaler
 
 NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)))
@@ -27,7 +27,7 @@ def frame(width=76, height=43, seed=0):
 
 
 def expected(seen, placement, shape, table, color):
-    """Scale, colour, pad, look up, transpose: each a step of its own."""
+    """Scale, convert colours, pad, apply the table, transpose: each in its own step."""
     part, content = placement.source, placement.content
     pixels = np.asarray(seen.pixels)[part.top:part.bottom, part.left:part.right]
     pixels = cv2.resize(pixels, (content.width, content.height))
@@ -46,8 +46,8 @@ def expected(seen, placement, shape, table, color):
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 3, 32, 48), (1, 32, 48, 1), (1, 1, 32, 48)])
 @pytest.mark.parametrize("dtype", list(QUANTIZATIONS))
-def test_every_way_into_a_tensor(dtype, shape, color, resize, normalization):
-    """Whatever the layout, type, colour and normalization, the tensor holds what plain steps make of the frame."""
+def test_every_kind_of_tensor(dtype, shape, color, resize, normalization):
+    """For every layout, type, colour and normalization the tensor holds what the plain steps give."""
     scale, zero_point = QUANTIZATIONS[dtype]
     spec = TensorSpec("x", 0, shape, dtype, scale, zero_point)
     view, image = np.zeros(shape, dtype), InputShape.of(shape)
@@ -55,13 +55,13 @@ def test_every_way_into_a_tensor(dtype, shape, color, resize, normalization):
                          normalization=normalization)
     for seen in (frame(), frame(40, 60), frame(40, 60, seed=2)):     # sizes change, then stay
         placement = writer.write(seen)
-        assert np.array_equal(view[0], expected(seen, placement, image, table_of(spec, normalization, image.channels),
+        assert np.array_equal(view[0], expected(seen, placement, image, byte_table(spec, normalization, image.channels),
                                                 color))
 
 
 @pytest.mark.parametrize("size", [(76, 43), (200, 150), (48, 27)])
-def test_what_a_frame_brings_along_is_taken_as_if_scaled_here(size):
-    """The tensor holds the same whether the part came scaled or not; a part of another scaling is not taken."""
+def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size):
+    """The tensor is the same whether the camera scaled the part or not; a part of another scaling is not used."""
     spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
     views = np.zeros((2, 1, 32, 48, 3), np.int8)
     alone, helped = (InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
@@ -88,17 +88,17 @@ def test_what_a_frame_brings_along_is_taken_as_if_scaled_here(size):
 def test_the_table_is_the_formula(scale, zero_point, mean, std):
     """Each entry is the nearest integer to (byte - mean) / std / scale + zero point, cut to the type."""
     spec = TensorSpec("x", 0, (1, 8, 8, 3), "int8", scale, zero_point)
-    table = table_of(spec, Normalization((mean,), (std,)), 3)
+    table = byte_table(spec, Normalization((mean,), (std,)), 3)
     for byte in (0, 1, 100, 254, 255):
         exact = min(max((byte - mean) / std / scale + zero_point, -128), 127)
         assert abs(int(table[byte, 0]) - exact) <= 0.5 + 1e-9
     assert table.shape == (256, 3)
 
 
-def test_one_number_a_channel():
-    """Mean and std may differ by channel, in the order the model wants them."""
+def test_one_number_per_channel():
+    """Mean and std may differ per channel, in the model's channel order."""
     spec = TensorSpec("x", 0, (1, 8, 8, 3), "float32", 0.0, 0)
-    table = table_of(spec, Normalization((0.0, 10.0, 20.0), (1.0, 2.0, 4.0)), 3)
+    table = byte_table(spec, Normalization((0.0, 10.0, 20.0), (1.0, 2.0, 4.0)), 3)
     assert table[100].tolist() == [100.0, 45.0, 20.0]
 
 
@@ -106,13 +106,13 @@ def test_one_number_a_channel():
     ("uint8", 1 / 255, 0, True), ("int8", 1 / 255, -128, True), ("uint8", 1 / 128, 128, True),
     ("int8", 1.0, -128, True), ("uint8", 2 / 255, 127, True), ("int8", 0.01866, -14, False),
     ("uint8", 0.02, 114, False)])
-def test_which_quantizations_mean_the_bytes(dtype, scale, zero_point, answer):
-    """Inputs counted 0-1, -1 to 1 or 0-255 take the bytes as they are; one standardized by mean and std does not."""
-    assert means_bytes(TensorSpec("x", 0, (1, 8, 8, 3), dtype, scale, zero_point)) is answer
+def test_which_quantizations_stand_for_bytes(dtype, scale, zero_point, answer):
+    """Inputs of 0-1, -1 to 1 or 0-255 take the bytes unchanged; an input standardized by mean and std does not."""
+    assert quantized_as_bytes(TensorSpec("x", 0, (1, 8, 8, 3), dtype, scale, zero_point)) is answer
 
 
-def test_padding_is_painted_once():
-    """Padding spoiled from outside stays spoiled while frames keep their size: nobody paints it again per frame."""
+def test_padding_is_written_once():
+    """Padding that a test overwrites stays so while frames keep their size: it is not written per frame."""
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
     writer = InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
@@ -127,7 +127,7 @@ def test_padding_is_painted_once():
 
 
 def test_strong_shrinking_averages():
-    """Stripes of one pixel in three, shrunk to a third, come near their mean; bilinear alone would see nothing else."""
+    """Stripes of every third pixel, shrunk to a third, come near their mean; bilinear scaling alone would not."""
     pixels = np.zeros((96, 96, 3), np.uint8)
     pixels[:, 1::3] = 210
     view = np.zeros((1, 32, 32, 3), np.uint8)
@@ -140,7 +140,7 @@ def test_strong_shrinking_averages():
 @pytest.mark.parametrize("name", ["yolov8n_416_coco_int8", "ssd_mobilenet_v1_coco_uint8_metadata",
                                   "yolo11n_256_litert_export_random_weights"])
 def test_runtimes_keep_their_inputs(real, name):
-    """An invoke leaves the input tensor as it was: that is what lets padding be painted once."""
+    """An invoke does not change the input tensor. Therefore padding can be written once."""
     interpreter = Interpreter(real / "models" / f"{name}.tflite")
     view = interpreter.input(0)
     view[:] = np.random.default_rng(0).integers(0, 100, view.shape).astype(view.dtype)

@@ -1,4 +1,4 @@
-"""The proof in a child: sound files pass, and whatever a file does to the child, the caller gets an error in words."""
+"""The proof in a child: sound files pass; whatever another file does to the child, the caller gets a clear error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.waiting.until import wait_until
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.vision.interpreter import chosen_runtime
-from vedette.vision.model_child import understood
-from vedette.vision.probe import Proof, ProofStore, proof_in, proof_of, prove
+from vedette.vision.model_child import parse_response
+from vedette.vision.probe import Proof, ProofStore, ensure_proof, parse_proof, prove
 
 RUNTIME, VERSION = chosen_runtime("auto")
 MUTANTS = 100
 
 
-def written(folder: Path, content: bytes, name: str = "model.tflite") -> Path:
+def write_model(folder: Path, content: bytes, name: str = "model.tflite") -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
@@ -33,11 +33,11 @@ def written(folder: Path, content: bytes, name: str = "model.tflite") -> Path:
 
 @pytest.fixture(scope="module")
 def proof(tmp_path_factory) -> Proof:
-    return prove(written(tmp_path_factory.mktemp("proof"), writer.logistic()))
+    return prove(write_model(tmp_path_factory.mktemp("proof"), writer.logistic()))
 
 
 def test_a_sound_model_is_proven(proof):
-    """A sound file yields its digest, the runtime that ran it, its tensors as allocated and its share."""
+    """A sound file gives its digest, the runtime that ran it, its tensors as allocated and its XNNPACK share."""
     assert (proof.runtime, proof.runtime_version, proof.threads) == (RUNTIME, VERSION, 1)
     assert proof.xnnpack_share == 1.0
     assert proof.delegate == (RUNTIME == "tflite-runtime")
@@ -47,37 +47,37 @@ def test_a_sound_model_is_proven(proof):
 
 
 def test_a_file_that_fails_at_invoke_is_refused(tmp_path):
-    """What builds and then fails to run is refused with the runtime's words."""
+    """A file that can be built but fails to run is refused with the runtime's message."""
     with pytest.raises(ModelUnsupported, match=r"RESHAPE|Tensor data is null"):
-        prove(written(tmp_path, writer.reshape_by_input()))
+        prove(write_model(tmp_path, writer.reshape_by_input()))
 
 
 @pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="LiteRT checks this division; tflite-runtime dies of it")
 def test_a_file_that_kills_the_child_is_damaged(tmp_path):
-    """A crash in native code is told with its signal, and harms the child alone."""
+    """A crash in native code is reported with its signal, and harms only the child."""
     with pytest.raises(ModelDamaged, match="killed by SIGFPE"):
-        prove(written(tmp_path, writer.division()))
+        prove(write_model(tmp_path, writer.division()))
 
 
-def test_a_file_that_wants_all_the_memory_is_refused(tmp_path):
-    """A tensor larger than the child may have ends the child or the attempt, not the caller."""
+def test_a_file_that_needs_too_much_memory_is_refused(tmp_path):
+    """A tensor that is larger than the child's limit ends the child or the attempt, not the caller."""
     huge = writer.build(writer.Graph(
         [writer.Tensor((1, 20_000, 20_000, 3), "int8", "x"), writer.Tensor((1, 20_000, 20_000, 3), "int8", "y")],
         [writer.Op("ABS", (0,), (1,))], (0,), (1,)))
     with pytest.raises(ModelError):
-        prove(written(tmp_path, huge), memory_bytes=512 << 20)
+        prove(write_model(tmp_path, huge), memory_bytes=512 << 20)
 
 
 def test_a_child_that_takes_too_long_is_ended(tmp_path):
-    """The time-out ends a child that does not answer, and says how long it had."""
+    """The time limit ends a child that does not respond, and the error states the limit."""
     with pytest.raises(ModelDamaged, match=r"longer than 0\.001 s"):
-        prove(written(tmp_path, writer.logistic()), timeout_s=0.001)
+        prove(write_model(tmp_path, writer.logistic()), timeout_s=0.001)
 
 
 def test_another_file_than_promised_is_damaged(tmp_path):
-    """A file whose digest is not the promised one is not loaded, not even in the child."""
+    """A file with another digest than the expected one is not loaded, not even in the child."""
     with pytest.raises(ModelDamaged, match="no longer the file"):
-        prove(written(tmp_path, writer.logistic()), sha256="0" * 64)
+        prove(write_model(tmp_path, writer.logistic()), sha256="0" * 64)
 
 
 def test_a_missing_file_is_unreadable(tmp_path):
@@ -90,23 +90,23 @@ def test_a_missing_file_is_unreadable(tmp_path):
     b"\xff\xfe", b"[]", b"{}", b"null", b'{"proof": {}}', b'{"proof": {"sha256": 1}}', b'{"refused": "OSError"}',
     b'"x" ' * 10_000, b"[" * 60_000,
 ])
-def test_a_child_that_answers_nonsense_is_not_believed(answer):
-    """An answer that is no proof and no refusal, or cut off by its length, is damage."""
-    with pytest.raises(ModelDamaged, match="nonsense"):
-        proof_in(understood(answer, "m.tflite"), {"path": "m.tflite", "sha256": "0", "threads": 1})
+def test_an_invalid_response_of_a_child_is_refused(answer):
+    """A response that is neither a proof nor a refusal, or is cut off, raises ModelDamaged."""
+    with pytest.raises(ModelDamaged, match="invalid response"):
+        parse_proof(parse_response(answer, "m.tflite"), {"path": "m.tflite", "sha256": "0", "threads": 1})
 
 
-def test_a_proof_of_another_file_is_not_believed(proof):
-    """A child that answers about another file than asked for is not believed."""
+def test_a_proof_of_another_file_is_refused(proof):
+    """A response about another file than the requested one raises ModelDamaged."""
     from pydantic import TypeAdapter
     answer = {"proof": TypeAdapter(Proof).dump_python(proof, mode="json")}
-    assert proof_in(answer, {"path": "m", "sha256": proof.sha256, "threads": 1}) == proof
+    assert parse_proof(answer, {"path": "m", "sha256": proof.sha256, "threads": 1}) == proof
     with pytest.raises(ModelDamaged, match="another file"):
-        proof_in(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
+        parse_proof(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
 
 
 def test_proofs_survive_a_restart(tmp_path, proof):
-    """What one store remembers, the next one finds, by digest, runtime, version and threads."""
+    """The next store finds what this one remembered, by digest, runtime, version and threads."""
     path = tmp_path / "proofs.json"
     ProofStore(path).remember(proof)
     again = ProofStore(path)
@@ -116,8 +116,8 @@ def test_proofs_survive_a_restart(tmp_path, proof):
     assert again.find("0" * 64, RUNTIME, VERSION, 1) is None
 
 
-def test_the_store_keeps_the_latest_only(tmp_path, proof):
-    """A proof made again replaces the old one, and the oldest of many are forgotten."""
+def test_the_store_keeps_the_newest_proofs(tmp_path, proof):
+    """A new proof of the same file replaces the old one, and the oldest of many are dropped."""
     store = ProofStore(tmp_path / "proofs.json")
     for threads in range(1, 51):
         store.remember(replace(proof, threads=threads))
@@ -129,7 +129,7 @@ def test_the_store_keeps_the_latest_only(tmp_path, proof):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[{}]", b'{"a": 1}', b"\xff"])
 def test_a_damaged_store_counts_as_empty(tmp_path, content, caplog):
-    """A store that cannot be read costs a new proof and a line in the log, no more."""
+    """A store that cannot be read only causes a new proof and a line in the log."""
     path = tmp_path / "proofs.json"
     path.write_bytes(content)
     assert repr(ProofStore(path)).endswith(" 0 proofs>")
@@ -137,31 +137,31 @@ def test_a_damaged_store_counts_as_empty(tmp_path, content, caplog):
 
 
 def test_a_store_that_cannot_be_written_is_logged(tmp_path, proof, caplog):
-    """When the proof cannot be written, this run keeps it all the same."""
+    """A proof that cannot be written is still known in this run."""
     store = ProofStore(tmp_path / "absent" / "proofs.json")
     store.remember(proof)
     assert store.find(proof.sha256, RUNTIME, VERSION, 1) == proof
-    assert "not remembered" in caplog.text
+    assert "cannot be stored" in caplog.text
 
 
 def test_a_known_model_needs_no_child(tmp_path):
-    """The second asking is answered from the store, without touching the file."""
-    path = written(tmp_path, writer.logistic())
+    """The second request uses the store, and does not read the file."""
+    path = write_model(tmp_path, writer.logistic())
     model = read_model(path)
     store = ProofStore(tmp_path / "proofs.json")
-    first = proof_of(model, runtime="auto", threads=1, store=store)
+    first = ensure_proof(model, runtime="auto", threads=1, store=store)
     path.unlink()
-    assert proof_of(model, runtime="auto", threads=1, store=ProofStore(tmp_path / "proofs.json")) == first
+    assert ensure_proof(model, runtime="auto", threads=1, store=ProofStore(tmp_path / "proofs.json")) == first
 
 
-def test_no_mutant_gets_past_the_check(tmp_path):
-    """Mutated files are refused with a ModelError or really run; the caller survives, and keeps no descriptor."""
+def test_every_mutant_is_refused_or_runs(tmp_path):
+    """Mutated files are refused with a ModelError or really run. The caller survives and keeps no descriptor."""
     bases = small_bases()
-    gc.collect()      # what other tests left behind must not go meanwhile and hide a leak
+    gc.collect()      # else garbage of other tests could go during this test and hide a leak
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     def check(number: int) -> str:
-        path = written(tmp_path, mutant(number, bases, []), f"{number}.tflite")
+        path = write_model(tmp_path, mutant(number, bases, []), f"{number}.tflite")
         try:
             prove(path, sha256=read_model(path).sha256, timeout_s=20)
         except ModelError:
@@ -176,44 +176,44 @@ def test_no_mutant_gets_past_the_check(tmp_path):
 
 
 def test_a_refusal_is_never_remembered(tmp_path):
-    """A file that once failed counts as nothing: it is tried again, and so is what stands in its place then."""
+    """A file that failed once is tried again, and so is a file that replaces it."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.reshape_by_input())
     store = ProofStore(tmp_path / "proofs.json")
     for _ in range(2):
         with pytest.raises(ModelUnsupported):
-            proof_of(read_model(path), runtime="auto", threads=1, store=store)
+            ensure_proof(read_model(path), runtime="auto", threads=1, store=store)
     assert repr(store).endswith("0 proofs>")
     path.write_bytes(writer.logistic())
-    assert proof_of(read_model(path), runtime="auto", threads=1, store=store).sha256 == read_model(path).sha256
+    assert ensure_proof(read_model(path), runtime="auto", threads=1, store=store).sha256 == read_model(path).sha256
 
 
-@pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="only there a delegate of ours is tried before the plain way")
+@pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="only there Vedette's own delegate is tried first")
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_fallback_for_want_of_time_or_memory_is_never_remembered(tmp_path, number):
-    """A first try that took too long, or was killed from outside, falls back for this run; the next one tries again."""
-    model = read_model(written(tmp_path, writer.logistic()))
+def test_a_fallback_for_lack_of_time_or_memory_is_never_remembered(tmp_path, number):
+    """If the first try takes too long or is killed from outside, this run falls back; the next run tries again."""
+    model = read_model(write_model(tmp_path, writer.logistic()))
     store = ProofStore(tmp_path / "proofs.json")
     with ThreadPoolExecutor(1) as pool:
-        proving = pool.submit(proof_of, model, runtime="auto", threads=1, store=store, timeout_s=6)
+        proving = pool.submit(ensure_proof, model, runtime="auto", threads=1, store=store, timeout_s=6)
         assert wait_until(lambda: probe_child() is not None)
         os.kill(probe_child(), number)
         fallen_back = proving.result()
     assert not fallen_back.delegate
     assert ("longer than 6 s" if number == signal.SIGSTOP else "SIGKILL") in fallen_back.delegate_note
     assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 0 proofs>")
-    assert proof_of(model, runtime="auto", threads=1, store=store).delegate
+    assert ensure_proof(model, runtime="auto", threads=1, store=store).delegate
     assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 1 proofs>")
 
 
 def probe_child() -> int | None:
-    """Process id of a probe's child of this process."""
+    """Process id of this process's probe child."""
     pids = [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
     return next((int(pid) for pid in pids if b"probe_child" in Path(f"/proc/{pid}/cmdline").read_bytes()), None)
 
 
 def test_the_child_needs_a_parent():
-    """Started by hand the child's module ends at once with a message instead of waiting for a request."""
+    """Started by hand, the child's module ends at once with a message and does not wait for a request."""
     import subprocess
     ended = subprocess.run([sys.executable, "-m", "vedette.vision.probe_child"], stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=240)

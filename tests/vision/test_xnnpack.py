@@ -1,4 +1,4 @@
-"""The hand-made delegate: only where it was made for, and the same results as without it."""
+"""Vedette's own delegate: it runs only in the version it is made for, and gives the same results as without it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def outputs(path: Path, *, delegate: bool) -> list[np.ndarray]:
 @pytest.mark.parametrize(("runtime", "version"), [("litert", "2.3.0"), ("tflite-runtime", "2.13.0"),
                                                   ("tflite-runtime", "2.14.1")])
 def test_any_other_version_is_refused(runtime, version):
-    """The delegate is made for one version of one runtime; for any other it says so and touches nothing."""
+    """The delegate is made for one version of one runtime. With any other it raises an error and does nothing."""
     with pytest.raises(xnnpack.DelegateRefused, match=version):
         xnnpack.Delegate(runtime, version, threads=1)
 
 
 @pytest.mark.skipif(HERE, reason=f"this is {xnnpack.RUNTIME} {xnnpack.VERSION}")
 def test_without_the_extension_module_it_is_refused():
-    """Where the functions cannot be found the delegate is refused, not crashed into."""
-    with pytest.raises(xnnpack.DelegateRefused, match="not where they were"):
+    """The delegate is refused, without a crash, when its functions cannot be found."""
+    with pytest.raises(xnnpack.DelegateRefused, match="functions are missing"):
         xnnpack.Delegate(xnnpack.RUNTIME, xnnpack.VERSION, threads=1)
 
 
@@ -55,8 +55,8 @@ def test_closing_twice_is_safe():
 
 
 @only_here
-def test_it_takes_what_the_runtime_alone_leaves(tmp_path):
-    """An INT8 graph has no node on XNNPACK without the delegate, and all with it; the results differ by rounding."""
+def test_it_takes_all_nodes_of_an_int8_graph(tmp_path):
+    """Without the delegate no node of an INT8 graph runs on XNNPACK, with it all do; results differ by rounding."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.convolution())
     plain = Interpreter(path)
@@ -72,7 +72,7 @@ def test_it_takes_what_the_runtime_alone_leaves(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
 @pytest.mark.parametrize("name", ["yolo11n_224_coco_int8", "mobilenet_v2_224_imagenet_uint8"])
 def test_real_models_give_the_same_within_rounding(name):
-    """On a picture of plain areas the real models' outputs are, at nearly every place, equal within two steps."""
+    """On a picture of plain areas nearly all output values of the real models are equal within two steps."""
     without, = outputs(REAL / f"{name}.tflite", delegate=False)
     with_it, = outputs(REAL / f"{name}.tflite", delegate=True)
     assert np.mean(np.abs(without - with_it) <= 2) > 0.97

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
             print(_json(path, result, seq) if args.json else _text(path, result), flush=True)
             if folder:
-                folder.write(f"{path.stem}-detections", images.with_boxes(pixels, result.detections))
+                folder.write(f"{path.stem}-detections", images.draw_boxes(pixels, result.detections))
     finally:
         detector.close()
     return SourceInvalid.exit_code if failed else 0

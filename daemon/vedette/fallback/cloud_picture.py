@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vedette.types import Box
 from vedette.vision import jpeg
-from vedette.vision.geometry import WHOLE, area_of
+from vedette.vision.geometry import WHOLE, roi_pixels
 
 QUALITIES = (85, 70, 55)
 LONGEST_PX = 1920
@@ -62,7 +62,7 @@ def outgoing(pixels: memoryview, most_bytes: int, *, roi: Box = WHOLE,
 
 def _part(image: Array, roi: Box, masks: Sequence[Sequence[tuple[float, float]]]) -> tuple[Array, Box]:
     height, width = image.shape[:2]
-    area = area_of(width, height, roi)
+    area = roi_pixels(width, height, roi)
     part = np.array(image[area.top:area.bottom, area.left:area.right])     # a copy: masks are painted into it
     for mask in masks:
         corners = np.rint(np.array(mask) * (width, height)) - (area.left, area.top)

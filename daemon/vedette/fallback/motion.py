@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vedette._lib.clock import SystemClock
 from vedette.errors import DetectError
 from vedette.types import Box, Detection, DetectionResult, Timing
-from vedette.vision.geometry import WHOLE, Area, area_of
+from vedette.vision.geometry import WHOLE, Area, roi_pixels
 
 if TYPE_CHECKING:
     from vedette.ports import Clock
@@ -61,7 +61,7 @@ class MotionDetector:
         """Return what moves. Raises: DetectError, when that cannot be told from this frame."""
         now_ns = self._clock.monotonic_ns
         taken_ns = now_ns()
-        area = area_of(frame.width, frame.height, self._roi)
+        area = roi_pixels(frame.width, frame.height, self._roi)
         picture = _compared(np.asarray(frame.pixels), area)
         prepared_ns = now_ns()
         moving = self._moving(picture, frame)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.model_spec import ModelSpec
-from vedette.vision.prepare import Normalization, table_of
+from vedette.vision.prepare import Normalization, byte_table
 
 Part = Literal["color", "resize", "normalization"]
 
@@ -44,12 +44,12 @@ def alternatives(spec: ModelSpec, tensor: TensorSpec) -> Iterator[Alternative]:
         yield Alternative("color", spec.color, other_color, replace(spec, color=other_color))
     other_resize: Literal["letterbox", "stretch"] = "letterbox" if spec.resize == "stretch" else "stretch"
     yield Alternative("resize", spec.resize, other_resize, replace(spec, resize=other_resize))
-    tables = [table_of(tensor, spec.normalization, spec.input.channels)]
+    tables = [byte_table(tensor, spec.normalization, spec.input.channels)]
     stated = spec.normalization or of_bytes(tensor)
     for normalization in (None, *_normalizations(stated)):
         if normalization is not None and len(normalization.mean) not in {1, spec.input.channels}:
             continue
-        table = table_of(tensor, normalization, spec.input.channels)
+        table = byte_table(tensor, normalization, spec.input.channels)
         if not any(np.array_equal(table, known) for known in tables):
             tables.append(table)
             meant = normalization or of_bytes(tensor)

@@ -24,9 +24,9 @@ from vedette.tflite.file import ModelFile, read_model
 from vedette.types import Box, Detection
 from vedette.validate import golden
 from vedette.vision.labels import label_of
-from vedette.vision.model_child import ModelChild, nonsense
+from vedette.vision.model_child import ModelChild, invalid_response
 from vedette.vision.model_spec import ModelSpec, resolve
-from vedette.vision.probe import LOADING, MEMORY_BYTES, TIMEOUT_S, Proof, first_that_works, proof_in, request_for
+from vedette.vision.probe import LOADING, MEMORY_BYTES, TIMEOUT_S, Proof, parse_proof, proof_request, try_delegate_first
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,9 +174,9 @@ class Candidate:
         if self._proof is None:
             detector = self._detector
             model, _ = self._model, self._spec      # what these refuse is not worth a child
-            request = request_for(self._path, runtime=detector.runtime, threads=detector.threads,
+            request = proof_request(self._path, runtime=detector.runtime, threads=detector.threads,
                                   memory_bytes=self._memory_bytes, sha256=model.sha256)
-            self._proof = first_that_works(request, self._start)
+            self._proof = try_delegate_first(request, self._start)
         return self._proof
 
     def _start(self, request: Mapping[str, object]) -> Proof:
@@ -186,14 +186,14 @@ class Candidate:
         self._child = ModelChild(self._module, self._path)
         if self._interrupted:
             raise ModelUnproven(f"{self._path}: {LOADING} in a child was interrupted")
-        answer = self._child.ask(
+        answer = self._child.call(
             {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self._roi,
              "cpu_s": self._probe_timeout_s * self._detector.threads}, self._probe_timeout_s, LOADING)
-        proof = proof_in(answer, request)
+        proof = parse_proof(answer, request)
         try:
             self._invoke_ms = _Seen.model_validate({"detections": [], **answer}).invoke_ms
         except ValidationError as error:
-            raise nonsense(self._path, LOADING) from error
+            raise invalid_response(self._path, LOADING) from error
         return proof
 
     def _golden(self) -> Judgement | None:
@@ -242,9 +242,9 @@ class Candidate:
         """Return what the child saw in a frame, and the milliseconds of the invoke."""
         assert self._child is not None  # noqa: S101 - for the type checker: _loaded() started it
         try:
-            seen = _Seen.model_validate(self._child.ask(question, timeout_s, _LOOKING, fds))
+            seen = _Seen.model_validate(self._child.call(question, timeout_s, _LOOKING, fds))
         except ValidationError as error:
-            raise nonsense(self._path, _LOOKING) from error
+            raise invalid_response(self._path, _LOOKING) from error
         return tuple(Detection(label_of(spec.labels, class_id), class_id, score, Box(*box))
                      for class_id, score, *box in seen.detections), seen.invoke_ms
 

@@ -54,7 +54,7 @@ def main() -> NoReturn:
     question: dict[str, Any] = {"do": "load"}
     fds: list[int] = []
     while True:
-        probe_child.tell(link, probe_child.answer_to(session.path, _work(session, question, fds)))
+        probe_child.send_response(link, probe_child.result_or_refusal(session.path, _work(session, question, fds)))
         message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, 1)
         if not message:
             sys.exit(0)
@@ -66,7 +66,7 @@ class ProcessorClock:
 
     def monotonic_ns(self) -> int:
         """Nanoseconds that all threads computed together."""
-        return probe_child.computed_ns()
+        return probe_child.cpu_time_ns()
 
     def utc_now(self) -> datetime:
         """Wall clock."""
@@ -104,13 +104,13 @@ class Session:
     def _load(self) -> dict[str, Any]:
         request = self._request
         interpreter, runs = probe_child.load(**request)
-        proof = probe_child.proof(interpreter, request["sha256"], runs)
+        proof = probe_child.proof_fields(interpreter, request["sha256"], runs)
         alone = runs
         if interpreter.threads > 1:
             interpreter.close()
             interpreter, alone = probe_child.load(**{**request, "threads": 1})
         self._interpreter = interpreter
-        alone_ms = min(run.computed_ms for run in alone)
+        alone_ms = min(run.cpu_ms for run in alone)
         self._share = min(1.0, min(run.wall_ms for run in runs) / alone_ms) if alone is not runs else 1.0
         noise = np.random.default_rng(0).integers(0, 256, _NOISE, np.uint8)
         self._look(images.frame_of(noise.data), live=True)      # what decodes is tried here as well

@@ -62,11 +62,11 @@ def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures
         warnings.append("no golden frames: `vedette model verify` cannot pass; give some with --golden")
     others = {path: content for path, content in model.attachments.items() if not path.startswith(golden.FOLDER)}
     baseline = baseline or bundle.baseline_of(model)
-    warnings += baseline.doubts(spec.labels, spec.limits) if baseline else ()
-    settings = bundle.settings_of(spec, model.flatbuffer_sha256, name=name, version=version, baseline=baseline)
+    warnings += baseline.mismatches(spec.labels, spec.limits) if baseline else ()
+    settings = bundle.settings_json(spec, model.flatbuffer_sha256, name=name, version=version, baseline=baseline)
     files = others | {BUNDLE: settings, bundle.LABELS: bundle.labels_text(spec.labels)}
     _check_reads_back(replace(model, attachments=files), spec)
-    content = bundle.packed(bundle.flatbuffer_of(model), files | (golden.files(frames) if frames else {}))
+    content = bundle.assemble(bundle.flatbuffer_of(model), files | (golden.files(frames) if frames else {}))
     return Packed(content, frames, tuple(dict.fromkeys(warnings)))
 
 
@@ -79,7 +79,7 @@ def _from_pictures(model: ModelFile, spec: ModelSpec, pictures: Sequence[Picture
     longest_px = _TIMES_INPUT * max(spec.input.width, spec.input.height)
     return Golden(model.flatbuffer_sha256, Tolerance(), tuple(
         GoldenFrame(f"{number:02}-{re.sub(r'[^A-Za-z0-9_-]+', '-', picture.name) or 'frame'}.png",
-                    images.png(picture.pixels, longest_px), {})
+                    images.encode_png(picture.pixels, longest_px), {})
         for number, picture in enumerate(pictures, 1)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from vedette.validate.golden import family_of
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector
-from vedette.vision.probe import proof_of
+from vedette.vision.probe import ensure_proof
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile
@@ -27,7 +27,7 @@ class Runner:
     """
 
     def __init__(self, model: ModelFile, runtime: str = "auto", threads: int = 1) -> None:
-        proof = proof_of(model, runtime=runtime, threads=threads, store=None)
+        proof = ensure_proof(model, runtime=runtime, threads=threads, store=None)
         self._model = model
         self._interpreter = Interpreter(model.path, proof.runtime, threads, delegate=proof.delegate,
                                         sha256=model.sha256)

@@ -1,7 +1,7 @@
-"""The training baseline of a bundle: what the model gave, and what it was given, over the frames of its evaluation.
+"""The training baseline of a bundle: statistics of the detections and of the frames of the model's evaluation.
 
-Invariants: measured with the thresholds that the model states, which is what a device compares with; brightness and
-contrast are those that health tells of a camera; keys that a later version adds are carried along.
+Invariants: it is measured with the thresholds that the model states, since a device compares with those. Brightness and
+contrast are the measures that health publishes of a camera. Keys that a later version adds are kept.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class _Part(BaseModel):
 
 
 class Spread(_Part):
-    """How a measure of the picture (0-255) is spread over the frames."""
+    """Mean and standard deviation of a measure of the picture (0-255) over the frames."""
 
     mean: Amount
     std: Amount
 
 
 class LabelBaseline(_Part):
-    """Detections of one label: mean score (null: there was none), and how many a frame has in the mean."""
+    """Detections of one label: their mean score (null: there were none), and their mean number per frame."""
 
     score_threshold: Unit
     score_mean: Unit | None
@@ -41,25 +41,25 @@ class LabelBaseline(_Part):
 
 
 class Baseline(_Part):
-    """What `vedette.json` carries as `baseline`."""
+    """The value of the key `baseline` in `vedette.json`."""
 
     frames: Annotated[int, Field(ge=1)]
     brightness: Spread
     contrast: Spread
     labels: dict[str, LabelBaseline]
 
-    def doubts(self, labels: Sequence[str], limits: Limits) -> Iterator[str]:
-        """Say where it was not measured with these labels and thresholds."""
+    def mismatches(self, labels: Sequence[str], limits: Limits) -> Iterator[str]:
+        """Yield a message for each label that was not measured with these labels and thresholds."""
         for label, measured in self.labels.items():
             if label not in labels:
-                yield f"the baseline tells of {label!r}, which is no label of the model: measure it again"
+                yield f"the baseline has the label {label!r}, which the model does not have: measure it again"
             elif limits.threshold_of(label) != measured.score_threshold:
                 yield (f"the baseline was measured with a score threshold of {measured.score_threshold} for {label!r}, "
-                       f"the bundle says {limits.threshold_of(label)}: measure it again")
+                       f"but the bundle states {limits.threshold_of(label)}: measure it again")
 
 
 def parse(document: object, where: str) -> Baseline:
-    """Return a baseline read from JSON. Raises: ModelUnsupported, naming `where` and the key."""
+    """Return the baseline of a JSON value. Raises: ModelUnsupported, naming `where` and the key."""
     try:
         return Baseline.model_validate(document, strict=True)
     except ValidationError as error:
@@ -69,7 +69,7 @@ def parse(document: object, where: str) -> Baseline:
 
 
 class BaselineMeter:
-    """Fed with every frame of an evaluation. `labels` are those of the model, `limits` what it is used with."""
+    """Collects every frame of an evaluation. `labels` are the model's labels, `limits` its thresholds."""
 
     def __init__(self, labels: Iterable[str], limits: Limits) -> None:
         self.limits = limits
@@ -79,14 +79,14 @@ class BaselineMeter:
         self._contrast: list[float] = []
 
     def add(self, detections: Iterable[Detection], brightness: float, contrast: float) -> None:
-        """Take one frame."""
+        """Add one frame."""
         self._brightness.append(brightness)
         self._contrast.append(contrast)
-        for found in detections:
-            self._scores[found.label].append(found.score or 0.0)
+        for detection in detections:
+            self._scores[detection.label].append(detection.score or 0.0)
 
     def read(self) -> Baseline:
-        """Return the baseline of the frames so far, at least one."""
+        """Return the baseline of the frames so far; there must be at least one."""
         frames = len(self._brightness)
         return Baseline(
             frames=frames, brightness=_spread(self._brightness), contrast=_spread(self._contrast),

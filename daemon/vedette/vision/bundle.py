@@ -1,8 +1,8 @@
 """Writes bundles: a model's flatbuffer with its settings, labels and golden frames in a ZIP behind it.
 
-Invariants: the flatbuffer's bytes stay as they are; the same parts give the same bytes, whenever and wherever they are
-put together; what a bundle states is how the model was understood here, so that no later default changes it. What is
-written is read back by `hints`.
+Invariants: the flatbuffer's bytes are not changed. The same parts give the same bytes at any time and on any machine. A
+bundle states every setting that the model was packed with, so that a later change of a default cannot change it.
+`hints` reads what is written here.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from vedette.vision.labels import parse_literal
 from vedette.vision.model_spec import ModelSpec
 
 LABELS = "labels.txt"
-_WRITTEN = (1980, 1, 1, 0, 0, 0)    # the oldest time a ZIP can state: ours must not depend on the clock
+_WRITTEN = (1980, 1, 1, 0, 0, 0)    # the oldest time that a ZIP can state: the bytes must not depend on the clock
 
 
-def packed(flatbuffer: bytes, files: Mapping[str, bytes]) -> bytes:
-    """Return the whole `.tflite` file: the flatbuffer, and a ZIP of the files in the order of their names."""
+def assemble(flatbuffer: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return the whole `.tflite` file: the flatbuffer and a ZIP of the files, sorted by name."""
     whole = io.BytesIO()
     whole.write(flatbuffer)
     with zipfile.ZipFile(whole, "a") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _WRITTEN)
-            entry.create_system = 3     # Unix, wherever this runs
-            # PNGs are packed already, and zlib's own version would show in the bytes of the rest.
+            entry.create_system = 3     # Unix, on every machine
+            # PNGs are compressed already. For the other files the bytes would depend on the version of zlib.
             archive.writestr(entry, files[name], zipfile.ZIP_STORED)
     return whole.getvalue()
 
 
-def settings_of(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: str,
+def settings_json(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: str,
                 baseline: Baseline | None = None) -> bytes:
-    """Return vedette.json: how to run the model, stated whole."""
+    """Return vedette.json: every setting that is needed to run the model."""
     normalization = spec.normalization
     settings: dict[str, Any] = {
         "name": name, "version": version, "sha256": flatbuffer_sha256, "decoder": spec.decoder, "color": spec.color,
@@ -57,24 +57,25 @@ def settings_of(spec: ModelSpec, flatbuffer_sha256: str, *, name: str, version: 
 
 
 def labels_text(labels: tuple[str, ...]) -> bytes:
-    """Return labels.txt: one label a line, the first for class id 0."""
+    """Return labels.txt: one label per line, the first for class id 0."""
     return "".join(f"{label}\n" for label in labels).encode()
 
 
 def flatbuffer_of(model: ModelFile) -> bytes:
-    """Return the bytes before the ZIP. Raises: ModelUnreadable, ModelDamaged (the file was replaced meanwhile)."""
+    """Return the bytes before the ZIP. Raises: ModelUnreadable, ModelDamaged (the file was replaced since the check).
+    """
     content = read_bytes(model.path)
     flatbuffer = content[:appended_zip.split(content)[0]]
     if hashlib.sha256(flatbuffer).hexdigest() != model.flatbuffer_sha256:
-        raise ModelDamaged(f"{model.path}: no longer the file that was checked; expected a flatbuffer of SHA-256 "
+        raise ModelDamaged(f"{model.path}: no longer the file that was checked; expected a flatbuffer with SHA-256 "
                            f"{model.flatbuffer_sha256}")
     return flatbuffer
 
 
 def check_digest(path: Path) -> bool:
-    """Compare a file's flatbuffer with the digest its bundle states; returns False when it states none.
+    """Compare a file's flatbuffer with the digest that its bundle states; returns False when it states none.
 
-    Nothing of the flatbuffer is looked into: this is what finds damage that a parser would stumble over.
+    The flatbuffer is not parsed, so that this check finds damage that could harm a parser.
     Raises: ModelUnreadable, ModelDamaged.
     """
     content = read_bytes(path)
@@ -87,18 +88,18 @@ def check_digest(path: Path) -> bool:
         return False
     digest = hashlib.sha256(content[:zip_start]).hexdigest()
     if digest != stated["sha256"]:
-        raise ModelDamaged(f"{path}: {BUNDLE} promises SHA-256 {stated['sha256']} for the flatbuffer; it is {digest}")
+        raise ModelDamaged(f"{path}: {BUNDLE} states SHA-256 {stated['sha256']} for the flatbuffer; it has {digest}")
     return True
 
 
-def resealed(model: ModelFile) -> ModelFile:
-    """Return the model as if its bundle stated the digest it has: to look at a damaged one all the same."""
+def with_matching_digest(model: ModelFile) -> ModelFile:
+    """Return the model with a bundle that states its actual digest, so that a damaged one can be inspected."""
     content = json.dumps({**_settings(model.attachments.get(BUNDLE)), "sha256": model.flatbuffer_sha256}).encode()
     return replace(model, attachments={**model.attachments, BUNDLE: content})
 
 
 def baseline_of(model: ModelFile) -> Baseline | None:
-    """Return the training baseline that a bundle carries. Raises: ModelUnsupported, naming the key."""
+    """Return the training baseline of a bundle, None without one. Raises: ModelUnsupported, naming the key."""
     stated = _settings(model.attachments.get(BUNDLE)).get("baseline")
     return None if stated is None else parse(stated, f"{model.path}: {BUNDLE}: baseline")
 

@@ -1,8 +1,8 @@
-"""Where a frame lies in the model's input, and how boxes find their way back.
+"""Places a frame in the model's input, and maps boxes between the input and the frame.
 
-Invariants: pure and exact, no arrays; boxes are 0-1 with the origin top left, of the model's input on one side and of
-the whole frame on the other; a box mapped to the input and back is the same box; a box given back is never outside
-the region of interest.
+Invariants: pure and exact, no arrays. Boxes are in 0-1 with the origin top left: of the model's input, or of the whole
+frame. A box that is mapped to the input and back is the same box. A box mapped to the frame is never outside the region
+of interest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vedette.types import Box
 Resize = Literal["letterbox", "stretch"]
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 LEAST_SIDE = 1e-4
-"""What is thinner is a line: rounding leaves slivers where boxes are cut, and messages have four decimals."""
+"""A thinner box counts as a line. Rounding leaves such slivers when boxes are cut, and messages have four decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class Area:
 
     @property
     def right(self) -> int:
-        """First column past it."""
+        """First column beyond it."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """First row past it."""
+        """First row beyond it."""
         return self.top + self.height
 
 
 @dataclass(frozen=True, slots=True)
 class InputShape:
-    """What an image input takes: pixels, channels (1 or 3), and whether channels are planes (NCHW) or not (NHWC)."""
+    """Shape of an image input: pixels, channels (1 or 3), and whether channels are planes (NCHW) or not (NHWC)."""
 
     width: int
     height: int
@@ -49,7 +49,7 @@ class InputShape:
 
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> InputShape | None:
-        """Read a tensor's shape; None if no image fits it."""
+        """Return the image shape of a tensor's shape; None if it is not one image."""
         if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
             return None
         if shape[3] in (1, 3):
@@ -64,7 +64,7 @@ class InputShape:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The part `source` of a frame, scaled to the part `content` of the model's input. All in pixels."""
+    """The part `source` of a frame is scaled to the part `content` of the model's input. All in pixels."""
 
     frame_width: int
     frame_height: int
@@ -75,13 +75,13 @@ class Placement:
 
     @property
     def padded(self) -> bool:
-        """Whether some of the input shows no frame."""
+        """Whether a part of the input does not show the frame."""
         return (self.content.width, self.content.height) != (self.input_width, self.input_height)
 
     def shows(self, box: Box) -> bool:
-        """Whether any of a box of the input (0-1) lies in the frame, and not all in the padding or beyond."""
-        seen = self.to_frame(box)
-        return seen.xmax - seen.xmin > LEAST_SIDE and seen.ymax - seen.ymin > LEAST_SIDE
+        """Whether a part of a box of the input (0-1) lies in the frame, so that it is not all padding."""
+        visible = self.to_frame(box)
+        return visible.xmax - visible.xmin > LEAST_SIDE and visible.ymax - visible.ymin > LEAST_SIDE
 
     def to_input(self, box: Box) -> Box:
         """Map a box of the frame (0-1) to the model's input (0-1)."""
@@ -90,7 +90,7 @@ class Placement:
                    (box.xmax - x_shift) / x_scale, (box.ymax - y_shift) / y_scale)
 
     def to_frame(self, box: Box) -> Box:
-        """Map a box of the model's input (0-1) to the frame (0-1), cut to the part of it the model saw."""
+        """Map a box of the model's input (0-1) to the frame (0-1), cut to the part that the model was given."""
         x_scale, x_shift, y_scale, y_shift = self._axes()
         source = self.source
         mapped = Box(box.xmin * x_scale + x_shift, box.ymin * y_scale + y_shift,
@@ -109,8 +109,8 @@ class Placement:
 
 
 def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resize: Resize) -> Placement:
-    """Fit the region of interest of a frame into the model's input; letterbox keeps its shape and centres it."""
-    source = area_of(frame_width, frame_height, roi)
+    """Fit the region of interest of a frame into the model's input; letterbox keeps its aspect ratio and centres it."""
+    source = roi_pixels(frame_width, frame_height, roi)
     input_width, input_height = shape.width, shape.height
     if resize == "stretch":
         content = Area(0, 0, input_width, input_height)
@@ -123,18 +123,18 @@ def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resi
 
 
 def clip(box: Box, limits: Box = WHOLE) -> Box:
-    """Cut a box to `limits`; one that lies outside becomes a line or a point on their edge."""
+    """Cut a box to `limits`; a box outside of them becomes a line or a point on their edge."""
     return Box(min(max(box.xmin, limits.xmin), limits.xmax), min(max(box.ymin, limits.ymin), limits.ymax),
                min(max(box.xmax, limits.xmin), limits.xmax), min(max(box.ymax, limits.ymin), limits.ymax))
 
 
 def area(box: Box) -> float:
-    """Return the area of a box; 0 for one turned inside out."""
+    """Return the area of a box; 0 if a maximum is below its minimum."""
     return max(0.0, box.xmax - box.xmin) * max(0.0, box.ymax - box.ymin)
 
 
 def iou(one: Box, other: Box) -> float:
-    """Return intersection over union, 0-1; 0 where both are empty."""
+    """Return intersection over union, 0-1; 0 if both are empty."""
     width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
     height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
     if width <= 0.0 or height <= 0.0:
@@ -143,8 +143,8 @@ def iou(one: Box, other: Box) -> float:
     return shared / (area(one) + area(other) - shared)
 
 
-def area_of(frame_width: int, frame_height: int, roi: Box) -> Area:
-    """Return the pixels of a part of a frame, at least one."""
+def roi_pixels(frame_width: int, frame_height: int, roi: Box) -> Area:
+    """Return the pixels of a region of interest (0-1) of a frame, at least one pixel wide and high."""
     left = min(int(roi.xmin * frame_width), frame_width - 1)
     top = min(int(roi.ymin * frame_height), frame_height - 1)
     right = max(left + 1, min(frame_width, round(roi.xmax * frame_width)))

@@ -1,7 +1,7 @@
-"""What a model's maker wrote into the file about how to run it: a bundle's settings, the exporter's metadata, labels.
+"""Reads how to run a model from the file and the configuration: a bundle's settings, the exporter's metadata, labels.
 
-Invariants: what is read is data, never evaluated; a claim nobody understands is left out, one that is wrong for sure
-(another digest, another task) is refused. Nothing here looks at tensors: model_spec weighs hints against them.
+Invariants: what is read is data and is never evaluated. An unknown statement is ignored; one that is certainly wrong
+(another digest, another task) is refused. No tensor is used here: model_spec checks hints against the tensors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUNDLE = "vedette.json"
 ULTRALYTICS = ("metadata.json", "temp_meta.txt")
 LABEL_FILES = ("labels.txt", "labelmap.txt")
 TASKS = {"detect": None, "classify": "classifier"}
-"""Ultralytics' tasks we can run, and the decoder each one settles."""
+"""The tasks of Ultralytics that can be run, and the decoder of each; None: the tensors decide."""
 
 WRITER_NAMES = ("", "ObjectDetector", "ImageClassifier")
 """Names that metadata writers give to every model."""
@@ -32,7 +32,7 @@ WRITER_NAMES = ("", "ObjectDetector", "ImageClassifier")
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What one step of the search says; None: nothing. `step` names it in words."""
+    """What one source states; None: nothing. `step` is the source's name in messages."""
 
     step: str
     name: str | None = None
@@ -63,7 +63,7 @@ class _Normalization(_Settings):
 
 
 class _Bundle(_Settings):
-    """The keys of vedette.json that say how to run the model."""
+    """The keys of vedette.json that state how to run the model."""
 
     name: str | None = None
     version: str | None = None
@@ -75,8 +75,8 @@ class _Bundle(_Settings):
     thresholds: _Thresholds = _Thresholds()
 
 
-def explicit(detector: DetectorConfig) -> Hints:
-    """Return what the configuration says."""
+def from_configuration(detector: DetectorConfig) -> Hints:
+    """Return what the configuration states. Raises: ModelUnsupported (its normalization, its labels file)."""
     mean, std = detector.mean, detector.std
     return Hints(
         "configuration", decoder=detector.decoder, color=detector.color, resize=detector.resize,
@@ -84,8 +84,9 @@ def explicit(detector: DetectorConfig) -> Hints:
         labels=None if detector.labels_file is None else label_lists.read_file(detector.labels_file))
 
 
-def bundle(model: ModelFile) -> Hints:
-    """Return what vedette.json says. Raises: ModelDamaged (another flatbuffer), ModelUnsupported (not understood)."""
+def from_bundle(model: ModelFile) -> Hints:
+    """Return what vedette.json states. Raises: ModelDamaged (another flatbuffer), ModelUnsupported (an invalid value).
+    """
     if BUNDLE not in model.attachments:
         return Hints(BUNDLE)
     try:
@@ -95,8 +96,8 @@ def bundle(model: ModelFile) -> Hints:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ModelUnsupported(f"{model.path}: {BUNDLE}: {where}: {first['msg']}") from error
     if settings.sha256 not in {None, model.flatbuffer_sha256}:
-        raise ModelDamaged(f"{model.path}: {BUNDLE} promises SHA-256 {settings.sha256} for the flatbuffer; "
-                           f"it is {model.flatbuffer_sha256}")
+        raise ModelDamaged(f"{model.path}: {BUNDLE} states SHA-256 {settings.sha256} for the flatbuffer; "
+                           f"it has {model.flatbuffer_sha256}")
     stated = settings.normalization
     return Hints(
         BUNDLE, name=settings.name, version=settings.version, decoder=settings.decoder, color=settings.color,
@@ -106,8 +107,8 @@ def bundle(model: ModelFile) -> Hints:
         label_thresholds=settings.thresholds.labels)
 
 
-def exporter(model: ModelFile) -> Hints:
-    """Return what the exporter's metadata says. Raises: ModelUnsupported for a task that is no detection."""
+def from_exporter(model: ModelFile) -> Hints:
+    """Return what the exporter's metadata states. Raises: ModelUnsupported for a task that cannot be run."""
     return _ultralytics(model) or _tflite_metadata(model)
 
 
@@ -118,7 +119,7 @@ def _ultralytics(model: ModelFile) -> Hints | None:
             continue
         task = str(claims.get("task", "detect"))
         if task not in TASKS:
-            raise ModelUnsupported(f"{model.path}: {file_name} says task {task!r}; expected detect or classify")
+            raise ModelUnsupported(f"{model.path}: {file_name} states task {task!r}; expected detect or classify")
         return Hints(f"{file_name} (Ultralytics)", name=_ultralytics_name(claims),
                      decoder="yolo_end2end" if claims.get("end2end") is True else TASKS[task],
                      resize="letterbox" if task == "detect" else None, color="rgb",
@@ -128,7 +129,7 @@ def _ultralytics(model: ModelFile) -> Hints | None:
 
 
 def _tflite_metadata(model: ModelFile) -> Hints:
-    # Its normalization is for float inputs: TFLite Support and MediaPipe feed the bytes themselves to integer ones.
+    # Its normalization is for float inputs. TFLite Support and MediaPipe feed the bytes unchanged to integer inputs.
     claims = model.tflite_metadata
     if claims is None:
         return Hints("TFLite Metadata")
@@ -142,8 +143,8 @@ def _tflite_metadata(model: ModelFile) -> Hints:
                  labels=next(filter(None, lists), None))
 
 
-def attached_labels(model: ModelFile) -> Hints:
-    """Return the labels of a text file in the ZIP: one of the usual name, else the only one."""
+def from_label_file(model: ModelFile) -> Hints:
+    """Return the labels of a text file in the ZIP: the file with a usual name, else the only text file."""
     texts = [name for name in model.attachments if name.endswith(".txt") and name not in ULTRALYTICS]
     usual = [name for name in LABEL_FILES if name in texts]
     chosen = usual[:1] or (texts if len(texts) == 1 else [])
@@ -151,7 +152,7 @@ def attached_labels(model: ModelFile) -> Hints:
 
 
 def normalization(mean: tuple[float, ...], std: tuple[float, ...], where: str) -> Normalization:
-    """Check a normalization. Raises: ModelUnsupported."""
+    """Return a normalization after checking its numbers. Raises: ModelUnsupported, naming `where`."""
     if len(mean) not in {1, 3} or len(std) not in {1, 3} or not all(map(isfinite, mean)) or not all(
             isfinite(value) and value > 0 for value in std):
         raise ModelUnsupported(f"{where}: mean {mean}, std {std}; expected one or three numbers each, std above 0")
@@ -159,7 +160,7 @@ def normalization(mean: tuple[float, ...], std: tuple[float, ...], where: str) -
 
 
 def _ultralytics_name(claims: Mapping[str, Any]) -> str | None:
-    """Take the model's name out of a description like `Ultralytics YOLO11n model trained on coco.yaml`."""
+    """Return the model's name in a description such as `Ultralytics YOLO11n model trained on coco.yaml`."""
     words = str(claims.get("description", "")).split()
     return words[1] if len(words) > 2 and words[0] == "Ultralytics" and words[2] == "model" else None
 

@@ -1,7 +1,7 @@
-"""Image files in, frames and pictures with boxes out.
+"""Reads image files, and writes pictures, with boxes drawn if wanted.
 
-Invariants: what is read is BGR, turned upright as its EXIF says; a file that holds no picture is `SourceInvalid`.
-OpenCV is given bytes, never a name: one that is not UTF-8 crashes it (measured: 4.11 and 5.0).
+Invariants: pixels are BGR and turned upright as the file's EXIF says. A file that is not a picture raises
+`SourceInvalid`. OpenCV gets bytes, never a file name: a name that is not UTF-8 crashes it (measured: 4.11 and 5.0).
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ def read(path: Path) -> memoryview:
 
 
 def decode(content: bytes, name: str) -> memoryview:
-    """Return the pixels of an image file's content. Raises: SourceInvalid, naming it."""
+    """Return the pixels of an image file's content. Raises: SourceInvalid, with `name`."""
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except cv2.error as error:      # more pixels than OpenCV allows
+    except cv2.error as error:      # the image has more pixels than OpenCV allows
         raise SourceInvalid(f"{name}: cannot be decoded as an image: {error.err}") from error
     if pixels is None:
-        raise SourceInvalid(f"{name}: no image OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
+        raise SourceInvalid(f"{name}: not an image that OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
     return pixels.data
 
 
 def frame_of(pixels: memoryview, seq: int = 1) -> Frame:
-    """Return a still as a frame captured now."""
+    """Return a still picture as a frame captured now."""
     now_ns = time.monotonic_ns()
     return Frame(seq=seq, pixels=pixels, captured_ns=now_ns, captured_at=datetime.now(UTC), handed_over_ns=now_ns)
 
 
-def png(pixels: memoryview, longest_px: int) -> bytes:
+def encode_png(pixels: memoryview, longest_px: int) -> bytes:
     """Return a PNG of the pixels, scaled down if a side is longer than `longest_px`. Raises: SourceInvalid."""
     picture = np.asarray(pixels)
     share = longest_px / max(picture.shape[:2])
@@ -61,21 +61,21 @@ def png(pixels: memoryview, longest_px: int) -> bytes:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     encoded, content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not encoded:
-        raise SourceInvalid(f"pixels of shape {picture.shape} cannot be a PNG")
+        raise SourceInvalid(f"pixels of shape {picture.shape} cannot be encoded as PNG")
     return content.tobytes()
 
 
-def with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
+def draw_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
     """Return a JPEG of the pixels with a box, label and score drawn for each detection."""
-    return jpeg.encode(_drawn(pixels, detections).data)
+    return jpeg.encode(_with_boxes(pixels, detections).data)
 
 
-def side_by_side(pixels: memoryview, left: Iterable[Detection], right: Iterable[Detection]) -> bytes:
+def draw_side_by_side(pixels: memoryview, left: Iterable[Detection], right: Iterable[Detection]) -> bytes:
     """Return a JPEG of the pixels twice, each with its own detections."""
-    return jpeg.encode(np.hstack((_drawn(pixels, left), _drawn(pixels, right))).data)
+    return jpeg.encode(np.hstack((_with_boxes(pixels, left), _with_boxes(pixels, right))).data)
 
 
-def _drawn(pixels: memoryview, detections: Iterable[Detection]) -> Array:
+def _with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> Array:
     picture = np.array(pixels)
     height, width = picture.shape[:2]
     size = max(1, round(max(height, width) / 600))
@@ -84,9 +84,9 @@ def _drawn(pixels: memoryview, detections: Iterable[Detection]) -> Array:
         colour = _COLOURS[(found.class_id or 0) % len(_COLOURS)]
         cv2.rectangle(picture, (left, top), (round(found.box.xmax * width), round(found.box.ymax * height)), colour,
                       2 * size)
-        words = found.label if found.score is None else f"{found.label} {found.score:.2f}"
-        (text_width, text_height), below = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, size)
+        text = found.label if found.score is None else f"{found.label} {found.score:.2f}"
+        (text_width, text_height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, size)
         floor = max(top, text_height + below)
         cv2.rectangle(picture, (left, floor - text_height - below), (left + text_width, floor), colour, cv2.FILLED)
-        cv2.putText(picture, words, (left, floor - below // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, _WHITE, size)
+        cv2.putText(picture, text, (left, floor - below // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, _WHITE, size)
     return picture

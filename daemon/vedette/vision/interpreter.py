@@ -1,14 +1,14 @@
-"""Runs a model with whichever TFLite runtime is here: LiteRT, or its predecessor tflite-runtime.
+"""Runs a model with the installed TFLite runtime: LiteRT, or its predecessor tflite-runtime.
 
 Invariants:
-- The only file that imports a runtime, and only when one is needed. No type or exception of theirs leaves it.
-- Tensors are allocated once: views stay valid, and point at what the next `invoke` reads or wrote, until `close`.
-- The bytes that run are the bytes whose digest was checked: they are read once, and a file replaced or cut
-  short afterwards changes nothing.
-- Used by one thread at a time; `invoke` releases the GIL, the constructor holds it.
+- Only this file imports a runtime, and only when one is needed. No type or exception of a runtime leaves it.
+- Tensors are allocated once. Until `close`, a view stays valid: `invoke` reads the input views and writes the outputs.
+- The bytes that run are the bytes whose digest was checked. They are read once, so a file that is replaced or cut off
+  later changes nothing.
+- One thread at a time uses it. `invoke` releases the GIL, the constructor holds it.
 
-Both runtimes write "Created TensorFlow Lite XNNPACK delegate" to standard error whether it takes a node or not;
-what it really took is `xnnpack_share`.
+Both runtimes write "Created TensorFlow Lite XNNPACK delegate" to standard error, even if the delegate takes no node.
+`xnnpack_share` says how much it really took.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}    # the order in which "auto" looks
-# What the runtimes raise: their own refusals, and SystemError where tflite-runtime meets numpy 2.
+PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}    # in the order that "auto" tries
+# What the runtimes raise: their own errors, and SystemError from tflite-runtime with numpy 2.
 _REFUSALS = (RuntimeError, ValueError, SystemError)
-# A model of one tensor that is input and output: only building it proves that a runtime works.
+# A model with one tensor that is input and output. A runtime works only if it can build this.
 _TINY_MODEL = base64.b64decode(
     "HAAAAFRGTDMAABIAHAAEABgAFAAQAAwAAAAIABIAAAADAAAAFAAAABQAAAAcAAAALAAAADAAAAAAAAAAAgAAALQAAACoAAAADgAAAG1hZGUg"
     "YnkgYSB0ZXN0AAABAAAAGAAAAAAAAAAAAA4AGAAUABAADAAIAAQADgAAABQAAAAcAAAAHAAAACAAAAAkAAAABAAAAG1haW4AAAAAAAAAAAEA"
@@ -43,7 +43,7 @@ _TINY_MODEL = base64.b64decode(
 
 
 class Node(NamedTuple):
-    """One node of the graph as it runs: what it is, the tensors it reads and writes."""
+    """One node of the graph as it runs: its operation, and the tensors it reads and writes."""
 
     name: str
     inputs: Sequence[int]
@@ -52,7 +52,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeReport:
-    """A runtime and whether it works here: `error` says why not, None means it does."""
+    """A runtime, and whether it works here: `error` says why not; None means that it works."""
 
     name: str
     version: str | None
@@ -60,10 +60,10 @@ class RuntimeReport:
 
 
 class Interpreter:
-    """One model, built and allocated. `delegate` lets tflite-runtime use the hand-made one (see xnnpack.py).
+    """One model, built and allocated. `delegate` lets tflite-runtime use Vedette's own delegate (see xnnpack.py).
 
-    When that one refuses, the plain interpreter runs and `delegate_note` says why.
-    Raises: ModelUnreadable, ModelDamaged (not the digest `sha256`), ModelUnsupported (the runtime's words),
+    If that delegate cannot be used, the interpreter runs without it, and `delegate_note` says why.
+    Raises: ModelUnreadable, ModelDamaged (not the digest `sha256`), ModelUnsupported (with the runtime's message),
     RuntimeMissing.
     """
 
@@ -87,8 +87,8 @@ class Interpreter:
         except _REFUSALS as error:
             _check_works(self.runtime, module)
             raise ModelUnsupported(
-                f"{path}: {self.runtime} {self.runtime_version} cannot build it: {words(error)}") from error
-        # The wrapper's own invoke() refuses while a view is alive, in case a tensor moves; `moved` looks instead.
+                f"{path}: {self.runtime} {self.runtime_version} cannot build it: {error_line(error)}") from error
+        # The wrapper's own invoke() refuses while a view exists, because tensors may move. `outputs_moved` checks that.
         self._invoke = self._native._interpreter.Invoke
 
     def __repr__(self) -> str:
@@ -97,26 +97,27 @@ class Interpreter:
 
     @property
     def delegate(self) -> bool:
-        """Whether the hand-made delegate is in use."""
+        """Whether Vedette's own delegate is in use."""
         return self._delegate is not None
 
     def input(self, index: int = 0) -> NDArray[Any]:
-        """Return the view of an input tensor: write there, then `invoke`."""
+        """Return the view of an input tensor: write to it, then call `invoke`."""
         return self._inputs[index]
 
     def output(self, index: int = 0) -> NDArray[Any]:
-        """Return the view of an output tensor: what the last `invoke` wrote."""
+        """Return the view of an output tensor: it shows what the last `invoke` wrote."""
         return self._outputs[index]
 
     def invoke(self) -> None:
-        """Run the model once. Raises: InvokeFailed with the runtime's words."""
+        """Run the model once. Raises: InvokeFailed with the runtime's message."""
         try:
             self._invoke()
         except _REFUSALS as error:
-            raise InvokeFailed(f"{self.path}: {self.runtime} failed to invoke: {words(error)}") from error
+            raise InvokeFailed(f"{self.path}: {self.runtime} failed to invoke: {error_line(error)}") from error
 
-    def moved(self) -> bool:
-        """Whether an output lies elsewhere than its view: a model that sizes its outputs as it runs."""
+    def outputs_moved(self) -> bool:
+        """Whether an output is no longer where its view points: the model changes the size of its outputs as it runs.
+        """
         return any(_view(self._native, spec).ctypes.data != view.ctypes.data
                    for spec, view in zip(self.outputs, self._outputs, strict=True))
 
@@ -126,7 +127,7 @@ class Interpreter:
             return
         wrapper = self._native._interpreter
         self._inputs, self._outputs, self._native, self._invoke = [], [], None, self._closed
-        # A view kept against the rule keeps the wrapper: then the delegate it runs on must stay as well.
+        # A view that somebody still holds keeps the wrapper alive. Then its delegate must stay alive too.
         unreferenced = sys.getrefcount(wrapper) == 2
         del wrapper
         if self._delegate and unreferenced:
@@ -142,15 +143,14 @@ class Interpreter:
                 return _allocate(module, content, self.threads, [self._delegate])
             except (xnnpack.DelegateRefused, *_REFUSALS) as error:
                 self._delegate = None   # not closed: the half-built interpreter may still point at it
-                self.delegate_note = f"no XNNPACK delegate of ours: {words(error)}"
+                self.delegate_note = f"Vedette's XNNPACK delegate cannot be used: {error_line(error)}"
         return _allocate(module, content, self.threads, None)
 
 
 def delegated_share(nodes: Iterable[Node]) -> float:
-    """Return the share (0-1) of a graph's original nodes that DELEGATE nodes stand for.
+    """Return the share (0-1) of a graph's original nodes that DELEGATE nodes replace.
 
-    The runtime keeps replaced nodes in its list: those of a DELEGATE node are what lies between its outputs and
-    its inputs.
+    The runtime keeps replaced nodes in its list. A DELEGATE node replaces the nodes between its outputs and its inputs.
     """
     originals: list[Node] = []
     delegates: list[Node] = []
@@ -174,18 +174,18 @@ def _reach_back(delegate: Node, originals: Sequence[Node], writer: dict[int, int
 
 
 def chosen_runtime(runtime: str) -> tuple[str, str]:
-    """Return name and version of the runtime that this setting means here. Raises: RuntimeMissing."""
+    """Return name and version of the runtime that this setting selects here. Raises: RuntimeMissing."""
     name, version, _ = _import(runtime)
     return name, version
 
 
 def available_runtimes() -> tuple[RuntimeReport, ...]:
-    """Return every runtime known, each really tried: that one can be imported proves nothing."""
+    """Return every known runtime. Each one builds a model here, since a runtime that can be imported may not work."""
     return tuple(map(_report, PACKAGES))
 
 
-def words(error: BaseException) -> str:
-    """Return a foreign error's message on one line of at most 300 characters, with its cause's if it has one."""
+def error_line(error: BaseException) -> str:
+    """Return the message of a foreign error, and of its cause, on one line of at most 300 characters."""
     text = " ".join(f"{str(error)[:1000]} {str(error.__cause__ or '')[:1000]}".split())
     return text[:300] or type(error).__name__
 
@@ -194,11 +194,11 @@ def _report(name: str) -> RuntimeReport:
     try:
         version, module = _import_one(name)
     except (ImportError, AttributeError) as error:
-        return RuntimeReport(name, None, words(error))
+        return RuntimeReport(name, None, error_line(error))
     try:
         _allocate(module, _TINY_MODEL, 1, None)
     except _REFUSALS as error:
-        return RuntimeReport(name, version, words(error))
+        return RuntimeReport(name, version, error_line(error))
     return RuntimeReport(name, version, None)
 
 
@@ -207,8 +207,8 @@ def _import(runtime: str) -> tuple[str, str, Any]:
     for name in PACKAGES if runtime == "auto" else (runtime,):
         try:
             return name, *_import_one(name)
-        except (ImportError, AttributeError) as error:     # AttributeError: built for another numpy
-            errors.append(f"{name}: {words(error)}")
+        except (ImportError, AttributeError) as error:     # AttributeError: it is built for another numpy
+            errors.append(f"{name}: {error_line(error)}")
     raise RuntimeMissing(f"no TFLite runtime for detector.runtime: {runtime} ({'; '.join(errors)}); "
                          "expected ai-edge-litert or tflite-runtime to be installed")
 
@@ -223,7 +223,7 @@ def _check_works(name: str, module: Any) -> None:
     try:
         _allocate(module, _TINY_MODEL, 1, None)
     except _REFUSALS as error:
-        raise RuntimeMissing(f"{name} can be imported but builds no model at all: {words(error)}") from error
+        raise RuntimeMissing(f"{name} can be imported but cannot build any model: {error_line(error)}") from error
 
 
 def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack.Delegate] | None) -> Any:
@@ -234,7 +234,7 @@ def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack
 
 def _view(native: Any, spec: TensorSpec) -> NDArray[Any]:
     if not spec.shape:
-        raise ValueError(f"tensor {spec} has no dimensions")    # the runtimes give a copy of it, not a view
+        raise ValueError(f"tensor {spec} has no dimensions; expected at least one")     # it would be no view but a copy
     view: NDArray[Any] = native.tensor(spec.index)()
     return view
 

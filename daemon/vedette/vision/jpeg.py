@@ -1,6 +1,6 @@
-"""Frames as JPEG pictures, for snapshots.
+"""Encodes a frame's pixels as JPEG, for snapshots.
 
-Invariants: the picture is what the frame's pixels show, masks and all; nothing of the file system is touched.
+Invariants: the picture shows the frame's pixels with their masks; the file system is not used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def encode(pixels: memoryview, quality: int = QUALITY) -> bytes:
     """
     image = np.asarray(pixels)
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"expected pixels of shape (height, width, 3), got {image.shape}")
+        raise ValueError(f"pixels have shape {image.shape}; expected (height, width, 3)")
     try:
         encoded, picture = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     except cv2.error as failure:
-        raise ValueError(f"pixels of shape {image.shape} cannot be a JPEG: {failure}") from failure
+        raise ValueError(f"pixels of shape {image.shape} cannot be encoded as JPEG: {failure}") from failure
     if not encoded:
-        raise ValueError(f"pixels of shape {image.shape} cannot be a JPEG")
+        raise ValueError(f"pixels of shape {image.shape} cannot be encoded as JPEG")
     return picture.tobytes()

@@ -1,6 +1,6 @@
-"""Label lists: read from text, brought in step with the class ids of a model, and named where they end.
+"""Reads label lists and aligns them with the class ids of a model.
 
-Invariants: the label of a class id is the one at that place; an id beyond the list has a name as well (`class_7`).
+Invariants: the position of a label in the list is its class id; an id beyond the list has a name too (`class_7`).
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ def label_of(labels: tuple[str, ...], class_id: int) -> str:
 
 
 def parse_lines(text: str) -> tuple[str, ...]:
-    """Read one label a line; blank lines inside keep their place, those at the end are dropped."""
+    """Return the labels of a text with one label per line. Empty lines at the end are dropped, others count."""
     return tuple(line.strip() for line in text.removeprefix("\ufeff").rstrip().splitlines())
 
 
 def read_file(path: Path) -> tuple[str, ...]:
-    """Read a label file. Raises: ModelUnsupported when it cannot be read or holds no label."""
+    """Read a label file. Raises: ModelUnsupported when it cannot be read or has no label."""
     try:
         labels = parse_lines(read_whole(path, FILE_BYTES_MAX).decode())
     except (OSError, UnicodeDecodeError) as error:
-        seen = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        raise ModelUnsupported(f"labels file {path}: {seen}; expected text, one label a line") from error
+        seen = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ModelUnsupported(f"labels file {path}: {seen}; expected text with one label per line") from error
     if not labels:
-        raise ModelUnsupported(f"labels file {path}: empty; expected one label a line")
+        raise ModelUnsupported(f"labels file {path}: empty; expected one label per line")
     return labels
 
 
 def parse_names(names: object) -> tuple[str, ...] | None:
-    """Read the `names` of an Ultralytics export: a list, or a mapping from class id to label; None if neither."""
+    """Return the labels in the `names` of an Ultralytics export: a list, or a mapping from class id; None if neither.
+    """
     if isinstance(names, list):
         return tuple(map(str, names))
     if not isinstance(names, dict):
@@ -55,7 +56,7 @@ def parse_names(names: object) -> tuple[str, ...] | None:
 
 
 def parse_literal(text: str) -> dict[str, object] | None:
-    """Read a JSON object or a Python literal as data, never evaluated; None if it is neither."""
+    """Return a JSON object, or a dict written as a Python literal; None for other text. Nothing is evaluated."""
     for parse in (json.loads, ast.literal_eval):
         try:
             value = parse(text)
@@ -67,10 +68,11 @@ def parse_literal(text: str) -> dict[str, object] | None:
 
 
 def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> tuple[str, ...]:
-    """Shift a list so that it starts at class id 0.
+    """Return the list shifted so that it starts at class id 0.
 
-    `classes` is how many the output has, None where only the post-process op knows: it leaves the background out, so
-    a placeholder at the top of the list goes. `background`: class id 0 is the background.
+    `classes` is the number of classes in the output, None where only the post-process operation knows it. That
+    operation leaves out the background, so a placeholder at the start of the list is removed. `background`: class id 0
+    is the background.
     """
     if classes is None:
         return labels[1:] if labels and labels[0] in PLACEHOLDERS else labels

@@ -1,7 +1,7 @@
-"""What counts as a detection: thresholds and lists, compiled for the classes of one model.
+"""What counts as a detection: score thresholds, and the labels that are wanted or not.
 
-Invariants: frozen, so that a detector takes new limits between two frames in one assignment; placeholder labels
-(`???`, `background`) are never detected; class ids beyond the labels obey the general threshold.
+Invariants: frozen, so that one assignment gives a detector new limits between two frames. Placeholder labels (`???`,
+`background`) are never detected. Class ids beyond the labels have the general threshold.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 PLACEHOLDERS = frozenset({"???", "background", ""})
 NEVER = float("inf")
 CANDIDATES_PER_DETECTION = 4
-"""So many candidates are given to NMS for each detection wanted: a frame full of ties must stay cheap."""
+"""NMS gets this many candidates for each wanted detection, so that a frame full of equal scores stays cheap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Thresholds (0-1), most detections of a frame, thresholds of single labels, labels wanted and unwanted."""
+    """Thresholds (0-1), most detections per frame, thresholds of single labels, allowed and denied labels."""
 
     score_threshold: float
     iou_threshold: float
@@ -35,12 +35,12 @@ class Limits:
         return CANDIDATES_PER_DETECTION * self.max_detections
 
     def threshold_of(self, label: str) -> float:
-        """Return the score a label must reach, `NEVER` for one that is not wanted."""
+        """Return the score that a label must reach; `NEVER` for a label that is not wanted."""
         if label in PLACEHOLDERS or label in self.deny or (self.allow and label not in self.allow):
             return NEVER
         return self.labels.get(label, self.score_threshold)
 
     def thresholds(self, labels: tuple[str, ...]) -> NDArray[np.float64]:
-        """Return the threshold of each class id; one more entry at the end is for every id beyond the labels."""
+        """Return the threshold of each class id; the last entry is for all ids beyond the labels."""
         beyond = NEVER if self.allow else self.score_threshold
         return np.array([*map(self.threshold_of, labels), beyond], dtype=np.float64)

@@ -1,10 +1,10 @@
-"""The detector on this device: frame in, detection result out, through one TFLite interpreter.
+"""The detector on this device: frame in, detection result out, with one TFLite interpreter.
 
 Invariants:
-- Owned by one thread at a time; `reload` may come from any: a frame sees the old limits or the new, never both.
-- The decoder is built for the tensors as the runtime allocated them, whatever shapes the file claims.
-- The model was proven in a child process before its bytes reach an interpreter here, and the bytes are the same.
-- Boxes of a result lie within the part of the frame the model saw and have an area.
+- One thread at a time owns it. Any thread may call `reload`: a frame gets the old limits or the new ones, never both.
+- The decoder is built for the tensors as the runtime allocated them, not for the shapes that the file states.
+- The model was proven in a child process before an interpreter here loads it, and its bytes are the same.
+- The boxes of a result lie inside the part of the frame that the model was given, and have an area.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vedette.vision.labels import label_of
 from vedette.vision.model_spec import ModelSpec, build_decoder, limits_of, resolve
 from vedette.vision.nms import Candidate, suppress
 from vedette.vision.prepare import InputWriter
-from vedette.vision.probe import ProofStore, proof_of
+from vedette.vision.probe import ProofStore, ensure_proof
 
 if TYPE_CHECKING:
     from vedette.config.models import DetectorConfig
@@ -55,7 +55,7 @@ class LocalDetector:
 
     @property
     def spec(self) -> ModelSpec:
-        """How the model is run, and why so."""
+        """How the model is run, and what decided each part of that."""
         return self._spec
 
     @property
@@ -71,24 +71,24 @@ class LocalDetector:
 
     @property
     def scaling(self) -> Scaling | None:
-        """What a frame of the last size may bring along scaled."""
+        """The scaling that the camera may do in advance, for frames of the last size."""
         return self._writer.scaling if self._writer else None
 
     @property
     def limits(self) -> Limits:
         """What counts as a detection, from the next frame on."""
-        return self._judged_by[0]
+        return self._limits[0]
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._judged_by = limits, self._decoder.aim(limits, self._spec.labels)
+        self._limits = limits, self._decoder.compile_limits(limits, self._spec.labels)
 
     def reload(self, detector: DetectorConfig) -> None:
-        """Take the live keys of a configuration read again."""
+        """Apply the live keys of a configuration that was read again."""
         self.limits = limits_of(self._model, detector)
 
     def detect(self, frame: Frame) -> DetectionResult:
-        """Look at one frame. Raises: InvokeFailed, OutputInvalid."""
+        """Detect in one frame. Raises: InvokeFailed, OutputInvalid."""
         now_ns = self._clock.monotonic_ns
         taken_ns = now_ns()
         placement = self._write(frame)
@@ -107,7 +107,7 @@ class LocalDetector:
 
     def close(self) -> None:
         """Free the interpreter. Safe to call twice."""
-        self._writer, self._outputs = None, ()      # views first: one that lives on keeps the interpreter's memory
+        self._writer, self._outputs = None, ()      # views first: a remaining one keeps the interpreter's memory alive
         self._interpreter.close()
 
     def _write(self, frame: Frame) -> Placement:
@@ -116,11 +116,11 @@ class LocalDetector:
         return self._writer.write(frame)
 
     def _read(self, placement: Placement) -> tuple[Detection, ...]:
-        limits, aim = self._judged_by
-        shown = (each for each in self._decoder.decode(self._outputs, aim) if placement.shows(each.box))
-        chosen = islice(shown, limits.max_detections) if self._decoder.suppressed else \
-            suppress(shown, limits.iou_threshold, limits.max_detections)
-        return tuple(self._detection(candidate, placement) for candidate in chosen)
+        limits, decode_limits = self._limits
+        visible = (each for each in self._decoder.decode(self._outputs, decode_limits) if placement.shows(each.box))
+        kept = islice(visible, limits.max_detections) if self._decoder.suppressed else \
+            suppress(visible, limits.iou_threshold, limits.max_detections)
+        return tuple(self._detection(candidate, placement) for candidate in kept)
 
     def _detection(self, candidate: Candidate, placement: Placement) -> Detection:
         class_id = candidate.class_id
@@ -131,23 +131,23 @@ class LocalDetector:
 def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
                   proofs: ProofStore | None = None, *, sha256: str | None = None,
                   variant: str | None = None) -> LocalDetector:
-    """Open the configured model: read it, prove it in a child unless `proofs` knows it, build it, invoke it once.
+    """Open the configured model: read it, prove it in a child unless `proofs` has its proof, build it, invoke it once.
 
-    `variant` is the label its results carry. Raises: ModelError (every leaf; ModelDamaged also for a file that has not
-    the digest `sha256`), RuntimeMissing.
+    `variant` is stated in its results. Raises: ModelError (every leaf; ModelDamaged also for a file without the digest
+    `sha256`), RuntimeMissing.
     """
     if detector.model is None:
         raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
     model = read_model(detector.model)
     if sha256 not in (None, model.sha256):
-        raise ModelDamaged(f"{detector.model}: expected SHA-256 {sha256}, it is {model.sha256}")
+        raise ModelDamaged(f"{detector.model}: has SHA-256 {model.sha256}; expected SHA-256 {sha256}")
     spec = resolve(model, detector)
-    proof = proof_of(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
+    proof = ensure_proof(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
                               sha256=model.sha256)
     interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
     try:
-        interpreter.invoke()    # the first one is slower: it packs the weights
+        interpreter.invoke()    # the first invoke is slower: it packs the weights
         return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
     except InvokeFailed as failure:
         interpreter.close()

@@ -1,7 +1,10 @@
-"""A child process that is asked about a model file, and may crash, hang, run out of memory or lie over it.
+"""The parent's side of a child process that handles a model file.
 
-Invariants: whatever the file does to the child, a question ends in an answer or a `ModelError` within its time; one
-question at a time; a child that failed once is asked no more. One thread, which must live as long (see `_lib.child`).
+The child may crash, hang, run out of memory or send false responses.
+
+Invariants: a request ends in a response or a `ModelError` within its time limit, whatever the file does to the child.
+One request at a time; a child that failed once gets no more requests. One thread uses it, and must live as long as the
+child (see `_lib.child`).
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KILL_S = 2.0
-_STDERR_WORDS = 200
-# How the child's refusals are told by us; what fails at its invoke there will fail at every invoke here.
+_STDERR_CHARS_MAX = 200
+# Each refusal of the child and the error that it becomes here. An invoke that fails in the child fails here as well.
 _REFUSALS: Mapping[str, type[VedetteError]] = {
     "ModelUnreadable": ModelUnreadable, "ModelDamaged": ModelDamaged, "ModelUnsupported": ModelUnsupported,
     "InvokeFailed": ModelUnsupported, "OutputInvalid": ModelUnsupported, "SourceInvalid": ModelUnsupported,
@@ -30,7 +33,7 @@ _REFUSALS: Mapping[str, type[VedetteError]] = {
 
 
 class ModelChild:
-    """A running `python -m module`, which `probe_child.begin` prepares. Raises: ModelUnproven (none can be started)."""
+    """A running `python -m module` that calls `probe_child.begin`. Raises: ModelUnproven (it cannot be started)."""
 
     def __init__(self, module: str, path: Path | str) -> None:
         self._path = path
@@ -40,9 +43,9 @@ class ModelChild:
                 undo.callback(os.close, self._stderr)
                 self._child = Child(module, {"OPENBLAS_NUM_THREADS": "1"})
             except OSError as error:
-                raise ModelUnproven(f"{path}: no child process could be started for it: {error}") from error
+                raise ModelUnproven(f"{path}: cannot start a child process for it: {error}") from error
             undo.pop_all()
-        self._due: tuple[int, ...] = (self._stderr,)
+        self._unsent: tuple[int, ...] = (self._stderr,)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -59,24 +62,25 @@ class ModelChild:
         """Process id."""
         return self._child.pid
 
-    def ask(self, question: Mapping[str, object], timeout_s: float, doing: str,
-            fds: tuple[int, ...] = ()) -> dict[str, Any]:
-        """Ask and wait for the answer; `doing` says in an error's words what the child was at, `fds` go along.
+    def call(self, request: Mapping[str, object], timeout_s: float, action: str,
+             fds: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Send a request with the descriptors `fds`, and wait for the response.
 
-        Raises: ModelDamaged (it died or answered nonsense), ModelUnproven (no time, or killed by somebody else), and
-        what the child itself refused: ModelUnreadable, ModelDamaged, ModelUnsupported, RuntimeMissing.
+        `action` says in error messages what the child was doing.
+        Raises: ModelDamaged (it died or sent an invalid response), ModelUnproven (out of time, or killed by somebody
+        else), and the child's own refusals: ModelUnreadable, ModelDamaged, ModelUnsupported, RuntimeMissing.
         """
-        fds, self._due = self._due + fds, ()
-        self._child.send(json.dumps(question).encode(), fds)
-        answer = self._wait(timeout_s)
-        if answer is None:
-            raise ModelUnproven(f"{self._path}: {doing} in a child took longer than {timeout_s:g} s; it was ended")
-        if not answer:
+        fds, self._unsent = self._unsent + fds, ()
+        self._child.send(json.dumps(request).encode(), fds)
+        response = self._wait(timeout_s)
+        if response is None:
+            raise ModelUnproven(f"{self._path}: {action} in a child took longer than {timeout_s:g} s; it was ended")
+        if not response:
             self._child.wait(_KILL_S)
-            ending = self._child.ending() or "hung up"         # a starved machine takes its time to end a process
+            ending = self._child.ending() or "hung up"         # an overloaded machine may end a process late
             kind = ModelUnproven if ending.endswith(("SIGKILL", "hung up")) else ModelDamaged
-            raise kind(f"{self._path}: the child {doing} {ending}{self._last_words()}")
-        return understood(answer, self._path, doing)
+            raise kind(f"{self._path}: the child {action} {ending}{self._last_stderr_line()}")
+        return parse_response(response, self._path, action)
 
     def close(self) -> None:
         """End the child. Safe to call twice."""
@@ -88,40 +92,40 @@ class ModelChild:
         os.close(self._stderr)
 
     def _wait(self, timeout_s: float) -> bytes | None:
-        """Return the child's answer, b"" when it is gone, None after `timeout_s`."""
+        """Return the child's response, b"" when it is gone, None after `timeout_s`."""
         poll = select.poll()
         poll.register(self._child.socket, select.POLLIN)
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             poll.poll(left_s * 1e3)
-            answer = self._child.receive()
-            if answer is not None:
-                return answer
+            response = self._child.receive()
+            if response is not None:
+                return response
         return None
 
-    def _last_words(self) -> str:
+    def _last_stderr_line(self) -> str:
         size = os.fstat(self._stderr).st_size
         lines = os.pread(self._stderr, 4096, max(0, size - 4096)).decode("utf-8", "replace").splitlines()
-        said = [line for line in lines if line.strip() and not line.startswith("INFO:")]
-        return f"; its last words: {said[-1][:_STDERR_WORDS]}" if said else ""
+        written = [line for line in lines if line.strip() and not line.startswith("INFO:")]
+        return f"; its last error output: {written[-1][:_STDERR_CHARS_MAX]}" if written else ""
 
 
-def understood(answer: bytes, path: object, doing: str = "loading it") -> dict[str, Any]:
-    """Return what an answer says. Raises: ModelDamaged (nonsense), and what the child refused."""
+def parse_response(response: bytes, path: object, action: str = "loading it") -> dict[str, Any]:
+    """Return the values of a response. Raises: ModelDamaged (invalid response), and what the child refused."""
     try:
-        values = dict(json.loads(answer))
-        refusal = _REFUSALS[values["refused"]](_naming(path, str(values["words"]))) if "refused" in values else None
+        values = dict(json.loads(response))
+        refusal = _REFUSALS[values["refused"]](_with_path(path, str(values["words"]))) if "refused" in values else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise nonsense(path, doing) from error
+        raise invalid_response(path, action) from error
     if refusal is not None:
         raise refusal
     return values
 
 
-def _naming(path: object, words: str) -> str:
-    return words if str(path) in words else f"{path}: {words}"
+def invalid_response(path: object, action: str) -> ModelDamaged:
+    """Return the error for a response that is not valid."""
+    return ModelDamaged(f"{path}: the child {action} sent an invalid response")
 
 
-def nonsense(path: object, doing: str) -> ModelDamaged:
-    """Return the error for an answer that is none."""
-    return ModelDamaged(f"{path}: the child {doing} answered nonsense")
+def _with_path(path: object, message: str) -> str:
+    return message if str(path) in message else f"{path}: {message}"

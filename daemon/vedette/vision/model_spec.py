@@ -1,8 +1,9 @@
-"""How a model is to be run, and which step of the search decided each part of that.
+"""Decides how to run a model, and records which source decided each part.
 
-Invariants: steps are asked in this order and the first that says something wins: configuration, vedette.json, the
-exporter's metadata, the op list, the tensor shapes, what is usual for the decoder. A model that no decoder fits is
-refused with the shapes seen, every decoder's reason and the key to set; one whose scores can never pass, as well.
+Invariants: the first source that states a part decides it, in this order: configuration, vedette.json, the exporter's
+metadata, a label file in the model, the op list, the tensor shapes, what is usual for the decoder. A model that no
+decoder fits is refused; the error has its shapes, every decoder's reason and the key to set. A model whose scores can
+never reach the threshold is refused too.
 """
 
 from __future__ import annotations
@@ -22,24 +23,22 @@ from vedette.vision.decoders.base import Decoder
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
 from vedette.vision.limits import NEVER, Limits
-from vedette.vision.prepare import Color, Normalization, means_bytes
+from vedette.vision.prepare import Color, Normalization, quantized_as_bytes
 
 T = TypeVar("T")
 COARSE_SCALE = 0.05
-_SMALLEST_INPUT = 8      # one of 1x1 stands for "any size" in some exports
+_SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
 _ASSUMED = "assumed"
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _INPUT_TYPES = ("uint8", "int8", "float32")
-_UNIT = Normalization((0.0,), (255.0,))             # 0-1
-_SIGNED_UNIT = Normalization((127.5,), (127.5,))    # -1 to 1
-_LETTERBOXED = frozenset({"yolov5", "yolov8", "yolo_end2end"})
+
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """How to run a model. `normalization` None: the input's integers are the bytes themselves (int8: byte - 128).
+    """How to run a model. `normalization` None: the input's integers are the frame's bytes (int8: byte - 128).
 
-    `labels` start at class id 0. `decided_by` says for each part which step decided and why.
+    `labels` start at class id 0. `decided_by` says for each part which source decided it and why.
     """
 
     name: str
@@ -56,19 +55,19 @@ class ModelSpec:
 
 
 class _Choice:
-    """Asks the steps in order, and writes down which one answered."""
+    """Searches the sources in order, and records which one decided."""
 
     def __init__(self, steps: tuple[Hints, ...]) -> None:
         self._steps = steps
         self.why: dict[str, str] = {}
 
     def of(self, part: str, otherwise: T, reason: str) -> T:
-        """Return the first answer for a part, else `otherwise`, for the reason given."""
+        """Return the first stated value of a part, else `otherwise`, and record `reason` for that."""
         for step in self._steps:
-            answer: T | None = getattr(step, part)
-            if answer is not None:
+            value: T | None = getattr(step, part)
+            if value is not None:
                 self.why[part] = step.step
-                return answer
+                return value
         self.why[part] = reason
         return otherwise
 
@@ -76,40 +75,39 @@ class _Choice:
 def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
     """Decide how to run a model.
 
-    Raises: ModelUnsupported, ModelBadlyQuantised, ModelDamaged (vedette.json promises another flatbuffer).
+    Raises: ModelUnsupported, ModelBadlyQuantised, ModelDamaged (vedette.json states another flatbuffer's digest).
     """
     shape = _input(model)
-    choice = _Choice((hints.explicit(detector), hints.bundle(model), hints.exporter(model),
-                      hints.attached_labels(model), _op_list(model)))
+    choice = _Choice((hints.from_configuration(detector), hints.from_bundle(model), hints.from_exporter(model),
+                      hints.from_label_file(model), _op_list(model)))
     decoder_name, decoder = _decoder(model, shape, choice)
-    label_list = labels.align(choice.of("labels", (), "no labels anywhere: names are made of class ids"),
+    label_list = labels.align(choice.of("labels", (), "no labels found: names are made of class ids"),
                               classes=decoder.classes, background=decoder.background)
     limits = limits_of(model, detector)
     lowest = float(limits.thresholds(label_list).min())
     if decoder.best_score < lowest < NEVER:
         raise ModelBadlyQuantised(
-            f"{model.path}: badly quantised export: with an output scale of {decoder.score_scale:.6g} no score exceeds "
-            f"{decoder.best_score:.3g}, the threshold is {lowest:.3g}; export it again with calibration images")
+            f"{model.path}: badly quantised export: with an output scale of {decoder.score_step:.6g} no score exceeds "
+            f"{decoder.best_score:.3g}, but the threshold is {lowest:.3g}; export it again with calibration images")
     return ModelSpec(
         name=choice.of("name", model.path.stem, "file name"),
         version=choice.of("version", None, "nothing states one"),
         decoder=decoder_name, input=shape, labels=label_list, limits=limits,
         color=choice.of("color", "rgb", "usual"),
-        resize=choice.of("resize", "letterbox" if decoder_name in _LETTERBOXED else "stretch",
-                         f"usual for {decoder_name}"),
-        normalization=_normalization(model, shape, decoder_name, choice),
+        resize=choice.of("resize", decoder.usual_resize, f"usual for {decoder_name}"),
+        normalization=_normalization(model, shape, decoder_name, decoder.usual_normalization, choice),
         decided_by=choice.why,
         warnings=tuple(_warnings(model, decoder, label_list, detector, choice)))
 
 
 def build_decoder(model: ModelFile, spec: ModelSpec) -> Decoder:
-    """Return the decoder that was chosen."""
+    """Return the decoder that `spec` names, built for this model."""
     return DECODERS[spec.decoder](model, spec.input)
 
 
 def limits_of(model: ModelFile, detector: DetectorConfig) -> Limits:
-    """Return what counts as a detection: keys set in the configuration, else those of a bundle, else the defaults."""
-    usual, stated = hints.bundle(model), detector.model_fields_set
+    """Return what counts as a detection: the keys set in the configuration, else a bundle's, else the defaults."""
+    usual, stated = hints.from_bundle(model), detector.model_fields_set
     score, iou = detector.score_threshold, detector.iou_threshold
     if usual.score_threshold is not None and "score_threshold" not in stated:
         score = usual.score_threshold
@@ -143,7 +141,7 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str,
         try:
             return stated, DECODERS[stated](model, shape)
         except KeyError:
-            raise ModelUnsupported(f"{model.path}: decoder {stated!r} ({choice.why['decoder']}) is not known; expected "
+            raise ModelUnsupported(f"{model.path}: decoder {stated!r} ({choice.why['decoder']}) is unknown; expected "
                                    f"one of {', '.join(DECODERS)}") from None
         except ModelUnsupported as refusal:
             raise ModelUnsupported(f"{model.path}: decoder {stated} ({choice.why['decoder']}) does not fit: {refusal}; "
@@ -161,33 +159,34 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str,
                            "If one of them should fit, name it in detector.decoder")
 
 
-def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, choice: _Choice) -> Normalization | None:
-    found = _stated_or_usual(model.inputs[0], decoder_name, choice)
+def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, usual: Normalization,
+                   choice: _Choice) -> Normalization | None:
+    found = _stated_or_usual(model.inputs[0], decoder_name, usual, choice)
     if found is not None and not {len(found.mean), len(found.std)} <= {1, shape.channels}:
         raise ModelUnsupported(f"{model.path}: mean {found.mean}, std {found.std} ({choice.why['normalization']}) for "
                                f"an input of {shape}; expected one number, or one for each channel")
     return found
 
 
-def _stated_or_usual(spec: TensorSpec, decoder_name: str, choice: _Choice) -> Normalization | None:
-    if spec.dtype != "float32" and (not spec.quantised or means_bytes(spec)):
-        return choice.of("normalization", None, "the input's quantization means the bytes of the frame")
-    usual = _SIGNED_UNIT if decoder_name in {"ssd", "anchors", "classifier"} else _UNIT
+def _stated_or_usual(spec: TensorSpec, decoder_name: str, usual: Normalization,
+                     choice: _Choice) -> Normalization | None:
+    if spec.dtype != "float32" and (not spec.quantised or quantized_as_bytes(spec)):
+        return choice.of("normalization", None, "the input's quantization stands for the frame's bytes")
     return choice.of("normalization", usual, f"{_ASSUMED}: usual for {decoder_name}")
 
 
 def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], detector: DetectorConfig,
               choice: _Choice) -> Iterator[str]:
     if kind := _float_kind(model):
-        yield f"{kind}: works, but an INT8 export is several times faster"
-    if decoder.score_scale > COARSE_SCALE:
-        yield (f"output scale {decoder.score_scale:.3g}: scores come in steps larger than {COARSE_SCALE}; "
-               "probably badly quantised")
+        yield f"{kind}: it works, but an INT8 export is several times faster"
+    if decoder.score_step > COARSE_SCALE:
+        yield (f"output scale {decoder.score_step:.3g}: scores have steps larger than {COARSE_SCALE}; "
+               "the export is probably badly quantised")
     if choice.why["normalization"].startswith(_ASSUMED):
         yield "nothing states how to normalize the input: check the boxes, and set detector.mean and detector.std"
-    wanted = decoder.labels_wanted
+    wanted = decoder.labels_needed
     if wanted is not None and len(label_list) < wanted:
-        yield f"{len(label_list)} labels for {wanted} classes: too few, the others are named class_N"
+        yield f"{len(label_list)} labels for {wanted} classes: too few; the other classes are named class_N"
     elif decoder.classes is not None and len(label_list) > decoder.classes:
         yield f"{len(label_list)} labels for {decoder.classes} classes: too many"
     for label in sorted({*detector.labels, *detector.allow, *detector.deny} - set(label_list)):
@@ -196,7 +195,7 @@ def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], d
 
 
 def _float_kind(model: ModelFile) -> str | None:
-    """Name the kind of a model whose convolutions do not run on integers; None for INT8."""
+    """Return the kind of a model whose convolutions do not run on integers; None for INT8."""
     kinds = {spec.index: spec.dtype for spec in model.tensors}
     layers = [op for op in model.ops if op.name in _WEIGHTED and len(op.inputs) > 1]
     if not layers or any(kinds[op.outputs[0]] in {"int8", "uint8"} for op in layers):

@@ -1,8 +1,8 @@
-"""Non-maximum suppression: of boxes of one class that overlap, only the best stays.
+"""Non-maximum suppression (NMS): of the boxes of one class that overlap, only the best is kept.
 
-Invariants: candidates come best score first, and so do those kept; boxes of different classes never suppress each
-other; the answer is exact and the same on every machine. Plain Python on purpose: comparing only within a class it is
-no slower than OpenCV's NMSBoxes up to 20 candidates and than arrays up to 60; 300 take 0.4 ms (OpenCV 0.1).
+Invariants: candidates come best score first, and so do the kept ones. Boxes of different classes never suppress each
+other. The result is exact and the same on every machine. It is plain Python on purpose: since it compares only within a
+class, it is as fast as OpenCV's NMSBoxes up to 20 candidates, and as arrays up to 60; 300 take 0.4 ms (OpenCV 0.1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vedette.types import Box
 
 
 class Candidate(NamedTuple):
-    """A possible detection before suppression; `box` is 0-1 of the model's input and may reach beyond it."""
+    """A possible detection before suppression; `box` is in 0-1 of the model's input and may reach beyond it."""
 
     score: float
     class_id: int
@@ -22,7 +22,7 @@ class Candidate(NamedTuple):
 
 
 def suppress(candidates: Iterable[Candidate], iou_threshold: float, max_detections: int) -> list[Candidate]:
-    """Return the candidates that no better one of their class overlaps by more than `iou_threshold`."""
+    """Return the candidates that no better candidate of their class overlaps by more than `iou_threshold`."""
     kept: list[Candidate] = []
     kept_of_class: dict[int, list[tuple[float, float, float, float, float]]] = {}
     for candidate in candidates:

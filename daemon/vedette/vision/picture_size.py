@@ -1,7 +1,7 @@
-"""How large a JPEG or PNG file's picture is, from its head alone: asked before anybody unpacks it.
+"""Reads the size of a JPEG or PNG picture from the head of its file, before anything decodes the picture.
 
-Invariants: pure; reads no pixel. What is not clearly such a file is refused, so that a decoder behind cannot find
-another size in it.
+Invariants: pure; reads no pixel. A file that is not clearly JPEG or PNG is refused, so that a decoder cannot find
+another size in it later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vedette.errors import SourceInvalid
 
 SCANS_MAX = 64
-"""A progressive JPEG has about ten; each costs a pass over the whole picture, and a hostile one has thousands."""
+"""A progressive JPEG has about ten. Each costs a pass over the whole picture, and a hostile file has thousands."""
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
@@ -20,7 +20,7 @@ _SCAN = 0xDA
 
 @dataclass(frozen=True, slots=True)
 class PictureSize:
-    """Pixels as stored, before an EXIF turn."""
+    """Pixels as stored, before a rotation by EXIF."""
 
     width: int
     height: int
@@ -40,8 +40,8 @@ def picture_size(content: bytes) -> PictureSize:
 
 
 def _jpeg(content: bytes) -> tuple[int, int]:
-    """Walk the segments up to the first scan."""
-    if content.count(b"\xff\xda") > SCANS_MAX:      # inside a scan 0xFF is always followed by 0 or a restart marker
+    """Return width and height. Reads the segments up to the first scan."""
+    if content.count(b"\xff\xda") > SCANS_MAX:      # inside a scan 0 or a restart marker always follows 0xFF
         raise SourceInvalid(f"a JPEG of more than {SCANS_MAX} scans")
     size: tuple[int, int] | None = None
     at = 2

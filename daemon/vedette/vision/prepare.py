@@ -1,10 +1,10 @@
-"""Writes a frame into the model's input tensor: cut, scaled, coloured, quantised.
+"""Writes a frame into the model's input tensor: crops, scales, converts colours, quantises.
 
 Invariants:
-- Pixels are scaled into a small scratch and written into the tensor once, by the cheapest way the tensor allows: colour
-  conversion into the tensor itself where its integers are the bytes, a table of 256 entries a channel for all else.
-- No float arithmetic per frame; nothing is allocated while frames keep their size.
-- The padding is painted when the geometry changes and never touched again (the runtimes keep their inputs: a test).
+- Pixels are scaled into a small scratch buffer and written to the tensor once, in the cheapest way for the tensor: if
+  its integers are the bytes, by a colour conversion into the tensor, else by a table of 256 entries per channel.
+- There is no float arithmetic per frame, and nothing is allocated while frames keep their size.
+- Padding is written when the geometry changes, and never again (the runtimes keep their inputs: a test checks that).
 """
 
 from __future__ import annotations
@@ -25,23 +25,28 @@ from vedette.vision.scale import Scaler
 Array = NDArray[Any]
 Color = Literal["rgb", "bgr"]
 Paint = Callable[[Array], None]
-"""Takes BGR pixels of the right size and leaves the tensor's values where they belong."""
-PADDING_BYTE = 114      # grey, as Ultralytics trains with
-_SIGN = np.uint8(0x80)  # int8 that means byte - 128 is the byte with this bit turned
+"""Takes BGR pixels of the right size and writes the tensor's values."""
+PADDING_BYTE = 114      # grey: Ultralytics trains with it
+_SIGN = np.uint8(0x80)  # an int8 that means byte - 128 is the byte with this bit inverted
 
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """What a model was trained on: (byte - mean) / std, one number each for all channels or one a channel."""
+    """What a model was trained on: (byte - mean) / std. One number for all channels, or one per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-def table_of(spec: TensorSpec, normalization: Normalization | None, channels: int) -> Array:
-    """Return what each byte becomes in each channel: (256, channels) of the tensor's type.
+ZERO_TO_ONE = Normalization((0.0,), (255.0,))
+MINUS_ONE_TO_ONE = Normalization((127.5,), (127.5,))
 
-    Without a normalization an integer tensor means the bytes themselves, shifted by 128 if signed, and a float one 0-1.
+
+def byte_table(spec: TensorSpec, normalization: Normalization | None, channels: int) -> Array:
+    """Return the value of each byte in each channel: (256, channels) of the tensor's type.
+
+    Without a normalization the values of an integer tensor are the bytes, minus 128 if signed; those of a float tensor
+    are 0-1.
     """
     dtype = np.dtype(spec.dtype)
     integer = dtype.kind in "iu"
@@ -60,15 +65,15 @@ def table_of(spec: TensorSpec, normalization: Normalization | None, channels: in
     return np.ascontiguousarray(np.broadcast_to(values, (256, channels)).astype(dtype))
 
 
-def means_bytes(spec: TensorSpec) -> bool:
-    """Whether a tensor's quantization stands for the bytes of an image: counted 0-1, -1 to 1, or 0-255."""
-    raw = table_of(spec, None, 1).astype(int)
-    usual = (Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)), Normalization((0.0,), (1.0,)))
-    return any(int(np.abs(table_of(spec, each, 1).astype(int) - raw).max()) <= 1 for each in usual)
+def quantized_as_bytes(spec: TensorSpec) -> bool:
+    """Whether a tensor's quantization maps the bytes 0-255 to real values of 0-1, -1 to 1, or 0-255."""
+    raw = byte_table(spec, None, 1).astype(int)
+    usual = (ZERO_TO_ONE, MINUS_ONE_TO_ONE, Normalization((0.0,), (1.0,)))
+    return any(int(np.abs(byte_table(spec, each, 1).astype(int) - raw).max()) <= 1 for each in usual)
 
 
 class InputWriter:
-    """Fills one input tensor. Owned by the thread that invokes."""
+    """Fills one input tensor. The thread that invokes owns it."""
 
     def __init__(self, view: Array, spec: TensorSpec, shape: InputShape, *, roi: Box, color: Color, resize: Resize,
                  normalization: Normalization | None) -> None:
@@ -77,17 +82,17 @@ class InputWriter:
         self._roi = roi
         self._color: Color = color
         self._resize: Resize = resize
-        self._table = table_of(spec, normalization, shape.channels)
+        self._table = byte_table(spec, normalization, shape.channels)
         self._placement: Placement | None = None
         self._scaler: Scaler | None = None
 
     @property
     def scaling(self) -> Scaling | None:
-        """What a frame of the last size may bring along scaled; None where nothing is to be scaled."""
+        """The scaling that the camera may do in advance, for frames of the last size; None if none is needed."""
         return self._scaler.scaling if self._scaler else None
 
     def write(self, frame: Frame) -> Placement:
-        """Fill the tensor from a frame; returns where the frame lies in it."""
+        """Fill the tensor from a frame; returns where the frame lies in the tensor."""
         placement = self._placement
         if placement is None or (placement.frame_width, placement.frame_height) != (frame.width, frame.height):
             placement = self._place(frame.width, frame.height)
@@ -95,7 +100,7 @@ class InputWriter:
         return placement
 
     def _scaled(self, frame: Frame, part: Area) -> Array:
-        """Return the part of the frame in the size of the content: as the camera brought it, or by our own work."""
+        """Return the part of the frame in the size of the content, scaled by the camera or else here."""
         if self._scaler is None:
             return np.asarray(frame.pixels)[part.top:part.bottom, part.left:part.right]
         if frame.scaled is not None and frame.scaling == self._scaler.scaling:
@@ -104,7 +109,7 @@ class InputWriter:
         return self._scratch
 
     def _place(self, width: int, height: int) -> Placement:
-        """Lay out a new frame size: padding, scratch, and the part of the tensor that takes pixels."""
+        """Prepare for a new frame size: padding, scratch buffer, and the part of the tensor that takes pixels."""
         placement = place(width, height, self._roi, self._shape, self._resize)
         part, padding = placement.content, self._table[PADDING_BYTE]
         rows, columns = slice(part.top, part.bottom), slice(part.left, part.right)
@@ -124,7 +129,7 @@ class InputWriter:
 
 
 def _pixels(content: Array, table: Array, color: Color) -> Paint:
-    """Paint a tensor of pixels: (height, width, channels)."""
+    """Return the function that fills a tensor of pixels: (height, width, channels)."""
     to_color = cv2.COLOR_BGR2GRAY if content.shape[2] == 1 else cv2.COLOR_BGR2RGB
     keep_order = content.shape[2] == 3 and color == "bgr"
     raw = content.view(np.uint8) if content.dtype.itemsize == 1 else None
@@ -148,7 +153,7 @@ def _pixels(content: Array, table: Array, color: Color) -> Paint:
 
 
 def _planes(content: Array, table: Array, color: Color) -> Paint:
-    """Paint a tensor of planes: (channels, height, width)."""
+    """Return the function that fills a tensor of planes: (channels, height, width)."""
     plane = np.empty(content.shape[1:], np.uint8)
     luts = [np.ascontiguousarray(column).reshape(1, 256) for column in table.T]
     order = range(3) if color == "bgr" else (2, 1, 0)
@@ -163,6 +168,6 @@ def _planes(content: Array, table: Array, color: Color) -> Paint:
 
 
 def _is_raw(table: Array, sign: np.uint8) -> bool:
-    """Whether a table of one-byte values is the byte itself, but for `sign`."""
+    """Whether a table of one-byte values maps every byte to itself, apart from `sign`."""
     expected = np.arange(256, dtype=np.uint8) ^ sign
     return bool((table.view(np.uint8) == expected[:, None]).all())

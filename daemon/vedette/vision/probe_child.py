@@ -1,8 +1,8 @@
 """The child that loads a model file for the first time: `python -m vedette.vision.probe_child`.
 
-Invariants: it may crash, hang or run out of memory, and nobody is harmed: it is the first to die when memory is short;
-one message in, one message out; what native code writes to standard error lands in the file it was given, of bounded
-size. `candidate_child` begins and loads in the same way.
+Invariants: it may crash, hang or run out of memory without harm to others; the kernel kills it first when memory is
+short. It reads one request and sends one response. What native code writes to standard error goes to the file that the
+parent sent, and is bounded. `candidate_child` starts and loads in the same way.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,20 +35,20 @@ _NOISE_RUNS = 3
 
 
 class Run(NamedTuple):
-    """One invoke: how long it took, and the time that all of its threads computed."""
+    """One invoke: how long it took, and the processor time of all its threads."""
 
     wall_ms: float
-    computed_ms: float
+    cpu_ms: float
 
 
 def main() -> None:
-    """Answer the parent's one request."""
+    """Handle the parent's one request."""
     link, request = begin()
-    tell(link, answer_to(request["path"], lambda: {"proof": _prove(**request)}))
+    send_response(link, result_or_refusal(request["path"], partial(_prove, **request)))
 
 
 def begin() -> tuple[socket.socket, dict[str, Any]]:
-    """Be a child that may fail, within its limits; returns the link to the parent and its first request."""
+    """Set this child's limits; returns the link to the parent and its first request."""
     link = begin_as_child()
     message, (stderr, *_), _, _ = socket.recv_fds(link, MESSAGE_BYTES, 1)
     os.dup2(stderr, 2)
@@ -58,32 +59,32 @@ def begin() -> tuple[socket.socket, dict[str, Any]]:
     return link, request
 
 
-def answer_to(path: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what the work gives, or the refusal that it ended in."""
+def result_or_refusal(path: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of the work, or the refusal that it raised, as a response."""
     try:
         return work()
     except VedetteError as error:
         return {"refused": type(error).__name__, "words": str(error)}
     except MemoryError:
-        return {"refused": ModelUnsupported.__name__, "words": f"{path}: needs more memory than it may"}
+        return {"refused": ModelUnsupported.__name__, "words": f"{path}: needs more memory than a child may use"}
 
 
-def tell(link: socket.socket, answer: dict[str, Any]) -> None:
-    """Send an answer."""
-    link.send(json.dumps(answer).encode())
+def send_response(link: socket.socket, response: dict[str, Any]) -> None:
+    """Send a response to the parent."""
+    link.send(json.dumps(response).encode())
 
 
 def load(path: str, runtime: str, threads: int, delegate: bool, sha256: str) -> tuple[Interpreter, list[Run]]:
-    """Build the model and run it on zeros, then on noise; returns it with the runs on noise. Raises: ModelError."""
+    """Build the model and run it on zeros, then on noise; returns it with its runs on noise. Raises: ModelError."""
     from vedette.vision.interpreter import Interpreter
     interpreter = Interpreter(Path(path), runtime, threads, delegate=delegate, sha256=sha256)
     runs = _exercise(interpreter)
-    if interpreter.moved():
-        raise ModelUnsupported(f"{path}: sizes its outputs as it runs; expected outputs of a fixed shape")
+    if interpreter.outputs_moved():
+        raise ModelUnsupported(f"{path}: changes the size of its outputs as it runs; expected outputs of a fixed shape")
     return interpreter, runs
 
 
-def proof(interpreter: Interpreter, sha256: str, runs: list[Run]) -> dict[str, Any]:
+def proof_fields(interpreter: Interpreter, sha256: str, runs: list[Run]) -> dict[str, Any]:
     """Return the fields of `probe.Proof`."""
     return {"sha256": sha256, "runtime": interpreter.runtime, "runtime_version": interpreter.runtime_version,
             "threads": interpreter.threads, "delegate": interpreter.delegate,
@@ -93,35 +94,35 @@ def proof(interpreter: Interpreter, sha256: str, runs: list[Run]) -> dict[str, A
             "outputs": [asdict(spec) for spec in interpreter.outputs]}
 
 
-def computed_ns() -> int:
-    """Return the nanoseconds that all threads of this process computed together; ended ones are left out.
+def cpu_time_ns() -> int:
+    """Return the processor time of all running threads of this process, in nanoseconds; ended threads do not count.
 
-    The clock of the whole process will not do: under RLIMIT_CPU it moves in ticks of the scheduler.
+    The clock of the whole process is too coarse: under RLIMIT_CPU it moves in ticks of the scheduler.
     """
     total = 0
     for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):      # it has just ended
-            total += time.clock_gettime_ns(~int(thread.name) << 3 | 6)    # what clock_getcpuclockid makes of a thread
+        with contextlib.suppress(OSError):      # the thread has just ended
+            total += time.clock_gettime_ns(~int(thread.name) << 3 | 6)    # the clock id that clock_getcpuclockid gives
     return total
 
 
 def _prove(sha256: str, **request: Any) -> dict[str, Any]:
     interpreter, runs = load(sha256=sha256, **request)
-    return proof(interpreter, sha256, runs)
+    return {"proof": proof_fields(interpreter, sha256, runs)}
 
 
 def _limit(memory_bytes: int) -> None:
-    # The address space is several times what is used (threads, libraries): RLIMIT_DATA is what means memory.
+    # The address space is several times the used memory (threads, libraries), so the limit is RLIMIT_DATA.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (STDERR_BYTES_MAX, STDERR_BYTES_MAX))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with contextlib.suppress(OSError):      # where /proc is not to be written, another may have to die first
+    with contextlib.suppress(OSError):      # where /proc is read-only, the kernel may kill another process first
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _exercise(interpreter: Interpreter) -> list[Run]:
-    """Invoke on zeros, then on noise; returns the runs of the latter."""
+    """Invoke on zeros, then on noise; returns the runs on noise."""
     import numpy as np
     views = [interpreter.input(index) for index in range(len(interpreter.inputs))]
     for view in views:
@@ -132,9 +133,9 @@ def _exercise(interpreter: Interpreter) -> list[Run]:
     for _ in range(_NOISE_RUNS):
         for view in views:
             _fill(view, random)
-        start_ns, computed_before_ns = time.perf_counter_ns(), computed_ns()
+        start_ns, start_cpu_ns = time.perf_counter_ns(), cpu_time_ns()
         interpreter.invoke()
-        runs.append(Run((time.perf_counter_ns() - start_ns) / 1e6, (computed_ns() - computed_before_ns) / 1e6))
+        runs.append(Run((time.perf_counter_ns() - start_ns) / 1e6, (cpu_time_ns() - start_cpu_ns) / 1e6))
     return runs
 
 

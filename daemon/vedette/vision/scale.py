@@ -1,6 +1,6 @@
-"""Scales a part of a frame to the size a model takes, alike in the daemon and in the capture child.
+"""Scales a part of a frame to the size of a model's input, in the daemon or in the capture child.
 
-Invariants: the same pixels give the same bytes wherever it is done; nothing is allocated per frame.
+Invariants: the same pixels give the same bytes in both processes; nothing is allocated per frame.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from vedette.types import Scaling
 
 Array = NDArray[Any]
 SKIPS_PIXELS = 2.0
-"""Bilinear scaling looks at four pixels: shrinking by more than this passes over some. Scaling to twice the size first
-and then averaging blocks of four uses more of them, for less time than INTER_AREA takes."""
+"""Bilinear scaling uses four pixels, so it skips some when it shrinks by more than this. In that case the part is first
+scaled to twice the size, and blocks of four pixels are averaged. That uses more pixels than bilinear scaling, and is
+faster than INTER_AREA alone."""
 
 
 class Scaler:
-    """Does one scaling, frame after frame. One thread."""
+    """Applies one scaling to every frame. One thread uses it."""
 
     def __init__(self, scaling: Scaling) -> None:
         self.scaling = scaling
@@ -29,7 +30,7 @@ class Scaler:
                         if ratio > SKIPS_PIXELS else None)
 
     def scale(self, picture: Array, target: Array) -> None:
-        """Fill `target`, (height, width, 3) of the scaling, from the whole picture (rows, columns, 3), both uint8."""
+        """Fill `target` (height, width, 3) of the scaling from the whole picture (rows, columns, 3); both are uint8."""
         left, top, right, bottom, width, height = self.scaling
         part = picture[top:bottom, left:right]
         if self._double is None:

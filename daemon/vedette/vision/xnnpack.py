@@ -1,10 +1,10 @@
-"""The hand-made XNNPACK delegate for tflite-runtime 2.14.0, which gives INT8 graphs none by itself.
+"""Vedette's own XNNPACK delegate for tflite-runtime 2.14.0, which gives INT8 graphs no delegate by default.
 
 Invariants:
-- Made for exactly that version: the functions are exported by its extension module, but nobody promised them.
-- Any reason against it is a `DelegateRefused`, and the plain interpreter runs instead. A crash inside cannot be
-  caught: every model is tried with it in a child process first.
-- The delegate outlives the interpreter it was handed to; whoever made it calls `close` after that one is gone.
+- It is made for exactly that version: its extension module exports the functions, but no document guarantees them.
+- Any reason against it raises `DelegateRefused`, and the interpreter runs without it. A crash inside cannot be caught,
+  so every model is first tried with it in a child process.
+- The delegate must outlive its interpreter. Who made it calls `close` after the interpreter is gone.
 
 Layout and flags: tensorflow/lite/delegates/xnnpack/xnnpack_delegate.h of TensorFlow 2.14, 24 bytes on 64-bit.
 """
@@ -23,7 +23,7 @@ _QU8 = 2    # TFLITE_XNNPACK_DELEGATE_FLAG_QU8: unsigned ones
 
 
 class DelegateRefused(VedetteError):
-    """The delegate cannot be made here. Never leaves the interpreter, which then runs without it."""
+    """The delegate cannot be made here. The interpreter catches this error and runs without the delegate."""
 
 
 class _Options(ctypes.Structure):
@@ -32,11 +32,11 @@ class _Options(ctypes.Structure):
 
 
 class Delegate:
-    """A TfLiteDelegate of ours, in the form that `experimental_delegates` takes. Raises: DelegateRefused."""
+    """A TfLiteDelegate in the form that `experimental_delegates` takes. Raises: DelegateRefused."""
 
     def __init__(self, runtime: str, version: str, threads: int) -> None:
         if (runtime, version) != (RUNTIME, VERSION):
-            raise DelegateRefused(f"made for {RUNTIME} {VERSION}, this is {runtime} {version}")
+            raise DelegateRefused(f"it is made for {RUNTIME} {VERSION}, but this is {runtime} {version}")
         self._library = _library()
         options = self._library.TfLiteXNNPackDelegateOptionsDefault()
         options.num_threads = threads
@@ -46,13 +46,13 @@ class Delegate:
             raise DelegateRefused("TfLiteXNNPackDelegateCreate returned nothing")
         if self._library.TfLiteXNNPackDelegateGetFlags(self._pointer) != options.flags:
             self.close()
-            raise DelegateRefused("its flags read back differently: the options are laid out in another way here")
+            raise DelegateRefused("its flags read back differently: the layout of the options is another one here")
 
     def __repr__(self) -> str:
         return f"<Delegate {'XNNPACK' if self._pointer else 'closed'}>"
 
     def _get_native_delegate_pointer(self) -> int | None:
-        return self._pointer    # the one thing tflite_runtime.interpreter.Interpreter asks of a delegate
+        return self._pointer    # all that tflite_runtime.interpreter.Interpreter needs of a delegate
 
     def close(self) -> None:
         """Delete the delegate. Safe to call twice."""
@@ -73,5 +73,5 @@ def _library() -> ctypes.CDLL:
         library.TfLiteXNNPackDelegateDelete.restype = None
         library.TfLiteXNNPackDelegateDelete.argtypes = (ctypes.c_void_p,)
     except (ImportError, OSError, AttributeError) as error:
-        raise DelegateRefused(f"its functions are not where they were: {error}") from error
+        raise DelegateRefused(f"its functions are missing: {error}") from error
     return library

@@ -151,7 +151,7 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
     damaged.write_bytes(content.replace(scale, np.float32(1 / 320).tobytes()))
     assert call("compare", sound, damaged, bundles.picture(tmp_path), "--json") == 0
     out, err = capsys.readouterr()
-    assert "promises SHA-256" in err
+    assert "states SHA-256" in err
     told = json.loads(out.splitlines()[-1])
     assert told["score_shift"] < -0.01
 

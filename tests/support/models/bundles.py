@@ -42,6 +42,6 @@ def altered(path: Path, *, files: dict[str, bytes] | None = None, **settings: ob
     model = read_model(path)
     changed = {**json.loads(model.attachments["vedette.json"]), **settings}
     other = path.with_name("altered.tflite")
-    other.write_bytes(bundle.packed(bundle.flatbuffer_of(model), {
+    other.write_bytes(bundle.assemble(bundle.flatbuffer_of(model), {
         **model.attachments, "vedette.json": json.dumps(changed).encode(), **(files or {})}))
     return other

@@ -1,4 +1,4 @@
-"""What decoders must yield, written a second time: plain loops over real values, nothing shared with the package.
+"""Plain reference implementations of the decoders: loops over real values, nothing shared with the package.
 
 `model` makes a ModelFile of given tensors, without a file. References take dequantised outputs and return rows of
 (score, class_id, xmin, ymin, xmax, ymax), best first, ties in the order of the tensor.
@@ -88,7 +88,7 @@ def ssd(boxes, class_ids, scores, count, thresholds, most):
 
 
 def retinanet_anchors(width, height, size=3.0):
-    """RetinaNet's anchors, cell by cell: cx, cy, width, height in pixels."""
+    """Return RetinaNet's anchors, cell by cell: cx, cy, width, height in pixels."""
     anchors = []
     for level in range(3, 8):
         stride = 2**level
@@ -119,7 +119,7 @@ def classes(output, thresholds, most):
 
 
 def fomo(output, thresholds):
-    """Cells of one class joined by OpenCV's connected components."""
+    """Join cells of one class with OpenCV's connected components."""
     heat = output[0]
     rows, columns, count = heat.shape
     best = 1 + heat[..., 1:].argmax(axis=2)
@@ -135,7 +135,7 @@ def fomo(output, thresholds):
 
 
 def suppressed(rows, iou_threshold, most):
-    """Greedy NMS within each class over a matrix of overlaps."""
+    """Apply greedy NMS within each class over a matrix of overlaps."""
     boxes = np.array([row[2:] for row in rows]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         from vedette.vision import images
         for place, worst in enumerate(tally.worst, 1):
             folder.write(f"{place}-{worst.name}",
-                         images.side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
+                         images.draw_side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
     return 0
 
 
@@ -129,7 +129,7 @@ class _Tally:
 def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetector:
     from vedette.tflite.file import read_model
     from vedette.validate.runner import Runner
-    from vedette.vision.bundle import resealed
+    from vedette.vision.bundle import with_matching_digest
     from vedette.vision.model_spec import resolve
     model = read_model(path)
     config = DetectorConfig(model=path)
@@ -137,7 +137,7 @@ def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetect
         spec = resolve(model, config)
     except ModelDamaged as damage:
         print(f"vedette: warning: {damage}; it is compared as it is", file=sys.stderr)
-        model = resealed(model)
+        model = with_matching_digest(model)
         spec = resolve(model, config)
     return stack.enter_context(Runner(model, args.runtime, args.threads)).detector(spec)
 

@@ -1,7 +1,15 @@
-"""One decoder for each family of exports, from output tensors to candidates.
+"""The list of decoders. Each one turns the output tensors of one family of exports into candidates.
 
-Invariants: the names are those of `detector.decoder`; the order is the order in which they are tried on tensor shapes,
-strictest first, so that a looser one never takes another's model.
+To add a decoder:
+1. Write a module in this folder with a subclass of `base.Decoder`. Its constructor takes the model and its input shape.
+   It raises ModelUnsupported, saying what it expected, for a model of another family.
+2. Set the class attributes that `base.Decoder` lists: whether NMS follows, and how the family feeds its models.
+3. Add the class to `DECODERS` below, and its name to the values of `detector.decoder` in `config/models.py`.
+4. Write a plain reference in `tests/vision/decoder_references.py` and compare the two in a test.
+5. Add a row to docs/models.md, and run `make docs`.
+
+Invariants: the keys are the values of `detector.decoder`; decoders are tried on a model's tensor shapes in this order,
+the strictest first, so that a less strict one never takes the model of another family.
 """
 
 from __future__ import annotations
@@ -22,12 +30,12 @@ if TYPE_CHECKING:
     from vedette.vision.geometry import InputShape
 
 DECODERS: Mapping[str, Callable[[ModelFile, InputShape], Decoder]] = {
-    "ssd": lambda model, _: Ssd(model),
+    "ssd": Ssd,
     "yolov8": YoloV8,
     "yolov5": YoloV5,
     "yolo_end2end": YoloEndToEnd,
     "anchors": Anchors,
     "ltrb": Ltrb,
     "fomo": Fomo,
-    "classifier": lambda model, _: Classifier(model),
+    "classifier": Classifier,
 }

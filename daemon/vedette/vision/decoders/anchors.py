@@ -1,7 +1,7 @@
-"""Raw boxes and scores against anchors, as MediaPipe Model Maker exports them.
+"""Decodes raw boxes and scores relative to anchors, as MediaPipe Model Maker exports them.
 
-Invariants: those of `base`; class id 0 is the background and never a candidate; the anchors are those the model names
-in DETECTOR_METADATA, else RetinaNet's (levels 3-7, three scales, aspect ratios 1/2, 1, 2, three strides large).
+Invariants: those of `base`. Class id 0 is the background and never a candidate. The anchors are those that the model
+states in DETECTOR_METADATA, else RetinaNet's (levels 3-7, three scales, aspect ratios 1/2, 1, 2, three strides large).
 Sources: official/vision/ops/anchor.py of TensorFlow Model Garden; MediaPipe's object_detector_metadata_schema.fbs.
 """
 
@@ -17,9 +17,20 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
 from vedette.tflite.tensors import TensorSpec
-from vedette.vision.decoders.base import Aim, Array, Decoder, Reals, Scale, candidates, corners, pick, probability
+from vedette.vision.decoders.base import (
+    Array,
+    DecodeLimits,
+    Decoder,
+    Quantization,
+    Reals,
+    corners,
+    is_probability,
+    make_candidates,
+    select_best,
+)
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
+from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
 
 METADATA = "DETECTOR_METADATA"
 LEVELS = range(3, 8)
@@ -27,40 +38,41 @@ SCALES = 3
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 ANCHOR_STRIDES = 3.0
 LARGEST_EXPONENT = 10.0
-"""Sizes are exponents of e: a wild one is cut here, far beyond any frame, before it overflows."""
+"""Sizes are exponents of e. A larger exponent is cut to this one, far beyond any frame, so that it cannot overflow."""
 
 
 class Anchors(Decoder):
-    """Boxes as offsets from anchors: y, x, height, width, sizes as exponents."""
+    """Boxes are offsets from anchors: y, x, height, width; the sizes are exponents."""
 
     background: ClassVar[bool] = True
+    usual_normalization: ClassVar[Normalization] = MINUS_ONE_TO_ONE
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._boxes_at, self._scores_at = _positions(model)
-        self._offsets = Scale(model.outputs[self._boxes_at])
+        self._offsets = Quantization(model.outputs[self._boxes_at])
         scores = model.outputs[self._scores_at]
-        self._anchors, self._coding = _stated(model) or (generated(shape), np.ones(4))
+        self._anchors, self._coding = _stated_anchors(model) or (retinanet_anchors(shape), np.ones(4))
         if len(self._anchors) != scores.shape[1]:
-            raise ModelUnsupported(f"outputs for {scores.shape[1]} anchors; expected {len(self._anchors)}, as "
-                                   f"{METADATA} says or else RetinaNet has for an input of {shape}")
-        super().__init__(scores, classes=scores.shape[2], logits=not probability(model, scores))
+            raise ModelUnsupported(f"outputs for {scores.shape[1]} anchors; expected {len(self._anchors)}, the number "
+                                   f"in {METADATA} or RetinaNet's for an input of {shape}")
+        super().__init__(scores, classes=scores.shape[2], logits=not is_probability(model, scores))
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Threshold the best class of every anchor, then decode the boxes of those that pass."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the best class of every anchor, then decode the boxes of those that pass."""
         votes = outputs[self._scores_at][0, :, 1:]
         best = votes[:, 0] if votes.shape[1] == 1 else np.maximum.reduce(votes, axis=1)
-        hits = self._reach(best, aim)
+        hits = self._reaching(best, limits)
         if not hits.size:
             return []
         class_ids = votes[hits].argmax(axis=1) + 1
-        scores = self._scores.real(best[hits])
+        scores = self._scores.dequantize(best[hits])
         if self._logits:
             scores = 1.0 / (1.0 + np.exp(-scores))
-        chosen = pick(scores, class_ids, aim)
-        return candidates(self._boxes(outputs, hits[chosen]), scores[chosen], class_ids[chosen])
+        chosen = select_best(scores, class_ids, limits)
+        return make_candidates(self._boxes(outputs, hits[chosen]), scores[chosen], class_ids[chosen])
 
     def _boxes(self, outputs: Sequence[Array], places: Array) -> Reals:
-        y, x, height, width = (self._offsets.real(outputs[self._boxes_at][0, places]) / self._coding).T
+        y, x, height, width = (self._offsets.dequantize(outputs[self._boxes_at][0, places]) / self._coding).T
         anchors = self._anchors[places]
         centred: Reals = np.stack((x * anchors[:, 2] + anchors[:, 0], y * anchors[:, 3] + anchors[:, 1],
                             np.exp(np.minimum(width, LARGEST_EXPONENT)) * anchors[:, 2],
@@ -68,8 +80,8 @@ class Anchors(Decoder):
         return corners(centred)
 
 
-def generated(shape: InputShape) -> Reals:
-    """Return RetinaNet's anchors: rows of cx, cy, width, height in 0-1, ordered by level, row, column, scale, ratio."""
+def retinanet_anchors(shape: InputShape) -> Reals:
+    """Return RetinaNet's anchors: rows of cx, cy, width, height in 0-1, by level, row, column, scale and ratio."""
     return np.concatenate([_level(shape, 2.0**level) for level in LEVELS])
 
 
@@ -86,13 +98,13 @@ def _level(shape: InputShape, stride: float) -> Reals:
 
 
 def _positions(model: ModelFile) -> tuple[int, int]:
-    """Return where boxes and scores stand among the outputs."""
+    """Return the positions of boxes and scores in the outputs."""
     shapes = [spec.shape for spec in model.outputs]
     if len(shapes) != 2 or not all(map(_is_rows, model.outputs)) or shapes[0][1] != shapes[1][1] or (
             4 not in {shapes[0][2], shapes[1][2]}):
         raise ModelUnsupported("expected two outputs, boxes (1, anchors, 4) and scores (1, anchors, classes)")
-    # Four classes look like boxes as well: then the tensor of probabilities holds the scores.
-    scores_first = shapes[1][2] == 4 and (shapes[0][2] != 4 or probability(model, model.outputs[0]))
+    # Scores of four classes have the shape of boxes. Then the tensor of probabilities holds the scores.
+    scores_first = shapes[1][2] == 4 and (shapes[0][2] != 4 or is_probability(model, model.outputs[0]))
     return (1, 0) if scores_first else (0, 1)
 
 
@@ -100,8 +112,8 @@ def _is_rows(spec: TensorSpec) -> bool:
     return len(spec.shape) == 3 and spec.shape[0] == 1 and spec.shape[2] >= 2
 
 
-def _stated(model: ModelFile) -> tuple[Reals, Reals] | None:
-    """Return anchors and the scales y, x, height, width of their coding from DETECTOR_METADATA; None without it."""
+def _stated_anchors(model: ModelFile) -> tuple[Reals, Reals] | None:
+    """Return anchors and their coding scales (y, x, height, width) from DETECTOR_METADATA; None without it."""
     if model.tflite_metadata is None or METADATA not in model.tflite_metadata.custom:
         return None
     try:
@@ -112,7 +124,7 @@ def _stated(model: ModelFile) -> tuple[Reals, Reals] | None:
     except Malformed as error:
         raise ModelUnsupported(f"{model.path}: {METADATA} is damaged: {error}") from error
     if not anchors.size or not np.isfinite(anchors).all() or not all(scale > 0 for scale in scales):
-        raise ModelUnsupported(f"{model.path}: {METADATA} names no anchors or no scales; expected both")
+        raise ModelUnsupported(f"{model.path}: {METADATA} states no anchors or no scales; expected both")
     return anchors, np.array(scales)
 
 

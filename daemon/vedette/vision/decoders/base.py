@@ -1,8 +1,8 @@
-"""What every decoder shares: its contract, thresholds in the integer domain, and picking the best of many.
+"""The contract of a decoder and what all decoders share: raw thresholds, selection of the best, and candidates.
 
-Invariants: a decoder is built for one model and never changes; it reads the output tensors as they are and turns into
-real values only what passed the threshold; candidates come best score first, at most `aim.most`, ties in the order
-of the tensor; a value that is not finite is `OutputInvalid`, never a box.
+Invariants: a decoder is built for one model and never changes. It compares the raw values of the output tensors with a
+raw threshold, and dequantizes only the values that reach it. Candidates come best score first, ties in the order of the
+tensor, at most `max_candidates`. A value that is not finite raises `OutputInvalid` and never becomes a box.
 """
 
 from __future__ import annotations
@@ -20,42 +20,43 @@ from vedette.errors import OutputInvalid
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
-from vedette.vision.geometry import InputShape
+from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.limits import Limits
 from vedette.vision.nms import Candidate
+from vedette.vision.prepare import ZERO_TO_ONE, Normalization
 
 Array = NDArray[Any]
 Reals = NDArray[np.float64]
 PIXELS_ABOVE = 2.0
-"""A normalized coordinate barely leaves 0-1: anything larger means that the export counts in pixels."""
+"""A normalized coordinate is at most slightly above 1. A larger one means that the export counts in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """How the raw values of one tensor stand for real ones."""
+class Quantization:
+    """Converts between the raw values of one tensor and real values."""
 
     spec: TensorSpec
 
-    def real(self, raw: Array) -> Reals:
-        """Dequantize. Raises: OutputInvalid for values that are not finite."""
+    def dequantize(self, raw: Array) -> Reals:
+        """Return the real values. Raises: OutputInvalid for values that are not finite."""
         values = raw.astype(np.float64)
         if self.spec.quantised:
             return (values - self.spec.zero_point) * self.spec.scale
         require_finite(values, self.spec)
         return values
 
-    def least(self, threshold: float) -> float:
-        """Return the smallest raw value that stands for at least `threshold`; infinity if no integer is that large."""
+    def raw_threshold(self, threshold: float) -> float:
+        """Return the smallest raw value whose real value is at least `threshold`; infinity if no integer reaches it."""
         spec = self.spec
         if not spec.quantised or threshold == inf:
             return threshold
-        low, high = integers(spec)
+        low, high = integer_range(spec)
         if (high - spec.zero_point) * spec.scale < threshold:
             return inf
         if (low - spec.zero_point) * spec.scale >= threshold:
             return low
         raw = min(max(ceil(threshold / spec.scale) + spec.zero_point, low), high)
-        # The division rounds, real() decides; both loops end within the tensor's range.
+        # The division rounds; the loops correct it to what dequantize() gives. Both end within the tensor's range.
         while (raw - 1 - spec.zero_point) * spec.scale >= threshold:
             raw -= 1
         while (raw - spec.zero_point) * spec.scale < threshold:
@@ -63,74 +64,86 @@ class Scale:
         return raw
 
     def best_score(self) -> float:
-        """Return the largest value of 0-1 that the tensor's integers come to."""
+        """Return the largest real value in 0-1 that the tensor's integers can express."""
         spec = self.spec
         if not spec.quantised:
             return 1.0
-        steps = min(integers(spec)[1] - spec.zero_point, round(1.0 / spec.scale))
+        steps = min(integer_range(spec)[1] - spec.zero_point, round(1.0 / spec.scale))
         return steps * spec.scale
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """What to look for: limits compiled for one decoder."""
+class DecodeLimits:
+    """`Limits` compiled for one decoder and one list of labels."""
 
     thresholds: Reals
-    """Of each class id, and one more for all beyond."""
-    least: float
+    """Score threshold of each class id; the last entry is for all ids beyond the labels."""
+    raw_threshold: float
     """Raw score below which no class can reach its threshold."""
-    most: int
-    """Candidates, best first."""
+    max_candidates: int
+    """Most candidates of one frame, best first."""
 
 
 class Decoder(ABC):
-    """Output tensors in, candidates out. A constructor raises ModelUnsupported, saying why, when it does not fit."""
+    """Output tensors in, candidates out.
+
+    The constructor of a subclass takes the model and its input shape. It raises ModelUnsupported, saying what it
+    expected, when the model is not of its family.
+    """
 
     suppressed: ClassVar[bool] = False
-    """Whether overlapping boxes are already gone, so that no NMS follows."""
+    """Whether the model itself has removed overlapping boxes, so that no NMS follows."""
     background: ClassVar[bool] = False
     """Whether class id 0 is the background."""
+    usual_resize: ClassVar[Resize] = "stretch"
+    """How the family fits a frame into the input, where nothing states it."""
+    usual_normalization: ClassVar[Normalization] = ZERO_TO_ONE
+    """What the family feeds to its models, where nothing states it."""
 
     def __init__(self, scores: TensorSpec, *, classes: int | None, logits: bool = False) -> None:
         self.classes = classes
-        """How many class ids there are, the background among them; None where only the rows tell."""
-        self.labels_wanted = classes
-        """How many labels a list needs so that every class has a name; None where nothing tells."""
-        self._scores = Scale(scores)
+        """How many class ids there are, with the background; None where only the rows of a result show it."""
+        self.labels_needed = classes
+        """How many labels a list needs so that every class has a name; None where it is unknown."""
+        self._scores = Quantization(scores)
         self._logits = logits
 
     @property
     def best_score(self) -> float:
-        """The highest score the outputs can express."""
+        """The highest score that the outputs can express."""
         return 1.0 if self._logits else self._scores.best_score()
 
     @property
-    def score_scale(self) -> float:
+    def score_step(self) -> float:
         """The largest step between two scores; 0.0 where they are floats."""
         step = self._scores.spec.scale
-        return step / 4 if self._logits else step      # a quarter is where the logistic function is steepest
+        return step / 4 if self._logits else step      # the logistic function's steepest slope is a quarter
 
-    def aim(self, limits: Limits, labels: tuple[str, ...]) -> Aim:
-        """Compile limits for this decoder."""
+    def compile_limits(self, limits: Limits, labels: tuple[str, ...]) -> DecodeLimits:
+        """Compile limits for this decoder and these labels."""
         thresholds = limits.thresholds(labels)
         lowest = float(thresholds.min())
-        return Aim(thresholds, self._scores.least(_logit(lowest) if self._logits else lowest), limits.max_candidates)
+        raw_threshold = self._scores.raw_threshold(_logit(lowest) if self._logits else lowest)
+        return DecodeLimits(thresholds, raw_threshold, limits.max_candidates)
 
-    def _reach(self, raw: Array, aim: Aim) -> NDArray[np.intp]:
-        """Return where raw scores reach `aim.least`, in order. Raises: OutputInvalid for NaN and infinity."""
+    def _reaching(self, raw: Array, limits: DecodeLimits) -> NDArray[np.intp]:
+        """Return the positions of the raw scores that reach `limits.raw_threshold`, in order.
+
+        Raises: OutputInvalid for NaN and infinity.
+        """
         if not self._scores.spec.quantised:
             require_finite(raw, self._scores.spec)
-        elif aim.least == inf:      # integers would all be turned into floats to be compared with it
+        elif limits.raw_threshold == inf:      # a comparison would convert every integer to a float
             return np.empty(0, np.intp)
-        return (raw >= aim.least).nonzero()[0]
+        return (raw >= limits.raw_threshold).nonzero()[0]
 
     @abstractmethod
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
         """Read the outputs of one invoke. Raises: OutputInvalid."""
 
 
-def integers(spec: TensorSpec) -> tuple[int, int]:
-    """Return the smallest and largest integer a quantised tensor holds."""
+def integer_range(spec: TensorSpec) -> tuple[int, int]:
+    """Return the smallest and the largest integer that a quantised tensor can hold."""
     limits = np.iinfo(spec.dtype)
     return int(limits.min), int(limits.max)
 
@@ -138,36 +151,39 @@ def integers(spec: TensorSpec) -> tuple[int, int]:
 def require_finite(values: Array, spec: TensorSpec) -> None:
     """Raise: OutputInvalid if a value is NaN or infinite."""
     if not np.isfinite(values).all():
-        raise OutputInvalid(f"output {spec.name}: holds NaN or infinity; expected finite values")
+        raise OutputInvalid(f"output {spec.name}: contains NaN or infinity; expected finite values")
 
 
-def pick(scores: Reals, class_ids: NDArray[np.intp], aim: Aim) -> NDArray[np.intp]:
-    """Return the places of the best scores that reach the threshold of their own class, best first."""
-    passed = np.flatnonzero(scores >= np.take(aim.thresholds, class_ids, mode="clip"))
-    return passed[np.argsort(-scores[passed], kind="stable")][:aim.most]
+def select_best(scores: Reals, class_ids: NDArray[np.intp], limits: DecodeLimits) -> NDArray[np.intp]:
+    """Return the positions of the best scores that reach the threshold of their own class, best first."""
+    passed = np.flatnonzero(scores >= np.take(limits.thresholds, class_ids, mode="clip"))
+    return passed[np.argsort(-scores[passed], kind="stable")][:limits.max_candidates]
 
 
-def to_unit(boxes: Reals, shape: InputShape) -> Reals:
-    """Return boxes or points (pairs of x, y in each row) in 0-1, whether the export counts so or in pixels."""
+def to_normalized(boxes: Reals, shape: InputShape) -> Reals:
+    """Return boxes or points (pairs of x, y in each row) in 0-1; the export may count in 0-1 or in pixels."""
     if boxes.size and boxes.max() > PIXELS_ABOVE:
         return boxes / np.array((shape.width, shape.height) * (boxes.shape[1] // 2), np.float64)
     return boxes
 
 
 def corners(centred: Reals) -> Reals:
-    """Turn rows of cx, cy, width, height into xmin, ymin, xmax, ymax."""
+    """Convert rows of cx, cy, width, height to xmin, ymin, xmax, ymax."""
     half = centred[:, 2:] / 2
     return np.hstack((centred[:, :2] - half, centred[:, :2] + half))
 
 
-def candidates(boxes: Reals, scores: Reals, class_ids: NDArray[np.intp]) -> list[Candidate]:
-    """Join arrays, already in order, into candidates. Scores are cut to 1: rounding goes past it by half a step."""
+def make_candidates(boxes: Reals, scores: Reals, class_ids: NDArray[np.intp]) -> list[Candidate]:
+    """Join sorted arrays into candidates. Scores are cut to 1, since rounding can exceed it by half a step."""
     return [Candidate(min(score, 1.0), class_id, Box(*box))
             for box, score, class_id in zip(boxes.tolist(), scores.tolist(), class_ids.tolist(), strict=True)]
 
 
-def probability(model: ModelFile, spec: TensorSpec) -> bool:
-    """Whether a tensor holds scores of 0-1 and no logits: by the operation that makes it, else by its quantization."""
+def is_probability(model: ModelFile, spec: TensorSpec) -> bool:
+    """Whether a tensor holds scores of 0-1 and not logits.
+
+    The operation that makes the tensor decides, or else its quantization.
+    """
     makers = {output: op for op in model.ops for output in op.outputs}
     index = spec.index
     for _ in range(len(model.ops)):
@@ -181,7 +197,7 @@ def probability(model: ModelFile, spec: TensorSpec) -> bool:
 def _spans_unit(spec: TensorSpec) -> bool:
     if not spec.quantised:
         return False
-    low, high = integers(spec)
+    low, high = integer_range(spec)
     return low == spec.zero_point and (high - low) * spec.scale <= 1.01
 
 

@@ -1,11 +1,12 @@
-"""Models without boxes: FOMO's heat map of centroids, and classifiers of the whole frame.
+"""Decodes models without boxes: FOMO's heat map of centroids, and classifiers of the whole frame.
 
-Invariants: those of `base`; FOMO's class id 0 is the background, and so is a classifier's when it has 1001 classes.
+Invariants: those of `base`. Class id 0 is the background of FOMO, and of a classifier with 1001 classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import ClassVar
 
 import numpy as np
@@ -14,15 +15,23 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
-from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, pick, probability
+from vedette.vision.decoders.base import (
+    Array,
+    DecodeLimits,
+    Decoder,
+    is_probability,
+    make_candidates,
+    select_best,
+)
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.nms import Candidate
+from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
 
 Cell = tuple[int, int]      # row, column
 
 
 class Fomo(Decoder):
-    """(1, rows, columns, classes): cells that touch and share a class are one object, its box around them."""
+    """(1, rows, columns, classes): cells of one class that touch are one object; its box encloses them."""
 
     suppressed: ClassVar[bool] = True
     background: ClassVar[bool] = True
@@ -33,44 +42,45 @@ class Fomo(Decoder):
             raise ModelUnsupported("expected one output (1, height/8, width/8, classes with background)")
         super().__init__(output, classes=output.shape[3])
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Threshold the best class of every cell, then join the cells that pass."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the best class of every cell, then join the cells that pass."""
         heat = outputs[0][0, :, :, 1:]
         best = np.maximum.reduce(heat, axis=2)
-        rows, columns = np.divmod(self._reach(best.reshape(-1), aim), best.shape[1])
+        rows, columns = np.divmod(self._reaching(best.reshape(-1), limits), best.shape[1])
         if not rows.size:
             return []
         class_ids = heat[rows, columns].argmax(axis=1) + 1
-        scores = self._scores.real(best[rows, columns])
+        scores = self._scores.dequantize(best[rows, columns])
         objects: dict[int, dict[Cell, float]] = {}
-        for place in pick(scores, class_ids, aim).tolist():
+        for place in select_best(scores, class_ids, limits).tolist():
             cell = int(rows[place]), int(columns[place])
             objects.setdefault(int(class_ids[place]), {})[cell] = float(scores[place])
         return sorted((Candidate(min(score, 1.0), class_id, _around(group, *best.shape))
                        for class_id, cells in objects.items() for score, group in _join(cells)),
-                      key=lambda candidate: -candidate.score)
+                      key=attrgetter("score"), reverse=True)
 
 
 class Classifier(Decoder):
     """(1, classes): every class that reaches its threshold is a detection of the whole frame."""
 
     suppressed: ClassVar[bool] = True
+    usual_normalization: ClassVar[Normalization] = MINUS_ONE_TO_ONE
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, _shape: InputShape) -> None:
         output = model.outputs[0]
         if len(model.outputs) != 1 or len(output.shape) != 2 or output.shape[0] != 1 or output.shape[1] < 2:
             raise ModelUnsupported("expected one output (1, classes) of two classes or more")
-        super().__init__(output, classes=output.shape[1], logits=not probability(model, output))
+        super().__init__(output, classes=output.shape[1], logits=not is_probability(model, output))
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Turn every one of the few numbers into a score: a softmax needs them all."""
-        scores = self._scores.real(outputs[0][0])
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Convert every output value to a score, since a softmax needs all of them."""
+        scores = self._scores.dequantize(outputs[0][0])
         if self._logits:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         class_ids = np.arange(scores.size)
-        chosen = pick(scores, class_ids, aim)
-        return candidates(np.tile(np.array(WHOLE), (chosen.size, 1)), scores[chosen], class_ids[chosen])
+        chosen = select_best(scores, class_ids, limits)
+        return make_candidates(np.tile(np.array(WHOLE), (chosen.size, 1)), scores[chosen], class_ids[chosen])
 
 
 def _is_heat_map(output: TensorSpec, shape: InputShape) -> bool:
@@ -82,7 +92,7 @@ def _is_heat_map(output: TensorSpec, shape: InputShape) -> bool:
 
 
 def _join(cells: dict[Cell, float]) -> list[tuple[float, list[Cell]]]:
-    """Group cells that touch, also by a corner; returns the best score and the cells of each group."""
+    """Group cells that touch, also at a corner; returns the best score and the cells of each group."""
     groups = []
     waiting = dict(cells)
     while waiting:

@@ -1,8 +1,8 @@
-"""The head of the model in the box: for each stride, class logits and the distances to a box's four sides.
+"""Decodes the box model's head: for each stride, class logits and the distances to the four sides of a box.
 
-Invariants: those of `base`; outputs come in pairs (1, rows, columns, classes) and (1, rows, columns, 4), in any order
-of strides; distances count in strides from the centre of the cell; all logits share one scale and zero point, so that
-one integer is the threshold of all of them.
+Invariants: those of `base`. Outputs come in pairs (1, rows, columns, classes) and (1, rows, columns, 4), in any order
+of strides. The unit of a distance is the stride, measured from the centre of the cell. All logits share one scale and
+zero point, so that one integer is the threshold of all of them.
 """
 
 from __future__ import annotations
@@ -14,34 +14,42 @@ import numpy as np
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
-from vedette.vision.decoders.base import Aim, Array, Decoder, Reals, candidates, pick, require_finite
+from vedette.vision.decoders.base import (
+    Array,
+    DecodeLimits,
+    Decoder,
+    Reals,
+    make_candidates,
+    require_finite,
+    select_best,
+)
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
 
 
 class Ltrb(Decoder):
-    """Anchor-free: every cell votes for its best class, and says where that thing's left, top, right, bottom are."""
+    """Anchor-free: every cell gives its best class and the left, top, right and bottom of that object."""
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         logits, self._distances = model.outputs[::2], model.outputs[1::2]
         if not _paired(logits, self._distances):
-            raise ModelUnsupported("expected pairs of outputs, logits (1, rows, columns, classes) of one scale, and "
-                                   f"distances (1, rows, columns, 4), rows and columns dividing an input of {shape}")
+            raise ModelUnsupported("expected pairs of outputs: logits (1, rows, columns, classes) of one scale, and "
+                                   f"distances (1, rows, columns, 4); rows and columns must divide an input of {shape}")
         super().__init__(logits[0], classes=logits[0].shape[3], logits=True)
         levels = [_level(spec, shape) for spec in self._distances]
         self._centres, self._steps, self._zeros = (np.concatenate(parts) for parts in zip(*levels, strict=True))
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Threshold the best class of every cell of every stride, then look closer at those that pass."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the best class of every cell of every stride, then decode the cells that pass."""
         votes = np.concatenate([level.reshape(-1, level.shape[3]) for level in outputs[::2]])
         best = np.maximum.reduce(votes, axis=1)
-        hits = self._reach(best, aim)
+        hits = self._reaching(best, limits)
         if not hits.size:
             return []
         class_ids = votes[hits].argmax(axis=1)
-        scores = 1.0 / (1.0 + np.exp(-self._scores.real(best[hits])))
-        chosen = pick(scores, class_ids, aim)
-        return candidates(self._boxes(outputs, hits[chosen]), scores[chosen], class_ids[chosen])
+        scores = 1.0 / (1.0 + np.exp(-self._scores.dequantize(best[hits])))
+        chosen = select_best(scores, class_ids, limits)
+        return make_candidates(self._boxes(outputs, hits[chosen]), scores[chosen], class_ids[chosen])
 
     def _boxes(self, outputs: Sequence[Array], cells: Array) -> Reals:
         raw = np.concatenate([level.reshape(-1, 4) for level in outputs[1::2]])[cells].astype(np.float64)
@@ -60,10 +68,13 @@ def _paired(logits: Sequence[TensorSpec], distances: Sequence[TensorSpec]) -> bo
 
 
 def _level(spec: TensorSpec, shape: InputShape) -> tuple[Reals, Reals, Reals]:
-    """Return of each cell its centre (x, y), what one raw unit of its four distances is (both 0-1), and raw zero."""
+    """Return for each cell its centre (x, y), the length of one raw unit of its four distances, and the raw zero.
+
+    Centres and lengths are in 0-1 of the input.
+    """
     _, rows, columns, _ = spec.shape
     if shape.height % rows or shape.width % columns:
-        raise ModelUnsupported(f"output {spec} does not divide an input of {shape}")
+        raise ModelUnsupported(f"output {spec}: its rows and columns do not divide an input of {shape}")
     x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
     centres = np.stack((x, y), axis=-1).reshape(-1, 2)
     step = (spec.scale or 1.0) / np.array((columns, rows, columns, rows), np.float64)

@@ -1,7 +1,7 @@
-"""SSD whose graph ends in TFLite_Detection_PostProcess (TF1 and TF2 exports alike).
+"""Decodes SSD models whose graph ends in TFLite_Detection_PostProcess (exports of TF1 and TF2).
 
-Invariants: which output is which comes from the operation itself, whatever order the graph gives them; rows past the
-count are never read (uninitialised memory: 1e34 has been seen); boxes are ymin, xmin, ymax, xmax in 0-1.
+Invariants: the operation itself shows which output is which, in any order of the graph's outputs. Rows beyond the count
+are never read: they are uninitialised memory (1e34 was seen). Boxes are ymin, xmin, ymax, xmax in 0-1.
 Source: tensorflow/lite/kernels/detection_postprocess.cc.
 """
 
@@ -9,53 +9,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
+from operator import attrgetter
 from typing import ClassVar
 
 from vedette.errors import ModelUnsupported, OutputInvalid
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
 from vedette.types import Box
-from vedette.vision.decoders.base import Aim, Array, Decoder
+from vedette.vision.decoders.base import Array, DecodeLimits, Decoder
+from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
+from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
 
 
 class Ssd(Decoder):
-    """Candidates as the operation left them."""
+    """The operation has decoded the boxes and suppressed overlaps: this only reads its rows."""
 
     suppressed: ClassVar[bool] = True
+    usual_normalization: ClassVar[Normalization] = MINUS_ONE_TO_ONE
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, _shape: InputShape) -> None:
         self._boxes, self._class_ids, self._score_rows, self._count = _positions(model)
         super().__init__(model.outputs[self._score_rows], classes=None)
-        self.labels_wanted = _classes_scored(model)
+        self.labels_needed = _classes_scored(model)
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Read as many rows as the operation counted."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Read as many rows as the operation states."""
         rows = self._rows(outputs)
         boxes = outputs[self._boxes][0, :rows].tolist()
         scores = outputs[self._score_rows][0, :rows].tolist()
         class_ids = outputs[self._class_ids][0, :rows].tolist()
-        found, last = [], len(aim.thresholds) - 1
+        found, last = [], len(limits.thresholds) - 1
         for score, class_id, (ymin, xmin, ymax, xmax) in zip(scores, class_ids, boxes, strict=True):
-            if score < aim.least:
+            if score < limits.raw_threshold:
                 continue
             if not (isfinite(score) and isfinite(ymin + xmin + ymax + xmax) and 0 <= class_id < 1e6):
                 raise OutputInvalid(f"SSD row with score {score}, class {class_id}, box {ymin, xmin, ymax, xmax}; "
-                                    "expected finite values and a class from 0 on")
-            if score >= aim.thresholds[min(int(class_id), last)]:
+                                    "expected finite values and a class of 0 or more")
+            if score >= limits.thresholds[min(int(class_id), last)]:
                 found.append(Candidate(min(score, 1.0), int(class_id), Box(xmin, ymin, xmax, ymax)))
-        found.sort(key=lambda candidate: -candidate.score)
-        return found[:aim.most]
+        found.sort(key=attrgetter("score"), reverse=True)
+        return found[:limits.max_candidates]
 
     def _rows(self, outputs: Sequence[Array]) -> int:
         most = outputs[self._score_rows].shape[1]
         count = float(outputs[self._count].flat[0])
         if not (0 <= count <= most):
-            raise OutputInvalid(f"SSD counts {count} detections; expected 0 to {most}")
+            raise OutputInvalid(f"SSD states {count} detections; expected 0 to {most}")
         return int(count)
 
 
 def _classes_scored(model: ModelFile) -> int | None:
-    """Return how many classes the operation chooses from: its second input has a column for each and the background."""
+    """Return how many classes the operation knows: its second input has a column for each and for the background."""
     op = next(op for op in model.ops if op.name == DETECTION_POSTPROCESS)
     shapes = {spec.index: spec.shape for spec in model.tensors}
     shape = shapes.get(op.inputs[1], ()) if len(op.inputs) > 1 else ()
@@ -63,10 +67,10 @@ def _classes_scored(model: ModelFile) -> int | None:
 
 
 def _positions(model: ModelFile) -> tuple[int, int, int, int]:
-    """Return where boxes, classes, scores and count stand among the model's outputs."""
+    """Return the positions of boxes, classes, scores and count in the model's outputs."""
     op = next((op for op in model.ops if op.name == DETECTION_POSTPROCESS), None)
     if op is None:
-        raise ModelUnsupported(f"there is no {DETECTION_POSTPROCESS} operation")
+        raise ModelUnsupported(f"the graph has no {DETECTION_POSTPROCESS} operation")
     places = {spec.index: place for place, spec in enumerate(model.outputs)}
     if len(op.outputs) != 4 or not places.keys() >= set(op.outputs):
         raise ModelUnsupported(f"the four tensors of {DETECTION_POSTPROCESS} are not all outputs of the model")

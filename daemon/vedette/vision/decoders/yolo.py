@@ -1,7 +1,7 @@
-"""The YOLO heads: v5 with objectness, v8 and 11 without, and end-to-end ones that need no NMS.
+"""Decodes the YOLO heads: v5 with objectness, v8 and 11 without, and end-to-end exports that need no NMS.
 
-Invariants: those of `base`; each cell votes for its best class only, as Ultralytics' `predict` does; a raw head is told
-from others by its number of cells, which the input size and the strides give.
+Invariants: those of `base`. Each cell gives its best class only, as in Ultralytics' `predict`. A raw head is recognized
+by its number of cells, which follows from the input size and the strides.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ import numpy as np
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
-from vedette.vision.decoders.base import Aim, Array, Decoder, candidates, corners, pick, to_unit
-from vedette.vision.geometry import InputShape
+from vedette.vision.decoders.base import (
+    Array,
+    DecodeLimits,
+    Decoder,
+    corners,
+    make_candidates,
+    select_best,
+    to_normalized,
+)
+from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.nms import Candidate
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))     # the usual head, P6, P2
@@ -25,7 +33,9 @@ CLASS_ID_MAX = 1_000_000
 
 
 class YoloV8(Decoder):
-    """YOLOv8, 11 and their like: (1, 4+classes, cells) or (1, cells, 4+classes), cx, cy, width, height."""
+    """YOLOv8, 11 and similar: (1, 4+classes, cells) or (1, cells, 4+classes), cx, cy, width, height."""
+
+    usual_resize: ClassVar[Resize] = "letterbox"
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._shape = shape
@@ -36,22 +46,24 @@ class YoloV8(Decoder):
         self._cells_first = output.shape[1] in cells
         super().__init__(output, classes=min(output.shape[1:]) - 4)
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Threshold the best class of every cell, then look closer at those that pass."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the best class of every cell, then decode the cells that pass."""
         head = outputs[0][0].T if self._cells_first else outputs[0][0]
         best = np.maximum.reduce(head[4:], axis=0)
-        hits = self._reach(best, aim)
+        hits = self._reaching(best, limits)
         if not hits.size:
             return []
         class_ids = head[4:, hits].argmax(axis=0)
-        scores = self._scores.real(best[hits])
-        chosen = pick(scores, class_ids, aim)
-        centred = self._scores.real(head[:4, hits[chosen]].T)
-        return candidates(corners(to_unit(centred, self._shape)), scores[chosen], class_ids[chosen])
+        scores = self._scores.dequantize(best[hits])
+        chosen = select_best(scores, class_ids, limits)
+        centred = self._scores.dequantize(head[:4, hits[chosen]].T)
+        return make_candidates(corners(to_normalized(centred, self._shape)), scores[chosen], class_ids[chosen])
 
 
 class YoloV5(Decoder):
     """YOLOv5: (1, 3*cells, 5+classes), cx, cy, width, height, objectness; score = objectness * class."""
+
+    usual_resize: ClassVar[Resize] = "letterbox"
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._shape = shape
@@ -61,26 +73,27 @@ class YoloV5(Decoder):
             raise ModelUnsupported(f"expected one output (1, {rows[0]}, 5+classes) for an input of {shape}")
         super().__init__(output, classes=output.shape[2] - 5)
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
-        """Threshold the objectness, which no score exceeds, then look closer at those that pass."""
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the objectness, which no score exceeds, then decode the rows that pass."""
         head = outputs[0][0]
-        hits = self._reach(head[:, 4], aim)
+        hits = self._reaching(head[:, 4], limits)
         if not hits.size:
             return []
         votes = head[hits, 5:]
         class_ids = votes.argmax(axis=1)
         best = np.take_along_axis(votes, class_ids[:, None], axis=1)[:, 0]
-        # One scale for pixels and scores lets a class score reach 1.2; cut, or a product could pass its objectness.
-        scores = self._scores.real(head[hits, 4]) * np.minimum(self._scores.real(best), 1.0)
-        chosen = pick(scores, class_ids, aim)
-        centred = self._scores.real(head[hits[chosen], :4])
-        return candidates(corners(to_unit(centred, self._shape)), scores[chosen], class_ids[chosen])
+        # With one scale for pixels and scores a class score can reach 1.2. It is cut: no product may exceed objectness.
+        scores = self._scores.dequantize(head[hits, 4]) * np.minimum(self._scores.dequantize(best), 1.0)
+        chosen = select_best(scores, class_ids, limits)
+        centred = self._scores.dequantize(head[hits[chosen], :4])
+        return make_candidates(corners(to_normalized(centred, self._shape)), scores[chosen], class_ids[chosen])
 
 
 class YoloEndToEnd(Decoder):
     """YOLOv10 and 26: (1, 300, 6), xmin, ymin, xmax, ymax, score, class; coordinates in 0-1 or pixels."""
 
     suppressed: ClassVar[bool] = True
+    usual_resize: ClassVar[Resize] = "letterbox"
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._shape = shape
@@ -89,21 +102,21 @@ class YoloEndToEnd(Decoder):
             raise ModelUnsupported(f"expected one output (1, rows, 6) of at most {END_TO_END_ROWS_MAX} rows")
         super().__init__(output, classes=None)
 
-    def decode(self, outputs: Sequence[Array], aim: Aim) -> list[Candidate]:
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
         """Take the rows that reach their threshold."""
         rows = outputs[0][0]
-        hits = self._reach(rows[:, 4], aim)
+        hits = self._reaching(rows[:, 4], limits)
         if not hits.size:
             return []
-        real = self._scores.real(rows[hits])
+        real = self._scores.dequantize(rows[hits])
         class_ids = np.rint(real[:, 5]).clip(0, CLASS_ID_MAX).astype(np.intp)
-        chosen = pick(real[:, 4], class_ids, aim)
-        return candidates(to_unit(real[chosen, :4], self._shape), real[chosen, 4], class_ids[chosen])
+        chosen = select_best(real[:, 4], class_ids, limits)
+        return make_candidates(to_normalized(real[chosen, :4], self._shape), real[chosen, 4], class_ids[chosen])
 
 
 def _only_output(model: ModelFile) -> TensorSpec:
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 3 or model.outputs[0].shape[0] != 1:
-        raise ModelUnsupported("expected one output of three axes, the first of them 1")
+        raise ModelUnsupported("expected one output with three axes, the first of length 1")
     return model.outputs[0]
 
 
