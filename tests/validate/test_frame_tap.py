@@ -18,9 +18,9 @@ PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))
 
 
 def shared_memories() -> int:
-    """How many descriptors of ours are shared memory; each place has its own and its mapping's."""
+    """How many descriptors of ours are shared memory; each slot has its own and that of its mapping."""
     open_files = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    return sum("vedette-places" in str(file) for file in open_files)
+    return sum("vedette-frames" in str(file) for file in open_files)
 
 
 def painted(width: int = 8, height: int = 6, byte: int = 7, seq: int = 1):
