@@ -1,4 +1,4 @@
-"""Vedette watches one camera with an INT8 TFLite detector and tells over MQTT what it saw.
+"""Vedette watches one camera with an INT8 TFLite detector and publishes over MQTT what it detects.
 
 This module stays empty of imports: the capture child and the probe import it too, and must stay small.
 """
