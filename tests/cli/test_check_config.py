@@ -34,8 +34,9 @@ def test_a_program_reads_one_json_object_either_way(tmp_path: Path, capsys: pyte
     path = tmp_path / "config.yaml"
     path.write_text("camera: {fps: 3}\n")
     assert main(["check-config", "--config", str(path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["config"]["camera"]["fps"], told["places"]["camera.fps"], told["warnings"]) == (3, f"{path}:1", [])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["config"]["camera"]["fps"] == 3
+    assert (printed["places"]["camera.fps"], printed["warnings"]) == (f"{path}:1", [])
     path.write_text("camera: {fsp: 3}\n")
     assert main(["check-config", "--config", str(path), "--json"]) == 78
     assert json.loads(capsys.readouterr().out) == {"problems": [
@@ -55,7 +56,7 @@ def test_a_readable_secret_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_what_would_end_a_run_is_found_among_all_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that is not there and options the synthetic camera does not know are told like every other problem."""
+    """A missing model and unknown options of the synthetic camera are reported like every other problem."""
     path = tmp_path / "config.yaml"
     path.write_text("camera:\n  source: synthetic?sed=7\ndetector:\n  model: street.tflite\n  threads: 0\n")
     assert main(["check-config", "--config", str(path)]) == 78
@@ -73,7 +74,7 @@ def test_what_would_end_a_run_is_found_among_all_else(tmp_path: Path, capsys: py
     assert main(["check-config", "--config", str(path)]) == 0
 
 
-def test_a_model_named_by_a_variable_is_looked_at(tmp_path: Path) -> None:
+def test_a_model_named_by_a_variable_is_checked(tmp_path: Path) -> None:
     """It starts from the working folder, and the problem names the variable."""
     done = vedette("check-config", folder=tmp_path, env={"VEDETTE_DETECTOR__MODEL": "absent.tflite"})
     assert (done.returncode, done.stdout) == (78, "")
@@ -81,7 +82,7 @@ def test_a_model_named_by_a_variable_is_looked_at(tmp_path: Path) -> None:
                            "No such file or directory\n")
 
 
-def test_an_update_source_that_cannot_be_used_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_update_source_that_cannot_be_used_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A root that is not there, a folder that is none and a source without a root are each a problem of their own."""
     path = tmp_path / "config.yaml"
     path.write_text(f"update:\n  source: {tmp_path}/media\n  root: root.json\n")

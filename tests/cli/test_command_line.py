@@ -58,15 +58,15 @@ def test_closed_streams_are_no_error(watching, tmp_path, closed):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
+@pytest.mark.parametrize(("arguments", "expected"), [
     ("run --frames 0", "'0'; expected a whole number from 1"), ("run --frames x", "'x'; expected a whole number"),
     ("bench --model m --source s --num-runs 0", "from 1"), ("bench --model m --source s --warmup-runs -1", "from 0"),
     ("bench --model m --source s --threads 17", "from 1 to 16"), ("tail --count 0", "from 1"),
     ("snapshot --out f --wait nan", "from 0 to 3600")])
-def test_numbers_out_of_range(capsys, arguments, words):
-    """A number that makes no sense is refused before anything is started, in words."""
+def test_numbers_out_of_range(capsys, arguments, expected):
+    """A number that makes no sense is refused with a message before anything is started."""
     assert main(arguments.split()) == 64
-    assert words in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):

@@ -42,7 +42,7 @@ def test_one_json_object_for_each_image(model, image, capsys):
         assert [(found["label"], found["box"]) for found in line["detections"]] == [("leaf", [0, 0, 0.5, 0.5])]
 
 
-def test_words_for_people(model, image, capsys):
+def test_text_for_people(model, image, capsys):
     """Without --json: a line for the image and one for each detection, in pixels."""
     assert call("--model", model, image) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -51,7 +51,7 @@ def test_words_for_people(model, image, capsys):
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_path, capsys):
-    """Missing, empty and wrong files each get a line on standard error; exit 65; the good one is still looked at."""
+    """Missing, empty and wrong files each get a line on standard error; exit 65; the good one is still done."""
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>")
     assert call("--model", model, tmp_path / "no.jpg", tmp_path / "empty.jpg", tmp_path / "page.jpg", tmp_path,
@@ -74,14 +74,14 @@ def test_pictures_with_boxes(model, image, tmp_path, capsys):
     assert "expected a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), [
+@pytest.mark.parametrize(("arguments", "code", "expected"), [
     (["--score-threshold", "1.5"], 64, "from 0 to 1"), (["--iou-threshold", "x"], 64, "from 0 to 1"),
     (["--max-detections", "0"], 64, "from 1 to 1000"), (["--labels", "nothing.txt"], 65, "nothing.txt"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
-def test_arguments_that_cannot_be_used(model, image, capsys, arguments, code, words):
-    """Each wrong argument is one line in words, with the exit code of its kind."""
+def test_arguments_that_cannot_be_used(model, image, capsys, arguments, code, expected):
+    """Each wrong argument gives one line of text and its own exit code."""
     assert call("--model", model, *arguments, image) == code
-    assert words in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_thresholds_and_labels_of_the_command(model, image, tmp_path, capsys):

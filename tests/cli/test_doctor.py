@@ -37,9 +37,9 @@ def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, CheckResult]
     """Run the command; returns its exit code and the checks by name."""
     ended = subprocess.run([*DOCTOR, "--json", *arguments], env={**os.environ, **environ}, capture_output=True,
                            timeout=120)
-    told = json.loads(ended.stdout)
-    found = {entry["name"]: CheckResult(**entry) for entry in told["checks"]}
-    assert told["ok"] is (ended.returncode == 0)
+    printed = json.loads(ended.stdout)
+    found = {entry["name"]: CheckResult(**entry) for entry in printed["checks"]}
+    assert printed["ok"] is (ended.returncode == 0)
     return ended.returncode, found
 
 
@@ -55,7 +55,7 @@ def test_whole_examination_of_a_sound_machine(tmp_path: Path) -> None:
 
 
 def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
-    """Findings are lines with their remedies; a bad configuration hides nothing else, and ends with 69."""
+    """Results are lines with their remedies; a bad configuration hides nothing else, and ends with 69."""
     path = tmp_path / "config.yaml"
     path.write_text("camera: {fsp: 3}\n")
     ended = subprocess.run([*DOCTOR, "--config", str(path)], env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
@@ -67,37 +67,37 @@ def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
     assert "\n                     -> " in ended.stdout
 
 
-@pytest.mark.parametrize(("module", "state", "words", "remedy"), [
+@pytest.mark.parametrize(("module", "state", "expected", "remedy"), [
     ("raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "fail", "size changed",
      "--system-site-packages"),
     ("import os; os.abort()", "fail", "crashes: Aborted", "python3-picamera2"),
     ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "finds no camera", "ribbon"),
     ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708'}])", "ok", "imx708", ""),
 ], ids=["numpy trap", "crash", "no camera", "works"])
-def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, words: str, remedy: str) -> None:
-    """A picamera2 that is broken, crashes or sees nothing is named, and the trap behind it explained."""
+def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, expected: str, remedy: str) -> None:
+    """A picamera2 that is broken, crashes or sees nothing is named, and its cause is explained."""
     (tmp_path / "picamera2.py").write_text(module)
     _, found = doctor(PYTHONPATH=str(tmp_path), VEDETTE_CAMERA__SOURCE="picamera2", STATE_DIRECTORY=str(tmp_path))
     check = found["picamera2"]
     assert check.state == state
-    assert words in check.words
+    assert expected in check.words
     assert remedy in check.remedy
 
 
-@pytest.mark.parametrize(("words", "remedy"), [
+@pytest.mark.parametrize(("expected", "remedy"), [
     ("RuntimeError: numpy.dtype size changed, may indicate", "numpy<2"),
     ("AttributeError: _ARRAY_API not found", "built for numpy 1"),
     ("ImportError: libGL.so.1: cannot open shared object file", "opencv-python-headless"),
     ("crashes: Illegal instruction", "newer processor"),
 ])
-def test_traps_are_explained(words: str, remedy: str) -> None:
-    """What a failed import says is put into words that say what to do."""
-    assert remedy in child.remedy_for(words)
+def test_known_faults_are_explained(expected: str, remedy: str) -> None:
+    """The message of a failed import leads to its cause and to what to do."""
+    assert remedy in child.remedy_for(expected)
     assert child.remedy_for("something else") == ""
 
 
-def test_child_keeps_the_sign_of_a_trap() -> None:
-    """A trap's sign is reported although the last line of the traceback is another one."""
+def test_child_keeps_the_sign_of_a_known_fault() -> None:
+    """A known fault is reported although the last line of the traceback does not name it."""
     with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
         child.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
                         "raise ImportError('multiarray failed')")
@@ -110,7 +110,7 @@ def test_hanging_child_is_ended() -> None:
 
 
 def test_cameras_found(tmp_path: Path) -> None:
-    """Devices are named by their stable names; a missing one is told with what is there instead."""
+    """Devices are named by their stable names; for a missing one, the available ones are named."""
     assert machine.camera(a_machine(tmp_path)).words == "no V4L2 device"
     (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
     (tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0").touch()
@@ -161,23 +161,23 @@ def test_model_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> Non
 
 @pytest.mark.skipif(not MODEL.exists(), reason="the real models are not here")
 def test_model_that_runs(tmp_path: Path) -> None:
-    """A sound model is run in a child, and its time and share on XNNPACK are told."""
+    """A sound model is run in a child, and its time and its share on XNNPACK are printed."""
     check = model_checks.model(a_machine(tmp_path, {"detector": {"model": MODEL, "threads": 1}}))
     assert check.state == "ok"
     assert "% of its nodes on XNNPACK" in check.words
 
 
-@pytest.mark.parametrize(("module", "words"), [
+@pytest.mark.parametrize(("module", "expected"), [
     ("raise ImportError('libGL.so.1: cannot open shared object file')", "libGL.so"),
     ("import os; os.abort()", "crashes: Aborted")], ids=["no library", "crash"])
-def test_broken_opencv_ends_no_examination(tmp_path: Path, module: str, words: str) -> None:
+def test_broken_opencv_does_not_end_the_checks(tmp_path: Path, module: str, expected: str) -> None:
     """Where OpenCV cannot even be imported, the doctor says so, also of the model, and goes on to the end."""
     (tmp_path / "cv2.py").write_text(module)
     code, found = doctor(PYTHONPATH=str(tmp_path), STATE_DIRECTORY=str(tmp_path), VEDETTE_DETECTOR__MODEL=__file__)
     assert code == 69
-    assert words in found["opencv"].words
-    assert words in found["model"].words
-    assert words in found["self-test"].words
+    assert expected in found["opencv"].words
+    assert expected in found["model"].words
+    assert expected in found["self-test"].words
     assert "board" in found
 
 
@@ -206,7 +206,7 @@ def test_an_installed_model_is_the_one_that_is_tried(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", [one.name for one in available_runtimes() if one.error is None])
 def test_self_test_of_a_sound_runtime(tmp_path: Path, runtime: str) -> None:
-    """The model in the box sees what it must, on the runtime that is configured, and the words name it."""
+    """The model in the box yields its golden detections on the configured runtime, which the text names."""
     check = model_checks.self_test(a_machine(tmp_path, {"detector": {"runtime": runtime}}))
     assert (check.state, check.remedy) == ("ok", "")
     assert check.words.startswith(f"{runtime} ")
@@ -227,14 +227,14 @@ def broken_box(folder: Path, kind: str) -> Path:
         path, files={"labels.txt": b"cone\nparcel\ndog\ncar\nbicycle\nperson\n"})
 
 
-@pytest.mark.parametrize(("kind", "words", "remedy"), [
+@pytest.mark.parametrize(("kind", "expected", "remedy"), [
     ("missing", "No such file", "install vedette again"), ("damaged", "states SHA-256", "install vedette again"),
     ("bgr", "golden frames: color: ", "wrong results"), ("labels", "golden frames: labels: ", "wrong results")])
-def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, words: str, remedy: str) -> None:
-    """A file that is not what was shipped is told from a runtime that answers wrongly."""
+def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, expected: str, remedy: str) -> None:
+    """A file that was changed after shipping is distinguished from a runtime with wrong results."""
     check = model_checks.try_box(str(broken_box(tmp_path, kind)), "auto")
     assert check.state == "fail"
-    assert words in check.words
+    assert expected in check.words
     assert remedy in check.remedy
 
 

@@ -61,18 +61,18 @@ def device(broker: Mosquitto, allowed: tuple[str, ...]) -> Iterator[None]:
         assert publisher.stop(60)
 
 
-@pytest.mark.parametrize(("allowed", "wait", "code", "words"), [
+@pytest.mark.parametrize(("allowed", "wait", "code", "expected"), [
     (("snapshot",), "10", 0, "4 bytes"),
     ((), "10", 69, "commands.allow"),
 ])
 def test_device_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], allowed: tuple[str, ...], wait: str,
-                         code: int, words: str) -> None:
-    """A running device sends its frame, or its refusal is told in its own words."""
+                         code: int, expected: str) -> None:
+    """A running device sends its frame, or the reason of its refusal is printed."""
     out = tmp_path / "frame.jpg"
     with running(tmp_path) as broker, device(broker, allowed):
         assert main(["snapshot", "--host", "127.0.0.1", "--port", str(broker.port), "--device", "gate-01",
                      "--out", str(out), "--wait", wait]) == code
-    assert words in "".join(capsys.readouterr())
+    assert expected in "".join(capsys.readouterr())
     assert out.exists() is (code == 0)
 
 

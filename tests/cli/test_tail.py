@@ -22,7 +22,7 @@ def tail(broker: Mosquitto, *arguments: str) -> int:
 
 
 def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
-    """Results, counts and availability are told in words; a strange or hostile message is shown, made printable."""
+    """Results, counts and availability are printed as text; a hostile message with printable characters only."""
     result = make_result(make_frame(FakeClock()), (Detection("person", 0, 0.91, Box(0, 0, 1, 1)),))
     seen = payloads.detections(result, device="gate-01", run=1, seq=1, dropped={}, clock_synced=True)
     messages = {
@@ -37,8 +37,8 @@ def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.Captu
     assert "\x1b" not in text
     lines = text.splitlines()
     assert len(lines) == len(messages)
-    for words in ("online", "person 0.91", "1 person", "[2J"):
-        assert sum(words in line for line in lines) == 1
+    for expected in ("online", "person 0.91", "1 person", "[2J"):
+        assert sum(expected in line for line in lines) == 1
 
 
 def test_counts_of_another_shape_are_shown_as_they_are(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_json_lines_of_one_device(broker: Mosquitto, capsys: pytest.CaptureFixtu
 
 
 def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a broker the command says where it looked and ends with 69."""
+    """Without a broker the command names the address and ends with 69."""
     assert main(["tail", "--host", "127.0.0.1", "--port", str(port := free_port())]) == 69
     assert f"127.0.0.1:{port}" in capsys.readouterr().err
 

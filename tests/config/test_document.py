@@ -51,7 +51,7 @@ def test_plain_scalars(text: str, value: object) -> None:
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "OFF"])
 def test_yaml_1_1_booleans_are_problems(word: str) -> None:
-    """`on` is told as the boolean YAML makes of it."""
+    """The problem of `on` names the boolean that YAML makes of it."""
     assert messages(f"a: {word}") == [
         f"YAML reads {word} as a boolean; write true or false, or quote it if text is meant"]
 
@@ -59,7 +59,7 @@ def test_yaml_1_1_booleans_are_problems(word: str) -> None:
 @pytest.mark.parametrize("number", ["1:30", "010", "0x1F", "0b11", "1_000", ".inf", "-.inf", ".nan", "1.0e+999",
                                     "9" * 30, "1:30.5"])
 def test_numbers_in_a_form_of_their_own_are_problems(number: str) -> None:
-    """Base 60, octal, hexadecimal, underscores and infinities are told, not taken."""
+    """Base 60, octal, hexadecimal, underscores and infinities are problems, not values."""
     assert messages(f"a: {number}")[0].startswith("YAML reads this as a number in a special form")
 
 
@@ -70,7 +70,7 @@ def test_keys_are_text_as_written() -> None:
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "{a: 1, b: 2, a: 3}"])
 def test_duplicate_keys(text: str) -> None:
-    """A key given twice is told with the line of the first, also in a flow mapping."""
+    """The problem of a key given twice names the line of the first, also in a flow mapping."""
     (problem,) = parse(text).problems
     assert (problem.path, problem.message) == (("a",), "duplicate key; first on line 1")
 
@@ -94,7 +94,7 @@ def test_what_is_refused(text: str, said: str) -> None:
 
 @pytest.mark.parametrize(("text", "line"), [("a: 1\nb: [1\n", 3), ("a: 1\n\tb: 2", 2), ("a: 1\n---\nb: 2", 2)])
 def test_syntax_errors_have_their_line(text: str, line: int) -> None:
-    """An unclosed list, a tab and a second document are told on their line."""
+    """An unclosed list, a tab and a second document have the line of the problem."""
     (problem,) = parse(text).problems
     assert problem.message.startswith("not valid YAML: ")
     assert problem.line == line

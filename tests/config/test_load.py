@@ -138,15 +138,15 @@ camra: {}
 ])
 def test_one_problem(write: Write, text: str, said: str) -> None:
     """Each kind of mistake has its own message."""
-    told = problems(write(text + "\n"))
-    assert any(said in problem for problem in told), told
+    printed = problems(write(text + "\n"))
+    assert any(said in problem for problem in printed), printed
 
 
 def test_a_key_file_needs_its_certificate(write: Write, tmp_path: Path) -> None:
-    """A client key alone is told at the section it stands in."""
+    """A client key without a certificate is a problem of its section."""
     (tmp_path / "key.pem").write_text("x")
-    (told,) = problems(write("mqtt: {tls: {key_file: key.pem}}\n"))
-    assert told.startswith("config.yaml:1: mqtt.tls: expected cert_file beside key_file")
+    (printed,) = problems(write("mqtt: {tls: {key_file: key.pem}}\n"))
+    assert printed.startswith("config.yaml:1: mqtt.tls: expected cert_file beside key_file")
 
 
 @pytest.mark.parametrize("url", ["https://cloud.example/v1/detect", "http://127.0.0.1:8801/v1/detect",
@@ -167,13 +167,13 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, make: Callable[[Path], 
     """Missing, a folder, a pipe, not UTF-8, far too large: one line each, and nothing hangs."""
     path = tmp_path / "config.yaml"
     make(path)
-    (told,) = problems(path)
-    assert said in told
+    (printed,) = problems(path)
+    assert said in printed
 
 
 @pytest.mark.parametrize("url", ["rtsp://admin:hunter2@cam/1", "rtsp://admin:hun/ter2@cam/1", "http://:hunter2@cam",
                                  "rtsp://admin:12/hunter2@cam", "rtsp://admin:hun ter2@cam"])
-def test_a_password_in_a_url_is_an_error_that_does_not_tell_it(write: Write, url: str) -> None:
+def test_a_password_in_a_url_is_an_error_that_does_not_repeat_it(write: Write, url: str) -> None:
     """The line names the key and the way out, not the password, wherever the URL stands."""
     said = problems(write(f"camera: {{source: '{url}'}}\ndetector: {{allow: ['{url}'], threads: '{url}'}}\n"),
                     environ={"VEDETTE_MQTT__HOST": url}, overrides={"cloud.url": url})
@@ -222,8 +222,8 @@ def test_a_password_needs_a_user_name(write: Write, tmp_path: Path) -> None:
     """A password file alone would never be sent: an error that names both keys."""
     (tmp_path / "password").write_text("x")
     (tmp_path / "password").chmod(0o600)
-    (told,) = problems(write("mqtt: {password_file: password}\n"))
-    assert told.startswith("config.yaml:1: mqtt: expected username beside password_file")
+    (printed,) = problems(write("mqtt: {password_file: password}\n"))
+    assert printed.startswith("config.yaml:1: mqtt: expected username beside password_file")
     assert load(write("mqtt: {username: '', password_file: password}\n"), environ={}).mqtt.username == ""
 
 
@@ -293,7 +293,7 @@ def test_a_secret_everyone_can_read_is_warned_of(write: Write, tmp_path: Path,
     assert caplog.messages == [warning]
 
 
-def test_places_tell_where_each_value_came_from(write: Write) -> None:
+def test_places_show_where_each_value_came_from(write: Write) -> None:
     """Line, variable or command line; what is a default has no place."""
     path = write("camera:\n  width: 100\n  height: 100\n")
     places = read(path, environ={"VEDETTE_MQTT__TLS": "{}", "VEDETTE_CAMERA__HEIGHT": "64"},
@@ -304,7 +304,7 @@ def test_places_tell_where_each_value_came_from(write: Write) -> None:
     assert "camera.rotate" not in places
 
 
-def test_a_key_of_two_lines_is_told_in_one() -> None:
+def test_a_key_of_two_lines_is_reported_in_one() -> None:
     """In a flag's value; a file's keys are judged as they are read."""
     assert problems(None, overrides={"mqtt.tls": {"a\nb": None}}) == [r'command line: mqtt.tls."a\nb": unknown key']
 

@@ -1,9 +1,11 @@
 """The effective configuration as text, config.yaml, docs/config.md, and what a reload may change."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.support.plain_english import long_sentences
 from vedette.config.keys import keys, value_at
 from vedette.config.load import load, read
 from vedette.config.models import Config
@@ -32,8 +34,17 @@ def test_documents_are_in_step_with_the_models(path: str, written: object) -> No
 
 
 def test_every_key_says_what_it_is_and_when_it_applies() -> None:
-    """No key is without words or mark."""
+    """No key is without a meaning; each applies after a reload or a restart, and says so in short sentences."""
     assert all(key.meaning and key.applies in ("live", "restart") for key in keys())
+    assert [key.name for key in keys() if long_sentences(key.meaning)] == []
+
+
+def test_pages_have_every_key_and_short_lines() -> None:
+    """Each key is one list item of docs/config.md; no line of it or of config.yaml is longer than 120 columns."""
+    page = reference()
+    assert re.findall(r"^- \*\*`([a-z0-9_.]+)`\*\* ", page, re.MULTILINE) == [
+        *sorted(key.name for key in keys() if len(key.path) == 1), *(key.name for key in keys() if len(key.path) > 1)]
+    assert [line for line in (page + example()).splitlines() if len(line) > 120] == []
 
 
 def test_rendered_text_reads_back_as_the_same_configuration(tmp_path: Path) -> None:
@@ -49,7 +60,7 @@ def test_rendered_text_reads_back_as_the_same_configuration(tmp_path: Path) -> N
     assert load(printed, environ={}) == loaded.config
 
 
-def test_rendered_text_tells_places_and_masks_credentials() -> None:
+def test_rendered_text_shows_places_and_masks_credentials() -> None:
     """Each line has its place; a token in a URL shows as asterisks."""
     loaded = read(None, environ={"VEDETTE_CAMERA__SOURCE": "http://me@cam/?q=1&password=hunter2"})
     text = render(loaded.config, loaded.places)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.plain_english import long_sentences
 from vedette.health.reasons import REASONS, document, state_of
 
 ROOT = Path(__file__).parents[2]
@@ -51,11 +52,18 @@ def test_rows_are_whole() -> None:
         assert reason.state in ("degraded", "failed")
         assert reason.meaning.endswith(".")
         assert reason.remedy.endswith(".")
-        assert "|" not in reason.meaning + reason.remedy
+        assert long_sentences(f"{reason.meaning} {reason.remedy}") == []
+
+
+def test_the_document_can_be_searched_and_wraps() -> None:
+    """Each code is a heading; no line is longer than 120 columns."""
+    lines = document().splitlines()
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == list(REASONS)
+    assert [line for line in lines if len(line) > 120] == []
 
 
 def test_every_code_is_given_by_somebody() -> None:
     """A row whose code no module names is a leftover."""
-    words = {node.value for path in (ROOT / "daemon").rglob("*.py") if path.name != "reasons.py"
+    expected = {node.value for path in (ROOT / "daemon").rglob("*.py") if path.name != "reasons.py"
              for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)}
-    assert set(REASONS) - words == set()
+    assert set(REASONS) - expected == set()

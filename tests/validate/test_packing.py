@@ -177,4 +177,4 @@ def test_a_model_that_is_not_sound_is_not_packed(tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_told(tmp_path, capsys):
     """A folder that is not there: one line, exit code 64."""
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", tmp_path / "no" / "out.tflite") == 64
-    assert "expected a name in a folder that is there" in capsys.readouterr().err
+    assert "expected a file name in an existing folder" in capsys.readouterr().err

@@ -11,11 +11,14 @@ import argparse
 import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vedette import __version__
 from vedette._lib.interrupt import EXIT_CODE, leave_in_order
 from vedette.errors import OutputLost, UsageError, VedetteError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 COMMANDS = {
     "run": ("vedette.cli.run", "watch a camera and publish detections"),
@@ -38,7 +41,7 @@ COMMANDS = {
     "fleet init": ("vedette.cli.fleet.init", "create the signing keys and the empty repository of a fleet"),
     "fleet add": ("vedette.cli.fleet.add", "verify a bundle and store it for a release"),
     "fleet release": ("vedette.cli.fleet.release", "release a bundle to a share of the devices, or change a release"),
-    "fleet withdraw": ("vedette.cli.fleet.withdraw", "withdraw a release; devices change to the one that then fits"),
+    "fleet withdraw": ("vedette.cli.fleet.withdraw", "withdraw a release; its devices get the next one that matches"),
     "fleet renew": ("vedette.cli.fleet.renew", "renew the signatures before they expire"),
     "fleet rotate-keys": ("vedette.cli.fleet.rotate_keys", "replace the keys of a role; root signs the change"),
     "fleet publish": ("vedette.cli.fleet.publish", "copy the repository to the place where devices read it"),
@@ -102,15 +105,21 @@ def _dispatch(argv: list[str]) -> int:
     name, rest = _command(argv)
     if name is None:
         return _overview(rest)
+    parser, module = parser_of(name)
+    args = parser.parse_intermixed_args(rest)
+    if name != "run":       # `run` handles the signals itself; before that it has nothing to clean up
+        leave_in_order()
+    return int(module.run(args))
+
+
+def parser_of(name: str) -> tuple[Parser, ModuleType]:
+    """Return the parser and the module of a command."""
     module_name, summary = COMMANDS[name]
     module = importlib.import_module(module_name)
     parser = Parser(prog=f"vedette {name}", description=summary[0].upper() + summary[1:] + ".",
                     epilog=module.EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    args = parser.parse_intermixed_args(rest)
-    if name != "run":       # `run` handles the signals itself; before that it has nothing to clean up
-        leave_in_order()
-    return int(module.run(args))
+    return parser, module
 
 
 def _command(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -26,6 +26,7 @@ EXAMPLE = """example:
   vedette check-config --config /etc/vedette/config.yaml
 
 It prints the value of every key, and where the value came from.
+
 exit codes:
    0  The configuration can be used. Standard error has the warnings.
   78  The configuration cannot be used."""

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """example:
   vedette run --config /etc/vedette/config.yaml
-  vedette run --source street.mp4 --model street.tflite --print --frames 20"""
+  vedette run --source street.mp4 --model street.tflite --print --frames 20
+
+docs/operations.md lists the exit codes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

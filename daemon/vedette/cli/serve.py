@@ -28,8 +28,9 @@ EXAMPLE = """example:
     http://127.0.0.1:8801/v1/detect
 
 docs/cloud.md shows how to run it behind nginx and with several workers.
+
 exit codes:
-   0  It was ended by SIGTERM or Ctrl-C.
+   0  SIGTERM or Ctrl-C has ended the server.
   64  The address is beyond loopback, and no token file is given.
   65  The model cannot be used.
   69  The address is in use, or no TFLite runtime is installed."""

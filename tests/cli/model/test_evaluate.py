@@ -39,20 +39,20 @@ def write_coco(folder):
 def test_a_coco_folder(model, tmp_path, capsys):
     """A model that sees everything has AP 1, overall and for each label; the figures are one JSON object."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["ap"], told["ap50"], told["frames"]) == (1, 1, 1)
-    assert told["labels"] == {label: {"ap": 1, "ap50": 1, "things": 1} for label in ("leaf", "sky")}
-    assert told["invoke_ms"] > 0
-    assert told["model"]["name"] == "pooling"
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ap"], printed["ap50"], printed["frames"]) == (1, 1, 1)
+    assert printed["labels"] == {label: {"ap": 1, "ap50": 1, "things": 1} for label in ("leaf", "sky")}
+    assert printed["invoke_ms"] > 0
+    assert printed["model"]["name"] == "pooling"
 
 
 @pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1"])
 def test_the_drawn_street(model, capsys, source):
     """A model that knows nothing of the street has AP 0 on it, and every label that is there is listed."""
     assert call("eval", "--model", model, "--source", source, "--frames", "12", "--seed", "3", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["ap"], told["frames"], told["source"]) == (0, 12, source)
-    assert "person" in told["labels"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ap"], printed["frames"], printed["source"]) == (0, 12, source)
+    assert "person" in printed["labels"]
 
 
 def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
@@ -62,8 +62,8 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
     folder = write_coco(tmp_path)
     assert call("eval", "--model", model, "--coco", folder, "--iou-threshold", "0.6", "--baseline-out", out,
                 "--json") == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["ap"], told["frames"]) == (1, 1)       # COCO's figures still count everything
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (printed["ap"], printed["frames"]) == (1, 1)       # COCO's figures still count everything
     luma = cv2.imread(str(folder / "images" / "garden.png"))[::8, ::8] @ np.array([0.114, 0.587, 0.299])
     packed = bundles.pack(tmp_path, "--baseline", out, model=model, out="with.tflite")
     capsys.readouterr()
@@ -82,7 +82,7 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
 
 
 def test_a_baseline_needs_frames_and_a_place(model, tmp_path, capsys):
-    """A folder that is not there, and a collection without pictures, are told in one line."""
+    """A folder that is not there, and a collection without pictures, give one line."""
     out = tmp_path / "nowhere" / "b.json"
     assert call("eval", "--model", model, "--source", "synthetic", "--frames", "1", "--baseline-out", out) == 64
     assert "--baseline-out" in capsys.readouterr().err
@@ -101,45 +101,45 @@ def test_figures_for_people(model, tmp_path, capsys):
     assert lines[-1].split() == ["sky", "1.0000", "1.0000", "1"]
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), [
+@pytest.mark.parametrize(("arguments", "code", "expected"), [
     ([], 64, "either --source or --coco"), (["--source", "synthetic", "--coco", "."], 64, "either --source or --coco"),
     (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
     (["--coco", "nowhere"], 69, "nowhere")])
-def test_what_cannot_be_evaluated(model, capsys, arguments, code, words):
+def test_what_cannot_be_evaluated(model, capsys, arguments, code, expected):
     """One line, and the exit code of its kind."""
     assert call("eval", "--model", model, *arguments) == code
-    assert words in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_a_model_agrees_with_itself(model, tmp_path, capsys):
     """The same file twice: full agreement, no shift, and no picture of a difference."""
     picture, out = bundles.picture(tmp_path), tmp_path / "out"
     assert call("compare", model, model, "--out", out, "--json", picture, picture) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["agreement"], told["score_shift"], told["iou"], told["frames"]) == (1, 0, 1, 2)
-    assert (told["both"], told["only_a"], told["only_b"], told["worst"]) == (4, 0, 0, [])
-    assert told["latency_ratio"] > 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["agreement"], printed["score_shift"], printed["iou"], printed["frames"]) == (1, 0, 1, 2)
+    assert (printed["both"], printed["only_a"], printed["only_b"], printed["worst"]) == (4, 0, 0, [])
+    assert printed["latency_ratio"] > 0
     assert list(out.iterdir()) == []
 
 
 def test_a_difference_is_shown_where_it_is(tmp_path, capsys):
-    """A bundle that swaps its channels no longer sees the sky: by label, in words, and side by side in a picture."""
+    """A bundle that swaps its channels no longer sees the sky: by label, as text, and side by side in an image."""
     sound, out = bundles.pack(tmp_path), tmp_path / "out"
     wrong = bundles.altered(sound, color="bgr")
     capsys.readouterr()
     picture = bundles.picture(tmp_path)
     assert call("compare", sound, wrong, picture, "--out", out) == 0
-    told = capsys.readouterr().out
-    assert "agreement 0.6667" in told
-    assert ["sky", "0.0000", "0", "1", "0", "-", "-"] in [line.split() for line in told.splitlines()]
+    printed = capsys.readouterr().out
+    assert "agreement 0.6667" in printed
+    assert ["sky", "0.0000", "0", "1", "0", "-", "-"] in [line.split() for line in printed.splitlines()]
     assert cv2.imread(str(out / "1-garden.jpg")).shape == (40, 128, 3)
 
 
 def test_two_models_on_the_drawn_street(model, capsys):
-    """So many stills as asked for, the same for both."""
+    """As many frames as asked for, the same for both."""
     assert call("compare", model, model, "--source", "synthetic", "--frames", "3", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["frames"], told["agreement"]) == (3, 1)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["frames"], printed["agreement"]) == (3, 1)
 
 
 def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
@@ -152,15 +152,15 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
     assert call("compare", sound, damaged, bundles.picture(tmp_path), "--json") == 0
     out, err = capsys.readouterr()
     assert "states SHA-256" in err
-    told = json.loads(out.splitlines()[-1])
-    assert told["score_shift"] < -0.01
+    printed = json.loads(out.splitlines()[-1])
+    assert printed["score_shift"] < -0.01
 
 
-@pytest.mark.parametrize(("arguments", "code", "words"), [
+@pytest.mark.parametrize(("arguments", "code", "expected"), [
     ([], 64, "expected either image files or --source"),
     (["a.png", "--source", "synthetic"], 64, "expected either image files or --source"),
     (["nothing.png"], 65, "nothing.png")])
-def test_what_cannot_be_compared(model, capsys, arguments, code, words):
+def test_what_cannot_be_compared(model, capsys, arguments, code, expected):
     """One line, and the exit code of its kind."""
     assert call("compare", model, model, *arguments) == code
-    assert words in capsys.readouterr().err
+    assert expected in capsys.readouterr().err

@@ -15,24 +15,24 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real models are n
 
 
 @needs_real
-def test_a_real_model_is_told_whole(capsys):
+def test_a_real_model_is_shown_completely(capsys):
     """Tensors, operations, share, labels and the decoder with its reason are all there, and the exit code is 0."""
     assert main(["model", "inspect", str(REAL / "ssd_mobilenet_v1_coco_uint8_metadata.tflite")]) == 0
-    told = capsys.readouterr().out
-    for words in ("uint8 1x300x300x3", "float32 1x10x4", "CONV_2D 34", "labelmap.txt (661)", "95% of the graph",
+    printed = capsys.readouterr().out
+    for expected in ("uint8 1x300x300x3", "float32 1x10x4", "CONV_2D 34", "labelmap.txt (661)", "95% of the graph",
                   "decoder     ssd", "op list (TFLite_Detection_PostProcess)", "labels      9"):
-        assert words in told
+        assert expected in printed
 
 
 @needs_real
 def test_a_program_reads_one_json_object(capsys):
     """`--json` gives the same as one object."""
     assert main(["model", "inspect", "--json", str(REAL / "yolo11n_224_coco_int8.tflite")]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["decoder"], len(told["labels"]), told["refused"]) == ("yolov8", 80, None)
-    assert told["outputs"][0]["shape"] == [1, 84, 1029]
-    assert 0.9 < told["xnnpack_share"] < 1
-    assert told["decided_by"]["decoder"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["decoder"], len(printed["labels"]), printed["refused"]) == ("yolov8", 80, None)
+    assert printed["outputs"][0]["shape"] == [1, 84, 1029]
+    assert 0.9 < printed["xnnpack_share"] < 1
+    assert printed["decided_by"]["decoder"]
 
 
 @needs_real
@@ -50,10 +50,10 @@ def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.reshape_by_input())
     assert main(["model", "inspect", "--json", str(path)]) == 65
-    told = json.loads(capsys.readouterr().out)
-    assert told["operations"] == {"RESHAPE": 1}
-    assert told["xnnpack_share"] is None
-    assert str(path) in told["refused"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["operations"] == {"RESHAPE": 1}
+    assert printed["xnnpack_share"] is None
+    assert str(path) in printed["refused"]
 
 
 def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path, capsys):

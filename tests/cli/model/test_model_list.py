@@ -43,8 +43,8 @@ def test_people_see_each_model_and_why(kept: Path, capsys):
     before = files(kept)
     assert main(["model", "list", "--state", str(kept)]) == 0
     daemon.close()
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
         "active     bbbbbbbbbbbb  street 2  release 7, variant B  2,000,000 bytes",
         "  on trial since 2026-11-21 12:00 UTC: 120 frames in 1.5 minutes, starts: 1, crashes: 0",
         "previous   aaaaaaaaaaaa  street 1  no release  1,000 bytes",
@@ -52,18 +52,18 @@ def test_people_see_each_model_and_why(kept: Path, capsys):
         "latest     street 3, release 8",
         "outcome    bad?[2J: golden frames differ",
         "refused    cccccccccccc on 2026-11-21: golden frames differ"]
-    assert told.err == ""
+    assert printed.err == ""
     assert files(kept) == before
 
 
 def test_programs_read_one_object(kept: Path, capsys):
     """The same facts under the state's own names."""
     assert main(["model", "list", "--json", "--state", str(kept)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["active"]["release"] == 7
-    assert told["trial"]["frames"] == 120
-    assert [one["why"] for one in told["refused"]] == ["golden frames differ"]
-    assert (told["held"], told["trouble"]) == (None, None)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["active"]["release"] == 7
+    assert printed["trial"]["frames"] == 120
+    assert [one["why"] for one in printed["refused"]] == ["golden frames differ"]
+    assert (printed["held"], printed["trouble"]) == (None, None)
 
 
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path, capsys):
@@ -78,9 +78,9 @@ def test_a_corrupt_state_is_told_with_what_is_known(kept: Path, capsys):
     (kept / "models" / "state.json").write_bytes(b"{")
     before = files(kept)
     assert main(["model", "list", "--state", str(kept)]) == 0
-    told = capsys.readouterr()
-    assert "bbbbbbbbbbbb" in told.out
-    assert "state.json: cannot be parsed" in told.err
+    printed = capsys.readouterr()
+    assert "bbbbbbbbbbbb" in printed.out
+    assert "state.json: cannot be parsed" in printed.err
     assert files(kept) == before
 
 

@@ -31,34 +31,34 @@ def test_a_sound_bundle(sound, capsys):
 def test_a_program_reads_one_json_object(sound, capsys):
     """Checks, digest, runtime, latency and golden frames are there."""
     assert call(sound, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["passed"], told["cause"], told["version"]) == (True, None, "7")
-    assert {check["state"] for check in told["checks"]} == {"passed"}
-    assert told["golden"]["frames"] == [{"name": "01-garden.png", "f1": 1.0, "differences": []}]
-    assert told["invoke_ms"] > 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["passed"], printed["cause"], printed["version"]) == (True, None, "7")
+    assert {check["state"] for check in printed["checks"]} == {"passed"}
+    assert printed["golden"]["frames"] == [{"name": "01-garden.png", "f1": 1.0, "differences": []}]
+    assert printed["invoke_ms"] > 0
 
 
 def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys):
     """The cause stands on the check's line, each difference of each golden frame below; exit code 65."""
     assert call(bundles.altered(sound, color="bgr")) == 65
-    told = capsys.readouterr().out
-    assert "fail golden frames color: the golden frames agree with rgb, the bundle says bgr" in told
-    assert "01-garden.png: missing: sky" in told
-    assert told.endswith("not verified\n")
+    printed = capsys.readouterr().out
+    assert "fail golden frames color: the golden frames agree with rgb, the bundle says bgr" in printed
+    assert "01-garden.png: missing: sky" in printed
+    assert printed.endswith("not verified\n")
 
 
 def test_a_model_that_is_no_bundle(tmp_path, capsys):
     """It is told what could not be checked, and the exit code is 65: nothing says what is right."""
     assert call(tiny_detectors.write(tmp_path)) == 65
-    told = capsys.readouterr().out
-    assert told.count("no bundle") == 2
-    assert "ok   runs" in told
+    printed = capsys.readouterr().out
+    assert printed.count("no bundle") == 2
+    assert "ok   runs" in printed
 
 
 def test_what_is_no_model(tmp_path, capsys):
     """A web page, a folder and nothing at all each fail at the first check, in words."""
     page = tmp_path / "page.tflite"
     page.write_text("<html>404</html>")
-    for path, words in ((page, "web page"), (tmp_path, "a folder"), (tmp_path / "no.tflite", "No such file")):
+    for path, expected in ((page, "web page"), (tmp_path, "a folder"), (tmp_path / "no.tflite", "No such file")):
         assert call(path) == 65
-        assert words in capsys.readouterr().out
+        assert expected in capsys.readouterr().out

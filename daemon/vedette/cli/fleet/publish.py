@@ -20,6 +20,7 @@ EXAMPLE = """examples:
   vedette fleet publish fleet /media/stick/models
 
 DEST is a folder: the folder of a web server, a mounted bucket, a stick. docs/fleet.md shows how to use rsync.
+
 exit codes:
    0  The repository is published.
   65  A signature has expired, or DEST has another fleet or a newer state of this one.

@@ -21,6 +21,7 @@ EXAMPLE = f"""example:
   vedette model activate --force 3f9a5c     (tries a model again that was refused)
 
 The model stays active until a release arrives whose number is higher than all known ones.
+
 {daemon_request.EXIT_CODES}"""
 _LEAST_DIGITS = 4
 

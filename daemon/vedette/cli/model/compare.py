@@ -38,6 +38,7 @@ EXAMPLE = """example:
 The agreement is F1: twice the number of common detections, divided by the number of all detections.
 A common detection has the same label in both models and an IoU of 0.5 or more.
 In the images of --out, A is on the left and B is on the right.
+
 exit codes:
    0  The models are compared.
   64  The command line is wrong.

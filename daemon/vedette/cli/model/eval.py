@@ -33,6 +33,7 @@ EXAMPLE = """example:
   vedette model eval --model yolov8n.tflite --coco val2017/ --json
 
 A COCO folder has annotations.json and images/. The command needs the optional packages `vedette[eval]`.
+
 exit codes:
    0  The figures are printed.
   64  The command line is wrong.

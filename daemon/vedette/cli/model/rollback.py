@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 EXAMPLE = f"""example:
   vedette model rollback
 
-The previous model stays active until a release arrives whose number is higher than the number of the one left.
+The previous model stays active until a release arrives with a higher number than the one that was left.
+
 {daemon_request.EXIT_CODES}"""
 
 
