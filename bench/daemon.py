@@ -1,14 +1,14 @@
-"""The running daemon beside the bare interpreter: results published per second, start-up, memory.
+"""The running daemon compared with the bare interpreter: results published per second, start-up, memory.
 
     .venv/bin/python bench/daemon.py --model M.tflite --source video.mp4 [--rounds 5] [--seconds 8]
 
-Each round measures the floor and the daemon right after one another, so that their ratio holds on a noisy machine:
+Each round measures the floor and then the daemon, so that their ratio is valid on a noisy machine:
 
-    floor    the same capture child running and its frames taken, but nothing done between two invokes
+    floor    the same capture child runs and its frames are taken, but nothing else happens between two invokes
     daemon   `vedette run`, every frame, all results, a real mosquitto on loopback, counted by a subscriber
 
-First result: from starting the process to its first line of `--print`. Memory: VmHWM of the daemon and of its
-capture child at the end of a round. Prints one JSON object; every figure is the median over the rounds.
+First result: the time from the start of the process to its first line of `--print`. Memory: VmHWM of the daemon and of
+its capture child at the end of a round. The bench prints one JSON object. Every figure is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _absolute(text: str) -> Path:
 
 
 def one_round(args: argparse.Namespace, port: int, folder: Path) -> dict[str, float]:
-    """Measure floor, then daemon; returns the figures of this round."""
+    """Measure the floor, then the daemon. Return the figures of this round."""
     floor = floor_per_s(args)
     daemon, first_result_s, daemon_mb, child_mb = daemon_per_s(args, port, folder)
     return {"floor_per_s": floor, "daemon_per_s": daemon, "ratio": daemon / floor, "first_result_s": first_result_s,
@@ -62,7 +62,7 @@ def one_round(args: argparse.Namespace, port: int, folder: Path) -> dict[str, fl
 
 
 def floor_per_s(args: argparse.Namespace) -> float:
-    """Invokes per second with the capture child delivering a frame for each."""
+    """Return invokes per second while the capture child delivers a frame for each."""
     config = load(None, overrides={"camera.source": str(args.source), "camera.every_frame": True, "camera.loop": True})
     camera = open_camera(config.camera)
     camera.start()
@@ -83,7 +83,7 @@ def floor_per_s(args: argparse.Namespace) -> float:
 
 
 def daemon_per_s(args: argparse.Namespace, port: int, folder: Path) -> tuple[float, float, float, float]:
-    """Results per second that a subscriber gets, first result, and peak memory of daemon and child."""
+    """Return results per second at a subscriber, time to the first result, and peak memory of daemon and child."""
     config = folder / "config.yaml"
     config.write_text(f"""
 device: {DEVICE}
@@ -110,7 +110,7 @@ mqtt: {{port: {port}}}
 
 
 def time_to_first_line(command: list[str], environ: dict[str, str]) -> float:
-    """Seconds from starting the daemon to the first result it prints."""
+    """Return the seconds from the start of the daemon to the first result it prints."""
     started = time.perf_counter()
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -122,7 +122,7 @@ def time_to_first_line(command: list[str], environ: dict[str, str]) -> float:
 
 
 def peak_mb(pid: int) -> float:
-    """VmHWM of a process in MB."""
+    """Return VmHWM of a process in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
@@ -142,7 +142,7 @@ class Arrivals:
         self._count += 1
 
     def per_s(self, seconds: float) -> float:
-        """Wait for the flow to be warm, then count for so long."""
+        """Wait until results flow, then count them for `seconds`."""
         deadline = time.monotonic() + 30
         while self._count < 30:
             assert time.monotonic() < deadline, "no results arrive"
@@ -158,7 +158,7 @@ class Arrivals:
 
 
 class Broker:
-    """A mosquitto of our own on a free loopback port."""
+    """A private mosquitto on a free loopback port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:

@@ -1,9 +1,9 @@
-"""Keep-latest under a slow consumer: does capture keep its rate, are frames fresh, do the accounts balance?
+"""Keep-latest with a slow consumer: does capture keep its rate, are frames fresh, do the counts add up?
 
     .venv/bin/python bench/keep_latest.py VIDEO [--seconds 20] [--takes-per-s 4]
 
-VIDEO plays in real time, over and over. Prints one JSON line: the capture rate, the age of frames when taken, the
-accounts (captured = taken + dropped + pending), and the peak memory of the capture child.
+VIDEO plays in real time, again and again. The bench prints one JSON line: the capture rate, the age of frames when they
+are taken, the counts (captured = taken + dropped + pending), and the peak memory of the capture child.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from vedette.config.models import CameraConfig
 
 
 def consume(camera, seconds, takes_per_s):
-    """Take a frame, hold it as long as a detector would, give it back; returns ages in ms and the child's peak."""
+    """Take frames and hold each as long as a detector would. Return the ages in ms and the child's peak memory."""
     ages_ms, holding = [], threading.Event()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,9 +1,9 @@
-"""How soon each misbehaviour of the synthetic camera is named, and how soon the name is gone after it ends.
+"""How soon health reports each misbehaviour of the synthetic camera, and how soon the report ends after it.
 
     .venv/bin/python bench/misbehaviour.py [--well 25 --ill 10]
 
-One real capture child for each kind, all at once. Prints a JSON line a kind: seconds from its begin to the first health
-reason, the reasons seen, and seconds from its end until no reason holds.
+Each kind has a real capture child, and all run at once. The bench prints a JSON line for each kind: the seconds from
+its begin to the first health reason, the reasons seen, and the seconds from its end until no reason holds.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vedette.camera.remote import RemoteCamera
 from vedette.camera.street.options import MISBEHAVIOURS, VIEW_FAULTS
 from vedette.config.models import CameraConfig
 
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 class Watched:
-    """One camera of one kind, and what its status said when."""
+    """One camera with one kind of misbehaviour, and its reasons over time."""
 
     def __init__(self, kind: str, well_s: float, ill_s: float) -> None:
         self.kind = kind
@@ -32,8 +32,8 @@ class Watched:
             frozen_after_s=2))
         self._camera.start()
 
-    def look(self) -> None:
-        """Note the reasons that hold now, and take what frame there is."""
+    def poll(self) -> None:
+        """Note the reasons that hold now, and take a frame if there is one."""
         frame = self._camera.take(0.0)
         if frame:
             self._camera.release(frame)
@@ -42,7 +42,7 @@ class Watched:
             self.seen.append((time.monotonic(), reasons))
 
     def figures(self, begin_s: float, end_s: float) -> dict[str, object]:
-        """Return what is printed, for a phase between two moments."""
+        """Return the figures to print, for a phase between two times."""
         ill = [(at, reasons) for at, reasons in self.seen if at >= begin_s]
         named = next((at for at, reasons in ill if reasons), None)
         after = [(at, reasons) for at, reasons in ill if at >= (named or end_s)]
@@ -63,17 +63,16 @@ def main() -> None:
     parser.add_argument("--ill", type=float, default=10)
     args = parser.parse_args()
     period_s = args.well + args.ill
-    # Started in the first seconds of a phase that is well: its clock is the monotonic one.
+    # The cameras start at the beginning of a normal phase. Phases follow the monotonic clock.
     begin_s = (time.monotonic() // period_s + 1) * period_s + args.well
     pause = threading.Event()
     pause.wait(max(0.0, begin_s - args.well - time.monotonic()))
-    cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS
-               if kind not in VIEW_FAULTS]
+    cameras = [Watched(kind, args.well, args.ill) for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS]
     try:
         while time.monotonic() < begin_s + args.ill + 0.8 * args.well:
             for camera in cameras:
-                camera.look()
-            pause.wait(LOOK_S)
+                camera.poll()
+            pause.wait(POLL_S)
         for camera in cameras:
             print(json.dumps(camera.figures(begin_s, begin_s + args.ill)), flush=True)
     finally:

@@ -1,9 +1,9 @@
-"""What an hour's outage at 5 results a second makes the kernel write: our segments beside SQLite.
+"""Bytes that the kernel writes in an outage of an hour at 5 results a second: segments compared with SQLite.
 
     python bench/outbox_store.py --folder .campaign
 
-All keep the same compressed batches of 3.2 s, each durably; the figure is `write_bytes` of /proc/self/io, so the folder
-must be on a disk (tmpfs writes none).
+All stores write the same compressed batches of 3.2 s, and make each durable. The figure is `write_bytes` of
+/proc/self/io, so the folder must be on a disk (tmpfs writes nothing).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.campaign.outbox_cuts import kernel_written, results_of_an_hour
@@ -31,7 +32,7 @@ def batches() -> Iterator[list[Kept]]:
 
 
 def segments(folder: Path) -> None:
-    """Keep them as the daemon does."""
+    """Store the batches as the daemon does."""
     spool = Spool(folder / "outbox", 64_000_000)
     spool.recover()
     for batch in batches():
@@ -39,7 +40,7 @@ def segments(folder: Path) -> None:
 
 
 def sqlite(folder: Path, journal: str) -> None:
-    """Keep them in a table, each batch in a transaction."""
+    """Store the batches in a table, each in a transaction."""
     database = sqlite3.connect(folder / "outbox.db")
     database.execute(f"PRAGMA journal_mode = {journal}")
     database.execute("PRAGMA synchronous = FULL")
@@ -52,14 +53,14 @@ def sqlite(folder: Path, journal: str) -> None:
 
 
 def main() -> int:
-    """Measure each; returns the exit code."""
+    """Measure each store. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(".campaign"), help="on the disk to ask about")
+    parser.add_argument("--folder", type=Path, default=Path(".campaign"), help="a folder on the disk to measure")
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
     stores: dict[str, Callable[[Path], None]] = {
-        "segments": segments, "sqlite, WAL": lambda folder: sqlite(folder, "WAL"),
-        "sqlite, rollback journal": lambda folder: sqlite(folder, "DELETE")}
+        "segments": segments, "sqlite, WAL": partial(sqlite, journal="WAL"),
+        "sqlite, rollback journal": partial(sqlite, journal="DELETE")}
     for name, store in stores.items():
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             before = kernel_written()

@@ -1,8 +1,8 @@
-"""What a frame of the drawn street costs, beside what the box model's detector spends on the same frame.
+"""The cost of drawing a frame of the street, and of detecting the same frame with the box model.
 
     .venv/bin/python bench/scene.py [--width 640 --height 360 --frames 300]
 
-CPU time of one thread, median and 95th percentile, frames in order as the camera draws them.
+The figures are the CPU time of one thread, median and 95th percentile. Frames come in the order of the camera.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def main() -> None:
     picture = np.empty((args.height, args.width, 3), np.uint8)
     spent_ms: dict[str, list[float]] = {"render_ms": [], "detect_ms": []}
     for number in range(WARM_UP + args.frames):
-        marks = [time.process_time_ns()]
+        times_ns = [time.process_time_ns()]
         scene.render(number, picture)
-        marks.append(time.process_time_ns())
+        times_ns.append(time.process_time_ns())
         detector.detect(Frame(number, memoryview(picture), 0, datetime.now(UTC), 0))
-        marks.append(time.process_time_ns())
+        times_ns.append(time.process_time_ns())
         if number >= WARM_UP:
-            for name, ns in zip(spent_ms, np.diff(marks), strict=True):
+            for name, ns in zip(spent_ms, np.diff(times_ns), strict=True):
                 spent_ms[name].append(ns / 1e6)
     print(json.dumps({name: {"median": round(float(np.median(ms)), 2), "p95": round(float(np.percentile(ms, 95)), 2)}
                       for name, ms in spent_ms.items()}))

@@ -1,12 +1,13 @@
-"""A shadow beside the active model: what does it cost the active model's frames?
+"""The cost of a shadow for the active model's frames.
 
     .venv/bin/python bench/shadow.py ACTIVE.tflite CANDIDATE.tflite [--source VIDEO] [--pairs 12] [--block-s 5]
 
-Every frame of VIDEO (else of the drawn street), over and over, as fast as the active model goes on one thread, while
-the update's own parts (the tap, the candidate's child) show the candidate one frame a second in every other block of
-time, in the order on, off, off, on. In the blocks between, the child waits. A frame's time is prepare + invoke +
-decode; `period` is from one result to the next, everything included. Prints one JSON object; exit code 1 when the
-median's ratio is above 1.03, the 99th percentile's above 1.15, or fewer frames were shown than one a second.
+The active model takes every frame of VIDEO (default: the drawn street), again and again, as fast as it can on one
+thread. In every other block of time the update's own parts (the tap, the candidate's child) show the candidate one
+frame a second, in the order on, off, off, on. In the other blocks the child waits. A frame's time is prepare + invoke +
+decode. `period` is the whole time from one result to the next. The bench prints one JSON object. The exit code is 1
+when the ratio of the medians is above 1.03, that of the 99th percentiles is above 1.15, or fewer frames than one a
+second were shown.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from vedette.validate.candidate import Candidate
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.local import open_detector
 
-LOOK_EVERY_S = 1.0
+SHOW_EVERY_S = 1.0
 SETTLE_S = 3.0
 MEDIAN_MAX, P99_MAX = 1.03, 1.15
 
 
 class Results:
-    """When each result came and how long its frame took. Detect thread; read when it has ended."""
+    """The times of the results and of their frames. The detect thread writes; read it after that thread ended."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[int, float]] = []
@@ -51,7 +52,7 @@ class Results:
         self.taken.append((time.monotonic_ns(), timing.prepare_ms + timing.invoke_ms + timing.decode_ms))
 
     def within(self, blocks: list[tuple[int, int]]) -> tuple[list[float], list[float]]:
-        """Return the frame times, and the periods, of what came in these spans of time."""
+        """Return the frame times and the periods of the results in these blocks of time."""
         frames: list[float] = []
         periods: list[float] = []
         for begin_ns, end_ns in blocks:
@@ -62,25 +63,25 @@ class Results:
 
 
 def show(candidate: Candidate, tap: FrameTap, tally: ShadowTally, until_ns: int) -> int:
-    """Show the candidate one frame a second; returns how many."""
+    """Show the candidate one frame a second. Return how many it saw."""
     shown, pause = 0, threading.Event()
     next_ns = time.monotonic_ns()
     while (now_ns := time.monotonic_ns()) < until_ns:
         if now_ns < next_ns:
             pause.wait(min(next_ns, until_ns) / 1e9 - now_ns / 1e9)
             continue
-        next_ns += int(LOOK_EVERY_S * 1e9)
+        next_ns += int(SHOW_EVERY_S * 1e9)
         tap.want()
-        tapped = tap.take(LOOK_EVERY_S)
+        tapped = tap.take(SHOW_EVERY_S)
         if tapped is not None:
-            look = candidate.look(tapped)
-            tally.add(tapped.detections, look.detections, tapped.timing.invoke_ms, look.invoke_ms)
+            comparison = candidate.look(tapped)
+            tally.add(tapped.detections, comparison.detections, tapped.timing.invoke_ms, comparison.invoke_ms)
             shown += 1
     return shown
 
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
-    """Run the blocks; returns the figures."""
+    """Run the blocks. Return the figures."""
     results, tap, tally, clock = Results(), FrameTap(), ShadowTally(ShadowRequirement()), SystemClock()
     source = args.source if is_synthetic(args.source) else str(Path(args.source).resolve())
     camera = open_camera(CameraConfig(source=source, every_frame=True, loop=True), clock)
@@ -113,14 +114,14 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
 
 
 def figures(results: Results, blocks: dict[str, list[tuple[int, int]]]) -> dict[str, object]:
-    """Return medians and 99th percentiles, on and off, and their ratios."""
-    told: dict[str, object] = {}
+    """Return medians and 99th percentiles, with and without the shadow, and their ratios."""
+    measured: dict[str, object] = {}
     (on_frames, on_periods), (off_frames, off_periods) = results.within(blocks["on"]), results.within(blocks["off"])
     for name, on, off in (("frame", on_frames, off_frames), ("period", on_periods, off_periods)):
         for measure_of, of in (("median", statistics.median), ("p99", p99)):
-            told[f"{name}_ms_{measure_of}"] = {"on": round(of(on), 3), "off": round(of(off), 3)}
-            told[f"{name}_{measure_of}_ratio"] = round(of(on) / of(off), 4)
-    return told | {"frames": {"on": len(on_frames), "off": len(off_frames)}}
+            measured[f"{name}_ms_{measure_of}"] = {"on": round(of(on), 3), "off": round(of(off), 3)}
+            measured[f"{name}_{measure_of}_ratio"] = round(of(on) / of(off), 4)
+    return measured | {"frames": {"on": len(on_frames), "off": len(off_frames)}}
 
 
 def p99(values: list[float]) -> float:
@@ -136,10 +137,10 @@ def main() -> int:
     parser.add_argument("--source", default="synthetic")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--block-s", type=float, default=5.0)
-    told = measure(args := parser.parse_args())
-    print(json.dumps(told))
-    kept = told["frame_median_ratio"] <= MEDIAN_MAX and told["frame_p99_ratio"] <= P99_MAX
-    return 0 if kept and told["shown"] >= int(args.pairs * args.block_s) else 1
+    measured = measure(args := parser.parse_args())
+    print(json.dumps(measured))
+    kept = measured["frame_median_ratio"] <= MEDIAN_MAX and measured["frame_p99_ratio"] <= P99_MAX
+    return 0 if kept and measured["shown"] >= int(args.pairs * args.block_s) else 1
 
 
 if __name__ == "__main__":

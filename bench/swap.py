@@ -1,12 +1,12 @@
-"""Hot swaps under load: is every frame accounted for, how long are results away, does memory stay flat?
+"""Hot swaps under load: is every frame counted, how long is the gap in the results, does memory stay constant?
 
     .venv/bin/python bench/swap.py A.tflite B.tflite --source VIDEO [--swaps 200]
 
-Every frame of VIDEO, over and over, as fast as the detector goes, while another thread opens the other model and offers
-it, to and fro. The bound for the longest gap between two results that overlaps a swap is the load time of the new
-model (constructor and allocation alone, the process warm, nothing else running, median of ten) + 1.5 x the slower
-model's frame + 20 ms. Memory is what is resident, from the 50th swap to the last. Prints one JSON object; exit code 1
-when a bound is missed.
+The detector takes every frame of VIDEO, again and again, as fast as it can. Another thread opens the other model and
+offers it, in turn. A gap is the time between two results that overlaps a swap. The bound for the longest gap is the
+load time of the new model + 1.5 x the slower model's frame + 20 ms. The load time is the median of ten constructors
+and allocations, in a warm process with nothing else running. Memory is the resident memory from the 50th swap to the
+last. The bench prints one JSON object. The exit code is 1 when a bound is missed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALLOWED_MB = 5.0
 
 
 class Results:
-    """When each result came, and how long each model took for a frame. Detect thread; read when it has ended."""
+    """The time of each result, and of each model's frame. The detect thread writes; read it after that thread ended."""
 
     def __init__(self) -> None:
         self.at_ns: list[int] = []
@@ -53,7 +53,7 @@ class Results:
         self.frame_ms[result.model.sha256].append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
 
     def longest_gap_ms(self, begin_ns: int, end_ns: int) -> float:
-        """Longest time between two results of which some lies between the two moments."""
+        """Return the longest time between two results that overlaps the two times."""
         first = max(0, bisect.bisect_left(self.at_ns, begin_ns) - 1)
         last = bisect.bisect_right(self.at_ns, end_ns) + 1
         times = self.at_ns[first:last]
@@ -113,7 +113,7 @@ def main() -> int:
         camera.close()
     frame_ms = [statistics.median(results.frame_ms[sha256]) for sha256 in shas]
     status, done = camera.status(), pipeline.status()
-    told = {
+    figures = {
         "models": [path.name for path in args.models], "swaps": len(swaps), "results": len(results.at_ns),
         "frame_ms": _rounded(frame_ms), "load_ms": _rounded(loads_ms),
         "swap_ms_median": round(statistics.median((end - begin) / 1e6 for _, begin, end in swaps), 1),
@@ -125,12 +125,12 @@ def main() -> int:
         "rss_mb": round(resident[-1], 1)}
     for to in (0, 1):
         gaps = [results.longest_gap_ms(begin, end) for which, begin, end in swaps if which == to]
-        told["gap_ms_longest"].append(round(max(gaps), 1))
-        told["gap_ms_median"].append(round(statistics.median(gaps), 1))
-        told["gap_ms_bound"].append(round(loads_ms[to] + 1.5 * max(frame_ms) + ALLOWED_MS, 1))
-    print(json.dumps(told))
-    kept = all(gap <= bound for gap, bound in zip(told["gap_ms_longest"], told["gap_ms_bound"], strict=True))
-    return 0 if kept and told["exact"] and told["grown_mb"] <= ALLOWED_MB else 1
+        figures["gap_ms_longest"].append(round(max(gaps), 1))
+        figures["gap_ms_median"].append(round(statistics.median(gaps), 1))
+        figures["gap_ms_bound"].append(round(loads_ms[to] + 1.5 * max(frame_ms) + ALLOWED_MS, 1))
+    print(json.dumps(figures))
+    kept = all(gap <= bound for gap, bound in zip(figures["gap_ms_longest"], figures["gap_ms_bound"], strict=True))
+    return 0 if kept and figures["exact"] and figures["grown_mb"] <= ALLOWED_MB else 1
 
 
 def _rounded(values: list[float]) -> list[float]:

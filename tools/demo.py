@@ -1,14 +1,14 @@
-"""Watch the daemon at work, against a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
+"""Watch the daemon at work, with a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
 
-Invariants: the broker listens on a free port of the loopback only; Ctrl-C, the end of the source, or `--seconds` ends
-both processes within two seconds and leaves no file behind; what is shown came over MQTT, as any subscriber gets it.
+Invariants: the broker listens only on a free port of the loopback. Ctrl-C, the end of the source, or `--seconds` ends
+both processes within two seconds and leaves no file behind. All that is shown came over MQTT, as for any subscriber.
 """
 
 from __future__ import annotations
 
 import signal
 
-if __name__ == "__main__":      # until main() takes it, there is nothing to clear up, and a traceback helps nobody
+if __name__ == "__main__":      # before main() there is nothing to clean up, and a traceback helps nobody
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """examples:
   make run                                          the drawn street, with the model in the box
-  make run SOURCE='synthetic?misbehave=dark:20:5'   the same, and its light fails now and then
+  make run SOURCE='synthetic?misbehave=dark:20:5'   the same, but its light fails at times
   make run MODEL=street.tflite SOURCE=street.mp4    a video, a folder of images, an address, /dev/video0, or auto
-  make run ARGS='--seconds 60'                      ends by itself; other arguments are for `vedette run`"""
+  make run ARGS='--seconds 60'                      it ends after 60 s; other arguments go to `vedette run`"""
 DEVICE = "demo"
 SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 LOG_TAIL = 12
@@ -53,7 +53,7 @@ EX_UNAVAILABLE, EX_INTERRUPTED = 69, 130
 
 
 class DemoError(Exception):
-    """Why the demo cannot go on, in words, with its exit code."""
+    """The demo cannot continue: the reason and the exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -61,8 +61,8 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Show the daemon until it ends or somebody ends it; returns the exit code."""
-    # A flag, not an exception: impatience in the middle of the clearing up must leave nothing behind.
+    """Show the daemon until it ends or a signal ends it. Return the exit code."""
+    # A flag, not an exception: a second Ctrl-C during the cleaning up must leave nothing behind.
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
@@ -82,18 +82,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="", help="a .tflite file (default: the model in the box)")
     parser.add_argument("--source", default="", help="what to watch (default: synthetic)")
     parser.add_argument("--seconds", type=between(float, 0, 10**6), default=10**6, metavar="N",
-                        help="end after so long")
+                        help="end after N seconds")
     args, rest = parser.parse_known_args()
     args.rest = rest
     args.source = args.source or "synthetic"
     if not args.model and not is_synthetic(args.source):
-        raise UsageError("the model in the box knows drawings only; name one of yours: "
+        raise UsageError("the included model detects only things in the drawn street; name your own model: "
                          "make run MODEL=street.tflite SOURCE=street.mp4")
     return args
 
 
 def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
-    """Start the broker, listen, start the daemon, and show; all end in reverse."""
+    """Start the broker, subscribe, start the daemon, and show. They end in reverse order."""
     began_s = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-run-")))
@@ -118,12 +118,12 @@ def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
 
 def _show(figures: Figures, config: Config, connection: Connection, daemon: subprocess.Popen[bytes],
           stopping: threading.Event, until_s: float) -> None:
-    """Show what comes until the daemon ends, somebody says stop, or the time is over. Raises: BrokerError."""
+    """Show the messages until the daemon ends, a signal comes, or the time is over. Raises: BrokerError."""
     with (Screen if sys.stdout.isatty() else Lines)(config.camera.source, config.mqtt.port) as screen:
         next_s = time.monotonic()
         running = True
         while running:
-            # Looked at before the last messages are taken: what the daemon said before its end is among them.
+            # Checked before the messages are taken, so the last messages of a daemon that ended are among them.
             running = daemon.poll() is None and not stopping.is_set() and time.monotonic() < until_s
             figures.take(_messages(connection))
             if time.monotonic() >= next_s:
@@ -132,7 +132,7 @@ def _show(figures: Figures, config: Config, connection: Connection, daemon: subp
 
 
 def _messages(connection: Connection) -> list[Incoming]:
-    """Wait a moment for a message; return it with all that are there behind it. Raises: BrokerError."""
+    """Wait a moment for a message. Return it with all that wait after it. Raises: BrokerError."""
     messages = connection.poll(POLL_S)
     while messages and (more := connection.poll(0)):
         messages += more
@@ -147,7 +147,7 @@ def _truth(camera: CameraConfig) -> SyntheticTruth | None:
 
 
 def _environment(source: str, folder: Path, port: int) -> dict[str, str]:
-    """Return the variables of the daemon: those of the user, but for what makes it the demo's."""
+    """Return the daemon's environment: that of the user, and the settings of the demo."""
     street = {"VEDETTE_CAMERA__WIDTH": "640", "VEDETTE_CAMERA__HEIGHT": "360", "VEDETTE_CAMERA__FPS": "15"}
     return {**(street if is_synthetic(source) else {}), **os.environ,
             "XDG_STATE_HOME": str(folder), "VEDETTE_DEVICE": DEVICE,
@@ -156,14 +156,14 @@ def _environment(source: str, folder: Path, port: int) -> dict[str, str]:
 
 
 def start_broker(folder: Path, port: int, path: str = SBIN) -> subprocess.Popen[bytes]:
-    """Start mosquitto, looked for on `path`. Raises: DemoError when it is not there."""
+    """Start mosquitto from a folder of `path`. Raises: DemoError when it is not there."""
     binary = shutil.which("mosquitto", path=path)
     if binary is None:
         raise DemoError("mosquitto, the MQTT broker, is missing; install it: sudo apt-get install mosquitto",
                         EX_UNAVAILABLE)
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_type error\n")
-    # A session of its own: Ctrl-C in the terminal is for the daemon first, which still has "offline" to say.
+    # In a session of its own: Ctrl-C in the terminal goes to the daemon first, which still publishes "offline".
     return subprocess.Popen([binary, "-c", str(config)], start_new_session=True)
 
 

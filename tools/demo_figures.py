@@ -1,7 +1,7 @@
-"""What the demo knows: the newest result and health, and the last minute's rate, delays and hits.
+"""The figures of the demo: the newest result and health, and rate, delays and hits of the last minute.
 
-Invariants: the truth is only compared with results that are made already; of several results that come at once the
-newest is judged, so that a slow board judges fewer frames instead of falling behind; a minute is all that is kept.
+Invariants: the truth is compared only with finished results. When several results come at once, only the newest is
+compared, so that a slow board compares fewer frames and does not fall behind. Only one minute is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WINDOW_NS = 60 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a result was here, and its delays: capture to ready, capture to here, and the interpreter alone."""
+    """The arrival of a result, and its delays: capture to result, capture to arrival, and the interpreter alone."""
 
     at_ns: int
     age_ms: float
@@ -42,7 +42,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Of one frame or many: things found, things missed, and detections of nothing."""
+    """Things found, things missed, and wrong detections, in one frame or many."""
 
     frames: int = 0
     found: int = 0
@@ -51,18 +51,18 @@ class Hits:
 
     @property
     def recall(self) -> float | None:
-        """The share of the things that were found; None when there were none."""
+        """The share of the things that were found. None when there are no things."""
         return self.found / (self.found + self.missed) if self.found + self.missed else None
 
     @property
     def precision(self) -> float | None:
-        """The share of the detections that are of something; None when there were none."""
+        """The share of the detections that are right. None when there are no detections."""
         return self.found / (self.found + self.wrong) if self.found + self.wrong else None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that is shown at one moment. `hits` and `agreement` (one: the truth) are None where no truth is known."""
+    """All figures at one time. `hits` and `agreement` (one: the truth) are None where no truth is known."""
 
     result: DetectionsPayload | None
     health: HealthPayload | None
@@ -77,7 +77,7 @@ class Reading:
 
 
 class Figures:
-    """Fed with a device's messages. One thread."""
+    """Takes a device's messages. For one thread."""
 
     def __init__(self, truth: SyntheticTruth | None, *, began_ns: int, clock: Clock | None = None) -> None:
         self._truth = truth
@@ -87,11 +87,11 @@ class Figures:
         self._health: HealthPayload | None = None
         self._first_ns: int | None = None
         self._arrivals: deque[Arrival] = deque()
-        self._judged: deque[tuple[int, Hits]] = deque()
+        self._compared: deque[tuple[int, Hits]] = deque()
         self._agreement: Agreement | None = None
 
     def take(self, messages: Iterable[Incoming]) -> None:
-        """Take what came, and judge the newest result in it."""
+        """Take the messages, and compare the newest result with the truth."""
         newest = None
         for message in messages:
             topic = message.topic.rpartition("/")[2]
@@ -102,15 +102,15 @@ class Figures:
                 self._arrived(newest)
         if newest is not None:
             self._result = newest
-            self._judge(newest)
+            self._compare(newest)
 
     def read(self) -> Reading:
-        """Return the figures of this moment."""
+        """Return the present figures."""
         now_ns = self._clock.monotonic_ns()
         while self._arrivals and now_ns - self._arrivals[0].at_ns > WINDOW_NS:
             self._arrivals.popleft()
-        while self._judged and now_ns - self._judged[0][0] > WINDOW_NS:
-            self._judged.popleft()
+        while self._compared and now_ns - self._compared[0][0] > WINDOW_NS:
+            self._compared.popleft()
         arrivals = self._arrivals
         return Reading(
             self._result, self._health, _detections(self._result) if self._result else (),
@@ -118,7 +118,7 @@ class Figures:
             rate_per_s([each.at_ns for each in arrivals], now_ns),
             percentiles([each.age_ms for each in arrivals]), percentiles([each.latency_ms for each in arrivals]),
             percentiles([each.invoke_ms for each in arrivals]),
-            _sum(hits for _, hits in self._judged) if self._truth else None, self._agreement)
+            _sum(hits for _, hits in self._compared) if self._truth else None, self._agreement)
 
     def _arrived(self, result: DetectionsPayload) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -126,17 +126,17 @@ class Figures:
         self._arrivals.append(Arrival(now_ns, result["age_ms"], (now_ns - self._captured_ns(result)) / 1e6,
                                       result["timing_ms"]["invoke"]))
 
-    def _judge(self, result: DetectionsPayload) -> None:
+    def _compare(self, result: DetectionsPayload) -> None:
         if self._truth is None:
             return
         things = [Detection(thing.label, thing.class_id, None, thing.box)
                   for thing in self._truth.captured(self._captured_ns(result))]
         self._agreement = match(things, _detections(result))
-        self._judged.append((self._clock.monotonic_ns(), Hits(
+        self._compared.append((self._clock.monotonic_ns(), Hits(
             1, len(self._agreement.pairs), len(self._agreement.only_one), len(self._agreement.only_other))))
 
     def _captured_ns(self, result: DetectionsPayload) -> int:
-        """Return the capture time on this machine's monotonic clock, which is the daemon's as well."""
+        """Return the capture time on this machine's monotonic clock, which the daemon also uses."""
         captured_at = datetime.fromisoformat(result["frame"]["captured_at"])
         ago = self._clock.utc_now() - captured_at
         return self._clock.monotonic_ns() - round(ago.total_seconds() * 1e9)

@@ -1,7 +1,7 @@
-"""How the demo looks: one screen, drawn again in its place, on a terminal; a plain line a second elsewhere.
+"""The display of the demo: on a terminal one screen that is redrawn, elsewhere a plain line every second.
 
-Invariants: no line is cut anywhere but at the terminal's last column, no screen but at its last row; nothing that came
-over the network reaches the terminal unprintable; the terminal is given back as it was found.
+Invariants: a line is cut only at the terminal's last column, and the screen only at its last row. Unprintable text from
+the network never reaches the terminal. The terminal is restored at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 STATE_STYLES = {"ok": GREEN, "degraded": YELLOW, "failed": RED}
-MAP_COLUMNS, MAP_ROWS = 48, 13      # about 16:9, a character being twice as high as wide
+MAP_COLUMNS, MAP_ROWS = 48, 13      # about 16:9, since a character is twice as high as wide
 BAR = 10
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_LINE, _END_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -39,7 +40,7 @@ Line = tuple[Span, ...]
 
 
 class Screen:
-    """One screen of a terminal, for as long as the `with` lasts."""
+    """One screen of a terminal, inside a `with`."""
 
     period_s = 0.5
 
@@ -54,7 +55,7 @@ class Screen:
         self._write(_LEAVE)
 
     def show(self, reading: Reading) -> None:
-        """Draw the screen in the place of the last one."""
+        """Draw the screen over the last one."""
         columns, rows = shutil.get_terminal_size()
         lines = [_painted(line, columns) for line in page(reading, self._source, self._port)[:rows]]
         self._write(_HOME + f"{_END_LINE}\n".join(lines) + _END_LINE + _END_SCREEN)
@@ -101,21 +102,21 @@ def page(reading: Reading, source: str, port: int) -> list[Line]:
 
 
 def line_of(reading: Reading) -> str:
-    """Return all but the boxes on one line."""
-    words = [f"{reading.per_s:.1f}/s", f"age {_delays(reading.age_ms)}", f"latency {_delays(reading.latency_ms)}",
+    """Return all figures but the boxes as one line."""
+    parts = [f"{reading.per_s:.1f}/s", f"age {_delays(reading.age_ms)}", f"latency {_delays(reading.latency_ms)}",
              f"health {''.join(span.text for span in _health(reading))}", f"dropped {_dropped(reading)}"]
     if reading.hits:
-        words.append(f"{_hits(reading.hits)} over {reading.hits.frames} frames")
-    return "  ".join((*words, ", ".join(f"{each.label} {each.score or 0:.2f}" for each in reading.detections) or "-"))
+        parts.append(f"{_hits(reading.hits)} over {reading.hits.frames} frames")
+    return "  ".join((*parts, ", ".join(f"{each.label} {each.score or 0:.2f}" for each in reading.detections) or "-"))
 
 
 def summary(reading: Reading) -> str:
-    """Return what is left on the terminal at the end."""
+    """Return the text that stays on the terminal at the end."""
     return _printable(f"{_since(reading) or 'no result came'}; at the end: {line_of(reading)}")
 
 
-def _row(name: str, words: str, note: str) -> Line:
-    return Span(f"{name:10}"), Span(f"{words:34}", BOLD), Span(note, DIM)
+def _row(name: str, value: str, note: str) -> Line:
+    return Span(f"{name:10}"), Span(f"{value:34}", BOLD), Span(note, DIM)
 
 
 def _watching(reading: Reading, source: str) -> str:
@@ -128,10 +129,10 @@ def _watching(reading: Reading, source: str) -> str:
 
 def _health(reading: Reading) -> Line:
     if reading.health is None:
-        return (Span("not heard of yet", DIM),)
+        return (Span("no message yet", DIM),)
     state, reasons = reading.health["state"], reading.health["reasons"]
-    told = ", ".join(f"{each['code']} ({each['detail']})" if each["detail"] else each["code"] for each in reasons)
-    return Span(state, STATE_STYLES[state]), Span(f": {told}" if told else "")
+    text = ", ".join(f"{each['code']} ({each['detail']})" if each["detail"] else each["code"] for each in reasons)
+    return Span(state, STATE_STYLES[state]), Span(f": {text}" if text else "")
 
 
 def _since(reading: Reading) -> str:
@@ -155,7 +156,7 @@ def _hits(hits: Hits) -> str:
 
 
 def _listed(reading: Reading) -> list[Line]:
-    """Return the newest detections, best first, as many as the map is high."""
+    """Return the newest detections, best first, at most as many as the map has rows."""
     lines: list[Line] = [(Span(f"{each.label[:12]:12} "), Span(f"{each.score or 0:.2f} "),
                           Span("█" * round((each.score or 0) * BAR), CYAN)) for each in reading.detections]
     if len(lines) > MAP_ROWS:
@@ -164,7 +165,7 @@ def _listed(reading: Reading) -> list[Line]:
 
 
 def _map(reading: Reading) -> list[Line]:
-    """Draw the boxes of the newest frame: found green, wrong red, missed as dots; cyan where no truth is known."""
+    """Draw the boxes of the newest frame: right ones green, wrong ones red, missed ones as dots; cyan without truth."""
     cells = [[Span(" ")] * MAP_COLUMNS for _ in range(MAP_ROWS)]
     agreement = reading.agreement
     if agreement is None:
@@ -177,9 +178,9 @@ def _map(reading: Reading) -> list[Line]:
 
 
 def _merged(cells: Iterable[Span]) -> Line:
-    """Return neighbours of one style as one span."""
+    """Join neighbours of the same style into one span."""
     return tuple(Span("".join(cell.text for cell in run), style)
-                 for style, run in groupby(cells, lambda cell: cell.style))
+                 for style, run in groupby(cells, attrgetter("style")))
 
 
 def _outline(cells: list[list[Span]], boxes: Iterable[tuple[str, Box]], strokes: str, style: str) -> None:

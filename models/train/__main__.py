@@ -1,6 +1,7 @@
-"""`python -m models.train`: draw the scenes, train, export to INT8, judge, write the model. Resumes where it was cut.
+"""`python -m models.train`: draw the scenes, train, export to INT8, evaluate, write the model. A new run resumes an
+interrupted one.
 
-Invariants: nothing is written beside the model before it was judged; the figures printed are those of the card.
+Invariants: the model replaces the one in the box only after its evaluation. The printed figures are those of the card.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The bundle around the graph, as `vedette model pack` makes it: the golden frames and the baseline come later.
+"""Packs the graph into a bundle, as `vedette model pack` does. The golden frames and the baseline come later.
 
-Invariants: thresholds are those the card states; what does not run, or would be read otherwise, is not packed.
+Invariants: the thresholds are those of the card. A model that does not run, or that would be read differently, is not
+packed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,6 @@ HOW = DetectorConfig(decoder="ltrb", color="rgb", resize="letterbox", score_thre
 
 
 def bundled(graph: Path) -> bytes:
-    """Return the whole `.tflite` file around the flatbuffer of the network. Raises: ModelError, RuntimeMissing."""
+    """Return the complete `.tflite` file for the flatbuffer of the network. Raises: ModelError, RuntimeMissing."""
     model = read_model(graph)
     return pack(model, replace(resolve(model, HOW), labels=LABELS), name=NAME, version=VERSION).content

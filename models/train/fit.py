@@ -1,6 +1,6 @@
-"""The training loop: AdamW, warm-up and cosine, flips and light, an average of the weights, resumable.
+"""The training loop: AdamW, warm-up and cosine, flips and light, an average of the weights. It can be resumed.
 
-Invariants: the seed decides everything but the order of float sums; a checkpoint is complete or not there.
+Invariants: the seed decides everything but the order of float sums. A checkpoint is complete or does not exist.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPORT_EVERY = 50
 
 
 class Fit:
-    """One training run: the network, the average of its weights, and where it stands."""
+    """One training run: the network, the average of its weights, and the present step."""
 
     def __init__(self, classes: int, steps: int, checkpoint: Path) -> None:
         torch.manual_seed(0)
@@ -51,7 +51,7 @@ class Fit:
             self._resume()
 
     def run(self, scenes: Scenes) -> Street:
-        """Train to the end; returns the averaged network."""
+        """Train to the end. Return the averaged network."""
         centres, strides = cells()
         self.network.train()
         sums, began = np.zeros(2), time.monotonic()
@@ -109,7 +109,7 @@ def to_image(pixels: np.ndarray) -> Tensor:
 
 
 def _batch(scenes: Scenes, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the batch of this step: images, boxes in pixels, labels; half of them mirrored, each in its own light."""
+    """Return the batch of this step: images, boxes in pixels, labels; half are mirrored, and each has its own light."""
     epoch, place = divmod(step * BATCH, len(scenes) - len(scenes) % BATCH)
     chosen = np.random.default_rng((1, epoch)).permutation(len(scenes))[place:place + BATCH]
     rng = np.random.default_rng((2, step))

@@ -1,7 +1,7 @@
-"""Writes an INT8 graph as a `.tflite` file, with LiteRT's own schema classes and nothing of TensorFlow.
+"""Writes an INT8 graph as a `.tflite` file, with LiteRT's own schema classes and without TensorFlow.
 
-Invariants: the same graph gives the same bytes; tensors are (1, rows, columns, channels); per-channel weights are
-symmetric. What is written here is what `int8.Export` needs, no more.
+Invariants: the same graph gives the same bytes. Tensors are (1, rows, columns, channels). Per-channel weights are
+symmetric. Only the operations that `int8.Export` needs are here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _VERSIONS = {schema.BuiltinOperator.CONV_2D: 3, schema.BuiltinOperator.DEPTHWISE
 
 
 class Graph:
-    """A model in the making. Tensors are named by their number."""
+    """A model that is being built. A tensor is named by its number."""
 
     def __init__(self) -> None:
-        self._buffers = [schema.BufferT()]      # the first is empty, by the format's own rule
+        self._buffers = [schema.BufferT()]      # the format requires that the first is empty
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
 
@@ -34,7 +34,7 @@ class Graph:
 
     def constant(self, name: str, values: NDArray[Any], scales: NDArray[np.float64] | None = None,
                  axis: int = 0) -> int:
-        """Add a tensor that is known; with `scales`, one for each place along `axis`."""
+        """Add a constant tensor. `scales` has one scale for each index along `axis`."""
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
         self._buffers.append(buffer)
@@ -42,7 +42,7 @@ class Graph:
         return self._tensor(name, values.shape, values.dtype, scales, zeros, axis, buffer=len(self._buffers) - 1)
 
     def scale(self, tensor: int) -> float:
-        """Return the scale of an activation as the runtime will read it."""
+        """Return the scale of an activation as the runtime reads it."""
         return float(np.float32(self._tensors[tensor].quantization.scale[0]))
 
     def shape(self, tensor: int) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Graph:
                        schema.BuiltinOptions.ResizeBilinearOptions, options)
 
     def to_bytes(self, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
-        """Return the file. Inputs and outputs keep the order given, and take these names."""
+        """Return the file. Inputs and outputs keep the given order and get these names."""
         for name, tensor in (inputs | outputs).items():
             self._tensors[tensor].name = name
         graph = schema.SubGraphT()

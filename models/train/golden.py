@@ -1,6 +1,6 @@
 """`python -m models.train.golden FOLDER`: draw the golden frames of the model in the box.
 
-Invariants: streets never trained on; small pictures, since the bundle carries them.
+Invariants: no model was trained on these streets. The pictures are small, since the bundle contains them.
 """
 
 from __future__ import annotations

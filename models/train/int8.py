@@ -1,9 +1,9 @@
-"""From the trained network to INT8: ranges from scenes, weights per channel, and the TFLite graph.
+"""Converts the trained network to INT8: ranges from scenes, weights per channel, and the TFLite graph.
 
 Invariants:
-- `Calibration` and `Export` run the network's own `wire`: neither knows what is connected to what.
-- Batch normalization is folded into weights and bias; activations have one scale a tensor, weights one a channel.
-- A tensor that is only resized keeps its scale; XNNPACK takes no other.
+- `Calibration` and `Export` run the network's own `wire`, so neither has its own list of connections.
+- Batch normalization is folded into weights and bias. Activations have one scale per tensor, weights one per channel.
+- A tensor that is only resized keeps its scale, since XNNPACK accepts no other.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ IMAGE = "image"
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A tensor of the network that knows its name."""
+    """A tensor of the network with its name."""
 
     name: str
     values: Tensor
 
 
 class Calibration:
-    """Runs the network on scenes and keeps the range of every tensor."""
+    """Runs the network on scenes and records the range of every tensor."""
 
     def __init__(self) -> None:
         self.ranges: dict[str, Range] = {IMAGE: (0.0, 1.0)}
@@ -65,7 +65,7 @@ class Export:
         self._ranges = ranges
 
     def image(self) -> int:
-        """Add the input: a byte b means b / 255, and stands there as b - 128."""
+        """Add the input. A byte b means b / 255, and is stored as b - 128."""
         return self.graph.activation(IMAGE, (1, SIDE, SIDE, 3), 1 / 255, -128)
 
     def unit(self, unit: Unit, x: int) -> int:

@@ -1,7 +1,7 @@
-"""How good a model is on held-out scenes: the INT8 file, and the float network it came from.
+"""Evaluates a model on held-out scenes: the INT8 file, and the float network it was made from.
 
-Invariants: the file is judged through the product's own detector, the network through the same NMS; both give
-everything above `LEAST_SCORE`, at most `MOST` a scene.
+Invariants: the file runs in the product's own detector, the network with the same NMS. Both give all detections above
+`LEAST_SCORE`, at most `MOST` per scene.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HELD_OUT_HARD, HELD_OUT_DEMO = 1_500, 500
 
 
 def judge_file(model: Path, scenes: Scenes, classes: int, runtime: str = "auto") -> tuple[Precision, float]:
-    """Return how good an INT8 file is, and the median of its invokes in ms (one thread)."""
+    """Return the precision of an INT8 file, and its median invoke time in ms (one thread)."""
     detector = open_detector(DetectorConfig(model=model, runtime=runtime, threads=1, score_threshold=LEAST_SCORE,
                                             iou_threshold=NMS_IOU, max_detections=MOST, labels={}))
     found, invokes_ms = [], []
@@ -47,7 +47,7 @@ def judge_file(model: Path, scenes: Scenes, classes: int, runtime: str = "auto")
 
 
 def judge_network(network: Street, scenes: Scenes, classes: int) -> Precision:
-    """Return how good the float network is."""
+    """Return the precision of the float network."""
     import torch
 
     from models.train.fit import to_image
@@ -78,7 +78,7 @@ def _truth(scenes: Scenes) -> list[list[Labelled]]:
 
 
 def main() -> None:
-    """`python -m models.train.judge MODEL`: print the card's figures of a file, on the runtime that is installed."""
+    """`python -m models.train.judge MODEL`: print the card's figures for a file, on the installed runtime."""
     model = Path(sys.argv[1])
     for name, scenes in (("hard", held_out_hard(HELD_OUT_HARD)), ("demo", held_out_demo(HELD_OUT_DEMO))):
         found, invoke_ms = judge_file(model, scenes, len(LABELS))

@@ -1,7 +1,7 @@
-"""Which cell answers for which thing, and how wrong the answers are.
+"""The loss: which cell is assigned to which thing, and how wrong its prediction is.
 
-Invariants: a cell answers for one thing at most; only for one that its distances can express (`REACH` strides);
-the class target is the quality of the box (task-aligned), so a score means how good the box is.
+Invariants: a cell is assigned to one thing at most, and only to one that its distances can express (`REACH` strides).
+The class target is the quality of the box (task-aligned), so the score shows how good the box is.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BEST = 9                # cells that answer for one thing, at most
-BETA = 6.0              # how much the box counts in choosing them, against the class
-REACH = 8.0             # strides: bounds the distances, and with them the step of INT8
-LEAST_HALF_PX = 5.0     # a thing smaller than the grid is still answered for by the cells next to it
+BEST = 9                # at most so many cells are assigned to one thing
+BETA = 6.0              # weight of the box in the assignment, relative to the class
+REACH = 8.0             # strides: limits the distances, and with them the step of INT8
+LEAST_HALF_PX = 5.0     # a thing smaller than the grid still gets the cells next to it
 BOX_WEIGHT = 2.0
 
 
@@ -47,7 +47,7 @@ def to_boxes(ltrb: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
 def _assign(scores: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Tensor,
             labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each cell the thing it answers for (-1: none) and the quality its class score should say."""
+    """Return for each cell its assigned thing (-1: none) and the quality that its class score should show."""
     batch, cells, _ = scores.shape
     there = labels >= 0
     overlap = _iou(truth[:, :, None], boxes[:, None])                                    # batch, things, cells
@@ -65,7 +65,7 @@ def _assign(scores: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, tru
 
 
 def _eligible(centres: Tensor, strides: Tensor, truth: Tensor) -> Tensor:
-    """Whether a cell lies in a thing and can express its distances: (batch, things, cells)."""
+    """Return whether a cell lies in a thing and can express its distances: (batch, things, cells)."""
     middle, half = (truth[..., :2] + truth[..., 2:]) / 2, (truth[..., 2:] - truth[..., :2]) / 2
     offset = (centres - middle[:, :, None]).abs()
     inside = (offset < half.clamp(min=LEAST_HALF_PX)[:, :, None]).all(-1)
@@ -84,7 +84,7 @@ def _giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _areas(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the area that two boxes share and the one they cover together."""
+    """Return the intersection and the union of two boxes, as areas."""
     shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     own = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (a, b)]
     return shared, own[0] + own[1] - shared + 1e-6

@@ -1,10 +1,10 @@
 """The network: ReLU6 separable convolutions, a small feature pyramid, one head for each of three strides.
 
 Invariants:
-- `wire` is the only description of what is connected to what. Training, calibration and export all run it, each with
-  operations of its own, so the exported graph cannot differ from the trained one.
+- `wire` is the only description of the connections. Training, calibration and export all run it, each with its own
+  operations, so the exported graph cannot differ from the trained one.
 - Padding is TensorFlow's SAME (the odd pixel goes right and below), so that no PAD operation is needed.
-- Every operation is one that XNNPACK takes in INT8: CONV_2D, DEPTHWISE_CONV_2D, ADD, RESIZE_BILINEAR.
+- XNNPACK accepts every operation in INT8: CONV_2D, DEPTHWISE_CONV_2D, ADD, RESIZE_BILINEAR.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from models.train.scenes import SIDE
 STRIDES = (8, 16, 32)
 STAGES = ((32, 2), (64, 3), (128, 3), (160, 2))      # channels and residual blocks of each halving after the stem
 STEM, NECK = 16, 64
-PRIOR = -4.6                                         # logit of the share of cells that hold something, about 1 %
+PRIOR = -4.6                                         # logit of the share of cells with a thing, about 1 %
 
 T = TypeVar("T")
 
 
 class Operations(Protocol[T]):
-    """What a network is wired with: tensors in training, ranges in calibration, TFLite operations in export."""
+    """The operations of a network: on tensors in training, on ranges in calibration, on TFLite tensors in export."""
 
     def unit(self, unit: Unit, x: T) -> T:
         """Convolution, batch normalization, and ReLU6 if the unit has it."""
@@ -47,7 +47,7 @@ class Unit(nn.Module):
                  relu6: bool = True, last: bool = False) -> None:
         super().__init__()
         self.depthwise, self.relu6 = depthwise, relu6
-        even = kernel // 2 if stride == 1 else 0      # SAME is uneven only where it halves; see forward
+        even = kernel // 2 if stride == 1 else 0      # SAME is uneven only where the size is halved; see forward
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, even, groups=inputs if depthwise else 1, bias=last)
         self.norm = nn.Identity() if last else nn.BatchNorm2d(outputs, momentum=0.03, eps=1e-3)
 
@@ -60,7 +60,7 @@ class Unit(nn.Module):
 
 
 class Separable(nn.Module):
-    """A depthwise 3 x 3 unit and a pointwise one; residual where shapes allow and it is asked for."""
+    """A depthwise 3 x 3 unit and a pointwise one; residual where the shapes allow it and `residual` is set."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, residual: bool = False) -> None:
         super().__init__()

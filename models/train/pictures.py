@@ -1,4 +1,4 @@
-"""`python -m models.train.pictures`: what the scenes look like and how hard they are, for the card."""
+"""`python -m models.train.pictures`: example scenes and their difficulty, for the card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNTED = 1_500
 
 
 def main() -> None:
-    """Write models/scenes-hard.jpg and models/scenes-demo.jpg, and print how large and how hidden things are."""
+    """Write models/scenes-hard.jpg and models/scenes-demo.jpg, and print sizes and visibility of the things."""
     hard, demo = Scene(HELD_OUT_SEED, *HARD_SIZE, 30.0, hard=True), Scene(HELD_OUT_SEED, 640, 360, 30.0)
     for name, scene, size, step in (("hard", hard, HARD_SIZE, 1), ("demo", demo, (640, 360), 675)):
         pictures = [_framed(scene, number * step, size) for number in range(COLUMNS * ROWS)]

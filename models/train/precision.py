@@ -1,7 +1,8 @@
 """COCO's average precision, in numpy.
 
-Invariants: as pycocotools computes it (a test holds the two together): detections best first, each truth box matched
-once, by the best still free; precision made non-increasing and read at 101 recalls; a class without truth is left out.
+Invariants: the result is that of pycocotools, and a test compares the two. Detections come best first. Each truth box
+is matched once, by the best free detection. Precision is made non-increasing and read at 101 recalls. A class without
+truth is left out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Scored(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """One thing that is there."""
+    """One thing in the scene."""
 
     class_id: int
     box: Box
@@ -49,7 +50,7 @@ class Precision:
 
 
 def precision_of(found: Sequence[Sequence[Scored]], truth: Sequence[Sequence[Labelled]], classes: int) -> Precision:
-    """Judge the detections of each scene against what is there."""
+    """Compare the detections of each scene with the truth."""
     rows = [_of_class(found, truth, class_id) for class_id in range(classes)]
     known = np.array([row for row in rows if row is not None])
     return Precision(float(known.mean()), float(known[:, 0].mean()),

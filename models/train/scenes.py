@@ -1,7 +1,7 @@
-"""Scenes as training wants them: drawn once, letterboxed to the network's input, kept in one file.
+"""Scenes for training: drawn once, letterboxed to the network's input, kept in one file.
 
-Invariants: seeds held out for evaluation are never drawn for training; pixels are scaled exactly as the product scales
-them (bilinear, grey bars), so that the network meets nothing new at work.
+Invariants: the seeds for evaluation are never used for training. Pixels are scaled exactly as the product scales them
+(bilinear, grey bars), so that the network sees the same pictures in use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHUNK = 60
 
 
 class Shrunk(NamedTuple):
-    """A letterboxed frame, its truth, and where in the input the frame lies: left, top, width, height."""
+    """A letterboxed frame, its truth, and the position of the frame in the input: left, top, width, height."""
 
     pixels: NDArray[np.uint8]
     truth: tuple[TruthBox, ...]
@@ -80,12 +80,12 @@ def training_scenes(folder: Path, hard: int, demo: int) -> Scenes:
 
 
 def held_out_hard(count: int) -> Scenes:
-    """Return the hard scenes that are for evaluation."""
+    """Return the hard scenes for evaluation."""
     return _gathered(_hard_scenes(HELD_OUT_SEED, range(count)), count)
 
 
 def held_out_demo(count: int) -> Scenes:
-    """Return frames of the demo streets that are for evaluation, evenly over one day."""
+    """Return frames of the demo streets for evaluation, evenly over one day."""
     frames = count // HELD_OUT_STREETS
     step = round(DAY_S * FPS / frames)
     return _gathered((shrunk(picture, truth) for street in range(HELD_OUT_STREETS)
@@ -126,7 +126,7 @@ def _demo_scenes(numbers: range) -> Iterator[Shrunk]:
 
 def _frames(scene: Scene, size: tuple[int, int],
             numbers: Iterable[int]) -> Iterator[tuple[NDArray[np.uint8], tuple[TruthBox, ...]]]:
-    """Yield one picture, drawn over again for every number."""
+    """Yield one picture, redrawn for every number."""
     picture = np.empty((size[1], size[0], 3), np.uint8)
     for number in numbers:
         yield picture, scene.render(number, picture)

@@ -1,4 +1,4 @@
-"""A capture child that says what cannot be; the file named by the source says which lie."""
+"""A capture child whose message cannot be true. The file that the source names says which lie it sends."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""From configuration to camera, and what it costs."""
+"""Opening a camera from its configuration, and the memory and imports that this costs."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def test_opening_imports_nothing_heavy():
 
 
 def test_the_child_imports_nothing_of_the_daemon():
-    """The capture child knows no pydantic, YAML, paho and no interpreter."""
+    """The capture child imports no pydantic, YAML, paho and no interpreter."""
     code = ("import sys, vedette.camera.child.main, vedette.camera.child.folder, vedette.camera.child.opencv; "
             "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -37,7 +37,7 @@ def test_only_the_child_imports_the_childs_modules():
 
 
 def test_every_frame_and_loop_are_for_files_only(tmp_path):
-    """A camera or a stream cannot be told to wait; a path can."""
+    """A camera or a stream cannot wait. A path can."""
     for source, kept in (("rtsp://cam/1", False), ("auto", False), (str(tmp_path), True)):
         settings = capture_settings(CameraConfig(source=source, every_frame=True, loop=True))
         assert (settings.every_frame, settings.loop) == (kept, kept)

@@ -1,4 +1,4 @@
-"""RemoteCamera against real children that hang, stop, crash, lie and end."""
+"""RemoteCamera with real children that hang, stop, crash, send nonsense and end."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def test_a_frame_in_hand_outlives_its_child(order):
                                  "another kind", "scaled too large", "half a scaling", "half a view", "short outline",
                                  "odd outline", "negative view", "negative brightness", "noise", "twice"])
 def test_a_lying_child_is_replaced(order, lie):
-    """A child that announces what cannot be is not believed, and replaced."""
+    """A child whose message cannot be true is replaced."""
     with running(make_settings(order(lie)), "tests.camera.lying_child") as camera:
         status = eventually(lambda: camera.status() if camera.status().children_replaced else None)
         assert status.captured == (1 if lie == "twice" else 0)
@@ -84,7 +84,7 @@ def test_a_lying_child_is_replaced(order, lie):
 
 
 def test_children_that_never_give_a_frame_end_in_stuck(order):
-    """After so many replacements in a row without a frame the worker fails with CameraStuck."""
+    """After too many replacements in a row without a frame, the worker fails with CameraStuck."""
     with running(make_settings(order("crash")), FAULTY_CHILD, Replacements(limit=3)) as camera:
         eventually(lambda: camera.worker.failure)
         assert isinstance(camera.worker.failure, CameraStuck)
@@ -93,7 +93,7 @@ def test_children_that_never_give_a_frame_end_in_stuck(order):
 
 
 def test_an_absent_device_is_waited_for(order):
-    """A source that is not there costs no child and is opened again until it is there."""
+    """A missing source needs no new child. It is reopened until it is there."""
     before_s = starved_s()
     with running(make_settings(order("absent")), FAULTY_CHILD) as camera:
         eventually(lambda: camera.status().cause == "unplugged" and camera.status().reopened >= 2)
@@ -105,7 +105,7 @@ def test_an_absent_device_is_waited_for(order):
 @pytest.mark.parametrize(("picture", "reason"), [("frozen", "camera_frozen"), ("black", "camera_black"),
                                                  ("too fast", "camera_rate"), ("stuck clock", "camera_rate")])
 def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
-    """Frozen, black and impossible streams are named while they last, and no longer."""
+    """Frozen, black and impossible streams are reported while they last, and not longer."""
     before_s = starved_s()
     with running(make_settings(order(""), frozen_after_s=2.0), FAULTY_CHILD) as camera:
         flowing(camera)
@@ -119,7 +119,7 @@ def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
 
 
 def test_a_change_of_size_is_noted(order):
-    """A source that changes its size while running goes on, and health says so."""
+    """A source that changes its size continues, and health reports it."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         flowing(camera)
         order("smaller")
@@ -127,7 +127,7 @@ def test_a_change_of_size_is_noted(order):
 
 
 def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
-    """A consumer at 4 per second neither slows the capture nor unbalances its accounts."""
+    """A consumer at 4 per second does not slow the capture, and the counts still add up."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         with Consumer(camera, pause_s=0.25) as consumer:
             eventually(lambda: consumer.taken >= 6)
@@ -138,15 +138,15 @@ def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
 
 
 def test_a_frame_never_taken_is_pending(order):
-    """Frames that nobody takes are replaced by newer ones, and one stays pending after the end."""
+    """Newer frames replace those that nobody takes, and one stays pending after the end."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         eventually(lambda: camera.status().captured > 5)
     assert camera.status().pending == 1
     assert accounts_balance(camera, 0)
 
 
-def test_with_all_places_held_frames_are_busy(order):
-    """A detector that holds all places makes the child drop frames, counted once they are known."""
+def test_with_all_slots_held_frames_are_busy(order):
+    """A detector that holds all slots makes the child drop frames. They are counted with the next frame."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         held = [eventually(lambda: camera.take(0.2)) for _ in range(3)]
         eventually(lambda: camera.worker.alive and not camera.take(0.2))
@@ -157,7 +157,7 @@ def test_with_all_places_held_frames_are_busy(order):
 
 
 def test_copy_next_takes_no_frame_away(order):
-    """copy_next gives the bytes of a frame that the detector gets as well, in memory of their own."""
+    """copy_next gives a copy of a frame, and the detector still gets that frame."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         copy = camera.copy_next(60)
         assert copy.pixels.shape == (48, 64, 3)
@@ -169,7 +169,7 @@ def test_copy_next_takes_no_frame_away(order):
 
 
 def test_release_twice_frees_once(order):
-    """A frame released twice gives its place back once: the child is not confused."""
+    """A frame that is released twice gives its slot back only once."""
     before_s = starved_s()
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         for _ in range(10):
@@ -180,7 +180,7 @@ def test_release_twice_frees_once(order):
 
 
 def test_every_frame_of_a_film_arrives(clip):
-    """With every_frame the child waits for the detector: each frame once, in order, then the end."""
+    """With every_frame the child waits for the detector. Each frame comes once, in order, then the end."""
     with running(make_settings(clip(frames=25), every_frame=True)) as camera:
         frames, end = play_out(camera)
         assert "25 frames" in end
@@ -190,7 +190,7 @@ def test_every_frame_of_a_film_arrives(clip):
 
 
 def test_every_frame_arrives_once_though_a_child_dies(clip):
-    """The child that follows a killed one goes on in the film: no picture comes twice, none is left out."""
+    """The child that replaces a killed one continues the film: each picture comes exactly once."""
     with running(make_settings(clip(frames=25), every_frame=True)) as camera:
         seen = []
         while len(seen) < 5:
@@ -206,7 +206,7 @@ def test_every_frame_arrives_once_though_a_child_dies(clip):
 
 
 def test_a_film_in_real_time_drops_like_a_camera(clip):
-    """Played in real time, a film takes as long as it lasts, at most `fps` of it."""
+    """A film in real time takes its own length, with at most `fps` frames per second."""
     with running(make_settings(clip(frames=12, fps=12.0), fps=6.0)) as camera:
         frames, _ = play_out(camera)
         assert len(frames) == 6
@@ -222,8 +222,8 @@ def test_a_film_that_loops_never_ends(clip):
 
 
 def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
-    """A path that is missing, empty or text raises from take(), with its name."""
-    text, empty = tmp_path / "words.mp4", tmp_path / "empty.mp4"
+    """For a path that is missing, empty or text, take() raises an error with its name."""
+    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
     text.write_text("not a video\n" * 100)
     empty.touch()
     for source, error in [(tmp_path / "none.mp4", SourceMissing), (text, SourceInvalid), (empty, SourceInvalid),

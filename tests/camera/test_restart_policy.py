@@ -1,4 +1,4 @@
-"""The escalation table."""
+"""When a capture child is replaced, and when the daemon gives up."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from vedette.camera.restart_policy import REPLACEMENTS_WITHOUT_FRAME, Replacemen
 
 
 def test_the_first_replacement_is_at_once_and_the_eleventh_is_none():
-    """Children that die at once are replaced with growing delays, ten times, and then only leaving helps."""
+    """Children that die at once are replaced ten times, with growing delays. Then the daemon gives up."""
     replacements = Replacements()
     delays = [replacements.replaced(lived_s=0.1) for _ in range(REPLACEMENTS_WITHOUT_FRAME + 1)]
     assert delays[0] == 0.0
@@ -26,5 +26,5 @@ def test_a_frame_starts_the_count_again():
 
 @given(st.integers(0, 1000), st.floats(0, 1))
 def test_reopening_never_takes_long(attempt, jitter):
-    """The delay before opening again is jittered, grows, and stays within what 10 s to recovery allow."""
+    """The delay before reopening has jitter, grows, and is short enough for recovery within 10 s."""
     assert 0.07 <= reopen_delay_s(attempt, lambda: jitter) <= 4.0

@@ -1,4 +1,4 @@
-"""Frames that bring along what the detector would have to scale: the same bytes, and only as a hint."""
+"""Frames that come with the part that the detector has to scale: the same bytes, and only as a hint."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from tests.support.waiting.until import eventually
 from vedette.types import Scaling
 from vedette.vision.scale import Scaler
 
-REQUEST = Scaling(10, 20, 310, 220, 64, 48)
+PART = Scaling(10, 20, 310, 220, 64, 48)
 
 
-def next_scaled(camera, wish):
-    """Take frames until one brings the wish along; the caller releases it."""
+def next_scaled(camera, part):
+    """Take frames until one has the requested part. The caller releases it."""
     def take():
         frame = camera.take(1)
-        if frame is None or frame.scaling == wish:
+        if frame is None or frame.scaling == part:
             return frame
         camera.release(frame)
         return None
@@ -28,30 +28,30 @@ def next_scaled(camera, wish):
 
 @pytest.fixture
 def noise(tmp_path):
-    """A folder of pictures in which no two pixels are alike."""
+    """A folder of pictures of noise."""
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 256, (240, 320, 3), np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
     return tmp_path
 
 
-@pytest.mark.parametrize("wish", [REQUEST, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
-def test_the_child_scales_as_the_detector_would(noise, wish):
-    """The part that came along equals the one made from the same frame here, for shrinking and for growing."""
+@pytest.mark.parametrize("part", [PART, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
+def test_the_child_scales_as_the_detector_would(noise, part):
+    """The part that comes with a frame equals the one scaled here from the same frame, both smaller and larger."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
-        camera.scale_to(wish)
-        frame = next_scaled(camera, wish)
-        here = np.empty((wish.height, wish.width, 3), np.uint8)
-        Scaler(wish).scale(np.asarray(frame.pixels), here)
+        camera.scale_to(part)
+        frame = next_scaled(camera, part)
+        here = np.empty((part.height, part.width, 3), np.uint8)
+        Scaler(part).scale(np.asarray(frame.pixels), here)
         assert np.array_equal(np.asarray(frame.scaled), here)
         camera.release(frame)
 
 
-def test_the_wish_outlives_the_child(noise):
-    """A child that replaces a killed one is told of the wish as well."""
+def test_the_requested_scaling_outlives_the_child(noise):
+    """A child that replaces a killed one gets the requested scaling too."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
-        camera.scale_to(REQUEST)
-        camera.release(next_scaled(camera, REQUEST))
+        camera.scale_to(PART)
+        camera.release(next_scaled(camera, PART))
         pid = camera.child_pid
         os.kill(pid, signal.SIGKILL)
 
@@ -60,18 +60,18 @@ def test_the_wish_outlives_the_child(noise):
             if frame is not None:
                 scaling = frame.scaling
                 camera.release(frame)
-                return camera.child_pid != pid and scaling == REQUEST
+                return camera.child_pid != pid and scaling == PART
             return False
         eventually(from_another_child)
 
 
-@pytest.mark.parametrize("wish", [Scaling(0, 0, 321, 240, 64, 48), Scaling(0, 0, 320, 240, 9000, 9000), None])
-def test_a_wish_that_cannot_be_had_is_left_out(noise, wish):
-    """A part outside the frame, or one too large for the place, costs the hint and never the frame."""
+@pytest.mark.parametrize("part", [Scaling(0, 0, 321, 240, 64, 48), Scaling(0, 0, 320, 240, 9000, 9000), None])
+def test_a_scaling_that_is_not_possible_is_left_out(noise, part):
+    """With a part outside the frame, or one too large for the slot, the frame comes without the hint."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
-        camera.scale_to(REQUEST)
-        camera.release(next_scaled(camera, REQUEST))
-        camera.scale_to(wish)
+        camera.scale_to(PART)
+        camera.release(next_scaled(camera, PART))
+        camera.scale_to(part)
         frame = next_scaled(camera, None)
         assert frame.scaled is None
         assert (frame.width, frame.height) == (320, 240)

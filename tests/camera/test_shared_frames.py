@@ -1,4 +1,4 @@
-"""Places of shared memory."""
+"""Slots of shared memory."""
 
 import mmap
 import os
@@ -22,7 +22,7 @@ def test_both_sides_see_the_same_bytes():
     theirs.close()
 
 
-def test_a_view_outlives_the_places():
+def test_a_view_outlives_the_memory_object():
     """A view stays readable after close(), and close() may be called twice."""
     slots = SharedFrames(1, 12)
     view = slots.view(0, (2, 2, 3))

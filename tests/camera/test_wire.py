@@ -1,4 +1,4 @@
-"""What child and owner say, and what is no message."""
+"""The messages between child and owner, and packets that are not messages."""
 
 import re
 
@@ -42,7 +42,7 @@ def test_deep_nesting_is_a_value_error():
 
 
 @given(st.integers(0, 100))
-def test_places_go_back(slot):
+def test_freed_slots_go_back(slot):
     """decode_answer(encode_free(p)) = p."""
     assert decode_answer(encode_free(slot)) == slot
 
@@ -58,34 +58,34 @@ def test_settings_cross_the_socket_whole():
     ("rtsp://cam/1", "stream", True), ("http://cam/1", "stream", True), ("/srv/a.mp4", "path", False),
     ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", True)])
 def test_kinds_of_sources(source, kind, may_return):
-    """What a source is follows from its form, and whether waiting for it makes sense from that."""
+    """The form of a source decides its kind, and the kind decides whether to wait for it."""
     settings = make_settings(source)
     assert (settings.kind, settings.may_return) == (kind, may_return)
 
 
 def test_stall_is_three_frames_or_three_seconds():
-    """A slow camera is given time for three frames."""
+    """A slow camera gets the time of three frames."""
     assert make_settings("x", fps=30.0).stall_s == 3.0
     assert make_settings("x", fps=0.5).stall_s == 6.0
 
 
 def test_credentials_are_escaped_and_redacted(tmp_path):
-    """A password with any character goes into the URL escaped, and never survives redaction."""
+    """A password with any character is escaped in the URL, and redaction always removes it."""
     secret = tmp_path / "secret"
     secret.write_text("me:p@ss:w/rd?#\n")
     url = with_credentials("rtsp://cam:554/live?x=1", str(secret))
     assert url == "rtsp://me:p%40ss%3Aw%2Frd%3F%23@cam:554/live?x=1"
     assert shown(url) == "rtsp://cam:554/live?x=1"
     assert with_credentials("rtsp://cam", None) == "rtsp://cam"
-    assert shown("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # no valid address, and named all the same
+    assert shown("rtsp://me:secret@[::1/x@y") == "rtsp://[::1/x@y"      # not a valid address, but still shown
     assert shown("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
 
 
 def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path):
-    """Neither a line without a colon nor bytes that are no UTF-8, of which Python's words would tell one."""
+    """The error repeats neither a line without a colon nor bytes that are not UTF-8, as Python's message would."""
     secret = tmp_path / "secret"
     for content in (b"no colon", b"me:\xe4pass"):
         secret.write_bytes(content)
-        with pytest.raises(ValueError, match=f"^{secret}: expected user:password") as told:
+        with pytest.raises(ValueError, match=f"^{secret}: expected user:password") as refusal:
             with_credentials("rtsp://cam", str(secret))
-        assert not re.search("colon|0xe4|pass[^w]|position", str(told.value).removeprefix(str(secret)))
+        assert not re.search("colon|0xe4|pass[^w]|position", str(refusal.value).removeprefix(str(secret)))

@@ -13,7 +13,7 @@ SECOND = 1_000_000_000
 @given(fps=st.floats(0.5, 120), source_fps=st.floats(0.5, 240),
        jitter=st.lists(st.floats(-0.1, 0.1), min_size=50, max_size=50))
 def test_never_more_than_asked_and_never_far_less(fps, source_fps, jitter):
-    """Of a jittering source the frames kept are at most `fps` on average, and most of what it could give."""
+    """From a source with jitter, at most `fps` frames are kept on average, and most of the possible ones."""
     decimation = Decimation(fps)
     stamps = [SECOND + int((i + jitter[i % 50]) / source_fps * SECOND) for i in range(200)]
     kept = sum(decimation.keep(stamp) for stamp in stamps)
@@ -30,14 +30,14 @@ def test_half_of_a_steady_source():
 
 @given(st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
 def test_a_film_in_time_keeps_its_own_distances(delays):
-    """Frames are due as far apart as in the film, as long as nobody is a second late."""
+    """Frames are due at the distances of the film, unless playing is a second late."""
     playback = Playback()
     due = [playback.due_ns(i * 40_000_000, SECOND + i * 40_000_000 + late) for i, late in enumerate(delays)]
     assert all(b - a == 40_000_000 for a, b in itertools.pairwise(due))
 
 
-def test_a_film_that_fell_behind_is_not_hurried():
-    """After a long stop the film goes on from where it is, from now."""
+def test_a_film_that_is_late_does_not_speed_up():
+    """After a long stop the film continues from its position, at normal speed."""
     playback = Playback()
     playback.due_ns(0, SECOND)
     assert playback.due_ns(40_000_000, 60 * SECOND) == 60 * SECOND

@@ -12,7 +12,7 @@ from vedette.errors import SourceInvalid
 
 
 def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path):
-    """Images come by name, of whatever size; a broken one is skipped and counted in the end's words."""
+    """Images of any size come sorted by name. A broken one is skipped and counted in the message at the end."""
     for i in (3, 1, 2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((30 + i, 40, 3), 50 * i, np.uint8))
     (tmp_path / "0.jpg").write_bytes(b"no image")
@@ -24,7 +24,7 @@ def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path):
 
 
 def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path):
-    """Played in real time, a folder shows `fps` images per second, whether or not each is taken in time."""
+    """A folder in real time shows `fps` images per second, whether or not each is taken in time."""
     for i in range(5):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 20, 3), 50 * i, np.uint8))
     with running(make_settings(tmp_path, fps=10.0)) as camera:
@@ -36,7 +36,7 @@ def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"no image", b"P6 60000 60000 255\n"])
 def test_no_usable_image_is_invalid(tmp_path, content):
-    """An empty folder, or one with only broken images or a dimension bomb, is no source."""
+    """An empty folder, or one with only broken images or a dimension bomb, is refused."""
     if content:
         (tmp_path / "a.ppm").write_bytes(content)
     with running(make_settings(tmp_path)) as camera:
@@ -46,7 +46,7 @@ def test_no_usable_image_is_invalid(tmp_path, content):
 
 
 def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path):
-    """What would block or never end is not opened, whatever it is called."""
+    """Files that block or never end are not opened, whatever their name is."""
     os.mkfifo(tmp_path / "1.jpg")
     (tmp_path / "2.png").symlink_to("/dev/zero")
     (tmp_path / "3.bmp").mkdir()
@@ -58,7 +58,7 @@ def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path):
 
 
 def test_a_name_that_is_not_utf8_is_read(tmp_path):
-    """OpenCV crashes when it is handed such a name (measured, 4.11 and 5.0)."""
+    """OpenCV crashes when it opens such a name itself (measured, 4.11 and 5.0)."""
     cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 40, 3), 50, np.uint8))
     (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"k\xfcche.png"))
     with running(make_settings(tmp_path, every_frame=True)) as camera:

@@ -1,4 +1,4 @@
-"""The memory limit of the capture child: what it says a failure took."""
+"""The memory limit of the capture child, and its figures in a failure."""
 
 import os
 import subprocess
@@ -22,11 +22,11 @@ print(limit.explain("gone"))
 """
 
 
-@pytest.mark.parametrize(("taken_mib", "said"), [(1, False), (330, True)])
-def test_only_what_the_child_took_is_told(taken_mib, said):
-    """The figures stand behind a failure that took much; what the parent took before the child began does not count."""
+@pytest.mark.parametrize(("taken_mib", "reported"), [(1, False), (330, True)])
+def test_only_the_memory_of_the_child_is_reported(taken_mib, reported):
+    """A failure that took much memory has the figures. The memory of the parent does not count."""
     parents = np.ones(500 << 20, np.uint8)
-    words = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True,
-                           env={**os.environ, **ENVIRON})
-    assert ("of memory allowed" in words.stdout) == said
+    done = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True,
+                          env={**os.environ, **ENVIRON})
+    assert ("of memory allowed" in done.stdout) == reported
     del parents

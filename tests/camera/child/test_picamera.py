@@ -1,4 +1,4 @@
-"""The Pi camera adapter against a strict stand-in for picamera2, in a real capture child."""
+"""The Pi camera adapter with a strict fake of picamera2, in a real capture child."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ FAKE = Path(__file__).parent / "fake_picamera2"
 
 @pytest.fixture
 def pi(tmp_path, monkeypatch):
-    """Put the stand-in where the child finds it; returns how to order a fault."""
+    """Put the fake where the child finds it. Return the function that orders a fault."""
     order = tmp_path / "order"
     order.write_text("")
     monkeypatch.setenv("PYTHONPATH", f"{FAKE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
@@ -25,7 +25,7 @@ def pi(tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["picamera2", "auto"])
 @pytest.mark.parametrize("size", [(64, 48), (100, 50)])
 def test_frames_come_without_padding_and_with_the_sensor_time(pi, source, size):
-    """Padded YUV rows become a BGR frame of the asked size, stamped by the sensor; requests are given back."""
+    """Padded YUV rows become a BGR frame of the configured size with the sensor's time. Requests are released."""
     before_s = starved_s()
     with running(make_settings(source, width=size[0], height=size[1])) as camera:
         for _ in range(6):
@@ -40,8 +40,8 @@ def test_frames_come_without_padding_and_with_the_sensor_time(pi, source, size):
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang in stop"])
-def test_a_hanging_camera_costs_its_process(pi, fault):
-    """A camera that hangs is named stalled, never reopened in its process, and replaced by a new one."""
+def test_a_hanging_camera_gets_a_new_process(pi, fault):
+    """A camera that hangs is reported as stalled. A new process opens it, never the same one."""
     with running(make_settings("picamera2")) as camera, Consumer(camera):
         eventually(lambda: camera.status().state == "capturing")
         pid = camera.child_pid

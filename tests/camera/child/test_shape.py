@@ -12,7 +12,7 @@ SIDES = st.integers(1, 8000)
 
 
 class Still:
-    """A source that gives one picture, into the slot where it fits."""
+    """A source with one picture, which it writes into the slot if it fits."""
 
     def __init__(self, picture):
         self.picture = picture
@@ -37,12 +37,12 @@ def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_wid
 @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
 @pytest.mark.parametrize("size", [(64, 48), (128, 96), (40, 30), (48, 64)])
 def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate, size):
-    """Every rotation of every size equals numpy's own of the fitted picture, in the slot itself."""
+    """Every rotation of every size equals numpy's rotation of the fitted picture, and lies in the slot itself."""
     settings = make_settings("x", width=64, height=48, rotate=rotate)
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
     slot = np.zeros(settings.slot_bytes, np.uint8)
     shaper = Shaper(settings)
-    for _ in range(2):      # the second time the source may write straight into the slot
+    for _ in range(2):      # the second time the source can write straight into the slot
         picture = shaper.read(Still(ramp), slot)
         assert np.shares_memory(picture, slot)
         assert picture.ctypes.data == slot.ctypes.data

@@ -1,4 +1,4 @@
-"""Streams through OpenCV against real servers on loopback: MJPEG that stalls or ends, an RTSP black hole."""
+"""Streams through OpenCV from real servers on loopback: MJPEG that stalls or ends, RTSP that never answers."""
 
 import http.server
 import re
@@ -95,7 +95,7 @@ def mjpeg():
 
 
 def test_a_stream_that_stalls_or_ends_comes_back(mjpeg):
-    """A stalled stream is named stalled, an ended one offline, both without a new child, and both come back."""
+    """A stalled stream is reported as stalled, an ended one as offline. Both come back, without a new child."""
     before_s = starved_s()
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
         eventually(lambda: camera.status().state == "capturing")
@@ -118,7 +118,7 @@ def memory_taken(camera):
 
 
 def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
-    """A server that declares 2 GB for one JPEG is named with the limit it met; the same child plays what follows."""
+    """A JPEG of 2 GB is reported with the memory limit. The same child plays the frames that follow."""
     before_s = starved_s()
     mjpeg.mode = "huge"     # at a rate that leaves half a minute for one picture: a busy machine swallows slowly
     with running(make_settings(mjpeg.url, fps=0.1)) as camera, Consumer(camera):
@@ -133,8 +133,8 @@ def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
         assert same_child(camera, before_s)
 
 
-def test_a_picture_beyond_the_memory_is_named(order):
-    """A picture for which there is no memory is a failure of the source in words, not the end of the child."""
+def test_a_picture_beyond_the_memory_limit_is_reported(order):
+    """A picture that needs too much memory is a failure of the source with a message. The child survives it."""
     before_s = starved_s()
     with running(make_settings(order("greedy")), FAULTY_CHILD) as camera:
         eventually(lambda: re.search(r"needs more than the \d+ MiB of memory", camera.status().cause or ""))
@@ -152,14 +152,14 @@ def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip):
 
 
 def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg):
-    """MJPEG carries no time; frames we waited for are stamped on arrival, whatever their pts says."""
+    """MJPEG has no time. Frames that we waited for get the time of their arrival, whatever their pts says."""
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera) as consumer:
         eventually(lambda: consumer.taken > 40)
         assert sorted(list(consumer.ages_ms)[20:])[10] < 500
 
 
 def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path):
-    """The password reaches the server but no status, argv or environment of the child."""
+    """The password reaches the server, but not the status, argv or environment of the child."""
     secret = tmp_path / "secret"
     secret.write_text("watch:pa:ss@word\n")
     mjpeg.protected = True
@@ -174,13 +174,13 @@ def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path):
 
 
 def test_unreadable_credentials_are_named(mjpeg, tmp_path):
-    """A credentials file that is missing shows as the cause, by its path."""
+    """A missing credentials file is the cause, with its path."""
     with running(make_settings(mjpeg.url, credentials_file=str(tmp_path / "gone"))) as camera:
         eventually(lambda: "gone" in (camera.status().cause or ""))
 
 
 def test_an_rtsp_black_hole_is_named(tmp_path):
-    """A host that accepts and never answers is named within 6 s."""
+    """A host that accepts and never answers is reported within 6 s."""
     with socket.create_server(("127.0.0.1", 0)) as hole:
         url = f"rtsp://user:hidden@127.0.0.1:{hole.getsockname()[1]}/cam"
         with running(make_settings(url)) as camera:
@@ -200,7 +200,7 @@ def test_a_refused_connection_is_named_at_once():
 
 
 def test_an_absent_device_and_no_camera_at_all_are_offline():
-    """A device that is not there is waited for; `auto` without a camera says so."""
+    """The daemon waits for a missing device. `picamera2` without the package says so."""
     with running(make_settings("/dev/v4l/by-id/none")) as camera:
         eventually(lambda: "no such device" in (camera.status().cause or ""))
     with running(make_settings("picamera2")) as camera:

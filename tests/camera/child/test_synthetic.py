@@ -1,4 +1,4 @@
-"""The camera that needs no hardware: its pace, its truth, its options, and every misbehaviour as health sees it."""
+"""The synthetic camera: its pace, its truth, its options, and the health reason of every misbehaviour."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ SIZE = dict(width=160, height=90)
 
 
 class Time:
-    """A clock that passes only while somebody sleeps."""
+    """A clock that advances only while somebody sleeps."""
 
     def __init__(self, seconds=1000.0):
         self.ns = int(seconds * 1e9)
@@ -42,7 +42,7 @@ def source(options="", clock=None, **changes):
 
 
 def test_options_are_read():
-    """Seed, hard and several misbehaviours are understood; without options the demo's street is meant."""
+    """Seed, hard and several misbehaviours are read. Without options the source is the demo's street."""
     assert parse_synthetic("synthetic") == SyntheticSource()
     assert parse_synthetic("synthetic?seed=7&hard=1&misbehave=dark:20:5&misbehave=stall:60:8.5") == SyntheticSource(
         7, True, (Phase("dark", 20, 5), Phase("stall", 60, 8.5)))
@@ -67,7 +67,7 @@ def test_any_options_are_read_or_refused(text):
 
 
 def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth():
-    """Live frames keep the pace of the clock, and the capture time alone gives the truth of what is shown."""
+    """Live frames keep the pace of the clock, and the capture time alone gives their truth."""
     camera, clock = source("?seed=3")
     assert camera.live
     truth = SyntheticTruth("synthetic?seed=3", 160, 90, 10.0)
@@ -83,8 +83,8 @@ def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth():
     assert camera.grab() - stamps[-1] == pytest.approx(1.1e9, abs=1e8)   # what was missed was never captured
 
 
-def test_every_frame_begins_at_the_first_and_leaves_none_out():
-    """With every frame wanted the film begins at frame 0, and seq - 1 is the number of a frame."""
+def test_every_frame_begins_at_the_first_and_skips_none():
+    """With every_frame the film begins at frame 0, and the number of a frame is seq - 1."""
     with running(make_settings("synthetic?hard=1", **SIZE, every_frame=True)) as camera:
         truth = SyntheticTruth("synthetic?hard=1", 160, 90, 30.0)
         for number in range(5):
@@ -95,8 +95,8 @@ def test_every_frame_begins_at_the_first_and_leaves_none_out():
             camera.release(frame)
 
 
-def test_frames_are_drawn_straight_into_the_place_when_they_fit():
-    """A buffer of the right shape is drawn into and returned; any other is left alone."""
+def test_frames_are_drawn_straight_into_the_slot_when_they_fit():
+    """The source draws into a buffer of the right shape and returns it. It does not change any other buffer."""
     camera, _ = source()
     camera.grab()
     fitting, other = np.zeros((90, 160, 3), np.uint8), np.zeros((45, 80, 3), np.uint8)
@@ -106,7 +106,7 @@ def test_frames_are_drawn_straight_into_the_place_when_they_fit():
 
 
 def shown(options, seconds, **changes):
-    """Return stamps (s) and pictures of a source over a while."""
+    """Return the stamps (s) and pictures of a source over `seconds`."""
     camera, clock = source(options, **changes)
     begin, stamps, pictures = clock.ns / 1e9, [], []
     while clock.ns / 1e9 < begin + seconds:
@@ -128,7 +128,7 @@ def test_a_slow_source_gives_a_frame_in_five_seconds():
 
 
 def test_a_frozen_source_stamps_one_picture_anew():
-    """Frozen pictures are bit-identical under stamps that advance; truth is that of the picture."""
+    """Frozen pictures are identical bit for bit, but their stamps advance. The truth is that of the picture."""
     stamps, pictures = shown("?misbehave=freeze:3:2", 5)
     same = [np.array_equal(a, b) for a, b in itertools.pairwise(pictures)]
     assert sum(same) == pytest.approx(19, abs=1)
@@ -146,14 +146,14 @@ def test_a_repeating_source_hands_out_a_frame_with_its_old_stamp():
 
 
 def test_a_dark_source_is_black_and_has_no_truth():
-    """Nothing is to be seen in the dark, and truth says so."""
+    """Nothing can be seen in the dark, and the truth is empty."""
     _, pictures = shown("?misbehave=dark:0:10", 1)
     assert all(picture.mean() < 4 and picture.std() < 3 for picture in pictures)
     assert SyntheticTruth("synthetic?misbehave=dark:0:10", 160, 90, 10.0).numbered(10) == ()
 
 
 def test_a_source_can_change_its_size_and_give_garbage():
-    """Pictures of half the size; and what is no picture is refused as any source's garbage is."""
+    """Pictures can have half the size. Garbage is refused as from any source."""
     assert {picture.shape for picture in shown("?misbehave=size:2:2", 4)[1]} == {(90, 160, 3), (45, 80, 3)}
     camera, _ = source("?misbehave=garbage:0:10")
     camera.grab()
@@ -162,8 +162,8 @@ def test_a_source_can_change_its_size_and_give_garbage():
 
 
 @pytest.mark.parametrize("kind", sorted(VIEW_FAULTS))
-def test_a_spoilt_picture_is_another_with_the_truth_of_what_it_shows(kind):
-    """Covered, nothing is to be seen; moved, boxes are elsewhere in the same share of the frame; else all stays."""
+def test_a_fault_of_the_view_changes_the_picture_and_its_truth(kind):
+    """When covered, nothing can be seen. When moved, all boxes shift by the same share. Else the truth stays."""
     (well,), (ill,) = shown("", 0.05)[1], shown(f"?misbehave={kind}:0:10", 0.05)[1]
     assert not np.array_equal(well, ill)
     was = SyntheticTruth("synthetic", 160, 90, 10.0).numbered(10)
@@ -187,7 +187,7 @@ REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera
 
 @pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS])
 def test_a_misbehaviour_is_named_by_the_camera(kind):
-    """Every misbehaviour shows as a health reason of its own kind, in a real child."""
+    """Every misbehaviour in a real child gives its own health reason."""
     ill = 1 if kind == "size" else 60
     options = f"synthetic?misbehave={kind}:{1 if kind == 'size' else 0}:{ill}"
     with running(make_settings(options, **SIZE, frozen_after_s=0.5)) as camera, Consumer(camera):
@@ -195,7 +195,7 @@ def test_a_misbehaviour_is_named_by_the_camera(kind):
 
 
 def test_frames_flow_again_after_garbage():
-    """A source that gave garbage is opened again, and the reason goes when pictures come."""
+    """A source that gave garbage is reopened, and the reason ends when pictures come."""
     with running(make_settings("synthetic?misbehave=garbage:5:1", **SIZE)) as camera, Consumer(camera):
         eventually(lambda: "camera_offline" in camera.status().reasons)
         eventually(lambda: camera.status().reasons == () and camera.status().state == "capturing")

@@ -1,4 +1,4 @@
-"""What the camera is pointed at: the same by day, by night, in rain and with traffic; another when it was turned."""
+"""The view of the camera: the same by day, by night, in rain and with traffic; another after it was turned."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ HOURS = 6
 
 
 def likeness(one: bytes, other: bytes) -> float:
-    """The lesser correlation of the two halves."""
+    """Return the smaller correlation of the two halves."""
     a, b = (np.frombuffer(each, np.int8).astype(float).reshape(2, -1) for each in (one, other))
     return min((x @ y) / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in zip(a, b, strict=True))
 
 
-def view_of(scene: Scene, first: int, spoilt: str | None = None) -> View:
-    """The view after so many pictures, a second apart."""
+def view_of(scene: Scene, first: int, fault: str | None = None) -> View:
+    """Return the view after `KEPT` pictures, a second apart."""
     watch = ViewWatch()
     picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     seen = None
     for number in range(first, first + KEPT):
         scene.render(number, picture)
-        if spoilt:
-            EFFECTS[spoilt](picture, number)
+        if fault:
+            EFFECTS[fault](picture, number)
         seen = watch.measure(picture)
     assert seen is not None
     return seen
@@ -54,14 +54,14 @@ def test_a_day_is_one_view(day: list[View]) -> None:
 
 
 def test_another_view_is_another_at_any_hour(scene: Scene, day: list[View]) -> None:
-    """A camera that was turned resembles no hour of what it saw before."""
+    """After a turn, the view resembles no hour of the view before."""
     for first in (0, 60, 120):
         moved = view_of(scene, first, "move")
         assert max(likeness(moved.outline, view.outline) for view in day) < 0.3
 
 
 def test_rain_is_the_same_view(scene: Scene, day: list[View]) -> None:
-    """Streaks that are elsewhere in each picture, and haze, change little."""
+    """Haze, and streaks at new positions in each picture, change little."""
     for first in (0, 60, 120):
         wet = view_of(scene, first, "rain")
         assert max(likeness(wet.outline, view.outline) for view in day) > 0.6
@@ -69,20 +69,20 @@ def test_rain_is_the_same_view(scene: Scene, day: list[View]) -> None:
 
 
 def test_out_of_focus_only_what_is_fine_is_lost(scene: Scene, day: list[View]) -> None:
-    """The outline stays, the focus falls to less than a third of the least of any hour."""
+    """The outline stays. The focus falls below a third of the lowest of any hour."""
     blurred = view_of(scene, 60, "defocus")
     assert max(likeness(blurred.outline, view.outline) for view in day) > 0.6
     assert blurred.focus < 0.3 * min(view.focus for view in day)
 
 
 def test_covered_there_is_nothing_to_recognize(scene: Scene) -> None:
-    """A cloth before the lens has no detail that lasts, noise or not."""
+    """A cloth before the lens has no lasting detail, with or without noise."""
     covered = view_of(scene, 60, "cover")
     assert (covered.outline, covered.focus) == (b"", 0.0)
     assert covered.detail < LEAST_DETAIL
 
 
-def test_a_change_of_size_begins_anew() -> None:
+def test_a_change_of_size_starts_the_measurement_again() -> None:
     """Pictures of two sizes are never compared."""
     watch = ViewWatch()
     rng = np.random.default_rng(1)
@@ -95,7 +95,7 @@ def test_a_change_of_size_begins_anew() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(33, 5), (16, 16), (1920, 1080)])
 def test_any_size_is_measured(width: int, height: int) -> None:
-    """Nothing is assumed of a picture's size."""
+    """A picture may have any size."""
     watch = ViewWatch()
     picture = np.random.default_rng(1).integers(0, 200, (height, width, 3), np.uint8)
     seen = [watch.measure(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)][-1]
@@ -104,7 +104,7 @@ def test_any_size_is_measured(width: int, height: int) -> None:
 
 
 def test_a_flat_picture_with_one_lamp_has_an_outline_of_numbers() -> None:
-    """Where all is flat the mean of squares comes out a hair below nought, which has no root; nothing is warned of."""
+    """In a flat area the mean of squares comes out slightly below 0. There is no warning about its root."""
     chance = np.random.default_rng(0)
     for _ in range(300):
         watch = ViewWatch()
@@ -114,8 +114,8 @@ def test_a_flat_picture_with_one_lamp_has_an_outline_of_numbers() -> None:
             watch.measure(picture)
 
 
-def test_a_picture_that_repeats_itself_is_not_looked_at_again() -> None:
-    """Its noise is the same each time and would count as fine detail; a cover may be without any noise."""
+def test_a_picture_that_repeats_itself_is_not_measured_again() -> None:
+    """Its noise is the same each time and would count as fine detail. A covered camera may have no noise at all."""
     watch = ViewWatch()
     rng = np.random.default_rng(3)
     street = cv2.GaussianBlur(rng.integers(0, 60, (180, 320, 3), np.uint8), (0, 0), 4)

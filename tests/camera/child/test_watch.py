@@ -1,4 +1,4 @@
-"""Frozen, black, impossible and slow, on arrays and an invented clock."""
+"""Frozen, black, impossible and slow, with arrays and an injected clock."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def noise(seed=None):
 
 
 def test_one_changed_byte_anywhere_is_another_picture():
-    """same_picture looks at every byte."""
+    """same_picture compares every byte."""
     picture = noise(1)
     assert same_picture(picture, picture.copy())
     for row, column in ((0, 0), (13, 7), (47, 63)):
@@ -24,7 +24,7 @@ def test_one_changed_byte_anywhere_is_another_picture():
 
 
 def test_frozen_after_the_time_and_reopened_once():
-    """A repeated picture is frozen after its time, asks for one reopening, and ends with the first other picture."""
+    """A repeated picture counts as frozen after its time and asks for one reopening, until another picture comes."""
     watch = PictureWatch(2.0)
     picture = noise(1)
     asked = 0
@@ -38,7 +38,7 @@ def test_frozen_after_the_time_and_reopened_once():
 
 
 def test_a_picture_without_its_predecessor_is_no_evidence():
-    """When the last picture is no longer at hand, the frozen time neither ends nor begins."""
+    """When the last picture was overwritten, the frozen time neither ends nor begins."""
     watch = PictureWatch(1.0)
     picture = noise(1)
     watch.check(picture, picture, 0)
@@ -66,7 +66,7 @@ def test_black_is_dark_and_flat_for_two_seconds():
     (15, 30, 30, ()), (15, None, 15, ()), (15, None, 14, ()), (15, None, 5, ("camera_slow",)), (15, 5, 5, ()),
     (15, None, 100, ()), (15, None, 500, ("camera_rate",)), (15, 30, 12, ()), (120, 120, 120, ())])
 def test_rates(asked, declared, rate, reasons):
-    """A rate is slow below half of what was asked and declared, impossible far above both."""
+    """A rate is slow below half of the configured and the declared one, and impossible far above both."""
     watch = RateWatch(asked, declared)
     for i in range(rate * 21):
         watch.arrived(SECOND + i * SECOND // rate, SECOND + i * SECOND // rate)
@@ -74,7 +74,7 @@ def test_rates(asked, declared, rate, reasons):
 
 
 def test_time_that_stands_still_is_impossible():
-    """Time stamps that do not advance are named, and no longer once they do."""
+    """Time stamps that do not advance are reported until they advance."""
     watch = RateWatch(30, None)
     for i in range(100):
         watch.arrived(7, i * SECOND // 30)

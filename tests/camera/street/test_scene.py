@@ -1,4 +1,4 @@
-"""The drawn street: decided by seed and frame number, and honest about what is in it."""
+"""The drawn street: seed and frame number decide each frame, and the truth is right."""
 
 import hashlib
 import subprocess
@@ -37,7 +37,7 @@ def rendered(scene, number, width, height):
 
 
 def test_a_frame_is_the_same_in_every_process_and_order():
-    """Pixels and truth of a frame depend on seed and frame number alone, not on the process or what came before."""
+    """Pixels and truth of a frame depend only on seed and frame number, not on the process or earlier frames."""
     other = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True).stdout.strip()
     digest = hashlib.sha256()
     for hard in (False, True):
@@ -66,7 +66,7 @@ def test_truth_lies_in_the_frame_and_can_be_seen(seed, number, hard):
 @given(st.integers(0, 10**6))
 @FEWER
 def test_one_seed_is_one_street_at_every_size(number):
-    """Twice the pixels show the same things in the same places, but for what the larger picture barely shows."""
+    """Twice the pixels show the same things in the same positions. Things that are barely visible may differ."""
     small = rendered(Scene(9, 320, 180, 30), number, 320, 180)[1]
     large = rendered(Scene(9, 640, 360, 30), number, 640, 360)[1]
     clear = [thing for thing in small if thing.visible > 0.6 and thing.box.ymax - thing.box.ymin > 0.1]
@@ -84,7 +84,7 @@ def test_the_demo_moves_smoothly_and_the_hard_scenes_do_not():
         assert holds(np.abs(before - after).mean())
 
 
-def test_every_label_is_to_be_seen_in_demo_and_hard_scenes():
+def test_every_label_is_visible_in_demo_and_hard_scenes():
     """A minute of the demo, and a hundred hard scenes, show every label."""
     demo, hard = Scene(6, 160, 90, 30), Scene(6, 96, 96, 30, hard=True)
     for scene, numbers, size in ((demo, range(0, 1800, 60), (160, 90)), (hard, range(100), (96, 96))):
@@ -109,7 +109,7 @@ def test_a_thing_leaves_its_pixels_where_its_mask_says(kind):
 
 
 def test_a_thing_half_out_of_the_frame_counts_whole():
-    """What lies beyond the frame's edge counts as hidden, so a thing half outside is half visible."""
+    """Pixels outside the frame count as hidden, so a thing half outside is half visible."""
     sprite = objects.draw(objects.PARCEL, 1, 0, 64.0)
     frame, ids = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8)
     whole = paste(frame, ids, sprite, 50, 50, 1)
@@ -122,7 +122,7 @@ def test_a_thing_half_out_of_the_frame_counts_whole():
 @given(st.integers(0, 10**9))
 @FEWER
 def test_what_stands_lower_is_larger(seed):
-    """Scale and row are each other's inverse, and grow together."""
+    """Scale and row are inverse functions, and grow together."""
     rng = np.random.default_rng(seed)
     for ground in (demo_street(rng, 320, 180).ground, any_street(rng, 96, 96).ground):
         rows = [ground.between(share) for share in (0.0, 0.5, 1.0)]
@@ -146,7 +146,7 @@ def test_the_day_is_brighter_than_the_night():
 
 
 def test_fog_takes_contrast_and_blur_takes_edges():
-    """Fog narrows the range of a frame, blur lowers the step at an edge."""
+    """Fog reduces the range of a frame, blur reduces the step at an edge."""
     def exposed(**light):
         frame = np.zeros((64, 64, 3), np.uint8)
         frame[:, 32:] = 200

@@ -32,7 +32,7 @@ def test_the_demo_goes_through_streets_and_hours():
 
 
 def test_as_many_as_asked_for():
-    """Also a number that does not divide by the streets."""
+    """The count may be any number, also one that is not a multiple of the streets."""
     assert [len(list(stills(count))) for count in (1, 7, 11)] == [1, 7, 11]
 
 
@@ -40,7 +40,7 @@ def test_as_many_as_asked_for():
     (False, {"person": 403, "bicycle": 160, "car": 151, "dog": 150, "parcel": 148, "cone": 192}, 89.883),
     (True, {"person": 127, "bicycle": 75, "car": 79, "dog": 93, "parcel": 64, "cone": 62}, 67.240)])
 def test_the_held_out_stills_are_those_of_the_card(hard, things, brightness):
-    """Figures compare only while the stills stay: what is in the first hundred, and the light of the first.
+    """Figures can be compared only while the stills stay the same: the first hundred, and the light of the first.
 
     Not a digest: OpenCV's versions draw edges a little differently.
     """
