@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 
 from tests.campaign.outbox_cuts import kernel_written, results_of_an_hour
-from vedette.mqtt.spool import Kept, Moment, Spool
+from vedette.mqtt.spool import Moment, SavedMessage, Spool
 
 BATCH = 16
 
 
-def batches() -> Iterator[list[Kept]]:
+def batches() -> Iterator[list[SavedMessage]]:
     """Yield an hour's results as they are saved."""
     results = list(results_of_an_hour())
     yield from (results[start:start + BATCH] for start in range(0, len(results), BATCH))

@@ -41,7 +41,7 @@ from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette.messages import payloads
 from vedette.mqtt.checkpoint import Checkpoint
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
-from vedette.mqtt.spool import Kept, Moment, Spool
+from vedette.mqtt.spool import Moment, SavedMessage, Spool
 from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S, SAVE_AFTER_S
 from vedette.types import Acknowledged, Box, Detection, Message
 
@@ -301,7 +301,7 @@ def kernel_written() -> int:
     return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
 
 
-def results_of_an_hour() -> Iterator[Kept]:
+def results_of_an_hour() -> Iterator[SavedMessage]:
     """18,000 results as a street gives them: a few objects, every digit of their boxes and scores another."""
     chance, clock = random.Random(6), FakeClock()
     for seq in range(1, 18_001):
@@ -311,7 +311,7 @@ def results_of_an_hour() -> Iterator[Kept]:
         payload = payloads.detections(make_result(make_frame(clock, seq, age_ms=chance.uniform(20, 60)), seen),
                                       device="gate-01-6f1c", run=1, seq=seq, clock_synced=True,
                                       dropped={"replaced": seq * 2, "stale": 0})
-        yield Kept(seq, Message("detections", payloads.encode(payload), seq=seq))
+        yield SavedMessage(seq, Message("detections", payloads.encode(payload), seq=seq))
 
 
 def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:

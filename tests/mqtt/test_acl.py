@@ -39,7 +39,7 @@ def login(broker: Mosquitto, folder: Path, user: str) -> MqttConfig:
 
 
 def test_device_writes_what_it_publishes_and_nothing_else(broker: Mosquitto, tmp_path: Path) -> None:
-    """Every topic a device publishes gets through; commands, other devices' topics and the fleet's nudge do not."""
+    """The broker accepts every topic that a device publishes, but no commands, other devices' topics or fleet nudge."""
     own = [channel.topic.replace("{command}", "pause") for channel in schemas.CHANNELS if not channel.incoming]
     forbidden = ["/vedette/gate-01/cmd/restart", "/vedette/gate-02/detections", "/vedette/gate-02/cmd/restart",
                  "/vedette/fleet/update", "/vedette/gate-01/other", "/elsewhere"]
@@ -51,7 +51,7 @@ def test_device_writes_what_it_publishes_and_nothing_else(broker: Mosquitto, tmp
 
 
 def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
-    """A device hears an operator's command, and neither a dashboard's nor another device's."""
+    """A device receives an operator's command, but none from a dashboard or another device."""
     with listening(login(broker, tmp_path, "gate-01"), *topics.subscriptions("gate-01")) as device:
         for user in ("gate-02", "dashboard", "operator"):
             send(login(broker, tmp_path, user), "vedette/gate-01/cmd/resume", user.encode())
@@ -60,8 +60,8 @@ def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
         assert [message.payload for message in device.heard] == [b"operator", b""]
 
 
-def test_device_hears_no_other_device(broker: Mosquitto, tmp_path: Path) -> None:
-    """A device that subscribes to everything hears only its own commands."""
+def test_device_receives_no_commands_for_another_device(broker: Mosquitto, tmp_path: Path) -> None:
+    """A device that subscribes to everything receives only its own commands."""
     with listening(login(broker, tmp_path, "gate-01"), "vedette/#", "vedette/gate-01/cmd/+") as device:
         send(login(broker, tmp_path, "operator"), "vedette/gate-02/cmd/resume", b"")
         send(login(broker, tmp_path, "operator"), "vedette/gate-01/cmd/resume", b"")

@@ -1,4 +1,4 @@
-"""How messages from disk go out: at a rate, few at a time, marked, with their time put right."""
+"""How saved messages are sent: at a limited rate, few at a time, marked, with a corrected time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import EPOCH, FakeClock, make_frame, make_result
 from vedette.config.models import MqttConfig
 from vedette.messages import payloads
-from vedette.mqtt.backfill import CATCH_UP_S, WINDOW, Backfill, backfilled, corrected
+from vedette.mqtt.backfill import CATCH_UP_S, LATE_IN_FLIGHT_MAX, Backfill, backfilled, corrected
 from vedette.mqtt.outbox import Outbox
 from vedette.types import Message
 
@@ -18,7 +18,7 @@ POLL_S = 0.5
 
 
 class Scene:
-    """A replay at 10 a second with many late messages, and hands on its clocks."""
+    """A backfill at 10 messages a second with many late ones, and clocks that a test sets."""
 
     def __init__(self, *, unsynced_ns: int | None = None) -> None:
         self.now_s = 100.0
@@ -32,53 +32,53 @@ class Scene:
         return self.now_s
 
     def sent_in(self, seconds: float, *, step_s: float = 0.01) -> int:
-        """Let time pass, taking what may go and acknowledging it at once; returns how many went."""
+        """Let time pass, take each message that may go and acknowledge it at once; returns how many went."""
         sent = 0
         for _ in range(round(seconds / step_s)):
             self.now_s += step_s
             while (waiting := self.replay.next()) is not None:
-                self.outbox.settle(waiting)
+                self.outbox.finish(waiting)
                 sent += 1
         return sent
 
 
 @pytest.mark.parametrize("step_s", [0.01, 0.3])
 def test_rate(step_s: float) -> None:
-    """As many a second as configured, however seldom the loop comes round."""
+    """The rate is the configured one, also for a slow loop."""
     scene = Scene()
-    scene.replay.begin()
+    scene.replay.connected()
     assert 100 <= scene.sent_in(10.2, step_s=step_s) <= 103 + CATCH_UP_S * 10
 
 
 def test_no_burst_after_a_long_absence() -> None:
-    """What could not be sent for an hour is not made up for at once."""
+    """After an hour without a message, only CATCH_UP_S of the rate is sent at once."""
     scene = Scene()
-    scene.replay.begin()
+    scene.replay.connected()
     scene.sent_in(1)
     scene.now_s += 3600
     assert scene.sent_in(0.01) <= CATCH_UP_S * 10 + 1
 
 
 def test_few_under_way() -> None:
-    """While the broker acknowledges nothing, so many are under way and no more; one answer lets one go."""
+    """While the broker acknowledges nothing, LATE_IN_FLIGHT_MAX are under way; one acknowledgement lets one more go."""
     scene = Scene()
-    scene.replay.begin()
+    scene.replay.connected()
     taken = []
     for _ in range(100):
         scene.now_s += 1
         waiting = scene.replay.next()
         taken += [waiting] if waiting else []
-    assert len(taken) == WINDOW
+    assert len(taken) == LATE_IN_FLIGHT_MAX
     assert scene.replay.pause_s(POLL_S) == POLL_S
-    scene.outbox.settle(taken[0])
+    scene.outbox.finish(taken[0])
     assert scene.replay.next() is not None
 
 
 def test_pause_ends_when_the_next_may_go() -> None:
-    """The loop sleeps neither past its turn nor without end at nothing."""
+    """The loop does not sleep past the time of the next message, and does not spin while it must wait."""
     scene = Scene()
     assert scene.replay.pause_s(POLL_S) == POLL_S     # no connection yet
-    scene.replay.begin()
+    scene.replay.connected()
     scene.sent_in(1)
     while scene.replay.next() is not None:
         pass
@@ -89,26 +89,26 @@ def test_pause_ends_when_the_next_may_go() -> None:
 
 
 def test_late_messages_wait_for_the_clock_once() -> None:
-    """Those from before the clock was set wait for it a minute from the first connect, and not again."""
+    """Those from before the clock was set wait for it a minute from the first connect, but not again."""
     scene = Scene(unsynced_ns=1)
-    scene.replay.begin()
+    scene.replay.connected()
     assert (scene.sent_in(59), scene.replay.pause_s(POLL_S)) == (0, POLL_S)
     assert scene.sent_in(3) > 0
-    scene.replay.begin()
+    scene.replay.connected()
     assert scene.sent_in(1) > 0
 
 
 def test_late_messages_go_as_soon_as_the_clock_is_set() -> None:
-    """Nothing is left to wait for then."""
+    """They do not wait for the rest of the minute."""
     scene = Scene(unsynced_ns=1)
-    scene.replay.begin()
+    scene.replay.connected()
     assert scene.sent_in(5) == 0
     scene.is_synced = True
     assert scene.sent_in(1) > 0
 
 
 def test_marked() -> None:
-    """A result says that it comes late, and is otherwise what it was; what has no place for that is left alone."""
+    """A late result has `backfilled` set and is otherwise unchanged; a payload without that key does not change."""
     clock = FakeClock()
     told = payloads.detections(make_result(make_frame(clock)), device="gate", run=1, seq=2, dropped={"stale": 1},
                                clock_synced=True)
@@ -117,8 +117,8 @@ def test_marked() -> None:
         assert backfilled(payload) == payload
 
 
-def test_time_put_right() -> None:
-    """The frame gets the moment that the clock, set since, gives to its monotonic one; nothing else changes."""
+def test_corrected_capture_time() -> None:
+    """The frame gets the wall time of its monotonic time by the clock that was set since; nothing else changes."""
     clock = FakeClock()
     frame = make_frame(clock)
     told = payloads.detections(make_result(frame), device="gate", run=1, seq=2, dropped={}, clock_synced=False)
@@ -132,8 +132,8 @@ def test_time_put_right() -> None:
     assert (right.seq, right.unsynced_ns) == (2, None)
 
 
-def test_time_of_counts_put_right() -> None:
-    """Counts, which have no word on the clock, get the right moment as well."""
+def test_corrected_time_of_counts() -> None:
+    """Counts have no `clock_synced` and get the correct time as well."""
     clock = FakeClock()
     message = Message("counts", payloads.encode(payloads.counts({"person": 1}, captured_at=clock.utc_now())),
                       retain=True, unsynced_ns=clock.now_ns)

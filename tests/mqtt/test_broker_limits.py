@@ -1,4 +1,4 @@
-"""Brokers that take small messages only: the large one is refused and counted, and everything else goes on."""
+"""Brokers that accept small messages only: a large one is refused and counted, and the others are sent."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.support.network.rude_server import Behave, serving
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.mqtt.outbox import Waiting
-from vedette.mqtt.poison_message import BELIEVED_S, CAREFUL_S, STRIKES, PoisonMessages
+from vedette.mqtt.poison_message import HANG_UPS_TO_BLAME, LIMIT_TRUSTED_S, ONE_BY_ONE_S, PoisonMessages
 from vedette.types import Message
 
 LONG = b"x" * 1000
 SIZE = 1 + 2 + 2 + len(f"{BASE}/detections") + 2 + 1 + len(LONG)
 ROUNDS = 6
-"""More short lives than a device of the same name would need to be suspected."""
+"""More short connections than the publisher needs to suspect another device of the same name."""
 
 
 @pytest.mark.parametrize("limit", ["max_packet_size 600", "message_size_limit 400"])
 def test_too_large_messages_are_refused_and_the_others_flow(limit: str, tmp_path: Path,
                                                             caplog: pytest.LogCaptureFixture) -> None:
-    """With MQTT 5, by CONNACK or by PUBACK, what is too large is refused, counted and named; the connection stands."""
+    """With MQTT 5, by CONNACK or PUBACK, a too large message is refused, counted and logged; the connection stays."""
     with running(tmp_path, f"allow_anonymous true\n{limit}") as broker, \
             listening(broker.client(), f"{BASE}/#") as subscriber, publishing(broker.client()) as publisher:
         assert wait_until(lambda: connected(publisher))
@@ -48,7 +48,7 @@ def test_too_large_messages_are_refused_and_the_others_flow(limit: str, tmp_path
 
 
 def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """MQTT 3.1.1 has no word for "too large": hung up on again and again it is refused, a state too."""
+    """MQTT 3.1.1 cannot say "too large": after repeated hang-ups the message is refused, a state too."""
     with running(tmp_path, "allow_anonymous true\nmax_packet_size 600") as broker:
         mqtt = broker.client(protocol="3.1.1")
         with listening(mqtt, f"{BASE}/#") as subscriber, publishing(mqtt) as publisher:
@@ -63,14 +63,14 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
             status = publisher.status()
             heard = [int(message.payload) for message in subscriber.heard if message.topic == f"{BASE}/detections"]
     assert sorted(set(heard)) == list(range(ROUNDS))
-    assert (status.connected, status.reconnects, status.refused) == (True, STRIKES, ROUNDS + 1)
+    assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
     assert status.reasons == ("mqtt_denied",)
     assert f"detections with {len(LONG)} bytes is given up" in caplog.text
     assert "with 1 bytes" not in caplog.text
 
 
 def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:
-    """A broker that dies with messages in flight, comes back and takes them, loses none."""
+    """A broker that dies with messages in flight, comes back and accepts them costs no message."""
     with running(tmp_path) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
         for count in (1, 3):
             assert wait_until(lambda: connected(publisher))
@@ -86,7 +86,7 @@ def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:
 
 
 def short_lived(dies_at: int, heard: list[bytes]) -> Behave:
-    """A broker (MQTT 3.1.1) that takes what it is told, but ends the first connections at a message for detections."""
+    """A broker (MQTT 3.1.1) that accepts all, but ends the first connections at a message for detections."""
     died = itertools.count()
 
     def behave(connection: socket.socket, stopping: threading.Event) -> None:
@@ -108,7 +108,7 @@ def short_lived(dies_at: int, heard: list[bytes]) -> Behave:
 
 
 def test_a_broker_that_dies_twice_over_one_message_loses_none() -> None:
-    """Alone in flight at both, and the largest yet: two ends are no proof that the broker cannot take it."""
+    """The message is alone in flight both times and the largest so far, but two hang-ups prove nothing."""
     heard: list[bytes] = []
     with serving(short_lived(2, heard)) as port, \
             publishing(MqttConfig(host="127.0.0.1", port=port, protocol="3.1.1")) as publisher:
@@ -122,83 +122,84 @@ def waiting(number: int, size: int, *, retain: bool = False) -> Waiting:
     return Waiting(number, Message("detections", b"x" * size, retain=retain), since_s=0)
 
 
-def hung_up_at(hang_ups: PoisonMessages, *messages: Waiting) -> Waiting | None:
-    """One connection that has taken a first word, to its end."""
-    hang_ups.connected()
-    hang_ups.taken(None)
-    return hang_ups.ended(messages)
+def hung_up_at(poison: PoisonMessages, *messages: Waiting) -> Waiting | None:
+    """One connection on which the broker accepts a first message, up to its end."""
+    poison.connected()
+    poison.accepted(None)
+    return poison.connection_ended(messages)
 
 
-def test_only_what_was_alone_again_and_again_is_blamed() -> None:
-    """The first hang-up may be one with company; each after it that says less than the one before begins anew."""
-    hang_ups, first, second = PoisonMessages(), waiting(1, 10), waiting(2, 10)
+def test_only_a_message_that_was_alone_each_time_is_blamed() -> None:
+    """At the first hang-up others may be in flight too; each later hang-up that proves less restarts the count."""
+    poison, first, second = PoisonMessages(), waiting(1, 10), waiting(2, 10)
     for others in ((), (second,)):
-        for _ in range(STRIKES - 1):
-            assert hung_up_at(hang_ups, first) is None
-        assert hung_up_at(hang_ups, *others) is None
-    hang_ups.connected()
-    assert hang_ups.ended((first,)) is None
-    assert hung_up_at(hang_ups, first, second) is None
-    assert [hung_up_at(hang_ups, first) for _ in range(STRIKES - 1)] == [*[None] * (STRIKES - 2), first]
+        for _ in range(HANG_UPS_TO_BLAME - 1):
+            assert hung_up_at(poison, first) is None
+        assert hung_up_at(poison, *others) is None
+    poison.connected()
+    assert poison.connection_ended((first,)) is None
+    assert hung_up_at(poison, first, second) is None
+    repeated = HANG_UPS_TO_BLAME - 1
+    assert [hung_up_at(poison, first) for _ in range(repeated)] == [*[None] * (repeated - 1), first]
 
 
-def test_a_broker_that_has_taken_nothing_on_a_connection_blames_nobody() -> None:
-    """It may have died, or its network, before it came to the message; what was sent as QoS 0 proves nothing."""
-    hang_ups, result = PoisonMessages(), waiting(1, 10)
-    for _ in range(2 * STRIKES):
-        hang_ups.connected()
-        hang_ups.taken(Waiting(2, Message("snapshot", b"x" * 100, qos=0), since_s=0))
-        assert hang_ups.ended((result,)) is None
-    hung_up_at(hang_ups, result)
-    assert hung_up_at(hang_ups, result) is result
+def test_without_an_accepted_message_on_the_connection_none_is_blamed() -> None:
+    """The broker or its network may have died before it read the message; a sent QoS 0 message proves nothing."""
+    poison, result = PoisonMessages(), waiting(1, 10)
+    for _ in range(2 * HANG_UPS_TO_BLAME):
+        poison.connected()
+        poison.accepted(Waiting(2, Message("snapshot", b"x" * 100, qos=0), since_s=0))
+        assert poison.connection_ended((result,)) is None
+    hung_up_at(poison, result)
+    assert hung_up_at(poison, result) is result
 
 
 def test_a_network_that_cuts_again_and_again_costs_no_message() -> None:
-    """What is no larger than one the broker has taken is not given up: it was the network, not the size."""
-    hang_ups, result = PoisonMessages(), waiting(2, 10)
-    hang_ups.taken(waiting(1, 10))
-    for _ in range(2 * STRIKES):
-        assert hung_up_at(hang_ups, result) is None
+    """A message no larger than an accepted one is not given up: the network was the cause, not the size."""
+    poison, result = PoisonMessages(), waiting(2, 10)
+    poison.accepted(waiting(1, 10))
+    for _ in range(2 * HANG_UPS_TO_BLAME):
+        assert hung_up_at(poison, result) is None
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-def test_a_state_is_one_suspect_until_a_newer_one_of_it_is_taken(is_taken: bool) -> None:
-    """It may change faster than the broker hangs up; between hang-ups that are days apart it has been taken."""
-    hang_ups = PoisonMessages()
+def test_a_state_is_one_suspect_until_a_newer_value_is_accepted(is_taken: bool) -> None:
+    """Its value may change faster than the broker hangs up. An accepted value between two hang-ups clears it."""
+    poison = PoisonMessages()
     blamed = None
-    for number in range(STRIKES):
+    for number in range(HANG_UPS_TO_BLAME):
         if is_taken:
-            hang_ups.taken(waiting(10 + number, 5, retain=True))
-        blamed = hung_up_at(hang_ups, waiting(20 + number, 10, retain=True))
+            poison.accepted(waiting(10 + number, 5, retain=True))
+        blamed = hung_up_at(poison, waiting(20 + number, 10, retain=True))
     assert (blamed is None) == is_taken
 
 
-def test_what_is_as_large_is_not_sent_for_a_while() -> None:
-    """The size is believed for its time; not at all where the broker has taken one as large."""
+def test_a_message_as_large_as_a_blamed_one_is_not_sent_for_a_while() -> None:
+    """The limit is trusted for LIMIT_TRUSTED_S; not at all if the broker accepted a message as large."""
     now_s = [0.0]
     for taken, is_believed in ((99, True), (100, False)):
-        hang_ups, large = PoisonMessages(lambda: now_s[0]), waiting(1, 100)
-        hang_ups.taken(waiting(0, taken))
-        for _ in range(STRIKES):
-            hung_up_at(hang_ups, large)
-        assert [hang_ups.is_too_large(waiting(2, size).message) for size in (99, 100)] == [False, is_believed]
-        now_s[0] += BELIEVED_S
-        assert not hang_ups.is_too_large(large.message)
+        poison, large = PoisonMessages(lambda: now_s[0]), waiting(1, 100)
+        poison.accepted(waiting(0, taken))
+        for _ in range(HANG_UPS_TO_BLAME):
+            hung_up_at(poison, large)
+        assert [poison.is_too_large(waiting(2, size).message) for size in (99, 100)] == [False, is_believed]
+        now_s[0] += LIMIT_TRUSTED_S
+        assert not poison.is_too_large(large.message)
 
 
 def test_messages_go_one_by_one_for_a_while_after_a_hang_up() -> None:
-    """While somebody is suspected, the first seconds of a connection have one in flight, behind a first that came."""
+    """While a message is suspected, a connection first waits for one acceptance, then has one in flight at a time."""
     now_s = [0.0]
-    hang_ups, suspect = PoisonMessages(lambda: now_s[0]), waiting(1, 10)
-    hang_ups.connected()
-    assert not hang_ups.must_wait(1)
-    hang_ups.ended((suspect,))
-    hang_ups.connected()
-    assert [hang_ups.must_wait(in_flight) for in_flight in (0, 1)] == [True, True]
-    hang_ups.taken(None)
-    assert [hang_ups.must_wait(in_flight) for in_flight in (0, 1)] == [False, True]
-    now_s[0] += CAREFUL_S
-    assert not hang_ups.must_wait(1)
+    poison, suspect = PoisonMessages(lambda: now_s[0]), waiting(1, 10)
+    poison.connected()
+    assert not poison.must_wait(1)
+    poison.connection_ended((suspect,))
+    poison.connected()
+    assert [poison.must_wait(in_flight) for in_flight in (0, 1)] == [True, True]
+    poison.accepted(None)
+    assert [poison.must_wait(in_flight) for in_flight in (0, 1)] == [False, True]
+    now_s[0] += ONE_BY_ONE_S
+    assert not poison.must_wait(1)
     now_s[0] = 0.0
-    hang_ups.taken(suspect)
-    assert not hang_ups.must_wait(1)
+    poison.accepted(suspect)
+    assert not poison.must_wait(1)

@@ -16,92 +16,94 @@ NOW = datetime(2026, 11, 21, 0, 42, 7, tzinfo=UTC)
 BASE = "vedette/gate-01"
 
 
-def judge(allowed: tuple[str, ...] = ("update", "resume", "restart")) -> CommandFilter:
+def command_filter(allowed: tuple[str, ...] = ("update", "resume", "restart")) -> CommandFilter:
     return CommandFilter("gate-01", lambda: allowed, lambda: NOW)
 
 
-def asking(name: str = "resume", **changes: object) -> Incoming:
+def incoming_command(name: str = "resume", **changes: object) -> Incoming:
     given = {"topic": f"{BASE}/cmd/{name}", "payload": b"", **changes}
     return Incoming(**given)  # type: ignore[arg-type]
 
 
 def test_empty_payload_is_a_command_without_arguments() -> None:
-    """Nothing at all means no arguments, and the reply goes to the command's own topic."""
-    assert judge().judge(asking()) == Command("resume", {}, None, f"{BASE}/reply/resume")
+    """An empty payload means no arguments, and the reply goes to the command's own topic."""
+    assert command_filter().decide(incoming_command()) == Command("resume", {}, None, f"{BASE}/reply/resume")
 
 
 def test_fleet_nudge_is_an_update() -> None:
     """The nudge to the whole fleet reaches the daemon as the command `update`."""
-    verdict = judge().judge(Incoming("vedette/fleet/update", b""))
+    verdict = command_filter().decide(Incoming("vedette/fleet/update", b""))
     assert isinstance(verdict, Command)
     assert verdict.name == "update"
 
 
 @pytest.mark.parametrize("incoming", [
-    asking(retain=True),
+    incoming_command(retain=True),
     Incoming("vedette/fleet/update", b"", retain=True),
-    asking("restart", redelivered=True),
-    asking(payload=b'{"expires_at": "2026-11-21T00:42:07Z"}'),
-    asking(payload=b'{"expires_at": "2026-11-21T02:00:00+02:00"}'),
+    incoming_command("restart", redelivered=True),
+    incoming_command(payload=b'{"expires_at": "2026-11-21T00:42:07Z"}'),
+    incoming_command(payload=b'{"expires_at": "2026-11-21T02:00:00+02:00"}'),
     Incoming(f"{BASE}/info", b""),
 ])
 def test_ignored(incoming: Incoming) -> None:
-    """Retained, redelivered and expired commands, and what is none, are neither obeyed nor answered."""
-    assert judge().judge(incoming) is None
+    """Retained, redelivered and expired commands, and other messages, are neither obeyed nor answered."""
+    assert command_filter().decide(incoming) is None
 
 
 def test_redelivered_harmless_command_is_obeyed() -> None:
-    """A command that does no harm twice is obeyed although the broker sent it before: it may never have arrived."""
-    assert isinstance(judge().judge(asking("resume", redelivered=True)), Command)
+    """A command that does no harm twice is obeyed when it is redelivered: the first delivery may have been lost."""
+    assert isinstance(command_filter().decide(incoming_command("resume", redelivered=True)), Command)
 
 
 def test_repeated_transaction_is_ignored() -> None:
-    """A transaction is obeyed once, as long as it is among the last hundred."""
-    ours = judge()
-    incoming = [asking(payload=json.dumps({"transaction": str(number)}).encode()) for number in range(REMEMBERED + 1)]
-    assert all(isinstance(ours.judge(one), Command) for one in incoming)
-    assert ours.judge(incoming[-1]) is None
-    assert isinstance(ours.judge(incoming[0]), Command)
+    """A transaction is obeyed once while it is among the last hundred."""
+    ours = command_filter()
+    incoming = [incoming_command(payload=json.dumps({"transaction": str(number)}).encode())
+                for number in range(REMEMBERED + 1)]
+    assert all(isinstance(ours.decide(one), Command) for one in incoming)
+    assert ours.decide(incoming[-1]) is None
+    assert isinstance(ours.decide(incoming[0]), Command)
 
 
 @pytest.mark.parametrize(("incoming", "word"), [
-    (asking(payload=b"{"), "no JSON"),
-    (asking(payload=b"\xff"), "no JSON"),
-    (asking(payload=b"[" * 60_000), "no JSON"),
-    (asking(payload=b"[]"), "no object"),
-    (asking(payload=b" " * 65_537), "65536"),
-    (asking(payload=b'{"transaction": 7}'), "transaction"),
-    (asking(payload=b'{"expires_at": "tomorrow"}'), "expires_at"),
-    (asking(payload=b'{"expires_at": "2026-11-21T00:42:07"}'), "zone"),
-    (asking("pause"), "commands.allow"),
-    (asking("format"), "update, rollback"),
+    (incoming_command(payload=b"{"), "not JSON"),
+    (incoming_command(payload=b"\xff"), "not JSON"),
+    (incoming_command(payload=b"[" * 60_000), "not JSON"),
+    (incoming_command(payload=b"[]"), "not an object"),
+    (incoming_command(payload=b" " * 65_537), "65536"),
+    (incoming_command(payload=b'{"transaction": 7}'), "transaction"),
+    (incoming_command(payload=b'{"expires_at": "tomorrow"}'), "expires_at"),
+    (incoming_command(payload=b'{"expires_at": "2026-11-21T00:42:07"}'), "zone"),
+    (incoming_command("pause"), "commands.allow"),
+    (incoming_command("format"), "update, rollback"),
 ])
 def test_refused(incoming: Incoming, word: str) -> None:
-    """What is malformed, too large, unknown or not allowed is refused with the reason in words."""
-    verdict = judge().judge(incoming)
+    """A malformed, too large, unknown or forbidden command is refused with the reason."""
+    verdict = command_filter().decide(incoming)
     assert isinstance(verdict, Refusal)
     assert word in verdict.error
     assert verdict.reply_topic.startswith(f"{BASE}/reply/")
 
 
 def test_refusal_names_its_transaction() -> None:
-    """A sender can tell which of its commands was refused, also when only the expiry is malformed."""
-    verdict = judge().judge(asking(payload=b'{"transaction": "t1", "expires_at": 5}'))
+    """A sender knows which of its commands was refused, also if only the expiry is malformed."""
+    verdict = command_filter().decide(incoming_command(payload=b'{"transaction": "t1", "expires_at": 5}'))
     assert isinstance(verdict, Refusal)
     assert verdict.transaction == "t1"
 
 
-def test_allow_list_is_asked_each_time() -> None:
-    """A reload that allows a command is obeyed at once."""
+def test_allow_list_is_read_each_time() -> None:
+    """A command is obeyed as soon as a reload allows it."""
     allowed: list[str] = []
     ours = CommandFilter("gate-01", lambda: allowed, lambda: NOW)
-    assert isinstance(ours.judge(asking("pause")), Refusal)
+    assert isinstance(ours.decide(incoming_command("pause")), Refusal)
     allowed.append("pause")
-    assert isinstance(ours.judge(asking("pause")), Command)
+    assert isinstance(ours.decide(incoming_command("pause")), Command)
 
 
 @given(st.binary(max_size=200), st.text(max_size=20), st.booleans(), st.booleans(), st.none() | st.text(max_size=30))
-def test_any_bytes_are_judged(payload: bytes, name: str, retain: bool, redelivered: bool, response: str | None) -> None:
-    """No message whatever raises, and every answer goes below the device's own reply topic."""
-    verdict = judge().judge(Incoming(f"{BASE}/cmd/{name}", payload, retain, redelivered, response))
+def test_any_bytes_get_a_decision(payload: bytes, name: str, retain: bool, redelivered: bool,
+                                  response: str | None) -> None:
+    """No message raises an exception, and every reply goes below the device's own reply topic."""
+    verdict = command_filter().decide(Incoming(f"{BASE}/cmd/{name}", payload, retain, redelivered, response))
     assert verdict is None or verdict.reply_topic.startswith(f"{BASE}/reply/")

@@ -1,4 +1,4 @@
-"""The outbox: bounded, in order, states kept, drops counted, what is saved neither lost nor doubled."""
+"""The outbox: bounded, in order; states stay, drops are counted, a saved message is neither lost nor doubled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def state(topic: str, number: int) -> Message:
 def emptied(outbox: Outbox) -> list[Message]:
     taken = []
     while (waiting := outbox.next()) is not None:
-        outbox.settle(waiting)
+        outbox.finish(waiting)
         taken.append(waiting.message)
     return taken
 
@@ -40,7 +40,7 @@ def numbers(outbox: Outbox) -> list[int]:
 
 @given(st.lists(st.sampled_from(["detections", *TOPICS])), st.integers(1, 10))
 def test_newest_results_and_states_survive(puts: list[str], limit: int) -> None:
-    """What comes out are the newest results up to the limit and the last of each state, in the order of putting."""
+    """The newest results up to the limit and the latest of each state come out, in the order of `put`."""
     outbox = Outbox(limit)
     messages = [state(topic, n) if topic in TOPICS else passing(n) for n, topic in enumerate(puts)]
     for message in messages:
@@ -52,29 +52,29 @@ def test_newest_results_and_states_survive(puts: list[str], limit: int) -> None:
     assert outbox.dropped == max(0, len(results) - limit)
 
 
-def test_given_back_comes_first() -> None:
-    """A message that could not be sent keeps its place before those put in meanwhile."""
+def test_requeued_messages_come_first() -> None:
+    """A message that could not be sent keeps its place before those put meanwhile."""
     outbox = Outbox(10)
     for number in range(3):
         outbox.put(passing(number))
     outbox.next(), outbox.next()
     outbox.put(passing(3))
-    outbox.give_back()
+    outbox.requeue()
     assert emptied(outbox) == [passing(number) for number in range(4)]
 
 
-def test_given_back_state_yields_to_a_newer_one() -> None:
-    """A state that was replaced while it was under way never comes out after its successor."""
+def test_a_newer_state_replaces_a_requeued_one() -> None:
+    """A state that was replaced while it was under way never comes out after the newer one."""
     outbox = Outbox(10)
     outbox.put(state("health", 1))
     assert outbox.next() is not None
     outbox.put(state("health", 2))
-    outbox.give_back()
+    outbox.requeue()
     assert emptied(outbox) == [state("health", 2)]
 
 
 def test_renewed_states() -> None:
-    """Every state ever put comes out again, its latest value once, for a broker that lost it."""
+    """The latest value of every state comes out again, once, for a broker that lost it."""
     outbox = Outbox(10)
     for message in (state("info", 1), state("health", 1), state("health", 2), passing(1)):
         outbox.put(message)
@@ -85,7 +85,7 @@ def test_renewed_states() -> None:
 
 
 def test_dropped_messages_are_counted_by_kind() -> None:
-    """Each kind of topic has its own count, also for what was never let in."""
+    """Each kind of topic has its own count, also for messages that never entered the outbox."""
     outbox = Outbox(1)
     for topic in ("detections", "detections", "/vedette/gate-01/reply/pause", "detections"):
         outbox.put(Message(topic, b""))
@@ -93,8 +93,8 @@ def test_dropped_messages_are_counted_by_kind() -> None:
     assert outbox.dropped_by_kind == Counter(detections=2, reply=1, snapshot=1)
 
 
-class Hand:
-    """A clock of seconds that is set by hand."""
+class ManualClock:
+    """A clock of seconds that the test sets."""
 
     now_s = 100.0
 
@@ -103,9 +103,9 @@ class Hand:
 
 
 @pytest.fixture
-def saving() -> tuple[Outbox, Hand]:
+def saving() -> tuple[Outbox, ManualClock]:
     """Six results: two under way, four waiting."""
-    now_s = Hand()
+    now_s = ManualClock()
     outbox = Outbox(100, now_s)
     for number in range(6):
         outbox.put(passing(number))
@@ -113,8 +113,8 @@ def saving() -> tuple[Outbox, Hand]:
     return outbox, now_s
 
 
-def test_only_what_waited_too_long_is_saved(saving: tuple[Outbox, Hand]) -> None:
-    """Nothing is due before its time; then all of it is, under way or not, in order; states and QoS 0 never."""
+def test_only_messages_that_waited_too_long_are_saved(saving: tuple[Outbox, ManualClock]) -> None:
+    """Before the time none is saved; then all are, under way or not, in order; states and QoS 0 never are."""
     outbox, now_s = saving
     outbox.put(state("health", 9))
     outbox.put(Message("snapshot", b"8", qos=0))
@@ -127,8 +127,8 @@ def test_only_what_waited_too_long_is_saved(saving: tuple[Outbox, Hand]) -> None
     assert outbox.dropped_by_kind == Counter(snapshot=1)
 
 
-def test_half_a_room_is_saved_at_once() -> None:
-    """A burst is saved before it could make the outbox drop."""
+def test_a_half_full_outbox_is_saved_at_once() -> None:
+    """A burst is saved before the outbox must drop messages."""
     outbox = Outbox(10)
     for number in range(5):
         assert outbox.begin_saving(3.0) == ()
@@ -137,55 +137,55 @@ def test_half_a_room_is_saved_at_once() -> None:
 
 
 @pytest.mark.parametrize("saved", [True, False])
-@pytest.mark.parametrize("given_back", ["before", "during", "after"])
-def test_what_is_saved_is_not_sent_as_well(saving: tuple[Outbox, Hand], saved: bool, given_back: str) -> None:
-    """However a connection ends beside the writing: what is on disk waits no more, what is not does, in order."""
+@pytest.mark.parametrize("requeued", ["before", "during", "after"])
+def test_a_saved_message_is_not_sent_as_well(saving: tuple[Outbox, ManualClock], saved: bool, requeued: str) -> None:
+    """Whenever the connection ends during saving: saved messages leave the outbox, unsaved ones stay, in order."""
     outbox, _ = saving
-    if given_back == "before":
-        outbox.give_back()
+    if requeued == "before":
+        outbox.requeue()
     assert len(outbox.begin_saving(0.0)) == 6
     outbox.put(passing(6))
-    if given_back == "during":
-        outbox.give_back()
+    if requeued == "during":
+        outbox.requeue()
     outbox.end_saving(saved=saved)
-    if given_back == "after":
-        outbox.give_back()
+    if requeued == "after":
+        outbox.requeue()
     assert numbers(outbox) == ([6] if saved else list(range(7)))
     assert len(outbox) == 0
 
 
 @pytest.mark.parametrize("when", ["during", "after"])
-def test_what_is_settled_meanwhile_needs_no_second_copy(saving: tuple[Outbox, Hand], when: str) -> None:
-    """The broker's late word on a message that was being saved, or is, makes its copy needless; told once."""
+def test_an_acknowledged_message_makes_its_saved_copy_redundant(saving: tuple[Outbox, ManualClock], when: str) -> None:
+    """The acknowledgement may come while the message is being saved or later; the outbox returns it once."""
     outbox, _ = saving
-    outbox.give_back()
+    outbox.requeue()
     under_way = outbox.next()
     assert under_way is not None
     outbox.begin_saving(0.0)
     if when == "during":
-        outbox.settle(under_way)
+        outbox.finish(under_way)
     outbox.end_saving(saved=True)
     if when == "after":
-        outbox.settle(under_way)
-    assert [outbox.take_needless(under_way.number) for _ in range(2)] == [True, False]
-    assert not outbox.take_needless(under_way.number + 1)
+        outbox.finish(under_way)
+    assert [outbox.take_redundant(under_way.number) for _ in range(2)] == [True, False]
+    assert not outbox.take_redundant(under_way.number + 1)
 
 
-def test_what_is_settled_while_saving_fails_does_not_come_back(saving: tuple[Outbox, Hand]) -> None:
-    """A failed disk brings back only what the broker has not got."""
+def test_a_message_acknowledged_while_saving_fails_does_not_come_back(saving: tuple[Outbox, ManualClock]) -> None:
+    """After a failed write, only the messages that the broker does not have wait again."""
     outbox, _ = saving
-    outbox.give_back()
+    outbox.requeue()
     first = outbox.next()
     assert first is not None
     outbox.begin_saving(0.0)
-    outbox.settle(first)
+    outbox.finish(first)
     outbox.end_saving(saved=False)
     assert numbers(outbox) == [1, 2, 3, 4, 5]
-    assert not outbox.take_needless(first.number)
+    assert not outbox.take_redundant(first.number)
 
 
-def test_what_is_abandoned_is_counted(saving: tuple[Outbox, Hand]) -> None:
-    """All that passes and is nowhere else goes, under way or not; states stay, and what was saved or loaded is safe."""
+def test_abandoned_messages_are_counted(saving: tuple[Outbox, ManualClock]) -> None:
+    """Every passing message without a saved copy is dropped, under way or not; states, saved and late ones stay."""
     outbox, _ = saving
     outbox.begin_saving(0.0)
     outbox.end_saving(saved=True)       # 0 to 5, of which two are under way
@@ -196,13 +196,13 @@ def test_what_is_abandoned_is_counted(saving: tuple[Outbox, Hand]) -> None:
     assert outbox.next() is not None
     assert outbox.abandon() == 2
     assert outbox.dropped_by_kind == Counter(detections=2)
-    outbox.give_back()
+    outbox.requeue()
     assert emptied(outbox) == [state("health", 8)]
     assert (outbox.late_left, outbox.abandon()) == (1, 0)
 
 
 def test_late_messages_are_a_line_of_their_own() -> None:
-    """They never come out as live ones, keep their order when given back, and are not saved again."""
+    """They never come out as live ones, keep their order when requeued, and are not saved again."""
     outbox = Outbox(10)
     outbox.load([passing(number) for number in range(3)])
     assert outbox.next() is None
@@ -211,20 +211,20 @@ def test_late_messages_are_a_line_of_their_own() -> None:
     first = outbox.next_late()
     assert first is not None
     assert (outbox.late_under_way, outbox.late_left) == (1, 3)
-    outbox.give_back()
+    outbox.requeue()
     again = outbox.next_late()
     assert again == first
-    outbox.settle(first)
+    outbox.finish(first)
     assert outbox.late_left == 2
     assert outbox.forget_late() == Counter(detections=2)
     assert outbox.late_left == 0
 
 
-def test_loading_may_ask_the_outbox() -> None:
-    """Whoever loads messages one by one may ask for each whether it is needless; nothing locks up."""
+def test_loading_may_call_the_outbox() -> None:
+    """A generator of loaded messages may ask for each whether it is redundant; nothing deadlocks."""
     outbox = Outbox(10)
     loading = threading.Thread(target=lambda: outbox.load(
-        passing(number) for number in range(3) if not outbox.take_needless(number)), daemon=True)
+        passing(number) for number in range(3) if not outbox.take_redundant(number)), daemon=True)
     loading.start()
     loading.join(60)
     assert not loading.is_alive()
@@ -232,19 +232,19 @@ def test_loading_may_ask_the_outbox() -> None:
 
 
 def test_highest_acknowledged_result() -> None:
-    """What was refused, and what is no result, does not count."""
+    """A refused message and one that is not a result do not count."""
     outbox = Outbox(10)
     for seq in (1, 2, None, 3):
         outbox.put(Message("detections", b"", seq=seq))
     for accepted in (True, True, True, False):
         waiting = outbox.next()
         assert waiting is not None
-        outbox.settle(waiting, accepted=accepted)
+        outbox.finish(waiting, accepted=accepted)
     assert outbox.acknowledged_seq == 2
 
 
 class Machine(RuleBasedStateMachine):
-    """Any order of putting, taking, giving back, acknowledging, and saving with or without success."""
+    """Any order of putting, taking, requeueing, acknowledging, and saving with or without success."""
 
     @initialize(limit=st.integers(1, 5))
     def begin(self, limit: int) -> None:
@@ -270,8 +270,8 @@ class Machine(RuleBasedStateMachine):
             self.under_way.append(waiting)
 
     @rule()
-    def give_back(self) -> None:
-        self.outbox.give_back()
+    def requeue(self) -> None:
+        self.outbox.requeue()
         self.under_way = []
 
     @precondition(lambda self: not self.saving)
@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def acknowledge(self) -> None:
         waiting = self.under_way.pop(0)
-        self.outbox.settle(waiting)
+        self.outbox.finish(waiting)
         self.done |= {waiting.number} if not waiting.message.retain else set()
 
     @invariant()
@@ -299,7 +299,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "outbox"):
             return
         held = self.put_results - len(self.done | self.on_disk) - self.outbox.dropped
-        unknown = len(self.saving)      # pushed out meanwhile: lost only if they are not saved either
+        unknown = len(self.saving)      # dropped meanwhile, but lost only if saving fails too
         assert len(self.outbox) - len(self.under_way) <= self.limit + len(TOPICS)
         assert 0 <= held <= len(self.outbox) + unknown
 
@@ -316,8 +316,8 @@ def hasty_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_renewing_never_brings_back_what_was_replaced_meanwhile() -> None:
-    """However the network thread's renewal and another's put fall together, the latest of a state comes out last."""
+def test_renewing_never_brings_back_a_replaced_state() -> None:
+    """Whenever one thread renews while another puts, the latest value of a state comes out last."""
     outbox = Outbox(10)
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Messages on disk: back as they were, in order, whatever was cut or damaged; never more than may be there."""
+"""Messages on disk: unchanged and in order when loaded, also after cuts and damage, and never above the limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.mqtt.spool import Batch, Kept, Moment, Spool
+from vedette.mqtt.spool import Batch, Moment, SavedMessage, Spool
 from vedette.types import Message
 
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)
@@ -24,8 +24,8 @@ def at(seconds: float = 0, boot: str = "first", *, wall_s: float | None = None, 
     return Moment(boot, int(seconds * 1e9), EPOCH + timedelta(seconds=seconds if wall_s is None else wall_s), synced)
 
 
-def result(number: int, size: int = 10) -> Kept:
-    return Kept(number, Message("detections", os.urandom(size), seq=number))
+def result(number: int, size: int = 10) -> SavedMessage:
+    return SavedMessage(number, Message("detections", os.urandom(size), seq=number))
 
 
 def opened(folder: Path, limit_bytes: int = 1_000_000) -> Spool:
@@ -34,8 +34,8 @@ def opened(folder: Path, limit_bytes: int = 1_000_000) -> Spool:
     return spool
 
 
-def everything(spool: Spool) -> list[Kept]:
-    found: list[Kept] = []
+def everything(spool: Spool) -> list[SavedMessage]:
+    found: list[SavedMessage] = []
     while (number := spool.oldest) is not None:
         batches, _ = spool.read(number)
         found += [kept for batch in batches for kept in batch.messages()]
@@ -51,10 +51,10 @@ MESSAGES = st.builds(
 
 @given(st.lists(st.lists(MESSAGES, min_size=1, max_size=4), max_size=6))
 def test_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Message]]) -> None:
-    """Every message, every byte, in order, also for the next run; counted."""
+    """Every message comes back unchanged and in order, also in the next run, and is counted."""
     folder = tmp_path_factory.mktemp("spool")
     spool = opened(folder, limit_bytes=100)      # a segment is full soon
-    kept = [[Kept(number, message) for message in batch] for number, batch in enumerate(batches)]
+    kept = [[SavedMessage(number, message) for message in batch] for number, batch in enumerate(batches)]
     for batch in kept:
         spool.append([batch], 7, at())
     again = opened(folder)
@@ -63,15 +63,15 @@ def test_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, batches:
     assert list((folder / "outbox").glob("*")) == []
 
 
-def test_nothing_is_made_before_something_is_kept(tmp_path: Path) -> None:
-    """A device that is always online has no folder."""
+def test_no_folder_is_created_before_a_message_is_saved(tmp_path: Path) -> None:
+    """A device that is always online has no such folder."""
     spool = opened(tmp_path)
     assert (spool.oldest, spool.size, spool.surplus(at(), HOUR_S)) == (None, 0, None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_closes_a_segment(tmp_path: Path) -> None:
-    """What comes while a segment is read goes to the next one."""
+    """Messages that arrive while a segment is read go to the next one."""
     spool = opened(tmp_path)
     spool.append([[result(1)]], 1, at())
     first = spool.oldest
@@ -83,7 +83,7 @@ def test_reading_closes_a_segment(tmp_path: Path) -> None:
 
 
 def test_cut_at_every_byte(tmp_path: Path) -> None:
-    """Of a batch whose writing was cut nothing is believed; what was before it is whole, what comes after is kept."""
+    """A batch whose writing was cut is not used; the batch before it is whole, and the next one is saved."""
     spool = opened(tmp_path)
     spool.append([[result(1)]], 1, at())
     whole = spool.size
@@ -100,7 +100,7 @@ def test_cut_at_every_byte(tmp_path: Path) -> None:
 
 
 def test_one_wrong_byte_costs_one_batch(tmp_path: Path) -> None:
-    """Wherever a byte of the middle batch is wrong, both others are read, and the damage is known."""
+    """If any byte of the middle batch is wrong, both others are read and the damage is reported."""
     spool = opened(tmp_path)
     ends = []
     for number in range(3):
@@ -118,8 +118,8 @@ def test_one_wrong_byte_costs_one_batch(tmp_path: Path) -> None:
         assert heads in (Counter(detections=2), Counter(detections=3))
 
 
-def test_failed_write_leaves_what_was(tmp_path: Path) -> None:
-    """A folder that vanished is an error each time, until it is back; what came before a failure is not doubled."""
+def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
+    """A missing folder is an error each time until it is back; earlier messages are not doubled."""
     (tmp_path / "state").mkdir()
     spool = opened(tmp_path / "state")
     spool.append([[result(1)]], 1, at())
@@ -132,8 +132,8 @@ def test_failed_write_leaves_what_was(tmp_path: Path) -> None:
     assert [number for number, _ in everything(spool)] == [1, 2]
 
 
-def test_full_disk_takes_nothing_in_part(tmp_path: Path) -> None:
-    """A write that a full disk cut short is taken back; once there is room, all goes on."""
+def test_a_full_disk_keeps_no_part_of_a_write(tmp_path: Path) -> None:
+    """A write that a full disk cuts is undone; once there is space, writing works again."""
     spool = opened(tmp_path)
     spool.append([[result(1)]], 1, at())
     size = spool.size
@@ -151,7 +151,7 @@ def test_full_disk_takes_nothing_in_part(tmp_path: Path) -> None:
 
 
 def test_never_more_bytes_than_allowed(tmp_path: Path) -> None:
-    """Once told which segment is too much, and rid of it, the folder is within its limit but for one write."""
+    """After each surplus segment is removed, the folder exceeds its limit by one write at most."""
     spool = opened(tmp_path, limit_bytes=100_000)
     dropped = 0
     for number in range(300):
@@ -176,14 +176,14 @@ def test_never_more_bytes_than_allowed(tmp_path: Path) -> None:
     (at(0), at(HOUR_S + 1, "second", wall_s=-9e7), True),                       # nor less than this boot is old
     (at(0, synced=False), at(HOUR_S + 1, "second", wall_s=0), True),            # but as long as this boot it was
 ])
-def test_age_is_not_what_the_clock_says(tmp_path: Path, then: Moment, now: Moment, is_old: bool) -> None:
-    """Age is measured by the monotonic clock, over a restart of the machine by set clocks only."""
+def test_age_does_not_follow_the_wall_clock(tmp_path: Path, then: Moment, now: Moment, is_old: bool) -> None:
+    """The monotonic clock measures the age; after a restart of the machine, the wall clock does if it was set."""
     opened(tmp_path).append([[result(1)]], 1, then)
     assert (opened(tmp_path).surplus(now, HOUR_S) == 1) == is_old
 
 
 def test_numbers_are_not_used_again(tmp_path: Path) -> None:
-    """A note about a segment that is gone is never about a new one."""
+    """A checkpoint about a removed segment never fits a new one."""
     spool = Spool(tmp_path / "outbox", 1_000_000)
     spool.recover(used=41)
     spool.append([[result(1)]], 1, at())
@@ -191,6 +191,6 @@ def test_numbers_are_not_used_again(tmp_path: Path) -> None:
 
 
 def test_damaged_body_is_still_counted() -> None:
-    """A batch whose body is damaged gives no message, and says by its head how many are lost."""
+    """A batch with a damaged body gives no message; its head says how many are lost."""
     batch = Batch(1, Counter(detections=3), at(), None)
     assert (batch.messages(), batch.kinds.total()) == ([], 3)

@@ -48,7 +48,7 @@ def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
             connection.poll(0.5)
         yield connection
     finally:
-        connection.close(with_goodbye=True)
+        connection.close(send_disconnect=True)
 
 
 def parsed(payload: bytes) -> Any:

@@ -1,7 +1,7 @@
-"""Lets messages that waited on disk go out behind the live ones: at a rate, few at a time.
+"""Sends messages that were saved on disk after the live ones: at a limited rate, few at a time.
 
-Invariants: a live message never waits for more than WINDOW late ones; late messages whose time stamps are from before
-the clock was set wait for it, bounded, once. The `mqtt` thread owns this; nothing blocks.
+Invariants: a live message never waits for more than LATE_IN_FLIGHT_MAX late ones. Late messages with time stamps from
+before the clock was set wait until it is set, for a bounded time, once. The `mqtt` thread owns this; nothing blocks.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.types import Message
 
-WINDOW = 10
+LATE_IN_FLIGHT_MAX = 10
+"""Late messages that are sent and not yet acknowledged."""
 CATCH_UP_S = 0.5
-"""A loop that comes round seldom may send at once what it has missed of the rate meanwhile."""
+"""A slow loop may send at once what the rate allowed during this time."""
 _LEAST_PAUSE_S = 0.005
 
 
 class Backfill:
-    """The gate before the outbox's line of late messages."""
+    """Decides when the outbox's next late message may be sent."""
 
     def __init__(self, outbox: Outbox, mqtt: MqttConfig, clock: Clock, clock_synced: Callable[[], bool],
                  now_s: Callable[[], float] = time.monotonic) -> None:
@@ -39,47 +40,54 @@ class Backfill:
         self._clock_synced = clock_synced
         self._now_s = now_s
         self._next_s = 0.0
-        self._began_s: float | None = None
+        self._connected_s: float | None = None
 
-    def begin(self) -> None:
-        """A connection has been made; the network that gave it may give the time as well, the first time."""
-        if self._began_s is None:
-            self._began_s = self._now_s()
+    def connected(self) -> None:
+        """A connection is made. From the first one on, the network may also set the clock, so the wait starts here."""
+        if self._connected_s is None:
+            self._connected_s = self._now_s()
 
     def next(self) -> Waiting | None:
-        """Take the next late message, or None where it is not its turn."""
+        """Take the next late message, or None if it must wait."""
         now_s = self._now_s()
-        if now_s < self._next_s or not self._may(now_s):
+        if now_s < self._next_s or not self._may_send(now_s):
             return None
         self._next_s = max(self._next_s, now_s - CATCH_UP_S) + self._period_s
         return self._outbox.next_late()
 
     def pause_s(self, longest_s: float) -> float:
-        """Return how long nothing but an answer of the broker can let the next one go."""
-        now_s = self._now_s()
-        return min(longest_s, max(_LEAST_PAUSE_S, self._next_s - now_s)) if self._may(now_s) else longest_s
+        """Return how long the loop may wait, at most `longest_s`, before the next late message may be sent.
 
-    def put_right(self, message: Message) -> Message:
-        """Return the message with a right time stamp: once the clock is set, none leaves that was taken before."""
+        An acknowledgement of the broker may let it go earlier.
+        """
+        now_s = self._now_s()
+        return min(longest_s, max(_LEAST_PAUSE_S, self._next_s - now_s)) if self._may_send(now_s) else longest_s
+
+    def with_correct_time(self, message: Message) -> Message:
+        """Return the message, with a corrected time stamp if it was stamped before the clock was set."""
         is_wrong = message.unsynced_ns is not None and self._clock_synced()
         return corrected(message, self._clock) if is_wrong else message
 
-    def _may(self, now_s: float) -> bool:
+    def _may_send(self, now_s: float) -> bool:
         first = self._outbox.first_late()
-        if self._began_s is None or first is None or self._outbox.late_under_way >= WINDOW:
+        if self._connected_s is None or first is None or self._outbox.late_under_way >= LATE_IN_FLIGHT_MAX:
             return False
-        is_right = first.message.unsynced_ns is None or self._clock_synced()
-        return is_right or now_s - self._began_s >= self._clock_wait_s
+        has_correct_time = first.message.unsynced_ns is None or self._clock_synced()
+        return has_correct_time or now_s - self._connected_s >= self._clock_wait_s
 
 
 def backfilled(payload: bytes) -> bytes:
-    """Return a payload marked as one that comes late, where its schema has a place for that."""
-    return _changed(payload, lambda content: content.update(backfilled=True) if "backfilled" in content else None)
+    """Return the payload with `backfilled` set to true, if its schema has that key."""
+    def mark(content: dict[str, object]) -> None:
+        if "backfilled" in content:
+            content["backfilled"] = True
+
+    return _changed(payload, mark)
 
 
 def corrected(message: Message, clock: Clock) -> Message:
-    """Return a message with the time of its frame as the clock, which has been set since, would have told it."""
-    assert message.unsynced_ns is not None  # noqa: S101 - for the type checker: the caller has looked
+    """Return the message with the capture time that the clock, which has been set since, would have given."""
+    assert message.unsynced_ns is not None  # noqa: S101 - for the type checker: the caller has checked
     captured_at: datetime = clock.utc_now() - timedelta(microseconds=(clock.monotonic_ns() - message.unsynced_ns) / 1e3)
 
     def correct(content: dict[str, object]) -> None:

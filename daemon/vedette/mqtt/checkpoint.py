@@ -1,6 +1,6 @@
 """What the outbox must know after a restart, small enough to be written often.
 
-Invariants: parse(encode(x)) == x; what cannot be understood is a mark of nothing.
+Invariants: parse(encode(x)) == x; content that cannot be parsed gives an empty checkpoint.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from vedette.types import Acknowledged
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`acknowledged`: the newest result that the broker has; `dropped`: messages by kind, ever.
+    """`acknowledged`: the newest result that the broker has; `dropped`: all dropped messages so far, by kind.
 
-    Of `segment`, the oldest on disk, the broker has the first `batches`.
+    `segment` is the oldest on disk; the broker has its first `batches`.
     """
 
     acknowledged: Acknowledged | None = None
@@ -25,16 +25,16 @@ class Checkpoint:
     batches: int = 0
 
     def encode(self) -> bytes:
-        """Return the mark as JSON."""
+        """Return the checkpoint as JSON."""
         return json.dumps({"acknowledged": self.acknowledged, "dropped": self.dropped, "segment": self.segment,
                            "batches": self.batches}).encode()
 
     @classmethod
     def parse(cls, content: bytes) -> Checkpoint:
-        """Return the mark that was encoded."""
+        """Return the checkpoint that was encoded."""
         try:
-            told = json.loads(content)
-            acknowledged = Acknowledged(*told["acknowledged"]) if told["acknowledged"] else None
-            return cls(acknowledged, Counter(told["dropped"]), told["segment"], told["batches"])
+            saved = json.loads(content)
+            acknowledged = Acknowledged(*saved["acknowledged"]) if saved["acknowledged"] else None
+            return cls(acknowledged, Counter(saved["dropped"]), saved["segment"], saved["batches"])
         except (ValueError, KeyError, TypeError):
             return cls()

@@ -1,8 +1,8 @@
-"""Judges what comes in on the command topics: obey, refuse with a word why, or ignore.
+"""Decides about each message on the command topics: obey it, refuse it with a reason, or ignore it.
 
 Invariants: a retained, expired or repeated command is never obeyed, nor a redelivered one that would act a second
-time; nothing of a payload is trusted before it was checked; a refusal is an answer, what is ignored is only
-logged. Nothing here does I/O.
+time; a payload is checked before it is used; a refusal is sent as a reply, an ignored message is only logged. Nothing
+here does I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAYLOAD_BYTES = 64 * 1024
 TRANSACTION_CHARS = 200
 REMEMBERED = 100
 NEVER_TWICE = frozenset({"restart", "rollback", "relearn"})
-"""Commands that a second delivery would do a second time."""
+"""Commands that must not be done a second time when the broker delivers them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that is answered with no, and why. `reply_topic` is absolute."""
+    """The reply to a command that is not obeyed, with the reason. `reply_topic` is absolute."""
 
     reply_topic: str
     transaction: str | None
@@ -50,7 +50,7 @@ class Refusal:
 
 
 class CommandFilter:
-    """Decides what becomes of each message. `allowed` is asked anew each time, since a reload may change it."""
+    """Decides about each message. It calls `allowed` each time, since a reload may change the allowed commands."""
 
     def __init__(self, device: str, allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime]) -> None:
         self._device = device
@@ -58,8 +58,8 @@ class CommandFilter:
         self._utc_now = utc_now
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
 
-    def judge(self, incoming: Incoming) -> Command | Refusal | None:
-        """Return the command to obey, the refusal to send, or None for what is ignored."""
+    def decide(self, incoming: Incoming) -> Command | Refusal | None:
+        """Return the command to obey, the refusal to send, or None if the message is ignored."""
         name = topics.command_name(self._device, incoming.topic)
         if name is None or self._is_replayed(name, incoming):
             return None
@@ -73,7 +73,7 @@ class CommandFilter:
             return Refusal(reply_topic, transaction, str(problem))
         if self._is_late(name, transaction, expires_at):
             return None
-        error = self._objection(name)
+        error = self._refusal_reason(name)
         if error is not None:
             return Refusal(reply_topic, transaction, error)
         own = {key: value for key, value in arguments.items() if key not in {"transaction", "expires_at"}}
@@ -100,24 +100,24 @@ class CommandFilter:
         self._seen.append(transaction)
         return False
 
-    def _objection(self, name: str) -> str | None:
+    def _refusal_reason(self, name: str) -> str | None:
         if name not in KNOWN:
-            return f"there is no such command; expected one of {', '.join(KNOWN)}"
+            return f"unknown command; expected one of {', '.join(KNOWN)}"
         if name not in self._allowed():
-            return f"{name} is not allowed on this device (commands.allow)"
+            return f"{name} is not allowed on this device: expected it in commands.allow"
         return None
 
 
 def _parse(payload: bytes) -> dict[str, object]:
-    """Return the payload's object; nothing at all is an empty one. Raises: ValueError with words for the sender."""
+    """Return the payload's object, an empty one for no payload. Raises: ValueError with a message for the sender."""
     if len(payload) > PAYLOAD_BYTES:
-        raise ValueError(f"the payload has {len(payload)} bytes; at most {PAYLOAD_BYTES} are read")
+        raise ValueError(f"the payload has {len(payload)} bytes; expected at most {PAYLOAD_BYTES}")
     try:
         value = json.loads(payload) if payload.strip() else {}
     except (ValueError, RecursionError) as problem:
-        raise ValueError("the payload is no JSON") from problem
+        raise ValueError("the payload is not JSON: expected an object {…}") from problem
     if not isinstance(value, dict):
-        raise ValueError("the payload is JSON, but no object: expected {…}")  # noqa: TRY004 - the sender's value
+        raise ValueError("the payload is JSON, but not an object: expected {…}")  # noqa: TRY004 - the sender's value
     return value
 
 

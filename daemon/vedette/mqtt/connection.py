@@ -1,11 +1,11 @@
 """One connection to an MQTT broker, from CONNECT to its end: the only file that knows paho.
 
-Invariants: one thread owns a connection, and nothing runs behind its back (paho's own loop is not started), so
-an exception in a callback reaches the caller; "connected" means that the broker said yes; what paho holds
-is bounded, since `has_room` says no while a byte is unsent or the window is full; every wait is bounded, the
-connect by CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError.
-A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S is taken for frozen. What is larger than the
-broker said it takes is never sent: it would end the connection, each time anew.
+Invariants: one thread owns a connection, and paho's own loop is not started, so an exception in a callback reaches the
+caller; "connected" means that the broker accepted the CONNECT; what paho holds is bounded, since `has_room` is false
+while a byte is unsent or IN_FLIGHT_MAX messages are unacknowledged; every wait is bounded, the connect by
+CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError. A broker that accepts
+and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. A message larger than the broker's announced limit is
+never sent: it would end every connection.
 """
 
 from __future__ import annotations
@@ -39,23 +39,24 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 FROZEN_AFTER_S = 10.0
-WINDOW = 20
+IN_FLIGHT_MAX = 20
+"""Messages that are sent and not yet acknowledged."""
 GATHER_S = 0.002
-"""What was just left for us may wait so long: whoever left it has work to begin, and there is one interpreter lock."""
+"""The pause before a new message is sent. The thread that put it has work to begin, and both share one GIL."""
 SESSION_EXPIRY_S = 60
 WILL_DELAY_S = 20
-"""Longer than a restart of the daemon, which therefore looks like no absence at all."""
+"""Longer than a restart of the daemon, so that subscribers see no absence."""
 COMMAND_PACKET = 256 * 1024
-"""Room for the largest command that is answered; with MQTT 5 the broker keeps larger ones away from us."""
+"""Room for the largest command that is answered; with MQTT 5 the broker does not deliver larger ones."""
 _TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
-_NOT_OF_A_MESSAGE = (0x8B, 0x8D, _TAKEN_OVER)
-"""Shutting down; kept alive too late; taken over."""
+_NOT_CAUSED_BY_A_MESSAGE = (0x8B, 0x8D, _TAKEN_OVER)
+"""The server shuts down; the keep-alive timed out; the session was taken over."""
 _UNSENT_NUMBERS = 2**16
-"""Where the numbers of what was never sent begin: beyond any packet identifier."""
-_NO_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
-"""What paho raises when the peer sends something that is no MQTT."""
-# mosquitto 2.0.11 answers so to what exceeds its `message_size_limit`; MQTT 5 has no such PUBACK, and paho would hang
-# up, each time anew.
+"""The first number for messages that are never sent: beyond any packet identifier."""
+_NOT_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
+"""What paho raises when the peer sends something that is not MQTT."""
+# mosquitto 2.0.11 sends this PUBACK for a message above its `message_size_limit`. MQTT 5 has no such PUBACK, so paho
+# would end every connection.
 ReasonCode.names[_TOO_LARGE]["Packet too large"].append(PacketTypes.PUBACK)
 
 
@@ -64,18 +65,18 @@ class _Socket(Protocol):
 
 
 class Connection:
-    """A client with one CONNECT behind it. The constructor blocks, bounded, until the socket is there.
+    """A client that has sent one CONNECT. The constructor blocks, for a bounded time, until the socket is open.
 
-    `clean`: begin without what the broker kept for this client id. `will` and `filters` name absolute topics.
-    Raises: BrokerAway, also for a secret or certificate that cannot be read; BrokerRefused by an alert of TLS.
+    `clean`: discard the session that the broker kept for this client id. `will` and `filters` name absolute topics.
+    Raises: BrokerAway, also for a secret or certificate that cannot be read; BrokerRefused after a TLS alert.
     """
 
     def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
                  filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
         self.connected = False
-        self.hung_up = False
-        """Whether the broker ended the connection after it had accepted, with no reason that lies elsewhere."""
-        self.deaf_to: tuple[str, ...] = ()
+        self.closed_by_broker = False
+        """Whether the broker accepted the connection and ended it later, without a reason that no message can cause."""
+        self.refused_filters: tuple[str, ...] = ()
         """Filters whose subscription the broker has refused."""
         self._where = f"{mqtt.host}:{mqtt.port}"
         self._client_id = client_id
@@ -102,41 +103,41 @@ class Connection:
         self._check()
 
     def __repr__(self) -> str:
-        state = "ended" if self._end else "connected" if self.connected else "waiting for an answer"
-        return f"<Connection {self._where} {state}, {len(self._sent)} unacknowledged>"
+        state = "connected" if self.connected else "waiting for the broker"
+        return f"<Connection {self._where} {'ended' if self._end else state}, {len(self._sent)} unacknowledged>"
 
     @property
     def has_room(self) -> bool:
         """Whether another message may be handed over."""
-        return self.connected and len(self._sent) < WINDOW and not self._client.want_write()
+        return self.connected and len(self._sent) < IN_FLIGHT_MAX and not self._client.want_write()
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything handed over has been sent and acknowledged."""
+        """Whether every message handed over was sent and acknowledged."""
         return not self._sent and not self._client.want_write()
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
-        """Hand over one message for an absolute topic; returns the number by which its receipt will name it.
+        """Hand over one message for an absolute topic; returns the number that its receipt will carry.
 
-        Where the connection ends meanwhile, the next `poll` says so.
+        If the connection ends meanwhile, the next `poll` raises.
         """
         size = publish_bytes(topic, payload, qos, is_v5=self._is_v5)
         if size > self._largest:
             return self._refuse(topic, size)
         number = self._client.publish(topic, payload, qos, retain).mid
-        if number not in self._receipts:   # QoS 0 may be through already
+        if number not in self._receipts:   # a QoS 0 message may have its receipt already
             self._sent[number] = Sent(time.monotonic(), topic, size)
         return number
 
     def receipts(self) -> list[Receipt]:
-        """Take the receipts that came since the last call."""
+        """Return the receipts that arrived since the last call."""
         taken, self._receipts = self._receipts, {}
         return list(taken.values())
 
     def poll(self, timeout_s: float, wake_fd: int | None = None) -> list[Incoming]:
-        """Do what the network asks for until something happened, `wake_fd` is readable, or `timeout_s` passed.
+        """Wait for the network, for `wake_fd` to be readable, or for `timeout_s`; then send and receive what is due.
 
-        Returns messages that came in, only once their acknowledgement has left. Raises: BrokerError at the end.
+        Returns the messages that arrived, only after their acknowledgement was sent. Raises: BrokerError at the end.
         """
         sock = self._socket()
         if not self._has_buffered(sock):
@@ -149,8 +150,8 @@ class Connection:
             self._client.loop_misc()
         except TlsRefused as alert:
             raise self._tls_refused(alert) from alert
-        except _NO_MQTT as failure:
-            raise BrokerAway(f"the broker at {self._where} sent something that is no MQTT: {failure}") from failure
+        except _NOT_MQTT as failure:
+            raise BrokerAway(f"the broker at {self._where} sent something that is not MQTT: {failure}") from failure
         self._check()
         self._check_patience()
         if self._client.want_write():
@@ -158,9 +159,9 @@ class Connection:
         taken, self._received = self._received, []
         return taken
 
-    def close(self, *, with_goodbye: bool = False) -> None:
-        """Let the socket go; the broker sends the last will, unless told DISCONNECT first. Safe to call twice."""
-        if with_goodbye and self._client.socket() is not None:
+    def close(self, *, send_disconnect: bool = False) -> None:
+        """Close the socket. The broker publishes the last will unless DISCONNECT is sent first. Safe to call twice."""
+        if send_disconnect and self._client.socket() is not None:
             self._client.disconnect()
             self._client.loop_write()
         sock = self._client.socket()
@@ -198,9 +199,9 @@ class Connection:
     def _refuse(self, topic: str, size: int) -> int:
         number = next(self._unsent_numbers)
         self._receipts[number] = Receipt(number, accepted=False)
-        if topic not in self._unsent_topics:      # once is enough: the next one of its kind comes soon
+        if topic not in self._unsent_topics:      # one log line per topic is enough
             self._unsent_topics.add(topic)
-            log.warning("a message for %s is not sent: it has %d bytes, and the broker at %s takes at most %d",
+            log.warning("a message for %s is not sent: it has %d bytes, and the broker at %s accepts at most %d",
                         topic, size, self._where, self._largest)
         return number
 
@@ -218,11 +219,11 @@ class Connection:
 
     @staticmethod
     def _has_buffered(sock: Any) -> bool:
-        """TLS may hold decrypted bytes that no poll of the descriptor sees."""
+        """Return whether TLS holds decrypted bytes: a poll of the descriptor does not see them."""
         return hasattr(sock, "pending") and sock.pending() > 0
 
     def _tls_refused(self, alert: TlsRefused) -> BrokerRefused:
-        return BrokerRefused(f"the broker at {self._where} refuses our TLS, mostly the client certificate: {alert}")
+        return BrokerRefused(f"the broker at {self._where} refuses this client's TLS, mostly its certificate: {alert}")
 
     def _check(self) -> None:
         if self._end is not None:
@@ -231,7 +232,7 @@ class Connection:
     def _check_patience(self) -> None:
         now_s = time.monotonic()
         if not self.connected and now_s - self._opened_s > CONNECT_TIMEOUT_S:
-            raise BrokerAway(f"the broker at {self._where} accepted, but gave no answer "
+            raise BrokerAway(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
                              f"within {CONNECT_TIMEOUT_S:.0f} s")
         oldest = next(iter(self._sent.values()), None)
         if oldest is not None and now_s - oldest.since_s > FROZEN_AFTER_S:
@@ -244,7 +245,7 @@ class Connection:
             return
         self.connected = True
         self._largest = getattr(properties, "MaximumPacketSize", LARGEST_PACKET)
-        if self._filters and self._is_v5:      # a retained command is known as one also while we listen
+        if self._filters and self._is_v5:      # a retained command keeps its flag also while it is delivered live
             kept = SubscribeOptions(qos=1, retainAsPublished=True)
             self._client.subscribe([(topic, kept) for topic in self._filters])
         elif self._filters:
@@ -255,19 +256,19 @@ class Connection:
         answered, self.connected = self.connected, False
         if self._end is not None:
             return
-        self.hung_up = answered and reason.value not in _NOT_OF_A_MESSAGE
+        self.closed_by_broker = answered and reason.value not in _NOT_CAUSED_BY_A_MESSAGE
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
-            self._end = BrokerTakenOver(f"another client at {self._where} is called {self._client_id} as well")
+            self._end = BrokerTakenOver(f"another client at {self._where} uses the same client id {self._client_id}")
         else:
             guess = "" if answered or self._has_tls else " before it answered: the port may expect TLS: mqtt.tls"
-            words = "closed without a word" if reason.value == _UNSPECIFIED else str(reason)
-            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {words}{guess}")
+            cause = "closed without a reason" if reason.value == _UNSPECIFIED else str(reason)
+            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {cause}{guess}")
 
     def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
                       _properties: object) -> None:
         for topic, reason in zip(self._filters, reasons, strict=False):
             if reason.is_failure:
-                self.deaf_to += (topic,)
+                self.refused_filters += (topic,)
                 log.warning("the broker refuses the subscription to %s (%s)", topic, reason)
 
     def _on_publish(self, _client: object, _userdata: object, mid: int, reason: ReasonCode,

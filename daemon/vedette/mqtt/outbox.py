@@ -1,10 +1,14 @@
-"""The bounded waiting room for messages while the broker is away or slow.
+"""Holds messages, up to a limit, while the broker is away or slow.
 
-Invariants: at most `limit` passing messages wait, and the oldest makes room, counted by kind; a retained message
-replaces the one waiting for its topic and is never dropped, so there are no more of them than topics; what
-waits comes out in the order it was put in, and what is given back comes out first; a message has left for good only
-when it was settled, dropped, or saved elsewhere; late messages (saved once, loaded again) are a line of their own;
-no call blocks. Any thread may call anything, but `begin_saving` and `end_saving` belong to one thread.
+A passing message is one that is not retained. A state is a retained message. A late message was saved on disk and
+loaded again.
+
+Invariants:
+- At most `limit` passing messages wait; the oldest is dropped for a newer one and counted by kind.
+- A state replaces the one that waits for its topic and is never dropped, so there are no more of them than topics.
+- Messages come out in the order of `put`; requeued ones come out first; late ones wait in a line of their own.
+- A message leaves only when it is finished, dropped, or saved elsewhere.
+- No call blocks. Any thread may call anything, but `begin_saving` and `end_saving` belong to one thread.
 """
 
 from __future__ import annotations
@@ -14,13 +18,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from vedette.types import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message with its place in the order. `since_s` is monotonic; `late`: it was saved and loaded again."""
+    """A message with its number in the order. `since_s` is monotonic; `late`: it was saved and loaded again."""
 
     number: int
     message: Message
@@ -29,12 +34,12 @@ class Waiting:
 
     @property
     def is_live(self) -> bool:
-        """Whether it passes, and has not been saved before."""
+        """Whether it is a passing message that was never saved."""
         return not self.late and not self.message.retain
 
 
 class Outbox:
-    """Messages on their way to the broker: two lines served as one, and behind them the late ones."""
+    """Messages on their way to the broker: passing messages and states in one order, and after them the late ones."""
 
     def __init__(self, limit: int, now_s: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -46,9 +51,9 @@ class Outbox:
         self._under_way: dict[int, Waiting] = {}
         self._saving: dict[int, Waiting] = {}
         self._saved: set[int] = set()
-        """Of those under way: a copy is safe elsewhere."""
-        self._needless: set[int] = set()
-        """Saved, and then settled all the same."""
+        """Numbers of messages under way that have a saved copy."""
+        self._redundant: set[int] = set()
+        """Numbers of messages that were saved and then finished: their saved copy is redundant."""
         self._dropped: Counter[str] = Counter()
         self._acknowledged_seq = 0
         self._number = 0
@@ -59,14 +64,14 @@ class Outbox:
                 f"late={len(self._late)} under way={len(self._under_way)} dropped={self.dropped}>")
 
     def __len__(self) -> int:
-        """Messages that wait or are under way, without the late ones."""
+        """Return how many messages wait or are under way, without the late ones."""
         with self._lock:
             own_under_way = sum(not waiting.late for waiting in self._under_way.values())
             return len(self._passing) + len(self._states) + own_under_way
 
     @property
     def dropped(self) -> int:
-        """Passing messages that made room for newer ones, in all."""
+        """Passing messages that were dropped for newer ones, in total."""
         return self._dropped.total()
 
     @property
@@ -77,11 +82,11 @@ class Outbox:
 
     @property
     def acknowledged_seq(self) -> int:
-        """The highest `seq` of a result that was settled as accepted; 0 before the first."""
+        """The highest `seq` of a result that was accepted; 0 before the first."""
         return self._acknowledged_seq
 
     def put(self, message: Message) -> None:
-        """Let a message wait behind all others."""
+        """Add a message behind all others."""
         with self._lock:
             if message.retain:
                 self._latest[message.topic] = message
@@ -92,37 +97,37 @@ class Outbox:
                 self._make_room()
 
     def drop(self, dropped: Mapping[str, int]) -> None:
-        """Count messages, by kind, that were not even let in, or that were lost where they had been saved."""
+        """Count dropped messages, by kind, that never entered the outbox or whose saved copy was lost."""
         with self._lock:
             self._dropped.update(dropped)
 
     def next(self) -> Waiting | None:
-        """Take the message that has waited longest, or None; late ones are not among them."""
+        """Take the message that has waited longest, or None if none waits; never a late one."""
         with self._lock:
             state = next(iter(self._states.values()), None)
             if state is not None and (not self._passing or state.number < self._passing[0].number):
                 return self._sent(self._states.pop(state.message.topic))
             return self._sent(self._passing.popleft()) if self._passing else None
 
-    def settle(self, waiting: Waiting, *, accepted: bool = True) -> None:
-        """Let a message that was taken go for good."""
+    def finish(self, waiting: Waiting, *, accepted: bool = True) -> None:
+        """Remove a message that was taken: the broker has accepted or refused it."""
         with self._lock:
             self._under_way.pop(waiting.number, None)
             if waiting.number in self._saving or waiting.number in self._saved:
-                self._needless.add(waiting.number)
+                self._redundant.add(waiting.number)
                 self._saved.discard(waiting.number)
             if accepted and waiting.message.seq is not None:
                 self._acknowledged_seq = max(self._acknowledged_seq, waiting.message.seq)
 
-    def give_up(self, waiting: Waiting) -> None:
-        """Let a message that was taken go, which no broker takes. As a state it is not renewed either."""
-        self.settle(waiting, accepted=False)
+    def discard(self, waiting: Waiting) -> None:
+        """Remove a message that was taken and that no broker accepts. If it is a state, it is not renewed either."""
+        self.finish(waiting, accepted=False)
         with self._lock:
             if self._latest.get(waiting.message.topic) is waiting.message:
                 del self._latest[waiting.message.topic]
 
-    def give_back(self) -> None:
-        """Let all that is under way wait again at its old place: but a state that was replaced, or what was saved."""
+    def requeue(self) -> None:
+        """Put every message under way back at its old place, except replaced states and messages that were saved."""
         with self._lock:
             unsent = list(self._under_way.values())
             self._under_way.clear()
@@ -137,17 +142,17 @@ class Outbox:
             self._make_room()
 
     def renew_states(self) -> None:
-        """Let the latest message of every retained topic wait (again): for a broker that may have lost them."""
+        """Queue the latest message of every retained topic again, for a broker that may have lost them."""
         with self._lock:
             for topic, message in self._latest.items():
                 if topic not in self._states:
                     self._states[topic] = self._numbered(message)
 
     def begin_saving(self, older_than_s: float) -> tuple[Waiting, ...]:
-        """Return all passing messages, those under way too, once one has waited so long or half the room is taken.
+        """Return all passing messages, those under way too, if one waited `older_than_s` or the outbox is half full.
 
-        They wait on, and may be sent meanwhile. What needs a connection (QoS 0) and waits so long is dropped, counted.
-        `end_saving` must follow unless nothing is returned.
+        They stay in the outbox and may be sent meanwhile. QoS 0 messages among them are dropped and counted: they need
+        a connection. `end_saving` must follow unless nothing is returned.
         """
         with self._lock:
             live = _ordered([*self._passing, *(
@@ -162,32 +167,32 @@ class Outbox:
             return tuple(self._saving.values())
 
     def end_saving(self, *, saved: bool) -> None:
-        """Say whether what `begin_saving` gave is safe now: then it waits no more."""
+        """End what `begin_saving` began. `saved`: the messages are safe elsewhere and leave the outbox."""
         with self._lock:
             saving, self._saving = self._saving, {}
             if saved:
                 self._saved |= saving.keys() & self._under_way.keys()
                 self._passing = deque(waiting for waiting in self._passing if waiting.number not in saving)
             else:
-                held = self._needless | self._under_way.keys() | {waiting.number for waiting in self._passing}
+                held = self._redundant | self._under_way.keys() | {waiting.number for waiting in self._passing}
                 self._dropped.update(waiting.message.kind for number, waiting in saving.items() if number not in held)
-                self._needless -= saving.keys()
+                self._redundant -= saving.keys()
 
-    def take_needless(self, number: int) -> bool:
-        """Tell, once, whether a message that was saved under this number has been settled since."""
+    def take_redundant(self, number: int) -> bool:
+        """Return, once, whether the message that was saved under this number was finished later."""
         with self._lock:
-            known = number in self._needless
-            self._needless.discard(number)
+            known = number in self._redundant
+            self._redundant.discard(number)
             return known
 
     def load(self, messages: Iterable[Message]) -> None:
-        """Let messages that had been saved wait in the line of the late ones."""
-        loaded = tuple(messages)     # outside the lock: who gives them one by one may ask the outbox meanwhile
+        """Add saved messages to the line of the late ones."""
+        loaded = tuple(messages)     # outside the lock: a generator of messages may call the outbox meanwhile
         with self._lock:
             self._late.extend(self._numbered(message, late=True) for message in loaded)
 
     def first_late(self) -> Waiting | None:
-        """Return the late message that is next, and leave it there."""
+        """Return the next late message without taking it."""
         with self._lock:
             return self._late[0] if self._late else None
 
@@ -198,12 +203,12 @@ class Outbox:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the broker may yet acknowledge what has been saved because it did not."""
+        """Whether a message under way was saved, so that the broker may still acknowledge it."""
         return bool(self._saved)
 
     @property
     def late_under_way(self) -> int:
-        """Late messages taken and not settled."""
+        """Late messages that are taken and not finished."""
         with self._lock:
             return sum(waiting.late for waiting in self._under_way.values())
 
@@ -214,7 +219,7 @@ class Outbox:
             return len(self._late) + sum(waiting.late for waiting in self._under_way.values())
 
     def abandon(self) -> int:
-        """Let all go that passes and is saved nowhere, counted as dropped, as nobody will send it; returns how many."""
+        """Drop and count every passing message that is not saved: nobody will send it. Returns how many."""
         with self._lock:
             sent = [waiting for waiting in self._under_way.values()
                     if waiting.is_live and waiting.number not in self._saved]
@@ -226,7 +231,7 @@ class Outbox:
             return len(lost)
 
     def forget_late(self) -> Counter[str]:
-        """Let every late message go, uncounted, as whoever loaded them will do that; returns them by kind."""
+        """Remove every late message and return their number by kind. The caller loaded them and counts them."""
         with self._lock:
             late = [*self._late, *(waiting for waiting in self._under_way.values() if waiting.late)]
             self._late.clear()
@@ -244,9 +249,9 @@ class Outbox:
     def _make_room(self) -> None:
         while len(self._passing) > self._limit:
             pushed_out = self._passing.popleft()
-            if pushed_out.number not in self._saving:      # those are counted once it is known that they are not safe
+            if pushed_out.number not in self._saving:      # `end_saving` counts those, if they could not be saved
                 self._dropped[pushed_out.message.kind] += 1
 
 
 def _ordered(waiting: Iterable[Waiting]) -> list[Waiting]:
-    return sorted(waiting, key=lambda one: one.number)
+    return sorted(waiting, key=attrgetter("number"))

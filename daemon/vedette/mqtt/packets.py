@@ -1,6 +1,6 @@
-"""A message as the wire knows it: the size of its packet, and what became of it.
+"""A message on the wire: the size of its packet, and its receipt.
 
-Invariants: sizes are exact to the byte, since a broker ends the connection over one too many. No I/O.
+Invariants: sizes are exact to the byte, since a broker ends the connection over one byte too many. No I/O.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LARGEST_PACKET = 5 + (2**28 - 1)
-"""What MQTT itself can carry, in bytes."""
+"""The largest packet that MQTT allows, in bytes."""
 
 
 class Receipt(NamedTuple):
-    """What became of a message: `accepted` by the broker (QoS 0: sent), or refused by it or for its size."""
+    """How a message ended: `accepted` by the broker (QoS 0: sent), or refused by it or for its size."""
 
     number: int
     accepted: bool
 
 
 class Sent(NamedTuple):
-    """A message without an acknowledgement. `size`: of its packet, in bytes."""
+    """A message that is not acknowledged yet. `size`: the bytes of its packet."""
 
     since_s: float
     topic: str

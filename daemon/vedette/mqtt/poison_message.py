@@ -1,10 +1,13 @@
-"""Finds the message at which a broker hangs up: MQTT 3.1.1 has no other word for "too large", and it would come again.
+"""Finds the poison message: the one at which a broker hangs up each time. MQTT 3.1.1 cannot say "too large".
 
-Invariants: a broker or a network that dies costs no message. Blamed is only what was in flight at STRIKES hang-ups in a
-row, at all but the first of them alone and behind something that the broker had just taken, with the broker there at
-every attempt between them; and what is larger than all it ever took. What is as large as one that was blamed is not to
-be sent for a while. After a hang-up messages go one by one, for CAREFUL_S, once the broker has taken a first one. The
-`mqtt` thread owns this; nothing blocks.
+Invariants:
+- A broker or a network that dies costs no message.
+- A message is blamed only if it was in flight at HANG_UPS_TO_BLAME hang-ups in a row and the broker was reachable at
+  every attempt between them. At all but the first hang-up it was alone in flight, and the broker had just accepted
+  something before it. It is also larger than every message that the broker accepted.
+- A message as large as a blamed one is not sent for LIMIT_TRUSTED_S.
+- After a hang-up, messages go one by one for ONE_BY_ONE_S, once the broker has accepted a first one.
+- The `mqtt` thread owns this; nothing blocks.
 """
 
 from __future__ import annotations
@@ -16,59 +19,65 @@ from collections.abc import Callable, Collection
 from vedette.mqtt.outbox import Waiting
 from vedette.types import Message
 
-CAREFUL_S = 5.0
-BELIEVED_S = 600.0
-STRIKES = 3
+ONE_BY_ONE_S = 5.0
+LIMIT_TRUSTED_S = 600.0
+HANG_UPS_TO_BLAME = 3
 
 
 class PoisonMessages:
-    """What is known of one broker's limit."""
+    """What is known about the size limit of one broker."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
-        self._strikes: dict[int | str, int] = {}
-        """Of each suspect: hang-ups in a row."""
-        self._has_taken = False
-        """Whether the broker has taken anything on this connection."""
-        self._careful_until_s = 0.0
-        self._largest_taken = 0
+        self._hang_ups_of: dict[int | str, int] = {}
+        """For each suspect: the hang-ups in a row."""
+        self._has_accepted = False
+        """Whether the broker has accepted anything on this connection."""
+        self._one_by_one_until_s = 0.0
+        self._largest_accepted = 0
         self._too_large = math.inf
-        self._believed_until_s = 0.0
+        self._limit_trusted_until_s = 0.0
 
     def connected(self) -> None:
-        """A connection has been made."""
-        self._has_taken = False
-        self._careful_until_s = self._now_s() + CAREFUL_S
+        """A connection is made."""
+        self._has_accepted = False
+        self._one_by_one_until_s = self._now_s() + ONE_BY_ONE_S
 
-    def taken(self, waiting: Waiting | None) -> None:
-        """The broker has acknowledged a message; None: a word on availability, or it has refused one by its reason."""
+    def accepted(self, waiting: Waiting | None) -> None:
+        """The broker acknowledged a message. None: an availability message, or it refused a message with a reason."""
         if waiting is None:
-            self._has_taken = True
-        elif waiting.message.qos:       # of others it is only known that they were sent
-            self._has_taken = True
-            self._largest_taken = max(self._largest_taken, len(waiting.message.payload))
-            self._strikes.pop(_name(waiting), None)
+            self._has_accepted = True
+        elif waiting.message.qos:       # a QoS 0 message was sent; whether it arrived is unknown
+            self._has_accepted = True
+            self._largest_accepted = max(self._largest_accepted, len(waiting.message.payload))
+            self._hang_ups_of.pop(_name(waiting), None)
 
-    def ended(self, in_flight: Collection[Waiting]) -> Waiting | None:
-        """The broker hung up with these in flight (none: it did not, or was not there); returns the one to blame."""
-        alone = next(iter(in_flight)) if len(in_flight) == 1 and self._has_taken else None
-        self._strikes = {name: 1 + (self._strikes.get(name, 0) if alone is not None else 0)
-                         for name in map(_name, in_flight)}
-        if alone is None or self._strikes[_name(alone)] < STRIKES or len(alone.message.payload) <= self._largest_taken:
+    def connection_ended(self, in_flight: Collection[Waiting]) -> Waiting | None:
+        """The connection ended; returns the message to blame.
+
+        `in_flight` is empty if the broker did not hang up, or could not be reached.
+        """
+        alone = next(iter(in_flight)) if len(in_flight) == 1 and self._has_accepted else None
+        before = self._hang_ups_of if alone is not None else {}
+        self._hang_ups_of = {name: 1 + before.get(name, 0) for name in map(_name, in_flight)}
+        if alone is None or self._hang_ups_of[_name(alone)] < HANG_UPS_TO_BLAME:
+            return None
+        if len(alone.message.payload) <= self._largest_accepted:
             return None
         self._too_large = len(alone.message.payload)
-        self._believed_until_s = self._now_s() + BELIEVED_S
+        self._limit_trusted_until_s = self._now_s() + LIMIT_TRUSTED_S
         return alone
 
     def must_wait(self, in_flight: int) -> bool:
-        """Whether the next message must wait for what is in flight, or for the first to be taken."""
-        return (in_flight > 0 or not self._has_taken) and bool(self._strikes) and self._now_s() < self._careful_until_s
+        """Return whether the next message must wait: for those in flight, or for the first to be accepted."""
+        goes_one_by_one = bool(self._hang_ups_of) and self._now_s() < self._one_by_one_until_s
+        return goes_one_by_one and (in_flight > 0 or not self._has_accepted)
 
     def is_too_large(self, message: Message) -> bool:
-        """Whether the broker would hang up at it."""
-        return len(message.payload) >= self._too_large and self._now_s() < self._believed_until_s
+        """Return whether the broker would hang up at this message."""
+        return len(message.payload) >= self._too_large and self._now_s() < self._limit_trusted_until_s
 
 
 def _name(waiting: Waiting) -> int | str:
-    """A state is the same although a newer one has replaced it meanwhile."""
+    """Return the suspect's name: the topic of a state, since a newer message may have replaced it meanwhile."""
     return waiting.message.topic if waiting.message.retain else waiting.number

@@ -75,7 +75,7 @@ class MqttPublisher:
         self._deaf = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
         self._short_lives = 0
-        self._hang_ups = PoisonMessages()
+        self._poison_messages = PoisonMessages()
         self._too_large: set[str] = set()
         """Topics of messages that were not sent for their size, each told once."""
         self._duplicate_until_s = 0.0
@@ -138,7 +138,7 @@ class MqttPublisher:
                 if self._connects > connects:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
                 else:       # gone, and so it neither hung up at a message nor took another client for us
-                    self._hang_ups.ended(())
+                    self._poison_messages.connection_ended(())
                     self._short_lives = 0
                 pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
                 worker.beat(pause_s + CONNECT_WITHIN_S)
@@ -156,7 +156,7 @@ class MqttPublisher:
             if connection.connected:
                 self._say_goodbye(connection)
         finally:
-            connection.close(with_goodbye=worker.stopping.is_set())
+            connection.close(send_disconnect=worker.stopping.is_set())
             self._take_back(connection)
 
     def _step(self, connection: Connection) -> None:
@@ -175,20 +175,20 @@ class MqttPublisher:
         connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
         self._outbox.renew_states()
         if self._replay is not None:
-            self._replay.begin()
+            self._replay.connected()
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
-        self._hang_ups.connected()
+        self._poison_messages.connected()
         log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
 
     def _feed(self, connection: Connection) -> None:
-        while connection.has_room and not self._hang_ups.must_wait(len(self._in_flight)) and \
+        while connection.has_room and not self._poison_messages.must_wait(len(self._in_flight)) and \
                 (waiting := self._next()) is not None:
-            if self._hang_ups.is_too_large(waiting.message):
+            if self._poison_messages.is_too_large(waiting.message):
                 self._leave_out(waiting)
                 continue
-            message = waiting.message if self._replay is None else self._replay.put_right(waiting.message)
+            message = waiting.message if self._replay is None else self._replay.with_correct_time(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
@@ -200,19 +200,19 @@ class MqttPublisher:
 
     def _take_receipts(self, connection: Connection) -> None:
         with self._lock:
-            self._deaf = bool(connection.deaf_to)
+            self._deaf = bool(connection.refused_filters)
             for receipt in connection.receipts():
                 waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
                 if waiting is not None:
-                    self._outbox.settle(waiting, accepted=receipt.accepted)
+                    self._outbox.finish(waiting, accepted=receipt.accepted)
                 self._published += receipt.accepted and waiting is not None
-                self._hang_ups.taken(waiting if receipt.accepted else None)
+                self._poison_messages.accepted(waiting if receipt.accepted else None)
                 if not receipt.accepted:
                     self._count_refused()
             self._lock.notify_all()
 
     def _obey(self, incoming: Incoming) -> None:
-        verdict = self._judge.judge(incoming)
+        verdict = self._judge.decide(incoming)
         if isinstance(verdict, Refusal):
             log.warning("%s refused: %s", incoming.topic, verdict.error)
             answer = payloads.reply("refused", transaction=verdict.transaction, error=verdict.error)
@@ -231,15 +231,17 @@ class MqttPublisher:
 
     def _take_back(self, connection: Connection) -> None:
         self._take_receipts(connection)
-        if (blamed := self._hang_ups.ended(self._in_flight.values() if connection.hung_up else ())) is not None:
+        suspects = self._in_flight.values() if connection.closed_by_broker else ()
+        blamed = self._poison_messages.connection_ended(suspects)
+        if blamed is not None:
             self._give_up(blamed)
         self._in_flight.clear()
-        self._outbox.give_back()
+        self._outbox.requeue()
 
     def _give_up(self, blamed: Waiting) -> None:
         log.warning("a message for %s with %d bytes is given up: the broker hangs up at it",
                     blamed.message.topic, len(blamed.message.payload))
-        self._outbox.give_up(blamed)
+        self._outbox.discard(blamed)
         with self._lock:
             self._count_refused()
             self._short_lives = 0      # nobody took us over
@@ -250,7 +252,7 @@ class MqttPublisher:
             self._too_large.add(topic)
             log.warning("a message for %s with %d bytes is not sent: the broker hung up at a smaller one",
                         topic, len(waiting.message.payload))
-        self._outbox.settle(waiting, accepted=False)
+        self._outbox.finish(waiting, accepted=False)
         with self._lock:
             self._count_refused()
             self._lock.notify_all()

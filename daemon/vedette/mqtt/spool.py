@@ -1,12 +1,13 @@
-"""Keeps messages in a folder while the broker is away: compressed batches, appended to segments.
+"""Saves messages in a folder while the broker is away: compressed batches, appended to segments.
 
-Invariants: what `append` was given survives a power cut once it returns; a segment is read only after it was closed
-for appending, and goes as a whole; what a power cut or the disk damaged is skipped to the next whole batch, and said;
-there are never more bytes than the limit but for one `append`; every file is opened for the moment, so that a folder
-that vanished is noticed. One thread at a time. Every method may raise OSError.
+Invariants: messages survive a power cut once `append` has returned; a segment is read only after it was closed for
+appending, and it is removed as a whole; damage by a power cut or the disk is skipped up to the next whole batch, and
+reported; the bytes exceed the limit by one `append` at most; each file is opened only while it is used, so that a
+missing folder is noticed. One thread at a time. Every method may raise OSError.
 
-A batch: magic, CRC-32 of what follows up to the body, CRC-32 of the body, lengths of head and body; the head (JSON:
-run, kinds, moment), the body (zlib of JSON: number, topic, QoS, seq, unsynced_ns, payload of each message).
+A batch has a fixed part, a head and a body. The fixed part: magic, CRC-32 of all that follows up to the body, CRC-32 of
+the body, lengths of head and body. The head is JSON: run, kinds, moment. The body is zlib of JSON: number, topic, QoS,
+seq, unsynced_ns and payload of each message.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ _FIXED = struct.Struct(">4sIIHI")
 _HEAD_CHECKED_FROM = 8
 SEGMENT_BYTES = 256 * 1024
 SEGMENTS = 16
-"""The limit is at least so many segments, so that what goes at once is no large part."""
+"""The limit holds at least this many segments, so that one removed segment is a small part."""
 LEAST_SEGMENT_BYTES = 4096
 
 
 class Moment(NamedTuple):
-    """When a batch was written, by both clocks; `synced`: whether the wall clock was set."""
+    """The time when a batch was written, by both clocks; `synced`: whether the wall clock was set."""
 
     boot: str
     monotonic_ns: int
@@ -46,7 +47,10 @@ class Moment(NamedTuple):
     synced: bool
 
     def age_s(self, now: Moment) -> float:
-        """Seconds until `now`, whatever the wall clock did; over a restart of the machine as much as is certain."""
+        """Return the seconds until `now`. Jumps of the wall clock do not count.
+
+        After a restart of the machine it is the least age that is certain.
+        """
         if self.boot == now.boot:
             return (now.monotonic_ns - self.monotonic_ns) / 1e9
         if self.synced and now.synced:
@@ -54,8 +58,8 @@ class Moment(NamedTuple):
         return now.monotonic_ns / 1e9
 
 
-class Kept(NamedTuple):
-    """A message with the number that it had in the outbox of its run."""
+class SavedMessage(NamedTuple):
+    """A message with its number in the outbox of its run."""
 
     number: int
     message: Message
@@ -63,18 +67,19 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages written at once. `body` is None where it was damaged; the head says how many are lost."""
+    """Messages that were written together. `body` is None if it is damaged; `kinds` says how many are lost."""
 
     run: int
     kinds: Counter[str]
     at: Moment
     body: bytes | None
 
-    def messages(self) -> list[Kept]:
-        """Return the messages, in the order in which they were put."""
+    def messages(self) -> list[SavedMessage]:
+        """Return the messages in the order in which they were put."""
         if self.body is None:
             return []
-        return [Kept(number, Message(topic, payload.encode("utf-8", "surrogateescape"), qos, False, seq, unsynced_ns))
+        return [SavedMessage(number, Message(topic, payload.encode("utf-8", "surrogateescape"), qos, False, seq,
+                                             unsynced_ns))
                 for number, topic, qos, seq, unsynced_ns, payload in json.loads(zlib.decompress(self.body))]
 
 
@@ -86,7 +91,7 @@ class _Segment:
 
 
 class Spool:
-    """The messages in `folder`, which is made when the first is written. `recover` comes before everything else."""
+    """The messages in `folder`, which is created with the first one. Call `recover` before anything else."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
@@ -101,20 +106,20 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes in all segments."""
+        """The bytes in all segments."""
         return sum(segment.size for segment in self._segments.values())
 
     @property
     def oldest(self) -> int | None:
-        """Number of the oldest segment."""
+        """The number of the oldest segment."""
         return next(iter(self._segments), None)
 
     def __len__(self) -> int:
-        """Messages in all segments."""
+        """Return the number of messages in all segments."""
         return sum(segment.kinds.total() for segment in self._segments.values())
 
     def recover(self, used: int = 0) -> str | None:
-        """Find what earlier runs left; returns in words what cannot be read of it.
+        """Find the segments of earlier runs; returns a message that names the damaged ones, or None.
 
         New segments get numbers above `used`.
         """
@@ -135,15 +140,15 @@ class Spool:
                 batches[-1].at if batches else None)
         return f"{self._folder}: damaged: {', '.join(damaged)}" if damaged else None
 
-    def append(self, messages: Iterable[Iterable[Kept]], run: int, at: Moment) -> None:
-        """Write batches of messages, durably, or nothing."""
+    def append(self, messages: Iterable[Iterable[SavedMessage]], run: int, at: Moment) -> None:
+        """Write batches of messages durably, all or none."""
         written = [_packed(list(batch), run, at) for batch in messages]
         content = b"".join(packed for packed, _ in written)
         number = self._last + 1 if self._open is None else self._open
         segment = self._segments.get(number, _Segment(0, Counter(), None))
         if segment.size == 0:
             make_folder(os, str(self._folder))
-        self._open = None       # unless it is written: a segment that vanished must not be the one for ever
+        self._open = None       # set again after the write: a segment that is missing must not stay the open one
         self._write(number, segment.size, content)
         self._last, self._open = number, number
         self._segments[number] = _Segment(segment.size + len(content),
@@ -152,17 +157,17 @@ class Spool:
             self._open = None
 
     def read(self, number: int) -> tuple[list[Batch], bool]:
-        """Return the batches of a segment, which is closed for appending by that, and whether it is damaged."""
+        """Close a segment for appending; returns its batches and whether it is damaged."""
         if number == self._open:
             self._open = None
         return _parsed(self.path(number).read_bytes())
 
-    def lessen(self, number: int, done: Counter[str]) -> None:
-        """Count messages of a segment as there no longer."""
+    def subtract(self, number: int, done: Counter[str]) -> None:
+        """Subtract messages from a segment's count, since they are done."""
         self._segments[number].kinds -= done
 
     def kinds_of(self, number: int) -> Counter[str]:
-        """Messages of a segment that are still counted, by kind."""
+        """Return the messages of a segment that still count, by kind."""
         return Counter(self._segments[number].kinds)
 
     def remove(self, number: int) -> None:
@@ -173,7 +178,7 @@ class Spool:
         self.path(number).unlink(missing_ok=True)
 
     def surplus(self, now: Moment, limit_s: float) -> int | None:
-        """Return the oldest segment, if it is too old or there are too many bytes."""
+        """Return the number of the oldest segment if it is too old or the bytes exceed the limit; else None."""
         number = self.oldest
         if number is None:
             return None
@@ -189,7 +194,7 @@ class Spool:
             write_all(os, descriptor, content)
             os.fdatasync(descriptor)
         except OSError:
-            with contextlib.suppress(OSError):      # what is beyond stays unread anyway, and is written over
+            with contextlib.suppress(OSError):      # bytes beyond `at` are never read, and the next write replaces them
                 os.ftruncate(descriptor, at)
             raise
         finally:
@@ -198,12 +203,12 @@ class Spool:
             sync_folder(os, str(self._folder))
 
     def path(self, number: int) -> Path:
-        """Where a segment lies."""
+        """Return the path of a segment."""
         return self._folder / f"{number:010d}.spool"
 
 
-class Reading:
-    """A segment that is being loaded, batch by batch; `done` of them the broker has."""
+class SegmentReader:
+    """Loads one segment batch by batch. The broker has the first `done` batches."""
 
     def __init__(self, segment: int, batches: deque[Batch], done: int) -> None:
         self.segment = segment
@@ -212,12 +217,12 @@ class Reading:
         self._is_loaded = False
 
     def load(self) -> Batch:
-        """Return the next batch, which is then the loaded one."""
+        """Load the next batch and return it."""
         self._is_loaded = True
         return self.batches[0]
 
     def finish(self) -> Counter[str]:
-        """The loaded batch is done; returns what it held. Nothing, where none was loaded."""
+        """Mark the loaded batch as done; returns its messages by kind, empty if none was loaded."""
         if not self._is_loaded:
             return Counter()
         self._is_loaded = False
@@ -225,11 +230,11 @@ class Reading:
         return self.batches.popleft().kinds
 
     def sent(self, unsent: Counter[str]) -> Counter[str]:
-        """Return which part of the loaded batch the broker has, where `unsent` of it is left."""
+        """Return the part of the loaded batch that the broker has, by kind; `unsent` is the rest."""
         return self.batches[0].kinds - unsent if self._is_loaded else Counter()
 
 
-def _packed(messages: list[Kept], run: int, at: Moment) -> tuple[bytes, Counter[str]]:
+def _packed(messages: list[SavedMessage], run: int, at: Moment) -> tuple[bytes, Counter[str]]:
     kinds = Counter(kept.message.kind for kept in messages)
     body = zlib.compress(json.dumps([
         (number, message.topic, message.qos, message.seq, message.unsynced_ns,
@@ -241,7 +246,7 @@ def _packed(messages: list[Kept], run: int, at: Moment) -> tuple[bytes, Counter[
 
 
 def _parsed(content: bytes) -> tuple[list[Batch], bool]:
-    """Return every batch whose head is whole, and whether anything else was there."""
+    """Return every batch whose head is whole, and whether the content holds anything else."""
     batches, at, is_damaged = [], 0, False
     while (found := content.find(_MAGIC, at)) >= 0:
         is_damaged |= found != at

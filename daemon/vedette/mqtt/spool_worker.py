@@ -20,7 +20,7 @@ from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette._lib.worker import Worker
 from vedette.mqtt.backfill import backfilled
 from vedette.mqtt.checkpoint import Checkpoint
-from vedette.mqtt.spool import Batch, Kept, Moment, Reading, Spool
+from vedette.mqtt.spool import Batch, Moment, SavedMessage, SegmentReader, Spool
 from vedette.types import Acknowledged, BrokerStatus, Message
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class SpoolWorker:
         self._wake = threading.Event()
         self._loaded: Callable[[], None] = lambda: None
         self._is_asked = False
-        self._reading: Reading | None = None
+        self._reading: SegmentReader | None = None
         self._failure: str | None = None
         self._damage: str | None = None
         self._damage_until_s = self._retry_s = 0.0
-        self._slots = DoubleBufferedFile(run.state / "outbox.checkpoint")
+        self._slots = DoubleBufferedFile(run.state / "outbox.mark")
         self._checkpoint = self._before = Checkpoint()
         self._checkpoint_s = -CHECKPOINT_EVERY_S
         self._try(self._read_checkpoint)
@@ -174,7 +174,7 @@ class SpoolWorker:
     def _make_room(self) -> None:
         while (number := self._spool.surplus(self._moment(), self._limit_s)) is not None:
             if self._reading is not None and number == self._reading.segment:
-                self._spool.lessen(number, self._reading.sent(self.outbox.forget_late()))
+                self._spool.subtract(number, self._reading.sent(self.outbox.forget_late()))
                 self._reading = None
             self._lose(number, self._spool.kinds_of(number))
             self._spool.remove(number)
@@ -182,7 +182,7 @@ class SpoolWorker:
     def _lose(self, number: int, kinds: Counter[str]) -> None:
         """Count messages of a segment as dropped, for good."""
         self.outbox.drop(kinds)
-        self._spool.lessen(number, kinds)
+        self._spool.subtract(number, kinds)
         if kinds:
             self._write_checkpoint()
 
@@ -212,16 +212,16 @@ class SpoolWorker:
         if is_damaged:
             self._name_damage(f"messages kept in {self._spool.path(number)} are damaged")
         whole = [batch for batch in batches if batch.body is not None]
-        self._spool.lessen(number, sum((batch.kinds for batch in whole[:skip]), Counter()))
+        self._spool.subtract(number, sum((batch.kinds for batch in whole[:skip]), Counter()))
         left = sum((batch.kinds for batch in whole[skip:]), Counter())
-        self._reading = Reading(number, deque(whole[skip:]), skip) if left else None
+        self._reading = SegmentReader(number, deque(whole[skip:]), skip) if left else None
         self._lose(number, self._spool.kinds_of(number) - left)
         if self._reading is None:
             self._spool.remove(number)
 
-    def _finish_batch(self, reading: Reading) -> None:
+    def _finish_batch(self, reading: SegmentReader) -> None:
         done = reading.finish()
-        self._spool.lessen(reading.segment, done)
+        self._spool.subtract(reading.segment, done)
         if not reading.batches:
             self._reading = None
             self._spool.remove(reading.segment)
@@ -229,7 +229,7 @@ class SpoolWorker:
     def _restored(self, batch: Batch) -> Iterator[Message]:
         is_ours = batch.run == self.run.number
         for number, message in batch.messages():
-            if not (is_ours and self.outbox.take_needless(number)):
+            if not (is_ours and self.outbox.take_redundant(number)):
                 yield replace(message, payload=backfilled(message.payload), seq=message.seq if is_ours else None,
                               unsynced_ns=message.unsynced_ns if batch.at.boot == self.run.boot_id else None)
 
@@ -264,11 +264,11 @@ class SpoolWorker:
         return self.run.clock.monotonic_ns() / 1e9
 
 
-def _batches(waiting: Sequence[Waiting]) -> Iterator[list[Kept]]:
-    batch: list[Kept] = []
+def _batches(waiting: Sequence[Waiting]) -> Iterator[list[SavedMessage]]:
+    batch: list[SavedMessage] = []
     size = 0
     for one in waiting:
-        batch.append(Kept(one.number, one.message))
+        batch.append(SavedMessage(one.number, one.message))
         size += len(one.message.payload)
         if size >= BATCH_BYTES:
             yield batch

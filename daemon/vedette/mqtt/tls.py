@@ -1,9 +1,9 @@
-"""The transport security of a broker connection, with every failure in words.
+"""The TLS of a broker connection; every failure has a message.
 
-Invariants: nothing ever waits for a pass phrase to be typed or a pipe to be written to; a file that cannot be used is
-named, which the ssl module does not; a failed handshake leaves no descriptor open, and one that met no TLS says so.
-With TLS 1.3 a broker refuses our certificate only after the handshake, in an alert that paho would swallow: it
-becomes TlsRefused.
+Invariants: nothing waits for a typed pass phrase or for the writer of a pipe; a message names the file that cannot be
+used, which the ssl module does not do; a failed handshake leaves no descriptor open, and its message says if the port
+speaks no TLS. With TLS 1.3 a broker refuses a client certificate only after the handshake, in an alert that paho would
+swallow: it becomes TlsRefused.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from vedette.config.models import TlsConfig
 
 
 class TlsRefused(Exception):
-    """The broker has ended the connection with an alert. No OSError, since paho swallows those."""
+    """The broker ended the connection with an alert. It is not an OSError, since paho swallows those."""
 
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
-    """Return what paho connects with. Raises: ValueError naming the files that cannot be used."""
+    """Return the TLS context for paho. Raises: ValueError naming the files that cannot be used."""
     for key in ("ca_file", "cert_file", "key_file"):
         _refuse_what_blocks(key, getattr(tls, key))
     try:
@@ -39,7 +39,7 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
 
 
 class _TidySocket(ssl.SSLSocket):
-    """Closes itself when TLS ends in a refusal: paho forgets it, and each attempt would leave a descriptor open."""
+    """Closes itself when TLS ends in a refusal: paho does not, so each attempt would leave a descriptor open."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -56,7 +56,7 @@ class _TidySocket(ssl.SSLSocket):
         try:
             return super().send(data, flags)
         except (ConnectionError, ssl.SSLEOFError):
-            with contextlib.suppress(OSError):      # the broker has left; why may still lie here unread
+            with contextlib.suppress(OSError):      # the broker has closed; an unread alert may give the reason
                 self.recv()
             raise
 
@@ -72,8 +72,8 @@ class _TidySocket(ssl.SSLSocket):
 
 def _refuse_what_blocks(key: str, path: Path | None) -> None:
     if path is not None and path.exists() and not path.is_file():
-        raise ValueError(f"mqtt.tls.{key} {path} cannot be used: no regular file")
+        raise ValueError(f"mqtt.tls.{key} {path} cannot be used: not a regular file")
 
 
 def _refuse_pass_phrase() -> NoReturn:
-    raise ValueError("the key is locked with a pass phrase, and nobody is there to type it")
+    raise ValueError("the key is locked with a pass phrase; expected a key without one, since nobody can type it")

@@ -80,7 +80,7 @@ class Subscriber:
     def close(self) -> None:
         self._stopping.set()
         self._thread.join(PATIENCE_S)
-        self._connection.close(with_goodbye=True)
+        self._connection.close(send_disconnect=True)
 
 
 @contextmanager
@@ -102,4 +102,4 @@ def send(mqtt: MqttConfig, topic: str, payload: bytes, *, retain: bool = False, 
         while not connection.is_idle:
             connection.poll(1)
     finally:
-        connection.close(with_goodbye=True)
+        connection.close(send_disconnect=True)

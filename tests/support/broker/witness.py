@@ -74,7 +74,7 @@ class Witness(InThread):
                 for message in connection.poll(0.1):
                     self._take(message)
         finally:
-            connection.close(with_goodbye=True)
+            connection.close(send_disconnect=True)
 
     def _take(self, message: Incoming) -> None:
         now_s = time.monotonic()
