@@ -18,7 +18,7 @@ MODEL ?=
 SOURCE ?=
 ARGS ?=
 
-.PHONY: help setup setup-tflite deps run test test-tflite check campaign campaign-busy campaign-patient bench model docs \
+.PHONY: help setup setup-tflite deps run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
   install uninstall clean
 
 help:            ## this list
@@ -58,6 +58,9 @@ check: setup     ## ruff and mypy
 
 test: deps check  ## ruff, mypy, and every test with branch coverage
 	.venv/bin/python $(PYTEST) --cov --cov-report=term $(ARGS)
+
+quick: setup     ## the tests that start no daemon, in under a minute
+	.venv/bin/python $(PYTEST) -m "not daemon and not slow" $(ARGS)
 
 test-tflite: deps setup-tflite  ## every test on tflite-runtime
 	.venv-tflite/bin/python $(PYTEST) $(ARGS)

@@ -1,6 +1,7 @@
 """What every test stands on: quiet variables, the same examples each time, a broker, the real inputs where they are."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.subscriber import Subscriber, listening
+from tests.support.daemon.guard import DaemonGuard
 
 # Shared machines stall for longer than any single example takes; a deadline would measure the neighbours. A verdict is
 # the same twice: new examples are the business of tests/campaign/properties.py, with the profile `search`.
@@ -16,6 +18,21 @@ settings.register_profile("house", deadline=None, derandomize=True, suppress_hea
 settings.register_profile("search", settings.get_profile("house"), derandomize=False, database=None, print_blob=True,
                           max_examples=2000)
 settings.load_profile("house")
+
+daemon_guard = DaemonGuard()
+
+
+def pytest_configure() -> None:
+    """No process is started unseen."""
+    sys.addaudithook(daemon_guard.on_audit)
+
+
+@pytest.fixture(autouse=True)
+def _daemons_only_where_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that starts a daemon says so by its mark; `make quick` leaves it out."""
+    daemon_guard.marked = request.node.get_closest_marker("daemon") is not None
+    yield
+    daemon_guard.marked = False
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ import pytest
 from tests.support.daemon.as_service import missing
 from tests.support.network.another_host import possible
 
+pytestmark = pytest.mark.daemon
+
 CAMPAIGNS = Path(__file__).parent
 UNHURRIED = ("--slack-s", "30")
 """The campaigns judge the limits of time; a sample shares its machine with every other test."""

@@ -35,6 +35,7 @@ COMMAND = Path(sys.executable).with_name("vedette")
 RUN = ("run", "--source", "synthetic")
 
 
+@pytest.mark.daemon
 @pytest.mark.parametrize("module", ["vedette.cli", "argparse", "vedette.errors", "vedette.cli.arguments", "vedette.app",
                                     "yaml", "pydantic"])
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "vedette"], [COMMAND]], ids=["module", "command"])
@@ -44,6 +45,7 @@ def test_it_ends_quietly(tmp_path: Path, program: list[str | Path], module: str)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
+@pytest.mark.daemon
 def test_it_is_not_lost(tmp_path: Path) -> None:
     """Reading modules runs callbacks of the import system, in which a KeyboardInterrupt would be forgotten."""
     ended = interrupted(tmp_path, [sys.executable, "-m", "vedette", *RUN], IN_A_CALLBACK, "pydantic")

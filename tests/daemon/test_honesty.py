@@ -17,6 +17,8 @@ from tests.support.network.flask_server import flask_server
 from tests.support.truth.truth import Honesty, Noted
 from tests.support.waiting.until import wait_until
 
+pytestmark = pytest.mark.daemon
+
 WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold": "still stand, while health says"}
 
 

@@ -7,12 +7,16 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support.broker.mosquitto import running
 from tests.support.broker.subscriber import listening, send
 from tests.support.daemon.config import DEVICE, write_config
 from tests.support.daemon.running import RunningDaemon
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
+
+pytestmark = pytest.mark.daemon
 
 
 def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):

@@ -17,6 +17,8 @@ from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
 
+pytestmark = pytest.mark.daemon
+
 
 def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
     """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""

@@ -12,6 +12,8 @@ from tests.support.network.ports import free_port
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
 
+pytestmark = pytest.mark.daemon
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_stays_an_ordered_one_however_often_it_is_asked_for(tmp_path: Path, number: signal.Signals) -> None:

@@ -19,6 +19,8 @@ from tests.support.truth.bright_squares import write_model
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
 
+pytestmark = pytest.mark.daemon
+
 SILENCE_S = 3.0
 """The watchdog is fed once a second."""
 

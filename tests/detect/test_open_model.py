@@ -56,6 +56,7 @@ def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store, s
     assert choice(store, source, Path("m.tflite")).path == Path("m.tflite")
 
 
+@pytest.mark.daemon
 def test_the_daemon_watches_the_street_with_nothing_named(tmp_path):
     """`vedette run --source synthetic` detects, with the model in the box, whatever the current folder."""
     with RunningDaemon(tmp_path, "--source", "synthetic", "--print", "--frames", "8",

@@ -253,7 +253,7 @@ def test_timesyncd_says_the_clock_is_set(tmp_path: Path) -> None:
 FORBIDDEN = """
 import ctypes, sys
 from pathlib import Path
-from vedette.board import Board
+from vedette.device.board import Board
 class Filter(ctypes.Structure):
     _fields_ = [("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("k", ctypes.c_uint32)]
 class Program(ctypes.Structure):

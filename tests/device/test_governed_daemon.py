@@ -21,6 +21,8 @@ from tests.support.waiting.fair_clock import PATIENCE_S, starved_s
 from tests.support.waiting.until import wait_until
 from vedette.device.governor import STEPS
 
+pytestmark = pytest.mark.daemon
+
 FPS = 15
 LAST = len(STEPS) - 1
 

@@ -29,7 +29,7 @@ HOLDER = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from vedette.identity import StateFolder
+from vedette.device.identity import StateFolder
 folder = StateFolder(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -98,7 +98,7 @@ BECOME_OWNER = """
 import os, sys
 from contextlib import closing
 from pathlib import Path
-from vedette.identity import StateFolder, become_owner
+from vedette.device.identity import StateFolder, become_owner
 become_owner(Path(sys.argv[1]))
 StateFolder(Path(sys.argv[1], "below")).close()
 print(os.getresuid(), os.getresgid(), os.getgroups())

@@ -14,7 +14,7 @@ from vedette.device.last_run import NOTE, STACKS, RunRecord
 DIES = """
 import os, sys
 from pathlib import Path
-from vedette.run_note import RunRecord
+from vedette.device.last_run import RunRecord
 note = RunRecord(Path(sys.argv[1]), 3, "boot-1")
 note.begin()
 note.stands(())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.subscriber import Subscriber, send
@@ -17,6 +18,8 @@ from tests.support.waiting.until import wait_until
 from vedette.camera.street.faults import cover
 from vedette.camera.street.scene import Scene
 from vedette.drift.ledger import FILE, SIZE
+
+pytestmark = pytest.mark.daemon
 
 FPS, WELL_S, COVERED_S = 2, 17, 11
 BASE = "vedette/gate"

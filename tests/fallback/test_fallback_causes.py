@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.support.broker.mosquitto import running
 from tests.support.broker.subscriber import Payload, Subscriber, listening
 from tests.support.daemon.config import DEVICE, write_config
@@ -24,6 +26,8 @@ from tests.support.truth.dark_and_lit import DARK, FPS, TRUTH, captured_s, write
 from tests.support.truth.truth import Honesty
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import wait_until
+
+pytestmark = pytest.mark.daemon
 
 SOON_S, DEADLINE_S = 1.0, 2.0
 

@@ -14,6 +14,8 @@ from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.subscriber import Payload, Subscriber
 from tests.support.daemon.config import write_config
@@ -24,6 +26,8 @@ from tests.support.truth.dark_and_lit import FPS, TRUTH, captured_s, is_lit, wri
 from tests.support.truth.truth import Honesty
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import wait_until
+
+pytestmark = pytest.mark.daemon
 
 INTERVAL_S, DEADLINE_S = 0.5, 2.0
 

@@ -53,6 +53,7 @@ def rsync_lines(www: Path, there: Path) -> list[str]:
     return [line.replace("web:/srv/models", str(there)).replace("www", str(www)) for line in lines]
 
 
+@pytest.mark.daemon
 def test_a_device_may_look_between_the_steps(tmp_path: Path) -> None:
     """Releases, new keys of every role and renewals, all within one second by their time stamps: every poll verifies,
     what was cut off is resumed, and the headers are those that caches want."""

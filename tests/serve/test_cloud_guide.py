@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.network import nginx
 from tests.support.network.detection_server import TOKEN, command, lamp_picture, model
-from tests.support.network.ports import free_port
+from tests.support.network.ports import free_port, listens
 from tests.support.waiting.until import wait_until
 
 pytestmark = pytest.mark.skipif(nginx.PROGRAM is None, reason="nginx is not installed")
@@ -36,7 +36,7 @@ class Workers:
 
     def start(self) -> None:
         self._processes = [subprocess.Popen(each, stderr=subprocess.DEVNULL) for each in self._commands]
-        assert wait_until(lambda: all(map(nginx.listens, self._ports)))
+        assert wait_until(lambda: all(map(listens, self._ports)))
 
     def kill(self, number: int) -> None:
         self._processes[number].kill()
@@ -93,6 +93,7 @@ def workers_behind_nginx(folder: Path) -> Iterator[Workers]:
             workers.end()
 
 
+@pytest.mark.daemon
 def test_nginx_in_front_of_two_workers(tmp_path: Path) -> None:
     """Answers and refusals pass through. A worker that is full, dies or restarts affects no other request."""
     picture = lamp_picture()

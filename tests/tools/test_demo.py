@@ -17,6 +17,8 @@ import pytest
 from tests.support.waiting.until import wait_until
 from tools.demo import DemoError, start_broker
 
+pytestmark = pytest.mark.daemon
+
 DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 HITS = re.compile(r"recall (\d\.\d\d) precision (\d\.\d\d) over (\d+) frames")
 

@@ -38,6 +38,7 @@ def model(device: Device, *words: str | Path) -> tuple[int, dict]:
     return done.returncode, json.loads(done.stdout)
 
 
+@pytest.mark.daemon
 def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path):
     """The file is proven, becomes active on trial, and the answer says so; the frames never stop."""
     device.good(lamps.write(tmp_path, "1"))
@@ -56,6 +57,7 @@ def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_pat
         assert (code, told["words"]) == (0, "lamps 2 is active already")
 
 
+@pytest.mark.daemon
 def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path):
     """No model, another one's labels, unsigned, pinned: exit code 65, the reason, and the same model as before."""
     device.good(lamps.write(tmp_path, "1"))
@@ -86,6 +88,7 @@ def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: 
     assert list((device.folder / "state/models/incoming").iterdir()) == []
 
 
+@pytest.mark.daemon
 def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
     """Going back and forth between two good models changes what runs, each time; a third time there is nothing."""
     device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
@@ -119,6 +122,7 @@ def test_installing_the_model_before_again_keeps_what_was_proven(device: Device,
     assert (told["active"]["version"], told["previous"]["version"]) == ("3", "1"), told
 
 
+@pytest.mark.daemon
 def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path):
     """Refused in words, with a daemon and without."""
     device.good(lamps.write(tmp_path, "1"))
@@ -129,6 +133,7 @@ def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path:
     assert (code, told["active"]["version"]) == (65, "1")
 
 
+@pytest.mark.daemon
 def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path):
     """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
     code, told = model(device, "install", lamps.write(tmp_path, "1"))
@@ -158,6 +163,7 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
     assert device.state.active.version == "1"
 
 
+@pytest.mark.daemon
 def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path):
     """The probe is ended, and what was asked for is done by whoever comes next: here the command itself."""
     device.good(lamps.write(tmp_path, "1"))
@@ -174,6 +180,7 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
     assert device.state.active.version == "2"
 
 
+@pytest.mark.daemon
 @pytest.mark.parametrize("next_one", ["the command", "a daemon"])
 def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path, next_one: str):
     """The file is the store's already, and nothing names it: while somebody waits for it, it stays and is activated."""

@@ -16,6 +16,8 @@ from tests.support.network.operators_desk import Fleet, serving
 from tests.support.waiting.until import wait_until
 from vedette.vision.interpreter import available_runtimes
 
+pytestmark = pytest.mark.daemon
+
 TRIAL = "frames=20,minutes=0.05"
 SHADOW = "frames=3,minutes=0.02,max_latency_ratio=50"
 

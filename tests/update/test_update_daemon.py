@@ -20,6 +20,8 @@ from vedette.detect.box_model import BOX_MODEL
 from vedette.store.release import TrialRequirement
 from vedette.store.state import CRASHES_MAX
 
+pytestmark = pytest.mark.daemon
+
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:

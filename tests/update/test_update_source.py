@@ -378,7 +378,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from vedette.errors import StoreFull
-from vedette.update.release import Release, Target
+from vedette.store.release import Release, Target
 from vedette.update.source import UpdateSource
 release = Release(name="street", version="1", release=1, device_classes=("default",), channel="stable")
 source = UpdateSource(sys.argv[1], b"", Path(sys.argv[2]))
