@@ -75,7 +75,7 @@ class SpoolWorker:
         self._failure: str | None = None
         self._damage: str | None = None
         self._damage_until_s = self._retry_s = 0.0
-        self._slots = DoubleBufferedFile(run.state / "outbox.mark")
+        self._slots = DoubleBufferedFile(run.state / "outbox.checkpoint")
         self._checkpoint = self._before = Checkpoint()
         self._checkpoint_s = -CHECKPOINT_EVERY_S
         self._try(self._read_checkpoint)
