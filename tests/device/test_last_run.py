@@ -23,9 +23,9 @@ os.kill(os.getpid(), 9)
 HANGS = """
 import ctypes, sys
 from pathlib import Path
-from vedette import run_note
-run_note.MAIN_WITHIN_S = 0.2
-note = run_note.RunRecord(Path(sys.argv[1]), 3, "boot-1")
+from vedette.device import last_run
+last_run.MAIN_WITHIN_S = 0.2
+note = last_run.RunRecord(Path(sys.argv[1]), 3, "boot-1")
 note.begin()
 note.stands(())
 print(flush=True)
