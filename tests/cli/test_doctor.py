@@ -228,7 +228,7 @@ def broken_box(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "expected", "remedy"), [
-    ("missing", "No such file", "install vedette again"), ("damaged", "states SHA-256", "install vedette again"),
+    ("missing", "No such file", "Install vedette again"), ("damaged", "states SHA-256", "Install vedette again"),
     ("bgr", "golden frames: color: ", "wrong results"), ("labels", "golden frames: labels: ", "wrong results")])
 def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, expected: str, remedy: str) -> None:
     """A file that was changed after shipping is distinguished from a runtime with wrong results."""
@@ -243,7 +243,7 @@ def test_self_test_without_the_runtime_that_is_asked_for(tmp_path: Path) -> None
     away = next(name for name in ("litert", "tflite-runtime")
                 if name not in [one.name for one in available_runtimes() if one.error is None])
     check = model_checks.self_test(a_machine(tmp_path, {"detector": {"runtime": away}}))
-    assert (check.state, check.remedy) == ("fail", "see the check `runtime`")
+    assert (check.state, check.remedy) == ("fail", "See the check `runtime`.")
     assert away in check.words
 
 

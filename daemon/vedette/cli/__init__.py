@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise: UsageError, always."""
-        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,6 +139,6 @@ def _overview(argv: list[str]) -> int:
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     known, _ = parser.parse_known_args(argv)
     if known.command:
-        raise UsageError(f"vedette: unknown command {known.command!r}; expected one of: {', '.join(COMMANDS)}")
+        raise UsageError(f"unknown command {known.command!r}; `vedette --help` lists the commands")
     parser.print_help()
     return UsageError.exit_code

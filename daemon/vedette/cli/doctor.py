@@ -68,9 +68,9 @@ def _read_config(path: Path | None) -> tuple[Config, CheckResult]:
     try:
         loaded = read(path)
     except ConfigError as error:
-        return Config(), CheckResult("config", "fail", "; ".join(error.problems), "correct each problem that is named")
+        return Config(), CheckResult("config", "fail", "; ".join(error.problems), "Correct each problem that is named.")
     if loaded.warnings:
-        return loaded.config, CheckResult("config", "warn", "; ".join(loaded.warnings), "see docs/config.md")
+        return loaded.config, CheckResult("config", "warn", "; ".join(loaded.warnings), "See docs/config.md.")
     return loaded.config, CheckResult("config", "ok", str(path or "built-in defaults"))
 
 

@@ -15,14 +15,14 @@ from vedette.errors import VedetteError
 CHILD_TIMEOUT_S = 30.0
 KNOWN_FAULTS = {
     "numpy.dtype size changed":
-        "it was built for another version of numpy. A numpy 2 from pip hides the numpy of apt (OpenCV >= 4.12 brings "
+        "It was built for another version of numpy. A numpy 2 from pip hides the numpy of apt (OpenCV >= 4.12 brings "
         "numpy 2 too). Use an environment with --system-site-packages, numpy<2 and opencv-python-headless<4.12, as "
-        "`make install` does",
+        "`make install` does.",
     "_ARRAY_API not found":
-        "it was built for numpy 1, but numpy 2 is installed. Install numpy<2 with opencv-python-headless<4.12, or "
-        "install ai-edge-litert instead of tflite-runtime",
-    "libGL.so": "opencv-python needs desktop libraries. Install opencv-python-headless instead",
-    "Illegal instruction": "it was built for a newer processor than this one",
+        "It was built for numpy 1, but numpy 2 is installed. Install numpy<2 with opencv-python-headless<4.12, or "
+        "install ai-edge-litert instead of tflite-runtime.",
+    "libGL.so": "opencv-python needs desktop libraries. Install opencv-python-headless instead.",
+    "Illegal instruction": "It was built for a newer processor than this one.",
 }
 """What a failed import prints -> the cause and what to do."""
 

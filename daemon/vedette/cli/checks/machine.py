@@ -31,7 +31,7 @@ def python(_: Machine) -> CheckResult:
     text = f"{platform.python_version()} on {platform.machine()}"
     if PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
         return CheckResult("python", "ok", text)
-    return CheckResult("python", "fail", text, "install Python 3.11, 3.12 or 3.13")
+    return CheckResult("python", "fail", text, "Install Python 3.11, 3.12 or 3.13.")
 
 
 def runtimes(machine: Machine) -> CheckResult:
@@ -41,16 +41,16 @@ def runtimes(machine: Machine) -> CheckResult:
             "import json; from vedette.vision.interpreter import available_runtimes as all_; "
             "print(json.dumps([[one.name, one.version, one.error] for one in all_()]))"))
     except ChildFailed as failure:
-        return CheckResult("runtime", "fail", str(failure), remedy_for(str(failure)) or "reinstall ai-edge-litert")
+        return CheckResult("runtime", "fail", str(failure), remedy_for(str(failure)) or "Install ai-edge-litert again.")
     text = "; ".join(f"{name}: {error or f'{version} works'}" for name, version, error in reports)
     wanted = machine.config.detector.runtime
     works = [name for name, _, error in reports if not error and wanted in ("auto", name)]
     if not works:
         return CheckResult("runtime", "fail", text,
-                           remedy_for(text) or "install ai-edge-litert (64-bit) or tflite-runtime")
+                           remedy_for(text) or "Install ai-edge-litert (64-bit) or tflite-runtime.")
     if works == ["tflite-runtime"] and platform.machine() in ("x86_64", "aarch64"):
         return CheckResult("runtime", "warn", text,
-                           "install ai-edge-litert: it runs INT8 models several times faster")
+                           "Install ai-edge-litert. It runs INT8 models several times faster.")
     return CheckResult("runtime", "ok", text)
 
 
@@ -60,7 +60,7 @@ def opencv(_: Machine) -> CheckResult:
         text = in_child("import cv2, numpy; print(cv2.__version__, 'with numpy', numpy.__version__)")
     except ChildFailed as failure:
         return CheckResult("opencv", "fail", str(failure),
-                           remedy_for(str(failure)) or "reinstall opencv-python-headless")
+                           remedy_for(str(failure)) or "Install opencv-python-headless again.")
     return CheckResult("opencv", "ok", text)
 
 
@@ -72,12 +72,12 @@ def picamera2(machine: Machine) -> CheckResult:
                          "print(', '.join(one['Model'] for one in Picamera2.global_camera_info()))")
     except ChildFailed as failure:
         remedy = (remedy_for(str(failure))
-                  or "apt install python3-picamera2, and use an environment with --system-site-packages")
+                  or "Run `apt install python3-picamera2`. Use an environment with --system-site-packages.")
         state = _state_without_picamera2(machine, wanted=wanted)
         return CheckResult("picamera2", state, str(failure), "" if state == "ok" else remedy)
     if not names and wanted:
         return CheckResult("picamera2", "fail", "finds no camera",
-                           "check the ribbon cable; run `rpicam-hello --list-cameras`")
+                           "Check the ribbon cable. Run `rpicam-hello --list-cameras`.")
     return CheckResult("picamera2", "ok", names or "works, but finds no camera")
 
 
@@ -92,7 +92,7 @@ def camera(machine: Machine) -> CheckResult:
     source = machine.config.camera.source
     if "://" in source and not source.startswith("file://"):
         return CheckResult("camera", "ok", f"{source.split('://')[0]} stream, not tried by this command",
-                           "to try it, run `vedette snapshot`")
+                           "To try it, run `vedette snapshot`.")
     if source == "picamera2":
         return CheckResult("camera", "ok", "see the check `picamera2`")
     if is_synthetic(source):
@@ -103,13 +103,13 @@ def camera(machine: Machine) -> CheckResult:
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
         return CheckResult("camera", "fail", f"{missing[0]} is not there (available: {available})",
-                           "correct camera.source")
+                           "Correct camera.source.")
     closed = [str(path) for path in wanted if not os.access(path, os.R_OK)]
     if closed:
         return CheckResult("camera", "fail", f"no permission for {closed[0]}",
-                           f"add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}")
+                           f"Add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}")
     if not wanted:
-        return CheckResult("camera", "warn", available, "connect a camera, or set camera.source")
+        return CheckResult("camera", "warn", available, "Connect a camera, or set camera.source.")
     return CheckResult("camera", "ok", ", ".join(map(str, wanted)))
 
 
@@ -119,7 +119,7 @@ def threads(machine: Machine) -> CheckResult:
     text = f"{wanted} for the interpreter, {cores} cores"
     if wanted > cores:
         return CheckResult("threads", "warn", text,
-                           f"set detector.threads to {cores}: more threads than cores are several times slower")
+                           f"Set detector.threads to {cores}. More threads than cores are several times slower.")
     return CheckResult("threads", "ok", text)
 
 
@@ -141,7 +141,7 @@ def state(machine: Machine) -> CheckResult:
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return CheckResult("state folder", "ok", f"{path}{'' if nearest == path else ' (will be created)'}")
     return CheckResult("state folder", "fail", f"{path}: {nearest} cannot be written to",
-                       "run this command as the daemon's user, or set STATE_DIRECTORY")
+                       "Run this command as the daemon's user, or set STATE_DIRECTORY.")
 
 
 def board(machine: Machine) -> Iterator[CheckResult]:

@@ -33,7 +33,7 @@ def try_box(path: str, runtime: str) -> CheckResult:
     try:
         verification = verify(Path(path), runtime)
     except VedetteError as refusal:
-        return CheckResult("self-test", "fail", str(refusal), "see the check `runtime`")
+        return CheckResult("self-test", "fail", str(refusal), "See the check `runtime`.")
     by_name = {check.name: check for check in verification.checks}
     failed = next((check for check in verification.checks if check.state != "passed"), None)
     proof = verification.proof
@@ -41,9 +41,9 @@ def try_box(path: str, runtime: str) -> CheckResult:
         return CheckResult("self-test", "ok", f"{proof.runtime} {proof.runtime_version}, golden frames: "
                                               f"{by_name['golden frames'].words}")
     assert failed  # noqa: S101 - for the type checker: a model that passed has run
-    remedy = ("the runtime gives wrong results; reinstall it, or set detector.runtime to another one"
+    remedy = ("The runtime gives wrong results. Install it again, or set detector.runtime to another one."
               if by_name["digest"].state == "passed" else
-              "the built-in model is missing or damaged; install vedette again")
+              "The built-in model is missing or damaged. Install vedette again.")
     return CheckResult("self-test", "fail", f"{failed.name}: {failed.words}", remedy)
 
 
@@ -66,7 +66,7 @@ def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> Ch
             f"print(json.dumps(dataclasses.asdict({function}(*{arguments!r}))))", MODEL_TIMEOUT_S)))
     except ChildFailed as failure:
         return CheckResult(name, "fail", f"{path}: cannot be tried: {failure}",
-                           remedy_for(str(failure)) or "see the checks `opencv` and `runtime`")
+                           remedy_for(str(failure)) or "See the checks `opencv` and `runtime`.")
 
 
 def try_model(keys: str) -> CheckResult:
@@ -81,12 +81,12 @@ def try_model(keys: str) -> CheckResult:
         spec = resolve(read_model(detector.model), detector)
         proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
     except ModelError as refusal:
-        return CheckResult("model", "fail", str(refusal), f"run `vedette model inspect {detector.model}`")
+        return CheckResult("model", "fail", str(refusal), f"Run `vedette model inspect {detector.model}`.")
     except VedetteError as refusal:
-        return CheckResult("model", "fail", str(refusal), "see the check `runtime`")
+        return CheckResult("model", "fail", str(refusal), "See the check `runtime`.")
     text = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
             f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
     if spec.warnings:
         return CheckResult("model", "warn", f"{text}; {'; '.join(spec.warnings)}",
-                           f"run `vedette model inspect {detector.model}`")
+                           f"Run `vedette model inspect {detector.model}`.")
     return CheckResult("model", "ok", text)
