@@ -27,7 +27,6 @@ WORDS = {
     r"keepers?": "spool worker",
     r"detector'?s? seat|the seat": "hot swap",
     r"(?<!frame )tap(s|ped)?(?! frame)": "frame tap, tapped frame",
-    r"two[- ]slots?": "double-buffered file",
     r"outgoing": "redacted JPEG",
     r"(a|an|the|each|every|no|one|its) finding|findings": "check result",
     r"(a|the|its|only a) mark(?! (good|bad))": "checkpoint",
@@ -48,9 +47,9 @@ WORDS = {
 """What is not said, as a regular expression between word boundaries, and what to say instead."""
 
 INVERSIONS = {
-    r"of (a|an|the|what|its|each|every|those)\b(?! \S+ of)": "begin with the subject: A faster camera …",
-    r"\w+ed (is|are) (only|what|that|whatever|all)\b": "begin with the subject: The report names only …",
-    r"(not|nor|never|only)( so)? (is|are|does|do|has|have|can|could|was) (it|they|the|a|an|this|that)\b":
+    r"Of (a|an|the|what|its|each|every|those)\b": "begin with the subject: A faster camera …",
+    r"[A-Z]\w+ed (is|are) (only|what|that|whatever|all)\b": "begin with the subject: The report names only …",
+    r"(Not|Nor|Never|Only)( so)? (is|are|does|do|has|have|can|could|was) (it|they|the|a|an|this|that)\b":
         "begin with the subject",
 }
 """How no sentence begins, and what to do about it."""
@@ -89,7 +88,7 @@ def complaints(sentences: list[Sentence]) -> Iterator[str]:
             for found in re.finditer(rf"(?<![\w-])({pattern})(?![\w-])", sentence.plain, re.IGNORECASE):
                 yield f"{at}\n    not {found[0]!r}; say: {instead}"
         for pattern, instead in INVERSIONS.items():
-            if re.match(pattern, sentence.plain, re.IGNORECASE):
+            if re.match(pattern, sentence.plain):
                 yield f"{at}\n    an inversion; {instead}"
 
 
@@ -107,7 +106,8 @@ def test_pages_are_plain_english(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     wide = [f"{number}: {len(line)} columns, {COLUMNS_MAX} at most: {line[:60]}…"
             for number, line in enumerate(text.splitlines(), 1) if len(line) > COLUMNS_MAX]
-    found = [f"{page.relative_to(ROOT)}:{each}" for each in (*complaints(of_markdown(text)), *renamed(text), *wide)]
+    old = () if page.parent.name == "decisions" else renamed(text)     # a decision may say what was before
+    found = [f"{page.relative_to(ROOT)}:{each}" for each in (*complaints(of_markdown(text)), *old, *wide)]
     assert not found, "\n".join(found)
 
 
