@@ -1,4 +1,4 @@
-"""The help texts: short sentences, short lines, an explanation of every argument."""
+"""The help texts: short lines, an explanation of every argument. tests/house/test_plain_english.py reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 
 import pytest
 
-from tests.support.plain_english import long_sentences
 from vedette.cli import COMMANDS, main, parser_of
 
 
@@ -19,15 +18,6 @@ def arguments_of(command: str) -> list[argparse.Action]:
 def test_every_argument_is_explained(command: str) -> None:
     """Each argument has a help text of its own."""
     assert [action.dest for action in arguments_of(command) if not action.help] == []
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_sentences_are_short(command: str) -> None:
-    """No sentence of the description, the arguments or the text below them has more than 25 words."""
-    parser, module = parser_of(command)
-    texts = [parser.description or "", *(action.help or "" for action in arguments_of(command)),
-             *(line for line in module.EXAMPLE.splitlines() if not line.startswith("  "))]
-    assert [sentence for text in texts for sentence in long_sentences(text)] == []
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

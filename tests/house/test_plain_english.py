@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.english.sentences import CODE, Sentence, of_help, of_markdown
+from tests.support.plain_english import CODE, WORDS_MAX, Sentence, of_help, of_markdown
 from vedette.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "models/README.md")),
                 *(ROOT / "docs").rglob("*.md")])
-WORDS_MAX, COLUMNS_MAX = 25, 120
+COLUMNS_MAX = 120
 
 WORDS = {
     r"tell(s|ing)?\b(?!( \S+){0,4} apart)|told": "publish, report, show or say",

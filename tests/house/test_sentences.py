@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.english.sentences import CODE, of_help, of_markdown
+from tests.support.plain_english import CODE, long_sentences, of_help, of_markdown
 
 HELP = """usage: vedette x [-h]
                  [--model M]
@@ -56,3 +56,9 @@ def test_a_sentence_knows_its_line() -> None:
 def test_words_are_counted(text: str, words: int) -> None:
     """A dash is no word, inline code is one."""
     assert sum(each.words for each in of_markdown(text)) == words
+
+
+def test_a_long_sentence_is_found_and_its_code_is_one_word() -> None:
+    """The limit is 25 words."""
+    assert long_sentences("word " * 26 + "`and code`. Short.") != []
+    assert long_sentences("word " * 24 + "`and some more code`. " + "word " * 25) == []
