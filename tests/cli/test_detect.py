@@ -58,12 +58,12 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_
                 image) == 65
     out, err = capsys.readouterr()
     assert "garden.png: 1 detections" in out
-    for name in ("no.jpg: No such file", "empty.jpg: no image", "page.jpg: no image", f"{tmp_path}: a folder"):
+    for name in ("no.jpg: No such file", "empty.jpg: not an image", "page.jpg: not an image", f"{tmp_path}: a folder"):
         assert name in err
 
 
-def test_pictures_with_boxes(model, image, tmp_path, capsys):
-    """--out writes a picture for each image, of the same size, under a name no input has."""
+def test_images_with_boxes(model, image, tmp_path, capsys):
+    """--out writes an image with boxes for each image, of the same size, under a name no input has."""
     out = tmp_path / "pictures" / "of today"
     assert call("--model", model, "--out", out, image, image) == 0
     assert sorted(path.name for path in out.iterdir()) == ["garden-detections-2.jpg", "garden-detections.jpg"]

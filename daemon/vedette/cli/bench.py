@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import between
 from vedette.cli.detector_arguments import add_runtime_argument
@@ -72,7 +72,7 @@ def _sweep(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(args: argparse.Namespace) -> dict[str, object]:
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from vedette.camera.open import open_camera
     from vedette.config.load import load
     camera_keys = {"camera.source": args.source, "camera.every_frame": True, "camera.loop": True,
@@ -129,10 +129,8 @@ def _percentiles(values: list[float]) -> dict[str, float]:
             "p99": round(ordered[round(0.99 * last)], 3)}
 
 
-def _row(figures: dict[str, object]) -> str:
+def _row(figures: dict[str, Any]) -> str:
     def triple(name: str) -> str:
-        values = figures[name]
-        assert isinstance(values, dict)  # noqa: S101 - for the type checker
-        return " ".join(f"{value:8.2f}" for value in values.values())
+        return " ".join(f"{value:8.2f}" for value in figures[name].values())
     return (f"{figures['threads']:>7} {triple('invoke_ms'):>28} {triple('frame_ms'):>28} {figures['ratio']:>6} "
             f"{figures['xnnpack_share']:>8} {figures['init_ms']:>8} {figures['peak_rss_mb']:>8}")

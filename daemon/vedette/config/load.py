@@ -170,11 +170,9 @@ class _Layers:
         """Make every path absolute or relative to the working folder, and check every `*_file`."""
         for key in keys():
             section, name = self._section(key.path), key.path[-1]
-            value = section.get(name) if section is not None else None
-            if not key.is_path or not isinstance(value, str):
+            if section is None or not key.is_path or not isinstance(value := section.get(name), str):
                 continue
             folder = self.folder if self._place(key.path).layer == 0 else Path()
-            assert section is not None  # noqa: S101 - for the type checker: it has a value
             if not name.endswith("_file"):
                 section[name] = str(folder / value)
                 continue

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """examples:
   vedette fleet release fleet street:4 --buckets 0-3999 --shadow frames=100,minutes=5 --trial minutes=30
-  vedette fleet release fleet --release 7 --buckets 0-9999       (to every device)
+  vedette fleet release fleet --release 7 --buckets 0-9999       # to every device
   vedette fleet release fleet street:5 --buckets 0-4999 --variant b
 
 Each device has a bucket number from 0 to 9999, so --buckets 0-999 reaches a tenth of the devices.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE = f"""example:
   vedette model activate 3f9a5c
   vedette model activate street
-  vedette model activate --force 3f9a5c     (tries a model again that was refused)
+  vedette model activate --force 3f9a5c     # tries a refused model again
 
 The model stays active until a release arrives whose number is higher than all known ones.
 
