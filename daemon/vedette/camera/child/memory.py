@@ -38,7 +38,7 @@ class MemoryLimit:
         return f"{self._bytes >> 20} MiB of memory allowed"
 
     def reset_peak(self) -> None:
-        """Begin to measure the peak anew."""
+        """Start to measure the peak again."""
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

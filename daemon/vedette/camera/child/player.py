@@ -62,15 +62,7 @@ class Player:
         last_ns = 0
         self._skip_delivered(source)
         while True:
-            stamp_ns = source.grab()
-            self._owner.receive(0)
-            if source.live:
-                captured_ns = min(stamp_ns, time.monotonic_ns())
-                rates.arrived(captured_ns, time.monotonic_ns())
-            elif self._settings.every_frame:
-                captured_ns = time.monotonic_ns()
-            else:
-                captured_ns = playback.due_ns(stamp_ns, time.monotonic_ns())
+            captured_ns = self._grab(source, rates, playback)
             if not self._settings.every_frame:
                 # A clock that does not advance is reported (camera_rate). It must not starve the detector too.
                 wanted = decimation.keep(captured_ns if captured_ns > last_ns else time.monotonic_ns())
@@ -79,6 +71,18 @@ class Player:
                     continue
                 self._owner.wait_until(captured_ns)
             self._deliver(source, captured_ns, rates)
+
+    def _grab(self, source: Source, rates: RateWatch, playback: Playback) -> int:
+        """Grab the next frame. Return its capture time, or for a film the time to show it."""
+        stamp_ns = source.grab()
+        self._owner.receive(0)
+        if source.live:
+            captured_ns = min(stamp_ns, time.monotonic_ns())
+            rates.arrived(captured_ns, time.monotonic_ns())
+            return captured_ns
+        if self._settings.every_frame:
+            return time.monotonic_ns()
+        return playback.due_ns(stamp_ns, time.monotonic_ns())
 
     def _skip_delivered(self, source: Source) -> None:
         reported_ns = time.monotonic_ns()

@@ -1,1 +1,1 @@
-"""The drawn street: what it looks like, what is in it, and the camera that shows it (`camera.source: synthetic`)."""
+"""The drawn street of `camera.source: synthetic`: its pictures, their truth, and the options of the source."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import cv2
@@ -90,7 +91,7 @@ class Scene:
     def _draw_actors(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:
         """Draw the actors into the street, farthest first, and return the truth."""
         self._ids.fill(0)
-        ordered = sorted(actors, key=lambda actor: actor.row)
+        ordered = sorted(actors, key=attrgetter("row"))
         sizes = [self._draw_actor(out, actor, number, light) for number, actor in enumerate(ordered, 1)]
         seen = (self._truth_of(actor, number, size, street.ground.unit)
                 for number, (actor, size) in enumerate(zip(ordered, sizes, strict=True), 1))
