@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.test_floors import FLOORS
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "daemon" / "vedette"
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -73,6 +75,13 @@ def test_a_folder_opens_with_its_sentence_of_the_table() -> None:
     opens = {name: (ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))) or "")
              for name in folders()}
     assert {name: text.split("\n")[0] for name, text in opens.items()} == folder_table()
+
+
+def test_the_table_of_floors_is_the_map_that_is_enforced() -> None:
+    """A reader sees the floors as `FLOORS` has them."""
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", section("Floors"), re.MULTILINE)
+    shown = {room.rstrip("/"): int(floor) for floor, rooms in rows for room in re.findall(r"`([^`]+)`", rooms)}
+    assert shown == FLOORS
 
 
 def test_the_package_has_few_rooms() -> None:
