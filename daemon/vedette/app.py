@@ -206,7 +206,7 @@ class Daemon:
     def _tick(self) -> None:
         self._pipeline.watch()
         self._health.tick()
-        if self._state.hold():
+        if self._state.reacquire():
             self._run_record.renew()
         self._run_record.stands(self._supervisor.late_workers())
         refusal = self._pipeline.refusal

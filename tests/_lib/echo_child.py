@@ -1,4 +1,4 @@
-"""A child that sends back what it is told, with what descriptors came along; `stay` makes it deaf."""
+"""A child that sends each message and its descriptors back; after `stay` it reads nothing."""
 
 import os
 import signal

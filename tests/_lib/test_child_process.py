@@ -27,7 +27,7 @@ def answer(child):
 
 
 def test_messages_and_descriptors_cross(child):
-    """A message keeps its bounds, and a descriptor sent along can be used by the child."""
+    """A message keeps its bounds, and the child can use a descriptor that is sent along."""
     reader, writer = os.pipe()
     os.write(writer, b" and a pipe")
     assert child.receive() is None
@@ -37,8 +37,8 @@ def test_messages_and_descriptors_cross(child):
     assert answer(child) == b"hello and a pipe"
 
 
-def test_a_closed_end_makes_the_child_leave(child):
-    """Closing our end is the sign to leave; nothing has to be killed."""
+def test_a_closed_end_makes_the_child_end(child):
+    """The child ends by itself when the parent closes its end."""
     child.send(b"x")
     answer(child)
     child.close()
@@ -48,7 +48,7 @@ def test_a_closed_end_makes_the_child_leave(child):
 
 
 def test_a_killed_child_is_an_end_of_file_and_says_how(child):
-    """A killed child reads as b"", and its end is told by the signal's name."""
+    """A killed child reads as b"", and `ending` names the signal."""
     child.send(b"x")
     answer(child)
     assert child.kill(5)
@@ -72,7 +72,7 @@ def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child):
 
 
 def test_the_child_dies_with_its_parent():
-    """SIGKILL of the parent ends a child that listens to nothing."""
+    """SIGKILL of the parent ends a child that reads nothing."""
     parent = subprocess.Popen(
         [sys.executable, "-c", ("from vedette._lib.child import Child; import select, signal\n"
          "child = Child('echo_child', {})\nchild.send(b'stay')\nselect.select([child.socket], [], [], 60)\n"
@@ -86,7 +86,7 @@ def test_the_child_dies_with_its_parent():
 
 
 def test_the_working_folder_is_no_source_of_modules(tmp_path):
-    """A module that lies in the folder we stand in is not what a child imports."""
+    """A child does not import a module from the current folder."""
     (tmp_path / "socket.py").write_text("raise SystemExit('imported from the working folder')")
     (tmp_path / "lonely_child.py").write_text("")
     code = ("from vedette._lib.child import Child\n"
@@ -100,7 +100,7 @@ def test_the_working_folder_is_no_source_of_modules(tmp_path):
 
 
 def test_a_wait_has_an_end(child):
-    """A child that lives on is told so when the time is up; one that ends meanwhile, at once."""
+    """For a child that lives on, it returns when the time is up; for one that ends meanwhile, at once."""
     child.send(b"x")
     answer(child)
     assert not child.wait(0.05)

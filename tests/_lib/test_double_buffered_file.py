@@ -12,7 +12,7 @@ from vedette._lib.double_buffered_file import LONGEST, SLOT, DoubleBufferedFile
 
 
 def test_absent_then_written_then_read_by_another(tmp_path: Path) -> None:
-    """Nothing at first; then always the last record, for whoever opens the file."""
+    """There is no record at first; then each reader gets the last one."""
     path = tmp_path / "mark"
     slots = DoubleBufferedFile(path)
     assert slots.read() is None
@@ -27,7 +27,7 @@ def test_absent_then_written_then_read_by_another(tmp_path: Path) -> None:
 @given(cut=st.integers(0, SLOT - 1), torn=st.binary(min_size=1, max_size=SLOT))
 def test_a_write_cut_anywhere_leaves_the_record_before(tmp_path_factory: pytest.TempPathFactory, cut: int,
                                                        torn: bytes) -> None:
-    """Whatever a power cut leaves of the page being written, the other record is whole."""
+    """After a power cut during a write, the other record is whole."""
     path = tmp_path_factory.mktemp("slots") / "mark"
     slots = DoubleBufferedFile(path)
     slots.write(b"old")          # slot 1
@@ -42,7 +42,7 @@ def test_a_write_cut_anywhere_leaves_the_record_before(tmp_path_factory: pytest.
 
 
 def test_a_damaged_newest_record_gives_the_one_before(tmp_path: Path) -> None:
-    """The last write was cut: what was noted before it holds, and the next write goes where the damage is."""
+    """The last write was cut: the record before it counts, and the next write replaces the damaged one."""
     path = tmp_path / "mark"
     slots = DoubleBufferedFile(path)
     slots.write(b"old")
@@ -58,8 +58,8 @@ def test_a_damaged_newest_record_gives_the_one_before(tmp_path: Path) -> None:
     assert DoubleBufferedFile(path).read() is None
 
 
-def test_too_long_or_nowhere_is_an_error(tmp_path: Path) -> None:
-    """More than a slot holds is refused; a folder that is not there is named."""
+def test_a_too_long_record_or_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """A record longer than a slot is refused; the message names a missing folder."""
     with pytest.raises(ValueError, match="at most"):
         DoubleBufferedFile(tmp_path / "mark").write(b"x" * (LONGEST + 1))
     with pytest.raises(OSError, match="gone"):

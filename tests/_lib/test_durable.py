@@ -93,7 +93,7 @@ class ForgetfulDisk:
         self.kept_names.append(names)
 
     def after_the_cut(self) -> Iterator[bytes | None]:
-        """Every content that the target may have after the power is back."""
+        """Return every content that the target may have after the power is back."""
         for names in self.kept_names:
             inode = names.get(str(TARGET))
             if inode is None:
@@ -103,7 +103,7 @@ class ForgetfulDisk:
 
 
 def lost_by(write: Callable[[ForgetfulDisk], None]) -> set[str]:
-    """Cut the power before every step of `write`; returns what went wrong in any world that can follow."""
+    """Cut the power before every step of `write`; returns the first error in any content that may follow."""
     wrong = set()
     for cut_at in itertools.count():
         disk = ForgetfulDisk(cut_at)
@@ -161,7 +161,7 @@ def test_the_law_catches_shortcuts(naive: Callable[[ForgetfulDisk], None], loses
 
 
 def test_replaces_with_mode(tmp_path: Path) -> None:
-    """The file has the new content and the mode asked for, and nothing else is left in the folder."""
+    """The file has the new content and the given mode, and the folder holds nothing else."""
     path = tmp_path / "proofs.json"
     path.write_bytes(OLD)
     replace_file(path, NEW, mode=0o600)
@@ -171,7 +171,7 @@ def test_replaces_with_mode(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """The real disk, without room."""
+    """The real disk, without free space."""
 
     open, fsync, close, replace, unlink = os.open, os.fsync, os.close, os.replace, os.unlink
 
@@ -191,7 +191,7 @@ def test_full_disk_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    """Without its folder the error names the path that could not be written, not the temporary one."""
+    """If the folder is missing, the error names the path that could not be written, not the temporary one."""
     with pytest.raises(FileNotFoundError) as caught:
         replace_file(tmp_path / "away" / "run", NEW)
     assert caught.value.filename == str(tmp_path / "away" / "run")

@@ -25,7 +25,7 @@ log.info('hello')
 
 
 def test_journal_lines_each_have_their_priority() -> None:
-    """A traceback's lines all carry the record's priority, or the journal would file them as plain notices."""
+    """All lines of a traceback carry the record's priority; without it, the journal would store them as notices."""
     formatter = logs.JournalFormatter("%(name)s: %(message)s")
     failure = ValueError("broken")
     record = logging.LogRecord("vedette.x", logging.ERROR, "x.py", 1, "no %s", ("frame",),
@@ -38,7 +38,7 @@ def test_journal_lines_each_have_their_priority() -> None:
 
 @pytest.mark.parametrize("form", [logs.LineFormatter, logs.JournalFormatter])
 def test_text_from_outside_forges_no_line(form: type[logging.Formatter]) -> None:
-    """Of what a sender wrote, no line begins where ours do, nothing moves a cursor, and nothing fails to be written."""
+    """A sender's text starts no log line, moves no cursor, and is always written."""
     text = "a\nCRITICAL vedette.app: forged\r\x1b[2Jb\x85c\u2028d\udc80e é"
     record = logging.LogRecord("vedette.x", logging.WARNING, "x.py", 1, "command %s ignored", (text,), None)
     lines = form("%(levelname)s %(message)s").format(record).splitlines()
@@ -48,7 +48,7 @@ def test_text_from_outside_forges_no_line(form: type[logging.Formatter]) -> None
 
 
 def test_journal_is_recognised_by_its_inode(tmp_path: Path) -> None:
-    """Only the very stream that systemd named counts as the journal."""
+    """Only the stream that systemd named counts as the journal."""
     with (tmp_path / "stream").open("w") as stream:
         status = os.fstat(stream.fileno())
         assert logs.is_journal(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
@@ -59,7 +59,7 @@ def test_journal_is_recognised_by_its_inode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("journal", "expected"), [(True, b"<6>vedette: hello\n"), (False, b" INFO     MainThread ")])
 def test_setup_writes_to_standard_error(tmp_path: Path, journal: bool, expected: bytes) -> None:
-    """One call sends records from the level up to standard error, in the form its reader wants."""
+    """One call sends records from the level up to standard error, in the form that its reader expects."""
     path = tmp_path / "stderr"
     with path.open("wb") as stream:
         status = os.fstat(stream.fileno())

@@ -40,8 +40,8 @@ def test_notifier_speaks_to_both_kinds_of_socket(tmp_path: Path, abstract: bool)
     assert notifier.lost == 0
 
 
-def test_notifier_survives_a_deaf_systemd(tmp_path: Path) -> None:
-    """Without a listener a message is counted as lost; without the variable nothing happens at all."""
+def test_notifier_survives_a_systemd_that_does_not_read(tmp_path: Path) -> None:
+    """Without a listener a message is counted as lost; without the variable nothing happens."""
     deaf, alone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}), Notifier({})
     for notifier in (deaf, alone):
         notifier.ready()

@@ -43,20 +43,20 @@ sys.stdin.read()
     ({"HOME": "/home/pi"}, "/home/pi/.local/state/vedette"),
     ({"STATE_DIRECTORY": "", "XDG_STATE_HOME": "", "HOME": "/home/pi"}, "/home/pi/.local/state/vedette"),
 ])
-def test_where_the_state_is(environ: dict[str, str], expected: str) -> None:
+def test_path_of_the_state_folder(environ: dict[str, str], expected: str) -> None:
     """Systemd's folder comes first, then the user's."""
     assert state_path(environ) == Path(expected)
 
 
-def test_a_command_means_the_installed_daemon() -> None:
-    """Its state folder where there is one, unless the environment names another."""
+def test_a_command_uses_the_installed_daemons_folder() -> None:
+    """It uses the installed daemon's state folder if there is one, unless the environment names another."""
     environ = {"HOME": "/home/pi"}
     assert installed_state_path(environ) == (SYSTEM_STATE if SYSTEM_STATE.is_dir() else state_path(environ))
     assert installed_state_path({**environ, "STATE_DIRECTORY": "/var/lib/other"}) == Path("/var/lib/other")
 
 
 def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:
-    """The folder is made, closed to others, and says what it is."""
+    """The folder is created and closed to others, and its repr names it."""
     folder = StateFolder(tmp_path / "deep" / "vedette")
     assert folder.path.stat().st_mode & 0o007 == 0
     assert repr(folder) == f"<StateFolder {folder.path} held>"
@@ -66,7 +66,7 @@ def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_second_daemon_is_refused(tmp_path: Path) -> None:
-    """A folder in use is refused with the holder's process id, and free as soon as the holder was killed."""
+    """A folder in use is refused with the holder's process id, and it is free as soon as the holder is killed."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -82,7 +82,7 @@ def test_second_daemon_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_daemon_waits_for_a_command_that_changes_the_store(tmp_path: Path) -> None:
-    """For as long as it is told, and not longer."""
+    """It waits for `wait_s` and not longer."""
     holder = StateFolder(tmp_path)
     began_s = time.monotonic()
     with pytest.raises(AlreadyRunning):
@@ -108,7 +108,7 @@ print(os.getresuid(), os.getresgid(), os.getgroups())
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("owner", [NOBODY, 0])
 def test_root_works_as_the_folders_owner(owner: int) -> None:
-    """What it makes there is theirs, with their rights only and no way back; root's own folder stays root's."""
+    """Its new files belong to the owner, it has only the owner's rights, for good; root's own folder stays root's."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, owner, owner)
         done = subprocess.run([sys.executable, "-c", BECOME_OWNER, name], capture_output=True, text=True, timeout=240)
@@ -120,9 +120,9 @@ def test_root_works_as_the_folders_owner(owner: int) -> None:
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_unusable_folder_is_named(tmp_path: Path, place: str) -> None:
-    """A path that cannot be a folder is refused by name."""
+    """The message names a path that cannot be a folder."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StateUnusable, match=f"{tmp_path / place}: cannot be used as state folder: "):
+    with pytest.raises(StateUnusable, match=f"{tmp_path / place}: cannot be used as a state folder: "):
         StateFolder(tmp_path / place)
 
 
@@ -138,7 +138,7 @@ def test_runs_count_up(tmp_path: Path) -> None:
 
 @given(noted=st.one_of(st.binary(max_size=30), st.integers(0, 10**20).map(lambda number: b"%d" % number)))
 def test_runs_never_go_backwards(noted: bytes) -> None:
-    """Whatever a damaged disk left: the next run is above every plausible earlier one, and the one after above it."""
+    """After any damage to the file, the next run is above every plausible earlier one, and the one after is higher."""
     with tempfile.TemporaryDirectory() as path:
         Path(path, "run").write_bytes(noted)
         folder = StateFolder(Path(path))
@@ -151,17 +151,17 @@ def test_runs_never_go_backwards(noted: bytes) -> None:
     assert runs == [known + 1, known + 2]
 
 
-def test_run_that_cannot_be_kept(tmp_path: Path) -> None:
+def test_run_that_cannot_be_saved(tmp_path: Path) -> None:
     """A counter that cannot be read stops the start: two runs must never share a number."""
     (tmp_path / "run").mkdir()
     folder = StateFolder(tmp_path)
-    with pytest.raises(StateUnusable, match="the number of this run cannot be kept"):
+    with pytest.raises(StateUnusable, match="the number of this run cannot be saved"):
         folder.next_run()
     folder.close()
 
 
 def test_machine_id_of_the_machine(tmp_path: Path) -> None:
-    """The machine's own id is used where it has one."""
+    """The machine's own id is used if it has one."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "machine-id").write_text(MACHINE + "\n")
     folder = StateFolder(tmp_path / "state")
@@ -170,7 +170,7 @@ def test_machine_id_of_the_machine(tmp_path: Path) -> None:
     folder.close()
 
 
-def test_machine_id_is_made_once(tmp_path: Path) -> None:
+def test_machine_id_is_drawn_once(tmp_path: Path) -> None:
     """A machine without an id gets a random one, the same at every start."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "machine-id").write_text("uninitialized\n")
@@ -202,7 +202,7 @@ def test_every_name_fits_a_topic(hostname: str, instance: str, state: str) -> No
 
 
 def test_daemons_of_one_host_differ() -> None:
-    """Daemons with different state folders never share a default name, however alike their instances look."""
+    """Daemons with different state folders never share a default name, even if their instances look the same."""
     instances = ["", "front", "Front", "front.", "front-", "x" * 24, "x" * 25, "x" * 26, "6f1c"]
     states = [SYSTEM_STATE, *(Path(f"/var/lib/vedette-{instance}") for instance in instances if instance),
               Path("/home/pi/.local/state/vedette"), Path("/root/.local/state/vedette")]
@@ -212,24 +212,24 @@ def test_daemons_of_one_host_differ() -> None:
 
 
 def test_one_name_per_machine() -> None:
-    """Hosts that all call themselves raspberrypi differ by their machine ids."""
+    """Hosts that are all called raspberrypi differ by their machine ids."""
     assert default_name("raspberrypi", "", MACHINE, SYSTEM_STATE) != \
         default_name("raspberrypi", "", "6f1d" + MACHINE[4:], SYSTEM_STATE)
 
 
-def test_a_folder_that_was_removed_and_put_back_is_taken_again(tmp_path: Path) -> None:
-    """Nobody else gets it then, and the run numbers go on."""
+def test_a_folder_that_was_removed_and_put_back_is_locked_again(tmp_path: Path) -> None:
+    """No other daemon gets it then, and the run numbers continue."""
     folder = StateFolder(tmp_path / "state")
     for _ in range(7):
         folder.next_run()
-    assert not folder.hold()
+    assert not folder.reacquire()
     shutil.rmtree(folder.path)
-    assert not folder.hold()
+    assert not folder.reacquire()
     assert "No such file" in (folder.trouble or "")
     folder.path.mkdir()
-    assert folder.hold()
+    assert folder.reacquire()
     assert folder.trouble is None
-    assert not folder.hold()
+    assert not folder.reacquire()
     with pytest.raises(AlreadyRunning):
         StateFolder(folder.path)
     folder.close()
@@ -237,46 +237,46 @@ def test_a_folder_that_was_removed_and_put_back_is_taken_again(tmp_path: Path) -
 
 
 def test_a_folder_that_comes_back_as_it_was_is_still_held(tmp_path: Path) -> None:
-    """A disk that was away a while, or a folder moved there and back."""
+    """For example a disk that was away for a while, or a folder that was moved there and back."""
     folder = StateFolder(tmp_path / "state")
     folder.next_run()
     folder.path.rename(tmp_path / "away")
-    assert not folder.hold()
+    assert not folder.reacquire()
     assert folder.trouble
     (tmp_path / "away").rename(folder.path)
-    assert not folder.hold()
+    assert not folder.reacquire()
     assert folder.trouble is None
     folder.close()
 
 
-def test_a_folder_that_another_one_took_meanwhile_is_named(tmp_path: Path) -> None:
-    """It is taken as soon as that one has gone."""
+def test_a_folder_that_another_daemon_locked_meanwhile_is_named(tmp_path: Path) -> None:
+    """It is locked again as soon as the other daemon has ended."""
     folder = StateFolder(tmp_path / "state")
     folder.next_run()
     shutil.rmtree(folder.path)
     other = StateFolder(folder.path)
-    assert not folder.hold()
+    assert not folder.reacquire()
     assert "another process" in (folder.trouble or "")
     other.close()
-    assert folder.hold()
+    assert folder.reacquire()
     folder.close()
 
 
-def test_runs_of_another_one_are_not_given_twice(tmp_path: Path) -> None:
-    """Whoever had the folder meanwhile has published under its numbers."""
+def test_run_numbers_of_another_daemon_are_not_used_twice(tmp_path: Path) -> None:
+    """The daemon that had the folder meanwhile has published under its own numbers."""
     folder = StateFolder(tmp_path / "state")
     folder.next_run()
     (folder.path / "lock").unlink()
     with closing(StateFolder(folder.path)) as other:
         assert other.next_run() == 2
-    assert folder.hold()
+    assert folder.reacquire()
     folder.close()
     assert StateFolder(folder.path).next_run() == 3
 
 
 @pytest.mark.skipif(not small_disk.possible(), reason="only root may mount")
 def test_runs_are_counted_on_a_full_disk(tmp_path: Path) -> None:
-    """A device that restarts watches on, under a number of its own, and the number stays one file."""
+    """A device that restarts on a full disk still gets a new number, and the number stays one file."""
     with small_disk.mounted(tmp_path, 1):
         folder = StateFolder(tmp_path / "state")
         folder.next_run()

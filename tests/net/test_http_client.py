@@ -1,4 +1,4 @@
-"""The HTTP client against servers that drip, hang, lie and never end: each ends in time, in words."""
+"""The HTTP client against servers that drip, hang, lie or never end: each request ends in time, with a message."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ DEADLINE_S = 1.0
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def ask(port: int, *, scheme: str = "http", most_bytes: int = 1000, client: HttpClient | None = None,
+def fetch(port: int, *, scheme: str = "http", most_bytes: int = 1000, client: HttpClient | None = None,
         headers: dict[str, str] | None = None, host: str = "127.0.0.1", deadline_s: float = 60,
         body: bytes | None = None) -> bytes:
     with (client or HttpClient()).request(f"{scheme}://{host}:{port}/a%20b?token=secret",
                                           deadline=Deadline(deadline_s), most_bytes=most_bytes,
-                                          headers=headers, body=body) as answer:
-        return b"".join(answer.chunks())
+                                          headers=headers, body=body) as response:
+        return b"".join(response.chunks())
 
 
 def hang(connection: socket.socket, stopping: threading.Event) -> None:
     stopping.wait(60)
 
 
-@pytest.mark.parametrize("said", [
+@pytest.mark.parametrize("sent", [
     OK + b"Content-Length: 5\r\n\r\nhello",
     OK + b"\r\nhello",
     OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nTrailer: x\r\n\r\n",
@@ -39,29 +39,29 @@ def hang(connection: socket.socket, stopping: threading.Event) -> None:
     b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK + b"Content-Length: 5\r\n\r\nhello",
 ])
-def test_a_body_arrives(said: bytes) -> None:
-    """By length, by the end of the connection, in chunks, as a part, after an interim answer."""
-    with serving(answering(said)) as port:
-        assert ask(port) == b"hello"
+def test_a_body_arrives(sent: bytes) -> None:
+    """By length, by the end of the connection, in chunks, as a part, after an interim response."""
+    with serving(answering(sent)) as port:
+        assert fetch(port) == b"hello"
 
 
-def test_what_is_asked() -> None:
+def test_request_line_and_headers() -> None:
     """Path and query as given, no compression, one request for each connection, and the caller's headers."""
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     def behave(connection: socket.socket, _: threading.Event) -> None:
-        asked.append(head_of(connection))
+        requests.append(head_of(connection))
         connection.sendall(OK + b"Content-Length: 0\r\n\r\n")
 
     with serving(behave) as port:
-        assert ask(port, headers={"Range": "bytes=5-"}) == b""
-    lines = asked[0].decode().split("\r\n")
+        assert fetch(port, headers={"Range": "bytes=5-"}) == b""
+    lines = requests[0].decode().split("\r\n")
     assert lines[0] == "GET /a%20b?token=secret HTTP/1.1"
     assert {f"Host: 127.0.0.1:{port}", "Accept-Encoding: identity", "Connection: close", "Range: bytes=5-"} < set(lines)
 
 
 def test_a_body_is_sent() -> None:
-    """Whole, however slowly the server reads it."""
+    """It arrives whole, however slowly the server reads it."""
     sent = bytes(range(256)) * 4096
     got: list[bytes] = []
 
@@ -75,8 +75,8 @@ def test_a_body_is_sent() -> None:
 
     with (serving(behave) as port,
           HttpClient().request(f"http://127.0.0.1:{port}/", deadline=Deadline(60), most_bytes=10, method="POST",
-                               body=sent) as answer):
-        assert b"".join(answer.chunks()) == b"ok"
+                               body=sent) as response):
+        assert b"".join(response.chunks()) == b"ok"
     assert got == [sent]
 
 
@@ -95,13 +95,13 @@ def test_a_body_is_sent() -> None:
 ], ids=["silent", "status", "headers", "one-header", "continue", "hints", "body", "body-without-length", "chunks",
         "trailers", "stalled"])
 def test_slow_retrieval_ends_in_time(behave: Behave) -> None:
-    """A drop now and then keeps no connection beyond the deadline."""
+    """A few bytes now and then keep no connection beyond the deadline."""
     with serving(behave) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow, match=r"^http://127\.0\.0\.1.*/a%20b:"):
-        ask(port, deadline_s=DEADLINE_S)
+        fetch(port, deadline_s=DEADLINE_S)
 
 
 def test_a_server_that_reads_nothing_ends_in_time() -> None:
-    """A body that nobody takes is a slow server too."""
+    """A server that does not read the body is a slow server too."""
     with (serving(hang) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow),
           HttpClient().request(f"http://127.0.0.1:{port}/", deadline=Deadline(DEADLINE_S), most_bytes=1, method="POST",
                                body=bytes(50_000_000))):
@@ -109,22 +109,22 @@ def test_a_server_that_reads_nothing_ends_in_time() -> None:
 
 
 def test_a_silent_server_is_given_up_before_a_long_deadline() -> None:
-    """No byte for a while is enough, however long the whole may take."""
+    """`idle_s` without a byte is enough, however long the whole exchange may take."""
     with (serving(answering(OK + b"\r\nhel", then_wait=True)) as port, within(DEADLINE_S),
-          pytest.raises(HttpTooSlow, match="no answer in time"),
+          pytest.raises(HttpTooSlow, match="no response in time"),
           HttpClient(idle_s=DEADLINE_S).request(f"http://127.0.0.1:{port}/", deadline=Deadline(3600),
-                                                most_bytes=1000) as answer):
-        list(answer.chunks())
+                                                most_bytes=1000) as response):
+        list(response.chunks())
 
 
 def test_a_server_that_hangs_in_tls_ends_in_time() -> None:
-    """It accepts and says nothing."""
+    """It accepts the connection and sends nothing."""
     with serving(hang) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow, match=r"handshake|not done"):
-        ask(port, scheme="https", deadline_s=DEADLINE_S)
+        fetch(port, scheme="https", deadline_s=DEADLINE_S)
 
 
 def test_a_server_that_drips_its_tls_ends_in_time() -> None:
-    """A record that never gets complete."""
+    """It sends a record that never becomes complete."""
     def behave(connection: socket.socket, stopping: threading.Event) -> None:
         connection.recv(4096)
         connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")      # 16 KiB of handshake are to follow
@@ -132,11 +132,11 @@ def test_a_server_that_drips_its_tls_ends_in_time() -> None:
             connection.sendall(b"\x03")
 
     with serving(behave) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow):
-        ask(port, scheme="https", deadline_s=DEADLINE_S)
+        fetch(port, scheme="https", deadline_s=DEADLINE_S)
 
 
 def test_a_name_that_is_not_found_in_time() -> None:
-    """The resolver has its own idea of time and cannot be ended; it is left behind."""
+    """The resolver has its own time limits and cannot be ended; its thread is left behind."""
     done = threading.Event()
 
     def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
@@ -145,26 +145,26 @@ def test_a_name_that_is_not_found_in_time() -> None:
 
     client = HttpClient(resolve=resolve)
     try:
-        with within(DEADLINE_S), pytest.raises(HttpTooSlow, match=r"the name example\.invalid was not found|not done"):
-            ask(1, client=client, host="example.invalid", deadline_s=DEADLINE_S)
+        with within(DEADLINE_S), pytest.raises(HttpTooSlow, match=r"example\.invalid was not resolved|not done"):
+            fetch(1, client=client, host="example.invalid", deadline_s=DEADLINE_S)
     finally:
         done.set()
 
 
 def test_a_name_that_nobody_knows() -> None:
-    """In the resolver's words, and with the name."""
+    """The message has the resolver's reason and the name."""
     def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(HttpUnreachable, match=r"^http://example\.invalid:1/.*Name or service not known"):
-        ask(1, client=HttpClient(resolve=resolve), host="example.invalid")
+        fetch(1, client=HttpClient(resolve=resolve), host="example.invalid")
 
 
 def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
-    """Half of the way's deadline, for two."""
+    """With two addresses, the first may use half of the deadline."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, serving(answering(OK + b"\r\nhello")) as port:
         fillers = []
-        for _ in range(3):                       # the kernel answers no more once its waiting room is full
+        for _ in range(3):                       # the kernel does not answer once its backlog is full
             fillers.append(socket.socket())
             fillers[-1].setblocking(False)
             fillers[-1].connect_ex(full.getsockname())
@@ -172,69 +172,69 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
         client = HttpClient(resolve=lambda *_, **__: [(*here, full.getsockname()), (*here, ("127.0.0.1", port))])
         try:
             with within(3):
-                assert ask(port, client=client, deadline_s=3) == b"hello"
+                assert fetch(port, client=client, deadline_s=3) == b"hello"
         finally:
             for filler in fillers:
                 filler.close()
 
 
-def test_an_address_of_a_kind_this_machine_lacks_is_passed_over() -> None:
-    """As IPv6 where it is turned off; and a name without any address is said to have none."""
+def test_an_address_of_a_kind_this_machine_lacks_is_skipped() -> None:
+    """For example IPv6 where it is off. For a name without any address, the message says so."""
     with serving(answering(OK + b"\r\nhello")) as port:
         here = (socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
         client = HttpClient(resolve=lambda *_, **__: [(999, *here), (socket.AF_INET, *here)])
-        assert ask(port, client=client) == b"hello"
+        assert fetch(port, client=client) == b"hello"
     with pytest.raises(HttpUnreachable, match="no address"):
-        ask(port, client=HttpClient(resolve=lambda *_, **__: []))
+        fetch(port, client=HttpClient(resolve=lambda *_, **__: []))
 
 
-def test_nothing_is_begun_after_the_deadline() -> None:
-    """What came before may have used it up."""
+def test_nothing_starts_after_the_deadline() -> None:
+    """An earlier step may have used the whole time."""
     with (pytest.raises(HttpTooSlow, match="not done within 0 s"),
           HttpClient().request("http://127.0.0.1:1/", deadline=Deadline(0), most_bytes=1)):
         pytest.fail("it answered")
 
 
 @pytest.mark.parametrize("url", ["http://%s.example/" % ("a" * 64), "https://.example:{port}/", "http://a..b/"])
-def test_what_is_no_name(url: str) -> None:
-    """Neither the resolver nor TLS would know what to do with it."""
+def test_an_invalid_name_is_refused(url: str) -> None:
+    """Neither the resolver nor TLS can use it."""
     with serving(hang) as port:
         here = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
         client = HttpClient(resolve=lambda *_, **__: [here]) if "https" in url else HttpClient()
-        with (pytest.raises(HttpUnreachable, match="no address: "),
+        with (pytest.raises(HttpUnreachable, match="invalid address: "),
               client.request(url.format(port=port), deadline=Deadline(60), most_bytes=1)):
             pytest.fail("it answered")
 
 
-@pytest.mark.parametrize(("said", "words"), [
-    (b"", "no usable answer"),
-    (b"220 mail.example ESMTP\r\n\r\n", "no usable answer"),
-    (OK, "ended within its headers"),
-    (OK + b"Content-Length: 5\r\nX-Cut: y", "ended within its headers"),
+@pytest.mark.parametrize(("sent", "message"), [
+    (b"", "no usable response"),
+    (b"220 mail.example ESMTP\r\n\r\n", "no usable response"),
+    (OK, "ended within the headers"),
+    (OK + b"Content-Length: 5\r\nX-Cut: y", "ended within the headers"),
     (OK + b"Content-Length: 1000\r\n\r\nhel", "ended after 3 of 1000 bytes"),
-    (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "no usable answer"),
-    (OK + b"Transfer-Encoding: chunked\r\n\r\nhello\r\n", "no usable answer"),
-    (OK + b"X: " + b"y" * 70_000 + b"\r\n\r\n", "no usable answer"),
-    (OK + b"X: y\r\n" * 200 + b"\r\n", "no usable answer"),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "no usable response"),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\nhello\r\n", "no usable response"),
+    (OK + b"X: " + b"y" * 70_000 + b"\r\n\r\n", "no usable response"),
+    (OK + b"X: y\r\n" * 200 + b"\r\n", "no usable response"),
 ], ids=["nothing", "smtp", "no-headers", "cut-headers", "short", "short-chunk", "no-chunk", "long-header",
         "many-headers"])
-def test_a_broken_answer_is_unreachable(said: bytes, words: str) -> None:
-    """What ends early or is no HTTP is never taken for an answer."""
-    with serving(answering(said)) as port, within(DEADLINE_S), pytest.raises(HttpUnreachable, match=words):
-        ask(port)
+def test_a_broken_response_is_unreachable(sent: bytes, message: str) -> None:
+    """A response that ends early or is not HTTP is never used."""
+    with serving(answering(sent)) as port, within(DEADLINE_S), pytest.raises(HttpUnreachable, match=message):
+        fetch(port)
 
 
-@pytest.mark.parametrize("said", [
+@pytest.mark.parametrize("sent", [
     OK + b"Content-Length: 1001\r\n\r\n" + bytes(1001),
     OK + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n",
     OK + b"\r\n" + bytes(1 << 20),
     OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"80\r\n" + bytes(128) + (b"\r\n80\r\n" + bytes(128)) * 100,
     OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\n" + bytes(1 << 20),
 ], ids=["declared", "absurdly-declared", "endless", "endless-chunks", "absurd-chunk"])
-def test_endless_data_is_cut(said: bytes) -> None:
-    """Declared or not, no more is read than can be meant."""
-    with serving(answering(said, then_wait=True)) as port, within(DEADLINE_S), pytest.raises(HttpTooLong, match="1000"):
-        ask(port)
+def test_endless_data_is_cut(sent: bytes) -> None:
+    """Declared or not, no more than `most_bytes` is read."""
+    with serving(answering(sent, then_wait=True)) as port, within(DEADLINE_S), pytest.raises(HttpTooLong, match="1000"):
+        fetch(port)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [
@@ -244,34 +244,34 @@ def test_endless_data_is_cut(said: bytes) -> None:
     (b"Wed, 21 Oct 99999999999 07:28:00 GMT", None), (b"Wed, 21 Oct 2099 07:28:00 +" + b"9" * 20, None),
 ])
 @pytest.mark.parametrize("status", [500, 404, 503])
-def test_a_status_is_told_and_its_retry_after_bounded(status: int, value: bytes, seconds: float | None) -> None:
-    """An hour at most, whatever is asked for."""
+def test_a_status_is_reported_and_its_retry_after_bounded(status: int, value: bytes, seconds: float | None) -> None:
+    """It is an hour at most, whatever the server requests."""
     with (serving(answering(b"HTTP/1.1 %d Sorry\r\nRetry-After: %s\r\n\r\n<html>" % (status, value))) as port,
-          pytest.raises(HttpStatus, match=f": answered {status} Sorry$") as caught):
-        ask(port)
+          pytest.raises(HttpStatus, match=f": the server answered {status} Sorry$") as caught):
+        fetch(port)
     assert (caught.value.status, caught.value.retry_after_s) == (status, seconds)
 
 
 @pytest.mark.parametrize("year", [b"2016", b"2036"])
-def test_a_date_to_ask_again_counts_from_the_server_s_own(year: bytes) -> None:
-    """Our clock, or the server's, may be ten years off."""
-    said = (b"HTTP/1.1 503 Sorry\r\nDate: Fri, 21 Nov %s 10:00:00 GMT\r\n"
+def test_a_retry_after_date_counts_from_the_servers_own_date(year: bytes) -> None:
+    """The device's clock, or the server's, may be ten years off."""
+    sent = (b"HTTP/1.1 503 Sorry\r\nDate: Fri, 21 Nov %s 10:00:00 GMT\r\n"
             b"Retry-After: Fri, 21 Nov %s 10:00:30 GMT\r\n\r\n" % (year, year))
-    with serving(answering(said)) as port, pytest.raises(HttpStatus) as caught:
-        ask(port)
+    with serving(answering(sent)) as port, pytest.raises(HttpStatus) as caught:
+        fetch(port)
     assert caught.value.retry_after_s == 30
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(status: int) -> None:
-    """Elsewhere is named and not asked."""
-    asked = threading.Event()
-    with (serving(lambda *_: asked.set()) as elsewhere,
+    """The message names the target, and no request goes there."""
+    requested = threading.Event()
+    with (serving(lambda *_: requested.set()) as elsewhere,
           serving(answering(b"HTTP/1.1 %d Found\r\nLocation: http://127.0.0.1:%d/\x07\r\n\r\n"
                             % (status, elsewhere))) as port,
-          pytest.raises(HttpStatus, match=f"elsewhere: http://127.0.0.1:{elsewhere}/.; redirects are not followed")):
-        ask(port)
-    assert not asked.is_set()
+          pytest.raises(HttpStatus, match=f"a redirect to http://127.0.0.1:{elsewhere}/.; redirects are not followed")):
+        fetch(port)
+    assert not requested.is_set()
 
 
 @pytest.mark.parametrize("answer", [
@@ -279,7 +279,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     b"hunter2/+ what?\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nLocation: https://me:hunter3@login.example/hunter2/+?back=hunter4#hunter5\r\n\r\n"])
 def test_a_server_that_repeats_the_secret_is_not_quoted(answer: bytes) -> None:
-    """Neither what it was sent nor the login and the query of the place it points to."""
+    """The message has neither the sent secret nor the login and the query of the redirect's target."""
     client = HttpClient()
     with serving(answering(answer)) as port, pytest.raises(HttpError) as caught, client.request(
             f"http://127.0.0.1:{port}/", deadline=Deadline(60), most_bytes=9,
@@ -289,18 +289,18 @@ def test_a_server_that_repeats_the_secret_is_not_quoted(answer: bytes) -> None:
 
 
 def test_nobody_listens() -> None:
-    """Refused at once."""
+    """The request fails at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with within(DEADLINE_S), pytest.raises(HttpUnreachable, match="refused"):
-        ask(port)
+        fetch(port)
 
 
 @pytest.mark.parametrize("url", ["ftp://a/b", "a/b", "http://", "http://a:0/", "http://a:99999/", "http://[::1/",
                                  "https://user:hunter2@host/", "http://user:hunter2@[::1/", "http://a/b c",
                                  f"http://{'a' * 64}.example/", "http://a/\N{SNOWMAN}"])
-def test_what_is_no_address(url: str) -> None:
-    """In words, and never with a password in them."""
+def test_an_invalid_address_is_refused(url: str) -> None:
+    """The message never contains a password."""
     with (pytest.raises(HttpUnreachable) as caught,
           HttpClient(resolve=lambda *_, **__: []).request(url, deadline=Deadline(60), most_bytes=1)):
         pytest.fail("it answered")
@@ -308,14 +308,14 @@ def test_what_is_no_address(url: str) -> None:
 
 
 def test_the_query_is_not_shown() -> None:
-    """It may be a secret."""
+    """It may hold a secret."""
     with serving(answering(b"HTTP/1.1 404 Not Found\r\n\r\n")) as port, pytest.raises(HttpStatus) as caught:
-        ask(port)
-    assert str(caught.value) == f"http://127.0.0.1:{port}/a%20b: answered 404 Not Found"
+        fetch(port)
+    assert str(caught.value) == f"http://127.0.0.1:{port}/a%20b: the server answered 404 Not Found"
 
 
 def test_https(tmp_path: Path) -> None:
-    """A server of a known authority is believed, one of an unknown is not, and a file that holds none is named."""
+    """A server of a known authority is trusted, one of an unknown is not; the message names an unusable file."""
     certificate, key = certify(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -325,31 +325,31 @@ def test_https(tmp_path: Path) -> None:
             answering(OK + b"Content-Length: 5\r\n\r\nhello")(secured, stopping)
 
     with serving(behave) as port:
-        assert ask(port, scheme="https", client=HttpClient(ca_file=certificate)) == b"hello"
+        assert fetch(port, scheme="https", client=HttpClient(ca_file=certificate)) == b"hello"
         with pytest.raises(HttpUnreachable, match="certificate is not trusted: self-signed"):
-            ask(port, scheme="https")
+            fetch(port, scheme="https")
         with pytest.raises(HttpUnreachable, match=r"the certificates in .*server\.key cannot be used"):
-            ask(port, scheme="https", client=HttpClient(ca_file=key))
+            fetch(port, scheme="https", client=HttpClient(ca_file=key))
         with pytest.raises(HttpUnreachable, match=r"the certificates in .*missing\.pem cannot be used"):
-            ask(port, scheme="https", client=HttpClient(ca_file=tmp_path / "missing.pem"))
+            fetch(port, scheme="https", client=HttpClient(ca_file=tmp_path / "missing.pem"))
 
 
-def test_https_asked_of_http() -> None:
-    """A port that speaks no TLS is no server for us."""
+def test_https_to_an_http_port() -> None:
+    """A port that speaks no TLS fails the request."""
     def behave(connection: socket.socket, _: threading.Event) -> None:
         connection.recv(4096)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with serving(behave) as port, within(DEADLINE_S), pytest.raises(HttpUnreachable, match=r"(?i)wrong.version"):
-        ask(port, scheme="https")
+        fetch(port, scheme="https")
 
 
-def test_an_answer_before_all_was_asked() -> None:
-    """Who refuses a body by its head, and hangs up on the rest of it, is heard all the same."""
+def test_a_response_before_the_whole_body_was_sent() -> None:
+    """If a server refuses the body early and hangs up, its response is still read."""
     def behave(connection: socket.socket, _: threading.Event) -> None:
         head_of(connection)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
 
     with serving(behave) as port, pytest.raises(HttpStatus) as refusal:
-        ask(port, body=bytes(20_000_000))
+        fetch(port, body=bytes(20_000_000))
     assert refusal.value.status == 413

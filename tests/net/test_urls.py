@@ -12,22 +12,22 @@ PASSWORD = "hunter2"  # noqa: S105 - planted
     "rtsp://admin:12/hunter2@cam", "rtsp://admin:hunter2@x@cam:554/1", "rtsp://admin:?hunter2@cam",
     "RTSP://admin:#hunter2@cam", "rtsp://admin:hunter2/%40@cam"])
 def test_a_password_before_an_at_is_found_and_masked(url: str) -> None:
-    """Whatever characters it has, and although a strict reader would find another host."""
+    """It may have any characters, also such that a strict parser would find another host."""
     assert has_password(url, is_address=False)
     assert PASSWORD not in masked(url)
 
 
 @pytest.mark.parametrize("text", ["admin:hunter2@cam/1", "rtsp:/admin:hunter2@cam", "rtsp//admin:hunter2@cam",
                                   "//admin:hunter2@cam"])
-def test_a_login_in_what_is_no_url(text: str) -> None:
-    """A scheme left out or mistyped does not make a password a name; a path may hold anything."""
+def test_a_login_in_a_text_that_is_not_a_url(text: str) -> None:
+    """A missing or mistyped scheme does not make a password a name; a path may hold anything."""
     assert has_password(text, is_address=not text.startswith("/")) or text.startswith("/")
     assert PASSWORD not in masked(text)
 
 
 @pytest.mark.parametrize("text", ["rtsp://cam/1", "rtsp://admin@cam:554/1", "http://cam/a@b", "/dev/v4l/by-path/a:b@1",
                                   "synthetic?seed=7", "films/gate.avi", "./a:b@c"])
-def test_what_holds_no_password(text: str) -> None:
+def test_a_text_without_a_password(text: str) -> None:
     """A bare user name, an @ in the path, and paths."""
     assert not has_password(text, is_address=True)
 
@@ -35,16 +35,16 @@ def test_what_holds_no_password(text: str) -> None:
 @pytest.mark.parametrize("query", ["user=admin&pwd=hunter2", "password=hunter2&x=1", "loginuse=a&loginpas=hunter2",
                                    "a=1;token=hunter2", "X-Amz-Signature=hunter2"])
 def test_a_secret_in_a_query_is_masked_and_the_rest_is_shown(query: str) -> None:
-    """Many cameras know no other login."""
+    """Many cameras have no other login."""
     url = f"http://cam:80/video.cgi?{query}"
-    for told in (masked(url), shown(url)):
-        assert PASSWORD not in told
-        assert told.startswith("http://cam:80/video.cgi?")
-        assert "***" in told
+    for text in (masked(url), shown(url)):
+        assert PASSWORD not in text
+        assert text.startswith("http://cam:80/video.cgi?")
+        assert "***" in text
 
 
-def test_a_login_is_left_out_and_all_else_is_kept() -> None:
-    """Also where the rest is no valid address."""
+def test_a_login_is_left_out_and_the_rest_stays() -> None:
+    """Also if the rest is not a valid address."""
     assert without_login("rtsp://me:secret@[::1/x@y?password=1") == "rtsp://[::1/x@y?password=1"
     assert shown("synthetic?seed=7") == "synthetic?seed=7"
     assert masked("http://me@cam/?q=1") == "http://***@cam/?q=1"

@@ -469,9 +469,9 @@ def test_slow_retrieval(repository: Repository, server: Server, tmp_path: Path) 
     server.answers["/metadata/timestamp.json"] = dripping
     server.answers[f"/targets/1/{target.sha256}.street.tflite"] = dripping
     try:
-        with pytest.raises(UpdateUnreachable, match="no answer in time"):
+        with pytest.raises(UpdateUnreachable, match="no response in time"):
             device.refresh()
-        with pytest.raises(UpdateUnreachable, match="no answer in time"):
+        with pytest.raises(UpdateUnreachable, match="no response in time"):
             device.download(target, deadline_s=1.0)
     finally:
         done.set()

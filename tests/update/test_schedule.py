@@ -67,7 +67,7 @@ def test_a_job_hands_over_its_result_or_its_error():
     assert not job.done
     go.set()
     assert wait_until(lambda: job.done)
-    assert job.take() is True
+    assert job.result() is True
 
     def fails(job: BackgroundTask[int]) -> int:
         job.progress = 0.5
@@ -76,4 +76,4 @@ def test_a_job_hands_over_its_result_or_its_error():
     assert wait_until(lambda: failing.done)
     assert failing.progress == 0.5
     with pytest.raises(UpdateUnreachable, match="nobody there"):
-        failing.take()
+        failing.result()

@@ -108,11 +108,11 @@ def test_many_roots_in_a_row(device: Device, repository: Repository, target: Tar
 
 
 @pytest.mark.parametrize(("answer", "error", "words"), [
-    (status(404), UpdateMissing, r"timestamp\.json: answered 404"),
-    (status(403), UpdateMissing, r"timestamp\.json: answered 403"),
-    (status(500), UpdateUnreachable, r"timestamp\.json: answered 500"),
+    (status(404), UpdateMissing, r"timestamp\.json: the server answered 404"),
+    (status(403), UpdateMissing, r"timestamp\.json: the server answered 403"),
+    (status(500), UpdateUnreachable, r"timestamp\.json: the server answered 500"),
     (status(302, Location="http://evil.example/timestamp.json"), UpdateUnreachable,
-     r"elsewhere: http://evil\.example/timestamp\.json; redirects are not followed"),
+     r"a redirect to http://evil\.example/timestamp\.json; redirects are not followed"),
 ])
 def test_a_source_in_trouble_is_unreachable_and_nothing_for_ever(
         device: Device, repository: Repository, target: Target, server: Server, answer: Answer,
@@ -132,7 +132,7 @@ def test_a_source_in_trouble_is_unreachable_and_nothing_for_ever(
 def test_a_root_that_fails_is_no_end_of_the_roots(device: Device, target: Target, server: Server) -> None:
     """500 says nothing about whether there is a newer root."""
     server.answers["/metadata/2.root.json"] = status(500)
-    with pytest.raises(UpdateUnreachable, match=r"2\.root\.json: answered 500"):
+    with pytest.raises(UpdateUnreachable, match=r"2\.root\.json: the server answered 500"):
         device.refresh()
 
 
@@ -149,7 +149,7 @@ def test_nobody_there(repository: Repository, tmp_path: Path) -> None:
     """A server that is down, one that closes at once, and media that are not plugged in."""
     with serving(answering(b"")) as port:
         closing = f"http://127.0.0.1:{port}"
-        with pytest.raises(UpdateUnreachable, match="no usable answer"):
+        with pytest.raises(UpdateUnreachable, match="no usable response"):
             Device(tmp_path / "closing", closing, repository.first_root).refresh()
     with pytest.raises(UpdateUnreachable, match="refused"):
         Device(tmp_path / "down", closing, repository.first_root).refresh()

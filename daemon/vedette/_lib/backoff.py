@@ -1,7 +1,7 @@
-"""How long to wait between attempts: growing, capped and spread, so that a fleet does not come back in step.
+"""How long to wait between attempts: growing, capped and random, so that the devices of a fleet do not retry together.
 
-Invariants: every delay is between half and all of its step; steps double from `first_s` to `cap_s` and stay there;
-nothing waits here.
+Invariants: every delay is between half of its step and the whole step; steps double from `first_s` to `cap_s` and stay
+there; nothing waits here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import random
 from collections.abc import Callable, Iterator
 
 LEAST_SHARE = 0.5
-"""Full jitter (from zero) would hammer a peer that is just coming up."""
+"""Full jitter (from zero) would overload a peer that is just starting."""
 
 
 def backoff(first_s: float, cap_s: float, uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
-    """Yield delays in seconds, without end. Take a new iterator after a success.
+    """Yield delays in seconds, without end. Make a new iterator after a success.
 
     `uniform(a, b)` draws the jitter.
     """

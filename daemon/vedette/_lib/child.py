@@ -1,12 +1,12 @@
-"""A process of our own, started from a module, with one message socket between us.
+"""A child process, started from a module, with one message socket between parent and child.
 
 Invariants:
-- The child's end is its standard input and nothing else is inherited; what it needs to know travels over the
-  socket (never in argv or the environment, which others can read), descriptors included.
-- The folder we happen to stand in is not searched for modules: nothing there becomes code.
-- One packet is one message (SOCK_SEQPACKET); a dead peer is an end of file, after what it still had sent.
+- The child's end is its standard input, and it inherits nothing else. Its parameters and descriptors travel over the
+  socket, never in argv or the environment: other processes can read those.
+- The current folder is not searched for modules: no file there becomes code.
+- One packet is one message (SOCK_SEQPACKET). A dead peer gives an end of file, after the messages that it still sent.
 - No call here waits without a bound. A child that cannot be killed (uninterruptible sleep) is left behind.
-- The child dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from one that lives as long.
+- The child dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from a thread that lives as long.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """A running `python -m module`. `environ` is added to our own environment."""
+    """A running `python -m module`. `environ` is added to the parent's environment."""
 
     def __init__(self, module: str, environ: Mapping[str, str]) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -35,7 +35,7 @@ class Child:
             self.socket.setblocking(False)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                env={**os.environ, **environ}, process_group=0)   # a terminal's Ctrl-C is not meant for it
+                env={**os.environ, **environ}, process_group=0)   # Ctrl-C in a terminal must not reach it
             undo.pop_all()
         self.pid: int = self._process.pid
 
@@ -43,7 +43,7 @@ class Child:
         return f"<Child {self.pid} {self.ending() or 'running'}>"
 
     def send(self, message: bytes, fds: tuple[int, ...] = ()) -> bool:
-        """Send one message; returns False when the child is gone or takes no more. Any thread, never blocks."""
+        """Send one message; returns False if the child has ended or its buffer is full. Any thread, never blocks."""
         try:
             socket.send_fds(self.socket, [message], fds) if fds else self.socket.send(message)
         except OSError:
@@ -51,7 +51,7 @@ class Child:
         return True
 
     def receive(self) -> bytes | None:
-        """Return the next message, None when there is none now, b"" when the child's end is closed."""
+        """Return the next message, None if there is none now, b"" if the child has closed its end."""
         try:
             return self.socket.recv(MESSAGE_BYTES)
         except BlockingIOError:
@@ -60,14 +60,14 @@ class Child:
             return b""
 
     def ending(self) -> str | None:
-        """Return how the child ended, in words, or None while it runs. Never blocks."""
+        """Return a message that says how the child ended, or None while it runs. Never blocks."""
         code = self._process.poll()
         if code is None:
             return None
         return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
 
     def stopped(self) -> bool:
-        """Whether somebody stopped the child (SIGSTOP, a debugger). Never blocks."""
+        """Return whether the child is stopped (SIGSTOP, a debugger). Never blocks."""
         try:
             report = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -75,20 +75,20 @@ class Child:
         return report is not None
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the child's end; returns whether it came."""
+        """Wait for the child's end; returns whether it has ended."""
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):    # another thread has just asked after it
+            with contextlib.suppress(ProcessLookupError):    # another thread has just collected its exit code
                 _wait_for_end(self.pid, timeout_s)
         return self._process.poll() is not None
 
     def kill(self, timeout_s: float) -> bool:
-        """End the child by SIGKILL; returns False when it does not die (then it is left behind)."""
+        """End the child by SIGKILL; returns False if it does not die (it is then left behind)."""
         if self._process.poll() is None:
             self._process.kill()
         return self.wait(timeout_s)
 
     def close(self) -> None:
-        """Close our end: for the child that is the sign to leave. Safe to call twice."""
+        """Close the parent's end: the child then ends by itself. Safe to call twice."""
         self.socket.close()
 
 
@@ -110,21 +110,21 @@ def _signal_name(number: int) -> str:
 
 
 def begin_as_child() -> socket.socket:
-    """Call first in a child's main: tie our life to the parent's and return our end of the socket.
+    """Call this first in a child's main: the child then dies with its parent. Returns the child's end of the socket.
 
-    SIGINT and SIGTERM are ignored: systemd sends them to every process of the unit, and it is the parent's
-    business to end us, by closing its end.
+    SIGINT and SIGTERM are ignored: systemd sends them to every process of the unit, and the parent ends the child by
+    closing its end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     if _peer_pid(link) != os.getppid():
-        sys.exit("started without a parent: this module is for the daemon only")
+        sys.exit("started without a parent: expected the daemon to start this module")
     return link
 
 
 def _peer_pid(link: socket.socket) -> int:
-    # The parent may have died before prctl: then init is our parent by now, and nobody would end us.
+    # The parent may have died before prctl. Then init is the parent now, and nobody would end this child.
     credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(credentials[:4], sys.byteorder)

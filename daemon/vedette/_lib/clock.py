@@ -14,14 +14,14 @@ class SystemClock:
     """Implements `ports.Clock`."""
 
     def monotonic_ns(self) -> int:
-        """CLOCK_MONOTONIC in nanoseconds."""
+        """Return CLOCK_MONOTONIC in nanoseconds."""
         return time.monotonic_ns()
 
     def utc_now(self) -> datetime:
-        """Wall clock with tzinfo UTC; it may jump, so measure with the other one."""
+        """Return the wall clock with tzinfo UTC; it may jump, so measure durations with the other one."""
         return datetime.now(UTC)
 
 
 def pause(seconds: float) -> None:
-    """Wait so long. Not `time.sleep`: where the wall clock is stepped by libfaketime it fails with EINVAL."""
+    """Wait. `time.sleep` is not used: it fails with EINVAL where libfaketime steps the wall clock."""
     select.select((), (), (), seconds)

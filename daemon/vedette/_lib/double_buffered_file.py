@@ -1,7 +1,7 @@
-"""Keeps a small record durable at the price of one page a time: a file of two slots, written in turn.
+"""Keeps a small record durable with one written page each time: a file of two slots, written in turn.
 
-Invariants: the newest whole record survives a power cut at any moment, since the other slot is the one being written;
-nothing but that page changes on the disk (no name, no size), unlike with `durable.replace_file`. One thread at a time.
+Invariants: the newest whole record survives a power cut at any moment, since only the other slot is written; nothing
+but that page changes on the disk (no name, no size), unlike with `durable.replace_file`. One thread at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from vedette._lib.durable import sync_folder
@@ -33,19 +34,19 @@ class DoubleBufferedFile:
         return f"<DoubleBufferedFile {self._path} record {self._number}>"
 
     def read(self) -> bytes | None:
-        """Return the newest whole record, or None where there is none. Raises: OSError."""
+        """Return the newest whole record, or None if there is none. Raises: OSError."""
         try:
             with self._path.open("rb") as file:
                 slots = file.read(2 * SLOT)
         except FileNotFoundError:
             slots = b""
-        self._number, content = max((_whole(slots[:SLOT]), _whole(slots[SLOT:])), key=lambda found: found[0])
+        self._number, content = max((_parse(slots[:SLOT]), _parse(slots[SLOT:])), key=itemgetter(0))
         return content
 
     def write(self, content: bytes) -> None:
-        """Make this the record, durably. Raises: OSError; ValueError for more than LONGEST bytes."""
+        """Write a new record durably. Raises: OSError; ValueError for more than LONGEST bytes."""
         if len(content) > LONGEST:
-            raise ValueError(f"a record of {len(content)} bytes; at most {LONGEST} fit")
+            raise ValueError(f"{self._path}: a record of {len(content)} bytes; expected at most {LONGEST}")
         if self._number is None:
             self.read()
         number = (self._number or 0) + 1
@@ -55,7 +56,7 @@ class DoubleBufferedFile:
         try:
             slot = (zlib.crc32(checked).to_bytes(4, "big") + checked).ljust(SLOT, b"\0")
             if os.pwrite(descriptor, slot, number % 2 * SLOT) != SLOT:
-                raise OSError(f"{self._path}: written in part only")
+                raise OSError(f"{self._path}: only a part of the record was written")
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
@@ -64,8 +65,8 @@ class DoubleBufferedFile:
         self._number = number
 
 
-def _whole(slot: bytes) -> tuple[int, bytes | None]:
-    """Return number and content of a slot; (0, None) for one that was never written, or not wholly."""
+def _parse(slot: bytes) -> tuple[int, bytes | None]:
+    """Return number and content of a slot; (0, None) if it was never written, or only in part."""
     if len(slot) < _HEAD.size:
         return 0, None
     checksum, number, length = _HEAD.unpack_from(slot)

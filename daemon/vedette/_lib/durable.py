@@ -2,7 +2,7 @@
 
 Invariants:
 - When `replace_file` returns, the new content survives a power cut: file and folder have both been synced.
-- Until the rename nothing at `path` changes; a failure removes the temporary file and raises.
+- Nothing at `path` changes before the rename; a failure removes the temporary file and raises.
 - Concurrent writers of one path never write into each other's temporary file; the last rename wins. A power
   cut may leave one `.<name>.<thread>.tmp` behind, which nothing reads.
 """
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Files(Protocol):
-    """The file operations used here. The `os` module is one; a test's disk that forgets is another."""
+    """The file operations used here. The `os` module implements them; a test's disk that loses writes does too."""
 
     def open(self, path: str, flags: int, mode: int = ..., /) -> int:
         """Open a file or a folder; returns its descriptor."""
 
     def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
-        """Write at the end; returns how many bytes were taken."""
+        """Write at the end; returns how many bytes were written."""
 
     def fsync(self, descriptor: int, /) -> None:
-        """Make what was written durable."""
+        """Make the written bytes durable."""
 
     def close(self, descriptor: int, /) -> None:
         """Close the descriptor."""
@@ -46,7 +46,7 @@ class Files(Protocol):
 def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = os) -> None:
     """Give the file at `path` the content `data`, durably.
 
-    `mode` (less the umask) is that of the new file, whatever the old one had. Raises: OSError naming `path`.
+    The new file has `mode` (less the umask), whatever the old one had. Raises: OSError naming `path`.
     """
     temporary = str(path.with_name(f".{path.name}.{threading.get_native_id()}.tmp"))
     try:
@@ -69,26 +69,26 @@ def _write_synced(files: Files, path: str, data: bytes, mode: int) -> None:
 
 
 def write_all(files: Files, descriptor: int, data: bytes | memoryview) -> None:
-    """Write everything, in as many steps as it takes. Raises: OSError."""
+    """Write all of `data`, in as many writes as needed. Raises: OSError."""
     written = 0
     while written < len(data):
         written += files.write(descriptor, data[written:])
 
 
 def make_folder(files: Files, folder: str, mode: int = 0o750) -> None:
-    """Make a folder in one that exists, durably, unless it is there. Raises: OSError."""
-    if not os.path.isdir(folder):  # noqa: PTH112 - as the other names here: what `Files` takes
+    """Make a folder in an existing one, durably, unless it exists. Raises: OSError."""
+    if not os.path.isdir(folder):  # noqa: PTH112 - `Files` takes names, not paths
         files.mkdir(folder, mode)
         sync_folder(files, os.path.dirname(folder))  # noqa: PTH120 - as above
 
 
 def sync_folder(files: Files, folder: str) -> None:
-    """Make durable what names the folder holds. Raises: OSError."""
+    """Make the names in a folder durable. Raises: OSError."""
     sync_file(files, folder, os.O_DIRECTORY)
 
 
 def sync_file(files: Files, path: str, flags: int = 0) -> None:
-    """Make durable what a file holds, whoever wrote it. Raises: OSError."""
+    """Make the content of a file durable, no matter which process wrote it. Raises: OSError."""
     descriptor = files.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         files.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Keep-latest mailbox between two threads: depth 1, drop-oldest, every replacement handed back.
+"""Keep-latest mailbox between two threads: depth 1, drop-oldest; `put` returns the item that it replaced.
 
 Invariants: `put` never waits and returns what it replaced, so that the caller counts and frees it; `take`
-returns each item at most once; after `close` takers wake and get None.
+returns each item at most once; after `close`, waiting threads wake and get None.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Latest(Generic[T]):
         return f"<Latest {len(self._items)}/{self._depth}{' closed' if self._closed else ''}>"
 
     def put(self, item: T) -> T | None:
-        """Leave an item; returns the oldest one if it had to make room. Never waits."""
+        """Add an item; returns the oldest one if the mailbox was full. Never waits."""
         with self._changed:
             replaced = self._items.popleft() if len(self._items) >= self._depth else None
             self._items.append(item)
@@ -37,13 +37,16 @@ class Latest(Generic[T]):
         return replaced
 
     def take(self, timeout_s: float) -> T | None:
-        """Return the oldest kept item (the newest, at depth 1), or None after `timeout_s` or once closed and empty."""
+        """Return the oldest item (the newest, at depth 1), or None after `timeout_s` or once closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
+            self._changed.wait_for(self._has_changed, timeout_s)
             return self._items.popleft() if self._items else None
 
     def close(self) -> None:
-        """Wake every taker; what is kept can still be taken."""
+        """Wake every waiting thread; the items that are left can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _has_changed(self) -> bool:
+        return bool(self._items) or self._closed

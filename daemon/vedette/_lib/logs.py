@@ -2,7 +2,7 @@
 
 Invariants: under systemd (`$JOURNAL_STREAM` is this standard error) every line starts with its `<N>` priority, also
 each line of a traceback, and carries no time, since the journal stamps it; text from outside (a command, a broker's
-words) cannot look like a line of ours nor move a terminal's cursor; nothing else configures logging.
+message) cannot look like a log line or move a terminal's cursor; nothing else configures logging.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""syslog(3) priorities, as sd-daemon(3) wants them at the start of a line."""
+"""syslog(3) priorities, as sd-daemon(3) expects them at the start of a line."""
 
 
 class LineFormatter(logging.Formatter):
-    """A record as lines: those after the first are indented, and control characters are spelt out."""
+    """A record as lines: lines after the first are indented, and control characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as lines."""
@@ -28,7 +28,7 @@ class LineFormatter(logging.Formatter):
 
 
 class JournalFormatter(LineFormatter):
-    """`<4>vedette.camera: words`, each line with its own priority."""
+    """`<4>vedette.camera: message`, each line with its own priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as lines for the journal."""
@@ -49,7 +49,7 @@ def setup(level: int, stream: TextIO | None = None, environ: Mapping[str, str] =
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether `stream` goes to the journal: `$JOURNAL_STREAM` holds its device and inode (systemd.exec(5))."""
+    """Return whether `stream` goes to the journal: `$JOURNAL_STREAM` has its device and inode (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except OSError:   # a stream without a descriptor

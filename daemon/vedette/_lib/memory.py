@@ -1,7 +1,7 @@
-"""How short memory is, for the machine and for the control group (version 2) that this process is in.
+"""Measures the pressure on memory, for the machine and for this process's control group (version 2).
 
-Invariants: everything is nullable, since not every kernel tells; nothing raises for a file that is not there.
-One thread at a time.
+Invariants: every value may be None, since not every kernel reports it; a missing file raises nothing. One thread at a
+time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WINDOW_S = 4.0
-"""In which waiting is measured; the kernel counts it every two seconds."""
+"""The window in which waiting is measured; the kernel updates its counters every two seconds."""
 PRESSED_FROM, PRESSED_BELOW = 0.05, 0.025
-"""Shares of that window in which a process waited: from which on, and below which no more, it is pressure."""
+"""Shares of that window in which a process waited: pressure starts at the first and ends below the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """One moment. `allowed`: bytes left of the group's own limit; `stalled`: share of the last seconds, 0 to 1."""
+    """One reading. `allowed`: bytes left of the group's limit; `stalled`: share of the last seconds spent waiting."""
 
     allowed: int | None
     stalled: float | None
@@ -40,7 +40,7 @@ class MemoryGauge:
         self._pressed = False
 
     def read(self) -> MemoryReading:
-        """Read the files; of the machine's and the group's waiting the greater counts."""
+        """Read the files; the greater share of the machine's and the group's waiting counts."""
         now_s, group = self._monotonic(), self._own_group()
         shares = (self._machine.share(self._text("proc/pressure/memory"), now_s),
                   self._group.share(self._text(f"{group}/memory.pressure") if group else "", now_s))
@@ -60,7 +60,7 @@ class MemoryGauge:
         return f"sys/fs/cgroup/{found[1]}".rstrip("/") if found else None
 
     def _allowed(self, group: str) -> int | None:
-        """Pages of files are given back at need; those of shared memory, which no list of files has, are not."""
+        """Return the bytes left. Pages of files count as free, since the kernel frees them; shared memory does not."""
         texts = (self._text(f"{group}/memory.{name}").strip() for name in ("current", "max", "high"))
         used, *limits = (int(text) if text.isdecimal() else None for text in texts)
         limit = min((each for each in limits if each is not None), default=None)
@@ -78,7 +78,7 @@ class _Stall:
         self._totals: deque[tuple[float, int]] = deque()
 
     def share(self, text: str, now_s: float) -> float | None:
-        """Return the share of the last seconds in which a process waited; the first time, the kernel's own of ten."""
+        """Return the share of the last seconds in which a process waited; at first, the kernel's own of ten."""
         found = re.search(r"^some avg10=(\d+\.\d+) .*total=(\d+)$", text, re.MULTILINE)
         if not found:
             return None

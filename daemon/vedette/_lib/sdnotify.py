@@ -1,7 +1,7 @@
-"""Tells systemd how the service is, over the datagram socket named in `$NOTIFY_SOCKET` (see sd_notify(3)).
+"""Reports the service's state to systemd, over the datagram socket named in `$NOTIFY_SOCKET` (see sd_notify(3)).
 
 Invariants: without that variable every call does nothing; no call raises or blocks longer than `SEND_TIMEOUT_S`, since
-a service must not die of a supervisor that does not listen: what could not be sent is counted in `lost`.
+a service must not end because systemd does not read; messages that could not be sent are counted in `lost`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEND_TIMEOUT_S = 1.0
 
 
 class Notifier:
-    """The line to systemd. Any thread."""
+    """The socket to systemd. Any thread."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.lost = 0
@@ -35,7 +35,7 @@ class Notifier:
         return f"<Notifier {self._address!r} lost={self.lost}>"
 
     def ready(self) -> None:
-        """Say that start-up, or the reload announced before, is complete."""
+        """Report that start-up, or the reload announced before, is complete."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
@@ -43,19 +43,19 @@ class Notifier:
         self._send("STATUS=" + " ".join(text.splitlines()))
 
     def watchdog(self) -> None:
-        """Say that real progress was made."""
+        """Report that real progress was made."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """Say that the configuration is being read again; `ready()` must follow."""
+        """Report that the configuration is being read again; `ready()` must follow."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the ordered stop has begun."""
+        """Report that the orderly stop has begun."""
         self._send("STOPPING=1")
 
     def close(self) -> None:
-        """Give the socket back. Safe to call twice; later calls do nothing."""
+        """Close the socket. Safe to call twice; later calls do nothing."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

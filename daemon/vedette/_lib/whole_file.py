@@ -1,6 +1,6 @@
-"""Reads a whole file that somebody named, who may have named anything.
+"""Reads a whole file whose name comes from a user, so that it may name anything.
 
-Invariants: only a regular file of at most so many bytes is opened; a pipe would block and a device never end.
+Invariants: only a regular file of at most `most_bytes` is opened; a pipe would block and a device would never end.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def read_whole(path: Path, most_bytes: int) -> bytes:
-    """Return the content. Raises: OSError, whose `strerror` says in words what is there instead of such a file."""
+    """Return the content. Raises: OSError, whose `strerror` says what is there instead of such a file."""
     try:
         status = path.stat()
     except ValueError as error:
-        raise OSError(errno.EINVAL, "a name with a NUL in it", str(path)) from error
+        raise OSError(errno.EINVAL, "the name contains a NUL character", str(path)) from error
     if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, "a folder", str(path))
     if not stat.S_ISREG(status.st_mode):

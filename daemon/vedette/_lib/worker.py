@@ -1,7 +1,7 @@
-"""A named thread that stops when asked, shows its progress, and hands its death to whoever supervises it.
+"""A named thread that stops when asked, sends heartbeats, and reports its end to its supervisor.
 
 Invariants: `run` polls `stopping` at least every second or announces a longer wait with `beat(within_s)`;
-an exception that leaves `run` is kept in `failure` and reported once through `on_end`; `stop()` is safe to
+an exception that leaves `run` is stored in `failure` and reported once through `on_end`; `stop()` is safe to
 call twice and from any thread.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 class Worker:
     """One thread around `run(worker)`.
 
-    `limit_s` is how old the heartbeat may get before the worker counts as hung.
+    A worker counts as hung when its heartbeat is older than `limit_s`.
     """
 
     def __init__(self, name: str, run: Callable[[Worker], None], *, limit_s: float = 10.0,
@@ -30,8 +30,8 @@ class Worker:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def __repr__(self) -> str:
-        state = "failed" if self.failure else "running" if self._thread.is_alive() else "idle"
-        return f"<Worker {self.name} {state}>"
+        state = "running" if self._thread.is_alive() else "idle"
+        return f"<Worker {self.name} {'failed' if self.failure else state}>"
 
     def start(self) -> None:
         """Start the thread; its first heartbeat counts from here."""
@@ -39,12 +39,12 @@ class Worker:
         self._thread.start()
 
     def beat(self, within_s: float | None = None) -> None:
-        """Say "I make progress"; the next beat must come within `within_s` (default: the worker's limit)."""
+        """Send a heartbeat; the next one must come within `within_s` (default: the worker's limit)."""
         self._deadline_ns = time.monotonic_ns() + int((within_s or self._limit_s) * 1e9)
 
     @property
     def late_s(self) -> float:
-        """Seconds past the promised heartbeat; 0 when on time or ended."""
+        """The seconds since the heartbeat was due; 0 if it is on time or the thread has ended."""
         return max(0.0, (time.monotonic_ns() - self._deadline_ns) / 1e9) if self._thread.is_alive() else 0.0
 
     @property
@@ -62,7 +62,7 @@ class Worker:
     def _main(self) -> None:
         try:
             self._run(self)
-        except BaseException as failure:  # noqa: BLE001 - the outermost frame of a worker hands on whatever it is
+        except BaseException as failure:  # noqa: BLE001 - the outermost frame of a worker reports any failure
             self.failure = failure
         finally:
             if self._on_end:

@@ -1,10 +1,10 @@
-"""Who this daemon is: its state folder, its name in every topic, and the number of this run.
+"""The daemon's identity: its state folder, its name in every topic, and the number of this run.
 
 Invariants:
 - One daemon per state folder: the kernel frees the lock when its holder dies, however it dies.
 - The run number grows with every start and is durable before anything is published under it.
-- Two daemons never get the same default name: the machine id tells hosts apart, instance and state folder the
-  daemons of one host (see `default_name`).
+- Two daemons never get the same default name: the machine id distinguishes hosts; instance and state folder
+  distinguish the daemons of one host (see `default_name`).
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SYSTEM_STATE = Path("/var/lib/vedette")
-"""What `StateDirectory=vedette` of the shipped unit gives; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
+"""The folder of `StateDirectory=vedette` in the shipped unit; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
 HOST_LIMIT = 28
 INSTANCE_LIMIT = 24
 """With the two groups of four digits and the dashes: 63, the longest name allowed. Each part has its own limit, so
-that a long one never shows through as another part."""
+that a long part never looks like another part."""
 _LOCK_POLL_S = 0.02
 RUN_DIGITS = 15
-"""Below 2^53: JSON readers that use doubles must still tell two runs apart."""
+"""Below 2^53: JSON readers that use doubles must still distinguish two runs."""
 
 
 def state_path(environ: Mapping[str, str]) -> Path:
-    """Return where the state folder is: systemd's first, else the user's."""
+    """Return the path of the state folder: systemd's if it gives one, else the user's."""
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
@@ -50,14 +50,14 @@ def state_path(environ: Mapping[str, str]) -> Path:
 
 
 def installed_state_path(environ: Mapping[str, str]) -> Path:
-    """Return the state folder that a command means: as `state_path`, but the installed daemon's before the user's."""
+    """Return a command's state folder: like `state_path`, but it prefers the installed daemon's to the user's."""
     return SYSTEM_STATE if not environ.get("STATE_DIRECTORY") and SYSTEM_STATE.is_dir() else state_path(environ)
 
 
 def become_owner(path: Path) -> None:
-    """Where root works in somebody's folder, become that somebody, for good: what is made there then is theirs.
+    """If root runs this, become the owner of the folder at `path`, for good: new files there then belong to the owner.
 
-    Nothing planted in the folder can then do more than its owner could. Raises: StateUnusable.
+    Nothing that somebody planted in the folder can then do more than its owner could. Raises: StateUnusable.
     """
     try:
         status = path.stat()
@@ -68,20 +68,20 @@ def become_owner(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StateUnusable(f"{path}: its owner's rights cannot be taken: {error.strerror}") from error
+        raise StateUnusable(f"{path}: cannot switch to the folder's owner: {error.strerror}") from error
 
 
 class StateFolder:
-    """The state folder, held alone. The constructor acquires, `close` gives it back.
+    """The locked state folder. The constructor acquires the lock, `close` frees it.
 
-    `wait_s`: how long to wait for the present holder: a command that changes the store holds it for a moment.
+    `wait_s`: how long to wait for the lock: a command that changes the store holds it for a moment.
     Raises: AlreadyRunning naming the other daemon's process; StateUnusable.
     """
 
     def __init__(self, path: Path, *, wait_s: float = 0) -> None:
         self.path = path.absolute()
         self.trouble: str | None = None
-        """Why the folder is not held any more, in words."""
+        """A message: why the lock of the folder is lost. None while it is held."""
         self._lock: int | None = None
         self._run = 0
         try:
@@ -91,39 +91,39 @@ class StateFolder:
         except BlockingIOError as error:
             self.close()
             raise AlreadyRunning(f"{self.path}: in use by the daemon with process id {self._holder()}; "
-                                 "each daemon needs a state folder of its own (see vedette@.service)") from error
+                                 "expected a state folder for this daemon alone (see vedette@.service)") from error
         except OSError as error:
             self.close()
-            raise StateUnusable(f"{self.path}: cannot be used as state folder: {error.strerror}") from error
+            raise StateUnusable(f"{self.path}: cannot be used as a state folder: {error.strerror}") from error
 
     def __repr__(self) -> str:
         return f"<StateFolder {self.path} {'held' if self._lock is not None else 'closed'}>"
 
     def close(self) -> None:
-        """Let another daemon have it. Safe to call twice."""
+        """Free the lock for another daemon. Safe to call twice."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def next_run(self, now_s: Callable[[], float] = time.time) -> int:
-        """Return the number of this run: one more than the last, durably noted. Raises: StateUnusable.
+        """Return the number of this run, one more than the last, after saving it durably. Raises: StateUnusable.
 
-        A note that cannot be understood is replaced by the seconds since 1970: the clock is ahead of any counter that
-        began at 1 and of any earlier such jump, as long as the daemon starts less than once a second.
+        A file that cannot be parsed is replaced by the seconds since 1970. That is above any counter that began at 1
+        and above any earlier such jump, as long as the daemon starts less than once a second.
         """
         path = self.path / "run"
         try:
             run = _last_run(path, now_s) + 1
-            _keep(path, run)
+            _save_number(path, run)
             self._run = run
         except OSError as error:
-            raise StateUnusable(f"{path}: the number of this run cannot be kept: {error.strerror}") from error
+            raise StateUnusable(f"{path}: the number of this run cannot be saved: {error.strerror}") from error
         return run
 
-    def hold(self) -> bool:
-        """Where the folder was removed and put back, take it again; returns whether that was done just now.
+    def reacquire(self) -> bool:
+        """Lock the folder again if it was removed and put back; returns whether this call did so. After `next_run`.
 
-        The lock is that of a file: whoever finds another one there believes that no daemon runs. After `next_run`.
+        The lock belongs to a file: a process that finds another file there assumes that no daemon runs.
         """
         try:
             if self._is_held():
@@ -132,24 +132,24 @@ class StateFolder:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
                 self._acquire(lock, 0.0)
-                if _last_run(self.path / "run", time.time) < self._run:     # else another daemon went on from it
-                    _keep(self.path / "run", self._run)
+                if _last_run(self.path / "run", time.time) < self._run:     # else another daemon has continued from it
+                    _save_number(self.path / "run", self._run)
             except OSError:
                 os.close(lock)
                 raise
         except OSError as error:
-            words = "another process took it" if isinstance(error, BlockingIOError) else error.strerror
+            reason = "another process has locked it" if isinstance(error, BlockingIOError) else error.strerror
             if self.trouble is None:
-                log.error("the state folder %s is no longer held: %s", self.path, words)
-            self.trouble = f"{self.path}: {words}"
+                log.error("the lock of the state folder %s is lost: %s", self.path, reason)
+            self.trouble = f"{self.path}: {reason}"
             return False
         self.close()
         self._lock, self.trouble = lock, None
-        log.warning("the state folder %s was put back", self.path)
+        log.warning("the state folder %s was put back and is locked again", self.path)
         return True
 
     def _is_held(self) -> bool:
-        """Whether the file that is locked is the one that others see. Raises: OSError where there is no folder."""
+        """Return whether the locked file is the one in the folder. Raises: OSError if there is no folder."""
         if self._lock is None:
             return False
         try:
@@ -159,17 +159,17 @@ class StateFolder:
             return False
 
     def machine_id(self, root: Path = Path("/")) -> str:
-        """Return the machine id, or where the machine has none yet, random digits kept in this folder."""
+        """Return the machine id; if the machine has none yet, random digits that are saved in this folder."""
         for path in (root / "etc/machine-id", root / "var/lib/dbus/machine-id", self.path / "machine-id"):
             found = _machine_id_in(path)
             if found:
                 return found
-        made = secrets.token_hex(16)
+        drawn = secrets.token_hex(16)
         try:
-            replace_file(self.path / "machine-id", made.encode() + b"\n")
+            replace_file(self.path / "machine-id", drawn.encode() + b"\n")
         except OSError as error:
-            raise StateUnusable(f"{self.path}: the made-up machine id cannot be kept: {error.strerror}") from error
-        return made
+            raise StateUnusable(f"{self.path}: the random machine id cannot be saved: {error.strerror}") from error
+        return drawn
 
     def _acquire(self, lock: int, deadline_s: float) -> None:
         while True:
@@ -191,12 +191,12 @@ class StateFolder:
 
 
 def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> str:
-    """Return the device name where none is configured: `<host>[-<instance>]-<machine>[-<folder>]`.
+    """Return the device name if none is configured: `<host>[-<instance>]-<machine>[-<folder>]`.
 
-    `<machine>` is the first four digits of the machine id. `<folder>`, four digits of a SHA-256 over instance and
-    state folder, is there unless the daemon is the one that the unit of that instance starts: a second daemon, which
-    cannot have the same state folder, gets another name. It is there too where an instance's name had to be changed
-    to fit in a topic, since another one might come out the same.
+    `<machine>` is the first four digits of the machine id. `<folder>` is four digits of a SHA-256 over instance and
+    state folder. It is left out for the daemon that the unit of that instance starts: a second daemon cannot have the
+    same state folder, so it gets another name. It is added too if an instance's name was changed to fit in a topic,
+    since another name might give the same result.
     """
     host = _normalised(hostname)[:HOST_LIMIT] or "vedette"
     part = _normalised(instance)[:INSTANCE_LIMIT]
@@ -207,8 +207,8 @@ def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> 
     return "-".join(filter(None, parts))
 
 
-def _keep(path: Path, number: int) -> None:
-    """Keep a number durably: on a full disk in the place of the old one. Raises: OSError."""
+def _save_number(path: Path, number: int) -> None:
+    """Save a number durably; on a full disk, overwrite the old one in its file. Raises: OSError."""
     digits = b"%d\n" % number
     try:
         replace_file(path, digits)
@@ -230,12 +230,12 @@ def _normalised(name: str) -> str:
 
 def _last_run(path: Path, now_s: Callable[[], float]) -> int:
     try:
-        noted = path.read_bytes().strip()
+        saved = path.read_bytes().strip()
     except FileNotFoundError:
         return 0
-    if re.fullmatch(rb"[0-9]{1,%d}" % RUN_DIGITS, noted):
-        return int(noted)
-    log.warning("%s: expected a number, found %r; runs go on from the clock", path, noted[:20])
+    if re.fullmatch(rb"[0-9]{1,%d}" % RUN_DIGITS, saved):
+        return int(saved)
+    log.warning("%s: expected a number, found %r; run numbers continue from the clock", path, saved[:20])
     return int(now_s())
 
 
@@ -244,5 +244,5 @@ def _machine_id_in(path: Path) -> str | None:
         text = path.read_text("ascii", "replace").strip().lower()
     except OSError:
         return None
-    # `uninitialized` stands there on a first boot, until systemd writes the real one.
+    # On a first boot the file says `uninitialized` until systemd writes the real one.
     return text if re.fullmatch(r"[0-9a-f]{32}", text) else None

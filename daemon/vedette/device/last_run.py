@@ -66,7 +66,7 @@ class RunRecord:
     def renew(self) -> None:
         """Note it in a folder that was put back empty."""
         if self._descriptor is not None:
-            stacks.expect_nothing()
+            stacks.cancel_dump()
             os.close(self._descriptor)
             self._descriptor = None
         self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
@@ -88,7 +88,7 @@ class RunRecord:
 
     def ended(self, exit_code: int, why: str) -> None:
         """The run ends in order: it was asked to (0), or failed."""
-        stacks.expect_nothing()
+        stacks.cancel_dump()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -100,7 +100,7 @@ class RunRecord:
         if self._descriptor is not None:
             if os.fstat(self._descriptor).st_size:
                 os.ftruncate(self._descriptor, 0)   # it went on after all
-            stacks.expect_again_within(MAIN_WITHIN_S, self._descriptor)
+            stacks.dump_unless_called_within(MAIN_WITHIN_S, self._descriptor)
 
     def _judged(self) -> LastEnd | None:
         try:

@@ -1,7 +1,7 @@
-"""A TCP or TLS connection on which nothing waits beyond a deadline, however slowly the other side drips.
+"""A TCP or TLS connection on which nothing waits beyond a deadline, however slowly the other side sends.
 
-Invariants: every wait is cut by what is left, computed anew before each read and write; a failure leaves no socket
-open. TLS is bounded by the ssl module itself, whose time-out is for a whole handshake or read.
+Invariants: every wait is limited to the time that is left, computed before each read and write; a failure leaves no
+socket open. The ssl module itself bounds TLS: its time limit is for a whole handshake or read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CHUNK_BYTES = 1 << 16
 
 Addresses = list[tuple[Any, ...]]
 Resolve = Callable[..., Addresses]
-"""As `socket.getaddrinfo`."""
+"""A function like `socket.getaddrinfo`."""
 
 
 class Deadline:
-    """A moment on the monotonic clock by which everything must be done."""
+    """A time on the monotonic clock by which the whole exchange must end."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -38,9 +38,9 @@ class Deadline:
 
 
 class TimedSocket:
-    """A connected socket in the shape that http.client wants. One thread owns it.
+    """A connected socket with the methods that http.client uses. One thread owns it.
 
-    `idle_s` bounds the wait for a single byte. Raises, in every method: TimeoutError, OSError.
+    `idle_s` bounds the wait for a single byte. Every method raises: TimeoutError, OSError.
     """
 
     def __init__(self, connected: socket.socket, deadline: Deadline, idle_s: float) -> None:
@@ -48,26 +48,26 @@ class TimedSocket:
         self._deadline = deadline
         self._idle_s = idle_s
         self.ended = False
-        """Whether the other side has said that nothing more comes."""
+        """Whether the other side has closed its end."""
 
     @classmethod
     def connect(cls, host: str, port: int, *, deadline: Deadline, idle_s: float, tls: ssl.SSLContext | None,
                 resolve: Resolve = socket.getaddrinfo) -> Self:
-        """Look the name up, connect, shake hands. `host` must be fit for IDNA where there is TLS.
+        """Resolve the name, connect, and do the TLS handshake. With TLS, `host` must be valid for IDNA.
 
-        Raises: TimeoutError, OSError, ValueError for what is no name.
+        Raises: TimeoutError, OSError, ValueError for an invalid name.
         """
-        connected = _first_of(_look_up(host, port, deadline, resolve), deadline)
-        return cls(connected if tls is None else _secured(connected, host, deadline, tls), deadline, idle_s)
+        connected = _connect_first(_resolve_name(host, port, deadline, resolve), deadline)
+        return cls(connected if tls is None else _start_tls(connected, host, deadline, tls), deadline, idle_s)
 
     def recv_into(self, buffer: Any) -> int:
-        """Read what there is, at least a byte; 0 at the end."""
+        """Read the available bytes, at least one; returns 0 at the end."""
         got = self._ready().recv_into(buffer)
         self.ended = got == 0
         return got
 
     def sendall(self, content: bytes) -> None:
-        """Write all of it."""
+        """Write all of `content`."""
         view = memoryview(content)
         while view:
             view = view[self._ready().send(view[:CHUNK_BYTES]):]
@@ -77,9 +77,9 @@ class TimedSocket:
         return io.BufferedReader(_Reader(self), CHUNK_BYTES)
 
     def close(self) -> None:
-        """Nothing: http.client closes when a body is still to come. `hang_up` closes."""
+        """Do nothing: http.client calls it while the body is still to come. `disconnect` closes."""
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection. Safe to call twice."""
         self._socket.close()
 
@@ -99,28 +99,28 @@ class _Reader(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def _look_up(host: str, port: int, deadline: Deadline, resolve: Resolve) -> Addresses:
-    """Resolve in a thread that may be left behind: nothing can end the resolver, which has time-outs of its own."""
+def _resolve_name(host: str, port: int, deadline: Deadline, resolve: Resolve) -> Addresses:
+    """Resolve in a thread that may be left behind: nothing can end the resolver, which has time limits of its own."""
     answers: queue.SimpleQueue[Addresses | OSError | ValueError] = queue.SimpleQueue()
 
-    def look_up() -> None:
+    def resolve_name() -> None:
         try:
             answers.put(resolve(host, port, type=socket.SOCK_STREAM))
-        except (OSError, ValueError) as failure:      # ValueError: no name at all, as a label of 64 letters
+        except (OSError, ValueError) as failure:      # ValueError: an invalid name, such as a label of 64 letters
             answers.put(failure)
 
-    threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    threading.Thread(target=resolve_name, name="resolve", daemon=True).start()
     try:
         answer = answers.get(timeout=deadline.left())
     except queue.Empty:
-        raise TimeoutError(f"the name {host} was not found within {deadline.seconds:g} s") from None
+        raise TimeoutError(f"the name {host} was not resolved within {deadline.seconds:g} s") from None
     if isinstance(answer, list):
         return answer
     raise answer
 
 
-def _first_of(addresses: Addresses, deadline: Deadline) -> socket.socket:
-    """Connect to the first address that answers; one that does not leaves time for the rest."""
+def _connect_first(addresses: Addresses, deadline: Deadline) -> socket.socket:
+    """Connect to the first address that answers; an address that does not answer leaves time for the others."""
     failure = OSError("no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
         patience_s = deadline.left() / (len(addresses) - index)
@@ -140,7 +140,7 @@ def _first_of(addresses: Addresses, deadline: Deadline) -> socket.socket:
     raise failure
 
 
-def _secured(connected: socket.socket, host: str, deadline: Deadline, tls: ssl.SSLContext) -> ssl.SSLSocket:
+def _start_tls(connected: socket.socket, host: str, deadline: Deadline, tls: ssl.SSLContext) -> ssl.SSLSocket:
     secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
     try:
         secured.settimeout(deadline.left())

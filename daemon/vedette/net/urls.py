@@ -1,7 +1,7 @@
-"""What may be shown of a URL, and whether one holds a password.
+"""Hides passwords and secrets in URLs, and finds out whether one holds a password.
 
-Invariants: pure, standard library only; takes any text, since what is no URL may hold a password too; in doubt more is
-masked or refused, not less.
+Invariants: pure, standard library only; takes any text, since a text that is not a URL may hold a password too; in
+doubt it masks or refuses more, not less.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ def without_login(url: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return one value without what may be a login or a secret of a query in it; asterisks stand for those."""
+    """Return a value in which asterisks replace a possible login and the secrets of a query."""
     return _QUERY.sub(r"\1***", _FIRST_LOGIN.sub(r"\1***@", text) if _may_have_login(text) else text)
 
 
 def shown(url: str) -> str:
-    """Return the URL as it may be told: without login, a query's secrets masked."""
+    """Return the URL as it may be shown: without login, a query's secrets masked."""
     return _QUERY.sub(r"\1***", without_login(url))
 
 
 def has_password(value: str, *, is_address: bool) -> bool:
-    """Whether a value holds a password before an @. `is_address`: it names a host, even where it has no scheme."""
+    """Return whether a value holds a password before an @. `is_address`: it names a host, even without a scheme."""
     url = _URL.fullmatch(value)
-    rest = url[2] if url else value if is_address and not value.startswith(("/", ".")) else ""
-    return bool(_PASSWORD.match(rest))
+    if url:
+        return bool(_PASSWORD.match(url[2]))
+    return is_address and not value.startswith(("/", ".")) and bool(_PASSWORD.match(value))
 
 
 def _may_have_login(text: str) -> bool:

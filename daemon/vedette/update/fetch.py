@@ -93,7 +93,7 @@ class ReleaseFetcher:
     def _decide(self, switch: ModelActivator) -> None:
         assert self._asking is not None  # noqa: S101 - for the type checker: step() has looked
         asking, self._asking = self._asking, None
-        trusted = asking.take()
+        trusted = asking.result()
         self._store.change(self._store.state.trusted(trusted.floors, self._reference)
                            .offered(_offer(self._chosen(trusted.targets, StoreState()))))
         self._schedule.succeeded(self._now_s())
@@ -144,7 +144,7 @@ class ReleaseFetcher:
         assert self._fetching is not None  # noqa: S101 - for the type checker: step() has looked
         (target, job), self._fetching = self._fetching, None
         self._store.fetching = None
-        self._store.adopt(job.take(), target.sha256)
+        self._store.adopt(job.result(), target.sha256)
         self._store.change(self._store.state.staged(installed_from(target)))
 
     def _failed(self, code: str, error: Exception, retry_after_s: float | None = None) -> None:

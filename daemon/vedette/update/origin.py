@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
-from vedette.net.http_client import Answer, HttpClient
+from vedette.net.http_client import HttpClient, HttpResponse
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
 _MISSING = (403, 404, 410)      # 403 is what an object store answers that may not be listed
@@ -62,7 +62,7 @@ class WebOrigin:
     @contextmanager
     def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> Iterator[Opened]:
         """Implements `Origin`."""
-        def ask(begin: int) -> AbstractContextManager[Answer]:
+        def ask(begin: int) -> AbstractContextManager[HttpResponse]:
             return self._client.request(f"{self._url}/{quote(path)}", deadline=deadline, most_bytes=most_bytes,
                                         headers={"Range": f"bytes={begin}-"} if begin else None)
 
@@ -97,7 +97,7 @@ class FolderOrigin:
             yield Opened(begin, size - begin, _chunks(place, file, size - begin, deadline))
 
 
-def _start_of(answer: Answer) -> int:
+def _start_of(answer: HttpResponse) -> int:
     found = re.match(r"bytes (\d{1,15})-", answer.header("Content-Range")) if answer.status == 206 else None
     return int(found[1]) if found else 0
 
