@@ -71,10 +71,10 @@ def show(candidate: Candidate, tap: FrameTap, tally: ShadowTally, until_ns: int)
             pause.wait(min(next_ns, until_ns) / 1e9 - now_ns / 1e9)
             continue
         next_ns += int(SHOW_EVERY_S * 1e9)
-        tap.want()
-        tapped = tap.take(SHOW_EVERY_S)
+        tap.request()
+        tapped = tap.wait(SHOW_EVERY_S)
         if tapped is not None:
-            comparison = candidate.look(tapped)
+            comparison = candidate.compare(tapped)
             tally.add(tapped.detections, comparison.detections, tapped.timing.invoke_ms, comparison.invoke_ms)
             shown += 1
     return shown

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vedette.errors import UpdateRefused
+from vedette.errors import ModelTooSlow, UpdateRefused
 from vedette.store.release import Release, Target, bucket_of
 from vedette.store.state import Refused, StoreState
-from vedette.update.rules import SET_CLOCK, admit, admit_labels, choose, reference_time
+from vedette.update.rules import SET_CLOCK, admit, admit_labels, admit_latency, choose, reference_time
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -113,6 +113,14 @@ def test_a_label_that_the_configuration_names_must_be_there() -> None:
     admit_labels(("person", "car", "dog"), ("person", "dog"))
     with pytest.raises(UpdateRefused, match=r"^labels: the model lacks dog, cat, "):
         admit_labels(("person", "car"), ("person", "dog", "cat"))
+
+
+def test_a_model_slower_than_the_budget_is_refused() -> None:
+    """The time may equal the budget; without a budget any time is accepted."""
+    admit_latency("street", 10.0, 10.0)
+    admit_latency("street", 1e6, None)
+    with pytest.raises(ModelTooSlow, match=r"^latency: street takes 10\.1 ms for a frame; expected at most 10 "):
+        admit_latency("street", 10.1, 10.0)
 
 
 @pytest.mark.parametrize(("clock", "synced", "persisted", "expected"), [

@@ -1,4 +1,4 @@
-"""Average precision is COCO's, and the commands' truth reaches it unchanged."""
+"""Average precision is computed as COCO does, from the truth of the commands."""
 
 import json
 
@@ -24,8 +24,8 @@ def seen(label, box, score=0.9):
     return Detection(label, 0, score, box)
 
 
-def test_everything_found_is_one_and_what_is_nowhere_does_not_count(truth):
-    """Perfect detections give 1 for every label that is there; the label of no box is not among them."""
+def test_perfect_detections_have_a_precision_of_one(truth):
+    """Perfect detections give 1 for every label of the truth; a label without a box does not count."""
     rows = [row for image_id in (1, 2)
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("dog", ELSEWHERE)])]
     found = average_precision(truth, rows)
@@ -35,7 +35,7 @@ def test_everything_found_is_one_and_what_is_nowhere_does_not_count(truth):
 
 
 def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth):
-    """One of two labels found, and one that the truth does not know: half."""
+    """If one of two labels is detected, and one that the truth does not have, the precision is a half."""
     rows = [row for image_id in (1, 2)
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("unicorn", ELSEWHERE)])]
     found = average_precision(truth, rows)
@@ -44,13 +44,13 @@ def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth):
 
 
 def test_no_detection_at_all_is_zero(truth):
-    """A blind model is 0, not an error."""
+    """A model that detects nothing has a precision of 0 and raises no error."""
     found = average_precision(truth, [])
     assert (found.ap, found.ap50, found.labels["cat"]) == (0, 0, LabelPrecision(0, 0, 2))
 
 
-def test_a_folder_is_read_and_what_is_none_is_told(tmp_path):
-    """COCO's annotations.json; a missing, a damaged and another file are named."""
+def test_a_folder_is_read_and_an_invalid_one_is_refused(tmp_path):
+    """COCO's annotations.json is read; the error names a missing, damaged or wrong file."""
     with pytest.raises(SourceMissing, match=r"annotations\.json"):
         Truth.of_folder(tmp_path)
     path = tmp_path / "annotations.json"

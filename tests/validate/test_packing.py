@@ -1,4 +1,4 @@
-"""`vedette model pack`: what goes into a bundle comes out again, and what proves nothing is refused."""
+"""`vedette model pack`: what is packed is read back, and golden frames that prove nothing are refused."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def call(*arguments: object) -> int:
     return main(["model", "pack", *map(str, arguments)])
 
 
-def test_the_flatbuffer_stays_as_it_is_and_the_settings_are_stated(tmp_path):
-    """The bundle begins with the model's own bytes, and reads back as the model was understood."""
+def test_the_flatbuffer_is_unchanged_and_the_settings_are_stated(tmp_path):
+    """The bundle begins with the model's own bytes, and its settings read back as they were packed."""
     plain = read_model(tiny_detectors.write(tmp_path))
     path = bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path), "--color", "bgr", "--mean", "1", "2", "3",
                         "--std", "250", "251", "252", "--score-threshold", "0.3", "--iou-threshold", "0.4",
@@ -42,15 +42,15 @@ def test_the_flatbuffer_stays_as_it_is_and_the_settings_are_stated(tmp_path):
 
 
 def test_the_same_parts_give_the_same_bytes(tmp_path):
-    """Packing twice, and packing the bundle again, changes nothing."""
+    """The bytes are the same if the model is packed twice, and if the bundle is packed again."""
     once, again = (bundles.pack(tmp_path, out=name) for name in ("one.tflite", "two.tflite"))
     assert once.read_bytes() == again.read_bytes()
     assert call(once, "-o", tmp_path / "three.tflite") == 0
     assert (tmp_path / "three.tflite").read_bytes() == once.read_bytes()
 
 
-def test_golden_frames_are_the_pictures_and_what_is_detected_in_them(tmp_path):
-    """The PNG is the picture pixel for pixel where it is small, and scaled to twice the input where it is not."""
+def test_golden_frames_are_the_pictures_with_their_detections(tmp_path):
+    """The PNG has the pixels of a small picture; a larger one is scaled to twice the input."""
     small, large = bundles.picture(tmp_path, size=(32, 20)), bundles.picture(tmp_path, "street.png", size=(640, 400))
     frames = golden.read(read_model(bundles.pack(tmp_path, "--golden", small, large)))
     assert [frame.name for frame in frames.frames] == ["01-garden.png", "02-street.png"]
@@ -61,8 +61,8 @@ def test_golden_frames_are_the_pictures_and_what_is_detected_in_them(tmp_path):
             assert {each.label for each in found} == {"leaf", "sky"}
 
 
-def test_a_baseline_and_the_makers_own_files_are_carried_along(tmp_path):
-    """What training left behind stays through a second packing, and so do other files of the ZIP."""
+def test_a_baseline_and_the_makers_own_files_are_kept(tmp_path):
+    """A second packing keeps the training baseline and other files of the ZIP."""
     model = tiny_detectors.write(tmp_path, {"LICENSE": b"as you like"})
     baseline = tmp_path / "baseline.json"
     baseline.write_text(json.dumps({**BASELINE, "ap50": 0.75}))
@@ -74,8 +74,8 @@ def test_a_baseline_and_the_makers_own_files_are_carried_along(tmp_path):
     assert packed.attachments["LICENSE"] == b"as you like"
 
 
-def test_another_runtimes_expectations_stay_while_nothing_changes(tmp_path):
-    """Packing on one runtime after another gathers both; with other settings only those made anew remain."""
+def test_expected_detections_of_another_runtime_are_kept_if_nothing_changes(tmp_path):
+    """Packing with one runtime after the other collects both; with other settings only the new ones remain."""
     path = bundles.pack(tmp_path)
     document = json.loads(read_model(path).attachments[golden.EXPECTED])
     for frame in document["frames"].values():
@@ -90,12 +90,12 @@ def test_another_runtimes_expectations_stay_while_nothing_changes(tmp_path):
     assert "another-runtime" not in other.families
 
 
-def test_golden_frames_that_do_not_tell_are_named(tmp_path, capsys):
-    """A square picture cannot tell letterbox from stretch, and the maker is told."""
+def test_a_warning_names_what_golden_frames_do_not_prove(tmp_path, capsys):
+    """A square picture gives the same with letterbox and stretch, and a warning says so."""
     bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path, size=(40, 40)))
-    assert "do not tell stretch from letterbox" in capsys.readouterr().err
+    assert "also agree with letterbox instead of stretch" in capsys.readouterr().err
     bundles.pack(tmp_path)
-    assert "do not tell" not in capsys.readouterr().err
+    assert "also agree with" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
@@ -105,7 +105,7 @@ def test_golden_frames_that_do_not_tell_are_named(tmp_path, capsys):
     (["--decoder", "ssd"], 65, "does not fit"), (["--decoder", "odd"], 64, "yolov8"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
 def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words):
-    """One line in words, the exit code of its kind, and nothing is written."""
+    """The command prints one line, exits with the right code, and writes nothing."""
     out = tmp_path / "out.tflite"
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", out, *arguments) == code
     assert words in capsys.readouterr().err
@@ -120,8 +120,8 @@ def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words)
     (json.dumps({**BASELINE, "contrast": {"mean": 1, "std": float("nan")}}), "baseline.json.contrast.std: "),
     (json.dumps({**BASELINE, "labels": {"leaf": {**BASELINE["labels"]["leaf"], "score_mean": 1.5}}}),
      "baseline.json.labels.leaf.score_mean: ")])
-def test_a_baseline_that_is_none(tmp_path, capsys, content, words):
-    """It is refused with 65, and the key that is wrong is named."""
+def test_an_invalid_baseline_is_refused(tmp_path, capsys, content, words):
+    """The exit code is 65, and the error names the wrong key."""
     baseline = tmp_path / "baseline.json"
     baseline.write_text(content)
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "--baseline", baseline, "-o", tmp_path / "o") == 65
@@ -131,8 +131,8 @@ def test_a_baseline_that_is_none(tmp_path, capsys, content, words):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', but the bundle states 0.4"),
     (["--labels", "labels.txt"], "'leaf', which the model does not have"), (["--score-threshold", "0.5"], None)])
-def test_a_baseline_that_no_longer_holds(tmp_path, capsys, monkeypatch, arguments, words):
-    """Other thresholds or labels than it was measured with are warned of."""
+def test_a_baseline_that_no_longer_fits_gives_a_warning(tmp_path, capsys, monkeypatch, arguments, words):
+    """The warning names thresholds or labels that differ from those of the measurement."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").write_text("background\ntwig\nsky\n")
     (tmp_path / "baseline.json").write_text(json.dumps(BASELINE))
@@ -141,8 +141,8 @@ def test_a_baseline_that_no_longer_holds(tmp_path, capsys, monkeypatch, argument
     assert "baseline" not in told if words is None else words in told
 
 
-def test_what_nobody_states_is_asked_for(tmp_path, capsys):
-    """A version, and labels, must come from somewhere."""
+def test_a_missing_version_or_label_list_is_an_error(tmp_path, capsys):
+    """A bundle needs a version and labels, from the model or from an argument."""
     model = tiny_detectors.write(tmp_path)
     assert call(model, "-o", tmp_path / "out.tflite") == 64
     assert "--version" in capsys.readouterr().err
@@ -160,8 +160,8 @@ def test_pictures_in_which_nothing_is_detected_are_refused(tmp_path, capsys):
     assert "detects nothing in any golden frame" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_sound_is_not_packed(tmp_path, capsys):
-    """One that fails at invoke, and a bundle whose flatbuffer is damaged, are refused with 65."""
+def test_a_damaged_or_failing_model_is_not_packed(tmp_path, capsys):
+    """A model that fails at invoke and a bundle with a damaged flatbuffer are refused with 65."""
     path = tmp_path / "reshape.tflite"
     path.write_bytes(writer.reshape_by_input())
     assert call(path, "--version", "1", "-o", tmp_path / "out.tflite") == 65
@@ -174,7 +174,7 @@ def test_a_model_that_is_not_sound_is_not_packed(tmp_path, capsys):
     assert not (tmp_path / "out.tflite").exists()
 
 
-def test_an_output_that_cannot_be_written_is_told(tmp_path, capsys):
-    """A folder that is not there: one line, exit code 64."""
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path, capsys):
+    """A folder that does not exist gives one line and exit code 64."""
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", tmp_path / "no" / "out.tflite") == 64
     assert "expected a file name in an existing folder" in capsys.readouterr().err

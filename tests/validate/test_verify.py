@@ -1,4 +1,4 @@
-"""Bundles are verified on this runtime, and what is wrong with one is told with its cause."""
+"""Bundles are verified on this runtime, and a failure is reported with its cause."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def hit(content: bytes, places: list[int]) -> bytes:
 
 
 def test_a_sound_bundle_passes_every_check(sound):
-    """Digest, quantization, a run and the golden frames, on this very runtime, exactly as they were made."""
+    """Digest, quantization, a run and the golden frames pass on the runtime that made them."""
     found = verify(sound)
     assert found.passed
     assert set(states(found).values()) == {"passed"}
@@ -50,14 +50,14 @@ def test_a_sound_bundle_passes_every_check(sound):
 
 
 @pytest.mark.parametrize(("settings", "cause"), [
-    ({"color": "bgr"}, "color: the golden frames agree with rgb, the bundle says bgr"),
-    ({"resize": "stretch"}, "resize: the golden frames agree with letterbox, the bundle says stretch"),
+    ({"color": "bgr"}, "color: the golden frames agree with rgb, but the bundle states bgr"),
+    ({"resize": "stretch"}, "resize: the golden frames agree with letterbox, but the bundle states stretch"),
     *((({"normalization": {"mean": [mean], "std": [std]}}),
-       f"{BYTES}, the bundle says mean {mean}, std {std} (off by a factor of {factor})")
+       f"{BYTES}, but the bundle states mean {mean}, std {std} (off by a factor of {factor})")
       for mean, std, factor in ((0, 512, 2), (0, 384, 1.5), (0, 1, 0.004), (127.5, 127.5, 0.498)))],
     ids=["bgr", "stretch", "half", "two-thirds", "bytes", "signed"])
 def test_a_wrong_preprocessing_is_named(sound, settings, cause):
-    """The golden frames fail, and the one change that makes them agree is the cause."""
+    """The golden frames fail, and the cause is the one change that makes them agree."""
     found = verify(bundles.altered(sound, **settings))
     assert not found.passed
     assert states(found)["golden frames"] == "failed"
@@ -66,16 +66,16 @@ def test_a_wrong_preprocessing_is_named(sound, settings, cause):
 
 
 @pytest.mark.parametrize(("labels", "cause"), [
-    (b"top\nbackground\nleaf\nsky\n", "labels: shifted by one (one too many at the top)"),
+    (b"top\nbackground\nleaf\nsky\n", "labels: shifted by one (one too many at the start)"),
     (b"leaf\nsky\nsun\n", "labels: shifted by one (the first one is missing)"),
-    (b"background\nsky\nleaf\n", "labels: the golden frames call class id 1 'leaf', labels.txt says 'sky'")])
+    (b"background\nsky\nleaf\n", "labels: class id 1 is 'leaf' in the golden frames, but 'sky' in labels.txt")])
 def test_wrong_labels_are_named(sound, labels, cause):
-    """Labels shifted up or down by one are told as that, others by the first that differs."""
+    """The cause says that labels are shifted up or down by one, else which label differs first."""
     assert verify(bundles.altered(sound, files={"labels.txt": labels})).cause == cause
 
 
 def test_another_models_golden_frames_are_named(sound, tmp_path):
-    """Golden frames out of another model's bundle are refused for that, even where they would agree."""
+    """Golden frames of another model's bundle are refused, even if they agree."""
     other = tmp_path / "other.tflite"
     other.write_bytes(tiny_detectors.write(tmp_path).read_bytes().replace(b"made by a test", b"made by a toast"[:14]))
     theirs = read_model(bundles.pack(tmp_path, model=other)).attachments
@@ -86,7 +86,7 @@ def test_another_models_golden_frames_are_named(sound, tmp_path):
 
 
 def test_no_cause_is_invented(sound):
-    """Where nothing tried makes the golden frames agree, none is named, and how they differ is still told."""
+    """If no change makes the golden frames agree, no cause is named, and the differences are still reported."""
     document = expected(sound)
     for frame in document["frames"].values():
         for found in frame.values():
@@ -97,7 +97,7 @@ def test_no_cause_is_invented(sound):
 
 
 def test_eight_random_bytes_are_found_by_the_digest(sound, tmp_path):
-    """Whatever eight bytes change, the bundle does not pass; only fields of the ZIP that mean nothing may differ."""
+    """A bundle with eight changed bytes does not pass, unless they are in fields of the ZIP without a meaning."""
     content, random_bytes = sound.read_bytes(), random.Random(5)
     whole, path = read_model(sound), tmp_path / "hit.tflite"
     for _ in range(150):
@@ -110,8 +110,8 @@ def test_eight_random_bytes_are_found_by_the_digest(sound, tmp_path):
             assert states(found)["digest"] == "failed" or not found.model.attachments
 
 
-def test_a_byte_of_the_weights_is_found_by_the_digest_before_anything_is_loaded(sound):
-    """A flatbuffer changed by eight bytes fails by its digest, and no later check is made."""
+def test_changed_weights_are_found_before_anything_is_loaded(sound):
+    """A flatbuffer with eight changed bytes fails the digest check, and no later check is made."""
     content, path = sound.read_bytes(), sound.with_name("damaged.tflite")
     size, picture = len(bundle.flatbuffer_of(read_model(sound))), content.index(b"IDAT")
     for seed in range(20):
@@ -120,11 +120,11 @@ def test_a_byte_of_the_weights_is_found_by_the_digest_before_anything_is_loaded(
         found = verify(path)
         assert states(found) == {"digest": "failed", "quantization": "unchecked", "runs": "unchecked",
                                  "golden frames": "unchecked"}
-        assert "states SHA-256" in found.checks[0].words
+        assert "states SHA-256" in found.checks[0].message
 
 
-def test_another_family_is_held_to_f1(sound):
-    """Expectations of another runtime only: rounding is forgiven, a wrong colour order is not."""
+def test_another_family_is_judged_by_f1(sound):
+    """With expected detections of another runtime only, rounding passes but a wrong colour order does not."""
     document = expected(sound)
     for frame in document["frames"].values():
         (found,) = frame.values()
@@ -137,8 +137,8 @@ def test_another_family_is_held_to_f1(sound):
     assert wrong.cause.startswith("color: ")
 
 
-def test_a_score_at_its_threshold_may_be_there_or_not(sound):
-    """A detection expected just above the threshold that is not found is no difference; one well above is."""
+def test_a_detection_at_its_threshold_may_be_missing(sound):
+    """A missing detection is a difference only if its score is well above the threshold."""
     document = expected(sound)
     near, far = ([{"label": "leaf", "class_id": 1, "score": score, "box": [0.6, 0.1, 0.9, 0.2]}]
                  for score in (0.44, 0.46))
@@ -149,21 +149,21 @@ def test_a_score_at_its_threshold_may_be_there_or_not(sound):
         assert verify(bundles.altered(sound, files=files)).passed is passes
 
 
-def test_what_cannot_be_checked_is_not_verified(tmp_path):
-    """A model that is no bundle runs, but nothing says what is right; neither does a bundle without golden frames."""
+def test_a_model_without_a_bundle_is_not_verified(tmp_path):
+    """A model without a bundle runs but is not verified, and neither is a bundle without golden frames."""
     plain = tiny_detectors.write(tmp_path)
     found = verify(plain)
     assert not found.passed
     assert states(found) == {"digest": "unchecked", "quantization": "passed", "runs": "passed",
                              "golden frames": "unchecked"}
-    assert "no bundle" in found.checks[0].words
+    assert "no bundle" in found.checks[0].message
     without = verify(bundles.pack(tmp_path, "--color", "rgb", model=plain))
     assert not without.passed
     assert (states(without)["digest"], states(without)["golden frames"]) == ("passed", "unchecked")
 
 
-def test_scores_that_can_never_pass_fail_the_quantization_check(tmp_path):
-    """A score scale so small that no integer reaches the threshold is told before the model is run."""
+def test_scores_that_never_reach_the_threshold_fail_the_quantization_check(tmp_path):
+    """If no integer reaches the threshold, the check fails before the model runs."""
     tensors = [Tensor((1, 16, 16, 3), "int8", "image", (1 / 255,), (-128,)),
                Tensor((1, 2, 2, 3), "int8", "heat", (0.001,), (-128,))]
     pool = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), (4, "int32", 8)])
@@ -180,15 +180,15 @@ def test_scores_that_can_never_pass_fail_the_quantization_check(tmp_path):
     b'{"flatbuffer_sha256": "x", "frames": {"gone.png": {"litert": []}}}',
     b'{"flatbuffer_sha256": "x", "frames": {"01-garden.png": {}}}',
     b'{"flatbuffer_sha256": "x", "frames": {"01-garden.png": {"litert": [{"label": "leaf", "score": 2}]}}}'])
-def test_golden_frames_that_are_not_understood_fail(sound, document):
-    """Whatever stands in expected.json, the check fails in words."""
+def test_an_invalid_golden_document_fails(sound, document):
+    """The check fails with a clear message for every invalid expected.json."""
     found = verify(bundles.altered(sound, files={golden.EXPECTED: document}))
     assert states(found)["golden frames"] == "failed"
-    assert golden.EXPECTED in found.checks[-1].words
+    assert golden.EXPECTED in found.checks[-1].message
 
 
-def test_a_golden_frame_that_is_no_picture_fails(sound):
-    """A PNG of random bytes is named."""
+def test_a_golden_frame_that_is_not_a_picture_fails(sound):
+    """The message names a PNG of random bytes."""
     found = verify(bundles.altered(sound, files={"golden/01-garden.png": struct.pack("<4I", 1, 2, 3, 4)}))
     assert states(found)["golden frames"] == "failed"
-    assert "golden/01-garden.png" in found.checks[-1].words
+    assert "golden/01-garden.png" in found.checks[-1].message

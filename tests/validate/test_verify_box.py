@@ -1,4 +1,4 @@
-"""The model in the box as a bundle with golden frames: each mistake people make is found, and called by its name."""
+"""The box model as a bundle with golden frames: each typical mistake is found, and the cause names it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def test_the_box_model_is_verified(box):
     ({"normalization": {"mean": [0], "std": [1]}}, "mean 0, std 1 (off by a factor of 0.004)")],
     ids=["bgr", "stretch", "half", "twice", "bytes"])
 def test_a_wrong_preprocessing_is_named(box, settings, cause):
-    """A detector that was trained to shrug off much still gives itself away."""
+    """The golden frames find the mistake, although training made this detector robust."""
     found = verify(bundles.altered(box, **settings))
     assert not found.passed
     assert cause in found.cause
 
 
-@pytest.mark.parametrize(("shift", "words"), [(1, "one too many at the top"), (-1, "the first one is missing")])
+@pytest.mark.parametrize(("shift", "words"), [(1, "one too many at the start"), (-1, "the first one is missing")])
 def test_shifted_labels_are_named(box, shift, words):
-    """Labels moved by one, either way."""
+    """The cause says that labels are shifted by one, up or down."""
     lines = read_model(box).attachments["labels.txt"].decode().splitlines()
     wrong = ["background", *lines] if shift > 0 else lines[1:]
     found = verify(bundles.altered(box, files={"labels.txt": "\n".join(wrong).encode()}))
@@ -59,14 +59,14 @@ def test_shifted_labels_are_named(box, shift, words):
 
 
 def test_another_models_golden_frames_are_named(box, tmp_path):
-    """Those of the pooling detector."""
+    """The golden frames are those of the pooling detector."""
     theirs = {name: content for name, content in read_model(bundles.pack(tmp_path)).attachments.items()
               if name.startswith("golden/")}
     assert "another model's golden frames" in verify(bundles.altered(box, files=theirs)).cause
 
 
-def test_eight_random_bytes_are_told_by_the_digest(box, tmp_path):
-    """Wherever in the model they are: the flatbuffer's SHA-256, or the ZIP's own sums, and nothing is loaded."""
+def test_eight_random_bytes_are_found_by_the_digest(box, tmp_path):
+    """The flatbuffer's SHA-256 or the ZIP's checksums find them anywhere in the model, and nothing is loaded."""
     content, path = box.read_bytes(), tmp_path / "damaged.tflite"
     by_sha256 = 0
     for seed in range(40):
@@ -76,5 +76,5 @@ def test_eight_random_bytes_are_told_by_the_digest(box, tmp_path):
         path.write_bytes(damaged)
         digest, *others = verify(path).checks
         assert (digest.state, {check.state for check in others}) == ("failed", {"unchecked"})
-        by_sha256 += "states SHA-256" in digest.words
+        by_sha256 += "states SHA-256" in digest.message
     assert by_sha256 >= 36

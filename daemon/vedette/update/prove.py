@@ -38,13 +38,13 @@ UNPROVEN_MAX = 2
 def candidate_of(path: Path, sha256: str, config: Config) -> Candidate:
     """Return the child that runs a model as this device would."""
     from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
-    return Candidate(path, config.detector, sha256=sha256, latency_budget_ms=config.update.latency_budget_ms,
-                     roi=config.camera.roi)
+    return Candidate(path, config.detector, sha256=sha256, roi=config.camera.roi)
 
 
 def probe(candidate: Candidate, config: Config) -> ProbeReport:
-    """Probe it, and hold its labels against the configuration. Raises: ModelError, RuntimeMissing, UpdateRefused."""
+    """Probe a candidate, and check its latency and labels. Raises: ModelError, RuntimeMissing, UpdateRefused."""
     report = candidate.probe()
+    rules.admit_latency(report.name, report.invoke_ms, config.update.latency_budget_ms)
     rules.admit_labels(report.labels, config.detector.labels)
     return report
 

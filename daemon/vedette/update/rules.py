@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vedette.errors import UpdateRefused
+from vedette.errors import ModelTooSlow, UpdateRefused
 from vedette.store.release import Target
 from vedette.store.state import StoreState
 
@@ -67,6 +67,13 @@ def admit_labels(labels: Collection[str], wanted: Iterable[str]) -> None:
     if lacking:
         raise UpdateRefused(f"labels: the model lacks {', '.join(lacking)}, which detector.labels names; "
                             f"it has {len(labels)} others")
+
+
+def admit_latency(name: str, invoke_ms: float, budget_ms: float | None) -> None:
+    """Accept the time that a model takes for a frame; no budget accepts any. Raises: ModelTooSlow."""
+    if budget_ms is not None and invoke_ms > budget_ms:
+        raise ModelTooSlow(f"latency: {name} takes {invoke_ms:.1f} ms for a frame; expected at most {budget_ms:g} "
+                           "(update.latency_budget_ms)")
 
 
 def reference_time(clock_utc: datetime, *, synced: bool, persisted: datetime | None) -> datetime | None:

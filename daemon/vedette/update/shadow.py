@@ -96,7 +96,7 @@ class Shadow:
         return (self._clock.monotonic_ns() - self._began_ns) / 60e9
 
     def _look(self, tapped: TappedFrame) -> None:
-        comparison = self._candidate.look(tapped)
+        comparison = self._candidate.compare(tapped)
         self._tally.add(tapped.detections, comparison.detections, tapped.timing.invoke_ms,
                         comparison.invoke_ms)
         if self._required.publish:

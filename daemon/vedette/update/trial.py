@@ -148,7 +148,7 @@ class TrialMonitor:
                 self._previous = self._candidate_of(self._store.verified(previous.sha256), previous.sha256)
             if self._interrupted:
                 self._previous.interrupt()
-            seen = self._previous.look(tapped).detections
+            seen = self._previous.compare(tapped).detections
         except (ModelError, RuntimeMissing) as error:
             if not self._interrupted:
                 log.warning("the previous model cannot be compared with: %s", error)

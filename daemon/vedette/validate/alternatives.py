@@ -1,8 +1,8 @@
-"""Other ways in which a model could be fed: what to try when its golden frames differ.
+"""Lists other ways to feed a model, to try when its golden frames do not agree.
 
-Invariants: pure; each alternative changes one thing of the settings; those that would put the same numbers into the
-model are left out. Mistakes people make: channels swapped, stretched instead of letterboxed, a normalization that is
-off by a factor, counted in 0-1 instead of bytes, or another family's.
+Invariants: pure. Each alternative changes one setting. Alternatives that give the model the same numbers are left out.
+Typical mistakes are: swapped channels, stretch instead of letterbox, a normalization that is off by a factor, is for
+0-1 instead of bytes, or belongs to another family.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ import numpy as np
 
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.model_spec import ModelSpec
-from vedette.vision.prepare import Normalization, byte_table
+from vedette.vision.prepare import MINUS_ONE_TO_ONE, ZERO_TO_ONE, Normalization, byte_table
 
 Part = Literal["color", "resize", "normalization"]
 
 _BYTE = 255.0
 _FACTORS = (0.5, 2.0, 1 / _BYTE, _BYTE, 0.25, 4.0, 0.5 ** 0.5, 2.0 ** 0.5, 0.5 ** 1.5, 2.0 ** 1.5)
 _USUAL = (
-    Normalization((0.0,), (_BYTE,)), Normalization((127.5,), (127.5,)), Normalization((0.0,), (1.0,)),
-    Normalization((128.0,), (128.0,)),
+    ZERO_TO_ONE, MINUS_ONE_TO_ONE, Normalization((0.0,), (1.0,)), Normalization((128.0,), (128.0,)),
     Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))     # ImageNet's
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Settings that differ in one part, and both values of it in words."""
+    """Settings that differ in one part, and a text for each of the two values."""
 
     part: Part
     stated: str
@@ -38,42 +37,42 @@ class Alternative:
 
 
 def alternatives(spec: ModelSpec, tensor: TensorSpec) -> Iterator[Alternative]:
-    """Yield every other way to fill the input tensor, the likeliest mistakes first."""
+    """Yield every other way to fill the input tensor, the most likely mistakes first."""
     other_color: Literal["rgb", "bgr"] = "bgr" if spec.color == "rgb" else "rgb"
     if spec.input.channels == 3:
         yield Alternative("color", spec.color, other_color, replace(spec, color=other_color))
     other_resize: Literal["letterbox", "stretch"] = "letterbox" if spec.resize == "stretch" else "stretch"
     yield Alternative("resize", spec.resize, other_resize, replace(spec, resize=other_resize))
     tables = [byte_table(tensor, spec.normalization, spec.input.channels)]
-    stated = spec.normalization or of_bytes(tensor)
+    stated = spec.normalization or bytes_normalization(tensor)
     for normalization in (None, *_normalizations(stated)):
         if normalization is not None and len(normalization.mean) not in {1, spec.input.channels}:
             continue
         table = byte_table(tensor, normalization, spec.input.channels)
         if not any(np.array_equal(table, known) for known in tables):
             tables.append(table)
-            meant = normalization or of_bytes(tensor)
-            yield Alternative("normalization", f"{_words(stated)}{_factor(stated, meant)}", _words(meant),
+            tried = normalization or bytes_normalization(tensor)
+            yield Alternative("normalization", f"{_text(stated)}{_factor(stated, tried)}", _text(tried),
                               replace(spec, normalization=normalization))
 
 
-def of_bytes(tensor: TensorSpec) -> Normalization:
-    """Return the normalization that amounts to feeding the bytes themselves."""
+def bytes_normalization(tensor: TensorSpec) -> Normalization:
+    """Return the normalization that has the same effect as feeding the bytes unchanged."""
     if not tensor.quantised:
-        return _USUAL[0]
+        return ZERO_TO_ONE
     lowest = np.iinfo(np.dtype(tensor.dtype)).min
     return Normalization((float(tensor.zero_point - lowest),), (1.0 / tensor.scale,))
 
 
-def _words(normalization: Normalization) -> str:
+def _text(normalization: Normalization) -> str:
     mean, std = (", ".join(f"{number:.6g}" for number in numbers)
                  for numbers in (normalization.mean, normalization.std))
     return f"mean {mean}, std {std}"
 
 
-def _factor(stated: Normalization, meant: Normalization) -> str:
-    """Say by how much a scale is off, where it is the same for all channels."""
-    factors = {round(one / other, 3) for one, other in zip(stated.std, meant.std, strict=False)}
+def _factor(stated: Normalization, tried: Normalization) -> str:
+    """Return a text for the factor between the scales, if it is the same for all channels."""
+    factors = {round(one / other, 3) for one, other in zip(stated.std, tried.std, strict=False)}
     return f" (off by a factor of {factors.pop():g})" if len(factors) == 1 and factors != {1.0} else ""
 
 

@@ -1,7 +1,8 @@
 """COCO's average precision, computed by pycocotools.
 
-Invariants: detections and truth meet by label; a label that only the model knows does not count, one that only the
-truth knows counts as missed. pycocotools is the `eval` extra: nothing here needs it until precision is asked for.
+Invariants: detections and truth are matched by label. A label that only the model has does not count; objects of a
+label that only the truth has count as missed. pycocotools is the `eval` extra: it is imported only when precision is
+computed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import Any
 from vedette.errors import ExtraMissing, SourceInvalid, SourceMissing
 from vedette.types import Box, Detection
 
-_ALL_AREAS, _HUNDRED_DETECTIONS = 0, 2      # places on pycocotools' axes
+_ALL_AREAS, _HUNDRED_DETECTIONS = 0, 2      # positions on pycocotools' axes
 
 
 @dataclass(frozen=True, slots=True)
 class LabelPrecision:
-    """Of one label: AP over IoU 0.50-0.95, AP at 0.50, and how many things of it there are."""
+    """Of one label: AP over IoU 0.50-0.95, AP at IoU 0.50, and the number of objects in the truth."""
 
     ap: float
     ap50: float
@@ -31,7 +32,7 @@ class LabelPrecision:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Average precision over IoU 0.50-0.95 and at 0.50, and of each label that is there."""
+    """Average precision over IoU 0.50-0.95 and at IoU 0.50, and of each label of the truth."""
 
     ap: float
     ap50: float
@@ -40,7 +41,7 @@ class Precision:
 
 @dataclass
 class Truth:
-    """What is to be seen, as a COCO document; images are added one by one, or come from a folder."""
+    """The objects that images show, as a COCO document; images are added one by one, or read from a folder."""
 
     document: dict[str, Any]
     _category_ids: dict[str, int] = field(init=False)
@@ -50,7 +51,7 @@ class Truth:
 
     @classmethod
     def of_labels(cls, labels: Sequence[str]) -> Truth:
-        """Return the truth of no image yet."""
+        """Return the truth without any image."""
         categories = [{"id": number, "name": label} for number, label in enumerate(labels, 1)]
         return cls({"images": [], "annotations": [], "categories": categories})
 
@@ -67,7 +68,7 @@ class Truth:
         except (ValueError, KeyError, TypeError) as error:
             raise SourceInvalid(f"{path}: {error}; expected COCO annotations") from error
         if not truth.images:
-            raise SourceInvalid(f"{path}: names no image; expected COCO annotations of some")
+            raise SourceInvalid(f"{path}: names no image; expected COCO annotations of at least one")
         return truth
 
     @property
@@ -76,7 +77,7 @@ class Truth:
         return {image["id"]: image["file_name"] for image in self.document["images"]}
 
     def add(self, image_id: int, width: int, height: int, things: Iterable[tuple[str, Box]]) -> None:
-        """Add an image with what is in it: labels, and boxes in 0-1."""
+        """Add an image with its objects: labels, and boxes in 0-1."""
         self.document["images"].append({"id": image_id, "width": width, "height": height, "file_name": str(image_id)})
         for label, box in things:
             place = _in_pixels(box, width, height)
@@ -85,14 +86,14 @@ class Truth:
                 "category_id": self._category_ids[label], "area": place[2] * place[3], "iscrowd": 0})
 
     def rows(self, image_id: int, width: int, height: int, detections: Iterable[Detection]) -> list[dict[str, Any]]:
-        """Return the detections of an image as pycocotools takes them, without labels that the truth does not know."""
+        """Return the detections of an image as pycocotools takes them, without labels that the truth does not have."""
         return [{"image_id": image_id, "category_id": self._category_ids[found.label], "score": found.score,
                  "bbox": _in_pixels(found.box, width, height)}
                 for found in detections if found.label in self._category_ids]
 
 
 def average_precision(truth: Truth, rows: list[dict[str, Any]]) -> Precision:
-    """Judge the detections of all images. Raises: ExtraMissing without pycocotools."""
+    """Compute the precision of the detections of all images. Raises: ExtraMissing without pycocotools."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -103,7 +104,7 @@ def average_precision(truth: Truth, rows: list[dict[str, Any]]) -> Precision:
         known = COCO()
         known.dataset = {"info": {}, **truth.document}
         known.createIndex()
-        # loadRes refuses an empty list: no detection at all is one that can match nothing.
+        # loadRes refuses an empty list. An empty COCO object stands for no detection at all.
         evaluation = COCOeval(known, known.loadRes(rows) if rows else COCO(), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -116,7 +117,7 @@ def average_precision(truth: Truth, rows: list[dict[str, Any]]) -> Precision:
 
 
 def _of_label(precision: Any, things: int) -> LabelPrecision:
-    """Read one label's part of the table: IoUs, recalls, areas, most detections."""
+    """Return the precision of one label from its part of the table: IoUs, recalls, areas, most detections."""
     table = precision[:, :, _ALL_AREAS, _HUNDRED_DETECTIONS]
     return LabelPrecision(max(0.0, float(table.mean())), max(0.0, float(table[0].mean())), things)
 

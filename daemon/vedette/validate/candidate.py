@@ -1,8 +1,8 @@
-"""A model that does not run yet: proven, and shown live frames, in a child process of its own.
+"""A model that is not active: proven in a child process of its own, and compared on live frames there.
 
-Invariants: nothing that a model does there harms the caller: each way to fail is a `ModelError` with its cause, within
-the time that was given; after one, the child is gone. The same child serves the probe and every look after it. What it
-says is believed only as far as it is possible.
+Invariants: the model can harm only its child. Every way to fail is a `ModelError` with its cause, within the time
+limit; after one the child is gone. The same child serves the probe and every comparison after it. What the child says
+is checked for what is possible, and not believed beyond that.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.config.models import DetectorConfig, Unit
-from vedette.errors import ModelDamaged, ModelMismatched, ModelTooSlow, ModelUnproven, VedetteError
+from vedette.errors import ModelDamaged, ModelMismatched, ModelUnproven, VedetteError
 from vedette.tflite.file import ModelFile, read_model
 from vedette.types import Box, Detection
 from vedette.validate import golden
 from vedette.vision.labels import label_of
 from vedette.vision.model_child import ModelChild, invalid_response
 from vedette.vision.model_spec import ModelSpec, resolve
-from vedette.vision.probe import LOADING, MEMORY_BYTES, TIMEOUT_S, Proof, parse_proof, proof_request, try_delegate_first
+from vedette.vision.probe import (
+    LOADING,
+    MEMORY_BYTES,
+    TIMEOUT_S,
+    Proof,
+    parse_proof,
+    proof_request,
+    try_delegate_first,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,19 +43,19 @@ if TYPE_CHECKING:
     from vedette.validate.frame_tap import TappedFrame
     from vedette.validate.golden import Judgement
 
-LOOK_TIMEOUT_S = 20.0
-"""A busy board gives the child little time: this is for one that hangs, not for one that waits."""
-_LOOKING = "looking at a frame"
-_TOLD_MAX = 2
+COMPARE_TIMEOUT_S = 20.0
+"""A busy board gives the child little time. This limit is for a child that hangs, not for one that waits."""
+_DETECTING = "detecting in a frame"
+_LISTED_MAX = 2
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a probe found. `golden` None: it carries no such frames.
+    """The result of a probe. `golden` None: the model has no golden frames.
 
-    `invoke_ms` is what an invoke takes undisturbed, with as many threads as the device uses.
+    `invoke_ms` is the time of an undisturbed invoke, with as many threads as the device uses.
     """
 
     name: str
@@ -60,14 +68,14 @@ class ProbeReport:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the candidate saw in one frame. `invoke_ms`: as in `ProbeReport`; `total_ms`: from asking to the answer."""
+    """What the candidate detected in one frame. `invoke_ms`: as in `ProbeReport`; `total_ms`: request to response."""
 
     detections: tuple[Detection, ...]
     invoke_ms: float
     total_ms: float
 
 
-class _Seen(BaseModel):
+class _FrameResponse(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     invoke_ms: Milliseconds
@@ -76,15 +84,16 @@ class _Seen(BaseModel):
 
 
 class Candidate:
-    """One model file, run as `detector` says (its `model` aside). Nothing starts before the first call; one thread.
+    """One model file, run with the settings of `detector` (except `model`). The first call starts the child.
 
-    `probe` takes at most three times `probe_timeout_s`, a `look` at most `LOOK_TIMEOUT_S`, and twice the former more if
-    it is the first call. `roi` as in the camera's configuration. `child_module`: for tests of a child that lies.
+    One thread uses it. `probe` takes at most three times `probe_timeout_s`; `compare` at most `compare_timeout_s`, and
+    two times `probe_timeout_s` more if it is the first call. `roi` is as in the camera's configuration. `child_module`
+    is for tests with a child that sends false responses.
     """
 
     def __init__(self, path: Path, detector: DetectorConfig, *, sha256: str | None = None,
                  memory_bytes: int = MEMORY_BYTES, probe_timeout_s: float = TIMEOUT_S,
-                 look_timeout_s: float = LOOK_TIMEOUT_S, latency_budget_ms: float | None = None,
+                 compare_timeout_s: float = COMPARE_TIMEOUT_S,
                  roi: tuple[float, float, float, float] | None = None,
                  child_module: str = "vedette.validate.candidate_child") -> None:
         self._path = path
@@ -92,14 +101,13 @@ class Candidate:
         self._sha256 = sha256
         self._memory_bytes = memory_bytes
         self._probe_timeout_s = probe_timeout_s
-        self._look_timeout_s = look_timeout_s
-        self._latency_budget_ms = latency_budget_ms
+        self._compare_timeout_s = compare_timeout_s
         self._roi = roi
         self._module = child_module
         self._child: ModelChild | None = None
         self._proof: Proof | None = None
         self._invoke_ms = 0.0
-        self._shown: SharedFrames | None = None
+        self._sent_memory: SharedFrames | None = None
         self._closed = False
         self._interrupted = False
 
@@ -114,46 +122,46 @@ class Candidate:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child, None when there is none (any longer)."""
-        child = self._child     # another thread may ask while it is closed
+        """Process id of the child; None if there is none."""
+        child = self._child     # another thread may call this while it is closed
         return child.pid if child else None
 
     def probe(self) -> ProbeReport:
-        """Have it loaded, run, held against its golden frames and timed.
+        """Load the model in the child, run it, measure its time, and compare it with its golden frames.
 
-        Raises: ModelUnreadable, ModelDamaged (another digest, or the child died or lied), ModelUnproven (no time, no
-        memory), ModelUnsupported, ModelBadlyQuantised, ModelMismatched, ModelTooSlow, RuntimeMissing.
+        Raises: ModelUnreadable, ModelDamaged (another digest, or the child died or sent a false response),
+        ModelUnproven (no time, no memory), ModelUnsupported, ModelBadlyQuantised, ModelMismatched, RuntimeMissing.
+        Then the candidate is closed.
         """
         try:
-            proof = self._loaded()
-            judgement = self._golden()
-            self._check_latency()
+            proof = self._load()
+            judgement = self._judge_golden_frames(proof)
         except VedetteError:
             self.close()
             raise
         return ProbeReport(self._spec.name, self._spec.version, self._spec.labels, self._invoke_ms, judgement, proof)
 
-    def look(self, tapped: TappedFrame) -> Comparison:
-        """Show it a frame. Raises: ModelError, RuntimeMissing; then it is closed."""
+    def compare(self, tapped: TappedFrame) -> Comparison:
+        """Detect in a tapped frame. Raises: ModelError, RuntimeMissing; then the candidate is closed."""
         try:
-            self._loaded()
-            return self._look(tapped)
+            self._load()
+            return self._compare(tapped)
         except VedetteError:
             self.close()
             raise
 
     def interrupt(self) -> None:
-        """End by ModelUnproven what is under way, and what is asked later. Any thread."""
-        self._interrupted = True        # before the child is looked for: one that comes later is asked nothing
+        """End the current call, and every later one, with ModelUnproven. Any thread."""
+        self._interrupted = True        # set first, so that a child that starts after the next line gets no request
         pid = self.pid
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the child. Safe to call twice; nothing can be asked afterwards."""
+        """End the child. Safe to call twice; later calls raise ModelDamaged."""
         self._closed = True
-        child, self._child, self._shown = self._child, None, None
+        child, self._child, self._sent_memory = self._child, None, None
         if child is not None:
             child.close()
 
@@ -161,57 +169,59 @@ class Candidate:
     def _model(self) -> ModelFile:
         model = read_model(self._path)
         if self._sha256 not in (None, model.sha256):
-            raise ModelDamaged(f"{self._path}: expected SHA-256 {self._sha256}, it is {model.sha256}")
+            raise ModelDamaged(f"{self._path}: has SHA-256 {model.sha256}; expected SHA-256 {self._sha256}")
         return model
 
     @cached_property
     def _spec(self) -> ModelSpec:
         return resolve(self._model, self._detector)
 
-    def _loaded(self) -> Proof:
+    def _load(self) -> Proof:
+        """Return the proof; the first call makes it."""
         if self._closed:
             raise ModelDamaged(f"{self._path}: its child has ended")
         if self._proof is None:
             detector = self._detector
-            model, _ = self._model, self._spec      # what these refuse is not worth a child
+            model, _ = self._model, self._spec      # a model that these refuse needs no child
             request = proof_request(self._path, runtime=detector.runtime, threads=detector.threads,
-                                  memory_bytes=self._memory_bytes, sha256=model.sha256)
+                                    memory_bytes=self._memory_bytes, sha256=model.sha256)
             self._proof = try_delegate_first(request, self._start)
         return self._proof
 
     def _start(self, request: Mapping[str, object]) -> Proof:
-        """Load the model in a fresh child, in place of one that failed."""
+        """Load the model in a new child, which replaces one that failed."""
         if self._child is not None:
             self._child.close()
         self._child = ModelChild(self._module, self._path)
         if self._interrupted:
             raise ModelUnproven(f"{self._path}: {LOADING} in a child was interrupted")
-        answer = self._child.call(
+        response = self._child.call(
             {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self._roi,
              "cpu_s": self._probe_timeout_s * self._detector.threads}, self._probe_timeout_s, LOADING)
-        proof = parse_proof(answer, request)
+        proof = parse_proof(response, request)
         try:
-            self._invoke_ms = _Seen.model_validate({"detections": [], **answer}).invoke_ms
+            self._invoke_ms = _FrameResponse.model_validate({"detections": [], **response}).invoke_ms
         except ValidationError as error:
             raise invalid_response(self._path, LOADING) from error
         return proof
 
-    def _golden(self) -> Judgement | None:
-        model, proof = self._model, self._loaded()
+    def _judge_golden_frames(self, proof: Proof) -> Judgement | None:
+        model = self._model
         frames = golden.read(model)
         if frames is None:
             return None
         if frames.flatbuffer_sha256 != model.flatbuffer_sha256:
-            raise ModelMismatched(f"{self._path}: carries another model's golden frames")
-        spec = resolve(model, DetectorConfig(model=self._path))     # as its maker meant it, not as this device is set
-        found = self._golden_frames(len(frames.frames), spec)
+            raise ModelMismatched(f"{self._path}: has another model's golden frames; expected frames made with its "
+                                  f"flatbuffer {model.flatbuffer_sha256[:12]}…")
+        spec = resolve(model, DetectorConfig(model=self._path))     # its maker's settings, not this device's
+        found = self._detect_golden_frames(len(frames.frames), spec)
         judgement = golden.judge(frames, golden.family_of(proof.runtime, delegate=proof.delegate), found, spec.limits)
         if not judgement.agrees:
             raise ModelMismatched(
                 f"{self._path}: {_differences(judgement)}; `vedette model verify` looks for the cause")
         return judgement
 
-    def _golden_frames(self, count: int, spec: ModelSpec) -> list[tuple[Detection, ...]]:
+    def _detect_golden_frames(self, count: int, spec: ModelSpec) -> list[tuple[Detection, ...]]:
         deadline = time.monotonic() + self._probe_timeout_s
         found: list[tuple[Detection, ...]] = []
         for number in range(count):
@@ -219,39 +229,33 @@ class Candidate:
             if left_s <= 0:
                 raise ModelUnproven(f"{self._path}: {number} of {count} golden frames took longer than "
                                     f"{self._probe_timeout_s:g} s")
-            found.append(self._ask({"do": "golden", "number": number}, left_s, spec)[0])
+            found.append(self._detect({"do": "golden", "number": number}, left_s, spec)[0])
         return found
 
-    def _check_latency(self) -> None:
-        budget_ms = self._latency_budget_ms
-        if budget_ms is not None and self._invoke_ms > budget_ms:
-            raise ModelTooSlow(f"{self._path}: takes {self._invoke_ms:.1f} ms for a frame; expected at most "
-                               f"{budget_ms:g} (update.latency_budget_ms)")
-
-    def _look(self, tapped: TappedFrame) -> Comparison:
+    def _compare(self, tapped: TappedFrame) -> Comparison:
         start = time.monotonic()
         memory = tapped.memory
-        fds = () if memory is self._shown else (memory.fd,)
-        self._shown = memory
-        detections, invoke_ms = self._ask({"do": "look", "height": tapped.height, "width": tapped.width},
-                                          self._look_timeout_s, self._spec, fds)
+        fds = () if memory is self._sent_memory else (memory.fd,)
+        self._sent_memory = memory
+        detections, invoke_ms = self._detect({"do": "look", "height": tapped.height, "width": tapped.width},
+                                             self._compare_timeout_s, self._spec, fds)
         return Comparison(detections, invoke_ms, (time.monotonic() - start) * 1e3)
 
-    def _ask(self, question: Mapping[str, object], timeout_s: float, spec: ModelSpec,
-             fds: tuple[int, ...] = ()) -> tuple[tuple[Detection, ...], float]:
-        """Return what the child saw in a frame, and the milliseconds of the invoke."""
-        assert self._child is not None  # noqa: S101 - for the type checker: _loaded() started it
+    def _detect(self, request: Mapping[str, object], timeout_s: float, spec: ModelSpec,
+                fds: tuple[int, ...] = ()) -> tuple[tuple[Detection, ...], float]:
+        """Return what the child detected in a frame, and the milliseconds of the invoke."""
+        assert self._child is not None  # noqa: S101 - for the type checker: _load() started it
         try:
-            seen = _Seen.model_validate(self._child.call(question, timeout_s, _LOOKING, fds))
+            response = _FrameResponse.model_validate(self._child.call(request, timeout_s, _DETECTING, fds))
         except ValidationError as error:
-            raise invalid_response(self._path, _LOOKING) from error
+            raise invalid_response(self._path, _DETECTING) from error
         return tuple(Detection(label_of(spec.labels, class_id), class_id, score, Box(*box))
-                     for class_id, score, *box in seen.detections), seen.invoke_ms
+                     for class_id, score, *box in response.detections), response.invoke_ms
 
 
 def _differences(judgement: Judgement) -> str:
-    """Say what the golden frames yield otherwise, in short."""
-    wrong = [f"{verdict.name}: {', '.join(verdict.differences)}" for verdict in judgement.verdicts
-             if verdict.differences]
-    told = "; ".join(wrong[:_TOLD_MAX])
-    return f"F1 {judgement.f1:.2f} over its golden frames{f' ({told})' if told else ''}"
+    """Return a short text of what differs on the golden frames."""
+    differing = [f"{verdict.name}: {', '.join(verdict.differences)}" for verdict in judgement.verdicts
+                 if verdict.differences]
+    listed = "; ".join(differing[:_LISTED_MAX])
+    return f"F1 {judgement.f1:.2f} over its golden frames{f' ({listed})' if listed else ''}"

@@ -1,9 +1,9 @@
-"""The child that a candidate runs in: `python -m vedette.validate.candidate_child`.
+"""The child that runs a candidate: `python -m vedette.validate.candidate_child`.
 
-Invariants: it begins as `probe_child` does, and may fail as that may; one question in, one answer out, until the parent
-leaves. Frames come in memory that it may only read. Until it looks at its first live frame its processor time is
-bounded; from then on it runs only where nobody else wants to. The proof is made with as many threads as the device
-uses, all looks with one: several that are interrupted spin while they wait for each other, which nobody can measure.
+Invariants: it starts like `probe_child`, and may fail in the same ways. It sends one response to each request, until
+the parent leaves. Frames come in memory that it can only read. Its processor time is bounded until its first live
+frame; from then on it runs only when the processor is idle. The proof uses as many threads as the device. All
+detections use one thread: several interrupted threads spin while they wait for each other, and that cannot be measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,31 +41,32 @@ if TYPE_CHECKING:
     from vedette.vision.interpreter import Interpreter
 
 PROBE_NICE = 10
-"""Low, but not the least: a probe on a busy board must end within its time."""
+"""Low, but not the lowest: a probe must end within its time limit on a busy board."""
 _NOISE = (48, 64, 3)
 
 
 def main() -> NoReturn:
-    """Answer until the parent leaves."""
-    link, request = probe_child.begin()
-    _for_each_thread(lambda thread: os.setpriority(os.PRIO_PROCESS, thread, PROBE_NICE))
-    _bound_processor_time(request.pop("cpu_s"))
-    session = Session(**request)
-    question: dict[str, Any] = {"do": "load"}
+    """Handle requests until the parent leaves."""
+    link, settings = probe_child.begin()
+    _for_each_thread(_lower_priority)
+    _bound_processor_time(settings.pop("cpu_s"))
+    session = Session(**settings)
+    request: dict[str, Any] = {"do": "load"}
     fds: list[int] = []
     while True:
-        probe_child.send_response(link, probe_child.result_or_refusal(session.path, _work(session, question, fds)))
+        work = partial(session.handle, request, fds)
+        probe_child.send_response(link, probe_child.result_or_refusal(session.path, work))
         message, fds, _, _ = socket.recv_fds(link, MESSAGE_BYTES, 1)
         if not message:
             sys.exit(0)
-        question = json.loads(message)
+        request = json.loads(message)
 
 
 class ProcessorClock:
-    """A `ports.Clock` that moves as this process computes: being interrupted by others takes no time on it."""
+    """A `ports.Clock` that counts the processor time of this process: it stops while others interrupt the process."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that all threads computed together."""
+        """Processor time of all threads in nanoseconds."""
         return probe_child.cpu_time_ns()
 
     def utc_now(self) -> datetime:
@@ -74,49 +75,49 @@ class ProcessorClock:
 
 
 class Session:
-    """One model, and how it is to look: at its golden frames as its bundle says, at live ones as the device does."""
+    """One model, run with its bundle's settings on golden frames, and with the device's settings on live frames."""
 
-    def __init__(self, detector: str, roi: list[float] | None, **request: Any) -> None:
-        self.path = str(request["path"])
-        self._request = request
+    def __init__(self, detector: str, roi: list[float] | None, **load_arguments: Any) -> None:
+        self.path = str(load_arguments["path"])
+        self._load_arguments = load_arguments
         self._config = DetectorConfig.model_validate_json(detector)
         self._roi = Box(*roi) if roi else WHOLE
         self._interpreter: Interpreter | None = None
         self._share = 1.0
         self._detector: LocalDetector | None = None
         self._live: bool | None = None
-        self._settled = False
+        self._yields = False
         self._pixels = memoryview(b"")
 
-    def answer(self, question: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Do what is asked. Raises: ModelError, DetectError, SourceInvalid (a golden frame that is no picture)."""
-        match question["do"]:
+    def handle(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Return the result of a request. Raises: ModelError, DetectError, SourceInvalid (an invalid golden frame)."""
+        match request["do"]:
             case "load":
                 return self._load()
             case "golden":
-                return self._look(self._stills[question["number"]], live=False)
+                return self._detect(self._stills[request["number"]], live=False)
             case _:
-                self._settle()
+                self._yield_to_others()
                 for fd in fds:
                     self._pixels = _mapped(fd)
-                return self._look(self._frame(question["height"], question["width"]), live=True)
+                return self._detect(self._frame(request["height"], request["width"]), live=True)
 
     def _load(self) -> dict[str, Any]:
-        request = self._request
-        interpreter, runs = probe_child.load(**request)
-        proof = probe_child.proof_fields(interpreter, request["sha256"], runs)
-        alone = runs
+        arguments = self._load_arguments
+        interpreter, runs = probe_child.load(**arguments)
+        proof = probe_child.proof_fields(interpreter, arguments["sha256"], runs)
+        single = runs
         if interpreter.threads > 1:
             interpreter.close()
-            interpreter, alone = probe_child.load(**{**request, "threads": 1})
+            interpreter, single = probe_child.load(**{**arguments, "threads": 1})
         self._interpreter = interpreter
-        alone_ms = min(run.cpu_ms for run in alone)
-        self._share = min(1.0, min(run.wall_ms for run in runs) / alone_ms) if alone is not runs else 1.0
+        single_ms = min(run.cpu_ms for run in single)
+        self._share = min(1.0, min(run.wall_ms for run in runs) / single_ms) if single is not runs else 1.0
         noise = np.random.default_rng(0).integers(0, 256, _NOISE, np.uint8)
-        self._look(images.frame_of(noise.data), live=True)      # what decodes is tried here as well
-        return {"proof": proof, "invoke_ms": alone_ms * self._share}
+        self._detect(images.frame_of(noise.data), live=True)        # tries the decoder too
+        return {"proof": proof, "invoke_ms": single_ms * self._share}
 
-    def _look(self, frame: Frame, *, live: bool) -> dict[str, Any]:
+    def _detect(self, frame: Frame, *, live: bool) -> dict[str, Any]:
         if self._detector is None or self._live != live:
             self._detector, self._live = self._open(live), live
         result = self._detector.detect(frame)
@@ -125,8 +126,8 @@ class Session:
                                for found in result.detections]}
 
     def _open(self, live: bool) -> LocalDetector:
-        """Return a detector on the one interpreter; the last one must not be used any more."""
-        assert self._interpreter is not None  # noqa: S101 - for the type checker: `load` is the first question
+        """Return a detector on the one interpreter; the previous detector must not be used any more."""
+        assert self._interpreter is not None  # noqa: S101 - for the type checker: `load` is the first request
         model = self._model
         spec = resolve(model, self._config if live else DetectorConfig(model=model.path))
         return LocalDetector(self._interpreter, model, spec, roi=self._roi if live else WHOLE, clock=ProcessorClock())
@@ -136,12 +137,13 @@ class Session:
         pixels = self._pixels[:height * width * 3].cast("B", (height, width, 3))
         return Frame(1, pixels, now_ns, datetime.now(UTC), now_ns)
 
-    def _settle(self) -> None:
-        if self._settled:
+    def _yield_to_others(self) -> None:
+        """Run only when the processor is idle, from now on, and without a bound on processor time."""
+        if self._yields:
             return
-        self._settled = True
+        self._yields = True
         _bound_processor_time(None)
-        _for_each_thread(lambda thread: os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0)))
+        _for_each_thread(_run_when_idle)
 
     @cached_property
     def _model(self) -> ModelFile:
@@ -151,12 +153,9 @@ class Session:
     def _stills(self) -> tuple[Frame, ...]:
         frames = golden.read(self._model)
         if frames is None:
-            raise ModelUnsupported(f"{self.path}: has no golden frames any more")
+            raise ModelUnsupported(f"{self.path}: no longer has golden frames; expected the file that was loaded")
         return stills_of(frames)
 
-
-def _work(session: Session, question: dict[str, Any], fds: list[int]) -> Callable[[], dict[str, Any]]:
-    return lambda: session.answer(question, fds)
 
 
 def _mapped(fd: int) -> memoryview:
@@ -172,10 +171,18 @@ def _bound_processor_time(seconds: float | None) -> None:
 
 
 def _for_each_thread(change: Callable[[int], None]) -> None:
-    """Change the priority of every thread there is; those to come inherit it from the one that starts them."""
+    """Change the priority of every existing thread; new threads inherit it from the thread that starts them."""
     for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):      # forbidden by a filter: then it competes, as any child does
+        with contextlib.suppress(OSError):      # if a filter forbids it, the thread competes like any child's
             change(int(thread.name))
+
+
+def _lower_priority(thread: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, thread, PROBE_NICE)
+
+
+def _run_when_idle(thread: int) -> None:
+    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Hands single frames, with what the running model saw in them, to another thread that shows them to another model.
+"""Hands single frames, with the running model's detections, to another thread, which compares another model on them.
 
-Invariants: a frame nobody asked for costs one look at a flag; one that is wanted costs one copy, into memory that a
-child process can map; that memory is written only between `want` and the return of `take`, and is of the frame's size.
+Invariants: without a request a frame only costs the check of a flag. A requested frame costs one copy, to memory that a
+child process can map. That memory has the frame's size and is written only between `request` and the return of `wait`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TappedFrame:
-    """One frame: its BGR pixels, (height, width, 3), in place 0 of `memory`, and the running model's result.
+    """One frame: its BGR pixels (height, width, 3) in slot 0 of `memory`, and the running model's result.
 
-    The pixels are valid until the tap is asked for another frame.
+    The pixels are valid until the next request.
     """
 
     memory: SharedFrames
@@ -40,52 +40,53 @@ class TappedFrame:
 
 
 class FrameTap:
-    """A listener of the pipeline on one side (detect thread), `want` and `take` on the other (one thread)."""
+    """The pipeline's listener (detect thread) on one side; `request` and `wait` (one thread) on the other."""
 
     def __init__(self) -> None:
         self._arrival = threading.Condition()
-        self._wanted = False
+        self._requested = False
         self._tapped: TappedFrame | None = None
         self._memory: SharedFrames | None = None
         self._refusal = ""
 
     def __repr__(self) -> str:
-        return f"<FrameTap {'wanted' if self._wanted else 'idle'} {self._memory!r}>"
+        return f"<FrameTap {'requested' if self._requested else 'idle'} {self._memory!r}>"
 
     def __call__(self, result: DetectionResult) -> None:
-        """Take the result if one is wanted. Never blocks."""
-        if not self._wanted or result.source != "local":
+        """Copy the result's frame if one is requested. Never blocks."""
+        if not self._requested or result.source != "local":
             return
         tapped = self._copied(result)
         with self._arrival:
-            if tapped is None or tapped.memory is self._memory:     # else it was closed meanwhile
-                self._wanted, self._tapped = False, tapped
+            if tapped is None or tapped.memory is self._memory:     # otherwise `close` was called during the copy
+                self._requested, self._tapped = False, tapped
                 self._arrival.notify_all()
 
-    def want(self) -> None:
-        """Ask for the next frame; what was tapped before is given up."""
+    def request(self) -> None:
+        """Request the next frame; an earlier tapped frame is dropped."""
         with self._arrival:
-            self._wanted, self._tapped = True, None
+            self._requested, self._tapped = True, None
 
-    def take(self, timeout_s: float) -> TappedFrame | None:
-        """Return the frame asked for, None where none came in time: then it is still wanted, and may be taken later."""
+    def wait(self, timeout_s: float) -> TappedFrame | None:
+        """Return the requested frame, None if none came in time. Then the request stands: a later call may return it.
+        """
         with self._arrival:
-            self._arrival.wait_for(lambda: not self._wanted, timeout_s)
+            self._arrival.wait_for(self._is_served, timeout_s)
             tapped, self._tapped = self._tapped, None
             return tapped
 
     def next(self, timeout_s: float) -> TappedFrame | None:
-        """Return the frame that was asked for before and came too late then, else the next one; None as for `take`."""
-        late = self.take(0)
+        """Return the frame that came after an earlier call timed out, else the next frame; None as for `wait`."""
+        late = self.wait(0)
         if late is not None:
             return late
-        self.want()
-        return self.take(timeout_s)
+        self.request()
+        return self.wait(timeout_s)
 
     def close(self) -> None:
-        """Want nothing any longer, and give the memory back. Safe to call twice; `want` opens it again."""
+        """Drop the request and free the memory. Safe to call twice; `request` opens the tap again."""
         with self._arrival:
-            self._wanted, self._tapped = False, None
+            self._requested, self._tapped = False, None
             memory, self._memory = self._memory, None
         if memory is not None:
             memory.close()
@@ -99,18 +100,21 @@ class FrameTap:
                 return None
         memory.view(0)[:] = frame.pixels.cast("B")
         return TappedFrame(memory, frame.height, frame.width, frame.seq, frame.captured_ns, frame.captured_at,
-                      result.model, result.detections, result.timing)
+                           result.model, result.detections, result.timing)
+
+    def _is_served(self) -> bool:
+        return not self._requested
 
     def _allocated(self, size_bytes: int) -> SharedFrames | None:
         try:
             memory = SharedFrames(1, size_bytes)
         except OSError as error:
             if str(error) != self._refusal:
-                log.warning("no memory to compare models in: %s", error)
+                log.warning("cannot allocate the memory to compare models: %s", error)
             self._refusal = str(error)
             return None
         with self._arrival:
             old, self._memory = self._memory, memory
         if old is not None:
-            old.close()     # its last frame was given up by `want`
+            old.close()     # `request` dropped its last frame
         return memory

@@ -1,8 +1,8 @@
-"""Golden frames: pictures in a bundle with the detections they must yield, and how near to those is near enough.
+"""Golden frames: pictures in a bundle with the detections that they must give, and the tolerance for those.
 
-Invariants: pure; what is expected is told for each family of runtimes, since INT8 rounding differs between them; the
-tolerance is stated in the file, so that every device judges alike; golden frames name the flatbuffer they were made
-with. Detections within the score tolerance of their threshold may be there or not: nobody else could tell either.
+Invariants: pure. There are expected detections for each family of runtimes, since INT8 rounding differs between them.
+The file states the tolerance, so that all devices judge alike. Golden frames name the flatbuffer that made them. A
+detection whose score is within the tolerance of its threshold may be missing or extra, since rounding decides it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,14 +24,14 @@ from vedette.vision.limits import Limits
 
 FOLDER = "golden/"
 EXPECTED = f"{FOLDER}expected.json"
-_TOLD_MAX = 3
+_LISTED_MAX = 3
 
 Family = str
-"""Runtimes that round alike: `litert`, `tflite-runtime`, and `tflite-runtime+xnnpack` with the delegate of ours."""
+"""Runtimes that round alike: `litert`, `tflite-runtime`, and `tflite-runtime+xnnpack` with Vedette's own delegate."""
 
 
 class Tolerance(BaseModel):
-    """How far a device may be from what is expected: of the same family in score and overlap, of another in F1."""
+    """Allowed difference from the expected detections: in score and overlap for the same family, in F1 for another."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,7 +42,7 @@ class Tolerance(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GoldenFrame:
-    """One picture, as a PNG file, and the detections it must yield in each family."""
+    """One picture, as a PNG file, and the detections that it must give in each family."""
 
     name: str
     png: bytes
@@ -50,7 +51,7 @@ class GoldenFrame:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The golden frames of a bundle. `flatbuffer_sha256` is of the model that made them."""
+    """The golden frames of a bundle. `flatbuffer_sha256` is the digest of the model that made them."""
 
     flatbuffer_sha256: str
     tolerance: Tolerance
@@ -58,14 +59,14 @@ class Golden:
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """Those in which every frame has its detections."""
+        """The families for which every frame has expected detections."""
         first = self.frames[0].expected if self.frames else {}
         return tuple(family for family in first if all(family in frame.expected for frame in self.frames))
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one frame compares with what is expected. `differences` are in words, empty where it is near enough."""
+    """How one frame compares with the expected detections. `differences` are texts; none if it is within tolerance."""
 
     name: str
     agreement: Agreement
@@ -74,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How all frames compare. `family`: whose detections they were held against."""
+    """How all frames compare. `family`: the one whose expected detections were used."""
 
     agrees: bool
     family: Family
@@ -92,7 +93,7 @@ class _Document(BaseModel):
 
 
 def read(model: ModelFile) -> Golden | None:
-    """Return the golden frames of a bundle, None where it has none. Raises: ModelUnsupported (not understood)."""
+    """Return the golden frames of a bundle, None if it has none. Raises: ModelUnsupported (an invalid document)."""
     if EXPECTED not in model.attachments:
         return None
     try:
@@ -106,12 +107,12 @@ def read(model: ModelFile) -> Golden | None:
     golden = Golden(stated.flatbuffer_sha256, stated.tolerance, tuple(
         GoldenFrame(name, model.attachments[FOLDER + name], expected) for name, expected in stated.frames.items()))
     if not golden.families:
-        raise ModelUnsupported(f"{model.path}: {EXPECTED}: no runtime has its detections for every frame")
+        raise ModelUnsupported(f"{model.path}: {EXPECTED}: no runtime has detections for every frame; expected one")
     return golden
 
 
 def files(golden: Golden) -> dict[str, bytes]:
-    """Return golden frames as the files of a bundle: what `read` reads."""
+    """Return golden frames as the files of a bundle, which `read` reads."""
     document = {
         "flatbuffer_sha256": golden.flatbuffer_sha256, "tolerance": golden.tolerance.model_dump(),
         "frames": {frame.name: {family: list(map(_plain, found)) for family, found in sorted(frame.expected.items())}
@@ -121,23 +122,23 @@ def files(golden: Golden) -> dict[str, bytes]:
 
 
 def family_of(runtime: str, *, delegate: bool) -> Family:
-    """Return the family of a runtime, with or without the delegate of ours."""
+    """Return the family of a runtime, with or without Vedette's own delegate."""
     return f"{runtime}+xnnpack" if delegate else runtime
 
 
 def judge(golden: Golden, family: Family, found: Sequence[Sequence[Detection]], limits: Limits) -> Judgement:
-    """Hold the detections of every frame against what is expected: of this family, else of the nearest other one."""
+    """Compare the detections of every frame with the expected ones of this family, else of the nearest other family."""
     if family in golden.families:
-        return _held_against(golden, family, found, limits, same=True)
-    others = (_held_against(golden, other, found, limits, same=False) for other in golden.families)
-    return max(others, key=lambda judgement: judgement.f1)
+        return _judge_against(golden, family, found, limits, same=True)
+    others = (_judge_against(golden, other, found, limits, same=False) for other in golden.families)
+    return max(others, key=attrgetter("f1"))
 
 
-def _held_against(golden: Golden, family: Family, found: Sequence[Sequence[Detection]], limits: Limits, *,
-                  same: bool) -> Judgement:
+def _judge_against(golden: Golden, family: Family, found: Sequence[Sequence[Detection]], limits: Limits, *,
+                   same: bool) -> Judgement:
     tolerance = golden.tolerance
-    agreements = [_beyond_doubt(match(frame.expected[family], seen), limits, tolerance)
-                  for frame, seen in zip(golden.frames, found, strict=True)]
+    agreements = [_without_doubtful(match(frame.expected[family], detections), limits, tolerance)
+                  for frame, detections in zip(golden.frames, found, strict=True)]
     verdicts = tuple(Verdict(frame.name, agreement, tuple(_differences(agreement, tolerance)))
                      for frame, agreement in zip(golden.frames, agreements, strict=True))
     whole = total(agreements)
@@ -145,26 +146,26 @@ def _held_against(golden: Golden, family: Family, found: Sequence[Sequence[Detec
     return Judgement(agrees, family, whole.f1, whole.distance, verdicts)
 
 
-def _beyond_doubt(agreement: Agreement, limits: Limits, tolerance: Tolerance) -> Agreement:
-    """Leave out what has no pair only because its score lies so near its threshold."""
-    def sure(found: Detection) -> bool:
+def _without_doubtful(agreement: Agreement, limits: Limits, tolerance: Tolerance) -> Agreement:
+    """Leave out a detection without a pair if its score is within the tolerance of its threshold."""
+    def certain(found: Detection) -> bool:
         return (found.score or 0.0) >= limits.threshold_of(found.label) + tolerance.score
-    return Agreement(agreement.pairs, tuple(filter(sure, agreement.only_one)),
-                     tuple(filter(sure, agreement.only_other)))
+    return Agreement(agreement.pairs, tuple(filter(certain, agreement.only_one)),
+                     tuple(filter(certain, agreement.only_other)))
 
 
 def _differences(agreement: Agreement, tolerance: Tolerance) -> Iterator[str]:
-    for word, only in (("missing", agreement.only_one), ("not expected", agreement.only_other)):
+    for kind, only in (("missing", agreement.only_one), ("not expected", agreement.only_other)):
         if only:
-            named = ", ".join(f"{found.label} {found.score or 0.0:.2f}" for found in only[:_TOLD_MAX])
-            yield f"{word}: {named}{', …' if len(only) > _TOLD_MAX else ''} ({len(only)})"
-    shifts = [pair for pair in agreement.pairs if abs(pair.score_shift) > tolerance.score]
-    if shifts:
-        worst = max(shifts, key=lambda pair: abs(pair.score_shift))
-        yield f"score of {len(shifts)} off by up to {abs(worst.score_shift):.2f} ({worst.one.label})"
+            listed = ", ".join(f"{found.label} {found.score or 0.0:.2f}" for found in only[:_LISTED_MAX])
+            yield f"{kind}: {listed}{', …' if len(only) > _LISTED_MAX else ''} ({len(only)})"
+    shifted = [pair for pair in agreement.pairs if pair.score_difference > tolerance.score]
+    if shifted:
+        worst = max(shifted, key=attrgetter("score_difference"))
+        yield f"score of {len(shifted)} off by up to {worst.score_difference:.2f} ({worst.one.label})"
     moved = [pair for pair in agreement.pairs if pair.iou < tolerance.iou]
     if moved:
-        worst = min(moved, key=lambda pair: pair.iou)
+        worst = min(moved, key=attrgetter("iou"))
         yield f"box of {len(moved)} overlaps by as little as {worst.iou:.2f} ({worst.one.label})"
 
 

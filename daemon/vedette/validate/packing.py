@@ -1,8 +1,8 @@
-"""Makes a bundle of a model: runs it over its golden frames on every runtime that is here, and puts the parts together.
+"""Packs a model into a bundle: runs it on its golden frames with every installed runtime, and joins the parts.
 
-Invariants: nothing is packed that was not proven to run; golden frames are stored before they are looked at, so that
-what is expected is of the very pixels in the bundle; expectations of a runtime that is not here are kept only while
-flatbuffer, settings and frames are those they were made with.
+Invariants: a model is packed only if it was proven to run. Golden frames are encoded before the model runs on them, so
+that the expected detections belong to exactly the pixels in the bundle. Expected detections of a runtime that is not
+installed are kept only if flatbuffer, settings and frames have not changed since.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from vedette.vision.hints import BUNDLE
 from vedette.vision.interpreter import available_runtimes, chosen_runtime
 from vedette.vision.model_spec import ModelSpec, resolve
 
-_TIMES_INPUT = 2     # a larger golden frame shows the model nothing more
+_TIMES_INPUT = 2     # a larger golden frame does not show the model more
 _UNNAMED = "???"     # an empty line at the end of a label list would be lost
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that is to become a golden frame: BGR pixels, (height, width, 3), and a name for it."""
+    """A picture that becomes a golden frame: its name and its BGR pixels (height, width, 3)."""
 
     name: str
     pixels: memoryview
@@ -38,7 +38,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A whole bundle, its golden frames, and what its maker should know."""
+    """A whole bundle, its golden frames, and warnings for its maker."""
 
     content: bytes
     golden: Golden | None
@@ -47,16 +47,16 @@ class Packed:
 
 def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures: Sequence[Picture] = (),
          baseline: Baseline | None = None) -> Packed:
-    """Put a bundle together; without `pictures` the golden frames that the model carries are made anew.
+    """Pack a bundle; without `pictures` the model's golden frames get new expected detections.
 
-    Raises: ModelError, RuntimeMissing, SourceInvalid (a picture in which nothing is detected would prove nothing).
+    Raises: ModelError, RuntimeMissing, SourceInvalid (no detection in any picture, which would prove nothing).
     """
     bundle.check_digest(model.path)
     spec = replace(spec, labels=tuple(label or _UNNAMED for label in spec.labels))
-    frames = _from_pictures(model, spec, pictures) if pictures else _kept(model, spec)
+    frames = _from_pictures(model, spec, pictures) if pictures else _from_model(model, spec)
     warnings = list(spec.warnings)
     if frames:
-        frames = _made(frames, model, spec, warnings)
+        frames = _with_expected(frames, model, spec, warnings)
     else:
         _prove(model)
         warnings.append("no golden frames: `vedette model verify` cannot pass; give some with --golden")
@@ -83,8 +83,8 @@ def _from_pictures(model: ModelFile, spec: ModelSpec, pictures: Sequence[Picture
         for number, picture in enumerate(pictures, 1)))
 
 
-def _kept(model: ModelFile, spec: ModelSpec) -> Golden | None:
-    """Return the golden frames of the model, without what no longer holds."""
+def _from_model(model: ModelFile, spec: ModelSpec) -> Golden | None:
+    """Return the model's golden frames, with their expected detections only if nothing else has changed."""
     frames = golden.read(model)
     if frames is None:
         return None
@@ -92,25 +92,25 @@ def _kept(model: ModelFile, spec: ModelSpec) -> Golden | None:
         before = resolve(model, DetectorConfig(model=model.path))
     except ModelError:
         before = None
-    same = frames.flatbuffer_sha256 == model.flatbuffer_sha256 and before is not None and _how(before) == _how(spec)
-    if same:
+    if (frames.flatbuffer_sha256 == model.flatbuffer_sha256 and before is not None
+            and _settings(before) == _settings(spec)):
         return frames
     return replace(frames, flatbuffer_sha256=model.flatbuffer_sha256,
                    frames=tuple(replace(frame, expected={}) for frame in frames.frames))
 
 
-def _how(spec: ModelSpec) -> tuple[object, ...]:
+def _settings(spec: ModelSpec) -> tuple[object, ...]:
     return spec.decoder, spec.color, spec.resize, spec.normalization, spec.labels, spec.limits
 
 
-def _made(frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]) -> Golden:
-    """Run the model over the frames on every runtime that takes it; adds to `warnings` what its maker should know."""
+def _with_expected(frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]) -> Golden:
+    """Return the frames with the detections of every runtime that can run the model; adds to `warnings`."""
     chosen, _ = chosen_runtime("auto")
     for runtime in available_runtimes():
         if runtime.error is not None:
             continue
         try:
-            frames = _made_on(runtime.name, frames, model, spec, warnings)
+            frames = _with_expected_of(runtime.name, frames, model, spec, warnings)
         except ModelError as refusal:
             if runtime.name == chosen:
                 raise
@@ -118,23 +118,25 @@ def _made(frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]
     return frames
 
 
-def _made_on(runtime: str, frames: Golden, model: ModelFile, spec: ModelSpec, warnings: list[str]) -> Golden:
+def _with_expected_of(runtime: str, frames: Golden, model: ModelFile, spec: ModelSpec,
+                      warnings: list[str]) -> Golden:
     with Runner(model, runtime) as runner:
         stills = stills_of(frames)
-        found = runner.look(spec, stills)
+        found = runner.detect(spec, stills)
         if not any(found):
-            raise SourceInvalid(f"{model.path}: {runtime} detects nothing in any golden frame; expected pictures in "
-                                "which it does, or another preprocessing (--color, --resize, --mean)")
+            raise SourceInvalid(f"{model.path}: {runtime} detects nothing in any golden frame; expected pictures with "
+                                "detections, or another preprocessing (--color, --resize, --mean)")
         frames = replace(frames, frames=tuple(
-            replace(frame, expected={**frame.expected, runner.family: seen})
-            for frame, seen in zip(frames.frames, found, strict=True)))
-        warnings += [f"the golden frames do not tell {blind.stated} from {blind.tried} ({runner.family}): add more"
-                     for blind, _ in explanations(frames, stills, runner, spec) if blind.part != "normalization"]
+            replace(frame, expected={**frame.expected, runner.family: detections})
+            for frame, detections in zip(frames.frames, found, strict=True)))
+        warnings += [f"the golden frames also agree with {other.tried} instead of {other.stated} ({runner.family}): "
+                     "add more" for other, _ in explanations(frames, stills, runner, spec)
+                     if other.part != "normalization"]
     return frames
 
 
 def _check_reads_back(packed: ModelFile, spec: ModelSpec) -> None:
     read = resolve(packed, DetectorConfig(model=packed.path))
-    if _how(read) != _how(spec):
-        raise ModelUnsupported(f"{packed.path}: a bundle of it would be understood as {_how(read)}; "
-                               f"expected {_how(spec)}")
+    if _settings(read) != _settings(spec):
+        raise ModelUnsupported(f"{packed.path}: the settings of its bundle read back as {_settings(read)}; "
+                               f"expected {_settings(spec)}")

@@ -1,6 +1,7 @@
-"""One model on one runtime, looking at stills under any settings: for packing, verifying and comparing.
+"""Runs one model on one runtime with any settings on stills: for packing, verifying and comparing.
 
-Invariants: the file was proven in a child process first; every look is through the product's own detector. One thread.
+Invariants: the file is first proven in a child process; every frame goes through the detector of the daemon. One
+thread.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Holds the interpreter; its detectors must not be used after `close`.
+    """Owns the interpreter; its detectors must not be used after `close`.
 
     Raises: ModelError, InvokeFailed, RuntimeMissing.
     """
@@ -31,7 +32,7 @@ class Runner:
         self._model = model
         self._interpreter = Interpreter(model.path, proof.runtime, threads, delegate=proof.delegate,
                                         sha256=model.sha256)
-        self._interpreter.invoke()      # the first one is slower: it packs the weights
+        self._interpreter.invoke()      # the first invoke is slower: it packs the weights
         self.proof = proof
         self.invoke_ms: list[float] = []
 
@@ -46,15 +47,15 @@ class Runner:
 
     @property
     def family(self) -> Family:
-        """The runtimes that round as this one does."""
+        """The family of runtimes that round like this one."""
         return family_of(self._interpreter.runtime, delegate=self._interpreter.delegate)
 
     def detector(self, spec: ModelSpec) -> LocalDetector:
-        """Return a detector of these settings, to be used until the next one is asked for."""
+        """Return a detector with these settings; it may be used until the next call."""
         return LocalDetector(self._interpreter, self._model, spec)
 
-    def look(self, spec: ModelSpec, frames: Iterable[Frame]) -> tuple[tuple[Detection, ...], ...]:
-        """Return the detections of each frame, and keep the times of the invokes. Raises: DetectError."""
+    def detect(self, spec: ModelSpec, frames: Iterable[Frame]) -> tuple[tuple[Detection, ...], ...]:
+        """Return the detections of each frame, and record the times of the invokes. Raises: DetectError."""
         detector = self.detector(spec)
         results = [detector.detect(frame) for frame in frames]
         self.invoke_ms += [result.timing.invoke_ms for result in results]

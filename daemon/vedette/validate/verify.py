@@ -1,13 +1,13 @@
-"""Verifies a bundle on this device and runtime: the digest, that it runs, its quantization, its golden frames, and why.
+"""Verifies a bundle on this device: its digest, quantization, that it runs, its golden frames, and why those differ.
 
-Invariants: nothing of the flatbuffer is loaded before its digest was found right; a bundle passes only when every check
-was made and none failed; a cause is named only if the golden frames do agree under it.
+Invariants: the flatbuffer is loaded only after its digest was checked. A bundle passes only if every check was made and
+none failed. A cause is named only if the golden frames agree once it is corrected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -25,21 +25,23 @@ from vedette.vision.model_spec import ModelSpec, resolve
 from vedette.vision.probe import Proof
 
 State = Literal["passed", "failed", "unchecked"]
-_NO_BUNDLE = "no bundle: nothing says what its {} should be; make one with `vedette model pack`"
+Step = Literal["digest", "quantization", "runs", "golden frames"]
+STEPS: tuple[Step, ...] = ("digest", "quantization", "runs", "golden frames")
+_NO_BUNDLE = "no bundle: nothing states its {}; make one with `vedette model pack`"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was verified, or why it was not."""
+    """One verified step, or why it was not checked."""
 
-    name: Literal["digest", "runs", "quantization", "golden frames"]
+    name: Step
     state: State
-    words: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found out about one file. `cause`: what would make the golden frames agree, in words."""
+    """The result for one file. `cause`: a text that says why the golden frames do not agree, where it is known."""
 
     path: Path
     checks: tuple[Check, ...]
@@ -58,109 +60,113 @@ class Verification:
 
 def verify(path: Path, runtime: str = "auto") -> Verification:
     """Verify a file. Raises: RuntimeMissing."""
-    found = _Findings(path)
+    verifier = _Verifier(path)
     try:
-        found.examine(runtime)
+        verifier.run(runtime)
     except (ModelError, DetectError, SourceInvalid) as refusal:
-        found.refused(str(refusal))
-    return found.told()
+        verifier.fail(str(refusal))
+    return verifier.result()
 
 
-@dataclass
-class _Findings:
-    """Goes through the checks in order; at the first refusal the rest stays unchecked."""
+class _Verifier:
+    """Makes the checks in order. After a failure the remaining steps stay unchecked."""
 
-    path: Path
-    states: dict[str, tuple[State, str]] = field(default_factory=dict)
-    model: ModelFile | None = None
-    spec: ModelSpec | None = None
-    proof: Proof | None = None
-    judgement: Judgement | None = None
-    cause: str | None = None
-    invoke_ms: float | None = None
-    now: str = "digest"
+    def __init__(self, path: Path) -> None:
+        self._found = Verification(path, ())
+        self._checks: dict[Step, Check] = {}
+        self._step: Step = "digest"
 
-    def examine(self, runtime: str) -> None:
-        sealed = bundle.check_digest(self.path)
-        self.model = model = read_model(self.path)
-        self._pass("digest", f"the flatbuffer is {model.flatbuffer_sha256[:12]}…, as stated", stated=sealed)
-        self.now = "quantization"
-        self.spec = spec = resolve(model, DetectorConfig(model=self.path))
-        self._pass("quantization", "; ".join(spec.warnings) or "scores can pass the threshold")
-        self.now = "runs"
+    def run(self, runtime: str) -> None:
+        """Make every check. Raises: ModelError, DetectError, SourceInvalid (a failed check), RuntimeMissing."""
+        path = self._found.path
+        stated = bundle.check_digest(path)
+        model = read_model(path)
+        self._found = replace(self._found, model=model)
+        self._pass(f"the flatbuffer is {model.flatbuffer_sha256[:12]}…, as stated", stated=stated)
+        self._step = "quantization"
+        spec = resolve(model, DetectorConfig(model=path))
+        self._found = replace(self._found, spec=spec)
+        self._pass("; ".join(spec.warnings) or "scores can reach the threshold")
+        self._step = "runs"
         with Runner(model, runtime) as runner:
-            self.proof = proof = runner.proof
-            self.invoke_ms = proof.invoke_ms
-            self._pass("runs", f"{proof.runtime} {proof.runtime_version}, {proof.xnnpack_share:.0%} on XNNPACK")
-            self.now = "golden frames"
+            proof = runner.proof
+            self._found = replace(self._found, proof=proof, invoke_ms=proof.invoke_ms)
+            self._pass(f"{proof.runtime} {proof.runtime_version}, {proof.xnnpack_share:.0%} on XNNPACK")
+            self._step = "golden frames"
             frames = golden.read(model)
             if frames is None:
-                self._pass("golden frames", "", stated=False)
-                return
-            self._hold_against(frames, runner, spec, model)
+                self._pass("", stated=False)
+            else:
+                self._check_golden(frames, runner, spec, model)
 
-    def refused(self, words: str) -> None:
-        self.states[self.now] = "failed", words
+    def fail(self, message: str) -> None:
+        """Record that the current step failed."""
+        self._checks[self._step] = Check(self._step, "failed", message)
 
-    def told(self) -> Verification:
-        names: tuple[Literal["digest", "quantization", "runs", "golden frames"], ...] = (
-            "digest", "quantization", "runs", "golden frames")
-        unchecked: tuple[State, str] = ("unchecked", "what comes before it failed")
-        return Verification(
-            self.path, tuple(Check(name, *self.states.get(name, unchecked)) for name in names), self.model, self.spec,
-            self.proof, self.judgement, self.cause, self.invoke_ms)
+    def result(self) -> Verification:
+        """Return everything that is known of the file."""
+        return replace(self._found, checks=tuple(
+            self._checks.get(step, Check(step, "unchecked", "an earlier check failed")) for step in STEPS))
 
-    def _pass(self, name: str, words: str, *, stated: bool = True) -> None:
-        self.states[name] = ("passed", words) if stated else ("unchecked", _NO_BUNDLE.format(name))
+    def _pass(self, message: str, *, stated: bool = True) -> None:
+        step = self._step
+        self._checks[step] = (Check(step, "passed", message) if stated else
+                              Check(step, "unchecked", _NO_BUNDLE.format(step)))
 
-    def _hold_against(self, frames: Golden, runner: Runner, spec: ModelSpec, model: ModelFile) -> None:
+    def _check_golden(self, frames: Golden, runner: Runner, spec: ModelSpec, model: ModelFile) -> None:
         stills = stills_of(frames)
-        self.judgement = judgement = _judged(frames, stills, runner, spec)
-        self.invoke_ms = median(runner.invoke_ms)
+        judgement = _judge(frames, stills, runner, spec)
+        self._found = replace(self._found, judgement=judgement, invoke_ms=median(runner.invoke_ms))
+        cause = None
         if frames.flatbuffer_sha256 != model.flatbuffer_sha256:
-            self.cause = ("another model's golden frames: they were made with the flatbuffer "
-                          f"{frames.flatbuffer_sha256[:12]}…, this one is {model.flatbuffer_sha256[:12]}…")
+            cause = (f"another model's golden frames: they were made with the flatbuffer "
+                     f"{frames.flatbuffer_sha256[:12]}…, but this one is {model.flatbuffer_sha256[:12]}…")
         elif not judgement.agrees:
-            self.cause = _cause(frames, stills, runner, spec)
-        if self.cause or not judgement.agrees:
-            self.refused(self.cause or "no other colour order, scaling, normalization or labels tried makes them agree")
+            cause = _cause(frames, stills, runner, spec)
+        self._found = replace(self._found, cause=cause)
+        if cause or not judgement.agrees:
+            self.fail(cause or "they do not agree with any other colour order, scaling, normalization or labels either")
         else:
-            self._pass("golden frames", f"{len(stills)} agree with {judgement.family}, F1 {judgement.f1:.2f}")
+            self._pass(f"{len(stills)} agree with {judgement.family}, F1 {judgement.f1:.2f}")
 
 
 def stills_of(frames: Golden) -> tuple[Frame, ...]:
-    """Return the golden frames as frames. Raises: SourceInvalid for one that is no picture."""
+    """Return the golden frames as frames. Raises: SourceInvalid for one that is not a picture."""
     return tuple(images.frame_of(images.decode(frame.png, golden.FOLDER + frame.name), seq)
                  for seq, frame in enumerate(frames.frames, 1))
 
 
 def explanations(frames: Golden, stills: tuple[Frame, ...], runner: Runner,
                  spec: ModelSpec) -> Iterator[tuple[Alternative, Judgement]]:
-    """Yield the other ways to feed the model under which its golden frames agree, with how near they come."""
+    """Yield the other ways to feed the model with which its golden frames agree, and their judgements."""
     for alternative in alternatives(spec, runner.proof.inputs[0]):
         try:
-            judgement = _judged(frames, stills, runner, alternative.spec)
+            judgement = _judge(frames, stills, runner, alternative.spec)
         except DetectError:
-            continue        # an output that is no number explains nothing
+            continue        # an output that is not finite explains nothing
         if judgement.agrees:
             yield alternative, judgement
 
 
-def _judged(frames: Golden, stills: tuple[Frame, ...], runner: Runner, spec: ModelSpec) -> Judgement:
-    return golden.judge(frames, runner.family, runner.look(spec, stills), spec.limits)
+def _judge(frames: Golden, stills: tuple[Frame, ...], runner: Runner, spec: ModelSpec) -> Judgement:
+    return golden.judge(frames, runner.family, runner.detect(spec, stills), spec.limits)
 
 
 def _cause(frames: Golden, stills: tuple[Frame, ...], runner: Runner, spec: ModelSpec) -> str | None:
     expected = _expected_labels(frames, frames.families[0])
     named = replace(spec, labels=tuple(expected.get(class_id, label) for class_id, label in enumerate(
         (*spec.labels, *("???" for _ in range(1 + max(expected, default=0) - len(spec.labels)))))))
-    if named.labels != spec.labels and _judged(frames, stills, runner, named).agrees:
+    if named.labels != spec.labels and _judge(frames, stills, runner, named).agrees:
         return _label_cause(spec.labels, expected)
     agreeing = list(explanations(frames, stills, runner, spec))
     if not agreeing:
         return None
-    nearest, _ = min(agreeing, key=lambda entry: entry[1].distance)
-    return f"{nearest.part}: the golden frames agree with {nearest.tried}, the bundle says {nearest.stated}"
+    nearest, _ = min(agreeing, key=_distance)
+    return f"{nearest.part}: the golden frames agree with {nearest.tried}, but the bundle states {nearest.stated}"
+
+
+def _distance(explanation: tuple[Alternative, Judgement]) -> float:
+    return explanation[1].distance
 
 
 def _expected_labels(frames: Golden, family: str) -> Mapping[int, str]:
@@ -169,10 +175,11 @@ def _expected_labels(frames: Golden, family: str) -> Mapping[int, str]:
 
 
 def _label_cause(labels: tuple[str, ...], expected: Mapping[int, str]) -> str:
-    for shift, words in ((1, "one too many at the top"), (-1, "the first one is missing")):
-        there = {class_id: labels[class_id + shift] for class_id in expected if 0 <= class_id + shift < len(labels)}
-        if 2 * len(there) > len(expected) and all(expected[class_id] == label for class_id, label in there.items()):
-            return f"labels: shifted by one ({words})"
+    for shift, mistake in ((1, "one too many at the start"), (-1, "the first one is missing")):
+        shifted = {class_id: labels[class_id + shift] for class_id in expected if 0 <= class_id + shift < len(labels)}
+        if 2 * len(shifted) > len(expected) and all(expected[class_id] == label
+                                                    for class_id, label in shifted.items()):
+            return f"labels: shifted by one ({mistake})"
     class_id = min(class_id for class_id, label in expected.items() if labels[class_id:class_id + 1] != (label,))
-    said = labels[class_id] if class_id < len(labels) else "nothing"
-    return f"labels: the golden frames call class id {class_id} {expected[class_id]!r}, labels.txt says {said!r}"
+    stated = labels[class_id] if class_id < len(labels) else "nothing"
+    return f"labels: class id {class_id} is {expected[class_id]!r} in the golden frames, but {stated!r} in labels.txt"

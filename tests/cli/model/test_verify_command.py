@@ -42,7 +42,7 @@ def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys):
     """The cause stands on the check's line, each difference of each golden frame below; exit code 65."""
     assert call(bundles.altered(sound, color="bgr")) == 65
     printed = capsys.readouterr().out
-    assert "fail golden frames color: the golden frames agree with rgb, the bundle says bgr" in printed
+    assert "fail golden frames color: the golden frames agree with rgb, but the bundle states bgr" in printed
     assert "01-garden.png: missing: sky" in printed
     assert printed.endswith("not verified\n")
 

@@ -39,11 +39,11 @@ def try_box(path: str, runtime: str) -> CheckResult:
     proof = verification.proof
     if failed is None:
         runtime_version = f"{proof.runtime} {proof.runtime_version}" if proof else runtime
-        return CheckResult("self-test", "ok", f"{runtime_version}, golden frames: {by_name['golden frames'].words}")
+        return CheckResult("self-test", "ok", f"{runtime_version}, golden frames: {by_name['golden frames'].message}")
     remedy = ("The runtime gives wrong results. Install it again, or set detector.runtime to another one."
               if by_name["digest"].state == "passed" else
               "The built-in model is missing or damaged. Install vedette again.")
-    return CheckResult("self-test", "fail", f"{failed.name}: {failed.words}", remedy)
+    return CheckResult("self-test", "fail", f"{failed.name}: {failed.message}", remedy)
 
 
 def model(machine: Machine) -> CheckResult:

@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
 def _bundle(verification: Verification, args: argparse.Namespace) -> Bundle:
     for check in verification.checks:
         if check.state == "failed":
-            raise ModelDamaged(f"{args.bundle}: {check.name}: {check.words}")
+            raise ModelDamaged(f"{args.bundle}: {check.name}: {check.message}")
     if not verification.passed and not args.allow_unproven:
-        why = "; ".join(f"{check.name}: {check.words}" for check in verification.checks if check.state == "unchecked")
+        why = "; ".join(f"{check.name}: {check.message}" for check in verification.checks if check.state == "unchecked")
         raise ModelUnsupported(f"{args.bundle}: {why}; use --allow-unproven to accept it all the same")
     assert verification.spec is not None  # noqa: S101 - for the type checker: both exist when no check failed
     assert verification.model is not None  # noqa: S101 - as above

@@ -122,7 +122,7 @@ class _Tally:
         a_ms, b_ms = ([times[side] for times in self._invokes_ms] for side in (0, 1))
         return {
             "a": _model(a, a_ms), "b": _model(b, b_ms), "frames": len(self.agreements), **_agreement(whole),
-            "labels": {label: _agreement(whole.of(label)) for label in sorted(whole.labels)},
+            "labels": {label: _agreement(whole.for_label(label)) for label in sorted(whole.labels)},
             "latency_ratio": rounded(median(y / x for x, y in self._invokes_ms), 4) if self._invokes_ms else None,
             "worst": [{"frame": each.name, **_agreement(each.agreement)} for each in self.worst]}
 

@@ -54,7 +54,7 @@ def _plain(verification: Verification) -> dict[str, Any]:
     model, spec, proof, judgement = verification.model, verification.spec, verification.proof, verification.judgement
     return {
         "file": str(verification.path), "passed": verification.passed, "cause": verification.cause,
-        "checks": [{"name": check.name, "state": check.state, "words": check.words} for check in verification.checks],
+        "checks": [{"name": check.name, "state": check.state, "words": check.message} for check in verification.checks],
         "name": spec.name if spec else None, "version": spec.version if spec else None,
         "sha256": model.sha256 if model else None, "flatbuffer_sha256": model.flatbuffer_sha256 if model else None,
         "runtime": proof.runtime if proof else None, "runtime_version": proof.runtime_version if proof else None,
@@ -69,7 +69,7 @@ def _lines(verification: Verification) -> Iterator[str]:
     title = f"{verification.spec.name} {verification.spec.version or ''}".strip() if verification.spec else ""
     yield f"{verification.path}  {title}"
     for check in verification.checks:
-        yield f"  {_MARKS[check.state]} {check.name:13} {check.words}"
+        yield f"  {_MARKS[check.state]} {check.name:13} {check.message}"
     if verification.judgement:
         for verdict in verification.judgement.verdicts:
             for difference in verdict.differences:
