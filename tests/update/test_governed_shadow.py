@@ -1,4 +1,4 @@
-"""A candidate in shadow on a hot device, where frames are rare: no frame is lost between two looks, and time waits."""
+"""A shadow on a hot device with rare frames: no frame is lost between two comparisons, and the deadline waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Twin:
         self.seqs: list[int] = []
         self.closed = False
 
-    def look(self, tapped: TappedFrame) -> Comparison:
+    def compare(self, tapped: TappedFrame) -> Comparison:
         assert not self.closed
         assert tapped.seq not in self.seqs
         self.seqs.append(tapped.seq)

@@ -1,8 +1,8 @@
-"""A model that is not active: proven in a child process of its own, and compared on live frames there.
+"""A model that is not active: a child process of its own proves it, and runs it on live frames for a comparison.
 
-Invariants: the model can harm only its child. Every way to fail is a `ModelError` with its cause, within the time
-limit; after one the child is gone. The same child serves the probe and every comparison after it. What the child says
-is checked for what is possible, and not believed beyond that.
+Invariants: the model can harm only its child. Every failure is a `ModelError` with its cause, within the time limit;
+after it the child is gone. The same child serves the probe and every comparison after it. A response with impossible
+values is refused.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ WRITER_NAMES = ("", "ObjectDetector", "ImageClassifier")
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What one source states; None: nothing. `step` is the source's name in messages."""
+    """What one source states; None: nothing. `source` is its name in messages."""
 
-    step: str
+    source: str
     name: str | None = None
     version: str | None = None
     decoder: str | None = None
@@ -161,8 +161,8 @@ def normalization(mean: tuple[float, ...], std: tuple[float, ...], where: str) -
 
 def _ultralytics_name(claims: Mapping[str, Any]) -> str | None:
     """Return the model's name in a description such as `Ultralytics YOLO11n model trained on coco.yaml`."""
-    words = str(claims.get("description", "")).split()
-    return words[1] if len(words) > 2 and words[0] == "Ultralytics" and words[2] == "model" else None
+    maker, name, kind, *_ = [*str(claims.get("description", "")).split(), "", "", ""]
+    return name if maker == "Ultralytics" and kind == "model" else None
 
 
 def _attached(model: ModelFile, name: str) -> tuple[str, ...] | None:

@@ -57,16 +57,16 @@ class ModelSpec:
 class _Choice:
     """Searches the sources in order, and records which one decided."""
 
-    def __init__(self, steps: tuple[Hints, ...]) -> None:
-        self._steps = steps
+    def __init__(self, sources: tuple[Hints, ...]) -> None:
+        self._sources = sources
         self.why: dict[str, str] = {}
 
     def of(self, part: str, otherwise: T, reason: str) -> T:
         """Return the first stated value of a part, else `otherwise`, and record `reason` for that."""
-        for step in self._steps:
-            value: T | None = getattr(step, part)
+        for source in self._sources:
+            value: T | None = getattr(source, part)
             if value is not None:
-                self.why[part] = step.step
+                self.why[part] = source.source
                 return value
         self.why[part] = reason
         return otherwise

@@ -33,16 +33,16 @@ def picture_size(content: bytes) -> PictureSize:
     elif content.startswith(b"\xff\xd8"):
         width, height = _jpeg(content)
     else:
-        raise SourceInvalid("neither JPEG nor PNG")
+        raise SourceInvalid("neither JPEG nor PNG; expected one of them")
     if not (width and height):
-        raise SourceInvalid("a picture without pixels")
+        raise SourceInvalid(f"a picture of {width} x {height} pixels; expected at least one")
     return PictureSize(width, height)
 
 
 def _jpeg(content: bytes) -> tuple[int, int]:
     """Return width and height. Reads the segments up to the first scan."""
     if content.count(b"\xff\xda") > SCANS_MAX:      # inside a scan 0 or a restart marker always follows 0xFF
-        raise SourceInvalid(f"a JPEG of more than {SCANS_MAX} scans")
+        raise SourceInvalid(f"a JPEG with too many scans; expected at most {SCANS_MAX}")
     size: tuple[int, int] | None = None
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
@@ -56,4 +56,4 @@ def _jpeg(content: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", content, at + 5)
             size = (width, height)
         at += 2 + length
-    raise SourceInvalid("a JPEG without a frame, or damaged before its first scan")
+    raise SourceInvalid("a JPEG that is damaged before its first scan; expected a frame header and a scan")

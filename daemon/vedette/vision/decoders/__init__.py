@@ -5,7 +5,7 @@ To add a decoder:
    It raises ModelUnsupported, saying what it expected, for a model of another family.
 2. Set the class attributes that `base.Decoder` lists: whether NMS follows, and how the family feeds its models.
 3. Add the class to `DECODERS` below, and its name to the values of `detector.decoder` in `config/models.py`.
-4. Write a plain reference in `tests/vision/decoder_references.py` and compare the two in a test.
+4. Write a plain reference in `tests/support/truth/decoder_references.py` and compare the two in a test.
 5. Add a row to docs/models.md, and run `make docs`.
 
 Invariants: the keys are the values of `detector.decoder`; decoders are tried on a model's tensor shapes in this order,
