@@ -33,7 +33,7 @@ def consume(camera, seconds, takes_per_s):
     return ages_ms, peak_kb / 1024
 
 
-def main():
+def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")

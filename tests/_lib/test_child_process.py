@@ -13,7 +13,7 @@ from vedette._lib.child import Child
 
 
 @pytest.fixture
-def child(monkeypatch):
+def child(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     child = Child("echo_child", {"EXTRA": "1"})
     yield child
@@ -57,7 +57,7 @@ def test_a_killed_child_is_an_end_of_file_and_says_how(child):
     assert "SIGKILL" in repr(child)
 
 
-def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child):
+def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child) -> None:
     """SIGSTOP is noticed; SIGINT and SIGTERM do not end the child."""
     child.send(b"x")
     answer(child)

@@ -26,7 +26,7 @@ def test_every_item_is_taken_replaced_or_kept(depth, puts):
     assert replaced == sorted(replaced)
 
 
-def test_a_taker_wakes_for_an_item_and_for_the_end():
+def test_a_taker_wakes_for_an_item_and_for_the_end() -> None:
     """A waiting taker gets what is put, and None once the mailbox is closed and empty."""
     box, got = Latest(), []
     taker = threading.Thread(target=lambda: got.extend([box.take(10), box.take(10)]))

@@ -8,27 +8,27 @@ from pathlib import Path
 import cv2
 
 import vedette
-from tests.support.daemon.cameras import make_settings, real_video, running
+from tests.support.daemon.cameras import ClipMaker, make_settings, real_video, running
 from tests.support.waiting.until import eventually
 from vedette.camera.open import capture_settings, open_camera
 from vedette.config.models import CameraConfig
 
 
-def test_opening_imports_nothing_heavy():
+def test_opening_imports_nothing_heavy() -> None:
     """The module that starts the child imports neither numpy, OpenCV nor pydantic, so that the child starts first."""
     code = ("import sys, vedette.camera.open; "
             "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_the_child_imports_nothing_of_the_daemon():
+def test_the_child_imports_nothing_of_the_daemon() -> None:
     """The capture child imports no pydantic, YAML, paho and no interpreter."""
     code = ("import sys, vedette.camera.child.main, vedette.camera.child.folder, vedette.camera.child.opencv; "
             "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_only_the_child_imports_the_childs_modules():
+def test_only_the_child_imports_the_childs_modules() -> None:
     """No module outside camera/child/ imports one of it: between the two processes there is only the socket."""
     child = Path(vedette.__file__).parent / "camera" / "child"
     outside = (path for path in Path(vedette.__file__).parent.rglob("*.py") if child not in path.parents)
@@ -36,14 +36,14 @@ def test_only_the_child_imports_the_childs_modules():
             if re.search(r"^\s*(from|import) vedette\.camera\.child", path.read_text(), re.MULTILINE)] == []
 
 
-def test_every_frame_and_loop_are_for_files_only(tmp_path):
+def test_every_frame_and_loop_are_for_files_only(tmp_path: Path) -> None:
     """A camera or a stream cannot wait. A path can."""
     for source, kept in (("rtsp://cam/1", False), ("auto", False), (str(tmp_path), True)):
         settings = capture_settings(CameraConfig(source=source, every_frame=True, loop=True))
         assert (settings.every_frame, settings.loop) == (kept, kept)
 
 
-def test_open_camera_gives_frames_of_the_configured_size(clip):
+def test_open_camera_gives_frames_of_the_configured_size(clip: ClipMaker) -> None:
     """A film larger than the configured size is scaled down to fit, aspect kept."""
     camera = open_camera(CameraConfig(source=str(clip(size=(128, 64))), width=64, height=64, loop=True))
     camera.start()
@@ -52,7 +52,7 @@ def test_open_camera_gives_frames_of_the_configured_size(clip):
     camera.close()
 
 
-def test_the_child_stays_small_while_it_decodes():
+def test_the_child_stays_small_while_it_decodes() -> None:
     """Decoding 768 x 432 H.264 takes at most 65 MB; OpenCV 4 with numpy 1 alone is 7 MB larger than OpenCV 5."""
     limit_mb = 65 if cv2.__version__ >= "5" else 72
     with running(make_settings(real_video(), width=768, height=432, loop=True)) as camera:

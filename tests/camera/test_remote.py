@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon.cameras import Consumer, make_settings, play_out, running, same_child
+from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, play_out, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
@@ -14,7 +14,7 @@ from vedette.camera.restart_policy import Replacements
 from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
 
 
-def accounts_balance(camera, taken):
+def accounts_balance(camera, taken) -> bool:
     status = camera.status()
     return status.captured == taken + sum(status.dropped.values()) + status.pending
 
@@ -28,7 +28,7 @@ def flowing(camera):
     ("hang in read", "stalled", "hangs"), ("hang in close", "offline", "plug"), ("crash", "offline", "SIGSEGV"),
     ("exit", "offline", "exit code 3"), ("fail", "offline", "plug"), ("stall", "stalled", "no frame"),
     ("wrong shape", "offline", "(1, 921600)")])
-def test_a_fault_is_named_and_ends_with_its_cause(order, fault, state, cause):
+def test_a_fault_is_named_and_ends_with_its_cause(order: Order, fault: str, state: str, cause: str) -> None:
     """A source that hangs, crashes, ends or fails is named within 4 s and gives frames again once it works."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera, Consumer(camera) as consumer:
         flowing(camera)
@@ -42,7 +42,7 @@ def test_a_fault_is_named_and_ends_with_its_cause(order, fault, state, cause):
 
 
 @pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "offline"), (signal.SIGSTOP, "stalled")])
-def test_a_signalled_child_is_replaced(order, number, state):
+def test_a_signalled_child_is_replaced(order: Order, number: signal.Signals, state: str) -> None:
     """A child that is killed or stopped from outside is named and replaced by one with another pid."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera, Consumer(camera) as consumer:
         flowing(camera)
@@ -56,7 +56,7 @@ def test_a_signalled_child_is_replaced(order, number, state):
     assert accounts_balance(camera, consumer.taken)
 
 
-def test_a_frame_in_hand_outlives_its_child(order):
+def test_a_frame_in_hand_outlives_its_child(order: Order) -> None:
     """The pixels of a frame that was taken stay as they were when the child dies and another one writes."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         frame = eventually(lambda: camera.take(0.2))
@@ -75,7 +75,7 @@ def test_a_frame_in_hand_outlives_its_child(order):
 @pytest.mark.parametrize("lie", ["no such place", "too large", "negative", "future", "old seq", "wrong type", "nan",
                                  "another kind", "scaled too large", "half a scaling", "half a view", "short outline",
                                  "odd outline", "negative view", "negative brightness", "noise", "twice"])
-def test_a_lying_child_is_replaced(order, lie):
+def test_a_lying_child_is_replaced(order: Order, lie: str) -> None:
     """A child whose message cannot be true is replaced."""
     with running(make_settings(order(lie)), "tests.camera.lying_child") as camera:
         status = eventually(lambda: camera.status() if camera.status().children_replaced else None)
@@ -83,7 +83,7 @@ def test_a_lying_child_is_replaced(order, lie):
         assert "camera_offline" in status.reasons
 
 
-def test_children_that_never_give_a_frame_end_in_stuck(order):
+def test_children_that_never_give_a_frame_end_in_stuck(order: Order) -> None:
     """After too many replacements in a row without a frame, the worker fails with CameraStuck."""
     with running(make_settings(order("crash")), FAULTY_CHILD, Replacements(limit=3)) as camera:
         eventually(lambda: camera.worker.failure)
@@ -92,7 +92,7 @@ def test_children_that_never_give_a_frame_end_in_stuck(order):
         assert "SIGSEGV" in str(camera.worker.failure)
 
 
-def test_an_absent_device_is_waited_for(order):
+def test_an_absent_device_is_waited_for(order: Order) -> None:
     """A missing source needs no new child. It is reopened until it is there."""
     before_s = starved_s()
     with running(make_settings(order("absent")), FAULTY_CHILD) as camera:
@@ -104,7 +104,7 @@ def test_an_absent_device_is_waited_for(order):
 
 @pytest.mark.parametrize(("picture", "reason"), [("frozen", "camera_frozen"), ("black", "camera_black"),
                                                  ("too fast", "camera_rate"), ("stuck clock", "camera_rate")])
-def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
+def test_a_picture_that_no_camera_gives_is_named(order: Order, picture: str, reason: str) -> None:
     """Frozen, black and impossible streams are reported while they last, and not longer."""
     before_s = starved_s()
     with running(make_settings(order(""), frozen_after_s=2.0), FAULTY_CHILD) as camera:
@@ -118,7 +118,7 @@ def test_a_picture_that_no_camera_gives_is_named(order, picture, reason):
         assert camera.status().reopened == (1 if picture == "frozen" else 0)
 
 
-def test_a_change_of_size_is_noted(order):
+def test_a_change_of_size_is_noted(order: Order) -> None:
     """A source that changes its size continues, and health reports it."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         flowing(camera)
@@ -126,7 +126,7 @@ def test_a_change_of_size_is_noted(order):
         eventually(lambda: camera.status().width == 32 and "camera_size" in camera.status().reasons)
 
 
-def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
+def test_slow_consumer_keeps_the_newest_and_the_accounts(order: Order) -> None:
     """A consumer at 4 per second does not slow the capture, and the counts still add up."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         with Consumer(camera, pause_s=0.25) as consumer:
@@ -137,7 +137,7 @@ def test_slow_consumer_keeps_the_newest_and_the_accounts(order):
     assert accounts_balance(camera, consumer.taken)
 
 
-def test_a_frame_never_taken_is_pending(order):
+def test_a_frame_never_taken_is_pending(order: Order) -> None:
     """Newer frames replace those that nobody takes, and one stays pending after the end."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         eventually(lambda: camera.status().captured > 5)
@@ -145,7 +145,7 @@ def test_a_frame_never_taken_is_pending(order):
     assert accounts_balance(camera, 0)
 
 
-def test_with_all_slots_held_frames_are_busy(order):
+def test_with_all_slots_held_frames_are_busy(order: Order) -> None:
     """A detector that holds all slots makes the child drop frames. They are counted with the next frame."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         held = [eventually(lambda: camera.take(0.2)) for _ in range(3)]
@@ -156,7 +156,7 @@ def test_with_all_slots_held_frames_are_busy(order):
     assert accounts_balance(camera, len(held))
 
 
-def test_copy_next_takes_no_frame_away(order):
+def test_copy_next_takes_no_frame_away(order: Order) -> None:
     """copy_next gives a copy of a frame, and the detector still gets that frame."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         copy = camera.copy_next(60)
@@ -168,7 +168,7 @@ def test_copy_next_takes_no_frame_away(order):
         assert camera.copy_next(0.05) is None
 
 
-def test_release_twice_frees_once(order):
+def test_release_twice_frees_once(order: Order) -> None:
     """A frame that is released twice gives its slot back only once."""
     before_s = starved_s()
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
@@ -179,7 +179,7 @@ def test_release_twice_frees_once(order):
         assert same_child(camera, before_s)
 
 
-def test_every_frame_of_a_film_arrives(clip):
+def test_every_frame_of_a_film_arrives(clip: ClipMaker) -> None:
     """With every_frame the child waits for the detector. Each frame comes once, in order, then the end."""
     with running(make_settings(clip(frames=25), every_frame=True)) as camera:
         frames, end = play_out(camera)
@@ -189,7 +189,7 @@ def test_every_frame_of_a_film_arrives(clip):
         assert camera.status().captured == 25
 
 
-def test_every_frame_arrives_once_though_a_child_dies(clip):
+def test_every_frame_arrives_once_though_a_child_dies(clip: ClipMaker) -> None:
     """The child that replaces a killed one continues the film: each picture comes exactly once."""
     with running(make_settings(clip(frames=25), every_frame=True)) as camera:
         seen = []
@@ -205,7 +205,7 @@ def test_every_frame_arrives_once_though_a_child_dies(clip):
     assert greys == sorted(set(greys))
 
 
-def test_a_film_in_real_time_drops_like_a_camera(clip):
+def test_a_film_in_real_time_drops_like_a_camera(clip: ClipMaker) -> None:
     """A film in real time takes its own length, with at most `fps` frames per second."""
     with running(make_settings(clip(frames=12, fps=12.0), fps=6.0)) as camera:
         frames, _ = play_out(camera)
@@ -213,7 +213,7 @@ def test_a_film_in_real_time_drops_like_a_camera(clip):
         assert (frames[-1][1] - frames[0][1]) / 1e9 == pytest.approx(10 / 12, abs=0.02)
 
 
-def test_a_film_that_loops_never_ends(clip):
+def test_a_film_that_loops_never_ends(clip: ClipMaker) -> None:
     """With `loop` a film begins again at its end."""
     with running(make_settings(clip(frames=5), every_frame=True, loop=True)) as camera:
         for _ in range(12):
@@ -221,7 +221,7 @@ def test_a_film_that_loops_never_ends(clip):
         assert camera.status().reopened >= 2
 
 
-def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
+def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path: Path) -> None:
     """For a path that is missing, empty or text, take() raises an error with its name."""
     text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
     text.write_text("not a video\n" * 100)
@@ -235,7 +235,7 @@ def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path):
             assert camera.status().reasons == ("camera_offline",)
 
 
-def test_close_is_quick_safe_twice_and_leaves_no_process(order):
+def test_close_is_quick_safe_twice_and_leaves_no_process(order: Order) -> None:
     """close() ends the child, may be called again, and works on a camera that was never started."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
         flowing(camera)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from vedette.camera.restart_policy import REPLACEMENTS_WITHOUT_FRAME, Replacements, reopen_delay_s
 
 
-def test_the_first_replacement_is_at_once_and_the_eleventh_is_none():
+def test_the_first_replacement_is_at_once_and_the_eleventh_is_none() -> None:
     """Children that die at once are replaced ten times, with growing delays. Then the daemon gives up."""
     replacements = Replacements()
     delays = [replacements.replaced(lived_s=0.1) for _ in range(REPLACEMENTS_WITHOUT_FRAME + 1)]
@@ -15,7 +15,7 @@ def test_the_first_replacement_is_at_once_and_the_eleventh_is_none():
     assert delays[:-1] == sorted(delays[:-1])
 
 
-def test_a_frame_starts_the_count_again():
+def test_a_frame_starts_the_count_again() -> None:
     """As long as every child gives a frame, replacing never ends."""
     replacements = Replacements()
     for _ in range(100):
@@ -25,6 +25,6 @@ def test_a_frame_starts_the_count_again():
 
 
 @given(st.integers(0, 1000), st.floats(0, 1))
-def test_reopening_never_takes_long(attempt, jitter):
+def test_reopening_never_takes_long(attempt: int, jitter: float) -> None:
     """The delay before reopening has jitter, grows, and is short enough for recovery within 10 s."""
     assert 0.07 <= reopen_delay_s(attempt, lambda: jitter) <= 4.0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ def next_scaled(camera, part):
 
 
 @pytest.fixture
-def noise(tmp_path):
+def noise(tmp_path: Path):
     """A folder of pictures of noise."""
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 256, (240, 320, 3), np.uint8)
@@ -36,7 +37,7 @@ def noise(tmp_path):
 
 
 @pytest.mark.parametrize("part", [PART, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
-def test_the_child_scales_as_the_detector_would(noise, part):
+def test_the_child_scales_as_the_detector_would(noise, part) -> None:
     """The part that comes with a frame equals the one scaled here from the same frame, both smaller and larger."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(part)
@@ -47,7 +48,7 @@ def test_the_child_scales_as_the_detector_would(noise, part):
         camera.release(frame)
 
 
-def test_the_requested_scaling_outlives_the_child(noise):
+def test_the_requested_scaling_outlives_the_child(noise) -> None:
     """A child that replaces a killed one gets the requested scaling too."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(PART)
@@ -66,7 +67,7 @@ def test_the_requested_scaling_outlives_the_child(noise):
 
 
 @pytest.mark.parametrize("part", [Scaling(0, 0, 321, 240, 64, 48), Scaling(0, 0, 320, 240, 9000, 9000), None])
-def test_a_scaling_that_is_not_possible_is_left_out(noise, part):
+def test_a_scaling_that_is_not_possible_is_left_out(noise, part) -> None:
     """With a part outside the frame, or one too large for the slot, the frame comes without the hint."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(PART)

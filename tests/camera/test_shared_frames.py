@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vedette.camera.shared_frames import SharedFrames
 
 
-def test_both_sides_see_the_same_bytes():
+def test_both_sides_see_the_same_bytes() -> None:
     """What is written through one mapping of the memfd is read through another."""
     ours = SharedFrames(3, 100)
     theirs = SharedFrames(3, 100, os.dup(ours.fd))
@@ -22,7 +22,7 @@ def test_both_sides_see_the_same_bytes():
     theirs.close()
 
 
-def test_a_view_outlives_the_memory_object():
+def test_a_view_outlives_the_memory_object() -> None:
     """A view stays readable after close(), and close() may be called twice."""
     slots = SharedFrames(1, 12)
     view = slots.view(0, (2, 2, 3))
@@ -34,7 +34,7 @@ def test_a_view_outlives_the_memory_object():
     assert view.shape == (2, 2, 3)
 
 
-def test_the_size_is_sealed():
+def test_the_size_is_sealed() -> None:
     """The other side can neither shrink nor grow the memory under us."""
     slots = SharedFrames(1, mmap.PAGESIZE)
     for size in (0, mmap.PAGESIZE * 2):
@@ -44,7 +44,7 @@ def test_the_size_is_sealed():
 
 
 @given(st.integers(-3, 6), st.lists(st.integers(-2, 50), min_size=1, max_size=3))
-def test_a_view_fits_or_is_refused(slot, shape):
+def test_a_view_fits_or_is_refused(slot: int, shape: list[int]) -> None:
     """A slot that does not exist, or a shape that does not fit, raises ValueError and nothing else."""
     slots = SharedFrames(3, 1000)
     try:

@@ -1,6 +1,7 @@
 """The messages between child and owner, and packets that are not messages."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,13 +22,13 @@ MESSAGES = st.one_of(
 
 
 @given(MESSAGES)
-def test_decode_reads_what_encode_wrote(message):
+def test_decode_reads_what_encode_wrote(message) -> None:
     """decode(encode(m)) = m."""
     assert decode(encode(message)) == message
 
 
 @given(st.binary(max_size=300) | st.from_regex(rb'\{"kind": "(FrameReady|Final|Opening)".*\}'))
-def test_anything_else_is_a_value_error(packet):
+def test_anything_else_is_a_value_error(packet: bytes) -> None:
     """Random packets never raise anything but ValueError."""
     try:
         decode(packet)
@@ -35,19 +36,19 @@ def test_anything_else_is_a_value_error(packet):
         return
 
 
-def test_deep_nesting_is_a_value_error():
+def test_deep_nesting_is_a_value_error() -> None:
     """A packet of brackets does not exhaust the stack."""
     with pytest.raises(ValueError, match="nested"):
         decode(b"[" * 60_000)
 
 
 @given(st.integers(0, 100))
-def test_freed_slots_go_back(slot):
+def test_freed_slots_go_back(slot: int) -> None:
     """decode_answer(encode_free(p)) = p."""
     assert decode_answer(encode_free(slot)) == slot
 
 
-def test_settings_cross_the_socket_whole():
+def test_settings_cross_the_socket_whole() -> None:
     """from_json(to_json(s)) = s, masks included."""
     settings = make_settings("rtsp://cam/1", masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),), rotate=90)
     assert CaptureSettings.from_json(settings.to_json()) == settings
@@ -57,19 +58,19 @@ def test_settings_cross_the_socket_whole():
     ("auto", "auto", True), ("picamera2", "picamera2", True), ("/dev/video0", "device", True),
     ("rtsp://cam/1", "stream", True), ("http://cam/1", "stream", True), ("/srv/a.mp4", "path", False),
     ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", True)])
-def test_kinds_of_sources(source, kind, may_return):
+def test_kinds_of_sources(source: str, kind: str, may_return: bool) -> None:
     """The form of a source decides its kind, and the kind decides whether to wait for it."""
     settings = make_settings(source)
     assert (settings.kind, settings.may_return) == (kind, may_return)
 
 
-def test_stall_is_three_frames_or_three_seconds():
+def test_stall_is_three_frames_or_three_seconds() -> None:
     """A slow camera gets the time of three frames."""
     assert make_settings("x", fps=30.0).stall_s == 3.0
     assert make_settings("x", fps=0.5).stall_s == 6.0
 
 
-def test_credentials_are_escaped_and_redacted(tmp_path):
+def test_credentials_are_escaped_and_redacted(tmp_path: Path) -> None:
     """A password with any character is escaped in the URL, and redaction always removes it."""
     secret = tmp_path / "secret"
     secret.write_text("me:p@ss:w/rd?#\n")
@@ -81,7 +82,7 @@ def test_credentials_are_escaped_and_redacted(tmp_path):
     assert shown("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
 
 
-def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path):
+def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path: Path) -> None:
     """The error repeats neither a line without a colon nor bytes that are not UTF-8, as Python's message would."""
     secret = tmp_path / "secret"
     for content in (b"no colon", b"me:\xe4pass"):

@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.daemon.kept_alive import KeptAlive
 from tests.support.daemon.running import RunningDaemon, vedette
@@ -65,7 +66,7 @@ class Street:
     def start(self) -> RunningDaemon:
         return RunningDaemon(self.device.folder, "--config", self.device.config, program=self.program())
 
-    def last(self, topic: str) -> dict:
+    def last(self, topic: str) -> dict[str, Any]:
         message = self.device.hears.last(f"vedette/{DEVICE}/{topic}")
         return {} if message is None else json.loads(message.payload)
 
@@ -88,7 +89,7 @@ def street() -> Iterator[Street]:
             yield Street(device, fleet, server)
 
 
-def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int = 0) -> dict:
+def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int = 0) -> dict[str, Any]:
     """Release a good model, the bad one, and a good one; returns how long the second was endured."""
     with street() as one:
         folder, fleet = one.device.folder, one.fleet
@@ -128,7 +129,7 @@ def stays_away(one: Street, sha256: str, kept: KeptAlive) -> None:
     assert one.device.state.refusal_of(sha256)
 
 
-def flickers() -> dict:
+def flickers() -> dict[str, Any]:
     if not another_host.possible():
         return {"right": True, "skipped": "namespaces need root"}
     with street() as one:
@@ -152,15 +153,15 @@ def flickers() -> dict:
             "outcome": one.last("model")["last_outcome"]}
 
 
-def dusk() -> dict:
+def dusk() -> dict[str, Any]:
     return in_the_street("synthetic", *LATE_AFTERNOON)
 
 
-def darkness() -> dict:
+def darkness() -> dict[str, Any]:
     return in_the_street("synthetic?misbehave=dark:10:20", 0, 24)
 
 
-def in_the_street(source: str, earliest: float, latest: float) -> dict:
+def in_the_street(source: str, earliest: float, latest: float) -> dict[str, Any]:
     """Have the model in the box proven at some hour of the drawn day against itself with a higher threshold."""
     with street() as one:
         one.camera(source)
@@ -193,7 +194,7 @@ def bundle(folder: Path, version: str, threshold: float) -> Path:
     return path
 
 
-CASES: dict[str, Callable[[], dict]] = {
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "raises": lambda: fails_on_trial(lamps.raising, "could not be looked at"),
     "blind": lambda: fails_on_trial(lamps.blind, "blind"),
     "slow": lambda: fails_on_trial(lamps.slow, "slow"),
@@ -204,7 +205,7 @@ CASES: dict[str, Callable[[], dict]] = {
 }
 
 
-def figures(done: list[dict]) -> dict:
+def figures(done: list[dict[str, Any]]) -> dict[str, Any]:
     cases = {name: [one for one in done if one["case"] == name] for name in CASES}
     return {"cases": {name: len(ones) for name, ones in cases.items() if ones},
             "worst_back_s": {name: max(one["back_s"] for one in ones) for name, ones in cases.items()

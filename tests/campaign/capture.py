@@ -31,7 +31,7 @@ FAULTS = {"kill": "camera_offline", "stop": "camera_stalled", "hang in read": "c
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-def give(order, words):
+def give(order, words) -> None:
     fresh = order.with_suffix(".new")
     fresh.write_text(words)
     fresh.rename(order)
@@ -75,7 +75,7 @@ def footprint():
     return {"rss_kb": rss_kb, "threads": threading.active_count(), "fds": fds}
 
 
-def run(cycles, state, state_file):
+def run(cycles, state, state_file) -> None:
     with tempfile.TemporaryDirectory() as folder:
         order = Path(folder) / "order"
         give(order, "")

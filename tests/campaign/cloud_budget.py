@@ -36,7 +36,7 @@ class Counting(BaseHTTPRequestHandler):
 
     calls = 0
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         type(self).calls += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         content = json.dumps(ANSWER).encode()
@@ -45,17 +45,17 @@ class Counting(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
-    def handle(self):
+    def handle(self) -> None:
         try:
             super().handle()
         except OSError:     # the client was killed
             self.close_connection = True
 
 
-def serve(port_to, counted_to, stop_from):
+def serve(port_to, counted_to, stop_from) -> None:
     """Run as a process of its own: tell the port, then at its end how many calls came."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as http:
         os.write(port_to, str(http.server_address[1]).encode())
@@ -82,7 +82,7 @@ def server():
         os.waitpid(pid, 0)
 
 
-def live(folder, port, ready_to):
+def live(folder: Path, port, ready_to) -> None:
     """Ask without end; what is refused is refused for as long as this life lasts."""
     looking = client(folder, f"http://127.0.0.1:{port}/", per_day=CAP)
     os.write(ready_to, b".")
@@ -94,7 +94,7 @@ def live(folder, port, ready_to):
             signal.pause()
 
 
-def one_life(folder, port, life_s):
+def one_life(folder: Path, port, life_s):
     """Start a life and kill it; returns whether it said that nothing was left."""
     ready_from, ready_to = os.pipe()
     pid = os.fork()
@@ -113,7 +113,7 @@ def one_life(folder, port, life_s):
     return bool(spent)
 
 
-def run(kills, life_s, state, state_file, folder):
+def run(kills, life_s, state, state_file, folder: Path) -> None:
     while state["kills"] < kills:
         turn = min(50, kills - state["kills"])
         with server() as (port, counted):

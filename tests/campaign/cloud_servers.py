@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,11 +82,12 @@ class Scene:
         self.folder = folder
         self.broker = broker
 
-    def told(self, subscriber: object, topic: str) -> list[dict]:
+    def told(self, subscriber: object, topic: str) -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in tuple(subscriber.heard)
                 if message.topic == f"vedette/{self.name}/{topic}"]
 
-    def watched(self, enough: object, quiet_s: float, within_s: float = 90) -> tuple[list[dict], dict, int]:
+    def watched(self, enough: object, quiet_s: float,
+                within_s: float = 90) -> tuple[list[dict[str, Any]], dict[str, Any], int]:
         """Run a daemon until `enough` of its cloud's figures, and so long after; returns results, health, peak kB."""
         with listening(self.broker.client(), f"vedette/{self.name}/#", name=self.name) as subscriber, \
                 RunningDaemon(self.folder, "--config", self.config) as daemon:
@@ -100,11 +102,11 @@ class Scene:
             assert wait_until(lambda: subscriber.heard[-1].payload == b"offline", 10)
             return self.told(subscriber, "detections"), self.told(subscriber, "health")[-1], int(peak)
 
-    def is_lit(self, result: dict) -> bool:
+    def is_lit(self, result: dict[str, Any]) -> bool:
         return (result["frame"]["seq"] - 1) % (self._dark + LIT) >= self._dark
 
 
-def unseen_dark(local: list[dict], calls: list[Call]) -> dict[bool, tuple[int, int]]:
+def unseen_dark(local: list[dict[str, Any]], calls: list[Call]) -> dict[bool, tuple[int, int]]:
     """Count dark frames, those beside a call and the others: (not looked at, all)."""
     counted = {True: (0, 0), False: (0, 0)}
     seqs = {each["frame"]["seq"]: captured_s(each) for each in local}
@@ -118,7 +120,7 @@ def unseen_dark(local: list[dict], calls: list[Call]) -> dict[bool, tuple[int, i
     return counted
 
 
-def captured_s(result: dict) -> float:
+def captured_s(result: dict[str, Any]) -> float:
     return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp()
 
 
@@ -131,7 +133,8 @@ def longest_s(calls: list[Call]) -> float:
     return round(max(call.ended_s - call.began_s for call in calls), 3)
 
 
-def figures_of(scene: Scene, cloud: Cloud, results: list[dict], health: dict, peak_kb: int) -> dict:
+def figures_of(scene: Scene, cloud: Cloud, results: list[dict[str, Any]], health: dict[str, Any],
+               peak_kb: int) -> dict[str, Any]:
     """Fold what was seen into figures, and name what is wrong."""
     calls = scene.cloud.calls
     local = [each for each in results if each["source"] == "local"]
@@ -156,7 +159,7 @@ def figures_of(scene: Scene, cloud: Cloud, results: list[dict], health: dict, pe
     return {**figures, "wrong": [name for name, kept in right.items() if not kept]}
 
 
-def one(name: str, folder: Path, broker: Mosquitto, number: int, certificate: tuple[Path, Path]) -> dict:
+def one(name: str, folder: Path, broker: Mosquitto, number: int, certificate: tuple[Path, Path]) -> dict[str, Any]:
     cloud = CLOUDS[name]
     with opened(cloud, certificate) as there:
         scene = Scene(folder / str(number), broker, number, there, certificate[0])
@@ -168,7 +171,7 @@ def one(name: str, folder: Path, broker: Mosquitto, number: int, certificate: tu
 
 
 def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: int,
-           certificate: tuple[Path, Path]) -> dict:
+           certificate: tuple[Path, Path]) -> dict[str, Any]:
     """A cloud that fails, then works. The model flickers beside the 500, and never works beside the other."""
     works, fails = sized(json.dumps(ANSWER).encode()), OUTAGES[kind]
     recovers_s = float("inf")
@@ -179,7 +182,7 @@ def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: i
     with opened(Cloud(behave), certificate) as there:
         scene = Scene(folder / str(number), broker, number, there, certificate[0], DARK if kind == "500" else 0)
 
-        def is_back(told: dict) -> bool:
+        def is_back(told: dict[str, Any]) -> bool:
             nonlocal recovers_s
             if there.calls and recovers_s == float("inf"):
                 recovers_s = there.calls[0].began_s + seconds

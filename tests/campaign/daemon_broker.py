@@ -31,6 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.outbox_left import OutboxLeft, left_in
@@ -123,7 +124,7 @@ def turn(daemon: RunningDaemon, seconds: float) -> Turn:
     return Turn(1000 / period_ms, len(lines) / took_s, max(periods_ms))
 
 
-def _ready_ms(result: dict) -> float:
+def _ready_ms(result: dict[str, Any]) -> float:
     return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() * 1000 + result["age_ms"]
 
 
@@ -207,7 +208,7 @@ def fates(missing: set[int], left: OutboxLeft, broker_log: str) -> dict[str, obj
             "unheard": len(UNHEARD.findall(broker_log))}
 
 
-def broken_in(cycle: dict, slack_s: float) -> list[str]:
+def broken_in(cycle: dict[str, Any], slack_s: float) -> list[str]:
     """Name what does not hold of one cycle."""
     gone, capture = cycle["missing"] - cycle["on_disk"], cycle["capture"]
     memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
@@ -227,12 +228,13 @@ def broken_in(cycle: dict, slack_s: float) -> list[str]:
     return [f"{name}: {cycle}" for name, right in kept.items() if not right]
 
 
-def broken_limits(cycles: list[dict], rates: dict[str, float], rate_floor: float, slack_s: float) -> list[str]:
+def broken_limits(cycles: list[dict[str, Any]], rates: dict[str, float], rate_floor: float,
+                  slack_s: float) -> list[str]:
     slow = [f"{fault}: {share:.3f} of the rate" for fault, share in rates.items() if share < rate_floor]
     return slow + [words for cycle in cycles for words in broken_in(cycle, slack_s)]
 
 
-def figures(cycles: list[dict], rate_floor: float, slack_s: float) -> dict[str, object]:
+def figures(cycles: list[dict[str, Any]], rate_floor: float, slack_s: float) -> dict[str, object]:
     """Median rates, the worst of everything else."""
     faults = list(cycles[0]["rate"])
     rates, counted = ({fault: statistics.median(cycle[by][fault] for cycle in cycles) for fault in faults}
@@ -251,7 +253,8 @@ def figures(cycles: list[dict], rate_floor: float, slack_s: float) -> dict[str, 
             **told, "broken": broken_limits(cycles, rates, rate_floor, slack_s)}
 
 
-def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float, cycle: Callable[[Path], dict]) -> dict:
+def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float,
+                      cycle: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Go through a cycle; where something is wrong with it, keep its folder."""
     is_right = False
     try:
@@ -275,7 +278,7 @@ def main() -> int:
     parser.add_argument("--slack-s", type=float, default=0, help="added to each limit of time, on a starved machine")
     args = parser.parse_args()
     faults = [fault for fault in FAULTS if fault == FAULTS[0] or fault in (args.fault or FAULTS)]
-    done: list[dict] = json.loads(args.state.read_text()) if args.state.exists() else []
+    done: list[dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else []
     args.state.parent.mkdir(parents=True, exist_ok=True)
     while len(done) < args.cycles:
         with tempfile.TemporaryDirectory() as folder:

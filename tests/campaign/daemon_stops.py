@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.campaign.outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
 from tests.support.daemon.running import RunningDaemon
@@ -178,7 +179,7 @@ def one_case(name: str, args: argparse.Namespace) -> dict[str, object]:
                 "worst_stop_s": round(max(desk.stops_s), 2)}
 
 
-def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:
+def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
     """Name what does not hold."""
     broken = []
     for name, told in done.items():
@@ -203,7 +204,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".campaign/daemon_stops.json"))
     parser.add_argument("--slack-s", type=float, default=0, help="added to each limit of time, on a starved machine")
     args = parser.parse_args()
-    done: dict[str, dict] = json.loads(args.state.read_text()) if args.state.exists() else {}
+    done: dict[str, dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
     for name in args.case or CASES:
         if name not in done:

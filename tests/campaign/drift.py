@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
@@ -94,7 +95,7 @@ class Device:
         assert self._last is None, f"named {self._last}"
         return {"references": self._image()["references"]}
 
-    def _image(self) -> dict:
+    def _image(self) -> dict[str, Any]:
         return self.witness.health.get("drift", {}).get("image", {})
 
     def _expect(self, holds: Callable[[], object], until_s: float, otherwise: str) -> None:

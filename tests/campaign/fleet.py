@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.subscriber import Subscriber, listening, send
@@ -77,7 +78,7 @@ class Story:
         self.houses = [House(folder, name, self.broker, self.server, self.fleet) for name in self._names(count)]
         for house in self.houses:
             stack.callback(house.stop)
-        self.moves: list[dict] = []
+        self.moves: list[dict[str, Any]] = []
 
     @property
     def first(self) -> set[str]:
@@ -113,7 +114,7 @@ class Story:
             house.start()
         assert wait_until(lambda: self.server.polls >= before + len(self.houses), 120), self.logs()
 
-    def model_of(self, name: str) -> dict:
+    def model_of(self, name: str) -> dict[str, Any]:
         message = self.hears.last(f"vedette/{name}/model")
         return {} if message is None else json.loads(message.payload)
 
@@ -121,7 +122,7 @@ class Story:
         return "\n".join(f"{house.name}: {house.daemon.log[-1500:] if house.daemon else None}" for house in self.houses)
 
     def _expect(self, name: str, releases: dict[str, int], began_s: float) -> None:
-        def stand(rows: dict[str, dict]) -> bool:
+        def stand(rows: dict[str, dict[str, Any]]) -> bool:
             return all((row := rows.get(device, {})).get("release") == release and row["state"] == "good"
                        and row["online"] and self.model_of(device).get("release") == release
                        for device, release in releases.items())
@@ -152,7 +153,7 @@ class Story:
         return path
 
 
-def story(folder: Path, count: int, *, short: bool) -> list[dict]:
+def story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
     """Tell it; returns each step. Raises: AssertionError where it goes otherwise."""
     with ExitStack() as stack:
         told = Story(folder, count, stack)

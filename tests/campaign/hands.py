@@ -25,6 +25,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.daemon.as_nobody import give_away
 from tests.support.daemon.as_service import AS_USER, USER, everyones_python, missing, modules
@@ -59,7 +60,7 @@ class Told:
 
     asked: Asked
     code: int
-    answer: dict
+    answer: dict[str, Any]
     errors: str
     seconds: float
 
@@ -125,7 +126,7 @@ class Household:
         return self.store.read()
 
 
-def one_round(house: Household, kept: KeptAlive) -> dict:
+def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
     """Ask, and let the daemon end meanwhile; returns what happened and every way in which the law was broken."""
     chance, before = house.chance, house.settle(kept)
     requests = [house.asks(before) for _ in range(2 if chance.random() < 0.15 else 1)]
@@ -213,7 +214,7 @@ def household(chance: random.Random):
         yield Household(device, chance)
 
 
-def campaign(count: int, state: Path, seed: int) -> list[dict]:
+def campaign(count: int, state: Path, seed: int) -> list[dict[str, Any]]:
     rounds = json.loads(state.read_text()) if state.exists() else []
     state.parent.mkdir(parents=True, exist_ok=True)
     chance = random.Random(seed + len(rounds))
@@ -227,7 +228,7 @@ def campaign(count: int, state: Path, seed: int) -> list[dict]:
     return rounds
 
 
-def figures(rounds: list[dict]) -> dict:
+def figures(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     killed = [one for one in rounds if one["fault"] == "SIGKILL"]
     return {"rounds": len(rounds), "requests": sum(len(one["codes"]) for one in rounds),
             "codes": Counter(str(code) for one in rounds for code in one["codes"]),

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.cutting_proxy import CuttingProxy
 from tests.support.broker.mosquitto import Mosquitto, running
@@ -62,8 +63,8 @@ class Heard:
 
     order: list[tuple[int, int, bool]] = field(default_factory=list)
     repeated: int = 0
-    health: dict = field(default_factory=dict)
-    first_health: dict[int, dict] = field(default_factory=dict)
+    health: dict[str, Any] = field(default_factory=dict)
+    first_health: dict[int, dict[str, Any]] = field(default_factory=dict)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def take(self, topic: str, payload: bytes) -> None:
@@ -115,7 +116,7 @@ class Scene:
     def start(self, **env: str) -> RunningDaemon:
         return RunningDaemon(self.folder, "--config", self._config, "--print", env=env)
 
-    def note(self, results: list[dict]) -> None:
+    def note(self, results: list[dict[str, Any]]) -> None:
         """Take what one daemon printed."""
         if results:
             self.runs[results[0]["run"]] = [
@@ -314,7 +315,7 @@ def results_of_an_hour() -> Iterator[SavedMessage]:
         yield SavedMessage(seq, Message("detections", payloads.encode(payload), seq=seq))
 
 
-def broken_limits(done: dict[str, dict], slack_s: float) -> list[str]:
+def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
     """Name what does not hold."""
     through, killed, full, disk = (done[part] for part in ("cuts", "kills", "small", "writes"))
     kept = {
@@ -344,7 +345,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".campaign/outbox_cuts.json"))
     parser.add_argument("--slack-s", type=float, default=0, help="added to each limit of time, on a starved machine")
     args = parser.parse_args()
-    done: dict[str, dict] = json.loads(args.state.read_text()) if args.state.exists() else {}
+    done: dict[str, dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
     parts = {"writes": lambda: writes(args.state.parent),
              "cuts": lambda: cuts(args.restarts + 1, args.cuts, args.results),

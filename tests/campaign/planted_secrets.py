@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -373,7 +374,7 @@ def write_secret(path: Path, text: str) -> None:
 CASES: dict[str, Callable[[Path], Hearing]] = {"life": life, "tls": tls, "mistakes": mistakes_case, "serve": serve}
 
 
-def one(name: str) -> dict:
+def one(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         hearing = CASES[name](Path(folder))
     return {"case": name, "secrets": len(hearing.secrets), "bytes": hearing.bytes, "found": sorted(set(hearing.found))}

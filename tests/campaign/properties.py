@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".campaign/properties.json"))
     parser.add_argument("tests", nargs="*", help="files or tests instead of all")
     args = parser.parse_args()
-    rounds: list[dict] = json.loads(args.state.read_text()) if args.state.exists() else []
+    rounds: list[dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else []
     args.state.parent.mkdir(parents=True, exist_ok=True)
     for number in range(args.first + len(rounds), args.first + args.rounds):
         rounds.append(look(number, args.workers, args.tests))

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
@@ -295,7 +296,7 @@ def one_hang(order_words: str, watchdog_s: float) -> dict[str, object]:
             "last_end": last_end, "wrong": [words for words, holds in right.items() if not holds]}
 
 
-def broken_limits(state: dict, slack_s: float, least_share: float) -> list[str]:
+def broken_limits(state: dict[str, Any], slack_s: float, least_share: float) -> list[str]:
     broken = [f"{fault}: named {named_s} s, gone {gone_s} s" for fault, named_s, gone_s, *_ in state["faults"]
               if named_s > NAMED_WITHIN_S + slack_s or gone_s > GONE_WITHIN_S + slack_s]
     broken += [f"{fault}: {well} results per second, then {ill}" for fault, _, _, well, ill in state["faults"]
@@ -306,7 +307,7 @@ def broken_limits(state: dict, slack_s: float, least_share: float) -> list[str]:
     return broken
 
 
-def figures(state: dict, slack_s: float, least_share: float) -> dict[str, object]:
+def figures(state: dict[str, Any], slack_s: float, least_share: float) -> dict[str, object]:
     """The worst of each fault, the slowest of each hang, and what was broken."""
     worst = {fault: {"count": len(each), "named_s": max(one[1] for one in each), "gone_s": max(one[2] for one in each),
                      "share_of_rate": round(min(one[4] / max(one[3], 0.1) for one in each), 2)}

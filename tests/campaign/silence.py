@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
@@ -157,7 +158,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder / "state"], check=True, timeout=WITHIN_S)
 
 
-def live(name: str, network: ClosedNetwork, seconds: float) -> dict:
+def live(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
     """Let a daemon go through its faults for so long, and at least once through each."""
     life = LIVES[name]
     with tempfile.TemporaryDirectory() as at, small_disk(Path(at)), \
@@ -207,7 +208,7 @@ def control(network: ClosedNetwork) -> None:
     assert wait_until(lambda: network.heard.keys() >= LEAKED, WITHIN_S), (LEAKED - network.heard.keys(), network.heard)
 
 
-def figures(done: list[dict]) -> dict:
+def figures(done: list[dict[str, Any]]) -> dict[str, Any]:
     return {"campaign": "silence", "minutes": round(sum(each["seconds"] for each in done) / 60, 1),
             "lives": {each["life"]: each["named"] for each in done},
             "to_the_broker": sum(each["to the broker"] for each in done),

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.broker.cutting_proxy import CuttingProxy
 from tests.support.broker.mosquitto import Mosquitto, running
@@ -90,10 +90,10 @@ class Watcher(Witness):
         self.pids: Callable[[], tuple[int, ...]] = tuple
         self.samples: list[Sample] = []
         self.snapshots = 0
-        self.model: dict = {}
+        self.model: dict[str, Any] = {}
 
     @property
-    def capture(self) -> dict:
+    def capture(self) -> dict[str, Any]:
         return self.health.get("capture", {"detected": 0, "dropped": {}, "children_replaced": 0})
 
     def _take(self, message: Incoming) -> None:
@@ -390,7 +390,7 @@ def figures(samples: list[Sample]) -> dict[str, object]:
             "threads": [min(one.threads for one in part) for part in (first, last)]}
 
 
-def broken_limits(seen: dict) -> list[str]:
+def broken_limits(seen: dict[str, Any]) -> list[str]:
     """Name what does not hold."""
     capture = seen["capture"]
     lost = seen["dropped_of_outbox"].get("detections", 0)

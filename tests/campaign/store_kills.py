@@ -23,7 +23,7 @@ import traceback
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vedette.device.identity import StateFolder
 from vedette.store.model_store import FOLDERS, ModelStore
@@ -169,7 +169,7 @@ def whole(store: ModelStore, sha256: str) -> bool:
     return hashlib.sha256(store.path_of(sha256).read_bytes()).hexdigest() == sha256
 
 
-def campaign(count: int, state: Path, seed: int) -> dict:
+def campaign(count: int, state: Path, seed: int) -> dict[str, Any]:
     told = json.loads(state.read_text()) if state.exists() else {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
     chance = random.Random(seed + told["kills"])
     with tempfile.TemporaryDirectory() as name:

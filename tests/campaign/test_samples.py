@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ UNHURRIED = ("--slack-s", "30")
 """The campaigns judge the limits of time; a sample shares its machine with every other test."""
 
 
-def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int = 0) -> dict:
+def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int = 0) -> dict[str, Any]:
     """Run a campaign with its state in that folder, to that exit code; returns the figures of its last line."""
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--state", state / "state.json", *args],
                           capture_output=True, text=True, timeout=timeout_s,
@@ -29,7 +30,7 @@ def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int
     return json.loads(done.stdout)
 
 
-def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path):
+def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:
     """New examples find what a property claims too much of, and name it alone."""
     properties = tmp_path / "test_properties.py"
     properties.write_text("from hypothesis import given, strategies as st\n"
@@ -40,68 +41,68 @@ def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path):
     assert ([name.rpartition("::")[2] for name in told["failed"]], told["held"]) == (["test_too_much"], 1)
 
 
-def test_camera_faults_of_each_quick_kind(tmp_path: Path):
+def test_camera_faults_of_each_quick_kind(tmp_path: Path) -> None:
     """A killed, a stopped and a crashing child are named and replaced while MQTT and health go on; accounts balance."""
     told = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",
                   "--fault", "crash")
     assert told["worst"].keys() == {"kill", "stop", "crash"}
 
 
-def test_a_stream_that_falls_silent(tmp_path: Path):
+def test_a_stream_that_falls_silent(tmp_path: Path) -> None:
     """A live RTSP stream that says nothing more is named and comes back, without another capture child."""
     told = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "1", "--fault", "rtsp silent")
     assert told["lives"][0]["accounts"]["children_replaced"] == 0
 
 
-def test_a_folder_that_is_removed_and_a_clock_that_goes_back(tmp_path: Path):
+def test_a_folder_that_is_removed_and_a_clock_that_goes_back(tmp_path: Path) -> None:
     """Named, and gone when put right; no result is lost, and none is told of a frame that was not looked at."""
     told = sample("running_faults", tmp_path, "--cycles", "1", "--slack-s", "60", "--least-share", "0",
                   "--fault", "removed, put back empty", "--fault", "clock -10 years", timeout_s=400)
     assert told["lives"][0]["missing"] == 0
 
 
-def test_a_thread_that_keeps_python_in_an_endless_loop(tmp_path: Path):
+def test_a_thread_that_keeps_python_in_an_endless_loop(tmp_path: Path) -> None:
     """The watchdog ends it with every stack in the log, and the next daemon says that it hung."""
     told = sample("running_faults", tmp_path, "--slack-s", "60", "--watchdog-s", "5", "--fault", "spin in detect",
                   timeout_s=400)
     assert told["hangs_s"].keys() == {"spin in detect"}
 
 
-def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path):
+def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path) -> None:
     """Two state folders, an instance and, as root, two hosts of one name: nobody is evicted."""
     told = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",
                   "--case", "one_host", "--case", "two_hosts")
     assert len(set(told["one_host"][0]["names"])) == 3
 
 
-def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path):
+def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path) -> None:
     """Nothing is missing but what was counted or is young; order is kept; the disk is spared."""
     told = sample("outbox_cuts", tmp_path, *UNHURRIED, "--restarts", "1", "--cuts", "4", "--results", "200",
                   "--kills", "1", "--small", "800")
     assert told["cuts"]["missing"] == 0
 
 
-def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path):
+def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path) -> None:
     """`online` after its return, a bounded outbox, and every result arrived or counted; no rate is judged."""
     told = sample("daemon_broker", tmp_path, *UNHURRIED, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
                   "--fault", "restarted", "--fault", "refusing")
     assert told["reconnects"] == [2]
 
 
-def test_planted_secrets_through_every_refusal(tmp_path: Path):
+def test_planted_secrets_through_every_refusal(tmp_path: Path) -> None:
     """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: nothing is told."""
     told = sample("planted_secrets", tmp_path, "--case", "life")
     assert (told["cases"]["life"] >= 30, told["found"]) == (True, [])
 
 
-def test_stops_nobody_waits_for(tmp_path: Path):
+def test_stops_nobody_waits_for(tmp_path: Path) -> None:
     """Signals while a daemon stops before a frozen broker, and quick restarts: everything arrives, once, in order."""
     told = sample("daemon_stops", tmp_path, "--case", "twice", "--case", "restarts", "--rounds", "1", "--restarts", "3",
                   *UNHURRIED)
     assert {name: case["missing"] for name, case in told["cases"].items()} == {"twice": 0, "restarts": 0}
 
 
-def test_a_device_whose_model_fails_is_silent(tmp_path: Path):
+def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:
     """Heard in a network of its own: its broker's packets and no others, while nobody looks and the broker is away."""
     told = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")
     if "skipped" in told:
@@ -110,20 +111,20 @@ def test_a_device_whose_model_fails_is_silent(tmp_path: Path):
     assert told["to_the_broker"] > 10
 
 
-def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path):
+def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path) -> None:
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
     told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
     assert 0 < told["at_server"] <= told["written"] <= told["cap"]
 
 
-def test_a_good_cloud_and_a_bad_one(tmp_path: Path):
+def test_a_good_cloud_and_a_bad_one(tmp_path: Path) -> None:
     """One that says more than it must is used; one that drips costs its deadline, and no frame of the model's."""
     told = sample("cloud_servers", tmp_path, "--outage-s", "0", "--cloud", "trailers", "--cloud", "drips behind TLS",
                   timeout_s=300)
     assert (told["clouds"], told["wrong"]) == (2, {})
 
 
-def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path):
+def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path) -> None:
     """After rounds of both it holds as many objects, descriptors and threads as before, and every count agrees."""
     told = sample("soak", tmp_path, "--frames", "100", "--rounds", "6", "--act", "swap", "--act", "cut",
                   "--paced")
@@ -131,27 +132,27 @@ def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path):
     assert told["received"] == told["capture"]["detected"]
 
 
-def test_a_store_that_is_killed_at_random_moments(tmp_path: Path):
+def test_a_store_that_is_killed_at_random_moments(tmp_path: Path) -> None:
     """After each of 30 kills the active model is whole and nothing that was kept is lost."""
     told = sample("store_kills", tmp_path, "--count", "30")
     assert (told["kills"], told["wrong"]) == (30, [])
 
 
-def test_a_release_to_a_share_of_two_devices(tmp_path: Path):
+def test_a_release_to_a_share_of_two_devices(tmp_path: Path) -> None:
     """The one whose bucket is in the share moves, when nudged, through shadow and trial; the other stays."""
     told = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short")
     assert [step["moved"] for step in told["stories"][0]] == [2, 1]
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
-def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path):
+def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path) -> None:
     """Root and the service's user ask while it ends and starts: answered, one truth, everything the service's."""
     told = sample("hands", tmp_path, "--count", "4")
     assert (told["rounds"], told["wrong"]) == (4, [])
 
 
 @pytest.mark.skipif(not possible(), reason="namespaces need root")
-def test_three_power_cuts_on_trial(tmp_path: Path):
+def test_three_power_cuts_on_trial(tmp_path: Path) -> None:
     """They are no crashes: the new model becomes good."""
     told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers")
     assert (told["cases"], told["wrong"]) == ({"flickers": 1}, [])
@@ -163,7 +164,7 @@ WITHOUT_A_SAMPLE = [part for part in PARTS if f'sample("{part}"' not in Path(__f
 
 
 @pytest.mark.parametrize("part", WITHOUT_A_SAMPLE)
-def test_a_part_without_a_sample_begins(part: str):
+def test_a_part_without_a_sample_begins(part: str) -> None:
     """`make campaign` finds it, and it can be imported."""
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

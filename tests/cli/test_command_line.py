@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.support.truth.bright_squares import write_clip, write_model
 from vedette.cli import main
 
 
-def shell(command, folder):
+def shell(command, folder: Path):
     """Run a line of shell in which $VEDETTE is the command."""
     env = {**environment(folder), "VEDETTE": f"{sys.executable} -m vedette"}
     return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True,
@@ -18,7 +19,7 @@ def shell(command, folder):
 
 
 @pytest.fixture
-def watching(tmp_path):
+def watching(tmp_path: Path) -> str:
     """The daemon printing for ever."""
     (tmp_path / "config.yaml").write_text(
         f"camera: {{source: '{write_clip(tmp_path)}', loop: true}}\nmqtt: {{port: 1}}\n"
@@ -26,7 +27,7 @@ def watching(tmp_path):
     return "$VEDETTE run --config config.yaml --print"
 
 
-def test_a_reader_that_leaves_ends_the_daemon_in_order(watching, tmp_path):
+def test_a_reader_that_leaves_ends_the_daemon_in_order(watching, tmp_path: Path) -> None:
     """`run --print | head -1` ends with 0 and no stack."""
     done = shell(f"{watching} | head -1", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -36,13 +37,13 @@ def test_a_reader_that_leaves_ends_the_daemon_in_order(watching, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["$VEDETTE check-config", "$VEDETTE --help"])
-def test_a_reader_that_leaves_is_no_error(tmp_path, command):
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path, command: str) -> None:
     """Any command whose output nobody wants ends quietly."""
     done = shell(f"{command} | true", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path):
+def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path: Path) -> None:
     """Output that cannot be written: what and why, exit code 69, never a stack."""
     for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
         done = shell(f"{command} > /dev/full", tmp_path)
@@ -52,7 +53,7 @@ def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path):
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_error(watching, tmp_path, closed):
+def test_closed_streams_are_no_error(watching, tmp_path: Path, closed: str) -> None:
     """A caller may close the standard streams; no socket takes their numbers."""
     done = shell(f"{watching} --frames 2 {closed}", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -63,13 +64,13 @@ def test_closed_streams_are_no_error(watching, tmp_path, closed):
     ("bench --model m --source s --num-runs 0", "from 1"), ("bench --model m --source s --warmup-runs -1", "from 0"),
     ("bench --model m --source s --threads 17", "from 1 to 16"), ("tail --count 0", "from 1"),
     ("snapshot --out f --wait nan", "from 0 to 3600")])
-def test_numbers_out_of_range(capsys, arguments, expected):
+def test_numbers_out_of_range(capsys: pytest.CaptureFixture[str], arguments: str, expected: str) -> None:
     """A number that makes no sense is refused with a message before anything is started."""
     assert main(arguments.split()) == 64
     assert expected in capsys.readouterr().err
 
 
-def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):
+def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     """A decompression bomb costs no memory: the limit of pixels is in force when OpenCV is loaded."""
     (tmp_path / "bomb.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(100))
     done = shell(f"$VEDETTE detect --model {write_model(tmp_path)} bomb.ppm", tmp_path)
@@ -77,7 +78,7 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path):
     assert "bomb.ppm: cannot be decoded as an image: pixels" in done.stderr
 
 
-def test_an_empty_source_is_an_error(tmp_path):
+def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
     """`--source "$UNSET"` must not quietly watch what the configuration names."""
     done = shell("$VEDETTE run --source ''", tmp_path)
     assert done.returncode == 78

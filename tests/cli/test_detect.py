@@ -1,6 +1,7 @@
 """`vedette detect` as a person or a script calls it."""
 
 import json
+from pathlib import Path
 
 import cv2
 import jsonschema
@@ -14,12 +15,12 @@ from vedette.messages.shapes import DetectionsPayload
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path):
     return tiny_detectors.write(tmp_path)
 
 
 @pytest.fixture
-def image(tmp_path):
+def image(tmp_path: Path):
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :32, 1] = 255
     path = tmp_path / "garden.png"
@@ -27,11 +28,11 @@ def image(tmp_path):
     return path
 
 
-def call(*arguments):
+def call(*arguments: object):
     return main(["detect", "--threads", "1", *map(str, arguments)])
 
 
-def test_one_json_object_for_each_image(model, image, capsys):
+def test_one_json_object_for_each_image(model, image, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line is the file and a result that fits the published schema."""
     assert call("--model", model, "--json", image, image) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -42,7 +43,7 @@ def test_one_json_object_for_each_image(model, image, capsys):
         assert [(found["label"], found["box"]) for found in line["detections"]] == [("leaf", [0, 0, 0.5, 0.5])]
 
 
-def test_text_for_people(model, image, capsys):
+def test_text_for_people(model, image, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json: a line for the image and one for each detection, in pixels."""
     assert call("--model", model, image) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -50,7 +51,8 @@ def test_text_for_people(model, image, capsys):
     assert second == "  leaf 0.996 at x 0-32, y 0-24"
 
 
-def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_path, capsys):
+def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
     """Missing, empty and wrong files each get a line on standard error; exit 65; the good one is still done."""
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>")
@@ -78,13 +80,14 @@ def test_images_with_boxes(model, image, tmp_path, capsys):
     (["--score-threshold", "1.5"], 64, "from 0 to 1"), (["--iou-threshold", "x"], 64, "from 0 to 1"),
     (["--max-detections", "0"], 64, "from 1 to 1000"), (["--labels", "nothing.txt"], 65, "nothing.txt"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
-def test_arguments_that_cannot_be_used(model, image, capsys, arguments, code, expected):
+def test_arguments_that_cannot_be_used(model, image, capsys: pytest.CaptureFixture[str], arguments: list[str],
+                                       code: int, expected: str) -> None:
     """Each wrong argument gives one line of text and its own exit code."""
     assert call("--model", model, *arguments, image) == code
     assert expected in capsys.readouterr().err
 
 
-def test_thresholds_and_labels_of_the_command(model, image, tmp_path, capsys):
+def test_thresholds_and_labels_of_the_command(model, image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Labels and limits given on the command line are those used."""
     labels = tmp_path / "mine.txt"
     labels.write_text("nothing\ngrass\nair\n")
@@ -92,7 +95,7 @@ def test_thresholds_and_labels_of_the_command(model, image, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["detections"][0]["label"] == "grass"
 
 
-def test_a_model_that_cannot_be_used(image, tmp_path, capsys):
+def test_a_model_that_cannot_be_used(image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no model: one line, exit 65."""
     path = tmp_path / "page.tflite"
     path.write_text("<html>not found</html>")

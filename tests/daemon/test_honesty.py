@@ -41,20 +41,20 @@ def watch(folder: Path, how: str, until: Callable[[Honesty, Witness], bool], *, 
 
 
 @pytest.mark.parametrize("how", NAIVE)
-def test_a_naive_daemon_is_found_out(tmp_path: Path, how: str):
+def test_a_naive_daemon_is_found_out(tmp_path: Path, how: str) -> None:
     """It presents a failure as nothing seen, the last boxes as the newest, or counts that nobody looks after."""
     judge = watch(tmp_path, how, lambda judge, _: len(judge.lies) > 2, failing=how != "repeat")
     assert any(WORDS[how] in lie for lie in judge.lies), judge.lies
 
 
-def test_the_daemon_is_believed_when_the_picture_freezes(tmp_path: Path):
+def test_the_daemon_is_believed_when_the_picture_freezes(tmp_path: Path) -> None:
     """Results come of what the camera gives; the counts are null until it moves again, without a flicker."""
     judge = watch(tmp_path, "honest", lambda judge, _: judge.frozen_healths > 4, failing=False, then="frozen")
     assert judge.lies == []
     assert judge.judged > 10
 
 
-def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path):
+def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path) -> None:
     """It raises nothing: after five seconds the cloud looks, within its deadline, and every result stays true."""
     (tmp_path / "token").write_text("unused")
     with flask_server(tmp_path) as server:
@@ -65,14 +65,14 @@ def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path):
     assert judge.lies == []
 
 
-def test_nobody_looks_while_a_model_never_ends(tmp_path: Path):
+def test_nobody_looks_while_a_model_never_ends(tmp_path: Path) -> None:
     """Without a fallback the device says so, and its counts are null."""
     judge = watch(tmp_path, "hang", lambda judge, witness: "detector_failing" in witness.reasons and judge.silent)
     assert judge.lies == []
 
 
 @pytest.mark.parametrize("failing", [True, False])
-def test_the_daemon_is_believed(tmp_path: Path, failing: bool):
+def test_the_daemon_is_believed(tmp_path: Path, failing: bool) -> None:
     """The same frames and the same failing model: silence and a reason, or true boxes."""
     def told(_: Honesty, witness: Witness) -> bool:
         return "detector_failing" in witness.reasons if failing else witness.results > 100

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,14 @@ from vedette.config.models import MqttConfig
 pytestmark = pytest.mark.daemon
 
 
-def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):
+def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path) -> None:
     """Birth, results, commands with their replies, the last will, and a retained restart that nobody obeys."""
     with running(tmp_path) as broker, listening(broker.client(protocol="3.1.1"), f"vedette/{DEVICE}/#") as hears:
         theirs = broker.client(protocol="3.1.1")
         config = write_config(tmp_path, broker.port, mqtt=f"{{port: {broker.port}, protocol: '3.1.1'}}",
                               commands="{allow: [snapshot, restart]}")
 
-        def ask(name: str, transaction: str) -> dict:
+        def ask(name: str, transaction: str) -> dict[str, Any]:
             send(theirs, f"vedette/{DEVICE}/cmd/{name}", json.dumps({"transaction": transaction}).encode(), name=name)
             assert wait_until(lambda: any(reply["transaction"] == transaction
                                           for reply in hears.published(f"reply/{name}"))), daemon.log
@@ -48,7 +49,7 @@ def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path):
         assert wait_until(lambda: hears.availability == [b"online", b"offline"] * 2), hears.availability
 
 
-def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_path: Path):
+def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_path: Path) -> None:
     """The file is read for each connection, whatever ends its line; the refusal of the old one is told."""
     passwords, secret, eye = tmp_path / "passwords", tmp_path / "secret", tmp_path / "eye"
     passwords.touch(mode=0o600)
@@ -79,7 +80,7 @@ def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_pat
             assert daemon.process.poll() is None
 
 
-def test_reloads_without_end_leave_the_last_one(tmp_path: Path):
+def test_reloads_without_end_leave_the_last_one(tmp_path: Path) -> None:
     """Good, bad and missing files in turn, faster than they are read: what counts is the last, and nothing is lost."""
     with running(tmp_path) as broker, listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
         config = write_config(tmp_path, broker.port)

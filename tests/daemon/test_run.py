@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.waiting.until import wait_until
 pytestmark = pytest.mark.daemon
 
 
-def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
         assert hears.waits_for_results(12), daemon.log
@@ -46,7 +47,7 @@ def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosqui
     assert hears.published("info")[-1]["detector"]["labels"] == ["background", "lamp"]
 
 
-def test_print_and_frames(tmp_path: Path):
+def test_print_and_frames(tmp_path: Path) -> None:
     """`--print` gives a JSON line for each result, `--frames N` ends after N with code 0, without any broker."""
     config = write_config(tmp_path, 1)
     done = vedette("run", "--config", config, "--print", "--frames", "5", folder=tmp_path)
@@ -56,7 +57,7 @@ def test_print_and_frames(tmp_path: Path):
     assert results[0]["schema"] == "vedette.detections/1"
 
 
-def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path):
+def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path) -> None:
     """In every-frame mode each frame is detected once, in order, however long the first waits; the run ends with 0."""
     config = write_config(tmp_path, 1, camera=f"{{source: '{tmp_path / 'lit.avi'}', every_frame: true, "
                                               "max_frame_age_ms: 60000}")
@@ -66,7 +67,7 @@ def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path):
     assert [json.loads(line)["frame"]["seq"] for line in done.stdout.splitlines()] == list(range(1, 18))
 
 
-def test_runs_are_numbered_durably(tmp_path: Path):
+def test_runs_are_numbered_durably(tmp_path: Path) -> None:
     """`run` is one more at every start."""
     config = write_config(tmp_path, 1)
     runs = [json.loads(vedette("run", "--config", config, "--print", "--frames", "1", folder=tmp_path).stdout)["run"]
@@ -74,7 +75,7 @@ def test_runs_are_numbered_durably(tmp_path: Path):
     assert runs == [1, 2]
 
 
-def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path):
+def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path) -> None:
     """Two of them would evict each other for ever; the second says who is there."""
     config = write_config(tmp_path, 1)
     with RunningDaemon(tmp_path, "--config", config, "--print") as first:
@@ -84,7 +85,7 @@ def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path):
         assert str(first.process.pid) in second.stderr
 
 
-def test_the_broker_may_come_late(tmp_path: Path):
+def test_the_broker_may_come_late(tmp_path: Path) -> None:
     """Without a broker the daemon looks on; when one appears it hears everything that was kept."""
     broker = Mosquitto(tmp_path)
     config = write_config(tmp_path, broker.port)
@@ -99,7 +100,7 @@ def test_the_broker_may_come_late(tmp_path: Path):
             broker.stop()
 
 
-def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """Frames flow again from a new child, sequence numbers go on, MQTT never notices."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
         assert hears.waits_for_results(3), daemon.log
@@ -114,7 +115,7 @@ def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, h
 
 
 def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """SIGHUP: a good file works at once, a restart key is named, a bad file changes nothing and is reported."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
@@ -134,7 +135,8 @@ def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
         assert wait_until(lambda: hears.results[-1]["detections"] == [])
 
 
-def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto,
+                                                              hears: Subscriber) -> None:
     """Keys that SIGHUP changes before there is a detector are those the first results are judged by."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
@@ -150,11 +152,11 @@ def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, br
         assert hears.results[-1]["detections"] == []
 
 
-def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """snapshot, pause, resume and restart are answered and done; one not allowed is refused."""
     config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")
 
-    def ask(name: str, arguments: dict | None = None) -> dict:
+    def ask(name: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
         before = len(hears.published(f"reply/{name}"))
         send(broker.client(), f"vedette/{DEVICE}/cmd/{name}", json.dumps(arguments or {}).encode(), name=name)
         assert wait_until(lambda: len(hears.published(f"reply/{name}")) > before), daemon.log
@@ -176,7 +178,7 @@ def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber
         assert daemon.ends() == 0
 
 
-def test_stacks_of_every_thread_on_request(tmp_path: Path):
+def test_stacks_of_every_thread_on_request(tmp_path: Path) -> None:
     """SIGUSR1 writes every thread's stack and changes nothing; SIGABRT writes them and dies."""
     config = write_config(tmp_path, 1)
     with RunningDaemon(tmp_path, "--config", config, "--print") as daemon:
@@ -191,7 +193,7 @@ def test_stacks_of_every_thread_on_request(tmp_path: Path):
 
 
 def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """In the field nobody reads an exit code: the device stays connected and says what is wrong."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
@@ -213,7 +215,7 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert daemon.ends() == 0
 
 
-def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """A device with a camera and no model says `failed: no_model`."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, detector="{model: null}")) as daemon:
         assert hears.waits_for_reason("no_model"), daemon.log
@@ -231,7 +233,7 @@ BAD_MODELS = {
 
 
 @pytest.mark.parametrize("kind", [*BAD_MODELS, "truncated"])
-def test_a_bad_model_ends_a_run_by_hand_with_one_line(tmp_path: Path, kind: str):
+def test_a_bad_model_ends_a_run_by_hand_with_one_line(tmp_path: Path, kind: str) -> None:
     """Missing, empty, HTML, random and truncated files: code 65, a clear line, no traceback, no result."""
     path = tmp_path / f"{kind}.tflite"
     content = BAD_MODELS.get(kind, write_model(tmp_path).read_bytes()[:700])
@@ -245,7 +247,7 @@ def test_a_bad_model_ends_a_run_by_hand_with_one_line(tmp_path: Path, kind: str)
 
 
 @pytest.mark.parametrize(("source", "code"), [("nowhere.mp4", 69), ("text.mp4", 65), ("empty_folder", 65)])
-def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: str, code: int):
+def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: str, code: int) -> None:
     """A file that is not there, one that is no video, a folder without pictures: named, with a documented code."""
     (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
     (tmp_path / "empty_folder").mkdir()
@@ -262,7 +264,7 @@ def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: s
     (("run", "--config", "missing.yaml"), 78, "missing.yaml"),
     (("run", "--config", "bad.yaml"), 78, "did you mean"),
 ])
-def test_bad_calls_end_with_a_documented_code(tmp_path: Path, args: tuple[str, ...], code: int, words: str):
+def test_bad_calls_end_with_a_documented_code(tmp_path: Path, args: tuple[str, ...], code: int, words: str) -> None:
     """Usage is 64, configuration is 78, each with the words that help."""
     (tmp_path / "bad.yaml").write_text("camera: {fsp: 15}\n")
     done = vedette(*args, folder=tmp_path)

@@ -69,7 +69,7 @@ def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemo
     return RunningDaemon(folder, config, program=PROGRAM, env={"NOTIFY_SOCKET": str(systemd.path)}), order
 
 
-def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path, systemd: Systemd):
+def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path, systemd: Systemd) -> None:
     """READY, STATUS and WATCHDOG come; then a hung detect thread is named in health, and WATCHDOG comes no more."""
     with running(tmp_path) as broker, Witness(broker.client(), "gate") as witness:
         daemon, order = run_hanging(tmp_path, systemd, broker.port)
@@ -87,7 +87,7 @@ def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path,
             assert_every_stack(daemon.log)
 
 
-def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp_path: Path, systemd: Systemd):
+def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp_path: Path, systemd: Systemd) -> None:
     """Where no Python runs any more, WATCHDOG stops by itself, and SIGABRT still writes every thread's stack."""
     daemon, order = run_hanging(tmp_path, systemd, port=1)
     with daemon:

@@ -21,7 +21,7 @@ def stepped(clock: FakeClock, step: timedelta) -> None:
                                              (timedelta(hours=-3), "3 hours back"),
                                              (timedelta(seconds=11), "11 seconds forward")])
 @pytest.mark.parametrize("synced", [True, None])
-def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None):
+def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None) -> None:
     """At once, and not a moment longer."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -34,7 +34,7 @@ def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced:
     assert watch.reasons(synced) == {}
 
 
-def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds():
+def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> None:
     """A time server would have said by then that it was its doing."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -45,7 +45,7 @@ def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds():
     assert watch.reasons(False) == {"clock_stepped": "10 years forward"}
 
 
-def test_a_clock_that_is_set_for_the_first_time_has_not_jumped():
+def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
     """The time server's word may come a little later than the step."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -60,7 +60,7 @@ def test_a_clock_that_is_set_for_the_first_time_has_not_jumped():
     assert watch.reasons(True) == {"clock_stepped": "10 years back"}
 
 
-def test_a_step_that_stays_is_the_new_time():
+def test_a_step_that_stays_is_the_new_time() -> None:
     """Somebody set the clock by hand: that is no trouble for ever."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -73,7 +73,7 @@ def test_a_step_that_stays_is_the_new_time():
     assert watch.reasons(None) == {"clock_stepped": "10 years back"}
 
 
-def test_small_corrections_are_none():
+def test_small_corrections_are_none() -> None:
     """A time server moves a clock by less than ten seconds."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -83,7 +83,7 @@ def test_small_corrections_are_none():
     assert watch.reasons(True) == {}
 
 
-def test_small_corrections_do_not_add_up():
+def test_small_corrections_do_not_add_up() -> None:
     """A device that sees its time server once a day is put right by seconds, each time the same way."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -95,7 +95,7 @@ def test_small_corrections_do_not_add_up():
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS, timedelta(hours=2)])
-def test_since_stays_as_long_ago(step: timedelta):
+def test_since_stays_as_long_ago(step: timedelta) -> None:
     """Whatever the wall clock does; and slewing changes no digit of what was told."""
     clock = FakeClock()
     since = Since(clock)

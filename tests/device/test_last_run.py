@@ -40,7 +40,7 @@ def ended_run(folder: Path, *, boot: str = "boot-1", code: int = 0, why: str = "
     note.ended(code, why)
 
 
-def test_the_first_run_has_none_before_it(tmp_path: Path):
+def test_the_first_run_has_none_before_it(tmp_path: Path) -> None:
     """Nothing is told, and nothing is written before the run begins."""
     assert RunRecord(tmp_path, 1, "boot-1").last is None
     assert list(tmp_path.iterdir()) == []
@@ -48,14 +48,14 @@ def test_the_first_run_has_none_before_it(tmp_path: Path):
 
 @pytest.mark.parametrize(("code", "kind"), [(0, "stopped"), (70, "failed")])
 @pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
-def test_a_run_that_ended_in_order(tmp_path: Path, code: int, kind: str, boot: str):
+def test_a_run_that_ended_in_order(tmp_path: Path, code: int, kind: str, boot: str) -> None:
     """What ended it is told, in this boot and the next one."""
     ended_run(tmp_path, code=code, why="some cause")
     assert RunRecord(tmp_path, 4, boot).last == (3, kind, "some cause")
 
 
 @pytest.mark.parametrize(("boot", "kind"), [("boot-1", "killed"), ("boot-2", "power_cut")])
-def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str):
+def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str) -> None:
     """In the same boot it was killed, in another one the machine went down."""
     subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=240)
     last = RunRecord(tmp_path, 4, boot).last
@@ -63,7 +63,7 @@ def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str):
     assert last[:2] == (3, kind)
 
 
-def test_workers_that_hang_are_named(tmp_path: Path):
+def test_workers_that_hang_are_named(tmp_path: Path) -> None:
     """Until they go on: then the run is one that runs."""
     note = RunRecord(tmp_path, 3, "boot-1")
     note.begin()
@@ -80,7 +80,7 @@ def test_workers_that_hang_are_named(tmp_path: Path):
     note.ended(0, "end of the test")
 
 
-def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path):
+def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
     """It can write nothing any more, and it is told all the same."""
     with subprocess.Popen([sys.executable, "-c", HANGS, tmp_path], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
@@ -89,7 +89,7 @@ def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path):
     assert RunRecord(tmp_path, 4, "boot-1").last == (3, "hung", "main made no progress")
 
 
-def test_a_main_thread_that_goes_on_after_all(tmp_path: Path):
+def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
     """What was written of it is taken back."""
     note = RunRecord(tmp_path, 3, "boot-1")
     note.begin()
@@ -99,7 +99,7 @@ def test_a_main_thread_that_goes_on_after_all(tmp_path: Path):
     note.ended(0, "end of the test")
 
 
-def test_a_note_that_nobody_understands_is_none(tmp_path: Path):
+def test_a_note_that_nobody_understands_is_none(tmp_path: Path) -> None:
     """It stops nothing, and is replaced."""
     (tmp_path / NOTE).write_bytes(b"\xff" * 8192)
     assert RunRecord(tmp_path, 3, "boot-1").last is None
@@ -108,7 +108,7 @@ def test_a_note_that_nobody_understands_is_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("sign", ["\U0001f4f7", "\udcff", "\0", "é"])
-def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str):
+def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str) -> None:
     """Cut where they are too long."""
     ended_run(tmp_path, code=70, why=sign * 5000)
     last = RunRecord(tmp_path, 4, "boot-1").last
@@ -118,7 +118,7 @@ def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str):
     assert set(last.detail) == {sign}
 
 
-def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path):
+def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """The run goes on and ends; there is only no note of it."""
     folder = tmp_path / "state"
     folder.mkdir()

@@ -86,7 +86,7 @@ def failing(*seqs: int) -> FakeDetector:
     return FakeDetector({seq: InvokeFailed("node 7 failed") for seq in seqs})
 
 
-def test_help_comes_after_a_few_failures_and_goes_with_the_first_result():
+def test_help_comes_after_a_few_failures_and_goes_with_the_first_result() -> None:
     """Frames that fail before it are dropped as failed, later ones are motion's; the first good frame ends it."""
     rig = Rig(8, failing(2, 3, 4, 5, 6), Help())
     rig.run()
@@ -98,7 +98,7 @@ def test_help_comes_after_a_few_failures_and_goes_with_the_first_result():
 
 
 @pytest.mark.parametrize("looks", [True, False])
-def test_without_a_model_each_frame_is_motions_or_counted(looks: bool):
+def test_without_a_model_each_frame_is_motions_or_counted(looks: bool) -> None:
     """What cannot be looked at is a drop, never an empty result."""
     rig = Rig(5, None, Help(looks=looks, looking="motion" if looks else None))
     rig.run()
@@ -109,7 +109,7 @@ def test_without_a_model_each_frame_is_motions_or_counted(looks: bool):
     assert state_of(status.reasons) == ("degraded" if looks else "failed")
 
 
-def test_the_cloud_is_heard_only_while_the_model_fails():
+def test_the_cloud_is_heard_only_while_the_model_fails() -> None:
     """A result that comes when the device looks itself again, or about a frame before that, is refused."""
     rig = Rig(8, failing(1, 2, 3, 4, 5), Help(looks=False))
     tried: list[bool] = []
@@ -125,7 +125,7 @@ def test_the_cloud_is_heard_only_while_the_model_fails():
     assert rig.pipeline.status().detected == 3, "the cloud's are copies"
 
 
-def test_a_pause_ends_the_help_at_once():
+def test_a_pause_ends_the_help_at_once() -> None:
     """Paused means that nobody looks: the cloud is told so by who pauses, and its word is refused."""
     rig = Rig(4, None, Help())
     rig.run()
@@ -136,7 +136,7 @@ def test_a_pause_ends_the_help_at_once():
     assert not rig.pipeline.status().looking
 
 
-def test_a_slow_model_is_named_and_the_cloud_preferred():
+def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
     """Results later than the limit are told until the cloud looks; then they are counted as slow."""
     fallback = Help(looks=False, looking=None)
     rig = Rig(12, FakeDetector(), fallback, max_age_ms=4)     # make_result() is 4.5 ms old
@@ -152,7 +152,7 @@ def test_a_slow_model_is_named_and_the_cloud_preferred():
     assert fallback.standing
 
 
-def test_a_detector_that_keeps_failing_is_opened_anew():
+def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
     """After a minute of failures the model is loaded again; the old one is closed, and frames are looked at."""
     clock, heard = FakeClock(), []
     broken, fresh = failing(*range(1, 10)), FakeDetector()
@@ -165,7 +165,7 @@ def test_a_detector_that_keeps_failing_is_opened_anew():
     assert [result.frame.seq for result in heard] == [6, 7]
 
 
-def test_a_detector_that_fails_now_and_then_is_opened_anew():
+def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
     """Each failed invoke of LiteRT makes its error message longer, and the next one slower, without end."""
     clock, heard = FakeClock(), []
     opened: list[FakeDetector] = []
@@ -182,7 +182,7 @@ def test_a_detector_that_fails_now_and_then_is_opened_anew():
     assert len(heard) == 5 * WORN_AFTER / 2
 
 
-def test_failures_are_logged_once_a_minute_at_most():
+def test_failures_are_logged_once_a_minute_at_most() -> None:
     """Not each of a model that fails on every other frame; one that goes on alike is told once, another one then."""
     clock = FakeClock()
     condition = DetectorHealth(clock, 1000)
@@ -216,7 +216,7 @@ class Motion:
         return seen_by("motion", frame)
 
 
-def test_motion_is_said_to_look_only_while_its_results_are_told():
+def test_motion_is_said_to_look_only_while_its_results_are_told() -> None:
     """Learning is no looking; and without results for a while nobody looks."""
     clock = FakeClock()
     chain = FallbackChain(clock, cloud=None, interval_s=5, motion=Motion, frame_s=0.1)
@@ -238,7 +238,7 @@ def test_motion_is_said_to_look_only_while_its_results_are_told():
     assert chain.look(make_frame(clock, 4)) is None
 
 
-def test_the_condition_tells_stale_from_slow():
+def test_the_condition_tells_stale_from_slow() -> None:
     """A frame too old is stale, a result too old is slow, each only after it has lasted."""
     clock = FakeClock()
     condition = DetectorHealth(clock, 100)
@@ -254,14 +254,14 @@ def test_the_condition_tells_stale_from_slow():
     assert condition.reasons() == {}
 
 
-def test_what_is_left_of_a_budget():
+def test_what_is_left_of_a_budget() -> None:
     """What was spent in a window is gone until its end."""
     hour = Allowance("hour", 3600, 10, 1000)
     assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3599) == (Allowance("hour", 3600, 6, 0),)
     assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3600) == (hour,)
 
 
-def test_a_fallback_makes_degraded_of_what_it_stands_in_for_only():
+def test_a_fallback_makes_degraded_of_what_it_stands_in_for_only() -> None:
     """A camera that gives nothing stays failed."""
     assert state_of({"no_model"}) == "failed"
     assert state_of({"no_model", "cloud_failing"}) == "failed"

@@ -90,7 +90,7 @@ def scene(folder: Path, *, model: Path | None) -> Iterator[Scene]:
         assert Honesty(TRUTH).hear_all(hears.heard) == []
 
 
-def test_a_model_that_raises_is_stood_in_for_by_a_plain_server(tmp_path: Path):
+def test_a_model_that_raises_is_stood_in_for_by_a_plain_server(tmp_path: Path) -> None:
     """Boxes of the YOLOv5 dialect are true of their frames; the first comes in time, none is asked for later."""
     with scene(tmp_path, model=lamps.raising(tmp_path, "9")) as one:
         first = one.waits_for("cloud", captured_s(one.waits_for("local")))
@@ -101,7 +101,7 @@ def test_a_model_that_raises_is_stood_in_for_by_a_plain_server(tmp_path: Path):
         one.leaves_alone(one.waits_for("local", captured_s(first)))
 
 
-def test_a_model_that_arrives_ends_the_need_for_the_cloud(tmp_path: Path):
+def test_a_model_that_arrives_ends_the_need_for_the_cloud(tmp_path: Path) -> None:
     """Without a model the cloud looks; one that is installed by hand looks itself, and the cloud is left alone."""
     with scene(tmp_path, model=None) as one:
         first = one.waits_for("cloud")

@@ -60,7 +60,8 @@ def assert_accounts(final: Payload) -> None:
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
 
 
-def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path, broker: Mosquitto,
+                                                                 hears: Subscriber) -> None:
     """Lit frames are the cloud's, within one deadline; a second after the model works again no more calls are made; and
     nothing is told of a frame that nobody could look at."""
     before_s = starved_s()
@@ -108,7 +109,8 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
     assert final["inference"]["errors"] == final["capture"]["dropped"]["failed"] > 0
 
 
-def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path, broker: Mosquitto,
+                                                                 hears: Subscriber) -> None:
     """Without a model the cloud looks; when its server dies motion does, within 2 s, and health says so."""
     server_folder = tmp_path / "server"
     server_folder.mkdir()
@@ -134,7 +136,7 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
 
 
 def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """Neither model nor cloud from the start: what moves is told of the first two seconds already."""
     before_s = starved_s()
     with socket.create_server(("127.0.0.1", 0)) as hangs:
@@ -152,7 +154,7 @@ def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
     assert_accounts(hears.health)
 
 
-def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears: Subscriber):
+def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
     """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
     config = fallback_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:

@@ -17,12 +17,12 @@ from vedette.cli import main
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundles.pack(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, capsys) -> Path:
+def fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert call("init", tmp_path / "fleet") == 0
     capsys.readouterr()
     return tmp_path / "fleet"
@@ -32,7 +32,7 @@ def call(*arguments: object) -> int:
     return main(["fleet", *map(str, arguments)])
 
 
-def test_init_says_what_to_do_and_never_does_it_twice(tmp_path, capsys):
+def test_init_says_what_to_do_and_never_does_it_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What expires when, where root's key should go, what devices need; a second time 65, and nothing has changed."""
     assert call("init", tmp_path / "fleet", "--days", "timestamp=30") == 0
     told = capsys.readouterr().out
@@ -47,14 +47,15 @@ def test_init_says_what_to_do_and_never_does_it_twice(tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--days", "root=0"), "DAYS, 1 to 3650"), (("--days", "leaf=3"), "root|targets"),
     (("--root-threshold", "2"), "2 of 1 root keys")])
-def test_init_called_wrongly(tmp_path, capsys, arguments, words):
+def test_init_called_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...],
+                             words: str) -> None:
     """64, and no folder is made."""
     assert call("init", tmp_path / "fleet", *arguments) == 64
     assert words in capsys.readouterr().err
     assert not (tmp_path / "fleet").exists()
 
 
-def test_a_bundle_is_added_and_released(fleet, sound, capsys):
+def test_a_bundle_is_added_and_released(fleet: Path, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By name, version, digest or file; what a program reads is JSON; a warning goes to standard error."""
     assert call("add", fleet, sound, "--json") == 0
     added = json.loads(capsys.readouterr().out)
@@ -80,14 +81,15 @@ def test_a_bundle_is_added_and_released(fleet, sound, capsys):
 @pytest.mark.parametrize("arguments", [
     ("--buckets", "5-2"), ("--buckets", "0-10000"), ("--buckets", "half"), ("--trial", "frames"), ("--release", "0"),
     ("--shadow", "framez=3"), ("--shadow", "frames=3", "--no-shadow"), ("--trial", "frames=many")])
-def test_a_release_called_wrongly(fleet, sound, arguments):
+def test_a_release_called_wrongly(fleet: Path, sound: Path, arguments: tuple[str, ...]) -> None:
     """64, before anything is signed."""
     assert call("add", fleet, sound) == 0
     assert call("release", fleet, "garden", *arguments) == 64
     assert call("status", fleet) == 0
 
 
-def test_a_bad_bundle_is_not_added(fleet, sound, tmp_path, capsys):
+def test_a_bad_bundle_is_not_added(fleet: Path, sound: Path, tmp_path: Path,
+                                   capsys: pytest.CaptureFixture[str]) -> None:
     """Damaged, seeing wrongly, no model at all: 65, with the check that failed; --allow-unproven does not help."""
     damaged = tmp_path / "damaged.tflite"
     content = bytearray(sound.read_bytes())
@@ -102,7 +104,8 @@ def test_a_bad_bundle_is_not_added(fleet, sound, tmp_path, capsys):
     assert not (fleet / "bundles").exists()
 
 
-def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet, tmp_path, capsys):
+def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet: Path, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
     """65 without --allow-unproven, 64 without a version; then it is marked."""
     plain = tiny_detectors.write(tmp_path)
     assert call("add", fleet, plain) == 65
@@ -117,7 +120,7 @@ def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet, tmp_path, c
     assert "not released: yard:1" in capsys.readouterr().out
 
 
-def test_a_passphrase_comes_from_a_file(tmp_path, capsys):
+def test_a_passphrase_comes_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its first line; without it, with another, with an empty one: 69."""
     secret, wrong, empty = (tmp_path / name for name in ("secret", "wrong", "empty"))
     secret.write_text("correct horse\n")
@@ -132,7 +135,7 @@ def test_a_passphrase_comes_from_a_file(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_keys_may_lie_elsewhere(tmp_path, capsys):
+def test_keys_may_lie_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`init --keys` is remembered; `--keys` overrides it; a missing one is named, with where it was looked for."""
     assert call("init", tmp_path / "fleet", "--keys", tmp_path / "stick") == 0
     assert not (tmp_path / "fleet/keys").exists()
@@ -143,7 +146,7 @@ def test_keys_may_lie_elsewhere(tmp_path, capsys):
     assert call("renew", tmp_path / "fleet", "--keys", tmp_path / "other") == 0
 
 
-def test_status_tells_a_monitor(fleet, capsys):
+def test_status_tells_a_monitor(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """1 when something expires soon, 0 otherwise."""
     assert call("status", fleet, "--within", "15") == 1
     told = capsys.readouterr().out
@@ -152,14 +155,14 @@ def test_status_tells_a_monitor(fleet, capsys):
     assert call("status", fleet) == 0
 
 
-def test_status_of_what_has_expired(tmp_path, capsys):
+def test_status_of_what_has_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so, and is 1 whatever is asked."""
     operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
     assert call("status", operator.folder, "--within", "0") == 1
     assert "EXPIRED" in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_said(fleet, tmp_path, capsys):
+def test_what_is_not_there_is_said(fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No fleet, no such release, no such role."""
     assert call("status", tmp_path) == 65
     assert "vedette fleet init" in capsys.readouterr().err
@@ -169,11 +172,11 @@ def test_what_is_not_there_is_said(fleet, tmp_path, capsys):
     assert not (tmp_path / "lock").exists()
 
 
-def test_without_cryptography_the_extra_is_named(tmp_path):
+def test_without_cryptography_the_extra_is_named(tmp_path: Path) -> None:
     """Making keys needs it; looking at a fleet and publishing do not."""
     block = "import sys; sys.modules['cryptography'] = None; from vedette.cli import main; sys.exit(main(sys.argv[1:]))"
 
-    def without(*arguments: object) -> subprocess.CompletedProcess:
+    def without(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-c", block, "fleet", *map(str, arguments)], capture_output=True,
                               text=True, env=environment(tmp_path), timeout=240)
 

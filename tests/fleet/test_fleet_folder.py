@@ -31,7 +31,7 @@ class Cut:
         self._left = at
 
     def __getattr__(self, name: str):
-        def step(*arguments):
+        def step(*arguments: object):
             if self._left == 0:
                 raise Killed
             self._left -= 1

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -41,7 +42,7 @@ class Device:
         self._look(fresh, {})
         self.source, self.trusted = self._look(self._folder, dict(self.trusted.floors))
 
-    def _look(self, folder: Path, floors: dict) -> tuple[UpdateSource, Trusted]:
+    def _look(self, folder: Path, floors: dict[str, Any]) -> tuple[UpdateSource, Trusted]:
         source = UpdateSource(self._url, self._root, folder / "metadata", ca_file=self._authority)
         return source, source.refresh(floors, datetime.now(UTC))
 

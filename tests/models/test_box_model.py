@@ -33,20 +33,20 @@ def facts():
     detector.close()
 
 
-def test_it_says_itself_how_it_is_run(facts):
+def test_it_says_itself_how_it_is_run(facts) -> None:
     """Labels, decoder and thresholds come out of the file, and nothing is warned about."""
     told, _ = facts
     assert (told.decoder, told.labels, told.warnings) == ("ltrb", LABELS, ())
     assert (told.input_width, told.input_height) == (192, 192)
 
 
-def test_the_whole_graph_is_one_node_on_xnnpack(facts):
+def test_the_whole_graph_is_one_node_on_xnnpack(facts) -> None:
     """On LiteRT and on tflite-runtime every operation runs on XNNPACK, in one piece."""
     told, delegates = facts
     assert (told.xnnpack_share, delegates) == (1.0, 1)
 
 
-def test_it_is_small_and_it_is_the_one_on_the_card():
+def test_it_is_small_and_it_is_the_one_on_the_card() -> None:
     """At most 600 KB, and its SHA-256 is the one that the card names."""
     content = MODEL.read_bytes()
     assert len(content) <= 600_000
@@ -55,7 +55,7 @@ def test_it_is_small_and_it_is_the_one_on_the_card():
     assert named[0] == hashlib.sha256(content).hexdigest()
 
 
-def test_the_recipe_packs_what_is_shipped(tmp_path):
+def test_the_recipe_packs_what_is_shipped(tmp_path: Path) -> None:
     """Around the bare flatbuffer come the labels and settings of the file, but for the baseline; twice the same."""
     shipped, graph = read_model(MODEL), tmp_path / "graph.tflite"
     graph.write_bytes(bundle.flatbuffer_of(shipped))
@@ -69,7 +69,7 @@ def test_the_recipe_packs_what_is_shipped(tmp_path):
     assert json.loads(made["vedette.json"]) == stated
 
 
-def test_its_baseline_is_of_the_street():
+def test_its_baseline_is_of_the_street() -> None:
     """500 held-out stills: every label is often seen, and a few of the stills measured here are about as bright."""
     baseline = bundle.baseline_of(read_model(MODEL))
     assert (baseline.frames, tuple(baseline.labels)) == (500, LABELS)
@@ -80,7 +80,7 @@ def test_its_baseline_is_of_the_street():
 
 @pytest.mark.parametrize(("name", "scenes"), [("hard", lambda: held_out_hard(80)), ("demo", lambda: held_out_demo(80))],
                          ids=["hard", "demo"])
-def test_it_sees_what_it_saw_when_it_was_shipped(name, scenes):
+def test_it_sees_what_it_saw_when_it_was_shipped(name: str, scenes) -> None:
     """AP50 on a few held-out scenes is not below the floor."""
     found, _ = judge_file(MODEL, scenes(), len(LABELS))
     assert found.ap50 >= FLOORS[name]

@@ -14,12 +14,12 @@ from vedette.types import Box
 CLASSES = 3
 
 
-def boxes(rng, count):
+def boxes(rng: np.random.Generator, count):
     corner, size = rng.uniform(0, 0.7, (count, 2)), rng.uniform(0.02, 0.3, (count, 2))
     return [Box(*row) for row in np.hstack((corner, corner + size)).tolist()]
 
 
-def scenes(rng, count):
+def scenes(rng: np.random.Generator, count):
     """Return detections and truth of some scenes: truth moved a little, some of it missed, some invented."""
     found, truth = [], []
     for _ in range(count):
@@ -59,7 +59,7 @@ def by_pycocotools(found, truth):
 
 
 @given(st.integers(0, 2**31))
-def test_it_agrees_with_pycocotools(seed):
+def test_it_agrees_with_pycocotools(seed: int) -> None:
     """AP and AP50 are those of pycocotools on random scenes."""
     found, truth = scenes(np.random.default_rng(seed), 12)
     if not any(truth) or not any(found):
@@ -68,7 +68,7 @@ def test_it_agrees_with_pycocotools(seed):
     assert (ours.ap, ours.ap50) == pytest.approx(by_pycocotools(found, truth), abs=1e-6)
 
 
-def test_perfect_and_empty_answers():
+def test_perfect_and_empty_answers() -> None:
     """Everything found exactly is 1, nothing found is 0, and a class that is nowhere does not count."""
     rng = np.random.default_rng(1)
     truth = [[Labelled(0, box) for box in boxes(rng, 3)] for _ in range(4)]

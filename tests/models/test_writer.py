@@ -1,5 +1,7 @@
 """The recipe's flatbuffer writer: what it writes runs, means what it says, and is the same every time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from vedette.vision.interpreter import Interpreter
 SIDE = 6
 
 
-def small(rng):
+def small(rng: np.random.Generator):
     """Return a graph of every operation the writer knows, and its weights in real values."""
     graph = Graph()
     image = graph.activation("image", (1, SIDE, SIDE, 3), 1 / 255, -128)
@@ -27,7 +29,7 @@ def small(rng):
     return graph.to_bytes({"image": image}, {"total": total}), wide, deep
 
 
-def weighted(graph, name, real, axis, input_scale):
+def weighted(graph, name, real: Path, axis, input_scale):
     scales = np.abs(real).max(tuple(each for each in range(4) if each != axis)) / 127
     along = [1, 1, 1, 1]
     along[axis] = -1
@@ -49,7 +51,7 @@ def expected(image, wide, deep):
     return np.clip(x + doubled, 0, 6)
 
 
-def test_what_is_written_runs_and_means_what_it_says(tmp_path):
+def test_what_is_written_runs_and_means_what_it_says(tmp_path: Path) -> None:
     """Every operation, run by LiteRT on XNNPACK, comes within two steps of plain numpy."""
     content, wide, deep = small(np.random.default_rng(3))
     path = tmp_path / "small.tflite"
@@ -64,7 +66,7 @@ def test_what_is_written_runs_and_means_what_it_says(tmp_path):
     assert np.abs(total - expected(image / 255, wide, deep)).max() <= 2.01 * 4 / 255
 
 
-def test_the_same_graph_gives_the_same_bytes():
+def test_the_same_graph_gives_the_same_bytes() -> None:
     """Writing is deterministic."""
     once, again = (small(np.random.default_rng(3))[0] for _ in range(2))
     assert once == again

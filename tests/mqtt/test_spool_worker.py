@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ class Scene:
         return MqttConfig(**{"host": "127.0.0.1", "port": self.proxy.port, "outbox_messages": 10, "replay_per_s": 500,
                              **changes})
 
-    def results(self) -> list[dict]:
+    def results(self) -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in tuple(self.subscriber.heard)]
 
     def told(self) -> list[tuple[int, int, bool]]:

@@ -87,7 +87,7 @@ def waiting(state: Path) -> set[str]:
     return {path.name for path in (state / "models" / "requests").iterdir()}
 
 
-def test_a_daemon_answers(tmp_path: Path):
+def test_a_daemon_answers(tmp_path: Path) -> None:
     """The request and the response arrive unchanged, and no file stays behind."""
     daemon = Daemon(tmp_path)
     sent = request("install", sha256="0" * 64, upload="a.loose", force=True)
@@ -103,7 +103,7 @@ def test_a_daemon_answers(tmp_path: Path):
     daemon.dies()
 
 
-def test_without_a_daemon_the_command_gets_the_lock(tmp_path: Path):
+def test_without_a_daemon_the_command_gets_the_lock(tmp_path: Path) -> None:
     """It gets the locked state folder, and nothing is written."""
     locked = RequestClient(tmp_path).send(request(), 5)
     assert isinstance(locked, StateFolder)
@@ -112,7 +112,7 @@ def test_without_a_daemon_the_command_gets_the_lock(tmp_path: Path):
     locked.close()
 
 
-def test_a_command_gets_the_lock_when_the_daemon_ends(tmp_path: Path):
+def test_a_command_gets_the_lock_when_the_daemon_ends(tmp_path: Path) -> None:
     """A request that was not claimed is withdrawn under the lock: nobody acts on it later."""
     daemon = Daemon(tmp_path)
     waiting_command = WaitingCommand(tmp_path, request())
@@ -124,7 +124,7 @@ def test_a_command_gets_the_lock_when_the_daemon_ends(tmp_path: Path):
     locked.close()
 
 
-def test_a_request_that_nobody_claims_is_withdrawn(tmp_path: Path):
+def test_a_request_that_nobody_claims_is_withdrawn(tmp_path: Path) -> None:
     """The command ends in time with a message, and no daemon finds the request afterwards."""
     daemon = Daemon(tmp_path)
     with pytest.raises(RequestUnanswered, match=r"no daemon accepted the request within 0\.2 s; .* is withdrawn"):
@@ -133,7 +133,7 @@ def test_a_request_that_nobody_claims_is_withdrawn(tmp_path: Path):
     daemon.dies()
 
 
-def test_a_claimed_request_cannot_be_withdrawn(tmp_path: Path):
+def test_a_claimed_request_cannot_be_withdrawn(tmp_path: Path) -> None:
     """The command says that the daemon accepted it; the daemon still has it."""
     daemon = Daemon(tmp_path)
     sent = request()
@@ -144,7 +144,7 @@ def test_a_claimed_request_cannot_be_withdrawn(tmp_path: Path):
     daemon.dies()
 
 
-def test_the_next_daemon_gets_a_claimed_request(tmp_path: Path):
+def test_the_next_daemon_gets_a_claimed_request(tmp_path: Path) -> None:
     """A claimed request survives the daemon that claimed it."""
     first = Daemon(tmp_path)
     (tmp_path / "models" / "requests" / "left.taken").write_text('{"id": "left", "kind": "rollback"}')
@@ -154,7 +154,7 @@ def test_the_next_daemon_gets_a_claimed_request(tmp_path: Path):
     second.dies()
 
 
-def test_a_done_request_is_not_done_again(tmp_path: Path):
+def test_a_done_request_is_not_done_again(tmp_path: Path) -> None:
     """If a daemon dies between the change and the response, the next daemon or the command itself finds it done."""
     daemon = Daemon(tmp_path)
     sent = request()
@@ -177,7 +177,7 @@ def test_a_done_request_is_not_done_again(tmp_path: Path):
     daemon.dies()
 
 
-def test_an_answered_request_is_not_done_again(tmp_path: Path):
+def test_an_answered_request_is_not_done_again(tmp_path: Path) -> None:
     """If a daemon dies right after the response, the next one does not act on a request that was refused."""
     daemon = Daemon(tmp_path)
     sent = request()
@@ -193,7 +193,7 @@ def test_an_answered_request_is_not_done_again(tmp_path: Path):
     daemon.dies()
 
 
-def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path):
+def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path) -> None:
     """The kernel frees its lock, so its request is removed."""
     daemon = Daemon(tmp_path)
     with subprocess.Popen([sys.executable, "-c", COMMAND, str(tmp_path)]) as command:
@@ -207,7 +207,7 @@ def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path):
     daemon.dies()
 
 
-def test_requests_are_claimed_in_order(tmp_path: Path):
+def test_requests_are_claimed_in_order(tmp_path: Path) -> None:
     """The oldest comes first, and a claimed one before any new one."""
     daemon = Daemon(tmp_path)
     first = request()
@@ -225,7 +225,7 @@ def test_requests_are_claimed_in_order(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"kind": "fly"}', b"[" * 100_000,
                                      b'{"kind": "install", "upload": "../x"}'])
-def test_an_unreadable_request_is_answered(tmp_path: Path, content: bytes):
+def test_an_unreadable_request_is_answered(tmp_path: Path, content: bytes) -> None:
     """A command of another version gets a refusal, not silence."""
     daemon = Daemon(tmp_path)
     (tmp_path / "models" / "requests" / "odd.taken").write_bytes(content)
@@ -236,7 +236,7 @@ def test_an_unreadable_request_is_answered(tmp_path: Path, content: bytes):
     daemon.dies()
 
 
-def test_files_without_a_valid_id_are_removed(tmp_path: Path):
+def test_files_without_a_valid_id_are_removed(tmp_path: Path) -> None:
     """So is a half-written request whose writer has died."""
     daemon = Daemon(tmp_path)
     folder = tmp_path / "models" / "requests"
@@ -248,7 +248,7 @@ def test_files_without_a_valid_id_are_removed(tmp_path: Path):
     daemon.dies()
 
 
-def test_a_request_that_is_being_written_is_left_alone(tmp_path: Path):
+def test_a_request_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     """Its writer has locked it; a writer whose file was removed before it could lock it starts again."""
     daemon = Daemon(tmp_path)
     path = tmp_path / "models" / "requests" / "writing.new"
@@ -278,7 +278,7 @@ def test_a_request_that_is_being_written_is_left_alone(tmp_path: Path):
     daemon.dies()
 
 
-def test_unread_responses_are_bounded(tmp_path: Path):
+def test_unread_responses_are_bounded(tmp_path: Path) -> None:
     """Only the latest stay."""
     daemon = Daemon(tmp_path)
     for number in range(RESPONSES_KEPT + 5):
@@ -288,7 +288,7 @@ def test_unread_responses_are_bounded(tmp_path: Path):
     daemon.dies()
 
 
-def test_a_half_written_response_is_removed(tmp_path: Path):
+def test_a_half_written_response_is_removed(tmp_path: Path) -> None:
     """A daemon was killed while it wrote: the next response removes its temporary file."""
     store = ModelStore(tmp_path / "models")
     store.recover()
@@ -298,7 +298,7 @@ def test_a_half_written_response_is_removed(tmp_path: Path):
     assert [path.name for path in cut.parent.iterdir()] == ["002.json"]
 
 
-def test_a_response_with_a_full_state_fits(tmp_path: Path):
+def test_a_response_with_a_full_state_fits(tmp_path: Path) -> None:
     """As many refusals as the state keeps, each with the longest message."""
     state = StoreState()
     for number in range(64):
@@ -322,7 +322,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_folder_of_another_user_is_reported(tmp_path: Path):
+def test_a_folder_of_another_user_is_reported(tmp_path: Path) -> None:
     """StateUnusable gives the reason, and no file stays behind."""
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)

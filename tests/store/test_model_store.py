@@ -71,7 +71,7 @@ def names(folder: Path) -> set[str]:
     (lambda path: path.write_bytes(b"x" * (LIMIT + 1)), ModelUnreadable, "expected at most 1"),
     (lambda path: path.write_bytes(b"another"), ModelDamaged, f"expected SHA-256 {C.sha256}, found "),
 ], ids=["missing", "empty", "folder", "pipe", "endless", "long", "another"])
-def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make, error, message):
+def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make, error, message: str) -> None:
     """Each is refused with a message, and nothing of it stays in the store."""
     make(tmp_path / "given")
     before = names(store.folder)
@@ -81,7 +81,7 @@ def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make, error,
     assert names(store.incoming) == set()
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore):
+def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore) -> None:
     """The limit holds for the bytes that are read, not for the size at the start."""
     class Growing(io.FileIO):
         name = "growing"
@@ -96,7 +96,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore):
     assert names(store.incoming) == set()
 
 
-def test_a_bundle_is_stored_under_its_digest(store: ModelStore, tmp_path: Path):
+def test_a_bundle_is_stored_under_its_digest(store: ModelStore, tmp_path: Path) -> None:
     """Staging the same one again changes nothing."""
     (tmp_path / "given").write_bytes(MODELS[2])
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_a_bundle_is_stored_under_its_digest(store: ModelStore, tmp_path: Path):
     assert names(store.incoming) == set()
 
 
-def test_a_download_of_another_content_is_not_adopted(store: ModelStore):
+def test_a_download_of_another_content_is_not_adopted(store: ModelStore) -> None:
     """It is removed, and the next attempt starts from the beginning."""
     download = store.incoming / "download"
     download.write_bytes(MODELS[3])
@@ -116,7 +116,7 @@ def test_a_download_of_another_content_is_not_adopted(store: ModelStore):
         store.adopt(download, C.sha256)
 
 
-def test_the_reserve_stays_free(store: ModelStore, tmp_path: Path):
+def test_the_reserve_stays_free(store: ModelStore, tmp_path: Path) -> None:
     """If the reserve is missing, StoreFull gives the figures before anything is written."""
     (tmp_path / "given").write_bytes(MODELS[2])
     greedy = ModelStore(store.folder, min_free_bytes=1 << 60)
@@ -125,7 +125,7 @@ def test_the_reserve_stays_free(store: ModelStore, tmp_path: Path):
     assert names(store.incoming) == set()
 
 
-def test_clean_up_deletes_what_the_state_does_not_name(store: ModelStore, tmp_path: Path):
+def test_clean_up_deletes_what_the_state_does_not_name(store: ModelStore, tmp_path: Path) -> None:
     """It spares the files that the state names, those that a living process has locked, and the latest download."""
     put(store, C)
     (tmp_path / "given").write_bytes(MODELS[3])
@@ -142,7 +142,7 @@ def test_clean_up_deletes_what_the_state_does_not_name(store: ModelStore, tmp_pa
         f"{A.sha256}.tflite", f"{B.sha256}.tflite", "state.json", "state.copy.json"}
 
 
-def test_a_download_under_way_stays(store: ModelStore):
+def test_a_download_under_way_stays(store: ModelStore) -> None:
     """It stays also beside an older one with a later time: the clock may have been set meanwhile."""
     for name, at_s in (("under way", 1), ("of yesterday", 9)):
         (store.incoming / name).write_bytes(b"half")
@@ -154,7 +154,7 @@ def test_a_download_under_way_stays(store: ModelStore):
 
 # What the disk refused, or has lost
 
-def test_a_state_that_could_not_be_saved_is_saved_later(store: ModelStore):
+def test_a_state_that_could_not_be_saved_is_saved_later(store: ModelStore) -> None:
     """`trouble` holds exactly as long as the disk accepts no write."""
     disk = SwitchedDisk()
     again = opened(store.folder, disk)
@@ -174,7 +174,7 @@ def test_a_state_that_could_not_be_saved_is_saved_later(store: ModelStore):
     assert disk.steps == steps
 
 
-def test_a_removed_store_is_created_again(store: ModelStore):
+def test_a_removed_store_is_created_again(store: ModelStore) -> None:
     """Its state is saved again. `trouble` says that the active model's file is missing; it runs from memory."""
     shutil.rmtree(store.folder)
     store.retry_save()
@@ -185,7 +185,7 @@ def test_a_removed_store_is_created_again(store: ModelStore):
     assert store.trouble is None
 
 
-def test_a_missing_state_folder_is_reported(tmp_path: Path):
+def test_a_missing_state_folder_is_reported(tmp_path: Path) -> None:
     """Also by a store without a model. It recovers when the folder is back."""
     folder = tmp_path / "state"
     folder.mkdir()
@@ -202,7 +202,7 @@ def test_a_missing_state_folder_is_reported(tmp_path: Path):
 
 # What is found
 
-def test_a_new_store(tmp_path: Path):
+def test_a_new_store(tmp_path: Path) -> None:
     """It has no model, no trouble, and no state file until there is a state."""
     store = opened(tmp_path / "models")
     assert store.recover() == StoreState()
@@ -213,7 +213,7 @@ def test_a_new_store(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""),
                                     lambda path: path.write_bytes(b"x" + path.read_bytes()[1:])])
-def test_a_damaged_model_is_replaced(store: ModelStore, damage):
+def test_a_damaged_model_is_replaced(store: ModelStore, damage) -> None:
     """The previous one runs, else none; `trouble` says why. The digest is not refused: an undamaged copy may come."""
     damage(store.path_of(B.sha256))
     again = opened(store.folder)
@@ -227,7 +227,7 @@ def test_a_damaged_model_is_replaced(store: ModelStore, damage):
     assert not list(store.folder.glob("*.tflite"))
 
 
-def test_a_model_that_cannot_be_read_now_stays_in_the_state(store: ModelStore):
+def test_a_model_that_cannot_be_read_now_stays_in_the_state(store: ModelStore) -> None:
     """This run uses the previous one. Nothing changes on disk, since the next start may be able to read it."""
     kept = (store.folder / "state.json").read_bytes()
     path = store.path_of(B.sha256)
@@ -242,7 +242,7 @@ def test_a_model_that_cannot_be_read_now_stays_in_the_state(store: ModelStore):
     assert opened(store.folder).recover() == store.state
 
 
-def test_a_missing_candidate_or_previous_leaves_the_state(store: ModelStore):
+def test_a_missing_candidate_or_previous_leaves_the_state(store: ModelStore) -> None:
     """Every model that the state names exists."""
     put(store, C)
     store.change(store.state.staged(C))
@@ -256,7 +256,7 @@ BAD = [b"", b"\0" * 4096, b"{", b"[]", b'{"active": 7}', b"[" * 100_000, b"x" * 
 
 
 @pytest.mark.parametrize("content", BAD, ids=lambda content: repr(content[:12]))
-def test_a_corrupt_state_file_costs_nothing(store: ModelStore, content: bytes):
+def test_a_corrupt_state_file_costs_nothing(store: ModelStore, content: bytes) -> None:
     """The copy is used; the corrupt file is set aside and replaced by a good one."""
     store.start("boot", NOW)        # only the trial's counters may be older in the copy
     (store.folder / "state.json").write_bytes(content)
@@ -272,7 +272,7 @@ def test_a_corrupt_state_file_costs_nothing(store: ModelStore, content: bytes):
 
 
 @pytest.mark.parametrize("content", BAD[:-1], ids=lambda content: repr(content[:12]))
-def test_with_both_state_files_corrupt_a_whole_model_still_runs(store: ModelStore, content: bytes):
+def test_with_both_state_files_corrupt_a_whole_model_still_runs(store: ModelStore, content: bytes) -> None:
     """The newest whole one runs, on trial, with the whole one before it as previous. Broken ones do not count."""
     put(store, C)
     for age, model in enumerate((A, B, C)):
@@ -288,7 +288,7 @@ def test_with_both_state_files_corrupt_a_whole_model_still_runs(store: ModelStor
     assert opened(store.folder).recover() == found
 
 
-def test_one_wrong_part_costs_that_part(store: ModelStore):
+def test_one_wrong_part_costs_that_part(store: ModelStore) -> None:
     """A state.json with a wrong type inside is newer than the copy, so its other parts are used."""
     text = store.state.staged(C).serialize().replace(b'"refused": []', b'"refused": 7')
     put(store, C)
@@ -296,7 +296,7 @@ def test_one_wrong_part_costs_that_part(store: ModelStore):
     assert opened(store.folder).recover() == store.state.staged(C)
 
 
-def test_a_missing_state_file_is_written_again(store: ModelStore):
+def test_a_missing_state_file_is_written_again(store: ModelStore) -> None:
     """One of the two files is enough; `read` writes none."""
     for name in ("state.json", "state.copy.json"):
         (store.folder / name).unlink()
@@ -350,7 +350,7 @@ def harmed(folder: Path, seed: int) -> None:
         again.clean_up()
 
 
-def test_a_start_works_with_any_damage_to_the_folder(ram: Path):
+def test_a_start_works_with_any_damage_to_the_folder(ram: Path) -> None:
     """Deleted, cut, changed, pipes, loops, no rights, in any mixture: never an exception, never a damaged model."""
     def harm_many() -> None:
         for seed in range(200):
@@ -367,7 +367,7 @@ def test_a_start_works_with_any_damage_to_the_folder(ram: Path):
 
 # What a start does
 
-def test_a_crash_loop_ends_in_the_previous_model(store: ModelStore):
+def test_a_crash_loop_ends_in_the_previous_model(store: ModelStore) -> None:
     """After three crashed starts, the fourth runs the previous model, gives the reason and refuses the digest."""
     for _ in range(CRASHES_MAX):
         again = opened(store.folder)
@@ -381,7 +381,7 @@ def test_a_crash_loop_ends_in_the_previous_model(store: ModelStore):
     assert opened(store.folder).recover() == again.state
 
 
-def test_every_start_on_trial_is_on_disk_before_the_model_is_loaded(store: ModelStore):
+def test_every_start_on_trial_is_on_disk_before_the_model_is_loaded(store: ModelStore) -> None:
     """The start of a good model writes nothing."""
     store.start("boot", NOW)
     kept = StoreState.parse((store.folder / "state.json").read_bytes())
@@ -426,7 +426,7 @@ class FullDisk(CountedDisk):
         Path(path).unlink()
 
 
-def test_a_start_that_cannot_be_counted_runs_the_proven_model(store: ModelStore):
+def test_a_start_that_cannot_be_counted_runs_the_proven_model(store: ModelStore) -> None:
     """The model on trial stays: the state on disk still names it."""
     full = opened(store.folder, FullDisk())
     full.recover()
@@ -438,7 +438,7 @@ def test_a_start_that_cannot_be_counted_runs_the_proven_model(store: ModelStore)
     assert opened(store.folder).recover() == store.state
 
 
-def test_a_first_model_on_trial_runs_uncounted(tmp_path: Path):
+def test_a_first_model_on_trial_runs_uncounted(tmp_path: Path) -> None:
     """There is no previous model; `trouble` says what is wrong."""
     store = opened(tmp_path / "models")
     store.recover()
@@ -478,7 +478,7 @@ def nobodys() -> Iterator[Path]:
             path.chmod(0o755)
 
 
-def test_a_folder_that_may_not_be_written_runs_the_active_model(nobodys: Path):
+def test_a_folder_that_may_not_be_written_runs_the_active_model(nobodys: Path) -> None:
     """A read-only store: the model runs, and every write raises an error that gives the reason."""
     give_away(nobodys)
     kept = (nobodys / "state.json").read_bytes()
@@ -491,7 +491,7 @@ def test_a_folder_that_may_not_be_written_runs_the_active_model(nobodys: Path):
     assert (nobodys / "state.json").read_bytes() == kept
 
 
-def test_a_state_file_that_may_not_be_read_is_not_treated_as_missing(nobodys: Path):
+def test_a_state_file_that_may_not_be_read_is_not_treated_as_missing(nobodys: Path) -> None:
     """Nothing is deleted or overwritten: the newest whole model runs, and the state changes in memory only."""
     give_away(nobodys)
     before = names(nobodys)
@@ -512,7 +512,7 @@ def test_a_state_file_that_may_not_be_read_is_not_treated_as_missing(nobodys: Pa
     assert (nobodys / "state.json").read_bytes() == kept
 
 
-def test_a_state_file_that_cannot_be_replaced(store: ModelStore):
+def test_a_state_file_that_cannot_be_replaced(store: ModelStore) -> None:
     """A folder is in its place: the copy is used, and every change raises an error that gives the reason."""
     (store.folder / "state.json").unlink()
     (store.folder / "state.json" / "in the way").mkdir(parents=True)
@@ -525,7 +525,7 @@ def test_a_state_file_that_cannot_be_replaced(store: ModelStore):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_real_disk_that_is_full(tmp_path: Path):
+def test_a_real_disk_that_is_full(tmp_path: Path) -> None:
     """A model that does not fit raises StoreFull, nothing of it stays, and the active one still runs."""
     disk = tmp_path / "disk"
     disk.mkdir()

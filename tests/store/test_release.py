@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -39,7 +40,7 @@ def test_class_and_channel_decide(device_class: str, channel: str) -> None:
 @pytest.mark.parametrize("wrong", [{"release": 0}, {"release": "new"}, {"name": "a\nb"}, {"name": ""},
                                    {"buckets": [5, 4]}, {"buckets": [0, 10_000]}, {"device_classes": []},
                                    {"trial": {"minutes": float("inf")}}, {"shadow": {"min_agreement": 1.1}}])
-def test_nonsense_is_refused(wrong: dict) -> None:
+def test_nonsense_is_refused(wrong: dict[str, Any]) -> None:
     """A signature does not make wrong values valid."""
     with pytest.raises(ValidationError):
         Release(**WHOLE | wrong)

@@ -173,14 +173,14 @@ def lost_by(ram: Path, disk_of: type[ForgetfulDisk], story_of: type[Story] = Sto
     raise AssertionError("unreachable")
 
 
-def test_a_power_cut_at_any_step_loses_nothing(ram: Path):
+def test_a_power_cut_at_any_step_loses_nothing(ram: Path) -> None:
     """On a disk that loses unsynced writes, the state found is the acknowledged one or the next, its model whole."""
     assert lost_by(ram, ForgetfulDisk) is None
 
 
 @pytest.mark.parametrize(("disk", "story"), [
     (NoSync, Story), (NoContentSync, Story), (NoFolderSync, Story), (ForgetfulDisk, PointerFirst)])
-def test_the_law_catches_shortcuts(ram: Path, disk: type[ForgetfulDisk], story: type[Story]):
+def test_the_law_catches_shortcuts(ram: Path, disk: type[ForgetfulDisk], story: type[Story]) -> None:
     """The law is broken without fsync, without fsync of files or of folders, or if the state is written first."""
     assert lost_by(ram, disk, story) == "acknowledged, then lost"
 
@@ -197,7 +197,7 @@ def fails(number: int) -> Callable[[], None]:
     return fail
 
 
-def test_a_kill_at_any_step_loses_nothing(ram: Path):
+def test_a_kill_at_any_step_loses_nothing(ram: Path) -> None:
     """Killed after step i; all earlier steps are on disk."""
     for stop_at in itertools.count():
         with tempfile.TemporaryDirectory(dir=ram) as name:
@@ -213,7 +213,7 @@ def test_a_kill_at_any_step_loses_nothing(ram: Path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_a_disk_that_fails_from_any_step_on_is_reported_and_loses_nothing(ram: Path, number: int):
+def test_a_disk_that_fails_from_any_step_on_is_reported_and_loses_nothing(ram: Path, number: int) -> None:
     """Each failure is StateUnusable or stands in `trouble`; the state in memory is the old one; a start works."""
     for fail_at in itertools.count():
         with tempfile.TemporaryDirectory(dir=ram) as name:

@@ -59,14 +59,14 @@ states = st.builds(
 
 
 @given(states)
-def test_a_written_state_is_read_back(state: StoreState):
+def test_a_written_state_is_read_back(state: StoreState) -> None:
     """parse(serialize(x)) = x, with names from any file."""
     assert StoreState.parse(state.serialize()) == state
 
 
 @given(states, st.sampled_from(["previous", "candidate", "trial", "refused", "held", "floors", "trusted_time", "format",
                                 "last_outcome", "latest", "acted"]), st.sampled_from([7.5, "x", [1], {"a": 1}]))
-def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: object):
+def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: object) -> None:
     """If one part cannot be parsed, the active model and the other parts stay; a wrong trial starts again."""
     state = state.model_copy(update={"active": A, "trial": Trial(since_utc=NOW, starts=2)})
     found = parse_damaged(json.dumps({**json.loads(state.serialize()), part: wrong}).encode())
@@ -79,18 +79,18 @@ def test_a_wrong_part_costs_that_part_only(state: StoreState, part: str, wrong: 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"{", b"[]", b"null", b"[" * 100_000, b'{"active": 7}', b"{}",
                                      b'{"format": 2}', b"\xff\xfe"])
-def test_content_that_names_no_model_is_not_used(content: bytes):
+def test_content_that_names_no_model_is_not_used(content: bytes) -> None:
     """Zero length, garbage, wrong types: the result is None, never an exception."""
     assert parse_damaged(content) is None
 
 
-def test_a_newer_format_with_unknown_keys_is_read_as_far_as_it_goes():
+def test_a_newer_format_with_unknown_keys_is_read_as_far_as_it_goes() -> None:
     """After a downgrade the active model still runs."""
     newer = {**json.loads(B_ON_TRIAL.serialize()), "format": 2, "wings": 2}
     assert parse_damaged(json.dumps(newer).encode()) == B_ON_TRIAL
 
 
-def test_install_to_good():
+def test_install_to_good() -> None:
     """Staged, activated, good: the good model that was active becomes previous."""
     assert (B_ON_TRIAL.active, B_ON_TRIAL.previous, B_ON_TRIAL.candidate) == (B, A, None)
     assert B_ON_TRIAL.trial == Trial(since_utc=NOW)
@@ -100,14 +100,14 @@ def test_install_to_good():
     assert good.marked_good(NOW) == good
 
 
-def test_previous_has_always_been_good():
+def test_previous_has_always_been_good() -> None:
     """A model that is replaced during its trial is dropped; the good one before it stays as previous."""
     assert B_ON_TRIAL.activated(C, LATER).previous == A
     assert B_ON_TRIAL.rolled_back_by_operator(LATER).previous is None
     assert B_ON_TRIAL.activated(A, LATER).previous is None      # the active model is never its own previous one
 
 
-def test_a_bad_model_is_rolled_back_and_not_tried_again():
+def test_a_bad_model_is_rolled_back_and_not_tried_again() -> None:
     """The previous model is active and good; the digest is refused with its reason until an operator forces it."""
     back = B_ON_TRIAL.rolled_back("blind", LATER)
     assert (back.active, back.previous, back.trial) == (A, None, None)
@@ -119,7 +119,7 @@ def test_a_bad_model_is_rolled_back_and_not_tried_again():
     assert StoreState().rolled_back("nothing", NOW) == StoreState()
 
 
-def test_a_candidate_that_is_dropped():
+def test_a_candidate_that_is_dropped() -> None:
     """It is refused or only superseded; the active model does not change."""
     state = B_ON_TRIAL.staged(C)
     assert state.dropped_candidate("slow", NOW).refusal_of(C.sha256) is not None
@@ -129,7 +129,7 @@ def test_a_candidate_that_is_dropped():
     assert GOOD_A.dropped_candidate("none", NOW) == GOOD_A
 
 
-def test_the_active_model_again_keeps_what_it_is():
+def test_the_active_model_again_keeps_what_it_is() -> None:
     """A release of the same file under another number starts no second trial and ends none."""
     again = B.model_copy(update={"release": 9})
     for state in (B_ON_TRIAL, B_ON_TRIAL.marked_good(NOW)):
@@ -142,7 +142,7 @@ def started(state: StoreState, *boots: str) -> StoreState:
     return state
 
 
-def test_crashes_are_starts_still_open_in_the_same_boot():
+def test_crashes_are_starts_still_open_in_the_same_boot() -> None:
     """Three crashes make a crash loop."""
     for crashes in range(CRASHES_MAX + 1):
         trial = started(B_ON_TRIAL, *["boot"] * (crashes + 1)).trial
@@ -150,7 +150,7 @@ def test_crashes_are_starts_still_open_in_the_same_boot():
         assert crash_looped(trial) == (crashes >= CRASHES_MAX)
 
 
-def test_power_cuts_and_clean_stops_are_other_ends():
+def test_power_cuts_and_clean_stops_are_other_ends() -> None:
     """They have their own, larger limit and never count as crashes."""
     cut = started(B_ON_TRIAL, "one", "two", "three").trial
     assert cut is not None
@@ -163,19 +163,19 @@ def test_power_cuts_and_clean_stops_are_other_ends():
         assert crash_looped(state.trial) == (ends >= OTHER_ENDS_MAX)
 
 
-def test_a_good_model_is_not_counted():
+def test_a_good_model_is_not_counted() -> None:
     """Its starts and stops change nothing, so nothing is written."""
     assert GOOD_A.started("boot") == GOOD_A.ended_cleanly() == GOOD_A.with_evidence(9, 9) == GOOD_A
 
 
-def test_evidence_lasts():
+def test_evidence_lasts() -> None:
     """The totals of a trial survive its starts."""
     state = B_ON_TRIAL.started("one").with_evidence(40, 12.5).started("two")
     assert state.trial is not None
     assert (state.trial.frames, state.trial.seconds) == (40, 12.5)
 
 
-def test_an_operators_rollback_holds():
+def test_an_operators_rollback_holds() -> None:
     """The previous model runs. No release up to the replaced one is activated; a higher one ends the hold."""
     state = B_ON_TRIAL.marked_good(NOW).rolled_back_by_operator(LATER)
     assert (state.active, state.previous, state.held) == (A, B, 2)
@@ -188,19 +188,19 @@ def test_an_operators_rollback_holds():
         GOOD_A.rolled_back_by_operator(LATER)
 
 
-def test_a_rollback_from_a_loose_bundle_holds_against_the_latest_release():
+def test_a_rollback_from_a_loose_bundle_holds_against_the_latest_release() -> None:
     """Without the hold, the next poll would bring that release."""
     loose = GOOD_A.activated(model(9, None), NOW).marked_good(NOW)
     assert loose.rolled_back_by_operator(LATER).held == 1
     assert loose.offered(Offer(name="new", version="5", release=5)).rolled_back_by_operator(LATER).held == 5
 
 
-def test_an_operators_choice_may_hold():
+def test_an_operators_choice_may_hold() -> None:
     """An activation by hand names the release that it holds against."""
     assert GOOD_A.activated(B, NOW, held=8).held == 8
 
 
-def test_lists_are_bounded():
+def test_lists_are_bounded() -> None:
     """The oldest refusals and requests are dropped first."""
     state = GOOD_A
     for number in range(REFUSED_KEPT + 5):
@@ -211,7 +211,7 @@ def test_lists_are_bounded():
     assert state.acted == tuple(map(str, range(REFUSED_KEPT + 5 - ACTED_KEPT, REFUSED_KEPT + 5)))
 
 
-def test_trusted_time_never_goes_back():
+def test_trusted_time_never_goes_back() -> None:
     """Later metadata may give an older time; floors are replaced."""
     floors = {"root": RoleFloor(version=3, keyids=("k",))}
     state = StoreState().trusted(floors, LATER).trusted(floors, NOW).trusted(floors, None)

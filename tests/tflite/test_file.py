@@ -30,7 +30,7 @@ def write_model(folder: Path, content: bytes) -> Path:
     return path
 
 
-def test_tensors_and_operations_are_read(tmp_path):
+def test_tensors_and_operations_are_read(tmp_path: Path) -> None:
     """A sound file yields its tensors with quantization and its operations in the graph's order."""
     model = read_model(write_model(tmp_path, writer.convolution(size=16, channels=8)))
     image, features = model.inputs[0], model.outputs[0]
@@ -42,14 +42,14 @@ def test_tensors_and_operations_are_read(tmp_path):
     assert model.description == "made by a test"
 
 
-def test_per_channel_weights_have_scale_zero(tmp_path):
+def test_per_channel_weights_have_scale_zero(tmp_path: Path) -> None:
     """A tensor quantised per channel has no single scale: it has 0.0, not the first channel's scale."""
     model = read_model(write_model(tmp_path, writer.convolution()))
     weights = next(tensor for tensor in model.tensors if tensor.name == "weights0")
     assert (weights.scale, weights.quantised) == (0.0, False)
 
 
-def test_whole_file_and_flatbuffer_have_different_digests(tmp_path):
+def test_whole_file_and_flatbuffer_have_different_digests(tmp_path: Path) -> None:
     """`sha256` includes the appended ZIP, `flatbuffer_sha256` does not."""
     plain = writer.logistic()
     bundle = writer.with_zip(plain, {"labels.txt": b"cat\ndog\n", "golden/1.png": b"\x89PNG"})
@@ -59,7 +59,7 @@ def test_whole_file_and_flatbuffer_have_different_digests(tmp_path):
     assert dict(model.attachments) == {"labels.txt": b"cat\ndog\n", "golden/1.png": b"\x89PNG"}
 
 
-def test_tflite_metadata_is_read(tmp_path):
+def test_tflite_metadata_is_read(tmp_path: Path) -> None:
     """Normalization and label file are read from the buffer `TFLITE_METADATA`."""
     model = read_model(write_model(tmp_path, writer.described()))
     assert model.tflite_metadata is not None
@@ -69,7 +69,7 @@ def test_tflite_metadata_is_read(tmp_path):
     assert model.attachments["labels.txt"] == b"cat\ndog\n"
 
 
-def test_the_known_custom_operation_passes(tmp_path):
+def test_the_known_custom_operation_passes(tmp_path: Path) -> None:
     """SSD's post-process is the one custom operation that both runtimes have."""
     model = read_model(write_model(tmp_path, writer.detection_postprocess()))
     assert [(op.name, op.custom, op.outputs) for op in model.ops] == [
@@ -77,7 +77,7 @@ def test_the_known_custom_operation_passes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["FlexErf", "Convolution2DTransposeBias"])
-def test_other_custom_operations_are_refused_by_name(tmp_path, name):
+def test_other_custom_operations_are_refused_by_name(tmp_path: Path, name: str) -> None:
     """A custom operation that no runtime has is refused before any runtime sees it. The error names it."""
     with pytest.raises(ModelUnsupported, match=name):
         read_model(write_model(tmp_path, writer.custom(name)))
@@ -88,7 +88,7 @@ def test_other_custom_operations_are_refused_by_name(tmp_path, name):
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"PK\x03\x04 a zip", "ZIP archive"),
     (bytes(range(100, 200)), "bytes 4-8 are b'hijk'"), (b"\0\0\0\0TFL3", "cut off or damaged"),
 ])
-def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path, content, seen):
+def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path: Path, content, seen: str) -> None:
     """The message names the file and what it contains instead of a model."""
     path = write_model(tmp_path, content)
     with pytest.raises(ModelUnreadable, match=seen) as refusal:
@@ -96,7 +96,7 @@ def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path, content, s
     assert str(path) in str(refusal.value)
 
 
-def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """A missing file, a folder, a pipe (to open it would block) and an impossible name are all refused."""
     os.mkfifo(tmp_path / "pipe")
     for path, seen in ((tmp_path / "absent", "No such file"), (tmp_path, "a folder"),
@@ -105,7 +105,7 @@ def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
             read_model(path)
 
 
-def test_every_truncation_is_refused(tmp_path):
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
     """The reader alone refuses a file that is cut off at any byte, also inside its weights or its ZIP."""
     whole = writer.with_zip(writer.convolution(size=8, channels=2), {"labels.txt": b"cat\n"})
     padding = len(writer.convolution(size=8, channels=2))
@@ -116,7 +116,7 @@ def test_every_truncation_is_refused(tmp_path):
             read_model(write_model(tmp_path, whole[:length]))
 
 
-def test_another_schema_version_is_refused(tmp_path):
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     """Only schema version 3 is supported."""
     graph = Graph([Tensor((1,))], [], (0,), (0,), version=4)
     with pytest.raises(ModelUnreadable, match="schema version 4"):
@@ -129,13 +129,13 @@ def test_another_schema_version_is_refused(tmp_path):
     (Graph([Tensor((1,), scales=(float("nan"),), zero_points=(0,))], [], (0,), (0,)), "scales nan"),
     (Graph([Tensor((1,), scales=(-0.5,), zero_points=(0,))], [], (0,), (0,)), "scales -0.5"),
 ])
-def test_indices_and_scales_are_checked(tmp_path, graph, seen):
+def test_indices_and_scales_are_checked(tmp_path: Path, graph, seen: str) -> None:
     """The reader checks what later code relies on, such as indices that exist and finite scales."""
     with pytest.raises(ModelUnreadable, match=seen):
         read_model(write_model(tmp_path, writer.build(graph)))
 
 
-def test_a_zip_bomb_is_refused(tmp_path):
+def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     """An archive that unpacks to more than labels and settings need is refused before it is unpacked."""
     bomb = writer.with_zip(writer.identity(), {f"{index}.txt": bytes(9 << 20) for index in range(4)})
     assert len(bomb) < 100_000
@@ -143,7 +143,7 @@ def test_a_zip_bomb_is_refused(tmp_path):
         read_model(write_model(tmp_path, bomb))
 
 
-def test_a_zip_bomb_that_lies_about_its_size_is_refused(tmp_path):
+def test_a_zip_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     """A file that unpacks to more than its entry states is read up to that size, and fails its checksum."""
     bomb = bytearray(writer.with_zip(writer.identity(), {"labels.txt": bytes(9 << 20)}))
     size = struct.pack("<I", 9 << 20)
@@ -153,7 +153,7 @@ def test_a_zip_bomb_that_lies_about_its_size_is_refused(tmp_path):
         read_model(write_model(tmp_path, bytes(bomb)))
 
 
-def test_a_zip_entry_without_a_name_does_no_harm(tmp_path):
+def test_a_zip_entry_without_a_name_does_no_harm(tmp_path: Path) -> None:
     """An attachment may have an empty name, although zipfile's own `is_dir` fails on it."""
     whole = io.BytesIO()
     whole.write(writer.identity())
@@ -162,7 +162,7 @@ def test_a_zip_entry_without_a_name_does_no_harm(tmp_path):
     assert dict(read_model(write_model(tmp_path, whole.getvalue())).attachments) == {"": b"nameless"}
 
 
-def test_a_zip_of_another_compression_method_is_refused(tmp_path):
+def test_a_zip_of_another_compression_method_is_refused(tmp_path: Path) -> None:
     """Only stored and deflated files are unpacked: the output of the other methods has no bound."""
     whole = io.BytesIO()
     whole.write(writer.identity())
@@ -172,7 +172,7 @@ def test_a_zip_of_another_compression_method_is_refused(tmp_path):
         read_model(write_model(tmp_path, whole.getvalue()))
 
 
-def test_structure_that_repeats_itself_is_bounded():
+def test_structure_that_repeats_itself_is_bounded() -> None:
     """A vector of a million references to one table is refused as soon as the budget is used up."""
     count = 1_000_000
     table = struct.pack("<HHi", 4, 4, 4)                   # an empty vtable, and the table that uses it
@@ -186,7 +186,7 @@ def test_structure_that_repeats_itself_is_bounded():
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory, content):
+def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """The reader returns a model or raises ModelError, whatever follows the identifier."""
     folder = tmp_path_factory.getbasetemp()
     try:
@@ -196,7 +196,7 @@ def test_any_bytes_raise_nothing_but_a_model_error(tmp_path_factory, content):
 
 
 @given(number=st.integers(0, 10**9))
-def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory, number):
+def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory: pytest.TempPathFactory, number: int) -> None:
     """A sound file with bytes, offsets or parts changed yields a model or a ModelError."""
     folder = tmp_path_factory.getbasetemp()
     try:
@@ -206,7 +206,7 @@ def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory, number):
 
 
 @given(st.data())
-def test_mutated_metadata_raises_nothing_but_malformed(data):
+def test_mutated_metadata_raises_nothing_but_malformed(data) -> None:
     """A TFLITE_METADATA buffer with any bytes changed is parsed or refused."""
     content = bytearray(writer.tflite_metadata(mean=1.0, std=2.0, label_file="labels.txt"))
     for _ in range(data.draw(st.integers(1, 6))):
@@ -218,7 +218,7 @@ def test_mutated_metadata_raises_nothing_but_malformed(data):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
-def test_real_models_are_read():
+def test_real_models_are_read() -> None:
     """The inputs, labels and metadata of real exports are read as their makers wrote them."""
     ssd = read_model(REAL / "ssd_mobilenet_v1_coco_uint8_metadata.tflite")
     assert ssd.inputs[0].shape == (1, 300, 300, 3)

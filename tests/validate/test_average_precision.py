@@ -20,7 +20,7 @@ def truth():
     return truth
 
 
-def seen(label, box, score=0.9):
+def seen(label, box, score: float = 0.9):
     return Detection(label, 0, score, box)
 
 

@@ -83,7 +83,7 @@ def test_the_next_frame_may_be_a_late_one(tap):
     assert tap.next(0.001) is None
 
 
-def test_a_frame_of_another_size_gets_memory_of_its_own(tap):
+def test_a_frame_of_another_size_gets_memory_of_its_own(tap) -> None:
     """The same size uses the same memory again; descriptors do not add up."""
     gc.collect()        # frees the garbage of other tests
     others = shared_memories()
@@ -117,7 +117,7 @@ def test_every_tapped_frame_is_whole(tap):
     stop = threading.Event()
     results = [painted(64, 48, byte, seq=byte) for byte in range(1, 200)]
 
-    def publish():
+    def publish() -> None:
         while not stop.is_set():
             for result in results:
                 tap(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -152,7 +153,7 @@ def test_a_missing_version_or_label_list_is_an_error(tmp_path, capsys):
     assert "--labels" in capsys.readouterr().err
 
 
-def test_pictures_in_which_nothing_is_detected_are_refused(tmp_path, capsys):
+def test_pictures_in_which_nothing_is_detected_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Golden frames without a detection would prove nothing."""
     dark = bundles.picture(tmp_path)
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "--score-threshold", "0.9", "--golden", dark,

@@ -6,6 +6,7 @@ import json
 import random
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ BYTES = "normalization: the golden frames agree with mean 0, std 256"
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundles.pack(tmp_path_factory.mktemp("sound"))
 
 
@@ -28,7 +29,7 @@ def states(found: Verification) -> dict[str, str]:
     return {check.name: check.state for check in found.checks}
 
 
-def expected(path: Path) -> dict:
+def expected(path: Path) -> dict[str, Any]:
     return json.loads(read_model(path).attachments[golden.EXPECTED])
 
 

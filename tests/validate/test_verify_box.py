@@ -18,7 +18,7 @@ MODEL = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory) -> Path:
+def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The box model, packed on this runtime with two drawn frames."""
     folder = tmp_path_factory.mktemp("box")
     pictures = []
@@ -30,7 +30,7 @@ def box(tmp_path_factory) -> Path:
     return bundles.pack(folder, "--golden", *pictures, model=MODEL)
 
 
-def test_the_box_model_is_verified(box):
+def test_the_box_model_is_verified(box: Path) -> None:
     """It passes every check on this runtime."""
     assert verify(box).passed
 

@@ -28,13 +28,13 @@ def accuracy():
 @pytest.mark.parametrize(("name", "others"), [
     ("yolov8n_416_coco_int8", 0.4795), ("yolo11n_224_coco_int8", 0.3340),
     ("ssd_mobilenet_v1_coco_uint8_metadata", 0.2901)])
-def test_average_precision(real, accuracy, name, others):
+def test_average_precision(real: Path, accuracy, name: str, others: float) -> None:
     """COCO AP is at most the margin below what Ultralytics and MediaPipe reach with the same file."""
     found = accuracy.precision(real / "coco", real / "models" / f"{name}.tflite")
     assert found.ap >= others - MARGIN[chosen_runtime("auto")[0]]
 
 
-def test_cats_and_dogs(real):
+def test_cats_and_dogs(real: Path) -> None:
     """The four animals that TFLite Task Library's own test expects, each within IoU 0.9 of its box."""
     expected = [("cat", 54, 396, 393, 196), ("cat", 602, 157, 394, 447), ("cat", 259, 394, 181, 209),
                 ("dog", 387, 197, 281, 409)]

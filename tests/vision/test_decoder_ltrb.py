@@ -21,7 +21,7 @@ thresholds = st.sampled_from((0.0, 0.1, 0.35, 0.5, 0.9, 0.996))
 kinds = st.sampled_from((("int8", 0.09, 93), ("uint8", 0.07, 190), ("float32", 0, 0)))
 
 
-def levels(kind, classes=4, strides=STRIDES):
+def levels(kind, classes: int = 4, strides=STRIDES):
     """Return the outputs' specs: logits and distances for each stride; each distance has its own scale."""
     specs = []
     for stride in strides:
@@ -32,7 +32,7 @@ def levels(kind, classes=4, strides=STRIDES):
     return specs
 
 
-def limits(score, **changes):
+def limits(score, **changes: object):
     return Limits(**{"score_threshold": score, "iou_threshold": 0.5, "max_detections": 25, "labels": {"dog": 0.8},
                      "allow": frozenset(), "deny": frozenset({"bird"}), **changes})
 
@@ -60,7 +60,7 @@ def decode(specs, outputs, wanted):
 
 
 @given(seeds, thresholds, kinds)
-def test_it_agrees_with_the_reference(seed, score, kind):
+def test_it_agrees_with_the_reference(seed, score, kind) -> None:
     """Integer or float, thresholds of single labels, three strides with own scales: the same boxes in order."""
     rng = np.random.default_rng(seed)
     specs = levels(kind)
@@ -71,7 +71,7 @@ def test_it_agrees_with_the_reference(seed, score, kind):
                                np.array(expected, float).reshape(-1, 6), rtol=1e-9, atol=1e-9)
 
 
-def test_a_distance_counts_strides_from_the_centre_of_the_cell():
+def test_a_distance_counts_strides_from_the_centre_of_the_cell() -> None:
     """A cell with distances 1, 0.5, 2, 0 at stride 16 gives a box of three strides by half a stride."""
     specs = levels(("float32", 0, 0))
     outputs = [np.full(each.shape, -9.0, np.float32) for each in specs]
@@ -88,14 +88,14 @@ def test_a_distance_counts_strides_from_the_centre_of_the_cell():
     lambda specs: [*specs[:4], *levels(("int8", 0.09, 93), classes=5)[4:]],
     lambda specs: [spec((1, 7, 12, 4)), spec((1, 7, 12, 4))], lambda _: [spec((1, 300, 6))]],
     ids=["odd", "shifted", "mixed", "two scales", "two numbers of classes", "does not divide", "other family"])
-def test_other_outputs_are_refused(change):
+def test_other_outputs_are_refused(change) -> None:
     """Outputs that are not in pairs, have mixed sizes, scales or classes, or are of another family are refused."""
     with pytest.raises(ModelUnsupported, match=r"pairs of outputs|do not divide"):
         DECODERS["ltrb"](model(*change(levels(("int8", 0.09, 93)))), SHAPE)
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_values_that_are_not_finite_raise(place):
+def test_values_that_are_not_finite_raise(place: int) -> None:
     """NaN in logits, or in distances of cells that pass, raises OutputInvalid."""
     specs = levels(("float32", 0, 0))
     outputs = [np.full(each.shape, 3.0, np.float32) for each in specs]

@@ -1,6 +1,7 @@
 """Every decoder against its plain reference on random tensors, and the special cases of each family."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -33,7 +34,7 @@ dtypes = st.sampled_from((("int8", 1 / 212, -128), ("uint8", 0.00467937160283327
                           ("float32", 0, 0)))
 
 
-def limits(score=0.5, **changes):
+def limits(score: float = 0.5, **changes: object):
     return Limits(**{"score_threshold": score, "iou_threshold": 0.5, "max_detections": 25, "labels": {"dog": 0.8},
                      "allow": frozenset(), "deny": frozenset({"bird"}), **changes})
 
@@ -44,14 +45,14 @@ def decode(name, made, outputs, wanted, labels=LABELS, shape=SHAPE):
             for found in decoder.decode(outputs, decoder.compile_limits(wanted, labels))]
 
 
-def same(found, expected):
+def same(found, expected) -> None:
     assert len(found) == len(expected)
     np.testing.assert_allclose(np.array(found).reshape(-1, 6), np.array(expected, float).reshape(-1, 6), rtol=1e-9,
                                atol=1e-9)
 
 
 @given(seeds, thresholds, dtypes, st.booleans())
-def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first):
+def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first: bool) -> None:
     """YOLOv8 in both axis orders, integer and float, gives the same boxes in the same order."""
     tensor = spec((1, CELLS, 8) if cells_first else (1, 8, CELLS), *kind)
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -61,7 +62,7 @@ def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first):
 
 
 @given(seeds, thresholds, dtypes)
-def test_yolov5_agrees_with_the_reference(seed, score, kind):
+def test_yolov5_agrees_with_the_reference(seed, score, kind) -> None:
     """YOLOv5: score is objectness times class."""
     tensor = spec((1, 3 * CELLS, 7), *kind)
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -71,7 +72,7 @@ def test_yolov5_agrees_with_the_reference(seed, score, kind):
 
 
 @given(seeds, thresholds, st.booleans())
-def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
+def test_end_to_end_agrees_with_the_reference(seed, score, pixels: bool) -> None:
     """End-to-end YOLO gives the same boxes in 0-1 and in pixels."""
     rng = np.random.default_rng(seed)
     raw = rng.random((1, 300, 6)).astype(np.float32)
@@ -86,7 +87,7 @@ def test_end_to_end_agrees_with_the_reference(seed, score, pixels):
 
 
 @given(seeds, thresholds, st.permutations((0, 1, 2, 3)))
-def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order):
+def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order) -> None:
     """SSD: the operation shows which output is which, and rows beyond its count are not read."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, 11))
@@ -101,7 +102,7 @@ def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order):
 
 
 @given(seeds, thresholds, st.booleans())
-def test_anchors_agree_with_the_reference(seed, score, scores_first):
+def test_anchors_agree_with_the_reference(seed, score, scores_first: bool) -> None:
     """Raw boxes against RetinaNet's anchors, the outputs in either order; class 0 is the background."""
     rng = np.random.default_rng(seed)
     boxes = spec((1, ANCHORS, 4), "uint8", 0.024, 179, index=1)
@@ -116,7 +117,7 @@ def test_anchors_agree_with_the_reference(seed, score, scores_first):
 
 
 @given(seeds, thresholds)
-def test_fomo_agrees_with_the_reference(seed, score):
+def test_fomo_agrees_with_the_reference(seed, score) -> None:
     """FOMO: touching cells of one class give one box around them."""
     tensor = spec((1, 8, 8, 4))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -127,7 +128,7 @@ def test_fomo_agrees_with_the_reference(seed, score):
 
 
 @given(seeds, thresholds)
-def test_classifier_agrees_with_the_reference(seed, score):
+def test_classifier_agrees_with_the_reference(seed, score) -> None:
     """A classifier's best classes become boxes of the whole frame, best first."""
     tensor = spec((1, 30))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -136,7 +137,7 @@ def test_classifier_agrees_with_the_reference(seed, score):
          reference.classes(reference.real(raw, tensor), wanted.thresholds(LABELS), wanted.max_candidates))
 
 
-def test_logits_become_scores():
+def test_logits_become_scores() -> None:
     """Without a softmax or logistic at the end, logits are converted to scores before the threshold."""
     tensor = spec((1, 3), "float32")
     found = decode("classifier", model(tensor), [np.array([[0.0, 3.0, 0.0]], np.float32)], limits(), ())
@@ -154,13 +155,13 @@ def test_logits_become_scores():
     ((OpSpec("FULLY_CONNECTED", False, (0,), (1,)),), spec((1, 3), "float32"), False),
     ((), spec((1, 3), "uint8", 1 / 256, 0), True), ((), spec((1, 3), "uint8", 0.1, 128), False),
     ((OpSpec("RESHAPE", False, (1,), (1,)),), spec((1, 3), "float32"), False)])
-def test_which_outputs_are_probabilities(ops, tensor, answer):
+def test_which_outputs_are_probabilities(ops, tensor, answer: bool) -> None:
     """The operation that makes a tensor, or else its range, shows scores or logits; a graph with a loop ends too."""
     assert is_probability(model(tensor, ops=ops), tensor) is answer
 
 
 @given(st.floats(-0.5, 1.5), st.floats(1e-4, 2.0), st.integers(-128, 127))
-def test_the_integer_threshold_is_exact(threshold, scale, zero_point):
+def test_the_integer_threshold_is_exact(threshold: float, scale: float, zero_point: int) -> None:
     """An integer passes the raw threshold exactly if its real value passes the real threshold."""
     tensor = Quantization(spec((1,), "int8", scale, zero_point))
     raw = np.arange(-128, 128, dtype=np.int8)
@@ -168,7 +169,7 @@ def test_the_integer_threshold_is_exact(threshold, scale, zero_point):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_raise(bad):
+def test_values_that_are_not_finite_raise(bad) -> None:
     """NaN or infinity in scores, or in boxes that pass, raises OutputInvalid for every float family."""
     wanted = limits(0.5)
     for part in (slice(4, 8), 1):      # every class of a cell, then a corner of its box
@@ -186,7 +187,7 @@ def test_values_that_are_not_finite_raise(bad):
 
 @pytest.mark.parametrize(("part", "bad"), [(0, np.nan), (1, np.nan), (1, -1), (1, 1e34), (2, np.nan), (2, np.inf),
                                            (3, np.nan), (3, -1), (3, 11)])
-def test_invalid_ssd_rows_raise(part, bad):
+def test_invalid_ssd_rows_raise(part: int, bad) -> None:
     """A count outside the rows, a class below 0 or a value that is not finite raises OutputInvalid."""
     raw = [np.full((1, 10, 4), 0.5, np.float32), np.zeros((1, 10), np.float32), np.full((1, 10), 0.9, np.float32),
            np.array([3], np.float32)]
@@ -195,14 +196,14 @@ def test_invalid_ssd_rows_raise(part, bad):
         decode("ssd", model(*POSTPROCESSED, ops=(postprocess(),)), raw, limits())
 
 
-def test_a_class_beyond_the_labels_has_the_general_threshold():
+def test_a_class_beyond_the_labels_has_the_general_threshold() -> None:
     """An id beyond the label list is detected and raises no IndexError."""
     raw = np.zeros((1, 300, 6), np.float32)
     raw[0, 0] = (0.1, 0.1, 0.5, 0.5, 0.9, 77)
     assert [row[1] for row in decode("yolo_end2end", model(spec(raw.shape, "float32")), [raw], limits())] == [77]
 
 
-def test_equal_scores_are_limited():
+def test_equal_scores_are_limited() -> None:
     """If all cells have one score, there are at most `max_candidates`, in the order of the tensor."""
     tensor = spec((1, 5, CELLS))
     raw = np.full(tensor.shape, 100, np.int8)
@@ -213,7 +214,7 @@ def test_equal_scores_are_limited():
     assert [row[2] for row in found] == sorted(row[2] for row in found)
 
 
-def test_no_wanted_label_gives_no_detection():
+def test_no_wanted_label_gives_no_detection() -> None:
     """If every label is denied, no integer passes, and no array is compared with infinity."""
     tensor = spec((1, 5, CELLS))
     nothing = limits(allow=frozenset({"nobody"}))
@@ -230,19 +231,19 @@ def test_no_wanted_label_gives_no_detection():
     ("anchors", [spec((1, 30, 4)), spec((1, 31, 2))], "two outputs"),
     ("fomo", [spec((1, 7, 8, 4))], "height/8"), ("fomo", [spec((1, 8, 8, 1))], "height/8"),
     ("classifier", [spec((1, 1))], "two classes or more"), ("classifier", [spec((2, 10))], "classes")])
-def test_the_error_says_why_a_decoder_does_not_fit(name, outputs, words):
+def test_the_error_says_why_a_decoder_does_not_fit(name: str, outputs, words: str) -> None:
     """Each error names the expected shape."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS[name](model(*outputs), SHAPE)
 
 
-def test_outputs_after_the_ssd_operation_are_refused():
+def test_outputs_after_the_ssd_operation_are_refused() -> None:
     """A graph that continues after the post-process is refused, since nobody knows which output is which."""
     with pytest.raises(ModelUnsupported, match="not all outputs"):
         DECODERS["ssd"](model(*POSTPROCESSED, ops=(postprocess((1, 2, 3, 9)),)), SHAPE)
 
 
-def test_cells_that_touch_at_a_corner_are_one_object():
+def test_cells_that_touch_at_a_corner_are_one_object() -> None:
     """FOMO: two cells of one class that touch at a side or a corner give one box; cells of two classes do not."""
     raw = np.full((1, 8, 8, 3), -128, np.int8)
     raw[0, 2, 2, 1] = raw[0, 3, 3, 1] = 100
@@ -253,7 +254,7 @@ def test_cells_that_touch_at_a_corner_are_one_object():
         (2, Box(3 / 8, 2 / 8, 4 / 8, 3 / 8)), (1, Box(2 / 8, 2 / 8, 4 / 8, 4 / 8))]
 
 
-def detector_metadata(anchors, scales=(10.0, 10.0, 5.0, 5.0)):
+def detector_metadata(anchors, scales: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)) -> bytes:
     """Build MediaPipe's DETECTOR_METADATA: anchors (cx, cy, width, height), scales (x, y, width, height)."""
     b = flatbuffers.Builder(256)
     rows = [writer._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
@@ -268,7 +269,7 @@ def stating(content):
     return replace(made, tflite_metadata=TfliteMetadata("", "", "", (), (), {"DETECTOR_METADATA": content}))
 
 
-def test_stated_anchors_are_used():
+def test_stated_anchors_are_used() -> None:
     """Anchors and scales in DETECTOR_METADATA are used instead of RetinaNet's."""
     made = stating(detector_metadata([(0.5, 0.5, 0.2, 0.4), (0.25, 0.75, 0.1, 0.1)]))
     boxes = np.array([[[1.0, 2.0, 0.0, 5 * np.log(2)], [0, 0, 0, 0]]], np.float32)      # y, x, height, width
@@ -282,13 +283,13 @@ def test_stated_anchors_are_used():
     (detector_metadata([(0, 0, 1, 1)] * 2, (0, 0, 0, 0)), "no scales"),
     (detector_metadata([(0, 0, 1, 1)] * 3), "for 2 anchors; expected 3"),
     (detector_metadata([(float("nan"), 0, 1, 1)] * 2), "states no anchors")])
-def test_invalid_stated_anchors_are_refused(content, words):
+def test_invalid_stated_anchors_are_refused(content, words: str) -> None:
     """DETECTOR_METADATA that is damaged, empty or has another number of anchors is refused by name."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS["anchors"](stating(content), SHAPE)
 
 
-def test_anchors_of_a_real_model_are_retinanets(real):
+def test_anchors_of_a_real_model_are_retinanets(real: Path) -> None:
     """The anchors that MediaPipe Model Maker wrote into a real model equal the generated ones."""
     read = read_model(real / "models" / "mediapipe_modelmaker_256_car_uint8.tflite")
     silent = replace(read, tflite_metadata=None)

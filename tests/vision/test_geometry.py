@@ -17,7 +17,7 @@ resizes = st.sampled_from(("letterbox", "stretch"))
 
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize, box):
+def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize, box) -> None:
     """Letterbox or stretch and its inverse are the identity for any box inside the part that the model gets."""
     placement = place(width, height, roi, shape, resize)
     seen = placement.to_frame(WHOLE)
@@ -27,7 +27,7 @@ def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize
 
 
 @given(sides, sides, inputs)
-def test_letterbox_keeps_the_shape_and_centres(width, height, shape):
+def test_letterbox_keeps_the_shape_and_centres(width, height, shape) -> None:
     """The content touches two edges of the input, keeps the aspect ratio within a pixel, and is centred within one."""
     content = place(width, height, WHOLE, shape, "letterbox").content
     assert content.width == shape.width or content.height == shape.height
@@ -37,7 +37,7 @@ def test_letterbox_keeps_the_shape_and_centres(width, height, shape):
 
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize, box):
+def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize, box) -> None:
     """A box on the frame lies inside the part that the model was given, whatever the model outputs."""
     placement = place(width, height, roi, shape, resize)
     source, found = placement.source, placement.to_frame(box)
@@ -50,7 +50,7 @@ def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize,
 
 
 @given(boxes, boxes)
-def test_iou_is_symmetric_and_one_for_itself(one, other):
+def test_iou_is_symmetric_and_one_for_itself(one, other) -> None:
     """IoU is in 0-1, does not depend on the order, and is 1 for a box and itself."""
     assert iou(one, other) == pytest.approx(iou(other, one))
     assert 0 <= iou(one, other) <= 1 + 1e-12
@@ -58,7 +58,7 @@ def test_iou_is_symmetric_and_one_for_itself(one, other):
 
 
 @given(sides, sides, inputs, unit, spans)
-def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across):
+def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across) -> None:
     """A box that only touches the frame's content from any side shows nothing of the frame."""
     placement = place(width, height, WHOLE, shape, "letterbox")
     xmin, ymin, xmax, ymax = placement.to_input(WHOLE)
@@ -70,7 +70,7 @@ def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across):
 
 @given(sides, sides, inputs, resizes, boxes)
 @example(16, 342, InputShape(547, 32, 3, planar=False), "letterbox", Box(0.203125, 0.0, 0.2578125, 1.0))
-def test_a_shown_box_has_an_area_when_published(width, height, shape, resize, box):
+def test_a_shown_box_has_an_area_when_published(width, height, shape, resize, box) -> None:
     """A shown box is never a line or a point on the frame, not even with the four decimals of a message."""
     placement = place(width, height, WHOLE, shape, resize)
     xmin, ymin, xmax, ymax = (round(corner, 4) for corner in placement.to_frame(box))
@@ -78,18 +78,18 @@ def test_a_shown_box_has_an_area_when_published(width, height, shape, resize, bo
     assert placement.shows(placement.to_input(box))
 
 
-def test_iou_of_known_boxes():
+def test_iou_of_known_boxes() -> None:
     """Two boxes that share a quarter of each have an IoU of one seventh."""
     assert iou(Box(0, 0, 2, 2), Box(1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert iou(Box(0, 0, 1, 1), Box(1, 0, 2, 1)) == 0
 
 
-def test_clip_leaves_no_area_outside_the_limits():
+def test_clip_leaves_no_area_outside_the_limits() -> None:
     """A box outside the limits has no area after clipping."""
     assert clip(Box(1.2, -0.5, 1.4, 0.5)) == Box(1.0, 0.0, 1.0, 0.5)
 
 
-def test_known_letterbox():
+def test_known_letterbox() -> None:
     """768x432 in 416x416: 416x234 pixels, 91 rows of padding above."""
     placement = place(768, 432, WHOLE, InputShape(416, 416, 3, planar=False), "letterbox")
     assert placement.content == Area(0, 91, 416, 234)
@@ -100,6 +100,6 @@ def test_known_letterbox():
     ((1, 300, 320, 3), InputShape(320, 300, 3, planar=False)), ((1, 3, 300, 320), InputShape(320, 300, 3, planar=True)),
     ((1, 96, 96, 1), InputShape(96, 96, 1, planar=False)), ((1, 8, 8, 320), None), ((2, 8, 8, 3), None),
     ((1, 300), None), ((1, -1, -1, 3), None)])
-def test_input_shapes(shape, expected):
+def test_input_shapes(shape: tuple[int, ...], expected) -> None:
     """An image has four axes, one batch, and one or three channels, first or last."""
     assert InputShape.of(shape) == expected

@@ -9,7 +9,7 @@ from vedette.errors import SourceInvalid
 from vedette.vision import images
 
 
-def test_a_path_that_could_block_is_refused_unopened(tmp_path):
+def test_a_path_that_could_block_is_refused_unopened(tmp_path: Path) -> None:
     """The error says that the path is a pipe, a device or a folder."""
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", tmp_path):
@@ -19,7 +19,7 @@ def test_a_path_that_could_block_is_refused_unopened(tmp_path):
         images.read(Path("/dev/zero"))
 
 
-def test_a_file_too_large_for_an_image_is_refused_unread(tmp_path):
+def test_a_file_too_large_for_an_image_is_refused_unread(tmp_path: Path) -> None:
     """A film that somebody names by mistake is not read into memory."""
     path = tmp_path / "film.jpg"
     with path.open("wb") as file:

@@ -1,18 +1,20 @@
 """Label lists and their alignment with class ids."""
 
+from pathlib import Path
+
 import pytest
 
 from vedette.errors import ModelUnsupported
 from vedette.vision import labels
 
 
-def test_an_id_beyond_the_list_has_a_name():
+def test_an_id_beyond_the_list_has_a_name() -> None:
     """A class id beyond the labels gets a name made of its number."""
     assert labels.label_of(("cat",), 0) == "cat"
     assert labels.label_of(("cat",), 7) == "class_7"
 
 
-def test_lines():
+def test_lines() -> None:
     """Empty lines inside keep their place; a byte order mark, spaces and empty lines at the end do not count."""
     assert labels.parse_lines("\ufeffcat \r\n\n dog\n\n") == ("cat", "", "dog")
 
@@ -20,7 +22,7 @@ def test_lines():
 @pytest.mark.parametrize(("names", "expected"), [
     ({0: "cat", 2: "dog"}, ("cat", "", "dog")), ({"1": "dog", "0": "cat"}, ("cat", "dog")), (["cat"], ("cat",)),
     ({"x": "cat"}, None), ({-1: "cat"}, None), ({10**9: "cat"}, None), ({}, None), ("cat", None), (None, None)])
-def test_names_of_an_export(names, expected):
+def test_names_of_an_export(names, expected: tuple[str, ...] | None) -> None:
     """Ultralytics writes a mapping from class id to label, in JSON with strings for ids."""
     assert labels.parse_names(names) == expected
 
@@ -28,7 +30,7 @@ def test_names_of_an_export(names, expected):
 @pytest.mark.parametrize(("text", "expected"), [
     ('{"a": 1}', {"a": 1}), ("{'a': [1, 2], 3: None}", {"a": [1, 2], "3": None}), ("[1]", None), ("", None),
     ("__import__('os').getpid()", None), ("{" * 10_000, None), ("stride: 32\n", None), ("\0", None)])
-def test_literals_are_data(text, expected):
+def test_literals_are_data(text: str, expected: dict[str, int] | dict[str, object] | None) -> None:
     """JSON and Python literals are read; expressions and other formats are not evaluated and give None."""
     assert labels.parse_literal(text) == expected
 
@@ -40,13 +42,13 @@ def test_literals_are_data(text, expected):
     (("background", "cat"), 2, True, ("background", "cat")),
     ((), 2, True, ("background",)),                         # no labels: the background is known all the same
     (("cat", "dog"), 2, False, ("cat", "dog"))])
-def test_alignment(given, classes, background, expected):
+def test_alignment(given: tuple[str, ...], classes: int | None, background: bool, expected: tuple[str, ...]) -> None:
     """A list is shifted until its first entry is class id 0."""
     assert labels.align(given, classes=classes, background=background) == expected
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe\x00"])
-def test_unusable_label_files(tmp_path, content):
+def test_unusable_label_files(tmp_path: Path, content: bytes | None) -> None:
     """A label file that is missing, empty or not text is refused; the error names it."""
     path = tmp_path / "labels.txt"
     if content is not None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -40,11 +41,12 @@ class Clock:
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(tmp_path: Path) -> Iterator[Open]:
     """Open the small model, or another one, without a child; close it after the test."""
-    detectors = []
+    detectors: list[LocalDetector] = []
 
-    def build(path=None, *, clock=None, roi=WHOLE, **keys):
+    def build(path: Path | None = None, *, clock: Clock | None = None, roi: Box = WHOLE,
+              **keys: Any) -> LocalDetector:
         path = path or tiny_detectors.write(tmp_path)
         model = read_model(path)
         detectors.append(LocalDetector(Interpreter(path), model, resolve(model, DetectorConfig(**keys)), roi=roi,
@@ -55,29 +57,29 @@ def opened(tmp_path):
         detector.close()
 
 
-def found(detector, seen):
+def found(detector: LocalDetector, seen: Frame) -> list[tuple[str, int, Box]]:
     return [(each.label, each.class_id, each.box) for each in detector.detect(seen).detections]
 
 
-def test_boxes_labels_and_colours(opened):
+def test_boxes_labels_and_colours(opened: Open) -> None:
     """A green and a blue quarter of the frame become a leaf and a sky at their places; red is background."""
     seen = frame(64, 48, (TOP, LEFT, GREEN), (BOTTOM, RIGHT, BLUE), (TOP, RIGHT, 2))
     assert sorted(found(opened(), seen)) == [("leaf", 1, Box(0, 0, 0.5, 0.5)), ("sky", 2, Box(0.5, 0.5, 1, 1))]
 
 
-def test_the_wrong_colour_order_gives_other_labels(opened):
+def test_the_wrong_colour_order_gives_other_labels(opened: Open) -> None:
     """With bgr the same blue quarter is background and the red one is sky."""
     seen = frame(64, 48, (BOTTOM, RIGHT, BLUE), (TOP, RIGHT, 2))
     assert found(opened(color="bgr"), seen) == [("sky", 2, Box(0.5, 0, 1, 0.5))]
 
 
-def test_a_letterbox_is_undone(opened):
+def test_a_letterbox_is_undone(opened: Open) -> None:
     """In a wide frame letterboxed into a square, a cell that is half padding gives only the half in the frame."""
     detector = opened(resize="letterbox", score_threshold=0.4)
     assert found(detector, frame(64, 32, (slice(0, 16), LEFT, GREEN))) == [("leaf", 1, Box(0, 0, 0.5, 0.5))]
 
 
-def test_a_detection_in_the_padding_does_not_count(opened, tmp_path):
+def test_a_detection_in_the_padding_does_not_count(opened: Open, tmp_path: Path) -> None:
     """A box that only touches the frame gives no detection, and takes no place from a box with a lower score."""
     rows = np.zeros((5, 21), np.float32)      # a YOLO with constant output: cx, cy, w, h, score
     rows[:, 0] = 0.5, 0.125, 0.5, 0.25, 0.9
@@ -91,14 +93,14 @@ def test_a_detection_in_the_padding_does_not_count(opened, tmp_path):
         (pytest.approx(0.8), (0.25, 0.25, 0.75, 0.75))]
 
 
-def test_a_region_of_interest_is_undone(opened):
+def test_a_region_of_interest_is_undone(opened: Open) -> None:
     """The model gets only the region; boxes are of the whole frame."""
     detector = opened(roi=Box(0.5, 0.5, 1, 1))
     seen = frame(64, 64, (slice(0, 32), slice(0, 64), GREEN), (slice(32, 48), slice(32, 48), BLUE))
     assert found(detector, seen) == [("sky", 2, Box(0.5, 0.5, 0.75, 0.75))]
 
 
-def test_frames_may_change_their_size(opened):
+def test_frames_may_change_their_size(opened: Open) -> None:
     """Frames of another size use the same tensor, and their boxes are mapped back correctly."""
     detector = opened()
     for width, height in ((64, 48), (17, 33), (64, 48)):
@@ -106,7 +108,7 @@ def test_frames_may_change_their_size(opened):
             ("leaf", 1, Box(0, 0, 1, 1))]
 
 
-def test_timing_of_a_result(opened):
+def test_timing_of_a_result(opened: Open) -> None:
     """Wait, prepare, invoke, decode and age are measured with the injected clock."""
     result = opened(clock=Clock()).detect(frame(64, 48, captured_ns=2_000_000))
     timing = result.timing
@@ -115,7 +117,7 @@ def test_timing_of_a_result(opened):
     assert result.model.name == "pooling"
 
 
-def test_limits_change_between_two_frames(opened):
+def test_limits_change_between_two_frames(opened: Open) -> None:
     """Live keys apply from the next frame on: thresholds, label lists, the maximum."""
     detector = opened()
     seen = frame(64, 48, (TOP, LEFT, GREEN), (BOTTOM, RIGHT, BLUE))
@@ -127,7 +129,7 @@ def test_limits_change_between_two_frames(opened):
     assert len(found(detector, seen)) == 1
 
 
-def test_facts(opened):
+def test_facts(opened: Open) -> None:
     """The facts name the model, the runtime and how the model is run."""
     detector = opened()
     facts = detector.facts
@@ -136,7 +138,7 @@ def test_facts(opened):
     assert repr(detector).startswith("<LocalDetector pooling fomo on <Interpreter pooling.tflite")
 
 
-def test_a_closed_detector_raises(opened):
+def test_a_closed_detector_raises(opened: Open) -> None:
     """`close` may be called twice; a frame after that raises an error and does not crash."""
     detector = opened()
     detector.close()
@@ -145,7 +147,7 @@ def test_a_closed_detector_raises(opened):
         detector.detect(frame(64, 48))
 
 
-def test_open_proves_once(tmp_path):
+def test_open_proves_once(tmp_path: Path) -> None:
     """The first opening proves the file in a child; the second uses the stored proof."""
     path = tiny_detectors.write(tmp_path)
     config = DetectorConfig(model=path, threads=1)
@@ -158,7 +160,7 @@ def test_open_proves_once(tmp_path):
     detector.close()
 
 
-def test_files_that_cannot_be_opened(tmp_path):
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     """No model, a missing file, a bundle of another flatbuffer, a failing invoke: each raises its own error."""
     with pytest.raises(ModelUnreadable, match=r"detector\.model"):
         open_detector(DetectorConfig())
@@ -173,7 +175,7 @@ def test_files_that_cannot_be_opened(tmp_path):
         open_detector(DetectorConfig(model=failing))
 
 
-def test_digest_is_checked_and_variant_is_published(tmp_path):
+def test_digest_is_checked_and_variant_is_published(tmp_path: Path) -> None:
     """A file with another digest than the expected one is not opened; results state the variant of an A/B release."""
     config = DetectorConfig(model=tiny_detectors.write(tmp_path), threads=1)
     with pytest.raises(ModelDamaged, match="expected SHA-256 abab"):
@@ -184,7 +186,7 @@ def test_digest_is_checked_and_variant_is_published(tmp_path):
     detector.close()
 
 
-def test_allocated_shapes_decide_and_not_stated_ones(tmp_path):
+def test_allocated_shapes_decide_and_not_stated_ones(tmp_path: Path) -> None:
     """A file that states another output shape than it has is refused, or decoded by its real shape."""
     wrong = tiny_detectors.write(tmp_path, claims=(1, 4 + 3, 5))
     with pytest.raises(ModelUnsupported, match="three axes"):
@@ -194,7 +196,7 @@ def test_allocated_shapes_decide_and_not_stated_ones(tmp_path):
     detector.close()
 
 
-def test_a_remembered_fallback_keeps_its_reason(tmp_path):
+def test_a_remembered_fallback_keeps_its_reason(tmp_path: Path) -> None:
     """Every start says why the proof fell back to the plain interpreter, not only the first."""
     path = tiny_detectors.write(tmp_path)
     store = ProofStore(tmp_path / "proofs.json")
@@ -207,7 +209,7 @@ def test_a_remembered_fallback_keeps_its_reason(tmp_path):
     detector.close()
 
 
-def test_a_frame_that_failed_leaves_the_interpreter_usable(opened, tmp_path):
+def test_a_frame_that_failed_leaves_the_interpreter_usable(opened: Open, tmp_path: Path) -> None:
     """After an error the next frame is detected as usual: nothing stays locked."""
     detector = opened(tiny_detectors.write(tmp_path, dtype="float32"), mean=(0,), std=(1e-36,))
     for _ in range(2):
@@ -220,7 +222,7 @@ def test_a_frame_that_failed_leaves_the_interpreter_usable(opened, tmp_path):
     (YOLO8, 0.3), (YOLO8, 0.01), ("yolo11n_224_coco_int8", 0.1), (YOLO5, 0.2), (SSD, 0.2), (SSD, 0.5),
     ("yolo11n_256_litert_export_random_weights", 0.4), ("mediapipe_modelmaker_256_car_uint8", 0.1),
     ("ssd_tf2_320_outputs_reordered", 0.1), ("mobilenet_v2_224_imagenet_uint8", 0.05)])
-def test_real_outputs_agree_with_the_reference(real, opened, name, threshold):
+def test_real_outputs_agree_with_the_reference(real: Path, opened, name, threshold: float) -> None:
     """On outputs of real models every decoder and the NMS agree with their references, box for box."""
     detector = opened(real / "models" / f"{name}.tflite", score_threshold=threshold, max_detections=100)
     sizes = {}

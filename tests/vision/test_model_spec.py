@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -22,7 +23,7 @@ ULTRALYTICS = {"description": "Ultralytics YOLO11n model trained on coco.yaml", 
                "names": {0: "cat", 1: "dog"}}
 
 
-def bundle(**settings):
+def bundle(**settings: object):
     return {"vedette.json": json.dumps(settings).encode(), "labels.txt": b"hen\nfox\n"}
 
 
@@ -35,7 +36,7 @@ def bundle(**settings):
     ("mediapipe_modelmaker_256_car_uint8", "anchors", "stretch", 2, "background"),
     ("ssd_tf2_320_outputs_reordered", "ssd", "stretch", 0, None),
     ("mobilenet_v2_224_imagenet_uint8", "classifier", "stretch", 1001, "background")])
-def test_real_models(real, name, decoder, resize, labels, first):
+def test_real_models(real: Path, name: str, decoder: str, resize: str, labels: int, first: str | None) -> None:
     """Each real model gets its decoder, resize and labels without any configuration."""
     found = resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
     assert (found.decoder, found.resize, found.color, len(found.labels)) == (decoder, resize, "rgb", labels)
@@ -46,13 +47,13 @@ def test_real_models(real, name, decoder, resize, labels, first):
 @pytest.mark.parametrize(("name", "words"), [
     ("lstm_three_inputs_unsupported", "3 inputs .*expected one image"),
     ("invalid_invoke_error", "custom operations fake-op-double")])
-def test_real_models_that_cannot_run(real, name, words):
+def test_real_models_that_cannot_run(real: Path, name: str, words: str) -> None:
     """Three inputs and unknown operations are refused with a clear message."""
     with pytest.raises(ModelUnsupported, match=words):
         resolve(read_model(real / "models" / f"{name}.tflite"), DetectorConfig())
 
 
-def test_the_order_of_the_sources():
+def test_the_order_of_the_sources() -> None:
     """Configuration wins over vedette.json, which wins over the exporter's metadata; each part names its source."""
     claims = {"metadata.json": json.dumps(ULTRALYTICS).encode()}
     exported = resolve(model(HEAD, attachments=claims), DetectorConfig())
@@ -66,14 +67,14 @@ def test_the_order_of_the_sources():
     assert (stated.color, stated.decided_by["color"]) == ("rgb", "configuration")
 
 
-def test_temp_meta_is_read_as_a_python_literal():
+def test_temp_meta_is_read_as_a_python_literal() -> None:
     """The older exporter's file, a printed dict, gives the same as JSON."""
     found = resolve(model(HEAD, attachments={"temp_meta.txt": repr(ULTRALYTICS).encode()}), DetectorConfig())
     assert found.labels == ("cat", "dog")
     assert found.normalization == Normalization((0.0,), (255.0,))
 
 
-def test_normalization_of_tflite_metadata_is_for_floats():
+def test_normalization_of_tflite_metadata_is_for_floats() -> None:
     """An integer input gets the bytes unchanged, whatever mean and std TFLite Metadata states."""
     image = TensorMetadata("image", "", (127.5,), (127.5,), ())
     claims = TfliteMetadata("", "", "v1", (image,), (), MappingProxyType({}))
@@ -85,7 +86,7 @@ def test_normalization_of_tflite_metadata_is_for_floats():
         Normalization((127.5,), (127.5,)), "TFLite Metadata")
 
 
-def test_labels_from_an_attached_file():
+def test_labels_from_an_attached_file() -> None:
     """A single text file in the ZIP is the label list, whatever its name; two without a usual name are not used."""
     one = resolve(model(HEAD, attachments={"things.txt": b"cup\ncan\n"}), DetectorConfig())
     assert one.labels == ("cup", "can")
@@ -93,7 +94,7 @@ def test_labels_from_an_attached_file():
     assert two.labels == ()
 
 
-def test_labels_file_of_the_configuration(tmp_path):
+def test_labels_file_of_the_configuration(tmp_path: Path) -> None:
     """A labels file in the configuration wins over every other list."""
     path = tmp_path / "labels.txt"
     path.write_text("left\nright\n")
@@ -103,13 +104,13 @@ def test_labels_file_of_the_configuration(tmp_path):
 
 @pytest.mark.parametrize(("labels", "words"), [
     (b"cat\n", "1 labels for 2 classes: too few"), (b"a\nb\nc\n", "3 labels for 2 classes: too many")])
-def test_label_lists_of_the_wrong_length(labels, words):
+def test_label_lists_of_the_wrong_length(labels: bytes, words: str) -> None:
     """A warning names both numbers when there are too few or too many labels."""
     assert any(words in warning for warning in resolve(
         model(HEAD, attachments={"labels.txt": labels}), DetectorConfig()).warnings)
 
 
-def test_a_label_list_too_short_for_an_ssd():
+def test_a_label_list_too_short_for_an_ssd() -> None:
     """Its rows do not show how many classes there are, but the operation's input does."""
     outputs = [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
                spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)]
@@ -119,7 +120,7 @@ def test_a_label_list_too_short_for_an_ssd():
     assert "2 labels for 3 classes: too few; the other classes are named class_N" in warnings
 
 
-def test_labels_that_the_model_does_not_have():
+def test_labels_that_the_model_does_not_have() -> None:
     """A warning names a configured label that the model does not have, and the label that was probably meant."""
     found = resolve(model(HEAD, attachments={"labels.txt": b"person\ncar\n"}),
                     DetectorConfig(labels={"persn": 0.4}, allow=("car", "plane")))
@@ -127,7 +128,7 @@ def test_labels_that_the_model_does_not_have():
     assert "the model has no label 'plane'" in found.warnings
 
 
-def test_no_decoder_fits():
+def test_no_decoder_fits() -> None:
     """The error names the shapes, every decoder's reason, and the key to set."""
     with pytest.raises(ModelUnsupported) as refused:
         resolve(model(spec((1, 7, 9))), DetectorConfig())
@@ -138,7 +139,7 @@ def test_no_decoder_fits():
         assert f"{name}: " in words
 
 
-def test_a_stated_decoder_must_fit():
+def test_a_stated_decoder_must_fit() -> None:
     """A configured decoder that does not fit the tensors is refused, and so is an unknown one in a bundle."""
     with pytest.raises(ModelUnsupported, match=r"decoder ssd \(configuration\) does not fit"):
         resolve(model(HEAD), DetectorConfig(decoder="ssd"))
@@ -151,13 +152,13 @@ def test_a_stated_decoder_must_fit():
     ("classifier", [spec((1, 5))], ()), ("yolov5", [spec((1, 3 * CELLS, 6))], ()),
     ("ssd", [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
              spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)], (postprocess(),))])
-def test_the_shapes_identify_the_family(name, outputs, ops):
+def test_the_shapes_identify_the_family(name: str, outputs, ops) -> None:
     """The shapes or the op list alone decide the decoder of each family."""
     assert resolve(model(*outputs, ops=ops), DetectorConfig()).decoder == name
 
 
 @pytest.mark.parametrize("task", ["pose", "segment", "obb", ["detect"], None])
-def test_other_tasks_are_refused(task):
+def test_other_tasks_are_refused(task: str | list[str] | None) -> None:
     """A pose model may have a detector's shape. Its task shows what it is, and the error names the task."""
     claims = {"metadata.json": json.dumps({**ULTRALYTICS, "task": task}).encode()}
     with pytest.raises(ModelUnsupported, match=re.escape(f"task {str(task)!r}")):
@@ -168,13 +169,13 @@ def test_other_tasks_are_refused(task):
     TensorSpec("x", 0, (1, 1, 1, 3), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64), "uint8", 1 / 255, 0),
     TensorSpec("x", 0, (1, 64, 64, 4), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64, 3), "int16", 1 / 255, 0),
     TensorSpec("x", 0, (2, 64, 64, 3), "uint8", 1 / 255, 0)])
-def test_an_input_that_is_not_an_image_is_refused(image):
+def test_an_input_that_is_not_an_image_is_refused(image) -> None:
     """Inputs of any other shape, size or type are refused; the error names them."""
     with pytest.raises(ModelUnsupported, match="expected one image of a fixed size"):
         resolve(model(HEAD, image=image), DetectorConfig())
 
 
-def test_one_huge_scale_is_badly_quantised():
+def test_one_huge_scale_is_badly_quantised() -> None:
     """A model is refused if its scores have such large steps that none can reach the threshold."""
     pixels = spec((1, 6, CELLS), "int8", 2.6, -128)
     with pytest.raises(ModelBadlyQuantised, match=r"output scale of 2\.6"):
@@ -185,7 +186,7 @@ def test_one_huge_scale_is_badly_quantised():
     assert any("output scale 0.06" in warning for warning in coarse.warnings)
 
 
-def test_float_models_give_a_warning():
+def test_float_models_give_a_warning() -> None:
     """Float, float16 and dynamic-range models run, and the warning names the kind."""
     image, head = TensorSpec("x", 0, (1, 64, 64, 3), "float32", 0.0, 0), spec((1, 6, CELLS), "float32", index=2)
     for weights, words in (("float32", "float32 model"), ("float16", "float16 model"), ("int8", "dynamic-range")):
@@ -195,7 +196,7 @@ def test_float_models_give_a_warning():
         assert any(words in warning for warning in resolve(made, DetectorConfig()).warnings)
 
 
-def test_an_assumed_normalization_gives_a_warning():
+def test_an_assumed_normalization_gives_a_warning() -> None:
     """A warning says that the normalization is assumed if nothing states it and the input is not the frame's bytes."""
     image = TensorSpec("x", 0, (1, 64, 64, 3), "int8", 0.01866, -14)
     assumed = resolve(model(HEAD, image=image), DetectorConfig())
@@ -206,14 +207,14 @@ def test_an_assumed_normalization_gives_a_warning():
 
 
 @pytest.mark.parametrize(("mean", "std"), [([1.0], [0.0]), ([1.0, 2.0], [1.0]), ([1.0], []), ([1.0], [-1.0])])
-def test_invalid_normalizations_are_refused(mean, std):
+def test_invalid_normalizations_are_refused(mean: list[float], std) -> None:
     """A normalization has one or three numbers for mean and std, and std is above 0."""
     packed = model(HEAD, attachments=bundle(normalization={"mean": mean, "std": std}))
     with pytest.raises(ModelUnsupported, match="expected one or three numbers"):
         resolve(packed, DetectorConfig())
 
 
-def test_a_bundle_of_another_flatbuffer_is_damaged():
+def test_a_bundle_of_another_flatbuffer_is_damaged() -> None:
     """vedette.json states the digest of the flatbuffer that it was packed with."""
     with pytest.raises(ModelDamaged, match="states SHA-256 0000"):
         resolve(model(HEAD, attachments=bundle(sha256="0" * 64)), DetectorConfig())
@@ -221,7 +222,7 @@ def test_a_bundle_of_another_flatbuffer_is_damaged():
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"color": "red"}', b'{"thresholds": {"score": 7}}', b"\xff"])
-def test_an_invalid_bundle_is_refused(content):
+def test_an_invalid_bundle_is_refused(content: bytes) -> None:
     """An invalid vedette.json is refused; the error names the key."""
     with pytest.raises(ModelUnsupported, match=r"vedette\.json"):
         resolve(model(HEAD, attachments={"vedette.json": content}), DetectorConfig())
@@ -229,12 +230,12 @@ def test_an_invalid_bundle_is_refused(content):
 
 @pytest.mark.parametrize("claims", [
     b"", b"[1]", b'{"names": 7}', b'{"description": 1, "names": null}', b"\xff\xfe", b"stride: 32\ntask: detect\n"])
-def test_invalid_exporter_metadata_is_ignored(claims):
+def test_invalid_exporter_metadata_is_ignored(claims: bytes) -> None:
     """Invalid exporter metadata is ignored; the tensors still show how to run the model."""
     assert resolve(model(HEAD, attachments={"metadata.json": claims}), DetectorConfig()).decoder == "yolov8"
 
 
-def test_configured_thresholds_win_over_a_bundles():
+def test_configured_thresholds_win_over_a_bundles() -> None:
     """A bundle's thresholds replace the defaults, and configured keys replace the bundle's."""
     packed = model(HEAD, attachments=bundle(thresholds={"score": 0.3, "iou": 0.6, "labels": {"hen": 0.2, "fox": 0.7}}))
     usual = limits_of(packed, DetectorConfig())
@@ -243,7 +244,7 @@ def test_configured_thresholds_win_over_a_bundles():
     assert (stated.score_threshold, stated.iou_threshold, stated.labels) == (0.5, 0.6, {"hen": 0.4, "fox": 0.7})
 
 
-def test_a_normalization_for_other_channels_is_refused():
+def test_a_normalization_for_other_channels_is_refused() -> None:
     """Three means for a grey input are refused with a clear message, not with a numpy error in the detect thread."""
     grey = model(HEAD, image=spec((1, 64, 64, 1), name="image", index=0))
     with pytest.raises(ModelUnsupported, match=r"mean \(1.0, 2.0, 3.0\).*\(configuration\).*one for each channel"):

@@ -19,20 +19,20 @@ def rows(found):
 
 
 @given(candidates, st.sampled_from((0.0, 0.25, 1 / 3, 0.5, 0.7, 1.0)), st.integers(1, 40))
-def test_the_same_as_the_reference(found, iou_threshold, most):
+def test_the_same_as_the_reference(found, iou_threshold: float, most: int) -> None:
     """The kept boxes are the same. They lie on a coarse grid, so that overlaps can equal the threshold exactly."""
     assert rows(suppress(found, iou_threshold, most)) == reference.suppressed(rows(found), iou_threshold, most)
 
 
 @given(candidates)
-def test_suppression_is_idempotent(found):
+def test_suppression_is_idempotent(found) -> None:
     """A second suppression changes nothing, and the best candidate is always kept."""
     once = suppress(found, 0.5, 1000)
     assert suppress(once, 0.5, 1000) == once
     assert once[:1] == found[:1]
 
 
-def test_classes_do_not_suppress_each_other():
+def test_classes_do_not_suppress_each_other() -> None:
     """The same box with two classes is two objects."""
     box = Box(0, 0, 1, 1)
     both = [Candidate(0.9, 0, box), Candidate(0.8, 1, box), Candidate(0.7, 0, box)]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,),
 QUANTIZATIONS = {"uint8": (0.01866, 3), "int8": (0.01866, -14), "float32": (0.0, 0)}
 
 
-def frame(width=76, height=43, seed=0):
+def frame(width: int = 76, height: int = 43, seed: int = 0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     pixels.setflags(write=False)
     return Frame(1, pixels.data, 0, datetime.now(UTC), 0)
@@ -46,7 +47,7 @@ def expected(seen, placement, shape, table, color):
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 3, 32, 48), (1, 32, 48, 1), (1, 1, 32, 48)])
 @pytest.mark.parametrize("dtype", list(QUANTIZATIONS))
-def test_every_kind_of_tensor(dtype, shape, color, resize, normalization):
+def test_every_kind_of_tensor(dtype, shape: tuple[int, ...], color: str, resize: str, normalization) -> None:
     """For every layout, type, colour and normalization the tensor holds what the plain steps give."""
     scale, zero_point = QUANTIZATIONS[dtype]
     spec = TensorSpec("x", 0, shape, dtype, scale, zero_point)
@@ -60,7 +61,7 @@ def test_every_kind_of_tensor(dtype, shape, color, resize, normalization):
 
 
 @pytest.mark.parametrize("size", [(76, 43), (200, 150), (48, 27)])
-def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size):
+def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size: tuple[int, ...]) -> None:
     """The tensor is the same whether the camera scaled the part or not; a part of another scaling is not used."""
     spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
     views = np.zeros((2, 1, 32, 48, 3), np.int8)
@@ -85,7 +86,7 @@ def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size):
 
 
 @given(st.floats(1e-4, 0.1), st.integers(-128, 127), st.floats(0, 255), st.floats(0.5, 255))
-def test_the_table_is_the_formula(scale, zero_point, mean, std):
+def test_the_table_is_the_formula(scale: float, zero_point: int, mean: float, std: float) -> None:
     """Each entry is the nearest integer to (byte - mean) / std / scale + zero point, cut to the type."""
     spec = TensorSpec("x", 0, (1, 8, 8, 3), "int8", scale, zero_point)
     table = byte_table(spec, Normalization((mean,), (std,)), 3)
@@ -95,7 +96,7 @@ def test_the_table_is_the_formula(scale, zero_point, mean, std):
     assert table.shape == (256, 3)
 
 
-def test_one_number_per_channel():
+def test_one_number_per_channel() -> None:
     """Mean and std may differ per channel, in the model's channel order."""
     spec = TensorSpec("x", 0, (1, 8, 8, 3), "float32", 0.0, 0)
     table = byte_table(spec, Normalization((0.0, 10.0, 20.0), (1.0, 2.0, 4.0)), 3)
@@ -106,12 +107,12 @@ def test_one_number_per_channel():
     ("uint8", 1 / 255, 0, True), ("int8", 1 / 255, -128, True), ("uint8", 1 / 128, 128, True),
     ("int8", 1.0, -128, True), ("uint8", 2 / 255, 127, True), ("int8", 0.01866, -14, False),
     ("uint8", 0.02, 114, False)])
-def test_which_quantizations_stand_for_bytes(dtype, scale, zero_point, answer):
+def test_which_quantizations_stand_for_bytes(dtype: str, scale: float, zero_point: int, answer: bool) -> None:
     """Inputs of 0-1, -1 to 1 or 0-255 take the bytes unchanged; an input standardized by mean and std does not."""
     assert quantized_as_bytes(TensorSpec("x", 0, (1, 8, 8, 3), dtype, scale, zero_point)) is answer
 
 
-def test_padding_is_written_once():
+def test_padding_is_written_once() -> None:
     """Padding that a test overwrites stays so while frames keep their size: it is not written per frame."""
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
@@ -126,7 +127,7 @@ def test_padding_is_written_once():
     assert (view[0, :, 0] != 7).all()
 
 
-def test_strong_shrinking_averages():
+def test_strong_shrinking_averages() -> None:
     """Stripes of every third pixel, shrunk to a third, come near their mean; bilinear scaling alone would not."""
     pixels = np.zeros((96, 96, 3), np.uint8)
     pixels[:, 1::3] = 210
@@ -139,7 +140,7 @@ def test_strong_shrinking_averages():
 
 @pytest.mark.parametrize("name", ["yolov8n_416_coco_int8", "ssd_mobilenet_v1_coco_uint8_metadata",
                                   "yolo11n_256_litert_export_random_weights"])
-def test_runtimes_keep_their_inputs(real, name):
+def test_runtimes_keep_their_inputs(real: Path, name: str) -> None:
     """An invoke does not change the input tensor. Therefore padding can be written once."""
     interpreter = Interpreter(real / "models" / f"{name}.tflite")
     view = interpreter.input(0)

@@ -32,11 +32,11 @@ def write_model(folder: Path, content: bytes, name: str = "model.tflite") -> Pat
 
 
 @pytest.fixture(scope="module")
-def proof(tmp_path_factory) -> Proof:
+def proof(tmp_path_factory: pytest.TempPathFactory) -> Proof:
     return prove(write_model(tmp_path_factory.mktemp("proof"), writer.logistic()))
 
 
-def test_a_sound_model_is_proven(proof):
+def test_a_sound_model_is_proven(proof: Proof) -> None:
     """A sound file gives its digest, the runtime that ran it, its tensors as allocated and its XNNPACK share."""
     assert (proof.runtime, proof.runtime_version, proof.threads) == (RUNTIME, VERSION, 1)
     assert proof.xnnpack_share == 1.0
@@ -46,20 +46,20 @@ def test_a_sound_model_is_proven(proof):
     assert proof.outputs[0].name == "score"
 
 
-def test_a_file_that_fails_at_invoke_is_refused(tmp_path):
+def test_a_file_that_fails_at_invoke_is_refused(tmp_path: Path) -> None:
     """A file that can be built but fails to run is refused with the runtime's message."""
     with pytest.raises(ModelUnsupported, match=r"RESHAPE|Tensor data is null"):
         prove(write_model(tmp_path, writer.reshape_by_input()))
 
 
 @pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="LiteRT checks this division; tflite-runtime dies of it")
-def test_a_file_that_kills_the_child_is_damaged(tmp_path):
+def test_a_file_that_kills_the_child_is_damaged(tmp_path: Path) -> None:
     """A crash in native code is reported with its signal, and harms only the child."""
     with pytest.raises(ModelDamaged, match="killed by SIGFPE"):
         prove(write_model(tmp_path, writer.division()))
 
 
-def test_a_file_that_needs_too_much_memory_is_refused(tmp_path):
+def test_a_file_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     """A tensor that is larger than the child's limit ends the child or the attempt, not the caller."""
     huge = writer.build(writer.Graph(
         [writer.Tensor((1, 20_000, 20_000, 3), "int8", "x"), writer.Tensor((1, 20_000, 20_000, 3), "int8", "y")],
@@ -68,19 +68,19 @@ def test_a_file_that_needs_too_much_memory_is_refused(tmp_path):
         prove(write_model(tmp_path, huge), memory_bytes=512 << 20)
 
 
-def test_a_child_that_takes_too_long_is_ended(tmp_path):
+def test_a_child_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     """The time limit ends a child that does not respond, and the error states the limit."""
     with pytest.raises(ModelDamaged, match=r"longer than 0\.001 s"):
         prove(write_model(tmp_path, writer.logistic()), timeout_s=0.001)
 
 
-def test_another_file_than_promised_is_damaged(tmp_path):
+def test_another_file_than_promised_is_damaged(tmp_path: Path) -> None:
     """A file with another digest than the expected one is not loaded, not even in the child."""
     with pytest.raises(ModelDamaged, match="no longer the file"):
         prove(write_model(tmp_path, writer.logistic()), sha256="0" * 64)
 
 
-def test_a_missing_file_is_unreadable(tmp_path):
+def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
     """A missing file is refused before a child is started."""
     with pytest.raises(ModelUnreadable, match="No such file"):
         prove(tmp_path / "absent.tflite")
@@ -90,13 +90,13 @@ def test_a_missing_file_is_unreadable(tmp_path):
     b"\xff\xfe", b"[]", b"{}", b"null", b'{"proof": {}}', b'{"proof": {"sha256": 1}}', b'{"refused": "OSError"}',
     b'"x" ' * 10_000, b"[" * 60_000,
 ])
-def test_an_invalid_response_of_a_child_is_refused(answer):
+def test_an_invalid_response_of_a_child_is_refused(answer: bytes) -> None:
     """A response that is neither a proof nor a refusal, or is cut off, raises ModelDamaged."""
     with pytest.raises(ModelDamaged, match="invalid response"):
         parse_proof(parse_response(answer, "m.tflite"), {"path": "m.tflite", "sha256": "0", "threads": 1})
 
 
-def test_a_proof_of_another_file_is_refused(proof):
+def test_a_proof_of_another_file_is_refused(proof: Proof) -> None:
     """A response about another file than the requested one raises ModelDamaged."""
     from pydantic import TypeAdapter
     answer = {"proof": TypeAdapter(Proof).dump_python(proof, mode="json")}
@@ -105,7 +105,7 @@ def test_a_proof_of_another_file_is_refused(proof):
         parse_proof(answer, {"path": "m", "sha256": "0" * 64, "threads": 1})
 
 
-def test_proofs_survive_a_restart(tmp_path, proof):
+def test_proofs_survive_a_restart(tmp_path: Path, proof: Proof) -> None:
     """The next store finds what this one remembered, by digest, runtime, version and threads."""
     path = tmp_path / "proofs.json"
     ProofStore(path).remember(proof)
@@ -116,7 +116,7 @@ def test_proofs_survive_a_restart(tmp_path, proof):
     assert again.find("0" * 64, RUNTIME, VERSION, 1) is None
 
 
-def test_the_store_keeps_the_newest_proofs(tmp_path, proof):
+def test_the_store_keeps_the_newest_proofs(tmp_path: Path, proof: Proof) -> None:
     """A new proof of the same file replaces the old one, and the oldest of many are dropped."""
     store = ProofStore(tmp_path / "proofs.json")
     for threads in range(1, 51):
@@ -128,7 +128,7 @@ def test_the_store_keeps_the_newest_proofs(tmp_path, proof):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[{}]", b'{"a": 1}', b"\xff"])
-def test_a_damaged_store_counts_as_empty(tmp_path, content, caplog):
+def test_a_damaged_store_counts_as_empty(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """A store that cannot be read only causes a new proof and a line in the log."""
     path = tmp_path / "proofs.json"
     path.write_bytes(content)
@@ -136,7 +136,8 @@ def test_a_damaged_store_counts_as_empty(tmp_path, content, caplog):
     assert "proven again" in caplog.text
 
 
-def test_a_store_that_cannot_be_written_is_logged(tmp_path, proof, caplog):
+def test_a_store_that_cannot_be_written_is_logged(tmp_path: Path, proof: Proof,
+                                                  caplog: pytest.LogCaptureFixture) -> None:
     """A proof that cannot be written is still known in this run."""
     store = ProofStore(tmp_path / "absent" / "proofs.json")
     store.remember(proof)
@@ -144,7 +145,7 @@ def test_a_store_that_cannot_be_written_is_logged(tmp_path, proof, caplog):
     assert "cannot be stored" in caplog.text
 
 
-def test_a_known_model_needs_no_child(tmp_path):
+def test_a_known_model_needs_no_child(tmp_path: Path) -> None:
     """The second request uses the store, and does not read the file."""
     path = write_model(tmp_path, writer.logistic())
     model = read_model(path)
@@ -154,7 +155,7 @@ def test_a_known_model_needs_no_child(tmp_path):
     assert ensure_proof(model, runtime="auto", threads=1, store=ProofStore(tmp_path / "proofs.json")) == first
 
 
-def test_every_mutant_is_refused_or_runs(tmp_path):
+def test_every_mutant_is_refused_or_runs(tmp_path: Path) -> None:
     """Mutated files are refused with a ModelError or really run. The caller survives and keeps no descriptor."""
     bases = small_bases()
     gc.collect()      # else garbage of other tests could go during this test and hide a leak
@@ -175,7 +176,7 @@ def test_every_mutant_is_refused_or_runs(tmp_path):
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_a_refusal_is_never_remembered(tmp_path):
+def test_a_refusal_is_never_remembered(tmp_path: Path) -> None:
     """A file that failed once is tried again, and so is a file that replaces it."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.reshape_by_input())
@@ -190,7 +191,7 @@ def test_a_refusal_is_never_remembered(tmp_path):
 
 @pytest.mark.skipif(RUNTIME != "tflite-runtime", reason="only there Vedette's own delegate is tried first")
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_fallback_for_lack_of_time_or_memory_is_never_remembered(tmp_path, number):
+def test_a_fallback_for_lack_of_time_or_memory_is_never_remembered(tmp_path: Path, number: signal.Signals) -> None:
     """If the first try takes too long or is killed from outside, this run falls back; the next run tries again."""
     model = read_model(write_model(tmp_path, writer.logistic()))
     store = ProofStore(tmp_path / "proofs.json")
@@ -212,7 +213,7 @@ def probe_child() -> int | None:
     return next((int(pid) for pid in pids if b"probe_child" in Path(f"/proc/{pid}/cmdline").read_bytes()), None)
 
 
-def test_the_child_needs_a_parent():
+def test_the_child_needs_a_parent() -> None:
     """Started by hand, the child's module ends at once with a message and does not wait for a request."""
     import subprocess
     ended = subprocess.run([sys.executable, "-m", "vedette.vision.probe_child"], stdin=subprocess.DEVNULL,

@@ -31,21 +31,21 @@ def outputs(path: Path, *, delegate: bool) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("runtime", "version"), [("litert", "2.3.0"), ("tflite-runtime", "2.13.0"),
                                                   ("tflite-runtime", "2.14.1")])
-def test_any_other_version_is_refused(runtime, version):
+def test_any_other_version_is_refused(runtime: str, version: str) -> None:
     """The delegate is made for one version of one runtime. With any other it raises an error and does nothing."""
     with pytest.raises(xnnpack.DelegateRefused, match=version):
         xnnpack.Delegate(runtime, version, threads=1)
 
 
 @pytest.mark.skipif(HERE, reason=f"this is {xnnpack.RUNTIME} {xnnpack.VERSION}")
-def test_without_the_extension_module_it_is_refused():
+def test_without_the_extension_module_it_is_refused() -> None:
     """The delegate is refused, without a crash, when its functions cannot be found."""
     with pytest.raises(xnnpack.DelegateRefused, match="functions are missing"):
         xnnpack.Delegate(xnnpack.RUNTIME, xnnpack.VERSION, threads=1)
 
 
 @only_here
-def test_closing_twice_is_safe():
+def test_closing_twice_is_safe() -> None:
     """`close` deletes the delegate once."""
     delegate = xnnpack.Delegate(xnnpack.RUNTIME, xnnpack.VERSION, threads=2)
     assert repr(delegate) == "<Delegate XNNPACK>"
@@ -55,7 +55,7 @@ def test_closing_twice_is_safe():
 
 
 @only_here
-def test_it_takes_all_nodes_of_an_int8_graph(tmp_path):
+def test_it_takes_all_nodes_of_an_int8_graph(tmp_path: Path) -> None:
     """Without the delegate no node of an INT8 graph runs on XNNPACK, with it all do; results differ by rounding."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.convolution())
@@ -71,7 +71,7 @@ def test_it_takes_all_nodes_of_an_int8_graph(tmp_path):
 @only_here
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
 @pytest.mark.parametrize("name", ["yolo11n_224_coco_int8", "mobilenet_v2_224_imagenet_uint8"])
-def test_real_models_give_the_same_within_rounding(name):
+def test_real_models_give_the_same_within_rounding(name: str) -> None:
     """On a picture of plain areas nearly all output values of the real models are equal within two steps."""
     without, = outputs(REAL / f"{name}.tflite", delegate=False)
     with_it, = outputs(REAL / f"{name}.tflite", delegate=True)

@@ -12,7 +12,7 @@ SECOND = 1_000_000_000
 
 @given(fps=st.floats(0.5, 120), source_fps=st.floats(0.5, 240),
        jitter=st.lists(st.floats(-0.1, 0.1), min_size=50, max_size=50))
-def test_never_more_than_asked_and_never_far_less(fps, source_fps, jitter):
+def test_never_more_than_asked_and_never_far_less(fps: float, source_fps: float, jitter: list[float]) -> None:
     """From a source with jitter, at most `fps` frames are kept on average, and most of the possible ones."""
     decimation = Decimation(fps)
     stamps = [SECOND + int((i + jitter[i % 50]) / source_fps * SECOND) for i in range(200)]
@@ -22,21 +22,21 @@ def test_never_more_than_asked_and_never_far_less(fps, source_fps, jitter):
     assert kept >= min(200, fps * seconds) * 0.65 - 2
 
 
-def test_half_of_a_steady_source():
+def test_half_of_a_steady_source() -> None:
     """A 30 fps camera asked for 15 gives every second frame."""
     decimation = Decimation(15)
     assert [decimation.keep(SECOND + i * SECOND // 30) for i in range(8)] == [True, False] * 4
 
 
 @given(st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
-def test_a_film_in_time_keeps_its_own_distances(delays):
+def test_a_film_in_time_keeps_its_own_distances(delays: list[int]) -> None:
     """Frames are due at the distances of the film, unless playing is a second late."""
     playback = Playback()
     due = [playback.due_ns(i * 40_000_000, SECOND + i * 40_000_000 + late) for i, late in enumerate(delays)]
     assert all(b - a == 40_000_000 for a, b in itertools.pairwise(due))
 
 
-def test_a_film_that_is_late_does_not_speed_up():
+def test_a_film_that_is_late_does_not_speed_up() -> None:
     """After a long stop the film continues from its position, at normal speed."""
     playback = Playback()
     playback.due_ns(0, SECOND)

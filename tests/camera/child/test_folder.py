@@ -1,6 +1,7 @@
 """A folder of images as a source."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from tests.support.waiting.until import eventually
 from vedette.errors import SourceInvalid
 
 
-def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path):
+def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path: Path) -> None:
     """Images of any size come sorted by name. A broken one is skipped and counted in the message at the end."""
     for i in (3, 1, 2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((30 + i, 40, 3), 50 * i, np.uint8))
@@ -23,7 +24,7 @@ def test_images_come_sorted_and_unreadable_ones_are_skipped(tmp_path):
     assert "3 images, 1 unreadable" in end
 
 
-def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path):
+def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path: Path) -> None:
     """A folder in real time shows `fps` images per second, whether or not each is taken in time."""
     for i in range(5):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 20, 3), 50 * i, np.uint8))
@@ -35,7 +36,7 @@ def test_a_folder_in_real_time_shows_fps_images_a_second(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"no image", b"P6 60000 60000 255\n"])
-def test_no_usable_image_is_invalid(tmp_path, content):
+def test_no_usable_image_is_invalid(tmp_path: Path, content: bytes | None) -> None:
     """An empty folder, or one with only broken images or a dimension bomb, is refused."""
     if content:
         (tmp_path / "a.ppm").write_bytes(content)
@@ -45,7 +46,7 @@ def test_no_usable_image_is_invalid(tmp_path, content):
             camera.take(1)
 
 
-def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path):
+def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path: Path) -> None:
     """Files that block or never end are not opened, whatever their name is."""
     os.mkfifo(tmp_path / "1.jpg")
     (tmp_path / "2.png").symlink_to("/dev/zero")
@@ -57,7 +58,7 @@ def test_pipes_devices_and_folders_of_an_image_name_are_skipped(tmp_path):
     assert "1 images, 3 unreadable" in end
 
 
-def test_a_name_that_is_not_utf8_is_read(tmp_path):
+def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     """OpenCV crashes when it opens such a name itself (measured, 4.11 and 5.0)."""
     cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 40, 3), 50, np.uint8))
     (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"k\xfcche.png"))

@@ -23,7 +23,7 @@ print(limit.explain("gone"))
 
 
 @pytest.mark.parametrize(("taken_mib", "reported"), [(1, False), (330, True)])
-def test_only_the_memory_of_the_child_is_reported(taken_mib, reported):
+def test_only_the_memory_of_the_child_is_reported(taken_mib: int, reported: bool) -> None:
     """A failure that took much memory has the figures. The memory of the parent does not count."""
     parents = np.ones(500 << 20, np.uint8)
     done = subprocess.run([sys.executable, "-c", CHILD, str(taken_mib)], capture_output=True, text=True, check=True,

@@ -14,7 +14,7 @@ SIDES = st.integers(1, 8000)
 class Still:
     """A source with one picture, which it writes into the slot if it fits."""
 
-    def __init__(self, picture):
+    def __init__(self, picture) -> None:
         self.picture = picture
 
     def read(self, into):
@@ -25,7 +25,7 @@ class Still:
 
 
 @given(SIDES, SIDES, SIDES, SIDES)
-def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_width, most_height):
+def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_width, most_height) -> None:
     """A fitted size lies within the limit, is no larger than the source, and keeps its aspect within a pixel."""
     fitted = fitted_size((width, height), (most_width, most_height))
     assert 1 <= fitted[0] <= min(width, most_width)
@@ -36,7 +36,7 @@ def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_wid
 
 @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
 @pytest.mark.parametrize("size", [(64, 48), (128, 96), (40, 30), (48, 64)])
-def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate, size):
+def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate: int, size: tuple[int, ...]) -> None:
     """Every rotation of every size equals numpy's rotation of the fitted picture, and lies in the slot itself."""
     settings = make_settings("x", width=64, height=48, rotate=rotate)
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
@@ -52,7 +52,7 @@ def test_a_picture_lies_rotated_at_the_start_of_its_place(rotate, size):
     assert shaper.size_changes == 0
 
 
-def test_masks_are_black_after_rotation_and_leave_the_rest():
+def test_masks_are_black_after_rotation_and_leave_the_rest() -> None:
     """A mask is in 0-1 of the frame as configured: rotated."""
     settings = make_settings("x", width=64, height=48, rotate=90, masks=(((0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)),))
     slot = np.zeros(settings.slot_bytes, np.uint8)

@@ -6,12 +6,13 @@ import resource
 import socket
 import threading
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.support.daemon.cameras import Consumer, make_settings, running, same_child
+from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.waiting.fair_clock import fair_s, starved_s
 from tests.support.waiting.until import eventually
@@ -20,7 +21,7 @@ from tests.support.waiting.until import eventually
 class MjpegServer:
     """Serves noise at 20 frames per second; `mode`: flow, stall, end or huge. `swallowed`: bytes of each huge part."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.mode = "flow"
         self.protected = False
         self.swallowed = []
@@ -31,17 +32,17 @@ class MjpegServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/video.mjpg"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
-    def _pour(self, wfile):
+    def _pour(self, wfile) -> bool:
         self.swallowed.append(0)
         try:
             wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 2000000000\r\n\r\n")
@@ -56,7 +57,7 @@ class MjpegServer:
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_GET(self) -> None:
                 server.authorization = self.headers.get("Authorization")
                 if server.protected and not server.authorization:
                     self.send_response(401)
@@ -82,7 +83,7 @@ class MjpegServer:
                     return False
                 return True
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
         return Handler
@@ -94,7 +95,7 @@ def mjpeg():
         yield server
 
 
-def test_a_stream_that_stalls_or_ends_comes_back(mjpeg):
+def test_a_stream_that_stalls_or_ends_comes_back(mjpeg) -> None:
     """A stalled stream is reported as stalled, an ended one as offline. Both come back, without a new child."""
     before_s = starved_s()
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
@@ -111,13 +112,13 @@ def memory_limit(camera):
     return resource.prlimit(camera.child_pid, resource.RLIMIT_DATA)[0]
 
 
-def memory_taken(camera):
+def memory_taken(camera) -> int:
     """Return what RLIMIT_DATA counts of the child, in bytes."""
     status = Path(f"/proc/{camera.child_pid}/status").read_text()
     return int(re.search(r"VmData:\s+(\d+) kB", status)[1]) * 1024
 
 
-def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
+def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg) -> None:
     """A JPEG of 2 GB is reported with the memory limit. The same child plays the frames that follow."""
     before_s = starved_s()
     mjpeg.mode = "huge"     # at a rate that leaves half a minute for one picture: a busy machine swallows slowly
@@ -133,7 +134,7 @@ def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg):
         assert same_child(camera, before_s)
 
 
-def test_a_picture_beyond_the_memory_limit_is_reported(order):
+def test_a_picture_beyond_the_memory_limit_is_reported(order: Order) -> None:
     """A picture that needs too much memory is a failure of the source with a message. The child survives it."""
     before_s = starved_s()
     with running(make_settings(order("greedy")), FAULTY_CHILD) as camera:
@@ -143,7 +144,7 @@ def test_a_picture_beyond_the_memory_limit_is_reported(order):
         assert same_child(camera, before_s)
 
 
-def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip):
+def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip: ClipMaker) -> None:
     """A film far larger than the size asked for, decoded and scaled down, is far from the limit of that size."""
     film = clip(frames=3, size=(3840, 2160))
     with running(make_settings(film, loop=True, every_frame=True)) as camera, Consumer(camera) as consumer:
@@ -151,14 +152,14 @@ def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip):
         assert memory_taken(camera) * 2 < memory_limit(camera)
 
 
-def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg):
+def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg) -> None:
     """MJPEG has no time. Frames that we waited for get the time of their arrival, whatever their pts says."""
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera) as consumer:
         eventually(lambda: consumer.taken > 40)
         assert sorted(list(consumer.ages_ms)[20:])[10] < 500
 
 
-def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path):
+def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path: Path) -> None:
     """The password reaches the server, but not the status, argv or environment of the child."""
     secret = tmp_path / "secret"
     secret.write_text("watch:pa:ss@word\n")
@@ -173,13 +174,13 @@ def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path):
         assert "ss@word" not in repr(camera.status())
 
 
-def test_unreadable_credentials_are_named(mjpeg, tmp_path):
+def test_unreadable_credentials_are_named(mjpeg, tmp_path: Path) -> None:
     """A missing credentials file is the cause, with its path."""
     with running(make_settings(mjpeg.url, credentials_file=str(tmp_path / "gone"))) as camera:
         eventually(lambda: "gone" in (camera.status().cause or ""))
 
 
-def test_an_rtsp_black_hole_is_named(tmp_path):
+def test_an_rtsp_black_hole_is_named(tmp_path: Path) -> None:
     """A host that accepts and never answers is reported within 6 s."""
     with socket.create_server(("127.0.0.1", 0)) as hole:
         url = f"rtsp://user:hidden@127.0.0.1:{hole.getsockname()[1]}/cam"
@@ -189,7 +190,7 @@ def test_an_rtsp_black_hole_is_named(tmp_path):
             assert "hidden" not in repr(camera.status())
 
 
-def test_a_refused_connection_is_named_at_once():
+def test_a_refused_connection_is_named_at_once() -> None:
     """A port where nothing listens is offline within a second or two, not after a time-out."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -199,7 +200,7 @@ def test_a_refused_connection_is_named_at_once():
         assert fair_s() - began < 4
 
 
-def test_an_absent_device_and_no_camera_at_all_are_offline():
+def test_an_absent_device_and_no_camera_at_all_are_offline() -> None:
     """The daemon waits for a missing device. `picamera2` without the package says so."""
     with running(make_settings("/dev/v4l/by-id/none")) as camera:
         eventually(lambda: "no such device" in (camera.status().cause or ""))

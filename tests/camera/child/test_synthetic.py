@@ -24,24 +24,24 @@ SIZE = dict(width=160, height=90)
 class Time:
     """A clock that advances only while somebody sleeps."""
 
-    def __init__(self, seconds=1000.0):
+    def __init__(self, seconds: float = 1000.0) -> None:
         self.ns = int(seconds * 1e9)
 
     def now_ns(self):
         return self.ns
 
-    def sleep(self, seconds):
+    def sleep(self, seconds) -> None:
         assert seconds > 0
         self.ns += max(1, round(seconds * 1e9))
 
 
-def source(options="", clock=None, **changes):
+def source(options: str = "", clock=None, **changes: object):
     clock = clock or Time()
     return Synthetic(make_settings(f"synthetic{options}", **{**SIZE, "fps": 10.0, **changes}), clock.now_ns,
                      clock.sleep), clock
 
 
-def test_options_are_read():
+def test_options_are_read() -> None:
     """Seed, hard and several misbehaviours are read. Without options the source is the demo's street."""
     assert parse_synthetic("synthetic") == SyntheticSource()
     assert parse_synthetic("synthetic?seed=7&hard=1&misbehave=dark:20:5&misbehave=stall:60:8.5") == SyntheticSource(
@@ -52,7 +52,7 @@ def test_options_are_read():
     "?sed=7", "?seed=-1", "?seed=x", "?seed=", "?seed=1&seed=2", "?hard=yes", "?misbehave=sleep:1:1",
     "?misbehave=dark", "?misbehave=dark:1", "?misbehave=dark:1:0", "?misbehave=dark:nan:1", "?misbehave=dark:-1:1",
     "?misbehave=dark:1:inf", "?misbehave=dark:1:2:3", "?seed", "?seed=99999999999999999999"])
-def test_an_option_that_is_not_understood_ends_the_command(options):
+def test_an_option_that_is_not_understood_ends_the_command(options: str) -> None:
     """A wrong option is refused before a child starts, and the message says what was expected."""
     with pytest.raises(SourceInvalid, match=r"expected synthetic, or synthetic\?seed=7") as refusal:
         capture_settings(CameraConfig(source=f"synthetic{options}"))
@@ -60,13 +60,13 @@ def test_an_option_that_is_not_understood_ends_the_command(options):
 
 
 @given(st.text(max_size=40))
-def test_any_options_are_read_or_refused(text):
+def test_any_options_are_read_or_refused(text: str) -> None:
     """Whatever follows the question mark gives options or SourceInvalid, nothing else."""
     with contextlib.suppress(SourceInvalid):
         assert parse_synthetic(f"synthetic?{text}").seed >= 0
 
 
-def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth():
+def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth() -> None:
     """Live frames keep the pace of the clock, and the capture time alone gives their truth."""
     camera, clock = source("?seed=3")
     assert camera.live
@@ -83,7 +83,7 @@ def test_a_frame_comes_every_period_and_its_stamp_tells_its_truth():
     assert camera.grab() - stamps[-1] == pytest.approx(1.1e9, abs=1e8)   # what was missed was never captured
 
 
-def test_every_frame_begins_at_the_first_and_skips_none():
+def test_every_frame_begins_at_the_first_and_skips_none() -> None:
     """With every_frame the film begins at frame 0, and the number of a frame is seq - 1."""
     with running(make_settings("synthetic?hard=1", **SIZE, every_frame=True)) as camera:
         truth = SyntheticTruth("synthetic?hard=1", 160, 90, 30.0)
@@ -95,7 +95,7 @@ def test_every_frame_begins_at_the_first_and_skips_none():
             camera.release(frame)
 
 
-def test_frames_are_drawn_straight_into_the_slot_when_they_fit():
+def test_frames_are_drawn_straight_into_the_slot_when_they_fit() -> None:
     """The source draws into a buffer of the right shape and returns it. It does not change any other buffer."""
     camera, _ = source()
     camera.grab()
@@ -105,7 +105,7 @@ def test_frames_are_drawn_straight_into_the_slot_when_they_fit():
     assert not other.any()
 
 
-def shown(options, seconds, **changes):
+def shown(options, seconds, **changes: object):
     """Return the stamps (s) and pictures of a source over `seconds`."""
     camera, clock = source(options, **changes)
     begin, stamps, pictures = clock.ns / 1e9, [], []
@@ -115,19 +115,19 @@ def shown(options, seconds, **changes):
     return stamps, pictures
 
 
-def test_a_stall_gives_nothing_until_it_is_over():
+def test_a_stall_gives_nothing_until_it_is_over() -> None:
     """No frame comes while the source stalls."""
     stamps, _ = shown("?misbehave=stall:4:6", 25)
     assert max(np.diff(stamps)) == pytest.approx(6.1)
 
 
-def test_a_slow_source_gives_a_frame_in_five_seconds():
+def test_a_slow_source_gives_a_frame_in_five_seconds() -> None:
     """0.2 frames per second while it is slow."""
     stamps, _ = shown("?misbehave=slow:5:20", 25)
     assert sorted(np.diff(stamps))[-3:] == pytest.approx([5, 5, 5], abs=0.1)
 
 
-def test_a_frozen_source_stamps_one_picture_anew():
+def test_a_frozen_source_stamps_one_picture_anew() -> None:
     """Frozen pictures are identical bit for bit, but their stamps advance. The truth is that of the picture."""
     stamps, pictures = shown("?misbehave=freeze:3:2", 5)
     same = [np.array_equal(a, b) for a, b in itertools.pairwise(pictures)]
@@ -137,7 +137,7 @@ def test_a_frozen_source_stamps_one_picture_anew():
     assert truth.numbered(10035) == truth.numbered(10049) != truth.numbered(10050)
 
 
-def test_a_repeating_source_hands_out_a_frame_with_its_old_stamp():
+def test_a_repeating_source_hands_out_a_frame_with_its_old_stamp() -> None:
     """While it repeats, neither picture nor stamp advances."""
     stamps, pictures = shown("?misbehave=repeat:3:2", 5)
     again = [number for number, step in enumerate(np.diff(stamps)) if step == 0]
@@ -145,14 +145,14 @@ def test_a_repeating_source_hands_out_a_frame_with_its_old_stamp():
     assert all(np.array_equal(pictures[number], pictures[number + 1]) for number in again)
 
 
-def test_a_dark_source_is_black_and_has_no_truth():
+def test_a_dark_source_is_black_and_has_no_truth() -> None:
     """Nothing can be seen in the dark, and the truth is empty."""
     _, pictures = shown("?misbehave=dark:0:10", 1)
     assert all(picture.mean() < 4 and picture.std() < 3 for picture in pictures)
     assert SyntheticTruth("synthetic?misbehave=dark:0:10", 160, 90, 10.0).numbered(10) == ()
 
 
-def test_a_source_can_change_its_size_and_give_garbage():
+def test_a_source_can_change_its_size_and_give_garbage() -> None:
     """Pictures can have half the size. Garbage is refused as from any source."""
     assert {picture.shape for picture in shown("?misbehave=size:2:2", 4)[1]} == {(90, 160, 3), (45, 80, 3)}
     camera, _ = source("?misbehave=garbage:0:10")
@@ -162,7 +162,7 @@ def test_a_source_can_change_its_size_and_give_garbage():
 
 
 @pytest.mark.parametrize("kind", sorted(VIEW_FAULTS))
-def test_a_fault_of_the_view_changes_the_picture_and_its_truth(kind):
+def test_a_fault_of_the_view_changes_the_picture_and_its_truth(kind) -> None:
     """When covered, nothing can be seen. When moved, all boxes shift by the same share. Else the truth stays."""
     (well,), (ill,) = shown("", 0.05)[1], shown(f"?misbehave={kind}:0:10", 0.05)[1]
     assert not np.array_equal(well, ill)
@@ -186,7 +186,7 @@ REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS])
-def test_a_misbehaviour_is_named_by_the_camera(kind):
+def test_a_misbehaviour_is_named_by_the_camera(kind) -> None:
     """Every misbehaviour in a real child gives its own health reason."""
     ill = 1 if kind == "size" else 60
     options = f"synthetic?misbehave={kind}:{1 if kind == 'size' else 0}:{ill}"
@@ -194,13 +194,13 @@ def test_a_misbehaviour_is_named_by_the_camera(kind):
         eventually(lambda: REASONS[kind] in camera.status().reasons, within_s=30)
 
 
-def test_frames_flow_again_after_garbage():
+def test_frames_flow_again_after_garbage() -> None:
     """A source that gave garbage is reopened, and the reason ends when pictures come."""
     with running(make_settings("synthetic?misbehave=garbage:5:1", **SIZE)) as camera, Consumer(camera):
         eventually(lambda: "camera_offline" in camera.status().reasons)
         eventually(lambda: camera.status().reasons == () and camera.status().state == "capturing")
 
 
-def test_it_is_opened_by_its_name():
+def test_it_is_opened_by_its_name() -> None:
     """`synthetic` opens the drawn street."""
     assert isinstance(open_source(make_settings("synthetic", **SIZE)), Synthetic)

@@ -12,7 +12,7 @@ def noise(seed=None):
     return np.random.default_rng(seed).integers(30, 220, (48, 64, 3), dtype=np.uint8)
 
 
-def test_one_changed_byte_anywhere_is_another_picture():
+def test_one_changed_byte_anywhere_is_another_picture() -> None:
     """same_picture compares every byte."""
     picture = noise(1)
     assert same_picture(picture, picture.copy())
@@ -23,7 +23,7 @@ def test_one_changed_byte_anywhere_is_another_picture():
     assert not same_picture(picture, picture[:24])
 
 
-def test_frozen_after_the_time_and_reopened_once():
+def test_frozen_after_the_time_and_reopened_once() -> None:
     """A repeated picture counts as frozen after its time and asks for one reopening, until another picture comes."""
     watch = PictureWatch(2.0)
     picture = noise(1)
@@ -37,7 +37,7 @@ def test_frozen_after_the_time_and_reopened_once():
     assert watch.reasons() == ()
 
 
-def test_a_picture_without_its_predecessor_is_no_evidence():
+def test_a_picture_without_its_predecessor_is_no_evidence() -> None:
     """When the last picture was overwritten, the frozen time neither ends nor begins."""
     watch = PictureWatch(1.0)
     picture = noise(1)
@@ -47,7 +47,7 @@ def test_a_picture_without_its_predecessor_is_no_evidence():
     assert "camera_frozen" in watch.reasons()
 
 
-def test_black_is_dark_and_flat_for_two_seconds():
+def test_black_is_dark_and_flat_for_two_seconds() -> None:
     """Dark noise is black after 2 s; a dark scene with one bright spot is not."""
     watch, night = PictureWatch(60.0), PictureWatch(60.0)
     scene = np.zeros((480, 640, 3), np.uint8)
@@ -65,7 +65,7 @@ def test_black_is_dark_and_flat_for_two_seconds():
 @pytest.mark.parametrize(("asked", "declared", "rate", "reasons"), [
     (15, 30, 30, ()), (15, None, 15, ()), (15, None, 14, ()), (15, None, 5, ("camera_slow",)), (15, 5, 5, ()),
     (15, None, 100, ()), (15, None, 500, ("camera_rate",)), (15, 30, 12, ()), (120, 120, 120, ())])
-def test_rates(asked, declared, rate, reasons):
+def test_rates(asked: int, declared: int | None, rate: int, reasons: tuple[str, ...]) -> None:
     """A rate is slow below half of the configured and the declared one, and impossible far above both."""
     watch = RateWatch(asked, declared)
     for i in range(rate * 21):
@@ -73,7 +73,7 @@ def test_rates(asked, declared, rate, reasons):
     assert watch.reasons() == reasons
 
 
-def test_time_that_stands_still_is_impossible():
+def test_time_that_stands_still_is_impossible() -> None:
     """Time stamps that do not advance are reported until they advance."""
     watch = RateWatch(30, None)
     for i in range(100):

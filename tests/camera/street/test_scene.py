@@ -36,7 +36,7 @@ def rendered(scene, number, width, height):
     return out, scene.render(number, out)
 
 
-def test_a_frame_is_the_same_in_every_process_and_order():
+def test_a_frame_is_the_same_in_every_process_and_order() -> None:
     """Pixels and truth of a frame depend only on seed and frame number, not on the process or earlier frames."""
     other = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True).stdout.strip()
     digest = hashlib.sha256()
@@ -50,7 +50,7 @@ def test_a_frame_is_the_same_in_every_process_and_order():
 
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 10**9), hard=st.booleans())
 @FEWER
-def test_truth_lies_in_the_frame_and_can_be_seen(seed, number, hard):
+def test_truth_lies_in_the_frame_and_can_be_seen(seed: int, number: int, hard: bool) -> None:
     """Every truth box is inside the frame, large enough for the model's input, visible, and of a known label."""
     _, truth = rendered(Scene(seed, 240, 160, 30, hard=hard), number, 240, 160)
     for thing in truth:
@@ -65,7 +65,7 @@ def test_truth_lies_in_the_frame_and_can_be_seen(seed, number, hard):
 
 @given(st.integers(0, 10**6))
 @FEWER
-def test_one_seed_is_one_street_at_every_size(number):
+def test_one_seed_is_one_street_at_every_size(number: int) -> None:
     """Twice the pixels show the same things in the same positions. Things that are barely visible may differ."""
     small = rendered(Scene(9, 320, 180, 30), number, 320, 180)[1]
     large = rendered(Scene(9, 640, 360, 30), number, 640, 360)[1]
@@ -76,7 +76,7 @@ def test_one_seed_is_one_street_at_every_size(number):
     assert len(near) >= 0.8 * len(clear)
 
 
-def test_the_demo_moves_smoothly_and_the_hard_scenes_do_not():
+def test_the_demo_moves_smoothly_and_the_hard_scenes_do_not() -> None:
     """From one frame to the next a demo frame changes little, a hard one wholly."""
     for hard, holds in ((False, lambda change: change < 20), (True, lambda change: change > 20)):
         scene = Scene(4, 160, 120, 30, hard=hard)
@@ -84,7 +84,7 @@ def test_the_demo_moves_smoothly_and_the_hard_scenes_do_not():
         assert holds(np.abs(before - after).mean())
 
 
-def test_every_label_is_visible_in_demo_and_hard_scenes():
+def test_every_label_is_visible_in_demo_and_hard_scenes() -> None:
     """A minute of the demo, and a hundred hard scenes, show every label."""
     demo, hard = Scene(6, 160, 90, 30), Scene(6, 96, 96, 30, hard=True)
     for scene, numbers, size in ((demo, range(0, 1800, 60), (160, 90)), (hard, range(100), (96, 96))):
@@ -93,7 +93,7 @@ def test_every_label_is_visible_in_demo_and_hard_scenes():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.draw.__name__)
-def test_a_thing_leaves_its_pixels_where_its_mask_says(kind):
+def test_a_thing_leaves_its_pixels_where_its_mask_says(kind) -> None:
     """A sprite changes the frame in its mask and nowhere outside its coverage."""
     sprite = objects.draw(kind, 77, 3, 64.0).at_scale(40.0, mirrored=True, blur_px=0)
     rows, columns = sprite.alpha.shape
@@ -108,7 +108,7 @@ def test_a_thing_leaves_its_pixels_where_its_mask_says(kind):
     assert not changed[outside].any()
 
 
-def test_a_thing_half_out_of_the_frame_counts_whole():
+def test_a_thing_half_out_of_the_frame_counts_whole() -> None:
     """Pixels outside the frame count as hidden, so a thing half outside is half visible."""
     sprite = objects.draw(objects.PARCEL, 1, 0, 64.0)
     frame, ids = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), np.uint8)
@@ -121,7 +121,7 @@ def test_a_thing_half_out_of_the_frame_counts_whole():
 
 @given(st.integers(0, 10**9))
 @FEWER
-def test_what_stands_lower_is_larger(seed):
+def test_what_stands_lower_is_larger(seed: int) -> None:
     """Scale and row are inverse functions, and grow together."""
     rng = np.random.default_rng(seed)
     for ground in (demo_street(rng, 320, 180).ground, any_street(rng, 96, 96).ground):
@@ -132,7 +132,7 @@ def test_what_stands_lower_is_larger(seed):
         assert all(actor.scale > 0 for actor in any_actors(rng, ground) if actor.kind.label)
 
 
-def test_the_day_is_brighter_than_the_night():
+def test_the_day_is_brighter_than_the_night() -> None:
     """Noon is bright, midnight dark with lamps and more noise; the light never goes out."""
     tile = noise_tile(64, 64)
     means = {}
@@ -145,9 +145,9 @@ def test_the_day_is_brighter_than_the_night():
     assert light_at(0, ()).noise > light_at(12, ()).noise
 
 
-def test_fog_takes_contrast_and_blur_takes_edges():
+def test_fog_takes_contrast_and_blur_takes_edges() -> None:
     """Fog reduces the range of a frame, blur reduces the step at an edge."""
-    def exposed(**light):
+    def exposed(**light: object):
         frame = np.zeros((64, 64, 3), np.uint8)
         frame[:, 32:] = 200
         expose(frame, Light((1.0, 1.0, 1.0), (0.0, 0.0), noise=0.0, **light), noise_tile(64, 64),

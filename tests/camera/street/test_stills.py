@@ -10,7 +10,7 @@ from vedette.camera.street.stills import DEMO_SIZE, FPS, STREETS, stills
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_the_same_seed_gives_the_same_stills(hard):
+def test_the_same_seed_gives_the_same_stills(hard: bool) -> None:
     """Pixels and truth repeat, and another seed gives others."""
     once, again, other = (list(stills(3, hard=hard, seed=seed)) for seed in (3, 3, 4))
     assert [each.truth for each in once] == [each.truth for each in again] != [each.truth for each in other]
@@ -19,7 +19,7 @@ def test_the_same_seed_gives_the_same_stills(hard):
     assert [each.frame.seq for each in once] == [1, 2, 3]
 
 
-def test_the_demo_goes_through_streets_and_hours():
+def test_the_demo_goes_through_streets_and_hours() -> None:
     """Twenty stills are two of each of ten streets, morning and night, drawn as the camera draws them."""
     shown = list(stills(20))
     picture = np.empty((DEMO_SIZE[1], DEMO_SIZE[0], 3), np.uint8)
@@ -31,7 +31,7 @@ def test_the_demo_goes_through_streets_and_hours():
         assert np.array_equal(shown[number].frame.pixels, picture)
 
 
-def test_as_many_as_asked_for():
+def test_as_many_as_asked_for() -> None:
     """The count may be any number, also one that is not a multiple of the streets."""
     assert [len(list(stills(count))) for count in (1, 7, 11)] == [1, 7, 11]
 
@@ -39,7 +39,7 @@ def test_as_many_as_asked_for():
 @pytest.mark.parametrize(("hard", "things", "brightness"), [
     (False, {"person": 403, "bicycle": 160, "car": 151, "dog": 150, "parcel": 148, "cone": 192}, 89.883),
     (True, {"person": 127, "bicycle": 75, "car": 79, "dog": 93, "parcel": 64, "cone": 62}, 67.240)])
-def test_the_held_out_stills_are_those_of_the_card(hard, things, brightness):
+def test_the_held_out_stills_are_those_of_the_card(hard: bool, things: dict[str, int], brightness: float) -> None:
     """Figures can be compared only while the stills stay the same: the first hundred, and the light of the first.
 
     Not a digest: OpenCV's versions draw edges a little differently.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path):
     return tiny_detectors.write(tmp_path)
 
 
@@ -23,7 +24,7 @@ def call(*arguments: object) -> int:
     return main(["model", *map(str, arguments)])
 
 
-def write_coco(folder):
+def write_coco(folder: Path):
     """Write a COCO folder of one picture with a leaf and the sky, where the model sees them."""
     (folder / "images").mkdir()
     bundles.picture(folder / "images")
@@ -36,7 +37,7 @@ def write_coco(folder):
     return folder
 
 
-def test_a_coco_folder(model, tmp_path, capsys):
+def test_a_coco_folder(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that sees everything has AP 1, overall and for each label; the figures are one JSON object."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path), "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -47,7 +48,7 @@ def test_a_coco_folder(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1"])
-def test_the_drawn_street(model, capsys, source):
+def test_the_drawn_street(model, capsys: pytest.CaptureFixture[str], source: str) -> None:
     """A model that knows nothing of the street has AP 0 on it, and every label that is there is listed."""
     assert call("eval", "--model", model, "--source", source, "--frames", "12", "--seed", "3", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -55,7 +56,7 @@ def test_the_drawn_street(model, capsys, source):
     assert "person" in printed["labels"]
 
 
-def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
+def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the model gives with its own thresholds, and how bright the pictures are: measured, packed, inspected."""
     model = bundles.pack(tmp_path, "--label-threshold", "sky=0.95", "--score-threshold", "0.4")
     out = tmp_path / "b.json"
@@ -81,7 +82,7 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path, capsys):
     assert "vedette.json: baseline.frames: " in capsys.readouterr().out
 
 
-def test_a_baseline_needs_frames_and_a_place(model, tmp_path, capsys):
+def test_a_baseline_needs_frames_and_a_place(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there, and a collection without pictures, give one line."""
     out = tmp_path / "nowhere" / "b.json"
     assert call("eval", "--model", model, "--source", "synthetic", "--frames", "1", "--baseline-out", out) == 64
@@ -93,7 +94,7 @@ def test_a_baseline_needs_frames_and_a_place(model, tmp_path, capsys):
     assert "names no image" in capsys.readouterr().err
 
 
-def test_figures_for_people(model, tmp_path, capsys):
+def test_figures_for_people(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Words without --json: a line of figures, and one for each label."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -105,13 +106,14 @@ def test_figures_for_people(model, tmp_path, capsys):
     ([], 64, "either --source or --coco"), (["--source", "synthetic", "--coco", "."], 64, "either --source or --coco"),
     (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
     (["--coco", "nowhere"], 69, "nowhere")])
-def test_what_cannot_be_evaluated(model, capsys, arguments, code, expected):
+def test_what_cannot_be_evaluated(model, capsys: pytest.CaptureFixture[str], arguments, code: int,
+                                  expected: str) -> None:
     """One line, and the exit code of its kind."""
     assert call("eval", "--model", model, *arguments) == code
     assert expected in capsys.readouterr().err
 
 
-def test_a_model_agrees_with_itself(model, tmp_path, capsys):
+def test_a_model_agrees_with_itself(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same file twice: full agreement, no shift, and no picture of a difference."""
     picture, out = bundles.picture(tmp_path), tmp_path / "out"
     assert call("compare", model, model, "--out", out, "--json", picture, picture) == 0
@@ -122,7 +124,7 @@ def test_a_model_agrees_with_itself(model, tmp_path, capsys):
     assert list(out.iterdir()) == []
 
 
-def test_a_difference_is_shown_where_it_is(tmp_path, capsys):
+def test_a_difference_is_shown_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A bundle that swaps its channels no longer sees the sky: by label, as text, and side by side in an image."""
     sound, out = bundles.pack(tmp_path), tmp_path / "out"
     wrong = bundles.altered(sound, color="bgr")
@@ -135,14 +137,14 @@ def test_a_difference_is_shown_where_it_is(tmp_path, capsys):
     assert cv2.imread(str(out / "1-garden.jpg")).shape == (40, 128, 3)
 
 
-def test_two_models_on_the_drawn_street(model, capsys):
+def test_two_models_on_the_drawn_street(model, capsys: pytest.CaptureFixture[str]) -> None:
     """As many frames as asked for, the same for both."""
     assert call("compare", model, model, "--source", "synthetic", "--frames", "3", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["frames"], printed["agreement"]) == (3, 1)
 
 
-def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
+def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another quantization scale: the digest is warned about, and that the scores shift is shown all the same."""
     sound, damaged = bundles.pack(tmp_path), tmp_path / "damaged.tflite"
     scale = np.float32(1 / 256).tobytes()
@@ -160,7 +162,8 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path, capsys):
     ([], 64, "expected either image files or --source"),
     (["a.png", "--source", "synthetic"], 64, "expected either image files or --source"),
     (["nothing.png"], 65, "nothing.png")])
-def test_what_cannot_be_compared(model, capsys, arguments, code, expected):
+def test_what_cannot_be_compared(model, capsys: pytest.CaptureFixture[str], arguments, code: int,
+                                 expected: str) -> None:
     """One line, and the exit code of its kind."""
     assert call("compare", model, model, *arguments) == code
     assert expected in capsys.readouterr().err

@@ -15,7 +15,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real models are n
 
 
 @needs_real
-def test_a_real_model_is_shown_completely(capsys):
+def test_a_real_model_is_shown_completely(capsys: pytest.CaptureFixture[str]) -> None:
     """Tensors, operations, share, labels and the decoder with its reason are all there, and the exit code is 0."""
     assert main(["model", "inspect", str(REAL / "ssd_mobilenet_v1_coco_uint8_metadata.tflite")]) == 0
     printed = capsys.readouterr().out
@@ -25,7 +25,7 @@ def test_a_real_model_is_shown_completely(capsys):
 
 
 @needs_real
-def test_a_program_reads_one_json_object(capsys):
+def test_a_program_reads_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` gives the same as one object."""
     assert main(["model", "inspect", "--json", str(REAL / "yolo11n_224_coco_int8.tflite")]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -36,7 +36,7 @@ def test_a_program_reads_one_json_object(capsys):
 
 
 @needs_real
-def test_a_refused_model_is_shown_as_far_as_it_goes(capsys):
+def test_a_refused_model_is_shown_as_far_as_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
     """Three inputs: they are listed, the refusal is one line on standard error, the exit code is 65."""
     assert main(["model", "inspect", str(REAL / "lstm_three_inputs_unsupported.tflite")]) == 65
     out, err = capsys.readouterr()
@@ -45,7 +45,8 @@ def test_a_refused_model_is_shown_as_far_as_it_goes(capsys):
     assert len(err.splitlines()) == 1
 
 
-def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path, capsys):
+def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
     """A file that fails at invoke: its tensors and operations, then `refused` in the JSON and exit code 65."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.reshape_by_input())
@@ -56,7 +57,8 @@ def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path
     assert str(path) in printed["refused"]
 
 
-def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path, capsys):
+def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
     """A tensor named with escape sequences is shown with those replaced."""
     path = tmp_path / "model.tflite"
     path.write_bytes(writer.build(writer.Graph([writer.Tensor((4,), "int8", "\x1b[2Jx")], [], (0,), (0,))))
@@ -65,7 +67,7 @@ def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path, cap
     assert "?[2Jx int8 4" in out
 
 
-def test_what_is_no_model_is_one_line(tmp_path: Path, capsys):
+def test_what_is_no_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A web page in place of a model: one line on standard error, nothing on standard output, exit code 65."""
     path = tmp_path / "model.tflite"
     path.write_bytes(b"<html>404</html>")

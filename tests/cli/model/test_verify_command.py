@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from vedette.cli import main
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound(tmp_path_factory: pytest.TempPathFactory):
     return bundles.pack(tmp_path_factory.mktemp("sound"))
 
 
@@ -19,7 +20,7 @@ def call(*arguments: object) -> int:
     return main(["model", "verify", *map(str, arguments)])
 
 
-def test_a_sound_bundle(sound, capsys):
+def test_a_sound_bundle(sound, capsys: pytest.CaptureFixture[str]) -> None:
     """Each check is a line, the last word is `verified`, the exit code 0."""
     assert call(sound) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -28,7 +29,7 @@ def test_a_sound_bundle(sound, capsys):
     assert lines[-1] == "verified"
 
 
-def test_a_program_reads_one_json_object(sound, capsys):
+def test_a_program_reads_one_json_object(sound, capsys: pytest.CaptureFixture[str]) -> None:
     """Checks, digest, runtime, latency and golden frames are there."""
     assert call(sound, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -38,7 +39,7 @@ def test_a_program_reads_one_json_object(sound, capsys):
     assert printed["invoke_ms"] > 0
 
 
-def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys):
+def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys: pytest.CaptureFixture[str]) -> None:
     """The cause stands on the check's line, each difference of each golden frame below; exit code 65."""
     assert call(bundles.altered(sound, color="bgr")) == 65
     printed = capsys.readouterr().out
@@ -47,7 +48,7 @@ def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys):
     assert printed.endswith("not verified\n")
 
 
-def test_a_model_that_is_no_bundle(tmp_path, capsys):
+def test_a_model_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is told what could not be checked, and the exit code is 65: nothing says what is right."""
     assert call(tiny_detectors.write(tmp_path)) == 65
     printed = capsys.readouterr().out
@@ -55,7 +56,7 @@ def test_a_model_that_is_no_bundle(tmp_path, capsys):
     assert "ok   runs" in printed
 
 
-def test_what_is_no_model(tmp_path, capsys):
+def test_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A web page, a folder and nothing at all each fail at the first check, in words."""
     page = tmp_path / "page.tflite"
     page.write_text("<html>404</html>")

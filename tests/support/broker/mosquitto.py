@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.network.ports import kept_port, listens
 from tests.support.waiting.fair_clock import PATIENCE_S
@@ -58,7 +59,7 @@ class Mosquitto:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
-    def client(self, **changes: object) -> MqttConfig:
+    def client(self, **changes: Any) -> MqttConfig:
         """Configuration of a client of this broker."""
         return MqttConfig(host="127.0.0.1", port=self.port, **changes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from tests.support.truth.truth import Honesty
 from tests.support.waiting.in_thread import InThread
@@ -34,8 +35,8 @@ class Witness(InThread):
         self.repeated = 0
         self.seqs: set[int] = set()
         self.words: list[tuple[float, str]] = []
-        self.health: dict = {}
-        self.camera: dict = {}
+        self.health: dict[str, Any] = {}
+        self.camera: dict[str, Any] = {}
         self.worst_health_gap_s = 0.0
         self.deepest_outbox = 0
         self.first_named: dict[str, float] = {}
@@ -93,7 +94,7 @@ class Witness(InThread):
         elif topic == "camera":
             self.camera = json.loads(message.payload)
 
-    def _take_health(self, health: dict, now_s: float) -> None:
+    def _take_health(self, health: dict[str, Any], now_s: float) -> None:
         if self._health_s is not None:
             self.worst_health_gap_s = max(self.worst_health_gap_s, now_s - self._health_s)
         self._health_s = now_s
@@ -103,5 +104,5 @@ class Witness(InThread):
             self.first_named.setdefault(code, now_s)
 
 
-def _codes(health: dict) -> set[str]:
+def _codes(health: dict[str, Any]) -> set[str]:
     return {reason["code"] for reason in health.get("reasons", ())}

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 NOBODY = 65534
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def as_nobody(call: Callable[[], T]) -> T:
         done, value = pickle.loads(pipe.read())  # noqa: S301 - our own child's
     os.waitpid(child, 0)
     assert done, value
-    return value
+    return cast(T, value)
 
 
 def give_away(folder: Path) -> None:

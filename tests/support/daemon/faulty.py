@@ -20,10 +20,14 @@ from pathlib import Path
 from types import FrameType
 
 from vedette._lib import logs, stacks
+from vedette._lib.clock import SystemClock
+from vedette._lib.worker import Worker
 from vedette.app import Daemon, Options
 from vedette.camera.open import capture_settings
 from vedette.camera.remote import RemoteCamera
+from vedette.config.models import CameraConfig
 from vedette.device.identity import StateFolder, state_path
+from vedette.ports import Clock
 
 PROGRAM = (str(Path(__file__)),)
 FAULTY_CHILD = "tests.support.daemon.faulty_child"
@@ -75,8 +79,9 @@ class Orders:
             self._hang()
 
 
-def open_faulty_camera(camera, clock, *, on_end) -> RemoteCamera:
-    return RemoteCamera(capture_settings(camera), clock, child_module=FAULTY_CHILD, on_end=on_end)
+def open_faulty_camera(camera: CameraConfig, clock: Clock | None = None, *,
+                       on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
+    return RemoteCamera(capture_settings(camera), clock or SystemClock(), child_module=FAULTY_CHILD, on_end=on_end)
 
 
 def main() -> int:

@@ -11,14 +11,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.camera.child.main import main
 from vedette.camera.child.source import ReadStalled, checked
+from vedette.camera.settings import CaptureSettings
 from vedette.errors import SourceMissing
 
 FPS = 30.0
 SHAPE = (48, 64, 3)
 GRID = 4
+Pixels = NDArray[np.uint8]
 
 
 class FaultySource:
@@ -26,25 +29,25 @@ class FaultySource:
 
     live = True
     reusable = True
+    fps: float | None = FPS
 
-    def __init__(self, settings):
-        self.fps = FPS
+    def __init__(self, settings: CaptureSettings) -> None:
         self._order = Path(settings.source.removeprefix("tcp://"))
         self._notes = Path(f"{self._order}.truth").open("a", buffering=1)  # noqa: SIM115 - as long as this process
         self._stamp_ns = 0
         self._random = np.random.default_rng()
         self._next_ns = time.monotonic_ns()
-        self._picture = None
+        self._picture: Pixels | None = None
         if self.order == "absent":
             raise SourceMissing("unplugged")
         if self.order == "hang in open":
             signal.pause()
 
     @property
-    def order(self):
+    def order(self) -> str:
         return self._order.read_text()
 
-    def grab(self):
+    def grab(self) -> int:
         order = self.order
         if order == "hang in read":
             signal.pause()
@@ -61,7 +64,7 @@ class FaultySource:
         self._stamp_ns = 1 if order == "stuck clock" else self._next_ns
         return self._stamp_ns
 
-    def read(self, into):
+    def read(self, into: Pixels | None) -> Pixels:
         order = self.order
         if order == "wrong shape":
             return checked(np.zeros((1, 921600), np.uint8), "device")
@@ -82,11 +85,11 @@ class FaultySource:
         self._picture[top:top + SHAPE[0] // GRID, left:left + SHAPE[1] // GRID] = 255
         return self._noted(str(cell), self._picture)
 
-    def _noted(self, truth, picture):
+    def _noted(self, truth: str, picture: Pixels) -> Pixels:
         self._notes.write(f"{self._stamp_ns} {truth}\n")
         return picture
 
-    def close(self):
+    def close(self) -> None:
         if self.order == "hang in close":
             signal.pause()
 

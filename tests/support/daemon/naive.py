@@ -12,13 +12,16 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from tests.support.daemon.faulty import open_faulty_camera
 from vedette._lib import logs, stacks
 from vedette.app import Daemon, Options
 from vedette.device.identity import StateFolder, state_path
 from vedette.errors import DetectError
-from vedette.types import DetectionResult, Timing
+from vedette.ports import Detector
+from vedette.types import DetectionResult, Frame, Timing
+from vedette.vision.local import LocalDetector
 
 PROGRAM = (str(Path(__file__)),)
 LAST_TURN = 30
@@ -28,16 +31,16 @@ NAIVE = ("empty", "repeat", "hold")
 class NaiveDetector:
     """Always has an answer."""
 
-    def __init__(self, detector, how: str) -> None:
+    def __init__(self, detector: Detector, how: str) -> None:
         self._detector = detector
         self._how = how
         self._last: DetectionResult | None = None
         self._turn = 0
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._detector, name)
 
-    def detect(self, frame) -> DetectionResult:
+    def detect(self, frame: Frame) -> DetectionResult:
         self._turn += 1
         if self._how == "hang" and self._turn == LAST_TURN:
             threading.Event().wait()
@@ -58,9 +61,9 @@ class NaiveDaemon(Daemon):
 
     how = "honest"
 
-    def _open_detector(self):
+    def _open_detector(self) -> LocalDetector | None:
         detector = super()._open_detector()
-        return None if detector is None else NaiveDetector(detector, self.how)
+        return None if detector is None else cast(LocalDetector, NaiveDetector(detector, self.how))
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Any, Self
 
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
@@ -34,12 +34,14 @@ class RunningDaemon:
 
     def __init__(self, folder: Path, *args: str | Path, env: dict[str, str] | None = None,
                  program: Sequence[str] = ("-m", "vedette", "run"), python: str = sys.executable,
-                 **how: object) -> None:
+                 **how: Any) -> None:
         self.lines: list[str] = []
         self.errors: list[str] = []
-        self.process = subprocess.Popen([python, *program, *map(str, args)], text=True, cwd=folder, **how,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env={**environment(folder), **(env or {})})
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [python, *program, *map(str, args)], text=True, cwd=folder, **how, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env={**environment(folder), **(env or {})})
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
         self._threads = [threading.Thread(target=self._collect, args=pair)
                          for pair in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
         for thread in self._threads:
@@ -54,11 +56,12 @@ class RunningDaemon:
         self.process.wait(PATIENCE_S)
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        self.process.stdout.close()
-        self.process.stderr.close()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
 
     @property
-    def results(self) -> list[dict]:
+    def results(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in tuple(self.lines)]
 
     @property
@@ -96,6 +99,6 @@ class RunningDaemon:
         return code
 
     @staticmethod
-    def _collect(stream: object, lines: list[str]) -> None:
+    def _collect(stream: IO[str], lines: list[str]) -> None:
         for line in stream:
             lines.append(line)  # noqa: PERF402 - others read the list while it grows

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.subscriber import Payload, Subscriber, listening
@@ -94,7 +95,7 @@ class Device:
         return wait_until(lambda: bool(self.hears.results)
                           and self.hears.results[-1]["model"]["version"] == version, within_s)
 
-    def _change(self, model: Path, transition, **more: object) -> Installed:
+    def _change(self, model: Path, transition: Callable[[StoreState, Installed], StoreState], **more: Any) -> Installed:
         store = self.store()
         store.recover()
         sha256, size = store.stage(model, None, limit_bytes=LIMIT_BYTES)

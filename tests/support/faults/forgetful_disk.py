@@ -87,14 +87,19 @@ class ForgetfulDisk(CountedDisk):
             self._synced.append(b"")
             self._rename(None, path, len(self._written) - 1)
         if flags & os.O_TRUNC:
-            self._written[self._names[path]] = b""
+            self._written[self._file(path)] = b""
         self._paths[descriptor] = path
         return descriptor
 
     def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
         taken = super().write(descriptor, content)
-        self._written[self._names[self._paths[descriptor]]] += bytes(content[:taken])
+        self._written[self._file(self._paths[descriptor])] += bytes(content[:taken])
         return taken
+
+    def _file(self, path: str) -> int:
+        file = self._names[path]
+        assert file is not None, f"{path} is a folder"
+        return file
 
     def fsync(self, descriptor: int, /) -> None:
         super().fsync(descriptor)

@@ -35,7 +35,8 @@ class Base:
                 start = self.content.find(content)
                 weights.append(range(start, start + len(content)))
         weights.sort(key=lambda place: place.start)
-        positions, at = [], 0
+        positions: list[int] = []
+        at = 0
         for place in [*weights, range(len(self.content), len(self.content))]:
             positions += range(at, place.start)
             at = max(at, place.stop)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import flatbuffers
@@ -41,7 +42,7 @@ class Op:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: tuple[int, list[tuple[int, str, float]]] = (0, [])
+    options: tuple[int, Sequence[tuple[int, str, float]]] = (0, ())
     custom_options: bytes = b""
 
 
@@ -179,7 +180,7 @@ def custom(name: str) -> bytes:
 
 
 def byte_vector(b: flatbuffers.Builder, content: bytes) -> int:
-    return b.CreateByteVector(content)
+    return int(b.CreateByteVector(content))
 
 
 def int32s(b: flatbuffers.Builder, values: tuple[int, ...]) -> int:
@@ -198,21 +199,21 @@ def offsets(b: flatbuffers.Builder, values: list[int]) -> int:
     return _vector(b, values, 4, b.PrependUOffsetTRelative)
 
 
-def _vector(b, values, size, prepend) -> int:
+def _vector(b: flatbuffers.Builder, values: Sequence[float], size: int, prepend: Callable[[float], None]) -> int:
     b.StartVector(size, len(values), size)
     for value in reversed(values):
         prepend(value)
-    return b.EndVector()
+    return int(b.EndVector())
 
 
 def _table(b: flatbuffers.Builder, references: dict[int, int],
-           numbers: list[tuple[int, str, float]] | None = None) -> int:
+           numbers: Sequence[tuple[int, str, float]] = ()) -> int:
     b.StartObject(12)
     for slot, offset in references.items():
         b.PrependUOffsetTRelativeSlot(slot, offset, 0)
-    for slot, kind, value in numbers or []:
+    for slot, kind, value in numbers:
         getattr(b, _WRITERS[kind])(slot, value, 0)
-    return b.EndObject()
+    return int(b.EndObject())
 
 
 def _tensor(b: flatbuffers.Builder, tensor: Tensor, buffer: int) -> int:

@@ -80,8 +80,8 @@ def says(*parts: bytes, after_s: float = 0.0, then_hold: bool = False) -> Behave
     return behave
 
 
-def sized(body: bytes, head: bytes = OK, **how: object) -> Behave:
-    return says(head + b"Content-Length: %d\r\n\r\n" % len(body) + body, **how)
+def sized(body: bytes, head: bytes = OK, *, after_s: float = 0.0, then_hold: bool = False) -> Behave:
+    return says(head + b"Content-Length: %d\r\n\r\n" % len(body) + body, after_s=after_s, then_hold=then_hold)
 
 
 def status(line: bytes, *headers: bytes) -> Behave:

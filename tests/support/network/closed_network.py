@@ -57,6 +57,9 @@ class ClosedNetwork:
         self.heard: Counter[str] = Counter()
         checked(unshare(CLONE_NEWNET))
         self._ear = subprocess.Popen([sys.executable, __file__, "ear"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._ear.stdin is not None
+        assert self._ear.stdout is not None
+        self._orders, self._packets = self._ear.stdin, self._ear.stdout
         self._say(b"", READY)
         _ip("link set lo up")
         _ip(f"link add {CABLE} type veth peer name eth0 netns {self._ear.pid}")
@@ -71,7 +74,7 @@ class ClosedNetwork:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ear.stdin.close()
+        self._orders.close()
         self._ear.wait(60)
         self._thread.join(60)
 
@@ -90,12 +93,12 @@ class ClosedNetwork:
         return {where: count for where, count in sorted(self.heard.items()) if where not in allowed}
 
     def _say(self, words: bytes, answer: bytes) -> None:
-        self._ear.stdin.write(words)
-        self._ear.stdin.flush()
-        assert self._ear.stdout.readline() == answer
+        self._orders.write(words)
+        self._orders.flush()
+        assert self._packets.readline() == answer
 
     def _listen(self) -> None:
-        for line in self._ear.stdout:
+        for line in self._packets:
             self.heard.update(json.loads(line))
 
 

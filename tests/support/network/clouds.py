@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def config(folder: Path, url: str, **more: object) -> CloudConfig:
     return CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "deadline_s": 30, **more})
 
 
-def client(folder: Path, url: str, *, detector: dict | None = None,
+def client(folder: Path, url: str, *, detector: dict[str, Any] | None = None,
            roi: tuple[float, float, float, float] | None = None, **more: object) -> CloudClient:
     """Return a client with a budget of its own in `folder`."""
     cloud, clock = config(folder, url, **more), SystemClock()

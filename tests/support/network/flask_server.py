@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,10 +45,13 @@ def flask_server(folder: Path) -> Iterator[FlaskServer]:
         def do_POST(self) -> None:
             server.asked.append(time.monotonic())
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            form = BytesParser().parsebytes(f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode() + body)
-            (part,) = [each for each in form.get_payload()
-                       if each.get_param("name", header="Content-Disposition") == "image"]
-            picture = cv2.imdecode(np.frombuffer(part.get_payload(decode=True), np.uint8), cv2.IMREAD_COLOR)
+            head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+            form: Message = BytesParser().parsebytes(head + body)
+            (part,) = [each for each in form.walk() if each.get_param("name", header="Content-Disposition") == "image"]
+            jpeg = part.get_payload(decode=True)
+            assert isinstance(jpeg, bytes)
+            picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+            assert picture is not None
             height, width = picture.shape[:2]
             now_ns = clock.monotonic_ns()
             with one_at_a_time:

@@ -19,7 +19,9 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 def block(page: str) -> str:
     """Return the `nginx` block of a page."""
-    return re.findall(r"```nginx\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+    found = re.search(r"```nginx\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert found, page
+    return found[1]
 
 
 @contextmanager

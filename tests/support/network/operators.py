@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -64,7 +64,7 @@ class Operator:
             repository.add(content, bundle)
             return repository.release(self.keys, bundle, number, changes)
 
-    def publish(self, copied=lambda _name: None) -> int:
+    def publish(self, copied: Callable[[str], None] = lambda _name: None) -> int:
         with self.opened() as repository:
             return publish(self.folder / "repository", repository.files(), self.served, copied)
 
@@ -96,7 +96,9 @@ class Device:
 
     def download(self, path: str) -> bytes:
         updater = self._updater()
-        return Path(updater.download_target(updater.get_targetinfo(path))).read_bytes()
+        target = updater.get_targetinfo(path)
+        assert target is not None, path
+        return Path(updater.download_target(target)).read_bytes()
 
 
 class Vedette(Device):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.daemon.running import environment, vedette
@@ -37,7 +37,7 @@ class Fleet:
 
     @property
     def salt(self) -> str:
-        return json.loads((self._fleet / "fleet.json").read_text())["salt"]
+        return str(json.loads((self._fleet / "fleet.json").read_text())["salt"])
 
     def run(self, command: str, *words: str | Path) -> str:
         done = vedette("fleet", command, self._fleet, *words, folder=self._folder, timeout_s=120)
@@ -52,7 +52,7 @@ class Fleet:
         self.run("add", bundle, "--allow-unproven")
         told = json.loads(self.run("release", bundle, "--json", *words))
         self.publish()
-        return told["release"]
+        return int(told["release"])
 
 
 @dataclass
@@ -98,10 +98,12 @@ class FleetWatch:
     """`vedette fleet watch --json` as an operator leaves it running; `rows` are the latest, by device."""
 
     def __init__(self, folder: Path, broker: Mosquitto) -> None:
-        self.rows: dict[str, dict] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vedette", "fleet", "watch", "--json", "--host", "127.0.0.1",
              "--port", str(broker.port)], stdout=subprocess.PIPE, text=True, cwd=folder, env=environment(folder))
+        assert self._process.stdout is not None
+        self._lines = self._process.stdout
         self._thread = threading.Thread(target=self._collect)
         self._thread.start()
 
@@ -112,13 +114,13 @@ class FleetWatch:
         self._process.kill()
         self._process.wait(60)
         self._thread.join(60)
-        self._process.stdout.close()
+        self._lines.close()
 
-    def waits_for(self, holds: Callable[[dict[str, dict]], bool], within_s: float) -> bool:
+    def waits_for(self, holds: Callable[[dict[str, dict[str, Any]]], bool], within_s: float) -> bool:
         """Wait until the rows are so."""
         return wait_until(lambda: holds(self.rows), within_s)
 
     def _collect(self) -> None:
-        for line in self._process.stdout:
+        for line in self._lines:
             row = json.loads(line)
             self.rows = {**self.rows, row["device"]: row}

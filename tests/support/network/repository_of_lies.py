@@ -98,7 +98,7 @@ class Repository:
         self._next(self.timestamp, "timestamp", "timestamp")
 
     def sign(self, signed: Signed, *signers: CryptoSigner) -> bytes:
-        metadata = Metadata(signed)
+        metadata: Metadata[Any] = Metadata(signed)
         for signer in signers:
             metadata.sign(signer, append=True)
         return metadata.to_bytes()
@@ -187,7 +187,8 @@ class Server:
 
 def send(handler: BaseHTTPRequestHandler, content: bytes, asked: str | None = None) -> None:
     """Answer with these bytes, or the part of them that is asked for."""
-    start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
+    wanted = re.fullmatch(r"bytes=(\d+)-", asked) if asked else None
+    start = int(wanted[1]) if wanted else 0
     if start and start >= len(content):
         handler.send_error(416)
         return

@@ -47,7 +47,7 @@ def write_model(folder: Path) -> Path:
 def write_clip(folder: Path, frames: int = 30, *, lit: bool = True, fps: int = 10) -> Path:
     """Write a video of 128 x 128 with one lamp that wanders from cell to cell (or none); returns its path."""
     path = folder / ("lit.avi" if lit else "dark.avi")
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (128, 128))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (128, 128))
     for number in range(frames):
         picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
         if lit:

@@ -19,7 +19,7 @@ TRUTH = Film([NOTHING] * DARK + [frozenset({(1, number // 4 % CELLS)}) for numbe
 def write_film(folder: Path) -> Path:
     """Dark for 4 s, then 4 s of a lamp that wanders; 128 x 128."""
     path = folder / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (128, 128))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (128, 128))
     for number in range(DARK + LIT):
         picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
         if number >= DARK:
@@ -32,7 +32,7 @@ def write_film(folder: Path) -> Path:
 
 def is_lit(result: dict[str, Any]) -> bool:
     """The truth about a result's frame: each frame of the film has the next number."""
-    return (result["frame"]["seq"] - 1) % (DARK + LIT) >= DARK
+    return bool((result["frame"]["seq"] - 1) % (DARK + LIT) >= DARK)
 
 
 def captured_s(result: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,9 @@ import numpy as np
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile, OpSpec
 from vedette.tflite.tensors import TensorSpec
 
+Row = tuple[float, int, float, float, float, float]
+"""score, class_id, xmin, ymin, xmax, ymax"""
+Corners = tuple[float, float, float, float]
 IMAGE = TensorSpec("image", 0, (1, 64, 64, 3), "uint8", 1 / 255, 0)
 
 
@@ -26,13 +30,14 @@ def model(*outputs: TensorSpec, image: TensorSpec = IMAGE, ops: tuple[OpSpec, ..
                      tflite_metadata=None)
 
 
-def spec(shape, dtype="int8", scale=1 / 256, zero_point=-128, index=1, name="out") -> TensorSpec:
+def spec(shape: tuple[int, ...], dtype: str = "int8", scale: float = 1 / 256, zero_point: int = -128, index: int = 1,
+         name: str = "out") -> TensorSpec:
     if dtype == "float32":
         scale, zero_point = 0.0, 0
     return TensorSpec(name, index, shape, dtype, scale, zero_point)
 
 
-def postprocess(order=(1, 2, 3, 4)) -> OpSpec:
+def postprocess(order: tuple[int, ...] = (1, 2, 3, 4)) -> OpSpec:
     return OpSpec(DETECTION_POSTPROCESS, True, (0,), tuple(order))
 
 
@@ -48,17 +53,17 @@ def real(raw: np.ndarray, tensor: TensorSpec) -> np.ndarray:
     return (values - tensor.zero_point) * tensor.scale if tensor.quantised else values
 
 
-def ranked(rows, thresholds, most):
+def ranked(rows: Sequence[Row], thresholds: Sequence[float], most: int) -> list[Row]:
     kept = [row for row in rows if row[0] >= thresholds[min(row[1], len(thresholds) - 1)]]
     kept = [kept[place] for place in sorted(range(len(kept)), key=lambda place: (-kept[place][0], place))]
     return [(min(row[0], 1.0), *row[1:]) for row in kept[:most]]
 
 
-def _around(cx, cy, width, height):
+def _around(cx: float, cy: float, width: float, height: float) -> Corners:
     return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
 
 
-def yolov8(output, thresholds, most, cells_first=False):
+def yolov8(output: np.ndarray, thresholds: Sequence[float], most: int, cells_first: bool = False) -> list[Row]:
     head = output[0].T if not cells_first else output[0]
     rows = []
     for cell in head:
@@ -67,7 +72,7 @@ def yolov8(output, thresholds, most, cells_first=False):
     return ranked(rows, thresholds, most)
 
 
-def yolov5(output, thresholds, most):
+def yolov5(output: np.ndarray, thresholds: Sequence[float], most: int) -> list[Row]:
     rows = []
     for cell in output[0]:
         class_id = int(np.argmax(cell[5:]))
@@ -75,19 +80,21 @@ def yolov5(output, thresholds, most):
     return ranked(rows, thresholds, most)
 
 
-def end_to_end(output, thresholds, most, pixels=(1.0, 1.0)):
+def end_to_end(output: np.ndarray, thresholds: Sequence[float], most: int,
+               pixels: tuple[float, float] = (1.0, 1.0)) -> list[Row]:
     rows = [(float(row[4]), max(0, round(float(row[5]))), row[0] / pixels[0], row[1] / pixels[1], row[2] / pixels[0],
              row[3] / pixels[1]) for row in output[0]]
     return ranked(rows, thresholds, most)
 
 
-def ssd(boxes, class_ids, scores, count, thresholds, most):
+def ssd(boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, count: np.ndarray,
+        thresholds: Sequence[float], most: int) -> list[Row]:
     rows = [(float(scores[0][i]), int(class_ids[0][i]), boxes[0][i][1], boxes[0][i][0], boxes[0][i][3], boxes[0][i][2])
             for i in range(int(np.ravel(count)[0]))]
     return ranked(rows, thresholds, most)
 
 
-def retinanet_anchors(width, height, size=3.0):
+def retinanet_anchors(width: int, height: int, size: float = 3.0) -> list[Corners]:
     """Return RetinaNet's anchors, cell by cell: cx, cy, width, height in pixels."""
     anchors = []
     for level in range(3, 8):
@@ -102,7 +109,8 @@ def retinanet_anchors(width, height, size=3.0):
     return anchors
 
 
-def anchored(boxes, scores, thresholds, most, width, height):
+def anchored(boxes: np.ndarray, scores: np.ndarray, thresholds: Sequence[float], most: int,
+             width: int, height: int) -> list[Row]:
     rows = []
     for (dy, dx, dh, dw), votes, (cx, cy, w, h) in zip(boxes[0], scores[0], retinanet_anchors(width, height),
                                                        strict=True):
@@ -113,12 +121,12 @@ def anchored(boxes, scores, thresholds, most, width, height):
     return ranked(rows, thresholds, most)
 
 
-def classes(output, thresholds, most):
+def classes(output: np.ndarray, thresholds: Sequence[float], most: int) -> list[Row]:
     return ranked([(float(score), class_id, 0.0, 0.0, 1.0, 1.0) for class_id, score in enumerate(output[0])],
                   thresholds, most)
 
 
-def fomo(output, thresholds):
+def fomo(output: np.ndarray, thresholds: Sequence[float]) -> list[Row]:
     """Join cells of one class with OpenCV's connected components."""
     heat = output[0]
     rows, columns, count = heat.shape
@@ -134,7 +142,7 @@ def fomo(output, thresholds):
     return sorted(found, key=lambda row: (-row[0], row[1:]))
 
 
-def suppressed(rows, iou_threshold, most):
+def suppressed(rows: Sequence[Row], iou_threshold: float, most: int) -> list[Row]:
     """Apply greedy NMS within each class over a matrix of overlaps."""
     boxes = np.array([row[2:] for row in rows]).reshape(-1, 4)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -143,7 +151,7 @@ def suppressed(rows, iou_threshold, most):
     sides = (high - low).clip(0)
     shared = sides[..., 0] * sides[..., 1]
     over = shared > iou_threshold * (areas[:, None] + areas[None, :] - shared)
-    kept = []
+    kept: list[int] = []
     for place, row in enumerate(rows):
         if not any(over[place, other] and rows[other][1] == row[1] for other in kept):
             kept.append(place)

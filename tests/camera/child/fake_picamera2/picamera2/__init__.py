@@ -10,8 +10,10 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import pytest
 
 STRIDE = 64
 
@@ -26,7 +28,7 @@ class Misuse(BaseException):
 
 
 class Request:
-    def __init__(self, camera, number):
+    def __init__(self, camera, number) -> None:
         self._camera, self._number, self._held = camera, number, True
         self._stamp_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 5_000_000
 
@@ -34,12 +36,12 @@ class Request:
         self.check()
         return {"SensorTimestamp": self._stamp_ns}
 
-    def release(self):
+    def release(self) -> None:
         self.check()
         self._held = False
         self._camera.in_use -= 1
 
-    def check(self):
+    def check(self) -> None:
         if not self._held:
             raise Misuse("request used or released after its release")
 
@@ -53,16 +55,16 @@ class Request:
 
 
 class MappedArray:
-    def __init__(self, request, stream, reshape=True):
+    def __init__(self, request: pytest.FixtureRequest, stream, reshape: bool = True) -> None:
         if stream != "lores":
             raise Misuse(f"stream {stream}")
         request.check()
         self.array = request.yuv()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.array = None
 
 
@@ -75,7 +77,7 @@ class Picamera2:
         board = {"Model": "imx708", "Id": "/base/soc/i2c0mux/imx708@1a", "Num": 0}
         return [usb] if _order() == "none" else [usb, board]
 
-    def __init__(self, number):
+    def __init__(self, number) -> None:
         Picamera2._created += 1
         if Picamera2._created > 1:
             raise Misuse("created twice in one process: leaks contiguous memory")
@@ -88,14 +90,14 @@ class Picamera2:
             raise Misuse("not a configuration for a Pi 4: lores must be YUV420, queue off, main not smaller")
         return {"main": main, "lores": lores, "buffer_count": buffer_count, "controls": controls}
 
-    def configure(self, config):
+    def configure(self, config) -> None:
         self._config = config
         self.size = config["lores"]["size"]
 
     def camera_configuration(self):
         return self._config
 
-    def start(self):
+    def start(self) -> None:
         self._running = True
 
     def capture_request(self, wait=None, signal_function=None, flush=None):
@@ -115,14 +117,14 @@ class Picamera2:
         self.in_use += 1
         return Request(self, self._number)
 
-    def cancel_all_and_flush(self):
+    def cancel_all_and_flush(self) -> None:
         pass
 
-    def stop(self):
+    def stop(self) -> None:
         if _order() in ("hang", "hang in stop"):
             threading.Event().wait()
         self._running = False
 
-    def close(self):
+    def close(self) -> None:
         if self._running:
             raise Misuse("closed while running")
