@@ -1,8 +1,10 @@
 """The whole local detector: a real interpreter, a model that can be calculated by hand, then the real models."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
 from vedette.vision.probe import ProofStore, ensure_proof
 
+Open = Callable[..., LocalDetector]
 GREEN, BLUE = 1, 0
 LEFT, RIGHT, TOP, BOTTOM = slice(0, 32), slice(32, 64), slice(0, 24), slice(24, 48)
 YOLO8, YOLO5, SSD = "yolov8n_416_coco_int8", "yolov5n_320_1class_uint8", "ssd_mobilenet_v1_coco_uint8_metadata"
