@@ -11,7 +11,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from vedette.drift.feedback import understood
+from vedette.drift.feedback import parse_feedback
 from vedette.errors import UpdateRefused, VedetteError
 from vedette.messages import payloads, topics
 from vedette.types import Message
@@ -130,7 +130,7 @@ class CommandDesk:
     def _feedback(self, command: Command) -> None:
         run, published = self._published()
         try:
-            result_run, seq, right, label = understood(command.arguments, run=run, published=published)
+            result_run, seq, right, label = parse_feedback(command.arguments, run=run, published=published)
         except ValueError as problem:
             self._reply(command, "refused", error=str(problem))
             return

@@ -84,11 +84,11 @@ def server():
 
 def live(folder: Path, port, ready_to) -> None:
     """Ask without end; what is refused is refused for as long as this life lasts."""
-    looking = client(folder, f"http://127.0.0.1:{port}/", per_day=CAP)
+    cloud_client = client(folder, f"http://127.0.0.1:{port}/", per_day=CAP)
     os.write(ready_to, b".")
     while True:
         try:
-            looking.look(frame())
+            cloud_client.detect(frame())
         except CloudBudgetSpent:
             os.write(ready_to, b"s")
             signal.pause()

@@ -110,7 +110,7 @@ class Site:
         for _ in range(times):
             self.watch.hear(result, timed=not self.governed)
 
-    def look(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
+    def observe(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
         """Show a view so long, looked at once a second; less often where it is long."""
         every_s = max(1, seconds // 120)
         for _ in range(0, seconds, every_s):

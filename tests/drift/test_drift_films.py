@@ -45,7 +45,7 @@ def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count
         spoil(shown, number)
         view = watch.measure(shown)
         if view is not None:
-            picture.look(float(number), view, light_of(shown), after_s=AFTER_S, learn_s=48 * 3600)
+            picture.observe(float(number), view, light_of(shown), after_s=AFTER_S, learn_s=48 * 3600)
         named |= set(picture.changes)
     return named
 

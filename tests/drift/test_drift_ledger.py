@@ -73,7 +73,7 @@ def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil:
     site.path.write_bytes(spoil(site.path.read_bytes()))
     with caplog.at_level(logging.WARNING):
         site.start()
-    assert "learnt anew" in caplog.text
+    assert "learnt again" in caplog.text
     assert site.watch.health()["labels"] == {}
     site.run(50)
     site.stop()

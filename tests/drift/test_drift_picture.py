@@ -26,7 +26,7 @@ NAMED_AFTER_S = 60
 def site(tmp_path: Path) -> Site:
     """A site that knows its view by day."""
     one = Site(tmp_path)
-    one.look(DAYLIGHT, NAMED_AFTER_S + 5)
+    one.observe(DAYLIGHT, NAMED_AFTER_S + 5)
     assert one.watch.health()["image"]["references"] == 1
     return one
 
@@ -34,12 +34,12 @@ def site(tmp_path: Path) -> Site:
 @pytest.mark.parametrize(("view", "change"), CHANGES)
 def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Site, view: View, change: str) -> None:
     """In the first hour already; the reason and its detail say what; nothing of it is learnt."""
-    site.look(view, NAMED_AFTER_S - 5)
+    site.observe(view, NAMED_AFTER_S - 5)
     assert site.changes == []
-    site.look(view, 15)
+    site.observe(view, 15)
     assert site.changes == [change]
     assert change in site.watch.reasons()["image_drift"]
-    site.look(DAYLIGHT, int(GONE_AFTER_S) + 2)
+    site.observe(DAYLIGHT, int(GONE_AFTER_S) + 2)
     assert site.changes == []
     assert site.watch.reasons() == {}
     assert site.watch.health()["image"]["references"] == 1
@@ -48,15 +48,15 @@ def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Si
 def test_a_lorry_before_the_lens_is_not_named(site: Site) -> None:
     """Half a minute, again and again."""
     for _ in range(20):
-        site.look(COVERED, 30)
-        site.look(DAYLIGHT, 10)
+        site.observe(COVERED, 30)
+        site.observe(DAYLIGHT, 10)
         assert site.changes == []
 
 
 def test_how_long_a_change_must_last_can_be_said(site: Site) -> None:
     """`health.image_drift_after_s` is live."""
     site.reload(health={"image_drift_after_s": 5})
-    site.look(MOVED, 7)
+    site.observe(MOVED, 7)
     assert site.changes == ["moved"]
 
 
@@ -70,15 +70,15 @@ def test_night_that_falls_is_learnt_along(site: Site) -> None:
     assert likeness(dusk(0).outline, dusk(1).outline) > ALIKE
     for _ in range(3):
         for minute in range(30):
-            site.look(dusk(minute / 30), 10, 110 - 3 * minute)
-        site.look(dusk(1), 600, 20)
+            site.observe(dusk(minute / 30), 10, 110 - 3 * minute)
+        site.observe(dusk(1), 600, 20)
         assert site.changes == []
         for minute in range(30):
-            site.look(dusk(1 - minute / 30), 10, 20 + 3 * minute)
+            site.observe(dusk(1 - minute / 30), 10, 20 + 3 * minute)
         assert site.changes == []
     site.stop()
     site.start(boot=BOOT)
-    site.look(dusk(1), 2 * NAMED_AFTER_S, 20)
+    site.observe(dusk(1), 2 * NAMED_AFTER_S, 20)
     assert site.changes == []
     assert site.watch.health()["image"]["references"] <= REFERENCES
 
@@ -86,53 +86,53 @@ def test_night_that_falls_is_learnt_along(site: Site) -> None:
 def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
     """Detail that fades by and by to nothing is learnt, and morning comes back as known."""
     for detail in (900, 500, 280, 150, 80, 45, 25, 12, 6):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
-    site.look(COVERED, 3600, 5.0)
+        site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
+    site.observe(COVERED, 3600, 5.0)
     assert site.changes == []
     for detail in (6, 20, 100, 400, 900):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
+        site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     assert site.changes == []
-    site.look(COVERED, 2 * NAMED_AFTER_S, 60.0)      # a bright flat one is another thing
+    site.observe(COVERED, 2 * NAMED_AFTER_S, 60.0)      # a bright flat one is another thing
     assert site.changes == ["covered"]
 
 
 def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> None:
     """What a dark night hides, the day shows."""
     for detail in (900, 400, 150, 60, 25, 10):
-        site.look(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
-    site.look(COVERED, 600, 5.0)
+        site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
+    site.observe(COVERED, 600, 5.0)
     for detail in (10, 100, 900):
-        site.look(replace(MOVED, detail=float(detail)), 40, 10 + detail / 10)
+        site.observe(replace(MOVED, detail=float(detail)), 40, 10 + detail / 10)
     assert site.changes == ["moved"]
 
 
 def test_in_the_first_days_a_new_view_that_holds_an_hour_is_learnt(site: Site) -> None:
     """A lamp that is switched on changes all at once: named for an hour, and never again."""
     lit = replace(DAYLIGHT, outline=outline(9))
-    site.look(lit, 3000)
+    site.observe(lit, 3000)
     assert site.changes == ["moved"]
-    site.look(lit, 700)
+    site.observe(lit, 700)
     assert site.changes == []
-    site.look(DAYLIGHT, 100)
-    site.look(lit, 200)
+    site.observe(DAYLIGHT, 100)
+    site.observe(lit, 200)
     assert site.changes == []
 
 
 def test_after_them_it_is_named_until_an_operator_takes_it_for_right(site: Site) -> None:
     """Days later a new view stays named, over a restart, until `relearn`."""
     site.run(72)
-    site.look(MOVED, 2 * 3600)
+    site.observe(MOVED, 2 * 3600)
     assert site.changes == ["moved"]
     site.stop()
     site.start(boot="another")
     assert site.changes == ["moved"]
-    site.look(MOVED, 100)
+    site.observe(MOVED, 100)
     assert site.changes == ["moved"]
     site.watch.relearn("picture")
     assert site.changes == []
-    site.look(MOVED, 2 * NAMED_AFTER_S)
+    site.observe(MOVED, 2 * NAMED_AFTER_S)
     assert site.changes == []
-    site.look(DAYLIGHT, 2 * NAMED_AFTER_S)
+    site.observe(DAYLIGHT, 2 * NAMED_AFTER_S)
     assert site.changes == ["moved"]
 
 
@@ -140,9 +140,9 @@ def test_a_camera_in_somebodys_hands_begins_nothing(tmp_path: Path) -> None:
     """The first view is learnt once it holds still."""
     site = Site(tmp_path)
     for place in range(40):
-        site.look(replace(DAYLIGHT, outline=outline(place)), 5)
+        site.observe(replace(DAYLIGHT, outline=outline(place)), 5)
     assert site.watch.health()["image"]["references"] == 0
-    site.look(DAYLIGHT, NAMED_AFTER_S + 2)
+    site.observe(DAYLIGHT, NAMED_AFTER_S + 2)
     assert site.watch.health()["image"]["references"] == 1
     assert site.changes == []
 
@@ -153,7 +153,7 @@ def test_another_source_begins_anew(site: Site) -> None:
     site.stop()
     site.reload(camera={"source": "rtsp://other/1"})
     site.start()
-    site.look(MOVED, 2 * NAMED_AFTER_S)
+    site.observe(MOVED, 2 * NAMED_AFTER_S)
     assert site.changes == []
 
 

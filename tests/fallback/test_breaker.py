@@ -120,7 +120,7 @@ def test_a_spent_window_says_when_it_is_over() -> None:
     """The refusal names what is used up; after that time a new window begins."""
     hour = Allowance("hour", 3600, 2, 10**6)
     windows = charge(charge((Spent(0.0),), (hour,), 100, 5, probe=False), (hour,), 200, 5, probe=False)
-    with pytest.raises(CloudBudgetSpent, match=r"the calls of this hour are used up \(2\); some again in 43 min"):
+    with pytest.raises(CloudBudgetSpent, match="calls of this hour are used up: expected at most 2; more in 43 min"):
         charge(windows, (hour,), 1000, 5, probe=False)
     assert charge(windows, (hour,), 3600, 5, probe=True) == (Spent(3600, 1, 1, 5),)
 

@@ -209,7 +209,7 @@ class Motion:
     def __init__(self) -> None:
         self.frames = 0
 
-    def look(self, frame: Frame) -> DetectionResult:
+    def detect(self, frame: Frame) -> DetectionResult:
         self.frames += 1
         if self.frames < 3:
             raise DetectError("still learning")

@@ -47,10 +47,10 @@ def picture(body: bytes) -> np.ndarray:
 
 def test_a_frame_is_looked_at(tmp_path: Path) -> None:
     """The answer becomes a result of this frame, from the cloud, with the server's model and the time it took."""
-    looked_at = frame()
+    shown_frame = frame()
     with serving_answers() as server:
-        result = client(tmp_path, server.url).look(looked_at)
-    assert result.frame is looked_at
+        result = client(tmp_path, server.url).detect(shown_frame)
+    assert result.frame is shown_frame
     assert result.source == "cloud"
     assert result.model == ModelRef("street", "3", "ab" * 32, None)
     (found,) = result.detections
@@ -61,9 +61,9 @@ def test_a_frame_is_looked_at(tmp_path: Path) -> None:
 def test_what_is_sent(tmp_path: Path) -> None:
     """A JPEG, the token, a key for each call, and the time that is left."""
     with serving_answers() as server:
-        looking = client(tmp_path, server.url + "?x=1")
-        looking.look(frame())
-        looking.look(frame())
+        cloud_client = client(tmp_path, server.url + "?x=1")
+        cloud_client.detect(frame())
+        cloud_client.detect(frame())
     first, second = server.asked
     assert first.path == "/v1/detect?x=1"
     assert picture(first.body).shape == (36, 64, 3)
@@ -79,9 +79,9 @@ def test_the_yolov5_dialect(tmp_path: Path) -> None:
     noisy = np.random.default_rng(1).integers(0, 256, (360, 640, 3), np.uint8)
     record = {**RECORD, "xmin": 0, "ymin": 0, "xmax": 16.0, "ymax": 9.0}
     with serving_answers(ok([record])) as server:
-        looked_at = frame(640, 360)
-        np.asarray(looked_at.pixels)[:] = noisy
-        result = client(tmp_path, server.url, dialect="yolov5", max_jpeg_kb=8).look(looked_at)
+        shown_frame = frame(640, 360)
+        np.asarray(shown_frame.pixels)[:] = noisy
+        result = client(tmp_path, server.url, dialect="yolov5", max_jpeg_kb=8).detect(shown_frame)
     body = server.asked[0].body
     start = body.index(b"\xff\xd8")
     assert b'name="image"; filename=' in body[:start]
@@ -95,7 +95,7 @@ def test_the_yolov5_dialect(tmp_path: Path) -> None:
 def test_nothing_seen_is_a_result(tmp_path: Path) -> None:
     """A server that saw nothing says so; that is no failure."""
     with serving_answers(ok({"model": MODEL, "detections": []})) as server:
-        assert client(tmp_path, server.url).look(frame()).detections == ()
+        assert client(tmp_path, server.url).detect(frame()).detections == ()
 
 
 def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
         ("pedestrian", 0.55), ("auto", 0.95), ("dog", 0.9), ("pedestrian", 0.7), ("bus", 0.4))]
     with serving_answers(ok({"model": None, "detections": seen})) as server:
         result = client(tmp_path, server.url, labels={"pedestrian": "person", "auto": "car"},
-                        detector={"labels": {"person": 0.6}, "deny": ["dog"]}).look(frame())
+                        detector={"labels": {"person": 0.6}, "deny": ["dog"]}).detect(frame())
     assert [(each.label, each.score) for each in result.detections] == [("car", 0.95), ("person", 0.7)]
 
 
@@ -112,7 +112,7 @@ def test_only_the_region_of_interest_leaves(tmp_path: Path) -> None:
     """As the model on the device sees it; boxes are of the whole frame again; masks are black."""
     with serving_answers(ok({"model": None, "detections": [{**PERSON, "box": [0, 0, 1, 0.5]}]})) as server:
         result = client(tmp_path, server.url, roi=(0.5, 0.0, 1.0, 1.0),
-                        masks=[[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)]]).look(frame(64, 64))
+                        masks=[[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)]]).detect(frame(64, 64))
     sent = picture(server.asked[0].body)
     assert sent.shape == (64, 32, 3)
     assert sent[40:].max() <= 8 < sent[:24].min()
@@ -123,7 +123,7 @@ def test_boxes_are_cut_to_the_frame(tmp_path: Path) -> None:
     """A little outside is rounding; what then has no area is no detection."""
     boxes = [[-0.01, 0.2, 0.5, 1.002], [1.0, 0.2, 1.1, 0.5]]
     with serving_answers(ok({"model": None, "detections": [{**PERSON, "box": box} for box in boxes]})) as server:
-        assert [each.box for each in client(tmp_path, server.url).look(frame()).detections] == [Box(0, 0.2, 0.5, 1)]
+        assert [each.box for each in client(tmp_path, server.url).detect(frame()).detections] == [Box(0, 0.2, 0.5, 1)]
 
 
 NONSENSE = {
@@ -156,7 +156,7 @@ def test_nonsense_with_a_200_is_a_failure(tmp_path: Path, dialect: str, body: by
     """Never an empty result; and what the server wrote is not repeated in the message."""
     with serving_answers((200, {"Content-Type": "application/json"}, body)) as server:
         with pytest.raises(CloudError) as refusal:
-            client(tmp_path, server.url, dialect=dialect).look(frame())
+            client(tmp_path, server.url, dialect=dialect).detect(frame())
         assert "Welcome" not in str(refusal.value)
 
 
@@ -165,7 +165,7 @@ def test_other_answers_are_failures(tmp_path: Path, status: int) -> None:
     """Each with its status, and how long to stay away; a redirect is not followed."""
     with serving_answers((status, {"Retry-After": "7", "Location": "http://127.0.0.1:9/"}, GOOD)) as server:
         with pytest.raises(HttpStatus, match=str(status)) as refusal:
-            client(tmp_path, server.url).look(frame())
+            client(tmp_path, server.url).detect(frame())
         assert refusal.value.retry_after_s == 7
         assert len(server.asked) == 1
 
@@ -213,19 +213,19 @@ def test_every_bad_server_costs_a_deadline_at_most(tmp_path: Path, behave: Behav
     deadline_s = 30 if error in (HttpTooLong, HttpUnreachable) else DEADLINE_S
     with (serving(behave) as port, within(DEADLINE_S), pytest.raises(error)):
         client(tmp_path, f"http://127.0.0.1:{port}/v1/detect", deadline_s=deadline_s,
-               max_jpeg_kb=10_000).look(big_frame())
+               max_jpeg_kb=10_000).detect(big_frame())
 
 
 def big_frame() -> Frame:
-    looked_at = frame(1280, 720)
-    np.asarray(looked_at.pixels)[:] = np.random.default_rng(2).integers(0, 256, (720, 1280, 3), np.uint8)
-    return looked_at
+    shown_frame = frame(1280, 720)
+    np.asarray(shown_frame.pixels)[:] = np.random.default_rng(2).integers(0, 256, (720, 1280, 3), np.uint8)
+    return shown_frame
 
 
 def test_a_handshake_that_hangs_costs_a_deadline(tmp_path: Path) -> None:
     """The connection stands, and TLS never comes about."""
     with (serving(hang) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow)):
-        client(tmp_path, f"https://127.0.0.1:{port}/", deadline_s=DEADLINE_S).look(frame())
+        client(tmp_path, f"https://127.0.0.1:{port}/", deadline_s=DEADLINE_S).detect(frame())
 
 
 def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> Non
     with serving(behave) as port:
         url = f"https://127.0.0.1:{port}/"
         with pytest.raises(HttpUnreachable, match="not trusted"):
-            client(tmp_path, url).look(frame())
+            client(tmp_path, url).detect(frame())
         assert heard == []
-        assert client(tmp_path, url, ca_file=certificate).look(frame()).detections
+        assert client(tmp_path, url, ca_file=certificate).detect(frame()).detections
     assert TOKEN.encode() in heard[0]
 
 
@@ -253,16 +253,16 @@ def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> Non
 def test_a_refused_token_is_not_sent_again(tmp_path: Path, status: int) -> None:
     """Nothing is asked until its file holds another; then that one is tried at once."""
     with serving_answers((status, {}, b""), ok(ANSWER)) as server:
-        looking = client(tmp_path, server.url)
+        cloud_client = client(tmp_path, server.url)
         with pytest.raises(HttpStatus):
-            looking.look(frame())
+            cloud_client.detect(frame())
         for _ in range(3):
             with pytest.raises(CloudError, match="the server refuses this token") as refusal:
-                looking.look(frame())
+                cloud_client.detect(frame())
             assert TOKEN not in str(refusal.value)
         assert len(server.asked) == 1
         (tmp_path / "token").write_text("another")
-        assert looking.look(frame()).detections
+        assert cloud_client.detect(frame()).detections
     assert server.asked[1].headers["authorization"] == "Bearer another"
 
 
@@ -272,13 +272,13 @@ def test_a_refused_token_is_not_sent_again(tmp_path: Path, status: int) -> None:
 def test_a_file_without_a_token(tmp_path: Path, content: bytes | None, said: str) -> None:
     """Nothing is sent, nothing is charged; the file is named, its content is not told."""
     with serving_answers() as server:
-        looking = client(tmp_path, server.url)
+        cloud_client = client(tmp_path, server.url)
         if content is None:
             (tmp_path / "token").unlink()
         else:
             (tmp_path / "token").write_bytes(content)
         with pytest.raises(CloudError, match=said) as refusal:
-            looking.look(frame())
+            cloud_client.detect(frame())
         assert "X-Evil" not in str(refusal.value)
     assert server.asked == []
     assert not (tmp_path / "cloud-budget.json").exists()
@@ -287,11 +287,11 @@ def test_a_file_without_a_token(tmp_path: Path, content: bytes | None, said: str
 def test_a_spent_budget_makes_no_call(tmp_path: Path) -> None:
     """As many calls as were granted reach the server, failed ones counted."""
     with serving_answers((500, {}, b""), ok(ANSWER)) as server:
-        looking = client(tmp_path, server.url, per_hour=3)
+        cloud_client = client(tmp_path, server.url, per_hour=3)
         with pytest.raises(HttpStatus):
-            looking.look(frame())
-        looking.look(frame())
-        looking.look(frame())
+            cloud_client.detect(frame())
+        cloud_client.detect(frame())
+        cloud_client.detect(frame())
         with pytest.raises(CloudBudgetSpent):
-            looking.look(frame())
+            cloud_client.detect(frame())
         assert len(server.asked) == 3

@@ -37,7 +37,7 @@ def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: object) -> 
     results: list[DetectionResult | None] = []
     for number, picture in enumerate(pictures):
         try:
-            results.append(detector.look(frame_of(picture, number, fps)))
+            results.append(detector.detect(frame_of(picture, number, fps)))
         except DetectError:
             results.append(None)
     return results
@@ -74,10 +74,10 @@ def test_what_moves_on_the_street_is_found() -> None:
         truths.append(scene.render(number, picture))
         frame = frame_of(picture, number)
         if number < LEARN_FRAMES:
-            with pytest.raises(DetectError, match="being learnt"):
-                detector.look(frame)
+            with pytest.raises(DetectError, match="not learnt yet"):
+                detector.detect(frame)
             continue
-        found = [each.box for each in detector.look(frame).detections]
+        found = [each.box for each in detector.detect(frame).detections]
         if number < 20:
             continue
         for box in moved(truths[-1], truths[-6]):
@@ -99,7 +99,7 @@ def test_a_detection_says_what_is_known() -> None:
             picture[60:200, 100:180] = 255
         clock.now_ns = frame_of(picture, number).captured_ns + 5_000_000
         try:
-            result = detector.look(frame_of(picture, number))
+            result = detector.detect(frame_of(picture, number))
         except DetectError:
             continue
         if number == 15:
@@ -172,9 +172,9 @@ def test_another_picture_is_learnt_anew(change: str) -> None:
     for number, picture in enumerate(pictures[:20]):
         if number < LEARN_FRAMES:
             with pytest.raises(DetectError):
-                detector.look(frame_of(picture, number))
+                detector.detect(frame_of(picture, number))
         else:
-            assert not detector.look(frame_of(picture, number)).detections
+            assert not detector.detect(frame_of(picture, number)).detections
     number = {"size": 20, "gap": 20 + 60, "back in time": 3}[change]
-    with pytest.raises(DetectError, match="being learnt"):
-        detector.look(frame_of(pictures[20][:240] if change == "size" else 255 - pictures[20], number))
+    with pytest.raises(DetectError, match="not learnt yet"):
+        detector.detect(frame_of(pictures[20][:240] if change == "size" else 255 - pictures[20], number))

@@ -16,13 +16,13 @@ HEALTH = {"state": "degraded", "reasons": [{"code": "clock_unsynced"}], "capture
 def test_a_device_is_put_together_from_its_topics() -> None:
     """Availability, model and health; figures alone are no news."""
     heard = Roster()
-    assert heard.heard("vedette/gate-01/availability", "online").online is True
-    assert heard.heard("vedette/gate-01/model", MODEL).variant == "b"
-    assert heard.heard("vedette/gate-01/health", HEALTH).reasons == ("clock_unsynced",)
-    assert heard.heard("vedette/gate-01/health", {**HEALTH, "capture": {"fps": 3}}) is None
+    assert heard.update("vedette/gate-01/availability", "online").online is True
+    assert heard.update("vedette/gate-01/model", MODEL).variant == "b"
+    assert heard.update("vedette/gate-01/health", HEALTH).reasons == ("clock_unsynced",)
+    assert heard.update("vedette/gate-01/health", {**HEALTH, "capture": {"fps": 3}}) is None
     (row,) = heard.rows()
     assert (row.model, row.release, row.state, row.fps, row.invoke_ms) == ("street", 7, "trial", 3, 31.2)
-    assert heard.heard("vedette/gate-01/availability", "offline").state == "trial"
+    assert heard.update("vedette/gate-01/availability", "offline").state == "trial"
     assert heard.summary() == "1 devices, 0 online; street 4: 1; trial: 1"
 
 
@@ -33,7 +33,7 @@ def test_a_device_is_put_together_from_its_topics() -> None:
 def test_other_shapes_are_survived(topic: str, payload: object) -> None:
     """What is not understood is not known."""
     heard = Roster()
-    heard.heard(f"vedette/gate-01/{topic}", payload)
+    heard.update(f"vedette/gate-01/{topic}", payload)
     (row,) = heard.rows()
     assert (row.fps, row.invoke_ms, row.release, row.reasons) == (None, None, None, ())
 
@@ -42,8 +42,8 @@ def test_strangers_cannot_fill_the_memory() -> None:
     """Devices are bounded in number, their texts in length."""
     heard = Roster()
     for number in range(roster.DEVICES_MAX + 5):
-        heard.heard(f"vedette/{number}/availability", "online")
-    heard.heard("vedette/0/model", {**MODEL, "title": "x" * 10_000})
+        heard.update(f"vedette/{number}/availability", "online")
+    heard.update("vedette/0/model", {**MODEL, "title": "x" * 10_000})
     rows = heard.rows()
     assert len(rows) == roster.DEVICES_MAX
     assert len(rows[0].model) == 80

@@ -34,7 +34,7 @@ def detect(folder: Path, url: str, dialect: str, token: str = TOKEN):
     cloud = CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "dialect": dialect,
                                         "deadline_s": 30})
     clock = SystemClock()
-    return CloudClient(cloud, DetectorConfig(), None, Budget(folder, cloud, clock, ""), clock).look(frame())
+    return CloudClient(cloud, DetectorConfig(), None, Budget(folder, cloud, clock, ""), clock).detect(frame())
 
 
 def has_ipv6() -> bool:

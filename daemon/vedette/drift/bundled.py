@@ -1,4 +1,4 @@
-"""The mean scores that a bundle states of its training, where the device can be compared with them."""
+"""The mean scores that a bundle states from its training, if the device's scores can be compared with them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 
 def bundled_scores(path: Path, detector: DetectorConfig) -> dict[str, float]:
-    """Return mean score by label; a label that the device judges by another threshold is left out."""
+    """Return the mean score by label. A label for which the device uses another threshold is left out."""
     from vedette.tflite.file import read_model
-    from vedette.vision.bundle import baseline_of  # late: most devices compare with what they learnt
+    from vedette.vision.bundle import baseline_of  # imported late: most devices compare with learnt means
     from vedette.vision.model_spec import limits_of
     try:
         model = read_model(path)
         baseline, limits = baseline_of(model), limits_of(model, detector)
     except ModelError as error:
-        log.warning("no baseline: %s", error)
+        log.warning("the bundle's mean scores cannot be used: %s", error)
         return {}
     return {} if baseline is None else {
         label: each.score_mean for label, each in baseline.labels.items()

@@ -1,7 +1,7 @@
-"""Sums by hour over seven days, and the mean that was learnt first, against which they are held.
+"""Sums by hour over seven days, and the mean that was learnt first, with which they are compared.
 
-Invariants: pure values that serialize themselves; hours are those of the ledger's own clock, which no step of a wall
-clock moves (see `ledger`); memory is fixed. What is learnt is frozen, however long ago.
+Invariants: pure values that serialize themselves; hours are those of the ledger's own clock, which a step of the wall
+clock does not move (see `ledger`); memory is fixed. A learnt mean is frozen and never expires.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 HOUR_S = 3600.0
 KEPT_HOURS = 168
 LEAST_RESULTS = 100
-"""Fewer say nothing of a mean."""
+"""Fewer results give no reliable mean."""
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
 class State(BaseModel):
-    """Base of what lies in the file."""
+    """Base class of everything in the file."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,19 +38,19 @@ class Hours(State):
         self._put(hour, number, total)
 
     def merge(self, now_s: float, other: Hours) -> None:
-        """Add what another one counted."""
+        """Add the numbers and sums of `other`."""
         for hour, (number, total) in other.sums.items():
             self._put(hour, number, total)
         self._forget(hour_of(now_s))
 
     def read(self, now_s: float) -> tuple[int, float, int]:
-        """Return number, sum, and in how many hours there was anything."""
+        """Return the number, the sum, and the count of hours that had values."""
         oldest = hour_of(now_s) - KEPT_HOURS
         recent = [sums for hour, sums in self.sums.items() if hour > oldest]
         return sum(n for n, _ in recent), sum(total for _, total in recent), len(recent)
 
     def means(self, now_s: float, hours: int = KEPT_HOURS) -> list[float]:
-        """Return the mean of each of the last hours that had anything."""
+        """Return the mean of each of the last hours that had values."""
         oldest = hour_of(now_s) - hours
         return [total / n for hour, (n, total) in self.sums.items() if n and hour > oldest]
 
@@ -63,7 +63,7 @@ class Hours(State):
 
 
 class Learnt(State):
-    """The mean of the first days. `began_s` is the moment of the first value."""
+    """The mean of the first days. `began_s` is the time of the first value."""
 
     began_s: float | None = None
     number: NonNegativeInt = 0
@@ -73,7 +73,7 @@ class Learnt(State):
     mean: Amount | None = None
 
     def add(self, now_s: float, number: int, total: float) -> None:
-        """Learn, unless that is done."""
+        """Count values into the mean, until it is frozen."""
         if self.mean is not None or not number:
             return
         if self.began_s is None:
@@ -83,21 +83,21 @@ class Learnt(State):
         self.hours += hour_of(now_s) != self.last_hour
         self.last_hour = hour_of(now_s)
 
-    def settle(self, now_s: float, learn_s: float, least: int) -> None:
-        """Freeze the mean once there was time and enough to learn from."""
+    def freeze(self, now_s: float, learn_s: float, least: int) -> None:
+        """Freeze the mean after `learn_s`, once it has `least` values and enough hours."""
         if self.mean is None and self.began_s is not None and now_s - self.began_s >= learn_s \
                 and self.number >= least and self.hours >= least_hours(learn_s):
             self.mean = self.total / self.number
 
     def left_s(self, now_s: float, learn_s: float) -> float | None:
-        """Return the seconds still to learn, at least; None when done."""
+        """Return the least seconds of learning that are left; None once the mean is frozen."""
         if self.mean is not None:
             return None
         return learn_s if self.began_s is None else max(0.0, learn_s - (now_s - self.began_s))
 
 
 class Series(State):
-    """One measure: what it is of late, and what it was."""
+    """One measure: its last seven days, and its learnt mean."""
 
     hours: Hours = Field(default_factory=Hours)
     learnt: Learnt = Field(default_factory=Learnt)
@@ -108,12 +108,12 @@ class Series(State):
         self.learnt.add(now_s, number, total)
 
     def mean(self, now_s: float) -> float | None:
-        """Return the seven-day mean, None without anything."""
+        """Return the seven-day mean, None without values."""
         number, total, _ = self.hours.read(now_s)
         return total / number if number else None
 
     def change(self, now_s: float, learn_s: float, least: int, baseline: float | None = None) -> float | None:
-        """Return by what share the seven-day mean is above what was learnt (or `baseline`), None: too little to say."""
+        """Return by what share the seven-day mean is above the learnt one (or `baseline`); None: too few values."""
         known = self.learnt.mean if baseline is None else baseline
         number, total, hours = self.hours.read(now_s)
         if not known or number < least or hours < least_hours(learn_s):
@@ -127,5 +127,5 @@ def hour_of(now_s: float) -> int:
 
 
 def least_hours(learn_s: float) -> int:
-    """Return in how many different hours there must have been something: a quarter of those learnt in."""
+    """Return how many different hours must have values: a quarter of the hours of learning."""
     return ceil(learn_s / HOUR_S / 4)

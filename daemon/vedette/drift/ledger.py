@@ -1,10 +1,10 @@
-"""All that is kept of drift, and the file of fixed size that it lies in.
+"""All stored values of drift, and their file of fixed size.
 
 Invariants:
-- Time is the monotonic clock, carried over boots: after one it goes on from the moment last written. So neither a step
-  of the wall clock nor a machine that was off ages what was learnt; seven days are seven days of watching.
-- The file is replaced as a whole, with a checksum; a kill costs what came since. One that is torn, foreign or of a
-  later version is not believed: everything is learnt anew, and the log says so.
+- Time is the monotonic clock, carried over boots: after a boot it continues from the last written time. So neither a
+  step of the wall clock nor the time without power ages a learnt value; seven days are seven days of watching.
+- The file is replaced as a whole, with a checksum; a kill costs the values since the last write. A file that is torn,
+  foreign or of a later version is not used: everything is learnt again, and the log says so.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ FILE = "drift.json"
 SIZE = 384 * 1024
 _MAGIC = b"vedette drift 1"
 MODELS = 2
-"""The one that runs, and the one before: a new one may be rolled back."""
+"""The running model and the one before it: a new one may be rolled back."""
 
 
-class Kept(State):
-    """What lies in the file. `at_s` is the moment of writing; the ledger's clock is `offset_s` ahead of that boot's."""
+class SavedDrift(State):
+    """The content of the file. `at_s` is the time of writing; the ledger's clock is `offset_s` ahead of that boot's."""
 
     boot: str
     offset_s: float
@@ -47,7 +47,7 @@ class Kept(State):
 
 
 class Ledger:
-    """One thread. `boot_id` names the boot whose monotonic clock this is."""
+    """The stored values, and the clock that counts over boots. One thread. `boot_id` names the present boot."""
 
     def __init__(self, path: Path, clock: Clock, boot_id: str) -> None:
         self._path = path
@@ -58,67 +58,67 @@ class Ledger:
         self.feedback = Feedback()
         self.written_s: float | None = None
         self._boot_id = boot_id
-        kept = self._load()
-        if kept is not None:
-            # Another boot's clock began anew, and how long the machine was off nobody knows: it does not count.
-            self._offset_s = kept.offset_s if kept.boot == boot_id else kept.at_s
-            self.written_s = kept.at_s
-            self.models, self.picture, self.feedback = kept.models, kept.picture, kept.feedback
+        saved = self._load()
+        if saved is not None:
+            # The clock of another boot started again at 0. The time without power is unknown, so it does not count.
+            self._offset_s = saved.offset_s if saved.boot == boot_id else saved.at_s
+            self.written_s = saved.at_s
+            self.models, self.picture, self.feedback = saved.models, saved.picture, saved.feedback
 
     def __repr__(self) -> str:
         return f"<Ledger {self._path} {self.now_s():.0f} s>"
 
     def now_s(self) -> float:
-        """Return the moment on the ledger's clock."""
+        """Return the time on the ledger's clock."""
         return self._clock.monotonic_ns() / 1e9 + self._offset_s
 
     def model(self, key: str) -> ModelScores:
-        """Return the account of a model, the one before too if it comes back; a new one otherwise."""
+        """Return the values of a model, also of the previous one if it comes back; else new, empty ones."""
         found = next((each for each in self.models if each.key == key), None) or ModelScores(key=key)
         self.models = [*(each for each in self.models if each is not found), found][-MODELS:]
         return found
 
     def picture_of(self, key: str) -> Picture:
-        """Return what is known of this view; nothing yet where the camera is configured otherwise by now."""
+        """Return the values of this view; empty ones if the camera's configuration has changed since."""
         if self.picture is None or self.picture.key != key:
             self.picture = Picture(key=key)
         return self.picture
 
     def content(self) -> bytes:
-        """Return the file's content as of now."""
-        kept = Kept(boot=self._boot_id, offset_s=self._offset_s, at_s=self.now_s(), models=self.models,
+        """Return the file's present content."""
+        saved = SavedDrift(boot=self._boot_id, offset_s=self._offset_s, at_s=self.now_s(), models=self.models,
                     picture=self.picture, feedback=self.feedback)
-        return _packed(kept.model_dump_json().encode())
+        return _packed(saved.model_dump_json().encode())
 
     def save(self, content: bytes) -> None:
-        """Write it durably. Any thread. Raises: OSError."""
+        """Write the content durably. Any thread. Raises: OSError."""
         replace_file(self._path, content)
 
-    def _load(self) -> Kept | None:
+    def _load(self) -> SavedDrift | None:
         try:
             with self._path.open("rb") as file:
-                return Kept.model_validate_json(_unpacked(file.read(SIZE + 1)))
+                return SavedDrift.model_validate_json(_unpacked(file.read(SIZE + 1)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            log.warning("%s cannot be used, so scores and picture are learnt anew: %s", self._path, why)
+            log.warning("%s cannot be used, so scores and picture are learnt again: %s", self._path, why)
             return None
 
 
 def _packed(content: bytes) -> bytes:
     head = b"%s %08x %d\n" % (_MAGIC, zlib.crc32(content), len(content))
     if len(head) + len(content) > SIZE:
-        raise ValueError(f"{len(content)} bytes do not fit into {SIZE}")
+        raise ValueError(f"the drift values have {len(content)} bytes; expected at most {SIZE} with their head")
     return (head + content).ljust(SIZE)
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """Return what `_packed` was given. Raises: ValueError."""
+    """Return the content that `_packed` was given. Raises: ValueError."""
     head, _, rest = packed.partition(b"\n")
     magic, _, numbers = head.rpartition(b" ")[0].rpartition(b" ")
     if len(packed) != SIZE or not head.startswith(_MAGIC[:-1]):
-        raise ValueError("it is torn, or no such file")
+        raise ValueError("it is torn, or not a drift file")
     if magic != _MAGIC:
         raise ValueError(f"its version is {head[:40]!r}, expected {_MAGIC.decode()!r}")
     content = rest[:int(head.rpartition(b" ")[2])]

@@ -1,10 +1,11 @@
-"""Whether the camera still shows what it showed: covered, moved, out of focus at once; dark or flat over days.
+"""Detects whether the camera still shows its usual view: covered, moved, out of focus at once; dark or flat over days.
 
 Invariants:
-- A change that comes by and by (light, weather, seasons) is learnt along, as one more `Reference`; one that comes at
-  once is strange. Nothing is learnt while the picture is strange, but in the first days what holds for a while is.
-- Night is no drift: outlines leave light out, and of a day only the best hours count, so no hour of day is needed.
-- What is strange is named once it has lasted, so that a lorry before the lens is not; and no longer soon after.
+- A gradual change (light, weather, seasons) is absorbed as one more `Reference`; a sudden one makes the view strange.
+  Nothing is learnt while the view is strange, except in the first days: then a strange view that lasts is learnt.
+- Night is not drift: outlines do not depend on light, and only a day's best hours count, so no hour of day is needed.
+- A strange view is named only once it has lasted, so that a lorry before the lens is not named. Soon after the view is
+  normal again, it is no longer named.
 """
 
 from __future__ import annotations
@@ -21,36 +22,36 @@ from vedette.types import OUTLINE_BYTES, View
 
 Change = Literal["covered", "moved", "out of focus", "dark", "flat"]
 ALIKE = 0.4
-"""Likeness of one view to itself at another hour: 0.48 and more on drawn streets; of a turned camera's: to 0.32."""
+"""Likeness of a view to itself at another hour is 0.48 and more on drawn streets; to a turned camera's, up to 0.32."""
 NEAR = 0.8
-"""What is less alike is learnt as another reference."""
+"""A view less alike than this is learnt as another reference."""
 FADED = 0.25
-"""Less of the detail than this share, all at once, is a cover."""
+"""If the detail suddenly falls below this share, the lens is covered."""
 HARDLY = 4.0
-"""Detail in which there is hardly anything to recognize: below, a share means little."""
+"""Detail in which hardly anything can be recognized: below it, a share means little."""
 BLURRED = 0.4
-"""Less of the focus than this share is out of focus."""
+"""If the focus falls below this share, the picture is out of focus."""
 SAME_LIGHT = 12.0
 """Grey levels by which two pictures without any detail may differ in brightness."""
 GONE_AFTER_S = 10.0
-BY_AND_BY_S = 30.0
-"""So long a view must be a little different to be learnt: while one view gives way to another, looks are of both."""
+GRADUAL_S = 30.0
+"""How long a view must be a little different before it is learnt: during a change, measured views mix both."""
 REFERENCES = 16
 DAY_HOURS = 24
 FADES, RETURNS = 0.5, 0.6
 Measure = Literal["brightness", "contrast", "focus"]
 _SLOW: dict[Measure, tuple[Change, int]] = {"brightness": ("dark", 20), "contrast": ("flat", 20),
                                             "focus": ("out of focus", 6)}
-"""Measure -> its name when it is lost for a day, and the hours of the day that must be known."""
-_WORDS: dict[Change, str] = {
-    "covered": "covered: there is nothing to recognize, all at once", "moved": "moved: the camera shows another view",
-    "out of focus": "out of focus: the outlines are there, fine detail is lost",
-    "dark": "dark: not half as bright in a day's best hours",
-    "flat": "flat: not half the contrast in a day's best hours"}
+"""Measure -> the change if it is lost for a day, and the hours of the day that must have values."""
+_MESSAGES: dict[Change, str] = {
+    "covered": "covered: suddenly nothing can be recognized", "moved": "moved: the camera shows another view",
+    "out of focus": "out of focus: the outlines are visible, but fine detail is lost",
+    "dark": "dark: less than half as bright in a day's best hours",
+    "flat": "flat: less than half the contrast in a day's best hours"}
 
 
 class Reference(State):
-    """One way in which this place looks. `outline` in hexadecimal, empty where there is nothing to recognize."""
+    """One known appearance of this place. `outline` is hexadecimal, empty if nothing can be recognized."""
 
     outline: Annotated[str, Field(pattern=rf"^([0-9a-f]{{{2 * OUTLINE_BYTES}}})?$")]
     brightness: Amount
@@ -67,7 +68,7 @@ class Reference(State):
 
 
 class Picture(State):
-    """What is known of the view of one camera as it is configured (`key`)."""
+    """The learnt views of one camera in one configuration (`key`)."""
 
     key: Annotated[str, Field(max_length=200)]
     began_s: float | None = None
@@ -85,49 +86,49 @@ class Picture(State):
 
     @property
     def changes(self) -> list[Change]:
-        """What is named now."""
+        """The changes that are named now."""
         return list(dict.fromkeys([*([self.named] if self.named else []), *self.slowly]))
 
     @property
     def likeness(self) -> float | None:
-        """How alike the last view was to the most alike reference; None before."""
+        """The likeness of the last view to the most alike reference; None before the first."""
         return self._likeness
 
-    def words(self) -> str:
-        """Say what changed."""
-        return "; ".join(_WORDS[change] for change in self.changes)
+    def message(self) -> str:
+        """Return a message that says what changed."""
+        return "; ".join(_MESSAGES[change] for change in self.changes)
 
-    def look(self, now_s: float, view: View, light: tuple[float, float], *, after_s: float, learn_s: float) -> None:
-        """Take a view with its brightness and contrast: one a second. What lasts `after_s` is named."""
+    def observe(self, now_s: float, view: View, light: tuple[float, float], *, after_s: float, learn_s: float) -> None:
+        """Take a view with its brightness and contrast, one a second. A change that lasts `after_s` is named."""
         if self.began_s is None:
             self.began_s = now_s
         self._measure(now_s, view, *light)
         seen = Reference(outline=view.outline.hex(), brightness=light[0], detail=view.detail, focus=view.focus,
                          matched_s=now_s)
         if not self.references:
-            self._settle(now_s, view, seen, after_s)
+            self._await_stable_view(now_s, view, seen, after_s)
             return
         nearest, self._likeness = self._nearest(view, light[0])
         strange = self._strange(view, nearest, self._likeness)
         if strange is None:
-            self._be_well(now_s, seen, nearest)
+            self._on_normal_view(now_s, seen, nearest)
         else:
-            self._be_strange(now_s, seen, strange, after_s, learn_s)
+            self._on_strange_view(now_s, seen, strange, after_s, learn_s)
 
-    def judge(self, now_s: float, learn_s: float) -> None:
-        """Freeze what is learnt of a day's best hours, and decide what has been lost of them."""
+    def evaluate(self, now_s: float, learn_s: float) -> None:
+        """Freeze the learnt values of a day's best hours, and decide which of them are lost."""
         self.slowly = [change for name, (change, known) in _SLOW.items()
                        if self._is_lost(name, change, known, now_s, learn_s)]
 
-    def _settle(self, now_s: float, view: View, seen: Reference, after_s: float) -> None:
-        """Begin with a view that holds still: a camera may still be in somebody's hands."""
+    def _await_stable_view(self, now_s: float, view: View, seen: Reference, after_s: float) -> None:
+        """Start with a view that holds still: somebody may still be mounting the camera."""
         if self._settling is None or self._settling[1].likeness(view, seen.brightness) < ALIKE:
             self._settling = now_s, seen
         elif now_s - self._settling[0] >= after_s:
             self.references.append(seen)
 
     def _nearest(self, view: View, brightness: float) -> tuple[Reference, float]:
-        """Return the most alike reference, and how alike; the one matched last first, for that mostly does."""
+        """Return the most alike reference and its likeness. The one matched last comes first: it fits mostly."""
         best, alike = self.references[-1], -1.0
         for each in reversed(self.references):
             here = each.likeness(view, brightness)
@@ -142,14 +143,14 @@ class Picture(State):
         faded = view.detail + HARDLY < FADED * (here.detail + HARDLY)
         if alike < ALIKE and faded:
             return "covered"
-        # Another view may be softer by nature; only one without any fine detail is taken for blurred.
+        # Another view may be softer by nature; only one without any fine detail counts as blurred.
         least = BLURRED * nearest.focus if alike >= ALIKE else BLURRED / 4 * here.focus
         if view.outline and view.focus < least:
             return "out of focus"
         known = any(each.outline for each in self.references)
         return "moved" if alike < ALIKE and view.outline and known else None
 
-    def _be_well(self, now_s: float, seen: Reference, nearest: Reference) -> None:
+    def _on_normal_view(self, now_s: float, seen: Reference, nearest: Reference) -> None:
         self._strange_s = None
         self._well_s = now_s if self._well_s is None else self._well_s
         if self.named is not None and now_s - self._well_s >= GONE_AFTER_S:
@@ -161,10 +162,10 @@ class Picture(State):
             self._another_s = None
         elif self._another_s is None:
             self._another_s = now_s
-        elif now_s - self._another_s >= BY_AND_BY_S:
+        elif now_s - self._another_s >= GRADUAL_S:
             self._learn(seen)
 
-    def _be_strange(self, now_s: float, seen: Reference, strange: Change, after_s: float, learn_s: float) -> None:
+    def _on_strange_view(self, now_s: float, seen: Reference, strange: Change, after_s: float, learn_s: float) -> None:
         self._well_s = self._another_s = None
         self._strange_s = now_s if self._strange_s is None else self._strange_s
         if now_s - self._strange_s >= after_s:
@@ -199,7 +200,7 @@ class Picture(State):
 
 
 def likeness(one: bytes, other: bytes) -> float:
-    """Return the lesser correlation of two outlines' halves: a turn to the side leaves what lies level as it was."""
+    """Return the lesser correlation of two outlines' halves: a turn to the side does not change level outlines."""
     return min(_correlation(a, b) for a, b in zip(_halves(one), _halves(other), strict=True))
 
 
@@ -216,11 +217,11 @@ def _correlation(one: tuple[tuple[int, ...], float], other: tuple[tuple[int, ...
 
 
 def _is_another(seen: Reference, nearest: Reference, alike: float) -> bool:
-    """Whether a view is worth a reference of its own: next time there is a step less to it."""
+    """Return whether a view deserves a reference of its own, so that the next change is a smaller step."""
     return alike < NEAR or not 0.5 < (seen.detail + HARDLY) / (nearest.detail + HARDLY) < 2 or (
         bool(seen.outline) and bool(nearest.outline) and not 0.67 < (seen.focus + 1e-3) / (nearest.focus + 1e-3) < 1.5)
 
 
 def _best_of(means: list[float]) -> float:
-    """Return the mean that a tenth of the hours reach: one lamp for an hour makes no day."""
+    """Return the mean that a tenth of the hours reach: one bright hour does not make a day."""
     return sorted(means, reverse=True)[len(means) // 10]

@@ -121,12 +121,12 @@ class DriftWatch:
             if status.view is not None and status.view is not self._view and status.brightness is not None:
                 self._view = status.view
                 light = status.brightness, status.contrast or 0.0
-                self._picture.look(now_s, status.view, light, after_s=health.image_drift_after_s, learn_s=learn_s)
+                self._picture.observe(now_s, status.view, light, after_s=health.image_drift_after_s, learn_s=learn_s)
             if now_s >= self._judge_s:
                 self._judge_s = now_s + JUDGE_S
-                self._picture.judge(now_s, learn_s)
+                self._picture.evaluate(now_s, learn_s)
                 if self._model is not None:
-                    self._model.judge(now_s, self._terms())
+                    self._model.evaluate(now_s, self._terms())
 
     @property
     def save_due(self) -> bool:
@@ -149,7 +149,7 @@ class DriftWatch:
     def reasons(self) -> dict[str, str]:
         """Return health reason codes with their details. Any thread."""
         with self._lock:
-            words = self._picture.words()
+            words = self._picture.message()
             reasons = {} if self._model is None else self._model.reasons(self._ledger.now_s(), self._terms())
             return reasons | ({"image_drift": words} if words else {})
 

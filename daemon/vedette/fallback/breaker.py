@@ -1,9 +1,9 @@
-"""When the cloud may be asked: a circuit breaker for a server that fails, and a budget of calls and bytes.
+"""Decides when the cloud may be called: a circuit breaker for a failing server, and a budget of calls and bytes.
 
 Invariants:
-- Pure: nothing here waits, asks a clock, or touches a file; every moment is handed in, in seconds of a clock that only
-  goes forward.
-- A server that fails for ten minutes is asked at most ten times, and again within five minutes of its recovery.
+- Pure: nothing here waits, reads a clock, or touches a file; the caller passes every time, in seconds of a clock that
+  only goes forward.
+- A server that fails for ten minutes is called at most ten times, and again within five minutes of its recovery.
 - No window grants more calls or bytes than its allowance, nor more than a fifth of its calls as probes.
 """
 
@@ -23,13 +23,13 @@ FAILURES_TO_OPEN = 3
 FIRST_DELAY_S = 30.0
 LONGEST_DELAY_S = 300.0
 PROBE_SHARE = 5
-"""One part in so many of the calls may be probes of a failing server."""
+"""One in this many calls may be a probe of a failing server."""
 
 
 class Breaker:
-    """Circuit breaker: closed, everything goes; open, nothing; half-open, one probe decides. One thread.
+    """Circuit breaker. Closed: every call may go. Open: none. Half-open: one probe decides. One thread.
 
-    Closed, calls are at least `interval_s` apart. `uniform(a, b)` draws the jitter.
+    While it is closed, calls are at least `interval_s` apart. `uniform(a, b)` draws the jitter.
     """
 
     def __init__(self, interval_s: float, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -43,13 +43,13 @@ class Breaker:
         return f"<Breaker {self.failures_in_a_row} failures, not before {self._not_before_s:.1f} s>"
 
     def state(self, now_s: float) -> BreakerState:
-        """Return what a call would be: `half_open` means a probe."""
+        """Return the state: in `half_open`, the next call is a probe."""
         if self.failures_in_a_row < FAILURES_TO_OPEN:
             return "closed"
         return "open" if now_s < self._not_before_s else "half_open"
 
     def wait_s(self, now_s: float) -> float:
-        """Return how long no call may be made; 0 when one may."""
+        """Return how long no call may be made; 0 if one may be made now."""
         return max(0.0, self._not_before_s - now_s)
 
     def succeeded(self, now_s: float) -> None:
@@ -59,7 +59,7 @@ class Breaker:
         self._not_before_s = now_s + self._interval_s
 
     def failed(self, now_s: float, retry_after_s: float | None = None) -> None:
-        """Record that a call gave none; `retry_after_s` is how long the server asked to be left alone."""
+        """Record that a call failed; `retry_after_s` is the time for which the server asked for no calls."""
         self.failures_in_a_row += 1
         delay_s = self._interval_s if self.failures_in_a_row < FAILURES_TO_OPEN else next(self._delays)
         self._not_before_s = now_s + max(delay_s, min(retry_after_s or 0.0, LONGEST_DELAY_S))
@@ -67,7 +67,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be spent in a window of so many seconds."""
+    """The calls and bytes that may be spent in a window of `seconds`."""
 
     name: str
     seconds: float
@@ -76,13 +76,13 @@ class Allowance:
 
     @property
     def probes(self) -> int:
-        """Of the calls, those that may be made to a failing server."""
+        """The calls that may be probes of a failing server."""
         return max(1, self.calls // PROBE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was spent in the window that began at `began_s`, with its first call."""
+    """The calls and bytes spent in the window that began at `began_s`, with its first call."""
 
     began_s: float
     calls: int = 0
@@ -94,7 +94,7 @@ def charge(windows: Sequence[Spent], allowances: Iterable[Allowance], now_s: flo
            probe: bool) -> tuple[Spent, ...]:
     """Return the windows, one for each allowance, with one more call of `size` bytes.
 
-    Raises: CloudBudgetSpent where any of them has no room for it; then nothing is spent.
+    Raises: CloudBudgetSpent if it does not fit one of them; nothing is spent then.
     """
     return tuple(_charged(window, allowance, now_s, size, probe=probe)
                  for window, allowance in zip(windows, allowances, strict=True))
@@ -116,6 +116,6 @@ def _charged(window: Spent, allowance: Allowance, now_s: float, size: int, *, pr
                              ("probes", spent.probes if probe else 0, allowance.probes)):
         if used > most:
             left_min = (window.began_s + allowance.seconds - now_s) / 60
-            raise CloudBudgetSpent(f"the {what} of this {allowance.name} are used up ({most}); "
-                                   f"some again in {left_min:.0f} min")
+            raise CloudBudgetSpent(f"the {what} of this {allowance.name} are used up: expected at most {most}; "
+                                   f"more in {left_min:.0f} min")
     return spent

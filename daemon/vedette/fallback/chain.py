@@ -82,7 +82,7 @@ class FallbackChain:
         if motion is None:
             return None
         try:
-            result = motion.look(frame)
+            result = motion.detect(frame)
         except DetectError:     # still learning, or all of it changed: health says that nobody looks
             return None
         return None if self._cloud_is_due() else result

@@ -1,10 +1,10 @@
-"""What the cloud may still cost, kept on disk: each call is written down before it is made.
+"""The cloud's budget on disk: each call is saved before it is made.
 
 Invariants:
-- A kill or a power cut at any moment costs calls that were never made, and never grants one twice.
-- Wall time plays no part. Over a restart of the daemon the monotonic clock goes on; over a restart of the machine the
-  time that it was off does not count, so a day is never shorter than 24 hours.
-- A file that cannot be read counts as spent; where it cannot be written no call is made.
+- A kill or a power cut at any moment may cost calls that were never made, and never grants one twice.
+- Wall time plays no part. The monotonic clock continues over a restart of the daemon. After a restart of the machine,
+  the time without power does not count, so a day is never shorter than 24 hours.
+- If the file cannot be read, the budget counts as spent; if it cannot be written, no call is made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILE = "cloud-budget.json"
 
 
 class _Saved(BaseModel):
-    """`at_s` is the moment of writing on the ledger's own clock, which is `offset_s` ahead of that boot's monotonic."""
+    """`at_s` is the time of writing on the budget's clock, which is `offset_s` ahead of that boot's monotonic one."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -42,7 +42,7 @@ class _Saved(BaseModel):
 
 
 class Budget:
-    """One thread. `boot_id` names the boot whose monotonic clock this is."""
+    """The calls and bytes of an hour and a day. One thread. `boot_id` names the present boot."""
 
     def __init__(self, folder: Path, cloud: CloudConfig, clock: Clock, boot_id: str) -> None:
         self._path = folder / FILE
@@ -57,16 +57,17 @@ class Budget:
         return f"<Budget {self.windows}>"
 
     def charge(self, size: int, *, probe: bool) -> None:
-        """Write down a call that sends `size` bytes. Raises: CloudBudgetSpent, when it must not be made."""
+        """Save a call that sends `size` bytes. Raises: CloudBudgetSpent if it must not be made."""
         windows = charge(self.windows, self._allowances, self._now_s(), size, probe=probe)
         try:
             self._save(windows)
         except OSError as error:
-            raise CloudBudgetSpent(f"{self._path}: no call without writing it down: {error.strerror}") from error
+            raise CloudBudgetSpent(f"{self._path}: the call cannot be saved, so it is not made: "
+                                   f"{error.strerror}") from error
         self.windows = windows
 
     def left(self) -> tuple[Allowance, ...]:
-        """Return what the hour and the day still grant. Any thread."""
+        """Return what the hour and the day still allow. Any thread."""
         return left(self.windows, self._allowances, self._now_s())
 
     def _now_s(self) -> float:
@@ -80,7 +81,7 @@ class Budget:
         except (OSError, ValidationError) as error:
             log.error("%s cannot be read, so the cloud counts as used up for a day: %s", self._path, _cause(error))
             return tuple(Spent(self._now_s(), each.calls, each.probes, each.bytes) for each in self._allowances)
-        # Another boot's clock began anew: as much time has passed as this one shows, at least.
+        # The clock of another boot started again at 0: at least the time that it shows has passed.
         self._offset_s = saved.offset_s if saved.boot == self._boot_id else saved.at_s
         return tuple(Spent(*window) for window in saved.windows)
 

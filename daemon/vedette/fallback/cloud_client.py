@@ -1,10 +1,10 @@
-"""Asks a detection server about one frame: within a deadline, within the budget, and believing little.
+"""Sends one frame to a detection server: within a deadline, within the budget, and checking every response.
 
 Invariants:
-- `look` ends within `cloud.deadline_s`, whatever the server does; disk writes of the budget apart.
-- What leaves is masked, bounded and without metadata, and the budget is charged before anything does.
-- A token that the server refused is not sent again: only other content of its file makes calls go on.
-- Every failure raises. An empty result means that the server looked and saw nothing.
+- `detect` ends within `cloud.deadline_s`, whatever the server does; disk writes of the budget are not included.
+- The picture that is sent is masked, bounded and without metadata; the budget is charged before anything is sent.
+- A token that the server refused is not sent again: calls continue only with other content of its file.
+- Every failure raises. An empty result means that the server examined the frame and found nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import CloudError, HttpStatus
-from vedette.fallback.cloud_dialects import DIALECTS, Request, Seen
-from vedette.fallback.cloud_picture import Outgoing, outgoing
+from vedette.fallback.cloud_dialects import DIALECTS, Request, ServerResult
+from vedette.fallback.cloud_picture import RedactedJpeg, redacted_jpeg
 from vedette.messages.cloud_shapes import DEADLINE_HEADER
 from vedette.net.http_client import HttpClient
 from vedette.net.timed_socket import Deadline
@@ -38,7 +38,7 @@ _REFUSED = (401, 403)
 
 
 class CloudClient:
-    """One thread, but for `reload`. `cloud` has a url and a token_file."""
+    """The client of one server. One thread, except `reload`. `cloud` has a url and a token_file."""
 
     def __init__(self, cloud: CloudConfig, detector: DetectorConfig, roi: tuple[float, float, float, float] | None,
                  budget: Budget, clock: Clock) -> None:
@@ -53,16 +53,16 @@ class CloudClient:
         self.reload(detector)
 
     def reload(self, detector: DetectorConfig) -> None:
-        """Take the live keys of a configuration read again: what counts as a detection. Any thread."""
+        """Use the live keys of a reloaded configuration: which results count as detections. Any thread."""
         self._limits = Limits(detector.score_threshold, detector.iou_threshold, detector.max_detections,
                               detector.labels, frozenset(detector.allow), frozenset(detector.deny))
 
     def left(self) -> tuple[Allowance, ...]:
-        """Return what the budget still grants. Any thread."""
+        """Return what the budget still allows. Any thread."""
         return self._budget.left()
 
-    def look(self, frame: Frame, *, probe: bool = False) -> DetectionResult:
-        """Have the server look at a frame; `probe` says that it failed before.
+    def detect(self, frame: Frame, *, probe: bool = False) -> DetectionResult:
+        """Return the server's detections in a frame. `probe`: the server failed before.
 
         Raises: HttpError, CloudError, CloudBudgetSpent.
         """
@@ -87,7 +87,7 @@ class CloudClient:
             age_ms=(ready_ns - frame.captured_ns) / 1e6)
 
     def _token(self) -> str:
-        """Read the token anew. Raises: CloudError where there is none, or only the one that was refused."""
+        """Read the token again. Raises: CloudError if there is none, or only the one that was refused."""
         path = self._cloud.token_file
         assert path is not None  # noqa: S101 - for the type checker: the configuration was checked
         token = _read_token(path)
@@ -95,9 +95,9 @@ class CloudClient:
             raise CloudError(f"{path}: the server refuses this token; nothing is sent until the file holds another")
         return token
 
-    def _picture(self, frame: Frame) -> Outgoing:
+    def _picture(self, frame: Frame) -> RedactedJpeg:
         try:
-            return outgoing(frame.pixels, self._cloud.max_jpeg_kb * 1000, roi=self._roi, masks=self._cloud.masks)
+            return redacted_jpeg(frame.pixels, self._cloud.max_jpeg_kb * 1000, roi=self._roi, masks=self._cloud.masks)
         except ValueError as error:
             raise CloudError(str(error)) from error
 
@@ -113,8 +113,8 @@ class CloudClient:
                 self._refused_token = token
             raise
 
-    def _ours(self, seen: Seen, picture: Outgoing) -> tuple[Detection, ...]:
-        """Return what counts, in our labels and in boxes of the frame."""
+    def _ours(self, seen: ServerResult, picture: RedactedJpeg) -> tuple[Detection, ...]:
+        """Return the detections that count, with the configured labels and boxes of the frame."""
         limits, labels = self._limits, self._cloud.labels
         found = (Detection(labels.get(each.label, each.label), each.class_id, each.score, picture.to_frame(each.box))
                  for each in seen.detections)

@@ -1,8 +1,8 @@
-"""The two dialects of detection servers: a picture as a request, and the answer as detections.
+"""The two dialects of detection servers: a picture becomes a request, and the response becomes detections.
 
-Invariants: an answer is believed as a whole or not at all (CloudError): no JSON, another shape, NaN, a box in another
-unit or turned inside out refuses it, so that nonsense never becomes an empty result. Boxes given back lie in the
-picture and have an area; those that lie outside, on its edge, are left out, as the detector on the device does.
+Invariants: a response is accepted as a whole or refused (CloudError). Invalid JSON, another shape, NaN, a box in
+another unit or with swapped corners refuses it, so that nonsense never becomes an empty result. The returned boxes lie
+in the picture and have an area; boxes outside or on its edge are left out, as the detector on the device does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vedette.vision.geometry import LEAST_SIDE, clip
 
 MOST_DETECTIONS = 1000
 FARTHEST = 0.5
-"""How far outside the picture a corner may lie, in its sides: rounding and half-seen things, but no other unit."""
+"""How far outside the picture a corner may lie, as a share of its side: enough for rounding and half-seen things."""
 
 _ClassId = Annotated[int, Field(ge=0, lt=2**31)]
 _Score = Annotated[float, Field(ge=0, le=1)]
@@ -29,15 +29,15 @@ _Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is posted."""
+    """The body of a POST, and its type."""
 
     content_type: str
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the server saw; boxes are 0-1 of the picture that was sent."""
+class ServerResult:
+    """The server's detections; boxes are 0-1 of the picture that was sent."""
 
     model: ModelRef | None
     detections: tuple[Detection, ...]
@@ -45,10 +45,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How to ask with a JPEG, and how to read the answer for one of (width, height). Reading raises: CloudError."""
+    """How to send a JPEG, and how to read the response for one of (width, height). `read` raises: CloudError."""
 
     request: Callable[[bytes], Request]
-    read: Callable[[bytes, int, int], Seen]
+    read: Callable[[bytes, int, int], ServerResult]
 
 
 class _Shape(BaseModel):
@@ -100,23 +100,24 @@ def _form(jpeg: bytes) -> Request:
     return Request(f"multipart/form-data; boundary={boundary}", head.encode() + jpeg + tail.encode())
 
 
-def _read_answer(content: bytes, _width: int, _height: int) -> Seen:
+def _read_answer(content: bytes, _width: int, _height: int) -> ServerResult:
     try:
         answer = _ANSWER.validate_json(content)
     except ValidationError as error:
         raise CloudError(_refusal(error)) from error
     model = None if answer.model is None else ModelRef(**answer.model.model_dump())
-    return Seen(model, _ordered(Detection(each.label, each.class_id, each.score, box) for each in answer.detections
-                                if (box := _in_picture(Box(*each.box))) is not None))
+    return ServerResult(model, _ordered(Detection(each.label, each.class_id, each.score, box)
+                                        for each in answer.detections
+                                        if (box := _in_picture(Box(*each.box))) is not None))
 
 
-def _read_records(content: bytes, width: int, height: int) -> Seen:
+def _read_records(content: bytes, width: int, height: int) -> ServerResult:
     try:
         records = _RECORDS.validate_json(content)
     except ValidationError as error:
         raise CloudError(_refusal(error)) from error
-    return Seen(None, _ordered(Detection(each.name, each.class_id, each.confidence, box) for each in records
-                               if (box := _in_picture(_from_pixels(each, width, height))) is not None))
+    return ServerResult(None, _ordered(Detection(each.name, each.class_id, each.confidence, box) for each in records
+                                       if (box := _in_picture(_from_pixels(each, width, height))) is not None))
 
 
 def _from_pixels(record: _Record, width: int, height: int) -> Box:
@@ -128,9 +129,10 @@ def _from_pixels(record: _Record, width: int, height: int) -> Box:
 def _in_picture(box: Box) -> Box | None:
     """Return the box cut to the picture; None for one outside or without area. Raises: CloudError."""
     if min(box) < -FARTHEST or max(box) > 1 + FARTHEST:
-        raise CloudError(f"a box lies far outside the picture: {_words(box)}; expected another unit")
+        raise CloudError(f"a box lies far outside the picture: {_text_of(box)}; expected corners in it, in the unit of "
+                         "the dialect")
     if box.xmin > box.xmax or box.ymin > box.ymax:
-        raise CloudError(f"a box is turned inside out: {_words(box)}; expected xmin, ymin, xmax, ymax")
+        raise CloudError(f"a box has swapped corners: {_text_of(box)}; expected xmin, ymin, xmax, ymax")
     cut = clip(box)
     return cut if min(cut.xmax - cut.xmin, cut.ymax - cut.ymin) >= LEAST_SIDE else None
 
@@ -139,15 +141,15 @@ def _ordered(detections: Iterable[Detection]) -> tuple[Detection, ...]:
     return tuple(sorted(detections, key=lambda found: -(found.score or 0.0)))
 
 
-def _words(box: Box) -> str:
+def _text_of(box: Box) -> str:
     return ", ".join(f"{corner:.4g}" for corner in box)
 
 
 def _refusal(error: ValidationError) -> str:
-    """Say where the answer is not what it must be, repeating none of it."""
+    """Return a message that names the wrong part of the response and repeats none of its content."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(map(str, first["loc"])) or "the answer"
-    return f"not the answer of a detection server: {where}: {first['msg']}"
+    where = ".".join(map(str, first["loc"])) or "the response"
+    return f"expected the response of a detection server: {where}: {first['msg']}"
 
 
 DIALECTS: Mapping[str, Dialect] = {"vedette": Dialect(_plain, _read_answer), "yolov5": Dialect(_form, _read_records)}

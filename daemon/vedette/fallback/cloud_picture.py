@@ -1,7 +1,7 @@
-"""What of a frame leaves the device for the cloud: one part of it, masked, as a JPEG of bounded size.
+"""The redacted JPEG of a frame, the only picture that the cloud gets: one part of the frame, masked, of bounded size.
 
-Invariants: nothing outside `roi` and nothing under a mask is in it; it carries no metadata, neither place nor time nor
-device; it is never larger than asked for, in bytes or in pixels. The frame's own pixels are not changed.
+Invariants: it contains nothing outside `roi` and nothing under a mask; it carries no metadata: no place, time or
+device; it never exceeds its limits in bytes and pixels. The frame's own pixels are not changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vedette.vision.geometry import WHOLE, roi_pixels
 QUALITIES = (85, 70, 55)
 LONGEST_PX = 1920
 LEAST_PX = 32
-"""A side is not scaled below this: what does not fit then is refused."""
+"""A side is not scaled below this; a picture that does not fit then is refused."""
 
 Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class RedactedJpeg:
     """A JPEG of width x height pixels that shows the part `shown` of a frame."""
 
     content: bytes
@@ -35,18 +35,18 @@ class Outgoing:
     shown: Box
 
     def to_frame(self, box: Box) -> Box:
-        """Return a box of the picture (0-1) as one of the frame."""
+        """Convert a box of the picture (0-1) to one of the frame."""
         shown = self.shown
         wide, high = shown.xmax - shown.xmin, shown.ymax - shown.ymin
         return Box(shown.xmin + box.xmin * wide, shown.ymin + box.ymin * high,
                    shown.xmin + box.xmax * wide, shown.ymin + box.ymax * high)
 
 
-def outgoing(pixels: memoryview, most_bytes: int, *, roi: Box = WHOLE,
-             masks: Sequence[Sequence[tuple[float, float]]] = ()) -> Outgoing:
-    """Return the picture of a frame (height, width, 3) that may leave. `masks` are polygons in 0-1 of the frame.
+def redacted_jpeg(pixels: memoryview, most_bytes: int, *, roi: Box = WHOLE,
+             masks: Sequence[Sequence[tuple[float, float]]] = ()) -> RedactedJpeg:
+    """Return the redacted JPEG of a frame (height, width, 3). `masks` are polygons in 0-1 of the frame.
 
-    Raises: ValueError when it cannot be made so small.
+    Raises: ValueError if it cannot be made as small as `most_bytes`.
     """
     picture, shown = _part(np.asarray(pixels), roi, masks)
     picture = _scaled(picture, min(1.0, LONGEST_PX / max(picture.shape[:2])))
@@ -54,9 +54,10 @@ def outgoing(pixels: memoryview, most_bytes: int, *, roi: Box = WHOLE,
         for quality in QUALITIES:
             content = jpeg.encode(picture.data, quality)
             if len(content) <= most_bytes:
-                return Outgoing(content, picture.shape[1], picture.shape[0], shown)
+                return RedactedJpeg(content, picture.shape[1], picture.shape[0], shown)
         if min(picture.shape[:2]) <= LEAST_PX:
-            raise ValueError(f"a frame of shape {pixels.shape} does not fit {most_bytes} bytes as a JPEG")
+            raise ValueError(f"a frame of shape {pixels.shape}: its JPEG has {len(content)} bytes, "
+                             f"expected at most {most_bytes}")
         picture = _scaled(picture, min(0.9, (most_bytes / len(content)) ** 0.5))
 
 

@@ -118,7 +118,7 @@ class CloudWorker:
             return
         probe = self._breaker.state(self._now_s()) != "closed"
         try:
-            result = self._client.look(frame, probe=probe)
+            result = self._client.detect(frame, probe=probe)
         except CloudBudgetSpent as spent:
             self._not_before_s = self._now_s() + SPENT_S
             self._gave_nothing(str(spent))

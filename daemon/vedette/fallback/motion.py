@@ -1,9 +1,10 @@
-"""The last resort, without any model: what moves before a learnt background, as boxes labelled `motion`.
+"""The last fallback, without any model: boxes labelled `motion` around what moves before a learnt background.
 
 Invariants:
-- A frame before the background is learnt, or one that changed as a whole (a light went on, the camera moved), raises:
-  it could not be looked at, which is not the same as nothing moving.
-- How fast the background is learnt depends on time, not on the frame rate. What stands still for long belongs to it.
+- A frame raises if the background is not learnt yet, or if the whole picture changed (a light went on, the camera
+  moved): such a frame cannot be examined, and that is not the same as no motion.
+- How fast the background is learnt depends on time, not on the frame rate. Things that stand still for long become
+  background.
 - Boxes lie within the part of the frame that a model would see; the largest comes first. One thread.
 """
 
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 
 LABEL = "motion"
 WIDTH_PX = 320
-"""Of the picture that is compared; noise averages out in it, and a person across the street is still ten pixels."""
+"""The width of the compared picture: noise averages out in it, and a person across the street is still ten pixels."""
 MEMORY_S = 10.0
 LEARN_FRAMES, LEARN_S, LEARN_FRAMES_LEAST = 8, 1.0, 4
-"""The background is learnt after so many frames, or so many seconds and at least a few frames."""
+"""The background is learnt after LEARN_FRAMES, or after LEARN_S with at least LEARN_FRAMES_LEAST."""
 GAP_S = 5.0
-"""After a longer gap between frames the background is learnt anew."""
+"""After a longer gap between frames the background is learnt again."""
 CHANGED_SHARE = 0.4
-"""More of the picture than this never moves: it changed as a whole."""
+"""If more of the picture differs, the whole picture changed."""
 LEAST_SHARE = 0.0006
-"""A smaller box is no thing."""
+"""A smaller box is not reported."""
 MOST_BOXES = 50
 VAR_THRESHOLD = 25.0
 
@@ -43,7 +44,7 @@ Array = NDArray[np.uint8]
 
 
 class MotionDetector:
-    """Looks at one camera's frames in their order."""
+    """Detects motion in one camera's frames, in their order."""
 
     def __init__(self, roi: tuple[float, float, float, float] | None = None, clock: Clock | None = None) -> None:
         self._roi = WHOLE if roi is None else Box(*roi)
@@ -57,8 +58,8 @@ class MotionDetector:
     def __repr__(self) -> str:
         return f"<MotionDetector {self._learnt} frames learnt>"
 
-    def look(self, frame: Frame) -> DetectionResult:
-        """Return what moves. Raises: DetectError, when that cannot be told from this frame."""
+    def detect(self, frame: Frame) -> DetectionResult:
+        """Return what moves. Raises: DetectError if this frame does not show it."""
         now_ns = self._clock.monotonic_ns
         taken_ns = now_ns()
         area = roi_pixels(frame.width, frame.height, self._roi)
@@ -87,11 +88,12 @@ class MotionDetector:
         assert self._background is not None  # noqa: S101 - for the type checker: _begin made it
         moving = np.asarray(self._background.apply(picture, learningRate=rate), np.uint8)
         if self._learning(frame):
-            raise DetectError(f"frame {frame.seq}: the background is still being learnt")
+            raise DetectError(f"frame {frame.seq}: the background is not learnt yet")
         changed = cv2.countNonZero(moving) / moving.size
         if changed > CHANGED_SHARE:
             self._begin(picture, frame)
-            raise DetectError(f"frame {frame.seq}: {changed:.0%} of the picture changed at once; it is learnt anew")
+            raise DetectError(f"frame {frame.seq}: {changed:.0%} of the picture changed at once, expected at most "
+                              f"{CHANGED_SHARE:.0%}; the background is learnt again")
         return moving
 
     def _begin(self, picture: Array, frame: Frame) -> None:
@@ -104,7 +106,7 @@ class MotionDetector:
         return self._learnt <= LEARN_FRAMES and not long_enough
 
     def _boxes(self, moving: Array, area: Area, frame: Frame) -> list[Box]:
-        """Return what is left when specks are gone and gaps are closed, in 0-1 of the frame."""
+        """Remove specks, close gaps, and return the boxes that are left, in 0-1 of the frame."""
         whole = cv2.morphologyEx(cv2.morphologyEx(moving, cv2.MORPH_OPEN, self._small), cv2.MORPH_CLOSE, self._round)
         _, _, found, _ = cv2.connectedComponentsWithStats(whole)
         height, width = moving.shape

@@ -48,7 +48,7 @@ class Roster:
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
 
-    def heard(self, topic: str, payload: Any) -> Row | None:
+    def update(self, topic: str, payload: Any) -> Row | None:
         """Take a message, parsed; `topic` is absolute. Returns the device's row when it has news in it."""
         device, _, name = topic.removeprefix(f"{topics.ROOT}/").partition("/")
         old = self._rows.get(device, Row(device))

@@ -74,7 +74,7 @@ def _listen(connection: Connection, roster: Roster, seconds: float) -> list[Row]
     end_s = time.monotonic() + seconds
     while (left_s := end_s - time.monotonic()) > 0:
         for incoming in connection.poll(left_s):
-            row = roster.heard(incoming.topic, parsed(incoming.payload))
+            row = roster.update(incoming.topic, parsed(incoming.payload))
             if row is not None:
                 changed[row.device] = row
     return [*changed.values()]
