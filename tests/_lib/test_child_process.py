@@ -5,15 +5,17 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.present import present
 from vedette._lib.child import Child
 
 
 @pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch):
+def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     child = Child("echo_child", {"EXTRA": "1"})
     yield child
@@ -21,12 +23,12 @@ def child(monkeypatch: pytest.MonkeyPatch):
     assert child.kill(5)
 
 
-def answer(child):
+def answer(child: Child) -> bytes:
     assert select.select([child.socket], [], [], 60)[0]
     return child.receive()
 
 
-def test_messages_and_descriptors_cross(child):
+def test_messages_and_descriptors_cross(child: Child) -> None:
     """A message keeps its bounds, and the child can use a descriptor that is sent along."""
     reader, writer = os.pipe()
     os.write(writer, b" and a pipe")
@@ -37,7 +39,7 @@ def test_messages_and_descriptors_cross(child):
     assert answer(child) == b"hello and a pipe"
 
 
-def test_a_closed_end_makes_the_child_end(child):
+def test_a_closed_end_makes_the_child_end(child) -> None:
     """The child ends by itself when the parent closes its end."""
     child.send(b"x")
     answer(child)
@@ -47,7 +49,7 @@ def test_a_closed_end_makes_the_child_end(child):
     assert not child.send(b"x")
 
 
-def test_a_killed_child_is_an_end_of_file_and_says_how(child):
+def test_a_killed_child_is_an_end_of_file_and_says_how(child: Child) -> None:
     """A killed child reads as b"", and `ending` names the signal."""
     child.send(b"x")
     answer(child)
@@ -57,7 +59,7 @@ def test_a_killed_child_is_an_end_of_file_and_says_how(child):
     assert "SIGKILL" in repr(child)
 
 
-def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child) -> None:
+def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child: Child) -> None:
     """SIGSTOP is noticed; SIGINT and SIGTERM do not end the child."""
     child.send(b"x")
     answer(child)
@@ -71,21 +73,21 @@ def test_stop_is_seen_and_terminal_signals_are_not_for_the_child(child) -> None:
     assert child.stopped()
 
 
-def test_the_child_dies_with_its_parent():
+def test_the_child_dies_with_its_parent() -> None:
     """SIGKILL of the parent ends a child that reads nothing."""
     parent = subprocess.Popen(
         [sys.executable, "-c", ("from vedette._lib.child import Child; import select, signal\n"
          "child = Child('echo_child', {})\nchild.send(b'stay')\nselect.select([child.socket], [], [], 60)\n"
          "print(child.pid, flush=True)\nsignal.pause()")],
         stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
-    pidfd = os.pidfd_open(int(parent.stdout.readline()))
+    pidfd = os.pidfd_open(int(present(parent.stdout).readline()))
     parent.kill()
     parent.communicate(timeout=240)
     assert select.select([pidfd], [], [], 60)[0]
     os.close(pidfd)
 
 
-def test_the_working_folder_is_no_source_of_modules(tmp_path):
+def test_the_working_folder_is_no_source_of_modules(tmp_path: Path) -> None:
     """A child does not import a module from the current folder."""
     (tmp_path / "socket.py").write_text("raise SystemExit('imported from the working folder')")
     (tmp_path / "lonely_child.py").write_text("")
@@ -99,7 +101,7 @@ def test_the_working_folder_is_no_source_of_modules(tmp_path):
     assert done.stdout.splitlines() == ["True ended with exit code 0", "True ended with exit code 1"]
 
 
-def test_a_wait_has_an_end(child):
+def test_a_wait_has_an_end(child: Child) -> None:
     """For a child that lives on, it returns when the time is up; for one that ends meanwhile, at once."""
     child.send(b"x")
     answer(child)

@@ -9,7 +9,7 @@ from vedette._lib.latest import Latest
 
 
 @given(st.integers(1, 4), st.lists(st.booleans(), max_size=60))
-def test_every_item_is_taken_replaced_or_kept(depth, puts):
+def test_every_item_is_taken_replaced_or_kept(depth: int, puts: list[bool]) -> None:
     """In any order of put and take: put = taken + replaced + kept, oldest first, never more than the depth."""
     box, taken, replaced, count = Latest(depth), [], [], 0
     for put in puts:
@@ -40,7 +40,7 @@ def test_a_taker_wakes_for_an_item_and_for_the_end() -> None:
     assert repr(box) == "<Latest 0/1 closed>"
 
 
-def test_items_survive_the_close():
+def test_items_survive_the_close() -> None:
     """close() loses no item."""
     box = Latest()
     box.put(1)

@@ -8,18 +8,20 @@ import pytest
 
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, play_out, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.present import present
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
+from vedette.camera.remote import RemoteCamera
 from vedette.camera.restart_policy import Replacements
 from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
 
 
-def accounts_balance(camera, taken) -> bool:
+def accounts_balance(camera: RemoteCamera, taken: int) -> bool:
     status = camera.status()
     return status.captured == taken + sum(status.dropped.values()) + status.pending
 
 
-def flowing(camera):
+def flowing(camera: RemoteCamera) -> bool:
     seen = camera.status().captured
     return eventually(lambda: camera.status().state == "capturing" and camera.status().captured > seen + 2)
 
@@ -33,7 +35,7 @@ def test_a_fault_is_named_and_ends_with_its_cause(order: Order, fault: str, stat
     with running(make_settings(order("")), FAULTY_CHILD) as camera, Consumer(camera) as consumer:
         flowing(camera)
         order(fault)
-        eventually(lambda: camera.status().state == state and cause in camera.status().cause, within_s=4)
+        eventually(lambda: camera.status().state == state and cause in present(camera.status().cause), within_s=4)
         assert f"camera_{state}" in camera.status().reasons
         order("")
         flowing(camera)
@@ -151,7 +153,7 @@ def test_with_all_slots_held_frames_are_busy(order: Order) -> None:
         held = [eventually(lambda: camera.take(0.2)) for _ in range(3)]
         eventually(lambda: camera.worker.alive and not camera.take(0.2))
         for frame in held:
-            camera.release(frame)
+            camera.release(present(frame))
         eventually(lambda: camera.status().dropped["busy"] > 0)
     assert accounts_balance(camera, len(held))
 
@@ -159,7 +161,7 @@ def test_with_all_slots_held_frames_are_busy(order: Order) -> None:
 def test_copy_next_takes_no_frame_away(order: Order) -> None:
     """copy_next gives a copy of a frame, and the detector still gets that frame."""
     with running(make_settings(order("")), FAULTY_CHILD) as camera:
-        copy = camera.copy_next(60)
+        copy = present(camera.copy_next(60))
         assert copy.pixels.shape == (48, 64, 3)
         frame = eventually(lambda: camera.take(0.2))
         assert frame.seq >= copy.seq

@@ -10,15 +10,16 @@ import pytest
 
 from tests.support.daemon.cameras import make_settings, running
 from tests.support.waiting.until import eventually
-from vedette.types import Scaling
+from vedette.camera.remote import RemoteCamera
+from vedette.types import Frame, Scaling
 from vedette.vision.scale import Scaler
 
 PART = Scaling(10, 20, 310, 220, 64, 48)
 
 
-def next_scaled(camera, part):
+def next_scaled(camera: RemoteCamera, part: Scaling | None) -> Frame:
     """Take frames until one has the requested part. The caller releases it."""
-    def take():
+    def take() -> Frame | None:
         frame = camera.take(1)
         if frame is None or frame.scaling == part:
             return frame
@@ -28,7 +29,7 @@ def next_scaled(camera, part):
 
 
 @pytest.fixture
-def noise(tmp_path: Path):
+def noise(tmp_path: Path) -> Path:
     """A folder of pictures of noise."""
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 256, (240, 320, 3), np.uint8)
@@ -37,7 +38,7 @@ def noise(tmp_path: Path):
 
 
 @pytest.mark.parametrize("part", [PART, Scaling(0, 0, 320, 240, 100, 40), Scaling(0, 0, 20, 20, 200, 200)])
-def test_the_child_scales_as_the_detector_would(noise, part) -> None:
+def test_the_child_scales_as_the_detector_would(noise: Path, part: Scaling) -> None:
     """The part that comes with a frame equals the one scaled here from the same frame, both smaller and larger."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(part)
@@ -48,7 +49,7 @@ def test_the_child_scales_as_the_detector_would(noise, part) -> None:
         camera.release(frame)
 
 
-def test_the_requested_scaling_outlives_the_child(noise) -> None:
+def test_the_requested_scaling_outlives_the_child(noise: Path) -> None:
     """A child that replaces a killed one gets the requested scaling too."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(PART)
@@ -56,7 +57,7 @@ def test_the_requested_scaling_outlives_the_child(noise) -> None:
         pid = camera.child_pid
         os.kill(pid, signal.SIGKILL)
 
-        def from_another_child():
+        def from_another_child() -> bool:
             frame = camera.take(1)
             if frame is not None:
                 scaling = frame.scaling
@@ -67,7 +68,7 @@ def test_the_requested_scaling_outlives_the_child(noise) -> None:
 
 
 @pytest.mark.parametrize("part", [Scaling(0, 0, 321, 240, 64, 48), Scaling(0, 0, 320, 240, 9000, 9000), None])
-def test_a_scaling_that_is_not_possible_is_left_out(noise, part) -> None:
+def test_a_scaling_that_is_not_possible_is_left_out(noise: Path, part: Scaling | None) -> None:
     """With a part outside the frame, or one too large for the slot, the frame comes without the hint."""
     with running(make_settings(noise, every_frame=True, loop=True)) as camera:
         camera.scale_to(PART)

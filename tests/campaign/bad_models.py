@@ -32,6 +32,7 @@ from tests.support.faults import another_boot
 from tests.support.models import lamps
 from tests.support.network import another_host
 from tests.support.network.operators_desk import Fleet, WebServer, serving
+from tests.support.present import present
 from tests.support.truth.truth import Honesty, lit_clip
 from tests.support.waiting.until import wait_until
 from vedette.camera.street.scene import DAY_S, FIRST_HOUR
@@ -145,7 +146,7 @@ def flickers() -> dict[str, Any]:
                 assert kept.waits_for_ends(number + 1)
                 one.device.hears.heard.clear()       # or the next round takes this one's word for the next daemon's
             assert one.waits_for("2", "trial"), kept.log
-            trial = one.device.state.trial
+            trial = present(one.device.state.trial)
             good = one.waits_for("2", "good")
             assert good, kept.log
     right = (trial.other_ends, trial.crashes) == (CRASHES_MAX, 0)

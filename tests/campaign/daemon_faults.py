@@ -120,7 +120,7 @@ def stream_scene(folder: Path) -> Iterator[Scene]:
 
 @contextmanager
 def scene(folder: Path, source: str, judge: Honesty, *args: str,
-          **how: object) -> Iterator[tuple[RunningDaemon, Witness]]:
+          **how: Any) -> Iterator[tuple[RunningDaemon, Witness]]:
     config = folder / "config.yaml"
     with running(folder) as broker, Witness(broker.client(), "gate", judge) as witness:
         config.write_text(

@@ -28,10 +28,11 @@ from typing import Any
 
 from tests.campaign.outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
 from tests.support.daemon.running import RunningDaemon
+from tests.support.present import present
 from vedette.mqtt.connection import WINDOW
 
 UNIT = Path(__file__).resolve().parents[2] / "systemd" / "vedette.service"
-STOP_WITHIN_S = int(re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)[1])
+STOP_WITHIN_S = int(present(re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE))[1])
 MQTT = "outbox_messages: 10000, replay_per_s: 1000, clock_wait_s: 0"
 UNPACED = {"VEDETTE_CAMERA__EVERY_FRAME": "true"}
 BEFORE_ITS_HANDLERS = -signal.SIGTERM

@@ -33,6 +33,7 @@ from tests.support.daemon.kept_alive import KeptAlive
 from tests.support.daemon.running import RunningDaemon, environment
 from tests.support.daemon.update_device import DEVICE, Device, device_in
 from tests.support.models import lamps
+from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.store.state import StoreState
 
@@ -76,7 +77,7 @@ class Household:
         self.device = device
         self.chance = chance
         self.store = device.store()
-        self.python = everyones_python()
+        self.python = present(everyones_python())
         self.models = {hashlib.sha256(path.read_bytes()).hexdigest(): path
                        for path in (lamps.write(device.folder, version) for version in VERSIONS)}
         device.good(*list(self.models.values())[:2])
@@ -156,7 +157,7 @@ def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
             "fault": fault.name if fault else "none", "seconds": round(max(one.seconds for one in told), 2),
             "instead": sum("no daemon runs" in one.answer.get("words", "") for one in told),
             "done_before": sum("ended before it could say" in one.answer.get("words", "") for one in told),
-            "crash_loop": gave_up(after, before.active.sha256), "wrong": wrong}
+            "crash_loop": gave_up(after, present(before.active).sha256), "wrong": wrong}
 
 
 def judged(house: Household, before: StoreState, after: StoreState, told: list[Told]) -> list[str]:
@@ -168,24 +169,24 @@ def judged(house: Household, before: StoreState, after: StoreState, told: list[T
     if len(told) > 1:       # in either order: a rollback then depends on the other
         allowed |= {model.sha256 for model in before.named}
     elif not done:
-        allowed = {before.active.sha256}
+        allowed = {present(before.active).sha256}
         wrong += [f"refused without its reason: {one}" for one in told if not reasonable(one, before, after)]
     elif done[0].answer["active"]["sha256"] != done[0].asked.wanted:
         wrong.append(f"said something else: {done[0]}")
-    given_up = [sha256 for sha256 in (*allowed, before.active.sha256) if gave_up(after, sha256)]
-    if after.active.sha256 not in allowed and not given_up:
-        wrong.append(f"{' and '.join(map(str, told))}: then {after.active.sha256} runs; before: {before!r}")
+    given_up = [sha256 for sha256 in (*allowed, present(before.active).sha256) if gave_up(after, sha256)]
+    if present(after.active).sha256 not in allowed and not given_up:
+        wrong.append(f"{' and '.join(map(str, told))}: then {present(after.active).sha256} runs; before: {before!r}")
     return wrong
 
 
 def gave_up(after: StoreState, sha256: str | None) -> bool:
-    refused = sha256 is not None and after.refusal_of(sha256)
-    return bool(refused) and "crashes" in refused.why
+    refused = None if sha256 is None else after.refusal_of(sha256)
+    return refused is not None and "crashes" in refused.why
 
 
 def reasonable(one: Told, before: StoreState, after: StoreState) -> bool:
     words, wanted = one.answer.get("words", ""), one.asked.wanted
-    looped = gave_up(after, before.active.sha256)
+    looped = gave_up(after, present(before.active).sha256)
     return {"no previous model": before.previous is None or looped,
             "refused before": bool(wanted and (before.refusal_of(wanted) or after.refusal_of(wanted))),
             "not in the store": wanted not in {model.sha256 for model in after.named},

@@ -27,6 +27,7 @@ from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network import another_host
+from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
 from vedette.errors import BrokerError
@@ -48,7 +49,7 @@ def write_config(folder: Path, broker: Mosquitto, device: str | None = None) -> 
 
 def name_of(daemon: RunningDaemon) -> str:
     assert daemon.waits_for_log("connected to"), daemon.log
-    return re.search(r"device (\S+), run", daemon.log)[1]
+    return present(re.search(r"device (\S+), run", daemon.log))[1]
 
 
 def undisturbed(broker: Mosquitto, daemons: list[RunningDaemon], watch_s: float) -> dict[str, object]:

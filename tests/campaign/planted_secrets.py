@@ -36,6 +36,7 @@ from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.network.detection_server import lamp_picture, served
 from tests.support.network.operators_desk import Fleet
 from tests.support.network.rude_server import head_of, serving
+from tests.support.present import present
 from tests.support.truth.bright_squares import write_model
 from tests.support.truth.planted import Secret, found, of_pem, plant
 from tests.support.waiting.until import wait_until
@@ -190,7 +191,8 @@ def life(folder: Path) -> Hearing:
         with watched(hearing, daemon.process.pid, but=["proxy password"]):
             live(hearing, daemon, camera, cloud, update, credentials, config)
             assert wait_until(lambda: ear.last(f"vedette/{DEVICE}/health") is not None, WITHIN_S), daemon.log
-            assert wait_until(lambda: b"config_rejected" in ear.last(f"vedette/{DEVICE}/health").payload, WITHIN_S)
+            assert wait_until(lambda: b"config_rejected" in present(ear.last(f"vedette/{DEVICE}/health")).payload,
+                              WITHIN_S)
             for words in ("doctor", "doctor --json", "check-config", "check-config --json", "tail --count 3",
                           f"snapshot --device {DEVICE} --out x.jpg"):
                 told = vedette(*words.split(), "--config", folder / "good.yaml", folder=folder, env=environ,

@@ -40,6 +40,7 @@ from tests.support.daemon import counted
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.daemon.update_device import LIMIT_BYTES
 from tests.support.models import lamps
+from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip
 from tests.support.waiting.until import wait_until
 from vedette.mqtt.command_filter import Incoming
@@ -219,7 +220,7 @@ class Soak:
         if state.previous is None:
             self._install()
             state = self._store.read()
-        wanted = state.previous
+        wanted = present(state.previous)
         answer = RequestClient(self._folder / "state").send(
             Request(id=new_id(), kind="activate", sha256=wanted.sha256, force=True), WITHIN_S)
         assert isinstance(answer, Response), "the daemon has ended"

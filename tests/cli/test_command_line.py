@@ -11,7 +11,7 @@ from tests.support.truth.bright_squares import write_clip, write_model
 from vedette.cli import main
 
 
-def shell(command, folder: Path):
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a line of shell in which $VEDETTE is the command."""
     env = {**environment(folder), "VEDETTE": f"{sys.executable} -m vedette"}
     return subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True,
@@ -27,7 +27,7 @@ def watching(tmp_path: Path) -> str:
     return "$VEDETTE run --config config.yaml --print"
 
 
-def test_a_reader_that_leaves_ends_the_daemon_in_order(watching, tmp_path: Path) -> None:
+def test_a_reader_that_leaves_ends_the_daemon_in_order(watching: str, tmp_path: Path) -> None:
     """`run --print | head -1` ends with 0 and no stack."""
     done = shell(f"{watching} | head -1", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, command: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_output_is_one_line(watching: str, tmp_path: Path) -> None:
     """Output that cannot be written: what and why, exit code 69, never a stack."""
     for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
         done = shell(f"{command} > /dev/full", tmp_path)
@@ -53,7 +53,7 @@ def test_a_full_disk_under_the_output_is_one_line(watching, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_error(watching, tmp_path: Path, closed: str) -> None:
+def test_closed_streams_are_no_error(watching: str, tmp_path: Path, closed: str) -> None:
     """A caller may close the standard streams; no socket takes their numbers."""
     done = shell(f"{watching} --frames 2 {closed}", tmp_path)
     assert done.returncode == 0, done.stderr

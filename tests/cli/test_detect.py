@@ -10,17 +10,18 @@ import pytest
 from pydantic import TypeAdapter
 
 from tests.support.models import tiny_detectors
+from tests.support.present import present
 from vedette.cli import main
 from vedette.messages.shapes import DetectionsPayload
 
 
 @pytest.fixture
-def model(tmp_path: Path):
+def model(tmp_path: Path) -> Path:
     return tiny_detectors.write(tmp_path)
 
 
 @pytest.fixture
-def image(tmp_path: Path):
+def image(tmp_path: Path) -> Path:
     pixels = np.zeros((48, 64, 3), np.uint8)
     pixels[:24, :32, 1] = 255
     path = tmp_path / "garden.png"
@@ -28,11 +29,11 @@ def image(tmp_path: Path):
     return path
 
 
-def call(*arguments: object):
+def call(*arguments: object) -> int:
     return main(["detect", "--threads", "1", *map(str, arguments)])
 
 
-def test_one_json_object_for_each_image(model, image, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_json_object_for_each_image(model: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each line is the file and a result that fits the published schema."""
     assert call("--model", model, "--json", image, image) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -43,7 +44,7 @@ def test_one_json_object_for_each_image(model, image, capsys: pytest.CaptureFixt
         assert [(found["label"], found["box"]) for found in line["detections"]] == [("leaf", [0, 0, 0.5, 0.5])]
 
 
-def test_text_for_people(model, image, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_for_people(model: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json: a line for the image and one for each detection, in pixels."""
     assert call("--model", model, image) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -51,7 +52,7 @@ def test_text_for_people(model, image, capsys: pytest.CaptureFixture[str]) -> No
     assert second == "  leaf 0.996 at x 0-32, y 0-24"
 
 
-def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_path: Path,
+def test_an_unreadable_image_is_named_and_the_others_are_done(model: Path, image: Path, tmp_path: Path,
                                                               capsys: pytest.CaptureFixture[str]) -> None:
     """Missing, empty and wrong files each get a line on standard error; exit 65; the good one is still done."""
     (tmp_path / "empty.jpg").touch()
@@ -64,12 +65,12 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(model, image, tmp_
         assert name in err
 
 
-def test_images_with_boxes(model, image, tmp_path, capsys):
+def test_images_with_boxes(model, image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--out writes an image with boxes for each image, of the same size, under a name no input has."""
     out = tmp_path / "pictures" / "of today"
     assert call("--model", model, "--out", out, image, image) == 0
     assert sorted(path.name for path in out.iterdir()) == ["garden-detections-2.jpg", "garden-detections.jpg"]
-    picture = cv2.imread(str(out / "garden-detections.jpg"))
+    picture = present(cv2.imread(str(out / "garden-detections.jpg")))
     assert picture.shape == (48, 64, 3)
     assert (picture != cv2.imread(str(image))).any()
     assert call("--model", model, "--out", image, image) == 64
@@ -80,14 +81,16 @@ def test_images_with_boxes(model, image, tmp_path, capsys):
     (["--score-threshold", "1.5"], 64, "from 0 to 1"), (["--iou-threshold", "x"], 64, "from 0 to 1"),
     (["--max-detections", "0"], 64, "from 1 to 1000"), (["--labels", "nothing.txt"], 65, "nothing.txt"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
-def test_arguments_that_cannot_be_used(model, image, capsys: pytest.CaptureFixture[str], arguments: list[str],
+def test_arguments_that_cannot_be_used(model: Path, image: Path, capsys: pytest.CaptureFixture[str],
+                                       arguments: list[str],
                                        code: int, expected: str) -> None:
     """Each wrong argument gives one line of text and its own exit code."""
     assert call("--model", model, *arguments, image) == code
     assert expected in capsys.readouterr().err
 
 
-def test_thresholds_and_labels_of_the_command(model, image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thresholds_and_labels_of_the_command(model: Path, image: Path, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
     """Labels and limits given on the command line are those used."""
     labels = tmp_path / "mine.txt"
     labels.write_text("nothing\ngrass\nair\n")
@@ -95,7 +98,7 @@ def test_thresholds_and_labels_of_the_command(model, image, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["detections"][0]["label"] == "grass"
 
 
-def test_a_model_that_cannot_be_used(image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_be_used(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no model: one line, exit 65."""
     path = tmp_path / "page.tflite"
     path.write_text("<html>not found</html>")

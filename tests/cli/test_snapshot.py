@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.cli import main
 from vedette.messages import payloads, topics
@@ -29,7 +30,7 @@ def test_file_with_masks(tmp_path: Path) -> None:
     config.write_text("camera: {width: 64, height: 64, loop: true, masks: [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]}\n")
     out = tmp_path / "frame.jpg"
     assert main(["snapshot", "--config", str(config), "--source", str(pictures), "--out", str(out)]) == 0
-    picture = cv2.imread(str(out))
+    picture = present(cv2.imread(str(out)))
     assert picture.shape == (64, 64, 3)
     assert picture[:, :24].mean() < 8
     assert picture[:, 40:].mean() > 247

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.device.last_run import NOTE, STACKS, RunRecord
 
@@ -83,7 +84,7 @@ def test_workers_that_hang_are_named(tmp_path: Path) -> None:
 def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
     """It can write nothing any more, and it is told all the same."""
     with subprocess.Popen([sys.executable, "-c", HANGS, tmp_path], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+        present(process.stdout).readline()
         assert wait_until(lambda: (tmp_path / STACKS).stat().st_size > 0, 60)
         process.kill()
     assert RunRecord(tmp_path, 4, "boot-1").last == (3, "hung", "main made no progress")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ class Standing:
     """A running cloud thread with a camera that gives a new frame whenever one is taken."""
 
     def __init__(self, folder: Path, url: str, *, max_age_ms: float = 5000, frames: Callable[[float], Frame | None]
-                 | None = None, breaker: Breaker | None = None, clock: Clock | None = None, **more: object) -> None:
+                 | None = None, breaker: Breaker | None = None, clock: Clock | None = None, **more: Any) -> None:
         self.results: Latest[DetectionResult] = Latest(1000)
         self.taken = 0
         self.cloud = CloudWorker(client(folder, url, **more), breaker or Breaker(INTERVAL_S), frames or self.take,
@@ -56,7 +57,7 @@ class Standing:
 
 
 @contextmanager
-def standing(folder: Path, url: str, **more: object) -> Iterator[Standing]:
+def standing(folder: Path, url: str, **more: Any) -> Iterator[Standing]:
     one = Standing(folder, url, **more)
     one.worker.start()
     try:

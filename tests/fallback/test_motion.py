@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def still(count: int, *, noise: float = 5.0, gain: Iterable[float] = ()) -> Iter
         yield np.clip(scene * gains[number] + rng.normal(0, noise, scene.shape), 0, 255).astype(np.uint8)
 
 
-def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: object) -> list[DetectionResult | None]:
+def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: Any) -> list[DetectionResult | None]:
     """Every frame's result; None where it could not be looked at."""
     detector = MotionDetector(**more)
     results: list[DetectionResult | None] = []

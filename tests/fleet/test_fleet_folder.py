@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.support.network.operators import Device, Operator, serving
+from tests.support.present import present
 from vedette.errors import StateUnusable
 from vedette.fleet.folder import FleetFolder
 
@@ -30,12 +33,12 @@ class Cut:
     def __init__(self, at: int) -> None:
         self._left = at
 
-    def __getattr__(self, name: str):
-        def step(*arguments: object):
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def step(*arguments: object) -> int:
             if self._left == 0:
                 raise Killed
             self._left -= 1
-            return getattr(os, name)(*arguments)
+            return cast(int, getattr(os, name)(*arguments))
         return step
 
 
@@ -142,11 +145,11 @@ def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> 
             child = subprocess.Popen([sys.executable, "-c", ENDLESS, tmp_path],
                                      stdout=subprocess.PIPE)
             moment = random.Random(number)
-            acknowledged = [int(child.stdout.readline()) for _ in range(moment.randint(1, 4))]
+            acknowledged = [int(present(child.stdout).readline()) for _ in range(moment.randint(1, 4))]
             threading.Event().wait(moment.uniform(0, 0.1))      # somewhere in the next change
             child.send_signal(signal.SIGKILL)
             child.wait(240)
-            child.stdout.close()
+            present(child.stdout).close()
             with operator.opened() as repository:
                 released = {target.release.release for target in repository.targets}
                 now = {expiry.role: expiry.version for expiry in repository.expiries}["timestamp"]

@@ -15,7 +15,7 @@ MODEL = b"a model" * 1000
 
 
 @pytest.fixture
-def operator(tmp_path: Path):
+def operator(tmp_path: Path) -> Operator:
     operator = Operator(tmp_path)
     operator.release(MODEL)
     return operator
@@ -38,7 +38,7 @@ def umask() -> int:
     return mask
 
 
-def test_what_names_comes_after_what_it_names(operator) -> None:
+def test_what_names_comes_after_what_it_names(operator: Operator) -> None:
     """Models, targets, snapshot, timestamp; then roots. What is there already is left alone, and readable by others."""
     assert [name.rpartition(".street")[2] for name in copies(operator)] == [
         "-3.tflite", "metadata/2.targets.json", "metadata/2.snapshot.json", "metadata/timestamp.json",
@@ -50,7 +50,7 @@ def test_what_names_comes_after_what_it_names(operator) -> None:
     assert copies(operator) == ["metadata/timestamp.json"]
 
 
-def test_a_model_cut_short_there_is_copied_again(operator) -> None:
+def test_a_model_cut_short_there_is_copied_again(operator: Operator) -> None:
     """By its size: another tool may have stopped half-way."""
     operator.publish()
     model(operator.served).write_bytes(MODEL[:100])
@@ -58,7 +58,7 @@ def test_a_model_cut_short_there_is_copied_again(operator) -> None:
     assert model(operator.served).read_bytes() == MODEL
 
 
-def test_another_fleet_is_not_overwritten(operator, tmp_path: Path) -> None:
+def test_another_fleet_is_not_overwritten(operator: Operator, tmp_path: Path) -> None:
     """Neither another fleet nor something that is no repository loses a file."""
     other = Operator(tmp_path / "other")
     other.served = operator.served
@@ -76,7 +76,7 @@ def test_another_fleet_is_not_overwritten(operator, tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in operator.served.rglob("*") if path.is_file()}
 
 
-def test_an_old_copy_of_the_fleet_is_not_published(operator) -> None:
+def test_an_old_copy_of_the_fleet_is_not_published(operator: Operator) -> None:
     """A folder from last month's backup would be a rollback, which devices refuse."""
     operator.publish()
     path = operator.served / "metadata/timestamp.json"
@@ -87,7 +87,7 @@ def test_an_old_copy_of_the_fleet_is_not_published(operator) -> None:
         operator.publish()
 
 
-def test_a_damaged_model_is_not_published(operator) -> None:
+def test_a_damaged_model_is_not_published(operator: Operator) -> None:
     """The digest in its name is checked before it leaves; the timestamp that leads to it stays where it is."""
     model(operator.folder / "repository").write_bytes(MODEL[:-1] + b"?")
     with pytest.raises(ModelDamaged):
@@ -95,7 +95,7 @@ def test_a_damaged_model_is_not_published(operator) -> None:
     assert not (operator.served / "metadata/timestamp.json").exists()
 
 
-def test_a_place_that_cannot_be_written(operator, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(operator: Operator, tmp_path: Path) -> None:
     """It is named."""
     operator.served = tmp_path / "file"
     operator.served.write_text("")

@@ -1,10 +1,12 @@
 """Where releases meet."""
 
+from typing import Any
+
 from vedette.fleet.ranges import notes, share
 from vedette.store.release import Release
 
 
-def release(number: int, first: int, last: int, **more: object) -> Release:
+def release(number: int, first: int, last: int, **more: Any) -> Release:
     return Release(name="street", version=str(number), release=number, device_classes=("default",),
                    buckets=(first, last), **{"channel": "stable", **more})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
 from tests.support.network.operators import NOW, Device, Operator, Vedette, bundle_of, serving
+from tests.support.present import present
 from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
@@ -23,33 +25,33 @@ MODEL, OTHER = b"a model" * 1000, b"another model" * 1000
 
 
 @pytest.fixture
-def operator(tmp_path: Path):
+def operator(tmp_path: Path) -> Operator:
     return Operator(tmp_path)
 
 
 @pytest.fixture
-def url(operator):
+def url(operator: Operator) -> Iterator[str]:
     with serving(operator.served) as url:
         yield url
 
 
 @pytest.fixture
-def device(operator, url, tmp_path: Path):
+def device(operator: Operator, url: str, tmp_path: Path) -> Device:
     """A device that trusts the first root."""
     return Device(tmp_path / "device", url, operator.root)
 
 
-def test_a_device_gets_what_was_released(operator, device) -> None:
+def test_a_device_gets_what_was_released(operator: Operator, device: Device) -> None:
     """The model's bytes, and every field of the release, fractions too."""
     shadow = {"frames": "100", "minutes": "0.5"}
     release = operator.release(MODEL, buckets=(0, 3999), shadow=shadow, variant="b", device_classes=("default", "yard"))
     operator.publish()
     assert device.releases() == {1: release}
     assert device.download("1/street-3.tflite") == MODEL
-    assert (release.salt, release.shadow.minutes, release.trial.frames) == ("salt", 0.5, 300)
+    assert (release.salt, present(release.shadow).minutes, release.trial.frames) == ("salt", 0.5, 300)
 
 
-def test_a_withdrawn_release_is_gone_and_its_file_stays(operator, device) -> None:
+def test_a_withdrawn_release_is_gone_and_its_file_stays(operator: Operator, device: Device) -> None:
     """Devices see it no longer; one that is reading the file may finish."""
     operator.release(MODEL)
     operator.release(OTHER, "4")
@@ -77,7 +79,8 @@ def change(operator: Operator, name: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize("client", [Device, Vedette])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_path: Path, name, client) -> None:
+def test_a_device_may_look_at_any_moment_of_a_publication(operator: Operator, url: str, tmp_path: Path, name: str,
+                                                          client) -> None:
     """After each file that is copied, a device that was there before and a new one both find what verifies."""
     operator.release(MODEL)
     operator.publish()
@@ -100,7 +103,8 @@ def test_a_device_may_look_at_any_moment_of_a_publication(operator, url, tmp_pat
     assert client(known, url, root).releases().keys() == {"release": {1, 2}, "withdraw": set()}.get(name, {1})
 
 
-def test_a_root_published_before_the_timestamp_would_be_refused(operator, device, tmp_path: Path) -> None:
+def test_a_root_published_before_the_timestamp_would_be_refused(operator: Operator, device: Device,
+                                                                tmp_path: Path) -> None:
     """Why roots come last: the naive order fails the test above."""
     operator.publish()
     device.releases()
@@ -112,7 +116,7 @@ def test_a_root_published_before_the_timestamp_would_be_refused(operator, device
         device.releases()
 
 
-def test_the_old_key_is_worth_nothing_after_rotation(operator, device) -> None:
+def test_the_old_key_is_worth_nothing_after_rotation(operator: Operator, device: Device) -> None:
     """What the old key signs is refused by a device that has seen the new root."""
     operator.publish()
     before = (operator.served / "metadata/timestamp.json").read_bytes()
@@ -125,7 +129,7 @@ def test_the_old_key_is_worth_nothing_after_rotation(operator, device) -> None:
         device.releases()
 
 
-def test_a_lost_online_key_is_replaced_with_the_root_key(operator, device) -> None:
+def test_a_lost_online_key_is_replaced_with_the_root_key(operator: Operator, device: Device) -> None:
     """No signature of the lost key is needed."""
     operator.release(MODEL)
     operator.publish()
@@ -162,7 +166,7 @@ def expiries(operator: Operator) -> dict[str, int]:
         return {expiry.role: (expiry.expires - operator.now).days for expiry in repository.expiries}
 
 
-def test_renewing_signs_what_is_past_half_its_term(operator) -> None:
+def test_renewing_signs_what_is_past_half_its_term(operator: Operator) -> None:
     """Root and the large roles are left alone while they are young, so that devices need not fetch them again."""
     assert expiries(operator) == {"timestamp": 14, "snapshot": 90, "targets": 90, "root": 400}
     operator.now = NOW + timedelta(days=44)
@@ -176,13 +180,13 @@ def test_renewing_signs_what_is_past_half_its_term(operator) -> None:
     assert expiries(operator)["root"] == 400
 
 
-def test_renewing_for_a_quiet_quarter(operator) -> None:
+def test_renewing_for_a_quiet_quarter(operator: Operator) -> None:
     """All three online roles last as long as asked."""
     change(operator, "renew", 120)
     assert expiries(operator) == {"timestamp": 120, "snapshot": 120, "targets": 120, "root": 400}
 
 
-def test_renewing_without_the_root_key(operator, tmp_path: Path) -> None:
+def test_renewing_without_the_root_key(operator: Operator, tmp_path: Path) -> None:
     """The online roles are renewed while root is valid; then its key is asked for, and taken from where it is kept."""
     operator.release(MODEL)
     stick = tmp_path / operator.key_file("root").name
@@ -198,7 +202,7 @@ def test_renewing_without_the_root_key(operator, tmp_path: Path) -> None:
     assert expiries(operator)["root"] == 400
 
 
-def test_a_release_is_widened_and_keeps_the_rest(operator, device) -> None:
+def test_a_release_is_widened_and_keeps_the_rest(operator: Operator, device: Device) -> None:
     """Only what is stated changes; the file and the number stay."""
     operator.release(MODEL, buckets=(0, 3999), trial={"minutes": "30"})
     operator.publish()
@@ -209,7 +213,7 @@ def test_a_release_is_widened_and_keeps_the_rest(operator, device) -> None:
     assert (release.buckets, release.trial.minutes) == ((0, 9999), 30)
 
 
-def test_numbers_only_grow(operator) -> None:
+def test_numbers_only_grow(operator: Operator) -> None:
     """A withdrawn number, a number below the last, and a number whose bundle is another one are refused."""
     operator.release(MODEL, number=5)
     with pytest.raises(FleetError, match="another bundle is another release"):
@@ -221,7 +225,7 @@ def test_numbers_only_grow(operator) -> None:
     assert operator.release(MODEL).release == 6
 
 
-def test_what_cannot_be_released(operator) -> None:
+def test_what_cannot_be_released(operator: Operator) -> None:
     """An unknown release, no bundle at all, fields that mean nothing, a bundle damaged on disk: each says why."""
     bundle = bundle_of(MODEL)
     with operator.opened() as repository:
@@ -242,7 +246,7 @@ def test_what_cannot_be_released(operator) -> None:
         assert repository.targets == ()
 
 
-def test_a_wrong_clock_signs_nothing(operator, tmp_path: Path) -> None:
+def test_a_wrong_clock_signs_nothing(operator: Operator, tmp_path: Path) -> None:
     """Neither a clock that was never set nor one before the last signature."""
     operator.now = NOW - timedelta(hours=1)
     with pytest.raises(FleetError, match="this clock says"):
@@ -294,7 +298,7 @@ def rsa() -> bytes:
 @pytest.mark.parametrize(("content", "words"), [
     (lambda _: b"no key", "no private key"), (lambda fleet: fleet.key_file("snapshot").read_bytes(), "another key"),
     (lambda _: rsa(), "expected an ed25519 key"), (lambda _: None, "cannot be read")])
-def test_a_file_that_is_not_the_key(operator, content, words: str) -> None:
+def test_a_file_that_is_not_the_key(operator: Operator, content, words: str) -> None:
     """What lies where a key should be is told."""
     path = operator.key_file("timestamp")
     found = content(operator)
@@ -307,14 +311,14 @@ def test_a_file_that_is_not_the_key(operator, content, words: str) -> None:
         change(operator, "renew")
 
 
-def test_keys_that_cannot_be_kept(operator) -> None:
+def test_keys_that_cannot_be_kept(operator: Operator) -> None:
     """Where no key can be written none is trusted."""
     operator.keys = KeyFolder(operator.folder / "fleet.json", extra=(operator.key_file("root"),))
     with pytest.raises(KeyUnusable, match="cannot be kept"):
         change(operator, "rotate", "timestamp")
 
 
-def test_a_release_that_another_tool_signed(operator) -> None:
+def test_a_release_that_another_tool_signed(operator: Operator) -> None:
     """Signed by the right keys, and yet no release: said, and nothing is changed on top of it."""
     operator.release(MODEL)
     with FleetFolder(operator.folder) as folder:
@@ -326,7 +330,7 @@ def test_a_release_that_another_tool_signed(operator) -> None:
         operator.publish()
 
 
-def test_more_than_devices_read_is_not_signed(operator) -> None:
+def test_more_than_devices_read_is_not_signed(operator: Operator) -> None:
     """5 MB, whatever makes them."""
     classes = tuple(f"{number:0100d}" for number in range(50_000))
     with pytest.raises(FleetError, match="more than devices read"):
@@ -335,7 +339,7 @@ def test_more_than_devices_read_is_not_signed(operator) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
-def test_damaged_metadata_is_named(operator, name: str) -> None:
+def test_damaged_metadata_is_named(operator: Operator, name: str) -> None:
     """Altered, cut short or gone: the file is named, and nothing is signed on top of it."""
     path = operator.folder / "repository/metadata" / name
     whole = path.read_bytes()
@@ -350,7 +354,7 @@ def test_damaged_metadata_is_named(operator, name: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
-def test_old_metadata_under_a_new_name_is_named(operator, role: str) -> None:
+def test_old_metadata_under_a_new_name_is_named(operator: Operator, role: str) -> None:
     """Signed by the right key is not enough: a backup that mixes two states is found by version, length and digest."""
     operator.release(MODEL)
     folder = operator.folder / "repository/metadata"
@@ -359,7 +363,7 @@ def test_old_metadata_under_a_new_name_is_named(operator, role: str) -> None:
         operator.publish()
 
 
-def test_settings_are_read_back(operator) -> None:
+def test_settings_are_read_back(operator: Operator) -> None:
     """parse(serialize(x)) == x; a file that cannot be understood is named."""
     operator.release(MODEL)
     with operator.opened() as repository:
@@ -371,7 +375,7 @@ def test_settings_are_read_back(operator) -> None:
         pass
 
 
-def test_bundles_are_found_by_name_version_or_digest(operator) -> None:
+def test_bundles_are_found_by_name_version_or_digest(operator: Operator) -> None:
     """The name alone is the newest; what was not added is told with what was."""
     old, new = bundle_of(MODEL), bundle_of(OTHER, "4").model_copy(update={"added_at": NOW + timedelta(days=1)})
     settings = Settings(salt="", keys="keys", changed_at=NOW, bundles=(old, new))
@@ -381,7 +385,7 @@ def test_bundles_are_found_by_name_version_or_digest(operator) -> None:
         settings.bundle("yard")
 
 
-def test_one_at_a_time_and_never_twice(operator, tmp_path: Path) -> None:
+def test_one_at_a_time_and_never_twice(operator: Operator, tmp_path: Path) -> None:
     """A second command is told that the first is at work; a second `init` that a fleet is there."""
     with FleetFolder(operator.folder), pytest.raises(FleetBusy):
         FleetFolder(operator.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from typing import Any
 
 from tests.support.fakes import FakeClock, FakePublisher, make_frame, make_result
 from vedette.config.models import PublishConfig
@@ -17,7 +18,7 @@ PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
 class Rig:
     """A reporter whose messages are kept."""
 
-    def __init__(self, **publish: object) -> None:
+    def __init__(self, **publish: Any) -> None:
         self.frozen = False
         self.clock = FakeClock()
         self.publisher = FakePublisher()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from models.train.bundle import bundled
 from models.train.judge import judge_file
 from models.train.scenes import held_out_demo, held_out_hard
+from tests.support.present import present
 from vedette.camera.brightness import light_of
 from vedette.camera.street.objects import LABELS
 from vedette.camera.street.stills import stills
 from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
+from vedette.types import DetectorFacts
 from vedette.vision import bundle
 from vedette.vision.local import open_detector
 
@@ -26,21 +29,21 @@ FLOORS = {"hard": 0.80, "demo": 0.855}
 
 
 @pytest.fixture(scope="module")
-def facts():
+def facts() -> Iterator[tuple[DetectorFacts, int]]:
     detector = open_detector(DetectorConfig(model=MODEL, threads=1))
     nodes = [each["op_name"] for each in detector._interpreter._native._get_ops_details()]
     yield detector.facts, nodes.count("DELEGATE")
     detector.close()
 
 
-def test_it_says_itself_how_it_is_run(facts) -> None:
+def test_it_says_itself_how_it_is_run(facts: tuple[DetectorFacts, int]) -> None:
     """Labels, decoder and thresholds come out of the file, and nothing is warned about."""
     told, _ = facts
     assert (told.decoder, told.labels, told.warnings) == ("ltrb", LABELS, ())
     assert (told.input_width, told.input_height) == (192, 192)
 
 
-def test_the_whole_graph_is_one_node_on_xnnpack(facts) -> None:
+def test_the_whole_graph_is_one_node_on_xnnpack(facts: tuple[DetectorFacts, int]) -> None:
     """On LiteRT and on tflite-runtime every operation runs on XNNPACK, in one piece."""
     told, delegates = facts
     assert (told.xnnpack_share, delegates) == (1.0, 1)
@@ -71,7 +74,7 @@ def test_the_recipe_packs_what_is_shipped(tmp_path: Path) -> None:
 
 def test_its_baseline_is_of_the_street() -> None:
     """500 held-out stills: every label is often seen, and a few of the stills measured here are about as bright."""
-    baseline = bundle.baseline_of(read_model(MODEL))
+    baseline = present(bundle.baseline_of(read_model(MODEL)))
     assert (baseline.frames, tuple(baseline.labels)) == (500, LABELS)
     assert all(each.per_frame > 1 and each.score_mean > 0.5 for each in baseline.labels.values())
     light = [light_of(still.frame.pixels) for still in stills(60)]

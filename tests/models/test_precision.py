@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from vedette.types import Box
 CLASSES = 3
 
 
-def boxes(rng: np.random.Generator, count):
+def boxes(rng: np.random.Generator, count: int) -> list[Box]:
     corner, size = rng.uniform(0, 0.7, (count, 2)), rng.uniform(0.02, 0.3, (count, 2))
     return [Box(*row) for row in np.hstack((corner, corner + size)).tolist()]
 
 
-def scenes(rng: np.random.Generator, count):
+def scenes(rng: np.random.Generator, count: int) -> tuple[list[list[Scored]], list[list[Labelled]]]:
     """Return detections and truth of some scenes: truth moved a little, some of it missed, some invented."""
     found, truth = [], []
     for _ in range(count):
@@ -33,13 +34,13 @@ def scenes(rng: np.random.Generator, count):
     return found, truth
 
 
-def by_pycocotools(found, truth):
+def by_pycocotools(found: list[list[Scored]], truth: list[list[Labelled]]) -> np.ndarray:
     """Return AP and AP50 as pycocotools computes them, boxes in a frame of 1000 x 1000."""
     pytest.importorskip("pycocotools", reason="the eval extra is not installed")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def row(image, class_id, box):
+    def row(image: int, class_id: int, box: Box) -> dict[str, Any]:
         left, top, right, bottom = (1000 * edge for edge in box)
         return {"image_id": image, "category_id": class_id, "bbox": [left, top, right - left, bottom - top],
                 "area": (right - left) * (bottom - top), "iscrowd": 0}

@@ -13,7 +13,7 @@ from vedette.vision.interpreter import Interpreter
 SIDE = 6
 
 
-def small(rng: np.random.Generator):
+def small(rng: np.random.Generator) -> tuple[bytes, np.ndarray, np.ndarray]:
     """Return a graph of every operation the writer knows, and its weights in real values."""
     graph = Graph()
     image = graph.activation("image", (1, SIDE, SIDE, 3), 1 / 255, -128)
@@ -29,7 +29,7 @@ def small(rng: np.random.Generator):
     return graph.to_bytes({"image": image}, {"total": total}), wide, deep
 
 
-def weighted(graph, name, real: Path, axis, input_scale):
+def weighted(graph: Graph, name: str, real: Path, axis: int, input_scale: float) -> tuple[int, int]:
     scales = np.abs(real).max(tuple(each for each in range(4) if each != axis)) / 127
     along = [1, 1, 1, 1]
     along[axis] = -1
@@ -37,7 +37,7 @@ def weighted(graph, name, real: Path, axis, input_scale):
     return weights, graph.constant(f"{name}.bias", np.zeros(len(scales), np.int32), scales * input_scale, 0)
 
 
-def expected(image, wide, deep):
+def expected(image: np.ndarray, wide: np.ndarray, deep: np.ndarray) -> np.ndarray:
     """The same in plain numpy: SAME padding of a halving 3 x 3 puts the odd row and column at the end."""
     x = np.clip(np.einsum("yxi,oi->yxo", image, wide[:, 0, 0]), 0, 6)
     padded = np.pad(x, ((0, 1), (0, 1), (0, 0)))

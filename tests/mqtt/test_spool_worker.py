@@ -95,7 +95,7 @@ class Scene:
     proxy: CuttingProxy
     subscriber: Subscriber
 
-    def mqtt(self, **changes: object) -> MqttConfig:
+    def mqtt(self, **changes: Any) -> MqttConfig:
         """A configuration: five waiting messages are half of the room, and go to disk at once."""
         return MqttConfig(**{"host": "127.0.0.1", "port": self.proxy.port, "outbox_messages": 10, "replay_per_s": 500,
                              **changes})

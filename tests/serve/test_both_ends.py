@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.support.network.detection_server import TOKEN, command, model, served
+from tests.support.present import present
 from vedette._lib.clock import SystemClock
 from vedette.config.models import CloudConfig, DetectorConfig
 from vedette.errors import HttpStatus
 from vedette.fallback.cloud_budget import Budget
 from vedette.fallback.cloud_client import CloudClient
-from vedette.types import Frame
+from vedette.types import DetectionResult, Frame
 from vedette.vision.local import open_detector
 
 
@@ -28,7 +29,7 @@ def frame() -> Frame:
     return Frame(1, picture.data, clock.monotonic_ns(), clock.utc_now(), clock.monotonic_ns())
 
 
-def detect(folder: Path, url: str, dialect: str, token: str = TOKEN):
+def detect(folder: Path, url: str, dialect: str, token: str = TOKEN) -> DetectionResult | None:
     token_file = folder / "token"
     token_file.write_text(token)
     cloud = CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "dialect": dialect,
@@ -57,16 +58,16 @@ def test_the_cloud_detects_what_the_device_would(tmp_path: Path, host: str) -> N
     finally:
         local.close()
     with served(tmp_path, "--token-file", str(tmp_path / "tokens"), "--host", host) as url:
-        ours = detect(tmp_path, f"{url}/v1/detect", "vedette")
+        ours = present(detect(tmp_path, f"{url}/v1/detect", "vedette"))
         plain = detect(tmp_path, f"{url}/v1/object-detection/any", "yolov5")
         with pytest.raises(HttpStatus, match="401"):
             detect(tmp_path, f"{url}/v1/detect", "vedette", "wrong")
     assert ours.model
     assert ours.model.sha256 == local.facts.model.sha256
     for result in (ours, plain):
-        assert [each.label for each in result.detections] == [each.label for each in expected] == ["lamp"]
-        assert result.detections[0].box == pytest.approx(expected[0].box, abs=0.01)
-        assert result.detections[0].score == pytest.approx(expected[0].score, abs=0.02)
+        assert [each.label for each in present(result).detections] == [each.label for each in expected] == ["lamp"]
+        assert present(result).detections[0].box == pytest.approx(expected[0].box, abs=0.01)
+        assert present(result).detections[0].score == pytest.approx(expected[0].score, abs=0.02)
 
 
 def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ class Daemon:
         self.folder.close()
 
 
-def request(kind: str = "rollback", **more: object) -> Request:
+def request(kind: str = "rollback", **more: Any) -> Request:
     return Request(id=new_id(), kind=kind, **more)
 
 

@@ -88,7 +88,7 @@ def test_other_custom_operations_are_refused_by_name(tmp_path: Path, name: str) 
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"PK\x03\x04 a zip", "ZIP archive"),
     (bytes(range(100, 200)), "bytes 4-8 are b'hijk'"), (b"\0\0\0\0TFL3", "cut off or damaged"),
 ])
-def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path: Path, content, seen: str) -> None:
+def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path: Path, content: bytes, seen: str) -> None:
     """The message names the file and what it contains instead of a model."""
     path = write_model(tmp_path, content)
     with pytest.raises(ModelUnreadable, match=seen) as refusal:
@@ -129,7 +129,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     (Graph([Tensor((1,), scales=(float("nan"),), zero_points=(0,))], [], (0,), (0,)), "scales nan"),
     (Graph([Tensor((1,), scales=(-0.5,), zero_points=(0,))], [], (0,), (0,)), "scales -0.5"),
 ])
-def test_indices_and_scales_are_checked(tmp_path: Path, graph, seen: str) -> None:
+def test_indices_and_scales_are_checked(tmp_path: Path, graph: Graph, seen: str) -> None:
     """The reader checks what later code relies on, such as indices that exist and finite scales."""
     with pytest.raises(ModelUnreadable, match=seen):
         read_model(write_model(tmp_path, writer.build(graph)))
@@ -206,7 +206,7 @@ def test_any_mutant_raises_nothing_but_a_model_error(tmp_path_factory: pytest.Te
 
 
 @given(st.data())
-def test_mutated_metadata_raises_nothing_but_malformed(data) -> None:
+def test_mutated_metadata_raises_nothing_but_malformed(data: st.DataObject) -> None:
     """A TFLITE_METADATA buffer with any bytes changed is parsed or refused."""
     content = bytearray(writer.tflite_metadata(mean=1.0, std=2.0, label_file="labels.txt"))
     for _ in range(data.draw(st.integers(1, 6))):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.present import present
 from tools.demo_figures import Figures
 from tools.demo_screen import Lines, Screen, line_of, page
 from vedette.camera.street.truth import SyntheticTruth
@@ -59,10 +60,10 @@ def test_a_perfect_detector_finds_all(truth: SyntheticTruth) -> None:
         clock.now_ns = int((number + 0.4) / FPS * 1e9)
         figures.take([told(number, seen(truth, number))])
     reading = figures.read()
-    assert reading.hits.frames == 30
-    assert (reading.hits.recall, reading.hits.precision) == (1.0, 1.0)
+    assert present(reading.hits).frames == 30
+    assert (present(reading.hits).recall, present(reading.hits).precision) == (1.0, 1.0)
     assert reading.per_s == pytest.approx(FPS, rel=0.01)
-    assert reading.latency_ms["p50"] == pytest.approx(0.4 / FPS * 1e3, abs=1.1)
+    assert present(reading.latency_ms)["p50"] == pytest.approx(0.4 / FPS * 1e3, abs=1.1)
 
 
 def test_misses_and_wrong_detections_are_told_apart(truth: SyntheticTruth) -> None:
@@ -75,7 +76,7 @@ def test_misses_and_wrong_detections_are_told_apart(truth: SyntheticTruth) -> No
         clock.now_ns = 300 * 10**9 // FPS
         figures = Figures(truth, began_ns=0, clock=clock)
         figures.take([told(300, given_things)])
-        hits = figures.read().hits
+        hits = present(figures.read().hits)
         assert (hits.found, hits.missed, hits.wrong) == (len(things) - missed, missed, wrong)
 
 
@@ -84,11 +85,12 @@ def test_only_the_last_minute_counts(truth: SyntheticTruth) -> None:
     clock = Clock()
     figures = Figures(truth, began_ns=0, clock=clock)
     figures.take([told(0, [])])
-    assert figures.read().hits.recall == 0.0
+    assert present(figures.read().hits).recall == 0.0
     clock.now_ns = 61 * 10**9
     reading = figures.read()
-    assert (reading.hits.frames, reading.hits.recall, reading.age_ms, reading.per_s) == (0, None, None, 0.0)
-    assert reading.result["seq"] == 0
+    hits = present(reading.hits)
+    assert (hits.frames, hits.recall, reading.age_ms, reading.per_s) == (0, None, None, 0.0)
+    assert present(reading.result)["seq"] == 0
 
 
 def test_of_many_at_once_the_newest_is_judged(truth: SyntheticTruth) -> None:
@@ -98,7 +100,7 @@ def test_of_many_at_once_the_newest_is_judged(truth: SyntheticTruth) -> None:
     figures = Figures(truth, began_ns=0, clock=clock)
     figures.take([told(number, seen(truth, number)) for number in range(10, 15)])
     reading = figures.read()
-    assert (reading.hits.frames, reading.result["seq"], reading.hits.recall) == (1, 14, 1.0)
+    assert (present(reading.hits).frames, present(reading.result)["seq"], present(reading.hits).recall) == (1, 14, 1.0)
 
 
 edges = st.floats(0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ OTHER = Installed(sha256="cd" * 32, size=1, name="street", version="8", release=
 GOOD = StoreState().activated(RUNS, NOW, on_trial=False)
 
 
-def told(state: StoreState, **more: object) -> ModelStatus:
+def told(state: StoreState, **more: Any) -> ModelStatus:
     return model_status(FACTS, state, **{"pinned": False, "downloaded": None, "compared": None, "reasons": {}, **more})
 
 

@@ -13,7 +13,7 @@ detections = st.lists(st.builds(
 
 
 @given(detections)
-def test_a_list_agrees_with_itself(found):
+def test_a_list_agrees_with_itself(found: list[Detection]) -> None:
     """Every detection is paired with itself: F1 is 1 and the distance is 0."""
     agreement = match(found, found)
     assert (agreement.f1, len(agreement.pairs)) == (1.0, len(found))
@@ -21,7 +21,7 @@ def test_a_list_agrees_with_itself(found):
 
 
 @given(detections, detections)
-def test_nothing_is_lost_or_paired_twice(one, other):
+def test_nothing_is_lost_or_paired_twice(one: list[Detection], other: list[Detection]) -> None:
     """Every detection is in one pair or in none; pairs share a label and overlap; the sides can be swapped."""
     agreement = match(one, other)
     assert len(agreement.pairs) + len(agreement.only_one) == len(one)
@@ -32,7 +32,7 @@ def test_nothing_is_lost_or_paired_twice(one, other):
 
 
 @given(detections, detections)
-def test_frames_add_up_by_label(one, other):
+def test_frames_add_up_by_label(one: list[Detection], other: list[Detection]) -> None:
     """The parts of all labels add up to the total."""
     whole = total([match(one, other), match(other, one)])
     parts = [whole.for_label(label) for label in whole.labels]
@@ -40,7 +40,7 @@ def test_frames_add_up_by_label(one, other):
     assert sum(len(part.only_one) for part in parts) == len(one) + len(other) - len(whole.pairs)
 
 
-def test_the_best_overlap_is_paired_first():
+def test_the_best_overlap_is_paired_first() -> None:
     """If two boxes overlap one, the one that overlaps more is paired, in any order."""
     def thing(x: float, score: float) -> Detection:
         return Detection("a", 0, score, Box(x, 0.0, x + 0.4, 0.4))

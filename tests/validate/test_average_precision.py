@@ -1,6 +1,7 @@
 """Average precision is computed as COCO does, from the truth of the commands."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,18 +14,18 @@ BOX, ELSEWHERE = Box(0.1, 0.2, 0.4, 0.8), Box(0.6, 0.6, 0.9, 0.9)
 
 
 @pytest.fixture
-def truth():
+def truth() -> Truth:
     truth = Truth.of_labels(("cat", "dog", "owl"))
     for image_id in (1, 2):
         truth.add(image_id, 200, 100, [("cat", BOX), ("dog", ELSEWHERE)])
     return truth
 
 
-def seen(label, box, score: float = 0.9):
+def seen(label: str, box: Box, score: float = 0.9) -> Detection:
     return Detection(label, 0, score, box)
 
 
-def test_perfect_detections_have_a_precision_of_one(truth):
+def test_perfect_detections_have_a_precision_of_one(truth) -> None:
     """Perfect detections give 1 for every label of the truth; a label without a box does not count."""
     rows = [row for image_id in (1, 2)
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("dog", ELSEWHERE)])]
@@ -34,7 +35,7 @@ def test_perfect_detections_have_a_precision_of_one(truth):
                             "dog": LabelPrecision(pytest.approx(1), pytest.approx(1), 2)}
 
 
-def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth):
+def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth: Truth) -> None:
     """If one of two labels is detected, and one that the truth does not have, the precision is a half."""
     rows = [row for image_id in (1, 2)
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("unicorn", ELSEWHERE)])]
@@ -43,13 +44,13 @@ def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth):
     assert (found.labels["cat"].ap, found.labels["dog"].ap) == (pytest.approx(1), 0)
 
 
-def test_no_detection_at_all_is_zero(truth):
+def test_no_detection_at_all_is_zero(truth: Truth) -> None:
     """A model that detects nothing has a precision of 0 and raises no error."""
     found = average_precision(truth, [])
     assert (found.ap, found.ap50, found.labels["cat"]) == (0, 0, LabelPrecision(0, 0, 2))
 
 
-def test_a_folder_is_read_and_an_invalid_one_is_refused(tmp_path):
+def test_a_folder_is_read_and_an_invalid_one_is_refused(tmp_path: Path) -> None:
     """COCO's annotations.json is read; the error names a missing, damaged or wrong file."""
     with pytest.raises(SourceMissing, match=r"annotations\.json"):
         Truth.of_folder(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.models.candidates import BOX, ONE, children, patient, refused, street, tapped
+from tests.support.present import present
 from tests.support.waiting.fair_clock import fair_s
 from tests.support.waiting.until import wait_until
 from vedette.errors import (
@@ -36,7 +37,7 @@ def started_child(candidate: Candidate, shown) -> int:
     return candidate.pid
 
 
-def test_a_child_stopped_at_load_is_ended():
+def test_a_child_stopped_at_load_is_ended() -> None:
     """The caller does not hang."""
     with ThreadPoolExecutor(1) as pool:
         probing = pool.submit(lambda: refused(BOX, ModelUnproven, r"loading it in a child took longer than 2 s",
@@ -51,10 +52,10 @@ def test_a_child_stopped_at_load_is_ended():
 @pytest.mark.parametrize(("number", "kind", "words"), [
     (signal.SIGSEGV, ModelDamaged, "the child detecting in a frame was killed by SIGSEGV"),
     (signal.SIGKILL, ModelUnproven, "the child detecting in a frame was killed by SIGKILL")])
-def test_the_error_says_how_a_child_ended_before_a_comparison(tap, number, kind, words):
+def test_the_error_says_how_a_child_ended_before_a_comparison(tap, number: signal.Signals, kind, words: str) -> None:
     """The error names the signal; a SIGKILL does not blame the model. Later calls are refused."""
     with patient(BOX, ONE) as candidate:
-        shown = tapped(tap, street())
+        shown = present(tapped(tap, street()))
         os.kill(started_child(candidate, shown), number)
         with pytest.raises(kind, match=words) as refusal:
             candidate.compare(shown)
@@ -63,10 +64,10 @@ def test_the_error_says_how_a_child_ended_before_a_comparison(tap, number, kind,
             candidate.compare(shown)
 
 
-def test_the_error_says_that_a_child_was_killed_during_a_comparison(tap):
+def test_the_error_says_that_a_child_was_killed_during_a_comparison(tap) -> None:
     """The error comes at once, not after the time limit."""
     with patient(BOX, ONE, compare_timeout_s=60) as candidate, ThreadPoolExecutor(1) as pool:
-        shown = tapped(tap, street())
+        shown = present(tapped(tap, street()))
         pid = pool.submit(started_child, candidate, shown).result()
         os.kill(pid, signal.SIGSTOP)        # so that the comparison lasts as long as the test needs
         stopped = wait_until(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text())
@@ -82,14 +83,14 @@ def test_the_error_says_that_a_child_was_killed_during_a_comparison(tap):
 
 def unread(candidate: Candidate) -> int:
     """Bytes that were sent to the child and that it has not read."""
-    link = candidate._child._child.socket
+    link = present(candidate._child)._child.socket
     return int.from_bytes(fcntl.ioctl(link, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-def test_a_child_stopped_during_a_comparison_is_ended(tap):
+def test_a_child_stopped_during_a_comparison_is_ended(tap) -> None:
     """It is ended after the time limit of a comparison."""
     with patient(BOX, ONE, compare_timeout_s=5) as candidate:
-        shown = tapped(tap, street())
+        shown = present(tapped(tap, street()))
         os.kill(started_child(candidate, shown), signal.SIGSTOP)
         with pytest.raises(ModelUnproven, match=r"detecting in a frame in a child took longer than 5 s"):
             candidate.compare(shown)
@@ -107,18 +108,18 @@ def test_a_child_stopped_during_a_comparison_is_ended(tap):
     ({"look": {"detections": "many"}}, "invalid response"), ({"look": {"invoke_ms": float("inf")}}, "invalid response"),
     ({"look": {"detections": []}}, "missing: "),
     ({"look": {"refused": "InvokeFailed", "words": f"{BOX}: no"}}, "no")])
-def test_a_false_response_is_refused(monkeypatch, lie, words):
+def test_a_false_response_is_refused(monkeypatch: pytest.MonkeyPatch, lie, words: str) -> None:
     """A response about another file, or with impossible values, raises an error."""
     monkeypatch.setenv("LIE", json.dumps(lie))
     refused(BOX, ModelError, words, child_module="tests.validate.lying_child")
 
 
-def test_a_child_that_hangs_up_and_does_not_end_does_not_blame_the_model(monkeypatch):
+def test_a_child_that_hangs_up_and_does_not_end_does_not_blame_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks like a killed child on an overloaded machine, which may end it late."""
     monkeypatch.setenv("LIE", json.dumps({"hangs_up": True}))
     refused(BOX, ModelUnproven, "the child loading it hung up", child_module="tests.validate.lying_child")
 
 
-def test_the_error_says_that_a_childs_module_ended():
+def test_the_error_says_that_a_childs_module_ended() -> None:
     """A module that does not exist ends at once."""
     refused(BOX, ModelDamaged, "ended with exit code 1", child_module="vedette.no_such_module")

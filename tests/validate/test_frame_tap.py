@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.fakes import FakeClock, make_frame, make_result
-from vedette.types import Box, Detection
+from tests.support.present import present
+from vedette.types import Box, Detection, DetectionResult
+from vedette.validate.frame_tap import FrameTap
 
 PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))
 
@@ -20,20 +22,20 @@ def shared_memories() -> int:
     return sum("vedette-frames" in str(file) for file in open_files)
 
 
-def painted(width: int = 8, height: int = 6, byte: int = 7, seq: int = 1):
+def painted(width: int = 8, height: int = 6, byte: int = 7, seq: int = 1) -> DetectionResult:
     frame = make_frame(FakeClock(), seq, width, height)
     frame.pixels.cast("B")[:] = bytes([byte]) * frame.pixels.nbytes
     return make_result(frame, (PERSON,))
 
 
-def test_a_frame_without_a_request_is_ignored(tap):
+def test_a_frame_without_a_request_is_ignored(tap) -> None:
     """Nothing is copied, kept or allocated."""
     tap(painted())
     assert tap.wait(0) is None
     assert repr(tap) == "<FrameTap idle None>"
 
 
-def test_a_requested_frame_is_copied_with_its_result(tap):
+def test_a_requested_frame_is_copied_with_its_result(tap) -> None:
     """Only the next frame is copied, to memory that others can map; later changes to its pixels have no effect."""
     tap.request()
     result = painted(seq=5)
@@ -47,7 +49,7 @@ def test_a_requested_frame_is_copied_with_its_result(tap):
     assert tap.wait(0) is None
 
 
-def test_a_result_of_the_cloud_is_ignored(tap):
+def test_a_result_of_the_cloud_is_ignored(tap) -> None:
     """Only a result of the model on this device can be compared."""
     tap.request()
     tap(replace(painted(), source="cloud"))
@@ -56,7 +58,7 @@ def test_a_result_of_the_cloud_is_ignored(tap):
     assert tap.wait(0) is not None
 
 
-def test_a_late_frame_is_returned_later(tap):
+def test_a_late_frame_is_returned_later(tap) -> None:
     """A request stands until a frame comes; a new request drops the frame that came before it."""
     tap.request()
     assert tap.wait(0.001) is None
@@ -70,7 +72,7 @@ def test_a_late_frame_is_returned_later(tap):
     assert tap.wait(0).seq == 3
 
 
-def test_the_next_frame_may_be_a_late_one(tap):
+def test_the_next_frame_may_be_a_late_one(tap) -> None:
     """A frame that came between two calls is returned by the next call, once, so that rare frames are not lost."""
     assert tap.next(0.001) is None
     tap(painted(seq=1))
@@ -83,7 +85,7 @@ def test_the_next_frame_may_be_a_late_one(tap):
     assert tap.next(0.001) is None
 
 
-def test_a_frame_of_another_size_gets_memory_of_its_own(tap) -> None:
+def test_a_frame_of_another_size_gets_memory_of_its_own(tap: FrameTap) -> None:
     """The same size uses the same memory again; descriptors do not add up."""
     gc.collect()        # frees the garbage of other tests
     others = shared_memories()
@@ -91,7 +93,7 @@ def test_a_frame_of_another_size_gets_memory_of_its_own(tap) -> None:
     for width in (8, 8, 16, 8, 16):
         tap.request()
         tap(painted(width))
-        memory = tap.wait(0).memory
+        memory = present(tap.wait(0)).memory
         news.append(memory is not last)
         last = memory
     assert news == [True, False, True, True, True]
@@ -101,7 +103,7 @@ def test_a_frame_of_another_size_gets_memory_of_its_own(tap) -> None:
     assert shared_memories() == others
 
 
-def test_a_waiting_thread_is_woken(tap):
+def test_a_waiting_thread_is_woken(tap: FrameTap) -> None:
     """`wait` waits on another thread for the frame, as the update thread does."""
     taken = []
     tap.request()
@@ -109,10 +111,10 @@ def test_a_waiting_thread_is_woken(tap):
     thread.start()
     tap(painted())
     thread.join(60)
-    assert taken[0].seq == 1
+    assert present(taken[0]).seq == 1
 
 
-def test_every_tapped_frame_is_whole(tap):
+def test_every_tapped_frame_is_whole(tap: FrameTap) -> None:
     """One thread publishes and one requests: no picture is a mixture of two frames."""
     stop = threading.Event()
     results = [painted(64, 48, byte, seq=byte) for byte in range(1, 200)]
@@ -127,14 +129,14 @@ def test_every_tapped_frame_is_whole(tap):
     try:
         for _ in range(300):
             tap.request()
-            tapped = tap.wait(30)
+            tapped = present(tap.wait(30))
             assert set(bytes(tapped.memory.view(0))) == {tapped.seq}
     finally:
         stop.set()
         thread.join(60)
 
 
-def test_after_closing_it_can_be_used_again(tap):
+def test_after_closing_it_can_be_used_again(tap: FrameTap) -> None:
     """The next candidate uses the same tap."""
     for _ in range(2):
         tap.request()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.models import bundles, tiny_detectors, writer
+from tests.support.present import present
 from vedette.cli import main
 from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
@@ -24,7 +25,7 @@ def call(*arguments: object) -> int:
     return main(["model", "pack", *map(str, arguments)])
 
 
-def test_the_flatbuffer_is_unchanged_and_the_settings_are_stated(tmp_path):
+def test_the_flatbuffer_is_unchanged_and_the_settings_are_stated(tmp_path: Path) -> None:
     """The bundle begins with the model's own bytes, and its settings read back as they were packed."""
     plain = read_model(tiny_detectors.write(tmp_path))
     path = bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path), "--color", "bgr", "--mean", "1", "2", "3",
@@ -42,7 +43,7 @@ def test_the_flatbuffer_is_unchanged_and_the_settings_are_stated(tmp_path):
     assert {spec.decided_by[part] for part in ("name", "decoder", "color", "resize", "labels")} == {"vedette.json"}
 
 
-def test_the_same_parts_give_the_same_bytes(tmp_path):
+def test_the_same_parts_give_the_same_bytes(tmp_path: Path) -> None:
     """The bytes are the same if the model is packed twice, and if the bundle is packed again."""
     once, again = (bundles.pack(tmp_path, out=name) for name in ("one.tflite", "two.tflite"))
     assert once.read_bytes() == again.read_bytes()
@@ -50,10 +51,10 @@ def test_the_same_parts_give_the_same_bytes(tmp_path):
     assert (tmp_path / "three.tflite").read_bytes() == once.read_bytes()
 
 
-def test_golden_frames_are_the_pictures_with_their_detections(tmp_path):
+def test_golden_frames_are_the_pictures_with_their_detections(tmp_path: Path) -> None:
     """The PNG has the pixels of a small picture; a larger one is scaled to twice the input."""
     small, large = bundles.picture(tmp_path, size=(32, 20)), bundles.picture(tmp_path, "street.png", size=(640, 400))
-    frames = golden.read(read_model(bundles.pack(tmp_path, "--golden", small, large)))
+    frames = present(golden.read(read_model(bundles.pack(tmp_path, "--golden", small, large))))
     assert [frame.name for frame in frames.frames] == ["01-garden.png", "02-street.png"]
     assert images.decode(frames.frames[0].png, "").tolist() == images.read(small).tolist()
     assert images.decode(frames.frames[1].png, "").shape == (20, 32, 3)
@@ -62,7 +63,7 @@ def test_golden_frames_are_the_pictures_with_their_detections(tmp_path):
             assert {each.label for each in found} == {"leaf", "sky"}
 
 
-def test_a_baseline_and_the_makers_own_files_are_kept(tmp_path):
+def test_a_baseline_and_the_makers_own_files_are_kept(tmp_path: Path) -> None:
     """A second packing keeps the training baseline and other files of the ZIP."""
     model = tiny_detectors.write(tmp_path, {"LICENSE": b"as you like"})
     baseline = tmp_path / "baseline.json"
@@ -71,11 +72,11 @@ def test_a_baseline_and_the_makers_own_files_are_kept(tmp_path):
     second = bundles.pack(tmp_path, "--score-threshold", "0.6", model=first, out="second.tflite")
     packed = read_model(second)
     assert json.loads(packed.attachments["vedette.json"])["baseline"] == {**BASELINE, "ap50": 0.75}
-    assert bundle.baseline_of(packed).labels["leaf"].per_frame == 1.5
+    assert present(bundle.baseline_of(packed)).labels["leaf"].per_frame == 1.5
     assert packed.attachments["LICENSE"] == b"as you like"
 
 
-def test_expected_detections_of_another_runtime_are_kept_if_nothing_changes(tmp_path):
+def test_expected_detections_of_another_runtime_are_kept_if_nothing_changes(tmp_path: Path) -> None:
     """Packing with one runtime after the other collects both; with other settings only the new ones remain."""
     path = bundles.pack(tmp_path)
     document = json.loads(read_model(path).attachments[golden.EXPECTED])
@@ -85,13 +86,13 @@ def test_expected_detections_of_another_runtime_are_kept_if_nothing_changes(tmp_
     assert call(both, "-o", tmp_path / "same.tflite") == 0
     assert call(both, "--score-threshold", "0.5", "-o", tmp_path / "other.tflite") == 0
     same, other = (golden.read(read_model(tmp_path / name)) for name in ("same.tflite", "other.tflite"))
-    assert "another-runtime" in same.families
-    assert len(same.families) == 2
-    assert len(other.families) == 1
-    assert "another-runtime" not in other.families
+    assert "another-runtime" in present(same).families
+    assert len(present(same).families) == 2
+    assert len(present(other).families) == 1
+    assert "another-runtime" not in present(other).families
 
 
-def test_a_warning_names_what_golden_frames_do_not_prove(tmp_path, capsys):
+def test_a_warning_names_what_golden_frames_do_not_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A square picture gives the same with letterbox and stretch, and a warning says so."""
     bundles.pack(tmp_path, "--golden", bundles.picture(tmp_path, size=(40, 40)))
     assert "also agree with letterbox instead of stretch" in capsys.readouterr().err
@@ -105,7 +106,8 @@ def test_a_warning_names_what_golden_frames_do_not_prove(tmp_path, capsys):
     (["--golden", "none.png"], 65, "none.png"), (["--baseline", "none.json"], 64, "none.json"),
     (["--decoder", "ssd"], 65, "does not fit"), (["--decoder", "odd"], 64, "yolov8"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
-def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words):
+def test_arguments_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
+                                       code: int, words: str) -> None:
     """The command prints one line, exits with the right code, and writes nothing."""
     out = tmp_path / "out.tflite"
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", out, *arguments) == code
@@ -121,7 +123,8 @@ def test_arguments_that_cannot_be_used(tmp_path, capsys, arguments, code, words)
     (json.dumps({**BASELINE, "contrast": {"mean": 1, "std": float("nan")}}), "baseline.json.contrast.std: "),
     (json.dumps({**BASELINE, "labels": {"leaf": {**BASELINE["labels"]["leaf"], "score_mean": 1.5}}}),
      "baseline.json.labels.leaf.score_mean: ")])
-def test_an_invalid_baseline_is_refused(tmp_path, capsys, content, words):
+def test_an_invalid_baseline_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content,
+                                        words: str) -> None:
     """The exit code is 65, and the error names the wrong key."""
     baseline = tmp_path / "baseline.json"
     baseline.write_text(content)
@@ -132,7 +135,9 @@ def test_an_invalid_baseline_is_refused(tmp_path, capsys, content, words):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--score-threshold", "0.4"], "measured with a score threshold of 0.5 for 'leaf', but the bundle states 0.4"),
     (["--labels", "labels.txt"], "'leaf', which the model does not have"), (["--score-threshold", "0.5"], None)])
-def test_a_baseline_that_no_longer_fits_gives_a_warning(tmp_path, capsys, monkeypatch, arguments, words):
+def test_a_baseline_that_no_longer_fits_gives_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                        monkeypatch: pytest.MonkeyPatch, arguments: list[str],
+                                                        words: str | None) -> None:
     """The warning names thresholds or labels that differ from those of the measurement."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").write_text("background\ntwig\nsky\n")
@@ -142,7 +147,7 @@ def test_a_baseline_that_no_longer_fits_gives_a_warning(tmp_path, capsys, monkey
     assert "baseline" not in told if words is None else words in told
 
 
-def test_a_missing_version_or_label_list_is_an_error(tmp_path, capsys):
+def test_a_missing_version_or_label_list_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A bundle needs a version and labels, from the model or from an argument."""
     model = tiny_detectors.write(tmp_path)
     assert call(model, "-o", tmp_path / "out.tflite") == 64
@@ -161,7 +166,7 @@ def test_pictures_in_which_nothing_is_detected_are_refused(tmp_path: Path, capsy
     assert "detects nothing in any golden frame" in capsys.readouterr().err
 
 
-def test_a_damaged_or_failing_model_is_not_packed(tmp_path, capsys):
+def test_a_damaged_or_failing_model_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that fails at invoke and a bundle with a damaged flatbuffer are refused with 65."""
     path = tmp_path / "reshape.tflite"
     path.write_bytes(writer.reshape_by_input())
@@ -175,7 +180,7 @@ def test_a_damaged_or_failing_model_is_not_packed(tmp_path, capsys):
     assert not (tmp_path / "out.tflite").exists()
 
 
-def test_an_output_that_cannot_be_written_is_an_error(tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that does not exist gives one line and exit code 64."""
     assert call(tiny_detectors.write(tmp_path), "--version", "1", "-o", tmp_path / "no" / "out.tflite") == 64
     assert "expected a file name in an existing folder" in capsys.readouterr().err

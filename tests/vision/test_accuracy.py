@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.present import present
 from vedette.types import Box
 from vedette.vision.geometry import iou
 from vedette.vision.interpreter import chosen_runtime
@@ -19,9 +20,9 @@ MARGIN = {"litert": 0.02, "tflite-runtime": 0.03}
 @pytest.fixture(scope="module")
 def accuracy():
     pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
-    spec = importlib.util.spec_from_file_location("accuracy", BENCH)
+    spec = present(importlib.util.spec_from_file_location("accuracy", BENCH))
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    present(spec.loader).exec_module(module)
     return module
 
 

@@ -1,14 +1,16 @@
 """The box model's decoder against plain loops over real values, and what it refuses."""
 
 from math import exp
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.truth.decoder_references import model, random_raw, ranked, real, spec
+from tests.support.truth.decoder_references import Row, model, random_raw, ranked, real, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
+from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders import DECODERS
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
@@ -21,7 +23,7 @@ thresholds = st.sampled_from((0.0, 0.1, 0.35, 0.5, 0.9, 0.996))
 kinds = st.sampled_from((("int8", 0.09, 93), ("uint8", 0.07, 190), ("float32", 0, 0)))
 
 
-def levels(kind, classes: int = 4, strides=STRIDES):
+def levels(kind: tuple[str, float, int], classes: int = 4, strides: tuple[int, int, int] = STRIDES) -> list[TensorSpec]:
     """Return the outputs' specs: logits and distances for each stride; each distance has its own scale."""
     specs = []
     for stride in strides:
@@ -32,12 +34,13 @@ def levels(kind, classes: int = 4, strides=STRIDES):
     return specs
 
 
-def limits(score, **changes: object):
+def limits(score: float, **changes: Any) -> Limits:
     return Limits(**{"score_threshold": score, "iou_threshold": 0.5, "max_detections": 25, "labels": {"dog": 0.8},
                      "allow": frozenset(), "deny": frozenset({"bird"}), **changes})
 
 
-def reference(specs, outputs, wanted):
+def reference(specs: list[TensorSpec], outputs: list[np.ndarray],
+              wanted: Limits) -> list[Row]:
     """Decode every cell of every stride, in the order of the outputs."""
     rows = []
     for place in range(0, len(specs), 2):
@@ -53,14 +56,15 @@ def reference(specs, outputs, wanted):
     return ranked(rows, wanted.thresholds(LABELS), wanted.max_candidates)
 
 
-def decode(specs, outputs, wanted):
+def decode(specs: list[TensorSpec], outputs: list[np.ndarray],
+           wanted: Limits) -> list[Row]:
     decoder = DECODERS["ltrb"](model(*specs), SHAPE)
     return [(found.score, found.class_id, *found.box)
             for found in decoder.decode(outputs, decoder.compile_limits(wanted, LABELS))]
 
 
 @given(seeds, thresholds, kinds)
-def test_it_agrees_with_the_reference(seed, score, kind) -> None:
+def test_it_agrees_with_the_reference(seed: int, score: float, kind: tuple[str, float, int]) -> None:
     """Integer or float, thresholds of single labels, three strides with own scales: the same boxes in order."""
     rng = np.random.default_rng(seed)
     specs = levels(kind)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.support.models import writer
 from tests.support.truth import decoder_references as reference
-from tests.support.truth.decoder_references import model, postprocess, spec
+from tests.support.truth.decoder_references import Row, model, postprocess, spec
 from vedette.errors import ModelUnsupported, OutputInvalid
-from vedette.tflite.file import OpSpec, read_model
+from vedette.tflite.file import ModelFile, OpSpec, read_model
 from vedette.tflite.metadata import TfliteMetadata
+from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Quantization, is_probability
@@ -34,25 +36,28 @@ dtypes = st.sampled_from((("int8", 1 / 212, -128), ("uint8", 0.00467937160283327
                           ("float32", 0, 0)))
 
 
-def limits(score: float = 0.5, **changes: object):
+def limits(score: float = 0.5, **changes: Any) -> Limits:
     return Limits(**{"score_threshold": score, "iou_threshold": 0.5, "max_detections": 25, "labels": {"dog": 0.8},
                      "allow": frozenset(), "deny": frozenset({"bird"}), **changes})
 
 
-def decode(name, made, outputs, wanted, labels=LABELS, shape=SHAPE):
+def decode(name: str, made: ModelFile, outputs: list[np.ndarray], wanted: Limits, labels: tuple[str, ...] = LABELS,
+           shape: InputShape = SHAPE) -> list[Row]:
     decoder = DECODERS[name](made, shape)
     return [(found.score, found.class_id, *found.box)
             for found in decoder.decode(outputs, decoder.compile_limits(wanted, labels))]
 
 
-def same(found, expected) -> None:
+def same(found: list[Row],
+         expected: list[Row]) -> None:
     assert len(found) == len(expected)
     np.testing.assert_allclose(np.array(found).reshape(-1, 6), np.array(expected, float).reshape(-1, 6), rtol=1e-9,
                                atol=1e-9)
 
 
 @given(seeds, thresholds, dtypes, st.booleans())
-def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first: bool) -> None:
+def test_yolov8_agrees_with_the_reference(seed: int, score: float, kind: tuple[str, float, int],
+                                          cells_first: bool) -> None:
     """YOLOv8 in both axis orders, integer and float, gives the same boxes in the same order."""
     tensor = spec((1, CELLS, 8) if cells_first else (1, 8, CELLS), *kind)
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -62,7 +67,7 @@ def test_yolov8_agrees_with_the_reference(seed, score, kind, cells_first: bool) 
 
 
 @given(seeds, thresholds, dtypes)
-def test_yolov5_agrees_with_the_reference(seed, score, kind) -> None:
+def test_yolov5_agrees_with_the_reference(seed: int, score: float, kind: tuple[str, float, int]) -> None:
     """YOLOv5: score is objectness times class."""
     tensor = spec((1, 3 * CELLS, 7), *kind)
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -72,7 +77,7 @@ def test_yolov5_agrees_with_the_reference(seed, score, kind) -> None:
 
 
 @given(seeds, thresholds, st.booleans())
-def test_end_to_end_agrees_with_the_reference(seed, score, pixels: bool) -> None:
+def test_end_to_end_agrees_with_the_reference(seed: int, score: float, pixels: bool) -> None:
     """End-to-end YOLO gives the same boxes in 0-1 and in pixels."""
     rng = np.random.default_rng(seed)
     raw = rng.random((1, 300, 6)).astype(np.float32)
@@ -87,7 +92,7 @@ def test_end_to_end_agrees_with_the_reference(seed, score, pixels: bool) -> None
 
 
 @given(seeds, thresholds, st.permutations((0, 1, 2, 3)))
-def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order) -> None:
+def test_ssd_agrees_with_the_reference_in_any_order(seed: int, score: float, order: list[int]) -> None:
     """SSD: the operation shows which output is which, and rows beyond its count are not read."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(0, 11))
@@ -102,7 +107,7 @@ def test_ssd_agrees_with_the_reference_in_any_order(seed, score, order) -> None:
 
 
 @given(seeds, thresholds, st.booleans())
-def test_anchors_agree_with_the_reference(seed, score, scores_first: bool) -> None:
+def test_anchors_agree_with_the_reference(seed: int, score: float, scores_first: bool) -> None:
     """Raw boxes against RetinaNet's anchors, the outputs in either order; class 0 is the background."""
     rng = np.random.default_rng(seed)
     boxes = spec((1, ANCHORS, 4), "uint8", 0.024, 179, index=1)
@@ -117,7 +122,7 @@ def test_anchors_agree_with_the_reference(seed, score, scores_first: bool) -> No
 
 
 @given(seeds, thresholds)
-def test_fomo_agrees_with_the_reference(seed, score) -> None:
+def test_fomo_agrees_with_the_reference(seed: int, score: float) -> None:
     """FOMO: touching cells of one class give one box around them."""
     tensor = spec((1, 8, 8, 4))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -128,7 +133,7 @@ def test_fomo_agrees_with_the_reference(seed, score) -> None:
 
 
 @given(seeds, thresholds)
-def test_classifier_agrees_with_the_reference(seed, score) -> None:
+def test_classifier_agrees_with_the_reference(seed: int, score: float) -> None:
     """A classifier's best classes become boxes of the whole frame, best first."""
     tensor = spec((1, 30))
     raw = reference.random_raw(np.random.default_rng(seed), tensor)
@@ -155,7 +160,7 @@ def test_logits_become_scores() -> None:
     ((OpSpec("FULLY_CONNECTED", False, (0,), (1,)),), spec((1, 3), "float32"), False),
     ((), spec((1, 3), "uint8", 1 / 256, 0), True), ((), spec((1, 3), "uint8", 0.1, 128), False),
     ((OpSpec("RESHAPE", False, (1,), (1,)),), spec((1, 3), "float32"), False)])
-def test_which_outputs_are_probabilities(ops, tensor, answer: bool) -> None:
+def test_which_outputs_are_probabilities(ops: tuple[OpSpec, ...], tensor: TensorSpec, answer: bool) -> None:
     """The operation that makes a tensor, or else its range, shows scores or logits; a graph with a loop ends too."""
     assert is_probability(model(tensor, ops=ops), tensor) is answer
 
@@ -169,7 +174,7 @@ def test_the_integer_threshold_is_exact(threshold: float, scale: float, zero_poi
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_raise(bad) -> None:
+def test_values_that_are_not_finite_raise(bad: float) -> None:
     """NaN or infinity in scores, or in boxes that pass, raises OutputInvalid for every float family."""
     wanted = limits(0.5)
     for part in (slice(4, 8), 1):      # every class of a cell, then a corner of its box
@@ -187,7 +192,7 @@ def test_values_that_are_not_finite_raise(bad) -> None:
 
 @pytest.mark.parametrize(("part", "bad"), [(0, np.nan), (1, np.nan), (1, -1), (1, 1e34), (2, np.nan), (2, np.inf),
                                            (3, np.nan), (3, -1), (3, 11)])
-def test_invalid_ssd_rows_raise(part: int, bad) -> None:
+def test_invalid_ssd_rows_raise(part: int, bad: float) -> None:
     """A count outside the rows, a class below 0 or a value that is not finite raises OutputInvalid."""
     raw = [np.full((1, 10, 4), 0.5, np.float32), np.zeros((1, 10), np.float32), np.full((1, 10), 0.9, np.float32),
            np.array([3], np.float32)]
@@ -231,7 +236,7 @@ def test_no_wanted_label_gives_no_detection() -> None:
     ("anchors", [spec((1, 30, 4)), spec((1, 31, 2))], "two outputs"),
     ("fomo", [spec((1, 7, 8, 4))], "height/8"), ("fomo", [spec((1, 8, 8, 1))], "height/8"),
     ("classifier", [spec((1, 1))], "two classes or more"), ("classifier", [spec((2, 10))], "classes")])
-def test_the_error_says_why_a_decoder_does_not_fit(name: str, outputs, words: str) -> None:
+def test_the_error_says_why_a_decoder_does_not_fit(name: str, outputs: list[TensorSpec], words: str) -> None:
     """Each error names the expected shape."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS[name](model(*outputs), SHAPE)
@@ -254,7 +259,8 @@ def test_cells_that_touch_at_a_corner_are_one_object() -> None:
         (2, Box(3 / 8, 2 / 8, 4 / 8, 3 / 8)), (1, Box(2 / 8, 2 / 8, 4 / 8, 4 / 8))]
 
 
-def detector_metadata(anchors, scales: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)) -> bytes:
+def detector_metadata(anchors: list[tuple[float, float, float, float]], scales: tuple[float, ...] = (10.0, 10.0, 5.0,
+                      5.0)) -> bytes:
     """Build MediaPipe's DETECTOR_METADATA: anchors (cx, cy, width, height), scales (x, y, width, height)."""
     b = flatbuffers.Builder(256)
     rows = [writer._table(b, {}, [(slot, "float32", value) for slot, value in enumerate(row)]) for row in anchors]
@@ -264,7 +270,7 @@ def detector_metadata(anchors, scales: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0
     return bytes(b.Output())
 
 
-def stating(content):
+def stating(content: bytes) -> ModelFile:
     made = model(spec((1, 2, 4), "float32", index=1), spec((1, 2, 2), "uint8", 1 / 256, 0, index=2))
     return replace(made, tflite_metadata=TfliteMetadata("", "", "", (), (), {"DETECTOR_METADATA": content}))
 
@@ -283,7 +289,7 @@ def test_stated_anchors_are_used() -> None:
     (detector_metadata([(0, 0, 1, 1)] * 2, (0, 0, 0, 0)), "no scales"),
     (detector_metadata([(0, 0, 1, 1)] * 3), "for 2 anchors; expected 3"),
     (detector_metadata([(float("nan"), 0, 1, 1)] * 2), "states no anchors")])
-def test_invalid_stated_anchors_are_refused(content, words: str) -> None:
+def test_invalid_stated_anchors_are_refused(content: bytes, words: str) -> None:
     """DETECTOR_METADATA that is damaged, empty or has another number of anchors is refused by name."""
     with pytest.raises(ModelUnsupported, match=words):
         DECODERS["anchors"](stating(content), SHAPE)

@@ -17,7 +17,8 @@ resizes = st.sampled_from(("letterbox", "stretch"))
 
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize, box) -> None:
+def test_to_the_input_and_back_is_the_same_box(width: int, height: int, roi: Box, shape: InputShape, resize: str,
+                                               box: Box) -> None:
     """Letterbox or stretch and its inverse are the identity for any box inside the part that the model gets."""
     placement = place(width, height, roi, shape, resize)
     seen = placement.to_frame(WHOLE)
@@ -27,7 +28,7 @@ def test_to_the_input_and_back_is_the_same_box(width, height, roi, shape, resize
 
 
 @given(sides, sides, inputs)
-def test_letterbox_keeps_the_shape_and_centres(width, height, shape) -> None:
+def test_letterbox_keeps_the_shape_and_centres(width: int, height: int, shape: InputShape) -> None:
     """The content touches two edges of the input, keeps the aspect ratio within a pixel, and is centred within one."""
     content = place(width, height, WHOLE, shape, "letterbox").content
     assert content.width == shape.width or content.height == shape.height
@@ -37,7 +38,8 @@ def test_letterbox_keeps_the_shape_and_centres(width, height, shape) -> None:
 
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize, box) -> None:
+def test_no_box_leaves_the_region_of_interest(width: int, height: int, roi: Box, shape: InputShape, resize: str,
+                                              box: Box) -> None:
     """A box on the frame lies inside the part that the model was given, whatever the model outputs."""
     placement = place(width, height, roi, shape, resize)
     source, found = placement.source, placement.to_frame(box)
@@ -50,7 +52,7 @@ def test_no_box_leaves_the_region_of_interest(width, height, roi, shape, resize,
 
 
 @given(boxes, boxes)
-def test_iou_is_symmetric_and_one_for_itself(one, other) -> None:
+def test_iou_is_symmetric_and_one_for_itself(one: Box, other: Box) -> None:
     """IoU is in 0-1, does not depend on the order, and is 1 for a box and itself."""
     assert iou(one, other) == pytest.approx(iou(other, one))
     assert 0 <= iou(one, other) <= 1 + 1e-12
@@ -58,7 +60,8 @@ def test_iou_is_symmetric_and_one_for_itself(one, other) -> None:
 
 
 @given(sides, sides, inputs, unit, spans)
-def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across) -> None:
+def test_a_box_in_the_padding_is_not_shown(width: int, height: int, shape: InputShape, depth: float,
+                                           across: list[float]) -> None:
     """A box that only touches the frame's content from any side shows nothing of the frame."""
     placement = place(width, height, WHOLE, shape, "letterbox")
     xmin, ymin, xmax, ymax = placement.to_input(WHOLE)
@@ -70,7 +73,8 @@ def test_a_box_in_the_padding_is_not_shown(width, height, shape, depth, across) 
 
 @given(sides, sides, inputs, resizes, boxes)
 @example(16, 342, InputShape(547, 32, 3, planar=False), "letterbox", Box(0.203125, 0.0, 0.2578125, 1.0))
-def test_a_shown_box_has_an_area_when_published(width, height, shape, resize, box) -> None:
+def test_a_shown_box_has_an_area_when_published(width: int, height: int, shape: InputShape, resize: str,
+                                                box: Box) -> None:
     """A shown box is never a line or a point on the frame, not even with the four decimals of a message."""
     placement = place(width, height, WHOLE, shape, resize)
     xmin, ymin, xmax, ymax = (round(corner, 4) for corner in placement.to_frame(box))
@@ -100,6 +104,6 @@ def test_known_letterbox() -> None:
     ((1, 300, 320, 3), InputShape(320, 300, 3, planar=False)), ((1, 3, 300, 320), InputShape(320, 300, 3, planar=True)),
     ((1, 96, 96, 1), InputShape(96, 96, 1, planar=False)), ((1, 8, 8, 320), None), ((2, 8, 8, 3), None),
     ((1, 300), None), ((1, -1, -1, 3), None)])
-def test_input_shapes(shape: tuple[int, ...], expected) -> None:
+def test_input_shapes(shape: tuple[int, ...], expected: InputShape | None) -> None:
     """An image has four axes, one batch, and one or three channels, first or last."""
     assert InputShape.of(shape) == expected

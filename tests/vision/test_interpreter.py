@@ -170,7 +170,7 @@ def test_share_counts_nodes_between_a_delegate_and_its_inputs() -> None:
 
 
 @given(st.integers(1, 30), st.data())
-def test_share_of_a_chain_is_the_length_of_its_delegated_parts(length: int, data) -> None:
+def test_share_of_a_chain_is_the_length_of_its_delegated_parts(length: int, data: st.DataObject) -> None:
     """In a chain of nodes the share is exactly the delegated part of the chain."""
     chain = [Node("OP", [index], [index + 1]) for index in range(length)]
     cuts = sorted(data.draw(st.sets(st.integers(0, length), min_size=0, max_size=6)))

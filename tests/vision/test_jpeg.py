@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.present import present
 from vedette.vision import jpeg
 
 
@@ -13,7 +14,7 @@ def test_picture_shows_the_pixels() -> None:
     """A decoded picture has the frame's size and, within JPEG's loss, its colours in the same order."""
     pixels = np.zeros((24, 40, 3), np.uint8)
     pixels[:] = (200, 30, 90)
-    decoded = cv2.imdecode(np.frombuffer(jpeg.encode(memoryview(pixels), 95), np.uint8), cv2.IMREAD_COLOR)
+    decoded = present(cv2.imdecode(np.frombuffer(jpeg.encode(memoryview(pixels), 95), np.uint8), cv2.IMREAD_COLOR))
     assert decoded.shape == pixels.shape
     assert np.abs(decoded.astype(int) - pixels).max() <= 8
 

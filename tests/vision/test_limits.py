@@ -1,11 +1,13 @@
 """Limits compiled for the classes of a model."""
 
+from typing import Any
+
 import pytest
 
 from vedette.vision.limits import NEVER, Limits
 
 
-def limits(**changes: object):
+def limits(**changes: Any) -> Limits:
     return Limits(**{"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 10, "labels": {},
                      "allow": frozenset(), "deny": frozenset(), **changes})
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.models import tiny_detectors, writer
 from tests.support.models.tiny_detectors import frame
+from tests.support.present import present
 from tests.support.truth import decoder_references as reference
 from vedette.config.models import DetectorConfig
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported, OutputInvalid
@@ -117,7 +118,7 @@ def test_timing_of_a_result(opened: Open) -> None:
     timing = result.timing
     assert (timing.wait_ms, timing.prepare_ms, timing.invoke_ms, timing.decode_ms) == (4, 1, 1, 1)
     assert (result.age_ms, result.source, result.frame.seq) == (7, "local", 7)
-    assert result.model.name == "pooling"
+    assert present(result.model).name == "pooling"
 
 
 def test_limits_change_between_two_frames(opened: Open) -> None:
@@ -183,7 +184,7 @@ def test_digest_is_checked_and_variant_is_published(tmp_path: Path) -> None:
     config = DetectorConfig(model=tiny_detectors.write(tmp_path), threads=1)
     with pytest.raises(ModelDamaged, match="expected SHA-256 abab"):
         open_detector(config, sha256="ab" * 32)
-    sha256 = read_model(config.model).sha256
+    sha256 = read_model(present(config.model)).sha256
     detector = open_detector(config, sha256=sha256, variant="B")
     assert detector.facts.model.variant == "B"
     detector.close()
@@ -225,12 +226,12 @@ def test_a_frame_that_failed_leaves_the_interpreter_usable(opened: Open, tmp_pat
     (YOLO8, 0.3), (YOLO8, 0.01), ("yolo11n_224_coco_int8", 0.1), (YOLO5, 0.2), (SSD, 0.2), (SSD, 0.5),
     ("yolo11n_256_litert_export_random_weights", 0.4), ("mediapipe_modelmaker_256_car_uint8", 0.1),
     ("ssd_tf2_320_outputs_reordered", 0.1), ("mobilenet_v2_224_imagenet_uint8", 0.05)])
-def test_real_outputs_agree_with_the_reference(real: Path, opened, name, threshold: float) -> None:
+def test_real_outputs_agree_with_the_reference(real: Path, opened: Open, name, threshold: float) -> None:
     """On outputs of real models every decoder and the NMS agree with their references, box for box."""
     detector = opened(real / "models" / f"{name}.tflite", score_threshold=threshold, max_detections=100)
     sizes = {}
     for path in (real / "images" / "cats_and_dogs.jpg", *sorted((real / "coco" / "images").iterdir())[:3]):
-        pixels = cv2.imread(str(path))
+        pixels = present(cv2.imread(str(path)))
         result = detector.detect(Frame(1, pixels.data, 0, datetime.now(UTC), 0))
         expected = [(row[0], row[1], *on_frame(detector, row)) for row in referenced(detector)]
         seen = [(each.score, each.class_id, *each.box) for each in result.detections]

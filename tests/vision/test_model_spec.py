@@ -23,7 +23,7 @@ ULTRALYTICS = {"description": "Ultralytics YOLO11n model trained on coco.yaml", 
                "names": {0: "cat", 1: "dog"}}
 
 
-def bundle(**settings: object):
+def bundle(**settings: object) -> dict[str, bytes]:
     return {"vedette.json": json.dumps(settings).encode(), "labels.txt": b"hen\nfox\n"}
 
 
@@ -152,7 +152,7 @@ def test_a_stated_decoder_must_fit() -> None:
     ("classifier", [spec((1, 5))], ()), ("yolov5", [spec((1, 3 * CELLS, 6))], ()),
     ("ssd", [spec((1, 10, 4), "float32", index=1), spec((1, 10), "float32", index=2),
              spec((1, 10), "float32", index=3), spec((1,), "float32", index=4)], (postprocess(),))])
-def test_the_shapes_identify_the_family(name: str, outputs, ops) -> None:
+def test_the_shapes_identify_the_family(name: str, outputs: list[TensorSpec], ops: tuple[OpSpec, ...]) -> None:
     """The shapes or the op list alone decide the decoder of each family."""
     assert resolve(model(*outputs, ops=ops), DetectorConfig()).decoder == name
 
@@ -169,7 +169,7 @@ def test_other_tasks_are_refused(task: str | list[str] | None) -> None:
     TensorSpec("x", 0, (1, 1, 1, 3), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64), "uint8", 1 / 255, 0),
     TensorSpec("x", 0, (1, 64, 64, 4), "uint8", 1 / 255, 0), TensorSpec("x", 0, (1, 64, 64, 3), "int16", 1 / 255, 0),
     TensorSpec("x", 0, (2, 64, 64, 3), "uint8", 1 / 255, 0)])
-def test_an_input_that_is_not_an_image_is_refused(image) -> None:
+def test_an_input_that_is_not_an_image_is_refused(image: TensorSpec) -> None:
     """Inputs of any other shape, size or type are refused; the error names them."""
     with pytest.raises(ModelUnsupported, match="expected one image of a fixed size"):
         resolve(model(HEAD, image=image), DetectorConfig())
@@ -207,7 +207,7 @@ def test_an_assumed_normalization_gives_a_warning() -> None:
 
 
 @pytest.mark.parametrize(("mean", "std"), [([1.0], [0.0]), ([1.0, 2.0], [1.0]), ([1.0], []), ([1.0], [-1.0])])
-def test_invalid_normalizations_are_refused(mean: list[float], std) -> None:
+def test_invalid_normalizations_are_refused(mean: list[float], std: list[float]) -> None:
     """A normalization has one or three numbers for mean and std, and std is above 0."""
     packed = model(HEAD, attachments=bundle(normalization={"mean": mean, "std": std}))
     with pytest.raises(ModelUnsupported, match="expected one or three numbers"):

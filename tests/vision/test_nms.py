@@ -14,18 +14,18 @@ one = st.builds(Candidate, st.sampled_from((0.9, 0.7, 0.5)), st.integers(0, 2), 
 candidates = st.lists(one, max_size=60).map(lambda found: sorted(found, key=lambda candidate: -candidate.score))
 
 
-def rows(found):
+def rows(found: list[Candidate]) -> list[tuple[float, int, float, float, float, float]]:
     return [(candidate.score, candidate.class_id, *candidate.box) for candidate in found]
 
 
 @given(candidates, st.sampled_from((0.0, 0.25, 1 / 3, 0.5, 0.7, 1.0)), st.integers(1, 40))
-def test_the_same_as_the_reference(found, iou_threshold: float, most: int) -> None:
+def test_the_same_as_the_reference(found: list[Candidate], iou_threshold: float, most: int) -> None:
     """The kept boxes are the same. They lie on a coarse grid, so that overlaps can equal the threshold exactly."""
     assert rows(suppress(found, iou_threshold, most)) == reference.suppressed(rows(found), iou_threshold, most)
 
 
 @given(candidates)
-def test_suppression_is_idempotent(found) -> None:
+def test_suppression_is_idempotent(found: list[Candidate]) -> None:
     """A second suppression changes nothing, and the best candidate is always kept."""
     once = suppress(found, 0.5, 1000)
     assert suppress(once, 0.5, 1000) == once

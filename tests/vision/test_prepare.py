@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.present import present
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame
-from vedette.vision.geometry import WHOLE, InputShape
+from vedette.vision.geometry import WHOLE, InputShape, Placement
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, byte_table, quantized_as_bytes
 from vedette.vision.scale import Scaler
@@ -21,13 +22,13 @@ NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,),
 QUANTIZATIONS = {"uint8": (0.01866, 3), "int8": (0.01866, -14), "float32": (0.0, 0)}
 
 
-def frame(width: int = 76, height: int = 43, seed: int = 0):
+def frame(width: int = 76, height: int = 43, seed: int = 0) -> Frame:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     pixels.setflags(write=False)
     return Frame(1, pixels.data, 0, datetime.now(UTC), 0)
 
 
-def expected(seen, placement, shape, table, color):
+def expected(seen: Frame, placement: Placement, shape: InputShape, table: np.ndarray, color: str) -> np.ndarray:
     """Scale, convert colours, pad, apply the table, transpose: each in its own step."""
     part, content = placement.source, placement.content
     pixels = np.asarray(seen.pixels)[part.top:part.bottom, part.left:part.right]
@@ -47,11 +48,12 @@ def expected(seen, placement, shape, table, color):
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 3, 32, 48), (1, 32, 48, 1), (1, 1, 32, 48)])
 @pytest.mark.parametrize("dtype", list(QUANTIZATIONS))
-def test_every_kind_of_tensor(dtype, shape: tuple[int, ...], color: str, resize: str, normalization) -> None:
+def test_every_kind_of_tensor(dtype: str, shape: tuple[int, ...], color: str, resize: str,
+                              normalization: Normalization | None) -> None:
     """For every layout, type, colour and normalization the tensor holds what the plain steps give."""
     scale, zero_point = QUANTIZATIONS[dtype]
     spec = TensorSpec("x", 0, shape, dtype, scale, zero_point)
-    view, image = np.zeros(shape, dtype), InputShape.of(shape)
+    view, image = np.zeros(shape, dtype), present(InputShape.of(shape))
     writer = InputWriter(view, spec, image, roi=Box(0.1, 0, 0.9, 1), color=color, resize=resize,
                          normalization=normalization)
     for seen in (frame(), frame(40, 60), frame(40, 60, seed=2)):     # sizes change, then stay
@@ -65,8 +67,8 @@ def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size: tuple[int, ...]
     """The tensor is the same whether the camera scaled the part or not; a part of another scaling is not used."""
     spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
     views = np.zeros((2, 1, 32, 48, 3), np.int8)
-    alone, helped = (InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
-                                 normalization=None) for view in views)
+    alone, helped = (InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb",
+                                 resize="letterbox", normalization=None) for view in views)
     seen = frame(*size)
     placement = alone.write(seen)
     assert helped.write(seen) == placement
@@ -116,7 +118,7 @@ def test_padding_is_written_once() -> None:
     """Padding that a test overwrites stays so while frames keep their size: it is not written per frame."""
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
-    writer = InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
+    writer = InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb", resize="letterbox",
                          normalization=None)
     writer.write(frame())
     assert (view[0, 0] == PADDING_BYTE).all()
@@ -133,7 +135,7 @@ def test_strong_shrinking_averages() -> None:
     pixels[:, 1::3] = 210
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
-    InputWriter(view, spec, InputShape.of(view.shape), roi=WHOLE, color="rgb", resize="letterbox",
+    InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb", resize="letterbox",
                 normalization=None).write(Frame(1, pixels.data, 0, datetime.now(UTC), 0))
     assert abs(view.astype(int) - 70).max() <= 25
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.models import writer
 from tests.support.models.mutation import mutant, small_bases
+from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import read_model
@@ -198,10 +199,10 @@ def test_a_fallback_for_lack_of_time_or_memory_is_never_remembered(tmp_path: Pat
     with ThreadPoolExecutor(1) as pool:
         proving = pool.submit(ensure_proof, model, runtime="auto", threads=1, store=store, timeout_s=6)
         assert wait_until(lambda: probe_child() is not None)
-        os.kill(probe_child(), number)
+        os.kill(present(probe_child()), number)
         fallen_back = proving.result()
     assert not fallen_back.delegate
-    assert ("longer than 6 s" if number == signal.SIGSTOP else "SIGKILL") in fallen_back.delegate_note
+    assert ("longer than 6 s" if number == signal.SIGSTOP else "SIGKILL") in present(fallen_back.delegate_note)
     assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 0 proofs>")
     assert ensure_proof(model, runtime="auto", threads=1, store=store).delegate
     assert repr(ProofStore(tmp_path / "proofs.json")).endswith(" 1 proofs>")

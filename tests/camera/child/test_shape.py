@@ -14,10 +14,10 @@ SIDES = st.integers(1, 8000)
 class Still:
     """A source with one picture, which it writes into the slot if it fits."""
 
-    def __init__(self, picture) -> None:
+    def __init__(self, picture: np.ndarray) -> None:
         self.picture = picture
 
-    def read(self, into):
+    def read(self, into: np.ndarray | None) -> np.ndarray:
         if into is None or into.shape != self.picture.shape:
             return self.picture
         into[:] = self.picture
@@ -25,7 +25,8 @@ class Still:
 
 
 @given(SIDES, SIDES, SIDES, SIDES)
-def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width, height, most_width, most_height) -> None:
+def test_fitted_sizes_fit_keep_the_aspect_and_never_grow(width: int, height: int, most_width: int,
+                                                         most_height: int) -> None:
     """A fitted size lies within the limit, is no larger than the source, and keeps its aspect within a pixel."""
     fitted = fitted_size((width, height), (most_width, most_height))
     assert 1 <= fitted[0] <= min(width, most_width)

@@ -5,6 +5,7 @@ import re
 import resource
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -14,8 +15,10 @@ import pytest
 
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.present import present
 from tests.support.waiting.fair_clock import fair_s, starved_s
 from tests.support.waiting.until import eventually
+from vedette.camera.remote import RemoteCamera
 
 
 class MjpegServer:
@@ -72,7 +75,7 @@ class MjpegServer:
                     if server.mode != "stall" and not self._part(random):
                         return
 
-            def _part(self, random):
+            def _part(self, random: np.random.Generator) -> bool:
                 if server.mode == "huge":
                     return server._pour(self.wfile)
                 jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
@@ -90,12 +93,12 @@ class MjpegServer:
 
 
 @pytest.fixture
-def mjpeg():
+def mjpeg() -> Iterator[MjpegServer]:
     with MjpegServer() as server:
         yield server
 
 
-def test_a_stream_that_stalls_or_ends_comes_back(mjpeg) -> None:
+def test_a_stream_that_stalls_or_ends_comes_back(mjpeg: MjpegServer) -> None:
     """A stalled stream is reported as stalled, an ended one as offline. Both come back, without a new child."""
     before_s = starved_s()
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
@@ -108,17 +111,17 @@ def test_a_stream_that_stalls_or_ends_comes_back(mjpeg) -> None:
         assert same_child(camera, before_s)
 
 
-def memory_limit(camera):
+def memory_limit(camera: RemoteCamera) -> int:
     return resource.prlimit(camera.child_pid, resource.RLIMIT_DATA)[0]
 
 
-def memory_taken(camera) -> int:
+def memory_taken(camera: RemoteCamera) -> int:
     """Return what RLIMIT_DATA counts of the child, in bytes."""
     status = Path(f"/proc/{camera.child_pid}/status").read_text()
-    return int(re.search(r"VmData:\s+(\d+) kB", status)[1]) * 1024
+    return int(present(re.search(r"VmData:\s+(\d+) kB", status))[1]) * 1024
 
 
-def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg) -> None:
+def test_a_picture_of_gigabytes_is_refused_by_the_memory_limit(mjpeg: MjpegServer) -> None:
     """A JPEG of 2 GB is reported with the memory limit. The same child plays the frames that follow."""
     before_s = starved_s()
     mjpeg.mode = "huge"     # at a rate that leaves half a minute for one picture: a busy machine swallows slowly
@@ -152,14 +155,14 @@ def test_a_large_film_takes_half_of_the_memory_limit_at_most(clip: ClipMaker) ->
         assert memory_taken(camera) * 2 < memory_limit(camera)
 
 
-def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg) -> None:
+def test_frames_of_a_stream_slower_than_its_pts_stay_fresh(mjpeg: MjpegServer) -> None:
     """MJPEG has no time. Frames that we waited for get the time of their arrival, whatever their pts says."""
     with running(make_settings(mjpeg.url)) as camera, Consumer(camera) as consumer:
         eventually(lambda: consumer.taken > 40)
         assert sorted(list(consumer.ages_ms)[20:])[10] < 500
 
 
-def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path: Path) -> None:
+def test_credentials_go_to_the_server_and_nowhere_else(mjpeg: MjpegServer, tmp_path: Path) -> None:
     """The password reaches the server, but not the status, argv or environment of the child."""
     secret = tmp_path / "secret"
     secret.write_text("watch:pa:ss@word\n")
@@ -174,7 +177,7 @@ def test_credentials_go_to_the_server_and_nowhere_else(mjpeg, tmp_path: Path) ->
         assert "ss@word" not in repr(camera.status())
 
 
-def test_unreadable_credentials_are_named(mjpeg, tmp_path: Path) -> None:
+def test_unreadable_credentials_are_named(mjpeg: MjpegServer, tmp_path: Path) -> None:
     """A missing credentials file is the cause, with its path."""
     with running(make_settings(mjpeg.url, credentials_file=str(tmp_path / "gone"))) as camera:
         eventually(lambda: "gone" in (camera.status().cause or ""))

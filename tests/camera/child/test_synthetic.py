@@ -27,15 +27,15 @@ class Time:
     def __init__(self, seconds: float = 1000.0) -> None:
         self.ns = int(seconds * 1e9)
 
-    def now_ns(self):
+    def now_ns(self) -> int:
         return self.ns
 
-    def sleep(self, seconds) -> None:
+    def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.ns += max(1, round(seconds * 1e9))
 
 
-def source(options: str = "", clock=None, **changes: object):
+def source(options: str = "", clock=None, **changes: object) -> tuple[Synthetic, Time]:
     clock = clock or Time()
     return Synthetic(make_settings(f"synthetic{options}", **{**SIZE, "fps": 10.0, **changes}), clock.now_ns,
                      clock.sleep), clock
@@ -105,7 +105,7 @@ def test_frames_are_drawn_straight_into_the_slot_when_they_fit() -> None:
     assert not other.any()
 
 
-def shown(options, seconds, **changes: object):
+def shown(options: str, seconds: float, **changes: object) -> tuple[list[float], list[np.ndarray]]:
     """Return the stamps (s) and pictures of a source over `seconds`."""
     camera, clock = source(options, **changes)
     begin, stamps, pictures = clock.ns / 1e9, [], []
@@ -162,7 +162,7 @@ def test_a_source_can_change_its_size_and_give_garbage() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(VIEW_FAULTS))
-def test_a_fault_of_the_view_changes_the_picture_and_its_truth(kind) -> None:
+def test_a_fault_of_the_view_changes_the_picture_and_its_truth(kind: str) -> None:
     """When covered, nothing can be seen. When moved, all boxes shift by the same share. Else the truth stays."""
     (well,), (ill,) = shown("", 0.05)[1], shown(f"?misbehave={kind}:0:10", 0.05)[1]
     assert not np.array_equal(well, ill)
@@ -186,7 +186,7 @@ REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS])
-def test_a_misbehaviour_is_named_by_the_camera(kind) -> None:
+def test_a_misbehaviour_is_named_by_the_camera(kind: str) -> None:
     """Every misbehaviour in a real child gives its own health reason."""
     ill = 1 if kind == "size" else 60
     options = f"synthetic?misbehave={kind}:{1 if kind == 'size' else 0}:{ill}"

@@ -8,7 +8,7 @@ from vedette.camera.child.watch import PictureWatch, RateWatch, same_picture
 SECOND = 1_000_000_000
 
 
-def noise(seed=None):
+def noise(seed: int | None = None) -> np.ndarray:
     return np.random.default_rng(seed).integers(30, 220, (48, 64, 3), dtype=np.uint8)
 
 

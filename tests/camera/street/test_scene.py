@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from vedette.camera.street import objects
 from vedette.camera.street.actors import LEAST_PX, any_actors
 from vedette.camera.street.backdrop import MODEL_SIDE, any_street, demo_street
 from vedette.camera.street.light import Light, expose, light_at, noise_tile
-from vedette.camera.street.scene import LEAST_VISIBLE, Scene
+from vedette.camera.street.objects import Kind
+from vedette.camera.street.scene import LEAST_VISIBLE, Scene, TruthBox
 from vedette.camera.street.sprite import paste
 
 KINDS = (objects.PERSON, objects.RIDER, objects.BICYCLE, objects.CAR, objects.DOG, objects.PARCEL, objects.CONE)
@@ -31,7 +33,7 @@ print(digest.hexdigest())
 """
 
 
-def rendered(scene, number, width, height):
+def rendered(scene: Scene, number: int, width: int, height: int) -> tuple[np.ndarray, tuple[TruthBox, ...]]:
     out = np.empty((height, width, 3), np.uint8)
     return out, scene.render(number, out)
 
@@ -93,7 +95,7 @@ def test_every_label_is_visible_in_demo_and_hard_scenes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.draw.__name__)
-def test_a_thing_leaves_its_pixels_where_its_mask_says(kind) -> None:
+def test_a_thing_leaves_its_pixels_where_its_mask_says(kind: Kind) -> None:
     """A sprite changes the frame in its mask and nowhere outside its coverage."""
     sprite = objects.draw(kind, 77, 3, 64.0).at_scale(40.0, mirrored=True, blur_px=0)
     rows, columns = sprite.alpha.shape
@@ -147,7 +149,7 @@ def test_the_day_is_brighter_than_the_night() -> None:
 
 def test_fog_takes_contrast_and_blur_takes_edges() -> None:
     """Fog reduces the range of a frame, blur reduces the step at an edge."""
-    def exposed(**light: object):
+    def exposed(**light: Any) -> np.ndarray:
         frame = np.zeros((64, 64, 3), np.uint8)
         frame[:, 32:] = 200
         expose(frame, Light((1.0, 1.0, 1.0), (0.0, 0.0), noise=0.0, **light), noise_tile(64, 64),

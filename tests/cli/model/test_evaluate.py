@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from tests.support.models import bundles, tiny_detectors
+from tests.support.present import present
 from vedette.cli import main
 
 pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 
 
 @pytest.fixture
-def model(tmp_path: Path):
+def model(tmp_path: Path) -> Path:
     return tiny_detectors.write(tmp_path)
 
 
@@ -24,7 +25,7 @@ def call(*arguments: object) -> int:
     return main(["model", *map(str, arguments)])
 
 
-def write_coco(folder: Path):
+def write_coco(folder: Path) -> Path:
     """Write a COCO folder of one picture with a leaf and the sky, where the model sees them."""
     (folder / "images").mkdir()
     bundles.picture(folder / "images")
@@ -37,7 +38,7 @@ def write_coco(folder: Path):
     return folder
 
 
-def test_a_coco_folder(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_coco_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that sees everything has AP 1, overall and for each label; the figures are one JSON object."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path), "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -48,7 +49,7 @@ def test_a_coco_folder(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1"])
-def test_the_drawn_street(model, capsys: pytest.CaptureFixture[str], source: str) -> None:
+def test_the_drawn_street(model: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
     """A model that knows nothing of the street has AP 0 on it, and every label that is there is listed."""
     assert call("eval", "--model", model, "--source", source, "--frames", "12", "--seed", "3", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -65,7 +66,7 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path: Path, capsys:
                 "--json") == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (printed["ap"], printed["frames"]) == (1, 1)       # COCO's figures still count everything
-    luma = cv2.imread(str(folder / "images" / "garden.png"))[::8, ::8] @ np.array([0.114, 0.587, 0.299])
+    luma = present(cv2.imread(str(folder / "images" / "garden.png")))[::8, ::8] @ np.array([0.114, 0.587, 0.299])
     packed = bundles.pack(tmp_path, "--baseline", out, model=model, out="with.tflite")
     capsys.readouterr()
     assert call("inspect", packed, "--json") == 0
@@ -82,7 +83,7 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path: Path, capsys:
     assert "vedette.json: baseline.frames: " in capsys.readouterr().out
 
 
-def test_a_baseline_needs_frames_and_a_place(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_baseline_needs_frames_and_a_place(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there, and a collection without pictures, give one line."""
     out = tmp_path / "nowhere" / "b.json"
     assert call("eval", "--model", model, "--source", "synthetic", "--frames", "1", "--baseline-out", out) == 64
@@ -94,7 +95,7 @@ def test_a_baseline_needs_frames_and_a_place(model, tmp_path: Path, capsys: pyte
     assert "names no image" in capsys.readouterr().err
 
 
-def test_figures_for_people(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_for_people(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Words without --json: a line of figures, and one for each label."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -106,14 +107,14 @@ def test_figures_for_people(model, tmp_path: Path, capsys: pytest.CaptureFixture
     ([], 64, "either --source or --coco"), (["--source", "synthetic", "--coco", "."], 64, "either --source or --coco"),
     (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
     (["--coco", "nowhere"], 69, "nowhere")])
-def test_what_cannot_be_evaluated(model, capsys: pytest.CaptureFixture[str], arguments, code: int,
+def test_what_cannot_be_evaluated(model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int,
                                   expected: str) -> None:
     """One line, and the exit code of its kind."""
     assert call("eval", "--model", model, *arguments) == code
     assert expected in capsys.readouterr().err
 
 
-def test_a_model_agrees_with_itself(model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_agrees_with_itself(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same file twice: full agreement, no shift, and no picture of a difference."""
     picture, out = bundles.picture(tmp_path), tmp_path / "out"
     assert call("compare", model, model, "--out", out, "--json", picture, picture) == 0
@@ -134,10 +135,10 @@ def test_a_difference_is_shown_where_it_is(tmp_path: Path, capsys: pytest.Captur
     printed = capsys.readouterr().out
     assert "agreement 0.6667" in printed
     assert ["sky", "0.0000", "0", "1", "0", "-", "-"] in [line.split() for line in printed.splitlines()]
-    assert cv2.imread(str(out / "1-garden.jpg")).shape == (40, 128, 3)
+    assert present(cv2.imread(str(out / "1-garden.jpg"))).shape == (40, 128, 3)
 
 
-def test_two_models_on_the_drawn_street(model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_models_on_the_drawn_street(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As many frames as asked for, the same for both."""
     assert call("compare", model, model, "--source", "synthetic", "--frames", "3", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -162,7 +163,7 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path: Path, capsys: pyt
     ([], 64, "expected either image files or --source"),
     (["a.png", "--source", "synthetic"], 64, "expected either image files or --source"),
     (["nothing.png"], 65, "nothing.png")])
-def test_what_cannot_be_compared(model, capsys: pytest.CaptureFixture[str], arguments, code: int,
+def test_what_cannot_be_compared(model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int,
                                  expected: str) -> None:
     """One line, and the exit code of its kind."""
     assert call("compare", model, model, *arguments) == code

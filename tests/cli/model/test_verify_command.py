@@ -12,7 +12,7 @@ from vedette.cli import main
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory):
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundles.pack(tmp_path_factory.mktemp("sound"))
 
 
@@ -20,7 +20,7 @@ def call(*arguments: object) -> int:
     return main(["model", "verify", *map(str, arguments)])
 
 
-def test_a_sound_bundle(sound, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_bundle(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each check is a line, the last word is `verified`, the exit code 0."""
     assert call(sound) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -29,7 +29,7 @@ def test_a_sound_bundle(sound, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == "verified"
 
 
-def test_a_program_reads_one_json_object(sound, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_reads_one_json_object(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Checks, digest, runtime, latency and golden frames are there."""
     assert call(sound, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
@@ -39,7 +39,7 @@ def test_a_program_reads_one_json_object(sound, capsys: pytest.CaptureFixture[st
     assert printed["invoke_ms"] > 0
 
 
-def test_a_wrong_bundle_says_which_frame_differs_and_why(sound, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_bundle_says_which_frame_differs_and_why(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The cause stands on the check's line, each difference of each golden frame below; exit code 65."""
     assert call(bundles.altered(sound, color="bgr")) == 65
     printed = capsys.readouterr().out

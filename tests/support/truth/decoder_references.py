@@ -16,6 +16,7 @@ import numpy as np
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile, OpSpec
 from vedette.tflite.tensors import TensorSpec
 
+Thresholds = Sequence[float] | np.ndarray
 Row = tuple[float, int, float, float, float, float]
 """score, class_id, xmin, ymin, xmax, ymax"""
 Corners = tuple[float, float, float, float]
@@ -53,7 +54,7 @@ def real(raw: np.ndarray, tensor: TensorSpec) -> np.ndarray:
     return (values - tensor.zero_point) * tensor.scale if tensor.quantised else values
 
 
-def ranked(rows: Sequence[Row], thresholds: Sequence[float], most: int) -> list[Row]:
+def ranked(rows: Sequence[Row], thresholds: Thresholds, most: int) -> list[Row]:
     kept = [row for row in rows if row[0] >= thresholds[min(row[1], len(thresholds) - 1)]]
     kept = [kept[place] for place in sorted(range(len(kept)), key=lambda place: (-kept[place][0], place))]
     return [(min(row[0], 1.0), *row[1:]) for row in kept[:most]]
@@ -63,7 +64,7 @@ def _around(cx: float, cy: float, width: float, height: float) -> Corners:
     return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
 
 
-def yolov8(output: np.ndarray, thresholds: Sequence[float], most: int, cells_first: bool = False) -> list[Row]:
+def yolov8(output: np.ndarray, thresholds: Thresholds, most: int, cells_first: bool = False) -> list[Row]:
     head = output[0].T if not cells_first else output[0]
     rows = []
     for cell in head:
@@ -72,7 +73,7 @@ def yolov8(output: np.ndarray, thresholds: Sequence[float], most: int, cells_fir
     return ranked(rows, thresholds, most)
 
 
-def yolov5(output: np.ndarray, thresholds: Sequence[float], most: int) -> list[Row]:
+def yolov5(output: np.ndarray, thresholds: Thresholds, most: int) -> list[Row]:
     rows = []
     for cell in output[0]:
         class_id = int(np.argmax(cell[5:]))
@@ -80,7 +81,7 @@ def yolov5(output: np.ndarray, thresholds: Sequence[float], most: int) -> list[R
     return ranked(rows, thresholds, most)
 
 
-def end_to_end(output: np.ndarray, thresholds: Sequence[float], most: int,
+def end_to_end(output: np.ndarray, thresholds: Thresholds, most: int,
                pixels: tuple[float, float] = (1.0, 1.0)) -> list[Row]:
     rows = [(float(row[4]), max(0, round(float(row[5]))), row[0] / pixels[0], row[1] / pixels[1], row[2] / pixels[0],
              row[3] / pixels[1]) for row in output[0]]
@@ -88,7 +89,7 @@ def end_to_end(output: np.ndarray, thresholds: Sequence[float], most: int,
 
 
 def ssd(boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, count: np.ndarray,
-        thresholds: Sequence[float], most: int) -> list[Row]:
+        thresholds: Thresholds, most: int) -> list[Row]:
     rows = [(float(scores[0][i]), int(class_ids[0][i]), boxes[0][i][1], boxes[0][i][0], boxes[0][i][3], boxes[0][i][2])
             for i in range(int(np.ravel(count)[0]))]
     return ranked(rows, thresholds, most)
@@ -109,7 +110,7 @@ def retinanet_anchors(width: int, height: int, size: float = 3.0) -> list[Corner
     return anchors
 
 
-def anchored(boxes: np.ndarray, scores: np.ndarray, thresholds: Sequence[float], most: int,
+def anchored(boxes: np.ndarray, scores: np.ndarray, thresholds: Thresholds, most: int,
              width: int, height: int) -> list[Row]:
     rows = []
     for (dy, dx, dh, dw), votes, (cx, cy, w, h) in zip(boxes[0], scores[0], retinanet_anchors(width, height),
@@ -121,12 +122,12 @@ def anchored(boxes: np.ndarray, scores: np.ndarray, thresholds: Sequence[float],
     return ranked(rows, thresholds, most)
 
 
-def classes(output: np.ndarray, thresholds: Sequence[float], most: int) -> list[Row]:
+def classes(output: np.ndarray, thresholds: Thresholds, most: int) -> list[Row]:
     return ranked([(float(score), class_id, 0.0, 0.0, 1.0, 1.0) for class_id, score in enumerate(output[0])],
                   thresholds, most)
 
 
-def fomo(output: np.ndarray, thresholds: Sequence[float]) -> list[Row]:
+def fomo(output: np.ndarray, thresholds: Thresholds) -> list[Row]:
     """Join cells of one class with OpenCV's connected components."""
     heat = output[0]
     rows, columns, count = heat.shape
