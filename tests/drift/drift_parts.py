@@ -1,4 +1,4 @@
-"""A device's site in fast-forward: an hour is a few results and a look, on a clock that the test owns."""
+"""A device's site in fast-forward: an hour is a few results and one measured view, on the test's own clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAYLIGHT = View(900.0, 0.5, outline(1))
 
 
 class ViewCamera(FakeCamera):
-    """Shows what the test says."""
+    """A camera that shows the view of the test."""
 
     def __init__(self) -> None:
         super().__init__([])
@@ -43,7 +43,7 @@ class ViewCamera(FakeCamera):
 
 
 class Site:
-    """`scores` says for a day how sure the model is of each label; `per_hour` results have each of them."""
+    """`scores` gives the mean score of each label on a day; `per_hour` results have each label."""
 
     def __init__(self, folder: Path, *, scores: Callable[[float], Mapping[str, float]] | None = None,
                  per_hour: int = 4, invoke_ms: Callable[[float], float] = lambda day: 30.0,
@@ -62,7 +62,7 @@ class Site:
         self.start()
 
     def start(self, boot: str = BOOT) -> None:
-        """The daemon starts; another boot's monotonic clock begins anew."""
+        """The daemon starts; another boot's monotonic clock starts again at 0."""
         if boot != BOOT:
             self.clock.now_ns = 7_000_000_000
         self.config = Config.model_validate(self._sections)
@@ -70,7 +70,7 @@ class Site:
                                 bundled=lambda: self._bundled)
 
     def stop(self) -> None:
-        """It stops in order."""
+        """Stop in order."""
         self.watch.step()
         self.watch.save()
 
@@ -83,7 +83,7 @@ class Site:
         return self.hours / 24
 
     def hour(self) -> None:
-        """An hour passes: results in its middle, and a look."""
+        """Let an hour pass: results in its middle, and one measured view."""
         self.clock.advance(HOUR_S / 2)
         for label, score in self.scores(self.day).items():
             self.see(label, score, self.per_hour)
@@ -102,7 +102,7 @@ class Site:
             self.hour()
 
     def see(self, label: str | None, score: float, times: int) -> None:
-        """Results with one detection of this label, or none."""
+        """Give results with one detection of this label, or none."""
         found = () if label is None else (Detection(label, 0, score, Box(0, 0, 1, 1)),)
         result = make_result(make_frame(self.clock), found)
         result = replace(result, model=ModelRef("street", "1", self.model),
@@ -111,7 +111,7 @@ class Site:
             self.watch.hear(result, timed=not self.governed)
 
     def observe(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
-        """Show a view so long, looked at once a second; less often where it is long."""
+        """Show a view for some seconds, measured once a second; less often for a long time."""
         every_s = max(1, seconds // 120)
         for _ in range(0, seconds, every_s):
             self.camera.show(view, brightness, contrast)

@@ -1,4 +1,4 @@
-"""Drift from outside: a real daemon whose film shows its camera being covered, and commands over MQTT."""
+"""Drift from outside: a real daemon with a film of a camera that is covered, and commands over MQTT."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def details(hears: Subscriber) -> set[str]:
 
 
 def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict) -> dict:
-    """Send a command and wait for its answer."""
+    """Send a command and wait for its reply."""
     before = len(told(hears, f"reply/{name}"))
     send(broker.client(), f"{BASE}/cmd/{name}", json.dumps(arguments).encode())
     assert wait_until(lambda: len(told(hears, f"reply/{name}")) > before, 60)
@@ -74,7 +74,7 @@ def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict) -> dic
 
 def test_a_covered_camera_is_named_over_mqtt_and_feedback_counted(tmp_path: Path, broker: Mosquitto,
                                                                   hears: Subscriber) -> None:
-    """Named with the word, and gone again; an error rate that outlives the daemon, a view learnt anew on command."""
+    """The reason names the change and ends; the error rate survives a restart; a command learns the view again."""
     config = write_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
         assert wait_until(lambda: len(told(hears, "detections")) >= 4, 60), daemon.log

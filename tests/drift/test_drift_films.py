@@ -1,4 +1,4 @@
-"""Real films: a busy road and a belt of bottles are no drift, and what is done to the camera before them is named."""
+"""Real films: a busy road and a belt of bottles are not drift; a covered, moved or blurred camera is named."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def seconds(path: Path) -> list[np.ndarray]:
 
 
 def as_is(frame: np.ndarray, number: int) -> None:
-    """Nothing is done to the camera."""
+    """Leave the camera unchanged."""
 
 
 def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count: int, begin: int,
          spoil: Callable[[np.ndarray, int], None] = as_is) -> set[str]:
-    """Show so many seconds; returns all that was named."""
+    """Show some seconds; returns every named change."""
     named = set()
     for number, frame in enumerate(islice(frames, count), begin):
         shown = frame.copy()
@@ -52,7 +52,7 @@ def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count
 
 @pytest.mark.parametrize("name", ["car-detection", "bottle-detection"])
 def test_traffic_is_no_drift_and_what_is_done_to_the_camera_is(real: Path, name: str) -> None:
-    """Ten minutes of film name nothing; covered, moved, out of focus are named within a minute, and over soon after."""
+    """Ten minutes of film name nothing; covered, moved, out of focus are named within a minute and end soon after."""
     frames = cycle(seconds(real / "videos" / f"{name}.mp4"))
     picture, watch = Picture(key="film"), ViewWatch()
     assert show(picture, watch, frames, 600, 0) == set()

@@ -1,4 +1,4 @@
-"""The file of drift: fixed size, whole or not believed, and no more lost than an hour."""
+"""The file of drift: of fixed size, used only if whole, and never more than an hour old."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vedette.drift.scores import LABELS, OTHER, ModelScores
 
 
 def full(ledger: Ledger) -> None:
-    """Fill it to the brim, with the longest of everything."""
+    """Fill it completely, with the longest values."""
     rng = random.Random(1)
     for key in ("a" * 100, "b" * 100):
         model = ledger.model(key)
@@ -37,7 +37,7 @@ def full(ledger: Ledger) -> None:
 
 
 def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
-    """Empty or filled to the brim."""
+    """The size is the same, empty or full."""
     ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     assert len(ledger.content()) == SIZE
     full(ledger)
@@ -48,7 +48,7 @@ def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> None:
-    """Three weeks with more labels than have names, written hourly: nothing grows on, and another start reads it."""
+    """Three weeks with more labels than may have names, written hourly: nothing grows, and the next start reads it."""
     ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     model = ledger.model("k")
     for hour in range(3 * KEPT_HOURS):
@@ -66,7 +66,7 @@ def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> No
     lambda whole: b"vedette drift 1 00000000 x".ljust(SIZE), lambda whole: random.Random(3).randbytes(SIZE)])
 def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil: object,
                                                           caplog: pytest.LogCaptureFixture) -> None:
-    """Torn, empty, garbage, of a later version: never an error, and the next writing replaces it."""
+    """Torn, empty, garbage, of a later version: never an error, and the next write replaces it."""
     site = Site(tmp_path, scores=lambda day: {"street": 0.8})
     site.run(60)
     site.stop()
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_damage_is_noticed(tmp_path: Path, seed: int) -> None:
-    """A bit anywhere in what counts."""
+    """One wrong bit anywhere in the content is found."""
     site = Site(tmp_path, scores=lambda day: {"street": 0.8})
     site.run(5)
     site.stop()
@@ -96,7 +96,7 @@ def test_any_damage_is_noticed(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_kill_costs_what_came_since_the_last_writing(tmp_path: Path) -> None:
-    """Without a clean stop the hour before is gone, and nothing else."""
+    """Without a clean stop only the values of the last hour are lost."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(10)
     site.stop()
@@ -107,7 +107,7 @@ def test_a_kill_costs_what_came_since_the_last_writing(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_never_lives_for_an_hour_learns_too(tmp_path: Path) -> None:
-    """Killed every 50 minutes for two days: the hour counts from the last writing, of whichever run."""
+    """Killed every 50 minutes for two days: the hour counts from the last write, of any run."""
     site = Site(tmp_path)
     writings = 0
     for _ in range(58):
@@ -124,7 +124,7 @@ def test_a_daemon_that_never_lives_for_an_hour_learns_too(tmp_path: Path) -> Non
 
 
 def test_a_disk_that_refuses_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said, and all goes on in memory."""
+    """The reason says so, and everything continues in memory."""
     site = Site(tmp_path / "state", scores=lambda day: {"person": 0.8})
     site.path.parent.rmdir()
     site.run(60)
@@ -138,7 +138,7 @@ def test_a_disk_that_refuses_costs_nothing_else(tmp_path: Path, caplog: pytest.L
 
 
 def test_labels_are_bounded_and_the_frequent_ones_keep_their_names() -> None:
-    """A hundred rare labels and three frequent ones, one of them late: those by name, and every result counted."""
+    """A hundred rare labels and three frequent ones, one of them late: these have names; every result is counted."""
     model = ModelScores(key="k")
     given = 0
     for hour in range(160):
@@ -154,7 +154,7 @@ def test_labels_are_bounded_and_the_frequent_ones_keep_their_names() -> None:
 
 
 def test_feedback_is_counted_once_a_result() -> None:
-    """The same word again is no news, another one about the same result replaces it, old ones leave."""
+    """A repeated judgement is not news, another one about the same result replaces it, old ones are dropped."""
     feedback = Feedback()
     assert [feedback.add(0, 1, seq, right=seq % 4 > 0) for seq in range(1, 9)] == [True] * 8
     assert feedback.add(0, 1, 3, right=True) is False

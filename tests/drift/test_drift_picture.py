@@ -1,4 +1,4 @@
-"""Covered, moved, out of focus, dark: named once it has lasted, gone once put right; light and lorries are none."""
+"""Covered, moved, out of focus, dark: named once it lasts, ended once corrected; light and lorries are not drift."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMED_AFTER_S = 60
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    """A site that knows its view by day."""
+    """A site that has learnt its view by day."""
     one = Site(tmp_path)
     one.observe(DAYLIGHT, NAMED_AFTER_S + 5)
     assert one.watch.health()["image"]["references"] == 1
@@ -33,7 +33,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.mark.parametrize(("view", "change"), CHANGES)
 def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Site, view: View, change: str) -> None:
-    """In the first hour already; the reason and its detail say what; nothing of it is learnt."""
+    """It is named in the first hour already; reason and detail say what changed; it is not learnt."""
     site.observe(view, NAMED_AFTER_S - 5)
     assert site.changes == []
     site.observe(view, 15)
@@ -46,7 +46,7 @@ def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Si
 
 
 def test_a_lorry_before_the_lens_is_not_named(site: Site) -> None:
-    """Half a minute, again and again."""
+    """It covers the lens for half a minute, repeatedly."""
     for _ in range(20):
         site.observe(COVERED, 30)
         site.observe(DAYLIGHT, 10)
@@ -66,7 +66,7 @@ def dusk(into_night: float) -> View:
 
 
 def test_night_that_falls_is_learnt_along(site: Site) -> None:
-    """A night whose view resembles no day's is reached step by step; later it is known, a restart included."""
+    """A night that looks unlike any day is reached step by step; later it is known, also after a restart."""
     assert likeness(dusk(0).outline, dusk(1).outline) > ALIKE
     for _ in range(3):
         for minute in range(30):
@@ -84,7 +84,7 @@ def test_night_that_falls_is_learnt_along(site: Site) -> None:
 
 
 def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
-    """Detail that fades by and by to nothing is learnt, and morning comes back as known."""
+    """Detail that gradually fades to nothing is learnt, and the morning is known again."""
     for detail in (900, 500, 280, 150, 80, 45, 25, 12, 6):
         site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     site.observe(COVERED, 3600, 5.0)
@@ -97,7 +97,7 @@ def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
 
 
 def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> None:
-    """What a dark night hides, the day shows."""
+    """A dark night hides the change; the day shows it."""
     for detail in (900, 400, 150, 60, 25, 10):
         site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     site.observe(COVERED, 600, 5.0)
@@ -107,7 +107,7 @@ def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> 
 
 
 def test_in_the_first_days_a_new_view_that_holds_an_hour_is_learnt(site: Site) -> None:
-    """A lamp that is switched on changes all at once: named for an hour, and never again."""
+    """A lamp that is switched on is a sudden change: it is named for an hour, then never again."""
     lit = replace(DAYLIGHT, outline=outline(9))
     site.observe(lit, 3000)
     assert site.changes == ["moved"]
@@ -148,7 +148,7 @@ def test_a_camera_in_somebodys_hands_begins_nothing(tmp_path: Path) -> None:
 
 
 def test_another_source_begins_anew(site: Site) -> None:
-    """Another camera, rotation or mask shows another view by right."""
+    """Another camera, rotation or mask gives another view, and that is correct."""
     site.run(60)
     site.stop()
     site.reload(camera={"source": "rtsp://other/1"})
@@ -158,7 +158,7 @@ def test_another_source_begins_anew(site: Site) -> None:
 
 
 def day_light(site: Site, hours: int, noon: float, *, focus: float = 0.5, contrast: float = 40.0) -> None:
-    """So many hours, bright from 6 to 20 only."""
+    """Let some hours pass, bright from 6 to 20 only."""
     for _ in range(hours):
         lit = 6 <= site.hours % 24 < 20
         site.camera.show(replace(DAYLIGHT, focus=focus), noon if lit else 12.0, contrast if lit else 8.0)
@@ -166,7 +166,7 @@ def day_light(site: Site, hours: int, noon: float, *, focus: float = 0.5, contra
 
 
 def test_dark_for_a_day_where_it_was_not_is_named(site: Site) -> None:
-    """Nights are none, a dull day is none, a lens that went dark is one, until it is bright again for a while."""
+    """Nights and a dull day are not lost light; a lens that went dark is, until it is bright again for a while."""
     day_light(site, 4 * 24, 110.0)
     day_light(site, 3 * 24, 70.0)
     assert site.changes == []
@@ -177,7 +177,7 @@ def test_dark_for_a_day_where_it_was_not_is_named(site: Site) -> None:
 
 
 def test_contrast_and_focus_that_are_lost_by_and_by_are_named(site: Site) -> None:
-    """A lens that soils over weeks: nothing comes at once, and it is named all the same."""
+    """A lens that gets dirty over weeks: nothing changes suddenly, and still it is named."""
     day_light(site, 3 * 24, 110.0)
     for day in range(20):
         day_light(site, 24, 110.0, focus=0.5 * 0.92 ** day, contrast=40 * 0.96 ** day)
@@ -187,7 +187,7 @@ def test_contrast_and_focus_that_are_lost_by_and_by_are_named(site: Site) -> Non
 @given(st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES),
        st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES))
 def test_likeness_is_a_correlation(one: bytes, other: bytes) -> None:
-    """The same either way, from -1 to 1, and of anything with itself 1 (of nothing at all 0)."""
+    """It is symmetric, from -1 to 1; of an outline with itself it is 1 (of an empty one 0)."""
     assert likeness(one, other) == pytest.approx(likeness(other, one))
     assert -1.000001 <= likeness(one, other) <= 1.000001
     halves = one[:OUTLINE_BYTES // 2], one[OUTLINE_BYTES // 2:]

@@ -1,4 +1,4 @@
-"""A week and more in fast-forward: scores that sink are named on the right day, and what only looks like it is not."""
+"""A week and more in fast-forward: falling scores are named on the right day, and similar harmless changes are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY, LEARN_DAYS = 24, 2
 
 
 def sunk_by(share: float, over_days: float, from_day: float = LEARN_DAYS) -> Callable[[float], float]:
-    """Scores that sink by a share, evenly over some days from a day on, and stay there."""
+    """Return scores that fall by a share, evenly over some days from a day on, and then stay."""
     def level(day: float) -> float:
         return 0.8 * (1 - share * min(1.0, max(0.0, (day - from_day) / over_days)))
     return level
@@ -24,7 +24,7 @@ def step(share: float, at_day: float) -> Callable[[float], float]:
 
 
 def right_day(level: Callable[[float], float], days: float) -> float | None:
-    """The hour, in days, after which the mean of the last 168 hours is more than 10 % below that of the first 48."""
+    """Return the days after which the mean of the last 168 hours is more than 10 % below that of the first 48."""
     hours = [level(hour / DAY) for hour in range(round(days * DAY))]
     baseline = sum(hours[:48]) / 48
     for now in range(48, len(hours)):
@@ -35,7 +35,7 @@ def right_day(level: Callable[[float], float], days: float) -> float | None:
 
 
 def first_named(site: Site, days: float, code: str = "score_drift") -> float | None:
-    """Run; returns the day on which the reason is first there."""
+    """Run; returns the first day with the reason."""
     for hour in range(round(days * DAY)):
         site.hour()
         if code in site.watch.reasons():
@@ -53,7 +53,7 @@ def first_named(site: Site, days: float, code: str = "score_drift") -> float | N
 ])
 def test_scores_that_sink_by_more_than_a_tenth_are_named_on_the_right_day(
         tmp_path: Path, shape: Callable[[float], float]) -> None:
-    """Not an hour sooner or later than the definition says: the mean of seven days, a tenth below what was learnt."""
+    """At exactly the hour of the definition: the mean of seven days is a tenth below the learnt one."""
     expected = right_day(shape, 40)
     assert expected is not None
     site = Site(tmp_path, scores=lambda day: {"person": shape(day)})
@@ -63,7 +63,7 @@ def test_scores_that_sink_by_more_than_a_tenth_are_named_on_the_right_day(
 
 @pytest.mark.parametrize("shape", [step(0.08, 3), sunk_by(0.08, 7), step(0.098, 2), step(0, 0), step(-0.3, 4)])
 def test_scores_that_sink_by_less_are_not_named(tmp_path: Path, shape: Callable[[float], float]) -> None:
-    """By 8 %, by 9.8 %, not at all, or when they rise: never in two weeks."""
+    """A fall by 8 % or 9.8 %, no change, or a rise is not named in two weeks."""
     assert right_day(shape, 21) is None
     site = Site(tmp_path, scores=lambda day: {"person": shape(day)})
     assert first_named(site, 14) is None
@@ -72,7 +72,7 @@ def test_scores_that_sink_by_less_are_not_named(tmp_path: Path, shape: Callable[
 
 
 def test_a_bad_day_is_no_drift_and_a_mended_model_is_none_any_more(tmp_path: Path) -> None:
-    """One day at five eighths of it is no tenth of a week; after scores came back the reason goes within the week."""
+    """One day at five eighths of the score is less than a tenth of a week; once scores are back, the reason ends."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.5 if 4 <= day < 5 else 0.8})
     assert first_named(site, 14) is None
     site.scores = lambda day: {"person": 0.6 if day < 20 else 0.8}
@@ -82,7 +82,7 @@ def test_a_bad_day_is_no_drift_and_a_mended_model_is_none_any_more(tmp_path: Pat
 
 
 def test_only_the_label_that_sinks_is_named(tmp_path: Path) -> None:
-    """The detail has its name and figures, and nothing of the others."""
+    """The detail has this label's name and figures and no other label's."""
     shape = step(0.15, 3)
     site = Site(tmp_path, scores=lambda day: {"person": 0.8, "dog": shape(day), "car": 0.7})
     assert first_named(site, 14) == pytest.approx(right_day(shape, 14), abs=1.5 / DAY)
@@ -93,7 +93,7 @@ def test_only_the_label_that_sinks_is_named(tmp_path: Path) -> None:
 
 
 def test_few_results_say_nothing(tmp_path: Path) -> None:
-    """A dog a day, whatever its scores, is no mean; and neither is a crowd within two hours of the week."""
+    """One dog a day gives no mean, and neither does a crowd within two hours of the week."""
     site = Site(tmp_path, per_hour=1,
                 scores=lambda day: {"dog": 0.9 if day < 4 else 0.5} if day * DAY % DAY < 1 else {})
     assert first_named(site, 21) is None
@@ -103,7 +103,7 @@ def test_few_results_say_nothing(tmp_path: Path) -> None:
 
 
 def test_nights_without_results_change_nothing(tmp_path: Path) -> None:
-    """By day only: the same verdict, on the day that the results decide."""
+    """Results by day only give the same decision, on the day that the results determine."""
     shape = step(0.12, 3)
     by_day = Site(tmp_path, scores=lambda day: {"person": shape(day)} if 6 <= day * DAY % DAY < 20 else {})
     named = first_named(by_day, 14)
@@ -113,7 +113,7 @@ def test_nights_without_results_change_nothing(tmp_path: Path) -> None:
 
 
 def test_night_scores_that_are_always_lower_are_no_drift(tmp_path: Path) -> None:
-    """What was learnt over whole days holds for whole days."""
+    """A mean learnt over whole days is compared with whole days."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.85 if 6 <= day * DAY % DAY < 20 else 0.55})
     assert first_named(site, 21) is None
 
@@ -139,7 +139,7 @@ def test_a_restart_and_steps_of_the_clock_change_nothing(tmp_path: Path, restart
 
 
 def test_a_machine_that_is_off_ages_nothing(tmp_path: Path) -> None:
-    """A month in a box: the seven days are seven days of watching, and what was learnt stays."""
+    """After a month without power: the seven days are days of watching, and the learnt mean stays."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(3 * DAY)
     before = site.watch.health()["labels"]["person"]
@@ -150,7 +150,7 @@ def test_a_machine_that_is_off_ages_nothing(tmp_path: Path) -> None:
 
 
 def test_another_model_is_learnt_anew_and_the_old_one_remembered(tmp_path: Path) -> None:
-    """A model with lower scores is no drift; rolled back, the old one's account goes on; its drift is named."""
+    """A new model with lower scores is not drift; after a rollback the old values continue; its drift is named."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(4 * DAY)
     site.model, site.scores = "b" * 64, lambda day: {"person": 0.6}
@@ -163,7 +163,7 @@ def test_another_model_is_learnt_anew_and_the_old_one_remembered(tmp_path: Path)
 
 
 def test_other_thresholds_are_learnt_anew(tmp_path: Path) -> None:
-    """A lower threshold lets weaker results in: that is the operator's doing."""
+    """A lower threshold admits weaker results: the operator caused that, so it is not drift."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(4 * DAY)
     site.reload(detector={"score_threshold": 0.3})
@@ -172,7 +172,7 @@ def test_other_thresholds_are_learnt_anew(tmp_path: Path) -> None:
 
 
 def test_a_bundles_baseline_holds_from_the_first_day_on(tmp_path: Path) -> None:
-    """With `health.baseline: bundle` nothing is learnt of scores, and a label it does not know is not judged."""
+    """With `health.baseline: bundle` no scores are learnt, and a label that the bundle lacks is not evaluated."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.7, "dog": 0.2}, health={"baseline": "bundle"},
                 bundled={"person": 0.8})
     assert first_named(site, 2) == pytest.approx(25 / DAY, abs=1.5 / DAY)      # a hundred results
@@ -183,7 +183,7 @@ def test_a_bundles_baseline_holds_from_the_first_day_on(tmp_path: Path) -> None:
 
 
 def test_a_model_that_gets_slower_is_named(tmp_path: Path) -> None:
-    """More than a fifth in the mean of seven days; 15 % is not; faster never is."""
+    """A model more than a fifth slower in the mean of seven days is named; 15 % is not, and faster never is."""
     slow = Site(tmp_path, scores=lambda day: {}, invoke_ms=lambda day: 30.0 if day < 3 else 40.0)
     assert first_named(slow, 14, "latency_drift") == pytest.approx(3 + 4.2, abs=0.1)
     for number, later_ms in enumerate((34.0, 20.0)):
@@ -193,7 +193,7 @@ def test_a_model_that_gets_slower_is_named(tmp_path: Path) -> None:
 
 
 def test_times_of_a_governed_rate_say_nothing(tmp_path: Path) -> None:
-    """Slow on hot days only, while fewer frames are looked at: no drift of the model; its scores count as ever."""
+    """A model that is slow on hot days only, at a governed rate, has no drift; its scores still count."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8 if day < 3 else 0.6},
                 invoke_ms=lambda day: 30.0 if day < 3 else 60.0)
     site.run(3 * 24)
@@ -203,7 +203,7 @@ def test_times_of_a_governed_rate_say_nothing(tmp_path: Path) -> None:
 
 
 def test_scores_learnt_anew_on_command(tmp_path: Path) -> None:
-    """`relearn` ends the reason; the picture stays as it was learnt."""
+    """`relearn` ends the reason; the learnt picture stays."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8 if day < 3 else 0.6})
     assert first_named(site, 14) is not None
     references = site.watch.health()["image"]["references"]
@@ -218,7 +218,7 @@ def test_scores_learnt_anew_on_command(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_read_by_nobody_else(tmp_path: Path) -> None:
-    """Whoever asks for figures waits for no file: a model may be large, and its card slow."""
+    """Reading the figures waits for no file: a model may be large, and its card slow."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8}, bundled={"person": 0.5})
     site.run(1)
     site.reload(health={"baseline": "bundle"})

@@ -1,4 +1,4 @@
-"""The fallback policy: laws of the circuit breaker and of the budget, on a clock that is handed in."""
+"""The fallback policy: laws of the circuit breaker and of the budget, on a clock of the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_AFTER = st.none() | st.floats(0, 1e9)
 
 def ask(breaker: Breaker, until_s: float, works: Callable[[float], bool], took_s: float = 0.0, now_s: float = 0.0,
         retry_after_s: float | None = None) -> list[float]:
-    """Ask as soon as allowed, again and again; returns the moments."""
+    """Call as soon as allowed, repeatedly; returns the times."""
     asked = []
     while now_s < until_s:
         now_s += breaker.wait_s(now_s)
@@ -38,20 +38,20 @@ def ask(breaker: Breaker, until_s: float, works: Callable[[float], bool], took_s
 @given(SEEDS, st.floats(0.1, 60), st.floats(0, 2), RETRY_AFTER)
 def test_ten_minutes_of_failing_cost_ten_calls(seed: int, interval_s: float, took_s: float,
                                                retry_after_s: float | None) -> None:
-    """At most, however fast it fails, whatever it asks for, wherever the jitter falls."""
+    """That is the maximum for any failure time, any requested delay and any jitter."""
     breaker = Breaker(interval_s, random.Random(seed).uniform)
     assert len(ask(breaker, 600, lambda _: False, took_s, retry_after_s=retry_after_s)) <= 10
 
 
 def test_ten_calls_are_the_most_even_at_the_least_jitter() -> None:
-    """The earliest moment every time is the worst case for the server."""
+    """The shortest delay each time is the worst case for the server."""
     assert len(ask(Breaker(0.1, lambda low, _: low), 600, lambda _: False)) <= 10
 
 
 @given(SEEDS, st.floats(1, 20_000), RETRY_AFTER)
 def test_a_recovered_server_is_used_within_five_minutes(seed: int, recovers_s: float,
                                                         retry_after_s: float | None) -> None:
-    """However long it failed; and from that probe on as if nothing had been."""
+    """This holds after any time of failure; from that probe on, calls are normal again."""
     breaker = Breaker(1.0, random.Random(seed).uniform)
     asked = ask(breaker, recovers_s + 320, lambda now_s: now_s >= recovers_s, retry_after_s=retry_after_s)
     again = [moment for moment in asked if moment >= recovers_s]
@@ -90,7 +90,7 @@ def test_failures_between_successes_do_not_add_up() -> None:
 
 @pytest.mark.parametrize(("asked_s", "waits_s"), [(7.0, 7.0), (None, 1.0), (0.0, 1.0), (1e9, LONGEST_DELAY_S)])
 def test_retry_after_is_obeyed_within_bounds(asked_s: float | None, waits_s: float) -> None:
-    """From the first failure on, never longer than five minutes."""
+    """It counts from the first failure on, and never for longer than five minutes."""
     breaker = Breaker(1.0)
     breaker.failed(0.0, asked_s)
     assert breaker.wait_s(0.0) == waits_s
@@ -98,7 +98,7 @@ def test_retry_after_is_obeyed_within_bounds(asked_s: float | None, waits_s: flo
 
 @given(st.lists(st.tuples(st.floats(0, 10_000), st.integers(0, 400), st.booleans()), max_size=400))
 def test_no_window_grants_more_than_its_allowance(steps: list[tuple[float, int, bool]]) -> None:
-    """Calls, bytes and probes, by the hour and by the day, whatever is asked for when; a refusal spends nothing."""
+    """Calls, bytes and probes, by the hour and by the day, for any order of calls; a refusal spends nothing."""
     windows, now_s = FRESH, 0.0
     granted: list[tuple[float, int, bool]] = []
     for pause_s, size, probe in steps:

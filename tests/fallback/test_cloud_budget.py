@@ -24,7 +24,7 @@ def spend(of: Budget, calls: int) -> None:
 
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """What one life has spent the next cannot spend again, until a day has passed."""
+    """A run cannot spend again what the run before it spent, until a day has passed."""
     clock = FakeClock()
     spend(budget(tmp_path, clock), 3)
     clock.advance(3600)
@@ -55,7 +55,7 @@ def test_a_reboot_does_not_shorten_the_day(tmp_path: Path) -> None:
 
 
 def test_many_reboots_do_not_lengthen_it_for_ever(tmp_path: Path) -> None:
-    """Uptime of each boot that wrote adds up."""
+    """The uptimes of all boots that wrote add up."""
     clock = FakeClock()
     spend(budget(tmp_path, clock, per_day=30), 1)
     for boot in range(30):
@@ -66,7 +66,7 @@ def test_many_reboots_do_not_lengthen_it_for_ever(tmp_path: Path) -> None:
 
 
 def test_it_is_written_before_the_call(tmp_path: Path) -> None:
-    """When `charge` returns, another process would already see it, in both windows."""
+    """When `charge` returns, another process already reads it, in both windows."""
     clock = FakeClock()
     one = budget(tmp_path, clock, per_day=500)
     for calls in (1, 2, 3):
@@ -76,7 +76,7 @@ def test_it_is_written_before_the_call(tmp_path: Path) -> None:
 
 
 def test_bytes_are_bounded_too(tmp_path: Path) -> None:
-    """Megabytes of the configuration are a million bytes."""
+    """A megabyte in the configuration is a million bytes."""
     one = budget(tmp_path, FakeClock(), mb_per_hour=1)
     one.charge(600_000, probe=False)
     with pytest.raises(CloudBudgetSpent, match="bytes of this hour are used up: expected at most 1000000"):
@@ -87,7 +87,7 @@ def test_bytes_are_bounded_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 200, b'{"boot": "one", "offset_s": 0, "at_s": NaN}',
                                      b'{"boot":"one","offset_s":0.0,"at_s":1.0,"windows":[[1.0,-9,0,0],[1.0,0,0,0]]}'])
 def test_a_damaged_file_counts_as_spent(tmp_path: Path, content: bytes) -> None:
-    """For a day, and it is not replaced by a fresh one."""
+    """It counts as spent for a day, and no new file replaces it."""
     (tmp_path / FILE).write_bytes(content)
     clock = FakeClock()
     one = budget(tmp_path, clock)
@@ -101,7 +101,7 @@ def test_a_damaged_file_counts_as_spent(tmp_path: Path, content: bytes) -> None:
 
 
 def test_no_call_without_writing_it_down(tmp_path: Path) -> None:
-    """A state folder that is gone refuses calls, and grants them again once it is back."""
+    """Without the state folder calls are refused; they are granted again once it is back."""
     folder = tmp_path / "state"
     folder.mkdir()
     one = budget(folder, FakeClock())

@@ -1,4 +1,4 @@
-"""The cloud client against a real server, and against servers that drip, hang, lie and never end."""
+"""The cloud client against a real server, and against servers that drip, hang, lie or never end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def picture(body: bytes) -> np.ndarray:
 
 
 def test_a_frame_is_looked_at(tmp_path: Path) -> None:
-    """The answer becomes a result of this frame, from the cloud, with the server's model and the time it took."""
+    """The response becomes a result of this frame, from the cloud, with the server's model and the times."""
     shown_frame = frame()
     with serving_answers() as server:
         result = client(tmp_path, server.url).detect(shown_frame)
@@ -59,7 +59,7 @@ def test_a_frame_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_what_is_sent(tmp_path: Path) -> None:
-    """A JPEG, the token, a key for each call, and the time that is left."""
+    """It has a JPEG, the token, a key for each call, and the time that is left."""
     with serving_answers() as server:
         cloud_client = client(tmp_path, server.url + "?x=1")
         cloud_client.detect(frame())
@@ -75,7 +75,7 @@ def test_what_is_sent(tmp_path: Path) -> None:
 
 
 def test_the_yolov5_dialect(tmp_path: Path) -> None:
-    """A form with the field `image`; pixels of the picture become 0-1 of the frame, which was sent smaller."""
+    """It is a form with the field `image`; pixels of the smaller picture become 0-1 of the frame."""
     noisy = np.random.default_rng(1).integers(0, 256, (360, 640, 3), np.uint8)
     record = {**RECORD, "xmin": 0, "ymin": 0, "xmax": 16.0, "ymax": 9.0}
     with serving_answers(ok([record])) as server:
@@ -93,13 +93,13 @@ def test_the_yolov5_dialect(tmp_path: Path) -> None:
 
 
 def test_nothing_seen_is_a_result(tmp_path: Path) -> None:
-    """A server that saw nothing says so; that is no failure."""
+    """A server that found nothing returns an empty list; that is not a failure."""
     with serving_answers(ok({"model": MODEL, "detections": []})) as server:
         assert client(tmp_path, server.url).detect(frame()).detections == ()
 
 
 def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
-    """The server's words become ours, and then the device's thresholds and lists decide; best score first."""
+    """The server's labels are translated; then the device's thresholds and lists decide; best score first."""
     seen = [{**PERSON, "label": label, "score": score} for label, score in (
         ("pedestrian", 0.55), ("auto", 0.95), ("dog", 0.9), ("pedestrian", 0.7), ("bus", 0.4))]
     with serving_answers(ok({"model": None, "detections": seen})) as server:
@@ -109,7 +109,7 @@ def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
 
 
 def test_only_the_region_of_interest_leaves(tmp_path: Path) -> None:
-    """As the model on the device sees it; boxes are of the whole frame again; masks are black."""
+    """The picture is the part that the device's model sees; boxes are of the whole frame; masks are black."""
     with serving_answers(ok({"model": None, "detections": [{**PERSON, "box": [0, 0, 1, 0.5]}]})) as server:
         result = client(tmp_path, server.url, roi=(0.5, 0.0, 1.0, 1.0),
                         masks=[[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)]]).detect(frame(64, 64))
@@ -120,7 +120,7 @@ def test_only_the_region_of_interest_leaves(tmp_path: Path) -> None:
 
 
 def test_boxes_are_cut_to_the_frame(tmp_path: Path) -> None:
-    """A little outside is rounding; what then has no area is no detection."""
+    """A little outside is rounding; a box without area is not a detection."""
     boxes = [[-0.01, 0.2, 0.5, 1.002], [1.0, 0.2, 1.1, 0.5]]
     with serving_answers(ok({"model": None, "detections": [{**PERSON, "box": box} for box in boxes]})) as server:
         assert [each.box for each in client(tmp_path, server.url).detect(frame()).detections] == [Box(0, 0.2, 0.5, 1)]
@@ -153,7 +153,7 @@ PLAIN_NONSENSE = {
     *(pytest.param("vedette", body, id=f"vedette, {name}") for name, body in NONSENSE.items()),
     *(pytest.param("yolov5", body, id=f"yolov5, {name}") for name, body in PLAIN_NONSENSE.items())])
 def test_nonsense_with_a_200_is_a_failure(tmp_path: Path, dialect: str, body: bytes) -> None:
-    """Never an empty result; and what the server wrote is not repeated in the message."""
+    """It never becomes an empty result, and the message does not repeat the server's content."""
     with serving_answers((200, {"Content-Type": "application/json"}, body)) as server:
         with pytest.raises(CloudError) as refusal:
             client(tmp_path, server.url, dialect=dialect).detect(frame())
@@ -162,7 +162,7 @@ def test_nonsense_with_a_200_is_a_failure(tmp_path: Path, dialect: str, body: by
 
 @pytest.mark.parametrize("status", [301, 307, 400, 404, 413, 429, 500, 503])
 def test_other_answers_are_failures(tmp_path: Path, status: int) -> None:
-    """Each with its status, and how long to stay away; a redirect is not followed."""
+    """The error has the status and the requested delay; a redirect is not followed."""
     with serving_answers((status, {"Retry-After": "7", "Location": "http://127.0.0.1:9/"}, GOOD)) as server:
         with pytest.raises(HttpStatus, match=str(status)) as refusal:
             client(tmp_path, server.url).detect(frame())
@@ -209,7 +209,7 @@ def reads_nothing(connection: socket.socket, stopping: threading.Event) -> None:
     pytest.param(answering(OK + b"Content-Length: 900\r\n\r\n" + GOOD), HttpUnreachable, id="ends early"),
 ])
 def test_every_bad_server_costs_a_deadline_at_most(tmp_path: Path, behave: Behave, error: type[HttpError]) -> None:
-    """The whole call ends within two seconds and a tenth, with an error; at once where its deadline is no matter."""
+    """The whole call ends within two seconds and a tenth, with an error; at once where the deadline plays no part."""
     deadline_s = 30 if error in (HttpTooLong, HttpUnreachable) else DEADLINE_S
     with (serving(behave) as port, within(DEADLINE_S), pytest.raises(error)):
         client(tmp_path, f"http://127.0.0.1:{port}/v1/detect", deadline_s=deadline_s,
@@ -223,7 +223,7 @@ def big_frame() -> Frame:
 
 
 def test_a_handshake_that_hangs_costs_a_deadline(tmp_path: Path) -> None:
-    """The connection stands, and TLS never comes about."""
+    """The connection is made, but the TLS handshake never ends."""
     with (serving(hang) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow)):
         client(tmp_path, f"https://127.0.0.1:{port}/", deadline_s=DEADLINE_S).detect(frame())
 
@@ -251,7 +251,7 @@ def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_is_not_sent_again(tmp_path: Path, status: int) -> None:
-    """Nothing is asked until its file holds another; then that one is tried at once."""
+    """Nothing is sent until the file holds another token; that one is tried at once."""
     with serving_answers((status, {}, b""), ok(ANSWER)) as server:
         cloud_client = client(tmp_path, server.url)
         with pytest.raises(HttpStatus):
@@ -270,7 +270,7 @@ def test_a_refused_token_is_not_sent_again(tmp_path: Path, status: int) -> None:
     (b"", "expected one token"), (b"two words", "expected one token"), (b"a\r\nX-Evil: 1", "expected one token"),
     ("pass\u00e9".encode(), "plain characters"), (b"x" * 5000, "cannot be read"), (None, "cannot be read")])
 def test_a_file_without_a_token(tmp_path: Path, content: bytes | None, said: str) -> None:
-    """Nothing is sent, nothing is charged; the file is named, its content is not told."""
+    """Nothing is sent or charged; the message names the file and not its content."""
     with serving_answers() as server:
         cloud_client = client(tmp_path, server.url)
         if content is None:
@@ -285,7 +285,7 @@ def test_a_file_without_a_token(tmp_path: Path, content: bytes | None, said: str
 
 
 def test_a_spent_budget_makes_no_call(tmp_path: Path) -> None:
-    """As many calls as were granted reach the server, failed ones counted."""
+    """The granted calls reach the server; failed ones count too."""
     with serving_answers((500, {}, b""), ok(ANSWER)) as server:
         cloud_client = client(tmp_path, server.url, per_hour=3)
         with pytest.raises(HttpStatus):

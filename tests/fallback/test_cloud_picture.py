@@ -1,4 +1,4 @@
-"""What of a frame leaves the device: its size, its parts, and nothing else."""
+"""The redacted JPEG that leaves the device: its size, its part of the frame, and no other content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def decoded(content: bytes) -> np.ndarray:
 
 
 def markers(content: bytes) -> list[int]:
-    """The JPEG's markers up to its first scan."""
+    """Return the JPEG's markers up to its first scan."""
     found, at = [], 2
     while content[at + 1] != 0xDA:
         found.append(content[at + 1])
@@ -33,7 +33,7 @@ def markers(content: bytes) -> list[int]:
 
 @pytest.mark.parametrize("most_bytes", [8_000, 50_000, 400_000])
 def test_no_more_bytes_than_asked_for(most_bytes: int) -> None:
-    """Even of noise, which compresses worst: coarser first, then smaller, with its shape kept."""
+    """This holds even for noise, which compresses worst: first the quality falls, then the size; the shape stays."""
     sent = redacted_jpeg(noise(720, 1280).data, most_bytes)
     assert len(sent.content) <= most_bytes
     assert decoded(sent.content).shape == (sent.height, sent.width, 3)
@@ -41,19 +41,19 @@ def test_no_more_bytes_than_asked_for(most_bytes: int) -> None:
 
 
 def test_a_frame_that_fits_keeps_its_pixels() -> None:
-    """Nothing is scaled without need."""
+    """It is not scaled without need."""
     sent = redacted_jpeg(np.full((720, 1280, 3), 90, np.uint8).data, 200_000)
     assert (sent.width, sent.height, sent.shown) == (1280, 720, Box(0, 0, 1, 1))
 
 
 def test_no_more_pixels_than_a_detector_can_use() -> None:
-    """A large frame is scaled down however well it compresses."""
+    """A large frame is scaled down even if it compresses well."""
     sent = redacted_jpeg(np.zeros((2160, 3840, 3), np.uint8).data, 10**7)
     assert (sent.width, sent.height) == (LONGEST_PX, 1080)
 
 
 def test_what_can_never_fit_is_refused() -> None:
-    """Not sent larger, and not searched for ever."""
+    """It is not sent larger, and the search ends."""
     with pytest.raises(ValueError, match="expected at most 200"):
         redacted_jpeg(noise(40, 4000).data, 200)
 
@@ -66,7 +66,7 @@ def test_it_carries_no_metadata() -> None:
 
 
 def test_masks_are_black_and_the_frame_stays_as_it_is() -> None:
-    """The mask is painted into what leaves only."""
+    """The mask is painted into the copy only."""
     frame = np.full((100, 200, 3), 200, np.uint8)
     sent = decoded(redacted_jpeg(frame.data, 100_000, masks=[[(0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)]]).content)
     assert sent[:, 108:].max() <= 8
@@ -75,7 +75,7 @@ def test_masks_are_black_and_the_frame_stays_as_it_is() -> None:
 
 
 def test_outside_the_region_of_interest_nothing_leaves() -> None:
-    """Only the part is sent, and a mask lies in it where it lay in the frame."""
+    """Only the part is sent, and a mask has the same place in it as in the frame."""
     frame = np.zeros((100, 200, 3), np.uint8)
     frame[25:75, 50:150] = 200
     sent = redacted_jpeg(frame.data, 100_000, roi=Box(0.25, 0.25, 0.75, 0.75),

@@ -33,7 +33,7 @@ def still(count: int, *, noise: float = 5.0, gain: Iterable[float] = ()) -> Iter
 
 
 def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: Any) -> list[DetectionResult | None]:
-    """Every frame's result; None where it could not be looked at."""
+    """Return every frame's result; None if it could not be examined."""
     detector = MotionDetector(**more)
     results: list[DetectionResult | None] = []
     for number, picture in enumerate(pictures):
@@ -49,7 +49,7 @@ def boxes(results: Iterable[DetectionResult | None]) -> list[list[Box]]:
 
 
 def shared(one: Box, other: Box) -> float:
-    """Intersection over the smaller one."""
+    """Return the intersection over the smaller box."""
     width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
     height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
     smaller = min((box.xmax - box.xmin) * (box.ymax - box.ymin) for box in (one, other))
@@ -61,13 +61,13 @@ def centre(truth: TruthBox) -> np.ndarray:
 
 
 def moved(now: tuple[TruthBox, ...], before: tuple[TruthBox, ...]) -> list[Box]:
-    """Boxes with nothing of their label near their place half a second before."""
+    """Return the boxes without a box of their label near their place half a second before."""
     return [one.box for one in now if not any(np.abs(centre(one) - centre(other)).max() < 0.004
                                               for other in before if other.label == one.label)]
 
 
 def test_what_moves_on_the_street_is_found() -> None:
-    """Of thirty seconds in a light that goes through a day ten times an hour: nine of ten things, few boxes of none."""
+    """In thirty seconds of light that passes a day ten times an hour: nine of ten things, few false boxes."""
     scene, picture = Scene(5, *SIZE, FPS), np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     detector, truths = MotionDetector(), []
     hits = things = false = found_boxes = 0
@@ -92,7 +92,7 @@ def test_what_moves_on_the_street_is_found() -> None:
 
 
 def test_a_detection_says_what_is_known() -> None:
-    """Label and box; neither class nor score nor model; the source is motion, and the frame's times are told."""
+    """Label and box; neither class nor score nor model; the source is motion, and the result has the frame's times."""
     clock = FakeClock()
     detector = MotionDetector(clock=clock)
     for number, picture in enumerate(still(20)):
@@ -113,7 +113,7 @@ def test_a_detection_says_what_is_known() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 3.0, 12.0])
 def test_a_still_scene_has_no_motion(noise: float) -> None:
-    """Whatever the sensor's noise; and once learnt every frame is an honest result, empty."""
+    """With any sensor noise; once the background is learnt, every frame gives an empty result."""
     results = looked(still(100, noise=noise))
     assert [number for number, result in enumerate(results) if result is None] == list(range(LEARN_FRAMES))
     assert sum(map(len, boxes(results))) == 0
@@ -121,7 +121,7 @@ def test_a_still_scene_has_no_motion(noise: float) -> None:
 
 @pytest.mark.parametrize("fps", [1.0, 4.0, 30.0])
 def test_the_background_is_learnt_in_time(fps: float) -> None:
-    """Within two seconds, or four frames where those take longer; a slow camera's frames are as still."""
+    """It takes two seconds, or four frames if those take longer; a slow camera's still frames are empty too."""
     results = looked(still(40), fps)
     first = next(number for number, result in enumerate(results) if result is not None)
     assert first <= max(2 * fps, 4)
@@ -129,7 +129,7 @@ def test_the_background_is_learnt_in_time(fps: float) -> None:
 
 
 def test_slow_changes_of_light_are_no_motion() -> None:
-    """A cloud takes a third of the light away within twenty seconds, and gives it back."""
+    """A cloud takes away a third of the light within twenty seconds and then passes."""
     ramp = [1 - 0.33 * min(1, number / 200) for number in range(200)]
     results = looked(still(400, gain=[*ramp, *reversed(ramp)]))
     assert sum(map(len, boxes(results))) == 0
@@ -138,7 +138,7 @@ def test_slow_changes_of_light_are_no_motion() -> None:
 
 @pytest.mark.parametrize("gain", [0.4, 0.7, 1.5])
 def test_a_sudden_change_of_light_is_no_storm(gain: float) -> None:
-    """The frame says that it could not be looked at; a second later all is as before, and nothing moved."""
+    """The frame raises DetectError; a second later all is as before, and nothing has moved."""
     results = looked(still(80, gain=[1.0] * 40 + [gain] * 40))
     unsure = [number for number, result in enumerate(results[LEARN_FRAMES:], LEARN_FRAMES) if result is None]
     assert unsure[0] == 40
@@ -147,7 +147,7 @@ def test_a_sudden_change_of_light_is_no_storm(gain: float) -> None:
 
 
 def test_many_boxes_are_bounded() -> None:
-    """A picture full of small moving things gives the largest of them."""
+    """A picture full of small moving things gives the largest ones."""
     pictures = list(still(12, noise=1))
     for row in range(0, 360, 24):
         for column in range(0, 640, 24):
@@ -156,7 +156,7 @@ def test_many_boxes_are_bounded() -> None:
 
 
 def test_only_the_region_of_interest_is_watched() -> None:
-    """What moves outside is not told; what moves inside has its place in the frame."""
+    """Motion outside is not reported; motion inside has its place in the frame."""
     pictures = list(still(20))
     pictures[15][40:120, 40:120] = 255
     pictures[15][200:300, 400:500] = 255
@@ -167,7 +167,7 @@ def test_only_the_region_of_interest_is_watched() -> None:
 
 @pytest.mark.parametrize("change", ["size", "gap", "back in time"])
 def test_another_picture_is_learnt_anew(change: str) -> None:
-    """Another size, a camera that was away: not motion, and not silence."""
+    """Another size, or a camera that was away, gives an error, neither motion nor an empty result."""
     detector = MotionDetector()
     pictures = list(still(30))
     for number, picture in enumerate(pictures[:20]):

@@ -33,14 +33,14 @@ def call(*arguments: object) -> int:
 
 
 def test_init_says_what_to_do_and_never_does_it_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What expires when, where root's key should go, what devices need; a second time 65, and nothing has changed."""
+    """It prints expiries, where to keep root's key, and what devices need; a second call ends with 65, unchanged."""
     assert call("init", tmp_path / "fleet", "--days", "timestamp=30") == 0
     told = capsys.readouterr().out
     for words in ("root-*.pem off this machine", "fleet/root.json", "in 29 days", "in 399 days"):
         assert words in told
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert call("init", tmp_path / "fleet") == 65
-    assert "there already" in capsys.readouterr().err
+    assert "a fleet exists there" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -49,14 +49,14 @@ def test_init_says_what_to_do_and_never_does_it_twice(tmp_path: Path, capsys: py
     (("--root-threshold", "2"), "2 of 1 root keys")])
 def test_init_called_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...],
                              words: str) -> None:
-    """64, and no folder is made."""
+    """It ends with 64 and creates no folder."""
     assert call("init", tmp_path / "fleet", *arguments) == 64
     assert words in capsys.readouterr().err
     assert not (tmp_path / "fleet").exists()
 
 
 def test_a_bundle_is_added_and_released(fleet: Path, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By name, version, digest or file; what a program reads is JSON; a warning goes to standard error."""
+    """By name, version, digest or file; with --json the output is JSON; a warning goes to standard error."""
     assert call("add", fleet, sound, "--json") == 0
     added = json.loads(capsys.readouterr().out)
     assert (added["name"], added["version"], added["proven"]) == ("garden", "7", True)
@@ -82,7 +82,7 @@ def test_a_bundle_is_added_and_released(fleet: Path, sound: Path, capsys: pytest
     ("--buckets", "5-2"), ("--buckets", "0-10000"), ("--buckets", "half"), ("--trial", "frames"), ("--release", "0"),
     ("--shadow", "framez=3"), ("--shadow", "frames=3", "--no-shadow"), ("--trial", "frames=many")])
 def test_a_release_called_wrongly(fleet: Path, sound: Path, arguments: tuple[str, ...]) -> None:
-    """64, before anything is signed."""
+    """It ends with 64 before anything is signed."""
     assert call("add", fleet, sound) == 0
     assert call("release", fleet, "garden", *arguments) == 64
     assert call("status", fleet) == 0
@@ -90,7 +90,7 @@ def test_a_release_called_wrongly(fleet: Path, sound: Path, arguments: tuple[str
 
 def test_a_bad_bundle_is_not_added(fleet: Path, sound: Path, tmp_path: Path,
                                    capsys: pytest.CaptureFixture[str]) -> None:
-    """Damaged, seeing wrongly, no model at all: 65, with the check that failed; --allow-unproven does not help."""
+    """A damaged, wrong or missing model ends with 65 and names the failed check; --allow-unproven does not help."""
     damaged = tmp_path / "damaged.tflite"
     content = bytearray(sound.read_bytes())
     content[200] ^= 255
@@ -104,9 +104,9 @@ def test_a_bad_bundle_is_not_added(fleet: Path, sound: Path, tmp_path: Path,
     assert not (fleet / "bundles").exists()
 
 
-def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet: Path, tmp_path: Path,
+def test_a_model_without_golden_frames_needs_a_flag(fleet: Path, tmp_path: Path,
                                                               capsys: pytest.CaptureFixture[str]) -> None:
-    """65 without --allow-unproven, 64 without a version; then it is marked."""
+    """It ends with 65 without --allow-unproven and 64 without a version; with both, the bundle is marked."""
     plain = tiny_detectors.write(tmp_path)
     assert call("add", fleet, plain) == 65
     assert "--allow-unproven" in capsys.readouterr().err
@@ -121,7 +121,7 @@ def test_a_model_that_proves_nothing_is_added_only_when_asked(fleet: Path, tmp_p
 
 
 def test_a_passphrase_comes_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its first line; without it, with another, with an empty one: 69."""
+    """The first line counts; a missing, wrong or empty one ends with 69."""
     secret, wrong, empty = (tmp_path / name for name in ("secret", "wrong", "empty"))
     secret.write_text("correct horse\n")
     wrong.write_text("battery\n")
@@ -136,7 +136,7 @@ def test_a_passphrase_comes_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_keys_may_lie_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`init --keys` is remembered; `--keys` overrides it; a missing one is named, with where it was looked for."""
+    """`init --keys` is saved; `--keys` overrides it; the message names a missing key and its expected path."""
     assert call("init", tmp_path / "fleet", "--keys", tmp_path / "stick") == 0
     assert not (tmp_path / "fleet/keys").exists()
     assert call("renew", tmp_path / "fleet") == 0
@@ -147,7 +147,7 @@ def test_keys_may_lie_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_status_tells_a_monitor(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1 when something expires soon, 0 otherwise."""
+    """The exit code is 1 if something expires soon, else 0."""
     assert call("status", fleet, "--within", "15") == 1
     told = capsys.readouterr().out
     assert "nothing is released" in told
@@ -156,14 +156,14 @@ def test_status_tells_a_monitor(fleet: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_status_of_what_has_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so, and is 1 whatever is asked."""
+    """The output says so, and the exit code is 1 for any --within."""
     operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
     assert call("status", operator.folder, "--within", "0") == 1
     assert "EXPIRED" in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_said(fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No fleet, no such release, no such role."""
+def test_a_missing_part_is_named(fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing fleet, release or role: the message says which one."""
     assert call("status", tmp_path) == 65
     assert "vedette fleet init" in capsys.readouterr().err
     assert call("withdraw", fleet, "7") == 65
@@ -173,7 +173,7 @@ def test_what_is_not_there_is_said(fleet: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_without_cryptography_the_extra_is_named(tmp_path: Path) -> None:
-    """Making keys needs it; looking at a fleet and publishing do not."""
+    """Creating keys needs it; reading a fleet and publishing do not."""
     block = "import sys; sys.modules['cryptography'] = None; from vedette.cli import main; sys.exit(main(sys.argv[1:]))"
 
     def without(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A change of the fleet's folder is whole or is none, wherever the command dies."""
+"""A change of the fleet's folder happens as a whole or not at all, wherever the command dies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def content(folder: FleetFolder) -> dict[str, bytes]:
 
 
 def test_a_change_cut_at_every_step_is_old_or_new(tmp_path: Path) -> None:
-    """Whoever opens the folder next finds all of the old or all of the new; once it was finished, the new."""
+    """The next command finds either all old files or all new ones; after a finished change, the new ones."""
     seen = []
     for at in itertools.count():
         path = tmp_path / str(at)
@@ -73,7 +73,7 @@ def test_a_change_cut_at_every_step_is_old_or_new(tmp_path: Path) -> None:
 
 
 def test_without_the_list_a_cut_leaves_a_mixture(tmp_path: Path) -> None:
-    """Why a change is written aside first: files put in place one by one fail the test above."""
+    """Files that are put in place one by one fail the test above; so a change is written to `.change` first."""
     found = []
     for at in range(16):
         path = tmp_path / str(at)
@@ -91,7 +91,7 @@ def test_without_the_list_a_cut_leaves_a_mixture(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    """A lock, a file or a place that is something else: what and why."""
+    """A lock, file or folder of another type: the message names it and gives the reason."""
     with FleetFolder(tmp_path / "fleet", new=True) as folder:
         folder.change({"fleet.json": b"", "a": b"1"})
         (tmp_path / "fleet/b").mkdir()
@@ -137,7 +137,7 @@ while True:
 
 
 def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> None:
-    """SIGKILL in the midst of any change: it opens, nothing acknowledged is lost, and a device agrees."""
+    """After SIGKILL during any change it opens, no acknowledged change is lost, and a device verifies it."""
     operator = Operator(tmp_path)
     with serving(operator.served) as url:
         device = Device(tmp_path / "device", url, operator.root)

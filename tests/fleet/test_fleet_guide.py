@@ -1,4 +1,4 @@
-"""The operator's guide does what it says: its commands run, in its order, and leave what it promises."""
+"""The operator's guide is correct: its commands run in its order and give the results that it promises."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def desk(tmp_path: Path) -> Path:
 
 
 def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
-    """Every command ends with 0; a device that was there from the beginning sees what is left at the end."""
+    """Every command ends with 0; a device that exists from the beginning sees the final releases."""
     released: list[set[int]] = []
     with running(desk) as broker, serving(desk / "www") as url:
         send(broker.client(), "vedette/gate-01/availability", b"online", retain=True)
@@ -70,6 +70,6 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
 
 
 def test_the_guide_names_every_command_of_the_fleet() -> None:
-    """And only commands and options that exist."""
+    """It names no command or option that does not exist."""
     named = set(re.findall(r"vedette (fleet [a-z-]+)", "\n".join(commands())))
     assert named == {name for name in COMMANDS if name.startswith("fleet ")}

@@ -39,7 +39,7 @@ def arguments(broker: Mosquitto, *more: str) -> list[str]:
 
 
 def test_a_table_of_what_is_retained(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line a device, a summary above, nothing unprintable."""
+    """One line for each device, a summary above, no unprintable characters."""
     assert main(arguments(broker, "--once", "3")) == 0
     summary, head, *lines = capsys.readouterr().out.splitlines()
     assert summary.startswith("2 devices, 2 online; street")
@@ -49,7 +49,7 @@ def test_a_table_of_what_is_retained(broker: Mosquitto, capsys: pytest.CaptureFi
 
 
 def test_json_once(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
-    """A program reads one object a device."""
+    """The output is one JSON object for each device."""
     assert main(arguments(broker, "--once", "3", "--json")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["device"], row["version"], row["online"], row["release"]) for row in rows] == [
@@ -86,6 +86,6 @@ def test_follows_changes(broker: Mosquitto, tmp_path: Path, terminal: bool) -> N
 
 
 def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said where one was expected; exit code 69."""
+    """The message says where a broker was expected; the exit code is 69."""
     assert main(["fleet", "watch", "--host", "127.0.0.1", "--port", str(port := free_port())]) == 69
     assert f"127.0.0.1:{port}" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The guide's nginx and rsync with devices that look at any moment: what it says holds."""
+"""The guide's nginx and rsync, with devices that poll at any moment: the guide's statements hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE_SECOND = 1_795_000_000
 
 
 class Device:
-    """One that polls again and again, beside one that was set up just now."""
+    """One device that polls repeatedly, beside one that was just set up."""
 
     def __init__(self, folder: Path, url: str, root: bytes, authority: Path) -> None:
         self._folder, self._url, self._root, self._authority = folder, url, root, authority
@@ -55,7 +55,7 @@ def rsync_lines(www: Path, there: Path) -> list[str]:
 
 
 @pytest.mark.daemon
-def test_a_device_may_look_between_the_steps(tmp_path: Path) -> None:
+def test_a_device_may_poll_between_the_steps(tmp_path: Path) -> None:
     """Releases, new keys of every role and renewals, all within one second by their time stamps: every poll verifies,
     what was cut off is resumed, and the headers are those that caches want."""
     operator, there = Operator(tmp_path), tmp_path / "srv/models"
@@ -94,7 +94,7 @@ def test_a_device_may_look_between_the_steps(tmp_path: Path) -> None:
 
 
 def resumes(device: Device, into: Path, target: object) -> None:
-    """Cut a download off in its midst; the next one asks for the rest only."""
+    """Cut a download in the middle; the next one requests the rest only."""
     told: list[int] = []
 
     def cut(got: int, _of: int) -> None:

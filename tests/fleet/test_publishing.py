@@ -1,4 +1,4 @@
-"""What publishing copies, in which order, and what it refuses to replace."""
+"""Which files publishing copies, in which order, and which ones it refuses to replace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def operator(tmp_path: Path) -> Operator:
 
 
 def copies(operator: Operator) -> list[str]:
-    """Publish; returns what was copied, in order."""
+    """Publish; returns the copied files, in order."""
     names: list[str] = []
     assert operator.publish(names.append) == len(names)
     return names
@@ -38,8 +38,8 @@ def umask() -> int:
     return mask
 
 
-def test_what_names_comes_after_what_it_names(operator: Operator) -> None:
-    """Models, targets, snapshot, timestamp; then roots. What is there already is left alone, and readable by others."""
+def test_a_file_comes_after_the_files_that_it_names(operator: Operator) -> None:
+    """Models, targets, snapshot, timestamp; then roots. Existing files do not change; others can read the files."""
     assert [name.rpartition(".street")[2] for name in copies(operator)] == [
         "-3.tflite", "metadata/2.targets.json", "metadata/2.snapshot.json", "metadata/timestamp.json",
         "metadata/1.root.json"]
@@ -50,8 +50,8 @@ def test_what_names_comes_after_what_it_names(operator: Operator) -> None:
     assert copies(operator) == ["metadata/timestamp.json"]
 
 
-def test_a_model_cut_short_there_is_copied_again(operator: Operator) -> None:
-    """By its size: another tool may have stopped half-way."""
+def test_a_cut_model_at_the_destination_is_copied_again(operator: Operator) -> None:
+    """Its size shows it: another tool may have stopped in the middle."""
     operator.publish()
     model(operator.served).write_bytes(MODEL[:100])
     assert len(copies(operator)) == 1
@@ -59,7 +59,7 @@ def test_a_model_cut_short_there_is_copied_again(operator: Operator) -> None:
 
 
 def test_another_fleet_is_not_overwritten(operator: Operator, tmp_path: Path) -> None:
-    """Neither another fleet nor something that is no repository loses a file."""
+    """Neither another fleet nor a folder that is not a repository loses a file."""
     other = Operator(tmp_path / "other")
     other.served = operator.served
     operator.publish()
@@ -67,10 +67,10 @@ def test_another_fleet_is_not_overwritten(operator: Operator, tmp_path: Path) ->
         repository.renew(other.keys)
         repository.renew(other.keys)
     before = {path: path.read_bytes() for path in operator.served.rglob("*") if path.is_file()}
-    with pytest.raises(FleetError, match=r"1\.root\.json: not what this fleet signed"):
+    with pytest.raises(FleetError, match=r"1\.root\.json: expected the file that this fleet signed"):
         other.publish()
     (operator.served / "metadata/timestamp.json").write_text("<html>")
-    with pytest.raises(FleetError, match="no timestamp of a repository"):
+    with pytest.raises(FleetError, match="expected the timestamp of a repository"):
         operator.publish()
     (operator.served / "metadata/timestamp.json").write_bytes(before[operator.served / "metadata/timestamp.json"])
     assert before == {path: path.read_bytes() for path in operator.served.rglob("*") if path.is_file()}
@@ -88,7 +88,7 @@ def test_an_old_copy_of_the_fleet_is_not_published(operator: Operator) -> None:
 
 
 def test_a_damaged_model_is_not_published(operator: Operator) -> None:
-    """The digest in its name is checked before it leaves; the timestamp that leads to it stays where it is."""
+    """The digest in its name is checked before it is copied; the timestamp that leads to it is not copied."""
     model(operator.folder / "repository").write_bytes(MODEL[:-1] + b"?")
     with pytest.raises(ModelDamaged):
         operator.publish()
@@ -96,7 +96,7 @@ def test_a_damaged_model_is_not_published(operator: Operator) -> None:
 
 
 def test_a_place_that_cannot_be_written(operator: Operator, tmp_path: Path) -> None:
-    """It is named."""
+    """The message names it."""
     operator.served = tmp_path / "file"
     operator.served.write_text("")
     with pytest.raises(StateUnusable, match="file"):

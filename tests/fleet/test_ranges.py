@@ -1,4 +1,4 @@
-"""Where releases meet."""
+"""Releases that share devices."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ BASE = release(1, 0, 9999)
 
 
 def test_a_higher_release_takes_devices_over() -> None:
-    """A canary: said, and no warning."""
+    """A canary gives a line without a warning."""
     assert list(notes(release(2, 0, 3999), [BASE])) == ["buckets 0-3999 leave release 1 (street 1)"]
 
 
 def test_a_lower_release_does_not_get_what_a_higher_one_has() -> None:
-    """It would reach nobody there: a warning."""
+    """It would reach no device there, so there is a warning."""
     (told,) = notes(BASE, [release(2, 5000, 7000)])
     assert told.startswith("warning: buckets 5000-7000 stay with release 2")
 
 
 def test_two_variants_that_overlap_spoil_the_comparison() -> None:
-    """Named are both variants, and which one runs; two that do not meet are fine."""
+    """The warning names both variants and the one that runs; two without common buckets give none."""
     a, b = release(2, 0, 4999, variant="a"), release(3, 4000, 9999, variant="b")
     for one, other in ((a, b), (b, a)):
         (told,) = notes(one, [other])
@@ -35,8 +35,8 @@ def test_two_variants_that_overlap_spoil_the_comparison() -> None:
     assert list(notes(a, [release(3, 5000, 9999, variant="b")])) == []
 
 
-def test_releases_apart_do_not_meet() -> None:
-    """Another channel, another class, itself."""
+def test_separate_releases_give_no_line() -> None:
+    """A release of another channel or another class, and the release itself."""
     others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999).model_copy(update={"device_classes": ("yard",)})]
     assert list(notes(release(2, 0, 9999), [*others, release(2, 0, 9999)])) == []
     assert share(release(2, 0, 3999)) == 0.4

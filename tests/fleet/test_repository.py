@@ -1,4 +1,4 @@
-"""What an operator signs, and what a plain python-tuf client on a real HTTP server makes of it."""
+"""Signed releases, verified by a plain python-tuf client on a real HTTP server."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def device(operator: Operator, url: str, tmp_path: Path) -> Device:
     return Device(tmp_path / "device", url, operator.root)
 
 
-def test_a_device_gets_what_was_released(operator: Operator, device: Device) -> None:
-    """The model's bytes, and every field of the release, fractions too."""
+def test_a_device_gets_a_release(operator: Operator, device: Device) -> None:
+    """It gets the model's bytes and every field of the release, fractions too."""
     shadow = {"frames": "100", "minutes": "0.5"}
     release = operator.release(MODEL, buckets=(0, 3999), shadow=shadow, variant="b", device_classes=("default", "yard"))
     operator.publish()
@@ -52,7 +52,7 @@ def test_a_device_gets_what_was_released(operator: Operator, device: Device) -> 
 
 
 def test_a_withdrawn_release_is_gone_and_its_file_stays(operator: Operator, device: Device) -> None:
-    """Devices see it no longer; one that is reading the file may finish."""
+    """Devices no longer see it; a device that is reading the file may finish."""
     operator.release(MODEL)
     operator.release(OTHER, "4")
     operator.publish()
@@ -79,9 +79,9 @@ def change(operator: Operator, name: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize("client", [Device, Vedette])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_device_may_look_at_any_moment_of_a_publication(operator: Operator, url: str, tmp_path: Path, name: str,
+def test_a_device_may_poll_at_any_moment_of_a_publication(operator: Operator, url: str, tmp_path: Path, name: str,
                                                           client) -> None:
-    """After each file that is copied, a device that was there before and a new one both find what verifies."""
+    """After each copied file, an existing device and a new one both find metadata that verifies."""
     operator.release(MODEL)
     operator.publish()
     root = operator.root
@@ -105,7 +105,7 @@ def test_a_device_may_look_at_any_moment_of_a_publication(operator: Operator, ur
 
 def test_a_root_published_before_the_timestamp_would_be_refused(operator: Operator, device: Device,
                                                                 tmp_path: Path) -> None:
-    """Why roots come last: the naive order fails the test above."""
+    """The naive order fails the test above; so roots come last."""
     operator.publish()
     device.releases()
     change(operator, "rotate", "timestamp")
@@ -116,8 +116,8 @@ def test_a_root_published_before_the_timestamp_would_be_refused(operator: Operat
         device.releases()
 
 
-def test_the_old_key_is_worth_nothing_after_rotation(operator: Operator, device: Device) -> None:
-    """What the old key signs is refused by a device that has seen the new root."""
+def test_the_old_key_is_refused_after_rotation(operator: Operator, device: Device) -> None:
+    """A device that has seen the new root refuses signatures of the old key."""
     operator.publish()
     before = (operator.served / "metadata/timestamp.json").read_bytes()
     device.releases()
@@ -143,8 +143,8 @@ def test_a_lost_online_key_is_replaced_with_the_root_key(operator: Operator, dev
     assert set(device.releases()) == {1, 2}
 
 
-def test_what_has_expired_is_refused_until_renewed(tmp_path: Path) -> None:
-    """A device refuses it, publishing it is refused, renewing makes it good."""
+def test_expired_metadata_is_refused_until_renewed(tmp_path: Path) -> None:
+    """A device refuses it, publishing refuses it, and renewing makes it valid again."""
     operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
     operator.publish()
     with serving(operator.served) as url:
@@ -161,13 +161,13 @@ def test_what_has_expired_is_refused_until_renewed(tmp_path: Path) -> None:
 
 
 def expiries(operator: Operator) -> dict[str, int]:
-    """Days left of each role."""
+    """Return the days that are left of each role."""
     with operator.opened() as repository:
         return {expiry.role: (expiry.expires - operator.now).days for expiry in repository.expiries}
 
 
-def test_renewing_signs_what_is_past_half_its_term(operator: Operator) -> None:
-    """Root and the large roles are left alone while they are young, so that devices need not fetch them again."""
+def test_renewing_signs_roles_past_half_of_their_term(operator: Operator) -> None:
+    """Root and the large roles do not change while they are new, so devices need not fetch them again."""
     assert expiries(operator) == {"timestamp": 14, "snapshot": 90, "targets": 90, "root": 400}
     operator.now = NOW + timedelta(days=44)
     change(operator, "renew")
@@ -181,13 +181,13 @@ def test_renewing_signs_what_is_past_half_its_term(operator: Operator) -> None:
 
 
 def test_renewing_for_a_quiet_quarter(operator: Operator) -> None:
-    """All three online roles last as long as asked."""
+    """All three online roles are valid for the given days."""
     change(operator, "renew", 120)
     assert expiries(operator) == {"timestamp": 120, "snapshot": 120, "targets": 120, "root": 400}
 
 
 def test_renewing_without_the_root_key(operator: Operator, tmp_path: Path) -> None:
-    """The online roles are renewed while root is valid; then its key is asked for, and taken from where it is kept."""
+    """The online roles are renewed while root is valid; after that, root's key is needed, from its own place."""
     operator.release(MODEL)
     stick = tmp_path / operator.key_file("root").name
     operator.key_file("root").rename(stick)
@@ -203,7 +203,7 @@ def test_renewing_without_the_root_key(operator: Operator, tmp_path: Path) -> No
 
 
 def test_a_release_is_widened_and_keeps_the_rest(operator: Operator, device: Device) -> None:
-    """Only what is stated changes; the file and the number stay."""
+    """Only the given fields change; the file and the number stay."""
     operator.release(MODEL, buckets=(0, 3999), trial={"minutes": "30"})
     operator.publish()
     with operator.opened() as repository:
@@ -214,29 +214,30 @@ def test_a_release_is_widened_and_keeps_the_rest(operator: Operator, device: Dev
 
 
 def test_numbers_only_grow(operator: Operator) -> None:
-    """A withdrawn number, a number below the last, and a number whose bundle is another one are refused."""
+    """A withdrawn number, a number below the last, and the number of another bundle are refused."""
     operator.release(MODEL, number=5)
-    with pytest.raises(FleetError, match="another bundle is another release"):
+    with pytest.raises(FleetError, match="release another bundle under another number"):
         operator.release(OTHER, "4", number=5)
     change(operator, "withdraw", 5)
     for number in (3, 5):
-        with pytest.raises(FleetError, match="next is 6"):
+        with pytest.raises(FleetError, match="expected a number from 6 on"):
             operator.release(MODEL, number=number)
     assert operator.release(MODEL).release == 6
 
 
 def test_what_cannot_be_released(operator: Operator) -> None:
-    """An unknown release, no bundle at all, fields that mean nothing, a bundle damaged on disk: each says why."""
+    """An unknown release, no bundle, invalid fields, a bundle damaged on disk: each message gives the reason."""
     bundle = bundle_of(MODEL)
     with operator.opened() as repository:
         repository.add(MODEL, bundle)
         for given, number, fields, error, words in (
-                (None, 9, {}, FleetError, "release 9: not released"), (None, None, {}, FleetError, "name a bundle"),
+                (None, 9, {}, FleetError, "release 9: not released"),
+                (None, None, {}, FleetError, "a bundle to release"),
                 (bundle, None, {"buckets": (5, 2)}, UsageError, "first <= last"),
                 (bundle, None, {"trial": {"frames": "many"}}, UsageError, "trial.frames")):
             with pytest.raises(error, match=words):
                 repository.release(operator.keys, given, number, fields)
-        with pytest.raises(FleetError, match="released: none"):
+        with pytest.raises(FleetError, match="expected one of: none"):
             repository.withdraw(operator.keys, 1)
         (operator.folder / bundle.path).write_bytes(OTHER)
         with pytest.raises(ModelDamaged):
@@ -247,16 +248,16 @@ def test_what_cannot_be_released(operator: Operator) -> None:
 
 
 def test_a_wrong_clock_signs_nothing(operator: Operator, tmp_path: Path) -> None:
-    """Neither a clock that was never set nor one before the last signature."""
+    """A clock that was never set, or one before the last signature, is refused."""
     operator.now = NOW - timedelta(hours=1)
     with pytest.raises(FleetError, match="this clock says"):
         operator.release(MODEL)
-    with pytest.raises(FleetError, match="past"):
+    with pytest.raises(FleetError, match="expected a date after"):
         Operator(tmp_path / "new", now=datetime(2020, 1, 1, tzinfo=UTC))
 
 
 def test_two_of_three_root_keys(tmp_path: Path) -> None:
-    """Fewer than the threshold cannot rotate; as many can, and devices follow. No key is made in vain."""
+    """Fewer keys than the threshold cannot rotate; enough keys can, and devices follow. No key is created in vain."""
     operator = Operator(tmp_path, root_keys=3, root_threshold=2)
     operator.publish()
     first, second, _ = sorted((operator.folder / "keys").glob("root-*.pem"))
@@ -278,7 +279,7 @@ def test_two_of_three_root_keys(tmp_path: Path) -> None:
 
 
 def test_keys_are_the_owners_alone_and_locked(tmp_path: Path) -> None:
-    """Mode 0600; with a passphrase they open with it and with nothing else."""
+    """The mode is 0600; keys with a passphrase open only with it."""
     operator = Operator(tmp_path, passphrase=b"secret")
     files = list((operator.folder / "keys").iterdir())
     assert len(files) == 4
@@ -296,10 +297,11 @@ def rsa() -> bytes:
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (lambda _: b"no key", "no private key"), (lambda fleet: fleet.key_file("snapshot").read_bytes(), "another key"),
+    (lambda _: b"no key", "expected a private key"),
+    (lambda fleet: fleet.key_file("snapshot").read_bytes(), "another key"),
     (lambda _: rsa(), "expected an ed25519 key"), (lambda _: None, "cannot be read")])
 def test_a_file_that_is_not_the_key(operator: Operator, content, words: str) -> None:
-    """What lies where a key should be is told."""
+    """The message says what is in the place of the key."""
     path = operator.key_file("timestamp")
     found = content(operator)
     path.unlink()
@@ -312,35 +314,35 @@ def test_a_file_that_is_not_the_key(operator: Operator, content, words: str) -> 
 
 
 def test_keys_that_cannot_be_kept(operator: Operator) -> None:
-    """Where no key can be written none is trusted."""
+    """If a new key cannot be written, no role trusts it."""
     operator.keys = KeyFolder(operator.folder / "fleet.json", extra=(operator.key_file("root"),))
-    with pytest.raises(KeyUnusable, match="cannot be kept"):
+    with pytest.raises(KeyUnusable, match="cannot be written"):
         change(operator, "rotate", "timestamp")
 
 
 def test_a_release_that_another_tool_signed(operator: Operator) -> None:
-    """Signed by the right keys, and yet no release: said, and nothing is changed on top of it."""
+    """The keys are right but the release is invalid: the message says so, and nothing is signed on top of it."""
     operator.release(MODEL)
     with FleetFolder(operator.folder) as folder:
         edit = Signed.read(folder).edit(operator.keys, NOW, Terms())
         next(iter(edit.roles["targets"].signed.targets.values())).unrecognized_fields["custom"] = {"release": "one"}
         edit.sign_from("targets")
         folder.change(edit.contents)
-    with pytest.raises(FleetError, match="cannot be understood"):
+    with pytest.raises(FleetError, match="cannot be parsed"):
         operator.publish()
 
 
-def test_more_than_devices_read_is_not_signed(operator: Operator) -> None:
-    """5 MB, whatever makes them."""
+def test_a_role_larger_than_devices_read_is_not_signed(operator: Operator) -> None:
+    """The limit is 5 MB."""
     classes = tuple(f"{number:0100d}" for number in range(50_000))
-    with pytest.raises(FleetError, match="more than devices read"):
+    with pytest.raises(FleetError, match="devices read no more"):
         operator.release(MODEL, device_classes=classes)
     assert operator.release(MODEL).release == 1
 
 
 @pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
 def test_damaged_metadata_is_named(operator: Operator, name: str) -> None:
-    """Altered, cut short or gone: the file is named, and nothing is signed on top of it."""
+    """Altered, cut or missing: the message names the file, and nothing is signed on top of it."""
     path = operator.folder / "repository/metadata" / name
     whole = path.read_bytes()
     role = json.loads(whole)["signed"]["_type"]
@@ -355,7 +357,7 @@ def test_damaged_metadata_is_named(operator: Operator, name: str) -> None:
 
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
 def test_old_metadata_under_a_new_name_is_named(operator: Operator, role: str) -> None:
-    """Signed by the right key is not enough: a backup that mixes two states is found by version, length and digest."""
+    """The right key is not enough: version, length and digest reveal a backup that mixes two states."""
     operator.release(MODEL)
     folder = operator.folder / "repository/metadata"
     shutil.copyfile(folder / f"1.{role}.json", folder / f"2.{role}.json")
@@ -364,7 +366,7 @@ def test_old_metadata_under_a_new_name_is_named(operator: Operator, role: str) -
 
 
 def test_settings_are_read_back(operator: Operator) -> None:
-    """parse(serialize(x)) == x; a file that cannot be understood is named."""
+    """parse(serialize(x)) == x; the message names a file that cannot be parsed."""
     operator.release(MODEL)
     with operator.opened() as repository:
         settings = repository.settings
@@ -376,22 +378,22 @@ def test_settings_are_read_back(operator: Operator) -> None:
 
 
 def test_bundles_are_found_by_name_version_or_digest(operator: Operator) -> None:
-    """The name alone is the newest; what was not added is told with what was."""
+    """The name alone gives the newest; for an unknown bundle, the message lists those that were added."""
     old, new = bundle_of(MODEL), bundle_of(OTHER, "4").model_copy(update={"added_at": NOW + timedelta(days=1)})
     settings = Settings(salt="", keys="keys", changed_at=NOW, bundles=(old, new))
     assert [settings.bundle(asked).version for asked in ("street", "street:3", old.sha256, new.sha256[:6])] == [
         "4", "3", "3", "4"]
-    with pytest.raises(FleetError, match=r"yard: no such bundle .* street:3, street:4"):
+    with pytest.raises(FleetError, match=r"yard: expected a bundle .* street:3, street:4"):
         settings.bundle("yard")
 
 
 def test_one_at_a_time_and_never_twice(operator: Operator, tmp_path: Path) -> None:
-    """A second command is told that the first is at work; a second `init` that a fleet is there."""
+    """A second command gets FleetBusy; a second `init` gets the message that a fleet exists."""
     with FleetFolder(operator.folder), pytest.raises(FleetBusy):
         FleetFolder(operator.folder)
-    with pytest.raises(FleetError, match="there already"):
+    with pytest.raises(FleetError, match="a fleet exists there"):
         Operator(operator.folder.parent)
     for empty in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(FleetError, match="no fleet is there"):
+        with pytest.raises(FleetError, match="expected a fleet there"):
             FleetFolder(Path(empty))
     assert not (tmp_path / "lock").exists()

@@ -1,4 +1,4 @@
-"""What is known of each device."""
+"""The roster of devices, filled from their messages."""
 
 import math
 
@@ -13,8 +13,8 @@ HEALTH = {"state": "degraded", "reasons": [{"code": "clock_unsynced"}], "capture
           "inference": {"timing_ms": {"invoke": {"p50": 31.2}}}}
 
 
-def test_a_device_is_put_together_from_its_topics() -> None:
-    """Availability, model and health; figures alone are no news."""
+def test_a_row_is_built_from_a_devices_topics() -> None:
+    """Availability, model and health; figures alone are not news."""
     heard = Roster()
     assert heard.update("vedette/gate-01/availability", "online").online is True
     assert heard.update("vedette/gate-01/model", MODEL).variant == "b"
@@ -30,8 +30,8 @@ def test_a_device_is_put_together_from_its_topics() -> None:
     None, 7, "maybe", [], {}, {"state": 3}, {"state": "ok", "reasons": 3, "capture": [], "inference": {"timing_ms": 1}},
     {"state": "ok", "reasons": [None, {"code": 3}], "capture": {"fps": math.inf}}, {"state": "trial", "release": True}])
 @pytest.mark.parametrize("topic", ["availability", "model", "health", "elsewhere/deep"])
-def test_other_shapes_are_survived(topic: str, payload: object) -> None:
-    """What is not understood is not known."""
+def test_messages_of_other_shapes_do_no_harm(topic: str, payload: object) -> None:
+    """A value that cannot be read stays unknown."""
     heard = Roster()
     heard.update(f"vedette/gate-01/{topic}", payload)
     (row,) = heard.rows()

@@ -1,10 +1,11 @@
-"""The fleet's folder on the operator's machine: held alone, and changed all at once or not at all.
+"""The fleet's folder on the operator's machine: locked by one command, and changed as a whole or not at all.
 
 Invariants:
 - One command at a time: the kernel frees the lock when its holder dies, however it dies.
-- A change is several files. They are written aside; `.change/ready`, a list of them, decides; then they are put in
-  place. Whoever opens the folder next finishes a change that is ready and forgets one that is not.
-- Putting in place is copying, so doing it again does no harm.
+- A change is several files. They are first written in `.change`; the list `.change/ready` decides that the change
+  holds; then they are copied into place. The next command that opens the folder finishes a change that is ready and
+  discards one that is not.
+- Copying the files again does no harm.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 SETTINGS = "fleet.json"
 READABLE = 0o644
-"""A web server of another user gives the files away; private keys are not among them."""
+"""A web server of another user must be able to read the files; private keys are not among them."""
 
 
 class FleetFolder:
-    """The folder, held alone. The constructor acquires and finishes what a killed command left; `close` gives it back.
+    """The locked folder. The constructor locks it and finishes the change of a killed command; `close` frees the lock.
 
-    `new`: make it. Raises: FleetError when there is none, or one already; FleetBusy; StateUnusable.
+    `new`: create it. Raises: FleetError if there is no fleet, or with `new` if there is one; FleetBusy; StateUnusable.
     """
 
     def __init__(self, path: Path, *, new: bool = False, files: Files = os) -> None:
@@ -45,13 +46,14 @@ class FleetFolder:
             self._finish()
         except BlockingIOError as error:
             self.close()
-            raise FleetBusy(f"{self.path}: another `vedette fleet` command is at work in it") from error
+            raise FleetBusy(f"{self.path}: another `vedette fleet` command uses it; try again later") from error
         except OSError as error:
             self.close()
             raise StateUnusable(f"{error.filename or self.path}: {error.strerror}") from error
         if new and (self.path / SETTINGS).exists():
             self.close()
-            raise FleetError(f"{self.path}: a fleet is there already, and devices trust its keys: nothing was changed")
+            raise FleetError(f"{self.path}: expected a new folder; a fleet exists there, and devices trust its keys. "
+                             "Nothing was changed")
 
     def __repr__(self) -> str:
         return f"<FleetFolder {self.path} {'held' if self._lock is not None else 'closed'}>"
@@ -63,13 +65,13 @@ class FleetFolder:
         self.close()
 
     def close(self) -> None:
-        """Let another command have it. Safe to call twice."""
+        """Free the lock for another command. Safe to call twice."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file, by its path below the folder; None without one. Raises: StateUnusable."""
+        """Return the content of a file, by its path below the folder; None if it is missing. Raises: StateUnusable."""
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -78,9 +80,9 @@ class FleetFolder:
             raise StateUnusable(f"{error.filename}: {error.strerror}") from error
 
     def change(self, contents: Mapping[str, bytes]) -> None:
-        """Give these files, by their paths below the folder, these contents: all, in this order, or none of them.
+        """Write these contents to these files, by their paths below the folder: all, in this order, or none.
 
-        Raises: StateUnusable; whether the change holds is then decided by the next opening.
+        Raises: StateUnusable; the next command that opens the folder then finishes the change or discards it.
         """
         try:
             shutil.rmtree(self._change, ignore_errors=True)
@@ -96,7 +98,7 @@ class FleetFolder:
         if new:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
         elif not any((self.path / name).exists() for name in (SETTINGS, ".change/ready")):
-            raise FleetError(f"{self.path}: no fleet is there; make one with `vedette fleet init {self.path}`")
+            raise FleetError(f"{self.path}: expected a fleet there; create one with `vedette fleet init {self.path}`")
 
     def _finish(self) -> None:
         ready = self._change / "ready"

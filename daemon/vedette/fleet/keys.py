@@ -1,7 +1,7 @@
-"""The private keys: made, kept in files, and turned into signers.
+"""The private keys: generated, stored in files, and turned into signers.
 
-Invariants: a key file is readable by its owner alone, is written durably and is never overwritten; it is named by role
-and key, so that a role's next key stands beside the last. Needs the extra `fleet`.
+Invariants: only its owner can read a key file; it is written durably and never overwritten; its name has the role and
+the key, so that a role's next key gets a file of its own. Needs the extra `fleet`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIGITS = 8
 
 
 class KeyFolder:
-    """Where the private keys are. `extra`: more key files, as one from a stick for root."""
+    """The folder of the private keys. `extra`: more key files, such as root's on a USB stick."""
 
     def __init__(self, path: Path, passphrase: bytes | None = None, extra: Iterable[Path] = ()) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class KeyFolder:
         return f"<KeyFolder {self.path} {'with a' if self._passphrase else 'without'} passphrase>"
 
     def create(self, role: str) -> CryptoSigner:
-        """Make an ed25519 key and keep it. Raises: KeyUnusable when it cannot be written, ExtraMissing."""
+        """Generate an ed25519 key and store it. Raises: KeyUnusable if it cannot be written, ExtraMissing."""
         key = _generated()
         signer = _signer_of(key)
         path = self.file_of(role, signer.public_key.keyid)
@@ -48,17 +48,17 @@ class KeyFolder:
                 os.close(descriptor)
             sync_folder(os, str(self.path))
         except OSError as error:
-            raise KeyUnusable(f"{path}: the new key cannot be kept: {error.strerror}") from error
+            raise KeyUnusable(f"{path}: the new key cannot be written: {error.strerror}") from error
         return signer
 
     def file_of(self, role: str, keyid: str) -> Path:
-        """Return where a key of a role is kept."""
+        """Return the path of a role's key file."""
         return self.path / f"{role}-{keyid[:_DIGITS]}.pem"
 
     def signer(self, role: str, key: Key) -> CryptoSigner:
-        """Return what signs with the private half of `key`.
+        """Return the signer with the private half of `key`.
 
-        Raises: KeyUnusable when it is not here, cannot be read, is another one, or the passphrase is wrong.
+        Raises: KeyUnusable if the file is missing, unreadable or another key, or the passphrase is wrong.
         """
         usual = self.file_of(role, key.keyid)
         for path in (*self._extra, usual):
@@ -68,9 +68,9 @@ class KeyFolder:
             if signer.public_key.keyid == key.keyid:
                 return signer
             if path == usual:
-                raise KeyUnusable(f"{path}: another key than the {role} key {key.keyid[:_DIGITS]}…")
-        raise KeyUnusable(f"{usual}: the {role} key {key.keyid[:_DIGITS]}… is not there"
-                          f"{''.join(f', and {path} is another one' for path in self._extra)}; if it is kept elsewhere,"
+                raise KeyUnusable(f"{path}: another key; expected the {role} key {key.keyid[:_DIGITS]}…")
+        raise KeyUnusable(f"{usual}: expected the {role} key {key.keyid[:_DIGITS]}… there; the file is missing"
+                          f"{''.join(f', and {path} is another key' for path in self._extra)}. If it is elsewhere,"
                           f" name its folder with --keys{' or its file with --root-key' if role == 'root' else ''}")
 
 
@@ -98,12 +98,12 @@ def _read(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
         pem = path.read_bytes()
         encrypted = b"ENCRYPTED" in pem
         if encrypted and passphrase is None:
-            raise KeyUnusable(f"{path}: this key has a passphrase; give the file it is in with --passphrase-file")
+            raise KeyUnusable(f"{path}: this key has a passphrase; name the file with it by --passphrase-file")
         key = load_pem_private_key(pem, passphrase if encrypted else None)
     except OSError as error:
         raise KeyUnusable(f"{path}: the key cannot be read: {error.strerror}") from error
     except (ValueError, TypeError) as error:
-        why = "the passphrase is wrong, or the file is damaged" if passphrase else "it is no private key in PEM format"
+        why = "the passphrase is wrong or the file damaged" if passphrase else "expected a private key in PEM format"
         raise KeyUnusable(f"{path}: {why}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable(f"{path}: expected an ed25519 key")

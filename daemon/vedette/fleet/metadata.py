@@ -1,7 +1,7 @@
-"""The four signed roles: read and verified from root down, edited, signed anew. The operator's side of python-tuf.
+"""The four signed roles: read and verified from root down, edited, signed again. The operator's side of python-tuf.
 
-Invariants: nothing is shown that did not verify; each role but root is named by the next of `CHAIN`, with version,
-length and digest; an edit works on a copy, and signs roles in the order in which they name one another.
+Invariants: only verified content is shown; the next role of `CHAIN` names each role except root, with version, length
+and digest; an edit works on a copy, and signs roles in the order in which they name each other.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CHAIN: Final[tuple[Role, ...]] = ("targets", "snapshot", "timestamp")
 ROLES: Final[tuple[Role, ...]] = ("root", *CHAIN)
 FOLDER: Final = "repository/metadata"
 NEWEST_ROOT: Final = "root.json"
-"""In the fleet's folder: what a new device is given to trust."""
+"""In the fleet's folder: the root that a new device is given to trust."""
 ROLE_BYTES: Final = 5_000_000
-"""What a device reads of one at most; some 9,000 releases."""
+"""The most bytes of a role that a device reads; enough for some 9,000 releases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Until when the newest version of a role is valid."""
+    """The end of validity of a role's newest version."""
 
     role: Role
     version: int
@@ -55,7 +55,7 @@ class Signed:
 
     @classmethod
     def read(cls, folder: FleetFolder) -> Self:
-        """Read and verify. Raises: FleetError naming the file that is not there or does not verify."""
+        """Read and verify the roles. Raises: FleetError naming the file that is missing or does not verify."""
         versions = [int(path.name.split(".")[0]) for path in (folder.path / FOLDER).glob("[0-9]*.root.json")]
         root = _read(folder, f"{max(versions, default=1)}.root.json", "root", None, None)
         timestamp = _read(folder, "timestamp.json", "timestamp", root, None)
@@ -67,7 +67,7 @@ class Signed:
 
     @classmethod
     def begin(cls, keys: KeyFolder, now: datetime, *, root_keys: int, root_threshold: int) -> Self:
-        """Make keys, and version 0 of each role, to be edited and signed. Raises: KeyUnusable, ExtraMissing."""
+        """Create keys, and version 0 of each role, to be edited and signed. Raises: KeyUnusable, ExtraMissing."""
         root = Root(expires=now)
         for role in (*("root",) * root_keys, *CHAIN):
             root.add_key(keys.create(role).public_key, role)
@@ -80,17 +80,17 @@ class Signed:
         return cls(roles)
 
     def expiry(self, role: Role) -> Expiry:
-        """Return when a role expires."""
+        """Return the expiry of a role."""
         signed = self._roles[role].signed
         return Expiry(role, signed.version, signed.expires)
 
     def targets(self) -> tuple[Target, ...]:
-        """Return what is released, the highest release first. Raises: FleetError for what no device understands."""
+        """Return the releases, the highest first. Raises: FleetError for a release that no device can parse."""
         try:
             found = [Target(path, target.length, target.hashes["sha256"], Release.model_validate(target.custom))
                      for path, target in self._roles["targets"].signed.targets.items()]
         except (ValidationError, KeyError) as error:
-            raise FleetError(f"a release in the signed metadata cannot be understood: {error}") from error
+            raise FleetError(f"a release in the signed metadata cannot be parsed: {error}") from error
         return tuple(sorted(found, key=lambda target: -target.release.release))
 
     def edit(self, keys: KeyFolder, now: datetime, terms: Terms) -> Edit:
@@ -111,7 +111,7 @@ class Edit:
     _farewells: dict[Role, list[Signer]] = field(default_factory=dict)
 
     def signed(self) -> Signed:
-        """Return the roles as they are now."""
+        """Return the present roles."""
         return Signed(self.roles)
 
     def put(self, target: Target) -> None:
@@ -126,10 +126,10 @@ class Edit:
     def replace_keys(self, role: Role) -> tuple[str, ...]:
         """Give a role new keys, as many as it had; returns the ids of the old ones. Raises: KeyUnusable, ExtraMissing.
 
-        The role is then signed by the old keys too, where they are at hand: who has not seen the new root verifies it.
+        The available old keys sign the role too, so that a device without the new root can verify it.
         """
         root: Root = self.roles["root"].signed
-        self._root_signers(root)      # before a key is made that nothing could introduce
+        self._root_signers(root)      # raises before a key is created that no root could introduce
         old = {keyid: root.keys[keyid] for keyid in root.roles[role].keyids}
         self._farewells[role] = [signer for key in old.values() if (signer := self._at_hand(role, key))]
         for keyid in old:
@@ -139,7 +139,7 @@ class Edit:
         return tuple(old)
 
     def sign_root(self) -> None:
-        """Sign root by its own keys and those of the version before. Raises: KeyUnusable."""
+        """Sign root with its own keys and those of the version before. Raises: KeyUnusable."""
         signers = [*self._root_signers(self.before["root"].signed), *self._root_signers(self.roles["root"].signed)]
         self._sign("root", list({signer.public_key.keyid: signer for signer in signers}.values()))
 
@@ -164,7 +164,8 @@ class Edit:
             metadata.sign(signer, append=True)
         content = metadata.to_bytes()
         if len(content) > ROLE_BYTES:
-            raise FleetError(f"{role}: {len(content):,} bytes, more than devices read; withdraw old releases")
+            raise FleetError(f"{role}: {len(content):,} bytes; expected at most {ROLE_BYTES:,}, since devices read no "
+                             "more; withdraw old releases")
         name = role if role == "timestamp" else f"{metadata.signed.version}.{role}"
         self.contents[f"{FOLDER}/{name}.json"] = content
         if role == "root":
@@ -172,7 +173,7 @@ class Edit:
         return content
 
     def _root_signers(self, root: Root) -> list[Signer]:
-        """Return the root signers at hand. Raises: KeyUnusable when they are too few."""
+        """Return the available root signers. Raises: KeyUnusable if they are too few."""
         found: list[Signer] = []
         refusal = None
         for keyid in root.roles["root"].keyids:
@@ -200,6 +201,6 @@ def _read(folder: FleetFolder, name: str, role: Role, root: Metadata[Any] | None
             named.verify_length_and_hashes(content or b"")
         (root or metadata).signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except (RepositoryError, DeserializationError, ValueError, AttributeError) as error:
-        why = "it is not there" if content is None else str(error)
-        raise FleetError(f"{folder.path / FOLDER / name}: {why}; bring the folder back from your backup") from error
+        why = "the file is missing" if content is None else str(error)
+        raise FleetError(f"{folder.path / FOLDER / name}: {why}; restore the folder from your backup") from error
     return metadata

@@ -1,6 +1,6 @@
-"""Says where releases meet: which devices change hands, and which ranges are not what an operator may think.
+"""Finds releases that share devices: which devices change their release, and which ranges may surprise an operator.
 
-Invariants: pure; releases meet only in one channel, for a common device class, with a common salt.
+Invariants: pure; releases share devices only in one channel, for a common device class, with a common salt.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from vedette.store.release import BUCKETS, Release
 
 
 def notes(release: Release, others: Iterable[Release]) -> Iterator[str]:
-    """Yield a line for each other release that shares buckets with this one; what is hardly meant is a `warning`."""
+    """Yield a line for each other release that shares buckets with this one; an unlikely intention is a `warning`."""
     for other in others:
         shared = _shared(release, other)
         if other.release == release.release or shared is None:
@@ -29,7 +29,7 @@ def notes(release: Release, others: Iterable[Release]) -> Iterator[str]:
 
 
 def share(release: Release) -> float:
-    """Return the share of the devices that are in its range, 0-1."""
+    """Return the share of the devices in the release's range, 0-1."""
     return (release.buckets[1] - release.buckets[0] + 1) / BUCKETS
 
 

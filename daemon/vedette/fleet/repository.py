@@ -1,9 +1,9 @@
-"""What is released to whom: the operations of the operator.
+"""The repository of releases, and the operator's operations on it.
 
 Invariants:
-- What is opened was verified first; what is changed is signed as a whole and put in place as a whole.
+- Content is verified before it is used; a change is signed as a whole and put in place as a whole.
 - Versions only grow; a file with a version or digest in its name never changes; a release number is given once.
-- Nothing is signed by a clock that is before the last signature, nor under a root that has expired.
+- Nothing is signed while the clock is before the last signature, or under a root that has expired.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEW: Final = {"device_classes": ("default",), "channel": "stable"}
 
 
 class Repository:
-    """The repository in a held folder, at a moment. Raises: FleetError when it is damaged."""
+    """The repository in a locked folder, at the time `now`. Raises: FleetError if it is damaged."""
 
     def __init__(self, folder: FleetFolder, now: datetime) -> None:
         self._folder = folder
@@ -47,15 +47,16 @@ class Repository:
     @classmethod
     def create(cls, folder: FleetFolder, keys: KeyFolder, settings: Settings, *, root_keys: int = 1,
                root_threshold: int = 1) -> Repository:
-        """Make keys and an empty repository in a new folder.
+        """Create keys and an empty repository in a new folder.
 
-        Raises: FleetError when the clock was never set, KeyUnusable, ExtraMissing, StateUnusable.
+        Raises: FleetError if the clock was never set, KeyUnusable, ExtraMissing, StateUnusable.
         """
         now = settings.changed_at
         if now < SET_CLOCK:
-            raise FleetError(f"this clock says {now:%Y-%m-%d}, which is past; set it, or what is signed has expired")
-        begun = Signed.begin(keys, now, root_keys=root_keys, root_threshold=root_threshold)
-        edit = begun.edit(keys, now, settings.terms)
+            raise FleetError(f"this clock says {now:%Y-%m-%d}; expected a date after {SET_CLOCK:%Y-%m-%d}. Set the "
+                             "clock: signatures made now would have expired already")
+        unsigned = Signed.begin(keys, now, root_keys=root_keys, root_threshold=root_threshold)
+        edit = unsigned.edit(keys, now, settings.terms)
         edit.sign_root()
         edit.sign_from("targets")
         folder.change({**edit.contents, SETTINGS: settings.serialize()})
@@ -63,16 +64,16 @@ class Repository:
 
     @property
     def expiries(self) -> tuple[Expiry, ...]:
-        """When each role expires, the soonest first."""
+        """The expiry of each role, the soonest first."""
         return tuple(sorted(map(self._signed.expiry, ROLES), key=lambda expiry: expiry.expires))
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What is released, the highest release first."""
+        """The releases, the highest first."""
         return self._signed.targets()
 
     def add(self, content: bytes, bundle: Bundle) -> None:
-        """Keep a verified bundle. Raises: ModelDamaged when these are not its bytes; StateUnusable."""
+        """Store a verified bundle. Raises: ModelDamaged if the digest of `content` is another one; StateUnusable."""
         _check_digest(content, bundle.sha256, f"{bundle.name} {bundle.version}")
         others = tuple(other for other in self.settings.bundles if other.sha256 != bundle.sha256)
         settings = self.settings.model_copy(update={"bundles": (*others, bundle)})
@@ -81,7 +82,7 @@ class Repository:
 
     def release(self, keys: KeyFolder, bundle: Bundle | None, number: int | None,
                 changes: Mapping[str, object]) -> Release:
-        """Release a bundle, or change a release: `changes` are fields of Release, the others stay as they are.
+        """Release a bundle, or change a release: `changes` are fields of Release; the other fields do not change.
 
         Raises: FleetError for a number that cannot be given, KeyUnusable, ModelDamaged, UsageError, StateUnusable.
         """
@@ -93,7 +94,7 @@ class Repository:
             target = replace(old, release=_validated({**old.release.model_dump(), **changes}))
         else:
             raise FleetError(f"release {number} is {old.release.name} {old.release.version}, {old.sha256[:12]}…: "
-                             "another bundle is another release")
+                             "expected the same bundle; release another bundle under another number")
         edit = self._edit(keys)
         edit.put(target)
         edit.sign_from("targets")
@@ -101,14 +102,14 @@ class Repository:
         return target.release
 
     def withdraw(self, keys: KeyFolder, number: int) -> Release:
-        """Take a release back; its file stays, as a device may be reading it.
+        """Withdraw a release; its file stays, since a device may be reading it.
 
-        Raises: FleetError when it is not released, KeyUnusable, StateUnusable.
+        Raises: FleetError if it is not released, KeyUnusable, StateUnusable.
         """
         target = next((target for target in self.targets if target.release.release == number), None)
         if target is None:
             known = ", ".join(str(target.release.release) for target in self.targets) or "none"
-            raise FleetError(f"release {number}: not released; released: {known}")
+            raise FleetError(f"release {number}: not released; expected one of: {known}")
         edit = self._edit(keys)
         edit.remove(target)
         edit.sign_from("targets")
@@ -116,10 +117,10 @@ class Repository:
         return target.release
 
     def renew(self, keys: KeyFolder, days: int | None = None, *, root: bool = False) -> tuple[Role, ...]:
-        """Sign anew what is past half its term, and the timestamp always; returns the roles that were.
+        """Sign each role again that is past half of its term, and the timestamp always; returns the renewed roles.
 
-        `days`: the three online roles, all, for so long. `root`: root too, due or not; else it is when due and its key
-        at hand. Raises: FleetError, KeyUnusable, StateUnusable.
+        `days`: renew all three online roles, for this many days. `root`: renew root too; without it, root is renewed
+        if it is due and its key is available. Raises: FleetError, KeyUnusable, StateUnusable.
         """
         renewed: tuple[Role, ...] = ()
         edit = self._edit(keys, expired_root=True)
@@ -151,15 +152,15 @@ class Repository:
         return old
 
     def files(self) -> tuple[str, ...]:
-        """Return what devices need, by paths below `repository/`, in the order in which it must be published.
+        """Return the files that devices need, by paths below `repository/`, in the order of publication.
 
-        What names comes after what it names, so `timestamp.json` after all it leads to. Roots follow it: a new one may
-        take away the key that the timestamp before was signed with. Raises: FleetError when something has expired.
+        A file comes after the files that it names, so `timestamp.json` comes after all that it leads to. Roots follow
+        it: a new root may remove the key that signed the timestamp before. Raises: FleetError if a role has expired.
         """
         for expiry in self.expiries:
             if self._is_expired(expiry.role):
                 raise FleetError(f"{expiry.role} expired on {expiry.expires:%Y-%m-%d}: every device would refuse it; "
-                                 "`vedette fleet renew` first")
+                                 "run `vedette fleet renew` first")
         version = {expiry.role: expiry.version for expiry in self.expiries}
         return (*map(_file_of, self.targets), f"metadata/{version['targets']}.targets.json",
                 f"metadata/{version['snapshot']}.snapshot.json", "metadata/timestamp.json",
@@ -170,9 +171,9 @@ class Repository:
         following = self.settings.last_release + 1
         if bundle is None:
             raise FleetError(f"release {number}: not released; name a bundle to release it" if number else
-                             "name a bundle to release, or with --release the release to change")
+                             "expected a bundle to release, or with --release the release to change")
         if number is not None and number < following:
-            raise FleetError(f"release {number}: was withdrawn or skipped, and numbers only grow; next is {following}")
+            raise FleetError(f"release {number}: it was withdrawn or skipped; expected a number from {following} on")
         release = _validated({**_NEW, "name": bundle.name, "version": bundle.version, "release": number or following,
                               "salt": self.settings.salt, **changes})
         content = self._folder.read(bundle.path) or b""
@@ -183,12 +184,12 @@ class Repository:
 
     def _edit(self, keys: KeyFolder, *, expired_root: bool = False) -> Edit:
         if self._now < self.settings.changed_at - CLOCK_SLACK:
-            raise FleetError(f"this clock says {self._now:%Y-%m-%d %H:%M} UTC, and the last signature was made at "
-                             f"{self.settings.changed_at:%Y-%m-%d %H:%M}; nothing was changed. Set the clock, or if it "
-                             f"was wrong then, changed_at in {SETTINGS}")
+            raise FleetError(f"this clock says {self._now:%Y-%m-%d %H:%M} UTC; expected a time after the last "
+                             f"signature at {self.settings.changed_at:%Y-%m-%d %H:%M}. Nothing was changed. Set the "
+                             f"clock; if it was wrong at that signature, correct changed_at in {SETTINGS}")
         if not expired_root and self._is_expired("root"):
-            raise FleetError(f"root expired on {self._signed.expiry('root').expires:%Y-%m-%d}: devices take nothing "
-                             "until `vedette fleet renew` signs it anew with the root key")
+            raise FleetError(f"root expired on {self._signed.expiry('root').expires:%Y-%m-%d}: devices accept nothing "
+                             "until `vedette fleet renew` signs it again with the root key")
         return self._signed.edit(keys, self._now, self.settings.terms)
 
     def _put(self, edit: Edit, contents: Mapping[str, bytes] | None = None, **changes: object) -> None:
@@ -204,7 +205,7 @@ class Repository:
 
 
 def _file_of(target: Target) -> str:
-    """Return where a target lies, below `repository/`: consistent snapshots have the digest in the name."""
+    """Return a target's path below `repository/`: consistent snapshots have the digest in the name."""
     folder, _, name = target.path.rpartition("/")
     return f"targets/{folder}/{target.sha256}.{name}"
 
@@ -219,4 +220,4 @@ def _validated(fields: Mapping[str, object]) -> Release:
 
 def _check_digest(content: bytes, sha256: str, what: str) -> None:
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelDamaged(f"{what}: its digest is not {sha256[:12]}… any longer; add it again")
+        raise ModelDamaged(f"{what}: expected the digest {sha256[:12]}…, found another; add it again")

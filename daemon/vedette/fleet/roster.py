@@ -1,7 +1,7 @@
-"""What is known of each device of a fleet, from what it publishes.
+"""The state of each device of a fleet, from its published messages.
 
-Invariants: free of I/O; messages of another shape change nothing they do not say; the number of devices and the length
-of every text are bounded, since anybody may write to a badly guarded broker.
+Invariants: free of I/O; a message of another shape changes only the values that it contains; the number of devices and
+the length of every text are bounded, since anybody may write to a badly protected broker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TEXT_MAX: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One device. `invoke_ms`: the interpreter's median; None: it has not said."""
+    """One device. `invoke_ms`: the interpreter's median; None: the device has not published it."""
 
     device: str
     online: bool | None = None
@@ -38,18 +38,18 @@ class Row:
     invoke_ms: float | None = None
 
     def without_figures(self) -> Row:
-        """Return what is news when it changes."""
+        """Return the row without its figures: a change of the rest is news."""
         return replace(self, percentage=None, fps=None, invoke_ms=None)
 
 
 class Roster:
-    """Every device heard of."""
+    """Every device that has published."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
 
     def update(self, topic: str, payload: Any) -> Row | None:
-        """Take a message, parsed; `topic` is absolute. Returns the device's row when it has news in it."""
+        """Take a parsed message; `topic` is absolute. Returns the device's row if it has news."""
         device, _, name = topic.removeprefix(f"{topics.ROOT}/").partition("/")
         old = self._rows.get(device, Row(device))
         new = _after(old, name, payload)
@@ -63,7 +63,7 @@ class Roster:
         return [self._rows[device] for device in sorted(self._rows)]
 
     def summary(self) -> str:
-        """Count the fleet in one line: online, and who runs what in which state."""
+        """Return a line of counts: devices, those online, and those by model and by state."""
         rows = self._rows.values()
         models = Counter(f"{row.model} {row.version or ''}".rstrip() for row in rows if row.model)
         states = Counter(row.state for row in rows if row.state)

@@ -1,12 +1,13 @@
-"""`fleet.json`: what the operator's tool remembers besides the signed metadata.
+"""`fleet.json`: the data that the operator's tool needs besides the signed metadata.
 
-Invariants: frozen; parse(serialize(x)) == x; no secret is in it (the salt only spreads devices over buckets, and stands
-in every signed release).
+Invariants: frozen; parse(serialize(x)) == x; it contains no secret (the salt only spreads devices over buckets, and
+every signed release contains it).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -25,7 +26,7 @@ class _Strict(FrozenModel):
 
 
 class Terms(_Strict):
-    """For how many days what is signed is valid."""
+    """The days for which a signature of each role is valid."""
 
     timestamp: Days = 14
     snapshot: Days = 90
@@ -34,19 +35,19 @@ class Terms(_Strict):
 
 
 class Bundle(_Strict):
-    """A model file that was verified and may be released; it lies in `bundles/`, named by its digest."""
+    """A model file that was verified and may be released. Its file in `bundles/` has the digest as its name."""
 
     sha256: Sha256
     size: int
     name: Label
     version: Label
     proven: bool
-    """Whether its golden frames agreed; an operator may admit a model that carries none."""
+    """Whether its golden frames agreed; an operator may admit a model without any."""
     added_at: datetime
 
     @property
     def path(self) -> str:
-        """Where the file lies, below the fleet's folder."""
+        """The path of the file, below the fleet's folder."""
         return f"bundles/{self.sha256}.tflite"
 
 
@@ -60,9 +61,9 @@ class Settings(_Strict):
     terms: Terms = Terms()
     bundles: tuple[Bundle, ...] = ()
     last_release: int = 0
-    """The highest number ever given: a withdrawn one is never given again."""
+    """The highest number ever given: a withdrawn number is never given again."""
     changed_at: datetime
-    """Of the last signature: a clock before it is wrong."""
+    """The time of the last signature: a clock before it is wrong."""
 
     def serialize(self) -> bytes:
         """Return the file's content."""
@@ -70,20 +71,20 @@ class Settings(_Strict):
 
     @classmethod
     def parse(cls, content: bytes) -> Settings:
-        """Read the file's content. Raises: FleetError."""
+        """Parse the file's content. Raises: FleetError."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise FleetError(f"{SETTINGS}: {where}: {first['msg']}; bring it back from your backup") from error
+            where = ".".join(map(str, first["loc"])) or "the whole file"
+            raise FleetError(f"{SETTINGS}: {where}: {first['msg']}; restore it from your backup") from error
 
-    def bundle(self, asked: str) -> Bundle:
+    def bundle(self, wanted: str) -> Bundle:
         """Return a bundle by `NAME` (the newest), `NAME:VERSION`, or 6 digits of its digest. Raises: FleetError."""
-        named = [bundle for bundle in self.bundles if asked in (bundle.name, f"{bundle.name}:{bundle.version}")]
+        named = [bundle for bundle in self.bundles if wanted in (bundle.name, f"{bundle.name}:{bundle.version}")]
         digested = [bundle for bundle in self.bundles
-                    if len(asked) >= _PREFIX_MIN and bundle.sha256.startswith(asked)]
+                    if len(wanted) >= _PREFIX_MIN and bundle.sha256.startswith(wanted)]
         if found := named or digested:
-            return max(found, key=lambda bundle: bundle.added_at)
+            return max(found, key=attrgetter("added_at"))
         known = ", ".join(f"{bundle.name}:{bundle.version}" for bundle in self.bundles) or "none"
-        raise FleetError(f"{asked}: no such bundle was added with `vedette fleet add`; added: {known}")
+        raise FleetError(f"{wanted}: expected a bundle that was added with `vedette fleet add`; added: {known}")
