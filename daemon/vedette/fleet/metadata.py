@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pydantic import ValidationError
@@ -91,7 +92,7 @@ class Signed:
                      for path, target in self._roles["targets"].signed.targets.items()]
         except (ValidationError, KeyError) as error:
             raise FleetError(f"a release in the signed metadata cannot be parsed: {error}") from error
-        return tuple(sorted(found, key=lambda target: -target.release.release))
+        return tuple(sorted(found, key=attrgetter("release.release"), reverse=True))
 
     def edit(self, keys: KeyFolder, now: datetime, terms: Terms) -> Edit:
         """Return a copy to change and sign."""

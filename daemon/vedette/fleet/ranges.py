@@ -6,6 +6,7 @@ Invariants: pure; releases share devices only in one channel, for a common devic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from vedette.store.release import BUCKETS, Release
 
@@ -16,7 +17,7 @@ def notes(release: Release, others: Iterable[Release]) -> Iterator[str]:
         shared = _shared(release, other)
         if other.release == release.release or shared is None:
             continue
-        low, high = sorted((release, other), key=lambda each: each.release)
+        low, high = sorted((release, other), key=attrgetter("release"))
         where = f"buckets {shared[0]}-{shared[1]}"
         if release.variant and other.variant:
             yield (f"warning: {where} are also in release {other.release}, variant {other.variant}: only "

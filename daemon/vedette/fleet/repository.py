@@ -12,6 +12,7 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
@@ -65,7 +66,7 @@ class Repository:
     @property
     def expiries(self) -> tuple[Expiry, ...]:
         """The expiry of each role, the soonest first."""
-        return tuple(sorted(map(self._signed.expiry, ROLES), key=lambda expiry: expiry.expires))
+        return tuple(sorted(map(self._signed.expiry, ROLES), key=attrgetter("expires")))
 
     @property
     def targets(self) -> tuple[Target, ...]:
