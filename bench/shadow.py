@@ -20,6 +20,7 @@ import statistics
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from vedette._lib.clock import SystemClock
@@ -84,9 +85,12 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     """Run the blocks. Return the figures."""
     results, tap, tally, clock = Results(), FrameTap(), ShadowTally(ShadowRequirement()), SystemClock()
     source = args.source if is_synthetic(args.source) else str(Path(args.source).resolve())
-    camera = open_camera(CameraConfig(source=source, every_frame=True, loop=True), clock)
     detector = DetectorConfig(model=args.active.resolve(), threads=1)
-    pipeline = Pipeline(camera, lambda: open_detector(detector), (tap, results.take), clock, max_frame_age_ms=60_000)
+    settings = CameraConfig(source=source, every_frame=True, loop=True, max_frame_age_ms=60_000)
+    camera = open_camera(settings, clock)
+    pipeline = Pipeline(camera, partial(open_detector, detector), clock, settings)
+    pipeline.subscribe(tap)
+    pipeline.subscribe(results.take)
     worker = Worker("detect", pipeline.run)
     camera.start()
     worker.start()

@@ -20,14 +20,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
-from vedette.config.models import CameraConfig, DetectorConfig
+from vedette.config.models import CameraConfig, Config, DetectorConfig
 from vedette.detect.open_model import DetectorOpener, ModelChoice
 from vedette.detect.pipeline import Pipeline
+from vedette.store.model_store import ModelStore
 from vedette.types import DetectionResult
 from vedette.vision.interpreter import Interpreter
 
@@ -88,12 +90,15 @@ def main() -> int:
     choices = [ModelChoice(path.resolve()) for path in args.models]
     loads_ms = [load_ms(choice.path, args.threads) for choice in choices]
     results, clock = Results(), SystemClock()
-    camera = open_camera(CameraConfig(source=str(args.source.resolve()), every_frame=True, loop=True), clock)
+    settings = CameraConfig(source=str(args.source.resolve()), every_frame=True, loop=True, max_frame_age_ms=60_000)
+    camera = open_camera(settings, clock)
     swaps: list[tuple[int, int, int]] = []      # which model came, begin, end
     with tempfile.TemporaryDirectory() as folder:
-        opener = DetectorOpener(DetectorConfig(threads=args.threads), None, Path(folder, "proofs.json"))
+        config = Config(camera=settings, detector=DetectorConfig(threads=args.threads))
+        opener = DetectorOpener(config, ModelStore(Path(folder, "models")), Path(folder, "proofs.json"))
         shas = [opened.facts.model.sha256 for choice in choices if (opened := opener.open(choice))]
-        pipeline = Pipeline(camera, lambda: opener.open(choices[0]), (results.take,), clock, max_frame_age_ms=60_000)
+        pipeline = Pipeline(camera, partial(opener.open, choices[0]), clock, settings)
+        pipeline.subscribe(results.take)
         worker = Worker("detect", pipeline.run)
         camera.start()
         worker.start()

@@ -7,11 +7,24 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
+from tests.support.fakes import (
+    IDENTITY,
+    FakeCamera,
+    FakeClock,
+    FakeDetector,
+    FakePublisher,
+    make_frame,
+    make_pipeline,
+    make_result,
+)
 from vedette.commands import WAITING_LIMIT, CommandDesk
-from vedette.detect.pipeline import Pipeline
+from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.errors import StateUnusable, UpdateRefused, VedetteError
+from vedette.messages.results import ResultReporter
 from vedette.types import Command
+
+PUBLISHED = 100
+"""Results of this run."""
 
 
 class FakeUpdates:
@@ -26,7 +39,7 @@ class FakeUpdates:
             raise self.refusal
         return 12.34
 
-    def ask_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
+    def request_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
         self.waiting.append(answered)
 
 
@@ -55,15 +68,24 @@ class Rig:
         self.inbox: list[Callable[[], None]] = []
         self.restarts = 0
         camera = FakeCamera([make_frame(clock)] * frames)
-        self.pipeline = Pipeline(camera, FakeDetector, (), clock, max_frame_age_ms=1000)
+        self.pipeline = make_pipeline(camera, FakeDetector, clock)
+        config = Config(camera=CameraConfig(source="auto"), publish=PublishConfig(results="all"))
+        self.results = ResultReporter(self.publisher, config, clock, IDENTITY, flow=self.pipeline, camera=camera,
+                                      clock_synced=lambda: True)
+        for seq in range(PUBLISHED):
+            self.results.on_result(make_result(make_frame(clock, seq)))
+            clock.advance(1)
+        self.publisher.messages.clear()
         self.updates = FakeUpdates()
         self.drift = FakeDrift()
-        self.desk = CommandDesk(self.pipeline, camera, self.publisher, self.updates, call=self.inbox.append,
-                                restart=self.restart,
-                                encode_jpeg=lambda frame: b"\xff\xd8" + frame.pixels.tobytes()[:1],
-                                drift=self.drift, published=lambda: (7, 100))
+        self.desk = CommandDesk(self.pipeline, camera, self.publisher, updates=self.updates, drift=self.drift,
+                                results=self.results, main_thread=self)
 
-    def restart(self) -> None:
+    def call(self, action: Callable[[], None]) -> None:
+        self.inbox.append(action)
+
+    def stop(self, exit_code: int, why: str) -> None:
+        assert (exit_code, why) == (0, "restart asked for over MQTT")
         self.restarts += 1
 
     def send(self, name: str, arguments: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -90,9 +112,9 @@ def test_pause_and_resume():
     """A pause is an hour at most, and shows as reason until resumed."""
     rig = Rig()
     assert rig.send("pause", {"seconds": 60})["data"] == {"seconds": 60}
-    assert "paused" in rig.pipeline.status().reasons
+    assert "paused" in rig.pipeline.reasons()
     assert rig.send("resume")["status"] == "ok"
-    assert "paused" not in rig.pipeline.status().reasons
+    assert "paused" not in rig.pipeline.reasons()
     assert rig.send("pause")["data"] == {"seconds": 3600}
 
 
@@ -103,7 +125,7 @@ def test_a_pause_without_sense_is_refused(seconds: object):
     answer = rig.send("pause", {"seconds": seconds})
     assert answer["status"] == "refused"
     assert "up to 3600" in answer["error"]
-    assert "paused" not in rig.pipeline.status().reasons
+    assert "paused" not in rig.pipeline.reasons()
 
 
 def test_snapshot_publishes_a_picture_and_says_so():

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,15 +64,26 @@ class Rig:
 
     def __init__(self, notifier: Notifier, names: tuple[str, ...] = ("mqtt", "capture", "detect"), run=idle) -> None:
         self.diary: list[str] = []
-        self.ended: str | None = None
-        self.workers = {name: Worker(name, run, on_end=self.worker_ended) for name in names}
-        self.supervisor = Supervisor([self.part(name) for name in names], notifier, tick=self.tick,
-                                     reload=lambda: self.diary.append("reload"), ended=lambda: self.ended,
-                                     status=lambda: "ok: watching")
-        self.on_tick = lambda: None
+        self.done: str | None = None
+        self.supervisor = Supervisor(notifier)
+        self.workers = {name: Worker(name, run, on_end=self.supervisor.worker_ended) for name in names}
+        self.made = [self.part(name) for name in names]
+        self.on_tick: Callable[[], object] = lambda: None
 
-    def worker_ended(self, worker: Worker) -> None:
-        self.supervisor.worker_ended(worker)
+    def run(self) -> int:
+        return self.supervisor.run(self)
+
+    def parts(self) -> list[Part]:
+        return self.made
+
+    def reload(self) -> None:
+        self.diary.append("reload")
+
+    def ended(self) -> str | None:
+        return self.done
+
+    def status_line(self) -> str:
+        return "ok: watching"
 
     def part(self, name: str) -> Part:
         def start() -> None:
@@ -91,7 +103,7 @@ def test_stop_is_the_exact_reverse_of_start(systemd: Systemd):
     """Parts stop in the reverse of the order they started in, and systemd hears READY and STOPPING."""
     rig = Rig(systemd.notifier)
     rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
-    assert rig.supervisor.run() == 0
+    assert rig.run() == 0
     assert rig.diary == ["start mqtt", "start capture", "start detect", "stop detect", "stop capture", "stop mqtt"]
     heard = systemd.heard()
     assert heard[0] == "READY=1"
@@ -105,11 +117,9 @@ def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd):
 
     def refuse() -> None:
         raise OSError("no more processes")
-    parts = [rig.part("mqtt"), Part("capture", refuse, lambda: rig.diary.append("stop capture"))]
-    supervisor = Supervisor(parts, systemd.notifier, tick=rig.tick, reload=lambda: None, ended=lambda: None,
-                            status=lambda: "")
+    rig.made = [rig.part("mqtt"), Part("capture", refuse, lambda: rig.diary.append("stop capture"))]
     with pytest.raises(OSError, match="no more processes"):
-        supervisor.run()
+        rig.run()
     assert rig.diary == ["start mqtt", "stop mqtt"]
 
 
@@ -134,7 +144,7 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
             blocked.set()
             rig.supervisor.stop(0, "the test has seen enough")
     rig.on_tick = on_tick
-    rig.supervisor.run()
+    rig.run()
     heard = systemd.heard()
     assert "WATCHDOG=1" not in heard
     assert "STATUS=ok: watching" in heard      # a person who asks is told all the same
@@ -150,7 +160,7 @@ def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd):
         if len(ticks) == 6:
             rig.supervisor.stop(0, "enough")
     rig.on_tick = on_tick
-    rig.supervisor.run()
+    rig.run()
     assert "WATCHDOG=1" in systemd.heard()
 
 
@@ -161,21 +171,21 @@ def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure
     def fails(worker: Worker) -> None:
         raise failure
     rig = Rig(systemd.notifier, ("capture",), fails)
-    assert rig.supervisor.run() == code
+    assert rig.run() == code
     assert rig.diary == ["start capture", "stop capture"]
 
 
 def test_a_worker_that_ends_unasked_is_a_failure(systemd: Systemd):
     """A loop that returns for no reason must not leave a daemon that looks alive."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
-    assert rig.supervisor.run() == EXIT_INTERNAL
+    assert rig.run() == EXIT_INTERNAL
 
 
 def test_a_worker_that_has_done_its_work_ends_the_daemon_well(systemd: Systemd):
     """The end of a file is no failure."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
-    rig.ended = "the file ended"
-    assert rig.supervisor.run() == 0
+    rig.done = "the file ended"
+    assert rig.run() == 0
 
 
 def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
@@ -190,7 +200,7 @@ def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
         if "reload" in rig.diary:
             rig.supervisor.stop(0, "reloaded")
     rig.on_tick = on_tick
-    rig.supervisor.run()
+    rig.run()
     heard = systemd.heard()
     begun = heard.index("RELOADING=1")
     assert heard[begun + 1].startswith("MONOTONIC_USEC=")
@@ -206,7 +216,7 @@ def test_a_signal_to_stop_comes_before_what_is_waiting(systemd):
         os.kill(os.getpid(), signal.SIGTERM)
     for _ in range(10):
         rig.supervisor.call(act)
-    assert rig.supervisor.run() == 0
+    assert rig.run() == 0
     assert rig.diary.count("act") == 1
 
 
@@ -229,6 +239,6 @@ def test_a_handler_that_outlasts_the_wait_it_interrupts_stops_nothing(systemd: S
     signal.signal(signal.SIGUSR2, handler)
     asker = threading.Thread(target=ask)
     asker.start()
-    rig.supervisor.run()
+    rig.run()
     asker.join()
     assert len(handled) >= 3

@@ -1,17 +1,16 @@
 """The composition root: the only place that names concrete classes together.
 
-Invariants: parts start in the order of `_parts` and stop in its exact reverse; the state folder is locked before
-anything else exists and freed after everything has stopped; a bad reload changes nothing and is named in health.
+Invariants: parts start in the order of `parts` and stop in its exact reverse; the state folder is locked before
+anything else exists and freed after everything has stopped.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import platform
 import socket
-from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vedette import __version__
@@ -22,31 +21,40 @@ from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
 from vedette.config.load import load
-from vedette.config.reload import live_part, restart_keys
-from vedette.detect.open_model import DetectorOpener, chosen
-from vedette.detect.pipeline import Listener, Pipeline
+from vedette.config.reload import Reloader
+from vedette.detect.open_model import DetectorOpener
+from vedette.detect.pipeline import Pipeline
 from vedette.device.board import Board, boot_id
+from vedette.device.board_monitor import BoardMonitor
 from vedette.device.governor import NORMAL_TIMING
 from vedette.device.identity import StateFolder, default_name, state_path
 from vedette.device.last_run import RunRecord
 from vedette.device.throttle import Throttle
-from vedette.drift.build import build_drift
-from vedette.errors import ConfigError
+from vedette.device.wall_clock import WallClock
+from vedette.drift.bundled import BundledScores
+from vedette.drift.ledger import FILE, Ledger
+from vedette.drift.watch import DriftWatch
 from vedette.fallback.build import Fallbacks
 from vedette.health.meters import FrameMeters
-from vedette.health.publisher import HealthReporter
-from vedette.health.reasons import REASONS
-from vedette.messages import payloads
+from vedette.health.publisher import HealthPublisher
+from vedette.health.report import HealthReport
+from vedette.health.states import StatePublisher
 from vedette.messages.results import Printer, ResultReporter
 from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
-from vedette.mqtt.spool_worker import RunFacts, SpoolWorker
+from vedette.mqtt.spool_worker import SpoolWorker
 from vedette.store.inbox import MODELS
 from vedette.store.model_store import ModelStore
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
 from vedette.types import RunIdentity
-from vedette.update.build import build
+from vedette.update.activate import ModelActivator
+from vedette.update.fetch import ReleaseFetcher
+from vedette.update.prove import Candidates, Prover
+from vedette.update.schedule import PollSchedule
 from vedette.update.shadow import ShadowPublisher
+from vedette.update.trial import TrialMonitor
+from vedette.update.worker import Updater
+from vedette.validate.frame_tap import FrameTap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,9 +62,9 @@ if TYPE_CHECKING:
 
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
+    from vedette.config.reload import Reloadable
     from vedette.device.governor import GovernorTiming
-    from vedette.messages.shapes import InfoPayload
-    from vedette.types import CameraStatus, Command, DetectionResult, DetectorFacts, Frame
+    from vedette.ports import ReasonSource
     from vedette.vision.local import LocalDetector
 
 log = logging.getLogger(__name__)
@@ -84,8 +92,8 @@ class Options:
 def run_daemon(options: Options) -> int:
     """Run the daemon on this thread until it ends; returns its exit code.
 
-    Raises: ConfigError, AlreadyRunning, StateUnusable, or SourceInvalid for a source that nobody understands, before
-    anything was started.
+    Raises, before anything was started: ConfigError, AlreadyRunning, StateUnusable, or SourceInvalid for a source that
+    does not exist.
     """
     logs.setup(logging.DEBUG if options.verbose else logging.INFO)
     stacks.dump_on_signals()
@@ -109,186 +117,175 @@ class Daemon:
         self._options = options
         self._config = config
         self._state = state
+        self._clock = SystemClock()
+        self._supervisor = Supervisor(Notifier())
+        self._reloader = Reloader(config, options.load)
+        self._build_device(camera_opener, board(state.path))
+        self._build_detection(timing)
+        self._build_messages()
+        self._build_updates()
+        self._build_health()
+
+    def _build_device(self, camera_opener: Callable[..., RemoteCamera], board: Board) -> None:
+        """Who this is, what is on its disk, its camera and its board."""
+        config, state = self._config, self._state
+        device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
+                                               state.machine_id(), state.path)
+        self._identity = RunIdentity(device, state.next_run(), boot_id())
+        self._run_record = RunRecord(state.path, self._identity)
+        log.info("vedette %s: device %s, run %d", __version__, device, self._identity.run)
         self._store = ModelStore(state.path / MODELS, min_free_bytes=int(config.update.min_free_mb * 1e6))
-        self._opener = DetectorOpener(config.detector, config.camera.roi, state.path / "proofs.json")
-        self._reload_reasons: dict[str, str] = {}
-        self._run_number = state.next_run()
-        self._boot_id = boot_id()
-        self._run_record = RunRecord(state.path, self._run_number, self._boot_id)
-        self._device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
-                                                     state.machine_id(), state.path)
-        log.info("vedette %s: device %s, run %d", __version__, self._device, self._run_number)
-        clock = SystemClock()
-        self._start_store(clock)
-        self._camera = camera_opener(config.camera, clock, on_end=self._worker_ended)
-        self._board = board(state.path)
-        self._meters = FrameMeters()
-        self._drift = build_drift(state.path, self._camera, clock, self._boot_id, config=lambda: self._config,
-                                  store=self._store, on_end=self._worker_ended)
-        self._spool_worker = SpoolWorker(
-            Outbox(config.mqtt.outbox_messages), config.mqtt,
-            RunFacts(state.path, self._run_number, self._boot_id, clock, self._clock_synced), on_end=self._worker_ended)
-        self._publisher = MqttPublisher(
-            config.mqtt, device=self._device, on_command=self._on_command, allowed=lambda: self._config.commands.allow,
-            utc_now=clock.utc_now, on_end=self._worker_ended, spool=self._spool_worker)
-        self._reporter = ResultReporter(self._publisher, config.publish, clock, device=self._device,
-                                        run=self._run_number, dropped=self._dropped, clock_synced=self._clock_synced,
-                                        frozen=lambda: self._camera.status().state == "frozen")
-        self._fallbacks = Fallbacks(config, state.path, self._camera, clock, on_end=self._worker_ended,
-                                    tell=lambda result: self._pipeline.tell(result))  # noqa: PLW0108 - made below
-        self._pipeline = Pipeline(self._camera, self._open_detector, self._listeners(), clock,
-                                  max_frame_age_ms=config.camera.max_frame_age_ms, stop_after=options.stop_after,
-                                  fallback=self._fallbacks.fallback, every_frame=config.camera.every_frame)
-        self._throttle = Throttle(config.governor, clock, full_per_s=config.camera.fps, apply=self._pipeline.limit,
-                                    detected=lambda: self._pipeline.status().detected, timing=timing)
-        self._detect = Worker("detect", self._pipeline.run, on_end=self._worker_ended)
-        self._health = HealthReporter(
-            self._publisher, self._camera, self._pipeline, self._meters, self._board, clock, device=self._device,
-            run=self._run_number, interval_s=config.health.interval_s, capture_pid=lambda: self._camera.child_pid,
-            own_reasons=self._own_reasons, stopped_looking=self._reporter.stopped_looking, info=self._info,
-            models=lambda facts: self._updater.status(facts),  # noqa: PLW0108 - it is made below
-            fallback=self._fallbacks.chain.health, drift=self._drift.health,
-            throttle=self._throttle, last_end=self._run_record.last)
-        self._updater = build(
-            self._store, self._opener, self._pipeline, clock, lambda: self._config, device=self._device,
-            boot_id=self._boot_id, frame_ms=lambda: self._meters.frame_ms(clock.monotonic_ns()),
-            throttled=lambda: self._health.throttled, governed=lambda: self._throttle.limit.step > 0,
-            clock_synced=self._clock_synced, show=ShadowPublisher(self._publisher, RunIdentity(self._device, self._run_number, self._boot_id), self._clock_synced), on_end=self._worker_ended)
-        self._supervisor = Supervisor(self._parts(), Notifier(), tick=self._tick, reload=self._reload,
-                                      ended=lambda: self._pipeline.ended, status=self._health.status_line)
-        self._desk = CommandDesk(
-            self._pipeline, self._camera, self._publisher, self._updater, call=self._supervisor.call,
-            restart=lambda: self._supervisor.stop(0, "restart asked for over MQTT"), encode_jpeg=_encode_jpeg,
-            drift=self._drift, published=lambda: (self._run_number, self._reporter.published))
+        self._start_store()
+        self._camera = camera_opener(config.camera, self._clock, on_end=self._supervisor.worker_ended)
+        self._board_name = board.name
+        self._monitor = BoardMonitor(board, self._camera, self._clock)
+        self._wall_clock = WallClock(self._clock, self._monitor)
+
+    def _build_detection(self, timing: GovernorTiming) -> None:
+        """The flow from camera to results, and what watches it."""
+        config, clock, folder, ended = self._config, self._clock, self._state.path, self._supervisor.worker_ended
+        self._opener = DetectorOpener(config, self._store, folder / "proofs.json")
+        self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
+        self._pipeline = Pipeline(self._camera, self._open_detector, clock, config.camera,
+                                  fallback=self._fallbacks.configured, stop_after=self._options.stop_after)
+        self._throttle = Throttle(config, self._pipeline, clock, timing)
+        self._monitor.subscribe(self._throttle.on_reading)
+        self._meters = FrameMeters(clock)
+        self._pipeline.subscribe(self._meters.on_result)
+        self._drift = DriftWatch(Ledger(folder / FILE, clock, self._identity.boot_id), self._camera, config,
+                                 bundled=BundledScores(self._opener), governed=self._throttle.governed, on_end=ended)
+        self._pipeline.subscribe(self._drift.on_result)
+        self._detect = Worker("detect", self._pipeline.run, on_end=ended)
+
+    def _build_messages(self) -> None:
+        """The way to the broker, and results on it."""
+        config, clock, identity, synced = self._config, self._clock, self._identity, self._monitor.clock_synced
+        self._spool_worker = SpoolWorker(Outbox(config.mqtt.outbox_messages), config.mqtt, self._state.path, identity,
+                                         clock, clock_synced=synced, on_end=self._supervisor.worker_ended)
+        self._publisher = MqttPublisher(config, identity.device, clock, spool=self._spool_worker,
+                                        on_end=self._supervisor.worker_ended)
+        self._results = ResultReporter(self._publisher, config, clock, identity, flow=self._pipeline,
+                                       camera=self._camera, clock_synced=synced)
+        self._pipeline.subscribe(self._results.on_result, on_blind=self._results.on_blind)
+        if self._options.print_results:
+            self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
+
+    def _build_updates(self) -> None:
+        """What decides about models."""
+        config, clock, store, identity = self._config, self._clock, self._store, self._identity
+        self._candidates = Candidates(config)
+        tap = FrameTap()
+        switch = ModelActivator(store, self._opener, self._pipeline, clock, boot_id=identity.boot_id,
+                                frame_ms=self._meters.frame_ms)
+        prover = Prover(store, self._opener, switch, self._candidates, tap, clock,
+                        show=ShadowPublisher(self._publisher, identity, self._monitor.clock_synced),
+                        governed=self._throttle.governed)
+        trial = TrialMonitor(store, tap, clock, self._candidates, self._pipeline,
+                             throttled=self._monitor.throttled, governed=self._throttle.governed)
+        fetcher = None
+        if config.update.source is not None and config.detector.model is None:
+            schedule = PollSchedule(config.update.poll_minutes * 60, clock.monotonic_ns() / 1e9)
+            fetcher = ReleaseFetcher(store, config.update, schedule, clock, device=identity.device,
+                                     clock_synced=self._monitor.clock_synced)
+        self._updater = Updater(config, store, clock, switch=switch, prover=prover, trial=trial, fetcher=fetcher,
+                                on_end=self._supervisor.worker_ended)
+        self._pipeline.subscribe(trial.on_result)
+        self._pipeline.subscribe(tap)
+
+    def _build_health(self) -> None:
+        """What is published of all that, and what may be asked of it."""
+        config, publisher, identity = self._config, self._publisher, self._identity
+        sources: tuple[ReasonSource, ...] = (
+            self._camera, self._pipeline, publisher, self._monitor, self._wall_clock, self._throttle, self._updater,
+            self._store, self._state, self._reloader, self._drift, self._supervisor)
+        report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
+                              self._monitor, self._throttle)
+        self._health = HealthPublisher(publisher, config, self._clock, identity, sources=sources, report=report,
+                                       last_end=self._run_record.last)
+        self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
+                                      models=self._updater, board=self._board_name)
+        desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
+                           results=self._results, main_thread=self._supervisor)
+        publisher.subscribe(desk.accept)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
         code = EXIT_INTERNAL
         self._run_record.begin()
         try:
-            code = self._supervisor.run()
+            code = self._supervisor.run(self)
         finally:
             self._run_record.ended(code, self._supervisor.why)
         self._updater.ended(cleanly=code != EXIT_INTERNAL)
         return code
 
-    def _start_store(self, clock: SystemClock) -> None:
-        """Find the model that runs, and count its start if it is on trial: before it is loaded."""
-        self._store.recover()
-        if self._config.detector.model is None:
-            _, words = self._store.start(self._boot_id, clock.utc_now())
-            if words:
-                log.warning("rolled back: %s", words)
-
-    def _parts(self) -> tuple[Part, ...]:
-        """What the daemon is made of, in the order of starting."""
-        drift = self._drift.worker
+    def parts(self) -> tuple[Part, ...]:
+        """The threads of the daemon, in the order of starting."""
+        spool, drift, detect = self._spool_worker, self._drift.worker, self._detect
         return (
-            Part("outbox", self._spool_worker.start, lambda: self._spool_worker.stop(STOP_TIMEOUT_S),
-                 self._spool_worker.worker),
+            Part("outbox", spool.start, partial(spool.stop, STOP_TIMEOUT_S), spool.worker),
             Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             *self._fallbacks.parts(),
-            Part("drift", drift.start, lambda: drift.stop(STOP_TIMEOUT_S), drift),
-            Part("detect", self._detect.start, lambda: self._detect.stop(STOP_TIMEOUT_S), self._detect),
-            Part("update", self._updater.start, lambda: self._updater.stop(STOP_TIMEOUT_S), self._updater.worker),
+            Part("drift", drift.start, partial(drift.stop, STOP_TIMEOUT_S), drift),
+            Part("detect", detect.start, partial(detect.stop, STOP_TIMEOUT_S), detect),
+            Part("update", self._updater.start, partial(self._updater.stop, STOP_TIMEOUT_S), self._updater.worker),
         )
+
+    def tick(self) -> None:
+        """What the main thread does several times a second."""
+        self._monitor.tick()
+        self._pipeline.watch()
+        self._publish_states()
+        if self._state.reacquire():
+            self._run_record.renew()
+        self._run_record.update(self._supervisor.late_workers())
+        refusal = self._pipeline.refusal
+        if refusal is not None and self._store.state.trial is None and not _is_supervised():
+            self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
+
+    def reload(self) -> None:
+        """Read the configuration again."""
+        parts: tuple[Reloadable, ...] = (
+            self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
+            self._candidates, self._publisher, self._health, self._states)
+        self._reloader.reload(parts)
+
+    def ended(self) -> str | None:
+        """Say that the source ended, or that enough results were made."""
+        return self._pipeline.ended
+
+    def status_line(self) -> str:
+        """Return one line for `systemctl status`."""
+        return self._health.status_line()
+
+    def _open_detector(self) -> LocalDetector | None:
+        """Open a detector of the model that is to run. Detect thread."""
+        return self._opener.open_chosen()
+
+    def _start_store(self) -> None:
+        """Find the model that runs, and count its start if it is on trial: before it is loaded."""
+        self._store.recover()
+        if self._config.detector.model is None:
+            _, reason = self._store.start(self._identity.boot_id, self._clock.utc_now())
+            if reason:
+                log.warning("rolled back: %s", reason)
+
+    def _publish_states(self, *, final: bool = False) -> None:
+        self._states.tick()
+        self._pipeline.report_blindness()
+        self._health.tick(final=final)
 
     def _stop_camera(self) -> None:
         self._camera.close()
-        self._health.tick(final=True)   # nothing moves any more, so the accounts balance
+        self._publish_states(final=True)    # nothing moves any more, so the accounts balance
 
     def _stop_publisher(self) -> None:
         if self._publisher.status().connected:
             self._publisher.flush(FLUSH_TIMEOUT_S)
         self._publisher.stop(STOP_TIMEOUT_S)
 
-    def _tick(self) -> None:
-        self._pipeline.watch()
-        self._health.tick()
-        if self._state.reacquire():
-            self._run_record.renew()
-        self._run_record.stands(self._supervisor.late_workers())
-        refusal = self._pipeline.refusal
-        if refusal is not None and self._store.state.trial is None and not _is_supervised():
-            self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
-
-    def _reload(self) -> None:
-        try:
-            wanted = self._options.load()
-        except ConfigError as error:
-            log.error("reload refused, nothing changed:\n%s", error)
-            self._reload_reasons = {"config_rejected": error.problems[0]}
-            return
-        pending = restart_keys(self._config, wanted)
-        self._reload_reasons = {"restart_needed": ", ".join(pending)} if pending else {}
-        self._apply(live_part(self._config, wanted))
-        log.info("reloaded%s", f"; at the next start: {', '.join(pending)}" if pending else "")
-
-    def _apply(self, config: Config) -> None:
-        """Put the live keys of a configuration to work."""
-        self._config = config
-        self._reporter.configure(config.publish)
-        self._pipeline.max_frame_age_ms = config.camera.max_frame_age_ms
-        self._health.interval_s = config.health.interval_s
-        self._opener.reload(config.detector)
-        self._fallbacks.reload(config)
-        self._throttle.configure(config.governor)
-
-    def _open_detector(self) -> LocalDetector | None:
-        """Build the detector of the model that is to run. Detect thread."""
-        choice = chosen(self._config, self._store)
-        return None if choice is None else self._opener.open(choice)
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        listeners: tuple[Listener, ...] = (self._meters.record, self._reporter.result, self._hear)
-        if self._options.print_results:
-            printer = Printer(device=self._device, run=self._run_number, dropped=self._dropped,
-                              clock_synced=self._clock_synced)
-            listeners += (printer.result,)
-        return listeners
-
-    def _hear(self, result: DetectionResult) -> None:
-        self._drift.hear(result, timed=self._throttle.limit.step == 0)
-        if result.source == "local":
-            self._updater.hear(result)
-
-    def _dropped(self) -> dict[str, int]:
-        """Totals of this run by cause; the two that every subscriber knows are always there."""
-        totals = Counter({"replaced": 0, "stale": 0})
-        totals.update(self._camera.dropped)
-        totals.update(self._pipeline.dropped)
-        return dict(totals)
-
-    def _clock_synced(self) -> bool:
-        return self._health.clock_synced
-
-    def _own_reasons(self) -> dict[str, str]:
-        late, lost = self._supervisor.late_workers(), self._state.trouble
-        return (self._reload_reasons | self._drift.reasons() | ({"worker_hung": ", ".join(late)} if late else {})
-                | ({"store_failed": lost} if lost else {}))
-
-    def _info(self, camera: CameraStatus, facts: DetectorFacts | None) -> InfoPayload:
-        return payloads.info(
-            device=self._device, run=self._run_number,
-            versions={"vedette": __version__, "python": platform.python_version(), "os": platform.platform()},
-            hardware={"board": self._board.name, "machine": platform.machine(), "cores": os.cpu_count() or 1},
-            camera={"source": camera.source, "width": camera.width, "height": camera.height,
-                    "fps": self._config.camera.fps},
-            detector=facts, reason_codes=tuple(REASONS), commands=self._config.commands.allow)
-
-    def _on_command(self, command: Command) -> None:
-        self._desk.accept(command)
-
-    def _worker_ended(self, worker: Worker) -> None:
-        self._supervisor.worker_ended(worker)
-
 
 def _is_supervised() -> bool:
-    """Whether a service manager waits for us: then the device stays, says `failed` over MQTT, and tries again."""
+    """Whether a service manager waits for us: then the device stays, publishes `failed`, and tries again."""
     return "NOTIFY_SOCKET" in os.environ
-
-
-def _encode_jpeg(frame: Frame) -> bytes:
-    from vedette.vision.jpeg import encode
-    return encode(frame.pixels)

@@ -1,14 +1,15 @@
-"""Carries out the commands that subscribers send, and answers each.
+"""Carries out the commands that arrive over MQTT, and replies to each.
 
-Invariants: the `mqtt` thread only leaves a command in the supervisor's inbox; it is carried out on the main thread,
-after the broker has had its acknowledgement; every command that gets here is answered exactly once; few wait at a
-time, the others are answered `failed` at once.
+Invariants: the `mqtt` thread only puts a command into the supervisor's inbox; the main thread carries it out, after the
+broker got its acknowledgement; every command that gets here has exactly one reply; at most `WAITING_LIMIT` commands
+wait, the others get the reply `failed` at once.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vedette.drift.feedback import parse_feedback
@@ -23,27 +24,37 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from vedette.detect.pipeline import Pipeline
+    from vedette.messages.results import ResultReporter
     from vedette.messages.shapes import ReplyStatus
     from vedette.ports import Camera, Publisher
-    from vedette.types import Command, Frame
+    from vedette.types import Command
 
     class Updates(Protocol):
-        """What may be asked of the updater, from any thread."""
+        """The updater, for any thread."""
 
         def nudge(self) -> float:
-            """Ask the update source soon; returns within how many seconds. Raises: UpdateRefused."""
+            """Poll the update source soon; returns within how many seconds. Raises: UpdateRefused."""
 
-        def ask_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
-            """Go back to the previous model; `answered` is told, on another thread, what became of it."""
+        def request_roll_back(self, answered: Callable[[str, VedetteError | None], None]) -> None:
+            """Go back to the previous model; `answered` is called with the outcome, on another thread."""
 
     class Drift(Protocol):
-        """What may be said of results and picture, from any thread."""
+        """What watches for drift, for any thread."""
 
         def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
-            """Take a word on a result; returns whether it was news, how many were judged, how many wrong."""
+            """Take a verdict on a result; returns whether it was new, how many were judged, how many wrong."""
 
         def relearn(self, part: Literal["scores", "picture", "all"]) -> None:
-            """Take what is now for what should be."""
+            """Learn the present state anew, as the right one."""
+
+    class MainThread(Protocol):
+        """The supervisor."""
+
+        def call(self, action: Callable[[], None]) -> None:
+            """Have the main thread run `action` soon. Never blocks."""
+
+        def stop(self, exit_code: int, why: str) -> None:
+            """End the daemon with this exit code."""
 
 log = logging.getLogger(__name__)
 
@@ -53,30 +64,27 @@ WAITING_LIMIT = 8
 
 
 class CommandDesk:
-    """Main thread only, but for `accept`. `published`: the present run, and how many results it has published."""
+    """Main thread only, but for `accept`."""
 
-    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, updates: Updates, *,
-                 call: Callable[[Callable[[], None]], None], restart: Callable[[], None],
-                 encode_jpeg: Callable[[Frame], bytes], drift: Drift, published: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *, updates: Updates, drift: Drift,
+                 results: ResultReporter, main_thread: MainThread) -> None:
         self._pipeline = pipeline
         self._camera = camera
         self._publisher = publisher
         self._updates = updates
-        self._call = call
-        self._restart = restart
-        self._encode_jpeg = encode_jpeg
         self._drift = drift
-        self._published = published
+        self._results = results
+        self._main_thread = main_thread
         self._room = threading.Semaphore(WAITING_LIMIT)
         self._actions: Mapping[str, Callable[[Command], None]] = {
-            "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._do_restart,
+            "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._restart,
             "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
         }
 
     def accept(self, command: Command) -> None:
-        """Leave the command for the main thread. Any thread; never blocks."""
+        """Put the command into the main thread's inbox. Any thread; never blocks."""
         if self._room.acquire(blocking=False):
-            self._call(lambda: self._carry_out(command))
+            self._main_thread.call(partial(self._carry_out, command))
         else:
             self._reply(command, "failed", error=f"{WAITING_LIMIT} commands are waiting already; try again later")
 
@@ -102,14 +110,15 @@ class CommandDesk:
         if frame is None:
             self._reply(command, "failed", error=f"no frame came within {SNAPSHOT_WITHIN_S:.0f} s")
             return
-        jpeg = self._encode_jpeg(frame)
+        from vedette.vision.jpeg import encode  # late: it takes memory
+        jpeg = encode(frame.pixels)
         self._publisher.publish(Message(topics.SNAPSHOT, jpeg, qos=0))
         self._reply(command, "ok", {"bytes": len(jpeg), "width": frame.width, "height": frame.height,
                                     "captured_at": payloads.timestamp(frame.captured_at)})
 
-    def _do_restart(self, command: Command) -> None:
+    def _restart(self, command: Command) -> None:
         self._reply(command, "ok")
-        self._restart()
+        self._main_thread.stop(0, "restart asked for over MQTT")
 
     def _update(self, command: Command) -> None:
         try:
@@ -120,22 +129,22 @@ class CommandDesk:
             self._reply(command, "ok", {"within_s": round(within_s, 1)})
 
     def _roll_back(self, command: Command) -> None:
-        def answered(words: str, error: VedetteError | None) -> None:
+        def answered(message: str, error: VedetteError | None) -> None:
             if error is None:
-                self._reply(command, "ok", {"words": words})
+                self._reply(command, "ok", {"words": message})
             else:
                 self._reply(command, "refused" if isinstance(error, UpdateRefused) else "failed", error=str(error))
-        self._updates.ask_roll_back(answered)
+        self._updates.request_roll_back(answered)
 
     def _feedback(self, command: Command) -> None:
-        run, published = self._published()
+        run, published = self._results.identity.run, self._results.published
         try:
             result_run, seq, right, label = parse_feedback(command.arguments, run=run, published=published)
         except ValueError as problem:
             self._reply(command, "refused", error=str(problem))
             return
-        news, count, wrong = self._drift.feedback(result_run, seq, right=right, label=label)
-        self._reply(command, "ok", {"counted": news, "count": count, "wrong": wrong})
+        is_new, count, wrong = self._drift.feedback(result_run, seq, right=right, label=label)
+        self._reply(command, "ok", {"counted": is_new, "count": count, "wrong": wrong})
 
     def _relearn(self, command: Command) -> None:
         what = command.arguments.get("what", "all")
@@ -148,5 +157,5 @@ class CommandDesk:
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
                error: str | None = None) -> None:
         log.info("command %s: %s", command.name, error or status)
-        answer = payloads.reply(status, transaction=command.transaction, data=data, error=error)
-        self._publisher.publish(Message("/" + command.reply_topic, payloads.encode(answer)))
+        reply = payloads.reply(status, transaction=command.transaction, data=data, error=error)
+        self._publisher.publish(Message("/" + command.reply_topic, payloads.encode(reply)))

@@ -5,11 +5,21 @@ Invariants: every wait has a timeout; `close()` is safe to call twice; a method 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from vedette.types import BrokerStatus, CameraStatus, DetectionResult, DetectorFacts, Frame, Message, Scaling, Source
+from vedette.types import (
+    BrokerStatus,
+    CameraStatus,
+    DetectionResult,
+    DetectorFacts,
+    Frame,
+    Message,
+    ReasonCode,
+    Scaling,
+    Source,
+)
 
 
 class Clock(Protocol):
@@ -22,8 +32,22 @@ class Clock(Protocol):
         """Wall clock with tzinfo UTC."""
 
 
+class ReasonSource(Protocol):
+    """A part that knows when something is not as it should be."""
+
+    def reasons(self) -> Mapping[ReasonCode, str]:
+        """Return the reasons that hold now, each with its detail in words or an empty string.
+
+        Main thread; never blocks for long.
+        """
+
+
 class Camera(Protocol):
     """Gives frames, newest first or every one, and counts what it drops."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Frames that nobody took, by cause. Any thread; cheap enough for every result."""
 
     def take(self, timeout_s: float) -> Frame | None:
         """Return the next frame for the detector, or None after `timeout_s`. Detect thread only.
@@ -36,10 +60,10 @@ class Camera(Protocol):
         """Give the frame's pixels back; they must not be touched afterwards. Safe to call twice."""
 
     def scale_to(self, scaling: Scaling | None) -> None:
-        """Have later frames carry this part scaled as well, where the camera can: a hint. Any thread, never blocks."""
+        """Ask for this part, scaled, along with later frames: a hint only. Any thread, never blocks."""
 
     def copy_next(self, timeout_s: float) -> Frame | None:
-        """Return a copy of the next frame to arrive, in memory of its own. Any thread; takes none away."""
+        """Return a copy of the next frame, in memory of its own; the detector still gets that frame. Any thread."""
 
     def status(self) -> CameraStatus:
         """What the camera is doing. Any thread, never blocks for long."""
@@ -57,36 +81,39 @@ class Detector(Protocol):
 
     @property
     def scaling(self) -> Scaling | None:
-        """What a frame may bring along scaled, to spare the detector that work; None: nothing, or not known yet."""
+        """The part of a frame to bring along, scaled, to spare the detector that work; None: no part, or not known."""
 
     def detect(self, frame: Frame) -> DetectionResult:
-        """Look at one frame. Raises: DetectError when it could not be looked at."""
+        """Detect in one frame. Raises: DetectError when that was not possible; that is no empty result."""
 
     def close(self) -> None:
         """Free the interpreter."""
 
 
 class Fallback(Protocol):
-    """Who looks while the detector cannot. `look` is for the detect thread, the rest for any."""
+    """Detects while the detector cannot. `detect` is for the detect thread, the rest for any."""
 
     @property
-    def looking(self) -> Source | None:
-        """Whose results come now. Any thread."""
+    def active_source(self) -> Source | None:
+        """The source whose results come now; None while none come. Any thread."""
 
-    def activate(self) -> None:
-        """Begin to look, and have other results told. Any thread; safe to call twice."""
+    def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
+        """Start detecting. Any thread; safe to call twice.
+
+        Results that it makes on a thread of its own go to `on_result`, which returns False for one that comes too late.
+        """
 
     def deactivate(self) -> None:
-        """Look no more: nothing that was begun is told. Any thread; safe to call twice."""
+        """Stop detecting: no result of a call under way is published. Any thread; safe to call twice."""
 
-    def look(self, frame: Frame) -> DetectionResult | None:
-        """Look at a frame that the detector could not look at; None where there is nothing to tell."""
+    def detect(self, frame: Frame) -> DetectionResult | None:
+        """Detect in a frame that the detector could not use; None where there is nothing to publish."""
 
-    def told(self, result: DetectionResult) -> None:
-        """Hear that a result of its own was told. Any thread."""
+    def on_published(self, result: DetectionResult) -> None:
+        """Called after a result of this fallback was published. Any thread."""
 
-    def reasons(self) -> Mapping[str, str]:
-        """Health reason code -> detail in words. Any thread."""
+    def reasons(self) -> Mapping[ReasonCode, str]:
+        """As ReasonSource. Any thread."""
 
 
 class Publisher(Protocol):

@@ -3,8 +3,8 @@
 Invariants:
 - `WATCHDOG=1` is sent only while every worker's heartbeat is fresh.
 - A worker that ends with a failure ends the daemon with that failure's exit code; nothing is swallowed.
-- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop comes
-  before all that is waiting there.
+- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop goes
+  before everything that waits there.
 - Stopping is bounded: a worker that does not end in time is named and left behind. No signal cuts it short.
 """
 
@@ -17,7 +17,8 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from vedette.errors import VedetteError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from vedette._lib.sdnotify import Notifier
     from vedette._lib.worker import Worker
+    from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
 
@@ -45,27 +47,41 @@ class Part:
     worker: Worker | None = None
 
 
-class Supervisor:
-    """Runs on the main thread from the first start to the last stop.
+class Supervised(Protocol):
+    """What the supervisor runs."""
 
-    `tick` is called about four times a second and must not block; `reload` on SIGHUP; `ended` says, in words, that
-    the daemon has done what it was asked for.
+    def parts(self) -> Sequence[Part]:
+        """Return the parts in the order of starting."""
+
+    def tick(self) -> None:
+        """Called about four times a second; must not block."""
+
+    def reload(self) -> None:
+        """Called on SIGHUP."""
+
+    def ended(self) -> str | None:
+        """Return a message once the work is done, else None."""
+
+    def status_line(self) -> str:
+        """Return one line for `systemctl status`."""
+
+
+class Supervisor:
+    """Runs on the main thread from the first start to the last stop. A ports.ReasonSource.
+
+    It is made before the parts, so that each part may be given `worker_ended`, `call` and `stop`.
     """
 
-    def __init__(self, parts: Sequence[Part], notifier: Notifier, *, tick: Callable[[], None],
-                 reload: Callable[[], None], ended: Callable[[], str | None], status: Callable[[], str]) -> None:
-        self._parts = parts
+    def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
-        self._tick = tick
-        self._reload = reload
-        self._ended = ended
-        self._status = status
+        self._daemon: Supervised | None = None
+        self._parts: Sequence[Part] = ()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._bell = threading.Lock()
-        """Held until there is something in the inbox: its own `get` waits for ever where a signal's handler outlasts
-        the time-out (seen with CPython 3.11)."""
+        """Held until there is something in the inbox: the queue's own `get` waits for ever where a signal handler
+        outlasts the time-out (seen with CPython 3.11)."""
         self.why = "the main thread died"
-        """Why the daemon ends, in words."""
+        """Why the daemon ends: a message."""
         self._exit_code: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._late: set[str] = set()
@@ -73,7 +89,10 @@ class Supervisor:
     def call(self, action: Callable[[], None]) -> None:
         """Have the main thread run `action` soon. Any thread, and signal handlers; never blocks."""
         self._inbox.put(action)
-        with contextlib.suppress(RuntimeError):     # rung already
+        self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(RuntimeError):     # released already
             self._bell.release()
 
     def stop(self, exit_code: int, why: str, failure: BaseException | None = None) -> None:
@@ -87,16 +106,22 @@ class Supervisor:
         """Names of the workers whose heartbeat is overdue."""
         return tuple(part.name for part in self._parts if part.worker and part.worker.late_s > 0)
 
-    def run(self) -> int:
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource."""
+        late = self.late_workers()
+        return {"worker_hung": ", ".join(late)} if late else {}
+
+    def run(self, daemon: Supervised) -> int:
         """Start all parts, watch until something ends it, stop all parts; returns the exit code."""
+        self._daemon, self._parts = daemon, daemon.parts()
         started: list[Part] = []
         try:
-            self._take_signals()
+            self._take_signals(daemon)
             for part in self._parts:
                 part.start()
                 started.append(part)
             self._notifier.ready()
-            self._watch()
+            self._watch(daemon)
         finally:
             self._notifier.stopping()
             for part in reversed(started):
@@ -107,38 +132,40 @@ class Supervisor:
 
     def worker_ended(self, worker: Worker) -> None:
         """A worker's thread has ended: with a failure, or while nobody asked it to. Any thread."""
-        self.call(lambda: self._judge(worker))
+        self.call(partial(self._judge, worker))
 
-    def _take_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda n, _: self._ask_to_stop(signal.Signals(n)))
-        signal.signal(signal.SIGHUP, lambda *_: self.call(self._reload_now))
+    def _take_signals(self, daemon: Supervised) -> None:
+        def on_stop(number: int, _: object) -> None:
+            self._stop_signal = signal.Signals(number)      # no logging here: it may interrupt a line being logged
+            self._ring()
 
-    def _ask_to_stop(self, by: signal.Signals) -> None:
-        self._stop_signal = by      # no more than that: a handler that logs may interrupt a line being logged
-        self.call(lambda: None)     # ends the wait
+        def on_hangup(*_: object) -> None:
+            self.call(partial(self._reload, daemon))
+        signal.signal(signal.SIGTERM, on_stop)
+        signal.signal(signal.SIGINT, on_stop)
+        signal.signal(signal.SIGHUP, on_hangup)
 
-    def _reload_now(self) -> None:
+    def _reload(self, daemon: Supervised) -> None:
         self._notifier.reloading()
-        self._reload()
+        daemon.reload()
         self._notifier.ready()
 
-    def _watch(self) -> None:
-        next_word = 0.0
+    def _watch(self, daemon: Supervised) -> None:
+        next_notice_s = 0.0
         while self._exit_code is None:
             self._run_inbox()
             if self._stop_signal is not None:
                 self.stop(0, self._stop_signal.name)
-            self._tick()
-            ended = self._ended()
+            daemon.tick()
+            ended = daemon.ended()
             if ended:
                 self.stop(0, ended)
             hung = self._name_late_workers()
-            if time.monotonic() >= next_word:
-                self._notifier.status(self._status())
+            if time.monotonic() >= next_notice_s:
+                self._notifier.status(daemon.status_line())
                 if not hung:
                     self._notifier.watchdog()
-                next_word = time.monotonic() + 1.0
+                next_notice_s = time.monotonic() + 1.0
 
     def _run_inbox(self) -> None:
         deadline = time.monotonic() + TICK_S
@@ -165,7 +192,7 @@ class Supervisor:
         elif failure is not None:
             log.critical("worker %s died", worker.name, exc_info=failure)
             self.stop(EXIT_INTERNAL, f"worker {worker.name} died", failure)
-        elif not worker.stopping.is_set() and not self._ended():
+        elif not worker.stopping.is_set() and not (self._daemon and self._daemon.ended()):
             self.stop(EXIT_INTERNAL, f"worker {worker.name} ended unasked")
 
     def _stop_part(self, part: Part) -> None:

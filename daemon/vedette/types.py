@@ -17,6 +17,16 @@ CameraState = Literal["capturing", "stalled", "frozen", "offline"]
 HealthState = Literal["ok", "degraded", "failed"]
 ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow", "trial", "good"]
 """What is going on with models: a new one comes (downloading, staged, shadow), or else where the running one stands."""
+ReasonCode = Literal[
+    "camera_offline", "camera_stalled", "camera_frozen", "camera_black", "camera_rate", "camera_slow", "camera_size",
+    "no_model", "model_refused", "detector_failing", "detector_slow", "fallback_cloud", "fallback_motion",
+    "cloud_failing", "all_stale", "runtime_fallback", "paused", "update_unreachable", "update_refused",
+    "update_failed", "store_failed", "mqtt_offline", "mqtt_refused", "mqtt_denied", "duplicate_device",
+    "outbox_dropping", "spool_failed", "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot",
+    "rate_lowered", "disk_low", "memory_low", "memory_pressure", "score_drift", "image_drift", "latency_drift",
+    "worker_hung", "config_rejected", "restart_needed",
+]
+"""Why the device is not `ok`. health.reasons says for each what it means, how bad it is, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +167,6 @@ class ModelStatus:
     in_progress: bool = False
     percentage: float | None = None
     last_outcome: str | None = None
-    reasons: Mapping[str, str] = field(default_factory=dict)   # health reason code -> detail in words
 
 
 OUTLINE_BYTES = 2 * 32 * 18
@@ -186,7 +195,6 @@ class CameraStatus:
     since: datetime
     cause: str | None
     source: str                       # as configured, credentials removed
-    reasons: tuple[str, ...] = ()     # health reason codes that hold now: camera_stalled, camera_black, …
     captured: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy
     pending: int = 0
@@ -198,6 +206,7 @@ class CameraStatus:
     view: View | None = None          # the last that was measured
     reopened: int = 0
     children_replaced: int = 0
+    interruptions: int = 0            # times it stopped capturing, or froze
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +264,6 @@ class BrokerStatus:
 
     connected: bool
     cause: str | None                 # why not connected, in words
-    reasons: tuple[str, ...] = ()     # mqtt_offline, mqtt_refused, mqtt_denied, duplicate_device, outbox_dropping, …
     reconnects: int = 0
     outbox_depth: int = 0
     outbox_dropped: int = 0
@@ -265,4 +273,3 @@ class BrokerStatus:
     spool_bytes: int = 0
     dropped_ever: Mapping[str, int] = field(default_factory=dict)   # kind of topic -> number, earlier runs too
     acknowledged_before: Acknowledged | None = None                 # by earlier runs
-    details: Mapping[str, str] = field(default_factory=dict)        # reason code -> its own words, where not `cause`

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,13 +12,14 @@ from tests.support.daemon.cameras import make_settings
 from vedette.camera.settings import CaptureSettings, with_credentials
 from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_answer, encode, encode_free
 from vedette.net.urls import shown
+from vedette.types import ReasonCode
 
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(
     st.builds(Opening, REAL), st.builds(Trouble, st.sampled_from(["offline", "stalled"]), st.text(max_size=50), REAL),
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
-              st.lists(st.text(max_size=9)).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
+              st.lists(st.sampled_from(get_args(ReasonCode))).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
               st.lists(REAL).map(tuple), st.text(max_size=9)))
 
 
@@ -34,6 +36,13 @@ def test_anything_else_is_a_value_error(packet: bytes) -> None:
         decode(packet)
     except ValueError:
         return
+
+
+def test_a_reason_that_does_not_exist_is_a_value_error() -> None:
+    """A child out of its mind cannot put a reason into health that no table knows."""
+    frame = FrameReady(1, 0, 4, 4, 5, 1.0, None, None, ("camera_black",), ())
+    with pytest.raises(ValueError, match="reasons"):
+        decode(encode(frame).replace(b"camera_black", b"camera_blue"))
 
 
 def test_deep_nesting_is_a_value_error() -> None:

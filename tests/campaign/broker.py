@@ -19,12 +19,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto
+from tests.support.broker.mosquitto import Mosquitto, speaking
 from tests.support.broker.subscriber import listening
 from tests.support.waiting.until import wait_until
+from vedette._lib.clock import SystemClock
 from vedette.device.identity import SYSTEM_STATE, default_name
 from vedette.mqtt.publisher import SHORT_LIVES, MqttPublisher
 from vedette.types import Message
@@ -85,8 +85,7 @@ class Scene:
         self._secret.write_text(word)
 
     def publisher(self, device: str = "gate-01") -> MqttPublisher:
-        publisher = MqttPublisher(self.mqtt, device=device, on_command=lambda _: None, allowed=lambda: (),
-                                  utc_now=lambda: datetime.now(UTC))
+        publisher = MqttPublisher(speaking(self.mqtt), device, SystemClock())
         publisher.start()
         return publisher
 
@@ -130,7 +129,7 @@ def ill_broker(scene: Scene, fault: Fault) -> dict[str, object]:
         fall_ill()
         ill = loop.rate(TURN_S)
         assert wait_until(lambda: not publisher.status().connected, 20)
-        cause, depth = publisher.status().reasons, publisher.status().outbox_depth
+        cause, depth = publisher.reasons(), publisher.status().outbox_depth
         marker = str(time.monotonic_ns()).encode()
         publisher.publish(Message("health", marker, retain=True))
         recover()
@@ -158,7 +157,7 @@ def away_at_start(scene: Scene) -> dict[str, object]:
         ill = loop.rate(TURN_S)
         marker = str(time.monotonic_ns()).encode()
         publisher.publish(Message("health", marker, retain=True))
-        depth, cause = publisher.status().outbox_depth, publisher.status().reasons
+        depth, cause = publisher.status().outbox_depth, publisher.reasons()
         scene.broker.start()
         returned_s = time.monotonic()
         right = scene_is_right(scene, publisher, marker)
@@ -193,7 +192,7 @@ def takeover(scene: Scene) -> dict[str, object]:
     scene.broker.start()
     publishers = [scene.publisher(), scene.publisher()]
     began_s = time.monotonic()
-    named = wait_until(lambda: any("duplicate_device" in one.status().reasons for one in publishers), 15)
+    named = wait_until(lambda: any("duplicate_device" in one.reasons() for one in publishers), 15)
     named_s = time.monotonic() - began_s
     threading.Event().wait(10)
     statuses = [one.status() for one in publishers]

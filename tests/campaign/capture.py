@@ -44,13 +44,13 @@ def flows(camera, after_seq):
 
 def one_fault(camera, order, fault):
     """Cause the fault and end it; returns the seconds until it was named and until frames flowed again."""
-    eventually(lambda: flows(camera, 0) and not camera.status().reasons)
+    eventually(lambda: flows(camera, 0) and not camera.reasons())
     began = time.monotonic()
     if fault in SIGNALS:
         os.kill(camera.child_pid, SIGNALS[fault])
     else:
         give(order, fault)
-    eventually(lambda: FAULTS[fault] in camera.status().reasons, within_s=60)
+    eventually(lambda: FAULTS[fault] in camera.reasons(), within_s=60)
     named_s = time.monotonic() - began
     seq = camera.status().captured
     ended = time.monotonic()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.mosquitto import Mosquitto, running, speaking
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
+from vedette._lib.clock import SystemClock
 from vedette.cli import main
+from vedette.config.models import CommandName
 from vedette.messages import payloads, topics
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.types import Command, Message
@@ -45,15 +46,15 @@ def test_missing_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @contextmanager
-def device(broker: Mosquitto, allowed: tuple[str, ...]) -> Iterator[None]:
+def device(broker: Mosquitto, allowed: tuple[CommandName, ...]) -> Iterator[None]:
     """A device that answers `snapshot` with the same bytes each time."""
     def answer(command: Command) -> None:
         publisher.publish(Message(topics.SNAPSHOT, b"jpeg", qos=0))
         reply = payloads.reply("ok", transaction=command.transaction)
         publisher.publish(Message("/" + command.reply_topic, payloads.encode(reply)))
 
-    publisher = MqttPublisher(broker.client(), device="gate-01", on_command=answer, allowed=lambda: allowed,
-                              utc_now=lambda: datetime.now(UTC))
+    publisher = MqttPublisher(speaking(broker.client(), allowed), "gate-01", SystemClock())
+    publisher.subscribe(answer)
     publisher.start()
     try:
         assert wait_until(lambda: publisher.status().connected)
@@ -66,8 +67,8 @@ def device(broker: Mosquitto, allowed: tuple[str, ...]) -> Iterator[None]:
     (("snapshot",), "10", 0, "4 bytes"),
     ((), "10", 69, "commands.allow"),
 ])
-def test_device_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], allowed: tuple[str, ...], wait: str,
-                         code: int, expected: str) -> None:
+def test_device_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], allowed: tuple[CommandName, ...],
+                         wait: str, code: int, expected: str) -> None:
     """A running device sends its frame, or the reason of its refusal is printed."""
     out = tmp_path / "frame.jpg"
     with running(tmp_path) as broker, device(broker, allowed):

@@ -10,7 +10,7 @@ import pytest
 from tests.support.daemon.running import RunningDaemon
 from vedette.config.models import Config
 from vedette.detect.box_model import BOX_MODEL
-from vedette.detect.open_model import ModelChoice, chosen
+from vedette.detect.open_model import ModelChoice, choose_model
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 
@@ -18,7 +18,7 @@ SEEN = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
 
 def choice(store: ModelStore, source: str, model: Path | None = None) -> ModelChoice | None:
-    return chosen(Config.model_validate({"camera": {"source": source}, "detector": {"model": model}}), store)
+    return choose_model(Config.model_validate({"camera": {"source": source}, "detector": {"model": model}}), store)
 
 
 @pytest.fixture

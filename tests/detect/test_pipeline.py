@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame, make_pipeline
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
@@ -40,7 +40,7 @@ def run(pipeline: Pipeline) -> Worker:
 
 def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
           **options: int) -> Pipeline:
-    return Pipeline(camera, lambda: detector, (heard.result,), clock, max_frame_age_ms=1000, **options)
+    return make_pipeline(camera, lambda: detector, clock, heard.result, **options)
 
 
 def test_every_result_is_heard_in_order_and_every_frame_given_back():
@@ -79,8 +79,8 @@ def test_a_failing_detector_is_named_and_publishes_nothing():
     pipeline = build(camera, FakeDetector({seq: InvokeFailed("node 7 failed") for seq in range(1, 5)}), clock, heard)
     run(pipeline)
     assert heard.results == []
-    assert "node 7 failed" in pipeline.status().reasons["detector_failing"]
-    assert not pipeline.status().looking
+    assert "node 7 failed" in pipeline.reasons()["detector_failing"]
+    assert not pipeline.status().detecting
 
 
 def test_one_good_frame_ends_the_failing():
@@ -89,8 +89,8 @@ def test_one_good_frame_ends_the_failing():
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
     pipeline = build(camera, FakeDetector({seq: InvokeFailed("no") for seq in range(1, 5)}), clock, heard)
     run(pipeline)
-    assert pipeline.status().reasons == {}
-    assert pipeline.status().looking
+    assert pipeline.reasons() == {}
+    assert pipeline.status().detecting
 
 
 def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
@@ -116,7 +116,7 @@ def test_no_model_is_failed_and_drops_are_counted():
     pipeline = build(FakeCamera([make_frame(clock)]), None, clock, heard)
     run(pipeline)
     assert pipeline.status().dropped == {"no_model": 1}
-    assert "no_model" in pipeline.status().reasons
+    assert "no_model" in pipeline.reasons()
 
 
 def test_a_refused_model_is_named_and_tried_again_after_a_while():
@@ -137,7 +137,7 @@ def test_a_refused_model_is_named_and_tried_again_after_a_while():
             return super().take(timeout_s)
 
     frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 8)]
-    pipeline = Pipeline(SlowCamera(frames), opener, (heard.result,), clock, max_frame_age_ms=1e9)
+    pipeline = make_pipeline(SlowCamera(frames), opener, clock, heard.result, max_frame_age_ms=1e9)
     run(pipeline)
     assert len(tries) == 2
     assert pipeline.status().dropped == {"no_model": 4}
@@ -152,10 +152,10 @@ def test_a_refusal_is_kept_for_the_exit_code():
     def opener() -> FakeDetector:
         raise ModelDamaged("street.tflite: cut short")
 
-    pipeline = Pipeline(FakeCamera([make_frame(clock)]), opener, (), clock, max_frame_age_ms=1000)
+    pipeline = make_pipeline(FakeCamera([make_frame(clock)]), opener, clock)
     run(pipeline)
     assert isinstance(pipeline.refusal, ModelError)
-    assert "cut short" in pipeline.status().reasons["model_refused"]
+    assert "cut short" in pipeline.reasons()["model_refused"]
 
 
 def test_pause_drops_until_it_expires():
@@ -170,7 +170,7 @@ def test_pause_drops_until_it_expires():
     frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 6)]
     pipeline = build(TickingCamera(frames), FakeDetector(), clock, heard)
     pipeline.pause(2.5)
-    assert "paused" in pipeline.status().reasons
+    assert "paused" in pipeline.reasons()
     run(pipeline)
     assert pipeline.status().dropped == {"paused": 2}
     assert [result.frame.seq for result in heard.results] == [3, 4, 5]
@@ -188,7 +188,7 @@ def test_frames_that_stay_too_old_are_named():
     frames = [make_frame(clock, seq, age_ms=5000) for seq in range(1, 6)]
     pipeline = build(LateCamera(frames), FakeDetector(), clock, heard)
     run(pipeline)
-    assert "all_stale" in pipeline.status().reasons
+    assert "all_stale" in pipeline.reasons()
     assert pipeline.status().dropped == {"stale": 5}
 
 
@@ -269,9 +269,9 @@ def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
     pipeline = build(camera, Failing(), clock, heard)
     worker = Worker("detect", pipeline.run)
     worker.start()
-    assert wait_until(lambda: "detector_failing" in pipeline.status().reasons)
+    assert wait_until(lambda: "detector_failing" in pipeline.reasons())
     assert pipeline.offer(FakeDetector(), 10)
-    assert wait_until(lambda: heard.results and pipeline.status().looking)
+    assert wait_until(lambda: heard.results and pipeline.status().detecting)
     assert worker.stop(60)
 
 
@@ -279,13 +279,13 @@ def test_taking_the_detector_away_asks_again_what_is_to_run():
     """An offer of none leaves it to `open_detector`, which may say that nothing runs: then `no_model` holds."""
     clock, heard = FakeClock(), Heard()
     to_open: list[FakeDetector | None] = [FakeDetector(), None]
-    pipeline = Pipeline(EndlessCamera(clock), lambda: to_open.pop(0) if len(to_open) > 1 else to_open[0],
-                        (heard.result,), clock, max_frame_age_ms=1000)
+    pipeline = make_pipeline(EndlessCamera(clock), lambda: to_open.pop(0) if len(to_open) > 1 else to_open[0], clock,
+                             heard.result)
     worker = Worker("detect", pipeline.run)
     worker.start()
     assert wait_until(lambda: heard.results)
     assert pipeline.offer(None, 10)
-    assert wait_until(lambda: "no_model" in pipeline.status().reasons)
+    assert wait_until(lambda: "no_model" in pipeline.reasons())
     assert worker.stop(60)
     assert pipeline.status().dropped["no_model"] > 0
 
@@ -320,8 +320,8 @@ def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], f
         assert wanted * 0.9 - 2 <= status.detected <= wanted + 2
         assert status.detected + status.dropped.get("governed", 0) == frames == status.detected + sum(
             status.dropped.values())
-        assert status.reasons == {}
-        assert status.looking
+        assert pipeline.reasons() == {}
+        assert status.detecting
 
 
 def test_a_governed_rate_is_no_slow_detector():
@@ -330,7 +330,7 @@ def test_a_governed_rate_is_no_slow_detector():
     pipeline = build(LiveCamera(clock, 900, 15), FakeDetector(), clock, heard)
     pipeline.limit(0.5)
     run(pipeline)
-    assert pipeline.status().reasons == {}
+    assert pipeline.reasons() == {}
     assert 29 <= len(heard.results) <= 31
 
 
@@ -350,8 +350,8 @@ def test_a_governed_camera_scales_nothing():
     clock, heard = FakeClock(), Heard()
     camera = LiveCamera(clock, 45, 15)
     wishes = []
-    pipeline = Pipeline(camera, FakeDetector, (heard.result, lambda result: wishes.append(camera.scaling),
-                                               lambda result: limit_at(result.frame.seq)), clock, max_frame_age_ms=1000)
+    pipeline = make_pipeline(camera, FakeDetector, clock, heard.result, lambda result: wishes.append(camera.scaling),
+                             lambda result: limit_at(result.frame.seq))
 
     def limit_at(seq: int) -> None:
         if seq == 15:
@@ -368,7 +368,7 @@ def test_where_every_frame_counts_the_camera_waits():
     """Nothing is dropped: the frames are taken at the governed rate, and stopping is not held up by it."""
     camera = FakeCamera([make_frame(FakeClock(), seq) for seq in range(1, 4)], ends=False)
     clock, heard = SystemClock(), Heard()
-    pipeline = Pipeline(camera, FakeDetector, (heard.result,), clock, max_frame_age_ms=1e15, every_frame=True)
+    pipeline = make_pipeline(camera, FakeDetector, clock, heard.result, max_frame_age_ms=1e15, every_frame=True)
     pipeline.limit(5.0)
     worker = Worker("detect", pipeline.run)
     began_s = clock.monotonic_ns() / 1e9

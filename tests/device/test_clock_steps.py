@@ -7,9 +7,24 @@ from datetime import timedelta
 import pytest
 
 from tests.support.fakes import FakeClock
+from vedette.device.board import BoardReading
 from vedette.device.wall_clock import NAMED_FOR_S, Since, WallClock
+from vedette.types import ReasonCode
 
 YEARS = timedelta(days=3653)
+
+
+class Monitor:
+    """A board that says whether a time server set the clock."""
+
+    def __init__(self) -> None:
+        self.reading = BoardReading()
+
+
+def reasons_of(watch: WallClock, synced: bool | None) -> dict[ReasonCode, str]:
+    """What it says while the board says this."""
+    watch._monitor.reading = BoardReading(clock_synced=synced)
+    return watch.reasons()
 
 
 def stepped(clock: FakeClock, step: timedelta) -> None:
@@ -24,74 +39,74 @@ def stepped(clock: FakeClock, step: timedelta) -> None:
 def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None) -> None:
     """At once, and not a moment longer."""
     clock = FakeClock()
-    watch = WallClock(clock)
-    assert watch.reasons(synced) == {}
+    watch = WallClock(clock, Monitor())
+    assert reasons_of(watch, synced) == {}
     stepped(clock, step)
-    assert watch.reasons(synced) == {"clock_stepped": words}
+    assert reasons_of(watch, synced) == {"clock_stepped": words}
     clock.advance(100)
-    assert watch.reasons(synced) == {"clock_stepped": words}
+    assert reasons_of(watch, synced) == {"clock_stepped": words}
     stepped(clock, -step)
-    assert watch.reasons(synced) == {}
+    assert reasons_of(watch, synced) == {}
 
 
 def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> None:
     """A time server would have said by then that it was its doing."""
     clock = FakeClock()
-    watch = WallClock(clock)
-    watch.reasons(False)
+    watch = WallClock(clock, Monitor())
+    reasons_of(watch, False)
     stepped(clock, YEARS)
-    assert watch.reasons(False) == {}
+    assert reasons_of(watch, False) == {}
     clock.advance(3)
-    assert watch.reasons(False) == {"clock_stepped": "10 years forward"}
+    assert reasons_of(watch, False) == {"clock_stepped": "10 years forward"}
 
 
 def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
     """The time server's word may come a little later than the step."""
     clock = FakeClock()
-    watch = WallClock(clock)
-    watch.reasons(False)
+    watch = WallClock(clock, Monitor())
+    reasons_of(watch, False)
     stepped(clock, YEARS)
-    assert watch.reasons(False) == {}
+    assert reasons_of(watch, False) == {}
     clock.advance(1)
-    assert watch.reasons(True) == {}
+    assert reasons_of(watch, True) == {}
     clock.advance(60)
-    assert watch.reasons(True) == {}
+    assert reasons_of(watch, True) == {}
     stepped(clock, -YEARS)
-    assert watch.reasons(True) == {"clock_stepped": "10 years back"}
+    assert reasons_of(watch, True) == {"clock_stepped": "10 years back"}
 
 
 def test_a_step_that_stays_is_the_new_time() -> None:
     """Somebody set the clock by hand: that is no trouble for ever."""
     clock = FakeClock()
-    watch = WallClock(clock)
-    watch.reasons(None)
+    watch = WallClock(clock, Monitor())
+    reasons_of(watch, None)
     stepped(clock, YEARS)
-    assert watch.reasons(None)
+    assert reasons_of(watch, None)
     clock.advance(NAMED_FOR_S + 1)
-    assert watch.reasons(None) == {}
+    assert reasons_of(watch, None) == {}
     stepped(clock, -YEARS)
-    assert watch.reasons(None) == {"clock_stepped": "10 years back"}
+    assert reasons_of(watch, None) == {"clock_stepped": "10 years back"}
 
 
 def test_small_corrections_are_none() -> None:
     """A time server moves a clock by less than ten seconds."""
     clock = FakeClock()
-    watch = WallClock(clock)
+    watch = WallClock(clock, Monitor())
     stepped(clock, timedelta(seconds=5))
-    assert watch.reasons(True) == {}
+    assert reasons_of(watch, True) == {}
     stepped(clock, timedelta(seconds=-9))
-    assert watch.reasons(True) == {}
+    assert reasons_of(watch, True) == {}
 
 
 def test_small_corrections_do_not_add_up() -> None:
     """A device that sees its time server once a day is put right by seconds, each time the same way."""
     clock = FakeClock()
-    watch = WallClock(clock)
+    watch = WallClock(clock, Monitor())
     for _ in range(30):
         stepped(clock, timedelta(seconds=2))
-        assert watch.reasons(True) == {}
+        assert reasons_of(watch, True) == {}
     stepped(clock, timedelta(seconds=11))
-    assert watch.reasons(True) == {"clock_stepped": "11 seconds forward"}
+    assert reasons_of(watch, True) == {"clock_stepped": "11 seconds forward"}
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS, timedelta(hours=2)])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock
 from tests.support.faults.thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, live
-from vedette.config.models import GovernorConfig
-from vedette.device.governor import HALF, LEAST_PER_S, STEPS, Governor, Limit, Pace
+from vedette.config.models import CameraConfig, Config, GovernorConfig
+from vedette.detect.pace import Pace
+from vedette.device.governor import HALF, LEAST_PER_S, STEPS, Governor, Limit
 from vedette.device.throttle import Throttle
 
 TARGET_C = 75.0
@@ -25,7 +26,7 @@ def governor(full_per_s: float = 10.0) -> Governor:
 def feed(subject: Governor, reading: Reading, seconds: float, at_s: float = 0.0, per_s: float = 10.0) -> float:
     """Give it the same reading for so long; returns the moment after it."""
     for _ in range(int(seconds / READ_EVERY_S)):
-        subject.look(reading, int(at_s * per_s), at_s)
+        subject.update(reading, int(at_s * per_s), at_s)
         at_s += READ_EVERY_S
     return at_s
 
@@ -134,7 +135,7 @@ def test_power_that_fails_with_every_rise_is_not_tried_for_ever() -> None:
     for tick in range(int(8 * 3600 / READ_EVERY_S)):
         at_s = tick * READ_EVERY_S
         weak = subject.limit.share > 0.5
-        limit = subject.look(Reading(60.0 - at_s / 1000, ("under_voltage",) if weak else ()), int(looked), at_s)
+        limit = subject.update(Reading(60.0 - at_s / 1000, ("under_voltage",) if weak else ()), int(looked), at_s)
         looked += 10 * limit.share * READ_EVERY_S
         shares.append(limit.share)
     changes = [tick * READ_EVERY_S for tick, (one, two) in enumerate(pairwise(shares)) if one != two]
@@ -154,7 +155,7 @@ def test_a_thermometer_that_fails_now_and_then_changes_nothing() -> None:
     """Every third reading is missing, and the rate is lowered all the same; one that is gone for good gives it back."""
     subject, at_s = governor(), 0.0
     for tick in range(60):
-        subject.look(Reading(None if tick % 3 == 2 else 85.0), int(at_s * 10), at_s)
+        subject.update(Reading(None if tick % 3 == 2 else 85.0), int(at_s * 10), at_s)
         at_s += READ_EVERY_S
     assert subject.limit.step > 1
     feed(subject, Reading(), 900, at_s)
@@ -165,7 +166,7 @@ def test_after_a_silence_of_the_board_it_looks_anew() -> None:
     """Two hot readings with an hour between them are no hour of heat."""
     subject = governor()
     for hour in range(5):
-        subject.look(Reading(90.0, ("throttled",)), hour * 1000, hour * 3600.0)
+        subject.update(Reading(90.0, ("throttled",)), hour * 1000, hour * 3600.0)
     assert subject.limit == Limit()
 
 
@@ -175,7 +176,7 @@ def test_the_full_rate_is_the_one_that_was_measured() -> None:
     looked = 0
     for tick in range(150):
         looked += 6 if tick < 100 else 0
-        subject.look(Reading(50.0), looked, tick * READ_EVERY_S)
+        subject.update(Reading(50.0), looked, tick * READ_EVERY_S)
     feed(subject, Reading(50.0, ("under_voltage",)), 600, 300.0, per_s=0.0)
     assert subject.limit.per_s == pytest.approx(1.5, rel=0.02)
 
@@ -189,7 +190,7 @@ def test_laws_of_every_course(course: list[tuple[float, float | None, set[str], 
     for passed_s, temperature_c, bits, pressed in course:
         at_s += passed_s
         before = subject.limit
-        limit = subject.look(Reading(temperature_c, tuple(bits), memory_pressed=pressed), int(at_s * 10), at_s)
+        limit = subject.update(Reading(temperature_c, tuple(bits), memory_pressed=pressed), int(at_s * 10), at_s)
         assert limit.share == STEPS[limit.step]
         assert (limit.step == 0) == (limit.per_s is None) == (limit.why is None) == (limit.since_s is None)
         assert limit.step - before.step in (-1, 0, 1, 2)
@@ -234,26 +235,42 @@ def test_without_a_limit_every_frame_is_due() -> None:
     assert pace.admits(10)
 
 
+class Flow:
+    """A flow that gets limits and detects nothing."""
+
+    detected = 0
+
+    def __init__(self) -> None:
+        self.limits: list[float | None] = []
+
+    def limit(self, per_s: float | None) -> None:
+        self.limits.append(per_s)
+
+
+def configured(**governor: object) -> Config:
+    return Config(camera=CameraConfig(source="auto", fps=15), governor=GovernorConfig.model_validate(governor))
+
+
 def test_a_reload_keeps_the_step_and_turning_it_off_gives_the_rate_back() -> None:
     """A reload that changes nothing is no reason to heat up again; off, nothing is limited; on again, it looks anew."""
-    clock, applied = FakeClock(), []
+    clock, flow = FakeClock(), Flow()
 
     def hot(seconds: int) -> None:
         for _ in range(0, seconds, 2):
             clock.advance(2)
-            throttle.heed(Reading(90.0))
-    throttle = Throttle(GovernorConfig(), clock, full_per_s=15, apply=applied.append, detected=lambda: 0)
+            throttle.on_reading(Reading(90.0))
+    throttle = Throttle(configured(), flow, clock)
     hot(600)
     assert throttle.limit.step == len(STEPS) - 1
     assert throttle.reasons() == {"rate_lowered": "to 10%: 90 degrees Celsius"}
-    throttle.configure(GovernorConfig(target_c=85))
+    throttle.reload(configured(target_c=85))
     assert throttle.limit.step == len(STEPS) - 1
-    throttle.configure(GovernorConfig(enabled=False))
+    throttle.reload(configured(enabled=False))
     hot(600)
     assert (throttle.limit, throttle.reasons(), throttle.health()["since"]) == (Limit(), {}, None)
-    throttle.configure(GovernorConfig())
+    throttle.reload(configured())
     assert throttle.limit == Limit()
     hot(60)
     assert throttle.limit.step > 0
-    assert applied[-2] is None
-    assert applied[-1] == throttle.limit.per_s
+    assert flow.limits[-2] is None
+    assert flow.limits[-1] == throttle.limit.per_s

@@ -11,39 +11,42 @@ import pytest
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.device.last_run import NOTE, STACKS, RunRecord
+from vedette.types import RunIdentity
 
 DIES = """
 import os, sys
 from pathlib import Path
 from vedette.device.last_run import RunRecord
-note = RunRecord(Path(sys.argv[1]), 3, "boot-1")
+from vedette.types import RunIdentity
+note = RunRecord(Path(sys.argv[1]), RunIdentity("gate", 3, "boot-1"))
 note.begin()
-note.stands(())
+note.update(())
 os.kill(os.getpid(), 9)
 """
 HANGS = """
 import ctypes, sys
 from pathlib import Path
 from vedette.device import last_run
+from vedette.types import RunIdentity
 last_run.MAIN_WITHIN_S = 0.2
-note = last_run.RunRecord(Path(sys.argv[1]), 3, "boot-1")
+note = last_run.RunRecord(Path(sys.argv[1]), RunIdentity("gate", 3, "boot-1"))
 note.begin()
-note.stands(())
+note.update(())
 print(flush=True)
 ctypes.PyDLL(None).pause()
 """
 
 
 def ended_run(folder: Path, *, boot: str = "boot-1", code: int = 0, why: str = "SIGTERM") -> None:
-    note = RunRecord(folder, 3, boot)
+    note = RunRecord(folder, RunIdentity("gate", 3, boot))
     note.begin()
-    note.stands(())
+    note.update(())
     note.ended(code, why)
 
 
 def test_the_first_run_has_none_before_it(tmp_path: Path) -> None:
     """Nothing is told, and nothing is written before the run begins."""
-    assert RunRecord(tmp_path, 1, "boot-1").last is None
+    assert RunRecord(tmp_path, RunIdentity("gate", 1, "boot-1")).last is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -52,29 +55,29 @@ def test_the_first_run_has_none_before_it(tmp_path: Path) -> None:
 def test_a_run_that_ended_in_order(tmp_path: Path, code: int, kind: str, boot: str) -> None:
     """What ended it is told, in this boot and the next one."""
     ended_run(tmp_path, code=code, why="some cause")
-    assert RunRecord(tmp_path, 4, boot).last == (3, kind, "some cause")
+    assert RunRecord(tmp_path, RunIdentity("gate", 4, boot)).last == (3, kind, "some cause")
 
 
 @pytest.mark.parametrize(("boot", "kind"), [("boot-1", "killed"), ("boot-2", "power_cut")])
 def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str) -> None:
     """In the same boot it was killed, in another one the machine went down."""
     subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=240)
-    last = RunRecord(tmp_path, 4, boot).last
+    last = RunRecord(tmp_path, RunIdentity("gate", 4, boot)).last
     assert last is not None
     assert last[:2] == (3, kind)
 
 
 def test_workers_that_hang_are_named(tmp_path: Path) -> None:
     """Until they go on: then the run is one that runs."""
-    note = RunRecord(tmp_path, 3, "boot-1")
+    note = RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1"))
     note.begin()
-    note.stands(("detect", "update"))
+    note.update(("detect", "update"))
     told = (3, "hung", "detect, update made no progress")
-    assert wait_until(lambda: RunRecord(tmp_path, 4, "boot-1").last == told, 60)
+    assert wait_until(lambda: RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == told, 60)
 
     def goes_on() -> bool:
-        note.stands(())     # again: one that came while the disk was busy is not lost
-        last = RunRecord(tmp_path, 4, "boot-1").last
+        note.update(())     # again: one that came while the disk was busy is not lost
+        last = RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last
         return last is not None and last.kind == "killed"
 
     assert wait_until(goes_on, 60)
@@ -87,15 +90,15 @@ def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
         present(process.stdout).readline()
         assert wait_until(lambda: (tmp_path / STACKS).stat().st_size > 0, 60)
         process.kill()
-    assert RunRecord(tmp_path, 4, "boot-1").last == (3, "hung", "main made no progress")
+    assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "hung", "main made no progress")
 
 
 def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
     """What was written of it is taken back."""
-    note = RunRecord(tmp_path, 3, "boot-1")
+    note = RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1"))
     note.begin()
     (tmp_path / STACKS).write_text("Timeout!")
-    note.stands(())
+    note.update(())
     assert (tmp_path / STACKS).stat().st_size == 0
     note.ended(0, "end of the test")
 
@@ -103,16 +106,16 @@ def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
 def test_a_note_that_nobody_understands_is_none(tmp_path: Path) -> None:
     """It stops nothing, and is replaced."""
     (tmp_path / NOTE).write_bytes(b"\xff" * 8192)
-    assert RunRecord(tmp_path, 3, "boot-1").last is None
+    assert RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1")).last is None
     ended_run(tmp_path)
-    assert RunRecord(tmp_path, 4, "boot-1").last == (3, "stopped", "SIGTERM")
+    assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "stopped", "SIGTERM")
 
 
 @pytest.mark.parametrize("sign", ["\U0001f4f7", "\udcff", "\0", "é"])
 def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str) -> None:
     """Cut where they are too long."""
     ended_run(tmp_path, code=70, why=sign * 5000)
-    last = RunRecord(tmp_path, 4, "boot-1").last
+    last = RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last
     assert last is not None
     assert last[:2] == (3, "failed")
     assert len(last.detail) > 100
@@ -123,9 +126,9 @@ def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """The run goes on and ends; there is only no note of it."""
     folder = tmp_path / "state"
     folder.mkdir()
-    note = RunRecord(folder, 3, "boot-1")
+    note = RunRecord(folder, RunIdentity("gate", 3, "boot-1"))
     folder.rmdir()
     note.begin()
-    note.stands(("detect",))
+    note.update(("detect",))
     note.ended(0, "SIGTERM")
-    assert RunRecord(folder, 4, "boot-1").last is None
+    assert RunRecord(folder, RunIdentity("gate", 4, "boot-1")).last is None

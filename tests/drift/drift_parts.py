@@ -66,8 +66,8 @@ class Site:
         if boot != BOOT:
             self.clock.now_ns = 7_000_000_000
         self.config = Config.model_validate(self._sections)
-        self.watch = DriftWatch(Ledger(self.path, self.clock, boot), self.camera, lambda: self.config,
-                                bundled=lambda: self._bundled)
+        self.watch = DriftWatch(Ledger(self.path, self.clock, boot), self.camera, self.config,
+                                bundled=lambda _: self._bundled, governed=lambda: self.governed)
 
     def stop(self) -> None:
         """Stop in order."""
@@ -77,6 +77,7 @@ class Site:
     def reload(self, **sections: Mapping[str, object]) -> None:
         self._sections |= sections
         self.config = Config.model_validate(self._sections)
+        self.watch.reload(self.config)
 
     @property
     def day(self) -> float:
@@ -108,7 +109,7 @@ class Site:
         result = replace(result, model=ModelRef("street", "1", self.model),
                          timing=replace(result.timing, invoke_ms=self.invoke_ms(self.day)))
         for _ in range(times):
-            self.watch.hear(result, timed=not self.governed)
+            self.watch.on_result(result)
 
     def observe(self, view: View, seconds: int, brightness: float = 110.0, contrast: float = 40.0) -> None:
         """Show a view for some seconds, measured once a second; less often for a long time."""

@@ -1,21 +1,20 @@
-"""Who looks while the model cannot: when help is called for, what is told, what is never told, and what health says."""
+"""The fallback: when it is called, what it publishes, what it never publishes, and what health says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 
-from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame, make_pipeline
 from vedette._lib.worker import Worker
 from vedette.detect.detector_health import FAILING_AFTER, STALE_AFTER_S, DetectorHealth
 from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
-from vedette.detect.pipeline import Pipeline
 from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback.breaker import Allowance, Spent, left
-from vedette.fallback.chain import HOLD_S, FallbackChain
+from vedette.fallback.chain import HOLD_S, REASON_OF, FallbackChain
 from vedette.health.reasons import state_of
-from vedette.types import Box, Detection, DetectionResult, Frame, Source, Timing
+from vedette.types import Box, Detection, DetectionResult, Frame, ReasonCode, Source, Timing
 
 MOVING = Detection("motion", None, None, Box(0.1, 0.1, 0.2, 0.2))
 
@@ -27,27 +26,31 @@ def seen_by(source: Source, frame: Frame) -> DetectionResult:
 class Help:
     """A strict ports.Fallback that sees what moves in every frame, or nothing; complains when it is not called for."""
 
-    def __init__(self, *, looks: bool = True, looking: Source | None = "motion") -> None:
-        self.standing = False
-        self.looking = looking
-        self.told_of: list[int] = []
-        self._looks = looks
+    def __init__(self, *, detects: bool = True, source: Source | None = "motion") -> None:
+        self.active = False
+        self.source = source
+        self.published: list[int] = []
+        self._detects = detects
 
-    def activate(self) -> None:
-        self.standing = True
+    @property
+    def active_source(self) -> Source | None:
+        return self.source if self.active else None
+
+    def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
+        self.active = True
 
     def deactivate(self) -> None:
-        self.standing = False
+        self.active = False
 
-    def look(self, frame: Frame) -> DetectionResult | None:
-        return seen_by("motion", frame) if self._looks and self.standing else None
+    def detect(self, frame: Frame) -> DetectionResult | None:
+        return seen_by("motion", frame) if self._detects and self.active else None
 
-    def told(self, result: DetectionResult) -> None:
+    def on_published(self, result: DetectionResult) -> None:
         assert result.source != "local"
-        self.told_of.append(result.frame.seq)
+        self.published.append(result.frame.seq)
 
-    def reasons(self) -> Mapping[str, str]:
-        return {f"fallback_{self.looking}": ""} if self.standing and self.looking else {}
+    def reasons(self) -> dict[ReasonCode, str]:
+        return {REASON_OF[self.source]: ""} if self.active and self.source else {}
 
 
 class WatchedCamera(FakeCamera):
@@ -72,7 +75,7 @@ class Rig:
         self.camera = WatchedCamera(self.clock, frames)
         self.heard: list[DetectionResult] = []
         self.help = fallback
-        self.pipeline = Pipeline(self.camera, lambda: detector, (self.heard.append,), self.clock,
+        self.pipeline = make_pipeline(self.camera, lambda: detector, self.clock, self.heard.append,
                                  max_frame_age_ms=max_age_ms, fallback=fallback)
 
     def run(self) -> None:
@@ -86,79 +89,79 @@ def failing(*seqs: int) -> FakeDetector:
     return FakeDetector({seq: InvokeFailed("node 7 failed") for seq in seqs})
 
 
-def test_help_comes_after_a_few_failures_and_goes_with_the_first_result() -> None:
-    """Frames that fail before it are dropped as failed, later ones are motion's; the first good frame ends it."""
+def test_the_fallback_starts_after_a_few_failures_and_stops_with_the_first_result() -> None:
+    """Frames that fail before it are dropped as failed, motion uses later ones; the first good frame ends it."""
     rig = Rig(8, failing(2, 3, 4, 5, 6), Help())
     rig.run()
     assert rig.told() == [(1, "local"), (5, "motion"), (6, "motion"), (7, "local"), (8, "local")]
-    assert not rig.help.standing
+    assert not rig.help.active
     status = rig.pipeline.status()
     assert (status.detected, status.invoked, status.errors, dict(status.dropped)) == (5, 3, 5, {"failed": 3})
     assert FAILING_AFTER == 3
 
 
-@pytest.mark.parametrize("looks", [True, False])
-def test_without_a_model_each_frame_is_motions_or_counted(looks: bool) -> None:
-    """What cannot be looked at is a drop, never an empty result."""
-    rig = Rig(5, None, Help(looks=looks, looking="motion" if looks else None))
+@pytest.mark.parametrize("detects", [True, False])
+def test_without_a_model_motion_uses_each_frame_or_it_is_counted(detects: bool) -> None:
+    """A frame that cannot be used is a drop, never an empty result."""
+    rig = Rig(5, None, Help(detects=detects, source="motion" if detects else None))
     rig.run()
     status = rig.pipeline.status()
-    assert status.detected == len(rig.heard) == (5 if looks else 0)
+    assert status.detected == len(rig.heard) == (5 if detects else 0)
     assert status.detected + sum(status.dropped.values()) == rig.camera.captured
-    assert status.looking is looks
-    assert state_of(status.reasons) == ("degraded" if looks else "failed")
+    assert status.detecting is detects
+    assert state_of(rig.pipeline.reasons()) == ("degraded" if detects else "failed")
 
 
-def test_the_cloud_is_heard_only_while_the_model_fails() -> None:
-    """A result that comes when the device looks itself again, or about a frame before that, is refused."""
-    rig = Rig(8, failing(1, 2, 3, 4, 5), Help(looks=False))
+def test_cloud_results_are_taken_only_while_the_model_fails() -> None:
+    """A result that comes when the model works again, or about an earlier frame, is refused."""
+    rig = Rig(8, failing(1, 2, 3, 4, 5), Help(detects=False))
     tried: list[bool] = []
 
-    def try_to_tell(taken: int) -> None:
+    def try_to_publish(taken: int) -> None:
         if taken in (1, 4, 7):
-            tried.append(rig.pipeline.tell(seen_by("cloud", make_frame(rig.clock, taken))))
-    rig.camera.before = try_to_tell
+            tried.append(rig.pipeline.on_fallback_result(seen_by("cloud", make_frame(rig.clock, taken))))
+    rig.camera.before = try_to_publish
     rig.run()
     assert tried == [False, True, False]
     assert rig.told() == [(4, "cloud"), (6, "local"), (7, "local"), (8, "local")]
-    assert rig.help.told_of == [4]
+    assert rig.help.published == [4]
     assert rig.pipeline.status().detected == 3, "the cloud's are copies"
 
 
-def test_a_pause_ends_the_help_at_once() -> None:
-    """Paused means that nobody looks: the cloud is told so by who pauses, and its word is refused."""
+def test_a_pause_stops_the_fallback_at_once() -> None:
+    """During a pause nothing detects: the pause deactivates the cloud, and refuses its results."""
     rig = Rig(4, None, Help())
     rig.run()
-    assert rig.help.standing
+    assert rig.help.active
     rig.pipeline.pause(60)
-    assert not rig.help.standing
-    assert not rig.pipeline.tell(seen_by("cloud", make_frame(rig.clock, 9)))
-    assert not rig.pipeline.status().looking
+    assert not rig.help.active
+    assert not rig.pipeline.on_fallback_result(seen_by("cloud", make_frame(rig.clock, 9)))
+    assert not rig.pipeline.status().detecting
 
 
 def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
-    """Results later than the limit are told until the cloud looks; then they are counted as slow."""
-    fallback = Help(looks=False, looking=None)
+    """Results later than the limit are published until the cloud is active; then they are counted as slow."""
+    fallback = Help(detects=False, source=None)
     rig = Rig(12, FakeDetector(), fallback, max_age_ms=4)     # make_result() is 4.5 ms old
 
     def a_second_later(taken: int) -> None:
         rig.clock.advance(1)
-        fallback.looking = "cloud" if taken >= 9 else None
+        fallback.source = "cloud" if taken >= 9 else None
     rig.camera.before = a_second_later
     rig.run()
     assert [result.frame.seq for result in rig.heard] == list(range(1, 10))
     assert dict(rig.pipeline.status().dropped) == {"slow": 3}
-    assert "detector_slow" in rig.pipeline.status().reasons
-    assert fallback.standing
+    assert "detector_slow" in rig.pipeline.reasons()
+    assert fallback.active
 
 
 def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
-    """After a minute of failures the model is loaded again; the old one is closed, and frames are looked at."""
+    """After a minute of failures the model is loaded again; the old detector is closed, and results come."""
     clock, heard = FakeClock(), []
     broken, fresh = failing(*range(1, 10)), FakeDetector()
     to_open = [broken, fresh]
     camera = WatchedCamera(clock, 7, lambda _: clock.advance(RETRY_MODEL_S / 2))
-    pipeline = Pipeline(camera, lambda: to_open.pop(0), (heard.append,), clock, max_frame_age_ms=1000)
+    pipeline = make_pipeline(camera, lambda: to_open.pop(0), clock, heard.append)
     pipeline.run(Worker("detect", pipeline.run))
     assert broken.looked_at == [1, 2, 3, 4, 5]
     assert broken.closed
@@ -166,7 +169,7 @@ def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
 
 
 def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
-    """Each failed invoke of LiteRT makes its error message longer, and the next one slower, without end."""
+    """Each failed invoke of LiteRT makes its error message longer and the next invoke slower, without end."""
     clock, heard = FakeClock(), []
     opened: list[FakeDetector] = []
 
@@ -175,7 +178,7 @@ def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
         return opened[-1]
 
     camera = WatchedCamera(clock, 5 * WORN_AFTER, lambda _: clock.advance(0.01))
-    pipeline = Pipeline(camera, opens, (heard.append,), clock, max_frame_age_ms=1000)
+    pipeline = make_pipeline(camera, opens, clock, heard.append)
     pipeline.run(Worker("detect", pipeline.run))
     assert [len(detector.looked_at) for detector in opened] == pytest.approx([2 * WORN_AFTER] * 2 + [WORN_AFTER], abs=1)
     assert all(detector.closed for detector in opened)
@@ -183,28 +186,33 @@ def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
 
 
 def test_failures_are_logged_once_a_minute_at_most() -> None:
-    """Not each of a model that fails on every other frame; one that goes on alike is told once, another one then."""
+    """A model that fails on every other frame does not fill the log; the same message is logged once, then another."""
     clock = FakeClock()
-    condition = DetectorHealth(clock, 1000)
+    health = DetectorHealth(clock, 1000)
 
     def logged(seconds: int, *words: str, looks: bool) -> list[str]:
         news = []
         for _ in range(10 * seconds):
             clock.advance(0.1)
-            news += [each for each in words if condition.failed(each)]
+            news += [each for each in words if health.on_failure(each)]
             if looks:
-                condition.looked(5.0)
+                health.on_result(5.0)
         return news
 
     assert logged(150, "node 7", looks=True) == ["node 7"] * 3
     assert logged(150, "node 7", looks=False) == ["node 7"]
     assert logged(150, "row 1", "row 2", looks=False) == ["row 1", "row 2", "row 1"]
-    condition.renew()
+    health.reset()
     assert logged(1, "row 1", looks=False) == ["row 1"]
 
 
+def refuse(_: DetectionResult) -> bool:
+    """No result of the cloud is expected."""
+    raise AssertionError
+
+
 class Motion:
-    """Looks at every frame from the third on; before that it learns."""
+    """Detects from the third frame on; before that it learns."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -216,42 +224,42 @@ class Motion:
         return seen_by("motion", frame)
 
 
-def test_motion_is_said_to_look_only_while_its_results_are_told() -> None:
-    """Learning is no looking; and without results for a while nobody looks."""
+def test_motion_is_active_only_while_its_results_come() -> None:
+    """While it learns it is not active, nor after a time without results."""
     clock = FakeClock()
     chain = FallbackChain(clock, cloud=None, interval_s=5, motion=Motion, frame_s=0.1)
-    assert chain.look(make_frame(clock)) is None, "nobody has called for it"
-    chain.activate()
-    assert [chain.look(make_frame(clock, seq)) for seq in (1, 2)] == [None, None]
-    assert (chain.looking, chain.reasons()) == (None, {})
-    result = chain.look(make_frame(clock, 3))
+    assert chain.detect(make_frame(clock)) is None, "it is not active"
+    chain.activate(refuse)
+    assert [chain.detect(make_frame(clock, seq)) for seq in (1, 2)] == [None, None]
+    assert (chain.active_source, chain.reasons()) == (None, {})
+    result = chain.detect(make_frame(clock, 3))
     assert result is not None
-    chain.told(result)
-    chain.activate()        # twice is once: it has not begun to learn anew
+    chain.on_published(result)
+    chain.activate(refuse)        # the second call changes nothing: it does not learn anew
     assert chain.reasons() == {"fallback_motion": ""}
     assert chain.health() == {"looking": "motion", "cloud": None, "motion_results": 1}
     clock.advance(HOLD_S + 0.1)
-    assert chain.looking is None
-    chain.told(result)
+    assert chain.active_source is None
+    chain.on_published(result)
     chain.deactivate()
-    assert chain.looking is None
-    assert chain.look(make_frame(clock, 4)) is None
+    assert chain.active_source is None
+    assert chain.detect(make_frame(clock, 4)) is None
 
 
-def test_the_condition_tells_stale_from_slow() -> None:
+def test_stale_and_slow_are_told_apart() -> None:
     """A frame too old is stale, a result too old is slow, each only after it has lasted."""
     clock = FakeClock()
-    condition = DetectorHealth(clock, 100)
+    health = DetectorHealth(clock, 100)
     for _ in range(2):
-        assert condition.is_stale(clock.now_ns - 200_000_000)
-        condition.looked(200)
-        assert condition.reasons() == {}
+        assert health.is_stale(clock.now_ns - 200_000_000)
+        health.on_result(200)
+        assert health.reasons() == {}
         clock.advance(STALE_AFTER_S)
     clock.advance(0.1)
-    assert condition.reasons().keys() == {"all_stale", "detector_slow"}
-    condition.looked(50)
-    assert not condition.is_stale(clock.now_ns)
-    assert condition.reasons() == {}
+    assert health.reasons().keys() == {"all_stale", "detector_slow"}
+    health.on_result(50)
+    assert not health.is_stale(clock.now_ns)
+    assert health.reasons() == {}
 
 
 def test_what_is_left_of_a_budget() -> None:
@@ -261,7 +269,7 @@ def test_what_is_left_of_a_budget() -> None:
     assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3600) == (hour,)
 
 
-def test_a_fallback_makes_degraded_of_what_it_stands_in_for_only() -> None:
+def test_a_fallback_makes_only_reasons_of_the_model_degraded() -> None:
     """A camera that gives nothing stays failed."""
     assert state_of({"no_model"}) == "failed"
     assert state_of({"no_model", "cloud_failing"}) == "failed"

@@ -20,6 +20,7 @@ from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
+from vedette.config.models import CameraConfig, CloudConfig, Config
 from vedette.fallback.breaker import Breaker
 from vedette.fallback.cloud_worker import CloudStatus, CloudWorker
 from vedette.ports import Clock
@@ -35,9 +36,18 @@ class Standing:
                  | None = None, breaker: Breaker | None = None, clock: Clock | None = None, **more: Any) -> None:
         self.results: Latest[DetectionResult] = Latest(1000)
         self.taken = 0
+        config = Config.model_construct(camera=CameraConfig.model_construct(max_frame_age_ms=max_age_ms),
+                                        cloud=CloudConfig.model_construct(deadline_s=0))
         self.cloud = CloudWorker(client(folder, url, **more), breaker or Breaker(INTERVAL_S), frames or self.take,
-                                 self.results.put, clock or SystemClock(), max_age_ms=max_age_ms)
+                                 clock or SystemClock(), config)
         self.worker = Worker("cloud", self.cloud.run)
+
+    def activate(self) -> None:
+        self.cloud.activate(self._on_result)
+
+    def _on_result(self, result: DetectionResult) -> bool:
+        self.results.put(result)
+        return True
 
     def take(self, _timeout_s: float) -> Frame:
         self.taken += 1
@@ -73,12 +83,12 @@ def test_it_looks_only_while_it_stands_in(tmp_path: Path) -> None:
     """Nothing leaves before, and nothing after the answer under way; in between results come."""
     with serving_answers() as server, standing(tmp_path, server.url) as one:
         assert one.results.take(0.2) is None
-        one.cloud.activate()
+        one.activate()
         first = one.results.take(60)
         assert first is not None
         assert first.source == "cloud"
         one.cloud.deactivate()
-        one.settled(lambda status: not status.standing_in)
+        one.settled(lambda status: not status.active)
         while one.results.take(0.3):
             pass
         asked = len(server.asked)
@@ -93,7 +103,7 @@ def test_the_first_result_comes_within_a_deadline(tmp_path: Path) -> None:
     with serving_answers() as server, standing(tmp_path, server.url) as one:
         one.settled(lambda _: True)
         began_s = fair_s()
-        one.cloud.activate()
+        one.activate()
         assert one.results.take(60) is not None
         assert fair_s() - began_s < 2
 
@@ -111,7 +121,7 @@ def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:
 
     with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/", frames=mailbox.take) as one:
         mailbox.put(frame(seq=1))
-        one.cloud.activate()
+        one.activate()
         assert asked.acquire(timeout=240)
         for seq in range(2, 9):
             mailbox.put(frame(seq=seq))
@@ -134,10 +144,10 @@ def test_an_answer_after_standing_down_is_late(tmp_path: Path) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(ANSWER).encode())
 
     with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/") as one:
-        one.cloud.activate()
+        one.activate()
         assert asked.wait(60)
         one.cloud.deactivate()
-        one.cloud.activate()          # even when it stands in anew meanwhile
+        one.activate()          # even when it stands in anew meanwhile
         go_on.set()
         one.settled(lambda status: status.late == 1)
 
@@ -145,7 +155,7 @@ def test_an_answer_after_standing_down_is_late(tmp_path: Path) -> None:
 def test_an_answer_about_an_old_frame_is_late(tmp_path: Path) -> None:
     """Older than what is still worth telling."""
     with serving_answers() as server, standing(tmp_path, server.url, max_age_ms=0.001) as one:
-        one.cloud.activate()
+        one.activate()
         assert one.settled(lambda status: status.late >= 2).results == 0
         assert one.results.take(0) is None
 
@@ -153,7 +163,7 @@ def test_an_answer_about_an_old_frame_is_late(tmp_path: Path) -> None:
 def test_a_failing_server_opens_the_breaker(tmp_path: Path) -> None:
     """Three calls, then none; the cause is told, and no result is made up."""
     with serving_answers((500, {}, b"")) as server, standing(tmp_path, server.url) as one:
-        one.cloud.activate()
+        one.activate()
         status = one.settled(lambda status: status.breaker == "open")
         assert one.results.take(0.3) is None
         assert (status.failed, status.results, len(server.asked)) == (3, 0, 3)
@@ -171,7 +181,7 @@ def test_ten_minutes_of_failing_and_the_recovery(tmp_path: Path, retry_after: di
         tried = one.cloud.status().tried
         clock.advance(breaker.wait_s(clock.now_ns / 1e9) + 1e-6)
         one.cloud.deactivate()      # wakes it, as a model that works for a moment does
-        one.cloud.activate()
+        one.activate()
         return one.settled(lambda status: status.tried > tried)
 
     began_s = clock.now_ns / 1e9
@@ -191,7 +201,7 @@ def test_retry_after_is_obeyed(tmp_path: Path) -> None:
     """From the first refusal on."""
     with serving_answers((429, {"Retry-After": "60"}, b""), ok(ANSWER)) as server, \
             standing(tmp_path, server.url) as one:
-        one.cloud.activate()
+        one.activate()
         one.settled(lambda status: status.failed == 1)
         assert one.results.take(0.3) is None
         assert len(server.asked) == 1
@@ -200,7 +210,7 @@ def test_retry_after_is_obeyed(tmp_path: Path) -> None:
 def test_one_failure_costs_one_result(tmp_path: Path) -> None:
     """The next call is as due as ever, and its success is told as if nothing had been."""
     with serving_answers((500, {}, b""), ok(ANSWER)) as server, standing(tmp_path, server.url) as one:
-        one.cloud.activate()
+        one.activate()
         assert one.results.take(60) is not None
         status = one.settled(lambda status: status.results >= 1)
         assert (status.failed, status.cause, status.breaker) == (1, None, "closed")
@@ -209,7 +219,7 @@ def test_one_failure_costs_one_result(tmp_path: Path) -> None:
 def test_a_spent_budget_is_no_failure_of_the_server(tmp_path: Path) -> None:
     """The breaker stays closed, calls are counted as they were made, and the cause says what is used up."""
     with serving_answers() as server, standing(tmp_path, server.url, per_hour=2) as one:
-        one.cloud.activate()
+        one.activate()
         status = one.settled(lambda status: "used up" in (status.cause or ""))
         assert (status.tried, status.results, status.breaker) == (2, 2, "closed")
         assert len(server.asked) == 2
@@ -222,5 +232,5 @@ def test_it_stops_within_a_second(tmp_path: Path, *, on: bool) -> None:
     one = Standing(tmp_path, "http://127.0.0.1:9/", frames=empty.take)
     one.worker.start()
     if on:
-        one.cloud.activate()
+        one.activate()
     assert one.worker.stop(1)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.support.fakes import EPOCH, FakeCamera, FakeClock, FakeDetector, FakePublisher, make_frame
+from tests.support.fakes import IDENTITY, FakeClock, FakeDetector, FakePublisher, StatusCamera, make_frame
 from vedette._lib.worker import Worker
-from vedette.config.models import GovernorConfig
+from vedette.config.models import CameraConfig, Config
 from vedette.detect.pipeline import Pipeline
 from vedette.device.board import BoardReading
+from vedette.device.board_monitor import BoardMonitor
 from vedette.device.throttle import Throttle
+from vedette.device.wall_clock import WallClock
 from vedette.health.meters import FrameMeters
-from vedette.health.publisher import HealthReporter
-from vedette.messages import payloads
-from vedette.types import CameraStatus, ModelStatus
+from vedette.health.publisher import HealthPublisher
+from vedette.health.report import HealthReport
+from vedette.health.states import StatePublisher
+from vedette.types import ModelStatus, ReasonCode
 
 
 class QuietBoard:
@@ -30,50 +34,85 @@ class QuietBoard:
         return self.reading
 
 
-class StatusCamera(FakeCamera):
-    """A camera that is whatever the test says."""
+class Source:
+    """A source of reasons that the test gives."""
 
-    def __init__(self, frames: list) -> None:
-        super().__init__(frames, ends=True)
-        self.now = CameraStatus("capturing", EPOCH, None, "fake", captured=len(frames))
+    def __init__(self) -> None:
+        self.now: dict[ReasonCode, str] = {}
 
-    def status(self) -> CameraStatus:
-        return replace(self.now, pending=len(self.frames))
+    def reasons(self) -> dict[ReasonCode, str]:
+        return self.now
+
+
+class Quiet:
+    """The fallbacks and the drift of a device that has neither."""
+
+    def __init__(self, section: Any) -> None:
+        self._section = section
+
+    def health(self) -> Any:
+        return self._section
+
+
+class Models:
+    """The updater, as far as health sees it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.now = ModelStatus("pinned")
+        self._pipeline = pipeline
+
+    def status(self) -> ModelStatus:
+        facts = self._pipeline.status().facts
+        return replace(self.now, model=facts.model) if facts else ModelStatus("none")
+
+
+class Child:
+    """A camera with a capture child."""
+
+    child_pid = 42
+
+
+DRIFT = {"learning_hours": None, "labels": {}, "latency": {"mean_ms": None, "baseline_ms": None},
+         "image": {"changes": [], "likeness": None, "focus": None, "references": 0, "learning_hours": 48.0},
+         "feedback": {"count": 0, "wrong": 0, "error_rate": None}}
 
 
 class Rig:
-    """A health reporter over strict fakes."""
+    """What the main thread publishes of strict fakes, several times a second."""
 
     def __init__(self, frames: int = 3, *, has_model: bool = True) -> None:
+        config = Config(camera=CameraConfig(source="auto"))
         self.clock = FakeClock()
         self.publisher = FakePublisher()
         self.camera = StatusCamera([make_frame(self.clock, seq) for seq in range(1, frames + 1)])
-        self.meters = FrameMeters()
-        self.pipeline = Pipeline(self.camera, lambda: FakeDetector() if has_model else None, (self.meters.record,),
-                                 self.clock, max_frame_age_ms=1000)
+        self.meters = FrameMeters(self.clock)
+        self.pipeline = Pipeline(self.camera, lambda: FakeDetector() if has_model else None, self.clock, config.camera)
+        self.blind = 0
+        self.pipeline.subscribe(self.meters.on_result, on_blind=self.count)
         self.board = QuietBoard()
-        self.own: dict[str, str] = {}
-        self.models = ModelStatus("pinned")
-        self.not_looking = 0
-        self.health = HealthReporter(
-            self.publisher, self.camera, self.pipeline, self.meters, self.board, self.clock, device="gate", run=7,
-            interval_s=30, capture_pid=lambda: 42, own_reasons=lambda: self.own, stopped_looking=self.count,
-            info=lambda camera, facts: payloads.info(
-                device="gate", run=7, versions={"vedette": "0", "python": "3", "os": "x"},
-                hardware={"board": None, "machine": "x", "cores": 2},
-                camera={"source": camera.source, "width": camera.width, "height": camera.height, "fps": 15},
-                detector=facts, reason_codes=(), commands=()),
-            models=lambda facts: replace(self.models, model=facts.model) if facts else ModelStatus("none"),
-            throttle=Throttle(GovernorConfig(), self.clock, full_per_s=15, apply=self.pipeline.limit,
-                                detected=lambda: self.pipeline.status().detected),
-            drift=lambda: {
-                "learning_hours": None, "labels": {}, "latency": {"mean_ms": None, "baseline_ms": None},
-                "image": {"changes": [], "likeness": None, "focus": None, "references": 0, "learning_hours": 48.0},
-                "feedback": {"count": 0, "wrong": 0, "error_rate": None}},
-            fallback=lambda: {"looking": None, "cloud": None, "motion_results": None})
+        self.own, self.other = Source(), Source()
+        self.models = Models(self.pipeline)
+        self.monitor = BoardMonitor(self.board, Child(), self.clock)
+        self.throttle = Throttle(config, self.pipeline, self.clock)
+        self.monitor.subscribe(self.throttle.on_reading)
+        report = HealthReport(self.camera, self.pipeline, self.meters,
+                              Quiet({"looking": None, "cloud": None, "motion_results": None}), Quiet(DRIFT),
+                              self.publisher, self.monitor, self.throttle)
+        self.states = StatePublisher(self.publisher, config, IDENTITY, camera=self.camera, pipeline=self.pipeline,
+                                     models=self.models, board=None)
+        self.health = HealthPublisher(
+            self.publisher, config, self.clock, IDENTITY, report=report,
+            sources=(self.camera, self.pipeline, self.monitor, WallClock(self.clock, self.monitor), self.throttle,
+                     self.own, self.other))
 
     def count(self) -> None:
-        self.not_looking += 1
+        self.blind += 1
+
+    def tick(self) -> None:
+        self.monitor.tick()
+        self.states.tick()
+        self.pipeline.report_blindness()
+        self.health.tick()
 
     def detect_all(self) -> None:
         worker = Worker("detect", self.pipeline.run)
@@ -87,47 +126,47 @@ def test_ok_when_all_is_well_and_accounts_balance():
     """No reason, state ok, and captured == detected + dropped + pending."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
+    rig.tick()
     told = rig.told()[-1]
     assert (told["state"], told["reasons"]) == ("ok", [])
     capture = told["capture"]
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"] == 3
     assert told["inference"]["xnnpack_share"] == 1.0
     assert told["inference"]["timing_ms"]["invoke"]["p50"] == 3.0
-    assert rig.not_looking == 0
+    assert rig.blind == 0
 
 
 def test_counts_of_before_a_trouble_end_with_it_however_short_it_was():
-    """A trouble that was over between two looks is named, and the counts of before it do not stand beside that."""
+    """An interruption that was over between two ticks ends the counts of before it, once."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
-    rig.camera.now = replace(rig.camera.now, reasons=("camera_offline",))
+    rig.tick()
+    rig.camera.now = replace(rig.camera.now, interruptions=1)
     for _ in range(3):
-        rig.health.tick()
-    assert rig.not_looking == 1
-    rig.camera.now = replace(rig.camera.now, reasons=("camera_offline", "camera_rate"))
-    rig.health.tick()
-    assert rig.not_looking == 1
+        rig.tick()
+    assert rig.blind == 1
+    rig.camera.raised = {"camera_rate": ""}
+    rig.tick()
+    assert rig.blind == 1
 
 
 def test_told_on_change_at_most_once_a_second_and_every_interval():
     """A change inside the second waits for its end; without change, one message each interval."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
-    rig.own = {"config_rejected": "line 3"}
-    rig.health.tick()
+    rig.tick()
+    rig.own.now = {"config_rejected": "line 3"}
+    rig.tick()
     assert len(rig.told()) == 1
     rig.clock.advance(1)
-    rig.health.tick()
+    rig.tick()
     assert [reason["code"] for reason in rig.told()[-1]["reasons"]] == ["config_rejected"]
     for _ in range(29):
         rig.clock.advance(1)
-        rig.health.tick()
+        rig.tick()
     assert len(rig.told()) == 2
     rig.clock.advance(1)
-    rig.health.tick()
+    rig.tick()
     assert len(rig.told()) == 3
 
 
@@ -135,16 +174,16 @@ def test_a_message_of_the_interval_holds_no_change_back():
     """A stall that begins right after a periodic message is told at once, not a second later."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
+    rig.tick()
     rig.clock.advance(30)
-    rig.health.tick()
+    rig.tick()
     rig.clock.advance(0.25)
-    rig.own = {"config_rejected": "line 3"}
-    rig.health.tick()
+    rig.own.now = {"config_rejected": "line 3"}
+    rig.tick()
     assert len(rig.told()) == 3
     rig.clock.advance(0.25)
-    rig.own = {}
-    rig.health.tick()
+    rig.own.now = {}
+    rig.tick()
     assert len(rig.told()) == 3
 
 
@@ -152,10 +191,10 @@ def test_a_reason_keeps_its_beginning():
     """`since` is when the reason began, not when it was last told."""
     rig = Rig()
     rig.detect_all()
-    rig.own = {"config_rejected": "line 3"}
-    rig.health.tick()
+    rig.own.now = {"config_rejected": "line 3"}
+    rig.tick()
     rig.clock.advance(60)
-    rig.health.tick()
+    rig.tick()
     first, second = (told["reasons"][0]["since"] for told in rig.told())
     assert first == second
 
@@ -166,22 +205,23 @@ def test_a_blind_camera_is_failed_and_counts_become_null(code: str):
     rig = Rig()
     rig.detect_all()
     state = code.removeprefix("camera_")
-    rig.camera.now = replace(rig.camera.now, state=state, cause="no frame for 3 s", reasons=(code,))
-    rig.health.tick()
+    rig.camera.now = replace(rig.camera.now, state=state, cause="no frame for 3 s")
+    rig.camera.raised = {code: "no frame for 3 s"}
+    rig.tick()
     assert rig.told()[-1]["state"] == "failed"
     assert rig.told()[-1]["reasons"][0]["detail"] == "no frame for 3 s"
     assert rig.told("camera")[-1]["state"] == state
-    assert rig.not_looking == 1
+    assert rig.blind == 1
 
 
 def test_no_model_is_failed():
     """A camera without a model looks alive and sees nothing: it must say so."""
     rig = Rig(has_model=False)
     rig.detect_all()
-    rig.health.tick()
+    rig.tick()
     assert rig.told()[-1]["state"] == "failed"
     assert rig.told()[-1]["reasons"][0]["code"] == "no_model"
-    assert rig.not_looking == 1
+    assert rig.blind == 1
     assert rig.told("model")[-1]["state"] == "none"
 
 
@@ -190,7 +230,7 @@ def test_info_camera_and_model_are_told_on_change_only():
     rig = Rig()
     rig.detect_all()
     for _ in range(5):
-        rig.health.tick()
+        rig.tick()
         rig.clock.advance(1)
     for topic in ("info", "camera", "model"):
         assert len(rig.told(topic)) == 1
@@ -202,19 +242,19 @@ def test_the_boards_troubles_are_reasons():
     rig = Rig()
     rig.detect_all()
     rig.board.reading = BoardReading(clock_synced=False, temperature_c=85.0)
-    rig.health.tick()
+    rig.tick()
     told = rig.told()[-1]
     assert {reason["code"] for reason in told["reasons"]} == {"clock_unsynced", "hot"}
     assert told["board"]["temperature_c"] == 85.0
     assert told["state"] == "degraded"
-    assert not rig.health.clock_synced
+    assert not rig.monitor.clock_synced()
 
 
 def test_the_last_word_is_told_in_any_case():
     """At the stop, the final accounts are published even when nothing changed."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
+    rig.tick()
     rig.health.tick(final=True)
     assert len(rig.told()) == 2
 
@@ -223,16 +263,18 @@ def test_the_status_line_says_state_camera_rate_and_broker():
     """`systemctl status` shows a line that a person can read."""
     rig = Rig()
     rig.detect_all()
-    rig.health.tick()
+    rig.tick()
     line = rig.health.status_line()
     assert line.startswith("ok: camera capturing, ")
     assert line.endswith("connected")
 
 
-def test_what_models_are_blamed_for_stands_in_health():
-    """A reason of the updater is a reason of the device, and its words are the detail."""
+def test_a_reason_of_two_sources_keeps_both_details():
+    """The disk may fail in two places at once; what both say alike is said once."""
     rig = Rig()
     rig.detect_all()
-    rig.models = ModelStatus("good", reasons={"update_failed": "blind"})
-    rig.health.tick()
-    assert [(reason["code"], reason["detail"]) for reason in rig.told()[-1]["reasons"]] == [("update_failed", "blind")]
+    rig.own.now = {"store_failed": "/models: read-only", "update_failed": "blind"}
+    rig.other.now = {"store_failed": "/state: removed", "update_failed": "blind"}
+    rig.tick()
+    assert [(reason["code"], reason["detail"]) for reason in rig.told()[-1]["reasons"]] == [
+        ("store_failed", "/models: read-only; /state: removed"), ("update_failed", "blind")]

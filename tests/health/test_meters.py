@@ -35,7 +35,7 @@ def test_percentiles_by_nearest_rank(values: list[float]) -> None:
 
 def test_nothing_measured_is_null() -> None:
     """Before the first result every percentile is null and nothing is counted."""
-    readings = FrameMeters().read(SECOND)
+    readings = FrameMeters(FakeClock()).read()
     assert readings.age_ms is None
     assert readings.timing_ms == {"wait": None, "prepare": None, "invoke": None, "decode": None}
     assert (readings.count, readings.per_s, readings.scores) == (0, 0.0, {})
@@ -43,11 +43,11 @@ def test_nothing_measured_is_null() -> None:
 
 def test_each_stage_has_its_own_percentiles() -> None:
     """Stages and age are not mixed up, and only the last results count."""
-    meters = FrameMeters()
-    meters.record(result(age_ms=999.0))
+    meters = FrameMeters(FakeClock())
+    meters.on_result(result(age_ms=999.0))
     for _ in range(WINDOW):
-        meters.record(result(timing=Timing(1.0, 2.0, 3.0, 4.0), age_ms=5.0))
-    readings = meters.read(2 * SECOND)
+        meters.on_result(result(timing=Timing(1.0, 2.0, 3.0, 4.0), age_ms=5.0))
+    readings = meters.read()
     timing_ms = readings.timing_ms
     stages = (timing_ms["wait"], timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"], readings.age_ms)
     assert [stage["p99"] for stage in stages if stage] == [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -57,10 +57,10 @@ def test_each_stage_has_its_own_percentiles() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1))
 def test_score_distribution_keeps_every_score(scores: list[float]) -> None:
     """Count, mean and histogram describe exactly the scores recorded; a score of 1 is in the last bin."""
-    meters = FrameMeters()
+    meters = FrameMeters(FakeClock())
     for score in scores:
-        meters.record(result(("person", score)))
-    read = meters.read(SECOND).scores["person"]
+        meters.on_result(result(("person", score)))
+    read = meters.read().scores["person"]
     assert read["count"] == sum(read["histogram"]) == len(scores)
     assert read["mean"] == pytest.approx(sum(scores) / len(scores), abs=0.0006)
     assert read["histogram"][9] == sum(int(score * 10) >= 9 for score in scores)
@@ -68,10 +68,10 @@ def test_score_distribution_keeps_every_score(scores: list[float]) -> None:
 
 def test_labels_are_bounded_and_none_is_lost() -> None:
     """However many labels a source invents, few are told, the frequent ones by name, and the sum is right."""
-    meters = FrameMeters()
+    meters = FrameMeters(FakeClock())
     for number in range(METERED_LABELS + 50):
-        meters.record(result((f"label {number}", 0.5), ("person", 0.9)))
-    scores = meters.read(SECOND).scores
+        meters.on_result(result((f"label {number}", 0.5), ("person", 0.9)))
+    scores = meters.read().scores
     assert len(scores) == TOLD_LABELS + 1
     assert scores["person"]["count"] == METERED_LABELS + 50
     assert list(scores)[-1] == OTHER
@@ -80,9 +80,9 @@ def test_labels_are_bounded_and_none_is_lost() -> None:
 
 def test_detections_without_score_have_no_distribution() -> None:
     """A source that knows no scores leaves none behind."""
-    meters = FrameMeters()
-    meters.record(result(("motion", None)))
-    assert meters.read(SECOND).scores == {}
+    meters = FrameMeters(FakeClock())
+    meters.on_result(result(("motion", None)))
+    assert meters.read().scores == {}
 
 
 @pytest.mark.parametrize("per_s", [0.5, 4, 30, 240])
@@ -102,28 +102,28 @@ def test_rate_falls_when_nothing_comes() -> None:
 
 def test_read_while_recording() -> None:
     """Another thread may read at any moment: every reading adds up."""
-    meters, done = FrameMeters(), threading.Event()
+    meters, done = FrameMeters(FakeClock()), threading.Event()
 
     def record() -> None:
         for number in range(3000):
-            meters.record(result((f"label {number % 40}", 0.5)))
+            meters.on_result(result((f"label {number % 40}", 0.5)))
         done.set()
 
     thread = threading.Thread(target=record)
     thread.start()
     while not done.is_set():
-        readings = meters.read(SECOND)
+        readings = meters.read()
         assert sum(score["count"] for score in readings.scores.values()) == readings.count
     thread.join(60)
-    assert meters.read(SECOND).count == 3000
+    assert meters.read().count == 3000
 
 
 def test_a_new_model_begins_anew() -> None:
     """Times and scores of two models are never one distribution; the number of results goes on."""
-    meters = FrameMeters()
+    meters = FrameMeters(FakeClock())
     old, new = ModelRef("street", "3", "ab" * 32), ModelRef("street", "4", "cd" * 32)
     for model, score, invoke_ms in ((old, 0.2, 3.0), (new, 0.9, 7.0)):
-        meters.record(replace(result(("person", score), timing=Timing(1, 2, invoke_ms, 4)), model=model))
-    readings = meters.read(2 * SECOND)
+        meters.on_result(replace(result(("person", score), timing=Timing(1, 2, invoke_ms, 4)), model=model))
+    readings = meters.read()
     assert (readings.count, readings.scores["person"]["mean"]) == (2, 0.9)
     assert readings.timing_ms["invoke"] == {"p50": 7.0, "p95": 7.0, "p99": 7.0}

@@ -84,6 +84,38 @@ def test_files_stay_readable() -> None:
     assert [path.name for path in CODE if len(path.read_text(encoding="utf-8").splitlines()) > 350] == []
 
 
+def parameters(constructor: ast.FunctionDef) -> int:
+    """How many it has, `self` left out."""
+    args = constructor.args
+    return len([*args.posonlyargs, *args.args, *args.kwonlyargs]) - 1 + bool(args.vararg) + bool(args.kwarg)
+
+
+def constructors(path: Path) -> list[tuple[str, int]]:
+    """Each class of a module that has a constructor, with its number of parameters."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [(kind.name, parameters(each)) for kind in ast.walk(tree) if isinstance(kind, ast.ClassDef)
+            for each in kind.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+
+
+def test_the_package_has_few_rooms() -> None:
+    """At most 19 folders and 8 loose modules: whoever opens it sees where to go."""
+    package = ROOT / "daemon/vedette"
+    assert len(list(package.glob("*/__init__.py"))) <= 19
+    assert len(list(package.glob("*.py"))) <= 8
+
+
+def test_no_constructor_takes_more_than_eight_arguments() -> None:
+    """A class that needs more does more than one thing."""
+    found = [(path.name, name, number) for path in CODE for name, number in constructors(path)]
+    assert [each for each in found if each[2] > 8] == []
+    assert max(number for _, _, number in found) == 8, "the counting works"
+
+
+def test_few_lambdas() -> None:
+    """Fewer than 30 lines of the package have one: a name says more."""
+    assert len(lines_with(CODE, r"\blambda\b")) < 30
+
+
 @pytest.mark.parametrize(("versions", "code"), [((), 0), (("11", "12", "13"), 0), (("1",), 69)])
 def test_a_fitting_python_is_found_or_named(versions: tuple[str, ...], code: int) -> None:
     """The first Python that is supported is printed; else what to install."""

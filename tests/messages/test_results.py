@@ -5,31 +5,39 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
-from tests.support.fakes import FakeClock, FakePublisher, make_frame, make_result
-from vedette.config.models import PublishConfig
+from tests.support.fakes import IDENTITY, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
+from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.messages.results import Printer, ResultReporter
 from vedette.types import Box, Detection
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
 
 
+class Flow:
+    """Where results come from."""
+
+    def all_dropped(self) -> dict[str, int]:
+        return {"replaced": 2, "stale": 0}
+
+
 class Rig:
     """A reporter whose messages are kept."""
 
     def __init__(self, **publish: Any) -> None:
-        self.frozen = False
         self.clock = FakeClock()
         self.publisher = FakePublisher()
-        self.reporter = ResultReporter(self.publisher, PublishConfig(**publish), self.clock, device="gate", run=7,
-                                       dropped=lambda: {"replaced": 2, "stale": 0}, clock_synced=lambda: True,
-                                       frozen=lambda: self.frozen)
+        self.camera = StatusCamera([])
+        config = Config(camera=CameraConfig(source="auto"), publish=PublishConfig.model_validate(publish))
+        self.reporter = ResultReporter(self.publisher, config, self.clock, IDENTITY, flow=Flow(), camera=self.camera,
+                                       clock_synced=lambda: True)
 
     def see(self, *scenes: tuple[Detection, ...]) -> None:
         for scene in scenes:
             self.clock.advance(1)
-            self.reporter.result(make_result(make_frame(self.clock), scene))
+            self.reporter.on_result(make_result(make_frame(self.clock), scene))
 
     def told(self, topic: str) -> list[dict[str, object]]:
         return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
@@ -57,12 +65,12 @@ def test_counts_stay_null_while_the_picture_is_frozen():
     """What stands still for a minute is no scene, though results of it come."""
     rig = Rig(results="all")
     rig.see((PERSON,))
-    rig.frozen = True
+    rig.camera.now = replace(rig.camera.now, state="frozen")
     for _ in range(3):
-        rig.reporter.stopped_looking()
+        rig.reporter.on_blind()
         rig.see((PERSON,), (PERSON,))
     assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
-    rig.frozen = False
+    rig.camera.now = replace(rig.camera.now, state="capturing")
     rig.see((PERSON,))
     assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None, {"person": 1}]
     assert len(rig.told("detections")) == 8
@@ -71,10 +79,10 @@ def test_counts_stay_null_while_the_picture_is_frozen():
 def test_counts_are_null_once_while_not_looking_and_told_again_after():
     """Nobody may read silence as an empty scene."""
     rig = Rig()
-    rig.reporter.stopped_looking()
+    rig.reporter.on_blind()
     rig.see((PERSON,))
-    rig.reporter.stopped_looking()
-    rig.reporter.stopped_looking()
+    rig.reporter.on_blind()
+    rig.reporter.on_blind()
     rig.see((PERSON,))
     assert [one["counts"] for one in rig.told("counts")] == [None, {"person": 1}, None, {"person": 1}]
 
@@ -82,7 +90,7 @@ def test_counts_are_null_once_while_not_looking_and_told_again_after():
 def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
     """A device that stops looking while a result is being told leaves `counts: null` behind, not the result's."""
     rig = Rig()
-    halted = threading.Thread(target=rig.reporter.stopped_looking)
+    halted = threading.Thread(target=rig.reporter.on_blind)
     keep = rig.publisher.publish
 
     class Interrupted(FakePublisher):
@@ -102,16 +110,16 @@ def test_a_reload_changes_the_rules_from_the_next_result_on():
     """`publish` is live."""
     rig = Rig(results="changes")
     rig.see((PERSON,), (PERSON,))
-    rig.reporter.configure(PublishConfig(results="all"))
+    rig.reporter.reload(Config(camera=CameraConfig(source="auto"), publish=PublishConfig(results="all")))
     rig.see((PERSON,), (PERSON,))
     assert [one["seq"] for one in rig.told("detections")] == [1, 2, 3]
 
 
 def print_on(stream: io.StringIO) -> None:
     clock = FakeClock()
-    printer = Printer(device="gate", run=7, dropped=dict, clock_synced=lambda: False, stream=stream)
-    printer.result(make_result(make_frame(clock), (PERSON,)))
-    printer.result(make_result(make_frame(clock, 2)))
+    printer = Printer(IDENTITY, flow=Flow(), clock_synced=lambda: False, stream=stream)
+    printer.on_result(make_result(make_frame(clock), (PERSON,)))
+    printer.on_result(make_result(make_frame(clock, 2)))
 
 
 def test_print_gives_json_lines_to_programs():

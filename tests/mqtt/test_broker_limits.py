@@ -42,8 +42,8 @@ def test_too_large_messages_are_refused_and_the_others_flow(limit: str, tmp_path
         status = publisher.status()
     assert [message.payload for message in subscriber.heard if message.topic == f"{BASE}/detections"] == [
         str(number).encode() for number in range(ROUNDS)]
-    assert (status.reconnects, status.published, status.refused, status.reasons) == (
-        0, ROUNDS, 2 * ROUNDS, ("mqtt_denied",))
+    assert (status.reconnects, status.published, status.refused, set(publisher.reasons())) == (
+        0, ROUNDS, 2 * ROUNDS, {"mqtt_denied"})
     assert any(f"{BASE}/detections" in words and f"{SIZE} bytes" in words for words in caplog.messages), caplog.text
 
 
@@ -64,7 +64,7 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
             heard = [int(message.payload) for message in subscriber.heard if message.topic == f"{BASE}/detections"]
     assert sorted(set(heard)) == list(range(ROUNDS))
     assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
-    assert status.reasons == ("mqtt_denied",)
+    assert set(publisher.reasons()) == {"mqtt_denied"}
     assert f"detections with {len(LONG)} bytes is given up" in caplog.text
     assert "with 1 bytes" not in caplog.text
 
@@ -82,7 +82,7 @@ def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:
             broker.start()
             assert publisher.flush(30)
         status = publisher.status()
-    assert (status.published, status.refused, status.reasons) == (4, 0, ())
+    assert (status.published, status.refused, publisher.reasons()) == (4, 0, {})
 
 
 def short_lived(dies_at: int, heard: list[bytes]) -> Behave:

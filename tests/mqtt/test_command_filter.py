@@ -17,7 +17,7 @@ BASE = "vedette/gate-01"
 
 
 def command_filter(allowed: tuple[str, ...] = ("update", "resume", "restart")) -> CommandFilter:
-    return CommandFilter("gate-01", lambda: allowed, lambda: NOW)
+    return CommandFilter("gate-01", allowed, lambda: NOW)
 
 
 def incoming_command(name: str = "resume", **changes: object) -> Incoming:
@@ -95,7 +95,7 @@ def test_refusal_names_its_transaction() -> None:
 def test_allow_list_is_read_each_time() -> None:
     """A command is obeyed as soon as a reload allows it."""
     allowed: list[str] = []
-    ours = CommandFilter("gate-01", lambda: allowed, lambda: NOW)
+    ours = CommandFilter("gate-01", allowed, lambda: NOW)
     assert isinstance(ours.decide(incoming_command("pause")), Refusal)
     allowed.append("pause")
     assert isinstance(ours.decide(incoming_command("pause")), Command)

@@ -7,18 +7,18 @@ import json
 import queue
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.mosquitto import Mosquitto, running, speaking
 from tests.support.broker.subscriber import listening, send
 from tests.support.waiting.until import wait_until
-from vedette.config.models import MqttConfig
+from vedette._lib.clock import SystemClock
+from vedette.config.models import CommandName, MqttConfig
 from vedette.messages import payloads
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import RETRY_FIRST_S, SHORT_LIFE_S, SHORT_LIVES, TAKEN_OVER_PAUSE_S, MqttPublisher
@@ -29,10 +29,10 @@ BASE = "vedette/gate-01"
 
 @contextmanager
 def publishing(mqtt: MqttConfig, device: str = "gate-01", commands: queue.SimpleQueue[Command] | None = None,
-               allowed: Callable[[], tuple[str, ...]] = lambda: ("update", "resume")) -> Iterator[MqttPublisher]:
+               allow: tuple[CommandName, ...] = ("update", "resume")) -> Iterator[MqttPublisher]:
     inbox = commands or queue.SimpleQueue()
-    publisher = MqttPublisher(mqtt, device=device, on_command=inbox.put, allowed=allowed,
-                              utc_now=lambda: datetime.now(UTC))
+    publisher = MqttPublisher(speaking(mqtt, allow), device, SystemClock())
+    publisher.subscribe(inbox.put)
     publisher.start()
     try:
         yield publisher
@@ -60,7 +60,7 @@ def test_online_states_results_offline(broker: Mosquitto, protocol: int | str) -
     assert [(message.topic, message.payload) for message in subscriber.heard] == [
         (f"{BASE}/availability", b"online"), (f"{BASE}/info", b"{}"),
         (f"{BASE}/detections", b"1"), (f"{BASE}/detections", b"2"), (f"{BASE}/availability", b"offline")]
-    assert (status.connected, status.reasons, status.published, status.outbox_depth) == (True, (), 3, 0)
+    assert (status.connected, publisher.reasons(), status.published, status.outbox_depth) == (True, {}, 3, 0)
 
 
 def test_away_at_start(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_away_at_start(tmp_path: Path) -> None:
         publisher.publish(Message("snapshot", b"jpeg", qos=0))
         publisher.publish(Message("counts", b"new", retain=True))
         assert wait_until(lambda: "refused" in (publisher.status().cause or ""))
-        assert publisher.status().reasons == ("mqtt_offline", "outbox_dropping")
+        assert publisher.reasons().keys() == {"mqtt_offline", "outbox_dropping"}
         assert publisher.status().outbox_dropped == 1
         broker.start()
         try:
@@ -110,7 +110,7 @@ def test_refused_login(tmp_path: Path) -> None:
     secret.write_text("wrong\n")
     with running(tmp_path, f"allow_anonymous false\npassword_file {passwords}") as broker, \
             publishing(broker.client(username="gate", password_file=secret)) as publisher:
-        assert wait_until(lambda: publisher.status().reasons == ("mqtt_refused",))
+        assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_refused"})
         assert "Not authorized" in str(publisher.status().cause)
         secret.write_text("right\n")
         assert wait_until(lambda: connected(publisher), 5)
@@ -152,7 +152,7 @@ def test_frozen_broker(broker: Mosquitto) -> None:
         with listening(mqtt, f"{BASE}/#") as subscriber:
             assert wait_until(lambda: connected(publisher), 5)
             assert subscriber.waits_for(lambda message: message.payload == b"499", 5)
-        assert "duplicate_device" not in publisher.status().reasons
+        assert "duplicate_device" not in publisher.reasons()
 
 
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
@@ -161,9 +161,9 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
     mqtt = broker.client(protocol=protocol)
     with publishing(mqtt) as first, publishing(mqtt) as second:
         both = (first, second)
-        assert wait_until(lambda: any("duplicate_device" in one.status().reasons for one in both))
+        assert wait_until(lambda: any("duplicate_device" in one.reasons() for one in both))
         assert wait_until(lambda: any(connected(one) for one in both))
-        loser = next(one for one in both if "duplicate_device" in one.status().reasons)
+        loser = next(one for one in both if "duplicate_device" in one.reasons())
         winner = second if loser is first else first
         assert wait_until(lambda: connected(winner))
 
@@ -175,7 +175,7 @@ def test_a_broker_that_is_gone_was_no_takeover(broker: Mosquitto) -> None:
             assert wait_until(lambda: connected(publisher), TAKEN_OVER_PAUSE_S[0] / 2)
             broker.stop()
             assert wait_until(lambda: "no connection" in str(publisher.status().cause), TAKEN_OVER_PAUSE_S[0] / 2)
-            assert "duplicate_device" not in publisher.status().reasons
+            assert "duplicate_device" not in publisher.reasons()
             broker.start()
 
 
@@ -237,7 +237,7 @@ def test_message_the_broker_refuses_is_counted_and_named(tmp_path: Path) -> None
         assert publisher.flush(10)
         status = publisher.status()
     assert (status.published, status.refused, status.outbox_dropped) == (1, 1, 0)
-    assert status.reasons == ("mqtt_denied",)
+    assert publisher.reasons().keys() == {"mqtt_denied"}
 
 
 def test_device_that_may_not_hear_commands_says_so() -> None:
@@ -249,8 +249,8 @@ def test_device_that_may_not_hear_commands_says_so() -> None:
             with client:
                 client.recv(1000)
                 client.sendall(b"\x20\x03\x00\x00\x00\x90\x05\x00\x01\x00\x87\x01")
-                assert wait_until(lambda: publisher.status().reasons == ("mqtt_denied",))
-            assert wait_until(lambda: publisher.status().reasons == ("mqtt_offline",))
+                assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_denied"})
+            assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_offline"})
 
 
 def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
@@ -258,8 +258,8 @@ def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
     def fail(command: Command) -> None:
         raise RuntimeError(command.name)
 
-    publisher = MqttPublisher(broker.client(), device="gate-01", on_command=fail, allowed=lambda: ("resume",),
-                              utc_now=lambda: datetime.now(UTC))
+    publisher = MqttPublisher(speaking(broker.client(), ["resume"]), "gate-01", SystemClock())
+    publisher.subscribe(fail)
     publisher.start()
     assert wait_until(lambda: connected(publisher))
     send(broker.client(), f"{BASE}/cmd/resume", b"")

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.mosquitto import Mosquitto, running, speaking
 from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
 from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
-from vedette.mqtt.spool_worker import SAVE_AFTER_S, RunFacts, SpoolWorker
-from vedette.types import Acknowledged, Message
+from vedette.mqtt.spool_worker import SAVE_AFTER_S, SpoolWorker
+from vedette.types import Acknowledged, Message, RunIdentity
 
 WRONG_BY = timedelta(days=3650)
 
@@ -42,6 +42,7 @@ class LateClock(SystemClock):
 class Device:
     """One run of the device's side, with its clock in our hand."""
 
+    run: int
     spool: SpoolWorker
     publisher: MqttPublisher
     clock: LateClock
@@ -49,7 +50,7 @@ class Device:
     def publish(self, *seqs: int) -> None:
         """Publish results as the reporter does."""
         for seq in seqs:
-            payload = {"run": self.spool.run.number, "seq": seq, "backfilled": False, "frame": {
+            payload = {"run": self.run, "seq": seq, "backfilled": False, "frame": {
                 "captured_at": self.clock.utc_now().isoformat(), "clock_synced": self.clock.is_set}}
             self.publisher.publish(Message(
                 "detections", json.dumps(payload).encode(), seq=seq,
@@ -74,12 +75,12 @@ def device(state: Path, mqtt: MqttConfig, run: int = 1, boot_id: str = "boot", *
     state.mkdir(exist_ok=True)
     clock = LateClock()
     clock.is_set = is_set
-    spool = SpoolWorker(Outbox(mqtt.outbox_messages), mqtt, RunFacts(state, run, boot_id, clock, lambda: clock.is_set))
-    publisher = MqttPublisher(mqtt, device="gate-01", on_command=lambda _: None, allowed=lambda: (),
-                              utc_now=lambda: datetime.now(UTC), spool=spool)
+    spool = SpoolWorker(Outbox(mqtt.outbox_messages), mqtt, state, RunIdentity("gate-01", run, boot_id), clock,
+                        clock_synced=lambda: clock.is_set)
+    publisher = MqttPublisher(speaking(mqtt), "gate-01", clock, spool=spool)
     spool.start()
     publisher.start()
-    one = Device(spool, publisher, clock)
+    one = Device(run, spool, publisher, clock)
     try:
         yield one
     finally:
@@ -251,21 +252,21 @@ def test_a_disk_that_fails_is_named_and_memory_goes_on(scene: Scene) -> None:
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt()) as one:
         one.publish(*range(1, 13))
-        assert wait_until(lambda: "spool_failed" in one.publisher.status().reasons, 5)
+        assert wait_until(lambda: "spool_failed" in one.publisher.reasons(), 5)
         status = one.publisher.status()
-        assert "outbox" in status.details["spool_failed"]
+        assert "outbox" in one.publisher.reasons()["spool_failed"]
         assert (status.spooled, status.outbox_depth) == (0, 10)
         assert wait_until(lambda: one.publisher.status().dropped_ever == {"detections": 2})
         (scene.state / "outbox").unlink()
         assert one.spools(10)
-        assert wait_until(lambda: "spool_failed" not in one.publisher.status().reasons, 10)
+        assert wait_until(lambda: "spool_failed" not in one.publisher.reasons(), 10)
         scene.proxy.refusing = False
         assert scene.hears(10)
     assert [seq for _, seq, _ in scene.told()] == list(range(3, 13))
 
 
 def is_named(one: Device) -> bool:
-    return "spool_failed" in one.publisher.status().reasons
+    return "spool_failed" in one.publisher.reasons()
 
 
 def test_a_state_folder_that_vanishes_is_named_while_it_is_away(scene: Scene) -> None:
@@ -299,7 +300,7 @@ def test_a_read_only_disk_is_named_while_it_is(scene: Scene, small_disk: Path) -
         assert wait_until((small_disk / "outbox.mark").exists)
         subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
         assert wait_until(lambda: is_named(one), 5)
-        assert "read-only" in one.publisher.status().details["spool_failed"].lower()
+        assert "read-only" in one.publisher.reasons()["spool_failed"].lower()
         subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
         assert wait_until(lambda: not is_named(one), 10)
 
@@ -339,10 +340,10 @@ def test_damage_is_named_and_counted(scene: Scene) -> None:
     with device(scene.state, scene.mqtt(), run=2) as one:
         assert scene.hears(10)
         assert wait_until(lambda: one.publisher.status().spooled == 0)
-        status = one.publisher.status()
+        reasons, status = one.publisher.reasons(), one.publisher.status()
     assert [seq for _, seq, _ in scene.told()] == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
-    assert "spool_failed" in status.reasons
-    assert str(path.parent) in status.details["spool_failed"]
+    assert "spool_failed" in reasons
+    assert str(path.parent) in reasons["spool_failed"]
     assert status.dropped_ever == {"detections": 5}
 
 
@@ -356,7 +357,7 @@ def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene
                 one.publish(*range(first, first + 8))
                 assert wait_until(lambda one=one: one.publisher.status().outbox_depth == 0)
             assert one.publisher.status().spool_bytes <= 6_000
-            assert "outbox_dropping" in one.publisher.status().reasons
+            assert "outbox_dropping" in one.publisher.reasons()
     scene.proxy.refusing = False
     with device(scene.state, small, 3) as one:
         assert one.connects()

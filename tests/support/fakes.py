@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from vedette.config.models import CameraConfig
+from vedette.detect.pipeline import Listener, Pipeline
 from vedette.errors import DetectError, SourceEnded
+from vedette.ports import Camera, Clock, Detector, Fallback
 from vedette.types import (
     BrokerStatus,
     CameraStatus,
@@ -15,11 +20,14 @@ from vedette.types import (
     Frame,
     Message,
     ModelRef,
+    ReasonCode,
+    RunIdentity,
     Scaling,
     Timing,
 )
 
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)
+IDENTITY = RunIdentity("gate", 7, "this boot")
 MODEL = ModelRef("street", "3", "ab" * 32)
 
 
@@ -84,11 +92,30 @@ class FakeCamera:
     def copy_next(self, timeout_s: float) -> Frame | None:
         return self.frames[0] if self.frames else None
 
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        return {}
+
     def status(self) -> CameraStatus:
         return CameraStatus("capturing", EPOCH, None, "fake", captured=self.captured, pending=len(self.frames))
 
     def close(self) -> None:
         self.closed = True
+
+
+class StatusCamera(FakeCamera):
+    """A camera that is whatever the test says."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        super().__init__(frames, ends=True)
+        self.now = CameraStatus("capturing", EPOCH, None, "fake", captured=len(frames))
+        self.raised: dict[ReasonCode, str] = {}
+
+    def status(self) -> CameraStatus:
+        return replace(self.now, pending=len(self.frames))
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        return self.raised
 
 
 class FakeDetector:
@@ -130,5 +157,19 @@ class FakePublisher:
         assert isinstance(message.payload, bytes)
         self.messages.append(message)
 
+    def reasons(self) -> dict[ReasonCode, str]:
+        return {}
+
     def status(self) -> BrokerStatus:
         return BrokerStatus(connected=True, cause=None, published=len(self.messages))
+
+
+def make_pipeline(camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock, *listeners: Listener,
+                  max_frame_age_ms: float = 1000, every_frame: bool = False, fallback: Fallback | None = None,
+                  stop_after: int | None = None) -> Pipeline:
+    """A pipeline with these listeners; a configuration would bound the age."""
+    config = CameraConfig.model_construct(max_frame_age_ms=max_frame_age_ms, every_frame=every_frame)
+    pipeline = Pipeline(camera, open_detector, clock, config, fallback=fallback, stop_after=stop_after)
+    for listener in listeners:
+        pipeline.subscribe(listener)
+    return pipeline

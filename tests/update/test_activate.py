@@ -11,23 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fakes import FakeCamera, FakeClock, make_frame
+from tests.support.fakes import FakeCamera, FakeClock, make_frame, make_pipeline
 from tests.support.models import lamps
 from tests.support.network.operators_desk import Fleet, serving
 from tests.support.truth.bright_squares import SIZE
 from tests.support.waiting.until import wait_until
 from vedette._lib.worker import Worker
 from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
-from vedette.detect.open_model import DetectorOpener, chosen
-from vedette.detect.pipeline import Pipeline
+from vedette.detect.open_model import DetectorOpener
 from vedette.errors import ModelDamaged, ModelError, StateUnusable
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 from vedette.types import DetectionResult
 from vedette.update.activate import ModelActivator
-from vedette.update.build import open_source
 from vedette.update.fetch import ReleaseFetcher
-from vedette.update.prove import Prover
+from vedette.update.prove import Candidates, Prover
 from vedette.update.schedule import PollSchedule
 from vedette.validate.frame_tap import FrameTap
 
@@ -71,16 +69,11 @@ class Rig:
         self.heard: list[DetectionResult] = []
         config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
         clock = FakeClock()
-        self.opener = DetectorOpener(config.detector, None, folder / "proofs.json")
+        self.opener = DetectorOpener(config, self.store, folder / "proofs.json")
         self.camera = EndlessCamera(clock)
-        self.pipeline = Pipeline(self.camera, self.open, (self.hear,), clock, max_frame_age_ms=1000)
+        self.pipeline = make_pipeline(self.camera, self.opener.open_chosen, clock, self.hear)
         self.switch = ModelActivator(self.store, self.opener, self.pipeline, clock, boot_id="this boot",
-                                  choice=lambda: chosen(config, self.store), frame_ms=lambda: 3.5)
-        self._config = config
-
-    def open(self):
-        choice = chosen(self._config, self.store)
-        return None if choice is None else self.opener.open(choice)
+                                     frame_ms=lambda: 3.5)
 
     def hear(self, result: DetectionResult) -> None:
         self.heard[:] = [result]
@@ -126,7 +119,7 @@ def test_there_and_back_again(rig: Rig, tmp_path: Path):
         assert rig.store.state.refusal_of(two.sha256).why == "blind"
         assert not rig.store.path_of(two.sha256).exists()
         rig.switch.roll_back("tired", refuse=False)
-        assert wait_until(lambda: "no_model" in rig.pipeline.status().reasons)
+        assert wait_until(lambda: "no_model" in rig.pipeline.reasons())
 
 
 def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path):
@@ -254,8 +247,7 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(r
     with serving(fleet.www) as server:
         update = UpdateConfig(source=server.url, root=fleet.root)
         schedule = PollSchedule(3600, clock.now_ns / 1e9, uniform=lambda least, _: least)
-        arrivals = ReleaseFetcher(rig.store, update, schedule, clock, device="gate", clock_synced=lambda: False,
-                            open_source=lambda: open_source(update, rig.store))
+        arrivals = ReleaseFetcher(rig.store, update, schedule, clock, device="gate", clock_synced=lambda: False)
 
         def fails() -> bool:
             try:
@@ -283,8 +275,8 @@ def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(ri
     """The probe costs seconds of every core: it waits a while, and then the candidate is taken, or refused."""
     clock, page = FakeClock(), tmp_path / "page-2.tflite"
     config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
-    proving = Prover(rig.store, rig.opener, rig.switch, FrameTap(), clock, config=lambda: config,
-                      show=lambda *_: None, governed=lambda: False)
+    proving = Prover(rig.store, rig.opener, rig.switch, Candidates(config), FrameTap(), clock,
+                     show=lambda *_: None, governed=lambda: False)
     page.write_bytes(b"<html>" * 500)
     one = rig.stored(lamps.write(tmp_path, "1") if good else page)
     rig.store.change(rig.store.state.staged(one))

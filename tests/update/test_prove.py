@@ -7,7 +7,7 @@ import pytest
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.errors import ModelTooSlow
 from vedette.tflite.file import read_model
-from vedette.update.prove import candidate_of, probe
+from vedette.update.prove import Candidates
 
 BOX = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
@@ -15,7 +15,8 @@ BOX = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 def test_a_slow_model_is_refused() -> None:
     """The measured time of an undisturbed invoke is compared with `update.latency_budget_ms`."""
     config = Config(detector=DetectorConfig(threads=1), update=UpdateConfig(latency_budget_ms=0.001))
-    with candidate_of(BOX, read_model(BOX).sha256, config) as candidate, pytest.raises(
+    candidates = Candidates(config)
+    with candidates.open(BOX, read_model(BOX).sha256) as candidate, pytest.raises(
             ModelTooSlow, match=r"takes [\d.]+ ms for a frame; expected at most 0.001"):
-        probe(candidate, config)
+        candidates.probe(candidate)
     assert candidate.pid is None

@@ -20,7 +20,7 @@ GOOD = StoreState().activated(RUNS, NOW, on_trial=False)
 
 
 def told(state: StoreState, **more: Any) -> ModelStatus:
-    return model_status(FACTS, state, **{"pinned": False, "downloaded": None, "compared": None, "reasons": {}, **more})
+    return model_status(FACTS, state, **{"pinned": False, "downloaded": None, "compared": None, **more})
 
 
 @pytest.mark.parametrize(("state", "more", "expected"), [
@@ -47,17 +47,16 @@ def test_what_runs_is_told_and_not_what_should():
     assert (status.state, status.in_progress) == ("staged", True)
     status = told(GOOD)
     assert (status.model.version, status.release) == ("7", 7)
-    assert model_status(None, GOOD, pinned=False, downloaded=None, compared=None, reasons={}).state == "none"
+    assert model_status(None, GOOD, pinned=False, downloaded=None, compared=None).state == "none"
 
 
 def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds():
     """An operator's own rollback is no failure."""
     failed = GOOD.activated(OTHER, NOW).rolled_back("blind", NOW)
     for offered in (None, {OTHER.sha256}):
-        assert update_reasons(failed, {}, offered, None) == {"update_failed": "street 8: blind"}
-    assert update_reasons(failed, {}, {RUNS.sha256}, None) == {}
+        assert update_reasons(failed, {}, offered) == {"update_failed": "street 8: blind"}
+    assert update_reasons(failed, {}, {RUNS.sha256}) == {}
     better = OTHER.model_copy(update={"sha256": "ef" * 32})
-    assert update_reasons(failed.activated(better, NOW).marked_good(NOW), {}, None, None) == {}
-    assert update_reasons(GOOD.activated(OTHER, NOW).rolled_back_by_operator(NOW), {}, None, None) == {}
-    assert update_reasons(GOOD, {"update_unreachable": "x"}, None, "read-only") == {
-        "update_unreachable": "x", "store_failed": "read-only"}
+    assert update_reasons(failed.activated(better, NOW).marked_good(NOW), {}, None) == {}
+    assert update_reasons(GOOD.activated(OTHER, NOW).rolled_back_by_operator(NOW), {}, None) == {}
+    assert update_reasons(GOOD, {"update_unreachable": "x"}, None) == {"update_unreachable": "x"}

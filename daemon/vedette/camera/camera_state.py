@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vedette.ports import Clock
-    from vedette.types import CameraState
+    from vedette.types import CameraState, ReasonCode
 
 log = logging.getLogger(__name__)
 
 NAMED_FOR_S = 2.0
 STARTING = "starting"
-_REASONS: dict[CameraState, str] = {"offline": "camera_offline", "stalled": "camera_stalled"}
+_REASONS: dict[CameraState, ReasonCode] = {"offline": "camera_offline", "stalled": "camera_stalled"}
 
 
 class CameraStateTracker:
@@ -32,8 +32,10 @@ class CameraStateTracker:
         self._since = Since(clock)
         self.cause: str | None = STARTING
         self._clock = clock
-        self._seen: tuple[str, ...] = ()      # reasons that came with the last frame
-        self._named = ""
+        self.interruptions = 0
+        """Times it stopped capturing."""
+        self._seen: tuple[ReasonCode, ...] = ()      # reasons that came with the last frame
+        self._named: ReasonCode | None = None
         self._named_until_ns = 0
 
     def __repr__(self) -> str:
@@ -44,7 +46,7 @@ class CameraStateTracker:
         """When this state began, by the clock as it is set now."""
         return self._since.utc()
 
-    def frame(self, reasons: tuple[str, ...]) -> None:
+    def frame(self, reasons: tuple[ReasonCode, ...]) -> None:
         """A frame came, with the reasons that its picture gives."""
         self._seen = reasons
         frozen = "camera_frozen" in reasons
@@ -62,10 +64,12 @@ class CameraStateTracker:
         self._seen = ()
         self._change("offline", cause)
 
-    def reasons(self) -> tuple[str, ...]:
-        """Return the health reason codes that hold now."""
-        in_trouble = self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns
-        return ((self._named,) if self._named and in_trouble else ()) + self._seen
+    def reasons(self) -> dict[ReasonCode, str]:
+        """Return the reasons that hold now, each with the cause of the present state."""
+        codes = self._seen
+        if self._named and (self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns):
+            codes = (self._named, *codes)
+        return dict.fromkeys(codes, self.cause or "")
 
     def _change(self, state: CameraState, cause: str | None) -> None:
         if (state, cause) == (self.state, self.cause):
@@ -76,4 +80,5 @@ class CameraStateTracker:
             log.warning("camera %s: %s", state, cause)
         if state != self.state:
             self._since = Since(self._clock)
+            self.interruptions += self.state == "capturing"
         self.state, self.cause = state, cause

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.wire import Final, Message
     from vedette.ports import Clock
+    from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
 
@@ -135,13 +136,18 @@ class RemoteCamera:
             last = self._last
             return CameraStatus(
                 state=self._tracker.state, since=self._tracker.since, cause=self._tracker.cause,
-                source=self._source, reasons=self._tracker.reasons(),
+                source=self._source,
                 captured=self._captured, dropped=dict(self._dropped),
                 pending=len(self._mailbox), fps=self._fps(),
                 width=last.width if last else 0, height=last.height if last else 0,
                 brightness=last.brightness if last else None, contrast=last.contrast if last else None,
                 view=self._view,
-                reopened=self._reopened, children_replaced=self._replacements.total)
+                reopened=self._reopened, children_replaced=self._replacements.total,
+                interruptions=self._tracker.interruptions)
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        return self._tracker.reasons()
 
     def close(self) -> None:
         """Stop capturing. A frame that was not taken stays pending. Safe to call twice."""

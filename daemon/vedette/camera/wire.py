@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from vedette.types import Scaling
+from vedette.types import ReasonCode, Scaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class FrameReady:
     within_s: float
     brightness: float | None
     contrast: float | None
-    reasons: tuple[str, ...]
+    reasons: tuple[ReasonCode, ...]
     scaling: tuple[int, ...]
     view: tuple[float, ...] = ()
     outline: str = ""
@@ -110,18 +110,19 @@ def decode_answer(packet: bytes) -> int | Scaling | None:
 
 
 def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
-    if hint in (tuple[str, ...], tuple[int, ...]):
-        if isinstance(value, list) and all(type(item) is hint.__args__[0] for item in value):
+    if get_origin(hint) is tuple:
+        if isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value):
             return tuple(value)
-    elif hint == tuple[float, ...]:
-        if isinstance(value, list) and all(type(item) in (int, float) and abs(item) < 1e12 for item in value):
-            return tuple(value)
-    elif hint is float or hint == float | None:
-        if (value is None and hint is not float) or (type(value) in (int, float) and abs(value) < 1e12):
-            return value
-    elif hint in (int, str):
-        if type(value) is hint:
-            return value
-    elif value in hint.__args__:
+    elif _fits(value, hint):
         return value
     raise ValueError(f"{name}.{key} is {value!r}, expected {hint}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint == float | None:
+        return value is None or _fits(value, float)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < 1e12
+    if hint in (int, str):
+        return type(value) is hint
+    return value in get_args(hint)

@@ -1,16 +1,58 @@
-"""What a reload may change at once, and what has to wait for a restart.
+"""What a reload may change at once, what has to wait for a restart, and who takes it.
 
-Invariants: the models' mark of each key decides, nothing else; the running configuration changes in live keys only.
+Invariants: the mark of each key in `models` decides, nothing else; the running configuration changes in live keys only;
+a configuration that is refused changes nothing, and health says so.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vedette.config.keys import Key, keys, value_at
+from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
     from vedette.config.models import Config
+    from vedette.types import ReasonCode
+
+log = logging.getLogger(__name__)
+
+
+class Reloadable(Protocol):
+    """A part with live keys."""
+
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work. Main thread; does not block."""
+
+
+class Reloader:
+    """Reads the configuration again, and hands its live keys to the parts. A ports.ReasonSource. Main thread."""
+
+    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+        self._config = config
+        self._load = load
+        self._reasons: dict[ReasonCode, str] = {}
+
+    def reload(self, parts: Iterable[Reloadable]) -> None:
+        """Have every part take the live keys; a refused configuration changes nothing."""
+        try:
+            wanted = self._load()
+        except ConfigError as error:
+            log.error("reload refused, nothing changed:\n%s", error)
+            self._reasons = {"config_rejected": error.problems[0]}
+            return
+        pending = ", ".join(restart_keys(self._config, wanted))
+        self._reasons = {"restart_needed": pending} if pending else {}
+        self._config = live_part(self._config, wanted)
+        for part in parts:
+            part.reload(self._config)
+        log.info("reloaded%s", f"; at the next start: {pending}" if pending else "")
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource."""
+        return self._reasons
 
 
 def restart_keys(old: Config, new: Config) -> tuple[str, ...]:

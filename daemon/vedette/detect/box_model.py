@@ -1,4 +1,4 @@
-"""Where the model in the box lies. When it runs is decided in `detectors`.
+"""Where the model in the box lies. `open_model` decides when it runs.
 
 Invariants: the file is part of the package, so it is found wherever the package is, installed or not (in the source
 tree it is a link to `models/`).

@@ -1,8 +1,8 @@
-"""Which detector is in use: the first one opened here, later ones offered by whoever changes models.
+"""Which detector is in use: the first one is opened here, later ones are offered by whoever changes models.
 
-Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; one that is out of use
-is closed by the thread that offered its successor; a model that cannot be opened is tried again, and so is, by opening
-it anew, one that keeps failing, or has failed often. `offer` comes from any other thread; what only reads, from any.
+Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; the thread that offers
+a detector closes the one before it; a model that cannot be opened is tried again; a model that keeps failing, or has
+failed often, is opened anew. `offer` is for any other thread; what only reads, for any.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
     from vedette._lib.worker import Worker
     from vedette.ports import Clock, Detector
+    from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
 
 OPEN_WITHIN_S = 90.0
 """Proving a new model in its child may take this long on a slow board."""
 RETRY_MODEL_S = 60.0
-"""So often a model that cannot be opened is tried again, and one that keeps failing is opened anew."""
+"""The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened anew."""
 WORN_AFTER = 1000
-"""After so many failures it is opened anew: LiteRT's error message grows with each, and makes the next one slower."""
+"""Failures after which it is opened anew: LiteRT's error message grows with each, and makes the next one slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ class HotSwap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is none; not known before the first one was asked for."""
+        """Whether there is no detector; not known before the first one was asked for."""
         return self.detector is None and (self._asked or self.refusal is not None)
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
-        """Have this detector used from the next frame on; see `Pipeline.offer`."""
+        """As Pipeline.offer."""
         offer = _Offer(detector)
         with self._handover:
             self._offered = offer
@@ -73,7 +74,7 @@ class HotSwap:
         return taken
 
     def take_offer(self) -> bool:
-        """Put what is offered in use; returns whether there was any."""
+        """Use the offered detector from now on; returns whether there was an offer."""
         with self._handover:
             if self._offered is None:
                 return False
@@ -82,10 +83,10 @@ class HotSwap:
             self._handover.notify_all()
         return True
 
-    def fill(self, worker: Worker, *, failing: bool, failures: int) -> None:
-        """Open a detector if there is none, or if the one there keeps failing, and it is time to try.
+    def open_if_due(self, worker: Worker, *, failing: bool, failures: int) -> None:
+        """Open a detector if there is none, or if the present one keeps failing, and it is time to try.
 
-        `failures`: frames that could not be looked at, in this run.
+        `failures`: frames of this run that the detector failed on.
         """
         now_ns = self._clock.monotonic_ns()
         if self.detector is None:
@@ -104,8 +105,8 @@ class HotSwap:
         if self.detector is not None:
             self.detector.close()
 
-    def reasons(self) -> dict[str, str]:
-        """Return health reason codes with their details."""
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
         refusal = self.refusal
         if refusal is not None:
             return {"model_refused": str(refusal)}

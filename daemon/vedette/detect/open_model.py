@@ -1,8 +1,8 @@
-"""Which model is to run, and detectors of it, opened as the configuration says now, whichever thread asks.
+"""Which model is to run, and how a detector is opened for it.
 
-Invariants: `detector.model` pins; else the store's active model runs, else the model in the box where the street is
-watched, else none. A reload reaches every detector in use, and one that comes while a detector is being opened is not
-lost; a model whose digest is known is opened only as the file of that digest.
+Invariants: `detector.model` pins; else the store's active model runs; else the model in the box where the source is the
+drawn street; else none. A reload reaches every open detector, also a detector that is being opened meanwhile. A model
+whose digest is known is opened only as the file of that digest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vedette.detect.box_model import BOX_MODEL
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vedette.config.models import Config, DetectorConfig
+    from vedette.config.models import Config
     from vedette.store.model_store import ModelStore
     from vedette.vision.local import LocalDetector
     from vedette.vision.probe import Proof
@@ -40,7 +40,7 @@ class ModelChoice:
     pinned: bool = False
 
 
-def chosen(config: Config, store: ModelStore) -> ModelChoice | None:
+def choose_model(config: Config, store: ModelStore) -> ModelChoice | None:
     """Return the model that is to run now, None where there is none. Any thread."""
     active = store.state.active
     if config.detector.model is not None:
@@ -51,37 +51,46 @@ def chosen(config: Config, store: ModelStore) -> ModelChoice | None:
 
 
 class DetectorOpener:
-    """Any thread."""
+    """Knows which model is to run, and opens detectors. `proofs`: where the proofs of models are kept. Any thread."""
 
-    def __init__(self, detector: DetectorConfig, roi: tuple[float, float, float, float] | None, proofs: Path) -> None:
-        self._detector = detector
-        self._roi = roi
+    def __init__(self, config: Config, store: ModelStore, proofs: Path) -> None:
+        self._config = config
+        self._store = store
         self._proofs = proofs
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
 
+    def choose(self) -> ModelChoice | None:
+        """Return the model that is to run now, None where there is none."""
+        return choose_model(self._config, self._store)
+
+    def open_chosen(self) -> LocalDetector | None:
+        """Open a detector of that model; None where there is none. Raises: as `open`."""
+        choice = self.choose()
+        return None if choice is None else self.open(choice)
+
     def open(self, choice: ModelChoice) -> LocalDetector:
-        """Return a detector that has looked once already. Raises: ModelError (every leaf), RuntimeMissing."""
+        """Return a detector that has run once already. Raises: ModelError (every leaf), RuntimeMissing."""
         from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
         from vedette.vision.probe import ProofStore
-        wanted = self._detector.model_copy(update={"model": choice.path})
-        opened = open_detector(wanted, self._roi, ProofStore(self._proofs), sha256=choice.sha256,
+        wanted = self._config.detector.model_copy(update={"model": choice.path})
+        opened = open_detector(wanted, self._config.camera.roi, ProofStore(self._proofs), sha256=choice.sha256,
                                variant=choice.variant)
         with self._lock:
             self._opened.add(opened)
-            opened.reload(self._detector)       # as it is by now
+            opened.reload(self._config.detector)        # a reload may have come meanwhile
         for warning in opened.facts.warnings:
             log.warning("%s", warning)
         return opened
 
     def remember(self, proof: Proof) -> None:
-        """Spare the next opening of this model the child: it was proven in one just now."""
+        """Keep the proof of a model, so that its next opening needs no child."""
         from vedette.vision.probe import ProofStore
         ProofStore(self._proofs).remember(proof)
 
-    def reload(self, detector: DetectorConfig) -> None:
-        """Have every detector judge by the live keys of a configuration read again."""
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work in every open detector."""
         with self._lock:
-            self._detector = detector
+            self._config = config
             for opened in self._opened:
-                opened.reload(detector)
+                opened.reload(config.detector)

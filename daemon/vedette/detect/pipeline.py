@@ -1,12 +1,12 @@
-"""The flow on one page: take the newest frame, look at it, tell what was seen, give the frame back.
+"""The flow on one page: take the newest frame, detect in it, publish the result, give the frame back.
 
 Invariants:
 - One thread (`detect`) runs `run` and owns the detector; it never waits for the network.
-- Listeners hear one result at a time, under a lock: those of the detect thread, and the cloud's through `tell`, which
-  takes none once the detector works again.
+- Listeners get one result at a time, under a lock: results of the detect thread, and results of the cloud through
+  `on_fallback_result`, which takes none once the detector works again.
 - Every frame taken ends as exactly one of: detected, or dropped by a counted cause.
-- A frame that could not be looked at never becomes an empty result.
-- Detectors change between two frames (`seat`): each frame is looked at by the old one or the new one.
+- A frame that could not be used never becomes an empty result. While no results come, `on_blind` says so.
+- Detectors change between two frames (`hot_swap`): each frame goes to the old one or to the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from vedette.detect.detector_health import DetectorHealth
 from vedette.detect.hot_swap import HotSwap
-from vedette.device.governor import Pace
+from vedette.detect.pace import Pace
 from vedette.errors import DetectError, SourceEnded
 from vedette.types import DetectionResult
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vedette._lib.worker import Worker
+    from vedette.config.models import CameraConfig, Config
     from vedette.errors import ModelError, RuntimeMissing
     from vedette.ports import Camera, Clock, Detector, Fallback
-    from vedette.types import DetectorFacts, Frame, Scaling
+    from vedette.types import DetectorFacts, Frame, ReasonCode, Scaling
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,9 @@ TAKE_TIMEOUT_S = 0.5
 
 
 Listener = Callable[[DetectionResult], None]
-"""Hears every result, one at a time; its pixels are valid until this returns. Must not block.
+"""Called with every result, one at a time; its pixels are valid until this returns. Must not block.
 
-Those of source `local` and `motion` come on the detect thread, those of the `cloud` on its own.
+Results of source `local` and `motion` come on the detect thread, those of the `cloud` on its own.
 """
 
 
@@ -49,115 +50,138 @@ Those of source `local` and `motion` come on the detect thread, those of the `cl
 class PipelineStatus:
     """The detect side as seen from outside. Counts are totals of this run."""
 
-    detected: int                         # frames looked at by the model or for motion
-    invoked: int                          # those the model looked at
-    errors: int                           # those it could not look at
+    detected: int                         # frames with a result of the model or of motion
+    invoked: int                          # frames the model gave a result for
+    errors: int                           # frames the model failed on
     dropped: Mapping[str, int]
     in_hand: int
     facts: DetectorFacts | None
-    reasons: Mapping[str, str]            # health reason code -> detail in words
-    looking: bool                         # results come, or would if there were frames
+    detecting: bool                       # results come, or would if there were frames
 
 
 class Pipeline:
     """Camera to listeners through one detector. `open_detector` returns None where no model is to run.
 
-    `every_frame`: the camera waits for the detector, so a limited rate lets it wait, and nothing is `governed`.
+    With `every_frame` the camera waits for the detector, so a limited rate makes it wait: no frame is `governed`.
+    `stop_after`: end after so many results.
     """
 
-    def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], listeners: tuple[Listener, ...],
-                 clock: Clock, *, max_frame_age_ms: float, stop_after: int | None = None,
-                 fallback: Fallback | None = None, every_frame: bool = False) -> None:
+    def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock,
+                 config: CameraConfig, *, fallback: Fallback | None = None, stop_after: int | None = None) -> None:
         self.ended: str | None = None
         self._camera = camera
         self._hot_swap = HotSwap(open_detector, clock)
-        self._listeners = listeners
         self._clock = clock
-        self._stop_after = stop_after
+        self._every_frame = config.every_frame
         self._fallback = fallback
-        self._every_frame = every_frame
-        self._health = DetectorHealth(clock, max_frame_age_ms)
+        self._stop_after = stop_after
+        self._listeners: list[Listener] = []
+        self._on_blind: list[Callable[[], None]] = []
+        self._health = DetectorHealth(clock, config.max_frame_age_ms)
         self._pace = Pace()
-        self._telling = threading.Lock()
-        self._told = self._detected = self._invoked = self.errors = 0
+        self._publishing = threading.Lock()
+        self._published = self._detected = self._invoked = self.errors = 0
         self._last_seq = 0
         self._dropped: Counter[str] = Counter()
         self._in_hand = 0
         self._paused_until_ns = 0
         self._scaling: Scaling | None = None
+        self._interruptions = 0
 
     def __repr__(self) -> str:
         return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} {self._hot_swap!r}>"
 
     @property
-    def dropped(self) -> Mapping[str, int]:
-        """Frames taken and not looked at, by cause: stale, governed, failed, slow, paused, no_model."""
-        return dict(self._dropped)
+    def detected(self) -> int:
+        """Frames of this run with a result of the model or of motion."""
+        return self._detected
 
     @property
-    def max_frame_age_ms(self) -> float:
-        """An older frame is not looked at."""
-        return self._health.max_frame_age_ms
+    def dropped(self) -> Mapping[str, int]:
+        """Frames taken and dropped, by cause: stale, governed, failed, slow, paused, no_model."""
+        return dict(self._dropped)
 
-    @max_frame_age_ms.setter
-    def max_frame_age_ms(self, age_ms: float) -> None:
-        self._health.max_frame_age_ms = age_ms
+    def all_dropped(self) -> dict[str, int]:
+        """Return the totals of this run by cause, the camera's too; `replaced` and `stale` are always there."""
+        totals = Counter({"replaced": 0, "stale": 0})
+        totals.update(self._camera.dropped)
+        totals.update(self._dropped)
+        return dict(totals)
 
     @property
     def refusal(self) -> ModelError | RuntimeMissing | None:
         """Why there is no detector although a model was named."""
         return self._hot_swap.refusal
 
+    def subscribe(self, listener: Listener, *, on_blind: Callable[[], None] | None = None) -> None:
+        """Have every result given to `listener`, and `on_blind` called while no results can come. Before `run`."""
+        self._listeners.append(listener)
+        if on_blind is not None:
+            self._on_blind.append(on_blind)
+
     def run(self, worker: Worker) -> None:
-        """Look at frames until told to stop, the source ends, or enough results were made. Detect thread only."""
+        """Detect until told to stop, the source ends, or enough results were made. Detect thread only."""
         try:
             while not worker.stopping.is_set():
                 if self._hot_swap.take_offer():
-                    self._health.renew()
-                self._health.rests()
-                self._hot_swap.fill(worker, failing=self._health.failing, failures=self.errors)
+                    self._health.reset()
+                self._health.stop_timer()
+                self._hot_swap.open_if_due(worker, failing=self._health.failing, failures=self.errors)
                 self._call_for_help()
                 worker.beat()
-                self._health.begins()
+                self._health.start_timer()
                 frame = self._take(worker)
                 if frame is not None:
                     self._handle(frame)
                 if self.ended:
                     return
         finally:
-            self._health.rests()
+            self._health.stop_timer()
             self._hot_swap.close()
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
-        """Have the next frame looked at by this detector (None: by what `open_detector` gives), and close the old one.
+        """Have this detector used from the next frame on (None: what `open_detector` gives), and close the old one.
 
         Waits until the detect thread has it; returns False when that took too long: then the new one is closed and
         the old one stays. Any other thread than `detect`, one at a time.
         """
         return self._hot_swap.offer(detector, timeout_s)
 
-    def tell(self, result: DetectionResult) -> bool:
-        """Have the listeners hear a result of the cloud; returns False where the device looks itself by now.
+    def on_fallback_result(self, result: DetectionResult) -> bool:
+        """Publish a result of the cloud; returns False where the device detects by itself by now.
 
         Any thread; its pixels are memory of its own.
         """
-        with self._telling:
+        with self._publishing:
             wanted = self._needs_help() and result.frame.seq > self._last_seq
             if wanted:
-                self._announce(result)
+                self._publish(result)
         return wanted
 
     def limit(self, per_s: float | None) -> None:
-        """Look at no more frames a second than this, on average; the others count as `governed`. Any thread.
+        """Detect in no more frames a second than this, on average; the others count as `governed`. Any thread.
 
-        The camera then spares itself scaling frames that nobody looks at.
+        The camera then scales no frames ahead, since most of them would be scaled in vain.
         """
         self._pace.per_s = per_s
 
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work. Any thread."""
+        self._health.max_frame_age_ms = config.camera.max_frame_age_ms
+
     def watch(self) -> None:
-        """Call for help where the detector does not come back from a frame. Any other thread, again and again."""
+        """Call for help where the detector does not come back from a frame. Main thread, several times a second."""
         if self._health.hanging:
             self._call_for_help()
+
+    def report_blindness(self) -> None:
+        """Call `on_blind` while no results can come, and after each interruption, however short. Main thread."""
+        camera = self._camera.status()
+        interrupted = camera.interruptions != self._interruptions
+        self._interruptions = camera.interruptions
+        if camera.state != "capturing" or interrupted or not self.status().detecting:
+            for on_blind in self._on_blind:
+                on_blind()
 
     def pause(self, seconds: float) -> None:
         """Drop frames for so long, counted as `paused`. Any thread."""
@@ -172,13 +196,29 @@ class Pipeline:
     def status(self) -> PipelineStatus:
         """What the detect thread is doing. Any thread."""
         detector = self._hot_swap.detector
-        reasons = self._reasons()
-        helped = {} if self._fallback is None or self._is_paused() else self._fallback.reasons()
-        helped_by = None if not helped or self._fallback is None else self._fallback.looking
-        looking = detector is not None and not reasons.keys() - {"detector_slow"}
+        detecting = (detector is not None and not self._own_reasons().keys() - {"detector_slow"}) or self._is_helped()
         return PipelineStatus(self._detected, self._invoked, self.errors, self.dropped, self._in_hand,
-                              detector.facts if detector else None, reasons | dict(helped),
-                              looking=looking or helped_by is not None)
+                              detector.facts if detector else None, detecting)
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        reasons = self._own_reasons()
+        detector = self._hot_swap.detector
+        if detector is not None and detector.facts.xnnpack_share == 0:
+            reasons["runtime_fallback"] = "; ".join(detector.facts.warnings)
+        if self._fallback is not None and not self._is_paused():
+            reasons |= self._fallback.reasons()
+        return reasons
+
+    def _own_reasons(self) -> dict[ReasonCode, str]:
+        reasons = self._hot_swap.reasons() | self._health.reasons()
+        if self._is_paused():
+            left_s = (self._paused_until_ns - self._clock.monotonic_ns()) / 1e9
+            reasons["paused"] = f"for {left_s:.0f} s more"
+        return reasons
+
+    def _is_helped(self) -> bool:
+        return self._fallback is not None and not self._is_paused() and self._fallback.active_source is not None
 
     def _take(self, worker: Worker) -> Frame | None:
         left_s = self._pace.left_s(self._clock.monotonic_ns()) if self._every_frame else 0.0
@@ -194,7 +234,7 @@ class Pipeline:
     def _handle(self, frame: Frame) -> None:
         self._in_hand = 1
         try:
-            dropped = self._refuse(frame) or self._look(frame)
+            dropped = self._refuse(frame) or self._use(frame)
             if dropped:
                 self._dropped[dropped] += 1
         finally:
@@ -202,6 +242,7 @@ class Pipeline:
             self._camera.release(frame)
 
     def _refuse(self, frame: Frame) -> str | None:
+        """Return the cause by which a frame is dropped before detection, or None."""
         if self._is_paused():
             return "paused"
         if self._hot_swap.detector is None and self._fallback is None:
@@ -210,76 +251,68 @@ class Pipeline:
             return "stale"
         return None if self._pace.admits(self._clock.monotonic_ns()) else "governed"
 
-    def _look(self, frame: Frame) -> str | None:
-        """Look at a frame with the detector, else with what stands in; returns why nothing was told, or None."""
-        seen = self._detect(frame)
-        result = self._ask_for_help(frame) if isinstance(seen, str) else seen
+    def _use(self, frame: Frame) -> str | None:
+        """Detect with the detector, else with the fallback, and publish; returns the cause of a drop, or None."""
+        detected = self._detect(frame)
+        result = self._ask_for_help(frame) if isinstance(detected, str) else detected
         if result is None:
-            return str(seen)
-        with self._telling:
+            return str(detected)
+        with self._publishing:
             self._detected += 1
             self._last_seq = frame.seq if result.source == "local" else self._last_seq
-            self._announce(result)
+            self._publish(result)
         return None
 
     def _detect(self, frame: Frame) -> DetectionResult | str:
-        """Return what the detector saw, or by what cause there is nothing to tell."""
+        """Return the detector's result, or the cause why there is nothing to publish."""
         detector = self._hot_swap.detector
         if detector is None:
             return "no_model"
-        self._health.begins()
+        self._health.start_timer()
         try:
             result = detector.detect(frame)
         except DetectError as failure:
             self.errors += 1
-            if self._health.failed(str(failure)):
+            if self._health.on_failure(str(failure)):
                 log.warning("frame %d: %s", frame.seq, failure)
             return "failed"
         self._invoked += 1
-        self._wish_for(detector.scaling if self._pace.per_s is None else None)
+        self._ask_for_scaling(detector.scaling if self._pace.per_s is None else None)
         hung = self._health.hanging
-        self._health.looked(result.age_ms)
-        beaten = (hung or self._health.slow) and self._fallback is not None and self._fallback.looking == "cloud"
+        self._health.on_result(result.age_ms)
+        beaten = (hung or self._health.slow) and self._fallback is not None and self._fallback.active_source == "cloud"
         return "slow" if beaten else result
 
-    def _announce(self, result: DetectionResult) -> None:
-        """Tell the listeners. Under the lock, so that they hear one result at a time, and none that comes too late."""
+    def _publish(self, result: DetectionResult) -> None:
+        """Give it to the listeners. Under the lock, so that they get one at a time, and none that comes too late."""
         for listener in self._listeners:
             listener(result)
         if self._fallback is not None and result.source != "local":
-            self._fallback.told(result)
-        self._told += 1
-        if self._told == self._stop_after:
-            self.ended = f"{self._told} results"
+            self._fallback.on_published(result)
+        self._published += 1
+        if self._published == self._stop_after:
+            self.ended = f"{self._published} results"
 
     def _ask_for_help(self, frame: Frame) -> DetectionResult | None:
-        return self._fallback.look(frame) if self._fallback is not None else None
+        return self._fallback.detect(frame) if self._fallback is not None else None
 
     def _call_for_help(self) -> None:
         if self._fallback is None:
             return
         if self._needs_help():
-            self._fallback.activate()
+            self._fallback.activate(self.on_fallback_result)
         else:
             self._fallback.deactivate()
 
     def _needs_help(self) -> bool:
-        """Whether the device cannot look itself although it should."""
-        condition = self._health
-        return (self._hot_swap.is_empty or condition.failing or condition.slow or condition.hanging) \
-            and not self._is_paused()
+        """Whether the detector gives no results although it should."""
+        health = self._health
+        return (self._hot_swap.is_empty or health.failing or health.slow or health.hanging) and not self._is_paused()
 
     def _is_paused(self) -> bool:
         return self._clock.monotonic_ns() < self._paused_until_ns
 
-    def _wish_for(self, scaling: Scaling | None) -> None:
+    def _ask_for_scaling(self, scaling: Scaling | None) -> None:
         if scaling != self._scaling:
             self._scaling = scaling
             self._camera.scale_to(scaling)
-
-    def _reasons(self) -> dict[str, str]:
-        reasons = self._hot_swap.reasons() | self._health.reasons()
-        if self._is_paused():
-            left_s = (self._paused_until_ns - self._clock.monotonic_ns()) / 1e9
-            reasons["paused"] = f"for {left_s:.0f} s more"
-        return reasons

@@ -21,6 +21,8 @@ from vedette._lib.memory import MemoryGauge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vedette.types import ReasonCode
+
 THROTTLE_BITS = {0: "under_voltage", 1: "frequency_capped", 2: "throttled", 3: "soft_temperature_limit"}
 """As `vcgencmd get_throttled` documents them: now in bits 0-3, since the last clearing in bits 16-19."""
 STICKY_SHIFT = 16
@@ -65,10 +67,10 @@ class BoardReading:
     disk_mb: float | None = None
     clock_synced: bool | None = None
 
-    def reasons(self) -> dict[str, str]:
-        """Return health reason code -> detail in words, for what is not as it should be."""
+    def reasons(self) -> dict[ReasonCode, str]:
+        """Return the health reasons that this reading gives, with their details."""
         now = self.throttled_now or ()
-        found = {}
+        found: dict[ReasonCode, str] = {}
         if "under_voltage" in now:
             found["undervoltage"] = "the supply voltage is below its limit"
         if set(now) - {"under_voltage"}:

@@ -1,13 +1,13 @@
-"""How many frames a second may be looked at, so that the board stays cooler than where its firmware slows it down.
+"""Decides how many frames a second to detect in, so that the board stays cooler than where its firmware slows it down.
 
 Invariants:
-- Pure: what the board says and the moment, in seconds of a clock that only goes forward, are handed in.
-- A spike changes nothing, what lasts does: figures are smoothed, and must hold for a while.
-- One step after another, each given time to work. The rate rises only well below what lowered it; a rise that had to be
-  taken back is tried again once it is cooler than then, or two hours later, so that the rate does not swing.
-- What a lower rate may not cure (weak power, short memory) takes at most half of it. A full disk has nothing to do with
-  the rate.
-- What the board does not say is no reason; a board without a thermometer is never hot.
+- Pure: the board's reading and the time (seconds of a clock that only goes forward) are handed in.
+- A spike changes nothing. Figures are smoothed, and must hold for a while.
+- One step follows another, and each gets time to work. The rate rises only well below the temperature that lowered it.
+  A rise that had to be taken back is tried again when the board is cooler than then, or after two hours, so that the
+  rate does not swing.
+- Weak power and short memory, which a lower rate may not cure, take at most half of the rate. A full disk takes none.
+- A value that the board does not give is no reason; a board without a thermometer is never hot.
 """
 
 from __future__ import annotations
@@ -21,40 +21,41 @@ STEPS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 HALF = STEPS.index(0.5)
 LAST = len(STEPS) - 1
 LEAST_PER_S = 0.5
-"""Rarer looks save nothing worth having."""
+"""A lower rate would save nothing worth having."""
 COOLER_C = 6.0
-"""The rate rises only so far below the target."""
+"""The rate rises only when the board is so far below the target."""
 FAR_C = 3.0
-"""So far above the target two steps are taken at once."""
+"""When the board is so far above the target, two steps are taken at once."""
 CHANGED_C = 3.0
-"""So much cooler than at a rise that did not work is another situation."""
+"""A rise that failed is tried again when the board is cooler than then by so much."""
 HELD = 0.5
-"""A yes or no, smoothed, above which it is a yes."""
+"""A smoothed yes or no above this counts as yes."""
 GONE = 0.1
+"""A smoothed yes or no below this counts as no."""
 
 
 @dataclass(frozen=True, slots=True)
 class GovernorTiming:
-    """How long things take, in seconds. A test in real time has its own."""
+    """How long things take, in seconds. A test in real time has shorter ones."""
 
     fast: float = 15.0
     slow: float = 60.0
-    """Time constants of smoothing. Where the two differ tells where the heat is going: so it is stopped on its way up,
-    and not lowered again while it is on its way down."""
+    """Time constants of smoothing. The difference of the two shows where the temperature is going: the rate is lowered
+    while it rises, and not lowered again while it falls."""
     sustained: float = 20.0
     settle: float = 40.0
     calm: float = 60.0
     tried: float = 7200.0
-    """A rise has worked when nothing lowers the rate for so long; and one that has not is tried again after it."""
+    """A rise has worked when nothing lowers the rate for so long. A rise that failed is tried again after this time."""
     gap: float = 30.0
-    """After a longer silence of the board nothing is known of what lasts."""
+    """After a longer time without readings, what was known is forgotten."""
 
 
 NORMAL_TIMING = GovernorTiming()
 
 
 class Reading(Protocol):
-    """What counts of the board at one moment; None where it cannot say."""
+    """The values of the board that count here; None where it cannot say."""
 
     @property
     def temperature_c(self) -> float | None:
@@ -62,7 +63,7 @@ class Reading(Protocol):
 
     @property
     def throttled_now(self) -> tuple[str, ...] | None:
-        """What the firmware does now, by name."""
+        """Limits that the firmware applies now, by name."""
 
     @property
     def cpu_slowed(self) -> bool | None:
@@ -75,9 +76,9 @@ class Reading(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What is in force: `share` of the full rate, at most `per_s` frames a second, None for as many as there are.
+    """The limit that applies: `share` of the full rate, at most `per_s` frames a second; None: all frames.
 
-    `why` tells what lowered it, in words; `since_s` is the moment of the last step.
+    `why` says what lowered the rate; `since_s` is the moment of the last step.
     """
 
     step: int = 0
@@ -89,9 +90,9 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Strain:
-    """What speaks for a lower rate: in words, which step at most, how many at once, and whether it is the heat."""
+    """A reason for a lower rate: in words, down to which step, how many steps at once, and whether it is heat."""
 
-    words: str
+    message: str
     lowest: int
     steps: int = 1
     heat: bool = False
@@ -99,7 +100,7 @@ class _Strain:
 
 @dataclass(frozen=True, slots=True)
 class _FailedRise:
-    """A rise to this step had to be taken back at this moment; it began at this temperature, None: not for heat."""
+    """A rise to this step was taken back at this moment. It began at this temperature; None: heat was not the cause."""
 
     step: int
     temperature_c: float | None
@@ -107,7 +108,7 @@ class _FailedRise:
 
 
 class Governor:
-    """Fed with the board's readings, every few seconds; one thread. `full_per_s`: the rate until one is measured."""
+    """Gets the board's readings, about one a second; one thread. `full_per_s`: the rate until one is measured."""
 
     def __init__(self, target_c: float, full_per_s: float, timing: GovernorTiming = NORMAL_TIMING) -> None:
         self.target_c = target_c
@@ -129,8 +130,8 @@ class Governor:
     def __repr__(self) -> str:
         return f"<Governor {self.limit}>"
 
-    def look(self, reading: Reading, detected: int, now_s: float) -> Limit:
-        """Take a reading, and how many frames were looked at in this run; returns what is in force from now on."""
+    def update(self, reading: Reading, detected: int, now_s: float) -> Limit:
+        """Take a reading and the number of frames detected in this run; returns the limit from now on."""
         timing = self._timing
         passed_s = math.inf if self._read_s is None else now_s - self._read_s
         if passed_s >= timing.gap:
@@ -141,8 +142,8 @@ class Governor:
         self._read_s, self._detected = now_s, detected
         self._smooth(reading, passed_s)
         strain = self._strain()
-        self._strained_s = None if strain is None else now_s if self._strained_s is None else self._strained_s
-        self._calm_s = None if not self._is_calm() else now_s if self._calm_s is None else self._calm_s
+        self._strained_s = _since(self._strained_s, now_s) if strain else None
+        self._calm_s = _since(self._calm_s, now_s) if self._is_calm() else None
         if strain and self._lasts(self._strained_s, timing.sustained) and self._lasts(self._changed_s, timing.settle):
             self._lower(strain, now_s)
         elif self.limit.step and self._lasts(self._calm_s, timing.calm) and self._lasts(self._changed_s, timing.calm) \
@@ -150,12 +151,12 @@ class Governor:
             self._raise(now_s)
         return self.limit
 
-    def give_up(self) -> None:
-        """Limit nothing, and forget what was seen; the next reading begins anew."""
+    def reset(self) -> None:
+        """Limit nothing, and forget what was measured; the next reading begins anew."""
         self.limit, self._read_s, self._felt_s, self._failed = Limit(), None, None, None
 
     def _measure(self, per_s: float, passed_s: float) -> None:
-        """Learn the full rate while nothing limits it. No frame at all is a camera that is away, or a pause."""
+        """Learn the full rate while nothing limits it. A rate of 0 is a camera without frames, or a pause."""
         if self.limit.step == 0 and per_s > 0:
             self._full_per_s += (per_s - self._full_per_s) * (1 - math.exp(-passed_s / self._timing.fast))
 
@@ -164,7 +165,7 @@ class Governor:
         if reading.temperature_c is not None:
             self._now_c, self._felt_s = reading.temperature_c, self._read_s
             self._figure("temperature", reading.temperature_c, passed_s)
-        elif self._lasts(self._felt_s, self._timing.gap):    # one reading that fails changes nothing
+        elif self._lasts(self._felt_s, self._timing.gap):    # a single failed reading changes nothing
             self._now_c = self._felt_s = None
             self._figures.pop("temperature", None)
         self._figure("power", "under_voltage" in now, passed_s)
@@ -184,7 +185,7 @@ class Governor:
     def _strain(self) -> _Strain | None:
         found = []
         temperature = self._figures.get("temperature")
-        warm = self._now_c is not None and self._now_c > self.target_c - COOLER_C   # a spike that is over is over
+        warm = self._now_c is not None and self._now_c > self.target_c - COOLER_C   # a spike may be over
         if temperature is not None and warm and temperature.ahead >= self.target_c:
             far = temperature.ahead >= self.target_c + FAR_C
             found.append(_Strain(f"{temperature.fast:.0f} degrees Celsius", LAST, 2 if far else 1, heat=True))
@@ -202,7 +203,7 @@ class Governor:
         return cool and all(figure.fast < GONE for name, figure in self._figures.items() if name != "temperature")
 
     def _may_rise(self) -> bool:
-        """Whether a rise may work: it has not failed, or long ago, or when it was warmer."""
+        """Whether a rise may work: it has not failed, or it failed long ago, or the board was warmer then."""
         failed, step = self._failed, self.limit.step
         if failed is None or failed.step < step - 1 or self._lasts(failed.at_s, self._timing.tried):
             return True
@@ -217,7 +218,7 @@ class Governor:
         if not self._lasts(self._raised_s, self._timing.tried):
             raised_c = self._raised_c if strain.heat else None
             self._failed, self._raised_s = _FailedRise(self.limit.step, raised_c, now_s), -math.inf
-        self._change(step, strain.words, now_s)
+        self._change(step, strain.message, now_s)
 
     def _raise(self, now_s: float) -> None:
         temperature = self._figures.get("temperature")
@@ -233,8 +234,13 @@ class Governor:
         return since_s is not None and self._read_s is not None and self._read_s - since_s >= at_least_s
 
 
+def _since(before_s: float | None, now_s: float) -> float:
+    """Return since when something holds that holds now."""
+    return now_s if before_s is None else before_s
+
+
 class _Smoothed:
-    """A figure, smoothed for a short and a long time."""
+    """A figure, smoothed with a short and a long time constant."""
 
     def __init__(self, value: float) -> None:
         self.fast = self.slow = value
@@ -245,29 +251,5 @@ class _Smoothed:
 
     @property
     def ahead(self) -> float:
-        """Where it will be in a minute or so, should it go on like this."""
+        """The value in about a minute, if the trend goes on."""
         return 2 * self.fast - self.slow
-
-
-class Pace:
-    """Lets so many frames a second through, on average. One thread asks; `per_s` may be set from any."""
-
-    def __init__(self) -> None:
-        self.per_s: float | None = None
-        self._due_ns = 0
-
-    def left_s(self, now_ns: int) -> float:
-        """Return how long no frame is due, in seconds."""
-        return 0.0 if self.per_s is None else max(0.0, (self._due_ns - now_ns) / 1e9)
-
-    def admits(self, now_ns: int) -> bool:
-        """Return whether a frame is due now; if so, it is taken as looked at."""
-        per_s = self.per_s
-        if per_s is None:
-            return True
-        if now_ns < self._due_ns:
-            return False
-        interval_ns = int(1e9 / per_s)
-        in_time = now_ns - self._due_ns < interval_ns
-        self._due_ns = (self._due_ns if in_time else now_ns) + interval_ns
-        return True

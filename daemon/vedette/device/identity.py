@@ -27,6 +27,8 @@ from vedette.errors import AlreadyRunning, StateUnusable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vedette.types import ReasonCode
+
 log = logging.getLogger(__name__)
 
 SYSTEM_STATE = Path("/var/lib/vedette")
@@ -98,6 +100,10 @@ class StateFolder:
 
     def __repr__(self) -> str:
         return f"<StateFolder {self.path} {'held' if self._lock is not None else 'closed'}>"
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource."""
+        return {} if self.trouble is None else {"store_failed": self.trouble}
 
     def close(self) -> None:
         """Free the lock for another daemon. Safe to call twice."""

@@ -1,8 +1,8 @@
-"""Notes on disk how this run stands, so that the next one can tell how it ended.
+"""Keeps a record of this run on disk, so that the next run can report how it ended.
 
-Invariants: a run that ends without a word leaves what it noted last, and the next one judges by that and by the boot;
-between its first and its last word the main thread never waits for the disk; where it hangs itself a thread of C, which
-needs no Python, writes that; a disk that takes no note is logged, and nothing else changes. Main thread only.
+Invariants: a run that dies leaves its last record, and the next run judges by that record and by the boot; between the
+first and the last record the main thread never waits for the disk; where the main thread itself hangs, a thread of C,
+which needs no Python, writes that; a disk that takes no record is logged, and nothing else changes. Main thread only.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from vedette.types import LastEnd
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vedette.types import RunIdentity
+
 log = logging.getLogger(__name__)
 
 NOTE, STACKS = "end.mark", "end.stacks"
 MAIN_WITHIN_S = 3.0
-"""A main thread that is silent for longer may hang; what was written of it is taken back if it goes on."""
+"""A main thread that is silent for longer may hang. If it goes on, what was written about it is removed."""
 REARM_S = 1.0
 DISK_WITHIN_S = 2.0
-"""The first word and the last one wait no longer for a disk."""
-_WORDS_MAX = LONGEST // 13
-"""A character outside the basic plane takes twelve bytes of JSON; the rest is for the other fields."""
+"""The first and the last record wait no longer for a disk."""
+_DETAIL_MAX = LONGEST // 13
+"""A character outside the basic plane takes twelve bytes of JSON; the other fields need the rest."""
 _RUNNING = "running"
-_KILLED = "without a word: killed, out of memory, or crashed in native code"
+_KILLED = "no last record: killed, out of memory, or crashed in native code"
 
 
 class RunRecord:
-    """The note in the state folder. `last` is how the run before ended, None where there was none, or no note of it.
+    """The record in the state folder. `last` is how the run before ended; None: there was none, or it left no record.
 
-    Until `begin` nothing is written: a start that comes to nothing is no run.
+    Before `begin` nothing is written: a start that fails is no run.
     """
 
-    def __init__(self, folder: Path, run: int, boot_id: str) -> None:
+    def __init__(self, folder: Path, identity: RunIdentity) -> None:
         self._slots = DoubleBufferedFile(folder / NOTE)
         self._stacks = folder / STACKS
-        self._run = run
-        self._boot_id = boot_id
+        self._run = identity.run
+        self._boot_id = identity.boot_id
         self._descriptor: int | None = None
         self._rearm_s = 0.0
         self._late: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ class RunRecord:
         self._wait()
 
     def renew(self) -> None:
-        """Note it in a folder that was put back empty."""
+        """Write the record again, in a folder that was put back empty."""
         if self._descriptor is not None:
             stacks.cancel_dump()
             os.close(self._descriptor)
@@ -76,8 +78,8 @@ class RunRecord:
         except OSError as error:
             log.warning("%s: %s", self._stacks, error.strerror)
 
-    def stands(self, late: tuple[str, ...]) -> None:
-        """The main thread makes progress; these workers do not. Called at least every few seconds; never blocks."""
+    def update(self, late: tuple[str, ...]) -> None:
+        """The main thread makes progress; these workers do not. Call it at least every second; never blocks."""
         now_s = time.monotonic()
         if now_s >= self._rearm_s:
             self._rearm_s = now_s + REARM_S
@@ -87,7 +89,7 @@ class RunRecord:
             self._put("hung" if late else _RUNNING, _made_no_progress(late))
 
     def ended(self, exit_code: int, why: str) -> None:
-        """The run ends in order: it was asked to (0), or failed."""
+        """The run ends in order: as ordered (exit code 0), or with a failure."""
         stacks.cancel_dump()
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -111,7 +113,7 @@ class RunRecord:
             run, boot_id, kind, detail = (noted[key] for key in ("run", "boot", "kind", "detail"))
             hung = self._stacks.exists() and self._stacks.stat().st_size > 0
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("how the last run ended cannot be read: %r", error)
+            log.warning("the record of the last run cannot be read: %r", error)
             return None
         if kind in ("stopped", "failed"):
             return LastEnd(run, kind, detail)
@@ -125,7 +127,7 @@ class RunRecord:
 
     def _put(self, kind: str, detail: str | None) -> None:
         """Write it in a thread of its own, since a disk may hang."""
-        note = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_WORDS_MAX]}
+        note = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_DETAIL_MAX]}
         self._writer = threading.Thread(target=self._write, args=(json.dumps(note).encode(),), name="note", daemon=True)
         self._writer.start()
 
@@ -133,7 +135,7 @@ class RunRecord:
         try:
             self._slots.write(content)
         except OSError as error:
-            log.warning("how this run stands cannot be noted: %s: %s", error.filename, error.strerror)
+            log.warning("the record of this run cannot be written: %s: %s", error.filename, error.strerror)
 
     def _wait(self) -> None:
         if self._writer is not None:

@@ -1,31 +1,42 @@
-"""Tells when the wall clock jumped while the daemon runs, and since when a thing holds by the clock as it is now.
+"""Notices that the wall clock jumped while the daemon runs, and keeps moments of the past right when it does.
 
-Invariants: pure but for the injected clock; nothing is measured with the wall clock, which is only compared with the
-monotonic one; a clock that a time server sets for the first time does not jump, it is put right.
+Invariants: pure but for the injected clock; no time is measured with the wall clock, which is only compared with the
+monotonic one; the first setting by a time server is no jump.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from vedette.device.board import BoardReading
     from vedette.ports import Clock
+    from vedette.types import ReasonCode
 
 STEP_S = 10.0
-"""What a time server does to a clock that it keeps is less."""
+"""A time server corrects a clock that it keeps by less."""
 SET_WITHIN_S = 2.0
-"""A clock that was never set gets so long to be told as set by a time server: the board is asked every second or so."""
+"""A clock that was never set may jump this long before the board reports that a time server set it."""
 NAMED_FOR_S = 600.0
-"""Then the new time is taken for the right one."""
+"""After this time the new time counts as right."""
 _UNITS = (("years", 365.25 * 86_400), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
-class WallClock:
-    """Compares how far both clocks are apart with how far they were. One thread."""
+class Monitor(Protocol):
+    """Knows whether a time server set the clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    @property
+    def reading(self) -> BoardReading:
+        """The last reading of the board."""
+
+
+class WallClock:
+    """A ports.ReasonSource: compares the distance of both clocks with the distance before. One thread."""
+
+    def __init__(self, clock: Clock, monitor: Monitor) -> None:
         self._clock = clock
+        self._monitor = monitor
         self._offset = self._measured()
         self._synced: bool | None = None
         self._seen_ns: int | None = None
@@ -33,8 +44,9 @@ class WallClock:
     def __repr__(self) -> str:
         return f"<WallClock {self._measured() - self._offset}>"
 
-    def reasons(self, synced: bool | None) -> dict[str, str]:
-        """Return the health reason with its detail; `synced`: whether a time server set the clock, as far as known."""
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource."""
+        synced = self._monitor.reading.clock_synced
         was_set = bool(synced) and self._synced is False
         self._synced = synced
         step = self._measured() - self._offset
@@ -49,7 +61,7 @@ class WallClock:
             return {}
         if synced is False and seen_s < SET_WITHIN_S:
             return {}
-        return {"clock_stepped": _words(step)}
+        return {"clock_stepped": _described(step)}
 
     def _accept(self, step: timedelta) -> None:
         self._offset += step
@@ -60,26 +72,26 @@ class WallClock:
 
 
 class Since:
-    """A moment in the past. A step of the clock moves it along, so that it stays as long ago; slewing does not."""
+    """A moment in the past. It stays as long ago when the clock is stepped; slewing does not move it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._began_ns = clock.monotonic_ns()
-        self._told = clock.utc_now()
+        self._reported = clock.utc_now()
 
     def utc(self) -> datetime:
-        """Return it by the clock as it is now. Any thread."""
+        """Return the moment by the present setting of the clock. Any thread."""
         ago = timedelta(microseconds=(self._clock.monotonic_ns() - self._began_ns) / 1e3)
         began = self._clock.utc_now() - ago
-        if abs(began - self._told) > timedelta(seconds=1):
-            self._told = began
-        return self._told
+        if abs(began - self._reported) > timedelta(seconds=1):
+            self._reported = began
+        return self._reported
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _words(step: timedelta) -> str:
+def _described(step: timedelta) -> str:
     seconds = abs(step.total_seconds())
     unit, length = next((unit, length) for unit, length in _UNITS if seconds >= 2 * length or length == 1.0)
     return f"{seconds / length:.0f} {unit} {'forward' if step > timedelta() else 'back'}"

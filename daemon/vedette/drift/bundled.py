@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vedette.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vedette.config.models import DetectorConfig
+    from vedette.detect.open_model import ModelChoice
 
 log = logging.getLogger(__name__)
+
+
+class ModelChooser(Protocol):
+    """Knows which model is to run."""
+
+    def choose(self) -> ModelChoice | None:
+        """Return the model that is to run now, None where there is none."""
+
+
+class BundledScores:
+    """Reads the bundle of the model that is to run."""
+
+    def __init__(self, chooser: ModelChooser) -> None:
+        self._chooser = chooser
+
+    def __call__(self, detector: DetectorConfig) -> Mapping[str, float]:
+        """As `bundled_scores`; nothing where no model is to run."""
+        choice = self._chooser.choose()
+        return {} if choice is None else bundled_scores(choice.path, detector)
 
 
 def bundled_scores(path: Path, detector: DetectorConfig) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vedette.drift.hours import LEAST_RESULTS, Series, State
+from vedette.types import ReasonCode
 
 LABELS = 16
 GUESTS = 64
@@ -72,9 +73,9 @@ class ModelScores(State):
         slower = self.invoke_ms.change(now_s, terms.learn_s, LEAST_MINUTES)
         self.slow = slower is not None and slower > (CATCHES_UP if self.slow else SLOWS)
 
-    def reasons(self, now_s: float, terms: Terms) -> dict[str, str]:
-        """Return health reason codes with their details."""
-        reasons = {}
+    def reasons(self, now_s: float, terms: Terms) -> dict[ReasonCode, str]:
+        """Return the health reasons with their details."""
+        reasons: dict[ReasonCode, str] = {}
         if self.sunk:
             reasons["score_drift"] = "; ".join(self._message(label, now_s, terms) for label in sorted(self.sunk))
         mean, was = self.invoke_ms.mean(now_s), self.invoke_ms.learnt.mean

@@ -1,8 +1,8 @@
-"""Keeps an eye on what degrades silently: hears results, looks at views, judges now and then, writes once an hour.
+"""Watches for drift, which degrades results silently: takes results and views, judges every few seconds, saves hourly.
 
-Invariants: `hear` costs microseconds and waits for no disk; the thread `drift` alone reads a model, and writes: at most
-once an hour, at a clean stop and when told to learn anew; a disk that takes nothing costs only what a kill would. Any
-thread may read, or give feedback.
+Invariants: `on_result` costs microseconds and waits for no disk; the thread `drift` alone reads a model, and writes: at
+most once an hour, at a clean stop, and when it must learn anew; a disk that takes nothing costs only what a kill would.
+Any thread may read, or give feedback.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from vedette.messages.payloads import rounded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vedette.config.models import Config
+    from vedette.config.models import Config, DetectorConfig
     from vedette.drift.ledger import Ledger
     from vedette.drift.picture import Picture
     from vedette.messages.health_shapes import DriftHealth, LabelDrift
     from vedette.ports import Camera
-    from vedette.types import DetectionResult, View
+    from vedette.types import DetectionResult, ReasonCode, View
 
 log = logging.getLogger(__name__)
 
@@ -39,82 +39,90 @@ STEP_S = 1.0
 JUDGE_S = 5.0
 MINUTE_S = 60.0
 DISK_WITHIN_S = 120.0
-"""A card may hold a write or a model for long; the watchdog waits as long."""
+"""A card may block a write, or the reading of a model, for so long; the watchdog waits as long."""
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What one model gave since last taken into account: number and sum of scores by label; invoke times."""
+class _Batch:
+    """Results of one model that are not yet taken into account: number and sum of scores by label; invoke times."""
 
     scores: dict[str, tuple[int, float]] = field(default_factory=dict)
     invoke_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
 
 
 class DriftWatch:
-    """`config` is asked anew each time. `bundled` returns the mean scores that the running model's bundle states."""
+    """A ports.ReasonSource. `bundled` returns the mean scores in the running model's bundle.
 
-    def __init__(self, ledger: Ledger, camera: Camera, config: Callable[[], Config], *,
-                 bundled: Callable[[], Mapping[str, float]],
+    `governed` returns whether the governor limits the rate.
+    """
+
+    def __init__(self, ledger: Ledger, camera: Camera, config: Config, *,
+                 bundled: Callable[[DetectorConfig], Mapping[str, float]], governed: Callable[[], bool],
                  on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("drift", self._run, on_end=on_end)
         self._ledger = ledger
         self._camera = camera
         self._config = config
         self._bundled = bundled
-        self._heard_lock = threading.Lock()
-        self._heard: dict[str, _Heard] = {}
+        self._governed = governed
+        self._batches_lock = threading.Lock()
+        self._batches: dict[str, _Batch] = {}
         self._lock = threading.Lock()       # of the ledger and what follows
         self._model: ModelScores | None = ledger.models[-1] if ledger.models else None
-        self._picture: Picture = ledger.picture_of(_view_key(config()))
+        self._picture: Picture = ledger.picture_of(_view_key(config))
         self._given: tuple[str, Mapping[str, float]] = "", {}      # of which account: the bundle's mean scores
         self._view: View | None = None
         now_s = ledger.now_s()
         self._judge_s = now_s
         self._minute_s = now_s + MINUTE_S
-        # Counted from the last writing, of whichever run: one that never lives for an hour must learn too.
+        # Counted from the last save of any run: a device whose runs end within the hour must learn too.
         self._save_s = now_s + MINUTE_S if ledger.written_s is None else ledger.written_s + HOUR_S
 
     def __repr__(self) -> str:
         return f"<DriftWatch {self._ledger!r} {self._picture.changes}>"
 
-    def hear(self, result: DetectionResult, *, timed: bool = True) -> None:
-        """Take a result into account; only the device's own model's. Any thread.
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work. Any thread."""
+        self._config = config
 
-        `timed`: its time says something; at a governed rate the processor rests between frames, and clocks down.
+    def on_result(self, result: DetectionResult) -> None:
+        """Take a result of the device's own model into account. Any thread.
+
+        At a governed rate its time is left out: the processor rests between frames, and lowers its clock.
         """
         if result.source != "local" or result.model is None:
             return
-        with self._heard_lock:
-            heard = self._heard.setdefault(result.model.sha256, _Heard())
-            if timed:
-                heard.invoke_ms.append(result.timing.invoke_ms)
+        with self._batches_lock:
+            batch = self._batches.setdefault(result.model.sha256, _Batch())
+            if not self._governed():
+                batch.invoke_ms.append(result.timing.invoke_ms)
             for found in result.detections:
-                number, total = heard.scores.get(found.label, (0, 0.0))
-                heard.scores[found.label] = number + 1, total + (found.score or 0.0)
+                number, total = batch.scores.get(found.label, (0, 0.0))
+                batch.scores[found.label] = number + 1, total + (found.score or 0.0)
 
     def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
-        """Take a word on a result; returns whether it was news, how many were judged, how many wrong. Any thread."""
+        """Take a verdict on a result; returns whether it was new, how many were judged, how many wrong. Any thread."""
         with self._lock:
             now_s = self._ledger.now_s()
-            news = self._ledger.feedback.add(now_s, run, seq, right=right, label=label)
-            return news, *self._ledger.feedback.read(now_s)
+            is_new = self._ledger.feedback.add(now_s, run, seq, right=right, label=label)
+            return is_new, *self._ledger.feedback.read(now_s)
 
     def relearn(self, part: Part) -> None:
-        """Take what is now for what should be: learn it anew. Any thread."""
+        """Learn the present state anew, as the right one. Any thread."""
         with self._lock:
             if part != "picture":
                 self._ledger.models, self._model = [], None
             if part != "scores":
                 self._ledger.picture = None
-                self._picture = self._ledger.picture_of(_view_key(self._config()))
+                self._picture = self._ledger.picture_of(_view_key(self._config))
             self._save_s = self._ledger.now_s()
-        log.info("%s: learnt anew from now on", part)
+        log.info("%s: learning anew from now on", part)
 
     def step(self) -> None:
-        """Take into account what came, and judge what is due. Returns at once, but after another model came."""
+        """Take new results and views into account, and judge when due. Returns at once, but after a model change."""
         self._read_bundled()
         with self._lock:
-            now_s, health = self._ledger.now_s(), self._config().health
+            now_s, health = self._ledger.now_s(), self._config.health
             learn_s = health.learn_hours * HOUR_S
             self._take_results(now_s)
             status = self._camera.status()
@@ -130,11 +138,11 @@ class DriftWatch:
 
     @property
     def save_due(self) -> bool:
-        """Whether an hour has passed since the last writing."""
+        """Whether an hour has passed since the last save."""
         return self._ledger.now_s() >= self._save_s
 
     def save(self) -> None:
-        """Write all of it."""
+        """Write everything to disk."""
         with self._lock:
             now_s = self._ledger.now_s()
             self._save_s = now_s + HOUR_S
@@ -144,19 +152,19 @@ class DriftWatch:
         try:
             self._ledger.save(content)
         except OSError as error:
-            log.warning("what was learnt of scores and picture is not kept: %s", error)
+            log.warning("what was learnt of scores and picture is not saved: %s", error)
 
-    def reasons(self) -> dict[str, str]:
-        """Return health reason codes with their details. Any thread."""
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
         with self._lock:
-            words = self._picture.message()
-            reasons = {} if self._model is None else self._model.reasons(self._ledger.now_s(), self._terms())
-            return reasons | ({"image_drift": words} if words else {})
+            change = self._picture.message()
+            reasons = self._model.reasons(self._ledger.now_s(), self._terms()) if self._model else {}
+            return reasons | ({"image_drift": change} if change else {})
 
     def health(self) -> DriftHealth:
-        """Return the figures. Any thread."""
+        """Return the section of the health message. Any thread."""
         with self._lock:
-            now_s, learn_s = self._ledger.now_s(), self._config().health.learn_hours * HOUR_S
+            now_s, learn_s = self._ledger.now_s(), self._config.health.learn_hours * HOUR_S
             model, picture = self._model or ModelScores(key=""), self._picture
             count, wrong = self._ledger.feedback.read(now_s)
             latency = model.invoke_ms
@@ -188,32 +196,32 @@ class DriftWatch:
 
     def _take_results(self, now_s: float) -> None:
         a_minute = now_s >= self._minute_s
-        with self._heard_lock:
-            heard = {sha256: (each.scores, tuple(each.invoke_ms) if a_minute else ())
-                     for sha256, each in self._heard.items()}
+        with self._batches_lock:
+            batches = {sha256: (each.scores, tuple(each.invoke_ms) if a_minute else ())
+                       for sha256, each in self._batches.items()}
             if a_minute:
-                self._heard = {}
-            for each in self._heard.values():
+                self._batches = {}
+            for each in self._batches.values():
                 each.scores = {}
         if a_minute:
             self._minute_s = now_s + MINUTE_S
-        for sha256, (scores, invoke_ms) in heard.items():
+        for sha256, (scores, invoke_ms) in batches.items():
             if scores or invoke_ms:
-                self._model = self._ledger.model(f"{sha256}:{_limits_key(self._config())}")
+                self._model = self._ledger.model(f"{sha256}:{_limits_key(self._config)}")
                 self._model.add_scores(now_s, scores)
                 if invoke_ms:
                     self._model.add_invoke_ms(now_s, median(invoke_ms))
 
     def _read_bundled(self) -> None:
-        """Read what the running model's bundle states, once. Outside the lock: it is a whole file."""
+        """Read the mean scores in the running model's bundle, once. Outside the lock: it reads a whole file."""
         model = self._model
-        if model is not None and self._config().health.baseline == "bundle" \
+        if model is not None and self._config.health.baseline == "bundle" \
                 and self._given[0] != model.key:
             self.worker.beat(DISK_WITHIN_S)
-            self._given = model.key, self._bundled()
+            self._given = model.key, self._bundled(self._config.detector)
 
     def _terms(self) -> Terms:
-        health = self._config().health
+        health = self._config.health
         learn_s = health.learn_hours * HOUR_S
         if health.baseline == "learnt" or self._model is None:
             return Terms(learn_s)
@@ -228,13 +236,13 @@ class DriftWatch:
 
 
 def _limits_key(config: Config) -> str:
-    """Whatever decides which detections are scored: with another threshold the mean is another."""
+    """Everything that decides which detections are scored: with another threshold the mean is another."""
     detector = config.detector
     return _digest(detector.score_threshold, detector.labels, detector.allow, detector.deny, config.camera.roi)
 
 
 def _view_key(config: Config) -> str:
-    """Whatever decides what the camera shows."""
+    """Everything that decides what the camera shows."""
     camera = config.camera
     return _digest(camera.source, camera.rotate, camera.masks)
 

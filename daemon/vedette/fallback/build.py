@@ -19,24 +19,23 @@ if TYPE_CHECKING:
     from vedette.fallback.cloud_worker import CloudWorker
     from vedette.fallback.motion import MotionDetector
     from vedette.ports import Camera, Clock
-    from vedette.types import DetectionResult
 
 CLOUD_STOP_S = 2.0
-"""A call that takes longer is left behind: nobody wants its answer."""
+"""A call that takes longer is left behind: nobody needs its answer."""
 
 
 class Fallbacks:
-    """The chain and its parts. `tell` hears the cloud's results, and returns False for one that comes too late."""
+    """The chain and its parts. `boot_id` names the boot whose monotonic clock this is."""
 
-    def __init__(self, config: Config, state: Path, camera: Camera, clock: Clock, *,
-                 tell: Callable[[DetectionResult], bool], on_end: Callable[[Worker], None]) -> None:
+    def __init__(self, config: Config, state: Path, camera: Camera, clock: Clock, *, boot_id: str,
+                 on_end: Callable[[Worker], None]) -> None:
         self._roi = config.camera.roi
         self._on_end = on_end
-        self._cloud = _build_cloud(config, state, camera, clock, tell) if config.cloud.enabled else None
+        self._cloud = _build_cloud(config, state, camera, clock, boot_id) if config.cloud.enabled else None
         self.chain = FallbackChain(
             clock, cloud=self._cloud, interval_s=config.cloud.interval_s,
             motion=self._make_motion if config.fallback.motion else None, frame_s=1 / config.camera.fps)
-        self.fallback = self.chain if self._cloud or config.fallback.motion else None
+        self.configured = self.chain if self._cloud or config.fallback.motion else None
         """None where no fallback is configured."""
 
     def parts(self) -> tuple[Part, ...]:
@@ -46,22 +45,25 @@ class Fallbacks:
         worker = Worker("cloud", self._cloud.run, on_end=self._on_end)
 
         def stop() -> None:
-            self.chain.deactivate()    # the answer under way is dropped, so nothing is told behind the last health
+            self.chain.deactivate()    # drops the answer under way: nothing is published after the last health message
             worker.stop(CLOUD_STOP_S)
         return (Part("cloud", worker.start, stop, worker),)
 
     def reload(self, config: Config) -> None:
-        """Take the live keys of a configuration read again. Any thread."""
+        """Put the live keys of a configuration to work. Any thread."""
         if self._cloud is not None:
-            from vedette.fallback.cloud_build import max_age_ms
-            self._cloud.reload(config.detector, max_age_ms(config))
+            self._cloud.reload(config)
 
     def _make_motion(self) -> MotionDetector:
-        from vedette.fallback.motion import MotionDetector  # late: nothing of it is in memory where it is off
+        from vedette.fallback.motion import MotionDetector  # late: it takes memory
         return MotionDetector(self._roi)
 
 
-def _build_cloud(config: Config, state: Path, camera: Camera, clock: Clock,
-                 tell: Callable[[DetectionResult], bool]) -> CloudWorker:
-    from vedette.fallback.cloud_build import build_cloud  # late, as above
-    return build_cloud(config, state, camera, tell, clock)
+def _build_cloud(config: Config, state: Path, camera: Camera, clock: Clock, boot_id: str) -> CloudWorker:
+    from vedette.fallback.breaker import Breaker  # late: they take memory
+    from vedette.fallback.cloud_budget import Budget
+    from vedette.fallback.cloud_client import CloudClient
+    from vedette.fallback.cloud_worker import CloudWorker
+    budget = Budget(state, config.cloud, clock, boot_id)
+    client = CloudClient(config.cloud, config.detector, config.camera.roi, budget, clock)
+    return CloudWorker(client, Breaker(config.cloud.interval_s), camera.copy_next, clock, config)

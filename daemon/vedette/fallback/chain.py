@@ -1,9 +1,10 @@
-"""Who looks while the device's own model cannot: the cloud, and motion where that gives nothing.
+"""Detects while the device's own model cannot: by the cloud, and by motion where the cloud gives no results.
 
 Invariants:
-- Motion learns its background from the first frame on, and tells only while no result of the cloud is due.
-- It is said to look only while results come: an answer under way, or a background being learnt, is not looking.
-- `look` is for the detect thread, the rest for any: the main thread calls for help where the detect thread hangs.
+- Motion learns its background from the first frame on, and gives results only while no result of the cloud is due.
+- `active_source` names a source only while its results come: neither a call under way nor a background that is being
+  learnt counts.
+- `detect` is for the detect thread, the rest for any: the main thread activates it where the detect thread hangs.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from typing import TYPE_CHECKING
 from vedette.errors import DetectError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from vedette.fallback.cloud_worker import CloudWorker
     from vedette.fallback.motion import MotionDetector
     from vedette.messages.health_shapes import CloudHealth, FallbackHealth
     from vedette.ports import Clock
-    from vedette.types import DetectionResult, Frame, Source
+    from vedette.types import DetectionResult, Frame, ReasonCode, Source
 
 CLOUD_DUE_S = 1.5
-"""So long after its turn the cloud's result is waited for, before motion tells."""
+"""Motion gives no results until the cloud's result is late by this time."""
 HOLD_S = 3.0
-"""So long after a result motion is said to look, at least."""
-REASON_OF = {"cloud": "fallback_cloud", "motion": "fallback_motion"}
+"""Motion counts as active for at least this time after a result."""
+REASON_OF: dict[Source, ReasonCode] = {"cloud": "fallback_cloud", "motion": "fallback_motion"}
 
 
 class FallbackChain:
     """A ports.Fallback. `cloud` calls every `interval_s`; `motion` makes a detector; None: not configured.
 
-    `frame_s` is the time between frames.
+    `frame_s`: seconds between frames.
     """
 
     def __init__(self, clock: Clock, *, cloud: CloudWorker | None, interval_s: float,
@@ -42,73 +43,73 @@ class FallbackChain:
         self._make_motion = motion
         self._hold_s = max(HOLD_S, 3 * frame_s)
         self._motion: MotionDetector | None = None
-        self._standing = False
+        self._active = False
         self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
         self._motion_results = 0
 
     def __repr__(self) -> str:
-        return f"<FallbackChain {'standing in' if self._standing else 'idle'}, looking: {self.looking}>"
+        return f"<FallbackChain {'active' if self._active else 'idle'}, source: {self.active_source}>"
 
     @property
-    def looking(self) -> Source | None:
-        """Whose results come now. Any thread."""
+    def active_source(self) -> Source | None:
+        """The source whose results come now; None while none come. Any thread."""
         now_ns = self._clock.monotonic_ns()
-        if not self._standing:
+        if not self._active:
             return None
         if now_ns < self._cloud_until_ns and self._cloud_cause() is None:
             return "cloud"
         return "motion" if now_ns < self._motion_until_ns else None
 
-    def activate(self) -> None:
-        """Begin to look. Any thread; safe to call twice."""
-        if not self._standing:
+    def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
+        """Start detecting; as ports.Fallback. Any thread; safe to call twice."""
+        if not self._active:
             self._cloud_due_ns = self._after(CLOUD_DUE_S)
             self._motion = self._make_motion() if self._make_motion else None
-            self._standing = True
+            self._active = True
         if self._cloud is not None:
-            self._cloud.activate()
+            self._cloud.activate(on_result)
 
     def deactivate(self) -> None:
-        """Look no more. Any thread; safe to call twice."""
-        self._standing = False
+        """Stop detecting. Any thread; safe to call twice."""
+        self._active = False
         self._motion = None
         self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
         if self._cloud is not None:
             self._cloud.deactivate()
 
-    def look(self, frame: Frame) -> DetectionResult | None:
-        """Return what moves in a frame that the detector could not look at; None where that is not to be told."""
+    def detect(self, frame: Frame) -> DetectionResult | None:
+        """Return what moves in a frame that the detector could not use; None where there is nothing to publish."""
         motion = self._motion
         if motion is None:
             return None
         try:
             result = motion.detect(frame)
-        except DetectError:     # still learning, or all of it changed: health says that nobody looks
+        except DetectError:     # still learning, or the whole picture changed: health says that no results come
             return None
         return None if self._cloud_is_due() else result
 
-    def told(self, result: DetectionResult) -> None:
-        """Hear that a result of a fallback was told. Any thread."""
+    def on_published(self, result: DetectionResult) -> None:
+        """Called after a result of this fallback was published. Any thread."""
         if result.source == "cloud":
             self._cloud_due_ns = self._cloud_until_ns = self._after(self._interval_s + CLOUD_DUE_S)
         else:
             self._motion_results += 1
             self._motion_until_ns = self._after(self._hold_s)
 
-    def reasons(self) -> Mapping[str, str]:
-        """Return health reason codes with their details. Any thread."""
-        looking, cause = self.looking, self._cloud_cause()
-        reasons = {}
-        if looking is not None:
-            reasons[REASON_OF[looking]] = ""
-        if self._standing and cause is not None:
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        source, cause = self.active_source, self._cloud_cause()
+        reasons: dict[ReasonCode, str] = {}
+        if source is not None:
+            reasons[REASON_OF[source]] = ""
+        if self._active and cause is not None:
             reasons["cloud_failing"] = cause
         return reasons
 
     def health(self) -> FallbackHealth:
-        """Return the figures. Any thread."""
-        looking = self.looking
-        return {"looking": None if looking == "local" else looking,
+        """Return the section of the health message. Any thread."""
+        source = self.active_source
+        return {"looking": None if source == "local" else source,
                 "motion_results": self._motion_results if self._make_motion else None,
                 "cloud": None if self._cloud is None else _cloud_health(self._cloud)}
 

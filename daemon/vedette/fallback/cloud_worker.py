@@ -1,10 +1,11 @@
-"""The thread `cloud`: while it stands in for the device's own model, it has the newest frame looked at, one by one.
+"""The thread `cloud`: while it is active, it sends the newest frame to the cloud, one after another.
 
 Invariants:
-- Never two calls in flight; between them the breaker and the budget decide. Nobody waits for this thread.
-- A frame is taken when its call begins, so it is the newest; an answer that comes after `deactivate`, or about a frame
-  that is too old by then, is counted and dropped.
-- Each call ends as exactly one of: a result handed on, late, or failed.
+- There are never two calls in flight. The breaker and the budget decide when the next one starts. Nobody waits for
+  this thread.
+- A frame is taken when its call starts, so it is the newest. An answer after `deactivate`, or about a frame that is too
+  old by then, is counted and dropped.
+- Each call ends as exactly one of: result, late, failed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vedette.fallback.breaker import Allowance, Breaker, BreakerState
 
 if TYPE_CHECKING:
     from vedette._lib.worker import Worker
-    from vedette.config.models import DetectorConfig
+    from vedette.config.models import Config
     from vedette.fallback.cloud_client import CloudClient
     from vedette.ports import Clock
     from vedette.types import DetectionResult, Frame
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 SPENT_S = 60.0
-"""A spent budget is asked again after so long."""
+"""The budget is asked again after this time when it was spent."""
 CALL_LIMIT_S = 45.0
 """The longest deadline that can be configured, and a slow disk."""
 
@@ -38,58 +39,57 @@ CALL_LIMIT_S = 45.0
 class CloudStatus:
     """What the thread is doing. Counts are totals of this run: tried == results + late + failed, at rest."""
 
-    standing_in: bool = False
+    active: bool = False
     breaker: BreakerState = "closed"
-    tried: int = 0                     # also those that ended before anything was sent; a spent budget is no try
+    tried: int = 0                     # also calls that sent nothing; a spent budget is no try
     results: int = 0
     late: int = 0
     failed: int = 0
     sent_bytes: int = 0
     left: tuple[Allowance, ...] = ()   # of the budget
-    cause: str | None = None           # why the last try gave nothing, in words
+    cause: str | None = None           # why the last try gave no result, in words
 
 
 class CloudWorker:
-    """`take(timeout_s)` returns a copy of the newest frame; `on_result` hears results on this thread, and returns
-    False for one that comes too late after all.
-    """
+    """`take(timeout_s)` returns a copy of the newest frame."""
 
-    def __init__(self, client: CloudClient, breaker: Breaker, take: Callable[[float], Frame | None],
-                 on_result: Callable[[DetectionResult], object], clock: Clock, *, max_age_ms: float) -> None:
+    def __init__(self, client: CloudClient, breaker: Breaker, take: Callable[[float], Frame | None], clock: Clock,
+                 config: Config) -> None:
         self._client = client
         self._breaker = breaker
         self._take = take
-        self._on_result = on_result
+        self._on_result: Callable[[DetectionResult], bool] | None = None
         self._clock = clock
-        self._max_age_ms = max_age_ms
+        self._max_age_ms = _max_age_ms(config)
         self._changed = threading.Condition()
-        self._turn = 0                 # even: not standing in
+        self._turn = 0                 # even: not active
         self._not_before_s = 0.0
         self._status = CloudStatus()
 
     def __repr__(self) -> str:
         return f"<CloudWorker {self.status()}>"
 
-    def activate(self) -> None:
-        """Begin to look, at once. Any thread; safe to call twice."""
+    def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
+        """Start the calls, at once; as ports.Fallback. Any thread; safe to call twice."""
+        self._on_result = on_result
         self._switch(on=True)
 
     def deactivate(self) -> None:
-        """Begin no more calls, and drop the answer of one under way. Any thread; safe to call twice."""
+        """Start no more calls, and drop the answer of one under way. Any thread; safe to call twice."""
         self._switch(on=False)
 
-    def reload(self, detector: DetectorConfig, max_age_ms: float) -> None:
-        """Take the live keys of a configuration read again. Any thread."""
-        self._client.reload(detector)
-        self._max_age_ms = max_age_ms
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work. Any thread."""
+        self._client.reload(config.detector)
+        self._max_age_ms = _max_age_ms(config)
 
     def status(self) -> CloudStatus:
         """Return what it is doing. Any thread, never blocks."""
-        return replace(self._status, standing_in=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
+        return replace(self._status, active=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
                        sent_bytes=self._client.sent_bytes, left=self._client.left())
 
     def run(self, worker: Worker) -> None:
-        """Look while standing in, until told to stop. Cloud thread only."""
+        """Call while active, until told to stop. Cloud thread only."""
         while not worker.stopping.is_set():
             worker.beat()
             turn = self._turn
@@ -98,7 +98,7 @@ class CloudWorker:
                 self._wait(turn, min(wait_s, POLL_S) if turn % 2 else POLL_S)
             elif (frame := self._take(POLL_S)) is not None:
                 worker.beat(CALL_LIMIT_S)
-                self._look(frame, turn)
+                self._call(frame, turn)
 
     def _switch(self, *, on: bool) -> None:
         with self._changed:
@@ -113,7 +113,7 @@ class CloudWorker:
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
 
-    def _look(self, frame: Frame, turn: int) -> None:
+    def _call(self, frame: Frame, turn: int) -> None:
         if self._turn != turn:
             return
         probe = self._breaker.state(self._now_s()) != "closed"
@@ -121,21 +121,22 @@ class CloudWorker:
             result = self._client.detect(frame, probe=probe)
         except CloudBudgetSpent as spent:
             self._not_before_s = self._now_s() + SPENT_S
-            self._gave_nothing(str(spent))
+            self._no_result(str(spent))
         except (HttpError, CloudError) as failure:
             self._breaker.failed(self._now_s(), failure.retry_after_s if isinstance(failure, HttpStatus) else None)
             self._count(tried=1, failed=1)
-            self._gave_nothing(str(failure))
+            self._no_result(str(failure))
         else:
             self._breaker.succeeded(self._now_s())
-            self._answered(result, turn)
+            self._hand_on(result, turn)
 
-    def _answered(self, result: DetectionResult, turn: int) -> None:
+    def _hand_on(self, result: DetectionResult, turn: int) -> None:
         self._status = replace(self._status, cause=None)
-        late = self._turn != turn or result.age_ms > self._max_age_ms or self._on_result(result) is False
+        on_result = self._on_result
+        late = self._turn != turn or result.age_ms > self._max_age_ms or on_result is None or not on_result(result)
         self._count(tried=1, late=int(late), results=int(not late))
 
-    def _gave_nothing(self, cause: str) -> None:
+    def _no_result(self, cause: str) -> None:
         if cause != self._status.cause:
             log.warning("cloud: %s", cause)
         self._status = replace(self._status, cause=cause)
@@ -144,3 +145,8 @@ class CloudWorker:
         status = self._status
         self._status = replace(status, tried=status.tried + tried, results=status.results + results,
                                late=status.late + late, failed=status.failed + failed)
+
+
+def _max_age_ms(config: Config) -> float:
+    """Return how old a result may be: as old as a frame that is detected in, and a whole call."""
+    return config.camera.max_frame_age_ms + config.cloud.deadline_s * 1000

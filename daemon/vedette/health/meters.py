@@ -1,4 +1,4 @@
-"""What the frames of this run measured: time per stage, age, rate, and how sure the model was of each label.
+"""Meters over the results of this run: time per stage, age, rate, and the scores of each label.
 
 Invariants: fixed memory (the last `WINDOW` results, at most `METERED_LABELS` labels); a new model's times and scores
 are not mixed with the old one's; recording costs microseconds and never waits for long; readings are the wire's own
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vedette.messages.health_shapes import Percentiles, ScoreHealth, StagePercentiles
+    from vedette.ports import Clock
     from vedette.types import DetectionResult, ModelRef
 
 WINDOW = 512
@@ -37,9 +38,10 @@ class MeterReadings:
 
 
 class FrameMeters:
-    """Fed with every detection result of the run."""
+    """Gets every detection result of the run. `clock` stamps the frames too."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._count = 0
         self._ready_ns: deque[int] = deque(maxlen=WINDOW)
@@ -54,8 +56,8 @@ class FrameMeters:
         self._decode_ms = _window()
         self._scores: dict[str, ScoreMeter] = {}
 
-    def record(self, result: DetectionResult) -> None:
-        """Take one result. What stands in for the model is counted; its times and scores are not the model's."""
+    def on_result(self, result: DetectionResult) -> None:
+        """Take one result. A fallback's result is counted; its times and scores are not the model's."""
         timing = result.timing
         with self._lock:
             self._count += 1
@@ -73,20 +75,20 @@ class FrameMeters:
                 if detection.score is not None:
                     self._score_meter(detection.label).add(detection.score)
 
-    def read(self, now_ns: int) -> MeterReadings:
-        """Return the readings; `now_ns` is the monotonic clock that stamps the frames."""
+    def read(self) -> MeterReadings:
+        """Return the readings."""
         with self._lock:
             count, ready_ns = self._count, tuple(self._ready_ns)
             stages = [tuple(stage) for stage in (self._age_ms, self._wait_ms, self._prepare_ms, self._invoke_ms,
                                                  self._decode_ms)]
             scores = {label: meter.copy() for label, meter in self._scores.items()}
         age, wait, prepare, invoke, decode = (percentiles(stage) for stage in stages)
-        return MeterReadings(count, rate_per_s(ready_ns, now_ns), age,
+        return MeterReadings(count, rate_per_s(ready_ns, self._clock.monotonic_ns()), age,
                              {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode}, _told(scores))
 
-    def frame_ms(self, now_ns: int) -> float | None:
-        """Return what the model takes for a frame, medians added up; None before the first."""
-        timing_ms = self.read(now_ns).timing_ms
+    def frame_ms(self) -> float | None:
+        """Return the time that the model takes for a frame, as a sum of medians; None before the first."""
+        timing_ms = self.read().timing_ms
         stages = [stage["p50"] for stage in (timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"]) if stage]
         return sum(stages) or None
 

@@ -1,15 +1,15 @@
-"""Tells subscribers what each frame showed: which results, which counts, and when there is nothing to tell.
+"""Publishes what each frame showed: results, counts, and that no results come.
 
-Invariants: `seq` counts published results of a run from 1; counts are null from the moment the device stops looking
-until the next result, and stay so while the picture is frozen, whatever it shows; a result of another source than the
-one before is news. Results come one at a time (the pipeline sees to that), any thread may call `stopped_looking`.
+Invariants: `seq` counts published results of a run from 1; counts are null from the moment no results can come until
+the next result, and stay so while the picture is frozen, whatever it shows; a result of another source than the one
+before is always published. Results come one at a time (the pipeline sees to that); any thread may call `on_blind`.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from vedette.errors import OutputLost, OutputUnread
 from vedette.messages import payloads, topics
@@ -19,45 +19,50 @@ from vedette.types import Message
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vedette.config.models import PublishConfig
+    from vedette.config.models import Config
     from vedette.messages.shapes import DetectionsPayload
-    from vedette.ports import Clock, Publisher
-    from vedette.types import DetectionResult, Source
+    from vedette.ports import Camera, Clock, Publisher
+    from vedette.types import DetectionResult, RunIdentity, Source
+
+
+class Flow(Protocol):
+    """Where results come from."""
+
+    def all_dropped(self) -> Mapping[str, int]:
+        """Return the frames dropped in this run, by cause."""
 
 
 class ResultReporter:
     """Publishes results and counts over MQTT, as `publish` in the configuration says."""
 
-    def __init__(self, publisher: Publisher, publish: PublishConfig, clock: Clock, *, device: str, run: int,
-                 dropped: Callable[[], Mapping[str, int]], clock_synced: Callable[[], bool],
-                 frozen: Callable[[], bool]) -> None:
+    def __init__(self, publisher: Publisher, config: Config, clock: Clock, identity: RunIdentity, *, flow: Flow,
+                 camera: Camera, clock_synced: Callable[[], bool]) -> None:
+        self.identity = identity
         self._publisher = publisher
-        self._rule = PublishRule(publish)
+        self._rule = PublishRule(config.publish)
         self._counts = CountsRule()
         self._counts_lock = threading.Lock()
         self._counts_are_null = False
         self._clock = clock
-        self._device = device
-        self._run = run
         self._seq = 0
         self._source: Source | None = None
-        self._dropped = dropped
+        self._flow = flow
+        self._camera = camera
         self._clock_synced = clock_synced
-        self._frozen = frozen
 
     def __repr__(self) -> str:
-        return f"<ResultReporter run={self._run} seq={self._seq}>"
+        return f"<ResultReporter run={self.identity.run} seq={self._seq}>"
 
     @property
     def published(self) -> int:
         """Results of this run that were published: the `seq` of the last. Any thread."""
         return self._seq
 
-    def configure(self, publish: PublishConfig) -> None:
-        """Publish by other rules from the next result on. Any thread."""
-        self._rule.publish = publish
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work, from the next result on. Any thread."""
+        self._rule.publish = config.publish
 
-    def result(self, result: DetectionResult) -> None:
+    def on_result(self, result: DetectionResult) -> None:
         """Publish the result if the rules say so, and the counts if they changed."""
         if result.source != self._source:
             self._source = result.source
@@ -65,18 +70,18 @@ class ResultReporter:
         if self._rule.should_publish(result.detections, self._clock.monotonic_ns()):
             self._seq += 1
             clock_synced = self._clock_synced()
-            payload = payloads.detections(result, device=self._device, run=self._run, seq=self._seq,
-                                          dropped=self._dropped(), clock_synced=clock_synced)
+            payload = payloads.detections(result, device=self.identity.device, run=self.identity.run, seq=self._seq,
+                                          dropped=self._flow.all_dropped(), clock_synced=clock_synced)
             self._publisher.publish(Message(topics.DETECTIONS, payloads.encode(payload), seq=self._seq,
                                             unsynced_ns=None if clock_synced else result.frame.captured_ns))
         counts = count_labels(result.detections)
         with self._counts_lock:
-            if self._counts.changed(counts) and not self._frozen():
+            if self._counts.changed(counts) and self._camera.status().state != "frozen":
                 self._counts.note(counts)
                 self._counts_are_null = False
                 self._publish_counts(counts, result)
 
-    def stopped_looking(self) -> None:
+    def on_blind(self) -> None:
         """Publish `counts: null`, once, until the next result. Any thread."""
         with self._counts_lock:
             if self._counts_are_null:
@@ -86,7 +91,7 @@ class ResultReporter:
             self._publish_counts(None, None)
 
     def _publish_counts(self, counts: Mapping[str, int] | None, result: DetectionResult | None) -> None:
-        # Under the lock, which `publish` does not hold up: or the two threads' words could leave in the wrong order.
+        # Under the lock (`publish` does not block), so that the messages of two threads leave in the right order.
         captured_at = result.frame.captured_at if result else self._clock.utc_now()
         captured_ns = result.frame.captured_ns if result else self._clock.monotonic_ns()
         payload = payloads.counts(counts, captured_at=captured_at)
@@ -97,21 +102,20 @@ class ResultReporter:
 class Printer:
     """Prints every result on a stream: one readable line each on a terminal, JSON lines otherwise."""
 
-    def __init__(self, *, device: str, run: int, dropped: Callable[[], Mapping[str, int]],
-                 clock_synced: Callable[[], bool], stream: TextIO = sys.stdout) -> None:
-        self._device = device
-        self._run = run
-        self._dropped = dropped
+    def __init__(self, identity: RunIdentity, *, flow: Flow, clock_synced: Callable[[], bool],
+                 stream: TextIO = sys.stdout) -> None:
+        self._identity = identity
+        self._flow = flow
         self._clock_synced = clock_synced
         self._stream = stream
         self._readable = stream.isatty()
         self._seq = 0
 
-    def result(self, result: DetectionResult) -> None:
+    def on_result(self, result: DetectionResult) -> None:
         """Print one result, numbered by this printer. Raises: OutputUnread, OutputLost."""
         self._seq += 1
-        payload = payloads.detections(result, device=self._device, run=self._run, seq=self._seq,
-                                      dropped=self._dropped(), clock_synced=self._clock_synced())
+        payload = payloads.detections(result, device=self._identity.device, run=self._identity.run, seq=self._seq,
+                                      dropped=self._flow.all_dropped(), clock_synced=self._clock_synced())
         line = readable(payload) if self._readable else payloads.encode(payload).decode()
         try:
             print(line, file=self._stream, flush=True)

@@ -50,11 +50,11 @@ class Refusal:
 
 
 class CommandFilter:
-    """Decides about each message. It calls `allowed` each time, since a reload may change the allowed commands."""
+    """Decides about each message. A reload may change `allowed`, the commands that are carried out."""
 
-    def __init__(self, device: str, allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime]) -> None:
+    def __init__(self, device: str, allowed: Collection[str], utc_now: Callable[[], datetime]) -> None:
         self._device = device
-        self._allowed = allowed
+        self.allowed = allowed
         self._utc_now = utc_now
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
 
@@ -103,7 +103,7 @@ class CommandFilter:
     def _refusal_reason(self, name: str) -> str | None:
         if name not in KNOWN:
             return f"unknown command; expected one of {', '.join(KNOWN)}"
-        if name not in self._allowed():
+        if name not in self.allowed:
             return f"{name} is not allowed on this device: expected it in commands.allow"
         return None
 

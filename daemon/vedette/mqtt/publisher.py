@@ -1,11 +1,11 @@
 """Keeps a device connected to its broker and carries its messages there, whatever the broker does.
 
-Invariants: the `mqtt` thread owns the connection, everybody else only leaves messages in the outbox, so
-`publish` never waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it,
-which is counted; on every connect come `online` and then the latest of every retained topic; an ordered stop says
-`offline`; commands are acknowledged before they are acted on. Being taken over by a client of the same name is
-named, and answered with a long pause, so that two never evict each other in a storm. A message at which the broker
-hangs up again and again is given up as refused, since it would keep back all others for ever.
+Invariants: the `mqtt` thread owns the connection; all others only put messages into the outbox, so `publish` never
+waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it, which is counted;
+every connect publishes `online` and then the latest message of every retained topic; an ordered stop publishes
+`offline`; commands are acknowledged before they are carried out. When a client of the same name takes the connection
+over, that is reported, and a long pause follows, so that two devices never evict each other in a storm. A message that
+makes the broker hang up again and again is given up as refused, since it would hold back all others for ever.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
-from datetime import datetime
+from collections.abc import Callable
 
 from vedette._lib.backoff import backoff
 from vedette._lib.worker import Worker
-from vedette.config.models import MqttConfig
+from vedette.config.models import Config
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.messages import payloads, topics
 from vedette.mqtt.backfill import Backfill
@@ -29,40 +28,41 @@ from vedette.mqtt.connection import Connection
 from vedette.mqtt.outbox import Outbox, Waiting
 from vedette.mqtt.poison_message import PoisonMessages
 from vedette.mqtt.spool_worker import SpoolWorker
-from vedette.types import BrokerStatus, Command, Message
+from vedette.ports import Clock
+from vedette.types import BrokerStatus, Command, Message, ReasonCode
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 CONNECT_WITHIN_S = 60.0
-"""Names may take the resolver long, and each address of a name has its own time-out."""
+"""The resolver may take long, and each address of a name has its own time-out."""
 RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
 GOODBYE_WITHIN_S = 2.0
 TAKEN_OVER_PAUSE_S = (20.0, 40.0)
-"""Who was taken over can tell so only after the pause; `duplicate_device` must stand in health within a minute."""
+"""The device can report the takeover only after the pause; health must show `duplicate_device` within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
 DROPPING_NAMED_FOR_S = 60.0
 DENIED_NAMED_FOR_S = 60.0
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
-"""MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not with MQTT 5 either: so many lives in a row, each
-ended this soon, say it. While it is known, one is enough."""
+"""MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not say it with MQTT 5 either. So many connections in a
+row that each end this soon mean it. While a takeover is known, one is enough."""
 
 
 class MqttPublisher:
-    """The device's side of the broker. `on_command` is called on the `mqtt` thread and must only enqueue."""
+    """The device's side of the broker: a ports.Publisher and a ports.ReasonSource."""
 
-    def __init__(self, mqtt: MqttConfig, *, device: str, on_command: Callable[[Command], None],
-                 allowed: Callable[[], Collection[str]], utc_now: Callable[[], datetime],
-                 on_end: Callable[[Worker], None] | None = None, spool: SpoolWorker | None = None) -> None:
+    def __init__(self, config: Config, device: str, clock: Clock, *, spool: SpoolWorker | None = None,
+                 on_end: Callable[[Worker], None] | None = None) -> None:
+        mqtt = config.mqtt
         self.worker = Worker("mqtt", self._run, on_end=on_end)
         self._mqtt = mqtt
         self._device = device
-        self._on_command = on_command
-        self._judge = CommandFilter(device, allowed, utc_now)
+        self._on_command: Callable[[Command], None] | None = None
+        self._command_filter = CommandFilter(device, config.commands.allow, clock.utc_now)
         self._outbox = Outbox(mqtt.outbox_messages) if spool is None else spool.outbox
         self._spool = spool
-        self._replay = None if spool is None else Backfill(self._outbox, mqtt, spool.run.clock, spool.run.clock_synced)
+        self._backfill = None if spool is None else Backfill(self._outbox, mqtt, clock, spool.clock_synced)
         self._in_flight: dict[int, Waiting] = {}
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
@@ -77,21 +77,29 @@ class MqttPublisher:
         self._short_lives = 0
         self._poison_messages = PoisonMessages()
         self._too_large: set[str] = set()
-        """Topics of messages that were not sent for their size, each told once."""
+        """Topics of messages that were not sent for their size, each logged once."""
         self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
         if spool is not None:
-            spool.serve(self._wake)
+            spool.when_loaded(self._wake)
 
     def __repr__(self) -> str:
         return f"<MqttPublisher {self._device} connected={self._connected_since_s is not None} {self._outbox!r}>"
 
+    def subscribe(self, on_command: Callable[[Command], None]) -> None:
+        """Have accepted commands given to `on_command`, on the `mqtt` thread: it must only enqueue. Before `start`."""
+        self._on_command = on_command
+
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work. Any thread."""
+        self._command_filter.allowed = config.commands.allow
+
     def start(self) -> None:
-        """Start the `mqtt` thread; it connects on its own, now or when the broker appears."""
+        """Start the `mqtt` thread; it connects by itself, now or when the broker appears."""
         self.worker.start()
 
     def publish(self, message: Message) -> None:
-        """Leave a message in the outbox. Any thread; never blocks. QoS 0 without a connection is dropped, counted."""
+        """Put a message into the outbox. Any thread; never blocks. QoS 0 while offline is dropped and counted."""
         if message.qos == 0 and self._connected_since_s is None:
             self._outbox.drop({message.kind: 1})
             return
@@ -102,10 +110,17 @@ class MqttPublisher:
         """How the connection is. Any thread; never blocks."""
         with self._lock:
             connected = self._connected_since_s is not None
-            status = BrokerStatus(connected, None if connected else str(self._end), self._reasons(connected),
+            status = BrokerStatus(connected, None if connected else str(self._end),
                                   max(0, self._connects - 1), len(self._outbox), self._outbox.dropped,
                                   self._refused, self._published)
         return status if self._spool is None else self._spool.add_to(status)
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        with self._lock:
+            connected = self._connected_since_s is not None
+            reasons = dict.fromkeys(self._codes(connected), "" if connected else str(self._end))
+        return reasons if self._spool is None else reasons | self._spool.reasons()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything has been acknowledged or refused; returns whether it was. Any other thread."""
@@ -113,7 +128,7 @@ class MqttPublisher:
             return self._lock.wait_for(lambda: not self._outbox, timeout_s)
 
     def stop(self, timeout_s: float) -> bool:
-        """Say `offline`, disconnect, end the thread; returns whether it has ended. Safe to call twice."""
+        """Publish `offline`, disconnect, end the thread; returns whether it has ended. Safe to call twice."""
         self.worker.stopping.set()
         self._wake()
         ended = self.worker.stop(timeout_s)
@@ -137,7 +152,7 @@ class MqttPublisher:
             except BrokerError as end:
                 if self._connects > connects:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
-                else:       # gone, and so it neither hung up at a message nor took another client for us
+                else:       # no connection at all: no message and no other client ended it
                     self._poison_messages.connection_ended(())
                     self._short_lives = 0
                 pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
@@ -145,7 +160,7 @@ class MqttPublisher:
                 worker.stopping.wait(pause_s)
 
     def _live(self, worker: Worker) -> None:
-        """Live through one connection. Raises: BrokerError when it ends other than by our wish."""
+        """Keep one connection until the worker is told to stop. Raises: BrokerError when it ends before."""
         worker.beat(CONNECT_WITHIN_S)
         connection = Connection(self._mqtt, f"vedette-{self._device}", clean=self._connects == 0,
                                 will=self._availability(topics.OFFLINE), filters=topics.subscriptions(self._device))
@@ -160,22 +175,22 @@ class MqttPublisher:
             self._take_back(connection)
 
     def _step(self, connection: Connection) -> None:
-        pause_s = self._replay.pause_s(POLL_S) if self._replay and connection.has_room else POLL_S
+        pause_s = self._backfill.pause_s(POLL_S) if self._backfill and connection.has_room else POLL_S
         incoming = connection.poll(pause_s, self._wake_fd)
         self._drain_wakes()
         if connection.connected and self._connected_since_s is None:
             self._greet(connection)
         self._take_receipts(connection)
         for message in incoming:
-            self._obey(message)
+            self._receive(message)
         self._feed(connection)
 
     def _greet(self, connection: Connection) -> None:
         online = self._availability(topics.ONLINE)
         connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
         self._outbox.renew_states()
-        if self._replay is not None:
-            self._replay.connected()
+        if self._backfill is not None:
+            self._backfill.connected()
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
@@ -188,7 +203,7 @@ class MqttPublisher:
             if self._poison_messages.is_too_large(waiting.message):
                 self._leave_out(waiting)
                 continue
-            message = waiting.message if self._replay is None else self._replay.with_correct_time(waiting.message)
+            message = waiting.message if self._backfill is None else self._backfill.with_correct_time(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
@@ -196,7 +211,7 @@ class MqttPublisher:
             self._spool.ask()
 
     def _next(self) -> Waiting | None:
-        return self._outbox.next() or (self._replay.next() if self._replay is not None else None)
+        return self._outbox.next() or (self._backfill.next() if self._backfill is not None else None)
 
     def _take_receipts(self, connection: Connection) -> None:
         with self._lock:
@@ -211,15 +226,15 @@ class MqttPublisher:
                     self._count_refused()
             self._lock.notify_all()
 
-    def _obey(self, incoming: Incoming) -> None:
-        verdict = self._judge.decide(incoming)
-        if isinstance(verdict, Refusal):
-            log.warning("%s refused: %s", incoming.topic, verdict.error)
-            answer = payloads.reply("refused", transaction=verdict.transaction, error=verdict.error)
-            self.publish(Message("/" + verdict.reply_topic, payloads.encode(answer)))
-        elif verdict is not None:
-            log.info("command %s accepted", verdict.name)
-            self._on_command(verdict)
+    def _receive(self, incoming: Incoming) -> None:
+        command = self._command_filter.decide(incoming)
+        if isinstance(command, Refusal):
+            log.warning("%s refused: %s", incoming.topic, command.error)
+            reply = payloads.reply("refused", transaction=command.transaction, error=command.error)
+            self.publish(Message("/" + command.reply_topic, payloads.encode(reply)))
+        elif command is not None and self._on_command is not None:
+            log.info("command %s accepted", command.name)
+            self._on_command(command)
 
     def _say_goodbye(self, connection: Connection) -> None:
         offline = self._availability(topics.OFFLINE)
@@ -266,7 +281,7 @@ class MqttPublisher:
         now_s = time.monotonic()
         with self._lock:
             since_s, self._connected_since_s = self._connected_since_s, None
-            told_before = since_s is None and str(end) == str(self._end)
+            logged_before = since_s is None and str(end) == str(self._end)
             self._end = end
             if since_s is not None:
                 self._short_lives = self._short_lives + 1 if now_s - since_s < SHORT_LIFE_S else 0
@@ -275,22 +290,22 @@ class MqttPublisher:
                 self._duplicate_until_s = now_s + DUPLICATE_NAMED_FOR_S
                 self._short_lives = 0
                 delay_s = random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
-        if not told_before:
+        if not logged_before:
             log.warning("%s; trying again in %.1f s", end, delay_s)
         return delay_s
 
-    def _reasons(self, connected: bool) -> tuple[str, ...]:
+    def _codes(self, connected: bool) -> tuple[ReasonCode, ...]:
         now_s = time.monotonic()
         if self._outbox.dropped > self._drop_seen[0]:
             self._drop_seen = (self._outbox.dropped, now_s + DROPPING_NAMED_FOR_S)
-        named = {
+        holds: dict[ReasonCode, bool] = {
             "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
             "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
             "mqtt_denied": (connected and self._deaf) or now_s < self._denied_until_s,
             "duplicate_device": now_s < self._duplicate_until_s,
             "outbox_dropping": now_s < self._drop_seen[1],
         }
-        return tuple(code for code, holds in named.items() if holds)
+        return tuple(code for code, is_so in holds.items() if is_so)
 
     def _availability(self, word: bytes) -> Message:
         return Message(topics.absolute(self._device, topics.AVAILABILITY), word, retain=True)

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vedette._lib.double_buffered_file import DoubleBufferedFile
@@ -21,7 +21,7 @@ from vedette._lib.worker import Worker
 from vedette.mqtt.backfill import backfilled
 from vedette.mqtt.checkpoint import Checkpoint
 from vedette.mqtt.spool import Batch, Moment, SavedMessage, SegmentReader, Spool
-from vedette.types import Acknowledged, BrokerStatus, Message
+from vedette.types import Acknowledged, BrokerStatus, Message, ReasonCode, RunIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,28 +45,20 @@ DISK_WITHIN_S = 60.0
 """A card that cleans up may hold a write for so long; beyond that it is hung."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What a kept message is told by. `boot_id` names the boot whose monotonic clock the messages know."""
-
-    state: Path
-    number: int
-    boot_id: str
-    clock: Clock
-    clock_synced: Callable[[], bool]
-
-
 class SpoolWorker:
-    """Moves messages between an outbox and the folder `outbox` of the state folder."""
+    """Moves messages between an outbox and the folder `outbox` of the state folder. A ports.ReasonSource."""
 
-    def __init__(self, outbox: Outbox, mqtt: MqttConfig, run: RunFacts, *,
-                 on_end: Callable[[Worker], None] | None = None) -> None:
+    def __init__(self, outbox: Outbox, mqtt: MqttConfig, state: Path, identity: RunIdentity, clock: Clock, *,
+                 clock_synced: Callable[[], bool], on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("outbox", self._run, limit_s=DISK_WITHIN_S, on_end=on_end)
         self.outbox = outbox
-        self.run = run
+        self.clock_synced = clock_synced
+        self._state = state
+        self._identity = identity
+        self._clock = clock
         self._limit_bytes = int(mqtt.spool_mb * 1e6)
         self._limit_s = mqtt.spool_hours * 3600
-        self._spool = Spool(run.state / "outbox", self._limit_bytes)
+        self._spool = Spool(state / "outbox", self._limit_bytes)
         self._spooled = (0, 0)
         self._wake = threading.Event()
         self._loaded: Callable[[], None] = lambda: None
@@ -75,7 +67,7 @@ class SpoolWorker:
         self._failure: str | None = None
         self._damage: str | None = None
         self._damage_until_s = self._retry_s = 0.0
-        self._slots = DoubleBufferedFile(run.state / "outbox.checkpoint")
+        self._slots = DoubleBufferedFile(state / "outbox.mark")
         self._checkpoint = self._before = Checkpoint()
         self._checkpoint_s = -CHECKPOINT_EVERY_S
         self._try(self._read_checkpoint)
@@ -93,7 +85,7 @@ class SpoolWorker:
         self._wake.set()
         return self.worker.stop(timeout_s)
 
-    def serve(self, loaded: Callable[[], None]) -> None:
+    def when_loaded(self, loaded: Callable[[], None]) -> None:
         """Call `loaded`, on the `outbox` thread, when late messages have come into the outbox. Before `start`."""
         self._loaded = loaded
 
@@ -105,11 +97,14 @@ class SpoolWorker:
 
     def add_to(self, status: BrokerStatus) -> BrokerStatus:
         """Return a status with what is known here. Any thread; never blocks."""
-        failure = self._failure or (self._damage if self._now_s() < self._damage_until_s else None)
         spooled, size = self._spooled
-        return replace(status, reasons=(*status.reasons, "spool_failed") if failure else status.reasons,
-                       details={"spool_failed": failure} if failure else {}, spooled=spooled, spool_bytes=size,
-                       dropped_ever=self._dropped_ever(), acknowledged_before=self._before.acknowledged)
+        return replace(status, spooled=spooled, spool_bytes=size, dropped_ever=self._dropped_ever(),
+                       acknowledged_before=self._before.acknowledged)
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread; never blocks."""
+        failure = self._failure or (self._damage if self._now_s() < self._damage_until_s else None)
+        return {"spool_failed": failure} if failure else {}
 
     def _run(self, worker: Worker) -> None:
         self._try(self._recover)
@@ -138,7 +133,7 @@ class SpoolWorker:
         try:
             act()
         except OSError as failure:
-            words = f"{failure.filename or self.run.state}: {failure.strerror}"
+            words = f"{failure.filename or self._state}: {failure.strerror}"
             if self._failure != words:
                 log.warning("the outbox on disk failed, messages wait in memory: %s", words)
             self._failure = words
@@ -146,8 +141,8 @@ class SpoolWorker:
 
     def _look(self) -> None:
         """Find out without writing that nothing could be written."""
-        if os.statvfs(self.run.state).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.run.state))
+        if os.statvfs(self._state).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self._state))
 
     def _written(self) -> None:
         if self._failure is not None:
@@ -160,7 +155,7 @@ class SpoolWorker:
             return
         saved = False
         try:
-            self._spool.append(_batches(waiting), self.run.number, self._moment())
+            self._spool.append(_batches(waiting), self._identity.run, self._moment())
             saved = True
         finally:
             self.outbox.end_saving(saved=saved)
@@ -227,11 +222,11 @@ class SpoolWorker:
             self._spool.remove(reading.segment)
 
     def _restored(self, batch: Batch) -> Iterator[Message]:
-        is_ours = batch.run == self.run.number
+        is_ours = batch.run == self._identity.run
         for number, message in batch.messages():
             if not (is_ours and self.outbox.take_redundant(number)):
                 yield replace(message, payload=backfilled(message.payload), seq=message.seq if is_ours else None,
-                              unsynced_ns=message.unsynced_ns if batch.at.boot == self.run.boot_id else None)
+                              unsynced_ns=message.unsynced_ns if batch.at.boot == self._identity.boot_id else None)
 
     def _read_checkpoint(self) -> None:
         content = self._slots.read()
@@ -240,7 +235,7 @@ class SpoolWorker:
 
     def _write_checkpoint(self) -> None:
         seq, reading = self.outbox.acknowledged_seq, self._reading
-        acknowledged = Acknowledged(self.run.number, seq) if seq else self._before.acknowledged
+        acknowledged = Acknowledged(self._identity.run, seq) if seq else self._before.acknowledged
         read = (reading.segment, reading.done) if reading else (None, 0)
         checkpoint = Checkpoint(acknowledged, self._dropped_ever(), *read)
         if checkpoint != self._checkpoint or self._failure is not None:
@@ -257,11 +252,11 @@ class SpoolWorker:
         self._damage, self._damage_until_s = words, self._now_s() + DAMAGE_NAMED_FOR_S
 
     def _moment(self) -> Moment:
-        clock = self.run.clock
-        return Moment(self.run.boot_id, clock.monotonic_ns(), clock.utc_now(), self.run.clock_synced())
+        clock = self._clock
+        return Moment(self._identity.boot_id, clock.monotonic_ns(), clock.utc_now(), self.clock_synced())
 
     def _now_s(self) -> float:
-        return self.run.clock.monotonic_ns() / 1e9
+        return self._clock.monotonic_ns() / 1e9
 
 
 def _batches(waiting: Sequence[Waiting]) -> Iterator[list[SavedMessage]]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from vedette.types import ReasonCode
+
 log = logging.getLogger(__name__)
 
 MODEL, LOOSE = ".tflite", ".loose"
@@ -99,6 +101,11 @@ class ModelStore:
             self._try_to_save(self._state)
             self.clean_up()
         return self._state
+
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        trouble = self.trouble
+        return {} if trouble is None else {"store_failed": trouble}
 
     def start(self, boot_id: str, now: datetime) -> tuple[Installed | None, str | None]:
         """Return the model to load now and, if the store rolled back, the reason. Never raises.

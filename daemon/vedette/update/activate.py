@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed, StoreState
-    from vedette.types import ModelRef
+    from vedette.types import DetectorFacts, ModelRef
     from vedette.vision.local import LocalDetector
 
 log = logging.getLogger(__name__)
@@ -33,28 +33,29 @@ OFFER_WITHIN_S = 30.0
 
 
 class ModelActivator:
-    """`choice` says which model is to run; `frame_ms` what the running one takes for a frame, median.
-
-    `patience` is called before what takes long: a model may have to be proven in its child.
-    """
+    """`frame_ms` returns the median time that the running model takes for a frame."""
 
     def __init__(self, store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, *, boot_id: str,
-                 choice: Callable[[], ModelChoice | None], frame_ms: Callable[[], float | None],
-                 patience: Callable[[], None] = lambda: None) -> None:
+                 frame_ms: Callable[[], float | None]) -> None:
         self._store = store
         self._opener = opener
         self._pipeline = pipeline
         self._clock = clock
         self._boot_id = boot_id
-        self._choice = choice
         self._frame_ms = frame_ms
-        self._patience = patience
-        self._mended: ModelError | None = None
+        self.before_opening: Callable[[], object] | None = None
+        """Called before a model is opened, which takes long where it must be proven in its child."""
+        self._retried: ModelError | None = None
+
+    @property
+    def facts(self) -> DetectorFacts | None:
+        """What runs now, and how; None where nothing runs. Any thread."""
+        return self._pipeline.status().facts
 
     @property
     def running(self) -> ModelRef | None:
-        """The model that the pipeline has, None where it has none."""
-        facts = self._pipeline.status().facts
+        """The model that runs now, None where none does. Any thread."""
+        facts = self.facts
         return facts.model if facts else None
 
     def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
@@ -65,7 +66,7 @@ class ModelActivator:
         """
         state, running = self._store.state, self.running
         opened = None
-        self._patience()
+        self._announce_opening()
         if running is None or (running.sha256, running.variant) != (model.sha256, model.variant):
             opened = self._opener.open(ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant))
         wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
@@ -109,10 +110,10 @@ class ModelActivator:
 
     def match(self) -> None:
         """Have the pipeline run what the state says, if it does not. Raises: StateUnusable."""
-        running, wanted, refusal = self.running, self._choice(), self._pipeline.refusal
+        running, wanted, refusal = self.running, self._opener.choose(), self._pipeline.refusal
         if running is None:
             if wanted is not None and isinstance(refusal, ModelError):
-                self._mend(wanted, refusal)
+                self._retry(wanted, refusal)
         elif wanted is None:
             self._pipeline.offer(None, OFFER_WITHIN_S)
         elif not wanted.pinned and (running.sha256, running.variant) != (_sha256_of(wanted), wanted.variant):
@@ -120,21 +121,25 @@ class ModelActivator:
 
     def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
         """None where it cannot be opened: then the pipeline tries it, and says why that fails."""
-        self._patience()
+        self._announce_opening()
         try:
             return self._opener.open(wanted)
         except (ModelError, RuntimeMissing) as error:
             log.error("%s", error)
             return None
 
-    def _mend(self, wanted: ModelChoice, refusal: ModelError) -> None:
+    def _announce_opening(self) -> None:
+        if self.before_opening is not None:
+            self.before_opening()
+
+    def _retry(self, wanted: ModelChoice, refusal: ModelError) -> None:
         """The active model cannot be opened: one on trial is bad, one that rots on the disk goes back as well."""
         state = self._store.state
         if wanted.pinned or state.active is None:
             return
         if str(wanted.path) not in str(refusal):
-            if refusal is not self._mended:
-                self._mended = refusal
+            if refusal is not self._retried:
+                self._retried = refusal
                 self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
         elif state.trial is not None:
             self.roll_back(f"on trial it cannot be opened: {refusal}")

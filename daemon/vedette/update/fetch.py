@@ -1,7 +1,7 @@
-"""Asks the update source, decides which release this device goes to, and brings it into the store as the candidate.
+"""Polls the update source, chooses the release for this device, and brings it into the store as the candidate.
 
-Invariants: the network is waited for in a job of its own, never here; what was verified is kept (floors, trusted time)
-before anything is believed because of it; a failure of the source changes nothing but when it is asked again.
+Invariants: only a background task waits for the network, never this module; what was verified (floors, trusted time) is
+kept before anything else relies on it; a failure of the source changes only the time of the next poll.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from vedette._lib.background_task import BackgroundTask
+from vedette._lib.whole_file import read_whole
 from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
 from vedette.store.state import Installed, Offer, StoreState
 from vedette.update import rules
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.release import Target
+    from vedette.types import ReasonCode
     from vedette.update.activate import ModelActivator
     from vedette.update.schedule import PollSchedule
     from vedette.update.source import Trusted, UpdateSource
@@ -30,29 +32,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DOWNLOAD_WITHIN_S = 6 * 3600.0
+ROOT_BYTES_MAX = 1 << 20
 
 
 class ReleaseFetcher:
-    """Update thread only, but for `nudge`. `open_source` is called in the job: what it imports takes long."""
+    """Update thread only, but for `nudge`, `reasons`, `progress`. The source is opened in the background task."""
 
     def __init__(self, store: ModelStore, update: UpdateConfig, schedule: PollSchedule, clock: Clock, *, device: str,
-                 open_source: Callable[[], UpdateSource], clock_synced: Callable[[], bool]) -> None:
-        self.reasons: dict[str, str] = {}
+                 clock_synced: Callable[[], bool]) -> None:
         self.offered: Collection[str] | None = None
         """Digests that the source names for any device; None until it has answered."""
+        self._reasons: dict[ReasonCode, str] = {}
         self._store = store
         self._update = update
         self._schedule = schedule
         self._clock = clock
         self._device = device
-        self._open_source = open_source
         self._clock_synced = clock_synced
         self._asking: BackgroundTask[Trusted] | None = None
         self._reference: datetime | None = None
         self._fetching: tuple[Target, BackgroundTask[Path]] | None = None
 
+    def reasons(self) -> dict[ReasonCode, str]:
+        """As ports.ReasonSource. Any thread."""
+        return self._reasons
+
     def nudge(self) -> float:
-        """Ask soon; returns within how many seconds. Any thread."""
+        """Poll soon; returns within how many seconds. Any thread."""
         return self._schedule.nudge(self._now_s())
 
     @property
@@ -62,7 +68,7 @@ class ReleaseFetcher:
 
     def known(self) -> tuple[Target, ...]:
         """What trusted metadata on this device names already. Raises: UpdateRefused, StateUnusable."""
-        return self._open_source().known(self._reference_time())
+        return self._source().known(self._reference_time())
 
     def step(self, switch: ModelActivator) -> None:
         """Go on as far as that is possible without waiting. Raises: StateUnusable, ModelError, RuntimeMissing."""
@@ -84,7 +90,13 @@ class ReleaseFetcher:
     def _ask(self) -> None:
         floors, reference = self._store.state.floors, self._reference_time()
         self._reference = reference
-        self._asking = BackgroundTask("fetch", lambda _: self._open_source().refresh(floors, reference))
+
+        def refresh(_: BackgroundTask[Trusted]) -> Trusted:
+            return self._source().refresh(floors, reference)
+        self._asking = BackgroundTask("fetch", refresh)
+
+    def _source(self) -> UpdateSource:
+        return open_source(self._update, self._store)
 
     def _reference_time(self) -> datetime | None:
         return rules.reference_time(self._clock.utc_now(), synced=self._clock_synced(),
@@ -97,7 +109,7 @@ class ReleaseFetcher:
         self._store.change(self._store.state.trusted(trusted.floors, self._reference)
                            .offered(_offer(self._chosen(trusted.targets, StoreState()))))
         self._schedule.succeeded(self._now_s())
-        self.reasons = {}
+        self._reasons = {}
         self.offered = {target.sha256 for target in trusted.targets}
         self._go_to(self._chosen(trusted.targets, self._store.state), switch)
 
@@ -133,7 +145,7 @@ class ReleaseFetcher:
         def download(job: BackgroundTask[Path]) -> Path:
             def progress(got: int, total: int) -> None:
                 job.progress = got / max(1, total)
-            self._open_source().download(target, into, progress=progress, deadline_s=DOWNLOAD_WITHIN_S,
+            self._source().download(target, into, progress=progress, deadline_s=DOWNLOAD_WITHIN_S,
                                          min_free_bytes=int(self._update.min_free_mb * 1e6))
             return into
         log.info("fetching %s %s, release %d", target.release.name, target.release.version, target.release.release)
@@ -147,10 +159,10 @@ class ReleaseFetcher:
         self._store.adopt(job.result(), target.sha256)
         self._store.change(self._store.state.staged(installed_from(target)))
 
-    def _failed(self, code: str, error: Exception, retry_after_s: float | None = None) -> None:
-        if self.reasons.get(code) != str(error):
+    def _failed(self, code: ReasonCode, error: Exception, retry_after_s: float | None = None) -> None:
+        if self._reasons.get(code) != str(error):
             log.warning("update: %s", error)
-        self.reasons = {code: str(error)}
+        self._reasons = {code: str(error)}
         self._schedule.failed(self._now_s(), retry_after_s)
 
     def _now_s(self) -> float:
@@ -168,3 +180,14 @@ def _offer(target: Target | None) -> Offer | None:
     if target is None:
         return None
     return Offer(name=target.release.name, version=target.release.version, release=target.release.release)
+
+
+def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:
+    """Return the configured source. Raises: UpdateRefused for a root that cannot be read."""
+    from vedette.update.source import UpdateSource  # late: python-tuf takes memory
+    assert update.root is not None  # noqa: S101 - for the type checker: the configuration requires it
+    try:
+        root = read_whole(update.root, ROOT_BYTES_MAX)
+    except OSError as error:
+        raise UpdateRefused(f"invalid: update.root {update.root} cannot be read: {error.strerror}") from error
+    return UpdateSource(str(update.source), root, store.folder / "metadata", ca_file=update.ca_file)

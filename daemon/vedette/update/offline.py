@@ -1,6 +1,6 @@
-"""The operator's acts where no daemon runs: what is activated runs, on trial, from the next start on.
+"""The operator's actions where no daemon runs: an activated model runs, on trial, from the next start on.
 
-Invariants: whoever acts so holds the state folder's lock.
+Invariants: the caller holds the state folder's lock.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette.update import rules
-from vedette.update.build import open_source
+from vedette.update.fetch import open_source
 from vedette.update.operator import OperatorActions
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from vedette.validate.candidate import ProbeReport
 
 
-def acts_alone(store: ModelStore, config: Config, *, prove: Callable[[Path, str], ProbeReport],
+def offline_actions(store: ModelStore, config: Config, *, prove: Callable[[Path, str], ProbeReport],
                utc_now: Callable[[], datetime], clock_synced: bool) -> OperatorActions:
-    """Return the acts; `prove` as in `Acts`."""
+    """Return the actions; `prove` as in OperatorActions."""
     def known() -> tuple[Target, ...]:
         if config.update.source is None:
             return ()
@@ -35,7 +35,7 @@ def acts_alone(store: ModelStore, config: Config, *, prove: Callable[[Path, str]
 
 
 class StoreOnly:
-    """A switch where no daemon runs: what is activated runs at the next start. Whoever uses it holds the lock."""
+    """A switch where no daemon runs: an activated model runs at the next start. The caller holds the lock."""
 
     def __init__(self, store: ModelStore, utc_now: Callable[[], datetime]) -> None:
         self._store = store
@@ -43,12 +43,12 @@ class StoreOnly:
 
     def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
                  note: str | None = None) -> None:
-        """Make it the active one. Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed."""
+        """Activate it. Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed."""
         self._store.verified(model.sha256)
         self._keep(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
 
     def hold_back(self, *, note: str | None = None) -> None:
-        """Make the previous one active. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
+        """Activate the previous model. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
         state = self._store.state.rolled_back_by_operator(self._utc_now())
         if state.active is not None:
             self._store.verified(state.active.sha256)

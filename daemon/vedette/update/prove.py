@@ -35,31 +35,41 @@ UNPROVEN_MAX = 2
 """A probe that had no time or memory is made again once."""
 
 
-def candidate_of(path: Path, sha256: str, config: Config) -> Candidate:
-    """Return the child that runs a model as this device would."""
-    from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
-    return Candidate(path, config.detector, sha256=sha256, roi=config.camera.roi)
+class Candidates:
+    """Opens the child that runs a model as this device would. Any thread."""
 
+    def __init__(self, config: Config) -> None:
+        self._config = config
 
-def probe(candidate: Candidate, config: Config) -> ProbeReport:
-    """Probe a candidate, and check its latency and labels. Raises: ModelError, RuntimeMissing, UpdateRefused."""
-    report = candidate.probe()
-    rules.admit_latency(report.name, report.invoke_ms, config.update.latency_budget_ms)
-    rules.admit_labels(report.labels, config.detector.labels)
-    return report
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work, in the next child."""
+        self._config = config
+
+    def open(self, path: Path, sha256: str) -> Candidate:
+        """Return the child for the file of this digest; it starts with its first request."""
+        from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
+        return Candidate(path, self._config.detector, sha256=sha256, roi=self._config.camera.roi)
+
+    def probe(self, candidate: Candidate) -> ProbeReport:
+        """Probe a candidate, and check its latency and labels. Raises: ModelError, RuntimeMissing, UpdateRefused."""
+        config = self._config
+        report = candidate.probe()
+        rules.admit_latency(report.name, report.invoke_ms, config.update.latency_budget_ms)
+        rules.admit_labels(report.labels, config.detector.labels)
+        return report
 
 
 class Prover:
-    """`config` is asked anew each time, since a reload may change it."""
+    """`show` publishes what a candidate detected in shadow; `governed` returns whether the rate is limited."""
 
-    def __init__(self, store: ModelStore, opener: DetectorOpener, switch: ModelActivator, tap: FrameTap,
-                 clock: Clock, *, config: Callable[[], Config], show: Show, governed: Callable[[], bool]) -> None:
+    def __init__(self, store: ModelStore, opener: DetectorOpener, switch: ModelActivator, candidates: Candidates,
+                 tap: FrameTap, clock: Clock, *, show: Show, governed: Callable[[], bool]) -> None:
         self._store = store
         self._opener = opener
         self._switch = switch
+        self._candidates = candidates
         self._tap = tap
         self._clock = clock
-        self._config = config
         self._show = show
         self._governed = governed
         self._interrupted = False
@@ -83,7 +93,7 @@ class Prover:
 
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
-        with candidate_of(path, sha256, self._config()) as candidate:
+        with self._candidates.open(path, sha256) as candidate:
             return self._probe(candidate)
 
     def _probe(self, candidate: Candidate) -> ProbeReport:
@@ -91,7 +101,7 @@ class Prover:
         if self._interrupted:
             candidate.interrupt()
         try:
-            report = probe(candidate, self._config())
+            report = self._candidates.probe(candidate)
         finally:
             self._probed = None
         self._opener.remember(report.proof)
@@ -129,7 +139,7 @@ class Prover:
             self._drop(str(error))
 
     def _begin(self, model: Installed) -> None:
-        candidate = candidate_of(self._store.verified(model.sha256), model.sha256, self._config())
+        candidate = self._candidates.open(self._store.verified(model.sha256), model.sha256)
         try:
             self._probe(candidate)
             if model.shadow is not None and self._switch.running is not None:

@@ -1,6 +1,6 @@
-"""What is told of the updates: the model message's content, and the health reasons.
+"""What the model message says, and the health reasons of updates.
 
-Invariants: pure; says what runs, not what should: until the pipeline has the model that is to run, that one is staged.
+Invariants: pure; it says what runs, not what should run: a model that is to run is `staged` until the pipeline has it.
 """
 
 from __future__ import annotations
@@ -8,41 +8,53 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from vedette.store.state import StoreState
-from vedette.types import DetectorFacts, ModelState, ModelStatus
+from vedette.store.state import Installed, StoreState
+from vedette.types import DetectorFacts, ModelRef, ModelState, ModelStatus, ReasonCode
 
 
 def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool, downloaded: float | None,
-                 compared: float | None, reasons: Mapping[str, str]) -> ModelStatus:
-    """Say where models stand while `facts` run. `downloaded` and `compared` are progress, 0 to 1, or None."""
+                 compared: float | None) -> ModelStatus:
+    """Return what runs and what comes while `facts` run. `downloaded` and `compared` are progress, 0 to 1, or None."""
     model = facts.model if facts else None
     active = state.active if model and state.active and model.sha256 == state.active.sha256 else None
     if model is not None and active is not None:
         model = replace(model, name=active.name, version=active.version)
     is_changing = model is not None and not pinned and state.active is not None and active is None
-    coming: ModelState | None = ("downloading" if downloaded is not None else "shadow" if compared is not None else
-                                 "staged" if state.candidate is not None or is_changing else None)
-    stands: ModelState = ("none" if model is None else "pinned" if pinned else "box" if active is None else
-                          "trial" if state.trial is not None else "good")
+    coming: ModelState | None = None
+    if downloaded is not None:
+        coming = "downloading"
+    elif compared is not None:
+        coming = "shadow"
+    elif state.candidate is not None or is_changing:
+        coming = "staged"
     progress = compared if downloaded is None else downloaded
     outcome = state.last_outcome
     return ModelStatus(
-        coming or stands, model, active.release if active else None, state.latest.version if state.latest else None,
+        coming or _state_of_running(model, active, state, pinned=pinned),
+        model, active.release if active else None, state.latest.version if state.latest else None,
         in_progress=coming is not None, percentage=None if progress is None else 100 * progress,
-        last_outcome=f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}" if outcome else None,
-        reasons=reasons)
+        last_outcome=f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}" if outcome else None)
 
 
-def update_reasons(state: StoreState, source: Mapping[str, str], offered: Collection[str] | None,
-                   store_trouble: str | None) -> dict[str, str]:
+def _state_of_running(model: ModelRef | None, active: Installed | None, state: StoreState, *,
+                      pinned: bool) -> ModelState:
+    if model is None:
+        return "none"
+    if pinned:
+        return "pinned"
+    if active is None:
+        return "box"
+    return "good" if state.trial is None else "trial"
+
+
+def update_reasons(state: StoreState, source: Mapping[ReasonCode, str],
+                   offered: Collection[str] | None) -> dict[ReasonCode, str]:
     """Return the reasons that hold. `offered`: digests that the source names, None where that is not known.
 
-    A failed update is a reason until another succeeds, or what failed is withdrawn.
+    A failed update is a reason until another one succeeds, or until the failed one is withdrawn.
     """
     reasons = dict(source)
     outcome = state.last_outcome
     if outcome is not None and not outcome.ok and (offered is None or outcome.sha256 in offered):
         reasons["update_failed"] = f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}"
-    if store_trouble is not None:
-        reasons["store_failed"] = store_trouble
     return reasons

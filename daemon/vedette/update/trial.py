@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vedette.errors import ModelError, RuntimeMissing
 from vedette.store.release import TrialRequirement
@@ -17,12 +17,12 @@ from vedette.update.verdicts import TrialTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed
     from vedette.types import DetectionResult
+    from vedette.update.prove import Candidates
     from vedette.update.verdicts import Verdict
     from vedette.validate.candidate import Candidate
     from vedette.validate.frame_tap import FrameTap
@@ -38,21 +38,27 @@ TAKE_WITHIN_S = 0.5
 FRAMES_MAX = 10_000
 
 
-class TrialMonitor:
-    """A listener of the pipeline, and what makes a verdict of what it hears.
+class Flow(Protocol):
+    """Where the model on trial runs."""
 
-    `candidate_of` gives the child that runs a model file of this digest; `failed` counts the frames that could not be
-    looked at; `throttled` whether the board is, `governed` whether fewer frames are looked at for its sake.
+    @property
+    def errors(self) -> int:
+        """Frames of this run that the model failed on."""
+
+
+class TrialMonitor:
+    """A listener of the pipeline that comes to a verdict on the model on trial.
+
+    `throttled` returns whether the firmware limits the processor, `governed` whether the governor limits the rate.
     """
 
-    def __init__(self, store: ModelStore, tap: FrameTap, clock: Clock, *,
-                 candidate_of: Callable[[Path, str], Candidate], failed: Callable[[], int],
+    def __init__(self, store: ModelStore, tap: FrameTap, clock: Clock, candidates: Candidates, flow: Flow, *,
                  throttled: Callable[[], bool], governed: Callable[[], bool]) -> None:
         self._store = store
         self._tap = tap
         self._clock = clock
-        self._candidate_of = candidate_of
-        self._failed = failed
+        self._candidates = candidates
+        self._flow = flow
         self._throttled = throttled
         self._governed = governed
         self._sha256: str | None = None
@@ -66,8 +72,8 @@ class TrialMonitor:
         self._previous: Candidate | None = None
         self._interrupted = False
 
-    def __call__(self, result: DetectionResult) -> None:
-        """Hear a result. Detect thread."""
+    def on_result(self, result: DetectionResult) -> None:
+        """Note the time that a frame took. Detect thread."""
         timing = result.timing
         if self._sha256 is not None and result.model is not None and result.model.sha256 == self._sha256:
             self._frame_ms.append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
@@ -120,14 +126,14 @@ class TrialMonitor:
                                  previous_ms=state.trial.previous_ms, frames=state.trial.frames,
                                  seconds=state.trial.seconds)
         self._frame_ms.clear()
-        self._failed_before = self._failed()
+        self._failed_before = self._flow.errors
         self._stepped_ns = self._kept_ns = now_ns
         self._compare_ns = now_ns
         self._compared = 0
         self._sha256 = state.active.sha256
 
     def _take_frames(self, now_ns: int) -> None:
-        throttled, governed, failed = self._throttled(), self._governed(), self._failed()
+        throttled, governed, failed = self._throttled(), self._governed(), self._flow.errors
         frames = [self._frame_ms.popleft() for _ in range(len(self._frame_ms))]
         for frame_ms in frames:
             self._tally.looked(frame_ms, throttled=throttled, governed=governed)
@@ -145,7 +151,7 @@ class TrialMonitor:
             return
         try:
             if self._previous is None:
-                self._previous = self._candidate_of(self._store.verified(previous.sha256), previous.sha256)
+                self._previous = self._candidates.open(self._store.verified(previous.sha256), previous.sha256)
             if self._interrupted:
                 self._previous.interrupt()
             seen = self._previous.compare(tapped).detections

@@ -191,14 +191,14 @@ def test_a_misbehaviour_is_named_by_the_camera(kind: str) -> None:
     ill = 1 if kind == "size" else 60
     options = f"synthetic?misbehave={kind}:{1 if kind == 'size' else 0}:{ill}"
     with running(make_settings(options, **SIZE, frozen_after_s=0.5)) as camera, Consumer(camera):
-        eventually(lambda: REASONS[kind] in camera.status().reasons, within_s=30)
+        eventually(lambda: REASONS[kind] in camera.reasons(), within_s=30)
 
 
 def test_frames_flow_again_after_garbage() -> None:
     """A source that gave garbage is reopened, and the reason ends when pictures come."""
     with running(make_settings("synthetic?misbehave=garbage:5:1", **SIZE)) as camera, Consumer(camera):
-        eventually(lambda: "camera_offline" in camera.status().reasons)
-        eventually(lambda: camera.status().reasons == () and camera.status().state == "capturing")
+        eventually(lambda: "camera_offline" in camera.reasons())
+        eventually(lambda: not camera.reasons() and camera.status().state == "capturing")
 
 
 def test_it_is_opened_by_its_name() -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from tests.support.network.ports import kept_port, listens
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
-from vedette.config.models import MqttConfig
+from vedette.config.models import CameraConfig, CommandName, CommandsConfig, Config, MqttConfig
 
 PROGRAM = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -77,3 +77,8 @@ def running(folder: Path, settings: str = "allow_anonymous true") -> Iterator[Mo
         yield broker
     finally:
         broker.stop()
+
+
+def speaking(mqtt: MqttConfig, allow: Sequence[CommandName] = ()) -> Config:
+    """A configuration of a device that speaks to this broker and obeys these commands."""
+    return Config(camera=CameraConfig(source="auto"), mqtt=mqtt, commands=CommandsConfig(allow=tuple(allow)))

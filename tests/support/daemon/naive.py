@@ -76,7 +76,7 @@ def main() -> int:
     try:
         daemon = NaiveDaemon(options, options.load(), state, camera_opener=open_faulty_camera)
         if how == "hold":
-            daemon._health._stopped_looking = lambda: None
+            daemon._pipeline._on_blind.clear()
         return daemon.run()
     finally:
         state.close()

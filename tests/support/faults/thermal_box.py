@@ -87,7 +87,7 @@ def live(box: Box, hours: float, governor: Governor | None, *,
         disturb(at_s, box)
         before = limit
         if governor is not None:
-            limit = governor.look(box.reading(), int(looked), at_s)
+            limit = governor.update(box.reading(), int(looked), at_s)
         if limit.step != before.step:
             course.changes.append((at_s, limit))
         looked += box.passes(box.full_per_s if limit.per_s is None else limit.per_s)

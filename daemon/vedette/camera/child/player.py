@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vedette.camera.child.source import Source
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.shared_frames import SharedFrames
+    from vedette.types import ReasonCode
 
 WAIT_S = 1.0
 SKIPPING_REPORT_NS = 1_000_000_000
@@ -127,7 +128,7 @@ class Player:
         own_s = 3.0 / source.fps if source.fps and not source.live else 0.0
         return max(self._settings.stall_s, own_s)
 
-    def _size_reason(self, now_ns: int) -> tuple[str, ...]:
+    def _size_reason(self, now_ns: int) -> tuple[ReasonCode, ...]:
         if self._shaper.size_changes != self._size_changes:
             self._size_changes = self._shaper.size_changes
             self._size_noted_until_ns = now_ns + SIZE_NOTED_NS

@@ -16,9 +16,11 @@ from vedette.camera.brightness import light_of
 from vedette.camera.child.view import ViewWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from vedette.types import View
+    from vedette.types import ReasonCode, View
 
 SAMPLE_NS = 1_000_000_000
 BLACK_BRIGHTNESS = 8.0
@@ -67,9 +69,9 @@ class PictureWatch:
         wanted, self._reopen_wanted = self._reopen_wanted, False
         return wanted
 
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[ReasonCode, ...]:
         """Return the health reason codes that hold now."""
-        return ("camera_frozen",) * self._frozen + ("camera_black",) * self._black
+        return codes_that_hold({"camera_frozen": self._frozen, "camera_black": self._black})
 
     def _check_frozen(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8], now_ns: int) -> None:
         if not same_picture(picture, previous):
@@ -139,10 +141,15 @@ class RateWatch:
         if rate is not None:
             self._slow = rate < self._slow_fps
 
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self) -> tuple[ReasonCode, ...]:
         """Return the health reason codes that hold now."""
         impossible = self._impossible_windows >= IMPOSSIBLE_WINDOWS
-        return ("camera_rate",) * impossible + ("camera_slow",) * self._slow
+        return codes_that_hold({"camera_rate": impossible, "camera_slow": self._slow})
+
+
+def codes_that_hold(holds: Mapping[ReasonCode, bool]) -> tuple[ReasonCode, ...]:
+    """Return the codes whose value is true, in their order."""
+    return tuple(code for code, is_so in holds.items() if is_so)
 
 
 def same_picture(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:

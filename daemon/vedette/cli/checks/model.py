@@ -11,7 +11,7 @@ from pathlib import Path
 from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
 from vedette.cli.checks.result import CheckResult, Machine
 from vedette.detect.box_model import BOX_MODEL
-from vedette.detect.open_model import chosen
+from vedette.detect.open_model import choose_model
 from vedette.device.identity import installed_state_path
 from vedette.errors import ModelError, VedetteError
 from vedette.health.reasons import REASONS
@@ -50,7 +50,7 @@ def model(machine: Machine) -> CheckResult:
     """Whether the model that the daemon would use can be read, decoded and run."""
     store = ModelStore(installed_state_path(machine.environ) / MODELS)
     store.read()
-    choice = chosen(machine.config, store)
+    choice = choose_model(machine.config, store)
     if choice is None:
         return CheckResult("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
     detector = machine.config.detector.model_copy(update={"model": choice.path})

@@ -102,8 +102,8 @@ class OperatorCommand:
     @property
     def _actions(self) -> OperatorActions:
         from vedette.device.board import Board
-        from vedette.update.offline import acts_alone
-        return acts_alone(self.store, self._config, prove=self._prove, utc_now=partial(datetime.now, UTC),
+        from vedette.update.offline import offline_actions
+        return offline_actions(self.store, self._config, prove=self._prove, utc_now=partial(datetime.now, UTC),
                           clock_synced=bool(Board(self.state).clock_synced()))
 
     @property
@@ -113,11 +113,11 @@ class OperatorCommand:
         return load(path if path is not None and (self._args.config or path.exists()) else None)
 
     def _prove(self, path: Path, sha256: str) -> ProbeReport:
-        from vedette.update.prove import candidate_of, probe
+        from vedette.update.prove import Candidates
         if sha256 not in self._reports:
-            config = self._config
-            with candidate_of(path, sha256, config) as candidate:
-                self._reports[sha256] = probe(candidate, config)
+            candidates = Candidates(self._config)
+            with candidates.open(path, sha256) as candidate:
+                self._reports[sha256] = candidates.probe(candidate)
         return self._reports[sha256]
 
 

@@ -1,0 +1,102 @@
+"""Fills the health message: each part's own section, under the name it has on the wire.
+
+Invariants: nothing is decided here and nothing is steered; reading a part changes nothing in it. Main thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Protocol, cast
+
+from vedette.messages import payloads
+
+if TYPE_CHECKING:
+    from vedette.detect.pipeline import Pipeline
+    from vedette.device.board import BoardReading
+    from vedette.device.throttle import Throttle
+    from vedette.health.meters import FrameMeters
+    from vedette.messages.health_shapes import (
+        BoardHealth,
+        DriftHealth,
+        FallbackHealth,
+        HealthPayload,
+        LastEndPayload,
+        ReasonPayload,
+    )
+    from vedette.ports import Camera, Publisher
+    from vedette.types import HealthState, RunIdentity
+
+
+class FallbackSection(Protocol):
+    """The fallbacks."""
+
+    def health(self) -> FallbackHealth:
+        """Return their section."""
+
+
+class DriftSection(Protocol):
+    """What watches for drift."""
+
+    def health(self) -> DriftHealth:
+        """Return its section."""
+
+
+class BoardSection(Protocol):
+    """What reads the board."""
+
+    @property
+    def reading(self) -> BoardReading:
+        """The last reading."""
+
+
+class HealthReport:
+    """Reads the parts when asked."""
+
+    def __init__(self, camera: Camera, pipeline: Pipeline, meters: FrameMeters, fallback: FallbackSection,
+                 drift: DriftSection, publisher: Publisher, board: BoardSection, throttle: Throttle) -> None:
+        self._camera = camera
+        self._pipeline = pipeline
+        self._meters = meters
+        self._fallback = fallback
+        self._drift = drift
+        self._publisher = publisher
+        self._board = board
+        self._throttle = throttle
+
+    @property
+    def governor_step(self) -> int:
+        """The governor's step: a change of it is published at once."""
+        return self._throttle.limit.step
+
+    def payload(self, identity: RunIdentity, *, at: str, uptime_s: float, last_end: LastEndPayload | None,
+                state: HealthState, reasons: list[ReasonPayload]) -> HealthPayload:
+        """Return the message with these facts and the section of every part."""
+        camera, pipeline, meters = self._camera.status(), self._pipeline.status(), self._meters.read()
+        return {
+            "schema": "vedette.health/1",
+            "device": identity.device,
+            "run": identity.run,
+            "at": at,
+            "uptime_s": uptime_s,
+            "last_end": last_end,
+            "state": state,
+            "reasons": reasons,
+            "capture": payloads.capture_health(camera, detected=pipeline.detected, dropped=pipeline.dropped,
+                                               in_hand=pipeline.in_hand, age_ms=meters.age_ms),
+            "inference": payloads.inference_health(pipeline.facts, count=pipeline.invoked, errors=pipeline.errors,
+                                                   timing_ms=meters.timing_ms),
+            "fallback": self._fallback.health(),
+            "scores": dict(meters.scores),
+            "image": payloads.image_health(camera),
+            "drift": self._drift.health(),
+            "mqtt": payloads.mqtt_health(self._publisher.status()),
+            "board": cast("BoardHealth", asdict(self._board.reading)),
+            "governor": self._throttle.health(),
+        }
+
+    def status_line(self) -> str:
+        """Return one line on camera, results and broker, for `systemctl status`."""
+        meters = self._meters.read()
+        age = f", {meters.age_ms['p50']:.0f} ms old" if meters.age_ms else ""
+        broker = "connected" if self._publisher.status().connected else "no broker"
+        return f"camera {self._camera.status().state}, {meters.per_s:.1f} results/s{age}, {broker}"

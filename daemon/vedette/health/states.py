@@ -1,0 +1,73 @@
+"""Publishes, on change, what the camera does, which model runs, and what the device is.
+
+Invariants: each is retained, so that a new subscriber knows it at once; an unchanged one is not published again. Main
+thread.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vedette import __version__
+from vedette.health.reasons import REASONS
+from vedette.messages import payloads, topics
+from vedette.types import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vedette.config.models import Config
+    from vedette.detect.pipeline import Pipeline
+    from vedette.messages.shapes import InfoPayload
+    from vedette.ports import Camera, Publisher
+    from vedette.types import CameraStatus, ModelStatus, RunIdentity
+
+
+class Models(Protocol):
+    """Knows which model runs, and which one comes."""
+
+    def status(self) -> ModelStatus:
+        """Return it."""
+
+
+class StatePublisher:
+    """`board`: its name, where the device tree has one."""
+
+    def __init__(self, publisher: Publisher, config: Config, identity: RunIdentity, *, camera: Camera,
+                 pipeline: Pipeline, models: Models, board: str | None) -> None:
+        self._publisher = publisher
+        self._config = config
+        self._identity = identity
+        self._camera = camera
+        self._pipeline = pipeline
+        self._models = models
+        self._board = board
+        self._published: dict[str, bytes] = {}
+
+    def reload(self, config: Config) -> None:
+        """Put the live keys of a configuration to work."""
+        self._config = config
+
+    def tick(self) -> None:
+        """Publish what changed. Several times a second."""
+        camera = self._camera.status()
+        self._publish_change(topics.CAMERA, payloads.camera(camera))
+        self._publish_change(topics.MODEL, payloads.model(self._models.status()))
+        self._publish_change(topics.INFO, self._info(camera))
+
+    def _publish_change(self, topic: str, payload: Mapping[str, Any]) -> None:
+        encoded = payloads.encode(payload)
+        if encoded != self._published.get(topic):
+            self._published[topic] = encoded
+            self._publisher.publish(Message(topic, encoded, retain=True))
+
+    def _info(self, camera: CameraStatus) -> InfoPayload:
+        return payloads.info(
+            device=self._identity.device, run=self._identity.run,
+            versions={"vedette": __version__, "python": platform.python_version(), "os": platform.platform()},
+            hardware={"board": self._board, "machine": platform.machine(), "cores": os.cpu_count() or 1},
+            camera={"source": camera.source, "width": camera.width, "height": camera.height,
+                    "fps": self._config.camera.fps},
+            detector=self._pipeline.status().facts, reason_codes=tuple(REASONS), commands=self._config.commands.allow)
