@@ -6,12 +6,13 @@ value: a `*_file` key names the file that holds it. config.yaml and docs/config.
 
 from __future__ import annotations
 
-import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from vedette.config.addresses import bare_host, web_url
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -139,10 +140,14 @@ class TlsConfig(Section):
         return self
 
 
+_BrokerHost = Annotated[str, AfterValidator(partial(bare_host, section="mqtt"))]
+
+
 class MqttConfig(Section):
     """The MQTT broker, and the messages that wait for it."""
 
-    host: str = restart("127.0.0.1", "Host name or address of the broker.", min_length=1)
+    host: _BrokerHost = restart("127.0.0.1", "Host name or address of the broker, without scheme, brackets and port.",
+                                min_length=1)
     port: int = restart(1883, "Port of the broker: usually 1883, or 8883 with tls.", ge=1, le=65535)
     protocol: Literal[5, "3.1.1"] = restart(5, 'MQTT version: 5, or "3.1.1" for an old broker.')
     username: str | None = restart(None, "User name at the broker.")
@@ -180,18 +185,8 @@ class CommandsConfig(Section):
         ("update", "resume"), "Any of update, rollback, snapshot, pause, resume, restart, feedback, relearn.")
 
 
-LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-
-
 def _cloud_url(value: str | None) -> str | None:
-    if value is None:
-        return None
-    parts = urlsplit(value)
-    if parts.scheme == "https" and parts.hostname:
-        return value
-    if parts.scheme == "http" and LOOPBACK.fullmatch(parts.hostname or ""):
-        return value
-    raise ValueError("expected https://…, or http:// on loopback")
+    return None if value is None else web_url(value, plain_anywhere=False)
 
 
 CloudLabel = Annotated[str, Field(min_length=1, max_length=100)]
@@ -236,9 +231,9 @@ class FallbackConfig(Section):
 
 
 def _update_source(value: str | None) -> str | None:
-    if value is not None and not value.startswith(("http://", "https://", "/")):
+    if value is not None and not value.lower().startswith(("http://", "https://", "/")):
         raise ValueError("expected http://…, https://… or the absolute path of a folder")
-    return value
+    return value if value is None or value.startswith("/") else web_url(value, plain_anywhere=True)
 
 
 class UpdateConfig(Section):
