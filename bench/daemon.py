@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Self
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from vedette.camera.open import open_camera
 from vedette.config.load import load
@@ -132,7 +133,7 @@ class Arrivals:
 
     def __init__(self, port: int) -> None:
         self._count = 0
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port)
         self._client.subscribe(f"vedette/{DEVICE}/detections", qos=0)

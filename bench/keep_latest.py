@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 from vedette.camera.open import open_camera
+from vedette.camera.remote import RemoteCamera
 from vedette.config.models import CameraConfig
 
 
-def consume(camera, seconds, takes_per_s):
+def consume(camera: RemoteCamera, seconds: float, takes_per_s: float) -> tuple[list[float], float]:
     """Take frames and hold each as long as a detector would. Return the ages in ms and the child's peak memory."""
     ages_ms, holding = [], threading.Event()
     deadline = time.monotonic() + seconds
@@ -47,7 +48,8 @@ def main() -> None:
     camera.close()
     status = camera.status()
     print(json.dumps({
-        "capture_fps": round(fps, 2), "taken": len(ages_ms), "age_ms_median": round(statistics.median(ages_ms), 1),
+        "capture_fps": fps and round(fps, 2), "taken": len(ages_ms),
+        "age_ms_median": round(statistics.median(ages_ms), 1),
         "age_ms_max": round(max(ages_ms), 1), "captured": status.captured, "dropped": dict(status.dropped),
         "pending": status.pending, "child_peak_mb": round(peak_mb, 1),
         "exact": status.captured == len(ages_ms) + sum(status.dropped.values()) + status.pending}))

@@ -42,7 +42,7 @@ def main() -> None:
         times_ns = [time.process_time_ns()]
         scene.render(number, picture)
         times_ns.append(time.process_time_ns())
-        detector.detect(Frame(number, memoryview(picture), 0, datetime.now(UTC), 0))
+        detector.detect(Frame(number, picture.data, 0, datetime.now(UTC), 0))
         times_ns.append(time.process_time_ns())
         if number >= WARM_UP:
             for name, ns in zip(spent_ms, np.diff(times_ns), strict=True):

@@ -22,6 +22,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
@@ -81,7 +82,7 @@ def show(candidate: Candidate, tap: FrameTap, tally: ShadowTally, until_ns: int)
     return shown
 
 
-def measure(args: argparse.Namespace) -> dict[str, object]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run the blocks. Return the figures."""
     results, tap, tally, clock = Results(), FrameTap(), ShadowTally(ShadowRequirement()), SystemClock()
     source = args.source if is_synthetic(args.source) else str(Path(args.source).resolve())
@@ -119,7 +120,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
 
 def figures(results: Results, blocks: dict[str, list[tuple[int, int]]]) -> dict[str, object]:
     """Return medians and 99th percentiles, with and without the shadow, and their ratios."""
-    measured: dict[str, object] = {}
+    measured: dict[str, Any] = {}
     (on_frames, on_periods), (off_frames, off_periods) = results.within(blocks["on"]), results.within(blocks["off"])
     for name, on, off in (("frame", on_frames, off_frames), ("period", on_periods, off_periods)):
         for measure_of, of in (("median", statistics.median), ("p99", p99)):

@@ -22,6 +22,7 @@ import time
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
@@ -118,7 +119,7 @@ def main() -> int:
         camera.close()
     frame_ms = [statistics.median(results.frame_ms[sha256]) for sha256 in shas]
     status, done = camera.status(), pipeline.status()
-    figures = {
+    figures: dict[str, Any] = {
         "models": [path.name for path in args.models], "swaps": len(swaps), "results": len(results.at_ns),
         "frame_ms": _rounded(frame_ms), "load_ms": _rounded(loads_ms),
         "swap_ms_median": round(statistics.median((end - begin) / 1e6 for _, begin, end in swaps), 1),

@@ -25,7 +25,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
 
 def answer(child: Child) -> bytes:
     assert select.select([child.socket], [], [], 60)[0]
-    return child.receive()
+    return present(child.receive())
 
 
 def test_messages_and_descriptors_cross(child: Child) -> None:
@@ -39,7 +39,7 @@ def test_messages_and_descriptors_cross(child: Child) -> None:
     assert answer(child) == b"hello and a pipe"
 
 
-def test_a_closed_end_makes_the_child_end(child) -> None:
+def test_a_closed_end_makes_the_child_end(child: Child) -> None:
     """The child ends by itself when the parent closes its end."""
     child.send(b"x")
     answer(child)

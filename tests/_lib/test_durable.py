@@ -54,10 +54,10 @@ class ForgetfulDisk:
         self.inode_of[descriptor] = inode
         return descriptor
 
-    def write(self, descriptor: int, content: bytes, /) -> int:
+    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
         self._step()
         inode = self.inode_of[descriptor]
-        taken = content[:len(content) // 2 + 1]       # a write may take less than it was given
+        taken = bytes(content)[:len(content) // 2 + 1]       # a write may take less than it was given
         self._fill(inode, self.written[inode] + taken)
         return len(taken)
 
@@ -83,6 +83,9 @@ class ForgetfulDisk:
         names = dict(self.names)
         del names[path]
         self._rename(names)
+
+    def mkdir(self, path: str, mode: int = 0o777, /) -> None:
+        raise AssertionError("there is only one folder")
 
     def _fill(self, inode: int, content: bytes) -> None:
         self.written[inode] = content
@@ -173,9 +176,14 @@ def test_replaces_with_mode(tmp_path: Path) -> None:
 class FullDisk:
     """The real disk, without free space."""
 
-    open, fsync, close, replace, unlink = os.open, os.fsync, os.close, os.replace, os.unlink
+    open = staticmethod(os.open)
+    fsync = staticmethod(os.fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
 
-    def write(self, descriptor: int, content: bytes, /) -> int:
+    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

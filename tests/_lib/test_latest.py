@@ -11,7 +11,8 @@ from vedette._lib.latest import Latest
 @given(st.integers(1, 4), st.lists(st.booleans(), max_size=60))
 def test_every_item_is_taken_replaced_or_kept(depth: int, puts: list[bool]) -> None:
     """In any order of put and take: put = taken + replaced + kept, oldest first, never more than the depth."""
-    box, taken, replaced, count = Latest(depth), [], [], 0
+    box: Latest[int] = Latest(depth)
+    taken, replaced, count = [], [], 0
     for put in puts:
         if put:
             count += 1
@@ -28,7 +29,8 @@ def test_every_item_is_taken_replaced_or_kept(depth: int, puts: list[bool]) -> N
 
 def test_a_taker_wakes_for_an_item_and_for_the_end() -> None:
     """A waiting taker gets what is put, and None once the mailbox is closed and empty."""
-    box, got = Latest(), []
+    box: Latest[str] = Latest()
+    got = []
     taker = threading.Thread(target=lambda: got.extend([box.take(10), box.take(10)]))
     taker.start()
     box.put("frame")
@@ -42,7 +44,7 @@ def test_a_taker_wakes_for_an_item_and_for_the_end() -> None:
 
 def test_items_survive_the_close() -> None:
     """close() loses no item."""
-    box = Latest()
+    box: Latest[int] = Latest()
     box.put(1)
     box.close()
     assert box.take(0) == 1

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, play_out, running, same_child
+from tests.support.daemon.cameras import ClipMaker, Consumer, Order, Taken, make_settings, play_out, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.present import present
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.restart_policy import Replacements
-from vedette.errors import CameraStuck, SourceInvalid, SourceMissing
+from vedette.errors import CameraStuck, SourceError, SourceInvalid, SourceMissing
 
 
 def accounts_balance(camera: RemoteCamera, taken: int) -> bool:
@@ -194,7 +194,7 @@ def test_every_frame_of_a_film_arrives(clip: ClipMaker) -> None:
 def test_every_frame_arrives_once_though_a_child_dies(clip: ClipMaker) -> None:
     """The child that replaces a killed one continues the film: each picture comes exactly once."""
     with running(make_settings(clip(frames=25), every_frame=True)) as camera:
-        seen = []
+        seen: list[Taken] = []
         while len(seen) < 5:
             frame = eventually(lambda: camera.take(1))
             seen.append((frame.seq, frame.captured_ns, frame.pixels[24, 32, 1]))
@@ -230,11 +230,15 @@ def test_a_missing_file_and_a_file_that_is_no_video_are_final(tmp_path: Path) ->
     empty.touch()
     for source, error in [(tmp_path / "none.mp4", SourceMissing), (text, SourceInvalid), (empty, SourceInvalid),
                           (tmp_path / ("x" * 300), SourceMissing)]:
-        with running(make_settings(source)) as camera:
-            eventually(lambda camera=camera: camera.status().cause != "starting")
-            with pytest.raises(error, match=Path(source).name):
-                camera.take(1)
-            assert camera.reasons().keys() == {"camera_offline"}
+        refused(source, error)
+
+
+def refused(source: Path, error: type[SourceError]) -> None:
+    with running(make_settings(source)) as camera:
+        eventually(lambda: camera.status().cause != "starting")
+        with pytest.raises(error, match=source.name):
+            camera.take(1)
+        assert camera.reasons().keys() == {"camera_offline"}
 
 
 def test_close_is_quick_safe_twice_and_leaves_no_process(order: Order) -> None:

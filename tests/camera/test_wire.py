@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import make_settings
 from vedette.camera.settings import CaptureSettings, with_credentials
-from vedette.camera.wire import Final, FrameReady, Opening, Trouble, decode, decode_answer, encode, encode_free
+from vedette.camera.wire import Final, FrameReady, Message, Opening, Trouble, decode, decode_answer, encode, encode_free
 from vedette.net.urls import shown
 from vedette.types import ReasonCode
 
@@ -24,7 +24,7 @@ MESSAGES = st.one_of(
 
 
 @given(MESSAGES)
-def test_decode_reads_what_encode_wrote(message) -> None:
+def test_decode_reads_what_encode_wrote(message: Message) -> None:
     """decode(encode(m)) = m."""
     assert decode(encode(message)) == message
 

@@ -107,7 +107,8 @@ def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int 
                 assert kept.signal(signal.SIGSEGV)
                 assert kept.waits_for_ends(number + 1)
             assert one.waits_for_results_of("1"), kept.log
-            told = {"back_s": round(time.monotonic() - last_s, 1), "endured_s": round(time.monotonic() - began_s, 1)}
+            told: dict[str, Any] = {"back_s": round(time.monotonic() - last_s, 1),
+                                    "endured_s": round(time.monotonic() - began_s, 1)}
             assert one.waits_for("1", "good"), kept.log
             outcome = one.last("model")["last_outcome"]
             stays_away(one, hashlib.sha256(bad.read_bytes()).hexdigest(), kept)

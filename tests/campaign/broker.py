@@ -228,7 +228,7 @@ def campaign(rounds: int, state: Path) -> dict[str, list[dict[str, object]]]:
 
 def figures(done: dict[str, list[dict[str, object]]]) -> dict[str, dict[str, object]]:
     """The worst of each figure over the rounds, and the median rate."""
-    told = {}
+    told: dict[str, dict[str, object]] = {}
     for name, rounds in done.items():
         told[name] = {"rounds": len(rounds), "all_right": all(one["right"] for one in rounds)}
         for key in ("right_again_s", "longest_publish_ms", "named_s", "evictions"):

@@ -16,10 +16,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support.daemon.cameras import Consumer, make_settings, running
-from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.daemon.faulty import FAULTY_CHILD, give
+from tests.support.present import present
 from tests.support.waiting.until import eventually
+from vedette.camera.remote import RemoteCamera
 
 NAMED_WITHIN_S = 4.0
 BLACK_HOLE_NAMED_WITHIN_S = 6.0
@@ -31,23 +34,17 @@ FAULTS = {"kill": "camera_offline", "stop": "camera_stalled", "hang in read": "c
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-def give(order, words) -> None:
-    fresh = order.with_suffix(".new")
-    fresh.write_text(words)
-    fresh.rename(order)
-
-
-def flows(camera, after_seq):
+def flows(camera: RemoteCamera, after_seq: int) -> bool:
     status = camera.status()
     return status.state == "capturing" and status.captured > after_seq + 3
 
 
-def one_fault(camera, order, fault):
+def one_fault(camera: RemoteCamera, order: Path, fault: str) -> tuple[float, float]:
     """Cause the fault and end it; returns the seconds until it was named and until frames flowed again."""
     eventually(lambda: flows(camera, 0) and not camera.reasons())
     began = time.monotonic()
     if fault in SIGNALS:
-        os.kill(camera.child_pid, SIGNALS[fault])
+        os.kill(present(camera.child_pid), SIGNALS[fault])
     else:
         give(order, fault)
     eventually(lambda: FAULTS[fault] in camera.reasons(), within_s=60)
@@ -59,7 +56,7 @@ def one_fault(camera, order, fault):
     return named_s, time.monotonic() - ended
 
 
-def black_hole():
+def black_hole() -> float:
     """Return the seconds until a host that never answers is named."""
     with socket.create_server(("127.0.0.1", 0)) as hole:
         began = time.monotonic()
@@ -68,14 +65,14 @@ def black_hole():
             return time.monotonic() - began
 
 
-def footprint():
+def footprint() -> dict[str, int]:
     gc.collect()
     rss_kb = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
     fds = sum(1 for _ in Path("/proc/self/fd").iterdir())
     return {"rss_kb": rss_kb, "threads": threading.active_count(), "fds": fds}
 
 
-def run(cycles, state, state_file) -> None:
+def run(cycles: int, state: dict[str, Any], state_file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         order = Path(folder) / "order"
         give(order, "")
@@ -96,7 +93,7 @@ def run(cycles, state, state_file) -> None:
         state["accounts_exact"] &= status.captured == consumer.taken + sum(status.dropped.values()) + status.pending
 
 
-def figures(state):
+def figures(state: dict[str, Any]) -> dict[str, Any]:
     by_fault = {fault: [f for f in state["faults"] if f[0] == fault] for fault in FAULTS}
     return {
         "faults": state["done"],
@@ -111,13 +108,13 @@ def figures(state):
     }
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cycles", type=int, default=40)
     parser.add_argument("--state", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.state.parent.mkdir(parents=True, exist_ok=True)
-    state = {"done": 0, "faults": [], "footprints": [], "accounts_exact": True, "black_hole_s": 0.0}
+    state: dict[str, Any] = {"done": 0, "faults": [], "footprints": [], "accounts_exact": True, "black_hole_s": 0.0}
     if arguments.state.exists():
         state = json.loads(arguments.state.read_text())
     run(arguments.cycles, state, arguments.state)

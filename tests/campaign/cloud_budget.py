@@ -16,9 +16,11 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.support.network.clouds import ANSWER, client, config, frame
 from vedette._lib.clock import SystemClock
@@ -55,7 +57,7 @@ class Counting(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def serve(port_to, counted_to, stop_from) -> None:
+def serve(port_to: int, counted_to: int, stop_from: int) -> None:
     """Run as a process of its own: tell the port, then at its end how many calls came."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as http:
         os.write(port_to, str(http.server_address[1]).encode())
@@ -66,14 +68,14 @@ def serve(port_to, counted_to, stop_from) -> None:
 
 
 @contextmanager
-def server():
+def server() -> Iterator[tuple[int, list[int]]]:
     """Yield the port and a list that holds the count after the end. Forked: this process must stay without threads."""
     (port_from, port_to), (counted_from, counted_to), (stop_from, stop_to) = os.pipe(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
         serve(port_to, counted_to, stop_from)
         os._exit(0)
-    counted = []
+    counted: list[int] = []
     try:
         yield int(os.read(port_from, 10)), counted
     finally:
@@ -82,7 +84,7 @@ def server():
         os.waitpid(pid, 0)
 
 
-def live(folder: Path, port, ready_to) -> None:
+def live(folder: Path, port: int, ready_to: int) -> None:
     """Ask without end; what is refused is refused for as long as this life lasts."""
     cloud_client = client(folder, f"http://127.0.0.1:{port}/", per_day=CAP)
     os.write(ready_to, b".")
@@ -94,7 +96,7 @@ def live(folder: Path, port, ready_to) -> None:
             signal.pause()
 
 
-def one_life(folder: Path, port, life_s):
+def one_life(folder: Path, port: int, life_s: float) -> bool:
     """Start a life and kill it; returns whether it said that nothing was left."""
     ready_from, ready_to = os.pipe()
     pid = os.fork()
@@ -113,7 +115,7 @@ def one_life(folder: Path, port, life_s):
     return bool(spent)
 
 
-def run(kills, life_s, state, state_file, folder: Path) -> None:
+def run(kills: int, life_s: float, state: dict[str, Any], state_file: Path, folder: Path) -> None:
     while state["kills"] < kills:
         turn = min(50, kills - state["kills"])
         with server() as (port, counted):
@@ -127,14 +129,14 @@ def run(kills, life_s, state, state_file, folder: Path) -> None:
               file=sys.stderr, flush=True)
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--life-s", type=float, default=LIFE_S)
     parser.add_argument("--state", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.state.parent.mkdir(parents=True, exist_ok=True)
-    state = {"kills": 0, "at_server": 0, "written": 0, "refused_lives": 0, "folder": ""}
+    state: dict[str, Any] = {"kills": 0, "at_server": 0, "written": 0, "refused_lives": 0, "folder": ""}
     if arguments.state.exists():
         state = json.loads(arguments.state.read_text())
     else:

@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ OUTAGES = {"500": status(b"500 Internal Server Error"), "hangs": hang}
 def write_film(folder: Path, dark: int = DARK) -> Path:
     """Dark, then a lamp that wanders; 128 x 128."""
     path = folder / f"film-{dark}.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (128, 128))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (128, 128))
     for number in range(dark + LIT):
         picture = np.full((128, 128, 3), 8 + number % 5, np.uint8)
         if number >= dark:
@@ -82,28 +84,24 @@ class Scene:
         self.folder = folder
         self.broker = broker
 
-    def told(self, subscriber: object, topic: str) -> list[dict[str, Any]]:
-        return [json.loads(message.payload) for message in tuple(subscriber.heard)
-                if message.topic == f"vedette/{self.name}/{topic}"]
-
-    def watched(self, enough: object, quiet_s: float,
+    def watched(self, enough: Callable[[dict[str, Any]], bool], quiet_s: float,
                 within_s: float = 90) -> tuple[list[dict[str, Any]], dict[str, Any], int]:
         """Run a daemon until `enough` of its cloud's figures, and so long after; returns results, health, peak kB."""
         with listening(self.broker.client(), f"vedette/{self.name}/#", name=self.name) as subscriber, \
                 RunningDaemon(self.folder, "--config", self.config) as daemon:
             def is_enough() -> bool:
-                told = self.told(subscriber, "health")
+                told = subscriber.published("health")
                 return bool(told) and enough(told[-1]["fallback"]["cloud"])
-            assert wait_until(is_enough, within_s), f"{self.told(subscriber, 'health')[-1:]}\n{daemon.log}"
+            assert wait_until(is_enough, within_s), f"{subscriber.health}\n{daemon.log}"
             threading.Event().wait(quiet_s)
             peak = Path(f"/proc/{daemon.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]
             daemon.signal(signal.SIGTERM)
             assert daemon.ends(60) == 0, daemon.log
             assert wait_until(lambda: subscriber.heard[-1].payload == b"offline", 10)
-            return self.told(subscriber, "detections"), self.told(subscriber, "health")[-1], int(peak)
+            return subscriber.results, subscriber.health, int(peak)
 
     def is_lit(self, result: dict[str, Any]) -> bool:
-        return (result["frame"]["seq"] - 1) % (self._dark + LIT) >= self._dark
+        return bool((result["frame"]["seq"] - 1) % (self._dark + LIT) >= self._dark)
 
 
 def unseen_dark(local: list[dict[str, Any]], calls: list[Call]) -> dict[bool, tuple[int, int]]:
@@ -163,9 +161,11 @@ def one(name: str, folder: Path, broker: Mosquitto, number: int, certificate: tu
     cloud = CLOUDS[name]
     with opened(cloud, certificate) as there:
         scene = Scene(folder / str(number), broker, number, there, certificate[0])
-        enough = (lambda told: told["results"] >= 3) if cloud.calls is None else (
-            lambda told: told["failed"] >= cloud.calls)
-        figures = figures_of(scene, cloud, *scene.watched(enough, 0 if cloud.calls is None else QUIET_S))
+
+        def is_enough(told: dict[str, Any]) -> bool:
+            return bool(told["results"] >= 3 if cloud.calls is None else told["failed"] >= cloud.calls)
+
+        figures = figures_of(scene, cloud, *scene.watched(is_enough, 0 if cloud.calls is None else QUIET_S))
     print(f"  {name}: {figures}", file=sys.stderr, flush=True)
     return figures
 
@@ -176,7 +176,7 @@ def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: i
     works, fails = sized(json.dumps(ANSWER).encode()), OUTAGES[kind]
     recovers_s = float("inf")
 
-    def behave(connection: object, gone: threading.Event) -> None:
+    def behave(connection: socket.socket, gone: threading.Event) -> None:
         (fails if time.time() < recovers_s else works)(connection, gone)
 
     with opened(Cloud(behave), certificate) as there:
@@ -186,7 +186,7 @@ def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: i
             nonlocal recovers_s
             if there.calls and recovers_s == float("inf"):
                 recovers_s = there.calls[0].began_s + seconds
-            return told["results"] >= 3
+            return bool(told["results"] >= 3)
 
         results, health, _ = scene.watched(is_back, 0, seconds + USED_AGAIN_S + 60)
     before = [call for call in there.calls if call.began_s < recovers_s]
@@ -203,6 +203,9 @@ def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: i
     return {**figures, "wrong": [name for name, kept in right.items() if not kept]}
 
 
+Job = Callable[[Path, Mosquitto, int, tuple[Path, Path]], dict[str, Any]]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True)
@@ -212,19 +215,19 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.state.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(arguments.state.read_text()) if arguments.state.exists() else {}
-    jobs = {name: (one, name) for name in arguments.cloud or CLOUDS}
+    jobs: dict[str, Job] = {name: partial(one, name) for name in arguments.cloud or CLOUDS}
     if arguments.outage_s:
-        jobs |= {f"outage, {kind}": (outage, kind, arguments.outage_s) for kind in OUTAGES}
+        jobs |= {f"outage, {kind}": partial(outage, kind, arguments.outage_s) for kind in OUTAGES}
     jobs = {name: job for name, job in jobs.items() if name not in done}
     with tempfile.TemporaryDirectory() as place, running(Path(place)) as broker, \
             ThreadPoolExecutor(arguments.at_once) as pool:
         folder = Path(place)
         certificate = certify(folder)
-        submitted = {pool.submit(*job, folder, broker, number, certificate): name
+        submitted = {pool.submit(job, folder, broker, number, certificate): name
                      for number, (name, job) in enumerate(jobs.items())}
-        for job in as_completed(submitted):
-            failure = job.exception()
-            done[submitted[job]] = {"wrong": [repr(failure)]} if failure else job.result()
+        for each in as_completed(submitted):
+            failure = each.exception()
+            done[submitted[each]] = {"wrong": [repr(failure)]} if failure else each.result()
             arguments.state.write_text(json.dumps({name: each for name, each in done.items() if not each["wrong"]}))
     unseen = {when: [sum(each.get(f"dark_unseen_{when}", (0, 0))[part] for each in done.values()) for part in (0, 1)]
               for when in ("beside_a_call", "otherwise")}

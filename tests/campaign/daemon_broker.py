@@ -37,6 +37,7 @@ from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.outbox_left import OutboxLeft, left_in
 from tests.support.broker.witness import Witness
 from tests.support.daemon.running import RunningDaemon
+from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
 
@@ -125,11 +126,11 @@ def turn(daemon: RunningDaemon, seconds: float) -> Turn:
 
 
 def _ready_ms(result: dict[str, Any]) -> float:
-    return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() * 1000 + result["age_ms"]
+    return datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() * 1000 + float(result["age_ms"])
 
 
 def share(ill: Turn, well: list[Turn], of: str) -> float:
-    return getattr(ill, of) / statistics.mean(getattr(one, of) for one in well)
+    return float(getattr(ill, of) / statistics.mean(getattr(one, of) for one in well))
 
 
 def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -> dict[str, object]:
@@ -191,7 +192,7 @@ def seconds_until_online(witness: Witness, returned_s: float) -> float:
         return next((at_s for at_s, word in tuple(witness.words) if word == "online" and at_s >= returned_s), None)
 
     assert wait_until(lambda: again_s() is not None, 60), witness.words
-    return again_s() - returned_s
+    return present(again_s()) - returned_s
 
 
 def accounts(witness: Witness, results: int) -> dict[str, object]:

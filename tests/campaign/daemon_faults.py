@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def scene(folder: Path, source: str, judge: Honesty, *args: str,
             yield daemon, witness
 
 
-def one_life(make: Callable[[Path], object], faults: list[str], done: list, save: Callable[[], None]) -> dict[str, Any]:
+def one_life(make: Callable[[Path], AbstractContextManager[Scene]], faults: list[str], done: list[Any],
+             save: Callable[[], None]) -> dict[str, Any]:
     """Run the faults that are not done yet on one daemon; returns what its whole life showed."""
     footprints = []
     with tempfile.TemporaryDirectory() as folder, make(Path(folder)) as one:
@@ -155,7 +156,7 @@ def one_life(make: Callable[[Path], object], faults: list[str], done: list, save
             "judged": one.judge.judged, "lies": one.judge.lies}
 
 
-def broken_limits(done: list, lives: list[dict[str, Any]], slack_s: float) -> list[str]:
+def broken_limits(done: list[Any], lives: list[dict[str, Any]], slack_s: float) -> list[str]:
     broken = []
     for fault, named_s, again_s in done:
         limit_s = SILENT_STREAM_NAMED_WITHIN_S if fault == SILENT_STREAM else NAMED_WITHIN_S
@@ -177,7 +178,7 @@ def broken_limits(done: list, lives: list[dict[str, Any]], slack_s: float) -> li
     return broken
 
 
-def figures(done: list, lives: list[dict[str, Any]], slack_s: float) -> dict[str, object]:
+def figures(done: list[Any], lives: list[dict[str, Any]], slack_s: float) -> dict[str, object]:
     """The worst of each fault, and what each daemon's life showed."""
     worst = {fault: {"count": len(each), "named_s": max(one[1] for one in each), "again_s": max(one[2] for one in each)}
              for fault in NAMES if (each := [one for one in done if one[0] == fault])}

@@ -22,14 +22,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
 from tests.support.daemon.running import RunningDaemon
 from tests.support.present import present
-from vedette.mqtt.connection import WINDOW
+from vedette.mqtt.connection import IN_FLIGHT_MAX
 
 UNIT = Path(__file__).resolve().parents[2] / "systemd" / "vedette.service"
 STOP_WITHIN_S = int(present(re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE))[1])
@@ -92,7 +92,8 @@ class Desk:
         secret.write_text("right")
 
 
-def stopped_while(ill: Callable[[Desk], object], longest_s: float) -> Callable[[Desk, argparse.Namespace], None]:
+def stopped_while(ill: Callable[[Desk], AbstractContextManager[None]],
+                  longest_s: float) -> Callable[[Desk, argparse.Namespace], None]:
     """Lives that end while the broker is ill, at any moment of the first seconds of that."""
     def case(desk: Desk, args: argparse.Namespace) -> None:
         for number in range(args.rounds):
@@ -186,7 +187,7 @@ def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
     for name, told in done.items():
         kept = {
             # what arrived without an acknowledgement may be counted as well
-            "missing is counted": told["missing"] <= told["counted"] <= told["missing"] + WINDOW * told["lives"],
+            "missing is counted": told["missing"] <= told["counted"] <= told["missing"] + IN_FLIGHT_MAX * told["lives"],
             "nothing dropped": (told["counted"] == 0) == (name != "no_disk"),
             "order": told["disorder"] == 0,
             "a kill": told["oldest_lost_s"] <= LOST_WITHIN_S + slack_s,

@@ -96,7 +96,7 @@ class Device:
         return {"references": self._image()["references"]}
 
     def _image(self) -> dict[str, Any]:
-        return self.witness.health.get("drift", {}).get("image", {})
+        return dict(self.witness.health.get("drift", {}).get("image", {}))
 
     def _expect(self, holds: Callable[[], object], until_s: float, otherwise: str) -> None:
         """Wait until that moment at most; `otherwise` says what it means if it does not come."""

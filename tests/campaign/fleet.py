@@ -135,7 +135,8 @@ class Story:
     def _names(self, count: int) -> list[str]:
         """Names of which two in five are in the first share."""
         wanted = {True: -(-2 * count // 5), False: count - -(-2 * count // 5)}
-        names, number = [], 0
+        names: list[str] = []
+        number = 0
         while len(names) < count:
             number += 1
             inside = bucket_of(self.fleet.salt, f"gate-{number:02}") < FIRST_SHARE

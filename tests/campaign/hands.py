@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +210,7 @@ def untidy(house: Household, after: StoreState) -> list[str]:
 
 
 @contextmanager
-def household(chance: random.Random):
+def household(chance: random.Random) -> Iterator[Household]:
     with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
         device.folder.chmod(0o755)
         yield Household(device, chance)

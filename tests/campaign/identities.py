@@ -20,8 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.witness import Witness
@@ -83,7 +84,8 @@ def two_hosts(folder: Path, watch_s: float) -> dict[str, object]:
         return undisturbed(broker, daemons, watch_s)
 
 
-def taken_over(folder: Path, watch_s: float, rival: Callable[[Path, Mosquitto], object]) -> dict[str, object]:
+def taken_over(folder: Path, watch_s: float,
+               rival: Callable[[Path, Mosquitto], AbstractContextManager[object]]) -> dict[str, object]:
     """Let a rival take the name of a daemon; returns when health told of it, and how often the name changed hands."""
     with running(folder) as broker, Witness(broker.client(), "gate") as witness, \
             RunningDaemon(folder / "a", "--config", write_config(folder / "a", broker, "gate")) as daemon:
@@ -95,7 +97,7 @@ def taken_over(folder: Path, watch_s: float, rival: Callable[[Path, Mosquitto], 
             minutes = (time.monotonic() - began_s) / 60
             connects = broker.log.count("as vedette-gate ")
     named_s = witness.first_named["duplicate_device"] - began_s if named else None
-    right = named and named_s <= NAMED_WITHIN_S and connects <= CONNECTS_PER_MINUTE * max(1, minutes)
+    right = named_s is not None and named_s <= NAMED_WITHIN_S and connects <= CONNECTS_PER_MINUTE * max(1, minutes)
     return {"right": right, "named_s": named_s, "connects": connects, "minutes": round(minutes, 2)}
 
 
@@ -147,7 +149,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".campaign/identities.json"))
     parser.add_argument("--at-once", type=int, default=len(CASES), help="cases at a time; they mostly wait")
     args = parser.parse_args()
-    done: dict[str, list] = json.loads(args.state.read_text()) if args.state.exists() else {}
+    done: dict[str, list[dict[str, Any]]] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
     saving = threading.Lock()
 

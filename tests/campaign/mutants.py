@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.support.models.mutation import mutant, real_bases, small_bases
+from tests.support.models.mutation import Base, mutant, real_bases, small_bases
 from vedette.errors import ModelError
 from vedette.tflite.file import read_model
 from vedette.vision.interpreter import chosen_runtime
@@ -61,7 +61,7 @@ def campaign(count: int, state: Path) -> dict[str, object]:
     return _figures(outcomes, seconds)
 
 
-def _one(number: int, folder: Path, bases: tuple) -> str:
+def _one(number: int, folder: Path, bases: tuple[list[Base], list[Base]]) -> str:
     path = folder / f"{threading.get_ident()}.tflite"
     path.write_bytes(mutant(number, *bases))
     try:

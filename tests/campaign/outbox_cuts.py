@@ -33,7 +33,7 @@ from typing import Any
 
 from tests.support.broker.cutting_proxy import CuttingProxy
 from tests.support.broker.mosquitto import Mosquitto, running
-from tests.support.broker.subscriber import listening
+from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.daemon.running import RunningDaemon
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.truth.bright_squares import write_clip, write_model
@@ -122,12 +122,16 @@ class Scene:
             self.runs[results[0]["run"]] = [
                 datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() for result in results]
 
-    def goodbye(self, subscriber: object) -> None:
+    def is_connected_again(self, before: int) -> bool:
+        """Wait for more connections than there were before."""
+        return wait_until(lambda: self.proxy.connections > before)
+
+    def goodbye(self, subscriber: Subscriber) -> None:
         """Wait for the daemon's last word, and fold in all before it."""
         assert wait_until(lambda: subscriber.heard[-1].payload == b"offline"), subscriber.heard[-1]
         self.listen(subscriber)
 
-    def listen(self, subscriber: object) -> None:
+    def listen(self, subscriber: Subscriber) -> None:
         """Fold in what the subscriber heard since."""
         heard = subscriber.heard
         while self._taken < len(heard):
@@ -139,7 +143,7 @@ class Scene:
         return [(run, seq) for run, results in self.runs.items() for seq in range(1, len(results) + 1)
                 if (run, seq) not in self.heard.seen]
 
-    def drains(self, subscriber: object) -> bool:
+    def drains(self, subscriber: Subscriber) -> bool:
         """Wait until health, told from now on, says that nothing waits on disk."""
         self.listen(subscriber)
         self.heard.health = {}
@@ -153,7 +157,7 @@ class Scene:
 
 
 @contextmanager
-def scene(mqtt: str, settings: Callable[[Path], str] = lambda _: "") -> Iterator[tuple[Scene, object]]:
+def scene(mqtt: str, settings: Callable[[Path], str] = lambda _: "") -> Iterator[tuple[Scene, Subscriber]]:
     """Put together what `Scene` needs; `settings` of the broker may name files that they make in the folder."""
     with tempfile.TemporaryDirectory() as folder, running(
             Path(folder), f"allow_anonymous true\nmax_queued_messages 0\n{settings(Path(folder))}") as broker, \
@@ -191,7 +195,7 @@ def cuts(lives: int, cuts_total: int, results: int) -> dict[str, object]:
             before = here.proxy.connections
             with here.life() as daemon:
                 while done * lives < cuts_total * (life + 1):
-                    assert wait_until(lambda before=before: here.proxy.connections > before), daemon.log
+                    assert here.is_connected_again(before), daemon.log
                     before = here.proxy.connections
                     time_passes(chance.uniform(0.05, 0.6) + (0 if done % (QUICK + 1) else SHORT_LIFE_S))
                     is_long = done % LONG_EVERY == LONG_EVERY - 1
@@ -347,9 +351,10 @@ def main() -> int:
     args = parser.parse_args()
     done: dict[str, dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
-    parts = {"writes": lambda: writes(args.state.parent),
-             "cuts": lambda: cuts(args.restarts + 1, args.cuts, args.results),
-             "small": lambda: small(args.small), "kills": lambda: kills(args.kills)}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "writes": lambda: writes(args.state.parent),
+        "cuts": lambda: cuts(args.restarts + 1, args.cuts, args.results),
+        "small": lambda: small(args.small), "kills": lambda: kills(args.kills)}
     for name, part in parts.items():
         if name not in done:
             done[name] = part()

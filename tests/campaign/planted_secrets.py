@@ -23,6 +23,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,14 @@ def life(folder: Path) -> Hearing:
     return hearing
 
 
+def has_refused(daemon: RunningDaemon, reloads: int) -> bool:
+    return daemon.log.count("reload refused") == reloads
+
+
+def has_named_the_key(daemon: RunningDaemon) -> bool:
+    return "cannot be used" in daemon.log or "refuses our TLS" in daemon.log
+
+
 def live(hearing: Hearing, daemon: RunningDaemon, camera: Camera, cloud: Echo, update: Echo, credentials: Path,
          config: Path) -> None:
     """Go through the refusals, one after the other."""
@@ -229,7 +238,7 @@ def live(hearing: Hearing, daemon: RunningDaemon, camera: Camera, cloud: Echo, u
     for number, text in enumerate(mistakes(hearing), 1):
         config.write_text(text)
         daemon.signal(signal.SIGHUP)
-        assert wait_until(lambda n=number: daemon.log.count("reload refused") == n, WITHIN_S), daemon.log
+        assert wait_until(partial(has_refused, daemon, number), WITHIN_S), daemon.log
 
 
 def life_config(hearing: Hearing, port: int, ports: list[int], root: Path) -> str:
@@ -323,8 +332,7 @@ def tls(folder: Path) -> Hearing:
                               f"mqtt: {{port: {broker.port}, tls: {{ca_file: server.pem, {chain}}}}}\n")
             with RunningDaemon(folder, "--config", config, "--verbose") as daemon, watched(hearing, daemon.process.pid):
                 assert daemon.waits_for_log("broker", WITHIN_S), daemon.log
-                assert wait_until(lambda d=daemon: "cannot be used" in d.log or "refuses our TLS" in d.log, WITHIN_S), \
-                    daemon.log
+                assert wait_until(partial(has_named_the_key, daemon), WITHIN_S), daemon.log
                 daemon.signal(signal.SIGTERM)
                 assert daemon.ends(WITHIN_S) == 0
             hearing.hear(f"log with {cert}, {key}", daemon.log)

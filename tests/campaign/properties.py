@@ -27,7 +27,8 @@ def look(number: int, workers: int, chosen: list[str]) -> dict[str, object]:
     """Run one round. Raises: SystemExit when pytest did not get as far as running tests."""
     begun_s = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *(chosen or [TESTS]), "-m", "hypothesis", "--hypothesis-profile", "search",
+        [sys.executable, "-m", "pytest", *(chosen or [str(TESTS)]), "-m", "hypothesis", "--hypothesis-profile",
+         "search",
          "--hypothesis-seed", str(number), "--numprocesses", str(workers), "--dist", "worksteal", "--no-cov",
          "--verbose", "-rfE", "--tb", "short"],
         cwd=TESTS.parent, capture_output=True, text=True, check=False)

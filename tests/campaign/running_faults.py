@@ -163,7 +163,7 @@ def scene() -> Iterator[Scene]:
             yield Scene(here, daemon, witness, broker)
 
 
-def ended(one: Scene) -> dict[str, object]:
+def ended(one: Scene) -> dict[str, Any]:
     """Stop the daemon in order; returns what its life showed, and what was wrong with it."""
     one.daemon.signal(signal.SIGTERM)
     code = one.daemon.ends(90)
@@ -184,7 +184,7 @@ def ended(one: Scene) -> dict[str, object]:
             "wrong": [words for words, holds in right.items() if not holds]}
 
 
-def never_put_back(one: Scene) -> dict[str, object]:
+def never_put_back(one: Scene) -> dict[str, Any]:
     """The folder goes for good: it stays named, detection goes on, and the daemon ends in order."""
     one.settle()
     remove(one.here.state)
@@ -196,7 +196,7 @@ def never_put_back(one: Scene) -> dict[str, object]:
     return {"rate": round(rate, 1), "wrong": [words for words, holds in right.items() if not holds]}
 
 
-def removed_while_offline(one: Scene) -> dict[str, object]:
+def removed_while_offline(one: Scene) -> dict[str, Any]:
     """What waited on disk is gone with it, and is counted as lost once the broker is back."""
     one.settle()
     one.broker.stop()
@@ -214,7 +214,7 @@ def removed_while_offline(one: Scene) -> dict[str, object]:
     return {"wrong": []}
 
 
-def clock_while_offline(one: Scene) -> dict[str, object]:
+def clock_while_offline(one: Scene) -> dict[str, Any]:
     """What waits on disk grows no older by ten years, there and back: all of it comes."""
     one.settle()
     one.broker.stop()
@@ -231,7 +231,7 @@ def clock_while_offline(one: Scene) -> dict[str, object]:
     return {"wrong": [f"dropped {dropped}"] if dropped.get("detections") else []}
 
 
-def one_life(faults: list[str], done: list, save: Callable[[], None]) -> dict[str, object]:
+def one_life(faults: list[str], done: list[Any], save: Callable[[], None]) -> dict[str, Any]:
     """All faults that are not done yet on one daemon."""
     with scene() as one:
         for fault in faults[len(done):]:
@@ -245,7 +245,7 @@ def one_life(faults: list[str], done: list, save: Callable[[], None]) -> dict[st
 STORIES = dict(zip(LATER, (never_put_back, removed_while_offline, clock_while_offline), strict=True))
 
 
-def later(name: str) -> dict[str, object]:
+def later(name: str) -> dict[str, Any]:
     with scene() as one:
         told = STORIES[name](one)
         life = ended(one)

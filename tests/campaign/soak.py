@@ -42,7 +42,9 @@ from tests.support.daemon.update_device import LIMIT_BYTES
 from tests.support.models import lamps
 from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip
+from tests.support.truth.truth import Honesty
 from tests.support.waiting.until import wait_until
+from vedette.config.models import MqttConfig
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
 from vedette.store.inbox import Request, RequestClient, Response, new_id
@@ -86,8 +88,8 @@ class Sample:
 class Watcher(Witness):
     """Besides what a Witness notes: samples at each health message, snapshots, and which model runs."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(self, mqtt: MqttConfig, device: str, judge: Honesty | None = None) -> None:
+        super().__init__(mqtt, device, judge)
         self.pids: Callable[[], tuple[int, ...]] = tuple
         self.samples: list[Sample] = []
         self.snapshots = 0
@@ -95,7 +97,7 @@ class Watcher(Witness):
 
     @property
     def capture(self) -> dict[str, Any]:
-        return self.health.get("capture", {"detected": 0, "dropped": {}, "children_replaced": 0})
+        return dict(self.health.get("capture", {"detected": 0, "dropped": {}, "children_replaced": 0}))
 
     def _take(self, message: Incoming) -> None:
         super()._take(message)
@@ -170,7 +172,7 @@ class Soak:
         self._wait("its counts", self._counts.exists)
         self._command("resume")
         self._wait_for_results("after the quiet moment")
-        return json.loads(self._counts.read_text())
+        return dict(json.loads(self._counts.read_text()))
 
     def passes(self, frames: int) -> None:
         """Wait until so many frames have been detected."""
@@ -304,7 +306,7 @@ class Soak:
         self._daemon.signal(signal.SIGHUP)
 
     def _dropped(self, cause: str) -> int:
-        return self._watcher.capture["dropped"].get(cause, 0)
+        return int(self._watcher.capture["dropped"].get(cause, 0))
 
     def _wait_for_results(self, what: str) -> None:
         before = self._watcher.results

@@ -141,7 +141,8 @@ def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[lis
 
 def judged(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
     """Recover; returns every way in which the law was broken, and the state found."""
-    kept, trying = mark(known), []
+    kept = mark(known)
+    trying: list[str] = []
     for kind, words in said:
         if kind == "ack":
             kept, trying = words, []
@@ -170,7 +171,9 @@ def whole(store: ModelStore, sha256: str) -> bool:
 
 
 def campaign(count: int, state: Path, seed: int) -> dict[str, Any]:
-    told = json.loads(state.read_text()) if state.exists() else {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
+    told: dict[str, Any] = {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
+    if state.exists():
+        told = json.loads(state.read_text())
     chance = random.Random(seed + told["kills"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "state")

@@ -27,7 +27,7 @@ def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int
                           capture_output=True, text=True, timeout=timeout_s,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert done.returncode == code, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return dict(json.loads(done.stdout))
 
 
 def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:

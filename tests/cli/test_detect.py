@@ -65,7 +65,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(model: Path, image
         assert name in err
 
 
-def test_images_with_boxes(model, image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_with_boxes(model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--out writes an image with boxes for each image, of the same size, under a name no input has."""
     out = tmp_path / "pictures" / "of today"
     assert call("--model", model, "--out", out, image, image) == 0

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def problems(path: Path | None, **layers: dict[str, str]) -> list[str]:
+def problems(path: Path | None, **layers: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(path, environ=layers.get("environ", {}), overrides=layers.get("overrides", {}))
     prefix = f"{path.parent}/" if path else ""

@@ -56,7 +56,8 @@ def detected_per_s(hears: Subscriber, seconds: float) -> float:
     before = hears.health
     assert wait_until(lambda: hears.health["uptime_s"] - before["uptime_s"] >= seconds, PATIENCE_S)
     after = hears.health
-    return (after["capture"]["detected"] - before["capture"]["detected"]) / (after["uptime_s"] - before["uptime_s"])
+    detected: int = after["capture"]["detected"] - before["capture"]["detected"]
+    return detected / float(after["uptime_s"] - before["uptime_s"])
 
 
 def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mosquitto, hears: Subscriber,
@@ -107,7 +108,7 @@ def test_memory_pressure_is_named_within_5_s_and_gone_within_10(tmp_path: Path, 
 
         def presses() -> bool:
             board.waited_for_memory(0.5 * (time.monotonic() - began_s))
-            return hears.health["governor"]["step"] > 0
+            return bool(hears.health["governor"]["step"] > 0)
         assert wait_until(presses, PATIENCE_S), daemon.log
         ended_at = time.time()
         assert wait_until(lambda: hears.health["board"]["memory_pressed"] is False, PATIENCE_S)

@@ -242,7 +242,8 @@ def test_a_folder_that_comes_back_as_it_was_is_still_held(tmp_path: Path) -> Non
     folder.next_run()
     folder.path.rename(tmp_path / "away")
     assert not folder.reacquire()
-    assert folder.trouble
+    trouble = folder.trouble
+    assert trouble
     (tmp_path / "away").rename(folder.path)
     assert not folder.reacquire()
     assert folder.trouble is None

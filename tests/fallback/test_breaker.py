@@ -99,7 +99,8 @@ def test_retry_after_is_obeyed_within_bounds(asked_s: float | None, waits_s: flo
 @given(st.lists(st.tuples(st.floats(0, 10_000), st.integers(0, 400), st.booleans()), max_size=400))
 def test_no_window_grants_more_than_its_allowance(steps: list[tuple[float, int, bool]]) -> None:
     """Calls, bytes and probes, by the hour and by the day, for any order of calls; a refusal spends nothing."""
-    windows, now_s = FRESH, 0.0
+    windows: tuple[Spent, ...] = FRESH
+    now_s = 0.0
     granted: list[tuple[float, int, bool]] = []
     for pause_s, size, probe in steps:
         now_s += pause_s

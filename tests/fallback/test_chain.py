@@ -13,6 +13,7 @@ from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
 from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback.breaker import Allowance, Spent, left
 from vedette.fallback.chain import HOLD_S, REASON_OF, FallbackChain
+from vedette.fallback.motion import MotionDetector
 from vedette.health.reasons import state_of
 from vedette.types import Box, Detection, DetectionResult, Frame, ReasonCode, Source, Timing
 
@@ -132,9 +133,9 @@ def test_a_pause_stops_the_fallback_at_once() -> None:
     """During a pause nothing detects: the pause deactivates the cloud, and refuses its results."""
     rig = Rig(4, None, Help())
     rig.run()
-    assert rig.help.active
+    before = rig.help.active
     rig.pipeline.pause(60)
-    assert not rig.help.active
+    assert (before, rig.help.active) == (True, False)
     assert not rig.pipeline.on_fallback_result(seen_by("cloud", make_frame(rig.clock, 9)))
     assert not rig.pipeline.status().detecting
 
@@ -157,7 +158,8 @@ def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
 
 def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
     """After a minute of failures the model is loaded again; the old detector is closed, and results come."""
-    clock, heard = FakeClock(), []
+    clock = FakeClock()
+    heard: list[DetectionResult] = []
     broken, fresh = failing(*range(1, 10)), FakeDetector()
     to_open = [broken, fresh]
     camera = WatchedCamera(clock, 7, lambda _: clock.advance(RETRY_MODEL_S / 2))
@@ -170,7 +172,8 @@ def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
 
 def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
     """Each failed invoke of LiteRT makes its error message longer and the next invoke slower, without end."""
-    clock, heard = FakeClock(), []
+    clock = FakeClock()
+    heard: list[DetectionResult] = []
     opened: list[FakeDetector] = []
 
     def opens() -> FakeDetector:
@@ -211,10 +214,11 @@ def refuse(_: DetectionResult) -> bool:
     raise AssertionError
 
 
-class Motion:
+class Motion(MotionDetector):
     """Detects from the third frame on; before that it learns."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.frames = 0
 
     def detect(self, frame: Frame) -> DetectionResult:

@@ -25,6 +25,7 @@ from tests.support.network.clouds import (
     whole_request,
 )
 from tests.support.network.rude_server import Behave, answering, certify, dripping, head_of, serving, within
+from tests.support.present import present
 from vedette.errors import (
     CloudBudgetSpent,
     CloudError,
@@ -42,7 +43,7 @@ GOOD = json.dumps(ANSWER).encode()
 
 
 def picture(body: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    return present(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
 
 
 def test_a_frame_is_looked_at(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.present import present
 from vedette.fallback.cloud_picture import LONGEST_PX, redacted_jpeg
 from vedette.types import Box
 
@@ -19,7 +20,7 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 def decoded(content: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return present(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
 
 
 def markers(content: bytes) -> list[int]:
@@ -97,4 +98,4 @@ def test_boxes_find_their_way_back(x: float, y: float, wide: float, high: float,
     there = sent.to_frame(Box(left, top, 1.0, 1.0))
     assert there.xmin == pytest.approx(roi.xmin + left * (roi.xmax - roi.xmin), abs=1 / 160)
     assert there.ymin == pytest.approx(roi.ymin + top * (roi.ymax - roi.ymin), abs=1 / 90)
-    assert (there.xmax, there.ymax) == (pytest.approx(sent.shown.xmax), pytest.approx(sent.shown.ymax))
+    assert (there.xmax, there.ymax) == pytest.approx((sent.shown.xmax, sent.shown.ymax))

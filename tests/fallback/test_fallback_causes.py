@@ -68,7 +68,7 @@ class Scene:
 
 
 def ready_s(result: Payload) -> float:
-    return captured_s(result) + result["age_ms"] / 1000
+    return captured_s(result) + float(result["age_ms"]) / 1000
 
 
 @contextmanager

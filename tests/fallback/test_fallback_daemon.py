@@ -35,13 +35,13 @@ INTERVAL_S, DEADLINE_S = 0.5, 2.0
 def fallback_config(folder: Path, port: int, *, cloud: str | None = None, model: Path | None = None,
                     motion: bool = False) -> Path:
     (folder / "token").write_text(TOKEN)
-    texts = {"camera": f"{{source: '{write_film(folder)}', loop: true, fps: {FPS}}}",
-             "detector": f"{{model: {json.dumps(str(model)) if model else 'null'}, threads: 1}}",
-             "fallback": f"{{motion: {str(motion).lower()}}}"}
+    sections = {"camera": f"{{source: '{write_film(folder)}', loop: true, fps: {FPS}}}",
+                "detector": f"{{model: {json.dumps(str(model)) if model else 'null'}, threads: 1}}",
+                "fallback": f"{{motion: {str(motion).lower()}}}"}
     if cloud is not None:
-        texts["cloud"] = (f"{{enabled: true, url: '{cloud}/v1/detect', token_file: '{folder / 'token'}', "
-                          f"interval_s: {INTERVAL_S}, deadline_s: {DEADLINE_S}, per_hour: 7200}}")
-    return write_config(folder, port, **texts)
+        sections["cloud"] = (f"{{enabled: true, url: '{cloud}/v1/detect', token_file: '{folder / 'token'}', "
+                             f"interval_s: {INTERVAL_S}, deadline_s: {DEADLINE_S}, per_hour: 7200}}")
+    return write_config(folder, port, sections=sections)
 
 
 def calls(url: str) -> int:
@@ -53,6 +53,17 @@ def calls(url: str) -> int:
     finally:
         connection.close()
     return sum(map(int, re.findall(r'requests_total\{route="[^"]*detect",status="\d+"\} (\d+)', metrics)))
+
+
+def publishes_more(hears: Subscriber, source: str, count: int) -> bool:
+    """Wait for so many more results of this source."""
+    before = len(hears.results_from(source))
+    return wait_until(lambda: len(hears.results_from(source)) >= before + count)
+
+
+def publishes_after(hears: Subscriber, moment_s: float) -> bool:
+    """Wait for a result of a frame captured later than this."""
+    return wait_until(lambda: captured_s(hears.results[-1]) > moment_s)
 
 
 def assert_accounts(final: Payload) -> None:
@@ -72,17 +83,16 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
             RunningDaemon(tmp_path, "--config",
                           fallback_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
         for turn in range(2):
-            before = len(hears.results_from("cloud"))
-            assert wait_until(lambda n=before: len(hears.results_from("cloud")) >= n + 3), daemon.log
+            assert publishes_more(hears, "cloud", 3), daemon.log
             assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= hears.reasons.keys(), 5), turn
             assert hears.health["state"] == "degraded"
             assert wait_until(lambda: hears.results[-1]["source"] == "local"), daemon.log
             back_s = captured_s(hears.results[-1])
-            assert wait_until(lambda s=back_s: captured_s(hears.results[-1]) > s + 1)
+            assert publishes_after(hears, back_s + 1)
             asked = calls(url)
             assert asked >= 3
             assert hears.results[-1]["source"] == "local", "the model fails again already: no evidence"
-            assert wait_until(lambda s=back_s: captured_s(hears.results[-1]) > s + 2.5)
+            assert publishes_after(hears, back_s + 2.5)
             assert hears.results[-1]["source"] == "local"
             assert calls(url) == asked
         daemon.signal(signal.SIGTERM)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.network.operators import Device, Operator, serving
 from tests.support.present import present
+from vedette._lib.durable import Files
 from vedette.errors import StateUnusable
 from vedette.fleet.folder import FleetFolder
 
@@ -53,7 +54,7 @@ def test_a_change_cut_at_every_step_is_old_or_new(tmp_path: Path) -> None:
         path = tmp_path / str(at)
         with FleetFolder(path, new=True) as folder:
             folder.change({**OLD, "fleet.json": b""})
-        folder = FleetFolder(path, files=Cut(at))
+        folder = FleetFolder(path, files=cast(Files, Cut(at)))
         try:
             folder.change(NEW)
             done = True
@@ -79,7 +80,7 @@ def test_without_the_list_a_cut_leaves_a_mixture(tmp_path: Path) -> None:
         path = tmp_path / str(at)
         with FleetFolder(path, new=True) as folder:
             folder.change({**OLD, "fleet.json": b""})
-        folder = FleetFolder(path, files=Cut(at))
+        folder = FleetFolder(path, files=cast(Files, Cut(at)))
         try:
             for name, text in NEW.items():
                 folder._put(path / name, text)

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.request import urlopen
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from tests.support.network import nginx
 from tests.support.network.operators import Operator
 from vedette.errors import UpdateUnreachable
+from vedette.store.release import Target
 from vedette.update.source import Trusted, UpdateSource
 
 pytestmark = pytest.mark.skipif(nginx.PROGRAM is None or shutil.which("rsync") is None,
@@ -69,7 +70,9 @@ def test_a_device_may_poll_between_the_steps(tmp_path: Path) -> None:
             f"root {there};\n{nginx.block('fleet.md')}\n}}")
     with nginx.nginx(tmp_path / "nginx", text) as (url, authority):
         device = Device(tmp_path / "device", url, root, authority)
-        for change in ("release", "timestamp", "renew", "snapshot", "targets", "root"):
+        changes: tuple[Literal["release", "renew", "timestamp", "snapshot", "targets", "root"], ...] = (
+            "release", "timestamp", "renew", "snapshot", "targets", "root")
+        for change in changes:
             with operator.opened() as repository:
                 if change == "renew":
                     repository.renew(operator.keys)
@@ -93,7 +96,7 @@ def test_a_device_may_poll_between_the_steps(tmp_path: Path) -> None:
                 assert reply.headers["Cache-Control"] == cached
 
 
-def resumes(device: Device, into: Path, target: object) -> None:
+def resumes(device: Device, into: Path, target: Target) -> None:
     """Cut a download in the middle; the next one requests the rest only."""
     told: list[int] = []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,23 +65,27 @@ def test_a_withdrawn_release_is_gone_and_its_file_stays(operator: Operator, devi
     assert list((operator.served / "targets/2").iterdir())
 
 
-CHANGES = {
-    "release": lambda fleet: fleet.release(OTHER, "4"),
-    "withdraw": lambda fleet: change(fleet, "withdraw", 1),
-    "renew": lambda fleet: change(fleet, "renew", 120),
-    **{role: lambda fleet, role=role: change(fleet, "rotate", role) for role in ROLES},
-}
-
-
 def change(operator: Operator, name: str, *arguments: object) -> None:
     with operator.opened() as repository:
         getattr(repository, name)(operator.keys, *arguments)
 
 
+def rotate(role: str, operator: Operator) -> None:
+    change(operator, "rotate", role)
+
+
+CHANGES: dict[str, Callable[[Operator], object]] = {
+    "release": lambda fleet: fleet.release(OTHER, "4"),
+    "withdraw": lambda fleet: change(fleet, "withdraw", 1),
+    "renew": lambda fleet: change(fleet, "renew", 120),
+    **{role: partial(rotate, role) for role in ROLES},
+}
+
+
 @pytest.mark.parametrize("client", [Device, Vedette])
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_device_may_poll_at_any_moment_of_a_publication(operator: Operator, url: str, tmp_path: Path, name: str,
-                                                          client) -> None:
+                                                          client: type[Device | Vedette]) -> None:
     """After each copied file, an existing device and a new one both find metadata that verifies."""
     operator.release(MODEL)
     operator.publish()
@@ -300,7 +305,8 @@ def rsa() -> bytes:
     (lambda _: b"no key", "expected a private key"),
     (lambda fleet: fleet.key_file("snapshot").read_bytes(), "another key"),
     (lambda _: rsa(), "expected an ed25519 key"), (lambda _: None, "cannot be read")])
-def test_a_file_that_is_not_the_key(operator: Operator, content, words: str) -> None:
+def test_a_file_that_is_not_the_key(operator: Operator, content: Callable[[Operator], bytes | None],
+                                    words: str) -> None:
     """The message says what is in the place of the key."""
     path = operator.key_file("timestamp")
     found = content(operator)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tests.support.present import present
 from vedette.fleet import roster
 from vedette.fleet.roster import Roster
 
@@ -16,13 +17,13 @@ HEALTH = {"state": "degraded", "reasons": [{"code": "clock_unsynced"}], "capture
 def test_a_row_is_built_from_a_devices_topics() -> None:
     """Availability, model and health; figures alone are not news."""
     heard = Roster()
-    assert heard.update("vedette/gate-01/availability", "online").online is True
-    assert heard.update("vedette/gate-01/model", MODEL).variant == "b"
-    assert heard.update("vedette/gate-01/health", HEALTH).reasons == ("clock_unsynced",)
+    assert present(heard.update("vedette/gate-01/availability", "online")).online is True
+    assert present(heard.update("vedette/gate-01/model", MODEL)).variant == "b"
+    assert present(heard.update("vedette/gate-01/health", HEALTH)).reasons == ("clock_unsynced",)
     assert heard.update("vedette/gate-01/health", {**HEALTH, "capture": {"fps": 3}}) is None
     (row,) = heard.rows()
     assert (row.model, row.release, row.state, row.fps, row.invoke_ms) == ("street", 7, "trial", 3, 31.2)
-    assert heard.update("vedette/gate-01/availability", "offline").state == "trial"
+    assert present(heard.update("vedette/gate-01/availability", "offline")).state == "trial"
     assert heard.summary() == "1 devices, 0 online; street 4: 1; trial: 1"
 
 
@@ -46,4 +47,4 @@ def test_strangers_cannot_fill_the_memory() -> None:
     heard.update("vedette/0/model", {**MODEL, "title": "x" * 10_000})
     rows = heard.rows()
     assert len(rows) == roster.DEVICES_MAX
-    assert len(rows[0].model) == 80
+    assert len(present(rows[0].model)) == 80

@@ -3,13 +3,14 @@
 import base64
 import json
 import shlex
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from tests.support.truth.planted import found, plant
 
-WAYS = {
+WAYS: dict[str, Callable[[str], str]] = {
     "plain": str, "percent": lambda text: quote(text, safe=""), "form": quote_plus, "json": json.dumps, "repr": repr,
     "shell": shlex.quote, "upper": str.upper, "half": lambda text: text[:len(text) // 2 + 3],
     "hex": lambda text: text.encode().hex(), "bytes": lambda text: repr(text.encode()),

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from vedette.cli import schemas
 from vedette.messages import payloads
-from vedette.messages.health_shapes import BoardHealth, HealthPayload
+from vedette.messages.health_shapes import BoardHealth, HealthPayload, Percentiles
 from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, ModelRef, ModelStatus
 
 AT = datetime(2026, 11, 21, 0, 42, 7, 123_900, UTC)
@@ -40,7 +40,7 @@ def validate(name: str, payload: Mapping[str, Any]) -> None:
 
 
 def health() -> HealthPayload:
-    stage = {"p50": 1.0, "p95": 2.0, "p99": 3.0}
+    stage: Percentiles = {"p50": 1.0, "p95": 2.0, "p99": 3.0}
     board: BoardHealth = {"temperature_c": 51.2, "throttled_now": [], "throttled_ever": ["under_voltage"],
                           "cpu_mhz": 1800.0, "cpu_highest_mhz": None, "cpu_slowed": False, "rss_mb": 90.1,
                           "capture_rss_mb": None, "memory_available_mb": 1000.0, "memory_allowed_mb": None,

@@ -29,7 +29,7 @@ def small(rng: np.random.Generator) -> tuple[bytes, np.ndarray, np.ndarray]:
     return graph.to_bytes({"image": image}, {"total": total}), wide, deep
 
 
-def weighted(graph: Graph, name: str, real: Path, axis: int, input_scale: float) -> tuple[int, int]:
+def weighted(graph: Graph, name: str, real: np.ndarray, axis: int, input_scale: float) -> tuple[int, int]:
     scales = np.abs(real).max(tuple(each for each in range(4) if each != axis)) / 127
     along = [1, 1, 1, 1]
     along[axis] = -1
@@ -48,7 +48,8 @@ def expected(image: np.ndarray, wide: np.ndarray, deep: np.ndarray) -> np.ndarra
     high, share = np.minimum(low + 1, SIDE // 2 - 1), at - low
     rows = halved[low] * (1 - share)[:, None, None] + halved[high] * share[:, None, None]
     doubled = rows[:, low] * (1 - share)[None, :, None] + rows[:, high] * share[None, :, None]
-    return np.clip(x + doubled, 0, 6)
+    summed: np.ndarray = np.clip(x + doubled, 0, 6)
+    return summed
 
 
 def test_what_is_written_runs_and_means_what_it_says(tmp_path: Path) -> None:

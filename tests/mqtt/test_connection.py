@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import pytest
 
@@ -124,7 +124,7 @@ def test_no_guess_about_tls_once_the_broker_has_answered(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [
     b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x00", b"\x20\x02\x00", b"\x20\x03\x00\x00\xff", b"\xff" * 64,
     b"\x20\xff\xff\xff\xff\xff", b"\x30\x03\x00\x05a", b"\x32\x04\x00\x01\xff\x00", bytes(range(256))])
-def test_peer_that_is_not_a_broker(answer: bytes, protocol: int | str) -> None:
+def test_peer_that_is_not_a_broker(answer: bytes, protocol: Literal[5, "3.1.1"]) -> None:
     """Any bytes from such a peer end the connection as BrokerAway and nothing else."""
     with peer(answer) as port, pytest.raises(BrokerAway):
         wait_connected(Connection(MqttConfig(port=port, protocol=protocol), "gate"))
@@ -146,7 +146,7 @@ def test_reasons_of_the_broker(answer: bytes, end: type[Exception]) -> None:
 
 @pytest.mark.parametrize(("protocol", "answer"), [
     (5, b"\x20\x03\x00\x00\x00\x90\x05\x00\x01\x00\x87\x01"), ("3.1.1", b"\x20\x02\x00\x00\x90\x04\x00\x01\x80\x01")])
-def test_refused_subscription_is_remembered(protocol: int | str, answer: bytes) -> None:
+def test_refused_subscription_is_remembered(protocol: Literal[5, "3.1.1"], answer: bytes) -> None:
     """A connection knows which of its filters the broker has refused."""
     with peer(answer) as port:
         connection = Connection(MqttConfig(port=port, protocol=protocol), "gate", filters=("a/+", "b"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ class Device:
         assert self.publisher.stop(60)
         assert self.spool.stop(60)
         assert (self.publisher.worker.failure, self.spool.worker.failure) == (None, None)
+
+
+def has_nothing_left(one: Device) -> bool:
+    return one.publisher.status().outbox_depth == 0
 
 
 @contextmanager
@@ -355,7 +360,7 @@ def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene
         with device(scene.state, small, run) as one:
             for first in range(1, 201, 8):
                 one.publish(*range(first, first + 8))
-                assert wait_until(lambda one=one: one.publisher.status().outbox_depth == 0)
+                assert wait_until(partial(has_nothing_left, one))
             assert one.publisher.status().spool_bytes <= 6_000
             assert "outbox_dropping" in one.publisher.reasons()
     scene.proxy.refusing = False

@@ -65,7 +65,7 @@ def test_a_body_is_sent() -> None:
     sent = bytes(range(256)) * 4096
     got: list[bytes] = []
 
-    def behave(connection: socket.socket, _: threading.Event) -> None:
+    def behave(connection: socket.socket, _over: threading.Event) -> None:
         head, _, body = head_of(connection).partition(b"\r\n\r\n")
         assert b"Content-Length: 1048576" in head
         while len(body) < len(sent):

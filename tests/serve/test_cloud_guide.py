@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Workers:
                 slow = held.enter_context(socket.create_connection(("127.0.0.1", port)))
                 slow.sendall(f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
                              "Content-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n".encode())
-                assert wait_until(lambda port=port: self._is_busy(port))
+                assert wait_until(partial(self._is_busy, port))
             yield
         assert wait_until(lambda: not any(map(self._is_busy, self._ports)))
 

@@ -51,7 +51,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
 def error_of(body: bytes) -> str:
     payload = json.loads(body)
     assert payload.keys() == {"error"}
-    return payload["error"]
+    return str(payload["error"])
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])

@@ -11,13 +11,13 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 
 from tests.support.daemon.as_nobody import as_nobody
 from tests.support.waiting.until import wait_until
-from vedette._lib.durable import replace_file
+from vedette._lib.durable import Files, replace_file
 from vedette.device.identity import StateFolder
 from vedette.errors import RequestUnanswered, StateUnusable
 from vedette.store.inbox import RESPONSES_KEPT, Inbox, Request, RequestClient, Response, new_id
@@ -80,8 +80,15 @@ class Daemon:
         self.folder.close()
 
 
-def request(kind: str = "rollback", **more: Any) -> Request:
+def request(kind: Literal["install", "activate", "rollback"] = "rollback", **more: Any) -> Request:
     return Request(id=new_id(), kind=kind, **more)
+
+
+def answered(command: WaitingCommand) -> Response:
+    """Return the response that ends the command."""
+    response = command.ended()
+    assert isinstance(response, Response)
+    return response
 
 
 def waiting(state: Path) -> set[str]:
@@ -220,7 +227,7 @@ def test_requests_are_claimed_in_order(tmp_path: Path) -> None:
     for sent in (first, second):
         assert daemon.claim() == sent
         daemon.inbox.respond(Response(id=sent.id, ok=True, words=sent.kind))
-    assert [one.ended().words for one in commands] == ["rollback", "activate"]
+    assert [answered(one).words for one in commands] == ["rollback", "activate"]
     daemon.dies()
 
 
@@ -274,7 +281,7 @@ def test_a_request_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
     path.unlink()
     files = TidiedOnce()
-    os.close(create_locked(path, files=files))
+    os.close(create_locked(path, files=cast(Files, files)))
     assert (path.exists(), files.opened) == (True, 2)
     daemon.dies()
 
@@ -310,7 +317,7 @@ def test_a_response_with_a_full_state_fits(tmp_path: Path) -> None:
     waiting_command = WaitingCommand(tmp_path, sent)
     daemon.claim()
     daemon.inbox.respond(Response(id=sent.id, ok=True, words="done", state=state))
-    assert waiting_command.ended().state == state
+    assert answered(waiting_command).state == state
     daemon.dies()
 
 

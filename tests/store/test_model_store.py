@@ -11,15 +11,18 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon.as_nobody import as_nobody, give_away
 from tests.support.faults.forgetful_disk import CountedDisk
-from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
+from tests.support.present import present
+from vedette._lib.durable import Files
+from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, StateUnusable, StoreFull
 from vedette.store.model_store import ModelStore
 from vedette.store.state import CRASHES_MAX, Installed, StoreState, Trial
 
@@ -45,8 +48,15 @@ def filled(folder: Path) -> ModelStore:
     return store
 
 
-def opened(folder: Path, files: object = os) -> ModelStore:
+def opened(folder: Path, files: Files = os) -> ModelStore:
     return ModelStore(folder, files=files, min_free_bytes=0, utc_now=lambda: NOW)
+
+
+class UncheckedStore(ModelStore):
+    """As if another process fills the disk after the check."""
+
+    def check_room(self, size: int) -> None:
+        """There is always enough."""
 
 
 def put(store: ModelStore, model: Installed) -> None:
@@ -71,7 +81,8 @@ def names(folder: Path) -> set[str]:
     (lambda path: path.write_bytes(b"x" * (LIMIT + 1)), ModelUnreadable, "expected at most 1"),
     (lambda path: path.write_bytes(b"another"), ModelDamaged, f"expected SHA-256 {C.sha256}, found "),
 ], ids=["missing", "empty", "folder", "pipe", "endless", "long", "another"])
-def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make, error, message: str) -> None:
+def test_a_wrong_file_is_refused(store: ModelStore, tmp_path: Path, make: Callable[[Path], object],
+                                 error: type[ModelError], message: str) -> None:
     """Each is refused with a message, and nothing of it stays in the store."""
     make(tmp_path / "given")
     before = names(store.folder)
@@ -86,8 +97,8 @@ def test_a_file_that_grows_while_it_is_read_is_refused(store: ModelStore) -> Non
     class Growing(io.FileIO):
         name = "growing"
 
-        def read(self, size: int = -1) -> bytes:
-            return b"x" * size
+        def read(self, size: int | None = -1, /) -> bytes:
+            return b"x" * (size or 0)
 
     with contextlib.closing(Growing(os.memfd_create("growing"), "wb+")) as file:
         file.write(b"x")
@@ -213,7 +224,7 @@ def test_a_new_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b""),
                                     lambda path: path.write_bytes(b"x" + path.read_bytes()[1:])])
-def test_a_damaged_model_is_replaced(store: ModelStore, damage) -> None:
+def test_a_damaged_model_is_replaced(store: ModelStore, damage: Callable[[Path], object]) -> None:
     """The previous one runs, else none; `trouble` says why. The digest is not refused: an undamaged copy may come."""
     damage(store.path_of(B.sha256))
     again = opened(store.folder)
@@ -315,18 +326,19 @@ def link_to_itself(path: Path) -> None:
     path.symlink_to(path)
 
 
-def become(make):
+def become(make: Callable[[Path], object]) -> Callable[[Path], None]:
     def replace(path: Path) -> None:
         path.unlink()
         make(path)
     return replace
 
 
-HARMS = [leave, leave, Path.unlink, become(os.mkfifo), become(Path.mkdir), link_to_itself,
-         lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\xde\xad" * 50),
-         lambda path: path.write_bytes(path.read_bytes()[:-1]),
-         lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), lambda path: path.chmod(0),
-         lambda path: path.chmod(0o444)]
+HARMS: list[Callable[[Path], object]] = [
+    leave, leave, Path.unlink, become(os.mkfifo), become(Path.mkdir), link_to_itself,
+    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\xde\xad" * 50),
+    lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), lambda path: path.chmod(0),
+    lambda path: path.chmod(0o444)]
 
 
 def harmed(folder: Path, seed: int) -> None:
@@ -394,7 +406,7 @@ def test_every_start_on_trial_is_on_disk_before_the_model_is_loaded(store: Model
     assert (good.trouble, disk.steps) == (None, 0)
 
 
-def fail(number: int):
+def fail(number: int) -> Callable[[], None]:
     def raise_it() -> None:
         raise OSError(number, os.strerror(number))
     return raise_it
@@ -452,13 +464,13 @@ def test_a_first_model_on_trial_runs_uncounted(tmp_path: Path) -> None:
 
 # Real disks that accept no write
 
-def run_without_writing(folder: Path) -> tuple[object, ...]:
+def run_without_writing(folder: Path) -> tuple[Installed | None, str | None, list[tuple[type[StateUnusable], str]]]:
     """Start as a daemon that may not write: returns the model, the reason, and the errors of a change and a stage."""
     store = opened(folder)
     store.recover()
     model, reason = store.start("boot", NOW)
-    errors = []
-    for attempt in (lambda: store.change(store.state.activated(C, NOW)), lambda: put(store, C)):
+    errors: list[tuple[type[StateUnusable], str]] = []
+    for attempt in (partial(store.change, store.state.activated(C, NOW)), partial(put, store, C)):
         try:
             attempt()
         except StateUnusable as error:
@@ -499,9 +511,9 @@ def test_a_state_file_that_may_not_be_read_is_not_treated_as_missing(nobodys: Pa
     for name in ("state.json", "state.copy.json"):
         (nobodys / name).chmod(0)
 
-    def recovered() -> tuple[object, ...]:
+    def recovered() -> tuple[Installed | None, str]:
         store = opened(nobodys)
-        return store.recover().active, store.trouble
+        return store.recover().active, present(store.trouble)
 
     active, trouble = as_nobody(recovered)
     assert active is not None
@@ -537,9 +549,10 @@ def test_a_real_disk_that_is_full(tmp_path: Path) -> None:
         (tmp_path / "given").write_bytes(b"x" * (256 << 10))
         with pytest.raises(StoreFull, match="MiB free"):
             store.stage(tmp_path / "given", None, limit_bytes=LIMIT)
-        store.check_room = lambda size: None       # as if another process fills the disk after the check
+        unchecked = UncheckedStore(store.folder, min_free_bytes=0, utc_now=lambda: NOW)
+        unchecked.recover()
         with pytest.raises(StoreFull, match="No space left on device"):
-            store.stage(tmp_path / "given", None, limit_bytes=LIMIT)
+            unchecked.stage(tmp_path / "given", None, limit_bytes=LIMIT)
         assert names(store.incoming) == set()
         with contextlib.suppress(OSError):
             (disk / "filler").write_bytes(b"x" * (1 << 20))

@@ -21,6 +21,7 @@ from tests.support.faults.forgetful_disk import (
     NoSync,
     PowerCut,
 )
+from vedette._lib.durable import Files
 from vedette.errors import StateUnusable
 from vedette.store.incoming import digest_of
 from vedette.store.model_store import ModelStore
@@ -36,10 +37,11 @@ class Story:
     `acknowledged` is the last state whose save succeeded. The disk may also hold one of those `attempted` since.
     """
 
-    def __init__(self, folder: Path, files: object) -> None:
+    def __init__(self, folder: Path, files: Files) -> None:
         self.store = ModelStore(folder / "models", files=files, min_free_bytes=0, utc_now=lambda: NOW)
         self.acknowledged, self.attempted = StoreState(), [StoreState()]
         self.files = files
+        self._stages_downloads = False
         self._sources = folder.parent / "sources"
         self._sources.mkdir(exist_ok=True)
 
@@ -55,7 +57,7 @@ class Story:
         self.install(third, as_candidate=False)
         for _ in range(CRASHES_MAX + 1):                    # a crash loop
             self.start()
-        self.stage = self.download
+        self._stages_downloads = True
         self.install(fourth, as_candidate=False)
         self.start()
         self.change(self.store.state.ended_cleanly())
@@ -79,6 +81,8 @@ class Story:
         self.store.clean_up()
 
     def stage(self, source: Path) -> tuple[str, int]:
+        if self._stages_downloads:
+            return self.download(source)
         return self.store.stage(source, None, limit_bytes=LIMIT)
 
     def download(self, source: Path) -> tuple[str, int]:

@@ -31,9 +31,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_first_installation_is_complete(installed: Path) -> None:
     """Program, units, user, configuration and folders are there, with the modes that keep secrets."""
-    command = [installed / "opt/vedette/venv/bin/vedette", "--version"]
+    command: list[Path | str] = [installed / "opt/vedette/venv/bin/vedette", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, timeout=240).stdout.startswith("vedette ")
-    where = [installed / "opt/vedette/venv/bin/python", "-P", "-c",
+    where: list[Path | str] = [installed / "opt/vedette/venv/bin/python", "-P", "-c",
              "from vedette.detect.box_model import *; print(BOX_MODEL)"]
     box_model = Path(subprocess.run(where, capture_output=True, text=True, timeout=240, check=True).stdout.strip())
     assert box_model.is_relative_to(installed)

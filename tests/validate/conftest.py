@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from vedette.validate.frame_tap import FrameTap
 
 
 @pytest.fixture
-def unharmed():
+def unharmed() -> Iterator[None]:
     """Check that no process and no descriptor of a child is left after a test."""
     gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -24,7 +25,7 @@ def unharmed():
 
 
 @pytest.fixture
-def tap():
+def tap() -> Iterator[FrameTap]:
     """A frame tap; closing it twice is safe."""
     tap = FrameTap()
     yield tap

@@ -25,14 +25,15 @@ def seen(label: str, box: Box, score: float = 0.9) -> Detection:
     return Detection(label, 0, score, box)
 
 
-def test_perfect_detections_have_a_precision_of_one(truth) -> None:
+def test_perfect_detections_have_a_precision_of_one(truth: Truth) -> None:
     """Perfect detections give 1 for every label of the truth; a label without a box does not count."""
     rows = [row for image_id in (1, 2)
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("dog", ELSEWHERE)])]
     found = average_precision(truth, rows)
-    assert (found.ap, found.ap50) == (pytest.approx(1), pytest.approx(1))
-    assert found.labels == {"cat": LabelPrecision(pytest.approx(1), pytest.approx(1), 2),
-                            "dog": LabelPrecision(pytest.approx(1), pytest.approx(1), 2)}
+    assert (found.ap, found.ap50) == pytest.approx((1, 1))
+    assert found.labels == {"cat": LabelPrecision(found.labels["cat"].ap, found.labels["cat"].ap50, 2),
+                            "dog": LabelPrecision(found.labels["dog"].ap, found.labels["dog"].ap50, 2)}
+    assert [(each.ap, each.ap50) for each in found.labels.values()] == [pytest.approx((1, 1))] * 2
 
 
 def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth: Truth) -> None:
@@ -41,7 +42,7 @@ def test_a_missed_label_is_zero_and_an_unknown_one_is_left_out(truth: Truth) -> 
             for row in truth.rows(image_id, 200, 100, [seen("cat", BOX), seen("unicorn", ELSEWHERE)])]
     found = average_precision(truth, rows)
     assert found.ap50 == pytest.approx(0.5)
-    assert (found.labels["cat"].ap, found.labels["dog"].ap) == (pytest.approx(1), 0)
+    assert (found.labels["cat"].ap, found.labels["dog"].ap) == pytest.approx((1, 0))
 
 
 def test_no_detection_at_all_is_zero(truth: Truth) -> None:

@@ -27,6 +27,7 @@ from vedette.errors import (
 )
 from vedette.tflite.file import read_model
 from vedette.validate.candidate_child import PROBE_NICE
+from vedette.validate.frame_tap import FrameTap
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.local import open_detector
 
@@ -48,7 +49,7 @@ def test_a_sound_bundle_passes_the_probe() -> None:
     assert report.invoke_ms > 0
 
 
-def test_it_detects_like_the_daemon(tap) -> None:
+def test_it_detects_like_the_daemon(tap: FrameTap) -> None:
     """Without a probe, and for any frame size, it gives the detections of a detector with these settings."""
     settings = DetectorConfig(model=BOX, threads=1, score_threshold=0.3, labels={"car": 0.45}, deny=("bus",))
     roi = (0.1, 0.0, 1.0, 0.9)
@@ -76,12 +77,13 @@ def test_golden_frames_are_judged_with_their_makers_settings() -> None:
         assert present(candidate.probe().golden).agrees
 
 
-def test_one_child_serves_probe_and_comparisons_and_yields_to_others(tap) -> None:
+def test_one_child_serves_probe_and_comparisons_and_yields_to_others(tap: FrameTap) -> None:
     """The kernel kills it first when memory is short, and after the probe it runs only when the processor is idle."""
     with patient(BOX, ONE) as candidate:
-        assert candidate.pid is None
+        before = candidate.pid
+        assert before is None
         candidate.probe()
-        pid = candidate.pid
+        pid = present(candidate.pid)
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
         assert os.getpriority(os.PRIO_PROCESS, pid) == PROBE_NICE
         for number in range(3):
@@ -98,13 +100,13 @@ def test_a_loose_model_has_no_golden_frames(tmp_path: Path) -> None:
         assert candidate.probe().golden is None
 
 
-def test_invoke_ms_does_not_count_interruptions(tap) -> None:
+def test_invoke_ms_does_not_count_interruptions(tap: FrameTap) -> None:
     """On a board whose processors are all busy, `invoke_ms` is the time of an undisturbed invoke."""
     with patient(BOX, ONE) as candidate:
         candidate.probe()
         shown = present(tapped(tap, street()))
         alone_ms = min(candidate.compare(shown).invoke_ms for _ in range(10))
-        burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+        burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
         try:
             comparisons = [candidate.compare(shown) for _ in range(5)]
         finally:

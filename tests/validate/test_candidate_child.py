@@ -11,6 +11,7 @@ import sys
 import termios
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,13 +25,14 @@ from vedette.errors import (
     ModelUnproven,
 )
 from vedette.validate.candidate import Candidate
+from vedette.validate.frame_tap import FrameTap, TappedFrame
 
 # Popen warns of a child that does not end within two seconds after a kill.
 pytestmark = [pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
               pytest.mark.usefixtures("unharmed")]
 
 
-def started_child(candidate: Candidate, shown) -> int:
+def started_child(candidate: Candidate, shown: TappedFrame) -> int:
     candidate.probe()
     candidate.compare(shown)
     assert candidate.pid is not None
@@ -52,7 +54,8 @@ def test_a_child_stopped_at_load_is_ended() -> None:
 @pytest.mark.parametrize(("number", "kind", "words"), [
     (signal.SIGSEGV, ModelDamaged, "the child detecting in a frame was killed by SIGSEGV"),
     (signal.SIGKILL, ModelUnproven, "the child detecting in a frame was killed by SIGKILL")])
-def test_the_error_says_how_a_child_ended_before_a_comparison(tap, number: signal.Signals, kind, words: str) -> None:
+def test_the_error_says_how_a_child_ended_before_a_comparison(tap: FrameTap, number: signal.Signals,
+                                                                 kind: type[ModelError], words: str) -> None:
     """The error names the signal; a SIGKILL does not blame the model. Later calls are refused."""
     with patient(BOX, ONE) as candidate:
         shown = present(tapped(tap, street()))
@@ -64,7 +67,7 @@ def test_the_error_says_how_a_child_ended_before_a_comparison(tap, number: signa
             candidate.compare(shown)
 
 
-def test_the_error_says_that_a_child_was_killed_during_a_comparison(tap) -> None:
+def test_the_error_says_that_a_child_was_killed_during_a_comparison(tap: FrameTap) -> None:
     """The error comes at once, not after the time limit."""
     with patient(BOX, ONE, compare_timeout_s=60) as candidate, ThreadPoolExecutor(1) as pool:
         shown = present(tapped(tap, street()))
@@ -87,7 +90,7 @@ def unread(candidate: Candidate) -> int:
     return int.from_bytes(fcntl.ioctl(link, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-def test_a_child_stopped_during_a_comparison_is_ended(tap) -> None:
+def test_a_child_stopped_during_a_comparison_is_ended(tap: FrameTap) -> None:
     """It is ended after the time limit of a comparison."""
     with patient(BOX, ONE, compare_timeout_s=5) as candidate:
         shown = present(tapped(tap, street()))
@@ -108,7 +111,7 @@ def test_a_child_stopped_during_a_comparison_is_ended(tap) -> None:
     ({"look": {"detections": "many"}}, "invalid response"), ({"look": {"invoke_ms": float("inf")}}, "invalid response"),
     ({"look": {"detections": []}}, "missing: "),
     ({"look": {"refused": "InvokeFailed", "words": f"{BOX}: no"}}, "no")])
-def test_a_false_response_is_refused(monkeypatch: pytest.MonkeyPatch, lie, words: str) -> None:
+def test_a_false_response_is_refused(monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any], words: str) -> None:
     """A response about another file, or with impossible values, raises an error."""
     monkeypatch.setenv("LIE", json.dumps(lie))
     refused(BOX, ModelError, words, child_module="tests.validate.lying_child")

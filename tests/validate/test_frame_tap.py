@@ -28,28 +28,28 @@ def painted(width: int = 8, height: int = 6, byte: int = 7, seq: int = 1) -> Det
     return make_result(frame, (PERSON,))
 
 
-def test_a_frame_without_a_request_is_ignored(tap) -> None:
+def test_a_frame_without_a_request_is_ignored(tap: FrameTap) -> None:
     """Nothing is copied, kept or allocated."""
     tap(painted())
     assert tap.wait(0) is None
     assert repr(tap) == "<FrameTap idle None>"
 
 
-def test_a_requested_frame_is_copied_with_its_result(tap) -> None:
+def test_a_requested_frame_is_copied_with_its_result(tap: FrameTap) -> None:
     """Only the next frame is copied, to memory that others can map; later changes to its pixels have no effect."""
     tap.request()
     result = painted(seq=5)
     tap(result)
     result.frame.pixels.cast("B")[:] = bytes(result.frame.pixels.nbytes)      # the camera uses its slot again
     tap(painted(byte=9, seq=6))
-    tapped = tap.wait(0)
+    tapped = present(tap.wait(0))
     assert (tapped.seq, tapped.height, tapped.width, tapped.detections) == (5, 6, 8, (PERSON,))
     assert (tapped.timing, tapped.model) == (result.timing, result.model)
     assert bytes(mmap.mmap(tapped.memory.fd, 144, prot=mmap.PROT_READ)) == bytes([7]) * 144
     assert tap.wait(0) is None
 
 
-def test_a_result_of_the_cloud_is_ignored(tap) -> None:
+def test_a_result_of_the_cloud_is_ignored(tap: FrameTap) -> None:
     """Only a result of the model on this device can be compared."""
     tap.request()
     tap(replace(painted(), source="cloud"))
@@ -58,29 +58,29 @@ def test_a_result_of_the_cloud_is_ignored(tap) -> None:
     assert tap.wait(0) is not None
 
 
-def test_a_late_frame_is_returned_later(tap) -> None:
+def test_a_late_frame_is_returned_later(tap: FrameTap) -> None:
     """A request stands until a frame comes; a new request drops the frame that came before it."""
     tap.request()
     assert tap.wait(0.001) is None
     tap(painted(seq=1))
-    assert tap.wait(0).seq == 1
+    assert present(tap.wait(0)).seq == 1
     tap.request()
     tap(painted(seq=2))
     tap.request()
     assert tap.wait(0.001) is None
     tap(painted(seq=3))
-    assert tap.wait(0).seq == 3
+    assert present(tap.wait(0)).seq == 3
 
 
-def test_the_next_frame_may_be_a_late_one(tap) -> None:
+def test_the_next_frame_may_be_a_late_one(tap: FrameTap) -> None:
     """A frame that came between two calls is returned by the next call, once, so that rare frames are not lost."""
     assert tap.next(0.001) is None
     tap(painted(seq=1))
     tap(painted(seq=2))
-    assert tap.next(0.001).seq == 1
+    assert present(tap.next(0.001)).seq == 1
     assert tap.next(0.001) is None
     tap(painted(seq=3))
-    assert tap.next(0.001).seq == 3
+    assert present(tap.next(0.001)).seq == 3
     tap(painted(seq=4))
     assert tap.next(0.001) is None
 

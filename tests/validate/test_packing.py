@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from vedette.vision import bundle, images
 from vedette.vision.model_spec import resolve
 from vedette.vision.prepare import Normalization
 
-BASELINE = {"frames": 2, "brightness": {"mean": 90.5, "std": 3}, "contrast": {"mean": 40.0, "std": 0.5},
+BASELINE: dict[str, Any] = {"frames": 2, "brightness": {"mean": 90.5, "std": 3}, "contrast": {"mean": 40.0, "std": 0.5},
             "labels": {"leaf": {"score_threshold": 0.5, "score_mean": 0.8, "per_frame": 1.5}}}
 
 
@@ -123,7 +124,7 @@ def test_arguments_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFix
     (json.dumps({**BASELINE, "contrast": {"mean": 1, "std": float("nan")}}), "baseline.json.contrast.std: "),
     (json.dumps({**BASELINE, "labels": {"leaf": {**BASELINE["labels"]["leaf"], "score_mean": 1.5}}}),
      "baseline.json.labels.leaf.score_mean: ")])
-def test_an_invalid_baseline_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content,
+def test_an_invalid_baseline_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str,
                                         words: str) -> None:
     """The exit code is 65, and the error names the wrong key."""
     baseline = tmp_path / "baseline.json"

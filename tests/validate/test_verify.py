@@ -31,7 +31,8 @@ def states(found: Verification) -> dict[str, str]:
 
 
 def expected(path: Path) -> dict[str, Any]:
-    return json.loads(read_model(path).attachments[golden.EXPECTED])
+    expected: dict[str, Any] = json.loads(read_model(path).attachments[golden.EXPECTED])
+    return expected
 
 
 def hit(content: bytes, places: list[int]) -> bytes:
@@ -48,7 +49,8 @@ def test_a_sound_bundle_passes_every_check(sound: Path) -> None:
     assert found.passed
     assert set(states(found).values()) == {"passed"}
     judgement = present(found.judgement)
-    assert (found.cause, judgement.f1, judgement.distance) == (None, 1.0, pytest.approx(0, abs=1e-3))
+    assert (found.cause, judgement.f1) == (None, 1.0)
+    assert judgement.distance == pytest.approx(0, abs=1e-3)
     assert present(found.invoke_ms) > 0
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,7 +19,7 @@ MARGIN = {"litert": 0.02, "tflite-runtime": 0.03}
 
 
 @pytest.fixture(scope="module")
-def accuracy():
+def accuracy() -> ModuleType:
     pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
     spec = present(importlib.util.spec_from_file_location("accuracy", BENCH))
     module = importlib.util.module_from_spec(spec)
@@ -29,7 +30,7 @@ def accuracy():
 @pytest.mark.parametrize(("name", "others"), [
     ("yolov8n_416_coco_int8", 0.4795), ("yolo11n_224_coco_int8", 0.3340),
     ("ssd_mobilenet_v1_coco_uint8_metadata", 0.2901)])
-def test_average_precision(real: Path, accuracy, name: str, others: float) -> None:
+def test_average_precision(real: Path, accuracy: ModuleType, name: str, others: float) -> None:
     """COCO AP is at most the margin below what Ultralytics and MediaPipe reach with the same file."""
     found = accuracy.precision(real / "coco", real / "models" / f"{name}.tflite")
     assert found.ap >= others - MARGIN[chosen_runtime("auto")[0]]

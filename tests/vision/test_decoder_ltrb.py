@@ -1,5 +1,6 @@
 """The box model's decoder against plain loops over real values, and what it refuses."""
 
+from collections.abc import Callable
 from math import exp
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_distance_counts_strides_from_the_centre_of_the_cell() -> None:
     outputs[2][0, 1, 3, 0] = 2.0
     outputs[3][0, 1, 3] = (1, 0.5, 2, 0)
     (score, class_id, *box), = decode(specs, outputs, limits(0.5))
-    assert (score, class_id) == (pytest.approx(1 / (1 + exp(-2))), 0)
+    assert (score, class_id) == pytest.approx((1 / (1 + exp(-2)), 0))
     assert box == pytest.approx([(3.5 - 1) / 6, (1.5 - 0.5) / 4, (3.5 + 2) / 6, 1.5 / 4])
 
 
@@ -92,7 +93,7 @@ def test_a_distance_counts_strides_from_the_centre_of_the_cell() -> None:
     lambda specs: [*specs[:4], *levels(("int8", 0.09, 93), classes=5)[4:]],
     lambda specs: [spec((1, 7, 12, 4)), spec((1, 7, 12, 4))], lambda _: [spec((1, 300, 6))]],
     ids=["odd", "shifted", "mixed", "two scales", "two numbers of classes", "does not divide", "other family"])
-def test_other_outputs_are_refused(change) -> None:
+def test_other_outputs_are_refused(change: Callable[[list[TensorSpec]], list[TensorSpec]]) -> None:
     """Outputs that are not in pairs, have mixed sizes, scales or classes, or are of another family are refused."""
     with pytest.raises(ModelUnsupported, match=r"pairs of outputs|do not divide"):
         DECODERS["ltrb"](model(*change(levels(("int8", 0.09, 93)))), SHAPE)

@@ -19,6 +19,7 @@ from vedette.tflite.metadata import TfliteMetadata
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.decoders import DECODERS
+from vedette.vision.decoders.anchors import Anchors
 from vedette.vision.decoders.base import Quantization, is_probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
@@ -103,7 +104,8 @@ def test_ssd_agrees_with_the_reference_in_any_order(seed: int, score: float, ord
     made = model(*(POSTPROCESSED[place] for place in order), ops=(postprocess(),))
     wanted = limits(score)
     same(decode("ssd", made, [raw[place] for place in order], wanted),
-         reference.ssd(*(values.astype(float) for values in raw), wanted.thresholds(LABELS), wanted.max_candidates))
+         reference.ssd(raw[0].astype(float), raw[1].astype(float), raw[2].astype(float), raw[3].astype(float),
+                       wanted.thresholds(LABELS), wanted.max_candidates))
 
 
 @given(seeds, thresholds, st.booleans())
@@ -146,12 +148,12 @@ def test_logits_become_scores() -> None:
     """Without a softmax or logistic at the end, logits are converted to scores before the threshold."""
     tensor = spec((1, 3), "float32")
     found = decode("classifier", model(tensor), [np.array([[0.0, 3.0, 0.0]], np.float32)], limits(), ())
-    assert found == [(pytest.approx(np.exp(3) / (np.exp(3) + 2)), 1, 0, 0, 1, 1)]
+    assert np.array(found) == pytest.approx(np.array([(np.exp(3) / (np.exp(3) + 2), 1, 0, 0, 1, 1)]))
     boxes, scores = spec((1, ANCHORS, 4), "float32", index=1), spec((1, ANCHORS, 2), "float32", index=2)
     raw = np.full((1, ANCHORS, 2), -9, np.float32)
     raw[0, 5, 1] = 2.0
     found = decode("anchors", model(boxes, scores), [np.zeros((1, ANCHORS, 4), np.float32), raw], limits(), ())
-    assert [row[:2] for row in found] == [(pytest.approx(1 / (1 + np.exp(-2))), 1)]
+    assert [row[:2] for row in found] == [pytest.approx((1 / (1 + np.exp(-2)), 1))]
 
 
 @pytest.mark.parametrize(("ops", "tensor", "answer"), [
@@ -301,5 +303,7 @@ def test_anchors_of_a_real_model_are_retinanets(real: Path) -> None:
     silent = replace(read, tflite_metadata=None)
     shape = InputShape(256, 256, 3, planar=False)
     stated, generated = DECODERS["anchors"](read, shape), DECODERS["anchors"](silent, shape)
+    assert isinstance(stated, Anchors)
+    assert isinstance(generated, Anchors)
     np.testing.assert_allclose(stated._anchors, generated._anchors, atol=1e-6)
     np.testing.assert_allclose(stated._coding, generated._coding)

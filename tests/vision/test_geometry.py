@@ -1,5 +1,7 @@
 """The place of frames in the model's input, and the mapping of boxes back."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,9 +17,11 @@ spans = st.tuples(unit, unit).map(sorted).filter(lambda span: span[1] - span[0] 
 boxes = st.builds(lambda x, y: Box(x[0], y[0], x[1], y[1]), spans, spans)
 resizes = st.sampled_from(("letterbox", "stretch"))
 
+Resize = Literal["letterbox", "stretch"]
+
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_to_the_input_and_back_is_the_same_box(width: int, height: int, roi: Box, shape: InputShape, resize: str,
+def test_to_the_input_and_back_is_the_same_box(width: int, height: int, roi: Box, shape: InputShape, resize: Resize,
                                                box: Box) -> None:
     """Letterbox or stretch and its inverse are the identity for any box inside the part that the model gets."""
     placement = place(width, height, roi, shape, resize)
@@ -38,7 +42,7 @@ def test_letterbox_keeps_the_shape_and_centres(width: int, height: int, shape: I
 
 
 @given(sides, sides, boxes, inputs, resizes, boxes)
-def test_no_box_leaves_the_region_of_interest(width: int, height: int, roi: Box, shape: InputShape, resize: str,
+def test_no_box_leaves_the_region_of_interest(width: int, height: int, roi: Box, shape: InputShape, resize: Resize,
                                               box: Box) -> None:
     """A box on the frame lies inside the part that the model was given, whatever the model outputs."""
     placement = place(width, height, roi, shape, resize)
@@ -73,7 +77,7 @@ def test_a_box_in_the_padding_is_not_shown(width: int, height: int, shape: Input
 
 @given(sides, sides, inputs, resizes, boxes)
 @example(16, 342, InputShape(547, 32, 3, planar=False), "letterbox", Box(0.203125, 0.0, 0.2578125, 1.0))
-def test_a_shown_box_has_an_area_when_published(width: int, height: int, shape: InputShape, resize: str,
+def test_a_shown_box_has_an_area_when_published(width: int, height: int, shape: InputShape, resize: Resize,
                                                 box: Box) -> None:
     """A shown box is never a line or a point on the frame, not even with the four decimals of a message."""
     placement = place(width, height, WHOLE, shape, resize)

@@ -22,7 +22,7 @@ def test_lines() -> None:
 @pytest.mark.parametrize(("names", "expected"), [
     ({0: "cat", 2: "dog"}, ("cat", "", "dog")), ({"1": "dog", "0": "cat"}, ("cat", "dog")), (["cat"], ("cat",)),
     ({"x": "cat"}, None), ({-1: "cat"}, None), ({10**9: "cat"}, None), ({}, None), ("cat", None), (None, None)])
-def test_names_of_an_export(names, expected: tuple[str, ...] | None) -> None:
+def test_names_of_an_export(names: object, expected: tuple[str, ...] | None) -> None:
     """Ultralytics writes a mapping from class id to label, in JSON with strings for ids."""
     assert labels.parse_names(names) == expected
 

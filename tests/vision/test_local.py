@@ -61,7 +61,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         detector.close()
 
 
-def found(detector: LocalDetector, seen: Frame) -> list[tuple[str, int, Box]]:
+def found(detector: LocalDetector, seen: Frame) -> list[tuple[str, int | None, Box]]:
     return [(each.label, each.class_id, each.box) for each in detector.detect(seen).detections]
 
 
@@ -93,8 +93,9 @@ def test_a_detection_in_the_padding_does_not_count(opened: Open, tmp_path: Path)
         [writer.Tensor((1, 32, 32, 3), "int8", "image", (1 / 255,), (-128,)),
          writer.Tensor((1, 5, 21), "float32", "boxes", data=rows.tobytes())], [], (0,), (1,))))
     detector = opened(path, decoder="yolov8", resize="letterbox", max_detections=1)
-    assert [(each.score, each.box) for each in detector.detect(frame(64, 32)).detections] == [
-        (pytest.approx(0.8), (0.25, 0.25, 0.75, 0.75))]
+    (only,) = detector.detect(frame(64, 32)).detections
+    assert only.score == pytest.approx(0.8)
+    assert only.box == (0.25, 0.25, 0.75, 0.75)
 
 
 def test_a_region_of_interest_is_undone(opened: Open) -> None:
@@ -219,14 +220,14 @@ def test_a_frame_that_failed_leaves_the_interpreter_usable(opened: Open, tmp_pat
     for _ in range(2):
         with pytest.raises(OutputInvalid):
             detector.detect(frame(16, 16, (slice(None), slice(None), GREEN)))     # its mean overflows
-        assert [label for label, *_ in found(detector, frame(16, 16, (0, 0, GREEN)))] == ["leaf"]
+        assert [label for label, *_ in found(detector, frame(16, 16, (slice(0, 1), slice(0, 1), GREEN)))] == ["leaf"]
 
 
 @pytest.mark.parametrize(("name", "threshold"), [
     (YOLO8, 0.3), (YOLO8, 0.01), ("yolo11n_224_coco_int8", 0.1), (YOLO5, 0.2), (SSD, 0.2), (SSD, 0.5),
     ("yolo11n_256_litert_export_random_weights", 0.4), ("mediapipe_modelmaker_256_car_uint8", 0.1),
     ("ssd_tf2_320_outputs_reordered", 0.1), ("mobilenet_v2_224_imagenet_uint8", 0.05)])
-def test_real_outputs_agree_with_the_reference(real: Path, opened: Open, name, threshold: float) -> None:
+def test_real_outputs_agree_with_the_reference(real: Path, opened: Open, name: str, threshold: float) -> None:
     """On outputs of real models every decoder and the NMS agree with their references, box for box."""
     detector = opened(real / "models" / f"{name}.tflite", score_threshold=threshold, max_detections=100)
     sizes = {}
@@ -240,11 +241,11 @@ def test_real_outputs_agree_with_the_reference(real: Path, opened: Open, name, t
     assert sum(sizes.values()) > 0
 
 
-def on_frame(detector, row):
-    return detector._writer._placement.to_frame(Box(*row[2:]))
+def on_frame(detector: LocalDetector, row: reference.Row) -> Box:
+    return present(present(detector._writer)._placement).to_frame(Box(*row[2:]))
 
 
-def referenced(detector):
+def referenced(detector: LocalDetector) -> list[reference.Row]:
     """Decode the interpreter's last outputs and suppress the visible boxes, with the plain references."""
     running, spec, limits = detector._interpreter, detector.spec, detector.limits
     raw = [reference.real(running.output(place), tensor) for place, tensor in enumerate(running.outputs)]
@@ -252,11 +253,13 @@ def referenced(detector):
     if spec.decoder == "ssd":
         op = next(op for op in detector._model.ops if op.name == "TFLite_Detection_PostProcess")
         places = {tensor.index: place for place, tensor in enumerate(running.outputs)}
-        return reference.ssd(*(raw[places[index]] for index in op.outputs), thresholds, limits.max_detections)
+        boxes, class_ids, scores, count = (raw[places[index]] for index in op.outputs)
+        return reference.ssd(boxes, class_ids, scores, count, thresholds, limits.max_detections)
     if spec.decoder == "classifier":
         return reference.classes(raw[0], thresholds, limits.max_detections)
     if spec.decoder == "anchors":
-        rows = reference.anchored(*raw, thresholds, most, spec.input.width, spec.input.height)
+        boxes, scores = raw
+        rows = reference.anchored(boxes, scores, thresholds, most, spec.input.width, spec.input.height)
     else:
         rows = {"yolov8": reference.yolov8, "yolov5": reference.yolov5}[spec.decoder](raw[0], thresholds, most)
     sides = [(box.xmax - box.xmin, box.ymax - box.ymin) for box in (on_frame(detector, row) for row in rows)]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -48,7 +49,8 @@ def expected(seen: Frame, placement: Placement, shape: InputShape, table: np.nda
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 @pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 3, 32, 48), (1, 32, 48, 1), (1, 1, 32, 48)])
 @pytest.mark.parametrize("dtype", list(QUANTIZATIONS))
-def test_every_kind_of_tensor(dtype: str, shape: tuple[int, ...], color: str, resize: str,
+def test_every_kind_of_tensor(dtype: str, shape: tuple[int, ...], color: Literal["rgb", "bgr"],
+                              resize: Literal["letterbox", "stretch"],
                               normalization: Normalization | None) -> None:
     """For every layout, type, colour and normalization the tensor holds what the plain steps give."""
     scale, zero_point = QUANTIZATIONS[dtype]

@@ -1,6 +1,7 @@
 """The Pi camera adapter with a strict fake of picamera2, in a real capture child."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ FAKE = Path(__file__).parent / "fake_picamera2"
 
 
 @pytest.fixture
-def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """Put the fake where the child finds it. Return the function that orders a fault."""
     order = tmp_path / "order"
     order.write_text("")
@@ -24,7 +25,8 @@ def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("source", ["picamera2", "auto"])
 @pytest.mark.parametrize("size", [(64, 48), (100, 50)])
-def test_frames_come_without_padding_and_with_the_sensor_time(pi, source: str, size: tuple[int, ...]) -> None:
+def test_frames_come_without_padding_and_with_the_sensor_time(pi: Callable[[str], int], source: str,
+                                                              size: tuple[int, ...]) -> None:
     """Padded YUV rows become a BGR frame of the configured size with the sensor's time. Requests are released."""
     before_s = starved_s()
     with running(make_settings(source, width=size[0], height=size[1])) as camera:
@@ -40,7 +42,7 @@ def test_frames_come_without_padding_and_with_the_sensor_time(pi, source: str, s
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang in stop"])
-def test_a_hanging_camera_gets_a_new_process(pi, fault: str) -> None:
+def test_a_hanging_camera_gets_a_new_process(pi: Callable[[str], int], fault: str) -> None:
     """A camera that hangs is reported as stalled. A new process opens it, never the same one."""
     with running(make_settings("picamera2")) as camera, Consumer(camera):
         eventually(lambda: camera.status().state == "capturing")
@@ -55,7 +57,7 @@ def test_a_hanging_camera_gets_a_new_process(pi, fault: str) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_no_board_camera_is_waited_for(pi) -> None:
+def test_no_board_camera_is_waited_for(pi: Callable[[str], int]) -> None:
     """With only a USB camera in picamera2's list, the source is offline until one is on the board."""
     pi("none")
     with running(make_settings("picamera2")) as camera:

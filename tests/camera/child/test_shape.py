@@ -14,8 +14,18 @@ SIDES = st.integers(1, 8000)
 class Still:
     """A source with one picture, which it writes into the slot if it fits."""
 
+    live = True
+    reusable = True
+    fps: float | None = None
+
     def __init__(self, picture: np.ndarray) -> None:
         self.picture = picture
+
+    def grab(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def read(self, into: np.ndarray | None) -> np.ndarray:
         if into is None or into.shape != self.picture.shape:

@@ -6,6 +6,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Self
 
@@ -27,8 +28,8 @@ class MjpegServer:
     def __init__(self) -> None:
         self.mode = "flow"
         self.protected = False
-        self.swallowed = []
-        self.authorization = None
+        self.swallowed: list[int] = []
+        self.authorization: str | None = None
         self._closing = threading.Event()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -45,7 +46,7 @@ class MjpegServer:
         self._thread.join()
         self._server.server_close()
 
-    def _pour(self, wfile) -> bool:
+    def _pour(self, wfile: BufferedIOBase) -> bool:
         self.swallowed.append(0)
         try:
             wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 2000000000\r\n\r\n")
@@ -56,7 +57,7 @@ class MjpegServer:
             pass
         return False
 
-    def _handler(self):
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -98,6 +99,10 @@ def mjpeg() -> Iterator[MjpegServer]:
         yield server
 
 
+def comes_to(camera: RemoteCamera, state: str, within_s: float) -> None:
+    eventually(lambda: camera.status().state == state, within_s=within_s)
+
+
 def test_a_stream_that_stalls_or_ends_comes_back(mjpeg: MjpegServer) -> None:
     """A stalled stream is reported as stalled, an ended one as offline. Both come back, without a new child."""
     before_s = starved_s()
@@ -105,9 +110,9 @@ def test_a_stream_that_stalls_or_ends_comes_back(mjpeg: MjpegServer) -> None:
         eventually(lambda: camera.status().state == "capturing")
         for mode, state in (("stall", "stalled"), ("end", "offline")):
             mjpeg.mode = mode
-            eventually(lambda state=state: camera.status().state == state, within_s=4)
+            comes_to(camera, state, within_s=4)
             mjpeg.mode = "flow"
-            eventually(lambda: camera.status().state == "capturing", within_s=10)
+            comes_to(camera, "capturing", within_s=10)
         assert same_child(camera, before_s)
 
 
@@ -169,7 +174,7 @@ def test_credentials_go_to_the_server_and_nowhere_else(mjpeg: MjpegServer, tmp_p
     mjpeg.protected = True
     with running(make_settings(mjpeg.url, credentials_file=str(secret))) as camera:
         eventually(lambda: camera.status().state == "capturing")
-        assert mjpeg.authorization == "Basic d2F0Y2g6cGE6c3NAd29yZA=="
+        assert present(mjpeg.authorization) == "Basic d2F0Y2g6cGE6c3NAd29yZA=="
         process = Path(f"/proc/{camera.child_pid}")
         assert b"ss@word" not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         mjpeg.mode = "end"

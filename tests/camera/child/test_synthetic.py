@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ class Time:
         self.ns += max(1, round(seconds * 1e9))
 
 
-def source(options: str = "", clock=None, **changes: object) -> tuple[Synthetic, Time]:
+def source(options: str = "", clock: Time | None = None, **changes: Any) -> tuple[Synthetic, Time]:
     clock = clock or Time()
     return Synthetic(make_settings(f"synthetic{options}", **{**SIZE, "fps": 10.0, **changes}), clock.now_ns,
                      clock.sleep), clock
@@ -105,7 +106,7 @@ def test_frames_are_drawn_straight_into_the_slot_when_they_fit() -> None:
     assert not other.any()
 
 
-def shown(options: str, seconds: float, **changes: object) -> tuple[list[float], list[np.ndarray]]:
+def shown(options: str, seconds: float, **changes: Any) -> tuple[list[float], list[np.ndarray]]:
     """Return the stamps (s) and pictures of a source over `seconds`."""
     camera, clock = source(options, **changes)
     begin, stamps, pictures = clock.ns / 1e9, [], []

@@ -15,10 +15,14 @@ SIZE = (320, 180)
 HOURS = 6
 
 
+def brighter(picture: np.ndarray, number: int) -> np.ndarray:
+    return cv2.convertScaleAbs(picture, alpha=1 + number / 50).astype(np.uint8)
+
+
 def likeness(one: bytes, other: bytes) -> float:
     """Return the smaller correlation of the two halves."""
     a, b = (np.frombuffer(each, np.int8).astype(float).reshape(2, -1) for each in (one, other))
-    return min((x @ y) / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in zip(a, b, strict=True))
+    return min(float((x @ y) / (np.linalg.norm(x) * np.linalg.norm(y))) for x, y in zip(a, b, strict=True))
 
 
 def view_of(scene: Scene, first: int, fault: str | None = None) -> View:
@@ -89,7 +93,7 @@ def test_a_change_of_size_starts_the_measurement_again() -> None:
     large = cv2.GaussianBlur(rng.integers(0, 255, (90, 160, 3), np.uint8), (0, 0), 3)
     small = np.ascontiguousarray(large[:45, :80])
     for picture in (large, small):
-        seen = [watch.measure(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)]
+        seen = [watch.measure(brighter(picture, number)) for number in range(KEPT)]
         assert [view is None for view in seen] == [True] * (KEPT - 1) + [False]
 
 
@@ -98,7 +102,7 @@ def test_any_size_is_measured(width: int, height: int) -> None:
     """A picture may have any size."""
     watch = ViewWatch()
     picture = np.random.default_rng(1).integers(0, 200, (height, width, 3), np.uint8)
-    seen = [watch.measure(cv2.convertScaleAbs(picture, alpha=1 + number / 50)) for number in range(KEPT)][-1]
+    seen = [watch.measure(brighter(picture, number)) for number in range(KEPT)][-1]
     assert seen is not None
     assert len(seen.outline) == OUTLINE_BYTES
 
@@ -119,7 +123,7 @@ def test_a_picture_that_repeats_itself_is_not_measured_again() -> None:
     watch = ViewWatch()
     rng = np.random.default_rng(3)
     street = cv2.GaussianBlur(rng.integers(0, 60, (180, 320, 3), np.uint8), (0, 0), 4)
-    noisy = [cv2.add(street, rng.integers(0, 40, street.shape, np.uint8)) for _ in range(KEPT + 5)]
+    noisy = [cv2.add(street, rng.integers(0, 40, street.shape, np.uint8)).astype(np.uint8) for _ in range(KEPT + 5)]
     live = [watch.measure(picture) for picture in noisy][-1]
     assert live is not None
     assert [watch.measure(noisy[-1]) for _ in range(KEPT)] == [None] * KEPT

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 USER = 65534
-AS_USER: Mapping[str, object] = {"user": USER, "group": USER, "extra_groups": []}
+AS_USER: Mapping[str, Any] = {"user": USER, "group": USER, "extra_groups": []}
 """What makes a child of root that user's (subprocess.Popen)."""
 
 

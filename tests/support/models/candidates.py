@@ -22,7 +22,7 @@ BOX = Path(__file__).parents[3] / "models" / "vedette-street.tflite"
 ONE = DetectorConfig(threads=1)
 
 
-def patient(path: Path, detector, **settings: Any) -> Candidate:
+def patient(path: Path, detector: DetectorConfig, **settings: Any) -> Candidate:
     """Return a candidate with long time limits for an overloaded machine, unless `settings` has others."""
     return Candidate(path, detector, **{"probe_timeout_s": 120, "compare_timeout_s": 120, **settings})
 
