@@ -37,7 +37,7 @@ class Watched:
         frame = self._camera.take(0.0)
         if frame:
             self._camera.release(frame)
-        reasons = self._camera.reasons()
+        reasons: tuple[str, ...] = tuple(self._camera.reasons())
         if not self.seen or self.seen[-1][1] != reasons:
             self.seen.append((time.monotonic(), reasons))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -88,19 +89,19 @@ class Rig:
         assert (exit_code, why) == (0, "restart asked for over MQTT")
         self.restarts += 1
 
-    def send(self, name: str, arguments: Mapping[str, object] | None = None) -> dict[str, object]:
+    def send(self, name: str, arguments: Mapping[str, object] | None = None) -> dict[str, Any]:
         self.desk.accept(Command(name, arguments or {}, "t-1", f"vedette/gate/reply/{name}"))
         before = len(self.publisher.messages)
         self.inbox.pop()()
         replies = [message for message in self.publisher.messages[before:] if message.topic.startswith("/")]
         assert len(replies) == 1
         assert replies[0].topic == f"/vedette/gate/reply/{name}"
-        answer = json.loads(replies[0].payload)
+        answer: dict[str, Any] = json.loads(replies[0].payload)
         assert answer["transaction"] == "t-1"
         return answer
 
 
-def test_accepting_does_nothing_yet():
+def test_accepting_does_nothing_yet() -> None:
     """The network thread only enqueues: the broker has its acknowledgement before anything happens."""
     rig = Rig()
     rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
@@ -108,7 +109,7 @@ def test_accepting_does_nothing_yet():
     assert rig.publisher.messages == []
 
 
-def test_pause_and_resume():
+def test_pause_and_resume() -> None:
     """A pause is an hour at most, and shows as reason until resumed."""
     rig = Rig()
     assert rig.send("pause", {"seconds": 60})["data"] == {"seconds": 60}
@@ -119,7 +120,7 @@ def test_pause_and_resume():
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 3601, "ten", None, True, float("nan")])
-def test_a_pause_without_sense_is_refused(seconds: object):
+def test_a_pause_without_sense_is_refused(seconds: object) -> None:
     """The answer says what was expected; nothing is paused."""
     rig = Rig()
     answer = rig.send("pause", {"seconds": seconds})
@@ -128,7 +129,7 @@ def test_a_pause_without_sense_is_refused(seconds: object):
     assert "paused" not in rig.pipeline.reasons()
 
 
-def test_snapshot_publishes_a_picture_and_says_so():
+def test_snapshot_publishes_a_picture_and_says_so() -> None:
     """The JPEG goes out once with QoS 0, the answer names its size."""
     rig = Rig()
     answer = rig.send("snapshot")
@@ -139,7 +140,7 @@ def test_snapshot_publishes_a_picture_and_says_so():
     assert (answer["data"]["width"], answer["data"]["height"]) == (8, 6)
 
 
-def test_snapshot_without_a_frame_fails_in_words():
+def test_snapshot_without_a_frame_fails_in_words() -> None:
     """No picture is made up."""
     rig = Rig(frames=0)
     answer = rig.send("snapshot")
@@ -148,14 +149,14 @@ def test_snapshot_without_a_frame_fails_in_words():
     assert len(rig.publisher.messages) == 1
 
 
-def test_restart_answers_first():
+def test_restart_answers_first() -> None:
     """The answer is in the outbox before the stop begins."""
     rig = Rig()
     assert rig.send("restart")["status"] == "ok"
     assert rig.restarts == 1
 
 
-def test_update_asks_the_source_soon_or_says_why_not():
+def test_update_asks_the_source_soon_or_says_why_not() -> None:
     """The answer comes at once: what becomes of it stands in the model message."""
     rig = Rig()
     assert rig.send("update")["data"] == {"within_s": 12.3}
@@ -166,7 +167,7 @@ def test_update_asks_the_source_soon_or_says_why_not():
 
 @pytest.mark.parametrize(("error", "status"), [
     (None, "ok"), (UpdateRefused("no previous model"), "refused"), (StateUnusable("read-only"), "failed")])
-def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status: str):
+def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status: str) -> None:
     """Not before: the update thread says what became of it."""
     rig = Rig()
     rig.desk.accept(Command("rollback", {}, "t-1", "vedette/gate/reply/rollback"))
@@ -179,7 +180,7 @@ def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status
     assert "street 3" in answer["data"]["words"] if error is None else answer["error"] == str(error)
 
 
-def test_few_commands_wait_and_the_others_are_told_at_once():
+def test_few_commands_wait_and_the_others_are_told_at_once() -> None:
     """A flood of commands cannot keep the main thread from its other work; each one is answered all the same."""
     rig = Rig()
     for _ in range(WAITING_LIMIT + 3):
@@ -192,7 +193,7 @@ def test_few_commands_wait_and_the_others_are_told_at_once():
     assert rig.send("resume")["status"] == "ok"
 
 
-def test_feedback_is_counted_and_answered():
+def test_feedback_is_counted_and_answered() -> None:
     """Of this run or an earlier one; said again it is no news."""
     rig = Rig()
     assert rig.send("feedback", {"run": 7, "seq": 100, "right": True})["data"] == {
@@ -210,7 +211,7 @@ def test_feedback_is_counted_and_answered():
     {"run": 7, "seq": 1, "right": True, "label": 4}, {"run": 7, "seq": 1, "right": True, "label": "x" * 65},
     {"run": 7, "seq": 1, "right": True, "label": "a\x00"}, {"run": 7, "seq": 1, "right": True, "note": "x"},
     {"run": 2**60, "seq": 1, "right": True}])
-def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]):
+def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]) -> None:
     """The answer says what was expected, and nothing is counted."""
     rig = Rig()
     answer = rig.send("feedback", arguments)
@@ -219,7 +220,7 @@ def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]):
     assert rig.drift.words == {}
 
 
-def test_relearn_takes_what_is_now_for_right():
+def test_relearn_takes_what_is_now_for_right() -> None:
     """Scores, picture, or all of it; anything else is refused."""
     rig = Rig()
     assert rig.send("relearn")["status"] == rig.send("relearn", {"what": "picture"})["status"] == "ok"

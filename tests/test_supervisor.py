@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from vedette.supervisor import EXIT_INTERNAL, TICK_S, Part, Supervisor
 
 
 @pytest.fixture(autouse=True)
-def _signals_restored():
+def _signals_restored() -> Iterator[None]:
     """The supervisor installs handlers in this very process."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers]
@@ -47,7 +47,7 @@ class Systemd:
 
 
 @pytest.fixture
-def systemd(tmp_path: Path):
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
     one = Systemd(tmp_path)
     yield one
     one.notifier.close()
@@ -62,7 +62,8 @@ def idle(worker: Worker) -> None:
 class Rig:
     """A supervisor over idle workers, and a diary of what happened."""
 
-    def __init__(self, notifier: Notifier, names: tuple[str, ...] = ("mqtt", "capture", "detect"), run=idle) -> None:
+    def __init__(self, notifier: Notifier, names: tuple[str, ...] = ("mqtt", "capture", "detect"),
+                 run: Callable[[Worker], None] = idle) -> None:
         self.diary: list[str] = []
         self.done: str | None = None
         self.supervisor = Supervisor(notifier)
@@ -99,7 +100,7 @@ class Rig:
         self.on_tick()
 
 
-def test_stop_is_the_exact_reverse_of_start(systemd: Systemd):
+def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
     """Parts stop in the reverse of the order they started in, and systemd hears READY and STOPPING."""
     rig = Rig(systemd.notifier)
     rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
@@ -111,7 +112,7 @@ def test_stop_is_the_exact_reverse_of_start(systemd: Systemd):
     assert "STATUS=ok: watching" in heard
 
 
-def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd):
+def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> None:
     """Nothing is left running, and the error reaches the caller."""
     rig = Rig(systemd.notifier)
 
@@ -123,7 +124,7 @@ def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd):
     assert rig.diary == ["start mqtt", "stop mqtt"]
 
 
-def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd):
+def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd) -> None:
     """One worker that hangs is enough to starve the watchdog, and it is named."""
     hang = threading.Event()
     blocked = threading.Event()
@@ -150,7 +151,7 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
     assert "STATUS=ok: watching" in heard      # a person who asks is told all the same
 
 
-def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd):
+def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
     """Fresh heartbeats feed it about once a second."""
     rig = Rig(systemd.notifier)
     ticks: list[int] = []
@@ -166,7 +167,7 @@ def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd):
 
 @pytest.mark.parametrize(("failure", "code"), [(CameraStuck("ten children gave no frame"), 74),
                                                (ZeroDivisionError(), EXIT_INTERNAL)])
-def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure: Exception, code: int):
+def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure: Exception, code: int) -> None:
     """An error with a code of its own ends with it, an unforeseen one with 70; everything is stopped in order."""
     def fails(worker: Worker) -> None:
         raise failure
@@ -175,20 +176,20 @@ def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure
     assert rig.diary == ["start capture", "stop capture"]
 
 
-def test_a_worker_that_ends_unasked_is_a_failure(systemd: Systemd):
+def test_a_worker_that_ends_unasked_is_a_failure(systemd: Systemd) -> None:
     """A loop that returns for no reason must not leave a daemon that looks alive."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
     assert rig.run() == EXIT_INTERNAL
 
 
-def test_a_worker_that_has_done_its_work_ends_the_daemon_well(systemd: Systemd):
+def test_a_worker_that_has_done_its_work_ends_the_daemon_well(systemd: Systemd) -> None:
     """The end of a file is no failure."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
     rig.done = "the file ended"
     assert rig.run() == 0
 
 
-def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
+def test_hangup_reloads_and_tells_systemd(systemd: Systemd) -> None:
     """SIGHUP re-reads between RELOADING=1 with its monotonic time and READY=1."""
     rig = Rig(systemd.notifier)
     ticks: list[int] = []
@@ -207,7 +208,7 @@ def test_hangup_reloads_and_tells_systemd(systemd: Systemd):
     assert "READY=1" in heard[begun:]
 
 
-def test_a_signal_to_stop_comes_before_what_is_waiting(systemd):
+def test_a_signal_to_stop_comes_before_what_is_waiting(systemd: Systemd) -> None:
     """A flood of commands does not put off the stop that the service manager asked for."""
     rig = Rig(systemd.notifier)
 
@@ -220,7 +221,7 @@ def test_a_signal_to_stop_comes_before_what_is_waiting(systemd):
     assert rig.diary.count("act") == 1
 
 
-def test_a_handler_that_outlasts_the_wait_it_interrupts_stops_nothing(systemd: Systemd):
+def test_a_handler_that_outlasts_the_wait_it_interrupts_stops_nothing(systemd: Systemd) -> None:
     """Stacks written to a slow terminal: the main loop ticks on, whatever the time when the handler returns."""
     rig = Rig(systemd.notifier)
     ticked, handled = threading.Semaphore(0), []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon.running import RunningDaemon
+from tests.support.present import present
 from vedette.config.models import Config
 from vedette.detect.box_model import BOX_MODEL
 from vedette.detect.open_model import ModelChoice, choose_model
@@ -28,36 +29,37 @@ def store(tmp_path: Path) -> ModelStore:
     return store
 
 
-def test_it_lies_in_the_package():
+def test_it_lies_in_the_package() -> None:
     """What the package carries is the file that people see."""
     assert BOX_MODEL.read_bytes() == SEEN.read_bytes()
 
 
 @pytest.mark.parametrize("source", ["synthetic", "synthetic?hard=1&misbehave=dark:20:5"])
-def test_the_drawn_street_has_a_model(store, source):
+def test_the_drawn_street_has_a_model(store: ModelStore, source: str) -> None:
     """Where none is named, with whatever options; one that is named stays."""
     assert choice(store, source) == ModelChoice(BOX_MODEL)
     assert choice(store, source, Path("m.tflite")) == ModelChoice(Path("m.tflite"), pinned=True)
 
 
 @pytest.mark.parametrize("source", ["auto", "picamera2", "/dev/video0", "rtsp://gate/", "film.mp4", "synthetics/"])
-def test_it_never_stands_in_for_a_field_model(store, source):
+def test_it_never_stands_in_for_a_field_model(store: ModelStore, source: str) -> None:
     """A camera, a stream and a film have the model that is named or installed, or none."""
     assert choice(store, source) is None
 
 
 @pytest.mark.parametrize("source", ["auto", "synthetic"])
-def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store, source, tmp_path):
+def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store: ModelStore, source: str,
+                                                                        tmp_path: Path) -> None:
     """The store's active model runs with its variant, unless the configuration names one."""
     sha256, size = store.stage(BOX_MODEL, None, limit_bytes=1 << 24)
     store.change(store.state.activated(Installed(sha256=sha256, size=size, name="street", variant="b"),
                                        datetime.now(UTC)))
     assert choice(store, source) == ModelChoice(store.path_of(sha256), sha256, "b")
-    assert choice(store, source, Path("m.tflite")).path == Path("m.tflite")
+    assert present(choice(store, source, Path("m.tflite"))).path == Path("m.tflite")
 
 
 @pytest.mark.daemon
-def test_the_daemon_watches_the_street_with_nothing_named(tmp_path):
+def test_the_daemon_watches_the_street_with_nothing_named(tmp_path: Path) -> None:
     """`vedette run --source synthetic` detects, with the model in the box, whatever the current folder."""
     with RunningDaemon(tmp_path, "--source", "synthetic", "--print", "--frames", "8",
                        env={"VEDETTE_MQTT__PORT": "1"}) as daemon:

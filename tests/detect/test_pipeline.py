@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,11 +40,11 @@ def run(pipeline: Pipeline) -> Worker:
 
 
 def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, heard: Heard,
-          **options: int) -> Pipeline:
+          **options: Any) -> Pipeline:
     return make_pipeline(camera, lambda: detector, clock, heard.result, **options)
 
 
-def test_every_result_is_heard_in_order_and_every_frame_given_back():
+def test_every_result_is_heard_in_order_and_every_frame_given_back() -> None:
     """Results arrive in frame order, and no frame stays in hand."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
@@ -56,7 +57,7 @@ def test_every_result_is_heard_in_order_and_every_frame_given_back():
 
 
 @given(st.lists(st.sampled_from(["good", "fails", "stale"]), max_size=30), st.booleans())
-def test_accounts_balance_whatever_happens_to_each_frame(fates: list[str], has_model: bool):
+def test_accounts_balance_whatever_happens_to_each_frame(fates: list[str], has_model: bool) -> None:
     """captured == detected + dropped by cause, for any mixture of good, failing and stale frames."""
     clock, heard = FakeClock(), Heard()
     frames = [make_frame(clock, seq, age_ms=2000 if fate == "stale" else 5) for seq, fate in enumerate(fates, 1)]
@@ -72,7 +73,7 @@ def test_accounts_balance_whatever_happens_to_each_frame(fates: list[str], has_m
         assert status.dropped.get("failed", 0) == fates.count("fails")
 
 
-def test_a_failing_detector_is_named_and_publishes_nothing():
+def test_a_failing_detector_is_named_and_publishes_nothing() -> None:
     """Three failures in a row are health reason detector_failing, and no result is made of them."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 5)])
@@ -83,7 +84,7 @@ def test_a_failing_detector_is_named_and_publishes_nothing():
     assert not pipeline.status().detecting
 
 
-def test_one_good_frame_ends_the_failing():
+def test_one_good_frame_ends_the_failing() -> None:
     """The reason goes as soon as a frame can be looked at again."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
@@ -93,7 +94,7 @@ def test_one_good_frame_ends_the_failing():
     assert pipeline.status().detecting
 
 
-def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
+def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back() -> None:
     """A bug in a detector is the worker's failure, never a silent loop on old boxes."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock)])
@@ -110,7 +111,7 @@ def test_an_unforeseen_error_ends_the_worker_and_gives_the_frame_back():
     assert not camera.in_hand
 
 
-def test_no_model_is_failed_and_drops_are_counted():
+def test_no_model_is_failed_and_drops_are_counted() -> None:
     """A camera without a model says no_model; its frames are dropped by that cause."""
     clock, heard = FakeClock(), Heard()
     pipeline = build(FakeCamera([make_frame(clock)]), None, clock, heard)
@@ -119,7 +120,7 @@ def test_no_model_is_failed_and_drops_are_counted():
     assert "no_model" in pipeline.reasons()
 
 
-def test_a_refused_model_is_named_and_tried_again_after_a_while():
+def test_a_refused_model_is_named_and_tried_again_after_a_while() -> None:
     """A refusal shows in health with the reason in words; a later try may succeed."""
     clock, heard = FakeClock(), Heard()
     tries: list[int] = []
@@ -132,7 +133,7 @@ def test_a_refused_model_is_named_and_tried_again_after_a_while():
         return detector
 
     class SlowCamera(FakeCamera):
-        def take(self, timeout_s: float) -> object:
+        def take(self, timeout_s: float) -> Frame | None:
             clock.advance(RETRY_MODEL_S / 4)
             return super().take(timeout_s)
 
@@ -145,7 +146,7 @@ def test_a_refused_model_is_named_and_tried_again_after_a_while():
     assert len(heard.results) == 3
 
 
-def test_a_refusal_is_kept_for_the_exit_code():
+def test_a_refusal_is_kept_for_the_exit_code() -> None:
     """Whoever started the daemon by hand can be told why it has no detector."""
     clock = FakeClock()
 
@@ -158,12 +159,12 @@ def test_a_refusal_is_kept_for_the_exit_code():
     assert "cut short" in pipeline.reasons()["model_refused"]
 
 
-def test_pause_drops_until_it_expires():
+def test_pause_drops_until_it_expires() -> None:
     """A pause ends by itself, and is counted meanwhile."""
     clock, heard = FakeClock(), Heard()
 
     class TickingCamera(FakeCamera):
-        def take(self, timeout_s: float) -> object:
+        def take(self, timeout_s: float) -> Frame | None:
             clock.advance(1)
             return super().take(timeout_s)
 
@@ -176,12 +177,12 @@ def test_pause_drops_until_it_expires():
     assert [result.frame.seq for result in heard.results] == [3, 4, 5]
 
 
-def test_frames_that_stay_too_old_are_named():
+def test_frames_that_stay_too_old_are_named() -> None:
     """A backlog that makes every frame stale is a failure in words, not silence."""
     clock, heard = FakeClock(), Heard()
 
     class LateCamera(FakeCamera):
-        def take(self, timeout_s: float) -> object:
+        def take(self, timeout_s: float) -> Frame | None:
             clock.advance(2)
             return super().take(timeout_s)
 
@@ -192,7 +193,7 @@ def test_frames_that_stay_too_old_are_named():
     assert pipeline.status().dropped == {"stale": 5}
 
 
-def test_stops_after_so_many_results():
+def test_stops_after_so_many_results() -> None:
     """`--frames N` counts results, not frames."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 9)])
@@ -203,7 +204,7 @@ def test_stops_after_so_many_results():
 
 
 @pytest.mark.parametrize("has_model", [True, False])
-def test_stopping_ends_the_loop(has_model: bool):
+def test_stopping_ends_the_loop(has_model: bool) -> None:
     """The loop ends when asked, whether or not frames come."""
     clock, heard = FakeClock(), Heard()
     pipeline = build(FakeCamera([], ends=False), FakeDetector() if has_model else None, clock, heard)
@@ -220,13 +221,13 @@ class EndlessCamera(FakeCamera):
         super().__init__([], ends=False)
         self._clock = clock
 
-    def take(self, timeout_s: float) -> object:
+    def take(self, timeout_s: float) -> Frame | None:
         self.captured += 1
         self.frames.append(make_frame(self._clock, self.captured))
         return super().take(timeout_s)
 
 
-def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use():
+def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use() -> None:
     """Of two hundred changes under load, each frame is looked at by exactly one detector, none after its close."""
     clock, heard = FakeClock(), Heard()
     detectors = [FakeDetector() for _ in range(201)]
@@ -246,7 +247,7 @@ def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its
     assert detectors[-1].closed
 
 
-def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing():
+def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing() -> None:
     """A detect thread that hangs gets no detector later, when nobody waits for it any more."""
     clock, heard = FakeClock(), Heard()
     kept, offered = FakeDetector(), FakeDetector()
@@ -257,7 +258,7 @@ def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing():
     assert (kept.looked_at, offered.looked_at) == ([1], [])
 
 
-def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
+def test_a_new_detector_ends_what_the_old_one_was_blamed_for() -> None:
     """Failures in a row and a refusal belong to the detector they came from."""
     clock, heard = FakeClock(), Heard()
     camera = EndlessCamera(clock)
@@ -275,7 +276,7 @@ def test_a_new_detector_ends_what_the_old_one_was_blamed_for():
     assert worker.stop(60)
 
 
-def test_taking_the_detector_away_asks_again_what_is_to_run():
+def test_taking_the_detector_away_asks_again_what_is_to_run() -> None:
     """An offer of none leaves it to `open_detector`, which may say that nothing runs: then `no_model` holds."""
     clock, heard = FakeClock(), Heard()
     to_open: list[FakeDetector | None] = [FakeDetector(), None]
@@ -307,7 +308,7 @@ class LiveCamera(FakeCamera):
 
 
 @given(st.lists(st.none() | st.floats(0.5, 40), min_size=1, max_size=5), st.sampled_from([1.0, 5.0, 15.0, 60.0]))
-def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], fps: float):
+def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], fps: float) -> None:
     """Of each ten seconds as many frames are looked at as allowed, each the newest; every other counts as governed."""
     clock = FakeClock()
     for per_s in limits:
@@ -324,7 +325,7 @@ def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], f
         assert status.detecting
 
 
-def test_a_governed_rate_is_no_slow_detector():
+def test_a_governed_rate_is_no_slow_detector() -> None:
     """A minute at half a frame a second: neither slow, nor stale, nor failing; nobody is called for help."""
     clock, heard = FakeClock(), Heard()
     pipeline = build(LiveCamera(clock, 900, 15), FakeDetector(), clock, heard)
@@ -334,7 +335,7 @@ def test_a_governed_rate_is_no_slow_detector():
     assert 29 <= len(heard.results) <= 31
 
 
-def test_a_stale_frame_takes_no_turn():
+def test_a_stale_frame_takes_no_turn() -> None:
     """What cannot be looked at does not count against the rate: the next fresh frame is looked at."""
     clock, heard = FakeClock(), Heard()
     pipeline = build(FakeCamera([make_frame(clock, 1, age_ms=2000), make_frame(clock, 2), make_frame(clock, 3)]),
@@ -345,7 +346,7 @@ def test_a_stale_frame_takes_no_turn():
     assert pipeline.status().dropped == {"stale": 1, "governed": 1}
 
 
-def test_a_governed_camera_scales_nothing():
+def test_a_governed_camera_scales_nothing() -> None:
     """Most of its frames are not looked at: the detector scales those that are; later the camera does it again."""
     clock, heard = FakeClock(), Heard()
     camera = LiveCamera(clock, 45, 15)
@@ -364,7 +365,7 @@ def test_a_governed_camera_scales_nothing():
     assert camera.scaling is not None
 
 
-def test_where_every_frame_counts_the_camera_waits():
+def test_where_every_frame_counts_the_camera_waits() -> None:
     """Nothing is dropped: the frames are taken at the governed rate, and stopping is not held up by it."""
     camera = FakeCamera([make_frame(FakeClock(), seq) for seq in range(1, 4)], ends=False)
     clock, heard = SystemClock(), Heard()

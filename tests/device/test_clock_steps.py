@@ -23,7 +23,9 @@ class Monitor:
 
 def reasons_of(watch: WallClock, synced: bool | None) -> dict[ReasonCode, str]:
     """What it says while the board says this."""
-    watch._monitor.reading = BoardReading(clock_synced=synced)
+    monitor = watch._monitor
+    assert isinstance(monitor, Monitor)
+    monitor.reading = BoardReading(clock_synced=synced)
     return watch.reasons()
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.fakes import EPOCH, FakeCamera, FakeClock, make_frame, make_result
+from tests.support.present import present
 from vedette.config.models import Config
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
@@ -91,7 +92,8 @@ class Site:
         self.see(None, 0.0, 1)
         if self.camera.now.view is None:
             self.camera.show(DAYLIGHT)
-        self.camera.show(self.camera.now.view, self.camera.now.brightness, self.camera.now.contrast)
+        now = self.camera.now
+        self.camera.show(present(now.view), present(now.brightness), present(now.contrast))
         self.watch.step()
         self.clock.advance(HOUR_S / 2 - 1)
         self.watch.step()
@@ -121,4 +123,4 @@ class Site:
 
     @property
     def changes(self) -> list[str]:
-        return self.watch.health()["image"]["changes"]
+        return list(self.watch.health()["image"]["changes"])

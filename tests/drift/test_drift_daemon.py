@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ BASE = "vedette/gate"
 def write_film(folder: Path) -> Path:
     """A street, then a cloth before the lens."""
     path = folder / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (320, 180))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (320, 180))
     scene, picture = Scene(5, 320, 180, FPS), np.empty((180, 320, 3), np.uint8)
     for number in range((WELL_S + COVERED_S) * FPS):
         scene.render(number, picture)
@@ -49,11 +50,11 @@ def write_config(folder: Path, port: int) -> Path:
     return path
 
 
-def told(hears: Subscriber, topic: str) -> list[dict]:
+def told(hears: Subscriber, topic: str) -> list[dict[str, Any]]:
     return [json.loads(message.payload) for message in tuple(hears.heard) if message.topic == f"{BASE}/{topic}"]
 
 
-def drift(hears: Subscriber) -> dict:
+def drift(hears: Subscriber) -> dict[str, Any]:
     messages = told(hears, "health")
     return messages[-1]["drift"] if messages else {"image": {"references": 0, "changes": []}}
 
@@ -64,7 +65,7 @@ def details(hears: Subscriber) -> set[str]:
         if messages else set()
 
 
-def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict) -> dict:
+def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Send a command and wait for its reply."""
     before = len(told(hears, f"reply/{name}"))
     send(broker.client(), f"{BASE}/cmd/{name}", json.dumps(arguments).encode())

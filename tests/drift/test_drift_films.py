@@ -39,7 +39,7 @@ def as_is(frame: np.ndarray, number: int) -> None:
 def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count: int, begin: int,
          spoil: Callable[[np.ndarray, int], None] = as_is) -> set[str]:
     """Show some seconds; returns every named change."""
-    named = set()
+    named: set[str] = set()
     for number, frame in enumerate(islice(frames, count), begin):
         shown = frame.copy()
         spoil(shown, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> No
     lambda whole: b"\0" * SIZE, lambda whole: whole.replace(b"drift 1 ", b"drift 2 ", 1),
     lambda whole: whole.replace(b"street", b"STREET"), lambda whole: whole[:100] + b"}" + whole[101:],
     lambda whole: b"vedette drift 1 00000000 x".ljust(SIZE), lambda whole: random.Random(3).randbytes(SIZE)])
-def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil: object,
+def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil: Callable[[bytes], bytes],
                                                           caplog: pytest.LogCaptureFixture) -> None:
     """Torn, empty, garbage, of a later version: never an error, and the next write replaces it."""
     site = Site(tmp_path, scores=lambda day: {"street": 0.8})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,13 +183,17 @@ def test_a_bundles_baseline_holds_from_the_first_day_on(tmp_path: Path) -> None:
     assert "score_drift" not in site.watch.reasons()
 
 
+def changing(later_ms: float, day: float) -> float:
+    """Milliseconds of an invoke: 30 for three days, then others."""
+    return 30.0 if day < 3 else later_ms
+
+
 def test_a_model_that_gets_slower_is_named(tmp_path: Path) -> None:
     """A model more than a fifth slower in the mean of seven days is named; 15 % is not, and faster never is."""
     slow = Site(tmp_path, scores=lambda day: {}, invoke_ms=lambda day: 30.0 if day < 3 else 40.0)
     assert first_named(slow, 14, "latency_drift") == pytest.approx(3 + 4.2, abs=0.1)
     for number, later_ms in enumerate((34.0, 20.0)):
-        site = Site(tmp_path / str(number), scores=lambda day: {},
-                    invoke_ms=lambda day, ms=later_ms: 30.0 if day < 3 else ms)
+        site = Site(tmp_path / str(number), scores=lambda day: {}, invoke_ms=partial(changing, later_ms))
         assert first_named(site, 14, "latency_drift") is None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +20,7 @@ from vedette.health.meters import FrameMeters
 from vedette.health.publisher import HealthPublisher
 from vedette.health.report import HealthReport
 from vedette.health.states import StatePublisher
+from vedette.messages.health_shapes import DriftHealth
 from vedette.types import ModelStatus, ReasonCode
 
 
@@ -72,7 +73,7 @@ class Child:
     child_pid = 42
 
 
-DRIFT = {"learning_hours": None, "labels": {}, "latency": {"mean_ms": None, "baseline_ms": None},
+DRIFT: DriftHealth = {"learning_hours": None, "labels": {}, "latency": {"mean_ms": None, "baseline_ms": None},
          "image": {"changes": [], "likeness": None, "focus": None, "references": 0, "learning_hours": 48.0},
          "feedback": {"count": 0, "wrong": 0, "error_rate": None}}
 
@@ -118,11 +119,11 @@ class Rig:
         worker = Worker("detect", self.pipeline.run)
         self.pipeline.run(worker)
 
-    def told(self, topic: str = "health") -> list[dict]:
+    def told(self, topic: str = "health") -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
 
 
-def test_ok_when_all_is_well_and_accounts_balance():
+def test_ok_when_all_is_well_and_accounts_balance() -> None:
     """No reason, state ok, and captured == detected + dropped + pending."""
     rig = Rig()
     rig.detect_all()
@@ -136,7 +137,7 @@ def test_ok_when_all_is_well_and_accounts_balance():
     assert rig.blind == 0
 
 
-def test_counts_of_before_a_trouble_end_with_it_however_short_it_was():
+def test_counts_of_before_a_trouble_end_with_it_however_short_it_was() -> None:
     """An interruption that was over between two ticks ends the counts of before it, once."""
     rig = Rig()
     rig.detect_all()
@@ -150,7 +151,7 @@ def test_counts_of_before_a_trouble_end_with_it_however_short_it_was():
     assert rig.blind == 1
 
 
-def test_told_on_change_at_most_once_a_second_and_every_interval():
+def test_told_on_change_at_most_once_a_second_and_every_interval() -> None:
     """A change inside the second waits for its end; without change, one message each interval."""
     rig = Rig()
     rig.detect_all()
@@ -170,7 +171,7 @@ def test_told_on_change_at_most_once_a_second_and_every_interval():
     assert len(rig.told()) == 3
 
 
-def test_a_message_of_the_interval_holds_no_change_back():
+def test_a_message_of_the_interval_holds_no_change_back() -> None:
     """A stall that begins right after a periodic message is told at once, not a second later."""
     rig = Rig()
     rig.detect_all()
@@ -187,7 +188,7 @@ def test_a_message_of_the_interval_holds_no_change_back():
     assert len(rig.told()) == 3
 
 
-def test_a_reason_keeps_its_beginning():
+def test_a_reason_keeps_its_beginning() -> None:
     """`since` is when the reason began, not when it was last told."""
     rig = Rig()
     rig.detect_all()
@@ -199,12 +200,13 @@ def test_a_reason_keeps_its_beginning():
     assert first == second
 
 
-@pytest.mark.parametrize("code", ["camera_stalled", "camera_offline", "camera_frozen"])
-def test_a_blind_camera_is_failed_and_counts_become_null(code: str):
+@pytest.mark.parametrize(("state", "code"), [
+    ("stalled", "camera_stalled"), ("offline", "camera_offline"), ("frozen", "camera_frozen")])
+def test_a_blind_camera_is_failed_and_counts_become_null(state: Literal["stalled", "offline", "frozen"],
+                                                         code: ReasonCode) -> None:
     """A camera that gives nothing is never ok, and the device says that it does not look."""
     rig = Rig()
     rig.detect_all()
-    state = code.removeprefix("camera_")
     rig.camera.now = replace(rig.camera.now, state=state, cause="no frame for 3 s")
     rig.camera.raised = {code: "no frame for 3 s"}
     rig.tick()
@@ -214,7 +216,7 @@ def test_a_blind_camera_is_failed_and_counts_become_null(code: str):
     assert rig.blind == 1
 
 
-def test_no_model_is_failed():
+def test_no_model_is_failed() -> None:
     """A camera without a model looks alive and sees nothing: it must say so."""
     rig = Rig(has_model=False)
     rig.detect_all()
@@ -225,7 +227,7 @@ def test_no_model_is_failed():
     assert rig.told("model")[-1]["state"] == "none"
 
 
-def test_info_camera_and_model_are_told_on_change_only():
+def test_info_camera_and_model_are_told_on_change_only() -> None:
     """Retained states do not repeat themselves."""
     rig = Rig()
     rig.detect_all()
@@ -237,7 +239,7 @@ def test_info_camera_and_model_are_told_on_change_only():
     assert rig.told("info")[0]["detector"]["decoder"] == "yolov8"
 
 
-def test_the_boards_troubles_are_reasons():
+def test_the_boards_troubles_are_reasons() -> None:
     """Heat and an unset clock show with their detail."""
     rig = Rig()
     rig.detect_all()
@@ -250,7 +252,7 @@ def test_the_boards_troubles_are_reasons():
     assert not rig.monitor.clock_synced()
 
 
-def test_the_last_word_is_told_in_any_case():
+def test_the_last_word_is_told_in_any_case() -> None:
     """At the stop, the final accounts are published even when nothing changed."""
     rig = Rig()
     rig.detect_all()
@@ -259,7 +261,7 @@ def test_the_last_word_is_told_in_any_case():
     assert len(rig.told()) == 2
 
 
-def test_the_status_line_says_state_camera_rate_and_broker():
+def test_the_status_line_says_state_camera_rate_and_broker() -> None:
     """`systemctl status` shows a line that a person can read."""
     rig = Rig()
     rig.detect_all()
@@ -269,7 +271,7 @@ def test_the_status_line_says_state_camera_rate_and_broker():
     assert line.endswith("connected")
 
 
-def test_a_reason_of_two_sources_keeps_both_details():
+def test_a_reason_of_two_sources_keeps_both_details() -> None:
     """The disk may fail in two places at once; what both say alike is said once."""
     rig = Rig()
     rig.detect_all()

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.fakes import IDENTITY, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
 from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.messages.results import Printer, ResultReporter
-from vedette.types import Box, Detection
+from vedette.types import Box, Detection, Message
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
 
@@ -39,11 +39,11 @@ class Rig:
             self.clock.advance(1)
             self.reporter.on_result(make_result(make_frame(self.clock), scene))
 
-    def told(self, topic: str) -> list[dict[str, object]]:
+    def told(self, topic: str) -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
 
 
-def test_published_results_are_numbered_from_one_without_gaps():
+def test_published_results_are_numbered_from_one_without_gaps() -> None:
     """(device, run, seq) orders results: suppressed ones take no number."""
     rig = Rig(results="detections")
     rig.see((PERSON,), (), (), (), (PERSON,))
@@ -53,7 +53,7 @@ def test_published_results_are_numbered_from_one_without_gaps():
     assert results[0]["dropped"] == {"replaced": 2, "stale": 0}
 
 
-def test_counts_are_retained_and_told_on_change_only():
+def test_counts_are_retained_and_told_on_change_only() -> None:
     """The first counts at once, a change once it was seen twice."""
     rig = Rig()
     rig.see((), (PERSON,), (PERSON,), (PERSON,), ())
@@ -61,7 +61,7 @@ def test_counts_are_retained_and_told_on_change_only():
     assert all(message.retain for message in rig.publisher.messages if message.topic == "counts")
 
 
-def test_counts_stay_null_while_the_picture_is_frozen():
+def test_counts_stay_null_while_the_picture_is_frozen() -> None:
     """What stands still for a minute is no scene, though results of it come."""
     rig = Rig(results="all")
     rig.see((PERSON,))
@@ -76,7 +76,7 @@ def test_counts_stay_null_while_the_picture_is_frozen():
     assert len(rig.told("detections")) == 8
 
 
-def test_counts_are_null_once_while_not_looking_and_told_again_after():
+def test_counts_are_null_once_while_not_looking_and_told_again_after() -> None:
     """Nobody may read silence as an empty scene."""
     rig = Rig()
     rig.reporter.on_blind()
@@ -87,14 +87,14 @@ def test_counts_are_null_once_while_not_looking_and_told_again_after():
     assert [one["counts"] for one in rig.told("counts")] == [None, {"person": 1}, None, {"person": 1}]
 
 
-def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
+def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at() -> None:
     """A device that stops looking while a result is being told leaves `counts: null` behind, not the result's."""
     rig = Rig()
     halted = threading.Thread(target=rig.reporter.on_blind)
     keep = rig.publisher.publish
 
     class Interrupted(FakePublisher):
-        def publish(self, message):
+        def publish(self, message: Message) -> None:
             if message.topic == "counts" and halted.ident is None:
                 halted.start()
                 halted.join(0.2)      # it would be through by then, if it could overtake
@@ -106,7 +106,7 @@ def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at():
     assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
 
 
-def test_a_reload_changes_the_rules_from_the_next_result_on():
+def test_a_reload_changes_the_rules_from_the_next_result_on() -> None:
     """`publish` is live."""
     rig = Rig(results="changes")
     rig.see((PERSON,), (PERSON,))
@@ -122,7 +122,7 @@ def print_on(stream: io.StringIO) -> None:
     printer.on_result(make_result(make_frame(clock, 2)))
 
 
-def test_print_gives_json_lines_to_programs():
+def test_print_gives_json_lines_to_programs() -> None:
     """Every result is one line of JSON with the schema's keys."""
     stream = io.StringIO()
     print_on(stream)
@@ -131,7 +131,7 @@ def test_print_gives_json_lines_to_programs():
     assert lines[0]["schema"] == "vedette.detections/1"
 
 
-def test_print_gives_a_readable_line_to_people():
+def test_print_gives_a_readable_line_to_people() -> None:
     """On a terminal: label and score, or a dash."""
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

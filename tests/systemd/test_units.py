@@ -63,7 +63,7 @@ def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
                 "detect": supervisor.STOP_TIMEOUT_S, "update": supervisor.STOP_TIMEOUT_S}
     state = StateFolder(tmp_path / "state")
     try:
-        parts = app.Daemon(app.Options(None, {}), config, state)._parts()
+        parts = app.Daemon(app.Options(None, {}), config, state).parts()
         for part in reversed(parts):
             part.stop()     # the capture child is there before anything is started
         assert [part.name for part in parts] == list(bounds_s)

@@ -8,21 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.support.fakes import FakeCamera, FakeClock, make_frame, make_pipeline
 from tests.support.models import lamps
 from tests.support.network.operators_desk import Fleet, serving
+from tests.support.present import present
 from tests.support.truth.bright_squares import SIZE
 from tests.support.waiting.until import wait_until
+from vedette._lib.durable import Files
 from vedette._lib.worker import Worker
 from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
 from vedette.errors import ModelDamaged, ModelError, StateUnusable
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
-from vedette.types import DetectionResult
+from vedette.types import DetectionResult, Frame
 from vedette.update.activate import ModelActivator
 from vedette.update.fetch import ReleaseFetcher
 from vedette.update.prove import Candidates, Prover
@@ -53,7 +56,7 @@ class EndlessCamera(FakeCamera):
         super().__init__([], ends=False)
         self._clock = clock
 
-    def take(self, timeout_s: float) -> object:
+    def take(self, timeout_s: float) -> Frame | None:
         self.captured += 1
         self.frames.append(make_frame(self._clock, self.captured, SIZE, SIZE))
         return super().take(timeout_s)
@@ -64,7 +67,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.disk = FailingDisk()
-        self.store = ModelStore(folder / "models", files=self.disk)
+        self.store = ModelStore(folder / "models", files=cast(Files, self.disk))
         self.store.recover()
         self.heard: list[DetectionResult] = []
         config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
@@ -83,7 +86,7 @@ class Rig:
         return Installed(sha256=sha256, size=size, name="lamps", version=model.stem[-1])
 
     def runs(self, model: Installed) -> bool:
-        return wait_until(lambda: bool(self.heard) and self.heard[0].model.sha256 == model.sha256)
+        return wait_until(lambda: bool(self.heard) and present(self.heard[0].model).sha256 == model.sha256)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -103,7 +106,7 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def test_there_and_back_again(rig: Rig, tmp_path: Path):
+def test_there_and_back_again(rig: Rig, tmp_path: Path) -> None:
     """The first model, a second on trial with the first one's time kept, back, and none."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -112,17 +115,17 @@ def test_there_and_back_again(rig: Rig, tmp_path: Path):
         two = rig.stored(lamps.write(tmp_path, "2"))
         rig.switch.activate(two)
         assert rig.runs(two)
-        trial = rig.store.state.trial
+        trial = present(rig.store.state.trial)
         assert (trial.starts, trial.open_boot, trial.previous_ms) == (1, "this boot", 3.5)
         rig.switch.roll_back("blind")
         assert rig.runs(one)
-        assert rig.store.state.refusal_of(two.sha256).why == "blind"
+        assert present(rig.store.state.refusal_of(two.sha256)).why == "blind"
         assert not rig.store.path_of(two.sha256).exists()
         rig.switch.roll_back("tired", refuse=False)
         assert wait_until(lambda: "no_model" in rig.pipeline.reasons())
 
 
-def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path):
+def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path) -> None:
     """The old model runs on, the store says what it said, and the next try succeeds."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -136,13 +139,13 @@ def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path
         with pytest.raises(StateUnusable):
             rig.switch.roll_back("blind")
         assert rig.store.state == before
-        assert rig.switch.running.sha256 == one.sha256
+        assert present(rig.switch.running).sha256 == one.sha256
         rig.disk.broken = False
         rig.switch.activate(two)
         assert rig.runs(two)
 
 
-def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path):
+def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path) -> None:
     """The one before it runs at once; it is noted as soon as that is possible, and then for good."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -164,7 +167,7 @@ def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: 
     assert again.state.refusal_of(two.sha256)
 
 
-def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path):
+def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path) -> None:
     """With a disk that takes no more and the previous model's file gone, nothing changes."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -179,7 +182,7 @@ def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path):
         assert rig.runs(two)
 
 
-def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path):
+def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path) -> None:
     """Neither one that is no model nor one whose file has changed since."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     page = tmp_path / "page-3.tflite"
@@ -197,7 +200,7 @@ def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path)
         assert rig.runs(one)
 
 
-def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Path):
+def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Path) -> None:
     """Refused, and the good one runs on."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -211,7 +214,7 @@ def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Pat
         assert rig.runs(two)
 
 
-def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path):
+def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path) -> None:
     """Whatever changed the state, the next comparison follows; a label of an A/B release alone is a change."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
@@ -222,10 +225,10 @@ def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path):
         assert rig.runs(two)
         rig.store.change(rig.store.state.activated(two.model_copy(update={"variant": "b"}), NOW))
         rig.switch.match()
-        assert wait_until(lambda: rig.heard[0].model.variant == "b")
+        assert wait_until(lambda: present(rig.heard[0].model).variant == "b")
 
 
-def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: Path):
+def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: Path) -> None:
     """On trial it is bad; good once but rotten now, the one before it runs."""
     one, two = rig.stored(lamps.write(tmp_path, "1")), rig.stored(lamps.write(tmp_path, "2"))
     rig.store.change(rig.store.state.activated(one, NOW, on_trial=False))
@@ -240,7 +243,7 @@ def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: P
         assert rig.runs(one)
 
 
-def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path):
+def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path) -> None:
     """A whole fleet with full disks would: it is asked later and later, and again once the disk takes something."""
     fleet, clock = Fleet(tmp_path), FakeClock()
     fleet.release(lamps.write(tmp_path, "1"))
@@ -271,7 +274,8 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(r
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(rig: Rig, tmp_path: Path, good: bool):
+def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(rig: Rig, tmp_path: Path,
+                                                                              good: bool) -> None:
     """The probe costs seconds of every core: it waits a while, and then the candidate is taken, or refused."""
     clock, page = FakeClock(), tmp_path / "page-2.tflite"
     config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))

@@ -554,8 +554,10 @@ def test_a_target_of_another_kind_is_passed_over(device: Device, repository: Rep
     """Without our metadata, with metadata of a later version that we cannot read, without SHA-256."""
     sound = repository.targets.targets["1/street.tflite"].to_dict()
     custom = sound["custom"]
-    for path, changes in {"a": {"custom": None}, "b": {"custom": {**custom, "release": "new"}},
-                          "c": {"hashes": {"sha512": "0" * 128}}, "d": {"custom": {**custom, "later": 1}}}.items():
+    wrong: dict[str, dict[str, object]] = {
+        "a": {"custom": None}, "b": {"custom": {**custom, "release": "new"}},
+        "c": {"hashes": {"sha512": "0" * 128}}, "d": {"custom": {**custom, "later": 1}}}
+    for path, changes in wrong.items():
         repository.targets.targets[path] = TargetFile.from_dict({**sound, **changes}, path)
     repository.publish()
     assert sorted(target.path for target in device.refresh().targets) == ["1/street.tflite", "d"]

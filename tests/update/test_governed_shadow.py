@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from tests.support.fakes import FakeClock, make_frame, make_result
@@ -9,7 +11,7 @@ from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.types import Box, Detection
 from vedette.update.shadow import Shadow
-from vedette.validate.candidate import Comparison
+from vedette.validate.candidate import Candidate, Comparison
 from vedette.validate.frame_tap import FrameTap, TappedFrame
 
 PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))
@@ -38,7 +40,7 @@ class Twin:
 def test_a_governed_rate_is_no_want_of_evidence(governed: bool, ruling: str) -> None:
     """A frame every two seconds, three of them wanted within three: the deadline waits where the rate is governed."""
     clock, tap, twin = FakeClock(), FrameTap(), Twin()
-    shadow = Shadow(MODEL, REQUIRED, twin, tap, clock, lambda *_: None, governed=lambda: governed)
+    shadow = Shadow(MODEL, REQUIRED, cast(Candidate, twin), tap, clock, lambda *_: None, governed=lambda: governed)
     verdict = shadow.step()
     for second in range(1, 8):
         clock.advance(1)

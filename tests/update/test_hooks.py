@@ -58,7 +58,7 @@ class Agent:
 
     def active(self) -> str:
         told = vedette("model", "list", "--json", folder=self._folder, timeout_s=120).stdout
-        return json.loads(told)["active"]["version"]
+        return str(json.loads(told)["active"]["version"])
 
 
 @pytest.fixture

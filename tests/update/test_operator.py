@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.daemon.as_service import USER, everyones_python, missing, mod
 from tests.support.daemon.running import environment, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in, digest
 from tests.support.models import lamps
+from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning
@@ -31,7 +33,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
         yield one
 
 
-def model(device: Device, *words: str | Path) -> tuple[int, dict]:
+def model(device: Device, *words: str | Path) -> tuple[int, dict[str, Any]]:
     """Run `vedette model …`; returns its exit code and what it told as JSON."""
     done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=240)
     assert done.stdout, done.stderr
@@ -39,7 +41,7 @@ def model(device: Device, *words: str | Path) -> tuple[int, dict]:
 
 
 @pytest.mark.daemon
-def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path):
+def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path) -> None:
     """The file is proven, becomes active on trial, and the answer says so; the frames never stop."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
@@ -58,7 +60,7 @@ def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_pat
 
 
 @pytest.mark.daemon
-def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path):
+def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path) -> None:
     """No model, another one's labels, unsigned, pinned: exit code 65, the reason, and the same model as before."""
     device.good(lamps.write(tmp_path, "1"))
     page = tmp_path / "page.tflite"
@@ -84,12 +86,12 @@ def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: 
     device.configure(detector=f"{{model: '{new}'}}")
     code, told = model(device, "rollback")
     assert (code, told["words"][:7]) == (65, "pinned:")
-    assert device.state.active.version == "1"
+    assert present(device.state.active).version == "1"
     assert list((device.folder / "state/models/incoming").iterdir()) == []
 
 
 @pytest.mark.daemon
-def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
+def test_rollback_and_activate_hold(device: Device, tmp_path: Path) -> None:
     """Going back and forth between two good models changes what runs, each time; a third time there is nothing."""
     device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
@@ -111,7 +113,7 @@ def test_rollback_and_activate_hold(device: Device, tmp_path: Path):
     assert done.returncode == 64
 
 
-def test_installing_the_model_before_again_keeps_what_was_proven(device: Device, tmp_path: Path):
+def test_installing_the_model_before_again_keeps_what_was_proven(device: Device, tmp_path: Path) -> None:
     """It was good here: it is not put on trial again, or the last proven model would be lost by the next install."""
     one = lamps.write(tmp_path, "1")
     device.good(one)
@@ -123,7 +125,7 @@ def test_installing_the_model_before_again_keeps_what_was_proven(device: Device,
 
 
 @pytest.mark.daemon
-def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path):
+def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path) -> None:
     """Refused in words, with a daemon and without."""
     device.good(lamps.write(tmp_path, "1"))
     with device.daemon() as daemon:
@@ -134,7 +136,7 @@ def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path:
 
 
 @pytest.mark.daemon
-def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path):
+def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path) -> None:
     """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
     code, told = model(device, "install", lamps.write(tmp_path, "1"))
     assert (code, told["on_trial"], told["active"]["version"]) == (0, True, "1"), told
@@ -143,11 +145,11 @@ def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path)
         assert device.waits_for_model(state="trial", installed_version="1"), daemon.log
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    assert device.state.trial.starts == 1
+    assert present(device.state.trial).starts == 1
 
 
 @pytest.mark.parametrize("act", ["install", "activate"])
-def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path, act: str):
+def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path, act: str) -> None:
     """A daemon that goes while it is asked may come back at once: the command probes without its lock."""
     new = lamps.slow(tmp_path, "1")
     if act == "activate":
@@ -160,11 +162,11 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
         held.close()
         assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid))
         assert "next start" in command.communicate(timeout=240)[0]
-    assert device.state.active.version == "1"
+    assert present(device.state.active).version == "1"
 
 
 @pytest.mark.daemon
-def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path):
+def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path) -> None:
     """The probe is ended, and what was asked for is done by whoever comes next: here the command itself."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2", layers=200)      # takes a second
@@ -177,12 +179,13 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
             assert daemon.ends() == 0, daemon.log
             told = command.communicate(timeout=240)[0]
     assert "next start" in told, daemon.log
-    assert device.state.active.version == "2"
+    assert present(device.state.active).version == "2"
 
 
 @pytest.mark.daemon
 @pytest.mark.parametrize("next_one", ["the command", "a daemon"])
-def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path, next_one: str):
+def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path,
+                                                                    next_one: str) -> None:
     """The file is the store's already, and nothing names it: while somebody waits for it, it stays and is activated."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
@@ -191,8 +194,8 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
                           env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         store = device.store()
         assert wait_until(lambda: any((store.folder / "requests").glob("*.json")))
-        request = Inbox(store.folder).next_request(store.state)
-        store.adopt(store.incoming / request.upload, request.sha256)
+        request = present(Inbox(store.folder).next_request(store.state))
+        store.adopt(store.incoming / present(request.upload), present(request.sha256))
         if next_one == "the command":
             held.close()
             assert "next start" in command.communicate(timeout=240)[0]
@@ -205,7 +208,7 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
                 assert done, daemon.log
                 assert "is active, on trial" in command.communicate(timeout=240)[0]
         assert command.returncode == 0
-    assert device.state.active.version == "2"
+    assert present(device.state.active).version == "2"
     device.store().recover()
     kept = {digest(tmp_path / f"lamps-{number}.tflite") for number in (1, 2)}
     assert {path.stem for path in device.store().folder.glob("*.tflite")} == kept
@@ -225,7 +228,7 @@ def is_free(device: Device) -> bool:
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
-def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
+def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path) -> None:
     """Root's command writes as the owner of the state folder, who may not even read root's file."""
     new = lamps.write(tmp_path, "1")
     new.chmod(0o600)
@@ -233,14 +236,15 @@ def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path):
         device.folder.chmod(0o755)
         os.chown(device.folder / "state", USER, USER)
         done = subprocess.run(
-            [everyones_python(), "-m", "vedette", "model", "install", new, "--config", device.config], text=True,
+            [present(everyones_python()), "-m", "vedette", "model", "install", new, "--config", device.config],
+            text=True,
             capture_output=True, timeout=240, check=False, cwd=device.folder,
             env={**environment(device.folder), **modules()})
         assert done.returncode == 0, done.stderr
         assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {USER}
 
 
-def test_nobody_answers(device: Device, tmp_path: Path):
+def test_nobody_answers(device: Device, tmp_path: Path) -> None:
     """A holder of the state folder that takes no request: exit code 69, the request is withdrawn."""
     with closing(StateFolder(device.folder / "state")):
         code, told = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")

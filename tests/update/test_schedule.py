@@ -18,7 +18,7 @@ def latest(_low: float, high: float) -> float:
     return high
 
 
-def test_it_asks_soon_after_the_start_and_then_every_so_often():
+def test_it_asks_soon_after_the_start_and_then_every_so_often() -> None:
     """The first time within seconds, later spread around the interval."""
     schedule = PollSchedule(3600, 100, latest)
     assert not schedule.is_due(100)
@@ -29,7 +29,7 @@ def test_it_asks_soon_after_the_start_and_then_every_so_often():
 
 
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=200))
-def test_nudges_cause_at_most_one_question_in_ten_minutes(pauses: list[float]):
+def test_nudges_cause_at_most_one_question_in_ten_minutes(pauses: list[float]) -> None:
     """However many come; and the last one is kept until its time."""
     schedule = PollSchedule(10**6, 0)
     now = 1000.0
@@ -45,7 +45,7 @@ def test_nudges_cause_at_most_one_question_in_ten_minutes(pauses: list[float]):
     assert schedule.nudge(now) <= NUDGE_INTERVAL_S + 30
 
 
-def test_failures_are_asked_about_again_ever_later_but_not_more_rarely_than_usual():
+def test_failures_are_asked_about_again_ever_later_but_not_more_rarely_than_usual() -> None:
     """A backoff up to the interval; what the server asks for counts as well."""
     schedule = PollSchedule(3600, 0, latest)
     waits, now = [], 0.0
@@ -60,7 +60,7 @@ def test_failures_are_asked_about_again_ever_later_but_not_more_rarely_than_usua
     assert not schedule.is_due(now + 3699)
 
 
-def test_a_job_hands_over_its_result_or_its_error():
+def test_a_job_hands_over_its_result_or_its_error() -> None:
     """Neither is lost, and the one who wants it need not wait."""
     go = threading.Event()
     job = BackgroundTask("fetch", lambda _: go.wait(60))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import FakeDetector
+from tests.support.present import present
 from vedette.store.state import Installed, Offer, StoreState
 from vedette.types import ModelStatus
 from vedette.update.status import model_status, update_reasons
@@ -32,7 +33,7 @@ def told(state: StoreState, **more: Any) -> ModelStatus:
     (GOOD.staged(OTHER), {"compared": 0.25}, "shadow"),
     (GOOD, {"downloaded": 0.5}, "downloading"),
 ])
-def test_states(state: StoreState, more: dict, expected: str):
+def test_states(state: StoreState, more: dict[str, Any], expected: str) -> None:
     """What comes is told before where the running model stands."""
     status = told(state, **more)
     assert status.state == expected
@@ -40,17 +41,17 @@ def test_states(state: StoreState, more: dict, expected: str):
     assert status.percentage == {"shadow": 25, "downloading": 50}.get(expected)
 
 
-def test_what_runs_is_told_and_not_what_should():
+def test_what_runs_is_told_and_not_what_should() -> None:
     """Until the new model is in the pipeline the message names the old one, without the new one's release."""
     status = told(StoreState().activated(OTHER, NOW).offered(Offer(name="street", version="8", release=8)))
-    assert (status.model.sha256, status.release, status.latest_version) == (RUNS.sha256, None, "8")
+    assert (present(status.model).sha256, status.release, status.latest_version) == (RUNS.sha256, None, "8")
     assert (status.state, status.in_progress) == ("staged", True)
     status = told(GOOD)
-    assert (status.model.version, status.release) == ("7", 7)
+    assert (present(status.model).version, status.release) == ("7", 7)
     assert model_status(None, GOOD, pinned=False, downloaded=None, compared=None).state == "none"
 
 
-def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds():
+def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds() -> None:
     """An operator's own rollback is no failure."""
     failed = GOOD.activated(OTHER, NOW).rolled_back("blind", NOW)
     for offered in (None, {OTHER.sha256}):

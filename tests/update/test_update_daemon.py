@@ -14,6 +14,7 @@ import pytest
 from tests.support.daemon.running import RunningDaemon
 from tests.support.daemon.update_device import LONG_TRIAL, SHORT_SHADOW, Device, device_in, digest
 from tests.support.models import bundles, lamps
+from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip
 from tests.support.waiting.until import wait_until
 from vedette.detect.box_model import BOX_MODEL
@@ -29,7 +30,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
         yield one
 
 
-def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_path: Path):
+def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_path: Path) -> None:
     """Each state is told; its looks in shadow are published; every frame is accounted for."""
     device.good(lamps.write(tmp_path, "1"))
     new = device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW)
@@ -40,8 +41,8 @@ def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_
         assert daemon.ends() == 0, daemon.log
     states = [state for state in device.states() if state not in ("none", "staged")]   # staged: also between the two
     assert states[-3:] == ["shadow", "trial", "good"]
-    assert device.state.previous.version == "1"
-    assert device.state.last_outcome.ok
+    assert present(device.state.previous).version == "1"
+    assert present(device.state.last_outcome).ok
     looks = device.told("shadow")
     assert looks[0]["model"]["sha256"] == new.sha256
     assert looks[0]["detections"] == looks[0]["active_detections"]
@@ -52,7 +53,7 @@ def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_
 @pytest.mark.parametrize(("make", "why"), [
     (lamps.raising, "could not be looked at"), (lamps.blind, "blind"), (lamps.slow, "slow")])
 def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
-        device: Device, tmp_path: Path, make: Callable[[Path, str], Path], why: str):
+        device: Device, tmp_path: Path, make: Callable[[Path, str], Path], why: str) -> None:
     """The model before detects again, the cause stands in the model message and in health, the digest is refused."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(make(tmp_path, "2"))
@@ -65,7 +66,7 @@ def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
     assert device.state.refusal_of(digest(tmp_path / "lamps-2.tflite"))
 
 
-def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: Device, tmp_path: Path):
+def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: Device, tmp_path: Path) -> None:
     """Native crashes are counted before the model is loaded; the fourth start runs the model before."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
@@ -80,7 +81,7 @@ def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: 
         assert f"{CRASHES_MAX} crashes" in device.model["last_outcome"]
 
 
-def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_path: Path):
+def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_path: Path) -> None:
     """Three ordered stops in trial are no crash; what was seen before them counts."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
@@ -89,17 +90,17 @@ def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_p
         with device.daemon() as daemon:
             assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
             seen = len(device.told("detections"))
-            assert wait_until(lambda seen=seen: len(device.told("detections")) > seen + 5), daemon.log
+            assert device.hears.waits_for_results(seen + 6), daemon.log
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
-        trial = device.state.trial
+        trial = present(device.state.trial)
         counted = trial.starts, trial.crashes, trial.other_ends, trial.open_boot
         assert counted == (number + 1, 0, number + 1, None), daemon.log
         assert trial.frames > frames or number == 0
         frames = trial.frames
 
 
-def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_path: Path):
+def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_path: Path) -> None:
     """A killed daemon leaves the candidate where it was; the next one goes on with it."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW.model_copy(update={"frames": 10**6}))
@@ -109,11 +110,11 @@ def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_pat
             assert device.waits_for_model(state="shadow", installed_version="1"), daemon.log
             daemon.process.kill()
             daemon.ends()
-    assert device.state.candidate.version == "2"
-    assert device.state.active.version == "1"
+    assert present(device.state.candidate).version == "2"
+    assert present(device.state.active).version == "1"
 
 
-def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: Path):
+def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: Path) -> None:
     """The daemon ends in order although the child hangs; the candidate waits for the next start, which tries it."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"))
@@ -123,13 +124,13 @@ def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: 
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
         assert "left behind" not in daemon.log
-    assert device.state.candidate.version == "2"
+    assert present(device.state.candidate).version == "2"
     assert device.state.refused == ()
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
 
 
-def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_path: Path):
+def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_path: Path) -> None:
     """The previous model's child hangs, as one that takes long to load: it is ended, and no crash is counted."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
@@ -143,7 +144,7 @@ def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_
         assert daemon.ends() == 0, daemon.log
         assert "left behind" not in daemon.log
         assert "cannot be compared" not in daemon.log
-    trial = device.state.trial
+    trial = present(device.state.trial)
     assert (trial.crashes, trial.other_ends, trial.open_boot) == (0, 1, None)
 
 
@@ -154,7 +155,7 @@ def children(daemon: RunningDaemon, module: str) -> list[int]:
     return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: Path):
+def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: Path) -> None:
     """Where neither model sees anything the trial goes on, however many frames there are."""
     device.configure(source=write_clip(tmp_path, lit=False))
     device.good(lamps.write(tmp_path, "1"))
@@ -166,11 +167,11 @@ def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: P
         assert device.model["state"] == "trial"
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    assert device.state.trial.frames > 30
+    assert present(device.state.trial).frames > 30
     assert device.state.refused == ()
 
 
-def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path):
+def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path) -> None:
     """The drawn street goes dark every few seconds: the model in the box, as a new version of itself, becomes good."""
     box = tmp_path / "vedette-street.tflite"
     shutil.copy(BOX_MODEL, box)
@@ -184,7 +185,7 @@ def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path):
     assert device.state.refused == ()
 
 
-def test_the_model_that_pins_is_not_replaced(device: Device, tmp_path: Path):
+def test_the_model_that_pins_is_not_replaced(device: Device, tmp_path: Path) -> None:
     """`detector.model` runs, whatever the store says, and the message says so."""
     device.good(lamps.write(tmp_path, "1"))
     device.configure(detector=f"{{threads: 1, model: '{lamps.write(tmp_path, '9')}'}}")
@@ -193,7 +194,7 @@ def test_the_model_that_pins_is_not_replaced(device: Device, tmp_path: Path):
         assert device.waits_for_model(state="pinned", installed_version="9"), daemon.log
 
 
-def test_what_fails_the_probe_is_refused_and_changes_nothing(device: Device, tmp_path: Path):
+def test_what_fails_the_probe_is_refused_and_changes_nothing(device: Device, tmp_path: Path) -> None:
     """A candidate cut short on its way is dropped with its reason; the active model never stops."""
     device.good(lamps.write(tmp_path, "1"))
     cut = tmp_path / "lamps-2.tflite"

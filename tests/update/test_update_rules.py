@@ -18,7 +18,7 @@ def target(release: int, *, buckets: tuple[int, int] = (0, 9999), device_class: 
            channel: str = "stable", sha256: str | None = None) -> Target:
     return Target(path=f"street/street-{release}.tflite", length=1000, sha256=sha256 or f"{release:064x}",
                   release=Release(name="street", version=str(release), release=release, channel=channel,
-                                  device_classes=(device_class,), buckets=buckets))
+                                  device_classes=(device_class,), buckets=buckets, salt=""))
 
 
 def chosen(*targets: Target, state: StoreState | None = None, any_bucket: bool = False) -> int | None:

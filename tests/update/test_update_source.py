@@ -6,7 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -159,7 +160,8 @@ def test_nobody_there(repository: Repository, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],
                          ids=["pipe", "folder", "endless"])
-def test_a_folder_with_no_file_in_the_place_of_one(repository: Repository, tmp_path: Path, make: object) -> None:
+def test_a_folder_with_no_file_in_the_place_of_one(repository: Repository, tmp_path: Path,
+                                                   make: Callable[[Path], object]) -> None:
     """Media from elsewhere may hold anything; nothing waits for it or reads it without end."""
     repository.path("timestamp").unlink()
     make(repository.path("timestamp"))
@@ -315,7 +317,7 @@ def test_a_complete_file_that_was_not_adopted_is_not_fetched_again(device: Devic
 def test_longer_than_declared(device: Device, target: Target, server: Server) -> None:
     """Declared longer, or simply going on; and the other way round."""
     for content in (MODEL + b"x", MODEL[:-1]):
-        server.answers[url_of(target)] = lambda handler, content=content: send(handler, content)
+        server.answers[url_of(target)] = partial(send, content=content)
         with pytest.raises(UpdateRefused, match=r"^(too long|wrong length): "):
             device.download(target)
     server.answers.clear()
@@ -444,7 +446,8 @@ def test_a_device_verifies_without_cryptography(repository: Repository, target: 
     """Only operators need that package; ed25519 is verified in plain Python too, and a forgery refused."""
     root = tmp_path / "root.json"
     root.write_bytes(repository.first_root)
-    command = [sys.executable, "-c", VERIFY.format(blind=blind), str(repository.folder), root, tmp_path / "metadata"]
+    command: list[Path | str] = [sys.executable, "-c", VERIFY.format(blind=blind), repository.folder, root,
+                                 tmp_path / "metadata"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     content = repository.path("timestamp").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,8 @@ def person(score: float = 0.8, xmin: float = 0.1, label: str = "person") -> Dete
     return Detection(label, 0, score, Box(xmin, 0.1, xmin + 0.2, 0.5))
 
 
-def shadow(*frames: tuple[list[Detection], list[Detection]], requirement=SHADOW, ratio: float = 1.0) -> ShadowTally:
+def shadow(*frames: tuple[list[Detection], list[Detection]], requirement: ShadowRequirement = SHADOW,
+           ratio: float = 1.0) -> ShadowTally:
     tally = ShadowTally(requirement)
     for active, candidate in frames:
         tally.add(active, candidate, 20.0, 20.0 * ratio)
@@ -42,7 +44,7 @@ def test_a_candidate_that_agrees_is_accepted() -> None:
 @pytest.mark.parametrize(("candidate", "ratio", "words"), [
     ([], 1.0, "agreement 0.00"), ([person(xmin=0.7)], 1.0, "agreement 0.00"), ([person(label="cat")], 1.0, "agreement"),
     ([person(0.5)], 1.0, "scores shifted by -0.30"), ([PERSON], 2.1, "takes 2.10 times as long")])
-def test_a_candidate_that_differs_is_refused(candidate, ratio, words) -> None:
+def test_a_candidate_that_differs_is_refused(candidate: list[Detection], ratio: float, words: str) -> None:
     """Sees nothing, elsewhere, something else, less surely; or takes too long."""
     verdict = shadow(*[([PERSON], candidate)] * 20, ratio=ratio).verdict(1)
     assert verdict.ruling == "refused"
@@ -56,7 +58,7 @@ def test_an_empty_street_refuses_nobody() -> None:
 
 
 @pytest.mark.parametrize(("on_deadline", "ruling"), [("accept", "accepted"), ("refuse", "refused")])
-def test_the_deadline_ends_it_as_configured(on_deadline, ruling) -> None:
+def test_the_deadline_ends_it_as_configured(on_deadline: str, ruling: str) -> None:
     """With too few frames, whatever the few showed."""
     requirement = SHADOW.model_copy(update={"on_deadline": on_deadline})
     assert shadow(requirement=requirement).verdict(5).ruling == ruling
@@ -83,7 +85,8 @@ def test_evidence_counts_at_the_deadline_too() -> None:
 
 @given(st.lists(st.tuples(st.lists(st.floats(0, 1), max_size=3), st.lists(st.floats(0, 1), max_size=3)), max_size=60),
        st.floats(0, 20), st.sampled_from(["accept", "refuse"]), st.randoms())
-def test_laws_of_the_shadow(frames, minutes, on_deadline, dice) -> None:
+def test_laws_of_the_shadow(frames: list[tuple[list[float], list[float]]], minutes: float, on_deadline: str,
+                            dice: random.Random) -> None:
     """Decided exactly when the evidence or the deadline is there; the order of frames is of no matter."""
     requirement = SHADOW.model_copy(update={"on_deadline": on_deadline})
     seen = [([person(score, 0.3 * place) for place, score in enumerate(active)],
@@ -100,7 +103,7 @@ def test_laws_of_the_shadow(frames, minutes, on_deadline, dice) -> None:
 
 
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=4))
-def test_a_model_agrees_with_itself(scores) -> None:
+def test_a_model_agrees_with_itself(scores: list[float]) -> None:
     """Whatever it sees."""
     seen = [person(score, 0.24 * place) for place, score in enumerate(scores)]
     verdict = shadow(*[(seen, seen)] * 20).verdict(1)
@@ -117,12 +120,14 @@ def test_the_shadows_memory_is_bounded() -> None:
 
 # trial
 
-def trial(requirement=TRIAL, *, has_previous=True, previous_ms: float | None = 20.0, **before) -> TrialTally:
+def trial(requirement: TrialRequirement = TRIAL, *, has_previous: bool = True, previous_ms: float | None = 20.0,
+          **before: Any) -> TrialTally:
     return TrialTally(requirement, has_previous=has_previous, previous_ms=previous_ms, **before)
 
 
-def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, throttled: bool = False, previous=(PERSON,),
-         active=(PERSON,)) -> TrialTally:
+def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, throttled: bool = False,
+         previous: tuple[Detection, ...] = (PERSON,),
+         active: tuple[Detection, ...] = (PERSON,)) -> TrialTally:
     """Ten frames a second, one of them compared."""
     for _ in range(round(seconds)):
         for _ in range(10):
@@ -168,7 +173,7 @@ def test_a_blind_model_is_bad_after_ten_frames() -> None:
 
 
 @pytest.mark.parametrize(("seen", "bad"), [(2, True), (3, False)])
-def test_the_share_that_counts_as_blind(seen, bad) -> None:
+def test_the_share_that_counts_as_blind(seen: int, bad: bool) -> None:
     """A fifth of the frames is blind, more is not."""
     tally = live(live(trial(), seen), SIGHTINGS - seen, active=())
     assert (tally.verdict().ruling == "bad") == bad
@@ -252,7 +257,7 @@ def test_an_unmeasured_previous_model_judges_no_latency() -> None:
 
 @given(st.lists(st.sampled_from(["looked", "slow", "failed", "both", "blind", "dusk", "second", "hot"]), max_size=400),
        st.integers(0, 2**32))
-def test_laws_of_the_trial(events, seed) -> None:
+def test_laws_of_the_trial(events: list[str], seed: int) -> None:
     """Good only with all evidence; evidence never shrinks; sight is judged by the frames with something in them."""
     dice, tally = random.Random(seed), trial(QUICK)
     for event in events:
