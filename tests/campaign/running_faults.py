@@ -58,7 +58,8 @@ LATER = ("never put back", "removed while offline", "clock while offline")
 LIMITS_S = {"detect": 10, "capture": 10, "mqtt": 10, "cloud": 10, "outbox": 60, "update": 60, "main": 0}
 """What each thread announces at most while it does nothing special."""
 HANGS = ("spin in detect", "hold the gil", *(f"{kind} in {name}" for name in LIMITS_S for kind in ("hang", "lock")))
-STACKS = ("supervisor.py", "publisher.py", "remote.py", "keeper.py", "loop.py", "pipeline.py", "cloud/worker.py")
+STACKS = ("supervisor.py", "mqtt/publisher.py", "remote.py", "spool_worker.py", "update/worker.py", "pipeline.py",
+          "cloud_worker.py")
 SAID = {"hang": "_hang_on_order", "lock": "wait_for_nobody", "spin": "spin", "hold": "_hang_on_order"}
 
 

@@ -1,1 +1,1 @@
-"""The modules that only the capture child runs: `main` is the process. The daemon imports none of them."""
+"""The modules that only the capture child runs. `main` is the process; `open_source` says how to add a camera."""

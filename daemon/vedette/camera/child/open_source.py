@@ -1,5 +1,17 @@
 """Opens the source that the settings name.
 
+To add a kind of camera:
+1. Write a module in this folder with a class that has the members of `source.Source`. It raises SourceMissing where
+   the camera may come back, and SourceInvalid where it never will.
+2. Add the kind to `Kind` in `camera/settings.py`, and its form to `CaptureSettings.kind`. `may_return` says whether a
+   source without frames is opened again; `capture_settings` in `camera/open.py` says whether it may wait for the
+   detector (`every_frame`).
+3. Open it in `_open` below. mypy names the kind that is forgotten there.
+4. A new scheme (`xyz://`) goes into `SCHEMES` in `config/models.py`, or the configuration refuses it.
+5. Say it to people: the description of `camera.source` in `config/models.py`, docs/cameras.md, and the check `camera`
+   of `vedette doctor` in `cli/checks/machine.py`. Then run `make docs`.
+6. Test it with a real source on this machine, or with a strict fake of its library (`tests/camera/child/`).
+
 Invariants: `auto` prefers the board's own camera, then the first V4L2 device that opens, stable names first. Finding
 none is not final, since a device may be plugged in later.
 """
@@ -27,22 +39,32 @@ def open_source(settings: CaptureSettings) -> Source:
 
 
 def _open(settings: CaptureSettings) -> Source:
-    kind = settings.kind
-    if kind == "auto":
-        return _open_auto(settings)
-    if kind == "picamera2":
-        from vedette.camera.child.picamera import PiCamera
-        return PiCamera(settings)
-    if kind == "synthetic":
-        from vedette.camera.child.synthetic import Synthetic
-        return Synthetic(settings)
-    if kind == "path" and Path(settings.source.removeprefix("file://")).is_dir():
+    """Import what this kind needs, and nothing else: the child is small."""
+    match settings.kind:
+        case "auto":
+            return _open_auto(settings)
+        case "picamera2":
+            from vedette.camera.child.picamera import PiCamera
+            return PiCamera(settings)
+        case "synthetic":
+            from vedette.camera.child.synthetic import Synthetic
+            return Synthetic(settings)
+        case "device":
+            from vedette.camera.child.opencv import Device
+            return Device(settings, settings.source)
+        case "stream":
+            from vedette.camera.child.opencv import Stream
+            return Stream(settings)
+        case "path":
+            return _open_path(settings)
+
+
+def _open_path(settings: CaptureSettings) -> Source:
+    if Path(settings.source.removeprefix("file://")).is_dir():
         from vedette.camera.child.folder import Folder
         return Folder(settings)
-    from vedette.camera.child import opencv
-    if kind == "device":
-        return opencv.Device(settings, settings.source)
-    return opencv.Stream(settings) if kind == "stream" else opencv.Film(settings)
+    from vedette.camera.child.opencv import Film
+    return Film(settings)
 
 
 def _open_auto(settings: CaptureSettings) -> Source:
