@@ -15,6 +15,8 @@ from vedette.camera.remote import RemoteCamera
 from vedette.camera.restart_policy import Replacements
 from vedette.errors import CameraStuck, SourceError, SourceInvalid, SourceMissing
 
+pytestmark = pytest.mark.slow
+
 
 def accounts_balance(camera: RemoteCamera, taken: int) -> bool:
     status = camera.status()

@@ -25,6 +25,8 @@ from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 from vedette.vision.interpreter import available_runtimes
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[3] / "shared/real/models/yolo11n_224_coco_int8.tflite"
 DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
 

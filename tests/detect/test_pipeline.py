@@ -227,6 +227,7 @@ class EndlessCamera(FakeCamera):
         return super().take(timeout_s)
 
 
+@pytest.mark.slow
 def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use() -> None:
     """Of two hundred changes under load, each frame is looked at by exactly one detector, none after its close."""
     clock, heard = FakeClock(), Heard()

@@ -15,6 +15,8 @@ from vedette.camera.child.view import ViewWatch
 from vedette.camera.street.faults import EFFECTS
 from vedette.drift.picture import Picture
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 384
 AFTER_S = 30
 

@@ -193,6 +193,7 @@ def reads_nothing(connection: socket.socket, stopping: threading.Event) -> None:
     stopping.wait(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("behave", "error"), [
     pytest.param(dripping(b"", b"H"), HttpTooSlow, id="drips its status line"),
     pytest.param(dripping(OK, b"X: y\r\n"), HttpError, id="drips headers"),
@@ -223,6 +224,7 @@ def big_frame() -> Frame:
     return shown_frame
 
 
+@pytest.mark.slow
 def test_a_handshake_that_hangs_costs_a_deadline(tmp_path: Path) -> None:
     """The connection is made, but the TLS handshake never ends."""
     with (serving(hang) as port, within(DEADLINE_S), pytest.raises(HttpTooSlow)):

@@ -14,6 +14,8 @@ from vedette.errors import DetectError
 from vedette.fallback.motion import LEARN_FRAMES, MOST_BOXES, MotionDetector
 from vedette.types import Box, DetectionResult, Frame
 
+pytestmark = pytest.mark.slow
+
 FPS = 10.0
 SIZE = (640, 360)
 

@@ -172,6 +172,7 @@ def test_a_missing_part_is_named(fleet: Path, tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "lock").exists()
 
 
+@pytest.mark.slow
 def test_without_cryptography_the_extra_is_named(tmp_path: Path) -> None:
     """Creating keys needs it; reading a fleet and publishing do not."""
     block = "import sys; sys.modules['cryptography'] = None; from vedette.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -137,6 +137,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> None:
     """After SIGKILL during any change it opens, no acknowledged change is lost, and a device verifies it."""
     operator = Operator(tmp_path)

@@ -19,6 +19,8 @@ from tests.support.models.bundles import picture
 from tests.support.network.operators import Device, serving
 from vedette.cli import COMMANDS, main
 
+pytestmark = pytest.mark.slow
+
 GUIDE = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
 
 

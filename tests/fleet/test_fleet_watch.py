@@ -20,6 +20,8 @@ from tests.support.network.ports import free_port
 from tests.support.waiting.until import wait_until
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:

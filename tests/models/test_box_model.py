@@ -72,6 +72,7 @@ def test_the_recipe_packs_what_is_shipped(tmp_path: Path) -> None:
     assert json.loads(made["vedette.json"]) == stated
 
 
+@pytest.mark.slow
 def test_its_baseline_is_of_the_street() -> None:
     """500 held-out stills: every label is often seen, and a few of the stills measured here are about as bright."""
     baseline = present(bundle.baseline_of(read_model(MODEL)))
@@ -81,6 +82,7 @@ def test_its_baseline_is_of_the_street() -> None:
     assert np.mean(light, axis=0) == pytest.approx((baseline.brightness.mean, baseline.contrast.mean), abs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scenes"), [("hard", lambda: held_out_hard(80)), ("demo", lambda: held_out_demo(80))],
                          ids=["hard", "demo"])
 def test_it_sees_what_it_saw_when_it_was_shipped(name: str, scenes: Callable[[], Scenes]) -> None:

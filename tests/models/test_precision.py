@@ -61,6 +61,7 @@ def by_pycocotools(found: list[list[Scored]], truth: list[list[Labelled]]) -> np
     return stats[:2]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31))
 def test_it_agrees_with_pycocotools(seed: int) -> None:
     """AP and AP50 are those of pycocotools on random scenes."""

@@ -135,6 +135,7 @@ def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int 
         assert subscriber.waits_for(lambda message: message.payload == b"offline" and message.retain)
 
 
+@pytest.mark.slow
 def test_frozen_broker(broker: Mosquitto) -> None:
     """While the broker is stopped the outbox stays bounded and publish never waits; afterwards all is right again."""
     mqtt = MqttConfig(host="127.0.0.1", port=broker.port, outbox_messages=50)

@@ -27,6 +27,8 @@ from vedette.mqtt.publisher import MqttPublisher
 from vedette.mqtt.spool_worker import SAVE_AFTER_S, SpoolWorker
 from vedette.types import Acknowledged, Message, RunIdentity
 
+pytestmark = pytest.mark.slow
+
 WRONG_BY = timedelta(days=3650)
 
 

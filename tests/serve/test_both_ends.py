@@ -20,6 +20,8 @@ from vedette.fallback.cloud_client import CloudClient
 from vedette.types import DetectionResult, Frame
 from vedette.vision.local import open_detector
 
+pytestmark = pytest.mark.slow
+
 
 def frame() -> Frame:
     """A dark frame of 256 x 128 with a lamp in the second cell of the second row."""

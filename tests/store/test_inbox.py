@@ -141,6 +141,7 @@ def test_a_request_that_nobody_claims_is_withdrawn(tmp_path: Path) -> None:
     daemon.dies()
 
 
+@pytest.mark.slow
 def test_a_claimed_request_cannot_be_withdrawn(tmp_path: Path) -> None:
     """The command says that the daemon accepted it; the daemon still has it."""
     daemon = Daemon(tmp_path)

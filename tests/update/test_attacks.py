@@ -449,6 +449,7 @@ def test_endless_data_without_a_length(repository: Repository, server: Server, t
     recovers(device, repository)
 
 
+@pytest.mark.slow
 def test_slow_retrieval(repository: Repository, server: Server, tmp_path: Path) -> None:
     """A server that drips gets no more than the deadline, for all requests together."""
     device = Device(tmp_path / "device", server.url, repository.first_root, deadline_s=1.0)

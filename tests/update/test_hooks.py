@@ -17,6 +17,8 @@ from tests.support.models import lamps
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 
+pytestmark = pytest.mark.slow
+
 GUIDE = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
 
 

@@ -26,6 +26,8 @@ from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning
 from vedette.store.inbox import Inbox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:

@@ -202,6 +202,7 @@ def test_a_root_is_kept_although_the_rest_fails(device: Device, repository: Repo
     assert (device.metadata / "root_history" / "2.root.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_power_cut_at_any_step_of_a_refresh(repository: Repository, tmp_path: Path) -> None:
     """In every world after it the device refreshes; what it was told before is known; and without fsync it is not."""
     repository.add(1, MODEL)
@@ -440,6 +441,7 @@ assert ("cryptography.hazmat" in sys.modules) is not {blind}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blind", [True, False])
 def test_a_device_verifies_without_cryptography(repository: Repository, target: Target, tmp_path: Path,
                                                 blind: bool) -> None:

@@ -34,7 +34,7 @@ from vedette.vision.local import open_detector
 RUNTIME, _ = chosen_runtime("auto")
 MUTANTS = 40
 # Popen warns of a child that does not end within two seconds after a kill.
-pytestmark = [pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
               pytest.mark.usefixtures("unharmed")]
 
 

@@ -28,7 +28,7 @@ from vedette.validate.candidate import Candidate
 from vedette.validate.frame_tap import FrameTap, TappedFrame
 
 # Popen warns of a child that does not end within two seconds after a kill.
-pytestmark = [pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
               pytest.mark.usefixtures("unharmed")]
 
 

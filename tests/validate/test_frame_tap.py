@@ -8,6 +8,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.present import present
 from vedette.types import Box, Detection, DetectionResult
@@ -114,6 +116,7 @@ def test_a_waiting_thread_is_woken(tap: FrameTap) -> None:
     assert present(taken[0]).seq == 1
 
 
+@pytest.mark.slow
 def test_every_tapped_frame_is_whole(tap: FrameTap) -> None:
     """One thread publishes and one requests: no picture is a mixture of two frames."""
     stop = threading.Event()

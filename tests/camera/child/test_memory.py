@@ -9,6 +9,8 @@ import pytest
 
 from vedette.camera.session import ENVIRON
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import sys
 import numpy as np

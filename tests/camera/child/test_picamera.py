@@ -10,6 +10,8 @@ from tests.support.daemon.cameras import Consumer, make_settings, running, same_
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
 
+pytestmark = pytest.mark.slow
+
 FAKE = Path(__file__).parent / "fake_picamera2"
 
 

@@ -21,6 +21,8 @@ from tests.support.waiting.fair_clock import fair_s, starved_s
 from tests.support.waiting.until import eventually
 from vedette.camera.remote import RemoteCamera
 
+pytestmark = pytest.mark.slow
+
 
 class MjpegServer:
     """Serves noise at 20 frames per second; `mode`: flow, stall, end or huge. `swallowed`: bytes of each huge part."""

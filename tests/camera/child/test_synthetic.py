@@ -186,6 +186,7 @@ REASONS = {"stall": "camera_stalled", "freeze": "camera_frozen", "dark": "camera
            "size": "camera_size", "repeat": "camera_rate", "garbage": "camera_offline"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in MISBEHAVIOURS if kind not in VIEW_FAULTS])
 def test_a_misbehaviour_is_named_by_the_camera(kind: str) -> None:
     """Every misbehaviour in a real child gives its own health reason."""
@@ -195,6 +196,7 @@ def test_a_misbehaviour_is_named_by_the_camera(kind: str) -> None:
         eventually(lambda: REASONS[kind] in camera.reasons(), within_s=30)
 
 
+@pytest.mark.slow
 def test_frames_flow_again_after_garbage() -> None:
     """A source that gave garbage is reopened, and the reason ends when pictures come."""
     with running(make_settings("synthetic?misbehave=garbage:5:1", **SIZE)) as camera, Consumer(camera):

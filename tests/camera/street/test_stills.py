@@ -8,6 +8,8 @@ import pytest
 from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 from vedette.camera.street.stills import DEMO_SIZE, FPS, STREETS, stills
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_same_seed_gives_the_same_stills(hard: bool) -> None:
