@@ -28,7 +28,7 @@ FLOORS = {
     "__main__": 11,
 }
 HOMES = {
-    "paho": {"mqtt.connection"},
+    "paho": {"mqtt.connection", "mqtt.bounded_client"},
     "yaml": {"config.document"},
     "ai_edge_litert": {"vision.interpreter", "vision.xnnpack"},
     "tflite_runtime": {"vision.interpreter", "vision.xnnpack"},

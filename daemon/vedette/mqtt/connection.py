@@ -1,11 +1,11 @@
-"""One connection to an MQTT broker, from CONNECT to its end: the only file that knows paho.
+"""One connection to an MQTT broker, from CONNECT to its end: with bounded_client.py the only file that knows paho.
 
 Invariants: one thread owns a connection, and paho's own loop is not started, so an exception in a callback reaches the
 caller; "connected" means that the broker accepted the CONNECT; what paho holds is bounded, since `has_room` is false
 while a byte is unsent or IN_FLIGHT_MAX messages are unacknowledged; every wait is bounded, the connect by
 CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError. A broker that accepts
 and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. A message larger than the broker's announced limit is
-never sent: it would end every connection.
+never sent: it would end every connection. A message longer than `largest_packet` is never delivered and never held.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from vedette._lib.clock import pause
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.mqtt.bounded_client import BoundedClient
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.login import password, user_name
 from vedette.mqtt.packets import LARGEST_PACKET, Receipt, Sent, publish_bytes
@@ -41,6 +42,8 @@ CONNECT_TIMEOUT_S = 5.0
 FROZEN_AFTER_S = 10.0
 IN_FLIGHT_MAX = 20
 """Messages that are sent and not yet acknowledged."""
+RECEIVED_MAX = 20
+"""Messages that are held until their acknowledgement was sent. While there are more, nothing is read."""
 GATHER_S = 0.002
 """The pause before a new message is sent. The thread that put it has work to begin, and both share one GIL."""
 SESSION_EXPIRY_S = 60
@@ -91,7 +94,7 @@ class Connection:
         self._opened_s = time.monotonic()
         self._is_v5 = mqtt.protocol == 5
         self._has_tls = mqtt.tls is not None
-        self._client = self._new_client(clean)
+        self._client = self._new_client(clean, largest_packet)
         try:
             self._configure(mqtt, will)
             self._client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s,
@@ -143,8 +146,9 @@ class Connection:
         if not self._has_buffered(sock):
             self._wait(sock, timeout_s, wake_fd)
         try:
-            self._client.loop_read()
-            while self._end is None and self._has_buffered(sock):
+            if self._may_read:
+                self._client.loop_read()
+            while self._may_read and self._end is None and self._has_buffered(sock):
                 self._client.loop_read()
             self._client.loop_write()
             self._client.loop_misc()
@@ -169,10 +173,10 @@ class Connection:
             sock.close()
         self._end = self._end or BrokerAway("the connection was closed")
 
-    def _new_client(self, clean: bool) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, self._client_id, reconnect_on_failure=False,
-                             protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
-                             clean_session=None if self._is_v5 else clean)
+    def _new_client(self, clean: bool, largest_packet: int) -> BoundedClient:
+        client = BoundedClient(largest_packet, CallbackAPIVersion.VERSION2, self._client_id,
+                               reconnect_on_failure=False, protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
+                               clean_session=None if self._is_v5 else clean)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -211,11 +215,17 @@ class Connection:
 
     def _wait(self, sock: _Socket, timeout_s: float, wake_fd: int | None) -> None:
         poller = select.poll()
-        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(sock.fileno(), (select.POLLIN if self._may_read else 0)
+                        | (select.POLLOUT if self._client.want_write() else 0))
         if wake_fd is not None:
             poller.register(wake_fd, select.POLLIN)
         if [fd for fd, _ in poller.poll(timeout_s * 1000)] == [wake_fd]:
             pause(GATHER_S)
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether there is room for messages: a broker that reads no acknowledgement must not fill the memory."""
+        return len(self._received) < RECEIVED_MAX or not self._client.want_write()
 
     @staticmethod
     def _has_buffered(sock: Any) -> bool:
@@ -235,7 +245,7 @@ class Connection:
             raise BrokerAway(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
                              f"within {CONNECT_TIMEOUT_S:.0f} s")
         oldest = next(iter(self._sent.values()), None)
-        if oldest is not None and now_s - oldest.since_s > FROZEN_AFTER_S:
+        if oldest is not None and now_s - max(oldest.since_s, self._client.dropped_s) > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
 
     def _on_connect(self, _client: object, _userdata: object, _flags: object, reason: ReasonCode,
@@ -280,6 +290,10 @@ class Connection:
                         sent.topic, sent.size, reason)
 
     def _on_message(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
+        if self._client.is_cut:
+            log.warning("a message for %s is not read: its packet has %d bytes; remove it if it is retained",
+                        message.topic, self._client.declared)
+            return
         properties = message.properties
         response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
         self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),

@@ -1,0 +1,78 @@
+"""A paho client that judges the declared length of a packet before it buffers the body.
+
+paho buffers a packet of any length (up to 256 MB) before anybody may refuse it. MQTT 3.1.1 cannot announce a limit, and
+a broker may ignore the one that MQTT 5 announces.
+
+Invariants: at most `largest` bytes of a packet are kept, whatever length it declares. The rest of a message is read and
+dropped, so that the connection and its other messages live on. A long packet that is no message, and a message with a
+QoS that nobody subscribed to, end the connection.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
+
+_PUBLISH = 3
+_CHUNK = 64 * 1024
+_CHUNKS_AT_ONCE = 64
+"""So many chunks are dropped before the loop attends to other work."""
+
+
+class BoundedClient(paho.Client):
+    """`declared` and `is_cut` describe the message that is being delivered."""
+
+    def __init__(self, largest: int, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._largest = largest
+        self.first_byte: int | None = None
+        """The first byte that the peer sent."""
+        self.dropped_s = 0.0
+        """When bytes were dropped last: the connection lives, but other packets must wait. Monotonic."""
+
+    @property
+    def declared(self) -> int:
+        """The length that the packet declares."""
+        return int(self._in_packet["remaining_length"])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether only the first part of the packet was kept."""
+        return self.declared > len(self._in_packet["packet"])
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        packet = self._in_packet
+        if not packet["have_remaining"]:
+            head = super()._sock_recv(bufsize)
+            if self.first_byte is None and head:
+                self.first_byte = head[0]
+            return head
+        self._judge(packet["command"])
+        room = self._largest - 1 - len(packet["packet"])      # the last byte is always kept
+        return super()._sock_recv(min(bufsize, room)) if room > 0 else self._drop()
+
+    def _judge(self, command: int) -> None:
+        """Raises: MQTTException for a packet that must not be read."""
+        if command >> 4 == _PUBLISH:
+            if (command & 0x06) > 0x02:
+                raise MQTTException("a message of QoS 2, although QoS 1 was subscribed to")
+        elif self.declared > self._largest:
+            raise MQTTException(f"a packet of {self.declared} bytes that is no message")
+
+    def _drop(self) -> bytes:
+        """Read and drop the rest of a packet, and return its last byte."""
+        packet = self._in_packet
+        for _ in range(_CHUNKS_AT_ONCE):
+            if packet["to_process"] == 1:
+                return super()._sock_recv(1)
+            dropped = super()._sock_recv(min(packet["to_process"] - 1, _CHUNK))
+            if not dropped:
+                return dropped
+            packet["to_process"] -= len(dropped)
+            self.dropped_s = time.monotonic()
+            if self._ping_t:        # the answer to a ping waits behind the packet
+                self._ping_t = self.dropped_s
+        raise BlockingIOError

@@ -1,0 +1,193 @@
+"""A small broker for what mosquitto cannot do: any CONNACK, limits that it keeps in its own way, packets of any length.
+
+It speaks just enough of MQTT to accept, acknowledge and remember; it has no subscribers of its own.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from tests.support.network.rude_server import serving
+from vedette.config.models import MqttConfig
+
+ACCEPT_V5 = b"\x20\x03\x00\x00\x00"
+ACCEPT_V3 = b"\x20\x02\x00\x00"
+
+
+@dataclass(frozen=True)
+class Connect:
+    """What a client asked for in its CONNECT."""
+
+    level: int
+    clean: bool
+    will_qos: int
+    will_retain: bool
+    client_id: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """One PUBLISH of a client."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+@dataclass
+class Life:
+    """One connection as the broker sees it."""
+
+    socket: socket.socket
+    connect: Connect
+    published: list[Published] = field(default_factory=list)
+
+
+Answer = Callable[[Connect], bytes]
+"""Gives the CONNACK; empty bytes: the broker hangs up without an answer."""
+Accepts = Callable[[Life, Published], bool]
+"""Whether the broker takes this message; else it hangs up."""
+
+
+def _accept_all(_life: Life, _published: Published) -> bool:
+    return True
+
+
+class FakeBroker:
+    """`answer` is the CONNACK, or what gives it. `lives` has every connection so far."""
+
+    def __init__(self, answer: bytes | Answer, accepts: Accepts = _accept_all, *, subscribes: bool = True) -> None:
+        self._answer = answer
+        self._accepts = accepts
+        self._subscribes = subscribes
+        self._deliveries: list[bytes] = []
+        self._stack = ExitStack()
+        self.lives: list[Life] = []
+        self.acknowledged: list[int] = []
+        """Packet identifiers of deliveries that the client acknowledged."""
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.port = self._stack.enter_context(serving(self._serve))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def client(self, **changes: Any) -> MqttConfig:
+        return MqttConfig(host="127.0.0.1", port=self.port, **changes)
+
+    def deliver(self, topic: str, payload: bytes, *, qos: int) -> None:
+        """Have this message delivered after each subscription of an MQTT 5 client."""
+        self._deliveries.append(_delivery(topic, payload, qos, len(self._deliveries) + 1))
+
+    @property
+    def published(self) -> list[Published]:
+        """Every message that was accepted, over all connections."""
+        return [message for life in tuple(self.lives) for message in life.published]
+
+    def _serve(self, connection: socket.socket, stopping: threading.Event) -> None:
+        life: Life | None = None
+        connection.settimeout(0.2)
+        while not stopping.is_set():
+            try:
+                head, content = _packet(connection)
+            except TimeoutError:
+                continue
+            if not head:
+                return
+            kind = head >> 4
+            if kind == 1:
+                life = Life(connection, _connect(content))
+                self.lives.append(life)
+                answer = self._answer if isinstance(self._answer, bytes) else self._answer(life.connect)
+                if not answer:
+                    return
+                connection.sendall(answer)
+            elif life is None or not self._handle(life, head, content):
+                return
+
+    def _handle(self, life: Life, head: int, content: bytes) -> bool:
+        kind, is_v5 = head >> 4, life.connect.level == 5
+        if kind == 3:
+            return self._publish(life, head, content, is_v5=is_v5)
+        if kind == 4:
+            self.acknowledged.append(int.from_bytes(content[:2], "big"))
+        elif kind == 8:
+            if not self._subscribes:
+                return False
+            filters = sum(1 for _ in _filters(content[3 if is_v5 else 2:]))
+            life.socket.sendall(bytes([0x90, 2 + is_v5 + filters]) + content[:2] + b"\0" * is_v5 + b"\1" * filters)
+            for delivery in self._deliveries:
+                life.socket.sendall(delivery)
+        elif kind == 12:
+            life.socket.sendall(b"\xd0\0")
+        return kind != 14
+
+    def _publish(self, life: Life, head: int, content: bytes, *, is_v5: bool) -> bool:
+        end = 2 + int.from_bytes(content[:2], "big")
+        qos = head >> 1 & 3
+        number = content[end:end + 2 * bool(qos)]
+        payload = content[end + len(number) + is_v5:]
+        message = Published(content[2:end].decode(), payload, qos, bool(head & 1))
+        if not self._accepts(life, message):
+            return False
+        life.published.append(message)
+        if qos:
+            life.socket.sendall(b"\x40\x02" + number)
+        return True
+
+
+def _packet(connection: socket.socket) -> tuple[int, bytes]:
+    """Read one packet: its first byte and what follows its length. (0, b""): the client has closed."""
+    head = connection.recv(1)
+    if not head:
+        return 0, b""
+    length = shift = 0
+    while True:
+        byte = connection.recv(1)[0]
+        length |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    content = b""
+    while len(content) < length:
+        content += connection.recv(length - len(content))
+    return head[0], content
+
+
+def _connect(content: bytes) -> Connect:
+    level, flags = content[6], content[7]
+    rest = content[10:]
+    if level == 5:
+        rest = rest[1 + rest[0]:]
+    length = int.from_bytes(rest[:2], "big")
+    return Connect(level, bool(flags & 2), flags >> 3 & 3, bool(flags & 0x20), rest[2:2 + length].decode())
+
+
+def _filters(content: bytes) -> Iterator[bytes]:
+    while content:
+        length = int.from_bytes(content[:2], "big")
+        yield content[2:2 + length]
+        content = content[3 + length:]
+
+
+def _delivery(topic: str, payload: bytes, qos: int, number: int) -> bytes:
+    name = topic.encode()
+    body = len(name).to_bytes(2, "big") + name + number.to_bytes(2, "big") * bool(qos) + b"\0" + payload
+    return bytes([0x30 | qos << 1]) + _length(len(body)) + body
+
+
+def _length(value: int) -> bytes:
+    encoded = b""
+    while True:
+        value, low = divmod(value, 128)
+        encoded += bytes([low | 128 * bool(value)])
+        if not value:
+            return encoded
