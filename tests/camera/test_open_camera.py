@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 import vedette
 from tests.support.daemon.cameras import ClipMaker, make_settings, real_video, running
@@ -52,6 +53,7 @@ def test_open_camera_gives_frames_of_the_configured_size(clip: ClipMaker) -> Non
     camera.close()
 
 
+@pytest.mark.slow
 def test_the_child_stays_small_while_it_decodes() -> None:
     """Decoding 768 x 432 H.264 takes at most 65 MB; OpenCV 4 with numpy 1 alone is 7 MB larger than OpenCV 5."""
     limit_mb = 65 if cv2.__version__ >= "5" else 72

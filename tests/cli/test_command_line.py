@@ -10,6 +10,8 @@ from tests.support.daemon.running import environment
 from tests.support.truth.bright_squares import write_clip, write_model
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a line of shell in which $VEDETTE is the command."""
@@ -27,6 +29,7 @@ def watching(tmp_path: Path) -> str:
     return "$VEDETTE run --config config.yaml --print"
 
 
+@pytest.mark.daemon
 def test_a_reader_that_leaves_ends_the_daemon_in_order(watching: str, tmp_path: Path) -> None:
     """`run --print | head -1` ends with 0 and no stack."""
     done = shell(f"{watching} | head -1", tmp_path)
@@ -43,6 +46,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, command: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.daemon
 def test_a_full_disk_under_the_output_is_one_line(watching: str, tmp_path: Path) -> None:
     """Output that cannot be written: what and why, exit code 69, never a stack."""
     for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
@@ -52,6 +56,7 @@ def test_a_full_disk_under_the_output_is_one_line(watching: str, tmp_path: Path)
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.daemon
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(watching: str, tmp_path: Path, closed: str) -> None:
     """A caller may close the standard streams; no socket takes their numbers."""
@@ -78,6 +83,7 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     assert "bomb.ppm: cannot be decoded as an image: pixels" in done.stderr
 
 
+@pytest.mark.daemon
 def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
     """`--source "$UNSET"` must not quietly watch what the configuration names."""
     done = shell("$VEDETTE run --source ''", tmp_path)

@@ -12,6 +12,8 @@ from jsonschema import Draft202012Validator
 from vedette.cli import schemas
 from vedette.messages import payloads, topics
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

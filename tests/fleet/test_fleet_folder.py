@@ -47,6 +47,7 @@ def content(folder: FleetFolder) -> dict[str, bytes]:
     return {name: found for name in NEW if (found := folder.read(name)) is not None}
 
 
+@pytest.mark.slow
 def test_a_change_cut_at_every_step_is_old_or_new(tmp_path: Path) -> None:
     """The next command finds either all old files or all new ones; after a finished change, the new ones."""
     seen = []

@@ -39,6 +39,7 @@ def test_messages_of_other_shapes_do_no_harm(topic: str, payload: object) -> Non
     assert (row.fps, row.invoke_ms, row.release, row.reasons) == (None, None, None, ())
 
 
+@pytest.mark.slow
 def test_strangers_cannot_fill_the_memory() -> None:
     """Devices are bounded in number, their texts in length."""
     heard = Roster()

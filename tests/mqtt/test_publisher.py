@@ -169,6 +169,7 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
         assert wait_until(lambda: connected(winner))
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_gone_was_no_takeover(broker: Mosquitto) -> None:
     """However often it dies young: whoever is taken over finds the broker there at once."""
     with publishing(broker.client(protocol="3.1.1")) as publisher:

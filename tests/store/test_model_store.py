@@ -362,6 +362,7 @@ def harmed(folder: Path, seed: int) -> None:
         again.clean_up()
 
 
+@pytest.mark.slow
 def test_a_start_works_with_any_damage_to_the_folder(ram: Path) -> None:
     """Deleted, cut, changed, pipes, loops, no rights, in any mixture: never an exception, never a damaged model."""
     def harm_many() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,7 +31,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return destination
 
 
-@pytest.mark.slow
 def test_a_first_installation_is_complete(installed: Path) -> None:
     """Program, units, user, configuration and folders are there, with the modes that keep secrets."""
     command: list[Path | str] = [installed / "opt/vedette/venv/bin/vedette", "--version"]
@@ -87,7 +88,6 @@ def test_removing_keeps_what_is_the_owners(tmp_path: Path) -> None:
     make("uninstall", tmp_path, PURGE="1")
 
 
-@pytest.mark.slow
 def test_installing_again_keeps_the_configuration(installed: Path) -> None:
     """Updating is installing: the edited file stays, and the command still works."""
     config = installed / "etc/vedette/config.yaml"

@@ -243,6 +243,7 @@ def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: P
         assert rig.runs(one)
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path) -> None:
     """A whole fleet with full disks would: it is asked later and later, and again once the disk takes something."""
     fleet, clock = Fleet(tmp_path), FakeClock()

@@ -14,6 +14,8 @@ from vedette.types import Box
 from vedette.vision.geometry import iou
 from vedette.vision.interpreter import chosen_runtime
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).parents[2] / "bench" / "accuracy.py"
 MARGIN = {"litert": 0.02, "tflite-runtime": 0.03}
 

@@ -156,6 +156,7 @@ def test_a_known_model_needs_no_child(tmp_path: Path) -> None:
     assert ensure_proof(model, runtime="auto", threads=1, store=ProofStore(tmp_path / "proofs.json")) == first
 
 
+@pytest.mark.slow
 def test_every_mutant_is_refused_or_runs(tmp_path: Path) -> None:
     """Mutated files are refused with a ModelError or really run. The caller survives and keeps no descriptor."""
     bases = small_bases()

@@ -13,6 +13,8 @@ from tests.support.models import bundles, tiny_detectors
 from tests.support.present import present
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 
 

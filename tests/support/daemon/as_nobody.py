@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import traceback
@@ -18,6 +19,7 @@ def as_nobody(call: Callable[[], T]) -> T:
     """Return what it returns (or fail with its trace); as we are, where we are not root."""
     if os.geteuid() != 0:
         return call()
+    codecs.lookup("utf-8-sig")       # loaded before the fork: nobody may not read this Python's library
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)     # other threads: the child touches nothing of theirs

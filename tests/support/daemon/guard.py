@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 
-DAEMON = re.compile(r"\bvedette run\b|support/daemon/\w+\.py|tests/campaign/\w+\.py|tools/demo\.py")
+DAEMON = re.compile(r"(?:\bvedette|\$VEDETTE) run\b|support/daemon/\w+\.py|tests/campaign/\w+\.py|tools/demo\.py")
 """A command line that starts a daemon, or a program that does."""
 
 
