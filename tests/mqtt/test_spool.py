@@ -182,6 +182,37 @@ def test_age_does_not_follow_the_wall_clock(tmp_path: Path, then: Moment, now: M
     assert (opened(tmp_path).surplus(now, HOUR_S) == 1) == is_old
 
 
+def test_an_unreadable_segment_costs_no_other(tmp_path: Path) -> None:
+    """A segment that cannot be read is reported; all others are found, and no later write touches them."""
+    spool = opened(tmp_path, limit_bytes=100_000)
+    for number in (1, 2, 3):
+        spool.append([[result(number, 20_000)]], 1, at())       # each fills a segment
+    first = spool.path(1)
+    first.rename(tmp_path / "away")
+    first.mkdir()       # reading it fails, also for root
+    again = Spool(tmp_path / "outbox", 1_000_000)
+    damage = again.recover()
+    assert damage is not None
+    assert first.name in damage
+    assert len(again) == 2
+    again.append([[result(4)]], 2, at())
+    first.rmdir()
+    (tmp_path / "away").rename(first)
+    assert [number for number, _ in everything(again)] == [1, 2, 3, 4]
+
+
+def test_a_new_segment_never_replaces_a_file(tmp_path: Path) -> None:
+    """A file that has the number of the next segment stays as it is; the segment after it takes the messages."""
+    spool = opened(tmp_path, limit_bytes=100_000)
+    spool.append([[result(1, 20_000)]], 1, at())
+    spool.path(2).write_bytes(b"of somebody else")
+    with pytest.raises(FileExistsError):
+        spool.append([[result(2)]], 1, at())
+    spool.append([[result(2)]], 1, at())
+    assert spool.path(2).read_bytes() == b"of somebody else"
+    assert [number for number, _ in everything(spool)] == [1, 2]
+
+
 def test_numbers_are_not_used_again(tmp_path: Path) -> None:
     """A checkpoint about a removed segment never fits a new one."""
     spool = Spool(tmp_path / "outbox", 1_000_000)

@@ -2,8 +2,9 @@
 
 Invariants: messages survive a power cut once `append` has returned; a segment is read only after it was closed for
 appending, and it is removed as a whole; damage by a power cut or the disk is skipped up to the next whole batch, and
-reported; the bytes exceed the limit by one `append` at most; each file is opened only while it is used, so that a
-missing folder is noticed. One thread at a time. Every method may raise OSError.
+reported; a file that cannot be read hides no other, and a new segment never replaces a file; the bytes exceed the limit
+by one `append` at most; each file is opened only while it is used, so that a missing folder is noticed. One thread at a
+time. Every method may raise OSError.
 
 A batch has a fixed part, a head and a body. The fixed part: magic, CRC-32 of all that follows up to the body, CRC-32 of
 the body, lengths of head and body. The head is JSON: run, kinds, moment. The body is zlib of JSON: number, topic, QoS,
@@ -121,24 +122,30 @@ class Spool:
     def recover(self, used: int = 0) -> str | None:
         """Find the segments of earlier runs; returns a message that names the damaged ones, or None.
 
-        New segments get numbers above `used`.
+        New segments get numbers above `used`. A segment that cannot be read counts as damaged and keeps its number.
         """
-        damaged = []
-        self._last = used
         if not self._folder.is_dir():
+            self._last = used
             return None
-        for path in sorted(self._folder.glob("*.spool")):
-            if not path.stem.isdigit():
-                continue
-            batches, is_damaged = _parsed(path.read_bytes())
+        numbers = sorted(int(path.stem) for path in self._folder.glob("*.spool") if path.stem.isdigit())
+        self._last = max([used, *numbers])      # before any file is read: no write may ever reach one of them
+        damaged = []
+        for number in numbers:
+            self._segments[number], is_damaged = self._recovered(number)
             if is_damaged:
-                damaged.append(path.name)
-            number = int(path.stem)
-            self._last = max(self._last, number)
-            self._segments[number] = _Segment(
-                path.stat().st_size, sum((batch.kinds for batch in batches), Counter()),
-                batches[-1].at if batches else None)
+                damaged.append(self.path(number).name)
         return f"{self._folder}: damaged: {', '.join(damaged)}" if damaged else None
+
+    def _recovered(self, number: int) -> tuple[_Segment, bool]:
+        """Return what is known of a segment, and whether it is damaged."""
+        size = 0
+        try:
+            size = self.path(number).stat().st_size
+            batches, is_damaged = _parsed(self.path(number).read_bytes())
+        except OSError:
+            return _Segment(size, Counter(), None), True
+        kinds = sum((batch.kinds for batch in batches), Counter())
+        return _Segment(size, kinds, batches[-1].at if batches else None), is_damaged
 
     def append(self, messages: Iterable[Iterable[SavedMessage]], run: int, at: Moment) -> None:
         """Write batches of messages durably, all or none."""
@@ -188,7 +195,11 @@ class Spool:
 
     def _write(self, number: int, at: int, content: bytes) -> None:
         path = self.path(number)
-        descriptor = os.open(path, os.O_WRONLY | (0 if at else os.O_CREAT) | os.O_CLOEXEC, 0o640)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | (0 if at else os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC, 0o640)
+        except FileExistsError:
+            self._last = number     # a file that nobody knows of stays as it is: the next try takes the next number
+            raise
         try:
             os.lseek(descriptor, at, os.SEEK_SET)
             write_all(os, descriptor, content)
@@ -196,6 +207,8 @@ class Spool:
         except OSError:
             with contextlib.suppress(OSError):      # bytes beyond `at` are never read, and the next write replaces them
                 os.ftruncate(descriptor, at)
+                if at == 0:
+                    path.unlink()
             raise
         finally:
             os.close(descriptor)

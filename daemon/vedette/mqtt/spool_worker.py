@@ -2,8 +2,9 @@
 
 Invariants: the `outbox` thread owns the spool and the checkpoint, so that neither `publish` nor the connection ever
 waits for a disk; what has waited SAVE_AFTER_S is on disk, whether the broker is away, slow or silent; a message that is
-lost on disk is counted, durably, before it goes; a disk that fails is named and tried again, and memory goes on. The
-checkpoint is written at most every CHECKPOINT_EVERY_S, before messages are dropped, and at an ordered stop.
+lost on disk is counted, durably, before it goes; a disk that fails is named and tried again, and memory goes on; no
+message is written before those of earlier runs are found. The checkpoint is written at most every CHECKPOINT_EVERY_S,
+before messages are dropped, and at an ordered stop.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class SpoolWorker:
         self._spooled = (0, 0)
         self._wake = threading.Event()
         self._loaded: Callable[[], None] = lambda: None
-        self._is_asked = False
+        self._is_asked = self._is_recovered = False
         self._reading: SegmentReader | None = None
         self._failure: str | None = None
         self._damage: str | None = None
@@ -107,17 +108,17 @@ class SpoolWorker:
         return {"spool_failed": failure} if failure else {}
 
     def _run(self, worker: Worker) -> None:
-        self._try(self._recover)
         while not worker.stopping.is_set():
             worker.beat()
             self._round()
             self._wake.wait(POLL_S)
             self._wake.clear()
-        for act in (lambda: self._save(0.0), self._let_go, self._make_room, self._write_checkpoint):
+        for act in (self._recover, lambda: self._save(0.0), self._let_go, self._make_room, self._write_checkpoint):
             self._try(act)
 
     def _round(self) -> None:
         if self._now_s() >= self._retry_s:
+            self._try(self._recover)
             self._try(self._look)
             self._try(lambda: self._save(SAVE_AFTER_S))
             self._try(self._make_room)
@@ -150,7 +151,7 @@ class SpoolWorker:
         self._failure = None
 
     def _save(self, older_than_s: float) -> None:
-        waiting = self.outbox.begin_saving(older_than_s) if self._limit_bytes else ()
+        waiting = self.outbox.begin_saving(older_than_s) if self._limit_bytes and self._is_recovered else ()
         if not waiting:
             return
         saved = False
@@ -182,7 +183,11 @@ class SpoolWorker:
             self._write_checkpoint()
 
     def _recover(self) -> None:
+        """Find what earlier runs have saved. Before that has worked once, no message is saved."""
+        if self._is_recovered:
+            return
         damage = self._spool.recover(self._checkpoint.segment or 0)
+        self._is_recovered = True
         if damage is not None:
             self._name_damage(damage)
         if self._checkpoint.segment is not None and self._checkpoint.segment == self._spool.oldest:
@@ -236,7 +241,9 @@ class SpoolWorker:
     def _write_checkpoint(self) -> None:
         seq, reading = self.outbox.acknowledged_seq, self._reading
         acknowledged = Acknowledged(self._identity.run, seq) if seq else self._before.acknowledged
-        read = (reading.segment, reading.done) if reading else (None, 0)
+        read: tuple[int | None, int] = (reading.segment, reading.done) if reading else (None, 0)
+        if not self._is_recovered:
+            read = self._checkpoint.segment, self._checkpoint.batches
         checkpoint = Checkpoint(acknowledged, self._dropped_ever(), *read)
         if checkpoint != self._checkpoint or self._failure is not None:
             self._checkpoint_s = self._now_s()
