@@ -124,6 +124,34 @@ def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> Non
     assert rig.diary == ["start mqtt", "stop mqtt"]
 
 
+@pytest.mark.parametrize(("code", "ends_with"), [(0, EXIT_INTERNAL), (74, 74)])
+def test_a_part_that_fails_to_stop_keeps_no_other_running(systemd: Systemd, code: int, ends_with: int) -> None:
+    """All parts before it stop too; the failure is the daemon's exit code unless there was an earlier one."""
+    rig = Rig(systemd.notifier)
+
+    def fail() -> None:
+        raise ZeroDivisionError("in the publishing code")
+    rig.made[1] = Part("capture", lambda: None, fail)
+    rig.on_tick = lambda: rig.supervisor.stop(code, "enough")
+    assert rig.run() == ends_with
+    assert rig.diary == ["start mqtt", "start detect", "stop detect", "stop mqtt"]
+    assert ("capture failed to stop: in the publishing code" in rig.supervisor.why) == (code == 0)
+
+
+def test_a_main_loop_that_fails_stops_every_part(systemd: Systemd) -> None:
+    """The failure reaches the caller after all parts have stopped, also where one fails to stop for the same reason."""
+    rig = Rig(systemd.notifier)
+
+    def fail() -> None:
+        raise ZeroDivisionError("in the publishing code")
+    rig.made[1] = Part("capture", lambda: None, fail)
+    rig.on_tick = fail
+    with pytest.raises(ZeroDivisionError):
+        rig.run()
+    assert rig.diary == ["start mqtt", "start detect", "stop detect", "stop mqtt"]
+    assert rig.supervisor.why == "the main thread died"
+
+
 def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd) -> None:
     """One worker that hangs is enough to starve the watchdog, and it is named."""
     hang = threading.Event()

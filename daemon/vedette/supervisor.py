@@ -6,6 +6,7 @@ Invariants:
 - Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop goes
   before everything that waits there.
 - Stopping is bounded: a worker that does not end in time is named and left behind. No signal cuts it short.
+- A part whose stop fails is named; every other part is stopped all the same, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -197,6 +198,12 @@ class Supervisor:
 
     def _stop_part(self, part: Part) -> None:
         log.debug("stopping %s", part.name)
-        part.stop()
+        try:
+            part.stop()
+        except Exception as failure:    # the outermost frame of a stop: every other part must stop too
+            log.critical("%s failed to stop", part.name, exc_info=failure)
+            if self._exit_code == 0:
+                self._exit_code = EXIT_INTERNAL
+                self.why = f"{part.name} failed to stop: {failure or type(failure).__name__}"
         if part.worker and part.worker.alive:
             log.error("%s did not stop and is left behind", part.name)
