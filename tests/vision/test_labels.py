@@ -27,12 +27,12 @@ def test_names_of_an_export(names: object, expected: tuple[str, ...] | None) -> 
     assert labels.parse_names(names) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ('{"a": 1}', {"a": 1}), ("{'a': [1, 2], 3: None}", {"a": [1, 2], "3": None}), ("[1]", None), ("", None),
-    ("__import__('os').getpid()", None), ("{" * 10_000, None), ("stride: 32\n", None), ("\0", None)])
-def test_literals_are_data(text: str, expected: dict[str, int] | dict[str, object] | None) -> None:
-    """JSON and Python literals are read; expressions and other formats are not evaluated and give None."""
-    assert labels.parse_literal(text) == expected
+@pytest.mark.parametrize(("given", "seen"), [(("a",) * (labels.LABELS_MAX + 1), "100,001 labels"),
+                                             (("a" * 257,), "257 characters")])
+def test_a_list_that_is_too_large_is_refused(given: tuple[str, ...], seen: str) -> None:
+    """The error says where the list stands."""
+    with pytest.raises(ModelUnsupported, match=f"here: .*{seen}"):
+        labels.checked(given, "here")
 
 
 @pytest.mark.parametrize(("given", "classes", "background", "expected"), [

@@ -2,6 +2,7 @@
 
 Invariants:
 - Any bytes yield a `ModelFile`, `ModelUnreadable` or `ModelUnsupported`: no crash, no hang, bounded memory.
+- Reading takes less than 100 MB and 5 s, whatever the bytes are. The file is short, and so is what nothing refers to.
 - A file that is cut off anywhere is refused: every buffer of weights must lie completely inside the file.
 - The values are only claims of the file. `vision.probe` proves in a child process that the model runs.
 
@@ -21,6 +22,7 @@ from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable, ModelUnsupported
 from vedette.tflite import appended_zip, metadata
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
+from vedette.tflite.foreseen import model_errors_only
 from vedette.tflite.metadata import TfliteMetadata
 from vedette.tflite.operators import CUSTOM, operator_name, type_name
 from vedette.tflite.tensors import TensorSpec
@@ -28,7 +30,10 @@ from vedette.tflite.tensors import TensorSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE_BYTES_MAX = 256 << 20
+FILE_BYTES_MAX = 64 << 20
+"""The daemon and its child each hold the file twice, as bytes and as packed weights, and the unit has 512 MB."""
+PADDING_BYTES_MAX = 64 << 10
+DIMENSIONS_MAX = 16
 DETECTION_POSTPROCESS = "TFLite_Detection_PostProcess"
 _IDENTIFIER = b"TFL3"
 _ZIP_ENTRY = b"PK\x03\x04"
@@ -67,18 +72,19 @@ class ModelFile:
     tflite_metadata: TfliteMetadata | None
 
 
-def read_model(path: Path) -> ModelFile:
-    """Read and check a model file.
+def read_model(path: Path, *, pictures: bool = True) -> ModelFile:
+    """Read and check a model file. Without `pictures`, the PNG files of its ZIP are empty: they need much memory.
 
     Raises: ModelUnreadable (missing, empty, cut off, not a TFLite model), ModelUnsupported (custom operations).
     """
     content = read_bytes(path)
-    try:
-        return _parse(path, content)
-    except Malformed as error:
-        raise ModelUnreadable(f"{path}: cut off or damaged: {error}") from error
-    except ModelUnreadable as error:
-        raise ModelUnreadable(f"{path}: {error}") from error
+    with model_errors_only(path):
+        try:
+            return _parse(path, content, pictures=pictures)
+        except Malformed as error:
+            raise ModelUnreadable(f"{path}: cut off or damaged: {error}") from error
+        except ModelUnreadable as error:
+            raise ModelUnreadable(f"{path}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -89,14 +95,14 @@ def read_bytes(path: Path) -> bytes:
         raise ModelUnreadable(f"{path}: {error.strerror}; expected a .tflite file") from error
 
 
-def _parse(path: Path, content: bytes) -> ModelFile:
+def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:
     _check_identifier(content)
-    zip_start, attachments = appended_zip.split(content)
+    zip_start, attachments = appended_zip.split(content, pictures=pictures)
     flat = Buffer(memoryview(content)[:zip_start])
     root = flat.root()
     if (version := root.integer(0, "I")) != 3:
         raise Malformed(f"schema version {version}, expected 3")
-    buffers = tuple(_buffer(table, zip_start) for table in root.tables(4))
+    buffers = tuple(_buffer(table, flat) for table in root.tables(4))
     graph = next(root.tables(2), None)
     if graph is None:
         raise Malformed("it has no graph; expected at least one")
@@ -135,9 +141,12 @@ def _check_identifier(content: bytes) -> None:
 
 
 def _check_whole(content: bytes, reach: int, zip_start: int) -> None:
-    rest = content[reach:].lstrip(b"\0")
+    rest = content[reach:reach + PADDING_BYTES_MAX].lstrip(b"\0")
     if zip_start == len(content) and rest and _ZIP_ENTRY.startswith(rest[:len(_ZIP_ENTRY)]):
         raise ModelUnreadable("cut off inside the ZIP appended to the model")
+    if zip_start - reach > PADDING_BYTES_MAX:
+        raise ModelUnreadable(f"{zip_start - reach:,} bytes after the model that nothing refers to; expected at most "
+                              f"{PADDING_BYTES_MAX:,}")
 
 
 def _check_custom(path: Path, ops: Iterable[OpSpec]) -> None:
@@ -149,11 +158,14 @@ def _check_custom(path: Path, ops: Iterable[OpSpec]) -> None:
     raise ModelUnsupported(f"{path}: no runtime has the custom operations {', '.join(unknown)}; {advice}")
 
 
-def _buffer(table: Table, size: int) -> Table:
+def _buffer(table: Table, flat: Buffer) -> Table:
     table.bytes_view(0)     # checks that it lies inside the file; copies nothing
     offset, length = table.integer(1, "Q"), table.integer(2, "Q")
-    if offset > 1 and offset + length > size:
-        raise Malformed(f"weights at byte {offset} end {offset + length - size} bytes past the end ({size})")
+    if offset > 1:
+        size = len(flat.content)
+        if offset + length > size:
+            raise Malformed(f"weights at byte {offset} end {offset + length - size} bytes past the end ({size})")
+        flat.check(offset, length)
     return table
 
 
@@ -163,8 +175,10 @@ def _tensor(index: int, table: Table) -> TensorSpec:
     zero_points = quantization.integers(3, "q") if quantization else ()
     if not all(math.isfinite(scale) and scale >= 0.0 for scale in scales):
         raise Malformed(f"tensor {index} has quantization scales {min(scales)} to {max(scales)}")
-    per_tensor = len(scales) == 1
-    return TensorSpec(name=table.text(3), index=index, shape=table.integers(0), dtype=type_name(table.integer(1, "b")),
+    per_tensor, shape = len(scales) == 1, table.integers(0)
+    if len(shape) > DIMENSIONS_MAX:
+        raise Malformed(f"tensor {index} has {len(shape)} dimensions; expected at most {DIMENSIONS_MAX}")
+    return TensorSpec(name=table.text(3), index=index, shape=shape, dtype=type_name(table.integer(1, "b")),
                       scale=scales[0] if per_tensor else 0.0,
                       zero_point=zero_points[0] if per_tensor and zero_points else 0)
 

@@ -2,7 +2,8 @@
 
 Invariants:
 - Every offset is checked against the end before it is followed. An invalid one raises `Malformed`, nothing else.
-- Work is bounded whatever the offsets say (they may share data or form a loop): every read uses up one budget.
+- Work and memory are bounded whatever the offsets say (they may share data or form a loop): every read uses up one
+  budget, and no vector of numbers is longer than a model needs.
 - Only returned values are copied.
 
 Format: https://flatbuffers.dev/internals/ (little endian; a table points back to its vtable of field offsets).
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_BYTES_MAX = 16 << 20
+TEXT_BYTES_MAX = 4096
+NUMBERS_MAX = 1 << 16   # a layer has at most this many channels
 _TABLE_COST = 256       # budget used by one table: visiting it takes about as long as reading this many bytes
+_NUMBER_COST = 4        # budget used by one byte of a number: Python's own number is several times as large
 
 
 class Malformed(ValueError):
@@ -27,10 +31,11 @@ class Malformed(ValueError):
 class Buffer:
     """The bytes, the budget left for reading them, and the end of the last byte that anything refers to (`reach`)."""
 
-    def __init__(self, content: memoryview) -> None:
+    def __init__(self, content: memoryview, budget: int = READ_BYTES_MAX) -> None:
         self.content = content
         self.reach = 0
-        self._left = READ_BYTES_MAX
+        self._budget = budget
+        self._left = budget
 
     def root(self) -> Table:
         """Return the root table."""
@@ -58,7 +63,7 @@ class Buffer:
         """Take `cost` bytes from the budget. Raises: Malformed when it is used up."""
         self._left -= cost
         if self._left < 0:
-            raise Malformed(f"more than {READ_BYTES_MAX >> 20} MiB of structure; its offsets probably form a loop")
+            raise Malformed(f"more than {self._budget >> 20} MiB of structure; its offsets probably form a loop")
 
 
 class Table:
@@ -98,7 +103,9 @@ class Table:
         """Return a vector field of numbers of `struct` code `code`; empty when it is absent."""
         size = struct.calcsize("<" + code)
         start, count = self._vector(slot, size)
-        self._buffer.spend(count * size)
+        if count > NUMBERS_MAX:
+            raise Malformed(f"a vector of {count:,} numbers; expected at most {NUMBERS_MAX:,}")
+        self._buffer.spend(count * size * _NUMBER_COST)
         return struct.unpack_from(f"<{count}{code}", self._buffer.content, start)
 
     def integers(self, slot: int, code: str = "i") -> tuple[int, ...]:
@@ -117,8 +124,13 @@ class Table:
         return bytes(view)
 
     def text(self, slot: int) -> str:
-        """Return a string field; empty when it is absent. Bytes that are not UTF-8 are replaced."""
-        return self.bytes_copy(slot).decode("utf-8", "replace")
+        """Return a string field, cut off after `TEXT_BYTES_MAX`; empty when it is absent.
+
+        Bytes that are not UTF-8 are replaced.
+        """
+        view = self.bytes_view(slot)[:TEXT_BYTES_MAX]
+        self._buffer.spend(len(view))
+        return bytes(view).decode("utf-8", "replace")
 
     def _field(self, slot: int) -> int | None:
         entry = 4 + 2 * slot

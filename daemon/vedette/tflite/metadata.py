@@ -13,6 +13,7 @@ from types import MappingProxyType
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
 
 BUFFER_NAME = "TFLITE_METADATA"
+READ_BYTES_MAX = 4 << 20
 _IDENTIFIER = b"M001"
 _NORMALIZATION_OPTIONS = 1      # in the union ProcessUnitOptions
 _AXIS_LABELS, _VALUE_LABELS = 2, 3      # in the enum AssociatedFileType
@@ -51,7 +52,7 @@ def parse(content: bytes) -> TfliteMetadata:
     """Read the buffer. Raises: Malformed."""
     if content[4:8] != _IDENTIFIER:
         raise Malformed(f"the metadata buffer has the identifier {content[4:8]!r}; expected {_IDENTIFIER!r}")
-    root = Buffer(memoryview(content)).root()
+    root = Buffer(memoryview(content), READ_BYTES_MAX).root()
     graph = next(root.tables(3), None)
     return TfliteMetadata(
         name=root.text(0), description=root.text(1), version=root.text(2),

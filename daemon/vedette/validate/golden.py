@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vedette.config.models import Unit
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
+from vedette.tflite.foreseen import with_model_errors_only
 from vedette.types import Box, Detection
 from vedette.validate.agreement import Agreement, match, total
+from vedette.vision.documents import document, first_problem
 from vedette.vision.limits import Limits
 
 FOLDER = "golden/"
@@ -92,16 +94,16 @@ class _Document(BaseModel):
     frames: Annotated[dict[str, dict[Family, tuple[Detection, ...]]], Field(min_length=1)]
 
 
+@with_model_errors_only
 def read(model: ModelFile) -> Golden | None:
     """Return the golden frames of a bundle, None if it has none. Raises: ModelUnsupported (an invalid document)."""
     if EXPECTED not in model.attachments:
         return None
     try:
-        stated = _Document.model_validate_json(model.attachments[EXPECTED])
+        stated = _Document.model_validate_json(document(model, EXPECTED))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelUnsupported(f"{model.path}: {EXPECTED}: {'.'.join(map(str, first['loc'])) or 'the file'}: "
-                               f"{first['msg']}") from error
+        where, problem = first_problem(error)
+        raise ModelUnsupported(f"{model.path}: {EXPECTED}: {where or 'the file'}: {problem}") from error
     if lost := [name for name in stated.frames if FOLDER + name not in model.attachments]:
         raise ModelUnsupported(f"{model.path}: {EXPECTED} names {lost[0]}; expected {FOLDER}{lost[0]} beside it")
     golden = Golden(stated.flatbuffer_sha256, stated.tolerance, tuple(

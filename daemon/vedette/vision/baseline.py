@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vedette.config.models import Unit
 from vedette.errors import ModelUnsupported
 from vedette.types import Detection
+from vedette.vision.documents import first_problem
 from vedette.vision.limits import NEVER, Limits
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -63,9 +64,8 @@ def parse(document: object, where: str) -> Baseline:
     try:
         return Baseline.model_validate(document, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ModelUnsupported(f"{where}{f'.{key}' if key else ''}: {first['msg']}") from error
+        key, problem = first_problem(error)
+        raise ModelUnsupported(f"{where}{f'.{key}' if key else ''}: {problem}") from error
 
 
 class BaselineMeter:

@@ -19,9 +19,10 @@ from typing import Any
 from vedette.errors import ModelDamaged, ModelUnreadable
 from vedette.tflite import appended_zip
 from vedette.tflite.file import ModelFile, read_bytes
+from vedette.tflite.foreseen import with_model_errors_only
 from vedette.vision.baseline import Baseline, parse
+from vedette.vision.documents import check_size, parse_dict
 from vedette.vision.hints import BUNDLE
-from vedette.vision.labels import parse_literal
 from vedette.vision.model_spec import ModelSpec
 
 LABELS = "labels.txt"
@@ -83,7 +84,7 @@ def check_digest(path: Path) -> bool:
         zip_start, settings = appended_zip.find(content, BUNDLE)
     except ModelUnreadable as error:
         raise ModelUnreadable(f"{path}: {error}") from error
-    stated = _settings(settings)
+    stated = _settings(settings, path)
     if "sha256" not in stated:
         return False
     digest = hashlib.sha256(content[:zip_start]).hexdigest()
@@ -94,15 +95,18 @@ def check_digest(path: Path) -> bool:
 
 def with_matching_digest(model: ModelFile) -> ModelFile:
     """Return the model with a bundle that states its actual digest, so that a damaged one can be inspected."""
-    content = json.dumps({**_settings(model.attachments.get(BUNDLE)), "sha256": model.flatbuffer_sha256}).encode()
+    stated = _settings(model.attachments.get(BUNDLE), model.path)
+    content = json.dumps({**stated, "sha256": model.flatbuffer_sha256}).encode()
     return replace(model, attachments={**model.attachments, BUNDLE: content})
 
 
+@with_model_errors_only
 def baseline_of(model: ModelFile) -> Baseline | None:
     """Return the training baseline of a bundle, None without one. Raises: ModelUnsupported, naming the key."""
-    stated = _settings(model.attachments.get(BUNDLE)).get("baseline")
+    stated = _settings(model.attachments.get(BUNDLE), model.path).get("baseline")
     return None if stated is None else parse(stated, f"{model.path}: {BUNDLE}: baseline")
 
 
-def _settings(content: bytes | None) -> Mapping[str, object]:
-    return parse_literal((content or b"").decode("utf-8", "replace")) or {}
+def _settings(content: bytes | None, path: Path) -> Mapping[str, object]:
+    check_size(content or b"", f"{path}: {BUNDLE}")
+    return parse_dict(content or b"") or {}

@@ -17,6 +17,7 @@ from vedette.config.models import DetectorConfig, Unit
 from vedette.errors import ModelDamaged, ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.vision import labels as label_lists
+from vedette.vision.documents import document, first_problem, parse_dict
 from vedette.vision.geometry import Resize
 from vedette.vision.prepare import Color, Normalization
 
@@ -90,11 +91,10 @@ def from_bundle(model: ModelFile) -> Hints:
     if BUNDLE not in model.attachments:
         return Hints(BUNDLE)
     try:
-        settings = _Bundle.model_validate_json(model.attachments[BUNDLE])
+        settings = _Bundle.model_validate_json(document(model, BUNDLE))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelUnsupported(f"{model.path}: {BUNDLE}: {where}: {first['msg']}") from error
+        where, problem = first_problem(error)
+        raise ModelUnsupported(f"{model.path}: {BUNDLE}: {where or 'the file'}: {problem}") from error
     if settings.sha256 not in {None, model.flatbuffer_sha256}:
         raise ModelDamaged(f"{model.path}: {BUNDLE} states SHA-256 {settings.sha256} for the flatbuffer; "
                            f"it has {model.flatbuffer_sha256}")
@@ -114,7 +114,7 @@ def from_exporter(model: ModelFile) -> Hints:
 
 def _ultralytics(model: ModelFile) -> Hints | None:
     for file_name in ULTRALYTICS:
-        claims = label_lists.parse_literal(_text(model, file_name))
+        claims = parse_dict(document(model, file_name))
         if claims is None or not {"task", "names"} & claims.keys():
             continue
         task = str(claims.get("task", "detect"))
@@ -124,7 +124,7 @@ def _ultralytics(model: ModelFile) -> Hints | None:
                      decoder="yolo_end2end" if claims.get("end2end") is True else TASKS[task],
                      resize="letterbox" if task == "detect" else None, color="rgb",
                      normalization=Normalization((0.0,), (255.0,)),
-                     labels=label_lists.parse_names(claims.get("names")))
+                     labels=_names(claims, f"{model.path}: {file_name}"))
     return None
 
 
@@ -135,7 +135,7 @@ def _tflite_metadata(model: ModelFile) -> Hints:
         return Hints("TFLite Metadata")
     first = claims.inputs[0] if claims.inputs else None
     stated = first is not None and first.mean and first.std and not model.inputs[0].quantised
-    files = [file_name for output in claims.outputs for file_name in output.label_files]
+    files = dict.fromkeys(file_name for output in claims.outputs for file_name in output.label_files)
     lists = (_attached(model, file_name) for file_name in files)
     return Hints("TFLite Metadata", version=claims.version or None,
                  name=None if claims.name in WRITER_NAMES else claims.name,
@@ -165,9 +165,13 @@ def _ultralytics_name(claims: Mapping[str, Any]) -> str | None:
     return name if maker == "Ultralytics" and kind == "model" else None
 
 
+def _names(claims: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
+    names = label_lists.parse_names(claims.get("names"))
+    return None if names is None else label_lists.checked(names, where)
+
+
 def _attached(model: ModelFile, name: str) -> tuple[str, ...] | None:
-    return label_lists.parse_lines(_text(model, name)) or None
-
-
-def _text(model: ModelFile, name: str) -> str:
-    return model.attachments.get(name, b"").decode("utf-8", "replace")
+    content, where = model.attachments.get(name, b""), f"{model.path}: {name}"
+    if len(content) > label_lists.FILE_BYTES_MAX:
+        raise ModelUnsupported(f"{where}: {len(content):,} bytes; expected at most {label_lists.FILE_BYTES_MAX:,}")
+    return label_lists.checked(label_lists.parse_lines(content.decode("utf-8", "replace")), where) or None

@@ -1,12 +1,11 @@
 """Reads label lists and aligns them with the class ids of a model.
 
 Invariants: the position of a label in the list is its class id; an id beyond the list has a name too (`class_7`).
+A list of too many or too long labels is refused.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 from pathlib import Path
 
 from vedette._lib.whole_file import read_whole
@@ -15,6 +14,8 @@ from vedette.vision.limits import PLACEHOLDERS
 
 BACKGROUND = "background"
 FILE_BYTES_MAX = 2**20
+LABELS_MAX = 100_000
+LABEL_LENGTH_MAX = 256
 
 
 def label_of(labels: tuple[str, ...], class_id: int) -> str:
@@ -36,6 +37,16 @@ def read_file(path: Path) -> tuple[str, ...]:
         raise ModelUnsupported(f"labels file {path}: {seen}; expected text with one label per line") from error
     if not labels:
         raise ModelUnsupported(f"labels file {path}: empty; expected one label per line")
+    return checked(labels, f"labels file {path}")
+
+
+def checked(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the labels. Raises: ModelUnsupported, naming `where`, for too many of them or one that is too long."""
+    if len(labels) > LABELS_MAX:
+        raise ModelUnsupported(f"{where}: {len(labels):,} labels; expected at most {LABELS_MAX:,}")
+    longest = max(map(len, labels), default=0)
+    if longest > LABEL_LENGTH_MAX:
+        raise ModelUnsupported(f"{where}: a label of {longest:,} characters; expected at most {LABEL_LENGTH_MAX}")
     return labels
 
 
@@ -50,21 +61,9 @@ def parse_names(names: object) -> tuple[str, ...] | None:
         by_id = {int(class_id): str(label) for class_id, label in names.items()}
     except (TypeError, ValueError):
         return None
-    if not by_id or min(by_id) < 0 or max(by_id) > 100_000:
+    if not by_id or min(by_id) < 0 or max(by_id) > LABELS_MAX:
         return None
     return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
-
-
-def parse_literal(text: str) -> dict[str, object] | None:
-    """Return a JSON object, or a dict written as a Python literal; None for other text. Nothing is evaluated."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, dict):
-            return {str(key): item for key, item in value.items()}
-    return None
 
 
 def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> tuple[str, ...]:

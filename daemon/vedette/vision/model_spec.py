@@ -16,6 +16,7 @@ from typing import TypeVar
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
+from vedette.tflite.foreseen import with_model_errors_only
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision import hints, labels
 from vedette.vision.decoders import DECODERS
@@ -29,6 +30,7 @@ T = TypeVar("T")
 COARSE_SCALE = 0.05
 _SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
 _ASSUMED = "assumed"
+_COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _INPUT_TYPES = ("uint8", "int8", "float32")
 
@@ -72,6 +74,7 @@ class _Choice:
         return otherwise
 
 
+@with_model_errors_only
 def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
     """Decide how to run a model.
 
@@ -100,11 +103,13 @@ def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
         warnings=tuple(_warnings(model, decoder, label_list, detector, choice)))
 
 
+@with_model_errors_only
 def build_decoder(model: ModelFile, spec: ModelSpec) -> Decoder:
     """Return the decoder that `spec` names, built for this model."""
     return DECODERS[spec.decoder](model, spec.input)
 
 
+@with_model_errors_only
 def limits_of(model: ModelFile, detector: DetectorConfig) -> Limits:
     """Return what counts as a detection: the keys set in the configuration, else a bundle's, else the defaults."""
     usual, stated = hints.from_bundle(model), detector.model_fields_set
@@ -190,7 +195,7 @@ def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], d
     elif decoder.classes is not None and len(label_list) > decoder.classes:
         yield f"{len(label_list)} labels for {decoder.classes} classes: too many"
     for label in sorted({*detector.labels, *detector.allow, *detector.deny} - set(label_list)):
-        near = get_close_matches(label, label_list, n=1)
+        near = get_close_matches(label, label_list[:_COMPARED_LABELS_MAX], n=1)
         yield f"the model has no label {label!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
@@ -198,8 +203,8 @@ def _float_kind(model: ModelFile) -> str | None:
     """Return the kind of a model whose convolutions do not run on integers; None for INT8."""
     kinds = {spec.index: spec.dtype for spec in model.tensors}
     layers = [op for op in model.ops if op.name in _WEIGHTED and len(op.inputs) > 1]
-    if not layers or any(kinds[op.outputs[0]] in {"int8", "uint8"} for op in layers):
+    if not layers or any(kinds.get(index) in {"int8", "uint8"} for op in layers for index in op.outputs[:1]):
         return None
-    if any(kinds[op.inputs[1]] == "int8" for op in layers):
+    if any(kinds.get(op.inputs[1]) == "int8" for op in layers):
         return "dynamic-range model (float arithmetic on INT8 weights)"
     return "float16 model" if "float16" in kinds.values() else "float32 model"

@@ -24,7 +24,6 @@ If no daemon runs, the trial starts with the next start of the daemon.
 A file that no signed metadata names is refused, unless update.require_signed is false.
 
 {daemon_request.EXIT_CODES}"""
-LIMIT_BYTES = 1 << 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Install. Raises: VedetteError."""
     from vedette.store.inbox import Request, new_id
+    from vedette.tflite.file import FILE_BYTES_MAX
     try:
         file = args.model.open("rb")    # as the caller: the daemon's user may have no right to read it
     except OSError as error:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with file:
         daemon_request.take_rights(args)
         command = daemon_request.OperatorCommand(args)
-        with command.store.receive(file, None, limit_bytes=LIMIT_BYTES) as received:
+        with command.store.receive(file, None, limit_bytes=FILE_BYTES_MAX) as received:
             request = Request(id=new_id(), kind="install", sha256=received.sha256, upload=received.path.name,
                               force=args.force)
             return command.run(request, received)
