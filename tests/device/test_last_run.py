@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,31 @@ note.update(())
 print(flush=True)
 ctypes.PyDLL(None).pause()
 """
+
+PAUSED = """
+import signal, sys, threading, time
+from pathlib import Path
+from vedette.device import last_run
+from vedette.types import RunIdentity
+last_run.MAIN_WITHIN_S, last_run.REARM_S = 0.1, 0.02
+stopping = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+def deep(depth):
+    return [depth] if depth == 0 else [*deep(depth - 1), depth]
+def busy():
+    while True:
+        deep(500)
+for _ in range(4):
+    threading.Thread(target=busy, daemon=True).start()
+record = last_run.RunRecord(Path(sys.argv[1]), RunIdentity("gate", 3, "boot-1"))
+record.begin()
+print(flush=True)
+while not stopping.is_set():
+    record.update(())
+    time.sleep(0.02)
+record.ended(0, "SIGTERM")
+"""
+PAUSES = int(os.environ.get("PAUSES", "15"))
 
 
 def ended_run(folder: Path, *, boot: str = "boot-1", code: int = 0, why: str = "SIGTERM") -> None:
@@ -91,6 +119,20 @@ def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
         assert wait_until(lambda: (tmp_path / STACKS).stat().st_size > 0, 60)
         process.kill()
     assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "hung", "main made no progress")
+
+
+def test_a_pause_of_the_whole_process_kills_nothing(tmp_path: Path) -> None:
+    """SIGSTOP and SIGCONT, as of a paused machine: the process goes on, and its record says that it ended in order."""
+    with subprocess.Popen([sys.executable, "-c", PAUSED, tmp_path], stdout=subprocess.PIPE) as process:
+        present(process.stdout).readline()
+        for _ in range(PAUSES):
+            process.send_signal(signal.SIGSTOP)
+            threading.Event().wait(0.15)
+            process.send_signal(signal.SIGCONT)
+            threading.Event().wait(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "stopped", "SIGTERM")
 
 
 def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:

@@ -1,21 +1,21 @@
 """Keeps a record of this run on disk, so that the next run can report how it ended.
 
 Invariants: a run that dies leaves its last record, and the next run judges by that record and by the boot; between the
-first and the last record the main thread never waits for the disk; where the main thread itself hangs, a thread of C,
-which needs no Python, writes that; a disk that takes no record is logged, and nothing else changes. Main thread only.
+first and the last record the main thread never waits for the disk; where the main thread itself hangs, a signal
+handler of C, which needs no Python, writes that; a disk that takes no record is logged, and nothing else changes. Main
+thread only.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from vedette._lib import stacks
 from vedette._lib.double_buffered_file import LONGEST, DoubleBufferedFile
+from vedette._lib.stacks import HangDump
 from vedette.types import LastEnd
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RunRecord:
         self._stacks = folder / STACKS
         self._run = identity.run
         self._boot_id = identity.boot_id
-        self._descriptor: int | None = None
+        self._dump: HangDump | None = None
         self._rearm_s = 0.0
         self._late: tuple[str, ...] = ()
         self._writer: threading.Thread | None = None
@@ -67,42 +67,34 @@ class RunRecord:
 
     def renew(self) -> None:
         """Write the record again, in a folder that was put back empty."""
-        if self._descriptor is not None:
-            stacks.cancel_dump()
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._close_dump()
         self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
         try:
-            self._descriptor = os.open(self._stacks, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC,
-                                       0o640)
+            self._dump = HangDump(self._stacks)
         except OSError as error:
             log.warning("%s: %s", self._stacks, error.strerror)
 
     def update(self, late: tuple[str, ...]) -> None:
         """The main thread makes progress; these workers do not. Call it at least every second; never blocks."""
         now_s = time.monotonic()
-        if now_s >= self._rearm_s:
+        if now_s >= self._rearm_s and self._dump is not None:
             self._rearm_s = now_s + REARM_S
-            self._rearm()
+            self._dump.arm(MAIN_WITHIN_S)
         if late != self._late and (self._writer is None or not self._writer.is_alive()):
             self._late = late
             self._put("hung" if late else _RUNNING, _made_no_progress(late))
 
     def ended(self, exit_code: int, why: str) -> None:
         """The run ends in order: as ordered (exit code 0), or with a failure."""
-        stacks.cancel_dump()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._close_dump()
         self._wait()
         self._put("failed" if exit_code else "stopped", why)
         self._wait()
 
-    def _rearm(self) -> None:
-        if self._descriptor is not None:
-            if os.fstat(self._descriptor).st_size:
-                os.ftruncate(self._descriptor, 0)   # it went on after all
-            stacks.dump_unless_called_within(MAIN_WITHIN_S, self._descriptor)
+    def _close_dump(self) -> None:
+        if self._dump is not None:
+            self._dump.close()
+            self._dump = None
 
     def _judged(self) -> LastEnd | None:
         try:
