@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -88,12 +89,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that the caller has closed. Otherwise the first sockets would get their numbers."""
+    """Open the standard streams that the caller has closed, and let every character pass.
+
+    If a stream stayed closed, the first sockets would get its number.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):    # a character that the locale cannot say must not end the command
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _abandon_output() -> None:
