@@ -40,7 +40,7 @@ ctypes.PyDLL(None).pause()
 """
 
 PAUSED = """
-import signal, sys, threading, time
+import signal, sys, threading
 from pathlib import Path
 from vedette.device import last_run
 from vedette.types import RunIdentity
@@ -59,7 +59,7 @@ record.begin()
 print(flush=True)
 while not stopping.is_set():
     record.update(())
-    time.sleep(0.02)
+    stopping.wait(0.02)
 record.ended(0, "SIGTERM")
 """
 PAUSES = int(os.environ.get("PAUSES", "15"))
