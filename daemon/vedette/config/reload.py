@@ -1,20 +1,21 @@
 """What a reload may change at once, what has to wait for a restart, and who takes it.
 
-Invariants: the mark of each key in `models` decides, nothing else; the running configuration changes in live keys only;
-a configuration that is refused changes nothing, and health says so.
+Invariants: the mark of each key in `models` decides, nothing else; the running configuration changes in live keys only,
+and they have the effect that a restart would give them; a configuration that is refused changes nothing, and health
+says so.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vedette.config.keys import Key, keys, value_at
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vedette.config.models import Config
+    from vedette.config.models import Config, Section
     from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,20 @@ def restart_keys(old: Config, new: Config) -> tuple[str, ...]:
 
 
 def live_part(old: Config, new: Config) -> Config:
-    """Return `old` with the live keys of `new`."""
-    sections: dict[str, dict[str, Any]] = {}
-    for key in _differing(old, new):
-        if key.applies == "live":
-            sections.setdefault(key.path[0], {})[key.path[1]] = value_at(new, key.path)
-    return old.model_copy(update={name: getattr(old, name).model_copy(update=changed)
-                                  for name, changed in sections.items()})
+    """Return `old` with the live keys of `new`: their values, and whether they are stated."""
+    names: dict[str, set[str]] = {}
+    for key in keys():
+        if key.applies == "live" and len(key.path) == 2:
+            section, name = key.path
+            names.setdefault(section, set()).add(name)
+    return old.model_copy(update={section: _with_live(getattr(old, section), getattr(new, section), live)
+                                  for section, live in names.items()})
+
+
+def _with_live(old: Section, new: Section, live: set[str]) -> Section:
+    """Return a section with the live keys of another. A model's own setting counts where a key is not stated."""
+    stated = (old.model_fields_set - live) | (new.model_fields_set & live)
+    return type(old).model_construct(stated, **{**dict(old), **{name: getattr(new, name) for name in live}})
 
 
 def _differing(old: Config, new: Config) -> list[Key]:
