@@ -8,7 +8,7 @@ import pytest
 
 from vedette.config.load import load
 from vedette.config.models import Config
-from vedette.config.reload import live_part
+from vedette.config.reload import Reloader, live_part
 from vedette.tflite.file import read_model
 from vedette.vision.model_spec import limits_of
 
@@ -31,3 +31,25 @@ def test_only_live_keys_become_stated() -> None:
     """A key that needs a restart stays as unstated as it was."""
     wanted = load(None, environ={**STATED, "VEDETTE_DETECTOR__THREADS": "1"})
     assert live_part(Config(), wanted).detector.model_fields_set == {"score_threshold", "iou_threshold"}
+
+
+def test_a_refused_reload_keeps_what_an_earlier_one_left() -> None:
+    """Both reasons hold until a configuration is accepted; then it alone says what waits for a restart."""
+    environ: dict[str, str] = {}
+
+    def load_now() -> Config:
+        return load(None, environ=environ)
+    reloader = Reloader(load_now(), load_now)
+    environ["VEDETTE_CAMERA__FPS"] = "3"
+    reloader.reload(())
+    assert reloader.reasons() == {"restart_needed": "camera.fps"}
+    environ["VEDETTE_DETECTOR__THREADS"] = "many"
+    reloader.reload(())
+    assert reloader.reasons().keys() == {"restart_needed", "config_rejected"}
+    assert reloader.reasons()["restart_needed"] == "camera.fps"
+    environ["VEDETTE_DETECTOR__THREADS"] = "1"
+    reloader.reload(())
+    assert reloader.reasons() == {"restart_needed": "camera.fps, detector.threads"}
+    environ.clear()
+    reloader.reload(())
+    assert reloader.reasons() == {}

@@ -34,7 +34,8 @@ class Reloader:
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
         self._config = config
         self._load = load
-        self._reasons: dict[ReasonCode, str] = {}
+        self._rejected: str | None = None
+        self._pending = ""
 
     def reload(self, parts: Iterable[Reloadable]) -> None:
         """Have every part take the live keys; a refused configuration changes nothing."""
@@ -42,18 +43,21 @@ class Reloader:
             wanted = self._load()
         except ConfigError as error:
             log.error("reload refused, nothing changed:\n%s", error)
-            self._reasons = {"config_rejected": error.problems[0]}
+            self._rejected = error.problems[0]
             return
-        pending = ", ".join(restart_keys(self._config, wanted))
-        self._reasons = {"restart_needed": pending} if pending else {}
+        self._rejected = None
+        self._pending = ", ".join(restart_keys(self._config, wanted))
         self._config = live_part(self._config, wanted)
         for part in parts:
             part.reload(self._config)
-        log.info("reloaded%s", f"; at the next start: {pending}" if pending else "")
+        log.info("reloaded%s", f"; at the next start: {self._pending}" if self._pending else "")
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource."""
-        return self._reasons
+        reasons: dict[ReasonCode, str] = {"restart_needed": self._pending} if self._pending else {}
+        if self._rejected is not None:
+            reasons["config_rejected"] = self._rejected
+        return reasons
 
 
 def restart_keys(old: Config, new: Config) -> tuple[str, ...]:
