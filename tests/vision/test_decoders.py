@@ -1,5 +1,6 @@
 """Every decoder against its plain reference on random tensors, and the special cases of each family."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -307,3 +308,11 @@ def test_anchors_of_a_real_model_are_retinanets(real: Path) -> None:
     assert isinstance(generated, Anchors)
     np.testing.assert_allclose(stated._anchors, generated._anchors, atol=1e-6)
     np.testing.assert_allclose(stated._coding, generated._coding)
+
+
+def test_the_guide_has_a_row_for_each_decoder() -> None:
+    """docs/models.md lists every decoder once in its table, says how each reads its outputs, and lists no other one."""
+    guide = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    section = guide.split("## Which models work")[1].split("\n## ")[0]
+    for pattern in (r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", r"^- `(\w+)`: "):
+        assert sorted(re.findall(pattern, section, re.MULTILINE)) == sorted(DECODERS), pattern

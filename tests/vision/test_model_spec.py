@@ -14,6 +14,7 @@ from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
 from vedette.tflite.file import OpSpec, read_model
 from vedette.tflite.metadata import TensorMetadata, TfliteMetadata
 from vedette.tflite.tensors import TensorSpec
+from vedette.vision.decoders import DECODERS
 from vedette.vision.model_spec import limits_of, resolve
 from vedette.vision.prepare import Normalization
 
@@ -135,7 +136,7 @@ def test_no_decoder_fits() -> None:
     words = str(refused.value)
     assert "out int8 1x7x9" in words
     assert "detector.decoder" in words
-    for name in ("ssd", "yolov8", "yolov5", "yolo_end2end", "anchors", "fomo", "classifier"):
+    for name in DECODERS:
         assert f"{name}: " in words
 
 
