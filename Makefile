@@ -101,6 +101,7 @@ docs: setup      ## write again what is generated: config.yaml and parts of docs
 	.venv/bin/python -m vedette.config.render .
 	.venv/bin/python -m vedette.cli.schemas docs
 	.venv/bin/python -m vedette.health.reasons > docs/reasons.md
+	.venv/bin/python -m tests.support.models.exporters > docs/exporters.md
 
 install:         ## install the daemon and its unit on this machine (as root)
 	systemd/install.sh

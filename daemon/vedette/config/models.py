@@ -96,8 +96,8 @@ class DetectorConfig(Section):
     allow: tuple[str, ...] = live((), "Keep only detections with these labels. Empty: all labels.")
     deny: tuple[str, ...] = live((), "Drop detections with these labels.")
     labels_file: Path | None = restart(None, "File with one label a line, for a model file without labels.")
-    decoder: Literal["ssd", "yolov5", "yolov8", "yolo_end2end", "anchors", "ltrb", "fomo",
-                     "classifier"] | None = restart(
+    decoder: Literal["ssd", "yolov5", "yolov6", "yolov8", "yolox", "yolo_end2end", "anchors", "ltrb",
+                     "fomo", "classifier"] | None = restart(
         None, "How the output is decoded, if the model file does not say it. See `vedette model inspect`.")
     color: Literal["rgb", "bgr"] | None = restart(
         None, "Order of the input's color channels, if the model file does not say it.")

@@ -174,7 +174,7 @@ class Candidate:
 
     @cached_property
     def _spec(self) -> ModelSpec:
-        return resolve(self._model, self._detector)
+        return resolve(self._model, self._detector, self._proof.doubts if self._proof else None)
 
     def _load(self) -> Proof:
         """Return the proof; the first call makes it."""
@@ -182,7 +182,8 @@ class Candidate:
             raise ModelDamaged(f"{self._path}: its child has ended")
         if self._proof is None:
             detector = self._detector
-            model, _ = self._model, self._spec      # a model that these refuse needs no child
+            model = self._model
+            resolve(model, detector)        # a model that its structure refuses needs no child
             request = proof_request(self._path, runtime=detector.runtime, threads=detector.threads,
                                     memory_bytes=self._memory_bytes, sha256=model.sha256)
             self._proof = try_delegate_first(request, self._start)
@@ -213,7 +214,8 @@ class Candidate:
         if frames.flatbuffer_sha256 != model.flatbuffer_sha256:
             raise ModelMismatched(f"{self._path}: has another model's golden frames; expected frames made with its "
                                   f"flatbuffer {model.flatbuffer_sha256[:12]}…")
-        spec = resolve(model, DetectorConfig(model=self._path))     # its maker's settings, not this device's
+        # its maker's settings, not this device's
+        spec = resolve(model, DetectorConfig(model=self._path), proof.doubts)
         found = self._detect_golden_frames(len(frames.frames), spec)
         judgement = golden.judge(frames, golden.family_of(proof.runtime, delegate=proof.delegate), found, spec.limits)
         if not judgement.agrees:

@@ -87,6 +87,7 @@ class Session:
         self._detector: LocalDetector | None = None
         self._live: bool | None = None
         self._yields = False
+        self._doubts: dict[str, str] = {}
         self._pixels = memoryview(b"")
 
     def handle(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -106,6 +107,7 @@ class Session:
         arguments = self._load_arguments
         interpreter, runs = probe_child.load(**arguments)
         proof = probe_child.proof_fields(interpreter, arguments["sha256"], runs)
+        self._doubts = proof["doubts"]
         single = runs
         if interpreter.threads > 1:
             interpreter.close()
@@ -129,7 +131,7 @@ class Session:
         """Return a detector on the one interpreter; the previous detector must not be used any more."""
         assert self._interpreter is not None  # noqa: S101 - for the type checker: `load` is the first request
         model = self._model
-        spec = resolve(model, self._config if live else DetectorConfig(model=model.path))
+        spec = resolve(model, self._config if live else DetectorConfig(model=model.path), self._doubts)
         return LocalDetector(self._interpreter, model, spec, roi=self._roi if live else WHOLE, clock=ProcessorClock())
 
     def _frame(self, height: int, width: int) -> Frame:

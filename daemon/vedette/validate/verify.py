@@ -90,7 +90,8 @@ class _Verifier:
         self._step = "runs"
         with Runner(model, runtime) as runner:
             proof = runner.proof
-            self._found = replace(self._found, proof=proof, invoke_ms=proof.invoke_ms)
+            spec = resolve(model, DetectorConfig(model=path), proof.doubts)
+            self._found = replace(self._found, spec=spec, proof=proof, invoke_ms=proof.invoke_ms)
             self._pass(f"{proof.runtime} {proof.runtime_version}, {proof.xnnpack_share:.0%} on XNNPACK")
             self._step = "golden frames"
             frames = golden.read(model)

@@ -141,8 +141,9 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
     model = read_model(detector.model)
     if sha256 not in (None, model.sha256):
         raise ModelDamaged(f"{detector.model}: has SHA-256 {model.sha256}; expected SHA-256 {sha256}")
-    spec = resolve(model, detector)
+    resolve(model, detector)        # a model that its structure refuses needs no child
     proof = ensure_proof(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
+    spec = resolve(model, detector, proof.doubts)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
                               sha256=model.sha256)
     interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note

@@ -1,9 +1,10 @@
 """Decides how to run a model, and records which source decided each part.
 
 Invariants: the first source that states a part decides it, in this order: configuration, vedette.json, the exporter's
-metadata, a label file in the model, the op list, the tensor shapes, what is usual for the decoder. A model that no
-decoder fits is refused; the error has its shapes, every decoder's reason and the key to set. A model whose scores can
-never reach the threshold is refused too.
+metadata, a label file in the model, the op list, the tensor shapes, what is usual for the decoder. Where only the
+shapes show the decoder, the values of a drawn picture must not speak against it. A model that no decoder fits is
+refused; the error has its shapes, every decoder's reason and the key to set. A model whose scores can never reach the
+threshold is refused too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.vision import hints, labels
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Decoder
+from vedette.vision.decoders.plausible import KNOWN_EXTRAS
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
 from vedette.vision.limits import NEVER, Limits
@@ -29,6 +31,7 @@ from vedette.vision.prepare import Color, Normalization, quantized_as_bytes
 T = TypeVar("T")
 COARSE_SCALE = 0.05
 _SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
+SHAPES = "tensor shapes"
 _ASSUMED = "assumed"
 _COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
@@ -55,6 +58,11 @@ class ModelSpec:
     decided_by: Mapping[str, str]
     warnings: tuple[str, ...]
 
+    @property
+    def guessed(self) -> bool:
+        """Whether only the shapes of the tensors decided the decoder."""
+        return self.decided_by["decoder"].startswith(SHAPES)
+
 
 class _Choice:
     """Searches the sources in order, and records which one decided."""
@@ -74,18 +82,35 @@ class _Choice:
         return otherwise
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What else speaks for or against a decoder: how many labels there are, and the doubts of the proof."""
+
+    labels: int
+    doubts: Mapping[str, str] | None
+
+    def doubt(self, name: str, decoder: Decoder) -> str | None:
+        """Return why a decoder that fits the shapes is hardly the right one; None if nothing speaks against it."""
+        if decoder.labels_settle and self.labels == decoder.classes:
+            return None
+        extra = (decoder.classes or 0) - self.labels
+        if decoder.rest_are_classes and self.labels and extra in KNOWN_EXTRAS:
+            return f"{decoder.classes} channels after the box are {self.labels} labels and {KNOWN_EXTRAS[extra]}"
+        return decoder.doubt(None) if self.doubts is None else self.doubts.get(name)
+
+
 @with_model_errors_only
-def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
-    """Decide how to run a model.
+def resolve(model: ModelFile, detector: DetectorConfig, doubts: Mapping[str, str] | None = None) -> ModelSpec:
+    """Decide how to run a model. `doubts` are those of its proof; None: it has not run yet.
 
     Raises: ModelUnsupported, ModelBadlyQuantised, ModelDamaged (vedette.json states another flatbuffer's digest).
     """
     shape = _input(model)
     choice = _Choice((hints.from_configuration(detector), hints.from_bundle(model), hints.from_exporter(model),
                       hints.from_label_file(model), _op_list(model)))
-    decoder_name, decoder = _decoder(model, shape, choice)
-    label_list = labels.align(choice.of("labels", (), "no labels found: names are made of class ids"),
-                              classes=decoder.classes, background=decoder.background)
+    stated_labels = choice.of("labels", (), "no labels found: names are made of class ids")
+    decoder_name, decoder = _decoder(model, shape, choice, _Evidence(len(stated_labels), doubts))
+    label_list = labels.align(stated_labels, classes=decoder.classes, background=decoder.background)
     limits = limits_of(model, detector)
     lowest = float(limits.thresholds(label_list).min())
     if decoder.best_score < lowest < NEVER:
@@ -96,7 +121,7 @@ def resolve(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
         name=choice.of("name", model.path.stem, "file name"),
         version=choice.of("version", None, "nothing states one"),
         decoder=decoder_name, input=shape, labels=label_list, limits=limits,
-        color=choice.of("color", "rgb", "usual"),
+        color=choice.of("color", decoder.usual_color, "usual"),
         resize=choice.of("resize", decoder.usual_resize, f"usual for {decoder_name}"),
         normalization=_normalization(model, shape, decoder_name, decoder.usual_normalization, choice),
         decided_by=choice.why,
@@ -139,29 +164,40 @@ def _op_list(model: ModelFile) -> Hints:
     return Hints(f"op list ({DETECTION_POSTPROCESS})", decoder="ssd") if found else Hints("op list")
 
 
-def _decoder(model: ModelFile, shape: InputShape, choice: _Choice) -> tuple[str, Decoder]:
+def _decoder(model: ModelFile, shape: InputShape, choice: _Choice, evidence: _Evidence) -> tuple[str, Decoder]:
     seen = f"outputs {'; '.join(map(str, model.outputs))}"
-    stated = choice.of("decoder", "", "tensor shapes")
+    stated = choice.of("decoder", "", SHAPES)
     if stated:
-        try:
-            return stated, DECODERS[stated](model, shape)
-        except KeyError:
-            raise ModelUnsupported(f"{model.path}: decoder {stated!r} ({choice.why['decoder']}) is unknown; expected "
-                                   f"one of {', '.join(DECODERS)}") from None
-        except ModelUnsupported as refusal:
-            raise ModelUnsupported(f"{model.path}: decoder {stated} ({choice.why['decoder']}) does not fit: {refusal}; "
-                                   f"{seen}") from refusal
-    reasons = []
+        return stated, _stated_decoder(model, shape, stated, choice.why["decoder"], seen)
+    reasons, fitting = [], {}
     for name, build in DECODERS.items():
         try:
             decoder = build(model, shape)
         except ModelUnsupported as refusal:
             reasons.append(f"{name}: {refusal}")
+            continue
+        if doubt := evidence.doubt(name, decoder):
+            reasons.insert(0, f"{name}: {doubt}")       # the shapes fit: this says most
         else:
-            choice.why["decoder"] = f"tensor shapes: {seen}"
-            return name, decoder
-    raise ModelUnsupported(f"{model.path}: no decoder fits {seen}. Tried {'. '.join(reasons)}. "
-                           "If one of them should fit, name it in detector.decoder")
+            fitting[name] = decoder
+    if not fitting:
+        raise ModelUnsupported(f"{model.path}: no decoder fits {seen}. Tried {'. '.join(reasons)}. "
+                               "If one of them should fit, name it in detector.decoder")
+    labelled = (name for name, decoder in fitting.items() if decoder.classes == evidence.labels)
+    chosen = next(labelled, next(iter(fitting)))
+    choice.why["decoder"] = f"{SHAPES}: {seen}"
+    return chosen, fitting[chosen]
+
+
+def _stated_decoder(model: ModelFile, shape: InputShape, stated: str, source: str, seen: str) -> Decoder:
+    try:
+        return DECODERS[stated](model, shape)
+    except KeyError:
+        raise ModelUnsupported(f"{model.path}: decoder {stated!r} ({source}) is unknown; expected one of "
+                               f"{', '.join(DECODERS)}") from None
+    except ModelUnsupported as refusal:
+        raise ModelUnsupported(f"{model.path}: decoder {stated} ({source}) does not fit: {refusal}; {seen}"
+                               ) from refusal
 
 
 def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, usual: Normalization,

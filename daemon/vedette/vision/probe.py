@@ -39,6 +39,7 @@ class Proof:
     """What a child measured when it ran the file: tensors as allocated, and the share of the graph that XNNPACK took.
 
     `delegate`: Vedette's own delegate works for the file. `delegate_note`: why it does not, where it was tried.
+    `doubts`: for each decoder that fits by its shapes, what speaks against it in the values of a drawn picture.
     `lasting`: another try would give the same.
     """
 
@@ -52,6 +53,7 @@ class Proof:
     invoke_ms: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    doubts: Mapping[str, str]
     lasting: bool = True
 
 

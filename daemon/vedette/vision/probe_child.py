@@ -16,7 +16,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,7 +89,7 @@ def proof_fields(interpreter: Interpreter, sha256: str, runs: list[Run]) -> dict
     return {"sha256": sha256, "runtime": interpreter.runtime, "runtime_version": interpreter.runtime_version,
             "threads": interpreter.threads, "delegate": interpreter.delegate,
             "delegate_note": interpreter.delegate_note, "xnnpack_share": interpreter.xnnpack_share,
-            "invoke_ms": statistics.median(run.wall_ms for run in runs),
+            "invoke_ms": statistics.median(run.wall_ms for run in runs), "doubts": _doubts(interpreter),
             "inputs": [asdict(spec) for spec in interpreter.inputs],
             "outputs": [asdict(spec) for spec in interpreter.outputs]}
 
@@ -109,6 +109,14 @@ def cpu_time_ns() -> int:
 def _prove(sha256: str, **request: Any) -> dict[str, Any]:
     interpreter, runs = load(sha256=sha256, **request)
     return {"proof": proof_fields(interpreter, sha256, runs)}
+
+
+def _doubts(interpreter: Interpreter) -> dict[str, str]:
+    from vedette.tflite.file import read_model
+    from vedette.vision.doubts import find_doubts
+    model = replace(read_model(interpreter.path), outputs=interpreter.outputs)
+    return find_doubts(model, interpreter.inputs[0], interpreter.input(0), interpreter.invoke,
+                       [interpreter.output(index) for index in range(len(interpreter.outputs))])
 
 
 def _limit(memory_bytes: int) -> None:

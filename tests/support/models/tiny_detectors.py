@@ -1,7 +1,7 @@
 """Writes a detector that is small enough to calculate by hand: average pooling, read as a FOMO heat map.
 
 16x16 pixels in, 2x2 cells out, three channels: red is the background, green is `leaf`, blue is `sky`. A cell is
-detected where its mean colour reaches the threshold.
+detected where its mean colour reaches the threshold. Its channels are no distribution, so it states its decoder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.support.models.writer import Graph, Op, Tensor, build, with_zip
 from vedette.types import Frame
 
 LABELS = b"background\nleaf\nsky\n"
+STATED = b'{"decoder": "fomo"}'
 _POOL = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), (4, "int32", 8)])
 
 
@@ -25,7 +26,7 @@ def write(folder: Path, files: dict[str, bytes] | None = None, claims: tuple[int
     tensors = [Tensor((1, 16, 16, 3), dtype, "image", *quantization), Tensor(claims, dtype, "heat", *quantization)]
     path = folder / "pooling.tflite"
     path.write_bytes(with_zip(build(Graph(tensors, [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)], (0,), (1,))),
-                              {"labels.txt": LABELS, **(files or {})}))
+                              {"labels.txt": LABELS, "vedette.json": STATED, **(files or {})}))
     return path
 
 

@@ -77,8 +77,10 @@ def try_model(keys: str) -> CheckResult:
     detector = DetectorConfig.model_validate_json(keys)
     assert detector.model is not None  # noqa: S101 - for the type checker: model() has set it
     try:
-        spec = resolve(read_model(detector.model), detector)
+        model = read_model(detector.model)
+        resolve(model, detector)        # a model that its structure refuses needs no child
         proof = prove(detector.model, runtime=detector.runtime, threads=detector.threads)
+        spec = resolve(model, detector, proof.doubts)
     except ModelError as refusal:
         return CheckResult("model", "fail", str(refusal), f"Run `vedette model inspect {detector.model}`.")
     except VedetteError as refusal:

@@ -135,12 +135,12 @@ def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetect
     model = read_model(path)
     config = DetectorConfig(model=path)
     try:
-        spec = resolve(model, config)
+        resolve(model, config)
     except ModelDamaged as damage:
         print(f"vedette: warning: {damage}; it is compared as it is", file=sys.stderr)
         model = with_matching_digest(model)
-        spec = resolve(model, config)
-    return stack.enter_context(Runner(model, args.runtime, args.threads)).detector(spec)
+    runner = stack.enter_context(Runner(model, args.runtime, args.threads))
+    return runner.detector(resolve(model, config, runner.proof.doubts))
 
 
 def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Frame]]:

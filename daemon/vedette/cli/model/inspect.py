@@ -74,7 +74,7 @@ def inspect(path: Path) -> Inspection:
     proof, spec = None, None
     try:
         proof = prove(path, sha256=model.sha256)
-        spec = resolve(model, DetectorConfig(model=path))
+        spec = resolve(model, DetectorConfig(model=path), proof.doubts)
     except VedetteError as error:
         return Inspection(model, proof, spec, error)
     return Inspection(model, proof, spec, None)

@@ -63,8 +63,12 @@ def run(args: argparse.Namespace) -> int:
     from vedette.validate.packing import pack
     from vedette.vision.limits import PLACEHOLDERS
     from vedette.vision.model_spec import resolve
+    from vedette.vision.probe import prove
     model = read_model(args.model)
-    spec = resolve(model, detector_of(args, labels=dict(args.label_threshold) or None))
+    detector = detector_of(args, labels=dict(args.label_threshold) or None)
+    spec = resolve(model, detector)
+    if spec.guessed:
+        spec = resolve(model, detector, prove(args.model, sha256=model.sha256).doubts)
     version = args.version or spec.version
     if version is None:
         raise UsageError("--version: the model has no version; expected one, such as 1 or 2026-11")

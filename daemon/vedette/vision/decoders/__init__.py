@@ -9,7 +9,8 @@ To add a decoder:
 5. Add a row to docs/models.md, and run `make docs`.
 
 Invariants: the keys are the values of `detector.decoder`; decoders are tried on a model's tensor shapes in this order,
-the strictest first, so that a less strict one never takes the model of another family.
+the strictest first, so that a less strict one never takes the model of another family. Where shapes fit and the values
+do not, the decoder's `doubt` says why.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vedette.vision.decoders.grid import Classifier, Fomo
 from vedette.vision.decoders.ltrb import Ltrb
 from vedette.vision.decoders.ssd import Ssd
 from vedette.vision.decoders.yolo import YoloEndToEnd, YoloV5, YoloV8
+from vedette.vision.decoders.yolox import YoloV6, YoloX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 DECODERS: Mapping[str, Callable[[ModelFile, InputShape], Decoder]] = {
     "ssd": Ssd,
     "yolov8": YoloV8,
+    "yolov6": YoloV6,
+    "yolox": YoloX,
     "yolov5": YoloV5,
     "yolo_end2end": YoloEndToEnd,
     "anchors": Anchors,

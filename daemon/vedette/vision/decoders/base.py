@@ -23,10 +23,11 @@ from vedette.types import Box
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.limits import Limits
 from vedette.vision.nms import Candidate
-from vedette.vision.prepare import ZERO_TO_ONE, Normalization
+from vedette.vision.prepare import ZERO_TO_ONE, Color, Normalization
 
 Array = NDArray[Any]
 Reals = NDArray[np.float64]
+_CHANGES_OF_FORM = frozenset({"DEQUANTIZE", "QUANTIZE", "RESHAPE", "CONCATENATION"})
 PIXELS_ABOVE = 2.0
 """A normalized coordinate is at most slightly above 1. A larger one means that the export counts in pixels."""
 
@@ -99,6 +100,12 @@ class Decoder(ABC):
     """How the family fits a frame into the input, where nothing states it."""
     usual_normalization: ClassVar[Normalization] = ZERO_TO_ONE
     """What the family feeds to its models, where nothing states it."""
+    usual_color: ClassVar[Color] = "rgb"
+    """The order of channels that the family feeds to its models, where nothing states it."""
+    labels_settle: ClassVar[bool] = False
+    """Whether a list with one label for each class removes a doubt."""
+    rest_are_classes: ClassVar[bool] = False
+    """Whether every channel after the box counts as a class, whatever it is."""
 
     def __init__(self, scores: TensorSpec, *, classes: int | None, logits: bool = False) -> None:
         self.classes = classes
@@ -136,6 +143,14 @@ class Decoder(ABC):
         elif limits.raw_threshold == inf:      # a comparison would convert every integer to a float
             return np.empty(0, np.intp)
         return (raw >= limits.raw_threshold).nonzero()[0]
+
+    def doubt(self, outputs: Sequence[Array] | None) -> str | None:  # noqa: ARG002 - a family without doubts
+        """Return why a model that fits by its shapes is hardly of this family; None if nothing speaks against it.
+
+        `outputs` are those of a drawn picture; None: the model has not run, so that only its structure counts. A model
+        whose decoder is stated needs no such proof.
+        """
+        return None
 
     @abstractmethod
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
@@ -184,14 +199,19 @@ def is_probability(model: ModelFile, spec: TensorSpec) -> bool:
 
     The operation that makes the tensor decides, or else its quantization.
     """
+    return maker_of(model, spec) in {"LOGISTIC", "SOFTMAX"} or _spans_unit(spec)
+
+
+def maker_of(model: ModelFile, spec: TensorSpec) -> str | None:
+    """Return the operation that makes the values of a tensor, before any change of form; None where none is known."""
     makers = {output: op for op in model.ops for output in op.outputs}
     index = spec.index
     for _ in range(len(model.ops)):
         op = makers.get(index)
-        if op is None or op.name not in {"DEQUANTIZE", "QUANTIZE", "RESHAPE", "CONCATENATION"}:
-            return (op is not None and op.name in {"LOGISTIC", "SOFTMAX"}) or _spans_unit(spec)
+        if op is None or op.name not in _CHANGES_OF_FORM or not op.inputs:
+            return None if op is None else op.name
         index = op.inputs[0]
-    return _spans_unit(spec)
+    return None
 
 
 def _spans_unit(spec: TensorSpec) -> bool:

@@ -19,8 +19,11 @@ from vedette.vision.decoders.base import (
     Array,
     DecodeLimits,
     Decoder,
+    Quantization,
+    Reals,
     is_probability,
     make_candidates,
+    maker_of,
     select_best,
 )
 from vedette.vision.geometry import WHOLE, InputShape
@@ -28,6 +31,10 @@ from vedette.vision.nms import Candidate
 from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
 
 Cell = tuple[int, int]      # row, column
+FACTORS = (8, 16)
+"""Pixels of a cell's side, as Edge Impulse cuts its backbones."""
+CROWDED_SHARE = 0.5
+_ROUNDING = 0.05
 
 
 class Fomo(Decoder):
@@ -41,6 +48,21 @@ class Fomo(Decoder):
         if len(model.outputs) != 1 or not _is_heat_map(output, shape):
             raise ModelUnsupported("expected one output (1, height/8, width/8, classes with background)")
         super().__init__(output, classes=output.shape[3])
+        self._factor = shape.height / output.shape[1]
+        self._maker = maker_of(model, output)
+
+    def doubt(self, outputs: Sequence[Array] | None) -> str | None:
+        """Return why this is hardly FOMO: the size of its cells, or values that are no distribution over channels."""
+        if self._factor not in FACTORS:
+            return f"cells of {self._factor:g} pixels; expected {' or '.join(map(str, FACTORS))}"
+        if outputs is None:
+            return None
+        cells = self._scores.dequantize(outputs[0][0]).reshape(-1, outputs[0].shape[3])
+        if self._maker != "SOFTMAX" and not is_distribution(cells, self._scores):
+            return "the channels of a cell are no distribution (they do not add up to 1)"
+        if (cells[:, 0] < 0.5).mean() > CROWDED_SHARE:
+            return "more than half of a drawn picture is not the background"
+        return None
 
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
         """Apply the threshold to the best class of every cell, then join the cells that pass."""
@@ -65,22 +87,42 @@ class Classifier(Decoder):
 
     suppressed: ClassVar[bool] = True
     usual_normalization: ClassVar[Normalization] = MINUS_ONE_TO_ONE
+    labels_settle: ClassVar[bool] = True
 
     def __init__(self, model: ModelFile, _shape: InputShape) -> None:
         output = model.outputs[0]
         if len(model.outputs) != 1 or len(output.shape) != 2 or output.shape[0] != 1 or output.shape[1] < 2:
             raise ModelUnsupported("expected one output (1, classes) of two classes or more")
         super().__init__(output, classes=output.shape[1], logits=not is_probability(model, output))
+        self._maker = maker_of(model, output)
+
+    def doubt(self, outputs: Sequence[Array] | None) -> str | None:
+        """Return why this is hardly a classifier: a vector of numbers that are no distribution."""
+        if outputs is None or self._maker == "SOFTMAX":
+            return None
+        row = self._scores.dequantize(outputs[0])
+        return None if is_distribution(row, self._scores) else (
+            f"its {self.classes} numbers are no distribution (they do not add up to 1), and no list has a label for "
+            "each")
 
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
-        """Convert every output value to a score, since a softmax needs all of them."""
+        """Convert every output value to a score, since a softmax needs all of them.
+
+        Shares that already add up to 1 stay as they are, whatever operation made them.
+        """
         scores = self._scores.dequantize(outputs[0][0])
-        if self._logits:
+        if self._logits and not is_distribution(scores[None], self._scores):
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         class_ids = np.arange(scores.size)
         chosen = select_best(scores, class_ids, limits)
         return make_candidates(np.tile(np.array(WHOLE), (chosen.size, 1)), scores[chosen], class_ids[chosen])
+
+
+def is_distribution(rows: Reals, quantization: Quantization) -> bool:
+    """Whether each row holds shares of 1."""
+    rounding = _ROUNDING + quantization.spec.scale * rows.shape[1] / 2
+    return bool(rows.min() >= -_ROUNDING and np.abs(rows.sum(axis=1) - 1).max() <= rounding)
 
 
 def _is_heat_map(output: TensorSpec, shape: InputShape) -> bool:

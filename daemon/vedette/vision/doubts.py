@@ -1,0 +1,73 @@
+"""Runs a model on a drawn picture, and asks every decoder that fits by its shapes what speaks against it.
+
+Invariants: the picture is the same everywhere. It has edges, colours, light and texture, like a view of a camera, but
+nothing that a detector knows. What is found belongs to the file alone, and not to any configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.errors import DetectError, ModelError
+from vedette.tflite.file import ModelFile
+from vedette.tflite.tensors import TensorSpec
+from vedette.vision.decoders import DECODERS
+from vedette.vision.geometry import InputShape
+
+Array = NDArray[Any]
+DOUBT_CHARS_MAX = 300
+_SHAPES = 12
+
+
+def find_doubts(model: ModelFile, spec: TensorSpec, view: Array, invoke: Callable[[], None],
+                outputs: Sequence[Array]) -> dict[str, str]:
+    """Return, for each decoder that fits by its shapes but not by its values, the reason why it does not.
+
+    `model` has the outputs as allocated. `spec` and `view` are of its input. Raises: InvokeFailed.
+    """
+    shape = InputShape.of(spec.shape)
+    if len(model.inputs) != 1 or shape is None:
+        return {}
+    _fill(view, shape)
+    invoke()
+    found = {}
+    for name, build in DECODERS.items():
+        try:
+            doubt = build(model, shape).doubt(outputs)
+        except (ModelError, DetectError):       # it does not fit at all, or each frame will say so
+            continue
+        if doubt:
+            found[name] = doubt[:DOUBT_CHARS_MAX]
+    return found
+
+
+def draw(width: int, height: int) -> Array:
+    """Return the picture: (height, width, 3), uint8."""
+    random = np.random.default_rng(2)
+    coarse = random.integers(40, 216, (5, 7, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(_SHAPES):
+        x, y = int(random.integers(0, width)), int(random.integers(0, height))
+        wide, high = int(random.integers(2, width // 4 + 3)), int(random.integers(2, height // 4 + 3))
+        colour = [int(value) for value in random.integers(0, 256, 3)]
+        if random.random() < 0.5:
+            cv2.rectangle(picture, (x, y), (x + wide, y + high), colour, -1)
+        else:
+            cv2.ellipse(picture, (x, y), (wide, high), 0, 0, 360, colour, -1)
+    grain = random.integers(-12, 13, picture.shape)
+    return (picture.astype(np.int16) + grain).clip(0, 255).astype(np.uint8)
+
+
+def _fill(view: Array, shape: InputShape) -> None:
+    """Write the picture to an input tensor: integers take the bytes, floats 0-1."""
+    picture = draw(shape.width, shape.height)[..., :shape.channels]
+    pixels = picture.transpose(2, 0, 1) if shape.planar else picture
+    if view.dtype.kind == "f":
+        view[0] = pixels / 255
+    else:
+        view[0] = pixels.astype(np.int16) - (128 if view.dtype.kind == "i" else 0)
