@@ -15,8 +15,9 @@ from vedette.tflite.file import read_model
 from vedette.types import Detection
 from vedette.vision.doubts import find_doubts
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.local import LocalDetector
+from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
+from vedette.vision.prepare import Normalization
 
 TABLE = table()
 
@@ -68,3 +69,15 @@ def test_a_stated_decoder_wins(tmp_path: Path) -> None:
     assert detect(path, decoder="yolov8")[0] == "yolov8"
     depth = next(row for row in TABLE if row.name == "MiDaS")
     assert detect(constant_heads.write(tmp_path, *depth.outputs), decoder="fomo")[0] == "fomo"
+
+
+def test_the_proof_of_a_child_carries_the_doubts(tmp_path: Path) -> None:
+    """The whole road, through a child: a pose is refused, and YOLOX gives its one thing."""
+    pose = next(row for row in TABLE if row.head == "pose, 0-1")
+    with pytest.raises(ModelUnsupported, match="keypoints of a pose model"):
+        open_detector(DetectorConfig(model=constant_heads.write(tmp_path, *pose.outputs)))
+    yolox = next(row for row in TABLE if row.decoder == "yolox")
+    opened = open_detector(DetectorConfig(model=constant_heads.write(tmp_path, *yolox.outputs)))
+    assert [found.class_id for found in opened.detect(frame(320, 320)).detections] == [16]
+    assert (opened.spec.color, opened.spec.normalization) == ("bgr", Normalization((0.0,), (1.0,)))
+    opened.close()
