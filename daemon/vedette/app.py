@@ -139,7 +139,7 @@ class Daemon:
         self._camera = camera_opener(config.camera, self._clock, on_end=self._supervisor.worker_ended)
         self._board_name = board.name
         self._monitor = BoardMonitor(board, self._camera, self._clock)
-        self._wall_clock = WallClock(self._clock, self._monitor)
+        self._wall_clock = WallClock(self._clock)
 
     def _build_detection(self, timing: GovernorTiming) -> None:
         """The flow from camera to results, and what watches it."""
@@ -195,18 +195,21 @@ class Daemon:
     def _build_health(self) -> None:
         """What is published of all that, and what may be asked of it."""
         config, publisher, identity = self._config, self._publisher, self._identity
-        sources: tuple[ReasonSource, ...] = (
+        self._sources: tuple[ReasonSource, ...] = (
             self._camera, self._pipeline, publisher, self._monitor, self._wall_clock, self._throttle, self._updater,
             self._store, self._state, self._reloader, self._drift, self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
                               self._monitor, self._throttle)
-        self._health = HealthPublisher(publisher, config, self._clock, identity, sources=sources, report=report,
+        self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
                                        last_end=self._run_record.last)
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
         desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
                            results=self._results, main_thread=self._supervisor)
         publisher.subscribe(desk.accept)
+        self._reloadable: tuple[Reloadable, ...] = (
+            self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
+            self._candidates, publisher, self._health, self._states)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
@@ -235,6 +238,7 @@ class Daemon:
     def tick(self) -> None:
         """What the main thread does several times a second."""
         self._monitor.tick()
+        self._wall_clock.tick(synced=self._monitor.reading.clock_synced)
         self._pipeline.watch()
         self._publish_states()
         if self._state.reacquire():
@@ -246,10 +250,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again."""
-        parts: tuple[Reloadable, ...] = (
-            self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
-            self._candidates, self._publisher, self._health, self._states)
-        self._reloader.reload(parts)
+        self._reloader.reload(self._reloadable)
 
     def ended(self) -> str | None:
         """Say that the source ended, or that enough results were made."""

@@ -90,6 +90,24 @@ class Detector(Protocol):
         """Free the interpreter."""
 
 
+class Flow(Protocol):
+    """The way of the frames, as other parts see it. Any thread."""
+
+    @property
+    def detected(self) -> int:
+        """Frames of this run with a result of the model or of motion."""
+
+    @property
+    def errors(self) -> int:
+        """Frames of this run that the model failed on."""
+
+    def all_dropped(self) -> Mapping[str, int]:
+        """Return the frames dropped in this run, by cause, the camera's too."""
+
+    def limit(self, per_s: float | None) -> None:
+        """Detect in no more frames a second than this, on average; None: in all of them."""
+
+
 class Fallback(Protocol):
     """Detects while the detector cannot. `detect` is for the detect thread, the rest for any."""
 

@@ -7,25 +7,16 @@ from datetime import timedelta
 import pytest
 
 from tests.support.fakes import FakeClock
-from vedette.device.board import BoardReading
 from vedette.device.wall_clock import NAMED_FOR_S, Since, WallClock
 from vedette.types import ReasonCode
 
 YEARS = timedelta(days=3653)
 
 
-class Monitor:
-    """A board that says whether a time server set the clock."""
-
-    def __init__(self) -> None:
-        self.reading = BoardReading()
-
-
 def reasons_of(watch: WallClock, synced: bool | None) -> dict[ReasonCode, str]:
     """What it says while the board says this."""
-    monitor = watch._monitor
-    assert isinstance(monitor, Monitor)
-    monitor.reading = BoardReading(clock_synced=synced)
+    watch.tick(synced=synced)
+    assert watch.reasons() == watch.reasons(), "asking changes nothing"
     return watch.reasons()
 
 
@@ -41,7 +32,7 @@ def stepped(clock: FakeClock, step: timedelta) -> None:
 def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None) -> None:
     """At once, and not a moment longer."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     assert reasons_of(watch, synced) == {}
     stepped(clock, step)
     assert reasons_of(watch, synced) == {"clock_stepped": words}
@@ -54,7 +45,7 @@ def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced:
 def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> None:
     """A time server would have said by then that it was its doing."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     reasons_of(watch, False)
     stepped(clock, YEARS)
     assert reasons_of(watch, False) == {}
@@ -65,7 +56,7 @@ def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> N
 def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
     """The time server's word may come a little later than the step."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     reasons_of(watch, False)
     stepped(clock, YEARS)
     assert reasons_of(watch, False) == {}
@@ -80,7 +71,7 @@ def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
 def test_a_step_that_stays_is_the_new_time() -> None:
     """Somebody set the clock by hand: that is no trouble for ever."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     reasons_of(watch, None)
     stepped(clock, YEARS)
     assert reasons_of(watch, None)
@@ -93,7 +84,7 @@ def test_a_step_that_stays_is_the_new_time() -> None:
 def test_small_corrections_are_none() -> None:
     """A time server moves a clock by less than ten seconds."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     stepped(clock, timedelta(seconds=5))
     assert reasons_of(watch, True) == {}
     stepped(clock, timedelta(seconds=-9))
@@ -103,7 +94,7 @@ def test_small_corrections_are_none() -> None:
 def test_small_corrections_do_not_add_up() -> None:
     """A device that sees its time server once a day is put right by seconds, each time the same way."""
     clock = FakeClock()
-    watch = WallClock(clock, Monitor())
+    watch = WallClock(clock)
     for _ in range(30):
         stepped(clock, timedelta(seconds=2))
         assert reasons_of(watch, True) == {}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, FakeFlow
 from tests.support.faults.thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, live
 from vedette.config.models import CameraConfig, Config, GovernorConfig
 from vedette.detect.pace import Pace
@@ -235,25 +235,13 @@ def test_without_a_limit_every_frame_is_due() -> None:
     assert pace.admits(10)
 
 
-class Flow:
-    """A flow that gets limits and detects nothing."""
-
-    detected = 0
-
-    def __init__(self) -> None:
-        self.limits: list[float | None] = []
-
-    def limit(self, per_s: float | None) -> None:
-        self.limits.append(per_s)
-
-
 def configured(**governor: object) -> Config:
     return Config(camera=CameraConfig(source="auto", fps=15), governor=GovernorConfig.model_validate(governor))
 
 
 def test_a_reload_keeps_the_step_and_turning_it_off_gives_the_rate_back() -> None:
     """A reload that changes nothing is no reason to heat up again; off, nothing is limited; on again, it looks anew."""
-    clock, flow = FakeClock(), Flow()
+    clock, flow = FakeClock(), FakeFlow()
 
     def hot(seconds: int) -> None:
         for _ in range(0, seconds, 2):

@@ -103,7 +103,7 @@ class Rig:
                                      models=self.models, board=None)
         self.health = HealthPublisher(
             self.publisher, config, self.clock, IDENTITY, report=report,
-            sources=(self.camera, self.pipeline, self.monitor, WallClock(self.clock, self.monitor), self.throttle,
+            sources=(self.camera, self.pipeline, self.monitor, WallClock(self.clock), self.throttle,
                      self.own, self.other))
 
     def count(self) -> None:

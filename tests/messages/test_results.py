@@ -8,19 +8,12 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from tests.support.fakes import IDENTITY, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
+from tests.support.fakes import IDENTITY, FakeClock, FakeFlow, FakePublisher, StatusCamera, make_frame, make_result
 from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.messages.results import Printer, ResultReporter
 from vedette.types import Box, Detection, Message
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.2, 0.2))
-
-
-class Flow:
-    """Where results come from."""
-
-    def all_dropped(self) -> dict[str, int]:
-        return {"replaced": 2, "stale": 0}
 
 
 class Rig:
@@ -31,8 +24,8 @@ class Rig:
         self.publisher = FakePublisher()
         self.camera = StatusCamera([])
         config = Config(camera=CameraConfig(source="auto"), publish=PublishConfig.model_validate(publish))
-        self.reporter = ResultReporter(self.publisher, config, self.clock, IDENTITY, flow=Flow(), camera=self.camera,
-                                       clock_synced=lambda: True)
+        self.reporter = ResultReporter(self.publisher, config, self.clock, IDENTITY, flow=FakeFlow(),
+                                       camera=self.camera, clock_synced=lambda: True)
 
     def see(self, *scenes: tuple[Detection, ...]) -> None:
         for scene in scenes:
@@ -117,7 +110,7 @@ def test_a_reload_changes_the_rules_from_the_next_result_on() -> None:
 
 def print_on(stream: io.StringIO) -> None:
     clock = FakeClock()
-    printer = Printer(IDENTITY, flow=Flow(), clock_synced=lambda: False, stream=stream)
+    printer = Printer(IDENTITY, flow=FakeFlow(), clock_synced=lambda: False, stream=stream)
     printer.on_result(make_result(make_frame(clock), (PERSON,)))
     printer.on_result(make_result(make_frame(clock, 2)))
 

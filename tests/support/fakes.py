@@ -118,6 +118,21 @@ class StatusCamera(FakeCamera):
         return self.raised
 
 
+class FakeFlow:
+    """A flow that detects nothing, dropped a little, and keeps the limits it was given."""
+
+    detected = errors = 0
+
+    def __init__(self) -> None:
+        self.limits: list[float | None] = []
+
+    def all_dropped(self) -> dict[str, int]:
+        return {"replaced": 2, "stale": 0}
+
+    def limit(self, per_s: float | None) -> None:
+        self.limits.append(per_s)
+
+
 class FakeDetector:
     """Sees what `sees` says; fails where that is an error. Complains when used after close."""
 

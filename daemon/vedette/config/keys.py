@@ -52,11 +52,6 @@ class Key:
         """Whether the value names a file."""
         return Path in _members(self.field.annotation)
 
-    @property
-    def is_section(self) -> bool:
-        """Whether the value, if it is not null, is a section with its own keys."""
-        return _section(self.field) is not None
-
 
 @cache
 def keys() -> tuple[Key, ...]:

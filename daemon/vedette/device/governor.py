@@ -78,7 +78,7 @@ class Reading(Protocol):
 class Limit:
     """The limit that applies: `share` of the full rate, at most `per_s` frames a second; None: all frames.
 
-    `why` says what lowered the rate; `since_s` is the moment of the last step.
+    `why` says what lowered the rate; `since_s` is the moment of the last step, on the clock of the caller.
     """
 
     step: int = 0

@@ -6,7 +6,7 @@ Invariants: the main thread alone calls `on_reading` and `reload`; any thread ma
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vedette.device.governor import NORMAL_TIMING, Governor, Limit
 from vedette.device.wall_clock import Since
@@ -16,21 +16,10 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
     from vedette.device.governor import GovernorTiming, Reading
     from vedette.messages.health_shapes import GovernorHealth
-    from vedette.ports import Clock
+    from vedette.ports import Clock, Flow
     from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
-
-
-class Flow(Protocol):
-    """What is limited."""
-
-    def limit(self, per_s: float | None) -> None:
-        """Detect in at most so many frames a second; None: in all of them."""
-
-    @property
-    def detected(self) -> int:
-        """Frames of this run with a result."""
 
 
 class Throttle:

@@ -7,10 +7,9 @@ monotonic one; the first setting by a time server is no jump.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vedette.device.board import BoardReading
     from vedette.ports import Clock
     from vedette.types import ReasonCode
 
@@ -23,20 +22,12 @@ NAMED_FOR_S = 600.0
 _UNITS = (("years", 365.25 * 86_400), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
-class Monitor(Protocol):
-    """Knows whether a time server set the clock."""
-
-    @property
-    def reading(self) -> BoardReading:
-        """The last reading of the board."""
-
-
 class WallClock:
-    """A ports.ReasonSource: compares the distance of both clocks with the distance before. One thread."""
+    """A ports.ReasonSource: compares the distance of both clocks with the distance before. Main thread."""
 
-    def __init__(self, clock: Clock, monitor: Monitor) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._monitor = monitor
+        self._reasons: dict[ReasonCode, str] = {}
         self._offset = self._measured()
         self._synced: bool | None = None
         self._seen_ns: int | None = None
@@ -45,8 +36,14 @@ class WallClock:
         return f"<WallClock {self._measured() - self._offset}>"
 
     def reasons(self) -> dict[ReasonCode, str]:
-        """As ports.ReasonSource."""
-        synced = self._monitor.reading.clock_synced
+        """As ports.ReasonSource: what the last `tick` found."""
+        return self._reasons
+
+    def tick(self, *, synced: bool | None) -> None:
+        """Compare the clocks. `synced`: whether a time server set the clock, None where nobody knows."""
+        self._reasons = self._compare(synced)
+
+    def _compare(self, synced: bool | None) -> dict[ReasonCode, str]:
         was_set = bool(synced) and self._synced is False
         self._synced = synced
         step = self._measured() - self._offset

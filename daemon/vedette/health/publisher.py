@@ -1,7 +1,7 @@
 """Publishes how the device is: when the reasons change, and every so often.
 
 Invariants:
-- Health is published on every change of state or reasons, at most once a second, and every `interval_s` without one. A
+- Health is published on every change of state or reasons, changes at most once a second, and every `interval_s`. A
   message of the interval delays no change: a stall must be named within 4 s.
 - A reason keeps the moment it began for as long as it holds, by the present setting of the clock. A reason that two
   sources raise keeps both details.

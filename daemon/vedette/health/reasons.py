@@ -12,14 +12,14 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vedette.types import HealthState
+from vedette.types import HealthState, ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One problem of the device."""
 
-    code: str
+    code: ReasonCode
     state: HealthState
     meaning: str
     remedy: str
@@ -149,7 +149,7 @@ If there are several reasons, the worst one decides the state. While a fallback 
 """
 
 
-def state_of(codes: Iterable[str]) -> HealthState:
+def state_of(codes: Iterable[ReasonCode]) -> HealthState:
     """Return the state that these reasons make together. Raises: KeyError for a code that is not in the table."""
     present = set(codes)
     softened = REPLACED_BY_FALLBACK if present & FALLBACKS else frozenset()

@@ -6,13 +6,13 @@ Invariants: nothing is decided here and nothing is steered; reading a part chang
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from vedette.messages import payloads
 
 if TYPE_CHECKING:
     from vedette.detect.pipeline import Pipeline
-    from vedette.device.board import BoardReading
+    from vedette.device.board_monitor import BoardMonitor
     from vedette.device.throttle import Throttle
     from vedette.health.meters import FrameMeters
     from vedette.messages.health_shapes import (
@@ -27,33 +27,21 @@ if TYPE_CHECKING:
     from vedette.types import HealthState, RunIdentity
 
 
-class FallbackSection(Protocol):
-    """The fallbacks."""
-
-    def health(self) -> FallbackHealth:
-        """Return their section."""
+T_co = TypeVar("T_co", covariant=True)
 
 
-class DriftSection(Protocol):
-    """What watches for drift."""
+class HasSection(Protocol[T_co]):
+    """A part that fills its own section."""
 
-    def health(self) -> DriftHealth:
-        """Return its section."""
-
-
-class BoardSection(Protocol):
-    """What reads the board."""
-
-    @property
-    def reading(self) -> BoardReading:
-        """The last reading."""
+    def health(self) -> T_co:
+        """Return the section."""
 
 
 class HealthReport:
     """Reads the parts when asked."""
 
-    def __init__(self, camera: Camera, pipeline: Pipeline, meters: FrameMeters, fallback: FallbackSection,
-                 drift: DriftSection, publisher: Publisher, board: BoardSection, throttle: Throttle) -> None:
+    def __init__(self, camera: Camera, pipeline: Pipeline, meters: FrameMeters, fallback: HasSection[FallbackHealth],
+                 drift: HasSection[DriftHealth], publisher: Publisher, board: BoardMonitor, throttle: Throttle) -> None:
         self._camera = camera
         self._pipeline = pipeline
         self._meters = meters

@@ -1,4 +1,4 @@
-"""Publishes what each frame showed: results, counts, and that no results come.
+"""Publishes what each frame showed: results, counts, and that no results come; or prints the results.
 
 Invariants: `seq` counts published results of a run from 1; counts are null from the moment no results can come until
 the next result, and stay so while the picture is frozen, whatever it shows; a result of another source than the one
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from vedette.errors import OutputLost, OutputUnread
 from vedette.messages import payloads, topics
@@ -21,15 +21,8 @@ if TYPE_CHECKING:
 
     from vedette.config.models import Config
     from vedette.messages.shapes import DetectionsPayload
-    from vedette.ports import Camera, Clock, Publisher
+    from vedette.ports import Camera, Clock, Flow, Publisher
     from vedette.types import DetectionResult, RunIdentity, Source
-
-
-class Flow(Protocol):
-    """Where results come from."""
-
-    def all_dropped(self) -> Mapping[str, int]:
-        """Return the frames dropped in this run, by cause."""
 
 
 class ResultReporter:

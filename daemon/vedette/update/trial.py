@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vedette.errors import ModelError, RuntimeMissing
 from vedette.store.release import TrialRequirement
@@ -18,7 +18,7 @@ from vedette.update.verdicts import TrialTally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vedette.ports import Clock
+    from vedette.ports import Clock, Flow
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed
     from vedette.types import DetectionResult
@@ -36,14 +36,6 @@ COMPARE_AGAIN_S = 60.0
 KEEP_S = 30.0
 TAKE_WITHIN_S = 0.5
 FRAMES_MAX = 10_000
-
-
-class Flow(Protocol):
-    """Where the model on trial runs."""
-
-    @property
-    def errors(self) -> int:
-        """Frames of this run that the model failed on."""
 
 
 class TrialMonitor:

@@ -1,0 +1,42 @@
+"""The composition root: no part with live keys or with reasons is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vedette.app import Daemon, Options
+from vedette.config.load import load
+from vedette.config.reload import Reloader
+from vedette.device.identity import StateFolder
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that is built and never started."""
+    state = StateFolder(tmp_path / "state")
+    daemon = Daemon(Options(None, {}), load(None, overrides={"camera.source": "synthetic"}), state)
+    try:
+        yield daemon
+    finally:
+        for part in reversed(daemon.parts()):
+            part.stop()     # the capture child is there before anything is started
+        state.close()
+
+
+def test_a_reload_reaches_every_part_with_live_keys(daemon: Daemon) -> None:
+    """A part that is missing in the tuple would keep its old values."""
+    wanted = {name for name, part in vars(daemon).items() if hasattr(part, "reload") and not isinstance(part, Reloader)}
+    reached = {name for name, part in vars(daemon).items() if any(part is each for each in daemon._reloadable)}
+    assert wanted == reached
+    assert len(wanted) == len(daemon._reloadable)
+
+
+def test_health_asks_every_part_with_reasons(daemon: Daemon) -> None:
+    """A part that is missing in the tuple would be in trouble without a word. The outbox speaks through the broker."""
+    wanted = {name for name, part in vars(daemon).items() if hasattr(part, "reasons")} - {"_spool_worker"}
+    asked = {name for name, part in vars(daemon).items() if any(part is each for each in daemon._sources)}
+    assert wanted == asked
+    assert len(wanted) == len(daemon._sources)
