@@ -1,13 +1,25 @@
-"""The probe as an update makes it: the candidate's measurements are checked against this device's configuration."""
+"""What a candidate must pass: the probe, against this device's configuration, and the shadow, with its settings."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
+from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
+from vedette.detect.open_model import DetectorOpener
 from vedette.errors import ModelTooSlow
+from vedette.store.model_store import ModelStore
+from vedette.store.release import ShadowRequirement
+from vedette.store.state import Installed
 from vedette.tflite.file import read_model
-from vedette.update.prove import Candidates
+from vedette.update.activate import ModelActivator
+from vedette.update.prove import Candidates, Prover
+from vedette.validate.frame_tap import FrameTap
+from vedette.vision.probe import Proof
 
 BOX = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
@@ -20,3 +32,72 @@ def test_a_slow_model_is_refused() -> None:
             ModelTooSlow, match=r"takes [\d.]+ ms for a frame; expected at most 0.001"):
         candidates.probe(candidate)
     assert candidate.pid is None
+
+
+class Active:
+    """The active model, and what becomes of the candidate."""
+
+    running = MODEL
+
+    def __init__(self) -> None:
+        self.activated: list[Installed] = []
+
+    def activate(self, model: Installed) -> None:
+        self.activated.append(model)
+
+    def remember(self, proof: Proof) -> None:
+        """A proof is of no use here."""
+
+
+class Rig:
+    """A candidate on its way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = ModelStore(folder)
+        self.store.recover()
+        self.clock, self.tap, self.active = FakeClock(), FrameTap(), Active()
+        self.candidates = ShamCandidates(configured())
+        self.config = configured()
+        self.prover = Prover(self.store, cast(DetectorOpener, self.active), cast(ModelActivator, self.active),
+                             self.candidates, self.tap, self.clock, show=lambda *_: None, governed=lambda: False)
+
+    def stage(self, content: bytes, shadow: ShadowRequirement | None = None) -> Installed:
+        model = stored(self.store, content, shadow)
+        self.store.change(self.store.state.staged(model))
+        return model
+
+    def reload(self, config: Config) -> None:
+        """The active detector takes the new limits at once."""
+        self.config = config
+        self.candidates.reload(config)
+
+    def frame(self) -> None:
+        """Let the active model detect in one frame, and the candidate too if it is in shadow."""
+        self.clock.advance(1)
+        self.tap.request()      # else the next step waits for a frame
+        self.tap(make_result(make_frame(self.clock), detected(self.config)))
+        self.prover.step()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_reload_during_a_shadow_begins_it_anew(rig: Rig) -> None:
+    """The candidate is compared with the settings that the active model has. What was compared before is left out."""
+    model = rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
+    rig.prover.step()
+    for _ in range(5):
+        rig.frame()
+    rig.reload(configured())
+    rig.frame()
+    assert rig.prover.progress == 0.6, "nothing has changed"
+    rig.reload(configured(score_threshold=0.9))
+    rig.frame()
+    assert rig.prover.progress == 0
+    for _ in range(10):
+        rig.frame()
+    assert (rig.active.activated, rig.store.state.refused) == ([model], ())
+    assert [child.comparisons for child in rig.candidates.opened] == [6, 10]
+    assert all(child.is_closed for child in rig.candidates.opened)

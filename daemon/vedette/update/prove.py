@@ -45,6 +45,11 @@ class Candidates:
         """Put the live keys of a configuration to work, in the next child."""
         self._config = config
 
+    @property
+    def settings(self) -> str:
+        """The detector's settings in the next child. A child that has others must not be compared any more."""
+        return self._config.detector.model_dump_json(exclude_unset=True)
+
     def open(self, path: Path, sha256: str) -> Candidate:
         """Return the child for the file of this digest; it starts with its first request."""
         from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
@@ -74,6 +79,7 @@ class Prover:
         self._governed = governed
         self._interrupted = False
         self._shadow: Shadow | None = None
+        self._settings = ""
         self._probed: Candidate | None = None
         self._unproven = 0
         self._prove_ns = 0
@@ -110,8 +116,8 @@ class Prover:
     def step(self) -> None:
         """Go on with the candidate, if there is one. Raises: StateUnusable."""
         model = self._store.state.candidate
-        if self._shadow is not None and self._shadow.model != model:
-            self.close()
+        if self._shadow is not None and (self._shadow.model != model or self._settings != self._candidates.settings):
+            self.close()        # after a reload it begins anew: the active model has the new settings already
         if model is None or self._clock.monotonic_ns() < self._prove_ns:
             return
         try:
@@ -139,6 +145,7 @@ class Prover:
             self._drop(str(error))
 
     def _begin(self, model: Installed) -> None:
+        self._settings = self._candidates.settings
         candidate = self._candidates.open(self._store.verified(model.sha256), model.sha256)
         try:
             self._probe(candidate)

@@ -61,6 +61,7 @@ class TrialMonitor:
         self._kept_ns = 0
         self._compare_ns = 0
         self._compared = 0
+        self._settings = ""
         self._previous: Candidate | None = None
         self._interrupted = False
 
@@ -136,6 +137,8 @@ class TrialMonitor:
         self._failed_before, self._stepped_ns = failed, now_ns
 
     def _compare(self, previous: Installed) -> None:
+        if self._settings != self._candidates.settings:
+            self._forget_comparisons()
         pause_s = COMPARE_S if self._compared < COMPARED_SOON else COMPARE_LATER_S
         self._compare_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
         tapped = self._tap.next(TAKE_WITHIN_S)
@@ -155,6 +158,12 @@ class TrialMonitor:
             return
         self._compared += 1
         self._tally.compared(seen, tapped.detections)
+
+    def _forget_comparisons(self) -> None:
+        """After a reload: the active model has the new settings already, the previous model's child has not."""
+        self._stop_comparing()
+        self._tally.forget_sightings()
+        self._settings, self._compared = self._candidates.settings, 0
 
     def _stop_comparing(self) -> None:
         if self._previous is not None:

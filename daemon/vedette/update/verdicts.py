@@ -171,6 +171,10 @@ class TrialTally:
         if previous:
             self._sightings.append(bool(active))
 
+    def forget_sightings(self) -> None:
+        """Drop what was compared so far: it was compared with settings that are no longer in use."""
+        self._sightings.clear()
+
     def passed(self, seconds: float, *, throttled: bool = False, governed: bool = False) -> None:
         """Let time pass in which the camera gave frames; a throttled board's is no evidence."""
         if throttled:
