@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vedette.errors import ModelUnsupported
-from vedette.vision import labels
+from vedette.vision import label_files, labels
 
 
 def test_an_id_beyond_the_list_has_a_name() -> None:
@@ -40,6 +40,7 @@ def test_a_list_that_is_too_large_is_refused(given: tuple[str, ...], seen: str) 
     (("cat", "???"), None, False, ("cat", "???")),
     (("cat",), 2, True, ("background", "cat")),             # a list without the background
     (("background", "cat"), 2, True, ("background", "cat")),
+    (("", "cat", "dog"), 2, False, ("cat", "dog")),         # a list that counts from 1
     ((), 2, True, ("background",)),                         # no labels: the background is known all the same
     (("cat", "dog"), 2, False, ("cat", "dog"))])
 def test_alignment(given: tuple[str, ...], classes: int | None, background: bool, expected: tuple[str, ...]) -> None:
@@ -54,4 +55,4 @@ def test_unusable_label_files(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelUnsupported, match=r"labels\.txt"):
-        labels.read_file(path)
+        label_files.read_file(path)

@@ -33,7 +33,8 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 def add_labels_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--labels`."""
     parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
-                        help="file with one label a line; it replaces the model's own labels")
+                        help="file with the labels, one a line or in another usual form; it replaces the model's "
+                             "own")
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:

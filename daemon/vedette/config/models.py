@@ -95,7 +95,8 @@ class DetectorConfig(Section):
     labels: dict[str, Unit] = live({}, "Score threshold for single labels, such as {person: 0.6}.")
     allow: tuple[str, ...] = live((), "Keep only detections with these labels. Empty: all labels.")
     deny: tuple[str, ...] = live((), "Drop detections with these labels.")
-    labels_file: Path | None = restart(None, "File with one label a line, for a model file without labels.")
+    labels_file: Path | None = restart(
+        None, "File with the labels, for a model file without labels: one a line, or another usual form.")
     decoder: Literal["ssd", "yolov5", "yolov6", "yolov8", "yolox", "yolo_end2end", "anchors", "ltrb",
                      "fomo", "classifier"] | None = restart(
         None, "How the output is decoded, if the model file does not say it. See `vedette model inspect`.")

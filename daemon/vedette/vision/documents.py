@@ -47,14 +47,17 @@ def check_size(content: bytes, where: str) -> None:
 
 def parse_dict(content: bytes) -> dict[str, object] | None:
     """Return a JSON object, or a dict written as a Python literal; None for another document."""
-    text = content.decode("utf-8", "replace")
+    value = parse_value(content.decode("utf-8", "replace"))
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else None
+
+
+def parse_value(text: str) -> object:
+    """Return the value of a JSON document or of a Python literal; None for another text."""
     for parse in (json.loads, _parse_literal):
         try:
-            value = parse(text)
+            return parse(text)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict):
-            return {str(key): item for key, item in value.items()}
     return None
 
 

@@ -6,6 +6,8 @@ Invariants: what is read is data and is never evaluated. An unknown statement is
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vedette.config.models import DetectorConfig, Unit
 from vedette.errors import ModelDamaged, ModelUnsupported
 from vedette.tflite.file import ModelFile
+from vedette.vision import label_files
 from vedette.vision import labels as label_lists
 from vedette.vision.documents import document, first_problem, parse_dict
 from vedette.vision.geometry import Resize
@@ -24,6 +27,7 @@ from vedette.vision.prepare import Color, Normalization
 BUNDLE = "vedette.json"
 ULTRALYTICS = ("metadata.json", "temp_meta.txt")
 LABEL_FILES = ("labels.txt", "labelmap.txt")
+_LABEL_FILE = re.compile(r"(?:\w*labels?(?:_?map)?|classes|names)\.(?:txt|json|ya?ml|csv|names|pbtxt)|data\.ya?ml")
 TASKS = {"detect": None, "classify": "classifier"}
 """The tasks of Ultralytics that can be run, and the decoder of each; None: the tensors decide."""
 
@@ -82,7 +86,7 @@ def from_configuration(detector: DetectorConfig) -> Hints:
     return Hints(
         "configuration", decoder=detector.decoder, color=detector.color, resize=detector.resize,
         normalization=None if mean is None or std is None else normalization(mean, std, "detector.mean, detector.std"),
-        labels=None if detector.labels_file is None else label_lists.read_file(detector.labels_file))
+        labels=None if detector.labels_file is None else label_files.read_file(detector.labels_file))
 
 
 def from_bundle(model: ModelFile) -> Hints:
@@ -101,7 +105,7 @@ def from_bundle(model: ModelFile) -> Hints:
     stated = settings.normalization
     return Hints(
         BUNDLE, name=settings.name, version=settings.version, decoder=settings.decoder, color=settings.color,
-        resize=settings.resize, labels=_attached(model, "labels.txt"),
+        resize=settings.resize, labels=_bundled(model, "labels.txt"),
         normalization=None if stated is None else normalization(stated.mean, stated.std, BUNDLE),
         score_threshold=settings.thresholds.score, iou_threshold=settings.thresholds.iou,
         label_thresholds=settings.thresholds.labels)
@@ -144,11 +148,19 @@ def _tflite_metadata(model: ModelFile) -> Hints:
 
 
 def from_label_file(model: ModelFile) -> Hints:
-    """Return the labels of a text file in the ZIP: the file with a usual name, else the only text file."""
+    """Return the labels of a file in the ZIP: the file with a usual name, else the only text file.
+
+    Raises: ModelUnsupported for a label file of a form that cannot be read.
+    """
+    usual = [*LABEL_FILES, *(name for name in model.attachments if _LABEL_FILE.fullmatch(name))]
+    for name in usual:
+        if name in model.attachments:
+            return Hints(f"{name} in the model", labels=_attached(model, name))
     texts = [name for name in model.attachments if name.endswith(".txt") and name not in ULTRALYTICS]
-    usual = [name for name in LABEL_FILES if name in texts]
-    chosen = usual[:1] or (texts if len(texts) == 1 else [])
-    return Hints(f"{chosen[0]} in the model", labels=_attached(model, chosen[0])) if chosen else Hints("no label file")
+    if len(texts) == 1:
+        with contextlib.suppress(ModelUnsupported):     # a text of another kind
+            return Hints(f"{texts[0]} in the model", labels=_attached(model, texts[0]))
+    return Hints("no label file")
 
 
 def normalization(mean: tuple[float, ...], std: tuple[float, ...], where: str) -> Normalization:
@@ -171,7 +183,14 @@ def _names(claims: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
 
 
 def _attached(model: ModelFile, name: str) -> tuple[str, ...] | None:
+    """Return the labels of an attachment; None where it is not there or is empty. Raises: ModelUnsupported."""
+    content = model.attachments.get(name, b"")
+    return label_files.decode(content, f"{model.path}: {name}") if content.strip() else None
+
+
+def _bundled(model: ModelFile, name: str) -> tuple[str, ...] | None:
+    """Return the labels that `bundle.labels_text` has written: one a line, whatever they look like."""
     content, where = model.attachments.get(name, b""), f"{model.path}: {name}"
-    if len(content) > label_lists.FILE_BYTES_MAX:
-        raise ModelUnsupported(f"{where}: {len(content):,} bytes; expected at most {label_lists.FILE_BYTES_MAX:,}")
+    if len(content) > label_files.FILE_BYTES_MAX:
+        raise ModelUnsupported(f"{where}: {len(content):,} bytes; expected at most {label_files.FILE_BYTES_MAX:,}")
     return label_lists.checked(label_lists.parse_lines(content.decode("utf-8", "replace")), where) or None

@@ -6,14 +6,10 @@ A list of too many or too long labels is refused.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnsupported
 from vedette.vision.limits import PLACEHOLDERS
 
 BACKGROUND = "background"
-FILE_BYTES_MAX = 2**20
 LABELS_MAX = 100_000
 LABEL_LENGTH_MAX = 256
 
@@ -26,18 +22,6 @@ def label_of(labels: tuple[str, ...], class_id: int) -> str:
 def parse_lines(text: str) -> tuple[str, ...]:
     """Return the labels of a text with one label per line. Empty lines at the end are dropped, others count."""
     return tuple(line.strip() for line in text.removeprefix("\ufeff").rstrip().splitlines())
-
-
-def read_file(path: Path) -> tuple[str, ...]:
-    """Read a label file. Raises: ModelUnsupported when it cannot be read or has no label."""
-    try:
-        labels = parse_lines(read_whole(path, FILE_BYTES_MAX).decode())
-    except (OSError, UnicodeDecodeError) as error:
-        seen = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ModelUnsupported(f"labels file {path}: {seen}; expected text with one label per line") from error
-    if not labels:
-        raise ModelUnsupported(f"labels file {path}: empty; expected one label per line")
-    return checked(labels, f"labels file {path}")
 
 
 def checked(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -75,6 +59,8 @@ def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> 
     """
     if classes is None:
         return labels[1:] if labels and labels[0] in PLACEHOLDERS else labels
+    if not background and len(labels) == classes + 1 and labels[0] in PLACEHOLDERS:     # a list that counts from 1
+        return labels[1:]
     if background and len(labels) in {0, classes - 1}:
         return (BACKGROUND, *labels)
     return labels
