@@ -1,4 +1,4 @@
-"""The composition root: the only place that names concrete classes together.
+"""The composition root: the only module that puts the concrete classes together.
 
 Invariants: parts start in the order of `parts` and stop in its exact reverse; the state folder is locked before
 anything else exists and freed after everything has stopped.
@@ -71,12 +71,12 @@ log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 2.0
 COMMAND_WITHIN_S = 3.0
-"""A command that changes the model store holds the state folder no longer."""
+"""The longest time for which a command that changes the model store locks the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks of one run."""
+    """The options of the command line for one run."""
 
     config_path: Path | None
     overrides: Mapping[str, object]
@@ -127,7 +127,7 @@ class Daemon:
         self._build_health()
 
     def _build_device(self, camera_opener: Callable[..., RemoteCamera], board: Board) -> None:
-        """Who this is, what is on its disk, its camera and its board."""
+        """Build the identity of this run, the store, the camera, and what reads the board."""
         config, state = self._config, self._state
         device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
                                                state.machine_id(), state.path)
@@ -142,7 +142,7 @@ class Daemon:
         self._wall_clock = WallClock(self._clock)
 
     def _build_detection(self, timing: GovernorTiming) -> None:
-        """The flow from camera to results, and what watches it."""
+        """Build the flow from camera to results, and what measures it."""
         config, clock, folder, ended = self._config, self._clock, self._state.path, self._supervisor.worker_ended
         self._opener = DetectorOpener(config, self._store, folder / "proofs.json")
         self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
@@ -158,7 +158,7 @@ class Daemon:
         self._detect = Worker("detect", self._pipeline.run, on_end=ended)
 
     def _build_messages(self) -> None:
-        """The way to the broker, and results on it."""
+        """Build the connection to the broker, and what publishes results."""
         config, clock, identity, synced = self._config, self._clock, self._identity, self._monitor.clock_synced
         self._spool_worker = SpoolWorker(Outbox(config.mqtt.outbox_messages), config.mqtt, self._state.path, identity,
                                          clock, clock_synced=synced, on_end=self._supervisor.worker_ended)
@@ -171,14 +171,14 @@ class Daemon:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 
     def _build_updates(self) -> None:
-        """What decides about models."""
+        """Build the parts that decide which model runs."""
         config, clock, store, identity = self._config, self._clock, self._store, self._identity
         self._candidates = Candidates(config)
         tap = FrameTap()
         switch = ModelActivator(store, self._opener, self._pipeline, clock, boot_id=identity.boot_id,
                                 frame_ms=self._meters.frame_ms)
         prover = Prover(store, self._opener, switch, self._candidates, tap, clock,
-                        show=ShadowPublisher(self._publisher, identity, self._monitor.clock_synced),
+                        on_comparison=ShadowPublisher(self._publisher, identity, self._monitor.clock_synced),
                         governed=self._throttle.governed)
         trial = TrialMonitor(store, tap, clock, self._candidates, self._pipeline,
                              throttled=self._monitor.throttled, governed=self._throttle.governed)
@@ -193,7 +193,7 @@ class Daemon:
         self._pipeline.subscribe(tap)
 
     def _build_health(self) -> None:
-        """What is published of all that, and what may be asked of it."""
+        """Build the parts that publish health and states, and the commands."""
         config, publisher, identity = self._config, self._publisher, self._identity
         self._sources: tuple[ReasonSource, ...] = (
             self._camera, self._pipeline, publisher, self._monitor, self._wall_clock, self._throttle, self._updater,
@@ -236,10 +236,10 @@ class Daemon:
         )
 
     def tick(self) -> None:
-        """What the main thread does several times a second."""
+        """Do the main thread's regular work, several times a second."""
         self._monitor.tick()
         self._wall_clock.tick(synced=self._monitor.reading.clock_synced)
-        self._pipeline.watch()
+        self._pipeline.check_hang()
         self._publish_states()
         if self._state.reacquire():
             self._run_record.renew()
@@ -253,7 +253,7 @@ class Daemon:
         self._reloader.reload(self._reloadable)
 
     def ended(self) -> str | None:
-        """Say that the source ended, or that enough results were made."""
+        """Return a message if the source has ended, or if enough results were made."""
         return self._pipeline.ended
 
     def status_line(self) -> str:
@@ -265,7 +265,7 @@ class Daemon:
         return self._opener.open_chosen()
 
     def _start_store(self) -> None:
-        """Find the model that runs, and count its start if it is on trial: before it is loaded."""
+        """Read which model runs, and count its start if it is on trial. This comes before it is loaded."""
         self._store.recover()
         if self._config.detector.model is None:
             _, reason = self._store.start(self._identity.boot_id, self._clock.utc_now())
@@ -279,7 +279,7 @@ class Daemon:
 
     def _stop_camera(self) -> None:
         self._camera.close()
-        self._publish_states(final=True)    # nothing moves any more, so the accounts balance
+        self._publish_states(final=True)    # nothing moves any more, so the counts add up
 
     def _stop_publisher(self) -> None:
         if self._publisher.status().connected:
@@ -288,5 +288,5 @@ class Daemon:
 
 
 def _is_supervised() -> bool:
-    """Whether a service manager waits for us: then the device stays, publishes `failed`, and tries again."""
+    """Return whether a service manager runs this: then the daemon goes on, publishes `failed`, and tries again."""
     return "NOTIFY_SOCKET" in os.environ

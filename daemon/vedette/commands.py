@@ -1,8 +1,8 @@
 """Carries out the commands that arrive over MQTT, and replies to each.
 
 Invariants: the `mqtt` thread only puts a command into the supervisor's inbox; the main thread carries it out, after the
-broker got its acknowledgement; every command that gets here has exactly one reply; at most `WAITING_LIMIT` commands
-wait, the others get the reply `failed` at once.
+broker got its acknowledgement; every accepted command has exactly one reply; at most `WAITING_LIMIT` commands wait, the
+others get the reply `failed` at once.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
             """Go back to the previous model; `answered` is called with the outcome, on another thread."""
 
     class Drift(Protocol):
-        """What watches for drift, for any thread."""
+        """The drift watch, for any thread."""
 
         def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
-            """Take a verdict on a result; returns whether it was new, how many were judged, how many wrong."""
+            """Count feedback on a result; returns whether it is new, and the totals of all and of wrong ones."""
 
         def relearn(self, part: Literal["scores", "picture", "all"]) -> None:
-            """Learn the present state anew, as the right one."""
+            """Learn the present state again, as the correct one."""
 
     class MainThread(Protocol):
         """The supervisor."""
 
         def call(self, action: Callable[[], None]) -> None:
-            """Have the main thread run `action` soon. Never blocks."""
+            """Run `action` on the main thread soon. Never blocks."""
 
         def stop(self, exit_code: int, why: str) -> None:
             """End the daemon with this exit code."""
@@ -118,7 +118,7 @@ class CommandDesk:
 
     def _restart(self, command: Command) -> None:
         self._reply(command, "ok")
-        self._main_thread.stop(0, "restart asked for over MQTT")
+        self._main_thread.stop(0, "a command over MQTT requested a restart")
 
     def _update(self, command: Command) -> None:
         try:

@@ -36,7 +36,7 @@ class ReasonSource(Protocol):
     """A part that knows when something is not as it should be."""
 
     def reasons(self) -> Mapping[ReasonCode, str]:
-        """Return the reasons that hold now, each with its detail in words or an empty string.
+        """Return the reasons that hold now, each with its detail as a message or an empty string.
 
         Main thread; never blocks for long.
         """
@@ -47,7 +47,7 @@ class Camera(Protocol):
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames that nobody took, by cause. Any thread; cheap enough for every result."""
+        """Frames dropped before the detector, by cause. Any thread; cheap enough for every result."""
 
     def take(self, timeout_s: float) -> Frame | None:
         """Return the next frame for the detector, or None after `timeout_s`. Detect thread only.
@@ -60,16 +60,16 @@ class Camera(Protocol):
         """Give the frame's pixels back; they must not be touched afterwards. Safe to call twice."""
 
     def scale_to(self, scaling: Scaling | None) -> None:
-        """Ask for this part, scaled, along with later frames: a hint only. Any thread, never blocks."""
+        """Request this part, scaled, with later frames: only a hint. Any thread, never blocks."""
 
     def copy_next(self, timeout_s: float) -> Frame | None:
-        """Return a copy of the next frame, in memory of its own; the detector still gets that frame. Any thread."""
+        """Return a copy of the next frame; the detector still gets that frame. Any thread."""
 
     def status(self) -> CameraStatus:
-        """What the camera is doing. Any thread, never blocks for long."""
+        """Return what the camera is doing. Any thread, never blocks for long."""
 
     def close(self) -> None:
-        """Stop capturing. Frames not yet taken stay counted as pending."""
+        """Stop capturing. Frames that nobody took yet still count as pending."""
 
 
 class Detector(Protocol):
@@ -77,14 +77,14 @@ class Detector(Protocol):
 
     @property
     def facts(self) -> DetectorFacts:
-        """What runs and how."""
+        """The model that runs, and how it runs."""
 
     @property
     def scaling(self) -> Scaling | None:
-        """The part of a frame to bring along, scaled, to spare the detector that work; None: no part, or not known."""
+        """The part of a frame that the camera shall scale for the detector; None: no part, or not known."""
 
     def detect(self, frame: Frame) -> DetectionResult:
-        """Detect in one frame. Raises: DetectError when that was not possible; that is no empty result."""
+        """Detect in one frame. Raises: DetectError if that failed; this is not an empty result."""
 
     def close(self) -> None:
         """Free the interpreter."""
@@ -118,14 +118,14 @@ class Fallback(Protocol):
     def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
         """Start detecting. Any thread; safe to call twice.
 
-        Results that it makes on a thread of its own go to `on_result`, which returns False for one that comes too late.
+        Results from a thread of its own go to `on_result`, which returns False for one that comes too late.
         """
 
     def deactivate(self) -> None:
         """Stop detecting: no result of a call under way is published. Any thread; safe to call twice."""
 
     def detect(self, frame: Frame) -> DetectionResult | None:
-        """Detect in a frame that the detector could not use; None where there is nothing to publish."""
+        """Detect in a frame that the detector could not use; None if there is nothing to publish."""
 
     def on_published(self, result: DetectionResult) -> None:
         """Called after a result of this fallback was published. Any thread."""
@@ -138,7 +138,7 @@ class Publisher(Protocol):
     """Takes messages for subscribers. Any thread."""
 
     def publish(self, message: Message) -> None:
-        """Accept the message; never blocks and never raises for an absent broker: what is lost is counted."""
+        """Accept the message. Never blocks, and never raises for an absent broker: lost messages are counted."""
 
     def status(self) -> BrokerStatus:
-        """What the connection is doing."""
+        """Return the status of the connection."""

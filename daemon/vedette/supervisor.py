@@ -2,11 +2,11 @@
 
 Invariants:
 - `WATCHDOG=1` is sent only while every worker's heartbeat is fresh.
-- A worker that ends with a failure ends the daemon with that failure's exit code; nothing is swallowed.
-- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop goes
+- A worker that ends with a failure ends the daemon with that failure's exit code; no failure is ignored.
+- Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop comes
   before everything that waits there.
-- Stopping is bounded: a worker that does not end in time is named and left behind. No signal cuts it short.
-- A part whose stop fails is named; every other part is stopped all the same, and the exit code is not 0.
+- Stopping is bounded: a worker that does not end in time is logged and left running. No signal interrupts the stop.
+- A part whose stop fails is logged; every other part is still stopped, and the exit code is not 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing the daemon is made of: how it starts, the worker to watch, and how it stops."""
+    """One part of the daemon: how it starts, the worker to watch, and how it stops."""
 
     name: str
     start: Callable[[], object]
@@ -70,7 +70,7 @@ class Supervised(Protocol):
 class Supervisor:
     """Runs on the main thread from the first start to the last stop. A ports.ReasonSource.
 
-    It is made before the parts, so that each part may be given `worker_ended`, `call` and `stop`.
+    It is created before the parts, so that they can get `worker_ended`, `call` and `stop`.
     """
 
     def __init__(self, notifier: Notifier) -> None:
@@ -79,16 +79,16 @@ class Supervisor:
         self._parts: Sequence[Part] = ()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._bell = threading.Lock()
-        """Held until there is something in the inbox: the queue's own `get` waits for ever where a signal handler
-        outlasts the time-out (seen with CPython 3.11)."""
+        """Locked until there is something in the inbox. The queue's own `get` waits for ever if a signal handler
+        runs longer than the time-out (seen with CPython 3.11)."""
         self.why = "the main thread died"
-        """Why the daemon ends: a message."""
+        """Why the daemon ends, as a message."""
         self._exit_code: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._late: set[str] = set()
 
     def call(self, action: Callable[[], None]) -> None:
-        """Have the main thread run `action` soon. Any thread, and signal handlers; never blocks."""
+        """Run `action` on the main thread soon. Any thread, and signal handlers; never blocks."""
         self._inbox.put(action)
         self._ring()
 
@@ -104,7 +104,7 @@ class Supervisor:
             self._exit_code = exit_code
 
     def late_workers(self) -> tuple[str, ...]:
-        """Names of the workers whose heartbeat is overdue."""
+        """Return the names of the workers whose heartbeat is overdue."""
         return tuple(part.name for part in self._parts if part.worker and part.worker.late_s > 0)
 
     def reasons(self) -> dict[ReasonCode, str]:
@@ -113,11 +113,11 @@ class Supervisor:
         return {"worker_hung": ", ".join(late)} if late else {}
 
     def run(self, daemon: Supervised) -> int:
-        """Start all parts, watch until something ends it, stop all parts; returns the exit code."""
+        """Start all parts, watch them until something ends the run, stop all parts; returns the exit code."""
         self._daemon, self._parts = daemon, daemon.parts()
         started: list[Part] = []
         try:
-            self._take_signals(daemon)
+            self._install_signal_handlers(daemon)
             for part in self._parts:
                 part.start()
                 started.append(part)
@@ -127,15 +127,15 @@ class Supervisor:
             self._notifier.stopping()
             for part in reversed(started):
                 self._stop_part(part)
-            for number in _SIGNALS:     # Python, while it ends, would hand them back to the kernel, which kills
+            for number in _SIGNALS:     # while Python ends, it restores the default handlers, and those would kill it
                 signal.signal(number, signal.SIG_IGN)
         return self._exit_code if self._exit_code is not None else EXIT_INTERNAL
 
     def worker_ended(self, worker: Worker) -> None:
-        """A worker's thread has ended: with a failure, or while nobody asked it to. Any thread."""
-        self.call(partial(self._judge, worker))
+        """Report that a worker's thread has ended: with a failure, or without a request. Any thread."""
+        self.call(partial(self._on_worker_end, worker))
 
-    def _take_signals(self, daemon: Supervised) -> None:
+    def _install_signal_handlers(self, daemon: Supervised) -> None:
         def on_stop(number: int, _: object) -> None:
             self._stop_signal = signal.Signals(number)      # no logging here: it may interrupt a line being logged
             self._ring()
@@ -181,11 +181,11 @@ class Supervisor:
     def _name_late_workers(self) -> bool:
         late = set(self.late_workers())
         for name in late - self._late:
-            log.error("worker %s makes no progress; the watchdog will not be fed", name)
+            log.error("worker %s makes no progress; the watchdog gets no more signals", name)
         self._late = late
         return bool(late)
 
-    def _judge(self, worker: Worker) -> None:
+    def _on_worker_end(self, worker: Worker) -> None:
         failure = worker.failure
         if isinstance(failure, VedetteError):
             log.error("%s", failure)
@@ -194,7 +194,7 @@ class Supervisor:
             log.critical("worker %s died", worker.name, exc_info=failure)
             self.stop(EXIT_INTERNAL, f"worker {worker.name} died", failure)
         elif not worker.stopping.is_set() and not (self._daemon and self._daemon.ended()):
-            self.stop(EXIT_INTERNAL, f"worker {worker.name} ended unasked")
+            self.stop(EXIT_INTERNAL, f"worker {worker.name} ended without a request")
 
     def _stop_part(self, part: Part) -> None:
         log.debug("stopping %s", part.name)
@@ -206,4 +206,4 @@ class Supervisor:
                 self._exit_code = EXIT_INTERNAL
                 self.why = f"{part.name} failed to stop: {failure or type(failure).__name__}"
         if part.worker and part.worker.alive:
-            log.error("%s did not stop and is left behind", part.name)
+            log.error("%s did not stop and is left running", part.name)

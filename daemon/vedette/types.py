@@ -16,7 +16,7 @@ Source = Literal["local", "cloud", "motion"]
 CameraState = Literal["capturing", "stalled", "frozen", "offline"]
 HealthState = Literal["ok", "degraded", "failed"]
 ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow", "trial", "good"]
-"""What is going on with models: a new one comes (downloading, staged, shadow), or else where the running one stands."""
+"""The state of a new model (downloading, staged, shadow). Without a new one, the state of the running model."""
 ReasonCode = Literal[
     "camera_offline", "camera_stalled", "camera_frozen", "camera_black", "camera_rate", "camera_slow", "camera_size",
     "no_model", "model_refused", "detector_failing", "detector_slow", "fallback_cloud", "fallback_motion",
@@ -26,7 +26,7 @@ ReasonCode = Literal[
     "rate_lowered", "disk_low", "memory_low", "memory_pressure", "score_drift", "image_drift", "latency_drift",
     "worker_hung", "config_rejected", "restart_needed",
 ]
-"""Why the device is not `ok`. health.reasons says for each what it means, how bad it is, and what to do."""
+"""Why the device is not `ok`. The table in health.reasons has meaning, state and remedy of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class RunIdentity:
 
 
 class Box(NamedTuple):
-    """Corners of a box, each 0-1 of the frame, origin top left. A tuple, since thousands pass through NMS."""
+    """Corners of a box, each 0-1 of the frame, origin top left. It is a tuple, because NMS handles thousands."""
 
     xmin: float
     ymin: float
@@ -62,9 +62,9 @@ class Scaling(NamedTuple):
 class Frame:
     """One image as configured (rotated, masked), before any crop for the model.
 
-    `pixels` is C-contiguous uint8 of shape (height, width, 3), BGR. It is valid until the camera that gave
-    the frame is told `release(frame)`; keep a copy, not the frame. `place` is the camera's own business.
-    `scaled`, if there, is the part that `scaling` names, as (height, width, 3), as long valid.
+    `pixels` is C-contiguous uint8 of shape (height, width, 3), BGR. It is valid until `release(frame)` of the camera
+    that gave the frame; keep a copy, not the frame. `scaled`, if present, is the part that `scaling` names, of shape
+    (height, width, 3), and valid for the same time.
     """
 
     seq: int
@@ -72,7 +72,6 @@ class Frame:
     captured_ns: int
     captured_at: datetime
     handed_over_ns: int
-    place: int = -1
     scaling: Scaling | None = None
     scaled: memoryview | None = None
 
@@ -91,7 +90,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object in one frame. `class_id` and `score` are None where the source knows none (motion)."""
+    """One object in one frame. `class_id` and `score` are None if the source has none (motion)."""
 
     label: str
     class_id: int | None
@@ -111,7 +110,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where one frame's time went. `wait_ms`: hand-over by the camera to taken by the detector."""
+    """How long each stage took for one frame. `wait_ms`: from the camera's hand-over until the detector took it."""
 
     wait_ms: float
     prepare_ms: float
@@ -121,7 +120,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class DetectionResult:
-    """All detections of one frame, best score first, with where and when they come from.
+    """All detections of one frame, best score first, with their source and time.
 
     `age_ms` is capture to result ready. The pixels of `frame` are no longer valid once it was released.
     """
@@ -136,7 +135,7 @@ class DetectionResult:
 
 @dataclass(frozen=True, slots=True)
 class DetectorFacts:
-    """What runs and how: for health, `info`, `doctor` and `bench`.
+    """Which model runs, and how: for health, `info`, `doctor` and `bench`.
 
     `xnnpack_share` is measured (graph nodes behind DELEGATE nodes over all original nodes), 0-1.
     """
@@ -155,9 +154,9 @@ class DetectorFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Where models stand: `model` runs, `latest_version` is the newest for this device.
+    """The state of the models: `model` runs, `latest_version` is the newest for this device.
 
-    `percentage` is of the download or the shadow under way, `last_outcome` how the last update ended, in words.
+    `percentage` is the progress of the download or the shadow. `last_outcome` is a message: how the last update ended.
     """
 
     state: ModelState
@@ -174,7 +173,7 @@ OUTLINE_BYTES = 2 * 32 * 18
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the camera is pointed at: what stands still in it, measured once a second (see camera.child.view).
+    """The still parts of what the camera shows, measured once a second (see camera.child.view).
 
     `outline` is empty for a picture without anything to recognize.
     """
@@ -186,9 +185,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """The camera as its owner sees it now. Counts are totals of this run of the daemon.
+    """The camera's status now. Counts are totals of this run of the daemon.
 
-    captured == taken by the detector + sum(dropped) + pending, at every moment of rest.
+    captured == taken by the detector + sum(dropped) + pending, whenever nothing moves.
     """
 
     state: CameraState
@@ -232,7 +231,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that came in on `<base>/cmd/<name>`, already judged: allowed, not retained, not repeated."""
+    """A command that came in on `<base>/cmd/<name>`, already checked: allowed, not retained, not repeated."""
 
     name: str
     arguments: Mapping[str, object]
@@ -251,7 +250,7 @@ EndKind = Literal["stopped", "failed", "hung", "killed", "power_cut"]
 
 
 class LastEnd(NamedTuple):
-    """How the run before this one ended; `detail` in words."""
+    """How the run before this one ended; `detail` is a message."""
 
     run: int
     kind: EndKind
@@ -260,10 +259,10 @@ class LastEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """The MQTT connection as its owner sees it now. Counts are totals of this run."""
+    """The status of the MQTT connection now. Counts are totals of this run."""
 
     connected: bool
-    cause: str | None                 # why not connected, in words
+    cause: str | None                 # why not connected, as a message
     reconnects: int = 0
     outbox_depth: int = 0
     outbox_dropped: int = 0

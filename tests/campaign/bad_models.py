@@ -197,7 +197,7 @@ def bundle(folder: Path, version: str, threshold: float) -> Path:
 
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
-    "raises": lambda: fails_on_trial(lamps.raising, "could not be looked at"),
+    "raises": lambda: fails_on_trial(lamps.raising, "detection failed"),
     "blind": lambda: fails_on_trial(lamps.blind, "blind"),
     "slow": lambda: fails_on_trial(lamps.slow, "slow"),
     "crashes": lambda: fails_on_trial(lamps.write, f"{CRASHES_MAX} crashes", crashes=CRASHES_MAX),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
-from vedette.device.last_run import NOTE, STACKS, RunRecord
+from vedette.device.last_run import RECORD, STACKS, RunRecord
 from vedette.types import RunIdentity
 
 DIES = """
@@ -147,7 +147,7 @@ def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
 
 def test_a_note_that_nobody_understands_is_none(tmp_path: Path) -> None:
     """It stops nothing, and is replaced."""
-    (tmp_path / NOTE).write_bytes(b"\xff" * 8192)
+    (tmp_path / RECORD).write_bytes(b"\xff" * 8192)
     assert RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1")).last is None
     ended_run(tmp_path)
     assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "stopped", "SIGTERM")

@@ -130,7 +130,7 @@ def test_a_disk_that_refuses_costs_nothing_else(tmp_path: Path, caplog: pytest.L
     site.path.parent.rmdir()
     site.run(60)
     site.stop()
-    assert "is not saved" in caplog.text
+    assert "are not saved" in caplog.text
     assert site.watch.health()["labels"]["person"]["baseline"] == pytest.approx(0.8)
     site.path.parent.mkdir()
     site.stop()

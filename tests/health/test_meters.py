@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock, make_frame
-from vedette.health.meters import METERED_LABELS, OTHER, TOLD_LABELS, WINDOW, FrameMeters, percentiles, rate_per_s
+from vedette.health.meters import METERED_LABELS, OTHER, PUBLISHED_LABELS, WINDOW, FrameMeters, percentiles, rate_per_s
 from vedette.types import Box, Detection, DetectionResult, ModelRef, Timing
 
 BOX = Box(0.0, 0.0, 0.5, 0.5)
@@ -72,7 +72,7 @@ def test_labels_are_bounded_and_none_is_lost() -> None:
     for number in range(METERED_LABELS + 50):
         meters.on_result(result((f"label {number}", 0.5), ("person", 0.9)))
     scores = meters.read().scores
-    assert len(scores) == TOLD_LABELS + 1
+    assert len(scores) == PUBLISHED_LABELS + 1
     assert scores["person"]["count"] == METERED_LABELS + 50
     assert list(scores)[-1] == OTHER
     assert sum(score["count"] for score in scores.values()) == 2 * (METERED_LABELS + 50)

@@ -65,7 +65,7 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
     assert sorted(set(heard)) == list(range(ROUNDS))
     assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
     assert set(publisher.reasons()) == {"mqtt_denied"}
-    assert f"detections with {len(LONG)} bytes is given up" in caplog.text
+    assert f"detections with {len(LONG)} bytes is discarded" in caplog.text
     assert "with 1 bytes" not in caplog.text
 
 

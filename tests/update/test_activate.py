@@ -209,7 +209,7 @@ def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Pat
         rig.switch.activate(two, on_trial=False)
         rig.store.path_of(one.sha256).write_bytes(b"rotten")
         with pytest.raises(ModelDamaged):
-            rig.switch.hold_back()
+            rig.switch.roll_back_by_operator()
         assert rig.store.state.active == two
         assert rig.runs(two)
 
@@ -281,7 +281,7 @@ def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(ri
     clock, page = FakeClock(), tmp_path / "page-2.tflite"
     config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
     proving = Prover(rig.store, rig.opener, rig.switch, Candidates(config), FrameTap(), clock,
-                     show=lambda *_: None, governed=lambda: False)
+                     on_comparison=lambda *_: None, governed=lambda: False)
     page.write_bytes(b"<html>" * 500)
     one = rig.stored(lamps.write(tmp_path, "1") if good else page)
     rig.store.change(rig.store.state.staged(one))

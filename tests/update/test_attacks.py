@@ -219,7 +219,7 @@ def test_the_naive_client_falls_for_a_rollback_after_a_power_cut(device: Device,
 def test_freeze(device: Device, repository: Repository) -> None:
     """An attacker who only ever repeats what there was is found out when it expires."""
     assert device.releases(NOW + 13 * DAY) == [1]
-    with refused(device, r"expired: timestamp\.json is expired; this device takes it to be 2026-12-05 12:00 UTC"):
+    with refused(device, r"expired: timestamp\.json is expired; the time on this device is 2026-12-05 12:00 UTC"):
         device.refresh(NOW + 14 * DAY)
     repository.now = NOW + 14 * DAY
     repository.publish()

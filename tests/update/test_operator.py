@@ -58,7 +58,7 @@ def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_pat
         seqs = [result["frame"]["seq"] for result in device.told("detections")]
         assert seqs == sorted(set(seqs))
         code, told = model(device, "install", new)
-        assert (code, told["words"]) == (0, "lamps 2 is active already")
+        assert (code, told["words"]) == (0, "lamps 2 is already active")
 
 
 @pytest.mark.daemon
@@ -105,7 +105,7 @@ def test_rollback_and_activate_hold(device: Device, tmp_path: Path) -> None:
         assert (code, told["active"]["version"], told["on_trial"]) == (0, "2", False), told
         assert device.waits_for_results_of("2"), daemon.log
         code, told = model(device, "activate", digest(tmp_path / "lamps-2.tflite")[:10])
-        assert told["words"] == "lamps 2 is active already"
+        assert told["words"] == "lamps 2 is already active"
         before = device.told("reply/rollback")
         send(device.broker.client(), f"vedette/{DEVICE}/cmd/rollback", b"{}", name="asker")
         assert wait_until(lambda: len(device.told("reply/rollback")) > len(before)), daemon.log

@@ -51,7 +51,7 @@ def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_
 
 
 @pytest.mark.parametrize(("make", "why"), [
-    (lamps.raising, "could not be looked at"), (lamps.blind, "blind"), (lamps.slow, "slow")])
+    (lamps.raising, "detection failed"), (lamps.blind, "blind"), (lamps.slow, "slow")])
 def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
         device: Device, tmp_path: Path, make: Callable[[Path, str], Path], why: str) -> None:
     """The model before detects again, the cause stands in the model message and in health, the digest is refused."""
@@ -123,7 +123,7 @@ def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: 
         os.kill(children(daemon, "candidate_child")[0], signal.SIGSTOP)
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
-        assert "left behind" not in daemon.log
+        assert "left running" not in daemon.log
     assert present(device.state.candidate).version == "2"
     assert device.state.refused == ()
     with device.daemon() as daemon:
@@ -142,8 +142,8 @@ def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_
         assert wait_until(lambda: len(device.told("detections")) > seen + 15), daemon.log      # it is asked by now
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
-        assert "left behind" not in daemon.log
-        assert "cannot be compared" not in daemon.log
+        assert "left running" not in daemon.log
+        assert "cannot run for the comparison" not in daemon.log
     trial = present(device.state.trial)
     assert (trial.crashes, trial.other_ends, trial.open_boot) == (0, 1, None)
 

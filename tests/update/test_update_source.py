@@ -165,7 +165,7 @@ def test_a_folder_with_no_file_in_the_place_of_one(repository: Repository, tmp_p
     """Media from elsewhere may hold anything; nothing waits for it or reads it without end."""
     repository.path("timestamp").unlink()
     make(repository.path("timestamp"))
-    with pytest.raises(UpdateUnreachable, match=r"timestamp\.json: no regular file"):
+    with pytest.raises(UpdateUnreachable, match=r"timestamp\.json: not a regular file"):
         Device(tmp_path / "device", str(repository.folder), repository.first_root).refresh()
 
 
@@ -302,7 +302,7 @@ def test_a_server_that_gives_another_part(device: Device, target: Target, server
         handler.wfile.write(MODEL[4000:])
 
     server.answers[url_of(target)] = answer
-    with pytest.raises(UpdateUnreachable, match="asked from byte 5000 on, it came from 4000 on"):
+    with pytest.raises(UpdateUnreachable, match="expected the file from byte 5000, got it from byte 4000"):
         device.download(target)
 
 
@@ -353,7 +353,7 @@ def test_html_with_status_200_does_not_cost_the_part(device: Device, target: Tar
     """A login page on the way is no model, and what was fetched before stays."""
     part_of(device, target).write_bytes(MODEL[:5000])
     server.answers[url_of(target)] = lambda handler: send(handler, b"<html>Log in</html>")
-    with pytest.raises(UpdateRefused, match=r"^wrong length: .* is it another page, as of a login\?"):
+    with pytest.raises(UpdateRefused, match=r"^wrong length: .* is it another page, for example a login\?"):
         device.download(target)
     assert part_of(device, target).read_bytes() == MODEL[:5000]
     server.answers.clear()
@@ -371,7 +371,7 @@ def test_404_then_there_again(device: Device, target: Target, server: Server) ->
 
 def test_no_room_is_said_before_anything_is_written(device: Device, target: Target, server: Server) -> None:
     """With the reserve that must stay free."""
-    with pytest.raises(StoreFull, match=r"MiB free; the download needs 2, and 953674316 are kept in reserve"):
+    with pytest.raises(StoreFull, match=r"MiB free; the download needs 2, and 953674316 are reserved"):
         device.source.download(target, device.incoming / "model", progress=lambda *_: None, deadline_s=60,
                                min_free_bytes=10**15)
     assert server.asked == []

@@ -48,13 +48,13 @@ def test_a_candidate_that_differs_is_refused(candidate: list[Detection], ratio: 
     """Sees nothing, elsewhere, something else, less surely; or takes too long."""
     verdict = shadow(*[([PERSON], candidate)] * 20, ratio=ratio).verdict(1)
     assert verdict.ruling == "refused"
-    assert words in verdict.words
+    assert words in verdict.message
 
 
 def test_an_empty_street_refuses_nobody() -> None:
     """Where neither sees anything, they agree; the words say how little that is."""
     verdict = shadow(*[([], [])] * 20).verdict(1)
-    assert (verdict.ruling, "neither model saw anything" in verdict.words) == ("accepted", True)
+    assert (verdict.ruling, "neither model detected anything" in verdict.message) == ("accepted", True)
 
 
 @pytest.mark.parametrize(("on_deadline", "ruling"), [("accept", "accepted"), ("refuse", "refused")])
@@ -65,7 +65,7 @@ def test_the_deadline_ends_it_as_configured(on_deadline: str, ruling: str) -> No
     few = shadow(*[([PERSON], [])] * 9, requirement=requirement)
     assert few.verdict(4.99).ruling == "undecided"
     assert few.verdict(5).ruling == ruling
-    assert "only 9 of 20 frames" in few.verdict(5).words
+    assert "only 9 of 20 frames" in few.verdict(5).message
 
 
 def test_the_deadline_waits_while_frames_are_rare() -> None:
@@ -108,7 +108,7 @@ def test_a_model_agrees_with_itself(scores: list[float]) -> None:
     seen = [person(score, 0.24 * place) for place, score in enumerate(scores)]
     verdict = shadow(*[(seen, seen)] * 20).verdict(1)
     assert verdict.ruling == "accepted"
-    assert "agreement 1.00" in verdict.words
+    assert "agreement 1.00" in verdict.message
 
 
 def test_the_shadows_memory_is_bounded() -> None:
@@ -131,9 +131,9 @@ def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, throttled: bool
     """Ten frames a second, one of them compared."""
     for _ in range(round(seconds)):
         for _ in range(10):
-            tally.looked(ms, throttled=throttled)
+            tally.detected(ms, throttled=throttled)
         tally.compared(previous, active)
-        tally.passed(1.0, throttled=throttled)
+        tally.elapsed(1.0, throttled=throttled)
     return tally
 
 
@@ -147,7 +147,7 @@ def test_a_sound_model_is_good_in_its_time() -> None:
 def test_an_earlier_start_counts() -> None:
     """What was there before a restart is not asked for again, but sight is."""
     tally = trial(frames=500, seconds=60.0)
-    assert "0 of 10 frames in which the previous model saw" in tally.verdict().words
+    assert "0 of 10 frames in which the previous model detected" in tally.verdict().message
     assert live(tally, 10).verdict().ruling == "good"
 
 
@@ -155,7 +155,7 @@ def test_dusk_fails_no_good_model() -> None:
     """Neither model sees anything: that is no evidence, the trial goes on until there is some."""
     tally = live(trial(), 600, previous=(), active=())
     assert tally.verdict().ruling == "undecided"
-    assert tally.verdict().words == "on trial: 0 of 10 frames in which the previous model saw something"
+    assert tally.verdict().message == "on trial: 0 of 10 frames in which the previous model detected something"
     assert live(tally, 10).verdict().ruling == "good"
 
 
@@ -167,7 +167,7 @@ def test_without_a_previous_model_sight_is_not_asked_for() -> None:
 def test_a_blind_model_is_bad_after_ten_frames() -> None:
     """From its first frame, and after a long time of seeing well."""
     assert live(trial(), SIGHTINGS - 1, active=()).verdict().ruling == "undecided"
-    assert "blind: saw something in 0 of the last 10" in live(trial(), SIGHTINGS, active=()).verdict().words
+    assert "blind: detected something in 0 of the last 10" in live(trial(), SIGHTINGS, active=()).verdict().message
     long_sighted = live(trial(TRIAL.model_copy(update={"minutes": 60})), 600)
     assert live(long_sighted, SIGHTINGS, active=()).verdict().ruling == "bad"
 
@@ -185,7 +185,7 @@ def test_frames_that_fail_end_the_trial() -> None:
     for count in range(1, LEAST_ERRORS + 1):
         tally.failed()
         assert (tally.verdict().ruling == "bad") == (count == LEAST_ERRORS)
-    assert "100% of the frames could not be looked at" in tally.verdict().words
+    assert "detection failed in 100% of the frames" in tally.verdict().message
 
 
 def test_few_errors_are_judged_at_the_end() -> None:
@@ -206,7 +206,7 @@ def test_a_model_that_becomes_slow_is_bad_within_a_minute() -> None:
         live(tally, 1, ms=41.0)
         seconds += 1
         assert seconds <= 3 * SPELL_S
-    assert "slow: 41.0 ms for a frame, expected at most 40.0" in tally.verdict().words
+    assert "slow: 41.0 ms for a frame, expected at most 40.0" in tally.verdict().message
     assert seconds >= SPELL_S
 
 
@@ -220,7 +220,7 @@ def test_a_hiccup_is_no_slow_model() -> None:
 def test_a_short_trial_waits_to_see_whether_it_stays_slow() -> None:
     """A slow model is not good only because its trial was shorter than it takes to say so."""
     tally = live(trial(QUICK), 12, ms=90.0)
-    assert tally.verdict().words == "on trial: whether it stays slower than 40.0 ms a frame"
+    assert tally.verdict().message == "on trial: whether it stays slower than 40.0 ms a frame"
     assert live(tally, 2 * SPELL_S, ms=90.0).verdict().ruling == "bad"
 
 
@@ -236,9 +236,9 @@ def test_a_governed_rate_says_nothing_of_times() -> None:
     """Its frames and minutes count; slow ones are no fault, nor is it waited whether they stay so; errors are."""
     def governed(tally: TrialTally, seconds: int) -> TrialTally:
         for _ in range(seconds):
-            tally.looked(90.0, governed=True)
+            tally.detected(90.0, governed=True)
             tally.compared((PERSON,), (PERSON,))
-            tally.passed(1.0, governed=True)
+            tally.elapsed(1.0, governed=True)
         return tally
     assert governed(trial(), 300).verdict().ruling == "good"
     half_slow = live(trial(), SPELL_S + 10, ms=90.0)
@@ -264,7 +264,7 @@ def test_laws_of_the_trial(events: list[str], seed: int) -> None:
         frames, seconds = tally.frames, tally.seconds
         match event:
             case "looked" | "slow":
-                tally.looked(20.0 if event == "looked" else 90.0, throttled=dice.random() < 0.1)
+                tally.detected(20.0 if event == "looked" else 90.0, throttled=dice.random() < 0.1)
             case "failed":
                 tally.failed()
             case "both" | "blind":
@@ -272,7 +272,7 @@ def test_laws_of_the_trial(events: list[str], seed: int) -> None:
             case "dusk":
                 tally.compared([], [PERSON] if dice.random() < 0.1 else [])
             case "second" | "hot":
-                tally.passed(1.0, throttled=event == "hot")
+                tally.elapsed(1.0, throttled=event == "hot")
         assert (tally.frames, tally.seconds) >= (frames, seconds)
         verdict = tally.verdict()
         if verdict.ruling == "good":

@@ -199,8 +199,7 @@ class RemoteCamera:
         now_ns = self._clock.monotonic_ns()
         captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
-                      message.slot, Scaling(*message.scaling) if message.scaling else None,
-                      self._session.scaled(message))
+                      Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message))
         self._serve_waiters(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1

@@ -25,7 +25,7 @@ class Reloadable(Protocol):
     """A part with live keys."""
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Main thread; does not block."""
+        """Apply the live keys of a configuration. Main thread; does not block."""
 
 
 class Reloader:

@@ -1,4 +1,4 @@
-"""How the detector does: failures in a row, frames that are too old, results that take too long or never come.
+"""Tracks whether the detector works: failures in a row, frames that are too old, results that are late or missing.
 
 Invariants: pure but for the clock, which is handed in; the detect thread writes, any thread reads.
 """
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from vedette.types import ReasonCode
 
 FAILING_AFTER = 3
-"""So many frames in a row without a result are a failing detector."""
+"""After this many frames in a row without a result, the detector counts as failing."""
 LOGGED_EVERY_S = 60.0
-"""A model may fail on every other frame, with another message each time."""
+"""A model may fail on every other frame, with another message each time: they are logged at most this often."""
 STALE_AFTER_S = 5.0
-"""For so long every frame or every result must have been too old, or one detection have taken."""
+"""The time for which every frame or every result must be too old, or for which one detection must take."""
 
 
 class DetectorHealth:
@@ -34,7 +34,7 @@ class DetectorHealth:
 
     @property
     def hanging(self) -> bool:
-        """Whether the detector does not come back from a frame."""
+        """Whether the detector hangs in a frame."""
         since_ns = self._detecting_since_ns
         return since_ns is not None and self._clock.monotonic_ns() - since_ns > self._patience_s * 1e9
 
@@ -49,7 +49,7 @@ class DetectorHealth:
 
     @property
     def slow(self) -> bool:
-        """Whether results have been coming too late for long."""
+        """Whether every result has been too late for `STALE_AFTER_S`."""
         return self._lasts(self._slow_since_ns)
 
     def reset(self) -> None:
@@ -58,7 +58,7 @@ class DetectorHealth:
         self._last_failure, self._logged, self._log_ns = "", "", 0
 
     def is_stale(self, captured_ns: int) -> bool:
-        """Return whether a frame is too old to detect in; notes how long that has been so."""
+        """Return whether a frame is too old to detect in; also records since when that is so."""
         now_ns = self._clock.monotonic_ns()
         if now_ns - captured_ns > self.max_frame_age_ms * 1e6:
             self._stale_since_ns = self._stale_since_ns or now_ns
@@ -67,21 +67,21 @@ class DetectorHealth:
         return False
 
     def start_timer(self) -> None:
-        """A detection begins, or the wait for a frame."""
+        """Start the timer, when a detection or the wait for a frame begins."""
         self._detecting_since_ns = self._clock.monotonic_ns()
 
     def stop_timer(self) -> None:
-        """Something else begins that may take long."""
+        """Stop the timer, before something else that may take long."""
         self._detecting_since_ns = None
 
     def on_result(self, age_ms: float) -> None:
-        """Take the age of a result."""
+        """Record the age of a result."""
         self._failures_in_a_row, self._last_failure, self._logged = 0, "", ""
         late = age_ms > self.max_frame_age_ms
         self._slow_since_ns = (self._slow_since_ns or self._clock.monotonic_ns()) if late else None
 
     def on_failure(self, message: str) -> bool:
-        """Take a failure of the detector; returns whether its message is to be logged."""
+        """Record a failure of the detector; returns whether its message is to be logged."""
         self._failures_in_a_row += 1
         self._last_failure, self._slow_since_ns = message, None
         now_ns = self._clock.monotonic_ns()

@@ -1,8 +1,8 @@
-"""Which detector is in use: the first one is opened here, later ones are offered by whoever changes models.
+"""Holds the detector in use: it opens the first one here, and takes over later ones that another thread offers.
 
 Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; the thread that offers
 a detector closes the one before it; a model that cannot be opened is tried again; a model that keeps failing, or has
-failed often, is opened anew. `offer` is for any other thread; what only reads, for any.
+failed often, is opened again. Any other thread may call `offer`; any thread may read.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 OPEN_WITHIN_S = 90.0
 """Proving a new model in its child may take this long on a slow board."""
 RETRY_MODEL_S = 60.0
-"""The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened anew."""
+"""The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened again."""
 WORN_AFTER = 1000
-"""Failures after which it is opened anew: LiteRT's error message grows with each, and makes the next one slower."""
+"""Failures after which a model is opened again: LiteRT's error message grows with each, and slows the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class HotSwap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no detector; not known before the first one was asked for."""
+        """Whether there is no detector; False until the first one was opened or refused."""
         return self.detector is None and (self._asked or self.refusal is not None)
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:

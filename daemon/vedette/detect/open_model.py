@@ -1,8 +1,8 @@
-"""Which model is to run, and how a detector is opened for it.
+"""Chooses the model that is to run, and opens a detector for it.
 
-Invariants: `detector.model` pins; else the store's active model runs; else the model in the box where the source is the
-drawn street; else none. A reload reaches every open detector, also a detector that is being opened meanwhile. A model
-whose digest is known is opened only as the file of that digest.
+Invariants: `detector.model` pins the model. Otherwise the store's active model runs, or the model in the box if the
+source is the drawn street, or none. A reload reaches every open detector, also one that is being opened. A model whose
+digest is known is opened only if the file has that digest.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model that is to run: its file, the digest it must have if known, the label of an A/B release.
+    """A model that is to run: its file, the digest that it must have if known, the label of an A/B release.
 
-    `pinned`: by the configuration, so that nothing takes its place.
+    `pinned`: the configuration names it, so nothing replaces it.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class ModelChoice:
 
 
 def choose_model(config: Config, store: ModelStore) -> ModelChoice | None:
-    """Return the model that is to run now, None where there is none. Any thread."""
+    """Return the model that is to run now; None if there is none. Any thread."""
     active = store.state.active
     if config.detector.model is not None:
         return ModelChoice(config.detector.model, pinned=True)
@@ -51,7 +51,7 @@ def choose_model(config: Config, store: ModelStore) -> ModelChoice | None:
 
 
 class DetectorOpener:
-    """Knows which model is to run, and opens detectors. `proofs`: where the proofs of models are kept. Any thread."""
+    """Chooses the model that is to run, and opens detectors. `proofs`: the file of the models' proofs. Any thread."""
 
     def __init__(self, config: Config, store: ModelStore, proofs: Path) -> None:
         self._config = config
@@ -61,11 +61,11 @@ class DetectorOpener:
         self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
 
     def choose(self) -> ModelChoice | None:
-        """Return the model that is to run now, None where there is none."""
+        """Return the model that is to run now; None if there is none."""
         return choose_model(self._config, self._store)
 
     def open_chosen(self) -> LocalDetector | None:
-        """Open a detector of that model; None where there is none. Raises: as `open`."""
+        """Open a detector of that model; None if there is none. Raises: as `open`."""
         choice = self.choose()
         return None if choice is None else self.open(choice)
 
@@ -78,18 +78,18 @@ class DetectorOpener:
                                variant=choice.variant)
         with self._lock:
             self._opened.add(opened)
-            opened.reload(self._config.detector)        # a reload may have come meanwhile
+            opened.reload(self._config.detector)        # the configuration may have been reloaded meanwhile
         for warning in opened.facts.warnings:
             log.warning("%s", warning)
         return opened
 
     def remember(self, proof: Proof) -> None:
-        """Keep the proof of a model, so that its next opening needs no child."""
+        """Save the proof of a model, so that its next opening needs no child."""
         from vedette.vision.probe import ProofStore
         ProofStore(self._proofs).remember(proof)
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work in every open detector."""
+        """Apply the live keys of a configuration to every open detector."""
         with self._lock:
             self._config = config
             for opened in self._opened:

@@ -1,13 +1,13 @@
 """Limits how many frames a second reach the detector.
 
-Invariants: pure, the time is handed in; frames are admitted at an even pace; after a gap no two come at once.
+Invariants: pure, the time is handed in; frames are admitted at an even pace; after a gap, no two are admitted at once.
 """
 
 from __future__ import annotations
 
 
 class Pace:
-    """Admits so many frames a second, on average. One thread asks; any thread may set `per_s` (None: all frames)."""
+    """Admits `per_s` frames a second on average (None: all). One thread asks; any thread may set `per_s`."""
 
     def __init__(self) -> None:
         self.per_s: float | None = None
@@ -18,7 +18,7 @@ class Pace:
         return 0.0 if self.per_s is None else max(0.0, (self._due_ns - now_ns) / 1e9)
 
     def admits(self, now_ns: int) -> bool:
-        """Return whether a frame is due now; if so, it counts as the one that was due."""
+        """Return whether a frame is due now; if so, that frame counts as admitted."""
         per_s = self.per_s
         if per_s is None:
             return True

@@ -3,9 +3,9 @@
 Invariants:
 - One thread (`detect`) runs `run` and owns the detector; it never waits for the network.
 - Listeners get one result at a time, under a lock: results of the detect thread, and results of the cloud through
-  `on_fallback_result`, which takes none once the detector works again.
-- Every frame taken ends as exactly one of: detected, or dropped by a counted cause.
-- A frame that could not be used never becomes an empty result. While no results come, `on_blind` says so.
+  `on_fallback_result`, which accepts none once the detector works again.
+- Every frame taken is either detected, or dropped by exactly one counted cause.
+- A frame that could not be used never becomes an empty result. While no results come, `on_blind` is called.
 - Detectors change between two frames (`hot_swap`): each frame goes to the old one or to the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
@@ -42,13 +42,13 @@ TAKE_TIMEOUT_S = 0.5
 Listener = Callable[[DetectionResult], None]
 """Called with every result, one at a time; its pixels are valid until this returns. Must not block.
 
-Results of source `local` and `motion` come on the detect thread, those of the `cloud` on its own.
+Results of source `local` and `motion` come on the detect thread, those of the `cloud` on the cloud's thread.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """The detect side as seen from outside. Counts are totals of this run."""
+    """What the detect thread is doing. Counts are totals of this run."""
 
     detected: int                         # frames with a result of the model or of motion
     invoked: int                          # frames the model gave a result for
@@ -56,14 +56,14 @@ class PipelineStatus:
     dropped: Mapping[str, int]
     in_hand: int
     facts: DetectorFacts | None
-    detecting: bool                       # results come, or would if there were frames
+    detecting: bool                       # results come, or would come if there were frames
 
 
 class Pipeline:
-    """Camera to listeners through one detector. `open_detector` returns None where no model is to run.
+    """From camera to listeners through one detector. `open_detector` returns None if no model is to run.
 
-    With `every_frame` the camera waits for the detector, so a limited rate makes it wait: no frame is `governed`.
-    `stop_after`: end after so many results.
+    With `every_frame` the camera waits for the detector. A limited rate then makes it wait too, so no frame is
+    `governed`. `stop_after`: end after this many results.
     """
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock,
@@ -114,20 +114,20 @@ class Pipeline:
         return self._hot_swap.refusal
 
     def subscribe(self, listener: Listener, *, on_blind: Callable[[], None] | None = None) -> None:
-        """Have every result given to `listener`, and `on_blind` called while no results can come. Before `run`."""
+        """Call `listener` with every result, and `on_blind` while no results can come. Before `run`."""
         self._listeners.append(listener)
         if on_blind is not None:
             self._on_blind.append(on_blind)
 
     def run(self, worker: Worker) -> None:
-        """Detect until told to stop, the source ends, or enough results were made. Detect thread only."""
+        """Detect until `worker.stopping`, the end of the source, or `stop_after` results. Detect thread only."""
         try:
             while not worker.stopping.is_set():
                 if self._hot_swap.take_offer():
                     self._health.reset()
                 self._health.stop_timer()
                 self._hot_swap.open_if_due(worker, failing=self._health.failing, failures=self.errors)
-                self._call_for_help()
+                self._switch_fallback()
                 worker.beat()
                 self._health.start_timer()
                 frame = self._take(worker)
@@ -140,39 +140,39 @@ class Pipeline:
             self._hot_swap.close()
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
-        """Have this detector used from the next frame on (None: what `open_detector` gives), and close the old one.
+        """Use this detector from the next frame on (None: what `open_detector` returns), and close the old one.
 
-        Waits until the detect thread has it; returns False when that took too long: then the new one is closed and
-        the old one stays. Any other thread than `detect`, one at a time.
+        Waits until the detect thread has taken it. Returns False if that took too long: then the new one is closed and
+        the old one stays. Any thread other than `detect`, one at a time.
         """
         return self._hot_swap.offer(detector, timeout_s)
 
     def on_fallback_result(self, result: DetectionResult) -> bool:
-        """Publish a result of the cloud; returns False where the device detects by itself by now.
+        """Publish a result of the cloud; returns False if the device's own model detects again.
 
-        Any thread; its pixels are memory of its own.
+        Any thread. The pixels of the result are a copy.
         """
         with self._publishing:
-            wanted = self._needs_help() and result.frame.seq > self._last_seq
+            wanted = self._needs_fallback() and result.frame.seq > self._last_seq
             if wanted:
                 self._publish(result)
         return wanted
 
     def limit(self, per_s: float | None) -> None:
-        """Detect in no more frames a second than this, on average; the others count as `governed`. Any thread.
+        """Detect in at most this many frames a second on average; the others count as `governed`. Any thread.
 
-        The camera then scales no frames ahead, since most of them would be scaled in vain.
+        The camera then scales no frames ahead, because most of them would not be used.
         """
         self._pace.per_s = per_s
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Any thread."""
+        """Apply the live keys of a configuration. Any thread."""
         self._health.max_frame_age_ms = config.camera.max_frame_age_ms
 
-    def watch(self) -> None:
-        """Call for help where the detector does not come back from a frame. Main thread, several times a second."""
+    def check_hang(self) -> None:
+        """Activate the fallback if the detector hangs in a frame. Main thread, several times a second."""
         if self._health.hanging:
-            self._call_for_help()
+            self._switch_fallback()
 
     def report_blindness(self) -> None:
         """Call `on_blind` while no results can come, and after each interruption, however short. Main thread."""
@@ -184,7 +184,7 @@ class Pipeline:
                 on_blind()
 
     def pause(self, seconds: float) -> None:
-        """Drop frames for so long, counted as `paused`. Any thread."""
+        """Drop frames for `seconds`, counted as `paused`. Any thread."""
         self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
         if self._fallback is not None:
             self._fallback.deactivate()
@@ -194,11 +194,11 @@ class Pipeline:
         self._paused_until_ns = 0
 
     def status(self) -> PipelineStatus:
-        """What the detect thread is doing. Any thread."""
+        """Return what the detect thread is doing. Any thread."""
         detector = self._hot_swap.detector
-        detecting = (detector is not None and not self._own_reasons().keys() - {"detector_slow"}) or self._is_helped()
+        works = detector is not None and not self._own_reasons().keys() - {"detector_slow"}
         return PipelineStatus(self._detected, self._invoked, self.errors, self.dropped, self._in_hand,
-                              detector.facts if detector else None, detecting)
+                              detector.facts if detector else None, works or self._fallback_detects())
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
@@ -217,7 +217,7 @@ class Pipeline:
             reasons["paused"] = f"for {left_s:.0f} s more"
         return reasons
 
-    def _is_helped(self) -> bool:
+    def _fallback_detects(self) -> bool:
         return self._fallback is not None and not self._is_paused() and self._fallback.active_source is not None
 
     def _take(self, worker: Worker) -> Frame | None:
@@ -254,7 +254,7 @@ class Pipeline:
     def _use(self, frame: Frame) -> str | None:
         """Detect with the detector, else with the fallback, and publish; returns the cause of a drop, or None."""
         detected = self._detect(frame)
-        result = self._ask_for_help(frame) if isinstance(detected, str) else detected
+        result = self._detect_by_fallback(frame) if isinstance(detected, str) else detected
         if result is None:
             return str(detected)
         with self._publishing:
@@ -277,14 +277,14 @@ class Pipeline:
                 log.warning("frame %d: %s", frame.seq, failure)
             return "failed"
         self._invoked += 1
-        self._ask_for_scaling(detector.scaling if self._pace.per_s is None else None)
+        self._request_scaling(detector.scaling if self._pace.per_s is None else None)
         hung = self._health.hanging
         self._health.on_result(result.age_ms)
         beaten = (hung or self._health.slow) and self._fallback is not None and self._fallback.active_source == "cloud"
         return "slow" if beaten else result
 
     def _publish(self, result: DetectionResult) -> None:
-        """Give it to the listeners. Under the lock, so that they get one at a time, and none that comes too late."""
+        """Call the listeners. Under the lock, so that they get one result at a time, and none that is too late."""
         for listener in self._listeners:
             listener(result)
         if self._fallback is not None and result.source != "local":
@@ -293,18 +293,18 @@ class Pipeline:
         if self._published == self._stop_after:
             self.ended = f"{self._published} results"
 
-    def _ask_for_help(self, frame: Frame) -> DetectionResult | None:
+    def _detect_by_fallback(self, frame: Frame) -> DetectionResult | None:
         return self._fallback.detect(frame) if self._fallback is not None else None
 
-    def _call_for_help(self) -> None:
+    def _switch_fallback(self) -> None:
         if self._fallback is None:
             return
-        if self._needs_help():
+        if self._needs_fallback():
             self._fallback.activate(self.on_fallback_result)
         else:
             self._fallback.deactivate()
 
-    def _needs_help(self) -> bool:
+    def _needs_fallback(self) -> bool:
         """Whether the detector gives no results although it should."""
         health = self._health
         return (self._hot_swap.is_empty or health.failing or health.slow or health.hanging) and not self._is_paused()
@@ -312,7 +312,7 @@ class Pipeline:
     def _is_paused(self) -> bool:
         return self._clock.monotonic_ns() < self._paused_until_ns
 
-    def _ask_for_scaling(self, scaling: Scaling | None) -> None:
+    def _request_scaling(self, scaling: Scaling | None) -> None:
         if scaling != self._scaling:
             self._scaling = scaling
             self._camera.scale_to(scaling)

@@ -1,8 +1,8 @@
-"""What the computer says of itself: heat, power, processor, memory, disk, clock.
+"""Reads the state of the board: heat, power, processor, memory, disk, clock.
 
-Invariants: everything is nullable, since no two boards can say the same; nothing raises for a file that is not there;
-nothing blocks: only files of the kernel are read, and `vcgencmd`, where those lack the throttling bits, gets half a
-second and is not asked again once it failed. One thread at a time.
+Invariants: every value may be None, because boards differ in what they report; nothing raises for an absent file;
+nothing blocks: only files of the kernel are read. If they lack the throttling bits, `vcgencmd` runs for at most half a
+second, and never again once it has failed. One thread at a time.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ VCGENCMD_TIMEOUT_S = 0.5
 HOT_C = 80.0
 """Where a Raspberry Pi begins to throttle."""
 DISK_LOW_MB, DISK_LOW_SHARE = 100.0, 0.1
-"""Whatever is less: a small partition of its own is not low for ever."""
+"""The smaller of the two applies, so that a small separate partition is not always low."""
 MEMORY_LOW_MB = 64.0
 CPU_ZONE = re.compile(r"(?i)cpu|soc")
-"""Types of thermal zones that are the processor's: cpu-thermal, soc_thermal, cpu0-thermal; else the first counts."""
+"""Types of the processor's thermal zones: cpu-thermal, soc_thermal, cpu0-thermal. Else the first zone counts."""
 TEMPERATURES_C = (-60.0, 150.0)
-"""A thermometer that tells something else is broken."""
+"""A thermometer with a value outside of this range is broken."""
 SLOWED_BELOW = 0.95
-"""Of the highest frequency that was ever allowed."""
+"""A share of the highest frequency that was ever allowed."""
 
 STA_UNSYNC = 0x40
 CLOCK_ERROR_LIMIT_US = 2_000_000
-"""timesyncd asks a server every 2048 s at most, in which the kernel raises its bound by 500 ppm, to 1.02 s: one lost
-answer is no reason. The kernel itself gives up (STA_UNSYNC) at 16 s only, eight hours after the last answer."""
+"""timesyncd asks a server every 2048 s at most. Meanwhile the kernel raises its error bound by 500 ppm, to 1.02 s, so
+one lost answer is no reason. The kernel itself sets STA_UNSYNC only at 16 s, eight hours after the last answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoardReading:
-    """The board at one moment; None where it cannot say. MB are 10^6 bytes."""
+    """The board at one moment; None for a value that the board does not report. MB are 10^6 bytes."""
 
     temperature_c: float | None = None
     throttled_now: tuple[str, ...] | None = None
     throttled_ever: tuple[str, ...] | None = None
     cpu_mhz: float | None = None
-    cpu_highest_mhz: float | None = None      # that the hardware has
+    cpu_highest_mhz: float | None = None      # the hardware's maximum
     cpu_slowed: bool | None = None            # the kernel allows less than before
     rss_mb: float | None = None
     capture_rss_mb: float | None = None
     memory_available_mb: float | None = None
-    memory_allowed_mb: float | None = None    # left of the unit's own limit
+    memory_allowed_mb: float | None = None    # left of the unit's limit
     memory_stalled: float | None = None       # share of the last seconds in which a process waited for memory
-    memory_pressed: bool | None = None        # too much of that
+    memory_pressed: bool | None = None        # that share is too large
     cma_free_mb: float | None = None
     disk_free_mb: float | None = None
     disk_mb: float | None = None
@@ -92,7 +92,7 @@ class BoardReading:
 
 
 def boot_id(root: Path = Path("/")) -> str:
-    """Return what names this boot of the machine: another one after every power cut."""
+    """Return the id of this boot of the machine; it changes with every boot."""
     try:
         return (root / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -100,7 +100,7 @@ def boot_id(root: Path = Path("/")) -> str:
 
 
 class Board:
-    """The computer this runs on. A test gives a tree of its own as `root`, its own `vcgencmd`, and seconds."""
+    """The board that this runs on. Tests give their own `root` folder, `vcgencmd` and `monotonic`."""
 
     def __init__(self, state_path: Path, root: Path = Path("/"), vcgencmd: str = "vcgencmd",
                  monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -114,7 +114,7 @@ class Board:
 
     @property
     def name(self) -> str | None:
-        """The board as its device tree names it, e.g. `Raspberry Pi 4 Model B Rev 1.5`."""
+        """The board's name in its device tree, e.g. `Raspberry Pi 4 Model B Rev 1.5`."""
         return self._text("proc/device-tree/model").rstrip("\0") or None
 
     def read(self, capture_pid: int | None = None) -> BoardReading:
@@ -144,13 +144,13 @@ class Board:
         )
 
     def clock_synced(self) -> bool | None:
-        """Whether a time server set the clock, and not long ago; None where nobody can say."""
+        """Return whether a time server set the clock recently; None if that is unknown."""
         timesyncd = self._root / "run/systemd/timesync"
         if (timesyncd / "synchronized").exists():
             return True
         asked = kernel_clock_synced()
-        # Under `ProtectClock=` (the shipped unit) the kernel does not answer. Where timesyncd runs, its silence does;
-        # under chrony nobody does.
+        # Under `ProtectClock=` (the shipped unit) the kernel does not answer. If timesyncd runs, its missing file means
+        # "not synchronized". With chrony the answer is unknown.
         return False if asked is None and timesyncd.is_dir() else asked
 
     def _text(self, path: str) -> str:
@@ -164,12 +164,12 @@ class Board:
         return float(found[0]) if found else None
 
     def _temperature_c(self) -> float | None:
-        """The hottest of the processor's zones."""
+        """Return the temperature of the processor's hottest zone."""
         self._zones = self._zones or self._cpu_zones()
         read = (self._number(f"{zone}/temp") for zone in self._zones)
         lowest_c, highest_c = TEMPERATURES_C
-        told_c = [round(millidegrees / 1000, 1) for millidegrees in read if millidegrees is not None]
-        return max((each_c for each_c in told_c if lowest_c <= each_c <= highest_c), default=None)
+        found_c = [round(millidegrees / 1000, 1) for millidegrees in read if millidegrees is not None]
+        return max((each_c for each_c in found_c if lowest_c <= each_c <= highest_c), default=None)
 
     def _cpu_zones(self) -> tuple[str, ...]:
         found = sorted((self._root / "sys/class/thermal").glob("thermal_zone*"))
@@ -178,7 +178,7 @@ class Board:
             or tuple(zone for zone in zones if zone.endswith("/thermal_zone0"))
 
     def _frequency(self) -> tuple[float | None, float | None, bool | None]:
-        """kHz now, the most the hardware has, whether less is allowed than before; of the fastest processor."""
+        """Return the fastest processor's kHz, its hardware's maximum, and whether less is allowed than before."""
         cores = sorted((self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
         highest = {core: self._number(f"{core.relative_to(self._root)}/cpuinfo_max_freq") or 0 for core in cores}
         fastest = max(cores, key=lambda core: highest[core], default=None)
@@ -199,7 +199,7 @@ class Board:
         return {name: _megabytes(int(kibibytes) * 1024) for name, kibibytes in fields}
 
     def _disk_mb(self) -> tuple[float | None, float | None]:
-        """What is free, and how large it is."""
+        """Return the free space, and the size of the disk."""
         try:
             disk = os.statvfs(self._state_path)
         except OSError:
@@ -217,13 +217,13 @@ class Board:
         bits = self._throttle_bits()
         if bits is None:
             return None, None
-        # The kernel's own voltage watch clears the firmware's "ever" bits every two seconds: so we keep them.
+        # The kernel's own voltage watch clears the firmware's "ever" bits every two seconds, so they are stored here.
         self._throttled_ever |= bits | bits >> STICKY_SHIFT
         return _names(bits), _names(self._throttled_ever)
 
 
 def kernel_clock_synced() -> bool | None:
-    """Ask adjtimex(2), which changes nothing; None where a sandbox forbids it."""
+    """Return adjtimex(2)'s answer, which changes nothing; None if a sandbox forbids the call."""
     timex = _Timex()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.adjtimex(ctypes.byref(timex)) < 0:
@@ -232,7 +232,7 @@ def kernel_clock_synced() -> bool | None:
 
 
 class _Timex(ctypes.Structure):
-    """The head of `struct timex` (linux/timex.h); the kernel writes into the rest, which nobody reads here."""
+    """The head of `struct timex` (linux/timex.h). The kernel also writes the rest, which is not read here."""
 
     _fields_ = (("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long),
                 ("maxerror", ctypes.c_long), ("esterror", ctypes.c_long), ("status", ctypes.c_int),

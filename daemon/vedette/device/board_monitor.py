@@ -1,7 +1,7 @@
-"""Reads the board once a second, for all who need to know: throttle, trial, time stamps, health.
+"""Reads the board once a second for throttle, trial, time stamps and health.
 
-Invariants: the main thread reads the board, any thread may use the last reading; a board that was never read is not
-known to be synchronized or throttled.
+Invariants: the main thread reads the board, any thread may use the latest reading; before the first reading the clock
+counts as not synchronized, and the board as not throttled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BoardMonitor:
 
     def __init__(self, board: ReadableBoard, camera: HasChild, clock: Clock) -> None:
         self.reading = BoardReading()
-        """The last reading. Any thread."""
+        """The latest reading. Any thread."""
         self._board = board
         self._camera = camera
         self._clock = clock
@@ -50,11 +50,11 @@ class BoardMonitor:
         return f"<BoardMonitor {self.reading}>"
 
     def subscribe(self, listener: Callable[[BoardReading], None]) -> None:
-        """Have every new reading given to `listener`, on the main thread. Before the first `tick`."""
+        """Call `listener` with every new reading, on the main thread. Before the first `tick`."""
         self._listeners.append(listener)
 
     def tick(self) -> None:
-        """Read the board, if it is time. Main thread, several times a second."""
+        """Read the board if a reading is due. Main thread, several times a second."""
         now_ns = self._clock.monotonic_ns()
         if self._read_ns is None or now_ns - self._read_ns > INTERVAL_S * 1e9:
             self._read_ns = now_ns
@@ -63,11 +63,11 @@ class BoardMonitor:
                 listener(self.reading)
 
     def clock_synced(self) -> bool:
-        """Return whether a time server set the clock, as far as known. Any thread."""
+        """Return whether a time server set the clock; False if unknown. Any thread."""
         return bool(self.reading.clock_synced)
 
     def throttled(self) -> bool:
-        """Return whether the firmware limits the processor now. Any thread."""
+        """Return whether the firmware limits the processor now; False if unknown. Any thread."""
         return bool(self.reading.throttled_now)
 
     def reasons(self) -> dict[ReasonCode, str]:

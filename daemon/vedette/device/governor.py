@@ -1,12 +1,13 @@
-"""Decides how many frames a second to detect in, so that the board stays cooler than where its firmware slows it down.
+"""Decides how many frames a second to detect in, so that the firmware does not have to slow the board down.
 
 Invariants:
 - Pure: the board's reading and the time (seconds of a clock that only goes forward) are handed in.
 - A spike changes nothing. Figures are smoothed, and must hold for a while.
 - One step follows another, and each gets time to work. The rate rises only well below the temperature that lowered it.
-  A rise that had to be taken back is tried again when the board is cooler than then, or after two hours, so that the
-  rate does not swing.
-- Weak power and short memory, which a lower rate may not cure, take at most half of the rate. A full disk takes none.
+  A rise that was reversed is tried again when the board is cooler than at that rise, or after two hours. So the rate
+  does not swing.
+- Weak power and short memory, which a lower rate may not cure, lower the rate to half at most. A full disk does not
+  lower it.
 - A value that the board does not give is no reason; a board without a thermometer is never hot.
 """
 
@@ -21,13 +22,13 @@ STEPS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 HALF = STEPS.index(0.5)
 LAST = len(STEPS) - 1
 LEAST_PER_S = 0.5
-"""A lower rate would save nothing worth having."""
+"""A lower rate would save almost nothing."""
 COOLER_C = 6.0
-"""The rate rises only when the board is so far below the target."""
+"""The rate rises only when the board is this far below the target."""
 FAR_C = 3.0
-"""When the board is so far above the target, two steps are taken at once."""
+"""When the board is this far above the target, the rate is lowered by two steps at once."""
 CHANGED_C = 3.0
-"""A rise that failed is tried again when the board is cooler than then by so much."""
+"""A rise that failed is tried again when the board is this much cooler than at that rise."""
 HELD = 0.5
 """A smoothed yes or no above this counts as yes."""
 GONE = 0.1
@@ -36,30 +37,30 @@ GONE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class GovernorTiming:
-    """How long things take, in seconds. A test in real time has shorter ones."""
+    """The governor's times, in seconds. A test in real time shortens them."""
 
     fast: float = 15.0
     slow: float = 60.0
-    """Time constants of smoothing. The difference of the two shows where the temperature is going: the rate is lowered
-    while it rises, and not lowered again while it falls."""
+    """Time constants of smoothing. Their difference shows the trend of the temperature: the rate is lowered while the
+    temperature rises, and not lowered again while it falls."""
     sustained: float = 20.0
     settle: float = 40.0
     calm: float = 60.0
     tried: float = 7200.0
-    """A rise has worked when nothing lowers the rate for so long. A rise that failed is tried again after this time."""
+    """A rise has worked if nothing lowers the rate for this time. A rise that failed is tried again after this time."""
     gap: float = 30.0
-    """After a longer time without readings, what was known is forgotten."""
+    """After a longer time without readings, all figures are deleted."""
 
 
 NORMAL_TIMING = GovernorTiming()
 
 
 class Reading(Protocol):
-    """The values of the board that count here; None where it cannot say."""
+    """The values of the board that count here; None for a value that it does not report."""
 
     @property
     def temperature_c(self) -> float | None:
-        """Of the processor."""
+        """The processor's temperature."""
 
     @property
     def throttled_now(self) -> tuple[str, ...] | None:
@@ -90,7 +91,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Strain:
-    """A reason for a lower rate: in words, down to which step, how many steps at once, and whether it is heat."""
+    """A reason for a lower rate: a message, the lowest step, how many steps at once, and whether it is heat."""
 
     message: str
     lowest: int
@@ -100,7 +101,7 @@ class _Strain:
 
 @dataclass(frozen=True, slots=True)
 class _FailedRise:
-    """A rise to this step was taken back at this moment. It began at this temperature; None: heat was not the cause."""
+    """A rise to `step` that was reversed at `at_s`. It began at `temperature_c`; None: heat was not the cause."""
 
     step: int
     temperature_c: float | None
@@ -131,7 +132,7 @@ class Governor:
         return f"<Governor {self.limit}>"
 
     def update(self, reading: Reading, detected: int, now_s: float) -> Limit:
-        """Take a reading and the number of frames detected in this run; returns the limit from now on."""
+        """Use a reading, and the number of frames detected in this run; returns the limit from now on."""
         timing = self._timing
         passed_s = math.inf if self._read_s is None else now_s - self._read_s
         if passed_s >= timing.gap:
@@ -152,7 +153,7 @@ class Governor:
         return self.limit
 
     def reset(self) -> None:
-        """Limit nothing, and forget what was measured; the next reading begins anew."""
+        """Remove the limit, and delete what was measured; the next reading starts again."""
         self.limit, self._read_s, self._felt_s, self._failed = Limit(), None, None, None
 
     def _measure(self, per_s: float, passed_s: float) -> None:
@@ -169,7 +170,7 @@ class Governor:
             self._now_c = self._felt_s = None
             self._figures.pop("temperature", None)
         self._figure("power", "under_voltage" in now, passed_s)
-        # A soft limit alone takes a seventh off the clock of a 3B+ at 60 degrees: that is worth no frame.
+        # A soft limit alone lowers the clock of a 3B+ by a seventh at 60 degrees: too little to lower the rate.
         self._figure("slowed", bool(now & {"frequency_capped", "throttled"}) or bool(reading.cpu_slowed), passed_s)
         self._figure("memory", bool(reading.memory_pressed), passed_s)
 
@@ -203,7 +204,7 @@ class Governor:
         return cool and all(figure.fast < GONE for name, figure in self._figures.items() if name != "temperature")
 
     def _may_rise(self) -> bool:
-        """Whether a rise may work: it has not failed, or it failed long ago, or the board was warmer then."""
+        """Return whether a rise may work: none failed, or it failed long ago, or the board was warmer then."""
         failed, step = self._failed, self.limit.step
         if failed is None or failed.step < step - 1 or self._lasts(failed.at_s, self._timing.tried):
             return True
@@ -235,7 +236,7 @@ class Governor:
 
 
 def _since(before_s: float | None, now_s: float) -> float:
-    """Return since when something holds that holds now."""
+    """Return since when a condition holds that holds now."""
     return now_s if before_s is None else before_s
 
 
@@ -251,5 +252,5 @@ class _Smoothed:
 
     @property
     def ahead(self) -> float:
-        """The value in about a minute, if the trend goes on."""
+        """The value in about a minute, if the trend continues."""
         return 2 * self.fast - self.slow

@@ -83,7 +83,7 @@ class StateFolder:
     def __init__(self, path: Path, *, wait_s: float = 0) -> None:
         self.path = path.absolute()
         self.trouble: str | None = None
-        """A message: why the lock of the folder is lost. None while it is held."""
+        """Why the lock of the folder is lost, as a message; None while it is held."""
         self._lock: int | None = None
         self._run = 0
         try:
@@ -127,7 +127,7 @@ class StateFolder:
         return run
 
     def reacquire(self) -> bool:
-        """Lock the folder again if it was removed and put back; returns whether this call did so. After `next_run`.
+        """Lock the folder again if it was removed and restored; returns whether this call did so. After `next_run`.
 
         The lock belongs to a file: a process that finds another file there assumes that no daemon runs.
         """
@@ -151,7 +151,7 @@ class StateFolder:
             return False
         self.close()
         self._lock, self.trouble = lock, None
-        log.warning("the state folder %s was put back and is locked again", self.path)
+        log.warning("the state folder %s was restored and is locked again", self.path)
         return True
 
     def _is_held(self) -> bool:

@@ -1,8 +1,8 @@
 """Keeps a record of this run on disk, so that the next run can report how it ended.
 
-Invariants: a run that dies leaves its last record, and the next run judges by that record and by the boot; between the
-first and the last record the main thread never waits for the disk; where the main thread itself hangs, a signal
-handler of C, which needs no Python, writes that; a disk that takes no record is logged, and nothing else changes. Main
+Invariants: a run that dies leaves its last record, and the next run decides by that record and the boot; between the
+first and the last record the main thread never waits for the disk; if the main thread itself hangs, a signal handler
+of C, which needs no Python, writes that; a disk that cannot be written is logged, and nothing else changes. Main
 thread only.
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NOTE, STACKS = "end.mark", "end.stacks"
+RECORD, STACKS = "end.mark", "end.stacks"
 MAIN_WITHIN_S = 3.0
-"""A main thread that is silent for longer may hang. If it goes on, what was written about it is removed."""
+"""A main thread that is silent for longer may hang. If it continues, what was written about it is removed."""
 REARM_S = 1.0
 DISK_WITHIN_S = 2.0
-"""The first and the last record wait no longer for a disk."""
+"""The longest time that the first and the last record wait for a disk."""
 _DETAIL_MAX = LONGEST // 13
 """A character outside the basic plane takes twelve bytes of JSON; the other fields need the rest."""
 _RUNNING = "running"
@@ -44,7 +44,7 @@ class RunRecord:
     """
 
     def __init__(self, folder: Path, identity: RunIdentity) -> None:
-        self._slots = DoubleBufferedFile(folder / NOTE)
+        self._slots = DoubleBufferedFile(folder / RECORD)
         self._stacks = folder / STACKS
         self._run = identity.run
         self._boot_id = identity.boot_id
@@ -52,13 +52,13 @@ class RunRecord:
         self._rearm_s = 0.0
         self._late: tuple[str, ...] = ()
         self._writer: threading.Thread | None = None
-        self.last = self._judged()
+        self.last = self._read_last()
 
     def __repr__(self) -> str:
         return f"<RunRecord {self._run} after {self.last}>"
 
     def begin(self) -> None:
-        """The run begins."""
+        """Write the first record of this run."""
         if self.last is not None:
             log.log(logging.INFO if self.last.kind == "stopped" else logging.WARNING,
                     "run %d ended: %s: %s", self.last.run, self.last.kind, self.last.detail)
@@ -66,7 +66,7 @@ class RunRecord:
         self._wait()
 
     def renew(self) -> None:
-        """Write the record again, in a folder that was put back empty."""
+        """Write the record again, in a folder that was restored empty."""
         self._close_dump()
         self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
         try:
@@ -75,7 +75,7 @@ class RunRecord:
             log.warning("%s: %s", self._stacks, error.strerror)
 
     def update(self, late: tuple[str, ...]) -> None:
-        """The main thread makes progress; these workers do not. Call it at least every second; never blocks."""
+        """Record that the main thread makes progress, and these workers do not. At least every second; never blocks."""
         now_s = time.monotonic()
         if now_s >= self._rearm_s and self._dump is not None:
             self._rearm_s = now_s + REARM_S
@@ -85,7 +85,7 @@ class RunRecord:
             self._put("hung" if late else _RUNNING, _made_no_progress(late))
 
     def ended(self, exit_code: int, why: str) -> None:
-        """The run ends in order: as ordered (exit code 0), or with a failure."""
+        """Write the last record: the run ends as ordered (exit code 0), or with a failure."""
         self._close_dump()
         self._wait()
         self._put("failed" if exit_code else "stopped", why)
@@ -96,13 +96,13 @@ class RunRecord:
             self._dump.close()
             self._dump = None
 
-    def _judged(self) -> LastEnd | None:
+    def _read_last(self) -> LastEnd | None:
         try:
             content = self._slots.read()
             if content is None:
                 return None
-            noted = json.loads(content)
-            run, boot_id, kind, detail = (noted[key] for key in ("run", "boot", "kind", "detail"))
+            saved = json.loads(content)
+            run, boot_id, kind, detail = (saved[key] for key in ("run", "boot", "kind", "detail"))
             hung = self._stacks.exists() and self._stacks.stat().st_size > 0
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the record of the last run cannot be read: %r", error)
@@ -110,7 +110,7 @@ class RunRecord:
         if kind in ("stopped", "failed"):
             return LastEnd(run, kind, detail)
         if boot_id != self._boot_id:
-            return LastEnd(run, "power_cut", "the machine restarted under it")
+            return LastEnd(run, "power_cut", "the machine restarted while it ran")
         if kind == "hung":
             return LastEnd(run, "hung", detail)
         if hung:
@@ -118,9 +118,10 @@ class RunRecord:
         return LastEnd(run, "killed", _KILLED)
 
     def _put(self, kind: str, detail: str | None) -> None:
-        """Write it in a thread of its own, since a disk may hang."""
-        note = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_DETAIL_MAX]}
-        self._writer = threading.Thread(target=self._write, args=(json.dumps(note).encode(),), name="note", daemon=True)
+        """Write it in a separate thread, because a disk may hang."""
+        record = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_DETAIL_MAX]}
+        self._writer = threading.Thread(target=self._write, args=(json.dumps(record).encode(),), name="record",
+                                        daemon=True)
         self._writer.start()
 
     def _write(self, content: bytes) -> None:

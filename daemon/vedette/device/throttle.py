@@ -35,7 +35,7 @@ class Throttle:
         self._since: Since | None = None
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work."""
+        """Apply the live keys of a configuration."""
         self._enabled = config.governor.enabled
         self._governor.target_c = config.governor.target_c
         if not self._enabled:
@@ -43,7 +43,7 @@ class Throttle:
             self._apply(Limit())
 
     def on_reading(self, reading: Reading) -> None:
-        """Take a new reading of the board into account."""
+        """Apply the governor's decision about a new reading of the board."""
         if self._enabled:
             self._apply(self._governor.update(reading, self._flow.detected, self._clock.monotonic_ns() / 1e9))
 

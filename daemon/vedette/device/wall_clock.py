@@ -1,7 +1,7 @@
-"""Notices that the wall clock jumped while the daemon runs, and keeps moments of the past right when it does.
+"""Detects that the wall clock jumped while the daemon runs, and corrects moments of the past after a jump.
 
-Invariants: pure but for the injected clock; no time is measured with the wall clock, which is only compared with the
-monotonic one; the first setting by a time server is no jump.
+Invariants: pure but for the injected clock; no duration is measured with the wall clock, which is only compared with
+the monotonic one; the first setting by a time server is not a jump.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from vedette.types import ReasonCode
 
 STEP_S = 10.0
-"""A time server corrects a clock that it keeps by less."""
+"""A time server that keeps a clock correct changes it by less."""
 SET_WITHIN_S = 2.0
 """A clock that was never set may jump this long before the board reports that a time server set it."""
 NAMED_FOR_S = 600.0
-"""After this time the new time counts as right."""
+"""After this many seconds the new time counts as correct."""
 _UNITS = (("years", 365.25 * 86_400), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 class WallClock:
-    """A ports.ReasonSource: compares the distance of both clocks with the distance before. Main thread."""
+    """A ports.ReasonSource: compares the difference of both clocks with the earlier difference. Main thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -69,7 +69,7 @@ class WallClock:
 
 
 class Since:
-    """A moment in the past. It stays as long ago when the clock is stepped; slewing does not move it."""
+    """A moment in the past. A step of the clock does not change how long ago it is; slewing does not move it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

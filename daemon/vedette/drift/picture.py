@@ -80,7 +80,7 @@ class Picture(State):
 
     _settling: tuple[float, Reference] | None = None
     _strange_s: float | None = None
-    _well_s: float | None = None
+    _normal_s: float | None = None
     _another_s: float | None = None
     _likeness: float | None = None
 
@@ -99,7 +99,7 @@ class Picture(State):
         return "; ".join(_MESSAGES[change] for change in self.changes)
 
     def observe(self, now_s: float, view: View, light: tuple[float, float], *, after_s: float, learn_s: float) -> None:
-        """Take a view with its brightness and contrast, one a second. A change that lasts `after_s` is named."""
+        """Process a view with its brightness and contrast, once a second. A change that lasts `after_s` is named."""
         if self.began_s is None:
             self.began_s = now_s
         self._measure(now_s, view, *light)
@@ -121,14 +121,14 @@ class Picture(State):
                        if self._is_lost(name, change, known, now_s, learn_s)]
 
     def _await_stable_view(self, now_s: float, view: View, seen: Reference, after_s: float) -> None:
-        """Start with a view that holds still: somebody may still be mounting the camera."""
+        """Start with a view that does not move: somebody may still be mounting the camera."""
         if self._settling is None or self._settling[1].likeness(view, seen.brightness) < ALIKE:
             self._settling = now_s, seen
         elif now_s - self._settling[0] >= after_s:
             self.references.append(seen)
 
     def _nearest(self, view: View, brightness: float) -> tuple[Reference, float]:
-        """Return the most alike reference and its likeness. The one matched last comes first: it fits mostly."""
+        """Return the most alike reference and its likeness. The last match is tried first, because it mostly fits."""
         best, alike = self.references[-1], -1.0
         for each in reversed(self.references):
             here = each.likeness(view, brightness)
@@ -152,8 +152,8 @@ class Picture(State):
 
     def _on_normal_view(self, now_s: float, seen: Reference, nearest: Reference) -> None:
         self._strange_s = None
-        self._well_s = now_s if self._well_s is None else self._well_s
-        if self.named is not None and now_s - self._well_s >= GONE_AFTER_S:
+        self._normal_s = now_s if self._normal_s is None else self._normal_s
+        if self.named is not None and now_s - self._normal_s >= GONE_AFTER_S:
             self.named = None
         self.references.remove(nearest)
         nearest.matched_s = now_s
@@ -166,7 +166,7 @@ class Picture(State):
             self._learn(seen)
 
     def _on_strange_view(self, now_s: float, seen: Reference, strange: Change, after_s: float, learn_s: float) -> None:
-        self._well_s = self._another_s = None
+        self._normal_s = self._another_s = None
         self._strange_s = now_s if self._strange_s is None else self._strange_s
         if now_s - self._strange_s >= after_s:
             self.named = strange

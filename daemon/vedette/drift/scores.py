@@ -28,7 +28,7 @@ Label = Annotated[str, Field(max_length=100)]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The time of learning, and the mean scores to compare with instead of the learnt ones (None: the learnt ones)."""
+    """The time of learning, and given mean scores to compare with (None: compare with the learnt ones)."""
 
     learn_s: float
     given: Mapping[str, float] | None = None

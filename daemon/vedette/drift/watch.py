@@ -1,8 +1,8 @@
-"""Watches for drift, which degrades results silently: takes results and views, judges every few seconds, saves hourly.
+"""Watches for drift, which degrades results silently: measures results and views, evaluates them, and saves hourly.
 
-Invariants: `on_result` costs microseconds and waits for no disk; the thread `drift` alone reads a model, and writes: at
-most once an hour, at a clean stop, and when it must learn anew; a disk that takes nothing costs only what a kill would.
-Any thread may read, or give feedback.
+Invariants: `on_result` costs microseconds and waits for no disk; only the thread `drift` reads a model, and writes: at
+most once an hour, at a clean stop, and when it must learn again; a disk that cannot be written costs no more than a
+kill. Any thread may read, or give feedback.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ log = logging.getLogger(__name__)
 
 Part = Literal["scores", "picture", "all"]
 STEP_S = 1.0
-JUDGE_S = 5.0
+EVALUATE_S = 5.0
 MINUTE_S = 60.0
 DISK_WITHIN_S = 120.0
-"""A card may block a write, or the reading of a model, for so long; the watchdog waits as long."""
+"""An SD card may block a write, or the reading of a model, for so long; the watchdog waits as long."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Results of one model that are not yet taken into account: number and sum of scores by label; invoke times."""
+    """Results of one model that are not yet counted: number and sum of scores by label; invoke times."""
 
     scores: dict[str, tuple[int, float]] = field(default_factory=dict)
     invoke_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
@@ -67,13 +67,13 @@ class DriftWatch:
         self._governed = governed
         self._batches_lock = threading.Lock()
         self._batches: dict[str, _Batch] = {}
-        self._lock = threading.Lock()       # of the ledger and what follows
+        self._lock = threading.Lock()       # guards the ledger and the fields below
         self._model: ModelScores | None = ledger.models[-1] if ledger.models else None
         self._picture: Picture = ledger.picture_of(_view_key(config))
-        self._given: tuple[str, Mapping[str, float]] = "", {}      # of which account: the bundle's mean scores
+        self._given: tuple[str, Mapping[str, float]] = "", {}      # a model's key, and the mean scores in its bundle
         self._view: View | None = None
         now_s = ledger.now_s()
-        self._judge_s = now_s
+        self._evaluate_s = now_s
         self._minute_s = now_s + MINUTE_S
         # Counted from the last save of any run: a device whose runs end within the hour must learn too.
         self._save_s = now_s + MINUTE_S if ledger.written_s is None else ledger.written_s + HOUR_S
@@ -82,13 +82,13 @@ class DriftWatch:
         return f"<DriftWatch {self._ledger!r} {self._picture.changes}>"
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Any thread."""
+        """Apply the live keys of a configuration. Any thread."""
         self._config = config
 
     def on_result(self, result: DetectionResult) -> None:
-        """Take a result of the device's own model into account. Any thread.
+        """Count a result of the device's own model. Any thread.
 
-        At a governed rate its time is left out: the processor rests between frames, and lowers its clock.
+        At a governed rate its time is not counted: the processor rests between frames, and lowers its clock.
         """
         if result.source != "local" or result.model is None:
             return
@@ -101,14 +101,14 @@ class DriftWatch:
                 batch.scores[found.label] = number + 1, total + (found.score or 0.0)
 
     def feedback(self, run: int, seq: int, *, right: bool, label: str = "") -> tuple[bool, int, int]:
-        """Take a verdict on a result; returns whether it was new, how many were judged, how many wrong. Any thread."""
+        """Count feedback on a result; returns whether it is new, the total and the wrong ones. Any thread."""
         with self._lock:
             now_s = self._ledger.now_s()
             is_new = self._ledger.feedback.add(now_s, run, seq, right=right, label=label)
             return is_new, *self._ledger.feedback.read(now_s)
 
     def relearn(self, part: Part) -> None:
-        """Learn the present state anew, as the right one. Any thread."""
+        """Learn the present state again, as the correct one. Any thread."""
         with self._lock:
             if part != "picture":
                 self._ledger.models, self._model = [], None
@@ -116,22 +116,22 @@ class DriftWatch:
                 self._ledger.picture = None
                 self._picture = self._ledger.picture_of(_view_key(self._config))
             self._save_s = self._ledger.now_s()
-        log.info("%s: learning anew from now on", part)
+        log.info("%s: learning again from now on", part)
 
     def step(self) -> None:
-        """Take new results and views into account, and judge when due. Returns at once, but after a model change."""
+        """Count new results and views, and evaluate them when due. Returns at once, but not after a model change."""
         self._read_bundled()
         with self._lock:
             now_s, health = self._ledger.now_s(), self._config.health
             learn_s = health.learn_hours * HOUR_S
-            self._take_results(now_s)
+            self._count_results(now_s)
             status = self._camera.status()
             if status.view is not None and status.view is not self._view and status.brightness is not None:
                 self._view = status.view
                 light = status.brightness, status.contrast or 0.0
                 self._picture.observe(now_s, status.view, light, after_s=health.image_drift_after_s, learn_s=learn_s)
-            if now_s >= self._judge_s:
-                self._judge_s = now_s + JUDGE_S
+            if now_s >= self._evaluate_s:
+                self._evaluate_s = now_s + EVALUATE_S
                 self._picture.evaluate(now_s, learn_s)
                 if self._model is not None:
                     self._model.evaluate(now_s, self._terms())
@@ -152,7 +152,7 @@ class DriftWatch:
         try:
             self._ledger.save(content)
         except OSError as error:
-            log.warning("what was learnt of scores and picture is not saved: %s", error)
+            log.warning("the learnt values of scores and picture are not saved: %s", error)
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
@@ -194,7 +194,7 @@ class DriftWatch:
             self.step()
             self.save()
 
-    def _take_results(self, now_s: float) -> None:
+    def _count_results(self, now_s: float) -> None:
         a_minute = now_s >= self._minute_s
         with self._batches_lock:
             batches = {sha256: (each.scores, tuple(each.invoke_ms) if a_minute else ())
@@ -236,13 +236,13 @@ class DriftWatch:
 
 
 def _limits_key(config: Config) -> str:
-    """Everything that decides which detections are scored: with another threshold the mean is another."""
+    """Return a digest of all that decides which detections are scored: another threshold gives another mean."""
     detector = config.detector
     return _digest(detector.score_threshold, detector.labels, detector.allow, detector.deny, config.camera.roi)
 
 
 def _view_key(config: Config) -> str:
-    """Everything that decides what the camera shows."""
+    """Return a digest of all that decides what the camera shows."""
     camera = config.camera
     return _digest(camera.source, camera.rotate, camera.masks)
 

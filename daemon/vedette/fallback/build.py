@@ -1,6 +1,6 @@
-"""Puts the fallbacks together: the chain, and the thread of the cloud.
+"""Builds the fallbacks: the chain, and the thread of the cloud.
 
-Invariant: nothing of what is not configured is imported.
+Invariant: a module is imported only if its fallback is configured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vedette.ports import Camera, Clock
 
 CLOUD_STOP_S = 2.0
-"""A call that takes longer is left behind: nobody needs its answer."""
+"""A call that takes longer is abandoned: nobody needs its answer."""
 
 
 class Fallbacks:
@@ -36,10 +36,10 @@ class Fallbacks:
             clock, cloud=self._cloud, interval_s=config.cloud.interval_s,
             motion=self._make_motion if config.fallback.motion else None, frame_s=1 / config.camera.fps)
         self.configured = self.chain if self._cloud or config.fallback.motion else None
-        """None where no fallback is configured."""
+        """The chain; None if no fallback is configured."""
 
     def parts(self) -> tuple[Part, ...]:
-        """Return what has to be started and stopped."""
+        """Return the parts to start and stop."""
         if self._cloud is None:
             return ()
         worker = Worker("cloud", self._cloud.run, on_end=self._on_end)
@@ -50,7 +50,7 @@ class Fallbacks:
         return (Part("cloud", worker.start, stop, worker),)
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Any thread."""
+        """Apply the live keys of a configuration. Any thread."""
         if self._cloud is not None:
             self._cloud.reload(config)
 

@@ -1,10 +1,10 @@
-"""Detects while the device's own model cannot: by the cloud, and by motion where the cloud gives no results.
+"""Detects while the device's own model cannot: by the cloud, and by motion while the cloud gives no results.
 
 Invariants:
 - Motion learns its background from the first frame on, and gives results only while no result of the cloud is due.
-- `active_source` names a source only while its results come: neither a call under way nor a background that is being
-  learnt counts.
-- `detect` is for the detect thread, the rest for any: the main thread activates it where the detect thread hangs.
+- `active_source` names a source only while its results come. A call under way does not count, nor does a background
+  that is still being learnt.
+- `detect` is for the detect thread, the rest for any: the main thread activates it if the detect thread hangs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REASON_OF: dict[Source, ReasonCode] = {"cloud": "fallback_cloud", "motion": "fal
 
 
 class FallbackChain:
-    """A ports.Fallback. `cloud` calls every `interval_s`; `motion` makes a detector; None: not configured.
+    """A ports.Fallback. `cloud` makes a call every `interval_s`; `motion` makes a detector; None: not configured.
 
     `frame_s`: seconds between frames.
     """
@@ -78,7 +78,7 @@ class FallbackChain:
             self._cloud.deactivate()
 
     def detect(self, frame: Frame) -> DetectionResult | None:
-        """Return what moves in a frame that the detector could not use; None where there is nothing to publish."""
+        """Return what moves in a frame that the detector could not use; None if there is nothing to publish."""
         motion = self._motion
         if motion is None:
             return None

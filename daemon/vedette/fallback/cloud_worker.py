@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 SPENT_S = 60.0
-"""The budget is asked again after this time when it was spent."""
+"""The time until the next try after the budget was spent."""
 CALL_LIMIT_S = 45.0
 """The longest deadline that can be configured, and a slow disk."""
 
@@ -41,13 +41,13 @@ class CloudStatus:
 
     active: bool = False
     breaker: BreakerState = "closed"
-    tried: int = 0                     # also calls that sent nothing; a spent budget is no try
+    tried: int = 0                     # includes calls that sent nothing; a spent budget does not count
     results: int = 0
     late: int = 0
     failed: int = 0
     sent_bytes: int = 0
-    left: tuple[Allowance, ...] = ()   # of the budget
-    cause: str | None = None           # why the last try gave no result, in words
+    left: tuple[Allowance, ...] = ()   # what is left of the budget
+    cause: str | None = None           # why the last try gave no result, as a message
 
 
 class CloudWorker:
@@ -75,11 +75,11 @@ class CloudWorker:
         self._switch(on=True)
 
     def deactivate(self) -> None:
-        """Start no more calls, and drop the answer of one under way. Any thread; safe to call twice."""
+        """Start no more calls, and drop the answer of a call under way. Any thread; safe to call twice."""
         self._switch(on=False)
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Any thread."""
+        """Apply the live keys of a configuration. Any thread."""
         self._client.reload(config.detector)
         self._max_age_ms = _max_age_ms(config)
 
@@ -89,7 +89,7 @@ class CloudWorker:
                        sent_bytes=self._client.sent_bytes, left=self._client.left())
 
     def run(self, worker: Worker) -> None:
-        """Call while active, until told to stop. Cloud thread only."""
+        """Make calls while active, until `worker.stopping`. Cloud thread only."""
         while not worker.stopping.is_set():
             worker.beat()
             turn = self._turn
@@ -121,22 +121,22 @@ class CloudWorker:
             result = self._client.detect(frame, probe=probe)
         except CloudBudgetSpent as spent:
             self._not_before_s = self._now_s() + SPENT_S
-            self._no_result(str(spent))
+            self._record_cause(str(spent))
         except (HttpError, CloudError) as failure:
             self._breaker.failed(self._now_s(), failure.retry_after_s if isinstance(failure, HttpStatus) else None)
             self._count(tried=1, failed=1)
-            self._no_result(str(failure))
+            self._record_cause(str(failure))
         else:
             self._breaker.succeeded(self._now_s())
-            self._hand_on(result, turn)
+            self._deliver(result, turn)
 
-    def _hand_on(self, result: DetectionResult, turn: int) -> None:
+    def _deliver(self, result: DetectionResult, turn: int) -> None:
         self._status = replace(self._status, cause=None)
         on_result = self._on_result
         late = self._turn != turn or result.age_ms > self._max_age_ms or on_result is None or not on_result(result)
         self._count(tried=1, late=int(late), results=int(not late))
 
-    def _no_result(self, cause: str) -> None:
+    def _record_cause(self, cause: str) -> None:
         if cause != self._status.cause:
             log.warning("cloud: %s", cause)
         self._status = replace(self._status, cause=cause)
@@ -148,5 +148,5 @@ class CloudWorker:
 
 
 def _max_age_ms(config: Config) -> float:
-    """Return how old a result may be: as old as a frame that is detected in, and a whole call."""
+    """Return the greatest age of a result: the greatest age of a frame, plus the deadline of a call."""
     return config.camera.max_frame_age_ms + config.cloud.deadline_s * 1000

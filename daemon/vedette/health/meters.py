@@ -1,8 +1,8 @@
-"""Meters over the results of this run: time per stage, age, rate, and the scores of each label.
+"""Measures the results of this run: time of each stage, age, rate, and the scores of each label.
 
 Invariants: fixed memory (the last `WINDOW` results, at most `METERED_LABELS` labels); a new model's times and scores
-are not mixed with the old one's; recording costs microseconds and never waits for long; readings are the wire's own
-types, so that nothing is translated twice. Any thread.
+are not mixed with the old one's; recording costs microseconds and never waits for long; readings have the types of the
+health message, so that nothing is converted twice. Any thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW = 512
 RATE_WINDOW_S = 10.0
 BINS = 10
 METERED_LABELS = 256
-TOLD_LABELS = 32
+PUBLISHED_LABELS = 32
 OTHER = "other"
 
 
@@ -38,7 +38,7 @@ class MeterReadings:
 
 
 class FrameMeters:
-    """Gets every detection result of the run. `clock` stamps the frames too."""
+    """Records every detection result of the run. `clock` is the one that stamps the frames."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -57,7 +57,7 @@ class FrameMeters:
         self._scores: dict[str, ScoreMeter] = {}
 
     def on_result(self, result: DetectionResult) -> None:
-        """Take one result. A fallback's result is counted; its times and scores are not the model's."""
+        """Record one result. A fallback's result is counted, but its times and scores are not the model's."""
         timing = result.timing
         with self._lock:
             self._count += 1
@@ -84,10 +84,11 @@ class FrameMeters:
             scores = {label: meter.copy() for label, meter in self._scores.items()}
         age, wait, prepare, invoke, decode = (percentiles(stage) for stage in stages)
         return MeterReadings(count, rate_per_s(ready_ns, self._clock.monotonic_ns()), age,
-                             {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode}, _told(scores))
+                             {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode},
+                             _published_scores(scores))
 
     def frame_ms(self) -> float | None:
-        """Return the time that the model takes for a frame, as a sum of medians; None before the first."""
+        """Return the milliseconds that the model takes for a frame, as a sum of medians; None before the first."""
         timing_ms = self.read().timing_ms
         stages = [stage["p50"] for stage in (timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"]) if stage]
         return sum(stages) or None
@@ -123,7 +124,7 @@ class ScoreMeter:
         self.histogram = [a + b for a, b in zip(self.histogram, other.histogram, strict=True)]
 
     def copy(self) -> ScoreMeter:
-        """Return a meter of its own with the same counts."""
+        """Return a separate meter with the same counts."""
         copied = ScoreMeter()
         copied.merge(self)
         return copied
@@ -145,7 +146,7 @@ def percentiles(values: Collection[float]) -> Percentiles | None:
 
 
 def rate_per_s(times_ns: Iterable[int], now_ns: int) -> float:
-    """Return events per second over the last `RATE_WINDOW_S`; it falls while nothing comes."""
+    """Return events per second over the last `RATE_WINDOW_S`; the rate falls while there are no events."""
     recent = [moment for moment in times_ns if now_ns - moment < RATE_WINDOW_S * 1e9]
     span_ns = now_ns - recent[0] if recent else 0
     return round((len(recent) - 1) / span_ns * 1e9, 2) if span_ns > 0 else 0.0
@@ -155,11 +156,11 @@ def _window() -> deque[float]:
     return deque(maxlen=WINDOW)
 
 
-def _told(scores: Mapping[str, ScoreMeter]) -> dict[str, ScoreHealth]:
-    """The most frequent labels by name, the rest together."""
+def _published_scores(scores: Mapping[str, ScoreMeter]) -> dict[str, ScoreHealth]:
+    """Return the most frequent labels by name, and the rest together as `other`."""
     ordered = sorted(scores, key=lambda label: (label == OTHER, -scores[label].count, label))
     other = ScoreMeter()
-    for label in ordered[TOLD_LABELS:]:
+    for label in ordered[PUBLISHED_LABELS:]:
         other.merge(scores[label])
-    told = {label: scores[label].read() for label in ordered[:TOLD_LABELS]}
-    return {**told, OTHER: other.read()} if other.count else told
+    named = {label: scores[label].read() for label in ordered[:PUBLISHED_LABELS]}
+    return {**named, OTHER: other.read()} if other.count else named

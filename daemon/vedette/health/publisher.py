@@ -1,11 +1,11 @@
-"""Publishes how the device is: when the reasons change, and every so often.
+"""Publishes the health message: when the reasons change, and at an interval.
 
 Invariants:
-- Health is published on every change of state or reasons, changes at most once a second, and every `interval_s`. A
-  message of the interval delays no change: a stall must be named within 4 s.
-- A reason keeps the moment it began for as long as it holds, by the present setting of the clock. A reason that two
+- Health is published on every change of state, reasons or the governor's step, and every `interval_s`. Changes are
+  published at most once a second. A message of the interval delays no change: a stall must be named within 4 s.
+- A reason keeps the time at which it began as long as it holds, by the present setting of the clock. A reason that two
   sources raise keeps both details.
-- Health reports, and steers nothing. Only the main thread calls this module.
+- Health reports, and controls nothing. Only the main thread calls this module.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class HealthPublisher:
         self._published_change_ns = 0
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work."""
+        """Apply the live keys of a configuration."""
         self._interval_s = config.health.interval_s
 
     def tick(self, *, final: bool = False) -> None:
-        """Publish health if it is due; `final` publishes in any case. Several times a second."""
+        """Publish health if it is due; `final`: publish in any case. Called several times a second."""
         reasons = merged(source.reasons() for source in self._sources)
         self._since = {code: self._since.get(code) or Since(self._clock) for code in reasons}
         self.state = state_of(reasons)
@@ -71,7 +71,7 @@ class HealthPublisher:
         return f"{self.state}{reasons}: {self._report.status_line()}"
 
     def _is_due(self, marks: frozenset[str]) -> bool:
-        """Return whether to publish; `marks` are what is published at once when it changes."""
+        """Return whether to publish; a change of `marks` is published at once."""
         now_ns = self._clock.monotonic_ns()
         if self._published_marks is None:
             return True
@@ -92,7 +92,7 @@ class HealthPublisher:
 
 
 def merged(found: Iterable[Mapping[ReasonCode, str]]) -> dict[ReasonCode, str]:
-    """Return the reasons of several sources; where two raise the same one, it has both details."""
+    """Return the reasons of several sources; a reason that two sources raise gets both details."""
     details: dict[ReasonCode, list[str]] = {}
     for reasons in found:
         for code, detail in reasons.items():

@@ -1,6 +1,6 @@
-"""Fills the health message: each part's own section, under the name it has on the wire.
+"""Fills the health message with the section of each part.
 
-Invariants: nothing is decided here and nothing is steered; reading a part changes nothing in it. Main thread.
+Invariants: nothing is decided or controlled here; reading a part does not change it. Main thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class HasSection(Protocol[T_co]):
 
 
 class HealthReport:
-    """Reads the parts when asked."""
+    """Collects the sections of the health message."""
 
     def __init__(self, camera: Camera, pipeline: Pipeline, meters: FrameMeters, fallback: HasSection[FallbackHealth],
                  drift: HasSection[DriftHealth], publisher: Publisher, board: BoardMonitor, throttle: Throttle) -> None:
@@ -53,7 +53,7 @@ class HealthReport:
 
     @property
     def governor_step(self) -> int:
-        """The governor's step: a change of it is published at once."""
+        """The governor's step. A change of it is published at once."""
         return self._throttle.limit.step
 
     def payload(self, identity: RunIdentity, *, at: str, uptime_s: float, last_end: LastEndPayload | None,
@@ -83,7 +83,7 @@ class HealthReport:
         }
 
     def status_line(self) -> str:
-        """Return one line on camera, results and broker, for `systemctl status`."""
+        """Return one line about camera, results and broker, for `systemctl status`."""
         meters = self._meters.read()
         age = f", {meters.age_ms['p50']:.0f} ms old" if meters.age_ms else ""
         broker = "connected" if self._publisher.status().connected else "no broker"

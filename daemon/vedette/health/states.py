@@ -1,7 +1,7 @@
-"""Publishes, on change, what the camera does, which model runs, and what the device is.
+"""Publishes the `camera`, `model` and `info` messages when their content changes.
 
-Invariants: each is retained, so that a new subscriber knows it at once; an unchanged one is not published again. Main
-thread.
+Invariants: each message is retained, so that a new subscriber gets it at once; an unchanged one is not published again.
+Main thread.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Models(Protocol):
-    """Knows which model runs, and which one comes."""
+    """The updater."""
 
     def status(self) -> ModelStatus:
-        """Return it."""
+        """Return which model runs, and which one comes."""
 
 
 class StatePublisher:
-    """`board`: its name, where the device tree has one."""
+    """`board`: the name of the board, if the device tree has one."""
 
     def __init__(self, publisher: Publisher, config: Config, identity: RunIdentity, *, camera: Camera,
                  pipeline: Pipeline, models: Models, board: str | None) -> None:
@@ -47,11 +47,11 @@ class StatePublisher:
         self._published: dict[str, bytes] = {}
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work."""
+        """Apply the live keys of a configuration."""
         self._config = config
 
     def tick(self) -> None:
-        """Publish what changed. Several times a second."""
+        """Publish the messages that have changed. Called several times a second."""
         camera = self._camera.status()
         self._publish_change(topics.CAMERA, payloads.camera(camera))
         self._publish_change(topics.MODEL, payloads.model(self._models.status()))

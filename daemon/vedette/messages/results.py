@@ -52,7 +52,7 @@ class ResultReporter:
         return self._seq
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work, from the next result on. Any thread."""
+        """Apply the live keys of a configuration, from the next result on. Any thread."""
         self._rule.publish = config.publish
 
     def on_result(self, result: DetectionResult) -> None:

@@ -1,11 +1,11 @@
-"""Keeps a device connected to its broker and carries its messages there, whatever the broker does.
+"""Keeps a device connected to its broker, and sends its messages there.
 
-Invariants: the `mqtt` thread owns the connection; all others only put messages into the outbox, so `publish` never
+Invariants: the `mqtt` thread owns the connection; other threads only put messages into the outbox, so `publish` never
 waits; a message leaves the outbox for good only when the broker has acknowledged it, or refused it, which is counted;
 every connect publishes `online` and then the latest message of every retained topic; an ordered stop publishes
-`offline`; commands are acknowledged before they are carried out. When a client of the same name takes the connection
-over, that is reported, and a long pause follows, so that two devices never evict each other in a storm. A message that
-makes the broker hang up again and again is given up as refused, since it would hold back all others for ever.
+`offline`; commands are acknowledged before they are carried out. When a client of the same name takes over the
+connection, that is reported, and a long pause follows, so that two devices do not disconnect each other all the time.
+A message at which the broker hangs up again and again counts as refused, since it would block all others for ever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ POLL_S = 0.5
 CONNECT_WITHIN_S = 60.0
 """The resolver may take long, and each address of a name has its own time-out."""
 RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
-GOODBYE_WITHIN_S = 2.0
+OFFLINE_WITHIN_S = 2.0
 TAKEN_OVER_PAUSE_S = (20.0, 40.0)
 """The device can report the takeover only after the pause; health must show `duplicate_device` within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
@@ -45,8 +45,8 @@ DROPPING_NAMED_FOR_S = 60.0
 DENIED_NAMED_FOR_S = 60.0
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 3
-"""MQTT 3.1.1 cannot say "taken over", and mosquitto 2.0.11 does not say it with MQTT 5 either. So many connections in a
-row that each end this soon mean it. While a takeover is known, one is enough."""
+"""MQTT 3.1.1 cannot report a takeover, and mosquitto 2.0.11 does not report it with MQTT 5 either. This many short
+connections in a row, of less than SHORT_LIFE_S each, count as one. While a takeover is known, one is enough."""
 
 
 class MqttPublisher:
@@ -72,12 +72,12 @@ class MqttPublisher:
         self._published = 0
         self._refused = 0
         self._denied_until_s = 0.0
-        self._deaf = False
+        self._subscription_refused = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
         self._short_lives = 0
         self._poison_messages = PoisonMessages()
         self._too_large: set[str] = set()
-        """Topics of messages that were not sent for their size, each logged once."""
+        """Topics of messages that were too large to send; each is logged once."""
         self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
         if spool is not None:
@@ -87,15 +87,15 @@ class MqttPublisher:
         return f"<MqttPublisher {self._device} connected={self._connected_since_s is not None} {self._outbox!r}>"
 
     def subscribe(self, on_command: Callable[[Command], None]) -> None:
-        """Have accepted commands given to `on_command`, on the `mqtt` thread: it must only enqueue. Before `start`."""
+        """Call `on_command` with accepted commands, on the `mqtt` thread: it must only enqueue. Before `start`."""
         self._on_command = on_command
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work. Any thread."""
+        """Apply the live keys of a configuration. Any thread."""
         self._command_filter.allowed = config.commands.allow
 
     def start(self) -> None:
-        """Start the `mqtt` thread; it connects by itself, now or when the broker appears."""
+        """Start the `mqtt` thread; it connects as soon as the broker is there."""
         self.worker.start()
 
     def publish(self, message: Message) -> None:
@@ -107,7 +107,7 @@ class MqttPublisher:
         self._wake()
 
     def status(self) -> BrokerStatus:
-        """How the connection is. Any thread; never blocks."""
+        """Return the status of the connection. Any thread; never blocks."""
         with self._lock:
             connected = self._connected_since_s is not None
             status = BrokerStatus(connected, None if connected else str(self._end),
@@ -123,7 +123,7 @@ class MqttPublisher:
         return reasons if self._spool is None else reasons | self._spool.reasons()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything has been acknowledged or refused; returns whether it was. Any other thread."""
+        """Wait until every message was acknowledged or refused; returns whether that is so. Any other thread."""
         with self._lock:
             return self._lock.wait_for(lambda: not self._outbox, timeout_s)
 
@@ -148,19 +148,19 @@ class MqttPublisher:
         while not worker.stopping.is_set():
             connects = self._connects
             try:
-                self._live(worker)
+                self._run_connection(worker)
             except BrokerError as end:
                 if self._connects > connects:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
-                else:       # no connection at all: no message and no other client ended it
+                else:       # there was no connection: neither a message nor another client ended it
                     self._poison_messages.connection_ended(())
                     self._short_lives = 0
                 pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
 
-    def _live(self, worker: Worker) -> None:
-        """Keep one connection until the worker is told to stop. Raises: BrokerError when it ends before."""
+    def _run_connection(self, worker: Worker) -> None:
+        """Use one connection until `worker.stopping`. Raises: BrokerError if it ends before."""
         worker.beat(CONNECT_WITHIN_S)
         connection = Connection(self._mqtt, f"vedette-{self._device}", clean=self._connects == 0,
                                 will=self._availability(topics.OFFLINE), filters=topics.subscriptions(self._device))
@@ -169,23 +169,23 @@ class MqttPublisher:
                 worker.beat()
                 self._step(connection)
             if connection.connected:
-                self._say_goodbye(connection)
+                self._publish_offline(connection)
         finally:
             connection.close(send_disconnect=worker.stopping.is_set())
-            self._take_back(connection)
+            self._requeue(connection)
 
     def _step(self, connection: Connection) -> None:
         pause_s = self._backfill.pause_s(POLL_S) if self._backfill and connection.has_room else POLL_S
         incoming = connection.poll(pause_s, self._wake_fd)
         self._drain_wakes()
         if connection.connected and self._connected_since_s is None:
-            self._greet(connection)
-        self._take_receipts(connection)
+            self._on_connected(connection)
+        self._process_receipts(connection)
         for message in incoming:
             self._receive(message)
         self._feed(connection)
 
-    def _greet(self, connection: Connection) -> None:
+    def _on_connected(self, connection: Connection) -> None:
         online = self._availability(topics.ONLINE)
         connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
         self._outbox.renew_states()
@@ -201,21 +201,21 @@ class MqttPublisher:
         while connection.has_room and not self._poison_messages.must_wait(len(self._in_flight)) and \
                 (waiting := self._next()) is not None:
             if self._poison_messages.is_too_large(waiting.message):
-                self._leave_out(waiting)
+                self._refuse_too_large(waiting)
                 continue
             message = waiting.message if self._backfill is None else self._backfill.with_correct_time(waiting.message)
             number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
                                         qos=message.qos, retain=message.retain)
             self._in_flight[number] = waiting
         if self._spool is not None and connection.connected and not (self._outbox.in_doubt or self._outbox.late_left):
-            self._spool.ask()
+            self._spool.request_refill()
 
     def _next(self) -> Waiting | None:
         return self._outbox.next() or (self._backfill.next() if self._backfill is not None else None)
 
-    def _take_receipts(self, connection: Connection) -> None:
+    def _process_receipts(self, connection: Connection) -> None:
         with self._lock:
-            self._deaf = bool(connection.refused_filters)
+            self._subscription_refused = bool(connection.refused_filters)
             for receipt in connection.receipts():
                 waiting = self._in_flight.pop(receipt.number, None)      # None for `online` and `offline`
                 if waiting is not None:
@@ -236,32 +236,32 @@ class MqttPublisher:
             log.info("command %s accepted", command.name)
             self._on_command(command)
 
-    def _say_goodbye(self, connection: Connection) -> None:
+    def _publish_offline(self, connection: Connection) -> None:
         offline = self._availability(topics.OFFLINE)
         connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
-        deadline_s = time.monotonic() + GOODBYE_WITHIN_S
+        deadline_s = time.monotonic() + OFFLINE_WITHIN_S
         while not connection.is_idle and time.monotonic() < deadline_s:
             connection.poll(0.1)
-            self._take_receipts(connection)
+            self._process_receipts(connection)
 
-    def _take_back(self, connection: Connection) -> None:
-        self._take_receipts(connection)
+    def _requeue(self, connection: Connection) -> None:
+        self._process_receipts(connection)
         suspects = self._in_flight.values() if connection.closed_by_broker else ()
         blamed = self._poison_messages.connection_ended(suspects)
         if blamed is not None:
-            self._give_up(blamed)
+            self._discard_poison(blamed)
         self._in_flight.clear()
         self._outbox.requeue()
 
-    def _give_up(self, blamed: Waiting) -> None:
-        log.warning("a message for %s with %d bytes is given up: the broker hangs up at it",
+    def _discard_poison(self, blamed: Waiting) -> None:
+        log.warning("a message for %s with %d bytes is discarded: the broker hangs up at it",
                     blamed.message.topic, len(blamed.message.payload))
         self._outbox.discard(blamed)
         with self._lock:
             self._count_refused()
-            self._short_lives = 0      # nobody took us over
+            self._short_lives = 0      # that was no takeover
 
-    def _leave_out(self, waiting: Waiting) -> None:
+    def _refuse_too_large(self, waiting: Waiting) -> None:
         topic = waiting.message.topic
         if topic not in self._too_large:
             self._too_large.add(topic)
@@ -277,7 +277,7 @@ class MqttPublisher:
         self._denied_until_s = time.monotonic() + DENIED_NAMED_FOR_S
 
     def _pause_after(self, end: BrokerError, delay_s: float) -> float:
-        """Record why the connection ended; returns how long to wait before the next."""
+        """Record why the connection ended; returns the seconds to wait before the next one."""
         now_s = time.monotonic()
         with self._lock:
             since_s, self._connected_since_s = self._connected_since_s, None
@@ -301,7 +301,7 @@ class MqttPublisher:
         holds: dict[ReasonCode, bool] = {
             "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
             "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
-            "mqtt_denied": (connected and self._deaf) or now_s < self._denied_until_s,
+            "mqtt_denied": (connected and self._subscription_refused) or now_s < self._denied_until_s,
             "duplicate_device": now_s < self._duplicate_until_s,
             "outbox_dropping": now_s < self._drop_seen[1],
         }

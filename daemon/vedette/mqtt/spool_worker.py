@@ -1,10 +1,10 @@
-"""Keeps on disk what the broker has not acknowledged in time, and loads it again.
+"""Saves on disk the messages that the broker has not acknowledged in time, and loads them again.
 
 Invariants: the `outbox` thread owns the spool and the checkpoint, so that neither `publish` nor the connection ever
-waits for a disk; what has waited SAVE_AFTER_S is on disk, whether the broker is away, slow or silent; a message that is
-lost on disk is counted, durably, before it goes; a disk that fails is named and tried again, and memory goes on; no
-message is written before those of earlier runs are found. The checkpoint is written at most every CHECKPOINT_EVERY_S,
-before messages are dropped, and at an ordered stop.
+waits for a disk; a message that has waited SAVE_AFTER_S is saved, whether the broker is away, slow or silent; a message
+that is lost on disk is first counted durably; a disk that fails is reported and tried again, and messages wait in
+memory; no message is written before those of earlier runs are found. The checkpoint is written at most every
+CHECKPOINT_EVERY_S, before messages are dropped, and at an ordered stop.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHECKPOINT_EVERY_S = 15.0
 DAMAGE_NAMED_FOR_S = 300.0
 BATCH_BYTES = 64 * 1024
 DISK_WITHIN_S = 60.0
-"""A card that cleans up may hold a write for so long; beyond that it is hung."""
+"""An SD card that cleans up may delay a write by so long; after that it hangs."""
 
 
 class SpoolWorker:
@@ -63,7 +63,7 @@ class SpoolWorker:
         self._spooled = (0, 0)
         self._wake = threading.Event()
         self._loaded: Callable[[], None] = lambda: None
-        self._is_asked = self._is_recovered = False
+        self._refill_requested = self._is_recovered = False
         self._reading: SegmentReader | None = None
         self._failure: str | None = None
         self._damage: str | None = None
@@ -81,23 +81,23 @@ class SpoolWorker:
         self.worker.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Save what waits, note how far the broker is, end the thread. After the `mqtt` thread has ended."""
+        """Save waiting messages and the checkpoint, and end the thread. After the `mqtt` thread has ended."""
         self.worker.stopping.set()
         self._wake.set()
         return self.worker.stop(timeout_s)
 
     def when_loaded(self, loaded: Callable[[], None]) -> None:
-        """Call `loaded`, on the `outbox` thread, when late messages have come into the outbox. Before `start`."""
+        """Call `loaded`, on the `outbox` thread, when late messages were loaded into the outbox. Before `start`."""
         self._loaded = loaded
 
-    def ask(self) -> None:
-        """Have the next late messages loaded, if there are any. Any thread; never blocks."""
+    def request_refill(self) -> None:
+        """Request the next late messages, if there are any. Any thread; never blocks."""
         if self._spooled != (0, 0):
-            self._is_asked = True
+            self._refill_requested = True
             self._wake.set()
 
     def add_to(self, status: BrokerStatus) -> BrokerStatus:
-        """Return a status with what is known here. Any thread; never blocks."""
+        """Return a status with the spool's values added. Any thread; never blocks."""
         spooled, size = self._spooled
         return replace(status, spooled=spooled, spool_bytes=size, dropped_ever=self._dropped_ever(),
                        acknowledged_before=self._before.acknowledged)
@@ -113,20 +113,20 @@ class SpoolWorker:
             self._round()
             self._wake.wait(POLL_S)
             self._wake.clear()
-        for act in (self._recover, lambda: self._save(0.0), self._let_go, self._make_room, self._write_checkpoint):
+        for act in (self._recover, lambda: self._save(0.0), self._abandon_unsaved, self._make_room, self._write_checkpoint):
             self._try(act)
 
     def _round(self) -> None:
         if self._now_s() >= self._retry_s:
             self._try(self._recover)
-            self._try(self._look)
+            self._try(self._check_writable)
             self._try(lambda: self._save(SAVE_AFTER_S))
             self._try(self._make_room)
-        if self._is_asked and not self.outbox.late_left:
-            self._is_asked = False
+        if self._refill_requested and not self.outbox.late_left:
+            self._refill_requested = False
             self._try(self._refill)
-        next_mark_s = self._retry_s if self._failure else max(self._retry_s, self._checkpoint_s + CHECKPOINT_EVERY_S)
-        if self._now_s() >= next_mark_s:
+        next_s = self._retry_s if self._failure else max(self._retry_s, self._checkpoint_s + CHECKPOINT_EVERY_S)
+        if self._now_s() >= next_s:
             self._try(self._write_checkpoint)
         self._spooled = len(self._spool), self._spool.size
 
@@ -134,14 +134,14 @@ class SpoolWorker:
         try:
             act()
         except OSError as failure:
-            words = f"{failure.filename or self._state}: {failure.strerror}"
-            if self._failure != words:
-                log.warning("the outbox on disk failed, messages wait in memory: %s", words)
-            self._failure = words
+            message = f"{failure.filename or self._state}: {failure.strerror}"
+            if self._failure != message:
+                log.warning("the outbox on disk failed, messages wait in memory: %s", message)
+            self._failure = message
             self._retry_s = self._now_s() + RETRY_S
 
-    def _look(self) -> None:
-        """Find out without writing that nothing could be written."""
+    def _check_writable(self) -> None:
+        """Detect a read-only disk without writing. Raises: OSError."""
         if os.statvfs(self._state).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self._state))
 
@@ -162,10 +162,10 @@ class SpoolWorker:
             self.outbox.end_saving(saved=saved)
         self._written()
 
-    def _let_go(self) -> None:
+    def _abandon_unsaved(self) -> None:
         lost = self.outbox.abandon()
         if lost:
-            log.warning("%d messages that the broker has not taken are lost with this run: no disk keeps them", lost)
+            log.warning("%d messages are lost with this run: neither the broker nor the disk has them", lost)
 
     def _make_room(self) -> None:
         while (number := self._spool.surplus(self._moment(), self._limit_s)) is not None:
@@ -176,7 +176,7 @@ class SpoolWorker:
             self._spool.remove(number)
 
     def _lose(self, number: int, kinds: Counter[str]) -> None:
-        """Count messages of a segment as dropped, for good."""
+        """Count messages of a segment durably as dropped."""
         self.outbox.drop(kinds)
         self._spool.subtract(number, kinds)
         if kinds:
@@ -189,12 +189,12 @@ class SpoolWorker:
         damage = self._spool.recover(self._checkpoint.segment or 0)
         self._is_recovered = True
         if damage is not None:
-            self._name_damage(damage)
+            self._report_damage(damage)
         if self._checkpoint.segment is not None and self._checkpoint.segment == self._spool.oldest:
             self._open(self._checkpoint.segment, skip=self._checkpoint.batches)
 
     def _refill(self) -> None:
-        """The broker has all that was loaded: load the next batch."""
+        """Load the next batch, once the broker has everything that was loaded before."""
         if self._reading is not None:
             self._finish_batch(self._reading)
         while self._reading is None and (number := self._spool.oldest) is not None:
@@ -210,7 +210,7 @@ class SpoolWorker:
             batches, is_damaged = [], True
             log.warning("%s: %s", failure.filename, failure.strerror)
         if is_damaged:
-            self._name_damage(f"messages kept in {self._spool.path(number)} are damaged")
+            self._report_damage(f"messages saved in {self._spool.path(number)} are damaged")
         whole = [batch for batch in batches if batch.body is not None]
         self._spool.subtract(number, sum((batch.kinds for batch in whole[:skip]), Counter()))
         left = sum((batch.kinds for batch in whole[skip:]), Counter())
@@ -254,9 +254,9 @@ class SpoolWorker:
     def _dropped_ever(self) -> Counter[str]:
         return self._before.dropped + self.outbox.dropped_by_kind
 
-    def _name_damage(self, words: str) -> None:
-        log.warning("%s", words)
-        self._damage, self._damage_until_s = words, self._now_s() + DAMAGE_NAMED_FOR_S
+    def _report_damage(self, message: str) -> None:
+        log.warning("%s", message)
+        self._damage, self._damage_until_s = message, self._now_s() + DAMAGE_NAMED_FOR_S
 
     def _moment(self) -> Moment:
         clock = self._clock

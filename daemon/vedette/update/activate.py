@@ -1,8 +1,8 @@
-"""Keeps what runs equal to what the store says: the new detector is opened and warm before the state changes, and in
-use right after.
+"""Makes the pipeline run the model that the store names as active.
 
-Invariants: the state changes durably before the pipeline does, so that a crash of the new model is counted; a model
-that cannot be opened changes nothing; the thread that calls closes the old detector. Update thread only.
+Invariants: a new detector is opened and warm before the state changes, and it is in use right after; the state changes
+durably before the pipeline does, so that a crash of the new model is counted; a model that cannot be opened changes
+nothing; the calling thread closes the old detector. Update thread only.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class ModelActivator:
         self._boot_id = boot_id
         self._frame_ms = frame_ms
         self.before_opening: Callable[[], object] | None = None
-        """Called before a model is opened, which takes long where it must be proven in its child."""
+        """Called before a model is opened. Opening takes long if the model must be proven in a child."""
         self._retried: ModelError | None = None
 
     @property
     def facts(self) -> DetectorFacts | None:
-        """What runs now, and how; None where nothing runs. Any thread."""
+        """The detector that runs now; None if there is none. Any thread."""
         return self._pipeline.status().facts
 
     @property
     def running(self) -> ModelRef | None:
-        """The model that runs now, None where none does. Any thread."""
+        """The model that runs now; None if there is none. Any thread."""
         facts = self.facts
         return facts.model if facts else None
 
     def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
                  note: str | None = None) -> None:
-        """Have this model run from now on. `note`: the id of the request that asked for it.
+        """Run this model from now on. `note`: the id of the request that asked for it.
 
         Raises: ModelError, RuntimeMissing (it cannot be opened), StateUnusable; then nothing has changed.
         """
@@ -86,7 +86,7 @@ class ModelActivator:
         self._store.clean_up()
 
     def roll_back(self, why: str, *, refuse: bool = True) -> None:
-        """Go back to the previous model, or to none; to a model also where the disk takes no more.
+        """Go back to the previous model, or to none. Going back to a model also works on a full disk.
 
         Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
         """
@@ -95,8 +95,8 @@ class ModelActivator:
         self.match()
         self._store.clean_up()
 
-    def hold_back(self, *, note: str | None = None) -> None:
-        """Go back because an operator says so.
+    def roll_back_by_operator(self, *, note: str | None = None) -> None:
+        """Go back to the previous model by an operator's decision.
 
         Raises: ValueError (there is nothing to go back to), ModelDamaged, ModelUnreadable, StateUnusable; then nothing
         has changed.
@@ -109,7 +109,7 @@ class ModelActivator:
         self._store.clean_up()
 
     def match(self) -> None:
-        """Have the pipeline run what the state says, if it does not. Raises: StateUnusable."""
+        """Make the pipeline run what the state says, if it does not. Raises: StateUnusable."""
         running, wanted, refusal = self.running, self._opener.choose(), self._pipeline.refusal
         if running is None:
             if wanted is not None and isinstance(refusal, ModelError):
@@ -120,7 +120,7 @@ class ModelActivator:
             self._pipeline.offer(self._opened(wanted), OFFER_WITHIN_S)
 
     def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
-        """None where it cannot be opened: then the pipeline tries it, and says why that fails."""
+        """Return the detector; None if it cannot be opened: then the pipeline tries it, and reports the error."""
         self._announce_opening()
         try:
             return self._opener.open(wanted)
@@ -133,14 +133,14 @@ class ModelActivator:
             self.before_opening()
 
     def _retry(self, wanted: ModelChoice, refusal: ModelError) -> None:
-        """The active model cannot be opened: one on trial is bad, one that rots on the disk goes back as well."""
+        """Handle an active model that cannot be opened: roll back if it is on trial, or damaged on the disk."""
         state = self._store.state
         if wanted.pinned or state.active is None:
             return
         if str(wanted.path) not in str(refusal):
             if refusal is not self._retried:
                 self._retried = refusal
-                self._pipeline.offer(None, OFFER_WITHIN_S)      # that was another one: try now
+                self._pipeline.offer(None, OFFER_WITHIN_S)      # the refusal was about another model: try now
         elif state.trial is not None:
             self.roll_back(f"on trial it cannot be opened: {refusal}")
         elif state.previous is not None:
@@ -150,7 +150,7 @@ class ModelActivator:
                 self.roll_back(str(damage), refuse=False)
 
     def _previous_ms(self, state: StoreState) -> float | None:
-        """What a proven model takes for a frame: one that is replaced while on trial is no measure."""
+        """Return the milliseconds that a proven model takes for a frame. A model on trial is not proven."""
         if state.trial is not None:
             return state.trial.previous_ms
         return self._frame_ms() if state.active is not None else None

@@ -1,8 +1,8 @@
-"""Downloads one file that signed metadata names, and goes on where an earlier attempt was cut off.
+"""Downloads one file that signed metadata names, and continues where an earlier attempt was cut off.
 
-Invariants: what arrives lies in `<sha256>.part` until it is complete, verified and durable; no more is written than
-the signed length; a part that went wrong is thrown away, so that no attempt fails because of the one before. A
-refusal here is the source's fault: it says nothing against the file that was signed.
+Invariants: received bytes stay in `<sha256>.part` until the file is complete, verified and durable; no more is written
+than the signed length; a wrong part is deleted, so that no attempt fails because of the one before. A refusal here is
+the source's fault: it is no evidence against the file that was signed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from vedette.store.incoming import write_error
 from vedette.update.origin import Opened, Origin
 
 Progress = Callable[[int, int], None]
-"""Told bytes so far and in all; may raise to end the download, which can then be resumed."""
+"""Called with the bytes so far and in all. It may raise to end the download, which can then be resumed."""
 
 _CHUNK_BYTES = 1 << 20
 
 
 def download(origin: Origin, path: str, into: Path, *, sha256: str, length: int, deadline: Deadline,
              progress: Progress, min_free_bytes: int) -> None:
-    """Bring `path` of the origin to `into`, whose folder exists and keeps the part.
+    """Download `path` of the origin to `into`. Its folder exists, and keeps the part.
 
     Raises: UpdateUnreachable (the part is kept), UpdateRefused (wrong digest or length), StoreFull, StateUnusable.
     """
@@ -51,7 +51,7 @@ def download(origin: Origin, path: str, into: Path, *, sha256: str, length: int,
 
 
 class _Attempt:
-    """One way from what lies in the part to its end. `began_at` is where the source took up."""
+    """One attempt to complete the part. `began_at` is the byte at which the source continues."""
 
     def __init__(self, file: BinaryIO, part: Path, length: int, progress: Progress, min_free_bytes: int) -> None:
         self._file = file
@@ -63,18 +63,18 @@ class _Attempt:
         self.began_at = 0
 
     def run(self, origin: Origin, path: str, deadline: Deadline) -> str:
-        """Return the digest of the whole."""
+        """Download the rest; returns the digest of the whole file."""
         have = self.began_at = self._resume()
         if have == self._length:
             return self._digest.hexdigest()
         self._check_room(self._length - have)
         with origin.open(path, start=have, most_bytes=self._length, deadline=deadline) as opened:
-            self._take_up(path, opened)
+            self._align(path, opened)
             got = opened.start
             for chunk in opened.chunks:
                 got += len(chunk)
                 if got > self._length:
-                    raise UpdateRefused(f"too long: {path} goes on beyond the {self._length} bytes that were signed")
+                    raise UpdateRefused(f"too long: {path} has more than the {self._length} bytes that were signed")
                 self._digest.update(chunk)
                 self._file.write(chunk)
                 self._progress(got, self._length)
@@ -83,7 +83,7 @@ class _Attempt:
         return self._digest.hexdigest()
 
     def _resume(self) -> int:
-        """Read what is there again; returns how much it is."""
+        """Read the part again for its digest; returns its bytes."""
         if self._file.seek(0, os.SEEK_END) > self._length:
             self._file.truncate(0)
         self._file.seek(0)
@@ -92,13 +92,14 @@ class _Attempt:
             self._digest.update(chunk)
         return self._file.tell()
 
-    def _take_up(self, path: str, opened: Opened) -> None:
-        """Make the part fit what comes, which may be all of it again."""
+    def _align(self, path: str, opened: Opened) -> None:
+        """Make the part fit the answer, which may be the whole file again."""
         if opened.length is not None and opened.start + opened.length != self._length:
-            raise UpdateRefused(f"wrong length: {path} has {opened.start + opened.length} bytes, signed were "
-                                f"{self._length}; is it another page, as of a login?")
+            raise UpdateRefused(f"wrong length: {path} has {opened.start + opened.length} bytes, expected the "
+                                f"{self._length} that were signed; is it another page, for example a login?")
         if opened.start not in (0, self.began_at):
-            raise UpdateUnreachable(f"{path}: asked from byte {self.began_at} on, it came from {opened.start} on")
+            raise UpdateUnreachable(f"{path}: expected the file from byte {self.began_at}, got it from byte "
+                                    f"{opened.start}")
         if opened.start != self.began_at:
             self._file.seek(0)
             self._file.truncate()
@@ -110,4 +111,4 @@ class _Attempt:
         free = shutil.disk_usage(self._part.parent).free
         if free < more + self._min_free_bytes:
             raise StoreFull(f"{self._part.parent}: {free >> 20} MiB free; the download needs {(more >> 20) + 1}, and "
-                            f"{self._min_free_bytes >> 20} are kept in reserve")
+                            f"{self._min_free_bytes >> 20} are reserved")

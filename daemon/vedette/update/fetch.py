@@ -1,7 +1,7 @@
 """Polls the update source, chooses the release for this device, and brings it into the store as the candidate.
 
 Invariants: only a background task waits for the network, never this module; what was verified (floors, trusted time) is
-kept before anything else relies on it; a failure of the source changes only the time of the next poll.
+saved before anything else uses it; a failure of the source changes only the time of the next poll.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ReleaseFetcher:
     def __init__(self, store: ModelStore, update: UpdateConfig, schedule: PollSchedule, clock: Clock, *, device: str,
                  clock_synced: Callable[[], bool]) -> None:
         self.offered: Collection[str] | None = None
-        """Digests that the source names for any device; None until it has answered."""
+        """Digests that the source names for any device; None until the source has answered."""
         self._reasons: dict[ReasonCode, str] = {}
         self._store = store
         self._update = update
@@ -49,9 +49,9 @@ class ReleaseFetcher:
         self._clock = clock
         self._device = device
         self._clock_synced = clock_synced
-        self._asking: BackgroundTask[Trusted] | None = None
+        self._poll: BackgroundTask[Trusted] | None = None
         self._reference: datetime | None = None
-        self._fetching: tuple[Target, BackgroundTask[Path]] | None = None
+        self._under_way: tuple[Target, BackgroundTask[Path]] | None = None
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
@@ -63,37 +63,37 @@ class ReleaseFetcher:
 
     @property
     def progress(self) -> float | None:
-        """How much of a download is there, 0 to 1; None while there is none."""
-        return None if self._fetching is None else self._fetching[1].progress or 0.0
+        """The completed share of a download, 0 to 1; None while there is no download."""
+        return None if self._under_way is None else self._under_way[1].progress or 0.0
 
     def known(self) -> tuple[Target, ...]:
-        """What trusted metadata on this device names already. Raises: UpdateRefused, StateUnusable."""
+        """Return the targets of the trusted metadata on this device. Raises: UpdateRefused, StateUnusable."""
         return self._source().known(self._reference_time())
 
     def step(self, switch: ModelActivator) -> None:
-        """Go on as far as that is possible without waiting. Raises: StateUnusable, ModelError, RuntimeMissing."""
+        """Do what is possible without waiting. Raises: StateUnusable, ModelError, RuntimeMissing."""
         try:
-            if self._asking is not None and self._asking.done:
+            if self._poll is not None and self._poll.done:
                 self._decide(switch)
-            elif self._fetching is not None and self._fetching[1].done:
-                self._arrive()
-            elif self._asking is None and self._fetching is None and self._schedule.is_due(self._now_s()):
-                self._ask()
+            elif self._under_way is not None and self._under_way[1].done:
+                self._stage_download()
+            elif self._poll is None and self._under_way is None and self._schedule.is_due(self._now_s()):
+                self._start_poll()
         except UpdateUnreachable as error:
             self._failed("update_unreachable", error, error.retry_after_s)
         except UpdateRefused as error:
             self._failed("update_refused", error)
         except StateUnusable:
-            self._schedule.failed(self._now_s())    # else it would be asked again at once, by every full disk
+            self._schedule.failed(self._now_s())    # else a full disk would cause a poll at every step
             raise
 
-    def _ask(self) -> None:
+    def _start_poll(self) -> None:
         floors, reference = self._store.state.floors, self._reference_time()
         self._reference = reference
 
         def refresh(_: BackgroundTask[Trusted]) -> Trusted:
             return self._source().refresh(floors, reference)
-        self._asking = BackgroundTask("fetch", refresh)
+        self._poll = BackgroundTask("fetch", refresh)
 
     def _source(self) -> UpdateSource:
         return open_source(self._update, self._store)
@@ -103,22 +103,22 @@ class ReleaseFetcher:
                                     persisted=self._store.state.trusted_time)
 
     def _decide(self, switch: ModelActivator) -> None:
-        assert self._asking is not None  # noqa: S101 - for the type checker: step() has looked
-        asking, self._asking = self._asking, None
-        trusted = asking.result()
+        assert self._poll is not None  # noqa: S101 - for the type checker: step() has checked
+        poll, self._poll = self._poll, None
+        trusted = poll.result()
         self._store.change(self._store.state.trusted(trusted.floors, self._reference)
                            .offered(_offer(self._chosen(trusted.targets, StoreState()))))
         self._schedule.succeeded(self._now_s())
         self._reasons = {}
         self.offered = {target.sha256 for target in trusted.targets}
-        self._go_to(self._chosen(trusted.targets, self._store.state), switch)
+        self._stage_or_download(self._chosen(trusted.targets, self._store.state), switch)
 
     def _chosen(self, targets: tuple[Target, ...], state: StoreState) -> Target | None:
         return rules.choose(targets, device=self._device, device_class=self._update.device_class,
                             channel=self._update.channel, state=state,
                             any_bucket=not str(self._update.source).startswith("http"))
 
-    def _go_to(self, target: Target | None, switch: ModelActivator) -> None:
+    def _stage_or_download(self, target: Target | None, switch: ModelActivator) -> None:
         state = self._store.state
         candidate = state.candidate
         if candidate is not None and candidate.release is not None and (
@@ -133,13 +133,13 @@ class ReleaseFetcher:
             if state.active != model:
                 self._store.change(state.activated(model, self._clock.utc_now()))
         elif state.previous is not None and state.previous.sha256 == model.sha256:
-            switch.activate(model, on_trial=False)      # withdrawn: back to what was good here
+            switch.activate(model, on_trial=False)      # the active one was withdrawn; this one was good here
         elif state.candidate is not None:
             self._store.change(state.staged(model))
         else:
-            self._fetch(target)
+            self._download(target)
 
-    def _fetch(self, target: Target) -> None:
+    def _download(self, target: Target) -> None:
         into = self._store.incoming / target.sha256
 
         def download(job: BackgroundTask[Path]) -> Path:
@@ -148,13 +148,13 @@ class ReleaseFetcher:
             self._source().download(target, into, progress=progress, deadline_s=DOWNLOAD_WITHIN_S,
                                          min_free_bytes=int(self._update.min_free_mb * 1e6))
             return into
-        log.info("fetching %s %s, release %d", target.release.name, target.release.version, target.release.release)
+        log.info("downloading %s %s, release %d", target.release.name, target.release.version, target.release.release)
         self._store.fetching = into
-        self._fetching = target, BackgroundTask("fetch", download)
+        self._under_way = target, BackgroundTask("fetch", download)
 
-    def _arrive(self) -> None:
-        assert self._fetching is not None  # noqa: S101 - for the type checker: step() has looked
-        (target, job), self._fetching = self._fetching, None
+    def _stage_download(self) -> None:
+        assert self._under_way is not None  # noqa: S101 - for the type checker: step() has checked
+        (target, job), self._under_way = self._under_way, None
         self._store.fetching = None
         self._store.adopt(job.result(), target.sha256)
         self._store.change(self._store.state.staged(installed_from(target)))
@@ -170,7 +170,7 @@ class ReleaseFetcher:
 
 
 def installed_from(target: Target) -> Installed:
-    """Return what the store keeps of a release."""
+    """Return a release as the store saves it."""
     release = target.release
     return Installed(sha256=target.sha256, size=target.length, name=release.name, version=release.version,
                      release=release.release, variant=release.variant, shadow=release.shadow, trial=release.trial)
@@ -183,7 +183,7 @@ def _offer(target: Target | None) -> Offer | None:
 
 
 def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:
-    """Return the configured source. Raises: UpdateRefused for a root that cannot be read."""
+    """Return the configured source. Raises: UpdateRefused if its root cannot be read."""
     from vedette.update.source import UpdateSource  # late: python-tuf takes memory
     assert update.root is not None  # noqa: S101 - for the type checker: the configuration requires it
     try:

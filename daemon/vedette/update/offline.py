@@ -1,4 +1,4 @@
-"""The operator's actions where no daemon runs: an activated model runs, on trial, from the next start on.
+"""The operator's actions where no daemon runs: an activated model runs on trial from the next start on.
 
 Invariants: the caller holds the state folder's lock.
 """
@@ -45,15 +45,15 @@ class StoreOnly:
                  note: str | None = None) -> None:
         """Activate it. Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed."""
         self._store.verified(model.sha256)
-        self._keep(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
+        self._save(self._store.state.activated(model, self._utc_now(), on_trial=on_trial, held=held), note)
 
-    def hold_back(self, *, note: str | None = None) -> None:
+    def roll_back_by_operator(self, *, note: str | None = None) -> None:
         """Activate the previous model. Raises: ValueError, ModelDamaged, ModelUnreadable, StateUnusable."""
         state = self._store.state.rolled_back_by_operator(self._utc_now())
         if state.active is not None:
             self._store.verified(state.active.sha256)
-        self._keep(state, note)
+        self._save(state, note)
 
-    def _keep(self, state: StoreState, note: str | None) -> None:
+    def _save(self, state: StoreState, note: str | None) -> None:
         self._store.change(state.with_done_request(note) if note else state)
         self._store.clean_up()

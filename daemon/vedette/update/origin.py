@@ -1,7 +1,7 @@
 """Where updates come from: a web server, or a folder that is read like one.
 
-Invariants: both give files by their paths in the repository, bounded, within a deadline; what a network or a disk does
-wrong is UpdateUnreachable (UpdateMissing for what is not there), and too much of anything is UpdateRefused.
+Invariants: both give files by their paths in the repository, bounded, within a deadline; an error of network or disk is
+UpdateUnreachable (UpdateMissing for an absent file); too many bytes are UpdateRefused.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, Up
 from vedette.net.http_client import HttpClient, HttpResponse
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
-_MISSING = (403, 404, 410)      # 403 is what an object store answers that may not be listed
+_MISSING = (403, 404, 410)      # an object store that may not be listed answers 403
 _RANGE_UNKNOWN = 416
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file from byte `start` on; `length` is how many bytes come, as far as that is known."""
+    """A file from byte `start` on; `length` is the number of bytes that follow, None if unknown."""
 
     start: int
     length: int | None
@@ -37,10 +37,10 @@ class Origin(Protocol):
     """Gives the files of a repository."""
 
     has_buckets: bool
-    """Whether a release's buckets mean something here: media that somebody carried to a device are for it."""
+    """Whether a release's buckets apply. They do not on media that somebody carried to this device."""
 
     def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> AbstractContextManager[Opened]:
-        """Open a file, from `start` on where that is possible, else from 0. Raises: UpdateError, later too."""
+        """Open a file from `start` on if possible, else from 0. Raises: UpdateError, also while it is read."""
 
 
 def origin_of(source: str, *, ca_file: Path | None = None) -> Origin:
@@ -87,14 +87,14 @@ class FolderOrigin:
     @contextmanager
     def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> Iterator[Opened]:
         """Implements `Origin`."""
-        place = self._folder / path
-        with _opened(place) as file:
+        file_path = self._folder / path
+        with _opened(file_path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > most_bytes:
-                raise UpdateRefused(f"too long: {place}: {size} bytes, expected {most_bytes} at most")
+                raise UpdateRefused(f"too long: {file_path}: {size} bytes, expected {most_bytes} at most")
             begin = start if start < size else 0
             file.seek(begin)
-            yield Opened(begin, size - begin, _chunks(place, file, size - begin, deadline))
+            yield Opened(begin, size - begin, _chunks(file_path, file, size - begin, deadline))
 
 
 def _start_of(answer: HttpResponse) -> int:
@@ -102,19 +102,19 @@ def _start_of(answer: HttpResponse) -> int:
     return int(found[1]) if found else 0
 
 
-def _opened(place: Path) -> BinaryIO:
-    with _as_update_from(place):
-        # Not to wait for the other end, should it be a pipe.
-        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def _opened(file_path: Path) -> BinaryIO:
+    with _as_update_from(file_path):
+        # O_NONBLOCK: a pipe would wait for its other end.
+        descriptor = os.open(file_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return os.fdopen(descriptor, "rb")
         os.close(descriptor)
-        raise UpdateUnreachable(f"{place}: no regular file")
+        raise UpdateUnreachable(f"{file_path}: not a regular file")
 
 
-def _chunks(place: Path, file: BinaryIO, length: int, deadline: Deadline) -> Iterator[bytes]:
-    """Read so many bytes, and no more of a file that grows."""
-    with _as_update_from(place):
+def _chunks(file_path: Path, file: BinaryIO, length: int, deadline: Deadline) -> Iterator[bytes]:
+    """Read `length` bytes, and no more of a file that grows."""
+    with _as_update_from(file_path):
         while chunk := file.read(min(CHUNK_BYTES, length)):
             deadline.left()
             length -= len(chunk)
@@ -122,13 +122,13 @@ def _chunks(place: Path, file: BinaryIO, length: int, deadline: Deadline) -> Ite
 
 
 @contextmanager
-def _as_update_from(place: Path) -> Iterator[None]:
+def _as_update_from(file_path: Path) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as failure:
-        raise UpdateMissing(f"{place}: {failure.strerror}") from failure
+        raise UpdateMissing(f"{file_path}: {failure.strerror}") from failure
     except OSError as failure:
-        raise UpdateUnreachable(f"{place}: {failure.strerror or failure}") from failure
+        raise UpdateUnreachable(f"{file_path}: {failure.strerror or failure}") from failure
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The candidate's way from the disk to the active model: the probe in a child, then, if asked for, the shadow.
+"""Proves a candidate before it becomes the active model: the probe in a child, then the shadow if it is required.
 
-Invariants: one child serves the probe and every look; a model is refused for what it did, never for what the device
-lacked at the moment. Update thread only, but for `progress`.
+Invariants: one child serves the probe and every comparison; a model is refused for its own faults, never because the
+device lacked time or memory at the moment. Update thread only, but for `progress` and `interrupt`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed
     from vedette.update.activate import ModelActivator
-    from vedette.update.shadow import Show
+    from vedette.update.shadow import OnComparison
     from vedette.validate.candidate import Candidate, ProbeReport
     from vedette.validate.frame_tap import FrameTap
 
 log = logging.getLogger(__name__)
 
-AGAIN_S = 30.0
-"""After what may go better then: a probe without time or memory, a disk that takes nothing."""
+RETRY_AFTER_S = 30.0
+"""The pause after a problem that may pass: a probe without time or memory, a disk that cannot be written."""
 UNPROVEN_MAX = 2
-"""A probe that had no time or memory is made again once."""
+"""A probe that had no time or memory is repeated once."""
 
 
 class Candidates:
@@ -42,7 +42,7 @@ class Candidates:
         self._config = config
 
     def reload(self, config: Config) -> None:
-        """Put the live keys of a configuration to work, in the next child."""
+        """Apply the live keys of a configuration, in the next child."""
         self._config = config
 
     @property
@@ -52,7 +52,7 @@ class Candidates:
 
     def open(self, path: Path, sha256: str) -> Candidate:
         """Return the child for the file of this digest; it starts with its first request."""
-        from vedette.validate.candidate import Candidate  # late: a device without updates never pays for it
+        from vedette.validate.candidate import Candidate  # late: it takes memory, which only updates need
         return Candidate(path, self._config.detector, sha256=sha256, roi=self._config.camera.roi)
 
     def probe(self, candidate: Candidate) -> ProbeReport:
@@ -65,17 +65,17 @@ class Candidates:
 
 
 class Prover:
-    """`show` publishes what a candidate detected in shadow; `governed` returns whether the rate is limited."""
+    """`on_comparison` publishes what a candidate detected in shadow; `governed` returns whether the rate is limited."""
 
     def __init__(self, store: ModelStore, opener: DetectorOpener, switch: ModelActivator, candidates: Candidates,
-                 tap: FrameTap, clock: Clock, *, show: Show, governed: Callable[[], bool]) -> None:
+                 tap: FrameTap, clock: Clock, *, on_comparison: OnComparison, governed: Callable[[], bool]) -> None:
         self._store = store
         self._opener = opener
         self._switch = switch
         self._candidates = candidates
         self._tap = tap
         self._clock = clock
-        self._show = show
+        self._on_comparison = on_comparison
         self._governed = governed
         self._interrupted = False
         self._shadow: Shadow | None = None
@@ -86,12 +86,12 @@ class Prover:
 
     @property
     def progress(self) -> float | None:
-        """How much of the shadow's evidence is there, 0 to 1; None while nothing is in shadow. Any thread."""
+        """The gathered share of the shadow's evidence, 0 to 1; None while nothing is in shadow. Any thread."""
         shadow = self._shadow
         return shadow.progress if shadow else None
 
     def interrupt(self) -> None:
-        """End a probe that is under way, without blaming the model: the daemon stops. Any thread."""
+        """End a running probe because the daemon stops; this does not count against the model. Any thread."""
         self._interrupted = True
         probed = self._probed
         if probed is not None:
@@ -114,19 +114,19 @@ class Prover:
         return report
 
     def step(self) -> None:
-        """Go on with the candidate, if there is one. Raises: StateUnusable."""
+        """Do the next step with the candidate, if there is one. Raises: StateUnusable."""
         model = self._store.state.candidate
         if self._shadow is not None and (self._shadow.model != model or self._settings != self._candidates.settings):
             self.close()        # after a reload it begins anew: the active model has the new settings already
         if model is None or self._clock.monotonic_ns() < self._prove_ns:
             return
         try:
-            self._go_on(model)
+            self._advance(model)
         except StateUnusable:
-            self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
+            self._prove_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             raise
 
-    def _go_on(self, model: Installed) -> None:
+    def _advance(self, model: Installed) -> None:
         try:
             if self._shadow is None:
                 self._begin(model)
@@ -137,7 +137,7 @@ class Prover:
             if self._interrupted:
                 return
             self._unproven += 1
-            self._prove_ns = self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
+            self._prove_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             log.warning("%s", error)
             if self._unproven >= UNPROVEN_MAX:
                 self._drop(str(error), refuse=isinstance(error, ModelUnproven))
@@ -150,7 +150,7 @@ class Prover:
         try:
             self._probe(candidate)
             if model.shadow is not None and self._switch.running is not None:
-                self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._show,
+                self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._on_comparison,
                                       governed=self._governed)
                 return
         finally:
@@ -161,11 +161,11 @@ class Prover:
     def _compare(self, shadow: Shadow) -> None:
         verdict = shadow.step()
         if verdict.ruling == "accepted":
-            log.info("%s: %s", shadow.model.name, verdict.words)
+            log.info("%s: %s", shadow.model.name, verdict.message)
             self.close()
             self._activate(shadow.model)
         elif verdict.ruling == "refused":
-            self._drop(verdict.words)
+            self._drop(verdict.message)
 
     def _activate(self, model: Installed) -> None:
         self._unproven = 0
@@ -175,7 +175,7 @@ class Prover:
         self.close()
         self._unproven = 0
         self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse))
-        log.warning("the new model is not taken: %s", why)
+        log.warning("the new model is not activated: %s", why)
         self._store.clean_up()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Which release a device takes, what it refuses before trying, and what time it believes.
+"""Rules of updates: which release a device chooses, what it refuses before a try, and which time it trusts.
 
-Invariants: free of I/O; a rule accepts or raises, and what a refusal means is decided elsewhere; every refusal begins
-with its rule.
+Invariants: no I/O; a rule accepts or raises, and the caller decides what a refusal means; every refusal begins with
+its rule.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from vedette.store.release import Target
 from vedette.store.state import StoreState
 
 SET_CLOCK = datetime(2026, 11, 1, tzinfo=UTC)
-"""No device ran before this day: an earlier clock was never set."""
+"""No device ran before this day, so an earlier clock was never set."""
 
 
 def choose(targets: Iterable[Target], *, device: str, device_class: str, channel: str, any_bucket: bool,
            state: StoreState) -> Target | None:
     """Return the target with the highest release that is for this device, or None.
 
-    Left out are refused digests and, while the operator's rollback holds, every release up to the one it holds
-    against. `any_bucket`: the source is a folder.
+    Refused digests are left out. While an operator's rollback holds, every release up to `state.held` is left out too.
+    `any_bucket`: the source is a folder.
     """
     ours = (target for target in targets
             if target.release.is_for(device, device_class=device_class, channel=channel, any_bucket=any_bucket)
@@ -34,9 +34,9 @@ def choose(targets: Iterable[Target], *, device: str, device_class: str, channel
 
 def admit(sha256: str, known: Iterable[Target], *, state: StoreState, device_class: str, require_signed: bool,
           pinned: Path | None, force: bool = False) -> Target | None:
-    """Accept a bundle given by hand, before it is tried; returns the target that names it, None for an unsigned one.
+    """Accept an operator's bundle before it is tried; returns the target that names it, None for an unsigned one.
 
-    `known` is what trusted metadata names; `pinned` is `detector.model`; `force` overrides only an earlier refusal.
+    `known`: the targets of trusted metadata; `pinned`: `detector.model`; `force` overrides only an earlier refusal.
     Raises: UpdateRefused.
     """
     admit_unpinned(pinned)
@@ -56,13 +56,13 @@ def admit(sha256: str, known: Iterable[Target], *, state: StoreState, device_cla
 
 
 def admit_unpinned(pinned: Path | None) -> None:
-    """Accept an update at all. Raises: UpdateRefused where `detector.model` names the model that runs."""
+    """Accept updates in general. Raises: UpdateRefused if `detector.model` names the model that runs."""
     if pinned is not None:
         raise UpdateRefused(f"pinned: detector.model is {pinned}; remove that line to let updates choose the model")
 
 
 def admit_labels(labels: Collection[str], wanted: Iterable[str]) -> None:
-    """Accept a model's labels. `wanted` are those that `detector.labels` names. Raises: UpdateRefused."""
+    """Accept a model's labels. `wanted`: the labels that `detector.labels` names. Raises: UpdateRefused."""
     lacking = [label for label in wanted if label not in labels]
     if lacking:
         raise UpdateRefused(f"labels: the model lacks {', '.join(lacking)}, which detector.labels names; "
@@ -70,17 +70,17 @@ def admit_labels(labels: Collection[str], wanted: Iterable[str]) -> None:
 
 
 def admit_latency(name: str, invoke_ms: float, budget_ms: float | None) -> None:
-    """Accept the time that a model takes for a frame; no budget accepts any. Raises: ModelTooSlow."""
+    """Accept the time that a model takes for a frame; without a budget, accept any. Raises: ModelTooSlow."""
     if budget_ms is not None and invoke_ms > budget_ms:
         raise ModelTooSlow(f"latency: {name} takes {invoke_ms:.1f} ms for a frame; expected at most {budget_ms:g} "
                            "(update.latency_budget_ms)")
 
 
 def reference_time(clock_utc: datetime, *, synced: bool, persisted: datetime | None) -> datetime | None:
-    """Return the time against which expiry is judged; None: not at all, since nobody ever told this device the time.
+    """Return the time with which expiry is checked; None: no check, because the clock of this device was never set.
 
-    `persisted` is the newest time trusted so far: a Pi without a clock of its own starts in the past. Persist the
-    result only after metadata was accepted with it, so that a clock in the future locks nothing out for long.
+    `persisted` is the newest time trusted so far: a Pi without a clock of its own starts in the past. Save the result
+    only after metadata was accepted with it, so that a clock in the future locks nothing out for long.
     """
     clock = [clock_utc] if synced or clock_utc >= SET_CLOCK else []
     return max([*clock, *([persisted] if persisted is not None else [])], default=None)

@@ -1,7 +1,7 @@
-"""When the update source is asked: every so often, sooner when nudged, later after a failure; never in step.
+"""Decides when the update source is polled: at an interval, sooner after a nudge, later after a failure.
 
-Invariants: nothing waits or reads a clock here; at most one question in ten minutes is owed to a nudge; a nudge that
-comes too soon is kept, not lost.
+Invariants: nothing waits or reads a clock here; at most one poll in ten minutes comes from a nudge; a nudge that comes
+too soon is delayed, not lost; jitter keeps devices from polling at the same moment.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class PollSchedule:
         return f"<PollSchedule every {self._poll_s:g} s, next at {self._due_s:.1f}>"
 
     def is_due(self, now_s: float) -> bool:
-        """Tell whether to ask now."""
+        """Return whether to poll now."""
         return now_s >= self._due_s
 
     def nudge(self, now_s: float) -> float:
-        """Ask soon; returns within how many seconds."""
+        """Poll soon; returns within how many seconds."""
         earliest_s = now_s if self._nudged_s is None else max(now_s, self._nudged_s + NUDGE_INTERVAL_S)
         wanted_s = earliest_s + self._uniform(0, min(NUDGE_SPREAD_S, self._poll_s))
         if wanted_s < self._due_s:
@@ -49,5 +49,5 @@ class PollSchedule:
         self._due_s = now_s + self._poll_s * self._uniform(1 - JITTER, 1 + JITTER)
 
     def failed(self, now_s: float, retry_after_s: float | None = None) -> None:
-        """The source has not answered, or asked to be left alone for so long."""
+        """The source has not answered, or it asked for a pause of `retry_after_s`."""
         self._due_s = now_s + max(next(self._delays), retry_after_s or 0.0)

@@ -1,7 +1,7 @@
-"""One candidate beside the active model, unseen: a live frame a second, until there is a verdict.
+"""Compares a candidate with the active model on one live frame a second, unseen by subscribers, until a verdict.
 
-Invariants: nothing of it touches the running detector but the tap's copy of a frame; while the rate is governed, and
-frames are rare, the deadline waits. Update thread only.
+Invariants: the running detector is not touched, except that the tap copies a frame; while the rate is governed, frames
+are rare, so the deadline waits. Update thread only.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from vedette.validate.candidate import Candidate, Comparison
     from vedette.validate.frame_tap import FrameTap, TappedFrame
 
-    Show = Callable[[Installed, TappedFrame, Comparison], None]
-    """Publishes what a candidate saw."""
+    OnComparison = Callable[[Installed, TappedFrame, Comparison], None]
+    """Publishes what a candidate detected."""
 
-LOOK_EVERY_S = 1.0
+COMPARE_EVERY_S = 1.0
 TAKE_WITHIN_S = 0.5
 
 
 class ShadowPublisher:
-    """Publishes what a candidate saw in a frame, beside what the active model saw. Any thread."""
+    """Publishes what a candidate and the active model detected in the same frame. Any thread."""
 
     def __init__(self, publisher: Publisher, identity: RunIdentity, clock_synced: Callable[[], bool]) -> None:
         self._publisher = publisher
@@ -49,20 +49,20 @@ class ShadowPublisher:
 
 
 class Shadow:
-    """One candidate beside the active model. Takes over the child and closes it."""
+    """One candidate in shadow. It owns the candidate's child from now on, and closes it."""
 
     def __init__(self, model: Installed, required: ShadowRequirement, candidate: Candidate, tap: FrameTap, clock: Clock,
-                 show: Show, *, governed: Callable[[], bool]) -> None:
+                 on_comparison: OnComparison, *, governed: Callable[[], bool]) -> None:
         self.model = model
         self._required = required
         self._candidate = candidate
         self._tap = tap
         self._clock = clock
-        self._show = show
+        self._on_comparison = on_comparison
         self._governed = governed
         self._tally = ShadowTally(required)
         self._began_ns = clock.monotonic_ns()
-        self._look_ns = self._stepped_ns = self._began_ns
+        self._compare_ns = self._stepped_ns = self._began_ns
         self._held_ns = 0
 
     def __repr__(self) -> str:
@@ -70,20 +70,20 @@ class Shadow:
 
     @property
     def progress(self) -> float:
-        """How much of the evidence is there, 0 to 1."""
+        """The gathered share of the evidence, 0 to 1."""
         return min(1.0, self._tally.figures.frames / self._required.frames, self._minutes / self._required.minutes)
 
     def step(self) -> Verdict:
-        """Show it a frame, if one is due, and judge. Raises: ModelError (it died, hung or lied)."""
+        """Compare on a frame if one is due; returns the verdict. Raises: ModelError (the child died, hung or lied)."""
         now_ns = self._clock.monotonic_ns()
         if self._governed():
             self._held_ns += now_ns - self._stepped_ns
         self._stepped_ns = now_ns
-        if now_ns >= self._look_ns:
-            self._look_ns = now_ns + int(LOOK_EVERY_S * 1e9)
+        if now_ns >= self._compare_ns:
+            self._compare_ns = now_ns + int(COMPARE_EVERY_S * 1e9)
             tapped = self._tap.next(TAKE_WITHIN_S)
             if tapped is not None:
-                self._look(tapped)
+                self._compare(tapped)
         return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)
 
     def close(self) -> None:
@@ -95,9 +95,9 @@ class Shadow:
     def _minutes(self) -> float:
         return (self._clock.monotonic_ns() - self._began_ns) / 60e9
 
-    def _look(self, tapped: TappedFrame) -> None:
+    def _compare(self, tapped: TappedFrame) -> None:
         comparison = self._candidate.compare(tapped)
         self._tally.add(tapped.detections, comparison.detections, tapped.timing.invoke_ms,
                         comparison.invoke_ms)
         if self._required.publish:
-            self._show(self.model, tapped, comparison)
+            self._on_comparison(self.model, tapped, comparison)

@@ -1,14 +1,14 @@
-"""The update source: a TUF repository, verified by python-tuf's client and by what that client leaves out.
+"""The update source: a TUF repository, verified by python-tuf's client and by checks that this client lacks.
 
-To import this module costs the memory of python-tuf: do it where a source is configured, and only then.
+This module imports python-tuf, which takes memory: import it only where a source is configured.
 
 Invariants:
-- `metadata/` only ever holds sets that were accepted as a whole, durable before anybody is told; roots are kept as they
-  are verified, since each is the way to the next.
+- `metadata/` holds only sets that were accepted as a whole, and they are durable before anything uses them. Roots are
+  saved as soon as they are verified, since each root is needed to verify the next.
 - A version below its floor is refused whatever the local files say: a power cut can empty them, and python-tuf then
-  believes everything that was ever signed.
-- A floor ends with the keys that vouched for it: once a root has taken one of them away, its versions mean nothing
-  (the recovery from fast-forward). Root's floor belongs to the installed root: another one is another trust.
+  accepts everything that was ever signed.
+- A floor is valid as long as its keys: once a root has removed one of them, the floor no longer applies (the recovery
+  from fast-forward). Root's floor belongs to the installed root: with another root, it does not apply.
 - A folder is verified like the network. Nothing here refuses a digest for ever.
 """
 
@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 
 ROLES: Final = ("root", "timestamp", "snapshot", "targets")
 ROOTS: Final = "root_history"
-"""As python-tuf has it: `root_history/N.root.json`; the other roles lie beside it, without a number."""
-KEPT: Final = ("targets.json", "snapshot.json", "timestamp.json")
+"""As in python-tuf: `root_history/N.root.json`; the files of the other roles lie beside it, without a number."""
+SAVED: Final = ("targets.json", "snapshot.json", "timestamp.json")
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _LIMITS: Final = UpdaterConfig()
 _RULES: Final = ((exceptions.UnsignedMetadataError, "unsigned"), (exceptions.LengthOrHashMismatchError, "mixed"),
@@ -54,7 +54,7 @@ _RULES: Final = ((exceptions.UnsignedMetadataError, "unsigned"), (exceptions.Len
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """What a refresh found to be true. `floors` are to be persisted, and given to the next refresh."""
+    """What a refresh has verified. Save `floors`, and give them to the next refresh."""
 
     targets: tuple[Target, ...]
     floors: Mapping[str, RoleFloor]
@@ -62,10 +62,10 @@ class Trusted:
 
 
 class UpdateSource:
-    """The repository at `source` (a URL or a folder), trusted from `root` (the bytes of a root.json) on.
+    """The repository at `source` (a URL or a folder); `root` (the bytes of a root.json) is where trust starts.
 
-    `metadata` is a folder in one that exists. One thread at a time. No call returns later than its deadline, and none
-    can be ended before, but a download by its `progress`.
+    `metadata` is a folder whose parent exists. One thread at a time. No call returns later than its deadline. Only a
+    download can be ended before that, by its `progress`.
     """
 
     def __init__(self, source: str, root: bytes, metadata: Path, *, deadline_s: float = 60.0,
@@ -82,16 +82,16 @@ class UpdateSource:
         return not self._origin.has_buckets
 
     def refresh(self, floors: Mapping[str, RoleFloor], reference: datetime | None) -> Trusted:
-        """Ask for the newest metadata and verify it. `reference`: what expiry is judged against; None: not at all.
+        """Get the newest metadata and verify it. `reference`: the time to check expiry with; None: no check.
 
         Raises: UpdateUnreachable, UpdateRefused (the rule comes first: unsigned, expired, rollback, mixed, too long,
         invalid), StateUnusable.
         """
         fetcher = _Fetcher(self._origin, Deadline(self._deadline_s))
-        with self._workplace() as work, _judged(fetcher, reference):
+        with self._workplace() as work, _as_update(fetcher, reference):
             for folder in (self._metadata, self._metadata / ROOTS):
                 make_folder(self._files, str(folder))
-            for name in (*KEPT, *(f"{ROOTS}/{path.name}" for path in (self._metadata / ROOTS).glob("*.root.json"))):
+            for name in (*SAVED, *(f"{ROOTS}/{path.name}" for path in (self._metadata / ROOTS).glob("*.root.json"))):
                 if (self._metadata / name).is_file():
                     shutil.copyfile(self._metadata / name, work / name)
             updater = _updater(self._root, work, fetcher, reference)
@@ -99,35 +99,35 @@ class UpdateSource:
             try:
                 updater.refresh()
             finally:
-                self._keep(work, sorted(f"{ROOTS}/{path.name}" for path in (work / ROOTS).iterdir()))
+                self._save(work, sorted(f"{ROOTS}/{path.name}" for path in (work / ROOTS).iterdir()))
             trusted = _trusted(updater, anchor)
             _check_floors(trusted.floors, floors)
-            self._keep(work, KEPT)
+            self._save(work, SAVED)
         return trusted
 
     def known(self, reference: datetime | None) -> tuple[Target, ...]:
-        """Return what the metadata accepted last names, verified again, without asking the source.
+        """Return the targets of the saved metadata, verified again, without asking the source.
 
-        () when there is none, or it does not verify or has expired. Raises: StateUnusable.
+        () if there is none, or if it is invalid or has expired. Raises: StateUnusable.
         """
-        kept = _Fetcher(FolderOrigin(self._metadata), Deadline(self._deadline_s), place=_kept_place)
+        saved = _Fetcher(FolderOrigin(self._metadata), Deadline(self._deadline_s), path_of=_saved_path)
         try:
-            with self._workplace() as work, _judged(kept, reference):
-                updater = _updater(self._root, work, kept, reference)
+            with self._workplace() as work, _as_update(saved, reference):
+                updater = _updater(self._root, work, saved, reference)
                 updater.refresh()
                 return _trusted(updater, ()).targets
         except UpdateMissing:
             return ()
         except UpdateError as failure:
-            log.info("the metadata in %s names nothing: %s", self._metadata, failure)
+            log.info("the metadata in %s cannot be used: %s", self._metadata, failure)
             return ()
 
     def download(self, target: Target, into: Path, *, progress: Progress, deadline_s: float,
                  min_free_bytes: int = 0) -> None:
-        """Bring a target to `into`, complete, verified and durable; what was cut off before goes on.
+        """Download a target to `into`, complete, verified and durable; an earlier download that was cut off continues.
 
-        `progress(bytes so far, of all)` may raise to end it. Raises: UpdateUnreachable (ask again), UpdateRefused
-        (wrong digest, wrong length, too long: the source's fault, so ask again too), StoreFull, StateUnusable.
+        `progress(bytes so far, of all)` may raise to end it. Raises: UpdateUnreachable (retry later), UpdateRefused
+        (wrong digest, wrong length, too long: the source's fault, so retry later too), StoreFull, StateUnusable.
         """
         folder, slash, name = target.path.rpartition("/")
         download(self._origin, f"targets/{folder}{slash}{target.sha256}.{name}", into, sha256=target.sha256,
@@ -136,7 +136,7 @@ class UpdateSource:
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
-        """Give python-tuf a folder: it writes without fsync, and before it knows whether the rest fits."""
+        """Make a folder for python-tuf, which writes without fsync, and before it has verified the rest."""
         try:
             with TemporaryDirectory(prefix="vedette-") as work:
                 (Path(work) / ROOTS).mkdir()
@@ -144,7 +144,7 @@ class UpdateSource:
         except OSError as error:
             raise write_error(Path(str(error.filename or self._metadata)), error) from error
 
-    def _keep(self, work: Path, names: tuple[str, ...] | list[str]) -> None:
+    def _save(self, work: Path, names: tuple[str, ...] | list[str]) -> None:
         for name in names:
             content = (work / name).read_bytes()
             place = self._metadata / name
@@ -153,21 +153,21 @@ class UpdateSource:
 
 
 class _Fetcher(FetcherInterface):
-    """Gives python-tuf what an origin has. `asked` is the latest path, for the words of a refusal."""
+    """Gives python-tuf the files of an origin. `asked` is the latest path, for the message of a refusal."""
 
-    def __init__(self, origin: Origin, deadline: Deadline, place: Callable[[str], str] = str) -> None:
+    def __init__(self, origin: Origin, deadline: Deadline, path_of: Callable[[str], str] = str) -> None:
         self._origin = origin
         self._deadline = deadline
-        self._place = place
+        self._path_of = path_of
         self.asked = ""
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
-        """What python-tuf asks for. The inherited one leaves the connection open to a body that is too long."""
+        """Return a file. It overrides python-tuf's, which keeps the connection open when a body is too long."""
         self.asked = url
         try:
-            with self._origin.open(self._place(url), most_bytes=max_length, deadline=self._deadline) as opened:
+            with self._origin.open(self._path_of(url), most_bytes=max_length, deadline=self._deadline) as opened:
                 return b"".join(opened.chunks)
-        except UpdateMissing as failure:      # python-tuf takes it for the end of the roots
+        except UpdateMissing as failure:      # for python-tuf, this is the end of the roots
             raise exceptions.DownloadHTTPError(str(failure), 404) from failure
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -175,19 +175,19 @@ class _Fetcher(FetcherInterface):
 
 
 def _updater(root: bytes, work: Path, fetcher: _Fetcher, reference: datetime | None) -> Updater:
-    if not root:      # python-tuf 6 would take what lies in its folder instead
+    if not root:      # python-tuf 6 would use the root in its folder instead
         raise UpdateRefused("invalid: update.root is empty")
     try:
         updater = Updater(str(work), "metadata", fetcher=fetcher, config=_LIMITS, bootstrap=root)
     except exceptions.RepositoryError as failure:
         raise UpdateRefused(f"invalid: update.root cannot be trusted: {failure}") from failure
-    # There is no other way to say what time it is; the tests of the clock hold for every version we allow.
+    # There is no public way to set the time. The tests of the clock pass for every version that we allow.
     updater._trusted_set.reference_time = _EVER if reference is None else reference
     return updater
 
 
-def _kept_place(path: str) -> str:
-    """Return where a file of the repository was kept: `metadata/7.snapshot.json` is `snapshot.json`."""
+def _saved_path(path: str) -> str:
+    """Return where a file of the repository was saved: `metadata/7.snapshot.json` is `snapshot.json`."""
     name = path.removeprefix("metadata/")
     return f"{ROOTS}/{name}" if name.endswith(".root.json") else re.sub(r"^\d+\.", "", name)
 
@@ -203,16 +203,16 @@ def _trusted(updater: Updater, anchor: tuple[str, ...]) -> Trusted:
 
 
 def _target(path: str, file: TargetFile) -> Target | None:
-    """Return what a device can use of a target; a repository may have others, for newer or other devices."""
+    """Return a target that a device can use, else None: a repository may have others, for newer or other devices."""
     place = PurePosixPath(path)
     sha256 = file.hashes.get("sha256", "")
     if not place.name or place.is_absolute() or ".." in place.parts or not re.fullmatch("[0-9a-f]{64}", sha256):
-        log.info("target %r passed over: no usable path or digest", path)
+        log.info("target %r is ignored: no usable path or digest", path)
         return None
     try:
         return Target(path, file.length, sha256, Release.model_validate(file.custom))
     except ValidationError as failure:
-        log.info("target %r passed over: %s", path, failure.errors()[0]["msg"])
+        log.info("target %r is ignored: %s", path, failure.errors()[0]["msg"])
         return None
 
 
@@ -224,8 +224,8 @@ def _check_floors(found: Mapping[str, RoleFloor], floors: Mapping[str, RoleFloor
 
 
 @contextmanager
-def _judged(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
-    """Say in our words what python-tuf refuses."""
+def _as_update(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
+    """Turn python-tuf's exceptions into ours."""
     try:
         yield
     except exceptions.DownloadHTTPError as failure:
@@ -234,7 +234,7 @@ def _judged(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
         rule = "rollback" if fetcher.asked.endswith(("timestamp.json", "snapshot.json")) else "mixed"
         raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
     except exceptions.ExpiredMetadataError as failure:
-        when = f"this device takes it to be {reference:%Y-%m-%d %H:%M} UTC"
+        when = f"the time on this device is {reference:%Y-%m-%d %H:%M} UTC"
         raise UpdateRefused(f"expired: {failure}; {when}") from failure
     except exceptions.RepositoryError as failure:
         rule = next(rule for kind, rule in _RULES if isinstance(failure, kind))

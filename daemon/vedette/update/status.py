@@ -1,6 +1,7 @@
-"""What the model message says, and the health reasons of updates.
+"""The content of the `model` message, and the health reasons of updates.
 
-Invariants: pure; it says what runs, not what should run: a model that is to run is `staged` until the pipeline has it.
+Invariants: pure; the status names the model that runs, not the one that should run: that is `staged` until the pipeline
+has it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from vedette.types import DetectorFacts, ModelRef, ModelState, ModelStatus, Reas
 
 def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool, downloaded: float | None,
                  compared: float | None) -> ModelStatus:
-    """Return what runs and what comes while `facts` run. `downloaded` and `compared` are progress, 0 to 1, or None."""
+    """Return which model runs (`facts`), and which one comes. `downloaded`, `compared`: progress, 0 to 1, or None."""
     model = facts.model if facts else None
     active = state.active if model and state.active and model.sha256 == state.active.sha256 else None
     if model is not None and active is not None:
@@ -49,7 +50,7 @@ def _state_of_running(model: ModelRef | None, active: Installed | None, state: S
 
 def update_reasons(state: StoreState, source: Mapping[ReasonCode, str],
                    offered: Collection[str] | None) -> dict[ReasonCode, str]:
-    """Return the reasons that hold. `offered`: digests that the source names, None where that is not known.
+    """Return the reasons that hold. `offered`: digests that the source names; None if not known.
 
     A failed update is a reason until another one succeeds, or until the failed one is withdrawn.
     """

@@ -1,8 +1,8 @@
-"""Watches a model on trial: every frame's time and failure, and now and then the previous model on the same frame.
+"""Watches a model on trial: times and failures of its frames, and sometimes the previous model's detections.
 
-Invariants: on the detect thread only a number is kept for each frame; everything else is the update thread's. A child
-that cannot run the previous model is no evidence, and neither is what a throttled board does; at a governed rate times
-say nothing.
+Invariants: the detect thread only stores one number for each frame; everything else belongs to the update thread. A
+child that cannot run the previous model is no evidence. Frames of a throttled board are none either, nor are times at
+a governed rate.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMPARE_S, COMPARE_LATER_S, COMPARED_SOON = 1.0, 5.0, 30
-"""So often at first, when a blind model must be found out; later, so many frames on, it is only watched."""
-COMPARE_AGAIN_S = 60.0
-"""After the previous model's child has failed."""
-KEEP_S = 30.0
+"""The first COMPARED_SOON comparisons come every COMPARE_S, to find a blind model soon; later ones COMPARE_LATER_S."""
+RETRY_AFTER_S = 60.0
+"""The pause after the previous model's child has failed."""
+SAVE_EVERY_S = 30.0
 TAKE_WITHIN_S = 0.5
 FRAMES_MAX = 10_000
 
 
 class TrialMonitor:
-    """A listener of the pipeline that comes to a verdict on the model on trial.
+    """A listener of the pipeline that reaches a verdict on the model on trial.
 
     `throttled` returns whether the firmware limits the processor, `governed` whether the governor limits the rate.
     """
@@ -58,7 +58,7 @@ class TrialMonitor:
         self._tally = TrialTally(TrialRequirement(), has_previous=False)
         self._failed_before = 0
         self._stepped_ns = 0
-        self._kept_ns = 0
+        self._saved_ns = 0
         self._compare_ns = 0
         self._compared = 0
         self._settings = ""
@@ -66,15 +66,15 @@ class TrialMonitor:
         self._interrupted = False
 
     def on_result(self, result: DetectionResult) -> None:
-        """Note the time that a frame took. Detect thread."""
+        """Store the time that a frame took. Detect thread."""
         timing = result.timing
         if self._sha256 is not None and result.model is not None and result.model.sha256 == self._sha256:
             self._frame_ms.append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
 
     def step(self, *, compare: bool) -> Verdict | None:
-        """Take what has happened since the last step; returns what is known now, None when nothing is on trial.
+        """Count what has happened since the last step; returns the verdict, None if nothing is on trial.
 
-        `compare`: whether the tap is free. Raises: StateUnusable (the evidence cannot be kept; nothing else is lost).
+        `compare`: whether the tap is free. Raises: StateUnusable (the evidence cannot be saved; nothing else is lost).
         """
         state = self._store.state
         if state.trial is None or state.active is None:
@@ -83,36 +83,36 @@ class TrialMonitor:
         now_ns = self._clock.monotonic_ns()
         if self._sha256 != state.active.sha256:
             self._begin(now_ns)
-        self._take_frames(now_ns)
+        self._count_frames(now_ns)
         if compare and state.previous is not None and now_ns >= self._compare_ns:
             self._compare(state.previous)
         verdict = self._tally.verdict()
-        if verdict.ruling == "undecided" and now_ns - self._kept_ns >= KEEP_S * 1e9:
-            self._kept_ns = now_ns
-            self.keep()
+        if verdict.ruling == "undecided" and now_ns - self._saved_ns >= SAVE_EVERY_S * 1e9:
+            self._saved_ns = now_ns
+            self.save()
         return verdict
 
-    def keep(self) -> None:
-        """Keep the evidence so far. Raises: StateUnusable."""
+    def save(self) -> None:
+        """Save the evidence so far. Raises: StateUnusable."""
         if self._sha256 is not None:
-            self._take_frames(self._clock.monotonic_ns())
+            self._count_frames(self._clock.monotonic_ns())
             self._store.change(self._store.state.with_evidence(self._tally.frames, self._tally.seconds))
 
     def interrupt(self) -> None:
-        """End a comparison that is under way: the daemon stops. Any thread."""
-        self._interrupted = True        # before the child is looked for: one that comes later is asked nothing
+        """End a running comparison because the daemon stops. Any thread."""
+        self._interrupted = True        # first: a child that is opened after this line is interrupted too
         previous = self._previous
         if previous is not None:
             previous.interrupt()
 
     def close(self) -> None:
-        """Watch nothing any more. Safe to call twice."""
+        """Stop watching. Safe to call twice."""
         self._sha256 = None
         self._stop_comparing()
 
     def _begin(self, now_ns: int) -> None:
         state = self._store.state
-        assert state.trial is not None  # noqa: S101 - for the type checker: step() has looked
+        assert state.trial is not None  # noqa: S101 - for the type checker: step() has checked
         assert state.active is not None  # noqa: S101 - as above
         self.close()
         self._tally = TrialTally(state.active.trial or TrialRequirement(), has_previous=state.previous is not None,
@@ -120,20 +120,20 @@ class TrialMonitor:
                                  seconds=state.trial.seconds)
         self._frame_ms.clear()
         self._failed_before = self._flow.errors
-        self._stepped_ns = self._kept_ns = now_ns
+        self._stepped_ns = self._saved_ns = now_ns
         self._compare_ns = now_ns
         self._compared = 0
         self._sha256 = state.active.sha256
 
-    def _take_frames(self, now_ns: int) -> None:
+    def _count_frames(self, now_ns: int) -> None:
         throttled, governed, failed = self._throttled(), self._governed(), self._flow.errors
         frames = [self._frame_ms.popleft() for _ in range(len(self._frame_ms))]
         for frame_ms in frames:
-            self._tally.looked(frame_ms, throttled=throttled, governed=governed)
+            self._tally.detected(frame_ms, throttled=throttled, governed=governed)
         for _ in range(failed - self._failed_before):
             self._tally.failed()
         if frames or failed > self._failed_before:
-            self._tally.passed((now_ns - self._stepped_ns) / 1e9, throttled=throttled, governed=governed)
+            self._tally.elapsed((now_ns - self._stepped_ns) / 1e9, throttled=throttled, governed=governed)
         self._failed_before, self._stepped_ns = failed, now_ns
 
     def _compare(self, previous: Installed) -> None:
@@ -152,9 +152,9 @@ class TrialMonitor:
             seen = self._previous.compare(tapped).detections
         except (ModelError, RuntimeMissing) as error:
             if not self._interrupted:
-                log.warning("the previous model cannot be compared with: %s", error)
+                log.warning("the previous model cannot run for the comparison: %s", error)
             self._stop_comparing()
-            self._compare_ns = self._clock.monotonic_ns() + int(COMPARE_AGAIN_S * 1e9)
+            self._compare_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             return
         self._compared += 1
         self._tally.compared(seen, tapped.detections)

@@ -1,7 +1,7 @@
-"""Whether a model that was compared unseen may be tried, and whether one that is on trial is good.
+"""Decides from the evidence whether a model in shadow is accepted, and whether a model on trial is good.
 
-Invariants: pure; time is told, not read; memory is bounded however long it takes; a verdict tells its figures in words.
-What is not known is `undecided`, and says what is waited for.
+Invariants: pure; time is handed in, not read; memory is bounded however long it takes; a verdict's message has its
+figures. Without enough evidence the verdict is `undecided`, and its message says what is missing.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ Ruling = Literal["accepted", "refused", "good", "bad", "undecided"]
 
 TIMES_MAX = 1000
 LEAST_FRAMES = 10
-"""So many compared frames speak against a candidate even at its deadline; fewer are chance."""
+"""With fewer compared frames, a candidate is not refused for its figures at the deadline: they may be chance."""
 LEAST_ERRORS = 10
-"""So many frames that failed end a trial before its time, if their share is too large."""
+"""This many failed frames end a trial early, if their share is too large."""
 SIGHTINGS = 10
-"""Blindness is judged by the last so many frames in which the previous model saw something, and by no fewer."""
+"""A model is blind or not by the last ten frames in which the previous model detected something, never by fewer."""
 BLIND_SHARE = 0.2
 SPELL_S = 20.0
 SPELL_FRAMES = 5
 SLOW_SPELLS = 2
-"""Slow in so many spells in a row, each of `SPELL_S` and at least `SPELL_FRAMES`, is a slow model and no hiccup."""
+"""A model is slow if it is slow in this many spells in a row, each of `SPELL_S` and at least `SPELL_FRAMES` frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided, with the figures. A shadow is accepted or refused, a trial good or bad."""
+    """The decision, and a message with its figures. A shadow is accepted or refused, a trial good or bad."""
 
     ruling: Ruling
-    words: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowFigures:
-    """How a candidate compares so far. `agreement` is F1; both others None where there was nothing to measure."""
+    """How a candidate compares so far. `agreement` is F1; the others are None if there was nothing to measure."""
 
     frames: int
     agreement: float
@@ -52,7 +52,7 @@ class ShadowFigures:
 
 
 class ShadowTally:
-    """The frames that a candidate and the active model both looked at."""
+    """The evidence of the frames in which both a candidate and the active model detected."""
 
     def __init__(self, requirement: ShadowRequirement) -> None:
         self._required = requirement
@@ -77,7 +77,7 @@ class ShadowTally:
 
     def add(self, active: Sequence[Detection], candidate: Sequence[Detection], active_ms: float,
             candidate_ms: float) -> None:
-        """Take one frame; both times are of the same thing, such as `invoke_ms`."""
+        """Count one frame; both times are of the same stage, such as `invoke_ms`."""
         found = match(active, candidate)
         self._frames += 1
         self._pairs += len(found.pairs)
@@ -87,22 +87,23 @@ class ShadowTally:
         self._candidate_ms.append(candidate_ms)
 
     def verdict(self, minutes: float, *, held_minutes: float = 0.0) -> Verdict:
-        """Judge after so many minutes of looking; `held_minutes` of them do not count for the deadline.
+        """Decide after `minutes` in shadow; `held_minutes` of them do not count for the deadline.
 
-        At the deadline the configured outcome is for want of evidence: evidence against the candidate still counts.
+        At the deadline the configured outcome applies only if evidence is missing. Evidence against the candidate
+        still counts.
         """
         required = self._required
-        told = self._told()
+        summary = self._summary()
         enough = self._frames >= required.frames and minutes >= required.minutes
         late = minutes - held_minutes >= required.deadline_minutes
         if not enough and not late:
             return Verdict("undecided", f"{self._frames} of {required.frames} frames, "
-                                        f"{minutes:.1f} of {required.minutes:g} minutes: {told}")
+                                        f"{minutes:.1f} of {required.minutes:g} minutes: {summary}")
         faults = self._faults() if self._frames >= min(required.frames, LEAST_FRAMES) else []
         if faults:
             return Verdict("refused", f"in shadow over {self._frames} frames: {', '.join(faults)}")
         if enough:
-            return Verdict("accepted", f"in shadow over {self._frames} frames: {told}")
+            return Verdict("accepted", f"in shadow over {self._frames} frames: {summary}")
         return Verdict("accepted" if required.on_deadline == "accept" else "refused",
                        f"in shadow only {self._frames} of {required.frames} frames were compared within "
                        f"{required.deadline_minutes:g} minutes")
@@ -119,19 +120,19 @@ class ShadowTally:
                           f"{required.max_latency_ratio:g}")
         return faults
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         seen = self.figures
         shift = "" if seen.score_shift is None else f", scores {seen.score_shift:+.2f}"
         ratio = "" if seen.latency_ratio is None else f", {seen.latency_ratio:.2f} times the time"
-        sight = "" if self._pairs or self._unpaired else " (neither model saw anything)"
+        sight = "" if self._pairs or self._unpaired else " (neither model detected anything)"
         return f"agreement {seen.agreement:.2f}{sight}{shift}{ratio}"
 
 
 class TrialTally:
-    """What happened to a model since it became active. `frames` and `seconds`: evidence of earlier starts.
+    """The evidence since a model became active. `frames` and `seconds`: evidence of earlier starts.
 
-    `previous_ms`: the previous model's median for a frame on this device, None where nobody measured it. Without a
-    previous model there is nothing to hold sight against, and it is not asked for.
+    `previous_ms`: the previous model's median for a frame on this device, None if not measured. Without a previous
+    model, blindness is not checked.
     """
 
     def __init__(self, requirement: TrialRequirement, *, has_previous: bool, previous_ms: float | None = None,
@@ -148,12 +149,12 @@ class TrialTally:
         self._sightings: deque[bool] = deque(maxlen=SIGHTINGS)
 
     def __repr__(self) -> str:
-        return f"<TrialTally {self.verdict().words}>"
+        return f"<TrialTally {self.verdict().message}>"
 
-    def looked(self, ms: float, *, throttled: bool = False, governed: bool = False) -> None:
-        """Take a frame the model looked at, in `ms`.
+    def detected(self, ms: float, *, throttled: bool = False, governed: bool = False) -> None:
+        """Count a frame in which the model detected, in `ms`.
 
-        A throttled board's frames are no evidence; those of a governed rate are, but not for how long they take: the
+        Frames of a throttled board are no evidence. At a governed rate frames count, but their times do not: the
         processor rests between them.
         """
         if throttled:
@@ -163,20 +164,20 @@ class TrialTally:
             self._spell_ms.append(ms)
 
     def failed(self) -> None:
-        """Take a frame that could not be looked at."""
+        """Count a frame on which the model failed."""
         self._errors += 1
 
     def compared(self, previous: Sequence[Detection], active: Sequence[Detection]) -> None:
-        """Take a frame that the previous model looked at as well: where it saw nothing there was nothing to see."""
+        """Count a frame in which both models detected. It counts only if the previous model found something."""
         if previous:
             self._sightings.append(bool(active))
 
     def forget_sightings(self) -> None:
-        """Drop what was compared so far: it was compared with settings that are no longer in use."""
+        """Delete the comparisons so far: they were made with settings that are no longer in use."""
         self._sightings.clear()
 
-    def passed(self, seconds: float, *, throttled: bool = False, governed: bool = False) -> None:
-        """Let time pass in which the camera gave frames; a throttled board's is no evidence."""
+    def elapsed(self, seconds: float, *, throttled: bool = False, governed: bool = False) -> None:
+        """Count time in which the camera gave frames. The time of a throttled board is no evidence."""
         if throttled:
             return
         self.seconds += seconds
@@ -190,7 +191,7 @@ class TrialTally:
             self._end_spell()
 
     def verdict(self) -> Verdict:
-        """Judge by what is known now."""
+        """Decide from the evidence so far."""
         if faults := self._faults():
             return Verdict("bad", f"on trial after {self.frames} frames: {faults[0]}")
         if missing := self._missing():
@@ -213,15 +214,15 @@ class TrialTally:
         faults = []
         share = self._errors / max(1, self.frames + self._errors)
         if share > self._required.max_error_share and (self._errors >= LEAST_ERRORS or not self._missing()):
-            faults.append(f"{share:.0%} of the frames could not be looked at, expected at most "
+            faults.append(f"detection failed in {share:.0%} of the frames, expected at most "
                           f"{self._required.max_error_share:.0%}")
         if len(self._slow_ms) >= SLOW_SPELLS:
             faults.append(f"slow: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
-                          f"{self._required.max_latency_ratio:g} times what the previous model takes")
+                          f"{self._required.max_latency_ratio:g} times the time of the previous model")
         seen, sightings = sum(self._sightings), len(self._sightings)
         if sightings >= SIGHTINGS and seen <= BLIND_SHARE * sightings:
-            faults.append(f"blind: saw something in {seen} of the last {sightings} frames in which the previous model "
-                          "did")
+            faults.append(f"blind: detected something in {seen} of the last {sightings} frames in which the previous "
+                          "model did")
         return faults
 
     def _missing(self) -> list[str]:
@@ -231,7 +232,7 @@ class TrialTally:
         if self.seconds < required.minutes * 60:
             missing.append(f"{self.seconds / 60:.1f} of {required.minutes:g} minutes")
         if self._has_previous and sightings < SIGHTINGS:
-            missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous model saw something")
+            missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous model detected something")
         if self._slow_ms or self._slow_now:
             missing.append(f"whether it stays slower than {self._slowest_ms:.1f} ms a frame")
         return missing

@@ -1,6 +1,7 @@
 """The `update` thread: requests, new releases, the candidate's proof, the active model's trial, one step after another.
 
-Invariants: a step waits for no network; a step that cannot write changes nothing, shows in health and is tried again.
+Invariants: a step never waits for the network; a step that cannot write changes nothing, shows in health and is tried
+again.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 IDLE_WITHIN_S = 10.0
 STEP_WITHIN_S = 60.0
-"""A card that cleans up may hold a write for so long."""
+"""An SD card that cleans up may delay a write by so long."""
 PROOF_WITHIN_S = 240.0
-"""A probe on a slow board, three times over."""
-AGAIN_S = 30.0
-"""After something about a model failed."""
-DISK_AGAIN_S = 3.0
-"""After the store could not be written."""
+"""Three times the duration of a probe on a slow board."""
+RETRY_AFTER_S = 30.0
+"""The pause after an error of a model."""
+DISK_RETRY_AFTER_S = 3.0
+"""The pause after the store could not be written."""
 
 Answered = Callable[[str, VedetteError | None], None]
 """Called on the update thread with the outcome of a request: a message, or the error."""
@@ -83,14 +84,14 @@ class Updater:
         return self.worker.stop(timeout_s)
 
     def nudge(self) -> float:
-        """Ask the update source soon; returns within how many seconds. Any thread. Raises: UpdateRefused."""
+        """Poll the update source soon; returns within how many seconds. Any thread. Raises: UpdateRefused."""
         rules.admit_unpinned(self._pinned)
         if self._fetcher is None:
             raise UpdateRefused("no source: update.source is not set")
         return self._fetcher.nudge()
 
     def request_roll_back(self, answered: Answered) -> None:
-        """Have the previous model run, as an operator's decision. Any thread."""
+        """Go back to the previous model by an operator's decision. Any thread."""
         self._requests.put(answered)
         self._wake.set()
 
@@ -108,7 +109,7 @@ class Updater:
                                         fetcher.offered if fetcher else None)
 
     def ended(self, *, cleanly: bool) -> None:
-        """Record how the daemon ended, after everything has stopped. Main thread."""
+        """Record a clean end of the daemon, after everything has stopped. Main thread."""
         if cleanly and not self.worker.alive:
             try:
                 self._store.change(self._store.state.ended_cleanly())
@@ -128,9 +129,9 @@ class Updater:
         finally:
             self._prover.close()
             try:
-                self._trial.keep()
+                self._trial.save()
             except StateUnusable as error:
-                log.warning("the trial's evidence is not kept: %s", error)
+                log.warning("the trial's evidence is not saved: %s", error)
             self._trial.close()
 
     def _step(self) -> float:
@@ -141,16 +142,16 @@ class Updater:
             if self._fetcher is not None:
                 self._fetcher.step(self._switch)
             self._prover.step()
-            self._judge_trial()
+            self._advance_trial()
             self._store.retry_save()
         except StateUnusable as error:
             if str(error) != self._trouble:
                 log.error("%s", error)
             self._trouble = str(error)
-            return DISK_AGAIN_S
+            return DISK_RETRY_AFTER_S
         except (ModelError, RuntimeMissing) as error:
             log.error("%s", error)
-            return AGAIN_S
+            return RETRY_AFTER_S
         self._trouble = None
         return TICK_S
 
@@ -169,7 +170,7 @@ class Updater:
                 answered("", error)
 
     def _answer(self, request: Request) -> Response | None:
-        """Serve it; None where the stop ended the probe: then the next daemon serves it, or the command itself."""
+        """Serve it; None if the stop ended the probe: then the next daemon serves it, or the command itself."""
         log.info("%s requested: %s", request.kind, request.sha256 or "the previous model")
         self.worker.beat(PROOF_WITHIN_S)
         try:
@@ -186,23 +187,23 @@ class Updater:
         if request.kind == "rollback":
             return self._actions.roll_back(note=request.id)
         if request.sha256 is None or (request.kind == "install" and request.upload is None):
-            raise UpdateRefused(f"not understood: {request.kind} without a digest or a file")
+            raise UpdateRefused(f"invalid request: {request.kind} without a digest or a file")
         if request.kind == "activate":
             return self._actions.activate(request.sha256, force=request.force, note=request.id)
         return self._actions.install(self._store.incoming / str(request.upload), request.sha256, force=request.force,
                                   note=request.id)
 
-    def _judge_trial(self) -> None:
-        """Go on with the trial of the active model, if it is on trial."""
+    def _advance_trial(self) -> None:
+        """Continue the trial of the active model, if it is on trial."""
         verdict = self._trial.step(compare=self._prover.progress is None)
         if verdict is None or verdict.ruling == "undecided":
             return
         if verdict.ruling == "good":
-            self._store.change(self._store.state.marked_good(self._clock.utc_now(), verdict.words))
-            log.info("marked good: %s", verdict.words)
+            self._store.change(self._store.state.marked_good(self._clock.utc_now(), verdict.message))
+            log.info("marked good: %s", verdict.message)
             self._store.clean_up()
         else:
-            self._switch.roll_back(verdict.words)
+            self._switch.roll_back(verdict.message)
 
     def _expect_opening(self) -> None:
         self.worker.beat(PROOF_WITHIN_S)
