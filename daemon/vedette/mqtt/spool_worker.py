@@ -113,7 +113,8 @@ class SpoolWorker:
             self._round()
             self._wake.wait(POLL_S)
             self._wake.clear()
-        for act in (self._recover, lambda: self._save(0.0), self._abandon_unsaved, self._make_room, self._write_checkpoint):
+        for act in (self._recover, lambda: self._save(0.0), self._abandon_unsaved, self._make_room,
+                    self._write_checkpoint):
             self._try(act)
 
     def _round(self) -> None:
