@@ -83,8 +83,8 @@ def test_sightings_of_before_a_reload_do_not_count(rig: Rig) -> None:
         verdict = rig.frame()
     assert f"of {SIGHTINGS} frames" not in verdict.message
     rig.reload(configured(score_threshold=0.6))
-    assert f"0 of {SIGHTINGS} frames" in rig.frame().words, "that frame was from before the reload"
-    assert f"1 of {SIGHTINGS} frames" in rig.frame().words
+    assert f"0 of {SIGHTINGS} frames" in rig.frame().message, "that frame was from before the reload"
+    assert f"1 of {SIGHTINGS} frames" in rig.frame().message
     rig.trial.close()
 
 
