@@ -59,7 +59,8 @@ class Rig:
         self.candidates = ShamCandidates(configured())
         self.config = configured()
         self.prover = Prover(self.store, cast(DetectorOpener, self.active), cast(ModelActivator, self.active),
-                             self.candidates, self.tap, self.clock, on_comparison=lambda *_: None, governed=lambda: False)
+                             self.candidates, self.tap, self.clock,
+                             on_comparison=lambda *_: None, governed=lambda: False)
 
     def stage(self, content: bytes, shadow: ShadowRequirement | None = None) -> Installed:
         model = stored(self.store, content, shadow)
