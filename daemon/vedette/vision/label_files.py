@@ -87,7 +87,7 @@ def parse(text: str, where: str) -> tuple[str, ...]:
     for pattern, form in _FOREIGN:
         if pattern.match(first):
             raise _refusal(where, form)
-    if _looks_like_yaml(text):
+    if _resembles_yaml(text):
         return _of_yaml(text, where)
     filled = [line for line in lines if line]
     if len(filled) > 1 and all(map(_SETTING.fullmatch, filled)):
@@ -168,7 +168,7 @@ def _of_label_map(text: str, where: str) -> tuple[str, ...]:
     return found
 
 
-def _looks_like_yaml(text: str) -> bool:
+def _resembles_yaml(text: str) -> bool:
     starts = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return bool(starts) and (starts[0].strip() == "---" or any(
         (found := _YAML_LIST.fullmatch(line.rstrip())) and (not found[1] or found[1][0] in "[{#") for line in starts))
