@@ -62,7 +62,7 @@ class CameraStateTracker:
     def ended(self, cause: str) -> None:
         """The source was played to its end. That is not a trouble."""
         self._seen = ()
-        self._change("offline", cause)
+        self._change("offline", cause, logging.INFO)
 
     def reasons(self) -> dict[ReasonCode, str]:
         """Return the reasons that hold now, each with the cause of the present state."""
@@ -71,13 +71,13 @@ class CameraStateTracker:
             codes = (self._named, *codes)
         return dict.fromkeys(codes, self.cause or "")
 
-    def _change(self, state: CameraState, cause: str | None) -> None:
+    def _change(self, state: CameraState, cause: str | None, level: int = logging.WARNING) -> None:
         if (state, cause) == (self.state, self.cause):
             return
         if state == "capturing":
             log.info("camera: capturing")
         else:
-            log.warning("camera %s: %s", state, cause)
+            log.log(level, "camera %s: %s", state, cause)
         if state != self.state:
             self._since = Since(self._clock)
             self.interruptions += self.state == "capturing"

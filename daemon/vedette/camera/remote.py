@@ -25,7 +25,7 @@ from vedette.camera.camera_state import CameraStateTracker
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import SLOTS
-from vedette.camera.wire import FrameReady, Opening, Trouble
+from vedette.camera.wire import Final, FrameReady, Opening, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 from vedette.types import CameraStatus, Frame, Scaling, View
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vedette.camera.settings import CaptureSettings
-    from vedette.camera.wire import Final, Message
+    from vedette.camera.wire import Message
     from vedette.ports import Clock
     from vedette.types import ReasonCode
 
@@ -192,7 +192,7 @@ class RemoteCamera:
                 self._replacements.worked()
         elif isinstance(message, Trouble):
             self._tracker.trouble(message.state, message.cause)
-        else:
+        elif isinstance(message, Final):
             self._on_final(message)
 
     def _on_frame(self, message: FrameReady) -> None:

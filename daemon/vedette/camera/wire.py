@@ -25,6 +25,13 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The source works, and its next frame is due later: a gap in a film, or damaged pictures that are skipped."""
+
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """The source gives no frames. The child closes it and retries without help."""
 
@@ -64,9 +71,9 @@ class Final:
     within_s: float
 
 
-Message = Opening | Trouble | FrameReady | Final
+Message = Opening | Waiting | Trouble | FrameReady | Final
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Opening, Trouble, FrameReady, Final)}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Opening, Waiting, Trouble, FrameReady, Final)}
 _HINTS = {name: get_type_hints(kind) for name, kind in _KINDS.items()}
 
 

@@ -43,6 +43,8 @@ _TABLE = (
            "network."),
     Reason("camera_size", "degraded", "The frame size of the source changed while it ran.",
            "If you did not change it, check the settings of the stream. Boxes stay relative to the frame."),
+    Reason("camera_damaged", "degraded", "Pictures came that could not be decoded. They were skipped.",
+           "The log names them. For a USB camera, check cable, port and power. For a film, check the file."),
     Reason("no_model", "failed", "The configuration names no model, and none is installed.",
            "Run `vedette model install FILE`, release a model for the class and channel of this device, or set "
            "`detector.model`."),

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.daemon.films import without_size
 from tests.support.present import present
 from tests.support.waiting.fair_clock import fair_s, starved_s
 from tests.support.waiting.until import eventually
@@ -25,7 +26,10 @@ pytestmark = pytest.mark.slow
 
 
 class MjpegServer:
-    """Serves noise at 20 frames per second; `mode`: flow, stall, end or huge. `swallowed`: bytes of each huge part."""
+    """Serves noise at 20 frames per second. `swallowed`: bytes of each huge part.
+
+    `mode`: flow, damaged, stall, end or huge.
+    """
 
     def __init__(self) -> None:
         self.mode = "flow"
@@ -82,6 +86,8 @@ class MjpegServer:
                 if server.mode == "huge":
                     return server._pour(self.wfile)
                 jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
+                if server.mode == "damaged" and not random.integers(5):
+                    jpeg = without_size(jpeg)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
                 try:
                     self.wfile.write(head + jpeg + b"\r\n")
@@ -216,3 +222,12 @@ def test_an_absent_device_and_no_camera_at_all_are_offline() -> None:
         eventually(lambda: "no such device" in (camera.status().cause or ""))
     with running(make_settings("picamera2")) as camera:
         eventually(lambda: "picamera2" in (camera.status().cause or ""))
+
+
+def test_a_damaged_picture_does_not_end_a_stream(mjpeg: MjpegServer) -> None:
+    """The stream goes on behind a picture that cannot be decoded. It is not opened again, and health has the damage."""
+    mjpeg.mode = "damaged"
+    with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
+        eventually(lambda: camera.status().captured > 25)
+        assert "camera_damaged" in camera.reasons()
+        assert camera.status().reopened == 0

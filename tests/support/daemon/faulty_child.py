@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.camera.child.main import main
-from vedette.camera.child.source import ReadStalled, checked
+from vedette.camera.child.source import PictureDamaged, ReadStalled, checked
 from vedette.camera.settings import CaptureSettings
 from vedette.errors import SourceMissing
 
@@ -66,6 +66,8 @@ class FaultySource:
 
     def read(self, into: Pixels | None) -> Pixels:
         order = self.order
+        if order == "damaged" or (order == "one in ten damaged" and not self._random.integers(10)):
+            raise PictureDamaged("a picture cannot be decoded")
         if order == "wrong shape":
             return checked(np.zeros((1, 921600), np.uint8), "device")
         if order != "frozen" or self._picture is None:

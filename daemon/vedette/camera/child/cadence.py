@@ -8,6 +8,8 @@ from __future__ import annotations
 EARLY = 0.3
 """A frame may be early by this share of a period and still be on time, because cameras jitter."""
 BEHIND_NS = 1_000_000_000
+LONGEST_GAP_NS = 600 * 1_000_000_000
+"""A longer gap between two pictures of a film is a damaged time, not a time to wait."""
 
 
 class Decimation:
@@ -34,9 +36,11 @@ class Playback:
 
     def __init__(self) -> None:
         self._begin_ns: int | None = None
+        self._last_ns = 0
 
     def due_ns(self, position_ns: int, now_ns: int) -> int:
         """Return the time to show the frame at this position. It is in the past when we are late."""
-        if self._begin_ns is None or now_ns - (self._begin_ns + position_ns) > BEHIND_NS:
+        gap_ns, self._last_ns = position_ns - self._last_ns, position_ns
+        if self._begin_ns is None or gap_ns > LONGEST_GAP_NS or now_ns - (self._begin_ns + position_ns) > BEHIND_NS:
             self._begin_ns = now_ns - position_ns
         return self._begin_ns + position_ns

@@ -44,7 +44,16 @@ class MemoryLimit:
 
     def explain(self, failure: str) -> str:
         """Return the failure. If the peak since `reset_peak` is near the limit, add the figures."""
-        # VmHWM is of this address space: the maximum of getrusage begins with that of the parent process.
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-        most = int(peak[1]) << 10 if peak else 0
-        return f"{failure}; the child took {most >> 20} of the {self}" if most > NEAR * self._bytes else failure
+        return f"{failure}; the child took {_peak_bytes() >> 20} of the {self}" if near_limit() else failure
+
+
+def near_limit() -> bool:
+    """Whether the peak of this process is near its limit. A read that failed then needed too much memory."""
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return limit != resource.RLIM_INFINITY and _peak_bytes() > NEAR * limit
+
+
+def _peak_bytes() -> int:
+    # VmHWM is of this address space: the maximum of getrusage begins with that of the parent process.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(peak[1]) << 10 if peak else 0

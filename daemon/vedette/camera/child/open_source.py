@@ -63,7 +63,7 @@ def _open_path(settings: CaptureSettings) -> Source:
     if Path(settings.source.removeprefix("file://")).is_dir():
         from vedette.camera.child.folder import Folder
         return Folder(settings)
-    from vedette.camera.child.opencv import Film
+    from vedette.camera.child.film import Film
     return Film(settings)
 
 

@@ -1,23 +1,23 @@
-"""V4L2 devices, RTSP/HTTP streams and video files, through OpenCV.
+"""V4L2 devices and RTSP/HTTP streams, through OpenCV. What films share with them is here too.
 
 Invariants:
 - Time-outs are passed at construction, together with the backend. FFMPEG ignores later ones and blocks for 30 s.
-- A frame has the time of its capture: from the driver, from the stream's own clock, or from its position in the film.
+- A frame has the time of its capture: from the driver, or from the stream's own clock.
 - There is one decoding thread. So the child stays small, and its CPU time separates waiting from decoding.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
-from vedette.camera.child.source import ReadStalled, checked, plausible_fps
+from vedette.camera.child.memory import near_limit
+from vedette.camera.child.source import PictureDamaged, ReadStalled, checked, plausible_fps
 from vedette.camera.settings import with_credentials
-from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
+from vedette.errors import SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ READ_MARGIN_S = 0.5
 """The source gives up this long before the owner kills the child: a clean failure is cheaper than a new child."""
 PIXELS_LIMIT = 64 * 2**20
 OLDEST_DRIVER_STAMP_MS = 10_000
+DAMAGED_IN_A_ROW = 100
+"""So many failed reads in a row are the end of a source. Behind its end a read fails in microseconds."""
 
 
-class _Capture:
+class OpenCvSource:
     """The common part of devices, streams and files."""
 
     live = True
@@ -43,6 +45,7 @@ class _Capture:
         self._capture = capture
         self._what = what
         self._scratch: NDArray[np.uint8] | None = None
+        self._ahead = False
         self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
         width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         if width * height > PIXELS_LIMIT:
@@ -57,9 +60,10 @@ class _Capture:
         try:
             ok, image = self._capture.retrieve(into if into is not None else self._scratch)
         except cv2.error as error:
-            raise SourceInvalid(f"{self._what}: {error.err}") from error
+            kind = SourceInvalid if error.code == cv2.Error.StsNoMem else PictureDamaged
+            raise kind(f"{self._what}: {error.err}") from error
         if not ok:
-            raise SourceInvalid(f"{self._what}: a frame could not be decoded")
+            raise PictureDamaged(f"{self._what}: a picture cannot be decoded")
         image = checked(image, self._what)
         if into is None:
             self._scratch = image
@@ -69,8 +73,13 @@ class _Capture:
         """Close the source."""
         self._capture.release()
 
+    def _grabbed_ahead(self) -> bool:
+        """Whether the frame behind a damaged one is grabbed already. Then the next call says no."""
+        ahead, self._ahead = self._ahead, False
+        return ahead
 
-class Stream(_Capture):
+
+class Stream(OpenCvSource):
     """An RTSP or HTTP stream. Its end is a failure, since it may come back."""
 
     def __init__(self, settings: CaptureSettings) -> None:
@@ -81,7 +90,7 @@ class Stream(_Capture):
         except (OSError, ValueError) as error:
             raise SourceMissing(f"camera credentials: {error}") from error
         began = time.monotonic()
-        capture = _open_ffmpeg(url, self._timeout_s)
+        capture = open_ffmpeg(url, self._timeout_s)
         if not capture.isOpened():
             took_s = time.monotonic() - began
             if took_s * 1000 >= OPEN_TIMEOUT_MS * 0.9:
@@ -92,14 +101,21 @@ class Stream(_Capture):
 
     def grab(self) -> int:
         """Wait for the next frame; see Source."""
+        if self._grabbed_ahead():
+            return self._captured_ns(time.monotonic_ns(), 0)
         began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
-        ok = self._capture.grab()
-        arrived_ns = time.monotonic_ns()
-        if not ok:
-            waited_s = (arrived_ns - began_ns) / 1e9
+        damaged = 0
+        while not self._capture.grab():
+            waited_s = (time.monotonic_ns() - began_ns) / 1e9
             if waited_s >= self._timeout_s * 0.9:
                 raise ReadStalled(f"{self._what}: no frame for {waited_s:.1f} s")
-            raise SourceMissing(f"{self._what}: the stream ended")
+            damaged += 1
+            if damaged > DAMAGED_IN_A_ROW or near_limit():
+                raise SourceMissing(f"{self._what}: the stream ended")
+        if damaged:
+            self._ahead = True
+            raise PictureDamaged(f"{self._what}: {damaged} pictures cannot be decoded")
+        arrived_ns = time.monotonic_ns()
         waited_ns = arrived_ns - began_ns - (time.thread_time_ns() - cpu_ns)
         return self._captured_ns(arrived_ns, waited_ns)
 
@@ -116,39 +132,7 @@ class Stream(_Capture):
         return min(arrived_ns, self._pts_base_ns + pts_ns)
 
 
-class Film(_Capture):
-    """A video file. `grab` returns the frame's position in the film, from 0, in ns."""
-
-    live = False
-
-    def __init__(self, settings: CaptureSettings) -> None:
-        path = settings.source.removeprefix("file://")
-        if not Path(path).exists():
-            raise SourceMissing(f"{path}: no such file or folder")
-        if not Path(path).is_file():
-            raise SourceInvalid(f"{path}: expected a video file or a folder of images")
-        capture = _open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)
-        if not capture.isOpened():
-            raise SourceInvalid(f"{path}: OpenCV cannot open it as a video")
-        super().__init__(capture, path)
-        self._frames = 0
-        self._last_ns = -1
-
-    def grab(self) -> int:
-        """Go to the next frame; see Source."""
-        if not self._capture.grab():
-            if not self._frames:
-                raise SourceInvalid(f"{self._what}: none of its frames can be decoded")
-            raise SourceEnded(f"{self._what}: played to its end, {self._frames} frames")
-        position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        by_count_ns = int(self._frames * 1e9 / (self.fps or 25.0))
-        self._frames += 1
-        stamp_ns = int(position_ms * 1e6) if math.isfinite(position_ms) else by_count_ns
-        self._last_ns = stamp_ns if stamp_ns > self._last_ns else by_count_ns
-        return self._last_ns
-
-
-class Device(_Capture):
+class Device(OpenCvSource):
     """A V4L2 device, named by its path. A stable path survives replugging."""
 
     def __init__(self, settings: CaptureSettings, path: str) -> None:
@@ -172,7 +156,8 @@ class Device(_Capture):
         return stamp_ns if sane else now_ns
 
 
-def _open_ffmpeg(url: str, read_timeout_s: float) -> cv2.VideoCapture:
+def open_ffmpeg(url: str, read_timeout_s: float) -> cv2.VideoCapture:
+    """Open a URL or a file. Check `isOpened()` of the result."""
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(read_timeout_s * 1000),
         cv2.CAP_PROP_N_THREADS, 1])

@@ -4,21 +4,25 @@ Invariants:
 - The player never waits for the detector. If no slot is free, the frame is dropped and counted: it uses up a seq.
   Only with `every_frame` does the player wait.
 - With `every_frame` each frame of a film comes once. A child that replaces another continues where that one died.
+- A picture that cannot be decoded is skipped. It is not captured, so it uses up no seq.
 - The last picture stays unchanged while another slot is free, so that the next picture can be compared with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from vedette.camera.child.cadence import Decimation, Playback
+from vedette.camera.child.damage import Damage
 from vedette.camera.child.shape import Shaper
+from vedette.camera.child.source import PictureDamaged
 from vedette.camera.child.watch import PictureWatch, RateWatch
 from vedette.camera.settings import SLOTS
-from vedette.camera.wire import FrameReady, Trouble
+from vedette.camera.wire import FrameReady, Trouble, Waiting
 from vedette.errors import SourceError
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from vedette.types import ReasonCode
 
 WAIT_S = 1.0
-SKIPPING_REPORT_NS = 1_000_000_000
+SKIPPING_REPORT_NS = WAITING_REPORT_NS = 1_000_000_000
 SIZE_NOTED_NS = 8_000_000_000
 
 
@@ -52,6 +56,7 @@ class Player:
         self._pictures = PictureWatch(settings.frozen_after_s)
         self._last_slot = -1
         self._last_picture: NDArray[np.uint8] | None = None
+        self._damage = Damage(settings.stall_s)
         self._size_changes = 0
         self._size_noted_until_ns = 0
 
@@ -63,15 +68,27 @@ class Player:
         last_ns = 0
         self._skip_delivered(source)
         while True:
-            captured_ns = self._grab(source, rates, playback)
-            if not self._settings.every_frame:
-                # A clock that does not advance is reported (camera_rate). It must not starve the detector too.
-                wanted = decimation.keep(captured_ns if captured_ns > last_ns else time.monotonic_ns())
-                last_ns = captured_ns
-                if not wanted:
-                    continue
-                self._owner.wait_until(captured_ns)
-            self._deliver(source, captured_ns, rates)
+            try:
+                captured_ns = self._grab(source, rates, playback)
+                if not self._settings.every_frame:
+                    # A clock that does not advance is reported (camera_rate). It must not starve the detector too.
+                    wanted = decimation.keep(captured_ns if captured_ns > last_ns else time.monotonic_ns())
+                    last_ns = captured_ns
+                    if not wanted:
+                        continue
+                    self._wait_until(captured_ns)
+                self._deliver(source, captured_ns, rates)
+                self._damage.passed()
+            except PictureDamaged as damaged:
+                self._damage.skip(damaged, live=source.live)
+                self._owner.send(Waiting(self._settings.stall_s))
+
+    def _wait_until(self, moment_ns: int) -> None:
+        """Wait until that moment of the monotonic clock. During a gap, say that nothing is wrong."""
+        while moment_ns - time.monotonic_ns() > WAITING_REPORT_NS:
+            self._owner.send(Waiting(self._settings.stall_s))
+            self._owner.wait_until(time.monotonic_ns() + WAITING_REPORT_NS)
+        self._owner.wait_until(moment_ns)
 
     def _grab(self, source: Source, rates: RateWatch, playback: Playback) -> int:
         """Grab the next frame. Return its capture time, or for a film the time to show it."""
@@ -88,8 +105,9 @@ class Player:
     def _skip_delivered(self, source: Source) -> None:
         reported_ns = time.monotonic_ns()
         while self._to_skip:
-            source.grab()
-            self._to_skip -= 1
+            with contextlib.suppress(PictureDamaged):
+                source.grab()
+                self._to_skip -= 1
             if time.monotonic_ns() - reported_ns > SKIPPING_REPORT_NS:
                 cause = f"continues where the last child died; {self._to_skip} frames left to skip"
                 self._owner.send(Trouble("offline", cause, self._settings.stall_s))
@@ -107,9 +125,9 @@ class Player:
         view = self._pictures.take_view()
         self._seq += 1
         self._owner.hand_over(FrameReady(
-            self._seq, slot, picture.shape[0], picture.shape[1], captured_ns, self._next_within_s(source),
+            self._seq, slot, picture.shape[0], picture.shape[1], captured_ns, self._settings.stall_s,
             self._pictures.brightness, self._pictures.contrast,
-            self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns),
+            self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns) + self._damage.reasons(now_ns),
             scaling or (), (view.detail, view.focus) if view else (),
             view.outline.hex() if view else ""), slot)
         self._last_slot, self._last_picture = slot, picture
@@ -122,11 +140,6 @@ class Player:
             self._owner.receive(WAIT_S)
             slot = self._owner.free_slot(self._last_slot)
         return slot
-
-    def _next_within_s(self, source: Source) -> float:
-        """Return the stall limit. It is longer for a film that is slower than the configured rate."""
-        own_s = 3.0 / source.fps if source.fps and not source.live else 0.0
-        return max(self._settings.stall_s, own_s)
 
     def _size_reason(self, now_ns: int) -> tuple[ReasonCode, ...]:
         if self._shaper.size_changes != self._size_changes:

@@ -21,6 +21,10 @@ class ReadStalled(SourceMissing):
     """The source is there but gave no frame in time."""
 
 
+class PictureDamaged(SourceInvalid):
+    """One picture, or a few, could not be decoded. The next `grab` may give the picture behind them."""
+
+
 class Source(Protocol):
     """An open source. The constructor opens it."""
 
@@ -34,7 +38,7 @@ class Source(Protocol):
     def grab(self) -> int:
         """Wait for the next frame. Return its capture time (monotonic ns), or its position in the film if not live.
 
-        Raises: SourceEnded, SourceMissing, ReadStalled, SourceInvalid.
+        Raises: SourceEnded, SourceMissing, ReadStalled, SourceInvalid, PictureDamaged.
         """
 
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
