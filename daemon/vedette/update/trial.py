@@ -67,6 +67,8 @@ class TrialMonitor:
 
     def on_result(self, result: DetectionResult) -> None:
         """Store the time that a frame took. Detect thread."""
+        if result.source != "local":    # a server may run the same model, at times of its own
+            return
         timing = result.timing
         if self._sha256 is not None and result.model is not None and result.model.sha256 == self._sha256:
             self._frame_ms.append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
