@@ -11,13 +11,13 @@ from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
-from vedette.errors import ModelTooSlow
+from vedette.errors import ModelTooSlow, ModelUnproven, RuntimeMissing
 from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
 from vedette.update.activate import ModelActivator
-from vedette.update.prove import Candidates, Prover
+from vedette.update.prove import UNPROVEN_MAX, Candidates, Prover
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.probe import Proof
 
@@ -102,3 +102,32 @@ def test_a_reload_during_a_shadow_begins_it_anew(rig: Rig) -> None:
     assert (rig.active.activated, rig.store.state.refused) == ([model], ())
     assert [child.comparisons for child in rig.candidates.opened] == [6, 10]
     assert all(child.is_closed for child in rig.candidates.opened)
+
+
+def fail(rig: Rig, *failures: ModelUnproven | RuntimeMissing) -> None:
+    """Let the next probes end with these."""
+    rig.candidates.failures.extend(failures)
+    for _ in failures:
+        rig.prover.step()
+        rig.clock.advance(60)
+
+
+def test_each_candidate_has_its_own_tries(rig: Rig) -> None:
+    """What an earlier candidate failed with does not count for the one that replaces it."""
+    rig.stage(b"one")
+    fail(rig, *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1))
+    two = rig.stage(b"two")
+    fail(rig, *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1))
+    assert (rig.store.state.candidate, rig.store.state.refused) == (two, ())
+    fail(rig, ModelUnproven("no memory"))
+    assert rig.store.state.candidate is None
+    assert [refused.sha256 for refused in rig.store.state.refused] == [two.sha256]
+
+
+@pytest.mark.parametrize("missing_first", [True, False])
+def test_a_missing_runtime_refuses_no_model(rig: Rig, missing_first: bool) -> None:
+    """The candidate is dropped after as many tries, but it may come again."""
+    rig.stage(b"one")
+    failures = [RuntimeMissing("no runtime"), *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1)]
+    fail(rig, *(failures if missing_first else reversed(failures)))
+    assert (rig.store.state.candidate, rig.store.state.refused) == (None, ())

@@ -1,7 +1,8 @@
 """Proves a candidate before it becomes the active model: the probe in a child, then the shadow if it is required.
 
-Invariants: one child serves the probe and every comparison; a model is refused for its own faults, never because the
-device lacked time or memory at the moment. Update thread only, but for `progress` and `interrupt`.
+Invariants: one child serves the probe and every comparison; a model is refused for its own faults, or after
+UNPROVEN_MAX tries for which the device had no time or no memory, but never for a missing runtime. Update thread only,
+but for `progress` and `interrupt`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused
+from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused, VedetteError
 from vedette.update import rules
 from vedette.update.shadow import Shadow
 
@@ -81,7 +82,9 @@ class Prover:
         self._shadow: Shadow | None = None
         self._settings = ""
         self._probed: Candidate | None = None
-        self._unproven = 0
+        self._tried = ""
+        self._failures: list[type[VedetteError]] = []
+        """What the tries of the candidate `_tried` ended with."""
         self._prove_ns = 0
 
     @property
@@ -136,13 +139,19 @@ class Prover:
             self.close()
             if self._interrupted:
                 return
-            self._unproven += 1
-            self._prove_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             log.warning("%s", error)
-            if self._unproven >= UNPROVEN_MAX:
-                self._drop(str(error), refuse=isinstance(error, ModelUnproven))
+            self._retry_or_drop(model, error)
         except (ModelError, UpdateRefused) as error:
             self._drop(str(error))
+
+    def _retry_or_drop(self, model: Installed, error: ModelUnproven | RuntimeMissing) -> None:
+        """After a try that did not prove the model: try again later, unless there were enough tries."""
+        if self._tried != model.sha256:
+            self._tried, self._failures = model.sha256, []
+        self._failures.append(type(error))
+        self._prove_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
+        if len(self._failures) >= UNPROVEN_MAX:
+            self._drop(str(error), refuse=RuntimeMissing not in self._failures)
 
     def _begin(self, model: Installed) -> None:
         self._settings = self._candidates.settings
@@ -168,12 +177,12 @@ class Prover:
             self._drop(verdict.message)
 
     def _activate(self, model: Installed) -> None:
-        self._unproven = 0
+        self._tried = ""
         self._switch.activate(model)
 
     def _drop(self, why: str, *, refuse: bool = True) -> None:
         self.close()
-        self._unproven = 0
+        self._tried = ""
         self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse))
         log.warning("the new model is not activated: %s", why)
         self._store.clean_up()
