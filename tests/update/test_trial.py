@@ -102,7 +102,7 @@ def test_a_reload_that_changes_no_setting_keeps_the_child(rig: Rig) -> None:
 def test_frames_that_the_cloud_detected_in_are_no_evidence(rig: Rig) -> None:
     """A server that runs the same model says nothing of this device, and its times least of all."""
     rig.frame()     # the trial begins with the step after it
-    assert "1 of 300 frames" in rig.frame().words
-    assert "1 of 300 frames" in rig.frame(source="cloud").words
-    assert "2 of 300 frames" in rig.frame().words
+    assert "1 of 300 frames" in rig.frame().message
+    assert "1 of 300 frames" in rig.frame(source="cloud").message
+    assert "2 of 300 frames" in rig.frame().message
     rig.trial.close()
