@@ -131,3 +131,14 @@ def test_a_missing_runtime_refuses_no_model(rig: Rig, missing_first: bool) -> No
     failures = [RuntimeMissing("no runtime"), *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1)]
     fail(rig, *(failures if missing_first else reversed(failures)))
     assert (rig.store.state.candidate, rig.store.state.refused) == (None, ())
+
+
+def test_a_stop_ends_a_comparison_in_shadow(rig: Rig) -> None:
+    """A comparison may take longer than a stop waits. It does not count against the candidate."""
+    model = rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
+    rig.prover.step()
+    (child,) = rig.candidates.opened
+    child.on_compare = rig.prover.interrupt     # the daemon stops in the middle of it
+    rig.frame()
+    assert (child.is_interrupted, child.comparisons, child.is_closed) == (True, 0, True)
+    assert (rig.store.state.candidate, rig.store.state.refused) == (model, ())

@@ -94,11 +94,11 @@ class Prover:
         return shadow.progress if shadow else None
 
     def interrupt(self) -> None:
-        """End a running probe because the daemon stops; this does not count against the model. Any thread."""
+        """End a running probe or comparison: the daemon stops. It does not count against the model. Any thread."""
         self._interrupted = True
-        probed = self._probed
-        if probed is not None:
-            probed.interrupt()
+        for running in (self._probed, self._shadow):
+            if running is not None:
+                running.interrupt()
 
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
@@ -168,6 +168,8 @@ class Prover:
         self._activate(model)
 
     def _compare(self, shadow: Shadow) -> None:
+        if self._interrupted:
+            shadow.interrupt()
         verdict = shadow.step()
         if verdict.ruling == "accepted":
             log.info("%s: %s", shadow.model.name, verdict.message)

@@ -1,7 +1,7 @@
 """Compares a candidate with the active model on one live frame a second, unseen by subscribers, until a verdict.
 
 Invariants: the running detector is not touched, except that the tap copies a frame; while the rate is governed, frames
-are rare, so the deadline waits. Update thread only.
+are rare, so the deadline waits. Update thread only, but for `interrupt`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,10 @@ class Shadow:
             if tapped is not None:
                 self._compare(tapped)
         return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)
+
+    def interrupt(self) -> None:
+        """End a running comparison, and every later one, with ModelUnproven. Any thread."""
+        self._candidate.interrupt()
 
     def close(self) -> None:
         """End the child. Safe to call twice."""
