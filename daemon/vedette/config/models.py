@@ -68,7 +68,7 @@ class CameraConfig(Section):
     roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
         None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part. Boxes stay relative to the whole frame.")
     masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
-        (), "Privacy masks: polygons of [x, y] in 0-1. They are painted black before a frame is used or sent.")
+        (), "Privacy masks: polygons of [x, y] in 0-1. The inside of each is black before a frame is used or sent.")
     max_frame_age_ms: float = live(
         1000, "Milliseconds after which a frame is too old. It is dropped and counted as stale.", gt=0)
     frozen_after_s: float = restart(

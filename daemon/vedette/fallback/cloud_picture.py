@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vedette.types import Box
 from vedette.vision import jpeg
 from vedette.vision.geometry import WHOLE, roi_pixels
+from vedette.vision.privacy_masks import hidden_pixels
 
 QUALITIES = (85, 70, 55)
 LONGEST_PX = 1920
@@ -65,9 +66,7 @@ def _part(image: Array, roi: Box, masks: Sequence[Sequence[tuple[float, float]]]
     height, width = image.shape[:2]
     area = roi_pixels(width, height, roi)
     part = np.array(image[area.top:area.bottom, area.left:area.right])     # a copy: masks are painted into it
-    for mask in masks:
-        corners = np.rint(np.array(mask) * (width, height)) - (area.left, area.top)
-        cv2.fillPoly(part, [corners.astype(np.int32)], (0, 0, 0))
+    part[hidden_pixels(masks, width, height)[area.top:area.bottom, area.left:area.right]] = 0
     return part, Box(area.left / width, area.top / height, area.right / width, area.bottom / height)
 
 

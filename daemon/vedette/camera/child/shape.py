@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vedette.vision.privacy_masks import PrivacyMasks
 from vedette.vision.scale import Scaler
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ class Shaper:
         self.size_changes = 0
         self._limit = (settings.width, settings.height)
         self._rotation = _ROTATIONS.get(settings.rotate)
-        self._masks = settings.masks
-        self._polygons: list[NDArray[np.int32]] = []
-        self._polygons_for: tuple[int, int] | None = None
+        self._masks = PrivacyMasks(settings.masks)
         self._source_size: tuple[int, int] | None = None       # width, height of the last picture
         self._fitted: NDArray[np.uint8] | None = None
         self._scaler: Scaler | None = None
@@ -43,8 +42,7 @@ class Shaper:
         picture = source.read(target)
         if picture is not target:
             picture = self._fit_into(picture, slot)
-        if self._masks:
-            cv2.fillPoly(picture, self._polygons_of(picture), (0, 0, 0))
+        self._masks.paint(picture)
         return picture
 
     def scale(self, picture: NDArray[np.uint8], slot: NDArray[np.uint8], requested: Scaling | None) -> Scaling | None:
@@ -81,14 +79,6 @@ class Shaper:
         target = _view(slot, turned)
         cv2.rotate(picture, self._rotation, dst=target)
         return target
-
-    def _polygons_of(self, picture: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
-        height, width = picture.shape[:2]
-        if self._polygons_for != (width, height):
-            # fillPoly paints the outline too and so rounds outwards: a mask hides a little more, never less.
-            self._polygons = [np.rint(np.array(mask) * (width, height)).astype(np.int32) for mask in self._masks]
-            self._polygons_for = (width, height)
-        return self._polygons
 
 
 def fitted_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
