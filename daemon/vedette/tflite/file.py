@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable, ModelUnsupported
-from vedette.tflite import appended_zip, metadata
+from vedette.tflite import appended_zip, constants, metadata
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
 from vedette.tflite.foreseen import model_errors_only
 from vedette.tflite.metadata import TfliteMetadata
@@ -54,8 +54,8 @@ class ModelFile:
     """What a model file says about itself: its first graph, its metadata and its attachments.
 
     `flatbuffer_sha256` does not include an appended ZIP. `metadata` holds the named buffers of the flatbuffer,
-    `attachments` the files of the appended ZIP. `tensors` are all tensors of the graph; weights quantised per channel
-    have scale 0.0.
+    `attachments` the files of the appended ZIP. `constants` has the values of the smallest constants by tensor index.
+    `tensors` are all tensors of the graph; weights quantised per channel have scale 0.0.
     """
 
     path: Path
@@ -70,6 +70,7 @@ class ModelFile:
     metadata: Mapping[str, bytes]
     attachments: Mapping[str, bytes]
     tflite_metadata: TfliteMetadata | None
+    constants: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 def read_model(path: Path, *, pictures: bool = True) -> ModelFile:
@@ -106,7 +107,8 @@ def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:
     graph = next(root.tables(2), None)
     if graph is None:
         raise Malformed("it has no graph; expected at least one")
-    tensors = tuple(_tensor(index, table) for index, table in enumerate(graph.tables(0)))
+    tables = tuple(graph.tables(0))
+    tensors = tuple(_tensor(index, table) for index, table in enumerate(tables))
     ops = _ops(root, graph, len(tensors))
     attached = _metadata(root, buffers)
     model = ModelFile(
@@ -114,7 +116,8 @@ def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:
         flatbuffer_sha256=hashlib.sha256(flat.content).hexdigest(),
         inputs=_pick(graph.integers(1), tensors), outputs=_pick(graph.integers(2), tensors), tensors=tensors, ops=ops,
         description=root.text(3), metadata=MappingProxyType(attached), attachments=MappingProxyType(attachments),
-        tflite_metadata=_tflite_metadata(attached))
+        tflite_metadata=_tflite_metadata(attached),
+        constants=MappingProxyType(constants.read(zip(tensors, tables, strict=True), buffers)))
     _check_whole(content, flat.reach, zip_start)
     _check_custom(path, ops)
     return model

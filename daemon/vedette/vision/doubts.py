@@ -18,6 +18,7 @@ from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders import DECODERS
 from vedette.vision.geometry import InputShape
+from vedette.vision.in_graph import BYTES, expected_input
 
 Array = NDArray[Any]
 DOUBT_CHARS_MAX = 300
@@ -33,7 +34,8 @@ def find_doubts(model: ModelFile, spec: TensorSpec, view: Array, invoke: Callabl
     shape = InputShape.of(spec.shape)
     if len(model.inputs) != 1 or shape is None:
         return {}
-    _fill(view, shape)
+    shown = expected_input(model)
+    _fill(view, shape, most=255.0 if shown and shown[0] == BYTES else 1.0)
     invoke()
     found = {}
     for name, build in DECODERS.items():
@@ -63,11 +65,11 @@ def draw(width: int, height: int) -> Array:
     return (picture.astype(np.int16) + grain).clip(0, 255).astype(np.uint8)
 
 
-def _fill(view: Array, shape: InputShape) -> None:
-    """Write the picture to an input tensor: integers take the bytes, floats 0-1."""
+def _fill(view: Array, shape: InputShape, most: float) -> None:
+    """Write the picture to an input tensor: integers take the bytes, floats 0 to `most`."""
     picture = draw(shape.width, shape.height)[..., :shape.channels]
     pixels = picture.transpose(2, 0, 1) if shape.planar else picture
     if view.dtype.kind == "f":
-        view[0] = pixels / 255
+        view[0] = pixels * (most / 255)
     else:
         view[0] = pixels.astype(np.int16) - (128 if view.dtype.kind == "i" else 0)

@@ -18,13 +18,13 @@ from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
 from vedette.tflite.foreseen import with_model_errors_only
-from vedette.tflite.tensors import TensorSpec
 from vedette.vision import hints, labels
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Decoder
 from vedette.vision.decoders.plausible import KNOWN_EXTRAS
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
+from vedette.vision.in_graph import expected_input
 from vedette.vision.limits import NEVER, Limits
 from vedette.vision.prepare import Color, Normalization, quantized_as_bytes
 
@@ -202,17 +202,20 @@ def _stated_decoder(model: ModelFile, shape: InputShape, stated: str, source: st
 
 def _normalization(model: ModelFile, shape: InputShape, decoder_name: str, usual: Normalization,
                    choice: _Choice) -> Normalization | None:
-    found = _stated_or_usual(model.inputs[0], decoder_name, usual, choice)
+    found = _stated_or_usual(model, decoder_name, usual, choice)
     if found is not None and not {len(found.mean), len(found.std)} <= {1, shape.channels}:
         raise ModelUnsupported(f"{model.path}: mean {found.mean}, std {found.std} ({choice.why['normalization']}) for "
                                f"an input of {shape}; expected one number, or one for each channel")
     return found
 
 
-def _stated_or_usual(spec: TensorSpec, decoder_name: str, usual: Normalization,
+def _stated_or_usual(model: ModelFile, decoder_name: str, usual: Normalization,
                      choice: _Choice) -> Normalization | None:
+    spec = model.inputs[0]
     if spec.dtype != "float32" and (not spec.quantised or quantized_as_bytes(spec)):
         return choice.of("normalization", None, "the input's quantization stands for the frame's bytes")
+    if spec.dtype == "float32" and (shown := expected_input(model)):
+        return choice.of("normalization", *shown)
     return choice.of("normalization", usual, f"{_ASSUMED}: usual for {decoder_name}")
 
 
