@@ -180,7 +180,7 @@ def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status
     assert "street 3" in answer["data"]["words"] if error is None else answer["error"] == str(error)
 
 
-def test_few_commands_wait_and_the_others_are_told_at_once() -> None:
+def test_few_commands_wait_and_the_others_are_answered_at_once() -> None:
     """A flood of commands cannot keep the main thread from its other work; each one is answered all the same."""
     rig = Rig()
     for _ in range(WAITING_LIMIT + 3):

@@ -44,7 +44,7 @@ def build(camera: FakeCamera, detector: FakeDetector | None, clock: FakeClock, h
     return make_pipeline(camera, lambda: detector, clock, heard.result, **options)
 
 
-def test_every_result_is_heard_in_order_and_every_frame_given_back() -> None:
+def test_listeners_get_every_result_in_order_and_every_frame_is_released() -> None:
     """Results arrive in frame order, and no frame stays in hand."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
@@ -85,7 +85,7 @@ def test_a_failing_detector_is_named_and_publishes_nothing() -> None:
 
 
 def test_one_good_frame_ends_the_failing() -> None:
-    """The reason goes as soon as a frame can be looked at again."""
+    """The reason ends as soon as detection in a frame succeeds again."""
     clock, heard = FakeClock(), Heard()
     camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 6)])
     pipeline = build(camera, FakeDetector({seq: InvokeFailed("no") for seq in range(1, 5)}), clock, heard)
@@ -229,7 +229,7 @@ class EndlessCamera(FakeCamera):
 
 @pytest.mark.slow
 def test_detectors_change_between_two_frames_and_the_old_one_is_closed_after_its_last_use() -> None:
-    """Of two hundred changes under load, each frame is looked at by exactly one detector, none after its close."""
+    """In two hundred swaps under load exactly one detector gets each frame, and none after its close."""
     clock, heard = FakeClock(), Heard()
     detectors = [FakeDetector() for _ in range(201)]
     camera = EndlessCamera(clock)
@@ -259,7 +259,7 @@ def test_an_offer_that_nobody_takes_is_closed_and_changes_nothing() -> None:
     assert (kept.looked_at, offered.looked_at) == ([1], [])
 
 
-def test_a_new_detector_ends_what_the_old_one_was_blamed_for() -> None:
+def test_a_new_detector_starts_without_the_failures_of_the_old_one() -> None:
     """Failures in a row and a refusal belong to the detector they came from."""
     clock, heard = FakeClock(), Heard()
     camera = EndlessCamera(clock)
@@ -310,7 +310,7 @@ class LiveCamera(FakeCamera):
 
 @given(st.lists(st.none() | st.floats(0.5, 40), min_size=1, max_size=5), st.sampled_from([1.0, 5.0, 15.0, 60.0]))
 def test_a_governed_rate_is_kept_and_accounted_for(limits: list[float | None], fps: float) -> None:
-    """Of each ten seconds as many frames are looked at as allowed, each the newest; every other counts as governed."""
+    """In each ten seconds as many frames are detected in as allowed, each the newest; the others count as governed."""
     clock = FakeClock()
     for per_s in limits:
         heard, frames = Heard(), int(10 * fps)
@@ -336,8 +336,8 @@ def test_a_governed_rate_is_no_slow_detector() -> None:
     assert 29 <= len(heard.results) <= 31
 
 
-def test_a_stale_frame_takes_no_turn() -> None:
-    """What cannot be looked at does not count against the rate: the next fresh frame is looked at."""
+def test_a_stale_frame_does_not_count_against_the_rate() -> None:
+    """A stale frame does not count against the rate: the next fresh frame is detected in."""
     clock, heard = FakeClock(), Heard()
     pipeline = build(FakeCamera([make_frame(clock, 1, age_ms=2000), make_frame(clock, 2), make_frame(clock, 3)]),
                      FakeDetector(), clock, heard)

@@ -72,7 +72,7 @@ def test_scores_that_sink_by_less_are_not_named(tmp_path: Path, shape: Callable[
     assert label["baseline"] == pytest.approx(0.8, abs=0.005)
 
 
-def test_a_bad_day_is_no_drift_and_a_mended_model_is_none_any_more(tmp_path: Path) -> None:
+def test_one_bad_day_is_no_drift_and_a_recovered_model_ends_it(tmp_path: Path) -> None:
     """One day at five eighths of the score is less than a tenth of a week; once scores are back, the reason ends."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.5 if 4 <= day < 5 else 0.8})
     assert first_named(site, 14) is None

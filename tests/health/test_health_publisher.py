@@ -151,7 +151,7 @@ def test_counts_of_before_a_trouble_end_with_it_however_short_it_was() -> None:
     assert rig.blind == 1
 
 
-def test_told_on_change_at_most_once_a_second_and_every_interval() -> None:
+def test_published_on_change_at_most_once_a_second_and_every_interval() -> None:
     """A change inside the second waits for its end; without change, one message each interval."""
     rig = Rig()
     rig.detect_all()
@@ -227,7 +227,7 @@ def test_no_model_is_failed() -> None:
     assert rig.told("model")[-1]["state"] == "none"
 
 
-def test_info_camera_and_model_are_told_on_change_only() -> None:
+def test_info_camera_and_model_are_published_on_change_only() -> None:
     """Retained states do not repeat themselves."""
     rig = Rig()
     rig.detect_all()
@@ -252,7 +252,7 @@ def test_the_boards_troubles_are_reasons() -> None:
     assert not rig.monitor.clock_synced()
 
 
-def test_the_last_word_is_told_in_any_case() -> None:
+def test_the_final_health_is_always_published() -> None:
     """At the stop, the final accounts are published even when nothing changed."""
     rig = Rig()
     rig.detect_all()

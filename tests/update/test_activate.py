@@ -106,8 +106,8 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def test_there_and_back_again(rig: Rig, tmp_path: Path) -> None:
-    """The first model, a second on trial with the first one's time kept, back, and none."""
+def test_activate_roll_back_and_remove(rig: Rig, tmp_path: Path) -> None:
+    """The first model runs, then a second on trial with the first one's time saved, then the first, then none."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -126,7 +126,7 @@ def test_there_and_back_again(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path) -> None:
-    """The old model runs on, the store says what it said, and the next try succeeds."""
+    """If the state cannot be written, the old model keeps running, the state is unchanged, and a retry succeeds."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -146,7 +146,7 @@ def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path
 
 
 def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path) -> None:
-    """The one before it runs at once; it is noted as soon as that is possible, and then for good."""
+    """The previous model runs at once, and the state is saved as soon as the disk allows it."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -168,7 +168,7 @@ def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: 
 
 
 def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path) -> None:
-    """With a disk that takes no more and the previous model's file gone, nothing changes."""
+    """With a full disk and without the previous model's file, nothing changes."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -183,7 +183,7 @@ def test_a_bad_model_runs_on_where_there_is_no_other(rig: Rig, tmp_path: Path) -
 
 
 def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path) -> None:
-    """Neither one that is no model nor one whose file has changed since."""
+    """Neither an invalid model nor one whose file has changed is activated."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     page = tmp_path / "page-3.tflite"
     page.write_bytes(b"<html>" * 500)
@@ -201,7 +201,7 @@ def test_a_model_that_cannot_be_opened_changes_nothing(rig: Rig, tmp_path: Path)
 
 
 def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Path) -> None:
-    """Refused, and the good one runs on."""
+    """The rollback is refused, and the good model keeps running."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -215,7 +215,7 @@ def test_an_operator_does_not_go_back_to_a_damaged_model(rig: Rig, tmp_path: Pat
 
 
 def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path) -> None:
-    """Whatever changed the state, the next comparison follows; a label of an A/B release alone is a change."""
+    """The pipeline follows every change of the state, also of only the label of an A/B release."""
     one = rig.stored(lamps.write(tmp_path, "1"))
     with rig.running():
         rig.switch.activate(one, on_trial=False)
@@ -229,7 +229,7 @@ def test_what_runs_is_made_what_the_state_says(rig: Rig, tmp_path: Path) -> None
 
 
 def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: Path) -> None:
-    """On trial it is bad; good once but rotten now, the one before it runs."""
+    """A model on trial becomes bad; a good one whose file is damaged is replaced by the previous model."""
     one, two = rig.stored(lamps.write(tmp_path, "1")), rig.stored(lamps.write(tmp_path, "2"))
     rig.store.change(rig.store.state.activated(one, NOW, on_trial=False))
     rig.store.change(rig.store.state.activated(two, NOW, on_trial=False))
@@ -245,7 +245,7 @@ def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: P
 
 @pytest.mark.slow
 def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(rig: Rig, tmp_path: Path) -> None:
-    """A whole fleet with full disks would: it is asked later and later, and again once the disk takes something."""
+    """With a full disk, polls become rarer; once the disk has room, the source is polled again."""
     fleet, clock = Fleet(tmp_path), FakeClock()
     fleet.release(lamps.write(tmp_path, "1"))
     with serving(fleet.www) as server:
@@ -277,7 +277,7 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(r
 @pytest.mark.parametrize("good", [True, False])
 def test_a_candidate_is_not_proven_over_and_over_while_the_disk_takes_nothing(rig: Rig, tmp_path: Path,
                                                                               good: bool) -> None:
-    """The probe costs seconds of every core: it waits a while, and then the candidate is taken, or refused."""
+    """While the state cannot be written the next probe waits; later the candidate is activated, or refused."""
     clock, page = FakeClock(), tmp_path / "page-2.tflite"
     config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
     proving = Prover(rig.store, rig.opener, rig.switch, Candidates(config), FrameTap(), clock,

@@ -75,7 +75,7 @@ def recovers(device: Device, repository: Repository) -> None:
 
 
 def test_arbitrary_software_signed_by_nobody_we_trust(device: Device, repository: Repository) -> None:
-    """Whoever has no key can sign nothing."""
+    """Metadata signed with a foreign key is refused."""
     honest = repository.files()
     honest_signers = dict(repository.signers)
     repository.signers.update({role: CryptoSigner.generate_ed25519() for role in ONLINE})
@@ -88,7 +88,7 @@ def test_arbitrary_software_signed_by_nobody_we_trust(device: Device, repository
 
 
 def test_arbitrary_software_without_a_signature(device: Device, repository: Repository) -> None:
-    """Neither can no signature at all."""
+    """Metadata without a signature is refused."""
     honest = repository.files()
     repository.timestamp.version += 1
     repository.path("timestamp").write_bytes(repository.sign(repository.timestamp))
@@ -99,7 +99,7 @@ def test_arbitrary_software_without_a_signature(device: Device, repository: Repo
 
 
 def test_arbitrary_software_under_a_signed_name(device: Device, repository: Repository) -> None:
-    """Another file of the same length, where the signed one lay."""
+    """A different file of the same length in place of the signed one is refused."""
     target = device.refresh().targets[0]
     place = next((repository.folder / "targets/1").iterdir())
     place.write_bytes(MODEL + b"X")
@@ -111,7 +111,7 @@ def test_arbitrary_software_under_a_signed_name(device: Device, repository: Repo
 
 
 def test_rollback_of_the_timestamp(device: Device, repository: Repository) -> None:
-    """All that was once signed, again."""
+    """A replay of the whole old repository is refused."""
     old = stolen(repository)
     assert device.releases() == [1, 2]
     honest = repository.files()
@@ -123,7 +123,7 @@ def test_rollback_of_the_timestamp(device: Device, repository: Repository) -> No
 
 
 def test_rollback_of_the_snapshot_by_a_stolen_timestamp_key(device: Device, repository: Repository) -> None:
-    """A new timestamp of an old snapshot."""
+    """A new timestamp of an old snapshot is refused."""
     old_snapshot = repository.timestamp.snapshot_meta
     stolen(repository)
     assert device.releases() == [1, 2]
@@ -137,7 +137,7 @@ def test_rollback_of_the_snapshot_by_a_stolen_timestamp_key(device: Device, repo
 
 
 def test_rollback_of_the_targets_by_stolen_online_keys(device: Device, repository: Repository) -> None:
-    """New timestamp and snapshot of old targets."""
+    """A new timestamp and snapshot of old targets are refused."""
     old_targets = repository.snapshot.meta["targets.json"]
     stolen(repository)
     assert device.releases() == [1, 2]
@@ -167,7 +167,7 @@ def test_rollback_after_a_power_cut(device: Device, repository: Repository) -> N
 
 
 def test_rollback_of_the_targets_after_a_power_cut(device: Device, repository: Repository) -> None:
-    """Each role has a floor of its own."""
+    """Each role has its own floor."""
     old_targets = repository.snapshot.meta["targets.json"]
     stolen(repository)
     assert device.releases() == [1, 2]
@@ -183,7 +183,7 @@ def test_rollback_of_the_targets_after_a_power_cut(device: Device, repository: R
 
 @pytest.mark.parametrize("roles", [("timestamp",), ("root", "timestamp")])
 def test_rollback_of_the_root_after_a_power_cut(device: Device, repository: Repository, roles: tuple[str, ...]) -> None:
-    """A revoked key comes back to life only where nobody remembers that it was revoked."""
+    """A revoked key stays revoked after the local files are lost."""
     old = repository.files()
     repository.rotate(*roles)
     assert device.releases() == [1]
@@ -199,7 +199,7 @@ def test_rollback_of_the_root_after_a_power_cut(device: Device, repository: Repo
 
 def test_the_naive_client_falls_for_a_rollback_after_a_power_cut(device: Device, repository: Repository,
                                                                   server: Server, tmp_path: Path) -> None:
-    """The attack is real: python-tuf alone takes the old release for the newest."""
+    """The attack is real: python-tuf alone accepts the old release as the newest."""
     def naive() -> Updater:
         updater = Updater(str(tmp_path / "naive"), f"{server.url}/metadata", bootstrap=repository.first_root)
         updater._trusted_set.reference_time = NOW
@@ -217,7 +217,7 @@ def test_the_naive_client_falls_for_a_rollback_after_a_power_cut(device: Device,
 
 
 def test_freeze(device: Device, repository: Repository) -> None:
-    """An attacker who only ever repeats what there was is found out when it expires."""
+    """Repeated old metadata is refused once it has expired."""
     assert device.releases(NOW + 13 * DAY) == [1]
     with refused(device, r"expired: timestamp\.json is expired; the time on this device is 2026-12-05 12:00 UTC"):
         device.refresh(NOW + 14 * DAY)
@@ -241,7 +241,7 @@ def test_freeze_of_one_role(device: Device, repository: Repository, role: str) -
 
 
 def test_expired_root(device: Device, repository: Repository) -> None:
-    """Nothing is believed on the word of an expired root; a renewed one is taken all the same."""
+    """Metadata of an expired root is refused; a renewed root is accepted."""
     repository.now = NOW + 399 * DAY
     repository.publish()
     assert device.releases(NOW + 399 * DAY) == [1]
@@ -268,7 +268,7 @@ def test_fast_forward_and_its_recovery(device: Device, repository: Repository) -
 
 
 def test_fast_forward_of_all_roles_and_its_recovery(device: Device, repository: Repository) -> None:
-    """Also where the local files are gone, and with a floor for each role that the new keys begin."""
+    """The recovery also works without the local files, and the new keys start a new floor for each role."""
     honest = {role: getattr(repository, role).version for role in ONLINE}
     for role in ONLINE:
         getattr(repository, role).version = 2**31 - 2
@@ -288,7 +288,7 @@ def test_fast_forward_of_all_roles_and_its_recovery(device: Device, repository: 
 
 
 def test_a_key_that_is_added_ends_no_floor(device: Device, repository: Repository) -> None:
-    """What the older key signed is still believed, so its versions still count."""
+    """The older key is still trusted, so its versions still count."""
     old = stolen(repository)
     assert device.releases() == [1, 2]
     repository.root.add_key(CryptoSigner.generate_ed25519().public_key, "timestamp")
@@ -303,7 +303,7 @@ def test_a_key_that_is_added_ends_no_floor(device: Device, repository: Repositor
 
 
 def test_mix_and_match_of_the_snapshot(device: Device, repository: Repository) -> None:
-    """A timestamp and a snapshot that were never valid together."""
+    """A timestamp and a snapshot that were never valid together are refused."""
     old = repository.path("2.snapshot").read_bytes()
     repository.add(2, MODEL + b"2")
     honest = repository.path("3.snapshot").read_bytes()
@@ -315,7 +315,7 @@ def test_mix_and_match_of_the_snapshot(device: Device, repository: Repository) -
 
 
 def test_mix_and_match_of_the_targets(device: Device, repository: Repository) -> None:
-    """A snapshot and targets that were never valid together."""
+    """A snapshot and targets that were never valid together are refused."""
     old = repository.path("2.targets").read_bytes()
     repository.add(2, MODEL + b"2")
     honest = repository.path("3.targets").read_bytes()
@@ -327,7 +327,7 @@ def test_mix_and_match_of_the_targets(device: Device, repository: Repository) ->
 
 
 def test_mix_and_match_of_roles(device: Device, repository: Repository) -> None:
-    """One role's metadata in the place of another's."""
+    """Metadata of one role in place of another's is refused."""
     honest = repository.files()
     shutil.copyfile(repository.path("2.snapshot"), repository.path("timestamp"))
     with refused(device, r"invalid: metadata/timestamp\.json: Expected 'timestamp', got 'snapshot'"):
@@ -337,7 +337,7 @@ def test_mix_and_match_of_roles(device: Device, repository: Repository) -> None:
 
 
 def test_wrong_root(tmp_path: Path, repository: Repository) -> None:
-    """A device that trusts another root believes nothing here."""
+    """A device with another root refuses everything of this repository."""
     other = Repository(tmp_path / "other")
     device = Device(tmp_path / "device", str(repository.folder), other.first_root)
     with refused(device, "unsigned: metadata/timestamp.json"):
@@ -345,7 +345,7 @@ def test_wrong_root(tmp_path: Path, repository: Repository) -> None:
 
 
 def test_wrong_root_offered_as_the_next(device: Device, repository: Repository) -> None:
-    """A new root counts only if the old one's key has signed it, and it itself."""
+    """A new root is accepted only with the signatures of the old root's key and its own."""
     thief = CryptoSigner.generate_ed25519()
     forged = Root.from_dict(repository.root.to_dict())
     forged.version = 2
@@ -363,7 +363,7 @@ def test_wrong_root_offered_as_the_next(device: Device, repository: Repository) 
 
 
 def test_wrong_root_out_of_order(device: Device, repository: Repository) -> None:
-    """Roots come one after the other."""
+    """A root that skips a version is refused."""
     repository.publish_root()
     honest = repository.path("2.root").read_bytes()
     repository.publish_root()
@@ -376,7 +376,7 @@ def test_wrong_root_out_of_order(device: Device, repository: Repository) -> None
 
 @pytest.mark.parametrize("root", [b"", b"{}", b"<html>", b"\xff"])
 def test_a_root_that_is_none(tmp_path: Path, repository: Repository, root: bytes) -> None:
-    """Nothing is trusted instead of it, not even what was trusted before."""
+    """Without a usable root nothing is trusted, not even earlier metadata."""
     device = Device(tmp_path / "device", str(repository.folder), repository.first_root)
     device.refresh()
     broken = Device(tmp_path / "again", str(repository.folder), root)
@@ -398,7 +398,7 @@ def test_another_root_installed_is_another_trust(device: Device, tmp_path: Path)
 
 
 def test_endless_metadata(device: Device, repository: Repository) -> None:
-    """No more is read than metadata can be long."""
+    """No more bytes are read than metadata may have."""
     honest = repository.files()
     repository.path("timestamp").write_bytes(bytes(1 << 20))
     with refused(device, r"too long: .*/metadata/timestamp\.json"):
@@ -411,7 +411,7 @@ def test_endless_metadata(device: Device, repository: Repository) -> None:
 
 
 def test_endless_target(device: Device, repository: Repository) -> None:
-    """No more is written than was signed."""
+    """No more bytes are written than the signed length."""
     target = device.refresh().targets[0]
     place = next((repository.folder / "targets/1").iterdir())
     place.write_bytes(MODEL + b"1" + bytes(1 << 20))
@@ -423,7 +423,7 @@ def test_endless_target(device: Device, repository: Repository) -> None:
 
 
 def test_endless_data_without_a_length(repository: Repository, server: Server, tmp_path: Path) -> None:
-    """A server that never says how much, and never stops; it is hung up on at once."""
+    """The connection to a server that sends without end is closed at once."""
     device = Device(tmp_path / "device", server.url, repository.first_root)
     target = device.refresh().targets[0]
     hung_up = Event()
@@ -516,7 +516,7 @@ def test_key_compromise_of_the_root_and_rotation(device: Device, repository: Rep
 
 
 def test_a_threshold_needs_as_many_keys(device: Device, repository: Repository) -> None:
-    """One key twice is one."""
+    """Two signatures by the same key count as one."""
     repository.root.add_key(CryptoSigner.generate_ed25519().public_key, "timestamp")
     repository.root.roles["timestamp"].threshold = 2
     repository.publish_root()
@@ -525,7 +525,7 @@ def test_a_threshold_needs_as_many_keys(device: Device, repository: Repository) 
 
 
 def test_extraneous_files_are_not_offered(device: Device, repository: Repository) -> None:
-    """What lies on the server and is not signed for does not exist."""
+    """A file on the server that no metadata names is not offered."""
     place = repository.folder / "targets" / "3"
     place.mkdir()
     (place / "street.tflite").write_bytes(b"extraneous")
@@ -533,7 +533,7 @@ def test_extraneous_files_are_not_offered(device: Device, repository: Repository
 
 
 def test_withdrawn_release_is_gone(device: Device, repository: Repository) -> None:
-    """Also for bundles given by hand, and its file may still lie there."""
+    """A withdrawn release is not trusted, also not for an operator's bundle, even if its file is still there."""
     second = repository.add(2, MODEL + b"2")
     assert device.releases() == [1, 2]
     assert second in device.source.known(NOW)
@@ -582,7 +582,7 @@ def test_html_instead_of_metadata(repository: Repository, server: Server, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"null", b"[" * 10_000, b'{"signed": 1}', b"\x00" * 100, b"9" * 10_000],
                          ids=["empty", "null", "deep", "shape", "zeros", "number"])
 def test_garbage_instead_of_metadata(device: Device, repository: Repository, content: bytes) -> None:
-    """It ends in words, whatever it is."""
+    """Every malformed answer ends in a refusal with a message."""
     honest = repository.files()
     repository.path("timestamp").write_bytes(content)
     with refused(device, r"invalid: metadata/timestamp\.json"):
@@ -592,7 +592,7 @@ def test_garbage_instead_of_metadata(device: Device, repository: Repository, con
 
 
 def test_a_clock_that_was_never_set_refuses_nothing_for_its_age(device: Device, repository: Repository) -> None:
-    """Expiry is not judged at all; everything else is."""
+    """Expiry is not checked; everything else is."""
     with refused(device, "expired: "):
         device.refresh(NOW + 1000 * DAY)
     repository.now = NOW - 1000 * DAY
@@ -607,7 +607,7 @@ def test_a_clock_that_was_never_set_refuses_nothing_for_its_age(device: Device, 
 
 
 def test_a_clock_that_was_set_back_does_not_thaw(device: Device) -> None:
-    """The time believed is the caller's, not this machine's clock: what expired by it stays expired."""
+    """Expiry is checked with the caller's time, not with this machine's clock."""
     with refused(device, "expired: "):
         device.refresh(NOW + 14 * DAY)
     assert device.source.known(NOW + 14 * DAY) == ()

@@ -44,7 +44,7 @@ def model(device: Device, *words: str | Path) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.daemon
 def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path) -> None:
-    """The file is proven, becomes active on trial, and the answer says so; the frames never stop."""
+    """The file is proven and becomes active on trial, the answer says so, and no frame is lost."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
     with device.daemon() as daemon:
@@ -128,7 +128,7 @@ def test_installing_the_model_before_again_keeps_what_was_proven(device: Device,
 
 @pytest.mark.daemon
 def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path) -> None:
-    """Refused in words, with a daemon and without."""
+    """Without a previous model the command is refused with a message, with a daemon and without one."""
     device.good(lamps.write(tmp_path, "1"))
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log

@@ -19,7 +19,7 @@ def latest(_low: float, high: float) -> float:
 
 
 def test_it_asks_soon_after_the_start_and_then_every_so_often() -> None:
-    """The first time within seconds, later spread around the interval."""
+    """The first poll comes within seconds, later ones are spread around the interval."""
     schedule = PollSchedule(3600, 100, latest)
     assert not schedule.is_due(100)
     assert schedule.is_due(110)
@@ -30,7 +30,7 @@ def test_it_asks_soon_after_the_start_and_then_every_so_often() -> None:
 
 @given(st.lists(st.floats(0, 200), min_size=1, max_size=200))
 def test_nudges_cause_at_most_one_question_in_ten_minutes(pauses: list[float]) -> None:
-    """However many come; and the last one is kept until its time."""
+    """Many nudges cause one poll in ten minutes, and the last nudge is delayed, not lost."""
     schedule = PollSchedule(10**6, 0)
     now = 1000.0
     schedule.succeeded(now)
@@ -46,7 +46,7 @@ def test_nudges_cause_at_most_one_question_in_ten_minutes(pauses: list[float]) -
 
 
 def test_failures_are_asked_about_again_ever_later_but_not_more_rarely_than_usual() -> None:
-    """A backoff up to the interval; what the server asks for counts as well."""
+    """Failures cause a backoff up to the interval, and the server's requested pause counts too."""
     schedule = PollSchedule(3600, 0, latest)
     waits, now = [], 0.0
     for _ in range(10):

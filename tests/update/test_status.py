@@ -34,14 +34,14 @@ def told(state: StoreState, **more: Any) -> ModelStatus:
     (GOOD, {"downloaded": 0.5}, "downloading"),
 ])
 def test_states(state: StoreState, more: dict[str, Any], expected: str) -> None:
-    """What comes is told before where the running model stands."""
+    """The state of a new model comes before the state of the running one."""
     status = told(state, **more)
     assert status.state == expected
     assert status.in_progress == (expected in ("staged", "shadow", "downloading"))
     assert status.percentage == {"shadow": 25, "downloading": 50}.get(expected)
 
 
-def test_what_runs_is_told_and_not_what_should() -> None:
+def test_the_status_names_the_running_model_not_the_wanted_one() -> None:
     """Until the new model is in the pipeline the message names the old one, without the new one's release."""
     status = told(StoreState().activated(OTHER, NOW).offered(Offer(name="street", version="8", release=8)))
     assert (present(status.model).sha256, status.release, status.latest_version) == (RUNS.sha256, None, "8")
@@ -52,7 +52,7 @@ def test_what_runs_is_told_and_not_what_should() -> None:
 
 
 def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds() -> None:
-    """An operator's own rollback is no failure."""
+    """An operator's own rollback is not a failed update."""
     failed = GOOD.activated(OTHER, NOW).rolled_back("blind", NOW)
     for offered in (None, {OTHER.sha256}):
         assert update_reasons(failed, {}, offered) == {"update_failed": "street 8: blind"}

@@ -42,7 +42,7 @@ def test_the_highest_release_that_is_for_us_is_taken() -> None:
 
 
 def test_a_folder_has_no_buckets() -> None:
-    """Media carried to a device are for that device."""
+    """A folder's releases of all buckets are for this device."""
     bucket = bucket_of("", "gate-01")
     assert chosen(target(7, buckets=(bucket + 1, 9999)), any_bucket=True) == 7
 
@@ -56,7 +56,7 @@ def test_a_refused_digest_is_left_out() -> None:
 
 
 def test_a_withdrawn_release_gives_way_to_what_then_matches() -> None:
-    """Devices go back when the highest release is gone."""
+    """If the highest release is withdrawn, the next lower one is chosen."""
     assert chosen(target(4), target(5)) == 5
     assert chosen(target(4)) == 4
 
@@ -83,13 +83,13 @@ def test_a_loose_bundle_is_admitted_where_metadata_names_it_or_signing_is_not_re
 
 @pytest.mark.parametrize("require_signed", [True, False])
 def test_a_bundle_for_another_class_is_refused(require_signed: bool) -> None:
-    """Signed for others only is worse than unsigned."""
+    """A bundle that is signed only for other device classes is refused."""
     with pytest.raises(UpdateRefused, match=r"^wrong class: .* released for dome; this device is default"):
         admitted("a" * 64, (target(3, sha256="a" * 64, device_class="dome"),), require_signed=require_signed)
 
 
 def test_an_unsigned_bundle_is_refused() -> None:
-    """Even by force."""
+    """An unsigned bundle is refused even with --force."""
     with pytest.raises(UpdateRefused, match=r"^unsigned: .* update\.require_signed"):
         admitted("b" * 64, (target(3),), force=True)
 
@@ -101,7 +101,7 @@ def test_a_pinned_device_takes_nothing() -> None:
 
 
 def test_a_refused_digest_comes_back_by_force_only() -> None:
-    """And why it was refused is told."""
+    """A refused digest stays refused with its earlier reason, unless it is forced."""
     state = refusing("a" * 64)
     with pytest.raises(UpdateRefused, match=r"^refused before: .* 2026-11-21 \(blind\)"):
         admitted("a" * 64, state=state, require_signed=False)
@@ -109,7 +109,7 @@ def test_a_refused_digest_comes_back_by_force_only() -> None:
 
 
 def test_a_label_that_the_configuration_names_must_be_there() -> None:
-    """Each missing one is named."""
+    """Each missing label is named."""
     admit_labels(("person", "car", "dog"), ("person", "dog"))
     with pytest.raises(UpdateRefused, match=r"^labels: the model lacks dog, cat, "):
         admit_labels(("person", "car"), ("person", "dog", "cat"))

@@ -138,7 +138,7 @@ def test_a_root_that_fails_is_no_end_of_the_roots(device: Device, target: Target
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("60", 60), ("99999999999", 3600), ("never", None)])
-def test_retry_after_is_told_and_bounded(device: Device, server: Server, value: str, seconds: float | None) -> None:
+def test_retry_after_is_reported_and_bounded(device: Device, server: Server, value: str, seconds: float | None) -> None:
     """An hour at most."""
     server.answers["/metadata/timestamp.json"] = status(503, Retry_After=value)
     with pytest.raises(UpdateUnreachable, match="503") as caught:
@@ -412,7 +412,7 @@ class Stopped(Exception):
     pass
 
 
-def test_progress_is_told_and_can_end_the_download(device: Device, target: Target) -> None:
+def test_progress_is_reported_and_can_end_the_download(device: Device, target: Target) -> None:
     """Whoever is asked to stop raises; what is there stays for the next time."""
     told: list[tuple[int, int]] = []
 

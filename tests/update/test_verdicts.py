@@ -34,7 +34,7 @@ def shadow(*frames: tuple[list[Detection], list[Detection]], requirement: Shadow
 # shadow
 
 def test_a_candidate_that_agrees_is_accepted() -> None:
-    """After the frames and the minutes, and not before either."""
+    """A candidate is accepted only after the required frames and minutes."""
     tally = shadow(*[([PERSON], [person(0.75)])] * 20)
     assert tally.verdict(0.9).ruling == "undecided"
     assert tally.verdict(1.0).ruling == "accepted"
@@ -45,21 +45,21 @@ def test_a_candidate_that_agrees_is_accepted() -> None:
     ([], 1.0, "agreement 0.00"), ([person(xmin=0.7)], 1.0, "agreement 0.00"), ([person(label="cat")], 1.0, "agreement"),
     ([person(0.5)], 1.0, "scores shifted by -0.30"), ([PERSON], 2.1, "takes 2.10 times as long")])
 def test_a_candidate_that_differs_is_refused(candidate: list[Detection], ratio: float, words: str) -> None:
-    """Sees nothing, elsewhere, something else, less surely; or takes too long."""
+    """A candidate that detects nothing, elsewhere, something else, with lower scores or too slowly is refused."""
     verdict = shadow(*[([PERSON], candidate)] * 20, ratio=ratio).verdict(1)
     assert verdict.ruling == "refused"
     assert words in verdict.message
 
 
 def test_an_empty_street_refuses_nobody() -> None:
-    """Where neither sees anything, they agree; the words say how little that is."""
+    """If neither model detects anything they agree, and the message says that nothing was detected."""
     verdict = shadow(*[([], [])] * 20).verdict(1)
     assert (verdict.ruling, "neither model detected anything" in verdict.message) == ("accepted", True)
 
 
 @pytest.mark.parametrize(("on_deadline", "ruling"), [("accept", "accepted"), ("refuse", "refused")])
 def test_the_deadline_ends_it_as_configured(on_deadline: str, ruling: str) -> None:
-    """With too few frames, whatever the few showed."""
+    """At the deadline with too few frames, the configured outcome applies."""
     requirement = SHADOW.model_copy(update={"on_deadline": on_deadline})
     assert shadow(requirement=requirement).verdict(5).ruling == ruling
     few = shadow(*[([PERSON], [])] * 9, requirement=requirement)
@@ -69,7 +69,7 @@ def test_the_deadline_ends_it_as_configured(on_deadline: str, ruling: str) -> No
 
 
 def test_the_deadline_waits_while_frames_are_rare() -> None:
-    """Minutes of a governed rate do not bring it nearer; they are minutes of looking all the same."""
+    """Minutes at a governed rate do not count for the deadline, but count as minutes in shadow."""
     few = shadow(*[([PERSON], [PERSON])] * 9)
     assert few.verdict(5).ruling == "refused"
     assert few.verdict(60, held_minutes=55.1).ruling == "undecided"
@@ -78,7 +78,7 @@ def test_the_deadline_waits_while_frames_are_rare() -> None:
 
 
 def test_evidence_counts_at_the_deadline_too() -> None:
-    """Ten frames of disagreement are more than want of evidence."""
+    """At the deadline ten frames of disagreement refuse a candidate."""
     requirement = SHADOW.model_copy(update={"on_deadline": "accept"})
     assert shadow(*[([PERSON], [])] * 10, requirement=requirement).verdict(5).ruling == "refused"
 
@@ -104,7 +104,7 @@ def test_laws_of_the_shadow(frames: list[tuple[list[float], list[float]]], minut
 
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=4))
 def test_a_model_agrees_with_itself(scores: list[float]) -> None:
-    """Whatever it sees."""
+    """A model compared with itself agrees fully, whatever it detects."""
     seen = [person(score, 0.24 * place) for place, score in enumerate(scores)]
     verdict = shadow(*[(seen, seen)] * 20).verdict(1)
     assert verdict.ruling == "accepted"
@@ -112,7 +112,7 @@ def test_a_model_agrees_with_itself(scores: list[float]) -> None:
 
 
 def test_the_shadows_memory_is_bounded() -> None:
-    """A long deadline keeps no frame."""
+    """Memory stays bounded over a long shadow."""
     tally = shadow(*[([PERSON], [PERSON])] * 5000)
     assert tally.figures.frames == 5000
     assert len(tally._active_ms) == len(tally._candidate_ms) == 1000
@@ -138,7 +138,7 @@ def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, throttled: bool
 
 
 def test_a_sound_model_is_good_in_its_time() -> None:
-    """Frames, minutes and sight: none may be missing."""
+    """A trial is good only with enough frames, minutes and comparisons."""
     tally = live(trial(), 59)
     assert tally.verdict().ruling == "undecided"
     assert live(tally, 1).verdict().ruling == "good"
@@ -160,7 +160,7 @@ def test_dusk_fails_no_good_model() -> None:
 
 
 def test_without_a_previous_model_sight_is_not_asked_for() -> None:
-    """Nothing could tell."""
+    """Without a previous model blindness is not checked."""
     assert live(trial(has_previous=False, previous_ms=None), 60, previous=(), active=()).verdict().ruling == "good"
 
 
@@ -225,7 +225,7 @@ def test_a_short_trial_waits_to_see_whether_it_stays_slow() -> None:
 
 
 def test_throttled_minutes_are_no_evidence() -> None:
-    """Neither for the model nor against it."""
+    """Frames of a throttled board count neither for the model nor against it."""
     tally = live(trial(), 600, ms=90.0, throttled=True)
     assert (tally.frames, tally.seconds) == (0, 0.0)
     assert tally.verdict().ruling == "undecided"
@@ -251,7 +251,7 @@ def test_a_governed_rate_says_nothing_of_times() -> None:
 
 
 def test_an_unmeasured_previous_model_judges_no_latency() -> None:
-    """Nobody knows what would be slow."""
+    """Without a known time of the previous model, slowness is not checked."""
     assert live(trial(previous_ms=None), 60, ms=500.0).verdict().ruling == "good"
 
 
