@@ -26,7 +26,8 @@ from tests.support.broker.subscriber import listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.device.identity import SYSTEM_STATE, default_name
-from vedette.mqtt.publisher import SHORT_LIVES, MqttPublisher
+from vedette.mqtt.lives import PROOF_LIVES, SHORT_LIVES
+from vedette.mqtt.publisher import MqttPublisher
 from vedette.types import Message
 
 BASE = "vedette/gate-01"
@@ -200,7 +201,7 @@ def takeover(scene: Scene) -> dict[str, object]:
     for publisher in publishers:
         publisher.stop(10)
     scene.broker.stop()
-    settled = any(status.connected for status in statuses) and evictions < 2 * SHORT_LIVES
+    settled = any(status.connected for status in statuses) and evictions < 2 * (SHORT_LIVES + PROOF_LIVES)
     return {"right": named and settled, "named_s": named_s, "evictions": evictions}
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from tests.campaign.outbox_cuts import LOST_WITHIN_S, Scene, scene, time_passes
 from tests.support.daemon.running import RunningDaemon
 from tests.support.present import present
-from vedette.mqtt.connection import IN_FLIGHT_MAX
+from vedette.mqtt.terms import IN_FLIGHT_MAX
 
 UNIT = Path(__file__).resolve().parents[2] / "systemd" / "vedette.service"
 STOP_WITHIN_S = int(present(re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE))[1])

@@ -41,7 +41,7 @@ from tests.support.waiting.until import wait_until
 from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette.messages import payloads
 from vedette.mqtt.checkpoint import Checkpoint
-from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
+from vedette.mqtt.lives import SHORT_LIFE_S, SHORT_LIVES
 from vedette.mqtt.spool import Moment, SavedMessage, Spool
 from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S, SAVE_AFTER_S
 from vedette.types import Acknowledged, Box, Detection, Message

@@ -46,7 +46,7 @@ from tests.support.truth.truth import Honesty
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.mqtt.command_filter import Incoming
-from vedette.mqtt.publisher import SHORT_LIFE_S, SHORT_LIVES
+from vedette.mqtt.lives import SHORT_LIFE_S, SHORT_LIVES
 from vedette.store.inbox import Request, RequestClient, Response, new_id
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed

@@ -103,12 +103,12 @@ def peer(answer: bytes) -> Iterator[int]:
 
 
 def test_plain_mqtt_to_a_port_that_expects_tls(tmp_path: Path) -> None:
-    """A port that hangs up at a plain CONNECT, or sends a TLS alert: the message says that it may expect TLS."""
+    """A port that hangs up at a plain CONNECT, or sends a TLS alert: the message says that it expects TLS."""
     certify(tmp_path)
     settings = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\nallow_anonymous true"
-    with running(tmp_path, settings) as broker, pytest.raises(BrokerAway, match=r"the port may expect TLS: mqtt\.tls"):
+    with running(tmp_path, settings) as broker, pytest.raises(BrokerAway, match=r"the port expects TLS: set mqtt\.tls"):
         wait_connected(Connection(broker.client(), "gate"))
-    with peer(b"\x15\x03\x01\x00\x02\x02\x46") as port, pytest.raises(BrokerAway, match="the port may expect TLS"):
+    with peer(b"\x15\x03\x01\x00\x02\x02\x46") as port, pytest.raises(BrokerAway, match="the port expects TLS"):
         wait_connected(Connection(MqttConfig(port=port), "gate"))
 
 

@@ -87,6 +87,9 @@ _TABLE = (
            "The broker refuses a message or a subscription. Results are lost, or commands do not arrive.",
            "Correct the broker's access rules (see `mosquitto.acl`) or its size limit. The log names what was "
            "refused."),
+    Reason("mqtt_limited", "degraded",
+           "The broker cannot do all that the device asks of it. The detail says what is lost.",
+           "Change the settings of the broker, or use another one. If MQTT 3.1.1 is enough, set `mqtt.protocol`."),
     Reason("duplicate_device", "degraded", "Another client connects with the name of this device.",
            "Give each device its own `device`, then restart the wrong one."),
     Reason("outbox_dropping", "degraded", "The outbox was full, and the oldest messages were dropped.",

@@ -1,4 +1,4 @@
-"""A paho client that judges the declared length of a packet before it buffers the body.
+"""A paho client that asks for the terms, and judges the declared length of a packet before it buffers the body.
 
 paho buffers a packet of any length (up to 256 MB) before anybody may refuse it. MQTT 3.1.1 cannot announce a limit, and
 a broker may ignore the one that MQTT 5 announces.
@@ -11,10 +11,18 @@ QoS that nobody subscribed to, end the connection.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from vedette.config.models import MqttConfig
+from vedette.mqtt.login import password, user_name
+from vedette.mqtt.terms import SESSION_EXPIRY_S, WILL_DELAY_S, Terms
+from vedette.mqtt.tls import tls_context
+from vedette.types import Message
 
 _PUBLISH = 3
 _CHUNK = 64 * 1024
@@ -25,13 +33,37 @@ _CHUNKS_AT_ONCE = 64
 class BoundedClient(paho.Client):
     """`declared` and `is_cut` describe the message that is being delivered."""
 
-    def __init__(self, largest: int, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, largest: int, terms: Terms, client_id: str, *, clean: bool) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False,
+                         protocol=paho.MQTTv5 if terms.is_v5 else paho.MQTTv311,
+                         clean_session=None if terms.is_v5 else clean)
         self._largest = largest
+        self._terms = terms
+        self._begins_clean = clean
         self.first_byte: int | None = None
         """The first byte that the peer sent."""
         self.dropped_s = 0.0
         """When bytes were dropped last: the connection lives, but other packets must wait. Monotonic."""
+
+    def configure(self, mqtt: MqttConfig, will: Message | None) -> None:
+        """Take login, TLS and the will from the configuration. Raises: ValueError, OSError."""
+        if mqtt.username is not None:
+            self.username_pw_set(user_name(mqtt.username), password(mqtt.password_file))
+        if mqtt.tls is not None:
+            self.tls_set_context(tls_context(mqtt.tls))
+        if will is not None:
+            terms = self._terms
+            delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if terms.is_v5 else None
+            self.will_set(will.topic, will.payload, min(will.qos, terms.qos), will.retain and terms.retain, delay)
+
+    def send_connect(self, mqtt: MqttConfig, *, keep_session: bool) -> None:
+        """Open the socket and send CONNECT. Raises: ValueError, OSError, TlsRefused."""
+        if self._terms.is_v5:
+            asked = _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S if keep_session else 0,
+                                MaximumPacketSize=self._largest)
+            self.connect(mqtt.host, mqtt.port, mqtt.keepalive_s, clean_start=self._begins_clean, properties=asked)
+        else:
+            self.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
 
     @property
     def declared(self) -> int:
@@ -76,3 +108,10 @@ class BoundedClient(paho.Client):
             if self._ping_t:        # the answer to a ping waits behind the packet
                 self._ping_t = self.dropped_s
         raise BlockingIOError
+
+
+def _properties(packet_type: int, **values: int) -> Properties:
+    properties = Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties

@@ -2,10 +2,11 @@
 
 Invariants: one thread owns a connection, and paho's own loop is not started, so an exception in a callback reaches the
 caller; "connected" means that the broker accepted the CONNECT; what paho holds is bounded, since `has_room` is false
-while a byte is unsent or IN_FLIGHT_MAX messages are unacknowledged; every wait is bounded, the connect by
+while a byte is unsent or `terms.in_flight` messages are unacknowledged; every wait is bounded, the connect by
 CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError. A broker that accepts
-and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. A message larger than the broker's announced limit is
-never sent: it would end every connection. A message longer than `largest_packet` is never delivered and never held.
+and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. What CONNACK announces is obeyed: QoS, retained
+messages, and the number and size of messages, since each breach would end the connection. A message longer than
+`largest_packet` is never delivered and never held.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -31,29 +30,25 @@ from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.bounded_client import BoundedClient
 from vedette.mqtt.command_filter import Incoming
-from vedette.mqtt.login import password, user_name
-from vedette.mqtt.packets import LARGEST_PACKET, Receipt, Sent, publish_bytes
-from vedette.mqtt.tls import TlsRefused, tls_context
+from vedette.mqtt.packets import Receipt, Sent, publish_bytes
+from vedette.mqtt.terms import REFUSED_TERMS, Terms
+from vedette.mqtt.tls import TlsRefused, expects_tls
 from vedette.types import Message
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 FROZEN_AFTER_S = 10.0
-IN_FLIGHT_MAX = 20
-"""Messages that are sent and not yet acknowledged."""
 RECEIVED_MAX = 20
 """Messages that are held until their acknowledgement was sent. While there are more, nothing is read."""
 GATHER_S = 0.002
 """The pause before a new message is sent. The thread that put it has work to begin, and both share one GIL."""
-SESSION_EXPIRY_S = 60
-WILL_DELAY_S = 20
-"""Longer than a restart of the daemon, so that subscribers see no absence."""
 COMMAND_PACKET = 256 * 1024
 """Room for the largest command that is answered; with MQTT 5 the broker does not deliver larger ones."""
 _TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
-_NOT_CAUSED_BY_A_MESSAGE = (0x8B, 0x8D, _TAKEN_OVER)
-"""The server shuts down; the keep-alive timed out; the session was taken over."""
+_NOT_CAUSED_BY_A_MESSAGE = REFUSED_TERMS | {0x8B, 0x8D, _TAKEN_OVER}
+"""Besides the terms: the server shuts down; the keep-alive timed out; the session was taken over."""
+_TLS_ALERT = 0x15
 _UNSENT_NUMBERS = 2**16
 """The first number for messages that are never sent: beyond any packet identifier."""
 _NOT_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
@@ -70,13 +65,26 @@ class _Socket(Protocol):
 class Connection:
     """A client that has sent one CONNECT. The constructor blocks, for a bounded time, until the socket is open.
 
-    `clean`: discard the session that the broker kept for this client id. `will` and `filters` name absolute topics.
+    `clean`: discard the session that the broker kept for this client id. `keep_session`: it keeps this one at its end.
+    `will` and `filters` name absolute topics.
     Raises: BrokerAway, also for a secret or certificate that cannot be read; BrokerRefused after a TLS alert.
     """
 
-    def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, will: Message | None = None,
-                 filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
+    def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, keep_session: bool = True,
+                 terms: Terms | None = None, will: Message | None = None, filters: Sequence[str] = (),
+                 largest_packet: int = COMMAND_PACKET) -> None:
+        self.terms = terms or Terms(mqtt.protocol == 5)
+        """What was asked for; once connected, what the broker allows of it."""
+        self.demand: Terms | None = None
+        """The terms to ask for next time: the broker refused these ones and said which."""
         self.connected = False
+        self.answered = False
+        """Whether the broker answered CONNECT, with yes or no."""
+        self.session_present = False
+        """Whether the broker had kept a session of this client id."""
+        self.hung_up = False
+        """Whether the peer ended the connection without a reason."""
+        self.connected_s: float | None = None
         self.closed_by_broker = False
         """Whether the broker accepted the connection and ended it later, without a reason that no message can cause."""
         self.refused_filters: tuple[str, ...] = ()
@@ -88,17 +96,14 @@ class Connection:
         self._received: list[Incoming] = []
         self._sent: dict[int, Sent] = {}
         self._receipts: dict[int, Receipt] = {}
-        self._largest = LARGEST_PACKET
         self._unsent_numbers = itertools.count(_UNSENT_NUMBERS)
         self._unsent_topics: set[str] = set()
         self._opened_s = time.monotonic()
-        self._is_v5 = mqtt.protocol == 5
-        self._has_tls = mqtt.tls is not None
+        self._mqtt = mqtt
         self._client = self._new_client(clean, largest_packet)
         try:
-            self._configure(mqtt, will)
-            self._client.connect(mqtt.host, mqtt.port, mqtt.keepalive_s,
-                                 **self._connect_options(clean, largest_packet))
+            self._client.configure(mqtt, will)
+            self._client.send_connect(mqtt, keep_session=keep_session)
         except (OSError, ValueError) as failure:
             raise BrokerAway(f"no connection to the broker at {self._where}: {failure}") from failure
         except TlsRefused as alert:
@@ -112,7 +117,7 @@ class Connection:
     @property
     def has_room(self) -> bool:
         """Whether another message may be handed over."""
-        return self.connected and len(self._sent) < IN_FLIGHT_MAX and not self._client.want_write()
+        return self.connected and len(self._sent) < self.terms.in_flight and not self._client.want_write()
 
     @property
     def is_idle(self) -> bool:
@@ -122,10 +127,11 @@ class Connection:
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
         """Hand over one message for an absolute topic; returns the number that its receipt will carry.
 
-        If the connection ends meanwhile, the next `poll` raises.
+        QoS and retain are lowered to what the broker allows. If the connection ends meanwhile, the next `poll` raises.
         """
-        size = publish_bytes(topic, payload, qos, is_v5=self._is_v5)
-        if size > self._largest:
+        qos, retain = min(qos, self.terms.qos), retain and self.terms.retain
+        size = publish_bytes(topic, payload, qos, is_v5=self.terms.is_v5)
+        if size > self.terms.largest:
             return self._refuse(topic, size)
         number = self._client.publish(topic, payload, qos, retain).mid
         if number not in self._receipts:   # a QoS 0 message may have its receipt already
@@ -155,6 +161,7 @@ class Connection:
         except TlsRefused as alert:
             raise self._tls_refused(alert) from alert
         except _NOT_MQTT as failure:
+            self.hung_up = not self.answered
             raise BrokerAway(f"the broker at {self._where} sent something that is not MQTT: {failure}") from failure
         self._check()
         self._check_patience()
@@ -174,9 +181,7 @@ class Connection:
         self._end = self._end or BrokerAway("the connection was closed")
 
     def _new_client(self, clean: bool, largest_packet: int) -> BoundedClient:
-        client = BoundedClient(largest_packet, CallbackAPIVersion.VERSION2, self._client_id,
-                               reconnect_on_failure=False, protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
-                               clean_session=None if self._is_v5 else clean)
+        client = BoundedClient(largest_packet, self.terms, self._client_id, clean=clean)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -185,28 +190,13 @@ class Connection:
         client.on_message = self._on_message
         return client
 
-    def _configure(self, mqtt: MqttConfig, will: Message | None) -> None:
-        if mqtt.username is not None:
-            self._client.username_pw_set(user_name(mqtt.username), password(mqtt.password_file))
-        if mqtt.tls is not None:
-            self._client.tls_set_context(tls_context(mqtt.tls))
-        if will is not None:
-            delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S) if self._is_v5 else None
-            self._client.will_set(will.topic, will.payload, will.qos, will.retain, delay)
-
-    def _connect_options(self, clean: bool, largest_packet: int) -> dict[str, Any]:
-        if not self._is_v5:
-            return {}
-        return {"clean_start": clean, "properties": _properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, MaximumPacketSize=largest_packet)}
-
     def _refuse(self, topic: str, size: int) -> int:
         number = next(self._unsent_numbers)
         self._receipts[number] = Receipt(number, accepted=False)
         if topic not in self._unsent_topics:      # one log line per topic is enough
             self._unsent_topics.add(topic)
             log.warning("a message for %s is not sent: it has %d bytes, and the broker at %s accepts at most %d",
-                        topic, size, self._where, self._largest)
+                        topic, size, self._where, self.terms.largest)
         return number
 
     def _socket(self) -> Any:
@@ -248,14 +238,17 @@ class Connection:
         if oldest is not None and now_s - max(oldest.since_s, self._client.dropped_s) > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
 
-    def _on_connect(self, _client: object, _userdata: object, _flags: object, reason: ReasonCode,
+    def _on_connect(self, _client: object, _userdata: object, flags: paho.ConnectFlags, reason: ReasonCode,
                     properties: object) -> None:
+        self.answered = True
         if reason.is_failure:
+            self.demand = self.terms.without(reason.value)
             self._end = BrokerRefused(f"the broker at {self._where} refuses {self._client_id}: {reason}")
             return
-        self.connected = True
-        self._largest = getattr(properties, "MaximumPacketSize", LARGEST_PACKET)
-        if self._filters and self._is_v5:      # a retained command keeps its flag also while it is delivered live
+        self.connected, self.connected_s = True, time.monotonic()
+        self.session_present = flags.session_present
+        self.terms = self.terms.limited(properties)
+        if self._filters and self.terms.is_v5:      # a retained command keeps its flag also while it is delivered live
             kept = SubscribeOptions(qos=1, retainAsPublished=True)
             self._client.subscribe([(topic, kept) for topic in self._filters])
         elif self._filters:
@@ -263,16 +256,27 @@ class Connection:
 
     def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
                        _properties: object) -> None:
-        answered, self.connected = self.connected, False
+        was_connected, self.connected = self.connected, False
         if self._end is not None:
             return
-        self.closed_by_broker = answered and reason.value not in _NOT_CAUSED_BY_A_MESSAGE
+        self.closed_by_broker = was_connected and reason.value not in _NOT_CAUSED_BY_A_MESSAGE
+        self.hung_up = reason.value == _UNSPECIFIED or not self.answered
+        if flags.is_disconnect_packet_from_server:
+            self.demand = self.terms.without(reason.value)
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._end = BrokerTakenOver(f"another client at {self._where} uses the same client id {self._client_id}")
         else:
-            guess = "" if answered or self._has_tls else " before it answered: the port may expect TLS: mqtt.tls"
             cause = "closed without a reason" if reason.value == _UNSPECIFIED else str(reason)
+            guess = "" if self.answered else f" before it answered{self._hint()}"
             self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {cause}{guess}")
+
+    def _hint(self) -> str:
+        """Return what is known about a peer that did not answer CONNECT."""
+        if self._mqtt.tls is not None:
+            return ""
+        if self._client.first_byte == _TLS_ALERT or expects_tls(self._mqtt.host, self._mqtt.port):
+            return ": the port expects TLS: set mqtt.tls"
+        return ": it speaks no TLS, and it may refuse the version of MQTT or the will"
 
     def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
                       _properties: object) -> None:
@@ -298,10 +302,3 @@ class Connection:
         response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
         self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),
                                        message.dup, response_topic))
-
-
-def _properties(packet_type: int, **values: int) -> Properties:
-    properties = Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-    for name, value in values.items():
-        setattr(properties, name, value)
-    return properties

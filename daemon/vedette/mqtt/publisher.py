@@ -6,28 +6,32 @@ every connect publishes `online` and then the latest message of every retained t
 `offline`; commands are acknowledged before they are carried out. When a client of the same name takes over the
 connection, that is reported, and a long pause follows, so that two devices do not disconnect each other all the time.
 A message at which the broker hangs up again and again counts as refused, since it would block all others for ever.
+What a broker does not support (QoS 1, retained messages, MQTT 5) is not used, and `mqtt_limited` says what is lost.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from vedette._lib.backoff import backoff
 from vedette._lib.worker import Worker
 from vedette.config.models import Config
-from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.errors import BrokerAway, BrokerError, BrokerRefused
 from vedette.messages import payloads, topics
 from vedette.mqtt.backfill import Backfill
 from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.lives import Lives, Start
 from vedette.mqtt.outbox import Outbox, Waiting
 from vedette.mqtt.poison_message import PoisonMessages
+from vedette.mqtt.search import Search
 from vedette.mqtt.spool_worker import SpoolWorker
+from vedette.mqtt.terms import Terms
 from vedette.ports import Clock
 from vedette.types import BrokerStatus, Command, Message, ReasonCode
 
@@ -38,15 +42,8 @@ CONNECT_WITHIN_S = 60.0
 """The resolver may take long, and each address of a name has its own time-out."""
 RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
 OFFLINE_WITHIN_S = 2.0
-TAKEN_OVER_PAUSE_S = (20.0, 40.0)
-"""The device can report the takeover only after the pause; health must show `duplicate_device` within a minute."""
-DUPLICATE_NAMED_FOR_S = 300.0
 DROPPING_NAMED_FOR_S = 60.0
 DENIED_NAMED_FOR_S = 60.0
-SHORT_LIFE_S = 5.0
-SHORT_LIVES = 3
-"""MQTT 3.1.1 cannot report a takeover, and mosquitto 2.0.11 does not report it with MQTT 5 either. This many short
-connections in a row, of less than SHORT_LIFE_S each, count as one. While a takeover is known, one is enough."""
 
 
 class MqttPublisher:
@@ -74,11 +71,11 @@ class MqttPublisher:
         self._denied_until_s = 0.0
         self._subscription_refused = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
-        self._short_lives = 0
+        self._lives = Lives(Terms(mqtt.protocol == 5))
+        self._losses = ""
         self._poison_messages = PoisonMessages()
         self._too_large: set[str] = set()
         """Topics of messages that were too large to send; each is logged once."""
-        self._duplicate_until_s = 0.0
         self._drop_seen = (0, 0.0)
         if spool is not None:
             spool.when_loaded(self._wake)
@@ -120,6 +117,8 @@ class MqttPublisher:
         with self._lock:
             connected = self._connected_since_s is not None
             reasons = dict.fromkeys(self._codes(connected), "" if connected else str(self._end))
+            if connected and self._losses:
+                reasons["mqtt_limited"] = self._losses
         return reasons if self._spool is None else reasons | self._spool.reasons()
 
     def flush(self, timeout_s: float) -> bool:
@@ -150,29 +149,59 @@ class MqttPublisher:
             try:
                 self._run_connection(worker)
             except BrokerError as end:
-                if self._connects > connects:
-                    delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
-                else:       # there was no connection: neither a message nor another client ended it
+                if self._connects == connects:      # there was no connection: no message ended it
                     self._poison_messages.connection_ended(())
-                    self._short_lives = 0
+                elif not self._lives.are_short:
+                    delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
                 pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
+            if self._lives.must_search and not worker.stopping.is_set():
+                self._search(worker)
 
     def _run_connection(self, worker: Worker) -> None:
         """Use one connection until `worker.stopping`. Raises: BrokerError if it ends before."""
         worker.beat(CONNECT_WITHIN_S)
-        connection = Connection(self._mqtt, f"vedette-{self._device}", clean=self._connects == 0,
-                                will=self._availability(topics.OFFLINE), filters=topics.subscriptions(self._device))
+        try:
+            connection = self._connect(self._lives.start())
+        except BrokerError:
+            self._lives.unreachable()
+            raise
         try:
             while not worker.stopping.is_set():
                 worker.beat()
                 self._step(connection)
             if connection.connected:
                 self._publish_offline(connection)
+        except BrokerError as end:
+            self._lives.ended(connection, end)
+            raise
         finally:
             connection.close(send_disconnect=worker.stopping.is_set())
             self._requeue(connection)
+
+    def _connect(self, start: Start) -> Connection:
+        return Connection(self._mqtt, f"vedette-{self._device}", clean=start.clean, keep_session=start.keep_session,
+                          terms=start.terms, will=self._availability(topics.OFFLINE),
+                          filters=topics.subscriptions(self._device))
+
+    def _connect_clean(self, terms: Terms) -> Connection:
+        return self._connect(Start(terms, clean=True, keep_session=True))
+
+    @staticmethod
+    def _goes_on(worker: Worker) -> bool:
+        worker.beat(CONNECT_WITHIN_S)
+        return not worker.stopping.is_set()
+
+    def _search(self, worker: Worker) -> None:
+        """Find out what the broker bears, since it does not say it."""
+        full = self._lives.start().terms
+        terms = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive,
+                       partial(self._goes_on, worker)).run(full)
+        if terms not in (None, full):
+            log.warning("the broker at %s:%d hangs up without a reason unless less is asked of it",
+                        self._mqtt.host, self._mqtt.port)
+        self._lives.found(terms)
 
     def _step(self, connection: Connection) -> None:
         pause_s = self._backfill.pause_s(POLL_S) if self._backfill and connection.has_room else POLL_S
@@ -194,7 +223,11 @@ class MqttPublisher:
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
+            self._lives.connected(connection)
+            losses, self._losses = self._losses, connection.terms.losses(wanted_v5=self._mqtt.protocol == 5)
         self._poison_messages.connected()
+        if self._losses not in ("", losses):
+            log.warning("the broker at %s:%d cannot do all: %s", self._mqtt.host, self._mqtt.port, self._losses)
         log.info("connected to %s:%d as vedette-%s", self._mqtt.host, self._mqtt.port, self._device)
 
     def _feed(self, connection: Connection) -> None:
@@ -238,8 +271,11 @@ class MqttPublisher:
 
     def _publish_offline(self, connection: Connection) -> None:
         offline = self._availability(topics.OFFLINE)
-        connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
         deadline_s = time.monotonic() + OFFLINE_WITHIN_S
+        while not connection.has_room and time.monotonic() < deadline_s:
+            connection.poll(0.1)
+            self._process_receipts(connection)
+        connection.publish(offline.topic, offline.payload, qos=offline.qos, retain=offline.retain)
         while not connection.is_idle and time.monotonic() < deadline_s:
             connection.poll(0.1)
             self._process_receipts(connection)
@@ -259,7 +295,7 @@ class MqttPublisher:
         self._outbox.discard(blamed)
         with self._lock:
             self._count_refused()
-            self._short_lives = 0      # that was no takeover
+            self._lives.blamed()
 
     def _refuse_too_large(self, waiting: Waiting) -> None:
         topic = waiting.message.topic
@@ -278,18 +314,11 @@ class MqttPublisher:
 
     def _pause_after(self, end: BrokerError, delay_s: float) -> float:
         """Record why the connection ended; returns the seconds to wait before the next one."""
-        now_s = time.monotonic()
         with self._lock:
             since_s, self._connected_since_s = self._connected_since_s, None
             logged_before = since_s is None and str(end) == str(self._end)
             self._end = end
-            if since_s is not None:
-                self._short_lives = self._short_lives + 1 if now_s - since_s < SHORT_LIFE_S else 0
-            short_lives_allowed = 1 if now_s < self._duplicate_until_s else SHORT_LIVES
-            if isinstance(end, BrokerTakenOver) or self._short_lives >= short_lives_allowed:
-                self._duplicate_until_s = now_s + DUPLICATE_NAMED_FOR_S
-                self._short_lives = 0
-                delay_s = random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
+            delay_s = self._lives.pause_s(end, delay_s)
         if not logged_before:
             log.warning("%s; trying again in %.1f s", end, delay_s)
         return delay_s
@@ -302,7 +331,7 @@ class MqttPublisher:
             "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
             "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
             "mqtt_denied": (connected and self._subscription_refused) or now_s < self._denied_until_s,
-            "duplicate_device": now_s < self._duplicate_until_s,
+            "duplicate_device": self._lives.has_duplicate,
             "outbox_dropping": now_s < self._drop_seen[1],
         }
         return tuple(code for code, is_so in holds.items() if is_so)

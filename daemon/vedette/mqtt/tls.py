@@ -9,11 +9,14 @@ swallow: it becomes TlsRefused.
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vedette.config.models import TlsConfig
+
+PROBE_S = 2.0
 
 
 class TlsRefused(Exception):
@@ -36,6 +39,20 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
             key = f"key_file {tls.key_file}" if tls.key_file else "its key"
             raise ValueError(f"mqtt.tls.cert_file {tls.cert_file} with {key} cannot be used: {failure}") from failure
     return context
+
+
+def expects_tls(host: str, port: int) -> bool:
+    """Return whether a port answers in TLS: a handshake of at most PROBE_S shows it. Nothing is verified or sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), PROBE_S) as plain, \
+                context.wrap_socket(plain, server_hostname=host):
+            return True
+    except ssl.SSLError as failure:     # a refusal is said in TLS too
+        return "ALERT" in (failure.reason or "") or failure.reason == "UNSUPPORTED_PROTOCOL"
+    except (OSError, ValueError):
+        return False
 
 
 class _TidySocket(ssl.SSLSocket):

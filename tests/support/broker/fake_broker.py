@@ -5,8 +5,12 @@ It speaks just enough of MQTT to accept, acknowledge and remember; it has no sub
 
 from __future__ import annotations
 
+import contextlib
+import math
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +21,7 @@ from vedette.config.models import MqttConfig
 
 ACCEPT_V5 = b"\x20\x03\x00\x00\x00"
 ACCEPT_V3 = b"\x20\x02\x00\x00"
+CONNECT = 0x10
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Life:
     socket: socket.socket
     connect: Connect
     published: list[Published] = field(default_factory=list)
+    unacknowledged: list[bytes] = field(default_factory=list)
 
 
 Answer = Callable[[Connect], bytes]
@@ -60,18 +66,25 @@ def _accept_all(_life: Life, _published: Published) -> bool:
 
 
 class FakeBroker:
-    """`answer` is the CONNACK, or what gives it. `lives` has every connection so far."""
+    """`answer` is the CONNACK, or what gives it. `lives` has every connection so far.
 
-    def __init__(self, answer: bytes | Answer, accepts: Accepts = _accept_all, *, subscribes: bool = True) -> None:
+    `is_slow`: a message is acknowledged only when the client has paused. `ends_after_s`: so long lives a connection.
+    """
+
+    def __init__(self, answer: bytes | Answer, accepts: Accepts = _accept_all, *, is_slow: bool = False,
+                 ends_after_s: float = math.inf) -> None:
         self._answer = answer
         self._accepts = accepts
-        self._subscribes = subscribes
+        self._is_slow = is_slow
+        self._ends_after_s = ends_after_s
         self._deliveries: list[bytes] = []
         self._stack = ExitStack()
         self.lives: list[Life] = []
         self.acknowledged: list[int] = []
         """Packet identifiers of deliveries that the client acknowledged."""
         self.port = 0
+        self.most_unacknowledged = 0
+        """The most messages that a client has sent without an acknowledgement."""
 
     def __enter__(self) -> Self:
         self.port = self._stack.enter_context(serving(self._serve))
@@ -87,6 +100,12 @@ class FakeBroker:
         """Have this message delivered after each subscription of an MQTT 5 client."""
         self._deliveries.append(_delivery(topic, payload, qos, len(self._deliveries) + 1))
 
+    def cut(self) -> None:
+        """End every connection."""
+        for life in tuple(self.lives):
+            with contextlib.suppress(OSError):
+                life.socket.shutdown(socket.SHUT_RDWR)
+
     @property
     def published(self) -> list[Published]:
         """Every message that was accepted, over all connections."""
@@ -94,16 +113,14 @@ class FakeBroker:
 
     def _serve(self, connection: socket.socket, stopping: threading.Event) -> None:
         life: Life | None = None
-        connection.settimeout(0.2)
-        while not stopping.is_set():
-            try:
-                head, content = _packet(connection)
-            except TimeoutError:
+        until_s = time.monotonic() + self._ends_after_s
+        while not stopping.is_set() and time.monotonic() < until_s:
+            if not select.select([connection], [], [], 0.02)[0]:
+                if life is not None:
+                    self._acknowledge(life)
                 continue
-            if not head:
-                return
-            kind = head >> 4
-            if kind == 1:
+            head, content = _packet(connection)
+            if head == CONNECT:
                 life = Life(connection, _connect(content))
                 self.lives.append(life)
                 answer = self._answer if isinstance(self._answer, bytes) else self._answer(life.connect)
@@ -120,8 +137,6 @@ class FakeBroker:
         if kind == 4:
             self.acknowledged.append(int.from_bytes(content[:2], "big"))
         elif kind == 8:
-            if not self._subscribes:
-                return False
             filters = sum(1 for _ in _filters(content[3 if is_v5 else 2:]))
             life.socket.sendall(bytes([0x90, 2 + is_v5 + filters]) + content[:2] + b"\0" * is_v5 + b"\1" * filters)
             for delivery in self._deliveries:
@@ -140,29 +155,43 @@ class FakeBroker:
             return False
         life.published.append(message)
         if qos:
-            life.socket.sendall(b"\x40\x02" + number)
+            life.unacknowledged.append(number)
+        self.most_unacknowledged = max(self.most_unacknowledged, len(life.unacknowledged))
+        if not self._is_slow:
+            self._acknowledge(life)
         return True
+
+    @staticmethod
+    def _acknowledge(life: Life) -> None:
+        while life.unacknowledged:
+            life.socket.sendall(b"\x40\x02" + life.unacknowledged.pop(0))
 
 
 def _packet(connection: socket.socket) -> tuple[int, bytes]:
-    """Read one packet: its first byte and what follows its length. (0, b""): the client has closed."""
-    head = connection.recv(1)
-    if not head:
-        return 0, b""
+    """Read one packet: its first byte and what follows its length. Raises: OSError when the client has closed."""
+    head = _read(connection, 1)[0]
     length = shift = 0
     while True:
-        byte = connection.recv(1)[0]
+        byte = _read(connection, 1)[0]
         length |= (byte & 127) << shift
         shift += 7
         if byte < 128:
-            break
+            return head, _read(connection, length)
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
     content = b""
-    while len(content) < length:
-        content += connection.recv(length - len(content))
-    return head[0], content
+    while len(content) < size:
+        more = connection.recv(size - len(content))
+        if not more:
+            raise ConnectionError("the client has closed")
+        content += more
+    return content
 
 
 def _connect(content: bytes) -> Connect:
+    if content[:6] != b"\0\4MQTT":
+        raise ConnectionError("that is no MQTT")        # as a TLS hello is not
     level, flags = content[6], content[7]
     rest = content[10:]
     if level == 5:

@@ -1,0 +1,77 @@
+"""Finds out what a broker bears that hangs up without a reason. MQTT 3.1.1 has no reasons, and some brokers give none.
+
+Invariants: the broker bears terms if a connection with them, with the device's own name, will and subscriptions, lasts
+for HOLD_S after `online` was published; less than before is concluded only if it works and the full terms fail, twice
+in turn, so that a broker that just restarts is not taken for a poor one. Every attempt is bounded and begins clean.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vedette.errors import BrokerError, BrokerRefused
+
+if TYPE_CHECKING:
+    from vedette.mqtt.command_filter import Incoming
+    from vedette.mqtt.connection import Connection
+    from vedette.mqtt.terms import Terms
+    from vedette.types import Message
+
+HOLD_S = 0.5
+CONFIRMATIONS = 2
+
+
+class Search:
+    """`connect` makes a connection with such terms; `receive` takes what it brings.
+
+    `goes_on` is asked before each; if it returns false, the search ends without a finding.
+    """
+
+    def __init__(self, connect: Callable[[Terms], Connection], online: Message, receive: Callable[[Incoming], None],
+                 goes_on: Callable[[], bool]) -> None:
+        self._connect = connect
+        self._online = online
+        self._receive = receive
+        self._goes_on = goes_on
+
+    def run(self, full: Terms) -> Terms | None:
+        """Return the best terms that the broker bears, or None if it bears none or cannot be reached."""
+        if self._bears(full):
+            return full
+        for terms in full.lesser():
+            if self._bears(terms):
+                return terms if self._confirmed(full, terms) else full
+        return None
+
+    def _confirmed(self, full: Terms, less: Terms) -> bool:
+        return all(not self._bears(full) and self._bears(less) for _ in range(CONFIRMATIONS))    # ends with a success
+
+    def _bears(self, terms: Terms) -> bool:
+        if not self._goes_on():
+            return False
+        try:
+            connection = self._connect(terms)
+        except BrokerError:
+            return False
+        try:
+            self._hold(connection)
+        except BrokerRefused:       # an answer: whatever it refuses, it is not for these terms
+            return connection.answered and connection.demand is None
+        except BrokerError:
+            return False
+        finally:
+            connection.close(send_disconnect=True)
+        return True
+
+    def _hold(self, connection: Connection) -> None:
+        """Raises: BrokerError when the connection ends."""
+        while not connection.connected:
+            connection.poll(HOLD_S)
+        online = self._online
+        connection.publish(online.topic, online.payload, qos=online.qos, retain=online.retain)
+        until_s = time.monotonic() + HOLD_S
+        while not connection.is_idle or time.monotonic() < until_s:
+            for message in connection.poll(HOLD_S / 5):
+                self._receive(message)

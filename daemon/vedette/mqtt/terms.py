@@ -1,0 +1,74 @@
+"""What the device asks of a broker, what the broker allows, and what is lost if that is less.
+
+Invariants: pure; terms only ever become less, except that a new connection begins with those that were asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from vedette.mqtt.packets import LARGEST_PACKET
+
+IN_FLIGHT_MAX = 20
+"""Messages that are sent and not yet acknowledged."""
+SESSION_EXPIRY_S = 60
+WILL_DELAY_S = 20
+"""Longer than a restart of the daemon, so that subscribers see no absence."""
+ROOMY_PACKET = 16 * 1024
+"""Every message but a snapshot fits into so many bytes."""
+_NO_MQTT_5, _IN_FLIGHT_EXCEEDED, _NO_RETAINED, _NO_SUCH_QOS = 0x84, 0x93, 0x9A, 0x9B
+REFUSED_TERMS = frozenset({_NO_MQTT_5, _IN_FLIGHT_EXCEEDED, _NO_RETAINED, _NO_SUCH_QOS})
+"""Reason codes of MQTT 5 that name a term."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of one connection. `qos` is the highest, `in_flight` the most messages without an acknowledgement.
+
+    `largest` is in bytes of a packet, `session_s` the time that the broker keeps the session of an absent device.
+    """
+
+    is_v5: bool
+    qos: int = 1
+    retain: bool = True
+    in_flight: int = IN_FLIGHT_MAX
+    largest: int = LARGEST_PACKET
+    session_s: int = SESSION_EXPIRY_S
+
+    def without(self, refusal: int) -> Terms | None:
+        """Return the terms to ask for after this reason code. None: it is not about the terms, or nothing is left."""
+        less = {_NO_MQTT_5: replace(self, is_v5=False), _NO_RETAINED: replace(self, retain=False),
+                _NO_SUCH_QOS: replace(self, qos=0), _IN_FLIGHT_EXCEEDED: replace(self, in_flight=1)}.get(refusal, self)
+        return None if less == self else less
+
+    def limited(self, announced: object) -> Terms:
+        """Return what is left of the terms under the properties of a CONNACK."""
+        return replace(
+            self, qos=min(self.qos, getattr(announced, "MaximumQoS", self.qos)),
+            retain=self.retain and bool(getattr(announced, "RetainAvailable", 1)),
+            in_flight=min(self.in_flight, getattr(announced, "ReceiveMaximum", self.in_flight)),
+            largest=getattr(announced, "MaximumPacketSize", LARGEST_PACKET),
+            session_s=getattr(announced, "SessionExpiryInterval", SESSION_EXPIRY_S))
+
+    def lesser(self) -> Iterator[Terms]:
+        """Yield all terms that ask for less, the most useful first."""
+        for is_v5, (retain, qos) in product((False, True), product((True, False), (1, 0))):
+            terms = replace(self, is_v5=is_v5, retain=retain, qos=qos)
+            if is_v5 <= self.is_v5 and retain <= self.retain and qos <= self.qos and terms != self:
+                yield terms
+
+    def losses(self, *, wanted_v5: bool) -> str:
+        """Say in words what is lost under these terms; empty if nothing is."""
+        lost = {
+            "it does not take MQTT 5, so it cannot say which messages it refuses, and each short absence is published "
+            "as offline": wanted_v5 and not self.is_v5,
+            "it takes no QoS 1, so results under way are lost when a connection ends": not self.qos,
+            "it keeps no retained messages, so a new subscriber sees availability, health and other states only when "
+            "they are published next": not self.retain,
+            f"it takes at most {self.largest} bytes a message, so larger ones are lost": self.largest < ROOMY_PACKET,
+            f"it ends a session after {self.session_s} s, so a short absence is published as offline":
+                self.is_v5 and self.session_s < WILL_DELAY_S,
+        }
+        return "; ".join(words for words, is_so in lost.items() if is_so)

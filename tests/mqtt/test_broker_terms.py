@@ -1,0 +1,225 @@
+"""Brokers that cannot do all: the device connects, does without, and says what is lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.mqtt.test_connection import poll_until_it_ends
+from tests.mqtt.test_publisher import BASE, connected, publishing
+from tests.support.broker.fake_broker import ACCEPT_V3, ACCEPT_V5, Connect, FakeBroker, Life, Published
+from tests.support.broker.mosquitto import running
+from tests.support.broker.subscriber import Subscriber
+from tests.support.waiting.until import wait_until
+from vedette.config.models import MqttConfig
+from vedette.errors import BrokerAway
+from vedette.mqtt.connection import Connection
+from vedette.mqtt.lives import PROOF_LIVES, SHORT_LIVES
+from vedette.mqtt.publisher import MqttPublisher
+from vedette.mqtt.terms import IN_FLIGHT_MAX, Terms
+from vedette.types import Message
+
+NO_QOS_1 = "takes no QoS 1"
+NO_RETAINED = "keeps no retained messages"
+NO_MQTT_5 = "does not take MQTT 5"
+COUNT = 50
+
+
+def limits(publisher: MqttPublisher) -> str:
+    """Return what is lost; fails if another reason is named."""
+    reasons = publisher.reasons()
+    assert reasons.keys() <= {"mqtt_limited"}
+    return reasons.get("mqtt_limited", "")
+
+
+def publish_results(publisher: MqttPublisher) -> None:
+    for number in range(COUNT):
+        publisher.publish(Message("detections", str(number).encode()))
+    assert publisher.flush(30), publisher.status()
+
+
+@pytest.mark.parametrize(("protocol", "settings", "lost"), [
+    (5, "max_qos 0", [NO_QOS_1]), (5, "retain_available false", [NO_RETAINED]), (5, "max_inflight_messages 1", []),
+    (5, "max_qos 0\nretain_available false", [NO_QOS_1, NO_RETAINED]),
+    ("3.1.1", "max_qos 0", [NO_QOS_1]), ("3.1.1", "retain_available false", [NO_RETAINED]),
+    ("3.1.1", "max_inflight_messages 1", [])])
+def test_results_flow_and_what_is_lost_is_named(protocol: int | str, settings: str, lost: list[str],
+                                                tmp_path: Path) -> None:
+    """The will, `online`, states and results ask only for what this broker has, whether it can say so or not."""
+    with running(tmp_path, f"allow_anonymous true\n{settings}") as broker:
+        mqtt = broker.client(protocol=protocol)
+        with closing(Subscriber(mqtt, f"{BASE}/#")) as subscriber, publishing(mqtt) as publisher:
+            assert wait_until(lambda: connected(publisher), 10), publisher.status()
+            publisher.publish(Message("info", b"{}", retain=True))
+            publish_results(publisher)
+            assert subscriber.waits_for(lambda message: message.payload == str(COUNT - 1).encode())
+            said = limits(publisher)
+            assert publisher.status().reconnects == 0
+        assert subscriber.waits_for(lambda message: message.payload == b"offline")
+    assert [word in said for word in (NO_QOS_1, NO_RETAINED)] == [word in lost for word in (NO_QOS_1, NO_RETAINED)]
+    assert bool(said) == bool(lost)
+    assert {b"{}", b"online"} <= {message.payload for message in subscriber.heard}
+
+
+def test_a_small_limit_is_named(tmp_path: Path) -> None:
+    """What is lost is said before the first message is too large."""
+    with running(tmp_path, "allow_anonymous true\nmax_packet_size 2000") as broker, \
+            publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publish_results(publisher)
+        assert "at most 2000 bytes" in limits(publisher)
+
+
+@pytest.mark.parametrize("receive_maximum", [1, 3, 19, 65_535])
+def test_no_more_is_in_flight_than_the_broker_takes(receive_maximum: int) -> None:
+    """Receive Maximum counts messages without an acknowledgement; `online` is one of them."""
+    announced = b"\x21" + receive_maximum.to_bytes(2, "big")
+    with FakeBroker(b"\x20\x06\x00\x00\x03" + announced, is_slow=True) as broker, \
+            publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publish_results(publisher)
+        assert limits(publisher) == ""
+    most = min(receive_maximum, IN_FLIGHT_MAX)
+    assert most / 2 <= broker.most_unacknowledged <= most
+
+
+def test_all_that_a_connack_announces_is_obeyed() -> None:
+    """QoS 0 and no retained messages, although the broker took the will of QoS 1."""
+    with FakeBroker(b"\x20\x07\x00\x00\x04\x24\x00\x25\x00") as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publisher.publish(Message("info", b"{}", retain=True))
+        publish_results(publisher)
+        assert wait_until(lambda: len(broker.published) >= COUNT + 2)
+        said = limits(publisher)
+    assert {(message.qos, message.retain) for message in broker.published} == {(0, False)}
+    assert NO_QOS_1 in said
+    assert NO_RETAINED in said
+
+
+def test_a_session_that_ends_soon_is_named() -> None:
+    """The will cannot wait longer than the session, so a short absence is seen."""
+    with FakeBroker(b"\x20\x08\x00\x00\x05\x11\x00\x00\x00\x05") as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        assert "ends a session after 5 s" in limits(publisher)
+
+
+def v5_only_by(answer: bytes) -> Callable[[Connect], bytes]:
+    def answers(connect: Connect) -> bytes:
+        return answer if connect.level == 5 else ACCEPT_V3
+    return answers
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", ACCEPT_V3],
+                         ids=["hangs up", "refuses in 3.1.1", "refuses in 5", "accepts in 3.1.1"])
+def test_a_broker_without_mqtt_5(answer: bytes) -> None:
+    """However it takes a CONNECT of MQTT 5: the device falls back to 3.1.1 and says so."""
+    with FakeBroker(v5_only_by(answer)) as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher), 20), publisher.status()
+        publish_results(publisher)
+        said = limits(publisher)
+    assert NO_MQTT_5 in said
+    assert NO_QOS_1 not in said
+    assert {(life.connect.will_qos, life.connect.will_retain) for life in broker.lives[-1:]} == {(1, True)}
+
+
+def test_the_version_that_was_asked_for_is_no_loss() -> None:
+    """Who set `mqtt.protocol` to 3.1.1 knows it."""
+    with FakeBroker(v5_only_by(b"")) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        assert limits(publisher) == ""
+
+
+def test_a_broker_that_hangs_up_at_a_message() -> None:
+    """It accepts the will, and ends the connection without a reason at the first retained message."""
+    def accepts(_life: Life, message: Published) -> bool:
+        return not message.retain
+
+    with FakeBroker(ACCEPT_V3, accepts) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
+        assert wait_until(lambda: connected(publisher) and bool(publisher.reasons().get("mqtt_limited")), 30)
+        publish_results(publisher)
+        said = limits(publisher)
+    assert NO_RETAINED in said
+    assert NO_QOS_1 not in said
+
+
+def test_a_broker_that_only_restarts_is_no_poor_one() -> None:
+    """It hangs up at first, as a proxy does whose broker is not up yet, and then takes everything."""
+    count = itertools.count()
+
+    def answers(connect: Connect) -> bytes:
+        return ACCEPT_V5 if next(count) >= 3 and connect.level == 5 else ACCEPT_V3 if connect.level == 4 else b""
+
+    with FakeBroker(answers) as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher), 20)
+        assert limits(publisher) == ""
+
+
+def gone_with_its_node(answer: bytes) -> Callable[[Connect], bytes]:
+    """A cluster that lost the node of each session but a new one, after the first connection."""
+    connects = itertools.count()
+
+    def answers(connect: Connect) -> bytes:
+        return ACCEPT_V3 if next(connects) == 0 or connect.clean else answer
+    return answers
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x03"], ids=["hangs up", "unavailable"])
+def test_a_lost_session_is_given_up(answer: bytes) -> None:
+    """A clean start gets in where the kept session is gone with its node."""
+    with FakeBroker(gone_with_its_node(answer)) as broker, \
+            publishing(broker.client(protocol="3.1.1")) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        broker.cut()
+        assert wait_until(lambda: publisher.status().reconnects == 1 and connected(publisher), 20)
+        assert limits(publisher) == ""
+        publish_results(publisher)
+
+
+def test_short_connections_are_no_takeover() -> None:
+    """A proxy that ends each connection after a short time is no other device: results flow, without a long pause."""
+    with FakeBroker(ACCEPT_V3, ends_after_s=0.2) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
+        for number in range(SHORT_LIVES + PROOF_LIVES + 1):
+            publisher.publish(Message("detections", str(number).encode()))
+            assert publisher.flush(15), publisher.status()
+            assert wait_until(lambda: not connected(publisher))
+            assert not {"duplicate_device", "mqtt_limited"} & publisher.reasons().keys()
+
+
+def test_a_hang_up_before_the_answer_is_not_called_tls(tmp_path: Path) -> None:
+    """MQTT 3.1.1 to a broker without QoS 1, which cannot say so: the port speaks no TLS."""
+    with running(tmp_path, "allow_anonymous true\nmax_qos 0") as broker:
+        connection = Connection(broker.client(protocol="3.1.1"), "gate", will=Message("a", b"offline"))
+        with pytest.raises(BrokerAway, match="before it answered: it speaks no TLS"):
+            poll_until_it_ends(connection)
+
+
+def test_terms_ask_for_less_one_by_one() -> None:
+    """The most useful first: MQTT 3.1.1 with all else, and at last QoS 0 without retained messages."""
+    assert [(terms.is_v5, terms.retain, terms.qos) for terms in Terms(is_v5=False).lesser()] == [
+        (False, True, 0), (False, False, 1), (False, False, 0)]
+    every = list(Terms(is_v5=True).lesser())
+    assert every[0] == Terms(is_v5=False)
+    assert len(every) == 7
+
+
+def test_a_broker_that_comes_back_is_asked_for_everything_again(tmp_path: Path) -> None:
+    """It may be another one, or have other settings by now."""
+    with running(tmp_path, "allow_anonymous true\nmax_qos 0") as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: NO_QOS_1 in publisher.reasons().get("mqtt_limited", ""))
+        broker.stop()
+        assert wait_until(lambda: "no connection" in str(publisher.status().cause))
+        broker.configure("allow_anonymous true")
+        broker.start()
+        assert wait_until(lambda: connected(publisher))
+        assert limits(publisher) == ""
+
+
+def test_no_search_where_nobody_listens() -> None:
+    """A broker that is away is no poor broker."""
+    with publishing(MqttConfig(host="127.0.0.1", port=1)) as publisher:
+        assert wait_until(lambda: "no connection" in str(publisher.status().cause))
+        assert publisher.reasons().keys() == {"mqtt_offline"}

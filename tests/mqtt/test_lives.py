@@ -1,0 +1,167 @@
+"""How connections end, without a broker: what is a takeover, and how the next connection begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.mqtt.lives import (
+    DUPLICATE_NAMED_FOR_S,
+    SEARCH_AFTER,
+    SHORT_LIFE_S,
+    SHORT_LIVES,
+    TAKEN_OVER_PAUSE_S,
+    Lives,
+    Start,
+)
+from vedette.mqtt.terms import Terms
+
+FULL, V3 = Terms(is_v5=True), Terms(is_v5=False)
+KEPT = Start(FULL, clean=False, keep_session=True)
+CLEAN = Start(FULL, clean=True, keep_session=True)
+LEAVES_NO_SESSION = Start(FULL, clean=True, keep_session=False)
+DELAY_S = 0.25
+
+
+@dataclass
+class Connection:
+    """What `Lives` asks of one."""
+
+    connected_s: float | None = None
+    answered: bool = True
+    session_present: bool = True
+    hung_up: bool = True
+    demand: Terms | None = None
+
+
+class Device:
+    """Lives with a clock of their own."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.lives = Lives(FULL, self.clock)
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def lived(self, seconds: float = 0.2, *, finds_session: bool = True, hung_up: bool = True,
+              end: BrokerError | None = None) -> tuple[Start, float]:
+        """One connection that the broker accepts; returns how it began, and the pause after it."""
+        end = end or BrokerAway("ended")
+        start = self.lives.start()
+        connection = Connection(self.now_s, session_present=finds_session and not start.clean, hung_up=hung_up)
+        self.lives.connected(connection)
+        self.now_s += seconds
+        self.lives.ended(connection, end)
+        return start, self.lives.pause_s(end, DELAY_S)
+
+    def knows_duplicate(self) -> bool:
+        return self.lives.has_duplicate
+
+    def refused(self, demand: Terms | None = None) -> Start:
+        """One connection that the broker refuses."""
+        start = self.lives.start()
+        self.lives.ended(Connection(hung_up=False, demand=demand), BrokerRefused("no"))
+        return start
+
+    def unanswered(self) -> Start:
+        start = self.lives.start()
+        self.lives.ended(Connection(answered=False), BrokerAway("ended"))
+        return start
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+def test_a_session_that_nobody_of_ours_left_proves_a_takeover(device: Device) -> None:
+    """After the short lives one leaves no session; the next one finds one: another device made it."""
+    starts = [device.lived()[0] for _ in range(SHORT_LIVES + 1)]
+    assert not device.knows_duplicate()
+    start, pause_s = device.lived()
+    assert [*starts, start] == [CLEAN, KEPT, KEPT, LEAVES_NO_SESSION, KEPT]
+    assert device.knows_duplicate()
+    assert TAKEN_OVER_PAUSE_S[0] <= pause_s <= TAKEN_OVER_PAUSE_S[1]
+
+
+def test_without_that_session_nobody_took_over(device: Device) -> None:
+    """Then the broker or the network ends the connections: no long pause, and what the broker bears is searched."""
+    for _ in range(SHORT_LIVES + 1):
+        device.lived(finds_session=False)
+    start, pause_s = device.lived(finds_session=False)
+    assert start == KEPT
+    assert not device.knows_duplicate()
+    assert pause_s == DELAY_S
+    assert device.lives.must_search
+    device.lives.found(FULL)
+    pauses = [device.lived()[1] for _ in range(2 * SHORT_LIVES)]
+    assert set(pauses) == {DELAY_S}
+    assert not device.knows_duplicate()
+
+
+def test_while_a_takeover_is_known_one_short_life_is_enough(device: Device) -> None:
+    """It ends, and is forgotten DUPLICATE_NAMED_FOR_S later."""
+    _, pause_s = device.lived(hung_up=False, end=BrokerTakenOver("another client"))
+    assert pause_s >= TAKEN_OVER_PAUSE_S[0]
+    assert device.knows_duplicate()
+    assert device.lived()[1] >= TAKEN_OVER_PAUSE_S[0]
+    assert device.lived(SHORT_LIFE_S)[1] == DELAY_S
+    device.now_s += DUPLICATE_NAMED_FOR_S
+    assert not device.knows_duplicate()
+    assert device.lived()[1] == DELAY_S
+
+
+def test_long_lives_and_a_broker_that_is_away_clear_the_suspicion(device: Device) -> None:
+    """Short lives count only in a row."""
+    for clear in (lambda: device.lived(SHORT_LIFE_S), device.lives.unreachable, device.lives.blamed):
+        for _ in range(SHORT_LIVES - 1):
+            device.lived()
+        clear()
+        assert device.lives.start().keep_session
+        device.lived()
+        assert device.lives.start().keep_session
+        device.lives.unreachable()
+
+
+def test_an_end_with_a_reason_is_no_short_life(device: Device) -> None:
+    """A broker that shuts down, or a keep-alive that ran out, says so."""
+    for _ in range(2 * SHORT_LIVES):
+        assert device.lived(hung_up=False)[0].keep_session
+
+
+@pytest.mark.parametrize("fails", [Device.refused, Device.unanswered])
+def test_after_some_failures_a_clean_start_is_tried(device: Device, fails: Callable[[Device], Start]) -> None:
+    """The broker may have lost the session with one of its nodes."""
+    device.lived(SHORT_LIFE_S)
+    starts = [fails(device) for _ in range(2 * SHORT_LIVES + 1)]
+    assert [start.clean for start in starts] == [False, False, False, True, False, False, True]
+
+
+def test_what_a_broker_demands_is_asked_for_next(device: Device) -> None:
+    """And kept, until the broker could not be reached."""
+    device.refused(V3)
+    assert device.lives.start() == Start(V3, clean=True, keep_session=True)
+    device.lived(SHORT_LIFE_S)
+    assert device.lives.start().terms == V3
+    device.lives.unreachable()
+    assert device.lives.start().terms == FULL
+
+
+def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: Device) -> None:
+    """A proxy whose broker is away would be asked for ever."""
+    counts = []
+    for _ in range(3):
+        count = 0
+        while not device.lives.must_search:
+            device.unanswered()
+            count += 1
+        device.lives.found(None)
+        counts.append(count)
+    assert counts == [SEARCH_AFTER, 2 * SEARCH_AFTER, 4 * SEARCH_AFTER]
+    for _ in range(4 * SEARCH_AFTER):
+        device.refused()
+    assert not device.lives.must_search
