@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.store.probes import DEATHS_MAX, PROBES_KEPT, Probe, begun, ended, forced, probe_of
 from vedette.store.release import ShadowRequirement, TrialRequirement
 from vedette.store.state import (
     ACTED_KEPT,
@@ -48,9 +49,12 @@ states = st.builds(
     StoreState, active=st.none() | installed, previous=st.none() | installed, candidate=st.none() | installed,
     trial=st.none() | st.builds(Trial, since_utc=times, starts=counts, crashes=counts, other_ends=counts,
                                 open_boot=st.none() | st.text(), frames=counts, seconds=st.floats(0, 1e9)),
-    refused=st.lists(st.builds(Refused, sha256=digests, release=st.none() | counts, why=st.text(), at=times),
+    refused=st.lists(st.builds(Refused, sha256=digests, release=st.none() | counts, why=st.text(), at=times,
+                               lasting=st.booleans()),
                      max_size=3).map(tuple),
     held=st.none() | counts, trusted_time=st.none() | times,
+    probes=st.lists(st.builds(Probe, sha256=digests, release=st.none() | counts, deaths=counts,
+                              open_boot=st.none() | st.text(), forced_by=st.none() | st.text()), max_size=3).map(tuple),
     floors=st.dictionaries(st.sampled_from(["root", "timestamp"]),
                            st.builds(RoleFloor, version=counts, keyids=st.tuples(st.text()))),
     last_outcome=st.none() | st.builds(Outcome, sha256=digests, name=st.text(), version=st.none() | st.text(),
@@ -209,6 +213,64 @@ def test_lists_are_bounded() -> None:
     assert state.refusal_of(f"{104:064x}") is None
     assert state.refusal_of(f"{105:064x}") is not None
     assert state.acted == tuple(map(str, range(REFUSED_KEPT + 5 - ACTED_KEPT, REFUSED_KEPT + 5)))
+
+
+def probed(state: StoreState, *boots: str, release: int | None = 2) -> StoreState:
+    """Begin a probe of B in each of these boots, and let the daemon die in it."""
+    for boot in boots:
+        state = state.with_probes(begun(state.probes, B.sha256, boot, release))
+    return state
+
+
+def deaths(state: StoreState) -> int:
+    return probe_of(state.probes, B.sha256).deaths
+
+
+def closed(state: StoreState) -> StoreState:
+    return state.with_probes(ended(state.probes, B.sha256))
+
+
+def forced_by(state: StoreState, request_id: str | None) -> StoreState:
+    return state.with_probes(forced(state.probes, B.sha256, request_id))
+
+
+def test_deaths_are_probes_still_open_in_the_same_boot() -> None:
+    """A probe that ended, however it ended, and a power cut are none."""
+    assert deaths(probed(GOOD_A, *"1111")) == DEATHS_MAX
+    assert deaths(probed(GOOD_A, *"1234")) == 0
+    state = GOOD_A
+    for _ in range(5):
+        state = closed(closed(probed(state, "1")))
+    assert state == GOOD_A
+    assert deaths(probed(closed(probed(GOOD_A, "1", "1")), "1")) == 1
+
+
+def test_deaths_are_forgotten_by_a_higher_release_or_by_force_once_for_each_request() -> None:
+    """A request that a daemon finds again after its death must not begin anew for ever."""
+    dead = probed(GOOD_A, *"1111")
+    assert deaths(probed(dead, "1")) == DEATHS_MAX + 1
+    assert deaths(probed(dead, "1", release=3)) == 0
+    again = probed(forced_by(dead, "request"), "1", "1")
+    assert deaths(again) == 1
+    assert deaths(probed(forced_by(again, "request"), "1")) == 2
+    assert deaths(forced_by(again, "another")) == 0
+    assert forced_by(dead, None).probes == ()
+
+
+def test_probes_are_forgotten_once_the_model_is_active_or_refused() -> None:
+    """Then its starts on trial are counted, or its refusal stands; the list is bounded."""
+    dead = probed(GOOD_A.staged(B), *"111")
+    assert dead.activated(B, NOW).probes == ()
+    assert dead.refusal_cleared(B.sha256).probes == ()
+    assert dead.dropped_candidate("later", NOW, refuse=False).probes == dead.probes
+    refused = dead.dropped_candidate("died", NOW, lasting=False)
+    assert refused.probes == ()
+    assert [refused.refuses(B.sha256, release) for release in (1, 2, 3)] == [True, True, False]
+    assert dead.dropped_candidate("slow", NOW).refuses(B.sha256, 3)
+    assert not GOOD_A.refuses(B.sha256, 1)
+    for number in range(PROBES_KEPT + 5):
+        dead = dead.with_probes(begun(dead.probes, f"{100 + number:064x}", "1"))
+    assert len(dead.probes) == PROBES_KEPT
 
 
 def test_trusted_time_never_goes_back() -> None:

@@ -17,6 +17,7 @@ from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
 from vedette.update.activate import ModelActivator
+from vedette.update.probe_count import ProbeCount
 from vedette.update.prove import UNPROVEN_MAX, Candidates, Prover
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.probe import Proof
@@ -39,8 +40,9 @@ class Active:
 
     running = MODEL
 
-    def __init__(self) -> None:
+    def __init__(self, store: ModelStore) -> None:
         self.activated: list[Installed] = []
+        self.probe_count = ProbeCount(store, "boot")
 
     def activate(self, model: Installed) -> None:
         self.activated.append(model)
@@ -55,7 +57,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.store = ModelStore(folder)
         self.store.recover()
-        self.clock, self.tap, self.active = FakeClock(), FrameTap(), Active()
+        self.clock, self.tap, self.active = FakeClock(), FrameTap(), Active(self.store)
         self.candidates = ShamCandidates(configured())
         self.config = configured()
         self.prover = Prover(self.store, cast(DetectorOpener, self.active), cast(ModelActivator, self.active),

@@ -1,8 +1,23 @@
-"""The base class of the shapes that the store keeps on disk and the fleet signs."""
+"""The base class of the shapes that the store keeps on disk and the fleet signs, and the types of their parts."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_TEXT_LENGTH_MAX = 300
+
+
+def _printable(value: object) -> object:
+    """Replace what cannot be printed and cut the text: names and messages may come from any file."""
+    if not isinstance(value, str):
+        return value
+    return "".join(letter if letter.isprintable() else "?" for letter in value[:_TEXT_LENGTH_MAX])
+
+
+PrintableText = Annotated[str, BeforeValidator(_printable)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class FrozenModel(BaseModel):

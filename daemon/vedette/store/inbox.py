@@ -27,11 +27,11 @@ from vedette._lib.durable import Files, make_folder, replace_file, sync_folder, 
 from vedette._lib.whole_file import read_whole
 from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning, ModelError, RequestUnanswered
-from vedette.store.frozen import FrozenModel
+from vedette.store.frozen import FrozenModel, PrintableText
 from vedette.store.incoming import create_locked, remove_unlocked, write_error
 from vedette.store.model_store import ModelStore
 from vedette.store.release import Sha256
-from vedette.store.state import PrintableText, StoreState
+from vedette.store.state import StoreState
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,27 +12,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
-from vedette.store.frozen import FrozenModel
+from vedette.store.frozen import Count, FrozenModel, PrintableText
+from vedette.store.probes import Probe, without
 from vedette.store.release import Sha256, ShadowRequirement, TrialRequirement
 
 CRASHES_MAX = 3
 OTHER_ENDS_MAX = 30
 REFUSED_KEPT = 64
 ACTED_KEPT = 16
-_TEXT_LENGTH_MAX = 300
-
-
-def _printable(value: object) -> object:
-    """Replace what cannot be printed and cut the text: names and messages may come from any file."""
-    if not isinstance(value, str):
-        return value
-    return "".join(letter if letter.isprintable() else "?" for letter in value[:_TEXT_LENGTH_MAX])
-
-
-PrintableText = Annotated[str, BeforeValidator(_printable)]
-Count = Annotated[int, Field(ge=0, lt=2**53)]
 Evidence = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -68,12 +57,13 @@ class Trial(FrozenModel):
 
 
 class Refused(FrozenModel):
-    """A digest that is not put on trial again."""
+    """A digest that is not put on trial again. Not `lasting`: a higher release of the same file is tried again."""
 
     sha256: Sha256
     release: Count | None
     why: PrintableText
     at: AwareDatetime
+    lasting: bool = True
 
 
 class Outcome(FrozenModel):
@@ -112,6 +102,7 @@ class StoreState(FrozenModel):
 
     `held`: an operator rolled back or chose a model, so only a release above this number is activated automatically.
     `acted`: ids of the latest requests that are done; an id is added in the same change that does its request.
+    `probes`: the files that are probed now, and those during whose probe the daemon died.
     """
 
     format: Literal[1] = 1
@@ -126,6 +117,7 @@ class StoreState(FrozenModel):
     last_outcome: Outcome | None = None
     latest: Offer | None = None
     acted: tuple[PrintableText, ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     def serialize(self) -> bytes:
         """Return the content of state.json."""
@@ -145,17 +137,26 @@ class StoreState(FrozenModel):
         """Return the refusal of a digest, or None if it is not refused."""
         return next((refused for refused in self.refused if refused.sha256 == sha256), None)
 
+    def refuses(self, sha256: str, release: int) -> bool:
+        """Return whether a digest is refused as this release."""
+        refused = self.refusal_of(sha256)
+        return refused is not None and (refused.lasting or release <= (refused.release or 0))
+
     def staged(self, model: Installed) -> Self:
         """Make a model that is complete in the store the candidate."""
         return self._replace(candidate=model)
 
-    def dropped_candidate(self, why: str, now: datetime, *, refuse: bool = True) -> Self:
-        """Drop the candidate; `refuse`: it is not put on trial again. Without a candidate nothing changes."""
+    def dropped_candidate(self, why: str, now: datetime, *, refuse: bool = True, lasting: bool = True) -> Self:
+        """Drop the candidate; `refuse`: it is not put on trial again. Without a candidate nothing changes.
+
+        Not `lasting`: a higher release of the same file is tried again.
+        """
         model = self.candidate
         if model is None:
             return self
+        refused = self._with_refused(model, why, now, lasting=lasting) if refuse else self.refused
         return self._with_outcome(model, why, now, ok=False)._replace(
-            candidate=None, refused=self._with_refused(model, why, now) if refuse else self.refused)
+            candidate=None, refused=refused, probes=without(self.probes, model.sha256) if refuse else self.probes)
 
     def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None,
                   previous_ms: float | None = None) -> Self:
@@ -172,7 +173,7 @@ class StoreState(FrozenModel):
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
             trial=self.trial if same else trial,
             candidate=None if self.candidate is not None and self.candidate.sha256 == model.sha256 else self.candidate,
-            refused=self.refusal_cleared(model.sha256).refused,
+            refused=self.refusal_cleared(model.sha256).refused, probes=without(self.probes, model.sha256),
             held=held if held is not None else self._held_after(model))
 
     def started(self, boot_id: str) -> Self:
@@ -234,8 +235,13 @@ class StoreState(FrozenModel):
         return self._replace(latest=latest)
 
     def refusal_cleared(self, sha256: str) -> Self:
-        """Remove the refusal of a digest: it may go on trial again."""
-        return self._replace(refused=tuple(one for one in self.refused if one.sha256 != sha256))
+        """Remove the refusal of a digest and forget its probes: it may go on trial again."""
+        return self._replace(refused=tuple(one for one in self.refused if one.sha256 != sha256),
+                             probes=without(self.probes, sha256))
+
+    def with_probes(self, probes: tuple[Probe, ...]) -> Self:
+        """Set the files that are probed now, and those during whose probe the daemon died."""
+        return self._replace(probes=probes)
 
     def with_done_request(self, request_id: str) -> Self:
         """Add the request's id to `acted`; this belongs into the same change that does the request."""
@@ -245,9 +251,10 @@ class StoreState(FrozenModel):
         beyond = self.held is not None and model.release is not None and model.release > self.held
         return None if beyond else self.held
 
-    def _with_refused(self, model: Installed, why: str, now: datetime) -> tuple[Refused, ...]:
+    def _with_refused(self, model: Installed, why: str, now: datetime, *, lasting: bool = True) -> tuple[Refused, ...]:
         others = tuple(one for one in self.refused if one.sha256 != model.sha256)
-        return (*others, Refused(sha256=model.sha256, release=model.release, why=why, at=now))[-REFUSED_KEPT:]
+        refused = Refused(sha256=model.sha256, release=model.release, why=why, at=now, lasting=lasting)
+        return (*others, refused)[-REFUSED_KEPT:]
 
     def _with_trial(self, **changes: object) -> Self:
         assert self.trial is not None  # noqa: S101 - for the type checker: the callers have checked

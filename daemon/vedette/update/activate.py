@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vedette.detect.open_model import ModelChoice
 from vedette.errors import ModelDamaged, ModelError, RuntimeMissing, StateUnusable
 from vedette.store.incoming import digest_of
+from vedette.update.probe_count import ProbeCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class ModelActivator:
         self.before_opening: Callable[[], object] | None = None
         """Called before a model is opened. Opening takes long if the model must be proven in a child."""
         self._retried: ModelError | None = None
+        self.probe_count = ProbeCount(store, boot_id)
 
     @property
     def facts(self) -> DetectorFacts | None:
@@ -64,11 +66,13 @@ class ModelActivator:
 
         Raises: ModelError, RuntimeMissing (it cannot be opened), StateUnusable; then nothing has changed.
         """
-        state, running = self._store.state, self.running
-        opened = None
+        running, opened = self.running, None
         self._announce_opening()
         if running is None or (running.sha256, running.variant) != (model.sha256, model.variant):
-            opened = self._opener.open(ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant))
+            choice = ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant)
+            with self.probe_count.counted(model.sha256, model.release):
+                opened = self._opener.open(choice)
+        state = self._store.state
         wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
                                  previous_ms=self._previous_ms(state))
         if wanted.trial is not None and wanted.trial.open_boot is None:

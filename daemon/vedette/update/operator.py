@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from vedette.errors import UpdateRefused
+from vedette.store.probes import forced
 from vedette.store.state import Installed
 from vedette.update import rules
 from vedette.update.fetch import installed_from
@@ -63,6 +64,8 @@ class OperatorActions:
         if state.previous is not None and state.previous.sha256 == sha256:
             return self.activate(sha256, force=force, note=note)        # proven here already
         file = self._store.locate(upload, sha256)
+        if force:
+            self._forget_deaths(sha256, note)
         report = self._prove(file, sha256)
         size = file.stat().st_size
         model = installed_from(target) if target else Installed(sha256=sha256, size=size, name=report.name,
@@ -89,6 +92,8 @@ class OperatorActions:
         if refused is not None and not force:
             raise UpdateRefused(f"refused before: {sha256[:12]} ({refused.why}); --force tries it again")
         good = state.previous is not None and state.previous.sha256 == sha256
+        if force:
+            self._forget_deaths(sha256, note)
         if not good:
             self._prove(self._store.verified(sha256), sha256)
         self._switch.activate(model, on_trial=not good, held=self._held_for(model), note=note)
@@ -121,6 +126,10 @@ class OperatorActions:
         refusal_cleared = state.refusal_cleared(sha256)
         self._store.change(refusal_cleared.with_done_request(note) if note else refusal_cleared)
         return f"{sha256[:12]} is no longer refused: install it, or wait for the next poll"
+
+    def _forget_deaths(self, sha256: str, note: str | None) -> None:
+        state = self._store.state
+        self._store.change(state.with_probes(forced(state.probes, sha256, note)))
 
     def _held_for(self, model: Installed) -> int | None:
         """Return the release above which an update may replace an operator's choice; None if it is the newest."""

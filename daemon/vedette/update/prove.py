@@ -103,14 +103,15 @@ class Prover:
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
         with self._candidates.open(path, sha256) as candidate:
-            return self._probe(candidate)
+            return self._probe(candidate, sha256)
 
-    def _probe(self, candidate: Candidate) -> ProbeReport:
+    def _probe(self, candidate: Candidate, sha256: str, release: int | None = None) -> ProbeReport:
         self._probed = candidate
         if self._interrupted:
             candidate.interrupt()
         try:
-            report = self._candidates.probe(candidate)
+            with self._switch.probe_count.counted(sha256, release):
+                report = self._candidates.probe(candidate)
         finally:
             self._probed = None
         self._opener.remember(report.proof)
@@ -154,10 +155,13 @@ class Prover:
             self._drop(str(error), refuse=RuntimeMissing not in self._failures)
 
     def _begin(self, model: Installed) -> None:
+        if why := self._switch.probe_count.refusal(model.sha256, model.release):
+            self._drop(why, lasting=False)
+            return
         self._settings = self._candidates.settings
         candidate = self._candidates.open(self._store.verified(model.sha256), model.sha256)
         try:
-            self._probe(candidate)
+            self._probe(candidate, model.sha256, model.release)
             if model.shadow is not None and self._switch.running is not None:
                 self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._on_comparison,
                                       governed=self._governed)
@@ -182,10 +186,11 @@ class Prover:
         self._tried = ""
         self._switch.activate(model)
 
-    def _drop(self, why: str, *, refuse: bool = True) -> None:
+    def _drop(self, why: str, *, refuse: bool = True, lasting: bool = True) -> None:
         self.close()
         self._tried = ""
-        self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse))
+        self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse,
+                                                               lasting=lasting))
         log.warning("the new model is not activated: %s", why)
         self._store.clean_up()
 

@@ -27,7 +27,7 @@ def choose(targets: Iterable[Target], *, device: str, device_class: str, channel
     """
     ours = (target for target in targets
             if target.release.is_for(device, device_class=device_class, channel=channel, any_bucket=any_bucket)
-            and state.refusal_of(target.sha256) is None
+            and not state.refuses(target.sha256, target.release.release)
             and (state.held is None or target.release.release > state.held))
     return max(ours, key=lambda target: (target.release.release, target.path), default=None)
 
