@@ -86,3 +86,15 @@ def test_values_are_found_by_key() -> None:
     """Below a section that is null every key is null."""
     assert value_at(Config(), ("camera", "fps")) == 15
     assert value_at(Config(), ("mqtt", "tls", "ca_file")) is None
+
+
+def test_permitted_values_are_listed_where_the_type_lists_them() -> None:
+    """An enumerated key ends with its values in both files; a list of enumerated items too; other keys have none."""
+    flat = " ".join(reference().split())
+    for sentence in ("One of `auto`, `litert`, `tflite-runtime`.", "One of `letterbox`, `stretch`.",
+                     "One of `5`, `3.1.1`.", "One of `0`, `90`, `180`, `270`.", "Any of `update`, `rollback`,"):
+        assert sentence in flat
+    assert {key.name for key in keys() if key.choices} == {
+        "camera.rotate", "detector.runtime", "detector.decoder", "detector.color", "detector.resize",
+        "publish.results", "mqtt.protocol", "commands.allow", "cloud.dialect", "health.baseline"}
+    assert "One of rgb, bgr." in example()

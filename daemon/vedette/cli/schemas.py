@@ -21,9 +21,12 @@ from vedette.serve import openapi
 
 _WIDTH = 120
 _INTRODUCTION = (
-    "`make docs` writes this page from the code. [asyncapi.json](asyncapi.json) has the same for programs, and "
-    "[schemas/](schemas) has one JSON Schema for each message. Later versions may add keys. Ignore the keys that you "
-    "do not know.")
+    "`make docs` writes this page from the code; do not edit it. [asyncapi.json](asyncapi.json) has the same for "
+    "programs, and [schemas/](schemas) has one JSON Schema for each message. Later versions may add keys. Ignore the "
+    "keys that you do not know. A [glossary](operations.md#glossary) explains the words of Vedette.")
+_REPEATS = (
+    "If an acknowledgement is lost, a message arrives twice. A result that you already have has the same "
+    "`(device, run, seq)`: drop it. For the other messages a repeat does no harm.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +54,34 @@ class Channel:
 
 CHANNELS = (
     Channel(topics.AVAILABILITY, 1, True,
-            "`online` or `offline`. It is also the last will, and is published at every connect.",
+            "`online` or `offline`. The device publishes it at every connect. The broker publishes `offline` when it "
+            "loses the device (last will).",
             content_type="text/plain"),
     Channel(topics.INFO, 1, True, "What this device is, and which messages it uses.", shapes.InfoPayload),
     Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says.", shapes.DetectionsPayload),
-    Channel(topics.COUNTS, 1, True, "How many objects of each label are in view. On change.", shapes.CountsPayload),
-    Channel(topics.CAMERA, 1, True, "What the camera does. On change.", shapes.CameraPayload),
-    Channel(topics.HEALTH, 1, True, "The device's health. On change, and every `health.interval_s`.",
+    Channel(topics.COUNTS, 1, True, "How many objects of each label are in view. It is published on every change.",
+            shapes.CountsPayload),
+    Channel(topics.CAMERA, 1, True, "What the camera does. It is published on every change.", shapes.CameraPayload),
+    Channel(topics.HEALTH, 1, True,
+            "The device's health. It is published on every change, and every `health.interval_s`.",
             health_shapes.HealthPayload),
-    Channel(topics.MODEL, 1, True, "Which model runs, and which one is coming.", shapes.ModelPayload),
+    Channel(topics.MODEL, 1, True, "Which model runs, and the state of an update.", shapes.ModelPayload),
     Channel(topics.SHADOW, 0, False,
-            "What a new model and the active one detect in one frame. Where the release asks for it.",
-            shapes.ShadowPayload),
-    Channel(topics.SNAPSHOT, 0, False, "One frame on request, with masks applied.", content_type="image/jpeg"),
+            "What a new model and the active model detect in the same frame. It is published only if the release asks "
+            "for it.", shapes.ShadowPayload),
+    Channel(topics.SNAPSHOT, 0, False, "The answer to the command `snapshot`: one frame, with the masks applied.",
+            content_type="image/jpeg"),
     Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command.", shapes.ReplyPayload),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback` or `relearn`. The "
             "device obeys only commands that `commands.allow` lists. The payload is empty or a JSON object. The object "
-            "may have `transaction`: the device ignores a repeated one. It may have `expires_at`: the device ignores "
-            "the command after that time. `feedback` takes `run`, `seq`, `right` and optionally `label`: `right` says "
-            "whether that result was right. `relearn` takes `what` (`scores`, `picture` or `all`): the device accepts "
-            "the present state as right.",
+            "may have `transaction`: the device ignores a second command with the same value. The object may have "
+            "`expires_at`: the device ignores the command after that time. `feedback` takes `run`, `seq`, `right` and, "
+            "if you want, `label`. `right` says whether that result was right. `relearn` takes `what`: `scores`, "
+            "`picture` or `all`. The device then accepts the present state as right.",
             incoming=True),
-    Channel(f"/{topics.FLEET_UPDATE}", 1, False, "The command `update`, to every device.", incoming=True),
+    Channel(f"/{topics.FLEET_UPDATE}", 1, False,
+            "The command `update` for every device. Use it in small fleets only.", incoming=True),
 )
 
 
@@ -151,7 +159,7 @@ def _name_of(payload: type) -> str:
 
 def _topics_page(schemas: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["# What a subscriber receives", "", *_wrapped(_INTRODUCTION), "",
-             "A message comes again when its acknowledgement was lost. Find repeats by `(device, run, seq)`.", "",
+             *_wrapped(_REPEATS), "",
              "| topic | retained | QoS | payload |", "|---|---|--:|---|"]
     lines += [f"| `{channel.address}` | {'yes' if channel.retain else ''} | {channel.qos} | {_payload_cell(channel)} |"
               for channel in CHANNELS]

@@ -1,7 +1,7 @@
 """Every configuration key as a flat list, made from the models.
 
 Invariants: the models are the only source; a section that may be null (`mqtt.tls`) is itself a key, besides the keys
-in it; the order is that of the models.
+in it; the order is that of the models; permitted values come from the types alone.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ class Key:
         return self.field.description or ""
 
     @property
+    def choices(self) -> tuple[Any, ...]:
+        """The permitted values, where the type lists them. For a list they are those of each item."""
+        listed = (member for member in (*_members(self.field.annotation), *self._item_types)
+                  if typing.get_origin(member) is typing.Literal)
+        return typing.get_args(next(listed, None))
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list of any length."""
+        return bool(self._item_types)
+
+    @property
     def applies(self) -> str:
         """When a changed value applies: `live` (after a reload) or `restart`."""
         extra = self.field.json_schema_extra
@@ -51,6 +63,12 @@ class Key:
     def is_path(self) -> bool:
         """Whether the value names a file."""
         return Path in _members(self.field.annotation)
+
+    @property
+    def _item_types(self) -> tuple[Any, ...]:
+        lists = (typing.get_args(member) for member in _members(self.field.annotation)
+                 if typing.get_origin(member) is tuple)
+        return tuple(arguments[0] for arguments in lists if arguments[1:] == (...,))
 
 
 @cache

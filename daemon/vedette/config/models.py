@@ -58,55 +58,67 @@ class CameraConfig(Section):
     """The camera and its frames."""
 
     source: Annotated[str, AfterValidator(_source)] = restart(
-        "auto", "One of: auto (picamera2, else the first V4L2 device), picamera2, /dev/v4l/by-id/…, rtsp://…, "
-                "http://…, a video file, a folder of images, synthetic.", min_length=1)
-    width: int = restart(1280, "Frame width in pixels. A camera is set to it. A larger stream or file is scaled down "
-                               "to fit. A smaller one is never scaled up.", ge=32, le=7680)
+        "auto", "auto: picamera2, else the first V4L2 device. synthetic: a street that the daemon draws. Others: "
+                "picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a folder of images.", min_length=1)
+    width: int = restart(1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a "
+                               "camera for this size. It scales a larger frame down to fit. It never scales a smaller "
+                               "frame up.", ge=32, le=7680)
     height: int = restart(720, "Frame height in pixels.", ge=32, le=4320)
     fps: float = restart(15, "Highest number of frames per second.", gt=0, le=240)
-    rotate: Literal[0, 90, 180, 270] = restart(0, "Rotation of each frame, in degrees clockwise. It is the first step.")
+    rotate: Literal[0, 90, 180, 270] = restart(
+        0, "Rotation of each frame, in degrees clockwise. The rotation comes before roi and masks.")
     roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
-        None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part. Boxes stay relative to the whole frame.")
+        None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part of the frame. Boxes stay relative to the "
+              "whole frame.")
     masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
-        (), "Privacy masks: polygons of [x, y] in 0-1. The inside of each is black before a frame is used or sent.")
+        (), "Privacy masks: polygons of [x, y] in 0-1. The inside of each polygon is black before the daemon uses or "
+            "sends a frame.")
     max_frame_age_ms: float = live(
-        1000, "Milliseconds after which a frame is too old. It is dropped and counted as stale.", gt=0)
+        1000, "Milliseconds after which a frame is too old. The daemon drops such a frame and counts it as stale.",
+        gt=0)
     frozen_after_s: float = restart(
-        60, "Seconds of bit-identical frames after which the camera counts as frozen.", gt=0)
-    every_frame: bool = restart(False, "For a file, a folder or synthetic. true: every frame is detected, as fast as "
-                                       "possible, for evaluation. false: it plays in real time and drops frames, like "
-                                       "a camera. max_frame_age_ms applies in both cases.")
-    loop: bool = restart(False, "For a file or a folder: start again at its end.")
-    credentials_file: Path | None = restart(None, "File with user:password for a stream. Never put them in the URL.")
+        60, "If all frames are exactly the same for these seconds, the camera is frozen.", gt=0)
+    every_frame: bool = restart(False, "For a file, a folder or synthetic. true: the daemon detects in every frame, as "
+                                       "fast as possible, for evaluation. false: the source plays in real time, and "
+                                       "frames may be dropped, as with a camera. max_frame_age_ms applies in both "
+                                       "cases.")
+    loop: bool = restart(False, "For a file or a folder. true: the source starts again when it has ended.")
+    credentials_file: Path | None = restart(
+        None, "File with user:password for a stream. A URL must not contain them.")
 
 
 class DetectorConfig(Section):
     """The model, and what counts as a detection."""
 
     model: Path | None = restart(
-        None, "Path of a .tflite file. It pins the model: updates are refused. null: the installed model, or the "
-              "built-in model for `synthetic`.")
-    runtime: Literal["auto", "litert", "tflite-runtime"] = restart("auto", "TFLite runtime. auto prefers litert.")
+        None, "Path of a .tflite file. The daemon then runs only this model and refuses updates. null: the installed "
+              "model. If none is installed, synthetic uses the model in the box, which comes with Vedette.")
+    runtime: Literal["auto", "litert", "tflite-runtime"] = restart(
+        "auto", "TFLite runtime. auto: litert if it is installed, else tflite-runtime.")
     threads: int = restart(
-        2, "Threads of the interpreter. More threads than cores are several times slower.", ge=1, le=16)
+        2, "Threads of the interpreter. If there are more threads than cores, the model is several times slower.",
+        ge=1, le=16)
     score_threshold: Unit = live(0.5, "Lowest score of a detection.")
-    iou_threshold: Unit = live(0.5, "Boxes of one label that overlap more than this are one object.")
-    max_detections: int = live(100, "Most detections of one frame. The best scores are kept.", ge=1, le=1000)
+    iou_threshold: Unit = live(
+        0.5, "If two boxes of one label overlap more than this (IoU), they are one object.")
+    max_detections: int = live(
+        100, "Highest number of detections in one frame. The detections with the best scores are kept.", ge=1, le=1000)
     labels: dict[str, Unit] = live({}, "Score threshold for single labels, such as {person: 0.6}.")
     allow: tuple[str, ...] = live((), "Keep only detections with these labels. Empty: all labels.")
     deny: tuple[str, ...] = live((), "Drop detections with these labels.")
     labels_file: Path | None = restart(
-        None, "File with the labels, for a model file without labels: one a line, or another usual form.")
+        None, "File with the labels, for a model file without labels: one label per line, or another usual form.")
     decoder: Literal["ssd", "yolov5", "yolov6", "yolov8", "yolox", "yolo_end2end", "anchors", "ltrb",
                      "fomo", "classifier"] | None = restart(
-        None, "How the output is decoded, if the model file does not say it. See `vedette model inspect`.")
+        None, "How the output is decoded. null: as the model file says (see `vedette model inspect`).")
     color: Literal["rgb", "bgr"] | None = restart(
-        None, "Order of the input's color channels, if the model file does not say it.")
+        None, "Order of the color channels in the model's input. null: as the model file says.")
     resize: Literal["letterbox", "stretch"] | None = restart(
-        None, "How a frame is fitted to the input, if the model file does not say it.")
+        None, "How a frame is fitted to the model's input. letterbox: grey bars fill the rest. stretch: the frame is "
+              "distorted. null: as the model file says.")
     mean: tuple[float, ...] | None = restart(
-        None, "Input = (byte - mean) / std, if the model file does not say it. One number, or one for each channel.")
-    std: tuple[float, ...] | None = restart(None, "See mean.")
+        None, "Input = (byte - mean) / std. One number, or one for each channel. null: as the model file says.")
+    std: tuple[float, ...] | None = restart(None, "See mean. Both keys belong together.")
 
     @model_validator(mode="after")
     def _normalization(self) -> Self:
@@ -120,19 +132,21 @@ class PublishConfig(Section):
     """Which results are published."""
 
     results: Literal["changes", "detections", "all"] = live(
-        "changes", "changes: a result whose counts of labels differ from those before, stable for two results. "
-                   "detections: each result with a detection, and the first empty one after it. all: each result.")
-    refresh_s: float = live(10, "For changes: seconds after which a result is published in any case.", gt=0)
-    max_per_s: float = live(5, "Most results per second.", gt=0)
+        "changes", "changes: a result is published when the counts of its labels have changed and two results in a row "
+                   "agree. detections: each result with a detection, and the first empty result after it. all: each "
+                   "result.")
+    refresh_s: float = live(10, "For changes: after these seconds a result is published even without a change.", gt=0)
+    max_per_s: float = live(5, "Highest number of results per second.", gt=0)
 
 
 class TlsConfig(Section):
     """TLS of the broker connection."""
 
-    ca_file: Path | None = restart(None, "PEM file of the broker's authority. null: the system's certificates.")
+    ca_file: Path | None = restart(
+        None, "PEM file of the authority that signed the broker's certificate. null: the system's certificates.")
     cert_file: Path | None = restart(
-        None, "PEM file of the client certificate. Its key is in the same file or in key_file.")
-    key_file: Path | None = restart(None, "PEM file of the client certificate's key.")
+        None, "PEM file of the device's own certificate. Its key is in the same file or in key_file.")
+    key_file: Path | None = restart(None, "PEM file of the key of that certificate.")
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
@@ -150,24 +164,27 @@ class MqttConfig(Section):
     host: _BrokerHost = restart("127.0.0.1", "Host name or address of the broker, without scheme, brackets and port.",
                                 min_length=1)
     port: int = restart(1883, "Port of the broker: usually 1883, or 8883 with tls.", ge=1, le=65535)
-    protocol: Literal[5, "3.1.1"] = restart(5, 'MQTT version: 5, or "3.1.1" for an old broker.')
+    protocol: Literal[5, "3.1.1"] = restart(5, "MQTT version. 3.1.1 is for an old broker.")
     username: str | None = restart(None, "User name at the broker.")
-    password_file: Path | None = restart(None, "File that holds the password. It needs username.")
+    password_file: Path | None = restart(None, "File that contains the password. It needs username.")
     tls: TlsConfig | None = restart(
-        None, "{ca_file, cert_file, key_file}. {}: TLS with the system's certificates. null: no TLS.")
+        None, "TLS with these files: {ca_file, cert_file, key_file}. {}: TLS with the system's certificates. null: no "
+              "TLS.")
     keepalive_s: int = restart(15, "Seconds between keep-alive messages on the connection.", ge=5, le=600)
-    outbox_messages: int = restart(1000, "Messages kept in memory while the broker is away. If there are more, the "
-                                         "oldest is dropped and counted. Up to 20 messages under way and the latest "
-                                         "of each retained topic are kept besides.", ge=10, le=100_000)
-    spool_mb: float = restart(64, "Megabytes on disk for messages that the broker does not take in time. If there are "
-                                  "more, the oldest is dropped and counted. 0: memory only.", ge=0)
+    outbox_messages: int = restart(1000, "Highest number of messages in memory while the broker is away. If there are "
+                                         "more, the daemon drops the oldest one and counts it. It also keeps up to 20 "
+                                         "messages that are being sent, and the latest message of each retained "
+                                         "topic.", ge=10, le=100_000)
+    spool_mb: float = restart(64, "Megabytes on disk for messages that the broker does not acknowledge in time. If "
+                                  "there are more, the daemon drops the oldest messages and counts them. 0: memory "
+                                  "only.", ge=0)
     spool_hours: float = restart(
-        72, "A message that waited longer than these hours on disk is dropped and counted.", gt=0)
+        72, "If a message waits on disk for longer than these hours, the daemon drops and counts it.", gt=0)
     replay_per_s: float = restart(50, "Messages per second that are sent from disk when the broker is back. Live "
                                       "messages go first.", gt=0)
     clock_wait_s: float = restart(60, "Messages on disk may have time stamps from before the clock was set. They wait "
-                                      "for the clock for these seconds from the first connect. Then they are sent as "
-                                      "they are.", ge=0)
+                                      "for these seconds from the first connect, so that the clock can be set. Then "
+                                      "they are sent as they are.", ge=0)
 
     @model_validator(mode="after")
     def _login(self) -> Self:
@@ -183,7 +200,7 @@ class CommandsConfig(Section):
     """The commands that the device accepts over MQTT."""
 
     allow: tuple[CommandName, ...] = live(
-        ("update", "resume"), "Any of update, rollback, snapshot, pause, resume, restart, feedback, relearn.")
+        ("update", "resume"), "Commands that the device obeys.")
 
 
 def _cloud_url(value: str | None) -> str | None:
@@ -194,28 +211,32 @@ CloudLabel = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class CloudConfig(Section):
-    """The cloud fallback: a server detects while no model on the device can. If it is off, no frame is sent to it."""
+    """The cloud fallback: a server detects while the device's own model cannot. If it is off, no frame is sent."""
 
     enabled: bool = restart(
-        False, "true: masked frames are sent while the device's model cannot run. It needs url and token_file.")
+        False, "true: masked frames are sent while the device's model cannot run, or while its results take too long. "
+               "It needs url and token_file.")
     url: Annotated[str | None, AfterValidator(_cloud_url)] = restart(
         None, "https://… of `vedette serve` (/v1/detect) or of a YOLOv5/Flask server. http:// only on loopback.")
     dialect: Literal["vedette", "yolov5"] = restart(
-        "vedette", "Format of requests and answers. yolov5: that of the plain Flask server.")
-    token_file: Path | None = restart(None, "File that holds the bearer token. It is read again for each call.")
-    ca_file: Path | None = restart(None, "PEM file of the server's authority. null: the system's certificates.")
+        "vedette", "Format of requests and answers. yolov5: the format of the plain Flask server.")
+    token_file: Path | None = restart(None, "File that contains the bearer token. It is read again for each call.")
+    ca_file: Path | None = restart(
+        None, "PEM file of the authority that signed the server's certificate. null: the system's certificates.")
     deadline_s: float = restart(2, "Longest time of a call in seconds, from the frame to its result.", gt=0.05, le=30)
     interval_s: float = restart(5, "Shortest time between calls, in seconds.", gt=0)
     max_jpeg_kb: int = restart(
-        200, "Largest JPEG in kilobytes. A frame is made smaller or coarser until it fits.", ge=8, le=10_000)
-    per_hour: int = restart(720, "Most calls in an hour.", ge=1)
-    per_day: int = restart(5000, "Most calls in a day. A day is 24 hours from the first call.", ge=1)
-    mb_per_hour: float = restart(100, "Most megabytes sent in an hour.", gt=0)
-    mb_per_day: float = restart(1000, "Most megabytes sent in a day.", gt=0)
+        200, "Largest JPEG in kilobytes. The daemon reduces the size or the quality of a frame until it fits.",
+        ge=8, le=10_000)
+    per_hour: int = restart(720, "Highest number of calls in an hour.", ge=1)
+    per_day: int = restart(5000, "Highest number of calls in a day. A day is 24 hours from the first call.", ge=1)
+    mb_per_hour: float = restart(100, "Highest number of megabytes sent in an hour.", gt=0)
+    mb_per_day: float = restart(1000, "Highest number of megabytes sent in a day.", gt=0)
     labels: dict[str, CloudLabel] = restart(
-        {}, "The device's label for a label of the server, such as {pedestrian: person}.")
+        {}, "New names for labels of the server: {pedestrian: person} publishes its label pedestrian as person.")
     masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
-        (), "Polygons, as in camera.masks. They are painted black in sent frames, besides camera.masks.")
+        (), "Polygons, as in camera.masks. Frames that are sent to the server are black there, in addition to "
+            "camera.masks.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -243,15 +264,20 @@ class UpdateConfig(Section):
     source: Annotated[str | None, AfterValidator(_update_source)] = restart(
         None, "https://… of a signed repository (see `vedette fleet`), or the absolute path of a folder with one. "
               "null: no polling.")
-    root: Path | None = restart(None, "The file root.json of that repository. The device trusts it from the start.")
-    ca_file: Path | None = restart(None, "PEM file of the server's authority. null: the system's certificates.")
-    device_class: str = restart("default", "Class of this device. It takes only releases for its class.", min_length=1)
-    channel: str = restart("stable", "Channel of this device. It takes only releases of its channel.", min_length=1)
-    poll_minutes: float = restart(60, "Minutes between polls, with a random deviation.", gt=0)
-    require_signed: bool = restart(True, "true: only models that signed metadata names are accepted, also by hand.")
+    root: Path | None = restart(
+        None, "The file root.json of that repository. It has the keys that the device trusts first.")
+    ca_file: Path | None = restart(
+        None, "PEM file of the authority that signed the server's certificate. null: the system's certificates.")
+    device_class: str = restart(
+        "default", "Class of this device. The device takes only releases for its class.", min_length=1)
+    channel: str = restart(
+        "stable", "Channel of this device. The device takes only releases of its channel.", min_length=1)
+    poll_minutes: float = restart(60, "Minutes between polls. Each interval differs at random by up to a tenth.", gt=0)
+    require_signed: bool = restart(
+        True, "true: the device accepts a model only if signed metadata lists it, also a model installed by hand.")
     latency_budget_ms: float | None = restart(
-        None, "Milliseconds for a frame. A slower model is refused. null: no limit.", gt=0)
-    min_free_mb: float = restart(100, "Megabytes of disk that every download leaves free.", ge=0)
+        None, "Longest time for a frame, in milliseconds. A slower model is refused. null: no limit.", gt=0)
+    min_free_mb: float = restart(100, "Megabytes of disk space that every download leaves free.", ge=0)
 
     @model_validator(mode="after")
     def _trusted(self) -> Self:
@@ -264,9 +290,9 @@ class GovernorConfig(Section):
     """The governor: it lowers the frame rate before the board gets so hot that its firmware slows it down."""
 
     enabled: bool = live(True, "false: the frame rate is never lowered.")
-    target_c: float = live(75, "Degrees Celsius of the processor above which the frame rate is lowered. A Raspberry Pi "
-                               "throttles at 80. A 3B+ lowers its clock by a seventh at 60: 57 avoids that too.",
-                           ge=30, le=110)
+    target_c: float = live(75, "Temperature of the processor, in degrees Celsius. Above it the frame rate is lowered. "
+                               "A Raspberry Pi slows its processor down at 80. A 3B+ lowers its clock frequency by a "
+                               "seventh at 60; 57 avoids that too.", ge=30, le=110)
 
 
 class HealthConfig(Section):
@@ -274,12 +300,13 @@ class HealthConfig(Section):
 
     interval_s: float = live(30, "Seconds between health messages. Changes are published at once.", ge=1)
     baseline: Literal["learnt", "bundle"] = live(
-        "learnt", "Baseline for the scores of seven days. learnt: the first scores of this device. bundle: the scores "
-                  "from the model's training, which seldom fit another place.")
+        "learnt", "The scores of seven days are compared with this baseline. learnt: the first scores of this device. "
+                  "bundle: the scores from the model's training, which are usually not right for another place.")
     learn_hours: float = live(
-        48, "Hours of watching in which scores, latency and view are learnt. Use whole days.", gt=0)
-    image_drift_after_s: float = live(60, "Seconds that a camera must be covered, moved or out of focus before it is "
-                                          "reported. Use more where trucks stop in front of it.", ge=1)
+        48, "Hours of watching in which the device learns scores, latency and view. Use whole days.", gt=0)
+    image_drift_after_s: float = live(60, "If a camera is covered, moved or out of focus for these seconds, health "
+                                          "reports it. Use a larger value where trucks stop in front of the camera.",
+                                      ge=1)
 
 
 def _device(value: str | None) -> str | None:
@@ -292,7 +319,8 @@ class Config(Section):
     """The whole configuration of one device."""
 
     device: Annotated[Annotated[str, Field(pattern=DEVICE_PATTERN)] | None, AfterValidator(_device)] = restart(
-        None, "Name of the device in every topic. null: host name, instance and four digits of the machine id.")
+        None, "Name of the device in every topic. null: a name from the host name, the instance and four digits of the "
+              "machine id.")
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()
     publish: PublishConfig = PublishConfig()

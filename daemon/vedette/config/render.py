@@ -27,14 +27,14 @@ _HEAD = """\
 # The configuration of one device. It has every key with its default. Delete the keys that you do not change.
 # [live]: a reload applies a change of the key (systemctl reload vedette). [restart]: a change needs a restart.
 # Check this file with: vedette check-config --config THIS_FILE
-# A relative *_file is searched for in the systemd credentials, then in the folder of this file.
+# The daemon searches for a relative *_file in the systemd credentials, then in the folder of this file.
 # Other relative paths start from the folder of this file.
 """
 _DOCUMENT = """\
 # Configuration
 
-`make docs` writes this page from `daemon/vedette/config/models.py`. The configuration is one file, `config.yaml`. The
-one at the top of the repository has every key with its default.
+`make docs` writes this page from `daemon/vedette/config/models.py`; do not edit it. The configuration of a device is
+one file, `config.yaml`. The file of that name at the top of the repository has every key with its default.
 
 ## Where values come from
 
@@ -51,21 +51,24 @@ Later sources replace earlier ones:
 ## Errors, reloads and paths
 
 - Unknown keys, duplicate keys, wrong types and values out of range are errors. `vedette check-config` prints all of
-  them at once and ends with exit code 78. Each line has the file, the line, the key and what was expected.
+  them at once and ends with exit code 78. Each message has the file, the line, the key and what was expected.
 - Without errors, `vedette check-config` prints the effective configuration and where each value came from.
 - A reload (`systemctl reload vedette`, or `SIGHUP`) applies *live* keys. A changed *restart* key waits for the next
   start, and health says `restart_needed`. A bad file changes nothing, and health says `config_rejected`.
-- YAML 1.1 reads `yes`, `on`, `010` and `1:30` as something else than they look like. Here they are errors. Write
-  `true` or `false`, a plain decimal number, or quote text. Aliases (`*name`) are refused.
-- A secret is never a value. A `*_file` key names the file that holds it. A password inside a URL is an error.
-- A relative `*_file` is searched for in `$CREDENTIALS_DIRECTORY` first (systemd's `LoadCredential=`), then in the
-  folder of the configuration file. A missing or empty file is an error. A secret that everyone may read is a warning.
-- Other relative paths (`detector.model`) start from the folder of the configuration file. Those from variables or
-  flags start from the working folder. `camera.source` is used as it is written.
+- YAML 1.1 does not read `yes`, `on`, `010` and `1:30` as text: it reads true, true, 8 and 90. Here they are errors.
+  Write `true` or `false`, a plain decimal number, or a text in quotes. Aliases (`*name`) are errors too.
+- The configuration never contains a secret. A `*_file` key names the file that contains the secret. A password inside
+  a URL is an error.
+- The daemon searches for a relative `*_file` first in `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`), then in
+  the folder of the configuration file. A missing or empty file is an error. If everyone may read a secret, there is a
+  warning.
+- Other relative paths (`detector.model`) start from the folder of the configuration file. Relative paths from variables
+  or flags start from the working folder. `camera.source` is used as it is written.
 
 ## Keys
 
 Each entry has the key, its default, and when a change applies: after a reload (live) or after a restart (restart).
+Where only certain values are permitted, the last sentence lists them.
 """
 
 
@@ -73,7 +76,6 @@ def render(config: Config, places: Mapping[str, object]) -> str:
     """Return the effective configuration as YAML, each line with the place of its value."""
     texts = {key.path: f"{key.path[-1]}: {_text(_masked(value_at(config, key.path)))}" for key in keys()}
     width = min(max(map(len, texts.values())), 60)
-
 
     def lines(key: Key) -> list[str]:
         return [f"{texts[key.path]:{width}}  # {_place_of(key, places)}"]
@@ -83,7 +85,8 @@ def render(config: Config, places: Mapping[str, object]) -> str:
 def example() -> str:
     """Return the text of config.yaml: every key with its default, meaning and when it applies."""
     def lines(key: Key) -> list[str]:
-        return [*(f"# {line}" for line in textwrap.wrap(f"[{key.applies}] {key.meaning}", _COMMENT_WIDTH)),
+        text = f"[{key.applies}] {key.meaning}{_choices(key)}"
+        return [*(f"# {line}" for line in textwrap.wrap(text, _COMMENT_WIDTH, break_on_hyphens=False)),
                 f"{key.path[-1]}: {_text(key.field.default)}"]
     return f"{_HEAD}\n{_yaml(lines)}"
 
@@ -102,8 +105,15 @@ def _reference_lines() -> Iterator[str]:
 
 
 def _reference_item(key: Key) -> str:
-    return textwrap.fill(f"- **`{key.name}`** (default `{_text(key.field.default)}`, {key.applies}): {key.meaning}",
-                         _PAGE_WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    head = f"- **`{key.name}`** (default `{_text(key.field.default)}`, {key.applies}): "
+    return textwrap.fill(f"{head}{key.meaning}{_choices(key, quote='`')}", _PAGE_WIDTH, subsequent_indent="  ",
+                         break_on_hyphens=False, break_long_words=False)
+
+
+def _choices(key: Key, quote: str = "") -> str:
+    """Return a sentence with the permitted values, where the type lists them."""
+    values = ", ".join(f"{quote}{_text(value)}{quote}" for value in key.choices)
+    return f" {'Any' if key.is_list else 'One'} of {values}." if values else ""
 
 
 def plain(config: Config) -> dict[str, object]:

@@ -28,19 +28,24 @@ class Reason:
 _TABLE = (
     Reason("camera_offline", "failed",
            "The camera gives no frames: it is absent, refuses the connection, or is being opened.",
-           "Check cable, power, address and credentials. `camera` has the cause. The daemon retries without end."),
-    Reason("camera_stalled", "failed", "A camera that worked has given no frame for max(3 s, 3 / fps).",
-           "Wait first: its process is replaced. If it happens often, check power, cable and network."),
-    Reason("camera_frozen", "failed", "All frames have been bit-identical for `camera.frozen_after_s`.",
+           "Check cable, power, address and credentials. The message `camera` has the cause. The daemon tries again "
+           "and again."),
+    Reason("camera_stalled", "failed",
+           "A camera that worked has given no frame for 3 s or for 3 / fps, whichever is longer.",
+           "Wait first: the daemon opens the source again, or replaces the capture process if it hangs. If this "
+           "happens often, check power, cable and network."),
+    Reason("camera_frozen", "failed", "All frames have been exactly the same for `camera.frozen_after_s`.",
            "Restart the camera. If the source really repeats the same image, raise `camera.frozen_after_s`."),
     Reason("camera_black", "degraded", "The image is black.",
            "Check lens cap, light, exposure and masks."),
     Reason("camera_rate", "degraded",
            "The frame rate is impossible for such a camera, or its time stamps do not advance.",
-           "Check the driver or the encoder of the stream. Set `camera.fps`."),
-    Reason("camera_slow", "degraded", "The camera delivers less than half of the configured frames.",
-           "Add light, because long exposures halve the rate. Or use another USB port, a smaller size or a better "
-           "network."),
+           "Check the driver, or the encoder of the stream. Set `camera.fps`."),
+    Reason("camera_slow", "degraded",
+           "The camera gives less than half of the expected frames: of `camera.fps`, or of the rate that the camera "
+           "declares if that is lower.",
+           "Add light, because a long exposure lowers the rate. You can also use another USB port, a smaller size or "
+           "a better network."),
     Reason("camera_size", "degraded", "The frame size of the source changed while it ran.",
            "If you did not change it, check the settings of the stream. Boxes stay relative to the frame."),
     Reason("camera_damaged", "degraded", "Pictures came that could not be decoded. They were skipped.",
@@ -49,89 +54,99 @@ _TABLE = (
            "Run `vedette model install FILE`, release a model for the class and channel of this device, or set "
            "`detector.model`."),
     Reason("model_refused", "failed", "The model cannot be used.",
-           "The detail has the reason; `vedette model inspect FILE` shows more. The daemon retries every minute."),
-    Reason("detector_failing", "failed", "Detection failed for several frames in a row, or it hangs on one frame.",
-           "The detail has the runtime's error. Try another model or runtime."),
+           "The detail has the cause; `vedette model inspect FILE` shows more. The daemon tries again every minute."),
+    Reason("detector_failing", "failed", "Detection failed for several frames in a row, or it hangs in one frame.",
+           "The detail has the error of the runtime. Try another model or runtime."),
     Reason("detector_slow", "degraded", "For 5 s every result has come later than `camera.max_frame_age_ms`.",
-           "Use a smaller model, end other processes, or raise `camera.max_frame_age_ms`. If the cloud is enabled, it "
-           "detects."),
-    Reason("fallback_cloud", "degraded", "The cloud detects, because the device's own model cannot.",
-           "Correct the problem that another reason names. The device's own model then takes over again."),
+           "Use a smaller model, end other processes, or raise `camera.max_frame_age_ms`. If the cloud is enabled, the "
+           "cloud detects meanwhile."),
+    Reason("fallback_cloud", "degraded", "The cloud detects, because the device's own model cannot or is too slow.",
+           "Another reason says why. Correct that problem. The device then uses its own model again."),
     Reason("fallback_motion", "degraded",
-           "The device's own model cannot detect. Only moving things are published, as `motion`.",
-           "Correct the problem that another reason names. The device's own model then takes over again."),
+           "The device's own model cannot detect. The device publishes only moving things, with the label `motion`.",
+           "Another reason says why. Correct that problem. The device then uses its own model again."),
     Reason("cloud_failing", "degraded", "The cloud should detect, but gives no results.",
-           "The detail has the reason. Check `cloud.url`, the token, the server and the budget. The daemon retries."),
-    Reason("all_stale", "failed", "Every frame is older than `camera.max_frame_age_ms` before it can be detected.",
-           "Use a smaller model or frame, or end other processes. For a slow stream raise `camera.max_frame_age_ms`."),
+           "The detail has the cause. Check `cloud.url`, the token, the server and the budget. The daemon tries "
+           "again."),
+    Reason("all_stale", "failed",
+           "Every frame is older than `camera.max_frame_age_ms` before the device can detect in it.",
+           "Use a smaller model or frame, or end other processes. For a slow stream, raise "
+           "`camera.max_frame_age_ms`."),
     Reason("runtime_fallback", "degraded",
-           "The model runs without XNNPACK, so it is several times slower than possible.",
+           "The model runs without XNNPACK (fast code for processors), so it is several times slower than possible.",
            "Install ai-edge-litert (64-bit). `vedette doctor` shows the runtimes of this machine."),
     Reason("paused", "degraded", "A command has paused detection, for an hour at most.",
            "Send `resume`, or wait."),
-    Reason("update_unreachable", "degraded", "The update source cannot be reached. The installed model keeps running.",
-           "Check the network, `update.source` and the server. The daemon retries."),
+    Reason("update_unreachable", "degraded", "The update source does not answer. The installed model still runs.",
+           "Check the network, `update.source` and the server. The daemon tries again."),
     Reason("update_refused", "degraded",
-           "The data of the update source is not trusted. The installed model keeps running.",
-           "The detail has the reason: expired (`vedette fleet renew`), older than the known data, or no trusted "
-           "signature."),
-    Reason("update_failed", "degraded", "The newest model was refused or rolled back. The model before it runs.",
-           "The detail has the reason; see `vedette model list`. Withdraw that release, or release a better model."),
-    Reason("store_failed", "degraded", "The model store cannot be written. The installed model keeps running.",
+           "The device does not trust the data of the update source. The installed model still runs.",
+           "The detail has the cause, for example: expired (run `vedette fleet renew`), older than the known data, or "
+           "no trusted signature."),
+    Reason("update_failed", "degraded", "The newest model was refused or rolled back. The previous model runs.",
+           "The detail has the cause; see `vedette model list`. Withdraw that release, or release a better model."),
+    Reason("store_failed", "degraded", "The store of models cannot be written. The installed model still runs.",
            "Free disk space. Check the disk and the owner of the state folder; see the detail."),
-    Reason("mqtt_offline", "degraded", "There is no connection to the broker. Results wait in the outbox.",
+    Reason("mqtt_offline", "degraded",
+           "There is no connection to the broker. Results wait on the device, in the outbox.",
            "Check `mqtt.host`, `mqtt.port` and the network."),
     Reason("mqtt_refused", "degraded", "The broker refuses the login.",
            "Check `mqtt.username`, `mqtt.password_file`, certificates and the broker's access rules (ACL)."),
     Reason("mqtt_denied", "degraded",
            "The broker refuses a message or a subscription. Results are lost, or commands do not arrive.",
-           "Correct the broker's access rules (see `mosquitto.acl`) or its size limit. The log names what was "
+           "Correct the broker's access rules (see `mosquitto.acl`) or its size limit. The log says what was "
            "refused."),
     Reason("mqtt_limited", "degraded",
            "The broker cannot do all that the device asks of it. The detail says what is lost.",
            "Change the settings of the broker, or use another one. If MQTT 3.1.1 is enough, set `mqtt.protocol`."),
     Reason("duplicate_device", "degraded", "Another client connects with the name of this device.",
-           "Give each device its own `device`, then restart the wrong one."),
-    Reason("outbox_dropping", "degraded", "The outbox was full, and the oldest messages were dropped.",
-           "Restore the broker. Raise `mqtt.spool_mb`, or publish less."),
+           "Give each device its own name (`device`), then restart the device that had the wrong name."),
+    Reason("outbox_dropping", "degraded",
+           "The outbox (messages that wait for the broker) was full, and the oldest messages were dropped.",
+           "Repair the connection to the broker. Raise `mqtt.spool_mb`, or publish less."),
     Reason("spool_failed", "degraded",
-           "The outbox on disk cannot be written, or a part of it cannot be read. Messages wait in memory.",
+           "The part of the outbox on disk cannot be written or read. Messages wait in memory.",
            "Free disk space. Check the disk and the owner of the state folder; see the detail."),
-    Reason("clock_unsynced", "degraded", "The clock was never set, or too long ago. Time stamps may be wrong.",
+    Reason("clock_unsynced", "degraded",
+           "No time server has set the clock, or not for a long time. Time stamps may be wrong.",
            "Give the device access to an NTP server. Order results by `run` and `seq`."),
     Reason("clock_stepped", "degraded",
-           "The clock jumped while the daemon ran, and no time server reports that it set the clock.",
+           "The clock jumped while the daemon ran, and apparently no time server has set it.",
            "Check the time server. Order results by `run` and `seq`. After ten minutes the new time counts as "
            "correct."),
     Reason("undervoltage", "degraded", "The supply voltage is too low now.",
            "Use a better power supply or cable, or unplug USB devices."),
-    Reason("throttled", "degraded", "The board slows its processor down now.",
+    Reason("throttled", "degraded", "The board makes its processor slower now.",
            "Cool the board. Check the power supply."),
     Reason("hot", "degraded", "The processor is at 80 degrees Celsius or more.",
            "Add a heat sink, a fan or shade."),
-    Reason("rate_lowered", "degraded", "The frame rate is lowered to spare the board. The detail has the reason.",
-           "Cool the board, check its power, or use a smaller model. The rate rises again on its own (`governor` in "
+    Reason("rate_lowered", "degraded", "The frame rate is lowered to protect the board. The detail has the cause.",
+           "Cool the board, check its power, or use a smaller model. The rate rises again by itself (`governor` in "
            "health)."),
     Reason("disk_low", "degraded",
-           "The disk of the state folder has less than 100 MB free, or less than a tenth if it is small.",
+           "The disk of the state folder has less than 100 MB free. On a small disk, it has less than a tenth free.",
            "Free space on that disk."),
     Reason("memory_low", "degraded", "Less than 64 MB of memory are available.",
            "End other processes, or use a smaller model or frame."),
-    Reason("memory_pressure", "degraded", "Processes wait for memory for a large part of the time.",
+    Reason("memory_pressure", "degraded", "Processes wait for memory during a large part of the time.",
            "Do the same as for `memory_low`. If the limit of the unit is too low, raise `MemoryMax=`."),
-    Reason("score_drift", "degraded", "Over seven days the mean score of a label is a tenth lower than the baseline.",
-           "Check lens, light and position on a snapshot. If the scene itself has changed, train a model on it or "
-           "send `relearn`."),
-    Reason("image_drift", "degraded", "The view has changed: covered, moved, out of focus, dark or flat.",
-           "The detail has the kind. Clean, turn or focus the camera. If the present view is correct, send `relearn`."),
-    Reason("latency_drift", "degraded", "Over seven days the model takes a fifth longer than before.",
-           "Check heat, power supply and other processes. If the change is intended, send `relearn`."),
+    Reason("score_drift", "degraded",
+           "Over seven days, the mean score of a label is more than a tenth lower than the baseline.",
+           "Take a snapshot, and check lens, light and position. If the scene itself has changed, train a model on it "
+           "or send the command `relearn`."),
+    Reason("image_drift", "degraded",
+           "The view has changed: it is covered, moved, out of focus, dark or flat (without contrast).",
+           "The detail says which. Clean, turn or focus the camera. If the present view is correct, send the command "
+           "`relearn`."),
+    Reason("latency_drift", "degraded",
+           "Over seven days, the model needs more than a fifth more time than the device has learnt.",
+           "Check heat, power supply and other processes. If the change is intended, send the command `relearn`."),
     Reason("worker_hung", "failed", "A part of the daemon makes no progress.",
            "Do nothing: the watchdog restarts the daemon. Report the stacks that it writes to the journal."),
     Reason("config_rejected", "degraded", "The last reload was refused. The old configuration stays in use.",
            "Run `vedette check-config --config FILE`. Correct every problem that it prints, then reload."),
     Reason("restart_needed", "degraded", "The last reload changed keys that apply only after a restart.",
-           "Restart the daemon when it suits you. The detail names the keys."),
+           "Restart the daemon at a good moment. The detail names the keys."),
 )
 
 FALLBACKS = frozenset({"fallback_cloud", "fallback_motion"})
@@ -146,11 +161,12 @@ _HEAD = """\
 `make docs` writes this page from `daemon/vedette/health/reasons.py`; do not edit it.
 
 - `ok`: there is no reason.
-- `degraded`: the device detects and something is wrong, or a command has paused it.
+- `degraded`: the device detects but has a problem, or a command has paused it.
 - `failed`: the device should detect, but does not.
 
 If there are several reasons, the worst one decides the state. While a fallback detects (`fallback_cloud`,
-`fallback_motion`), `no_model`, `model_refused` and `detector_failing` are `degraded`.
+`fallback_motion`), `no_model`, `model_refused` and `detector_failing` are `degraded`. The *detail* of a reason is a
+text in health that has the cause. A [glossary](operations.md#glossary) explains the words of Vedette.
 """
 
 

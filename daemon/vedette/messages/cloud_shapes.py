@@ -19,7 +19,7 @@ class LookPayload(TypedDict):
 
     model: ModelRefPayload | None
     detections: list[DetectionPayload]
-    """Best score first. Boxes are in 0-1 of the image as sent, turned upright as its EXIF says."""
+    """The best score comes first. Boxes are in 0-1 of the sent image, rotated as its EXIF data says."""
 
 
 Yolov5Record = TypedDict("Yolov5Record", {

@@ -21,11 +21,11 @@ class ReasonPayload(TypedDict):
     """A code from docs/reasons.md."""
     since: Timestamp
     detail: str | None
-    """Text for the technician at the device."""
+    """Text for the technician at the device: the cause."""
 
 
 class Percentiles(TypedDict):
-    """Milliseconds, over the last few hundred frames."""
+    """Milliseconds, over the newest few hundred frames. `p95`: 95 % of the values are at most this."""
 
     p50: float
     p95: float
@@ -42,18 +42,19 @@ class StagePercentiles(TypedDict):
 
 
 class CaptureHealth(TypedDict):
-    """Counts of frames: captured = detected + dropped + pending."""
+    """Counts of frames in this run. Always: captured = detected + dropped + pending."""
 
     state: CameraState
     fps: float
-    """Frames captured per second in the last seconds."""
+    """Frames captured per second during the last few seconds."""
     captured: Count
     detected: Count
-    """Frames that the model or the motion detector has processed. The cloud gets copies, which do not count here."""
+    """Frames with a result of the model or of the motion detector. The cloud gets copies, which do not count here."""
     dropped: dict[str, Count]
-    """By cause: `replaced` by a newer frame, `busy` (no memory free), `stale`, `failed`, `paused`, `no_model`. Also
-    `slow` (the cloud was faster) and `governed` (see `governor`)."""
+    """By cause. `replaced`: by a newer frame. `busy`: no memory was free. `stale`: too old. `failed`: detection failed.
+    `paused`: by a command. `no_model`: no model runs. `slow`: the cloud was faster. `governed`: see `governor`."""
     pending: Count
+    """Frames that wait for the detector or are in it."""
     age_ms: Percentiles | None
     """Milliseconds from capture until the result was ready."""
     reopened: Count
@@ -63,34 +64,36 @@ class CaptureHealth(TypedDict):
 
 
 class InferenceHealth(TypedDict):
-    """The interpreter. Its facts are null where no model runs."""
+    """The interpreter of the model. The keys that may be null are null if no model runs."""
 
     count: Count
+    """Frames for which the model gave a result."""
     errors: Count
+    """Frames in which the model failed."""
     timing_ms: StagePercentiles
     runtime: str | None
     runtime_version: str | None
     xnnpack_share: Unit | None
-    """Measured share of the model's nodes that run on XNNPACK."""
+    """Share of the model's operations that run on XNNPACK (fast code), as measured."""
     threads: Count | None
 
 
 class ScoreHealth(TypedDict):
-    """Distribution of one label's scores from the running model."""
+    """Scores of one label from the running model."""
 
     count: Count
     mean: Unit
     histogram: Annotated[list[Count], Field(min_length=10, max_length=10)]
-    """Ten equal bins from 0 to 1."""
+    """Counts of scores in ten equal ranges from 0 to 1."""
 
 
 class ImageHealth(TypedDict):
     """The image. Values are null before the first frame."""
 
     brightness: float | None
-    """Mean luma, 0-255."""
+    """Mean brightness (luma) of the pixels, 0-255."""
     contrast: float | None
-    """Standard deviation of luma."""
+    """Standard deviation of the brightness."""
 
 
 class LabelDrift(TypedDict):
@@ -99,7 +102,7 @@ class LabelDrift(TypedDict):
     mean: Unit | None
     """Null: no scores in seven days."""
     baseline: Unit | None
-    """The mean to compare with, learnt or from the bundle (`health.baseline`). Null: not known, or not known yet."""
+    """The mean that `mean` is compared with: learnt, or from the bundle (`health.baseline`). Null: not known (yet)."""
     count: Count
 
 
@@ -107,42 +110,45 @@ class LatencyDrift(TypedDict):
     """The time of the interpreter alone, in milliseconds."""
 
     mean_ms: float | None
-    """Mean of each minute's median, over seven days."""
+    """Mean over seven days of the median of each minute."""
     baseline_ms: float | None
-    """Null: still learning."""
+    """The learnt time. Null: the device is still learning."""
 
 
 class ImageDrift(TypedDict):
     """The camera's view, compared with earlier views."""
 
     changes: list[Literal["covered", "moved", "out of focus", "dark", "flat"]]
+    """What is wrong with the view."""
     likeness: float | None
-    """Likeness of the present view to the most similar known view, up to 1. Null while no view is known."""
+    """How similar the present view is to the most similar known view; 1: the same. Null while no view is known."""
     focus: float | None
-    """Share of fine detail in the image's detail."""
+    """Share of fine detail in all detail of the image."""
     references: Count
-    """Number of known views: by day, by night, ..."""
+    """Number of known views, for example by day and by night."""
     learning_hours: float | None
-    """Hours left in which a new view that lasts is also learnt. Null: that time is over."""
+    """Hours left in which the device also learns a new view that lasts. Null: that time is over."""
 
 
 class FeedbackHealth(TypedDict):
-    """The feedback on results by `cmd/feedback`, over seven days, at most 500 results."""
+    """The feedback that the command `feedback` gave on results, over seven days, for at most 500 results."""
 
     count: Count
+    """Results with feedback."""
     wrong: Count
+    """Those of them that were wrong."""
     error_rate: Unit | None
-    """Null without feedback."""
+    """The share of wrong results. Null without feedback."""
 
 
 class DriftHealth(TypedDict):
     """Slow degradation that causes no error. Time while the device is off does not count."""
 
     learning_hours: float | None
-    """Hours left to learn the running model's latency, and the scores of labels that occur from its start on. Null:
-    that time is over, or no model has run."""
+    """Hours left to learn the latency of the running model, and the scores of labels that occur from its start on.
+    Null: that time is over, or no model has run."""
     labels: dict[str, LabelDrift]
-    """Of the running model: 16 labels. The others are together in `other`, which has no baseline."""
+    """The 16 most frequent labels of the running model. The others are together in `other`, which has no baseline."""
     latency: LatencyDrift
     image: ImageDrift
     feedback: FeedbackHealth
@@ -163,23 +169,25 @@ class MqttHealth(TypedDict):
     outbox_depth: Count
     """Messages in memory."""
     outbox_dropped: Count
-    """Dropped: the oldest of a full outbox, those too old on disk, and those that cannot wait for a connection."""
+    """Dropped messages: the oldest ones of a full outbox, too old ones on disk, and those that must not wait."""
     dropped_ever: dict[str, Count]
-    """The same in all runs of this state folder, by the topic's first level (detections, reply, ...)."""
+    """The same count over all runs with this state folder, by the topic's first level (detections, reply, ...)."""
     spooled: Count
     """Messages on disk. They are published with `backfilled` true."""
     spool_mb: float
-    """Their size on disk, in 10^6 bytes."""
+    """Size of the messages on disk, in 10^6 bytes."""
     acknowledged_before: AcknowledgedResult | None
-    """The newest result of earlier runs that the broker acknowledged, noted every 15 s and at an ordered stop. Later
-    results of those runs come backfilled, or were lost with the process or the power: at most 5 s of results."""
+    """The newest result of earlier runs that the broker acknowledged. The device stores it every 15 s and at a normal
+    stop. Later results of those runs are published from disk (`backfilled`). If the process or the power failed, at
+    most 5 s of results are lost."""
     refused: Count
-    """Messages refused by the broker's access rules."""
+    """Messages that the broker refused because of its access rules."""
     published: Count
+    """Messages that the broker acknowledged."""
 
 
 class CloudLeft(TypedDict):
-    """What an allowance still grants."""
+    """What is left of one budget."""
 
     calls: Count
     mb: float
@@ -187,12 +195,13 @@ class CloudLeft(TypedDict):
 
 
 class CloudHealth(TypedDict):
-    """The cloud. Counts are of this run: calls = results + late + failed + the call under way."""
+    """The cloud. Counts are of this run: calls = results + late + failed + the present call."""
 
     breaker: Literal["closed", "open", "half_open"]
-    """`closed`: calls are allowed. `open`: the server fails, so there are none. `half_open`: one probe is allowed."""
+    """`closed`: calls are allowed. `open`: the server fails, so no calls are made. `half_open`: one call tests the
+    server."""
     calls: Count
-    """Includes calls that ended before anything was sent. There are no calls while the budget is spent."""
+    """This includes calls that ended before anything was sent. There are no calls while the budget is used up."""
     results: Count
     late: Count
     """Answers that came too late to be used."""
@@ -202,7 +211,7 @@ class CloudHealth(TypedDict):
     cause: str | None
     """Text: why the last call gave no result."""
     left: dict[str, CloudLeft]
-    """What is left of the budget, for this `hour` and this `day`."""
+    """What is left of the budgets of this `hour` and this `day`."""
 
 
 class FallbackHealth(TypedDict):
@@ -223,21 +232,21 @@ class BoardHealth(TypedDict):
     throttled_now: list[str] | None
     """Any of under_voltage, frequency_capped, throttled, soft_temperature_limit."""
     throttled_ever: list[str] | None
-    """The same at any time since the daemon's start, and what the firmware still remembers."""
+    """The same, for the whole time since the daemon's start, and for what the firmware remembers from before."""
     cpu_mhz: float | None
     cpu_highest_mhz: float | None
     """The highest frequency that the processor is made for."""
     cpu_slowed: bool | None
-    """Whether the kernel allows a lower frequency than before."""
+    """Whether the highest frequency that the kernel allows is lower than before."""
     rss_mb: float | None
     """The daemon's resident memory."""
     capture_rss_mb: float | None
     """The capture process's resident memory."""
     memory_available_mb: float | None
     memory_allowed_mb: float | None
-    """Memory left of the unit's own limit."""
+    """Memory that is left until the unit reaches its own limit."""
     memory_stalled: Unit | None
-    """Share of the last seconds during which a process waited for memory."""
+    """Share of the last few seconds in which a process waited for memory."""
     memory_pressed: bool | None
     """Whether that share is too large: the reason `memory_pressure`."""
     cma_free_mb: float | None
@@ -250,30 +259,30 @@ class BoardHealth(TypedDict):
 
 
 class LastEndPayload(TypedDict):
-    """How the run before this one ended."""
+    """How the previous run ended."""
 
     run: Count
     kind: EndKind
-    """`stopped`: on request. `failed`: by itself, with an error. `hung`: a thread made no progress, so the watchdog
-    ended the run. `killed`: without a report, by a signal, for lack of memory, or by a crash in native code.
-    `power_cut`: the machine restarted during the run."""
+    """`stopped`: it ended on request. `failed`: it ended with an error. `hung`: a thread made no progress, so the
+    watchdog ended the run. `killed`: it ended without a report: by a signal, for lack of memory, or by a crash in
+    native code. `power_cut`: the machine restarted during the run."""
     detail: str
-    """Text: what requested the stop, the error, or the threads that hung."""
+    """Text: who requested the stop, the error, or the threads that hung."""
 
 
 class GovernorHealth(TypedDict):
     """How far the detection rate is lowered to protect the board."""
 
     step: Count
-    """0: not lowered."""
+    """Number of the step. 0: the rate is not lowered."""
     share: Unit
     """Share of the full rate."""
     limit_per_s: float | None
-    """Average frames a second. Null: no limit."""
+    """Highest number of frames per second, on average. Null: no limit."""
     why: str | None
     """Text: what lowered the rate."""
     since: Timestamp | None
-    """Time of the last change of step."""
+    """Time when the step changed last."""
 
 
 class HealthPayload(TypedDict):
@@ -285,14 +294,14 @@ class HealthPayload(TypedDict):
     at: Timestamp
     uptime_s: float
     last_end: LastEndPayload | None
-    """Null: there was no run before, or no record of it."""
+    """Null: there was no previous run, or there is no record of it."""
     state: HealthState
     reasons: list[ReasonPayload]
     capture: CaptureHealth
     inference: InferenceHealth
     fallback: FallbackHealth
     scores: dict[str, ScoreHealth]
-    """By label. Rare labels beyond a limit are together in `other`."""
+    """By label. If there are too many labels, the rare ones are together in `other`."""
     image: ImageHealth
     drift: DriftHealth
     mqtt: MqttHealth

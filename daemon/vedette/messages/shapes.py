@@ -20,31 +20,32 @@ ReplyStatus = Literal["ok", "refused", "failed"]
 
 
 class FramePayload(TypedDict):
-    """The frame a result was made from."""
+    """The frame that a result belongs to."""
 
     seq: Count
-    """Number of the frame in this run of the daemon. Gaps are dropped frames."""
+    """Number of the frame in this run of the daemon. Missing numbers are dropped frames."""
     width: Count
-    """Pixels, as configured: after rotation, before any crop for the model."""
+    """Pixels of the whole frame, after the rotation. It may be smaller than configured, because a smaller picture is
+    never scaled up."""
     height: Count
-    """Pixels."""
+    """Pixels, as for `width`."""
     captured_at: Timestamp
-    """When the sensor captured it, as far as the source reports that."""
+    """Time at which the sensor captured the frame, if the source reports that. Else the time at which it arrived."""
     clock_synced: bool
-    """Whether the device's clock was synchronized then. If not, order results by `run` and `seq`."""
+    """Whether the device's clock was synchronized at that time. If not, order results by `run` and `seq`."""
 
 
 class TimingPayload(TypedDict):
     """The time that each stage took for one frame, in milliseconds."""
 
     wait: float
-    """From the camera's handover until the detector takes the frame."""
+    """Time for which the frame waited for the detector."""
     prepare: float
-    """Writing the frame into the model's input."""
+    """Time for writing the frame into the model's input."""
     invoke: float
-    """The interpreter alone."""
+    """Time of the interpreter alone."""
     decode: float
-    """Turning output tensors into detections."""
+    """Time for making detections from the model's output."""
 
 
 class ModelRefPayload(TypedDict):
@@ -55,7 +56,7 @@ class ModelRefPayload(TypedDict):
     sha256: str
     """Digest of the whole file, in hexadecimal."""
     variant: str | None
-    """Label of an A/B release."""
+    """Variant of an A/B release."""
 
 
 class DetectionPayload(TypedDict):
@@ -63,9 +64,9 @@ class DetectionPayload(TypedDict):
 
     label: str
     class_id: int | None
-    """Null where the source has no classes (motion)."""
+    """Null if `source` is `motion`, which has no classes."""
     score: Unit | None
-    """0-1. Null where the source has no scores."""
+    """0-1. Null if the source has no scores."""
     box: BoxArray
     """xmin, ymin, xmax, ymax in 0-1 of the frame. The origin is top left."""
 
@@ -76,11 +77,11 @@ class DetectionsPayload(TypedDict):
     schema: Literal["vedette.detections/1"]
     device: str
     run: Count
-    """Number of the daemon's run. Each start adds one. Order results and find repeats by (device, run, seq)."""
+    """Number of the daemon's run. Each start adds 1. Order results and find repeats by (device, run, seq)."""
     seq: Count
     """Number of the published result in this run, from 1."""
     source: Source
-    """What made the result: the model on the device, the cloud, or motion alone."""
+    """What made the result: the model on the device, the cloud, or only the motion detector."""
     frame: FramePayload
     age_ms: float
     """Milliseconds from capture until the result was ready."""
@@ -89,9 +90,10 @@ class DetectionsPayload(TypedDict):
     dropped: dict[str, Count]
     """Dropped frames of this run, by cause."""
     backfilled: bool
-    """Whether the result waited on disk while the broker was away. Such results come in order, after newer ones."""
+    """Whether the result waited on disk while the broker was away. Such results come in order, but may come after
+    newer results."""
     detections: list[DetectionPayload]
-    """Best score first."""
+    """The best score comes first."""
 
 
 class CountsPayload(TypedDict):
@@ -100,7 +102,7 @@ class CountsPayload(TypedDict):
     schema: Literal["vedette.counts/1"]
     captured_at: Timestamp
     counts: dict[str, Count] | None
-    """Null while the device does not detect. An empty object means that nothing is in view."""
+    """The count of each label. Null while the device does not detect. An empty object means that nothing is in view."""
 
 
 class CameraPayload(TypedDict):
@@ -110,9 +112,9 @@ class CameraPayload(TypedDict):
     state: CameraState
     since: Timestamp
     cause: str | None
-    """Text for a technician. Null while capturing."""
+    """Text for a technician. Null while the state is `capturing`."""
     source: str
-    """As configured, without credentials."""
+    """The source as configured, without credentials."""
 
 
 class VersionsInfo(TypedDict):
@@ -127,9 +129,9 @@ class HardwareInfo(TypedDict):
     """The computer that the daemon runs on."""
 
     board: str | None
-    """As the device tree names it."""
+    """Name of the board in the device tree."""
     machine: str
-    """As `uname -m` names it."""
+    """Kind of processor, as `uname -m` prints it."""
     cores: Count
 
 
@@ -137,11 +139,11 @@ class CameraInfo(TypedDict):
     """The camera. Sizes are 0 until the first frame."""
 
     source: str
-    """As configured, without credentials."""
+    """The source as configured, without credentials."""
     width: Count
     height: Count
     fps: float
-    """As configured."""
+    """The rate as configured."""
 
 
 class DetectorInfo(TypedDict):
@@ -150,7 +152,7 @@ class DetectorInfo(TypedDict):
     runtime: str
     runtime_version: str
     xnnpack_share: Unit
-    """Measured share of the model's nodes that run on XNNPACK."""
+    """Share of the model's operations that run on XNNPACK (fast code), as measured."""
     threads: Count
     decoder: str
     input_width: Count
@@ -169,13 +171,13 @@ class InfoPayload(TypedDict):
     hardware: HardwareInfo
     camera: CameraInfo
     detector: DetectorInfo | None
-    """Null where no model runs."""
+    """Null if no model runs."""
     schemas: list[str]
     """Every schema id that this device may send."""
     reason_codes: list[str]
     """Every reason code that health may have."""
     commands: list[str]
-    """The commands that it obeys over MQTT."""
+    """The commands that the device obeys over MQTT."""
 
 
 class ModelPayload(TypedDict):
@@ -184,19 +186,21 @@ class ModelPayload(TypedDict):
     schema: Literal["vedette.model/1"]
     state: ModelState
     """`none`: no model runs. `pinned`: `detector.model` names the model. `box`: the model in the box runs. A new model
-    is in `downloading`, `staged` (on disk, under proof) or `shadow`. Else the running model is in `trial` or `good`."""
+    is `downloading`, `staged` (on disk, in the probe) or in `shadow`. Otherwise the running model is on `trial` or
+    `good`. docs/updates.md explains these states."""
     title: str | None
-    """The name of the running model. Null where no model runs."""
+    """The name of the running model. Null if no model runs."""
     installed_version: str | None
     latest_version: str | None
-    """The newest version for this device, as far as it knows."""
+    """The newest version for this device that the device knows."""
     release: Count | None
     """Number of the running release. Null for a model that was installed by hand."""
     sha256: str | None
     """Digest of the file that runs."""
     variant: str | None
-    """Label of an A/B release."""
+    """Variant of an A/B release."""
     in_progress: bool
+    """Whether an update is in progress."""
     update_percentage: Annotated[float, Field(ge=0, le=100)] | None
     """Progress of the download or of the shadow."""
     last_outcome: str | None
@@ -213,11 +217,13 @@ class ShadowPayload(TypedDict):
     model: ModelRefPayload
     """The new model."""
     invoke_ms: float
-    """Of the new model, measured undisturbed."""
+    """Time of the interpreter with the new model, measured while nothing else disturbed it."""
     detections: list[DetectionPayload]
-    """Of the new model."""
+    """Detections of the new model."""
     active_invoke_ms: float
+    """Time of the interpreter with the active model."""
     active_detections: list[DetectionPayload]
+    """Detections of the active model."""
 
 
 class ReplyPayload(TypedDict):
@@ -225,7 +231,8 @@ class ReplyPayload(TypedDict):
 
     schema: Literal["vedette.reply/1"]
     status: ReplyStatus
-    """`ok`: done. `refused`: not allowed or not understood. `failed`: tried without success."""
+    """`ok`: the command is done. `refused`: it is not allowed or not understood. `failed`: it was tried, without
+    success."""
     data: dict[str, JsonValue] | None
     error: str | None
     """Text for a technician. Null when ok."""
