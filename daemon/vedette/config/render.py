@@ -112,8 +112,10 @@ def _reference_item(key: Key) -> str:
 
 def _choices(key: Key, quote: str = "") -> str:
     """Return a sentence with the permitted values, where the type lists them."""
+    if not key.choices:
+        return ""
     values = ", ".join(f"{quote}{_text(value)}{quote}" for value in key.choices)
-    return f" {'Any' if key.is_list else 'One'} of {values}." if values else ""
+    return f" {'Any' if key.is_list else 'One'} of {values}."
 
 
 def plain(config: Config) -> dict[str, object]:
