@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 NAMED_FOR_S = 2.0
 STARTING = "starting"
+FROZEN = "the same picture again and again"
 _REASONS: dict[CameraState, ReasonCode] = {"offline": "camera_offline", "stalled": "camera_stalled"}
 
 
@@ -35,7 +36,9 @@ class CameraStateTracker:
         self.interruptions = 0
         """Times it stopped capturing."""
         self._seen: tuple[ReasonCode, ...] = ()      # reasons that came with the last frame
-        self._named: ReasonCode | None = None
+        self._is_in_trouble = False
+        self._named: dict[ReasonCode, str] = {}
+        """The reason of the latest trouble, with its cause."""
         self._named_until_ns = 0
 
     def __repr__(self) -> str:
@@ -48,28 +51,27 @@ class CameraStateTracker:
 
     def frame(self, reasons: tuple[ReasonCode, ...]) -> None:
         """A frame came, with the reasons that its picture gives."""
-        self._seen = reasons
+        self._seen, self._is_in_trouble = reasons, False
         frozen = "camera_frozen" in reasons
-        self._change("frozen" if frozen else "capturing", "the same picture again and again" if frozen else None)
+        self._change("frozen" if frozen else "capturing", FROZEN if frozen else None)
 
     def trouble(self, state: CameraState, cause: str) -> None:
         """No frames come, and this is the cause."""
-        self._seen = ()
-        self._named = _REASONS[state]
+        self._named = {_REASONS[state]: cause}
         self._named_until_ns = self._clock.monotonic_ns() + int(NAMED_FOR_S * 1e9)
+        self._seen, self._is_in_trouble = (), True
         self._change(state, cause)
 
     def ended(self, cause: str) -> None:
         """The source was played to its end. That is not a trouble."""
-        self._seen = ()
+        self._seen, self._is_in_trouble = (), False
         self._change("offline", cause, logging.INFO)
 
     def reasons(self) -> dict[ReasonCode, str]:
-        """Return the reasons that hold now, each with the cause of the present state."""
-        codes = self._seen
-        if self._named and (self.state in _REASONS or self._clock.monotonic_ns() < self._named_until_ns):
-            codes = (self._named, *codes)
-        return dict.fromkeys(codes, self.cause or "")
+        """Return the reasons that hold now, each with its own cause."""
+        is_named = self._is_in_trouble or self._clock.monotonic_ns() < self._named_until_ns
+        reasons = dict(self._named) if is_named else {}
+        return reasons | {code: FROZEN if code == "camera_frozen" else "" for code in self._seen}
 
     def _change(self, state: CameraState, cause: str | None, level: int = logging.WARNING) -> None:
         if (state, cause) == (self.state, self.cause):
