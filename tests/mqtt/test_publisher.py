@@ -74,6 +74,8 @@ def test_away_at_start(tmp_path: Path) -> None:
         publisher.publish(Message("counts", b"new", retain=True))
         assert wait_until(lambda: "refused" in (publisher.status().cause or ""))
         assert publisher.reasons().keys() == {"mqtt_offline", "outbox_dropping"}
+        assert "refused" in publisher.reasons()["mqtt_offline"]
+        assert publisher.reasons()["outbox_dropping"] == "messages dropped in this run: 1"
         assert publisher.status().outbox_dropped == 1
         broker.start()
         try:
@@ -166,6 +168,7 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
         assert wait_until(lambda: any("duplicate_device" in one.reasons() for one in both))
         assert wait_until(lambda: any(connected(one) for one in both))
         loser = next(one for one in both if "duplicate_device" in one.reasons())
+        assert loser.reasons()["duplicate_device"] == "another client uses the client id vedette-gate-01"
         winner = second if loser is first else first
         assert wait_until(lambda: connected(winner))
 
@@ -243,7 +246,7 @@ def test_message_the_broker_refuses_is_counted_and_named(tmp_path: Path) -> None
         assert publisher.flush(10)
         status = publisher.status()
     assert (status.published, status.refused, status.outbox_dropped) == (1, 1, 0)
-    assert publisher.reasons().keys() == {"mqtt_denied"}
+    assert publisher.reasons() == {"mqtt_denied": "messages refused in this run: 1"}
 
 
 def test_device_that_may_not_hear_commands_says_so() -> None:
@@ -256,6 +259,7 @@ def test_device_that_may_not_hear_commands_says_so() -> None:
                 client.recv(1000)
                 client.sendall(b"\x20\x03\x00\x00\x00\x90\x05\x00\x01\x00\x87\x01")
                 assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_denied"})
+                assert "subscription" in publisher.reasons()["mqtt_denied"]
             assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_offline"})
 
 

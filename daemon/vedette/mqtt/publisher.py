@@ -115,10 +115,7 @@ class MqttPublisher:
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
         with self._lock:
-            connected = self._connected_since_s is not None
-            reasons = dict.fromkeys(self._codes(connected), "" if connected else str(self._end))
-            if connected and self._losses:
-                reasons["mqtt_limited"] = self._losses
+            reasons = self._own_reasons(connected=self._connected_since_s is not None)
         return reasons if self._spool is None else reasons | self._spool.reasons()
 
     def flush(self, timeout_s: float) -> bool:
@@ -323,18 +320,25 @@ class MqttPublisher:
             log.warning("%s; trying again in %.1f s", end, delay_s)
         return delay_s
 
-    def _codes(self, connected: bool) -> tuple[ReasonCode, ...]:
-        now_s = time.monotonic()
-        if self._outbox.dropped > self._drop_seen[0]:
-            self._drop_seen = (self._outbox.dropped, now_s + DROPPING_NAMED_FOR_S)
-        holds: dict[ReasonCode, bool] = {
-            "mqtt_refused": not connected and isinstance(self._end, BrokerRefused),
-            "mqtt_offline": not connected and not isinstance(self._end, BrokerRefused),
-            "mqtt_denied": (connected and self._subscription_refused) or now_s < self._denied_until_s,
-            "duplicate_device": self._lives.has_duplicate,
-            "outbox_dropping": now_s < self._drop_seen[1],
-        }
-        return tuple(code for code, is_so in holds.items() if is_so)
+    def _own_reasons(self, *, connected: bool) -> dict[ReasonCode, str]:
+        """Return the reasons that hold now, without those of the disk, each with its own detail."""
+        now_s, dropped = time.monotonic(), self._outbox.dropped
+        if dropped > self._drop_seen[0]:
+            self._drop_seen = (dropped, now_s + DROPPING_NAMED_FOR_S)
+        reasons: dict[ReasonCode, str] = {}
+        if not connected:
+            reasons["mqtt_refused" if isinstance(self._end, BrokerRefused) else "mqtt_offline"] = str(self._end)
+        elif self._losses:
+            reasons["mqtt_limited"] = self._losses
+        if connected and self._subscription_refused:
+            reasons["mqtt_denied"] = "the broker refuses the subscription to commands"
+        elif now_s < self._denied_until_s:
+            reasons["mqtt_denied"] = f"messages refused in this run: {self._refused}"
+        if self._lives.has_duplicate:
+            reasons["duplicate_device"] = f"another client uses the client id vedette-{self._device}"
+        if now_s < self._drop_seen[1]:
+            reasons["outbox_dropping"] = f"messages dropped in this run: {dropped}"
+        return reasons
 
     def _availability(self, word: bytes) -> Message:
         return Message(topics.absolute(self._device, topics.AVAILABILITY), word, retain=True)
