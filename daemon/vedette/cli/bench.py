@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
     parser.add_argument("--source", required=True, metavar="S",
-                        help="frames, as in camera.source; a file or a folder starts again at its end")
+                        help="source of the frames, as in camera.source; a file or a folder starts again when it ends")
     parser.add_argument("--threads", type=between(int, 1, 16), metavar="N",
                         help="threads of the interpreter (default: measure 1, 2, … up to the number of cores)")
     add_runtime_argument(parser, "auto")

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
     add_detector_arguments(parser)
     parser.add_argument("--json", action="store_true",
-                        help="print one JSON object a line: the file name and a detections/1 result")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for images with the boxes drawn in")
+                        help="print one JSON object per line: the file name and a result as in detections/1")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for copies of the images that show the boxes")
 
 
 def run(args: argparse.Namespace) -> int:

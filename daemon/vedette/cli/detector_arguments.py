@@ -25,7 +25,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels_argument(parser)
     add_threshold_arguments(parser)
     parser.add_argument("--max-detections", type=between(int, 1, 1000), metavar="N",
-                        help="most detections of one image")
+                        help="highest number of detections in one image")
     add_runtime_argument(parser)
     add_threads_argument(parser)
 
@@ -42,7 +42,7 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X",
                         help="lowest score of a detection, 0-1")
     parser.add_argument("--iou-threshold", type=between(float, 0, 1), metavar="Y",
-                        help="boxes of one label that overlap more are one object, 0-1")
+                        help="boxes of one label whose IoU is higher are one object, 0-1")
 
 
 def add_runtime_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -70,7 +70,8 @@ def _read_config(path: Path | None) -> tuple[Config, CheckResult]:
     except ConfigError as error:
         return Config(), CheckResult("config", "fail", "; ".join(error.problems), "Correct each problem that is named.")
     if loaded.warnings:
-        return loaded.config, CheckResult("config", "warn", "; ".join(loaded.warnings), "See docs/config.md.")
+        return loaded.config, CheckResult("config", "warn", "; ".join(loaded.warnings),
+                                          "Correct each problem that is named.")
     return loaded.config, CheckResult("config", "ok", str(path or "built-in defaults"))
 
 

@@ -16,7 +16,14 @@ EXAMPLE = """example:
   vedette run --config /etc/vedette/config.yaml
   vedette run --source street.mp4 --model street.tflite --print --frames 20
 
-docs/operations.md lists the exit codes."""
+exit codes:
+   0  A signal ended the daemon, a file was played to its end, or N results are done.
+  64  The command line is wrong.
+  65  The model or the source cannot be used.
+  69  The runtime is missing, or the state folder cannot be used.
+  70  A part of the daemon ended with an unexpected error. The log has the stack.
+  74  The camera process cannot be replaced any more.
+  78  The configuration cannot be used."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", help="use this in place of camera.source")
     parser.add_argument("--model", help="use this in place of detector.model")
     parser.add_argument("--print", action="store_true",
-                        help="print each result: as text on a terminal, otherwise as one JSON object a line")
+                        help="print each result: as text on a terminal, otherwise as one JSON object per line")
     parser.add_argument("--frames", type=between(int, 1, 10**9), metavar="N", help="stop after N results")
     parser.add_argument("--verbose", action="store_true", help="log debug messages too")
 

@@ -27,11 +27,11 @@ EXAMPLE = """example:
   curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: image/jpeg" --data-binary @porch.jpg \\
     http://127.0.0.1:8801/v1/detect
 
-docs/cloud.md shows how to run it behind nginx and with several workers.
+The project's guide docs/cloud.md shows how to run the server behind nginx, with several workers.
 
 exit codes:
    0  SIGTERM or Ctrl-C has ended the server.
-  64  The address is beyond loopback, and no token file is given.
+  64  The command line is wrong, or an address other than loopback has no token file.
   65  The model cannot be used.
   69  The address is in use, or no TFLite runtime is installed."""
 
@@ -39,13 +39,14 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--host", default="127.0.0.1",
+                        help="address to listen on (127.0.0.1); any other than loopback needs --token-file")
     parser.add_argument("--port", type=between(int, 0, 65535), default=8801, metavar="N",
                         help="port to listen on (8801); 0: any free port")
     parser.add_argument("--token-file", type=Path, metavar="F",
-                        help="file with one bearer token a line, read again for each request; needed beyond loopback")
+                        help="file with one bearer token per line; it is read again for each request")
     parser.add_argument("--concurrency", type=between(int, 1, 64), default=4, metavar="N",
-                        help="images accepted at the same time (4); a further one is answered with status 503")
+                        help="images accepted at the same time (4); the server answers further ones with status 503")
     parser.add_argument("--max-mb", type=between(float, 0.01, 100), default=8, metavar="N",
                         help="largest body of a request, in megabytes (8)")
     parser.add_argument("--max-megapixels", type=between(float, 0.01, 64), default=16, metavar="N",

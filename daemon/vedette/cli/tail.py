@@ -26,7 +26,7 @@ EXAMPLE = """examples:
   vedette tail --config /etc/vedette/config.yaml gate-01 --json
 
 exit codes:
-   0  N messages were printed, or nobody reads the output any longer.
+   0  N messages were printed, or nobody reads the output any more.
   69  The broker cannot be used.
   78  The configuration cannot be used."""
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="print only the messages of this device (default: all devices)")
     add_broker_arguments(parser)
     parser.add_argument("--json", action="store_true",
-                        help="print one JSON object a line with the keys topic and payload")
+                        help="print one JSON object per line with the keys topic and payload")
     parser.add_argument("--count", type=between(int, 1, 10**9), metavar="N", help="stop after N messages")
 
 

@@ -19,7 +19,8 @@ EXAMPLE = """examples:
   vedette fleet publish fleet /srv/www/models
   vedette fleet publish fleet /media/stick/models
 
-DEST is a folder: the folder of a web server, a mounted bucket, a stick. docs/fleet.md shows how to use rsync.
+DEST is a folder: of a web server, of mounted object storage, of a USB stick.
+If you must copy it further with rsync, keep the order in the project's guide docs/fleet.md.
 
 exit codes:
    0  The repository is published.

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="device classes that get the release")
     parser.add_argument("--buckets", type=_buckets, metavar="A-B",
                         help=f"first and last bucket, within 0-{BUCKETS - 1}")
-    parser.add_argument("--variant", metavar="V", help="name that every result carries; '' removes it")
+    parser.add_argument("--variant", metavar="V", help="name of the variant; every result contains it; '' removes it")
     shadow = parser.add_mutually_exclusive_group()
     shadow.add_argument("--shadow", type=_parts_of(ShadowRequirement), metavar="K=V,…",
                         help="before the trial, compare the model with the active one in the background")

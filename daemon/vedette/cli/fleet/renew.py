@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """examples:
   vedette fleet renew fleet && vedette fleet publish fleet /srv/www/models        # once a week, by cron
-  vedette fleet renew fleet --days 120                                            # before a holiday
+  vedette fleet renew fleet --days 120                                            # if nobody can renew for long
   vedette fleet renew fleet --root-key /media/stick/root-4a0c11de.pem             # renews root too
 
 exit codes:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
     parser.add_argument("--days", type=between(int, 1, 3650), metavar="N",
-                        help="sign timestamp, snapshot and targets, all three, for N days from now")
+                        help="make the signatures of timestamp, snapshot and targets valid for N days from now")
     add_key_arguments(parser, root=True)
 
 

@@ -29,7 +29,7 @@ EXAMPLE = """examples:
   vedette fleet watch --config operator.yaml --once 5 --json | jq -r 'select(.state == "trial").device'
 
 exit codes:
-   0  The table of --once is printed, or nobody reads the output any longer.
+   0  The table of --once is printed, or nobody reads the output any more.
   69  The broker cannot be used.
   78  The configuration cannot be used."""
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", type=between(float, 0.1, 3600), nargs="?", const=3.0, metavar="SECONDS",
                         help="listen for SECONDS (3), print the table, and end")
     parser.add_argument("--json", action="store_true",
-                        help="print one JSON object a line: a device whose values have changed")
+                        help="print one JSON object per line: a device whose values have changed")
 
 
 def run(args: argparse.Namespace) -> int:

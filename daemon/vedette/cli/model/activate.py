@@ -20,9 +20,9 @@ EXAMPLE = f"""example:
   vedette model activate street
   vedette model activate --force 3f9a5c     # tries a refused model again
 
-The model stays active until a release arrives whose number is higher than all known ones.
+The model stays active until a release arrives whose number is higher than all known numbers.
 
-{daemon_request.EXIT_CODES}"""
+{daemon_request.EXIT_CODES.replace("is wrong.", "is wrong, or no such model is installed.", 1)}"""
 _LEAST_DIGITS = 4
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """exit codes:
    0  The request is done.
   64  The command line is wrong.
-  65  The request is refused, with the reason. Nothing has changed.
+  65  The request is refused, with the cause. Nothing has changed.
   69  The daemon did not answer in time, or the state folder or the runtime cannot be used.
   78  The configuration cannot be used."""
 CONFIGURATION = Path("/etc/vedette")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser, wait_s: float) -> None:
     parser.add_argument("--wait", type=between(float, 0.1, 86400.0), default=wait_s, metavar="S",
                         help="seconds to wait for the daemon's answer (%(default)g)")
     parser.add_argument("--state", type=Path, metavar="DIR",
-                        help="state folder (default: that of the installed daemon)")
+                        help="state folder (default: that of the installed daemon, else that of the user)")
     parser.add_argument("--config", type=Path, metavar="F",
                         help="configuration file, read if no daemon runs (default: that of the installed daemon)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 def add_synthetic_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the synthetic street as a source."""
-    parser.add_argument("--source", choices=SYNTHETIC, help="the synthetic street, or its difficult images")
+    parser.add_argument("--source", choices=SYNTHETIC, help="the drawn street, or a new difficult street in each frame")
     parser.add_argument("--frames", type=between(int, 1, 100_000), default=500, metavar="N",
-                        help="number of synthetic frames (500)")
+                        help="number of drawn frames (500)")
     parser.add_argument("--seed", type=between(int, 0, 2**62), metavar="S",
-                        help="seed of the first synthetic street (default: streets that no model was trained on)")
+                        help="seed of the first drawn street (default: streets that no model was trained on)")
 
 
 def synthetic_frames(args: argparse.Namespace) -> Iterator[Still]:

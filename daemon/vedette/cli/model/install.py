@@ -20,8 +20,8 @@ EXAMPLE = f"""example:
 
 The model is tested first. If it passes, the daemon starts its trial at once.
 If its release asks for a shadow comparison, the trial starts after that.
-If no daemon runs, the trial starts with the next start of the daemon.
-A file that no signed metadata names is refused, unless update.require_signed is false.
+If no daemon runs, the trial starts when the daemon starts.
+A file that no signed metadata lists is refused, unless update.require_signed is false.
 
 {daemon_request.EXIT_CODES}"""
 

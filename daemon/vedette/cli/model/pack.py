@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version",
                         help="version of the model (default: the version in the file; needed if there is none)")
     add_labels_argument(parser)
-    parser.add_argument("--decoder", help="as the key detector.decoder")
+    parser.add_argument("--decoder", help="how the output is decoded: a value of detector.decoder")
     parser.add_argument("--color", choices=("rgb", "bgr"), help="order of the color channels of the input")
     parser.add_argument("--resize", choices=("letterbox", "stretch"), help="how a frame is fitted to the input")
     parser.add_argument("--mean", type=float, nargs="+", metavar="X",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = f"""example:
   vedette model rollback
 
-The previous model stays active until a release arrives with a higher number than the one that was left.
+The previous model stays active until a release arrives with a higher number than that of the replaced model.
 
 {daemon_request.EXIT_CODES}"""
 
