@@ -147,7 +147,8 @@ class Daemon:
         self._opener = DetectorOpener(config, self._store, folder / "proofs.json")
         self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, clock, config.camera,
-                                  fallback=self._fallbacks.configured, stop_after=self._options.stop_after)
+                                  fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
+                                  read_files=self._opener.read_files)
         self._throttle = Throttle(config, self._pipeline, clock, timing)
         self._monitor.subscribe(self._throttle.on_reading)
         self._meters = FrameMeters(clock)
@@ -249,7 +250,8 @@ class Daemon:
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
 
     def reload(self) -> None:
-        """Read the configuration again."""
+        """Read the configuration again, and try a refused model again."""
+        self._pipeline.retry_model()
         self._reloader.reload(self._reloadable)
 
     def ended(self) -> str | None:

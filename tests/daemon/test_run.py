@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.daemon.config import DEVICE, write_config
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
+from vedette.detect.box_model import BOX_MODEL
 
 pytestmark = pytest.mark.daemon
 
@@ -211,6 +213,8 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert hears.results == []
             systemd.settimeout(240)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
+            shutil.copy(BOX_MODEL, bad)
+            assert wait_until(lambda: "model_refused" not in {each["code"] for each in hears.health["reasons"]}, 20)
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
 

@@ -146,6 +146,49 @@ def test_a_refused_model_is_named_and_tried_again_after_a_while() -> None:
     assert len(heard.results) == 3
 
 
+def test_a_refused_model_is_tried_when_its_file_has_settled() -> None:
+    """A changed file is tried once it stays the same for half a second, and not while it is still being copied."""
+    clock = FakeClock()
+    sizes = iter([1, 1, 1, 2, 3, 3, 3, 3])
+    size, tries = [0], []
+
+    def opener() -> FakeDetector:
+        tries.append(size[0])
+        if size[0] < 3:
+            raise ModelDamaged("street.tflite: cut short")
+        return FakeDetector()
+
+    class SlowCamera(FakeCamera):
+        def take(self, timeout_s: float) -> Frame | None:
+            clock.advance(0.6)
+            size[0] = next(sizes, 3)
+            return super().take(timeout_s)
+
+    frames = [make_frame(clock, seq, age_ms=-1e6) for seq in range(1, 9)]
+    pipeline = make_pipeline(SlowCamera(frames), opener, clock, max_frame_age_ms=1e9, read_files=lambda: size[0])
+    run(pipeline)
+    assert tries == [0, 1, 3]
+
+
+def test_a_refused_model_is_tried_at_once_when_asked() -> None:
+    """A reload asks for it, whatever the file looks like."""
+    clock = FakeClock()
+    tries = []
+
+    def opener() -> FakeDetector:
+        tries.append(clock.now_ns)
+        raise ModelDamaged("street.tflite: cut short")
+
+    class AskingCamera(FakeCamera):
+        def take(self, timeout_s: float) -> Frame | None:
+            pipeline.retry_model()
+            return super().take(timeout_s)
+
+    pipeline = make_pipeline(AskingCamera([make_frame(clock), make_frame(clock, 2)]), opener, clock)
+    run(pipeline)
+    assert len(tries) == 3
+
+
 def test_a_refusal_is_kept_for_the_exit_code() -> None:
     """Whoever started the daemon by hand can be told why it has no detector."""
     clock = FakeClock()

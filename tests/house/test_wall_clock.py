@@ -21,6 +21,7 @@ READERS = {
     "mqtt/spool_worker.py": "when a batch was written: its age over a restart of the machine if both clocks were set",
     "mqtt/backfill.py": "`captured_at` of a frame from before the clock was set",
     "net/http_client.py": "`Retry-After` as a date, of a server that does not send its own time; bounded",
+    "detect/open_model.py": "whether a refused model's file is another one now",
     "device/identity.py": "the number of a run after one that cannot be read",
     "store/model_store.py": "when a model was refused or activated, for the status",
     "store/incoming.py": "which file of a kind is the latest; a download under way stays in any case",

@@ -181,10 +181,11 @@ class FakePublisher:
 
 def make_pipeline(camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock, *listeners: Listener,
                   max_frame_age_ms: float = 1000, every_frame: bool = False, fallback: Fallback | None = None,
-                  stop_after: int | None = None) -> Pipeline:
+                  stop_after: int | None = None, read_files: Callable[[], object] | None = None) -> Pipeline:
     """A pipeline with these listeners; a configuration would bound the age."""
     config = CameraConfig.model_construct(max_frame_age_ms=max_frame_age_ms, every_frame=every_frame)
-    pipeline = Pipeline(camera, open_detector, clock, config, fallback=fallback, stop_after=stop_after)
+    pipeline = Pipeline(camera, open_detector, clock, config, fallback=fallback, stop_after=stop_after,
+                        read_files=read_files)
     for listener in listeners:
         pipeline.subscribe(listener)
     return pipeline

@@ -21,7 +21,8 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.anchors import Anchors
-from vedette.vision.decoders.base import Quantization, is_probability
+from vedette.vision.decoders.base import Quantization
+from vedette.vision.decoders.maker import is_probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.limits import Limits
 

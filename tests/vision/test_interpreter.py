@@ -187,3 +187,24 @@ def test_real_models_run_mostly_on_xnnpack() -> None:
         interpreter.invoke()
         assert 0.9 < interpreter.xnnpack_share < 1.0
         interpreter.close()
+
+
+def test_an_output_without_data_before_the_first_invoke(tmp_path: Path) -> None:
+    """An output of a dynamic size runs like any other as long as it keeps its size."""
+    interpreter = Interpreter(write_model(tmp_path, writer.dynamic_output()))
+    interpreter.input()[...] = [0, 0, 1]
+    interpreter.invoke()
+    assert interpreter.outputs[0].shape == (1, 3)
+    assert interpreter.output()[0].argmax() == 2
+    interpreter.close()
+
+
+def test_an_output_that_grows_later_is_no_result(tmp_path: Path) -> None:
+    """The view of the old output is never read after the model has moved it."""
+    interpreter = Interpreter(write_model(tmp_path, writer.growing_output()))
+    interpreter.input()[...] = 0
+    interpreter.invoke()
+    interpreter.input()[...] = 5000
+    with pytest.raises(InvokeFailed, match="changed the size of its outputs"):
+        interpreter.invoke()
+    interpreter.close()

@@ -1,8 +1,9 @@
 """Holds the detector in use: it opens the first one here, and takes over later ones that another thread offers.
 
 Invariants: the detect thread alone uses, opens and swaps detectors, and only between two frames; the thread that offers
-a detector closes the one before it; a model that cannot be opened is tried again; a model that keeps failing, or has
-failed often, is opened again. Any other thread may call `offer`; any thread may read.
+a detector closes the one before it; a model that cannot be opened is tried again, and at once when its file changes;
+a model that keeps failing, or has failed often, is opened again. Any other thread may call `offer`; any thread may
+read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 OPEN_WITHIN_S = 90.0
 """Proving a new model in its child may take this long on a slow board."""
+LOOK_EVERY_S = 0.5
+"""A file that changed is tried as soon as it has stayed the same for so long: a copy may be under way."""
 RETRY_MODEL_S = 60.0
 """The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened again."""
 WORN_AFTER = 1000
@@ -37,13 +40,19 @@ class _Offer:
 
 
 class HotSwap:
-    """`open_detector` returns None where no model is to run."""
+    """`open_detector` returns None where no model is to run. `read_files` returns what identifies the model's files.
+    """
 
-    def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock) -> None:
+    def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock,
+                 read_files: Callable[[], object] | None = None) -> None:
         self.detector: Detector | None = None
         self.refusal: ModelError | RuntimeMissing | None = None
         """Why there is no detector although a model was named."""
         self._open_detector = open_detector
+        self._read_files = read_files
+        self._refused_files: object = None
+        self._seen_files: object = None
+        self._look_ns = 0
         self._clock = clock
         self._handover = threading.Condition()
         self._offered: _Offer | None = None
@@ -90,7 +99,7 @@ class HotSwap:
         """
         now_ns = self._clock.monotonic_ns()
         if self.detector is None:
-            is_due = now_ns >= self._retry_ns
+            is_due = now_ns >= self._retry_ns or self._files_changed(now_ns)
         else:
             self._reopen_ns = (self._reopen_ns or now_ns + int(RETRY_MODEL_S * 1e9)) if failing else None
             is_due = failures - self._failures_before >= WORN_AFTER or \
@@ -99,6 +108,10 @@ class HotSwap:
             self._reopen_ns, self._failures_before = None, failures
             worker.beat(OPEN_WITHIN_S)
             self._open()
+
+    def retry(self) -> None:
+        """Try a refused model again at once. Any thread."""
+        self._retry_ns = 0
 
     def close(self) -> None:
         """Free the detector. Detect thread, at its end."""
@@ -114,7 +127,16 @@ class HotSwap:
             return {"no_model": "detector.model names none, and none is installed"}
         return {}
 
+    def _files_changed(self, now_ns: int) -> bool:
+        """Whether the files of a refused model are others than then, and have not changed since the last look."""
+        if self._read_files is None or self.refusal is None or now_ns < self._look_ns:
+            return False
+        self._look_ns = now_ns + int(LOOK_EVERY_S * 1e9)
+        before, self._seen_files = self._seen_files, self._read_files()
+        return self._seen_files != self._refused_files and self._seen_files == before
+
     def _open(self) -> None:
+        self._refused_files = self._read_files() if self._read_files is not None else None
         try:
             opened = self._open_detector()
         except (ModelError, RuntimeMissing) as refusal:

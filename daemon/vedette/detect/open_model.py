@@ -64,6 +64,11 @@ class DetectorOpener:
         """Return the model that is to run now; None if there is none."""
         return choose_model(self._config, self._store)
 
+    def read_files(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Return what identifies the files that a detector is opened from: a changed file gives another value."""
+        choice, labels = self.choose(), self._config.detector.labels_file
+        return _identity(None if choice is None else choice.path), _identity(labels)
+
     def open_chosen(self) -> LocalDetector | None:
         """Open a detector of that model; None if there is none. Raises: as `open`."""
         choice = self.choose()
@@ -94,3 +99,11 @@ class DetectorOpener:
             self._config = config
             for opened in self._opened:
                 opened.reload(config.detector)
+
+
+def _identity(path: Path | None) -> tuple[int, ...] | None:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

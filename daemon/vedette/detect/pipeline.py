@@ -63,14 +63,16 @@ class Pipeline:
     """From camera to listeners through one detector. `open_detector` returns None if no model is to run.
 
     With `every_frame` the camera waits for the detector. A limited rate then makes it wait too, so no frame is
-    `governed`. `stop_after`: end after this many results.
+    `governed`. `stop_after`: end after this many results. `read_files`: what identifies the model's files, so that
+    a refused model is tried again when they change.
     """
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock,
-                 config: CameraConfig, *, fallback: Fallback | None = None, stop_after: int | None = None) -> None:
+                 config: CameraConfig, *, fallback: Fallback | None = None, stop_after: int | None = None,
+                 read_files: Callable[[], object] | None = None) -> None:
         self.ended: str | None = None
         self._camera = camera
-        self._hot_swap = HotSwap(open_detector, clock)
+        self._hot_swap = HotSwap(open_detector, clock, read_files)
         self._clock = clock
         self._every_frame = config.every_frame
         self._fallback = fallback
@@ -164,6 +166,10 @@ class Pipeline:
         The camera then scales no frames ahead, because most of them would not be used.
         """
         self._pace.per_s = per_s
+
+    def retry_model(self) -> None:
+        """Try a refused model again at once. Any thread."""
+        self._hot_swap.retry()
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration. Any thread."""

@@ -54,7 +54,8 @@ _TABLE = (
            "Run `vedette model install FILE`, release a model for the class and channel of this device, or set "
            "`detector.model`."),
     Reason("model_refused", "failed", "The model cannot be used.",
-           "The detail has the cause; `vedette model inspect FILE` shows more. The daemon tries again every minute."),
+           "The detail has the cause; `vedette model inspect FILE` shows more. The daemon tries again when the file "
+           "changes, on `SIGHUP`, and every minute."),
     Reason("detector_failing", "failed", "Detection failed for several frames in a row, or it hangs in one frame.",
            "The detail has the error of the runtime. Try another model or runtime."),
     Reason("detector_slow", "degraded", "For 5 s every result has come later than `camera.max_frame_age_ms`.",

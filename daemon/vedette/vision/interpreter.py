@@ -2,7 +2,9 @@
 
 Invariants:
 - Only this file imports a runtime, and only when one is needed. No type or exception of a runtime leaves it.
-- Tensors are allocated once. Until `close`, a view stays valid: `invoke` reads the input views and writes the outputs.
+- Tensors are allocated once. An output of a dynamic size exists only after a first invoke, which is made on zeros; a
+  later invoke that moves it fails. Until then or `close`, a view stays valid: `invoke` reads the input views and writes
+  the outputs.
 - The bytes that run are the bytes whose digest was checked. They are read once, so a file that is replaced or cut off
   later changes nothing.
 - One thread at a time uses it. `invoke` releases the GIL, the constructor holds it.
@@ -76,12 +78,17 @@ class Interpreter:
         self.threads = threads
         self.runtime, self.runtime_version, module = _import(runtime)
         self.delegate_note: str | None = None
+        self.moved = False
+        """Whether an invoke has moved the tensors: views must not be used any more."""
         self._delegate: xnnpack.Delegate | None = None
         try:
             self._native = self._build(module, content, delegate)
             self.inputs = tuple(map(_spec, self._native.get_input_details()))
-            self.outputs = tuple(map(_spec, self._native.get_output_details()))
             self._inputs: list[NDArray[Any]] = [_view(self._native, spec) for spec in self.inputs]
+            self._dynamic = not all(_has_data(self._native, spec) for spec in self._output_specs())
+            if self._dynamic:
+                self._inputs = self._invoke_on_zeros()
+            self.outputs = self._output_specs()
             self._outputs: list[NDArray[Any]] = [_view(self._native, spec) for spec in self.outputs]
             self.xnnpack_share = delegated_share(map(_node, self._native._get_ops_details()))
         except _REFUSALS as error:
@@ -114,12 +121,16 @@ class Interpreter:
             self._invoke()
         except _REFUSALS as error:
             raise InvokeFailed(f"{self.path}: {self.runtime} failed to invoke: {error_line(error)}") from error
+        if self._dynamic and self.outputs_moved():
+            self.moved = True
+            raise InvokeFailed(f"{self.path}: changed the size of its outputs; expected outputs of a fixed shape")
 
     def outputs_moved(self) -> bool:
-        """Whether an output is no longer where its view points: the model changes the size of its outputs as it runs.
+        """Whether a tensor is no longer where its view points: the model changes the size of its outputs as it runs.
         """
-        return any(_view(self._native, spec).ctypes.data != view.ctypes.data
-                   for spec, view in zip(self.outputs, self._outputs, strict=True))
+        specs, views = self.inputs + self.outputs, self._inputs + self._outputs
+        return any(now.shape != view.shape or now.ctypes.data != view.ctypes.data
+                   for now, view in zip((_view(self._native, spec) for spec in specs), views, strict=True))
 
     def close(self) -> None:
         """Free the interpreter. Safe to call twice; views must not be used afterwards."""
@@ -132,6 +143,17 @@ class Interpreter:
         del wrapper
         if self._delegate and unreferenced:
             self._delegate.close()
+
+    def _output_specs(self) -> tuple[TensorSpec, ...]:
+        return tuple(map(_spec, self._native.get_output_details()))
+
+    def _invoke_on_zeros(self) -> list[NDArray[Any]]:
+        """Invoke once, because an output of a dynamic size has no data before; returns the inputs where they are then.
+        """
+        for view in self._inputs:
+            view[...] = 0
+        self._native._interpreter.Invoke()
+        return [_view(self._native, spec) for spec in self.inputs]
 
     def _closed(self) -> None:
         raise InvokeFailed(f"{self.path}: the interpreter is closed")
@@ -230,6 +252,14 @@ def _allocate(module: Any, content: bytes, threads: int, delegates: list[xnnpack
     native = module.Interpreter(model_content=content, num_threads=threads, experimental_delegates=delegates)
     native.allocate_tensors()
     return native
+
+
+def _has_data(native: Any, spec: TensorSpec) -> bool:
+    try:
+        native.tensor(spec.index)()
+    except ValueError:      # "Tensor data is null"
+        return False
+    return True
 
 
 def _view(native: Any, spec: TensorSpec) -> NDArray[Any]:

@@ -113,6 +113,8 @@ class LocalDetector:
     def _write(self, frame: Frame) -> Placement:
         if self._writer is None:
             raise InvokeFailed(f"{self._spec.name}: the detector is closed")
+        if self._interpreter.moved:     # a view of a tensor that was moved points at freed memory
+            raise InvokeFailed(f"{self._spec.name}: changed the size of its outputs before")
         return self._writer.write(frame)
 
     def _read(self, placement: Placement) -> tuple[Detection, ...]:

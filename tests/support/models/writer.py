@@ -167,6 +167,36 @@ def division() -> bytes:
                        [Op("DIV", (0, 0), (1,), (29, []))], (0,), (1,)))
 
 
+def dynamic_output() -> bytes:
+    """Return a classifier of three classes whose output has no data before its first invoke, as onnx2tf writes them.
+
+    The shape of its RESHAPE is calculated, so the runtime does not know the size before.
+    """
+    tensors = [Tensor((1, 16, 16, 3), "float32", "image"),
+               Tensor((2,), "int32", "axes", data=struct.pack("<2i", 1, 2)), Tensor((1, 3), "float32", "mean"),
+               Tensor((2,), "int32", "shape", data=struct.pack("<2i", 1, 3)),
+               Tensor((2,), "int32", "nought", data=bytes(8)), Tensor((2,), "int32", "sum"),
+               Tensor((1, 3), "float32", "logits"), Tensor((1, 3), "float32", "shares")]
+    return build(Graph(tensors, [
+        Op("MEAN", (0, 1), (2,), (27, [])), Op("ADD", (3, 4), (5,), (11, [])),
+        Op("RESHAPE", (2, 5), (6,), (17, [])), Op("SOFTMAX", (6,), (7,), (9, [(0, "float32", 5.0)]))], (0,), (7,)))
+
+
+def growing_output() -> bytes:
+    """Return a model whose output grows with its input: as many rows as the first pixel's red says."""
+    tensors = [Tensor((1, 16, 16, 3), "float32", "image"),
+               *(Tensor((4,), "int32", name, data=struct.pack("<4i", *values))
+                 for name, values in (("first", (0, 0, 0, 0)), ("one", (1, 1, 1, 1)))),
+               Tensor((1, 1, 1, 1), "float32", "red"), Tensor((1,), "int32", "flat", data=struct.pack("<i", 1)),
+               Tensor((1,), "float32", "row"), Tensor((1,), "int32", "times"),
+               Tensor((1,), "int32", "least", data=struct.pack("<i", 2)), Tensor((1,), "int32", "sum"),
+               Tensor((1,), "float32", "grown")]
+    return build(Graph(tensors, [
+        Op("SLICE", (0, 1, 2), (3,), (66, [])), Op("RESHAPE", (3, 4), (5,), (17, [])),
+        Op("CAST", (5,), (6,), (37, [])), Op("ADD", (6, 7), (8,), (11, [])), Op("TILE", (5, 8), (9,), (67, []))],
+        (0,), (9,)))
+
+
 def reshape_by_input() -> bytes:
     """Return a model that can be built but fails at invoke: its second input is the shape of the output."""
     return build(Graph([Tensor((4,), "int8", "x"), Tensor((2,), "int32", "shape"), Tensor((2, 2), "int8", "y")],

@@ -24,10 +24,10 @@ from vedette.vision.decoders.base import (
     Quantization,
     Reals,
     corners,
-    is_probability,
     make_candidates,
     select_best,
 )
+from vedette.vision.decoders.maker import is_probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
 from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization

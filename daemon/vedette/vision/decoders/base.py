@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import OutputInvalid
-from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.geometry import InputShape, Resize
@@ -27,7 +26,6 @@ from vedette.vision.prepare import ZERO_TO_ONE, Color, Normalization
 
 Array = NDArray[Any]
 Reals = NDArray[np.float64]
-_CHANGES_OF_FORM = frozenset({"DEQUANTIZE", "QUANTIZE", "RESHAPE", "CONCATENATION"})
 PIXELS_ABOVE = 2.0
 """A normalized coordinate is at most slightly above 1. A larger one means that the export counts in pixels."""
 
@@ -192,33 +190,6 @@ def make_candidates(boxes: Reals, scores: Reals, class_ids: NDArray[np.intp]) ->
     """Join sorted arrays into candidates. Scores are cut to 1, since rounding can exceed it by half a step."""
     return [Candidate(min(score, 1.0), class_id, Box(*box))
             for box, score, class_id in zip(boxes.tolist(), scores.tolist(), class_ids.tolist(), strict=True)]
-
-
-def is_probability(model: ModelFile, spec: TensorSpec) -> bool:
-    """Whether a tensor holds scores of 0-1 and not logits.
-
-    The operation that makes the tensor decides, or else its quantization.
-    """
-    return maker_of(model, spec) in {"LOGISTIC", "SOFTMAX"} or _spans_unit(spec)
-
-
-def maker_of(model: ModelFile, spec: TensorSpec) -> str | None:
-    """Return the operation that makes the values of a tensor, before any change of form; None where none is known."""
-    makers = {output: op for op in model.ops for output in op.outputs}
-    index = spec.index
-    for _ in range(len(model.ops)):
-        op = makers.get(index)
-        if op is None or op.name not in _CHANGES_OF_FORM or not op.inputs:
-            return None if op is None else op.name
-        index = op.inputs[0]
-    return None
-
-
-def _spans_unit(spec: TensorSpec) -> bool:
-    if not spec.quantised:
-        return False
-    low, high = integer_range(spec)
-    return low == spec.zero_point and (high - low) * spec.scale <= 1.01
 
 
 def _logit(score: float) -> float:

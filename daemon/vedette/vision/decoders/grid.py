@@ -21,11 +21,10 @@ from vedette.vision.decoders.base import (
     Decoder,
     Quantization,
     Reals,
-    is_probability,
     make_candidates,
-    maker_of,
     select_best,
 )
+from vedette.vision.decoders.maker import is_probability, maker_of
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.nms import Candidate
 from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
