@@ -16,7 +16,8 @@ from tests.support.models import writer
 from tests.support.models.mutation import REAL
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnsupported, RuntimeMissing
 from vedette.vision import interpreter as module
-from vedette.vision.interpreter import Interpreter, Node, available_runtimes, chosen_runtime, delegated_share
+from vedette.vision.delegated import Node, delegated_share
+from vedette.vision.interpreter import Interpreter, available_runtimes, chosen_runtime
 
 
 def write_model(folder: Path, content: bytes) -> Path:

@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vedette.detect.file_watch import FileWatch
 from vedette.errors import ModelError, RuntimeMissing
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 OPEN_WITHIN_S = 90.0
 """Proving a new model in its child may take this long on a slow board."""
-LOOK_EVERY_S = 0.5
-"""A file that changed is tried as soon as it has stayed the same for so long: a copy may be under way."""
 RETRY_MODEL_S = 60.0
 """The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened again."""
 WORN_AFTER = 1000
@@ -40,8 +39,7 @@ class _Offer:
 
 
 class HotSwap:
-    """`open_detector` returns None where no model is to run. `read_files` returns what identifies the model's files.
-    """
+    """`open_detector` returns None where no model is to run. `read_files`: as `FileWatch`."""
 
     def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock,
                  read_files: Callable[[], object] | None = None) -> None:
@@ -49,10 +47,7 @@ class HotSwap:
         self.refusal: ModelError | RuntimeMissing | None = None
         """Why there is no detector although a model was named."""
         self._open_detector = open_detector
-        self._read_files = read_files
-        self._refused_files: object = None
-        self._seen_files: object = None
-        self._look_ns = 0
+        self._files = FileWatch(read_files, clock)
         self._clock = clock
         self._handover = threading.Condition()
         self._offered: _Offer | None = None
@@ -99,7 +94,7 @@ class HotSwap:
         """
         now_ns = self._clock.monotonic_ns()
         if self.detector is None:
-            is_due = now_ns >= self._retry_ns or self._files_changed(now_ns)
+            is_due = now_ns >= self._retry_ns or (self.refusal is not None and self._files.changed())
         else:
             self._reopen_ns = (self._reopen_ns or now_ns + int(RETRY_MODEL_S * 1e9)) if failing else None
             is_due = failures - self._failures_before >= WORN_AFTER or \
@@ -127,16 +122,8 @@ class HotSwap:
             return {"no_model": "detector.model names none, and none is installed"}
         return {}
 
-    def _files_changed(self, now_ns: int) -> bool:
-        """Whether the files of a refused model are others than then, and have not changed since the last look."""
-        if self._read_files is None or self.refusal is None or now_ns < self._look_ns:
-            return False
-        self._look_ns = now_ns + int(LOOK_EVERY_S * 1e9)
-        before, self._seen_files = self._seen_files, self._read_files()
-        return self._seen_files != self._refused_files and self._seen_files == before
-
     def _open(self) -> None:
-        self._refused_files = self._read_files() if self._read_files is not None else None
+        self._files.remember()
         try:
             opened = self._open_detector()
         except (ModelError, RuntimeMissing) as refusal:

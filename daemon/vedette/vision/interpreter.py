@@ -19,14 +19,14 @@ import base64
 import hashlib
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnsupported, RuntimeMissing
 from vedette.tflite.file import read_bytes
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
+from vedette.vision.delegated import Node, delegated_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,14 +42,6 @@ _TINY_MODEL = base64.b64decode(
     "YnkgYSB0ZXN0AAABAAAAGAAAAAAAAAAAAA4AGAAUABAADAAIAAQADgAAABQAAAAcAAAAHAAAACAAAAAkAAAABAAAAG1haW4AAAAAAAAAAAEA"
     "AAAAAAAAAQAAAAAAAAABAAAAEAAAAAwAFAAQAAsABAAMAAwAAAABAAAAAAAACQgAAAAMAAAAAQAAAHgAAAACAAAAAQAAAAQAAAD8////BAAE"
     "AAQAAAA=")
-
-
-class Node(NamedTuple):
-    """One node of the graph as it runs: its operation, and the tensors it reads and writes."""
-
-    name: str
-    inputs: Sequence[int]
-    outputs: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +159,6 @@ class Interpreter:
                 self._delegate = None   # not closed: the half-built interpreter may still point at it
                 self.delegate_note = f"Vedette's XNNPACK delegate cannot be used: {error_line(error)}"
         return _allocate(module, content, self.threads, None)
-
-
-def delegated_share(nodes: Iterable[Node]) -> float:
-    """Return the share (0-1) of a graph's original nodes that DELEGATE nodes replace.
-
-    The runtime keeps replaced nodes in its list. A DELEGATE node replaces the nodes between its outputs and its inputs.
-    """
-    originals: list[Node] = []
-    delegates: list[Node] = []
-    for node in nodes:
-        (delegates if node.name == "DELEGATE" else originals).append(node)
-    writer = {tensor: index for index, node in enumerate(originals) for tensor in node.outputs}
-    reached: set[int] = set()
-    for delegate in delegates:
-        _reach_back(delegate, originals, writer, reached)
-    return len(reached) / len(originals) if originals else 0.0
-
-
-def _reach_back(delegate: Node, originals: Sequence[Node], writer: dict[int, int], reached: set[int]) -> None:
-    ends = set(delegate.inputs)
-    tensors = [tensor for tensor in delegate.outputs if tensor not in ends]
-    while tensors:
-        index = writer.get(tensors.pop())
-        if index is not None and index not in reached:
-            reached.add(index)
-            tensors += [tensor for tensor in originals[index].inputs if tensor not in ends]
 
 
 def chosen_runtime(runtime: str) -> tuple[str, str]:
