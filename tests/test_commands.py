@@ -193,6 +193,21 @@ def test_few_commands_wait_and_the_others_are_answered_at_once() -> None:
     assert rig.send("resume")["status"] == "ok"
 
 
+def test_commands_that_a_stop_finds_waiting_are_answered() -> None:
+    """They are not carried out, and neither is one that comes later; each gets one reply."""
+    rig = Rig()
+    for _ in range(2):
+        rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
+    rig.desk.stop()
+    rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
+    rig.desk.stop()
+    for action in rig.inbox:
+        action()
+    answers = [json.loads(message.payload) for message in rig.publisher.messages]
+    assert [(answer["status"], answer["error"]) for answer in answers] == [("failed", "the daemon stops")] * 3
+    assert rig.restarts == 0
+
+
 def test_feedback_is_counted_and_answered() -> None:
     """Of this run or an earlier one; said again it is no news."""
     rig = Rig()

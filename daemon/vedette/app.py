@@ -205,9 +205,9 @@ class Daemon:
                                        last_end=self._run_record.last)
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
-        desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
-                           results=self._results, main_thread=self._supervisor)
-        publisher.subscribe(desk.accept)
+        self._desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
+                                 results=self._results, main_thread=self._supervisor)
+        publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
             self._candidates, publisher, self._health, self._states)
@@ -284,6 +284,7 @@ class Daemon:
         self._publish_states(final=True)    # nothing moves any more, so the counts add up
 
     def _stop_publisher(self) -> None:
+        self._desk.stop()
         if self._publisher.status().connected:
             self._publisher.flush(FLUSH_TIMEOUT_S)
         self._publisher.stop(STOP_TIMEOUT_S)

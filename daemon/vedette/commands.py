@@ -2,14 +2,14 @@
 
 Invariants: the `mqtt` thread only puts a command into the supervisor's inbox; the main thread carries it out, after the
 broker got its acknowledgement; every accepted command has exactly one reply; at most `WAITING_LIMIT` commands wait, the
-others get the reply `failed` at once.
+others get the reply `failed` at once, and so do those that wait when the daemon stops.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from functools import partial
+from collections import deque
 from typing import TYPE_CHECKING
 
 from vedette.drift.feedback import parse_feedback
@@ -61,10 +61,11 @@ log = logging.getLogger(__name__)
 PAUSE_LIMIT_S = 3600.0
 SNAPSHOT_WITHIN_S = 2.0
 WAITING_LIMIT = 8
+STOPPING = "the daemon stops"
 
 
 class CommandDesk:
-    """Main thread only, but for `accept`."""
+    """Main thread only, but for `accept`. `stop` comes before the last replies are sent."""
 
     def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *, updates: Updates, drift: Drift,
                  results: ResultReporter, main_thread: MainThread) -> None:
@@ -75,7 +76,9 @@ class CommandDesk:
         self._drift = drift
         self._results = results
         self._main_thread = main_thread
-        self._room = threading.Semaphore(WAITING_LIMIT)
+        self._lock = threading.Lock()
+        self._waiting: deque[Command] = deque()
+        self._is_stopped = False
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._restart,
             "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
@@ -83,14 +86,30 @@ class CommandDesk:
 
     def accept(self, command: Command) -> None:
         """Put the command into the main thread's inbox. Any thread; never blocks."""
-        if self._room.acquire(blocking=False):
-            self._main_thread.call(partial(self._carry_out, command))
-        else:
+        with self._lock:
+            is_full, is_stopped = len(self._waiting) >= WAITING_LIMIT, self._is_stopped
+            if not (is_full or is_stopped):
+                self._waiting.append(command)
+        if is_stopped:
+            self._reply(command, "failed", error=STOPPING)
+        elif is_full:
             self._reply(command, "failed", error=f"{WAITING_LIMIT} commands are waiting already; try again later")
+        else:
+            self._main_thread.call(self._carry_out_next)
 
-    def _carry_out(self, command: Command) -> None:
-        self._room.release()
-        self._actions[command.name](command)
+    def stop(self) -> None:
+        """Carry out no more commands, and reply to those that wait. Safe to call twice."""
+        with self._lock:
+            self._is_stopped = True
+            waiting, self._waiting = self._waiting, deque()
+        for command in waiting:
+            self._reply(command, "failed", error=STOPPING)
+
+    def _carry_out_next(self) -> None:
+        with self._lock:
+            command = self._waiting.popleft() if self._waiting else None
+        if command is not None:
+            self._actions[command.name](command)
 
     def _pause(self, command: Command) -> None:
         seconds = command.arguments.get("seconds", PAUSE_LIMIT_S)

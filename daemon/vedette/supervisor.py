@@ -4,7 +4,7 @@ Invariants:
 - `WATCHDOG=1` is sent only while every worker's heartbeat is fresh.
 - A worker that ends with a failure ends the daemon with that failure's exit code; no failure is ignored.
 - Signals, worker ends and commands arrive in one inbox; only the main thread acts on them. A signal to stop comes
-  before everything that waits there.
+  before everything that waits there. What a stop leaves there is not run; `commands` replies for it.
 - Stopping is bounded: a worker that does not end in time is logged and left running. No signal interrupts the stop.
 - A part whose stop fails is logged; every other part is still stopped, and the exit code is not 0.
 """

@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -44,7 +45,7 @@ DISK_RETRY_AFTER_S = 3.0
 """The pause after the store could not be written."""
 
 Answered = Callable[[str, VedetteError | None], None]
-"""Called on the update thread with the outcome of a request: a message, or the error."""
+"""Called once with the outcome of a request: a message, or the error. On the update thread, or while it is stopped."""
 
 
 class Updater:
@@ -76,12 +77,16 @@ class Updater:
         self.worker.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """End the thread; returns whether it has ended. Safe to call twice."""
+        """End the thread, and answer the requests that it leaves; returns whether it has ended. Safe to call twice."""
         self.worker.stopping.set()
         self._wake.set()
         self._prover.interrupt()
         self._trial.interrupt()
-        return self.worker.stop(timeout_s)
+        has_ended = self.worker.stop(timeout_s)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._requests.get_nowait()("", UpdateRefused("the daemon stops"))
+        return has_ended
 
     def nudge(self) -> float:
         """Poll the update source soon; returns within how many seconds. Any thread. Raises: UpdateRefused."""
