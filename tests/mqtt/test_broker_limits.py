@@ -16,6 +16,7 @@ from tests.support.broker.subscriber import listening
 from tests.support.network.rude_server import Behave, serving
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
+from vedette.messages import payloads
 from vedette.mqtt.outbox import Waiting
 from vedette.mqtt.poison_message import HANG_UPS_TO_BLAME, LIMIT_TRUSTED_S, ONE_BY_ONE_S, PoisonMessages
 from vedette.types import Message
@@ -62,12 +63,29 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
             assert publisher.flush(30), publisher.status()
             assert subscriber.waits_for(lambda message: message.payload == str(ROUNDS - 1).encode())
             status = publisher.status()
+            reasons = publisher.reasons()
             heard = [int(message.payload) for message in subscriber.heard if message.topic == f"{BASE}/detections"]
     assert sorted(set(heard)) == list(range(ROUNDS))
     assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
-    assert set(publisher.reasons()) == {"mqtt_denied"}
+    assert set(reasons) == {"mqtt_denied", "mqtt_limited"}
+    assert f"hangs up at a message of {len(LONG)} bytes" in reasons["mqtt_limited"]
     assert f"detections with {len(LONG)} bytes is discarded" in caplog.text
     assert "with 1 bytes" not in caplog.text
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_health_that_is_too_large_comes_in_its_brief_form(protocol: int | str, tmp_path: Path) -> None:
+    """State and reasons arrive, so no old health stays retained as if it were still true."""
+    healths = [{"at": str(number), "drift": "x" * 1000} for number in range(3)]
+    with running(tmp_path, "allow_anonymous true\nmax_packet_size 600") as broker:
+        mqtt = broker.client(protocol=protocol)
+        with listening(mqtt, f"{BASE}/#") as subscriber, publishing(mqtt) as publisher:
+            assert wait_until(lambda: connected(publisher))
+            for health in healths:
+                publisher.publish(Message("health", payloads.encode(health), retain=True))
+                assert publisher.flush(10)
+            assert wait_until(lambda: subscriber.health == {"at": "2"}), subscriber.health
+            assert "mqtt_limited" in publisher.reasons()
 
 
 def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:

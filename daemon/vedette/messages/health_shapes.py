@@ -5,7 +5,7 @@ Invariants: those of the package; every value except `scores` has a fixed size, 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
@@ -286,7 +286,10 @@ class GovernorHealth(TypedDict):
 
 
 class HealthPayload(TypedDict):
-    """The device's health. Published on every change of state or reasons, and every `health.interval_s`."""
+    """The device's health. Published on every change of state or reasons, and every `health.interval_s`.
+
+    If it is too large for the broker, it comes without scores, image, drift, board and governor.
+    """
 
     schema: Literal["vedette.health/1"]
     device: str
@@ -300,10 +303,10 @@ class HealthPayload(TypedDict):
     capture: CaptureHealth
     inference: InferenceHealth
     fallback: FallbackHealth
-    scores: dict[str, ScoreHealth]
+    scores: NotRequired[dict[str, ScoreHealth]]
     """By label. If there are too many labels, the rare ones are together in `other`."""
-    image: ImageHealth
-    drift: DriftHealth
+    image: NotRequired[ImageHealth]
+    drift: NotRequired[DriftHealth]
     mqtt: MqttHealth
-    board: BoardHealth
-    governor: GovernorHealth
+    board: NotRequired[BoardHealth]
+    governor: NotRequired[GovernorHealth]

@@ -138,6 +138,10 @@ class Connection:
             self._sent[number] = Sent(time.monotonic(), topic, size)
         return number
 
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Return whether the broker takes a message of this size."""
+        return publish_bytes(topic, payload, self.terms.qos, is_v5=self.terms.is_v5) <= self.terms.largest
+
     def receipts(self) -> list[Receipt]:
         """Return the receipts that arrived since the last call."""
         taken, self._receipts = self._receipts, {}

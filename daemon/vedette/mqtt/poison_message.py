@@ -77,6 +77,12 @@ class PoisonMessages:
         """Return whether the broker would hang up at this message."""
         return len(message.payload) >= self._too_large and self._now_s() < self._limit_trusted_until_s
 
+    def losses(self) -> str:
+        """Say what the size limit costs; empty if none is known."""
+        if self._now_s() >= self._limit_trusted_until_s:
+            return ""
+        return f"it hangs up at a message of {self._too_large} bytes, so messages of that size are lost"
+
 
 def _name(waiting: Waiting) -> int | str:
     """Return the suspect's name: the topic of a state, since a newer message may have replaced it meanwhile."""

@@ -16,13 +16,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 
 from vedette._lib.backoff import backoff
 from vedette._lib.worker import Worker
 from vedette.config.models import Config
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused
 from vedette.messages import payloads, topics
+from vedette.messages.brief import brief
 from vedette.mqtt.backfill import Backfill
 from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
 from vedette.mqtt.connection import Connection
@@ -185,20 +186,10 @@ class MqttPublisher:
     def _connect_clean(self, terms: Terms) -> Connection:
         return self._connect(Start(terms, clean=True, keep_session=True))
 
-    @staticmethod
-    def _goes_on(worker: Worker) -> bool:
-        worker.beat(CONNECT_WITHIN_S)
-        return not worker.stopping.is_set()
-
     def _search(self, worker: Worker) -> None:
-        """Find out what the broker bears, since it does not say it."""
-        full = self._lives.start().terms
-        terms = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive,
-                       partial(self._goes_on, worker)).run(full)
-        if terms not in (None, full):
-            log.warning("the broker at %s:%d hangs up without a reason unless less is asked of it",
-                        self._mqtt.host, self._mqtt.port)
-        self._lives.found(terms)
+        """Find out what the broker supports, since it does not say it."""
+        search = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive, worker)
+        self._lives.found(search.run(self._lives.start().terms))
 
     def _step(self, connection: Connection) -> None:
         pause_s = self._backfill.pause_s(POLL_S) if self._backfill and connection.has_room else POLL_S
@@ -230,13 +221,15 @@ class MqttPublisher:
     def _feed(self, connection: Connection) -> None:
         while connection.has_room and not self._poison_messages.must_wait(len(self._in_flight)) and \
                 (waiting := self._next()) is not None:
-            if self._poison_messages.is_too_large(waiting.message):
+            message = waiting.message if self._backfill is None else self._backfill.with_correct_time(waiting.message)
+            topic = topics.absolute(self._device, message.topic)
+            if self._poison_messages.is_too_large(message) or not connection.fits(topic, message.payload):
+                message = brief(message)
+            if self._poison_messages.is_too_large(message):
                 self._refuse_too_large(waiting)
                 continue
-            message = waiting.message if self._backfill is None else self._backfill.with_correct_time(waiting.message)
-            number = connection.publish(topics.absolute(self._device, message.topic), message.payload,
-                                        qos=message.qos, retain=message.retain)
-            self._in_flight[number] = waiting
+            number = connection.publish(topic, message.payload, qos=message.qos, retain=message.retain)
+            self._in_flight[number] = replace(waiting, message=message)
         if self._spool is not None and connection.connected and not (self._outbox.in_doubt or self._outbox.late_left):
             self._spool.request_refill()
 
@@ -328,8 +321,8 @@ class MqttPublisher:
         reasons: dict[ReasonCode, str] = {}
         if not connected:
             reasons["mqtt_refused" if isinstance(self._end, BrokerRefused) else "mqtt_offline"] = str(self._end)
-        elif self._losses:
-            reasons["mqtt_limited"] = self._losses
+        elif losses := "; ".join(filter(None, (self._losses, self._poison_messages.losses()))):
+            reasons["mqtt_limited"] = losses
         if connected and self._subscription_refused:
             reasons["mqtt_denied"] = "the broker refuses the subscription to commands"
         elif now_s < self._denied_until_s:

@@ -14,27 +14,29 @@ from typing import TYPE_CHECKING
 from vedette.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
+    from vedette._lib.worker import Worker
     from vedette.mqtt.command_filter import Incoming
     from vedette.mqtt.connection import Connection
     from vedette.mqtt.terms import Terms
     from vedette.types import Message
 
 HOLD_S = 0.5
+ATTEMPT_WITHIN_S = 60.0
 CONFIRMATIONS = 2
 
 
 class Search:
     """`connect` makes a connection with such terms; `receive` takes what it brings.
 
-    `goes_on` is asked before each; if it returns false, the search ends without a finding.
+    When `worker` is told to stop, the search ends without a finding.
     """
 
     def __init__(self, connect: Callable[[Terms], Connection], online: Message, receive: Callable[[Incoming], None],
-                 goes_on: Callable[[], bool]) -> None:
+                 worker: Worker) -> None:
         self._connect = connect
         self._online = online
         self._receive = receive
-        self._goes_on = goes_on
+        self._worker = worker
 
     def run(self, full: Terms) -> Terms | None:
         """Return the best terms that the broker bears, or None if it bears none or cannot be reached."""
@@ -49,8 +51,9 @@ class Search:
         return all(not self._bears(full) and self._bears(less) for _ in range(CONFIRMATIONS))    # ends with a success
 
     def _bears(self, terms: Terms) -> bool:
-        if not self._goes_on():
+        if self._worker.stopping.is_set():
             return False
+        self._worker.beat(ATTEMPT_WITHIN_S)
         try:
             connection = self._connect(terms)
         except BrokerError:
