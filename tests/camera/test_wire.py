@@ -91,6 +91,15 @@ def test_credentials_are_escaped_and_redacted(tmp_path: Path) -> None:
     assert shown("http://cam/video.cgi?usr=me&pwd=secret") == "http://cam/video.cgi?usr=me&pwd=***"
 
 
+def test_credentials_fill_the_places_that_the_source_names(tmp_path: Path) -> None:
+    """Some cameras want them in the path: each is escaped, and one that looks like a placeholder stays as it is."""
+    secret = tmp_path / "secret"
+    secret.write_text("a{password}b:p@s&s\n")
+    url = with_credentials("rtsp://cam/user={user}_password={password}_channel=1", str(secret))
+    assert url == "rtsp://cam/user=a%7Bpassword%7Db_password=p%40s%26s_channel=1"
+    assert shown(url) == "rtsp://cam/user=a%7Bpassword%7Db_password=***_channel=1"
+
+
 def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path: Path) -> None:
     """The error repeats neither a line without a colon nor bytes that are not UTF-8, as Python's message would."""
     secret = tmp_path / "secret"

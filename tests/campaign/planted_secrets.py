@@ -245,13 +245,13 @@ def life_config(hearing: Hearing, port: int, ports: list[int], root: Path) -> st
     camera, cloud, update = (f"http://127.0.0.1:{each}" for each in ports)
     return f"""device: {DEVICE}
 mqtt: {{port: {port}, username: {DEVICE}, password_file: mqtt-password}}
-camera: {{source: "{camera}/video.cgi?usr=x&pwd={hearing.text('camera query')}", credentials_file: camera-login}}
-cloud: {{enabled: true, url: "{cloud}/v1/detect?key={hearing.text('cloud query')}", token_file: cloud-token,
+camera: {{source: "{camera}/video.cgi?login={hearing.text('camera query')}", credentials_file: camera-login}}
+cloud: {{enabled: true, url: "{cloud}/v1/detect?session={hearing.text('cloud query')}", token_file: cloud-token,
         interval_s: 0.2}}
 fallback: {{motion: true}}
 publish: {{results: all}}
 commands: {{allow: [snapshot]}}
-update: {{source: "{update}/repo?token={hearing.text('update query')}", root: {root}, poll_minutes: 0.02}}
+update: {{source: "{update}/repo?usersign={hearing.text('update query')}", root: {root}, poll_minutes: 0.02}}
 health: {{interval_s: 1}}
 """
 
@@ -262,7 +262,8 @@ def mistaken() -> list[Secret]:
         "url": "p%/{}", "blank": "p {}", "digits": "12/{}", "quote": "'{}", "query": "{}", "no scheme": "{}",
         "host": "{}", "cloud url": "{}", "cloud query": "{}", "update url": "{}", "unknown": "{}", "password": "{}",
         "token": "{}." * 40, "login": "{}", "key": "{}", "tag": "{}", "handle": "{}", "number": "{}",
-        "open quote": "{}", "variable": "{}", "unknown variable": "{}", "flag": "{}"}.items()]
+        "open quote": "{}", "underscore": "{}", "short": "{}", "segment": "{}", "semicolon": "{}", "update key": "{}",
+        "cloud key": "{}", "variable": "{}", "unknown variable": "{}", "flag": "{}"}.items()]
 
 
 def mistakes(hearing: Hearing) -> Iterator[str]:
@@ -279,6 +280,15 @@ def mistakes(hearing: Hearing) -> Iterator[str]:
 cloud: {{url: "ftp://me:{secret('cloud url')}@cloud/v1", token_file: {secret('token')}}}
 update: {{source: "ftp://me:{secret('update url')}@repo"}}
 camera: {{credentials_file: "me:{secret('login')}"}}
+"""
+    for source in (f"rtsp://cam/user=admin_password={secret('underscore')}_channel=1_stream=0.sdp",
+                   f"http://cam/v.mjpg?user=x&pw={secret('short')}", f"rtsp://cam/password/{secret('segment')}/live",
+                   f"rtsp://cam/live;user:x;passwd:{secret('semicolon')}"):
+        yield f'camera: {{source: "{source}"}}\n'
+        yield f'camera: {{source: ["{source}"]}}\n'
+    yield f"""update: {{source: "https://repo/x?access_token={secret('update key')}"}}
+cloud: {{url: "https://cloud/v1?api-key={secret('cloud key')}"}}
+camera: {{source: "http://cam/v.mjpg?user=x&pw={secret('short')}"}}
 """
     yield f"cloud: {{url: 'ftp://cloud/v1?token={secret('cloud query')}'}}\n"
     yield f"mqtt:\n  password: !{secret('tag')}\n"
@@ -297,7 +307,7 @@ def mistakes_case(folder: Path) -> Hearing:
     for number, text in enumerate(mistakes(hearing)):
         path.write_text(text)
         commands: list[list[str | Path]] = [["check-config", "--json"]]
-        if "tls" in text:
+        if "tls" in text or "access_token" in text:
             commands += [["check-config"], ["run"], ["run", "--source", flag], ["doctor"], ["doctor", "--json"],
                          ["tail"], ["snapshot", "--out", folder / "x.jpg"]]
         for command in commands:

@@ -182,6 +182,27 @@ def test_a_password_in_a_url_is_an_error_that_does_not_repeat_it(write: Write, u
     assert not any(re.search("hun.?ter2", problem) for problem in said)
 
 
+@pytest.mark.parametrize("url", ["rtsp://cam/user=admin_password=hunter2_channel=1", "http://cam/v.mjpg?user=x&pw=hunter2",
+                                 "https://cam/?access_token=hunter2", "http://cam/password/hunter2/1"])
+def test_a_secret_anywhere_in_an_address_is_an_error_that_does_not_repeat_it(write: Write, url: str) -> None:
+    """It is refused as a login before the host is, in every layer."""
+    given = f"camera: {{source: '{url}'}}\nupdate: {{source: '{url}'}}\ndetector: {{threads: '{url}'}}\n"
+    said = problems(write(given), environ={"VEDETTE_MQTT__HOST": url}, overrides={"cloud.url": url})
+    assert sum("a secret inside an address" in problem for problem in said) == 5
+    assert "hunter2" not in "".join(said)
+
+
+def test_the_places_of_user_and_password_need_a_file(write: Write, tmp_path: Path) -> None:
+    """{user} and {password} in a source are filled from credentials_file, so there must be one."""
+    source = "rtsp://cam/user={user}_password={password}_channel=1"
+    (said,) = problems(write(f"camera: {{source: '{source}'}}\n"))
+    assert "expected credentials_file beside {user} and {password}" in said
+    (tmp_path / "login").write_text("me:x")
+    (tmp_path / "login").chmod(0o600)
+    written = write(f"camera: {{source: '{source}', credentials_file: login}}\n")
+    assert load(written, environ={}).camera.source == source
+
+
 @pytest.mark.parametrize("url", ["http://cam/a@b", "rtsp://cam/1", "rtsp://admin@cam:554/1"])
 def test_a_url_without_a_password_is_fine(write: Write, url: str) -> None:
     """A port, an @ in the path and a bare user name are no password."""

@@ -62,9 +62,9 @@ def test_rendered_text_reads_back_as_the_same_configuration(tmp_path: Path) -> N
 
 def test_rendered_text_shows_places_and_masks_credentials() -> None:
     """Each line has its place; a token in a URL shows as asterisks."""
-    loaded = read(None, environ={"VEDETTE_CAMERA__SOURCE": "http://me@cam/?q=1&password=hunter2"})
+    loaded = read(None, environ={"VEDETTE_CAMERA__SOURCE": "http://me@cam/?q=1&loginname=hunter2"})
     text = render(loaded.config, loaded.places)
-    assert "  source: http://***@cam/?q=1&password=***" in text
+    assert "  source: http://***@cam/?q=1&loginname=***" in text
     assert "# VEDETTE_CAMERA__SOURCE" in text
     assert "hunter2" not in text + str(plain(loaded.config))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vedette.net.urls import has_password, masked, shown, without_login
+from vedette.net.urls import has_password, has_secret, masked, shown, without_login
 
 PASSWORD = "hunter2"  # noqa: S105 - planted
 
@@ -49,3 +49,41 @@ def test_a_login_is_left_out_and_the_rest_stays() -> None:
     assert shown("synthetic?seed=7") == "synthetic?seed=7"
     assert masked("http://me@cam/?q=1") == "http://***@cam/?q=1"
     assert masked('"rtsp://me:a b@cam"') == '"rtsp://***@cam"'
+
+
+SECRETS = [
+    "rtsp://cam:554/user=admin_password=S3cret_channel=1_stream=0.sdp", "http://cam/v.mjpg?user=x&pw=S3cret",
+    "rtsp://cam/user=admin;passwd=S3cret;x=1", "rtsp://cam/live,user:admin,password:S3cret", "http://cam/#token=S3cret",
+    "rtsp://cam/password/S3cret/live", "rtsp://cam/x?user%3Dadmin_password%3DS3cret_channel%3D1",
+    "http://cam/?p%61ssword=S3cret", "http://cam/?PASS=S3cret&x=1", "http://cam/?api_key=S3cret", "http://cam/?pwd=S3&cret",
+    "http://cam/?userPassword=S3cret", "rtsp://cam/user=admin|password=S3cret|c=1", "http://cam/?a[password]=S3cret",
+    "rtsp://cam/user=admin_password=S3_x-cret=_channel=1", "rtsp://cam/user=a*pw=S3cret*x=1", "rtsp://cam;pw=S3cret/1",
+    "rtsp:/cam/user=admin_password=S3cret_channel=1", "http://cam/?auth=S3cret", "http://cam/?key=S3cret",
+    "http://cam/?token=S3_cret=&x=1", "http://cam/?X-Amz-Signature=S3cret", "http://cam/?password= S3cret"]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_the_value_of_a_key_that_sounds_like_a_secret_is_found_and_masked(url: str) -> None:
+    """Any separator may stand around it, the value may hold some, and the key may be percent-encoded."""
+    assert has_secret(url, is_address=True)
+    for text in (masked(url), shown(url), masked(f'["{url}"]')):
+        assert "S3" not in text
+        assert "cret" not in text
+        assert "***" in text
+
+
+@pytest.mark.parametrize("url", [
+    "rtsp://cam/user=admin_password=_channel=1", "rtsp://cam/user={user}_password={password}_channel=1",
+    "https://token.example.net:443/x", "https://auth:8801/v1", "http://cam/?author=me&keyframe=1&bypass=2&compass=3",
+    "http://cam/?loginuse=admin", "/dev/v4l/by-id/usb-pw=1", "synthetic?seed=7&misbehave=freeze:20:10", "monkey.avi"])
+def test_an_address_without_a_secret_is_not_refused(url: str) -> None:
+    """No value, a placeholder, a host that is called so, a word that only contains one, and a path."""
+    assert not has_secret(url, is_address=True)
+
+
+def test_what_is_no_secret_stays_to_be_read() -> None:
+    """The rest of an address tells which camera it is, and an empty password is worth knowing."""
+    assert shown(SECRETS[0]) == "rtsp://cam:554/user=admin_password=***_channel=1_stream=0.sdp"
+    assert shown(SECRETS[5]) == "rtsp://cam/password/***/live"
+    for url in ("rtsp://cam/user=admin_password=_channel=1", "https://auth:8801/v1?width=3", "http://cam/?pw={password}"):
+        assert shown(url) == masked(url) == url

@@ -7,17 +7,19 @@ imported, since the child must stay small. Defaults live in `config.models`, not
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.street.options import is_synthetic
-from vedette.net.urls import without_login
+from vedette.net.urls import PLACEHOLDERS, without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
 
+_AROUND_PLACEHOLDERS = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
 """Names of V4L2 devices below /dev, stable ones first: /dev/video0 may be another camera after a replug."""
 SLOTS = 3
@@ -84,7 +86,9 @@ class CaptureSettings:
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:
-    """Return the URL with the `user:password` from the file in it. Never print the result.
+    """Return the URL with the `user:password` from the file at its placeholders, else before its host.
+
+    Never print the result.
 
     Raises: OSError when the file cannot be read; ValueError when it does not hold user:password.
     """
@@ -96,5 +100,8 @@ def with_credentials(source: str, credentials_file: str | None) -> str:
         raise ValueError(f"{credentials_file}: expected user:password in UTF-8") from None
     if not (user and colon):
         raise ValueError(f"{credentials_file}: expected user:password")
+    quoted = dict(zip(PLACEHOLDERS, (quote(user, safe=""), quote(password, safe="")), strict=True))
+    if any(placeholder in source for placeholder in PLACEHOLDERS):
+        return "".join(quoted.get(part, part) for part in _AROUND_PLACEHOLDERS.split(source))
     parts = urlsplit(without_login(source))
-    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
+    return urlunsplit(parts._replace(netloc=f"{':'.join(quoted.values())}@{parts.netloc}"))

@@ -23,7 +23,7 @@ from vedette.config.keys import Key, keys, sections
 from vedette.config.models import Config
 from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
-from vedette.net.urls import has_password
+from vedette.net.urls import has_password, has_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -155,7 +155,7 @@ class _Layers:
                 self._set(known[name].path, plain, place)
 
     def refuse_passwords_in_urls(self, value: object, at: KeyPath) -> None:
-        """Report each password in a URL, at any depth. The password is not repeated."""
+        """Report each password or other secret in a URL, at any depth. The secret is not repeated."""
         if isinstance(value, dict):
             for name, below in value.items():
                 self.refuse_passwords_in_urls(below, (*at, name))
@@ -165,6 +165,9 @@ class _Layers:
         elif isinstance(value, str) and has_password(value, is_address=at in _ADDRESSES):
             self._report(Problem(at, "a password inside a URL; put user:password in a file and name it in a *_file key "
                                      "(write an @ that belongs to no login as %40)"))
+        elif isinstance(value, str) and has_secret(value, is_address=at in _ADDRESSES):
+            self._report(Problem(at, "a secret inside an address; put it in a file and name that in a *_file key "
+                                     "(in camera.source, write {user} and {password} in its place)"))
 
     def resolve_files(self, credentials: Path | None) -> None:
         """Make every path absolute or relative to the working folder, and check every `*_file`."""

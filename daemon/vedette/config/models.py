@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from vedette.config.addresses import bare_host, web_url
+from vedette.net.urls import PLACEHOLDERS
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -84,7 +85,14 @@ class CameraConfig(Section):
                                        "cases.")
     loop: bool = restart(False, "For a file or a folder. true: the source starts again when it has ended.")
     credentials_file: Path | None = restart(
-        None, "File with user:password for a stream. A URL must not contain them.")
+        None, "File with user:password for a stream. A URL must not contain them. Some cameras want them in the path "
+              "or the query: write {user} and {password} there.")
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Self:
+        if self.credentials_file is None and any(each in self.source for each in PLACEHOLDERS):
+            raise ValueError(f"expected credentials_file beside {' and '.join(PLACEHOLDERS)} in source")
+        return self
 
 
 class DetectorConfig(Section):

@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
 from vedette import __version__
 from vedette.errors import HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
+from vedette.net import urls
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline, Resolve, TimedSocket
-from vedette.net.urls import without_login
 
 RETRY_AFTER_MOST_S = 3600.0
 _PORTS = {"http": 80, "https": 443}
@@ -82,7 +82,7 @@ class HttpClient:
         HttpTooLong.
         """
         parts = _split(url)
-        shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        shown = urls.shown(f"{parts.scheme}://{parts.netloc}{parts.path}")
         secret = (headers or {}).get("Authorization", "").rpartition(" ")[2]
         with _named_failures(shown):
             connection = TimedSocket.connect(
@@ -148,7 +148,7 @@ def _check_status(shown: str, response: http.client.HTTPResponse, secret: str) -
         return
     text = f"{status} {_printable(response.reason, secret)}".strip()
     if 300 <= status < 400:
-        target = re.split("[?#]", without_login(response.getheader("Location") or "nowhere"))[0]
+        target = re.split("[?#]", urls.shown(response.getheader("Location") or "nowhere"))[0]
         text += f", a redirect to {_printable(target, secret)}; redirects are not followed"
     raise HttpStatus(f"{shown}: the server answered {text}", status, _retry_after_s(response))
 

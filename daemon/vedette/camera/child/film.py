@@ -16,6 +16,7 @@ import cv2
 from vedette.camera.child.opencv import DAMAGED_IN_A_ROW, READ_MARGIN_S, OpenCvSource, open_ffmpeg
 from vedette.camera.child.source import PictureDamaged
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
+from vedette.net.urls import shown
 
 if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
@@ -35,14 +36,15 @@ class Film(OpenCvSource):
 
     def __init__(self, settings: CaptureSettings) -> None:
         path = settings.source.removeprefix("file://")
+        what = shown(path)
         if not Path(path).exists():
-            raise SourceMissing(f"{path}: no such file or folder")
+            raise SourceMissing(f"{what}: no such file or folder")
         if not Path(path).is_file():
-            raise SourceInvalid(f"{path}: expected a video file or a folder of images")
+            raise SourceInvalid(f"{what}: expected a video file or a folder of images")
         capture = open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)
         if not capture.isOpened():
-            raise SourceInvalid(f"{path}: OpenCV cannot open it as a video")
-        super().__init__(capture, path)
+            raise SourceInvalid(f"{what}: OpenCV cannot open it as a video")
+        super().__init__(capture, what)
         self._frames = self._damaged = 0
         self._declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._last_ns = -1

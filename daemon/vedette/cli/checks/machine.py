@@ -21,6 +21,7 @@ from vedette.cli.checks.model import model, self_test
 from vedette.cli.checks.result import CheckResult, CheckState, Machine
 from vedette.device.identity import state_path
 from vedette.health.reasons import REASONS
+from vedette.net.urls import shown
 
 BROKER_TIMEOUT_S = 2.0
 PYTHON = ((3, 11), (3, 13))
@@ -102,15 +103,15 @@ def camera(machine: Machine) -> CheckResult:
     wanted = devices if source == "auto" else [Path(source.removeprefix("file://"))]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
-        return CheckResult("camera", "fail", f"{missing[0]} is not there (available: {available})",
+        return CheckResult("camera", "fail", f"{shown(missing[0])} is not there (available: {available})",
                            "Correct camera.source.")
     closed = [str(path) for path in wanted if not os.access(path, os.R_OK)]
     if closed:
-        return CheckResult("camera", "fail", f"no permission for {closed[0]}",
+        return CheckResult("camera", "fail", f"no permission for {shown(closed[0])}",
                            f"Add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}")
     if not wanted:
         return CheckResult("camera", "warn", available, "Connect a camera, or set camera.source.")
-    return CheckResult("camera", "ok", ", ".join(map(str, wanted)))
+    return CheckResult("camera", "ok", ", ".join(shown(str(path)) for path in wanted))
 
 
 def threads(machine: Machine) -> CheckResult:
