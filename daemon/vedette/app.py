@@ -38,6 +38,7 @@ from vedette.fallback.build import Fallbacks
 from vedette.health.meters import FrameMeters
 from vedette.health.publisher import HealthPublisher
 from vedette.health.report import HealthReport
+from vedette.health.result_check import ResultCheck
 from vedette.health.states import StatePublisher
 from vedette.messages.results import Printer, ResultReporter
 from vedette.mqtt.outbox import Outbox
@@ -153,6 +154,8 @@ class Daemon:
         self._monitor.subscribe(self._throttle.on_reading)
         self._meters = FrameMeters(clock)
         self._pipeline.subscribe(self._meters.on_result)
+        self._result_check = ResultCheck(config, clock)
+        self._pipeline.subscribe(self._result_check.on_result)
         self._drift = DriftWatch(Ledger(folder / FILE, clock, self._identity.boot_id), self._camera, config,
                                  bundled=BundledScores(self._opener), governed=self._throttle.governed, on_end=ended)
         self._pipeline.subscribe(self._drift.on_result)
@@ -197,8 +200,8 @@ class Daemon:
         """Build the parts that publish health and states, and the commands."""
         config, publisher, identity = self._config, self._publisher, self._identity
         self._sources: tuple[ReasonSource, ...] = (
-            self._camera, self._pipeline, publisher, self._monitor, self._wall_clock, self._throttle, self._updater,
-            self._store, self._state, self._reloader, self._drift, self._supervisor)
+            self._camera, self._pipeline, self._result_check, publisher, self._monitor, self._wall_clock,
+            self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
@@ -210,7 +213,7 @@ class Daemon:
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
-            self._candidates, publisher, self._health, self._states)
+            self._candidates, publisher, self._health, self._states, self._result_check)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""

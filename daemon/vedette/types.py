@@ -20,6 +20,7 @@ ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow",
 ReasonCode = Literal[
     "camera_offline", "camera_stalled", "camera_frozen", "camera_black", "camera_rate", "camera_slow",
     "camera_size", "camera_damaged", "no_model", "model_refused", "detector_failing", "detector_slow",
+    "results_implausible",
     "fallback_cloud", "fallback_motion", "cloud_failing", "all_stale", "runtime_fallback", "paused",
     "update_unreachable", "update_refused", "update_failed", "store_failed", "mqtt_offline", "mqtt_refused",
     "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed", "clock_unsynced",

@@ -61,6 +61,10 @@ _TABLE = (
     Reason("detector_slow", "degraded", "For 5 s every result has come later than `camera.max_frame_age_ms`.",
            "Use a smaller model, end other processes, or raise `camera.max_frame_age_ms`. If the cloud is enabled, the "
            "cloud detects meanwhile."),
+    Reason("results_implausible", "degraded",
+           "Every result has as many detections as `detector.max_detections` allows, or no class ever comes twice.",
+           "The model is probably decoded in the wrong way. Look at the boxes with `vedette detect --out DIR`, and "
+           "check `detector.decoder`. If the scene is that full, raise `detector.max_detections`."),
     Reason("fallback_cloud", "degraded", "The cloud detects, because the device's own model cannot or is too slow.",
            "Another reason says why. Correct that problem. The device then uses its own model again."),
     Reason("fallback_motion", "degraded",
