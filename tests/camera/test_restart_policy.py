@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.camera.restart_policy import REPLACEMENTS_WITHOUT_FRAME, Replacements, reopen_delay_s
+from vedette.camera.restart_policy import REPLACEMENTS_WITHOUT_FRAME, Replacements, open_limit_s, reopen_delay_s
 
 
 def test_the_first_replacement_is_at_once_and_the_eleventh_is_none() -> None:
@@ -30,3 +30,11 @@ def test_a_frame_starts_the_count_again() -> None:
 def test_reopening_never_takes_long(attempt: int, jitter: float) -> None:
     """The delay before reopening has jitter, grows, and is short enough for recovery within 10 s."""
     assert 0.07 <= reopen_delay_s(attempt, lambda: jitter) <= 4.0
+
+
+@given(st.integers(0, 1000))
+def test_an_opening_may_take_longer_each_time(slow_openings: int) -> None:
+    """The first opening is short enough for recovery within 10 s, a later one may take up to two minutes."""
+    assert open_limit_s(0) <= 8
+    assert open_limit_s(slow_openings) <= open_limit_s(slow_openings + 1) <= 120
+    assert open_limit_s(10) > 100

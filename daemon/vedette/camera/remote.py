@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class RemoteCamera:
         self._tracker = CameraStateTracker(clock)
         self._last: FrameReady | None = None
         self._view: View | None = None
-        self._reopened = 0
+        self._reopened = self._slow_openings = 0
         self._final: SourceError | None = None
         self._scaling: Scaling | None = None
         self._session = self._new_session()
@@ -181,6 +181,8 @@ class RemoteCamera:
         except ValueError as lie:
             return Trouble("offline", f"the capture child sent a wrong message: {lie}", 0)
         silence = session.silence()
+        if not silence and self._settings.may_return and (slow := session.slow_opening()):
+            self._tracker.trouble("offline", f"{self._source}: {slow}")
         return Trouble("stalled", silence, 0) if silence else None
 
     def _on_message(self, message: Message) -> None:
@@ -242,12 +244,14 @@ class RemoteCamera:
         delay_s = self._replacements.replaced(lived_s)
         if delay_s is None:
             raise CameraStuck(f"{self._replacements.limit} capture children in a row gave no frame: {trouble.cause}")
+        self._slow_openings = 0 if self._session.gave_frame else self._slow_openings + 1
         if not worker.stopping.wait(delay_s):
             self._session = self._new_session()
             self._session.scale_to(self._scaling)
 
     def _new_session(self) -> Session:
-        return Session(self._settings, self._module, self._captured + 1, self._clock)
+        settings = replace(self._settings, slow_openings=self._slow_openings)
+        return Session(settings, self._module, self._captured + 1, self._clock)
 
     @property
     def _captured(self) -> int:

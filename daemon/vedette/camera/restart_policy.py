@@ -1,6 +1,7 @@
 """What happens to a capture child that stalls, stops, crashes or sends nonsense.
 
     reopen       the child reopens the source, with backoff, after a failure it can name (absent, refused, read failed)
+    wait longer  a source that did not answer in time gets more time at the next opening: it may only be slow
     replace      the daemon kills the child and starts another, at first without delay, then with growing delays
     give up      after so many replacements without one frame: CameraStuck, and systemd restarts the daemon
 
@@ -14,6 +15,8 @@ import random
 from collections.abc import Callable
 
 REOPEN_DELAYS_S = (0.1, 0.5, 1.0, 2.0, 4.0)
+OPEN_LIMITS_S = (7.0, 14.0, 28.0, 56.0, 112.0)
+"""Time until the first frame. The first limit is short: frames must flow again within 10 s after a fault ends."""
 REPLACE_DELAYS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 REPLACEMENTS_WITHOUT_FRAME = 10
 STEADY_S = 2.0
@@ -23,6 +26,11 @@ STEADY_S = 2.0
 def reopen_delay_s(attempt: int, jitter: Callable[[], float] = random.random) -> float:
     """Return how long the child waits before it reopens the source; `attempt` counts from 0."""
     return REOPEN_DELAYS_S[min(attempt, len(REOPEN_DELAYS_S) - 1)] * (0.75 + 0.25 * jitter())
+
+
+def open_limit_s(slow_openings: int) -> float:
+    """Return how long an opening may take, after so many openings in a row that took too long."""
+    return OPEN_LIMITS_S[min(slow_openings, len(OPEN_LIMITS_S) - 1)]
 
 
 class Replacements:

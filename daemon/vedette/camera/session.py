@@ -14,7 +14,7 @@ import select
 from typing import TYPE_CHECKING
 
 from vedette._lib.child import Child
-from vedette.camera.settings import SLOTS
+from vedette.camera.settings import SLOTS, V4L2_SELECT_TIMEOUT_S
 from vedette.camera.shared_frames import SharedFrames
 from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_scaling
 from vedette.types import OUTLINE_BYTES, Scaling, View
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 START_WITHIN_S = 15.0
 """Time to import numpy and OpenCV from a slow SD card."""
 WITHIN_LIMIT_S = 30.0
+OPENING_LIMIT_S = 150.0
+SLOW_OPENING_S = 4.0
+"""An opening that takes longer is reported, though it goes on."""
 LEAVE_WITHIN_S = 1.0
 KILL_WITHIN_S = 2.0
 AHEAD_NS = 1_000_000_000
@@ -36,7 +39,7 @@ ENVIRON = {
     "OPENCV_LOG_LEVEL": "SILENT",            # our own message names the failure, without the URL and its password
     "OPENCV_FFMPEG_LOGLEVEL": "-8",          # AV_LOG_QUIET
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),
-    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "2",    # seconds; 10 by default
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(V4L2_SELECT_TIMEOUT_S),    # 10 by default
 }
 
 
@@ -46,10 +49,13 @@ class Session:
     def __init__(self, settings: CaptureSettings, module: str, first_seq: int, clock: Clock) -> None:
         self.started_ns = clock.monotonic_ns()
         self.openings = 0
+        self.gave_frame = False
+        self._opened_ns: int | None = None
         self._clock = clock
         self._every_frame = settings.every_frame
         self._stall_ns = int(settings.stall_s * 1e9)
         self._within_limit_s = max(WITHIN_LIMIT_S, settings.stall_s)
+        self._opening_limit_s = max(OPENING_LIMIT_S, self._within_limit_s + 1)
         self._seq = first_seq - 1
         self._held: set[int] = set()
         self._due_ns = self.started_ns + int(START_WITHIN_S * 1e9)
@@ -89,8 +95,10 @@ class Session:
         message = decode(packet)
         if isinstance(message, FrameReady):
             self._accept(message)
-        self.openings += isinstance(message, Opening)
-        self._expect_next(min(message.within_s, self._within_limit_s))
+        opening = isinstance(message, Opening)
+        self.openings += opening
+        self._opened_ns = self._clock.monotonic_ns() if opening else None
+        self._expect_next(min(message.within_s, self._opening_limit_s if opening else self._within_limit_s))
         return message
 
     def pixels(self, frame: FrameReady) -> memoryview:
@@ -135,6 +143,12 @@ class Session:
             return None
         return "the capture child hangs: its next message is overdue"
 
+    def slow_opening(self) -> str | None:
+        """Return what to report if the source is being opened and has not answered for too long, else None."""
+        if self._opened_ns is None or self._clock.monotonic_ns() - self._opened_ns < SLOW_OPENING_S * 1e9:
+            return None
+        return f"no answer within {SLOW_OPENING_S:.0f} s; it is still being opened"
+
     def end(self, *, gracefully: bool) -> bool:
         """End the child. If `gracefully`, it gets time to close its camera. Returns False if it cannot be killed."""
         self._child.close()
@@ -156,6 +170,7 @@ class Session:
             raise ValueError("negative picture statistics, expected 0 or more")
         self._held.add(frame.slot)
         self._seq = frame.seq
+        self.gave_frame = True
 
     def _expect_next(self, within_s: float) -> None:
         self._due_ns = self._clock.monotonic_ns() + int(within_s * 1e9)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from vedette.camera.restart_policy import open_limit_s
 from vedette.camera.street.options import is_synthetic
 from vedette.net.urls import PLACEHOLDERS, without_login
 
@@ -26,6 +27,7 @@ SLOTS = 3
 """One frame is with the detector, one waits for it, and one is being written."""
 SCALED_BYTES = 1024 * 1024 * 3
 """Room behind a frame for the scaled part that the detector requests. Only what is used takes memory."""
+V4L2_SELECT_TIMEOUT_S = 2
 STALL_S = 3.0
 STALL_FRAMES = 3.0
 
@@ -44,6 +46,8 @@ class CaptureSettings:
     every_frame: bool
     loop: bool
     credentials_file: str | None
+    slow_openings: int = 0
+    """Openings before this one, in a row, that gave no frame in time."""
 
     @property
     def kind(self) -> Kind:
@@ -67,6 +71,11 @@ class CaptureSettings:
     def stall_s(self) -> float:
         """So many seconds without a frame count as a stall."""
         return max(STALL_S, STALL_FRAMES / self.fps)
+
+    @property
+    def open_limit_s(self) -> float:
+        """So many seconds may pass from the opening of the source to its first frame."""
+        return max(open_limit_s(self.slow_openings), self.stall_s)
 
     @property
     def slot_bytes(self) -> int:

@@ -1,104 +1,25 @@
 """Streams through OpenCV from real servers on loopback: MJPEG that stalls or ends, RTSP that never answers."""
 
-import http.server
+import os
 import re
 import resource
+import signal
 import socket
-import threading
+import time
 from collections.abc import Iterator
-from io import BufferedIOBase
 from pathlib import Path
-from typing import Self
 
-import cv2
-import numpy as np
 import pytest
 
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
-from tests.support.daemon.films import without_size
+from tests.support.network.mjpeg_server import MjpegServer
 from tests.support.present import present
 from tests.support.waiting.fair_clock import fair_s, starved_s
 from tests.support.waiting.until import eventually
 from vedette.camera.remote import RemoteCamera
 
 pytestmark = pytest.mark.slow
-
-
-class MjpegServer:
-    """Serves noise at 20 frames per second. `swallowed`: bytes of each huge part.
-
-    `mode`: flow, damaged, stall, end or huge.
-    """
-
-    def __init__(self) -> None:
-        self.mode = "flow"
-        self.protected = False
-        self.swallowed: list[int] = []
-        self.authorization: str | None = None
-        self._closing = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/video.mjpg"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _pour(self, wfile: BufferedIOBase) -> bool:
-        self.swallowed.append(0)
-        try:
-            wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 2000000000\r\n\r\n")
-            while not self._closing.is_set():
-                wfile.write(bytes(2**20))
-                self.swallowed[-1] += 2**20
-        except OSError:
-            pass
-        return False
-
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.authorization = self.headers.get("Authorization")
-                if server.protected and not server.authorization:
-                    self.send_response(401)
-                    self.send_header("WWW-Authenticate", 'Basic realm="camera"')
-                    self.end_headers()
-                    return
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                random = np.random.default_rng()
-                while server.mode != "end" and not server._closing.wait(0.05):
-                    if server.mode != "stall" and not self._part(random):
-                        return
-
-            def _part(self, random: np.random.Generator) -> bool:
-                if server.mode == "huge":
-                    return server._pour(self.wfile)
-                jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
-                if server.mode == "damaged" and not random.integers(5):
-                    jpeg = without_size(jpeg)
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-                try:
-                    self.wfile.write(head + jpeg + b"\r\n")
-                except OSError:
-                    return False
-                return True
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
 
 
 @pytest.fixture
@@ -231,3 +152,38 @@ def test_a_damaged_picture_does_not_end_a_stream(mjpeg: MjpegServer) -> None:
         eventually(lambda: camera.status().captured > 25)
         assert "camera_damaged" in camera.reasons()
         assert camera.status().reopened == 0
+
+
+def test_a_camera_that_starts_slowly_is_waited_for(mjpeg: MjpegServer) -> None:
+    """The delay is reported at once. The camera is asked once only, since each request may start it anew."""
+    mjpeg.late_s = 4.5
+    with running(make_settings(mjpeg.url)) as camera, Consumer(camera):
+        eventually(lambda: "no answer within 4 s; it is still being opened" in (camera.status().cause or ""))
+        assert camera.reasons().keys() == {"camera_offline"}
+        eventually(lambda: camera.status().state == "capturing")
+    assert mjpeg.asked == 1
+
+
+def test_a_source_that_never_answers_in_time_gets_more_time(order: Order) -> None:
+    """Each opening may take longer than the one before, in a new child too, up to minutes. A frame ends that."""
+    with running(make_settings(order("slow start")), FAULTY_CHILD) as camera:
+        eventually(lambda: camera.status().state == "capturing")
+        assert camera.status().reopened == 2
+        os.kill(camera.child_pid, signal.SIGKILL)
+        eventually(lambda: camera.status().children_replaced == 1 and camera.status().state == "capturing")
+        assert camera.status().reopened == 4
+
+
+def test_a_snapshot_address_is_polled(mjpeg: MjpegServer) -> None:
+    """An address that gives one JPEG for each request is asked `fps` times a second. Nothing is reopened."""
+    mjpeg.mode = "snapshot"
+    with running(make_settings(mjpeg.url, fps=10.0)) as camera, Consumer(camera) as consumer:
+        eventually(lambda: consumer.taken >= 5)
+        began, asked = time.monotonic(), mjpeg.asked
+        eventually(lambda: consumer.taken >= 15)
+        assert mjpeg.asked - asked <= 10 * (time.monotonic() - began) + 3
+        assert camera.status().reopened == 0
+        mjpeg.mode = "end"
+        comes_to(camera, "offline", within_s=4)
+        mjpeg.mode = "snapshot"
+        comes_to(camera, "capturing", within_s=10)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.camera.child.main import main
-from vedette.camera.child.source import PictureDamaged, ReadStalled, checked
+from vedette.camera.child.source import NoAnswer, PictureDamaged, ReadStalled, checked
 from vedette.camera.settings import CaptureSettings
 from vedette.errors import SourceMissing
 
@@ -40,6 +40,8 @@ class FaultySource:
         self._picture: Pixels | None = None
         if self.order == "absent":
             raise SourceMissing("unplugged")
+        if self.order == "slow start" and settings.slow_openings < 2:
+            raise NoAnswer("no answer")
         if self.order == "hang in open":
             signal.pause()
 

@@ -3,6 +3,7 @@
 Invariants:
 - A failure is reported before the source is closed. Closing may hang, and then the owner already knows the cause.
 - A source that may return is reopened with backoff, without end. The end of any other source is final.
+- A source that did not answer in time gets more time at its next opening.
 - This process must stay small. It imports only the standard library, numpy, OpenCV, `vedette.camera` and what that
   needs of `_lib`, `net`, `vision`, `errors` and `types`.
 """
@@ -14,6 +15,7 @@ import json
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import cv2
@@ -23,7 +25,7 @@ from vedette.camera.child.memory import MemoryLimit
 from vedette.camera.child.open_source import open_source
 from vedette.camera.child.owner_socket import OwnerLeft, OwnerSocket
 from vedette.camera.child.player import PictureFrozen, Player
-from vedette.camera.child.source import ReadStalled
+from vedette.camera.child.source import NoAnswer, ReadStalled
 from vedette.camera.restart_policy import STEADY_S, reopen_delay_s
 from vedette.camera.settings import SLOTS, CaptureSettings
 from vedette.camera.shared_frames import SharedFrames
@@ -36,9 +38,8 @@ if TYPE_CHECKING:
 
     from vedette.camera.child.source import Source
 
-OPEN_WITHIN_S = 8.0
-"""Time until the first frame. A source that hangs from its start is noticed after so long, and the next one needs a
-moment more: frames must flow again within 10 s after the fault ends."""
+OPEN_MARGIN_S = 1.0
+"""The source gives up this long before the owner takes the child for hung."""
 CLOSE_WITHIN_S = 2.0
 WAIT_S = 60.0
 
@@ -58,9 +59,11 @@ class Capture:
     def run(self) -> NoReturn:
         """Capture until the owner leaves. Raises: OwnerLeft."""
         while True:
-            self._owner.send(Opening(OPEN_WITHIN_S))
-            opened = time.monotonic()
+            self._owner.send(Opening(self._settings.open_limit_s + OPEN_MARGIN_S))
+            opened, frames = time.monotonic(), self._player.captured
             delay_s = self._play_once()
+            if self._player.captured > frames:
+                self._settings = replace(self._settings, slow_openings=0)
             self._owner.wait_until(time.monotonic_ns() + int(delay_s * 1e9))
             self._attempt = 0 if time.monotonic() - opened > STEADY_S + delay_s else self._attempt + 1
 
@@ -94,6 +97,8 @@ class Capture:
             self._report_final(failure)
         delay_s = reopen_delay_s(self._attempt)
         stalled = isinstance(failure, ReadStalled)
+        if stalled or isinstance(failure, NoAnswer):
+            self._settings = replace(self._settings, slow_openings=self._settings.slow_openings + 1)
         self._owner.send(Trouble("stalled" if stalled else "offline", self._memory.explain(str(failure)),
                                delay_s + CLOSE_WITHIN_S))
         return delay_s

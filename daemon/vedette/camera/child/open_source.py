@@ -53,10 +53,17 @@ def _open(settings: CaptureSettings) -> Source:
             from vedette.camera.child.opencv import Device
             return Device(settings, settings.source)
         case "stream":
-            from vedette.camera.child.opencv import Stream
-            return Stream(settings)
+            return _open_stream(settings)
         case "path":
             return _open_path(settings)
+
+
+def _open_stream(settings: CaptureSettings) -> Source:
+    if settings.source.lower().startswith(("http://", "https://")):
+        from vedette.camera.child.http_source import HttpSource
+        return HttpSource(settings)
+    from vedette.camera.child.stream import Stream
+    return Stream(settings, settings.open_limit_s)
 
 
 def _open_path(settings: CaptureSettings) -> Source:

@@ -48,7 +48,8 @@ class PiCamera:
         if not cameras:
             raise SourceMissing("picamera2 sees no camera: check the cable and `rpicam-hello --list-cameras`")
         self.fps: float | None = settings.fps
-        self._timeout_s = settings.stall_s - READ_MARGIN_S
+        self._timeout_s = settings.open_limit_s      # for the first frame
+        self._stall_s = settings.stall_s - READ_MARGIN_S
         self._mapped = module.MappedArray
         self._request: Any = None
         self._scratch: NDArray[np.uint8] | None = None
@@ -70,6 +71,7 @@ class PiCamera:
         except (TimeoutError, CancelledError) as error:
             self._camera.cancel_all_and_flush()
             raise ReadStalled(f"picamera2: no frame for {self._timeout_s:.1f} s") from error
+        self._timeout_s = self._stall_s
         return boottime_to_monotonic_ns(self._request.get_metadata()["SensorTimestamp"])
 
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -60,6 +60,11 @@ class Player:
         self._size_changes = 0
         self._size_noted_until_ns = 0
 
+    @property
+    def captured(self) -> int:
+        """The number of the last frame."""
+        return self._seq
+
     def play(self, source: Source) -> NoReturn:
         """Play until the source fails. Raises: SourceError, its subclass PictureFrozen, OwnerLeft."""
         rates = RateWatch(self._settings.fps, source.fps)

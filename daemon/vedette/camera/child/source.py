@@ -21,6 +21,10 @@ class ReadStalled(SourceMissing):
     """The source is there but gave no frame in time."""
 
 
+class NoAnswer(SourceMissing):
+    """The source took longer to open than it may. More time may help, and another attempt as short as this one not."""
+
+
 class PictureDamaged(SourceInvalid):
     """One picture, or a few, could not be decoded. The next `grab` may give the picture behind them."""
 
