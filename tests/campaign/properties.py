@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,14 @@ _PASSED = re.compile(r"(\d+) passed")
 def look(number: int, workers: int, chosen: list[str]) -> dict[str, object]:
     """Run one round. Raises: SystemExit when pytest did not get as far as running tests."""
     begun_s = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *(chosen or [str(TESTS)]), "-m", "hypothesis", "--hypothesis-profile",
-         "search",
-         "--hypothesis-seed", str(number), "--numprocesses", str(workers), "--dist", "worksteal", "--no-cov",
-         "--verbose", "-rfE", "--tb", "short"],
-        cwd=TESTS.parent, capture_output=True, text=True, check=False)
+    # A pytest of its own would close the folder of temporary files to the tests of the one that runs this campaign.
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *(chosen or [str(TESTS)]), "-m", "hypothesis", "--hypothesis-profile",
+             "search", "--hypothesis-seed", str(number), "--numprocesses", str(workers), "--dist", "worksteal",
+             "--no-cov", "--verbose", "-rfE", "--tb", "short"],
+            cwd=TESTS.parent, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTEST_DEBUG_TEMPROOT": folder})
     if done.returncode not in (0, 1):
         sys.exit(done.stdout[-4000:] + done.stderr)
     failed = sorted(set(_FAILED.findall(done.stdout)))

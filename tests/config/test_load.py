@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.daemon.as_nobody import as_nobody
 from vedette.config.keys import keys
 from vedette.config.load import load, read
 from vedette.config.models import Config
@@ -270,18 +270,6 @@ def test_other_paths_start_beside_the_file_or_in_the_working_folder(write: Write
     assert load(path, environ={"VEDETTE_DETECTOR__MODEL": "y.tflite"}).detector.model == Path("y.tflite")
 
 
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> None:
     """Missing, empty, a folder, not ours to read: each at load, with key and path."""
     (tmp_path / "empty").write_text(" \n")
@@ -290,8 +278,7 @@ def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> 
     path = write("mqtt: {username: gate, password_file: missing, tls: {ca_file: empty}}\n"
                  "camera: {credentials_file: .}\ndetector: {labels_file: locked}\n")
     tmp_path.chmod(0o755)
-    with as_nobody():
-        said = problems(path)
+    said = as_nobody(lambda: problems(path))
     assert said == [
         f"config.yaml:1: mqtt.password_file: No such file or directory in {tmp_path}; {UNREPEATED}",
         "config.yaml:1: mqtt.tls.ca_file: empty: is empty",
