@@ -155,7 +155,7 @@ def test_a_missing_version_or_label_list_is_an_error(tmp_path: Path, capsys: pyt
     assert "--version" in capsys.readouterr().err
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(bundle.flatbuffer_of(read_model(model)))
-    assert call(bare, "--version", "1", "-o", tmp_path / "out.tflite") == 64
+    assert call(bare, "--version", "1", "--decoder", "fomo", "-o", tmp_path / "out.tflite") == 64
     assert "--labels" in capsys.readouterr().err
 
 

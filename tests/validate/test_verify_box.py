@@ -56,7 +56,7 @@ def test_a_wrong_preprocessing_is_named(box: Path,
 def test_shifted_labels_are_named(box: Path, shift: int, words: str) -> None:
     """The cause says that labels are shifted by one, up or down."""
     lines = read_model(box).attachments["labels.txt"].decode().splitlines()
-    wrong = ["background", *lines] if shift > 0 else lines[1:]
+    wrong = ["sky", *lines] if shift > 0 else lines[1:]
     found = verify(bundles.altered(box, files={"labels.txt": "\n".join(wrong).encode()}))
     assert found.cause == f"labels: shifted by one ({words})"
 
