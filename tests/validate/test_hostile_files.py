@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.models import hostile, tiny_detectors, writer
 from vedette.config.models import DetectorConfig
-from vedette.errors import ModelError, ModelUnreadable, ModelUnsupported
+from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.validate import golden
+from vedette.validate.candidate import Candidate
 from vedette.vision.bundle import baseline_of
 from vedette.vision.hints import from_bundle
 from vedette.vision.model_spec import resolve
@@ -123,3 +124,21 @@ def test_pictures_may_be_left_out(tmp_path: Path) -> None:
     assert (model.attachments["golden/1.png"], model.attachments["vedette.json"]) == (b"", b"{}")
     assert read_model(path).attachments["golden/1.png"] == b"png"
     assert from_bundle(model).name is None
+
+
+def test_the_child_reads_a_file_before_anything_here_does(tmp_path: Path) -> None:
+    """A page is no model, but that is found out in the child: one that ends at once leaves nobody to say it."""
+    page = tmp_path / "page.tflite"
+    page.write_bytes(b"<html>" * 500)
+    for module, seen in (("vedette.validate.candidate_child", ModelUnreadable), ("this", ModelDamaged)):
+        with Candidate(page, DetectorConfig(threads=1), child_module=module) as candidate, pytest.raises(seen):
+            candidate.probe()
+
+
+def test_a_refusal_of_any_length_arrives(tmp_path: Path) -> None:
+    """Its words are cut, so that they fit into one message."""
+    long = writer.Graph([writer.Tensor((1,) * 16, "int8", "x" * 4000)], [], (0,) * 100, (0,))
+    path = tmp_path / "long.tflite"
+    path.write_bytes(writer.build(long))
+    with Candidate(path, DetectorConfig(threads=1)) as candidate, pytest.raises(ModelUnsupported, match="100 inputs"):
+        candidate.probe()

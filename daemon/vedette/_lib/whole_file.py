@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 def read_whole(path: Path, most_bytes: int) -> bytes:
     """Return the content. Raises: OSError, whose `strerror` says what is there instead of such a file."""
+    check_regular(path, most_bytes)
+    return path.read_bytes()
+
+
+def check_regular(path: Path, most_bytes: int) -> None:
+    """Raise OSError, whose `strerror` says what is there instead of a regular file of at most so many bytes."""
     try:
         status = path.stat()
     except ValueError as error:
@@ -25,4 +31,3 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
         raise OSError(errno.EINVAL, "no regular file", str(path))
     if status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"{status.st_size >> 20} MiB, more than {most_bytes >> 20}", str(path))
-    return path.read_bytes()

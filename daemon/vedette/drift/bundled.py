@@ -42,7 +42,7 @@ def bundled_scores(path: Path, detector: DetectorConfig) -> dict[str, float]:
     from vedette.vision.bundle import baseline_of  # imported late: most devices compare with learnt means
     from vedette.vision.model_spec import limits_of
     try:
-        model = read_model(path)
+        model = read_model(path, pictures=False)
         baseline, limits = baseline_of(model), limits_of(model, detector)
     except ModelError as error:
         log.warning("the bundle's mean scores cannot be used: %s", error)

@@ -16,10 +16,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from vedette._lib.whole_file import read_whole
-from vedette.errors import ModelUnreadable, ModelUnsupported
+from vedette._lib.whole_file import check_regular, read_whole
+from vedette.errors import ModelDamaged, ModelUnreadable, ModelUnsupported
 from vedette.tflite import appended_zip, constants, metadata
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
 from vedette.tflite.foreseen import model_errors_only
@@ -73,12 +73,34 @@ class ModelFile:
     constants: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
-def read_model(path: Path, *, pictures: bool = True) -> ModelFile:
+class DigestedFile(NamedTuple):
+    """A file of which only the digest is known."""
+
+    path: Path
+    sha256: str
+
+
+def digest(path: Path, expected: str | None = None) -> DigestedFile:
+    """Return the digest of a file, which nothing parses. Raises: ModelUnreadable, ModelDamaged (not as `expected`)."""
+    try:
+        check_regular(path, FILE_BYTES_MAX)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_digest(path, sha256, expected)
+    return DigestedFile(path, sha256)
+
+
+def read_model(path: Path, *, sha256: str | None = None, pictures: bool = True) -> ModelFile:
     """Read and check a model file. Without `pictures`, the PNG files of its ZIP are empty: they need much memory.
 
-    Raises: ModelUnreadable (missing, empty, cut off, not a TFLite model), ModelUnsupported (custom operations).
+    Raises: ModelUnreadable (missing, empty, cut off, not a TFLite model), ModelUnsupported (custom operations),
+    ModelDamaged (another digest than `sha256`).
     """
     content = read_bytes(path)
+    if sha256 is not None:
+        _check_digest(path, hashlib.sha256(content).hexdigest(), sha256)
     with model_errors_only(path):
         try:
             return _parse(path, content, pictures=pictures)
@@ -93,7 +115,16 @@ def read_bytes(path: Path) -> bytes:
     try:
         return read_whole(path, FILE_BYTES_MAX)
     except OSError as error:
-        raise ModelUnreadable(f"{path}: {error.strerror}; expected a .tflite file") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelUnreadable:
+    return ModelUnreadable(f"{path}: {error.strerror}; expected a .tflite file")
+
+
+def _check_digest(path: Path, sha256: str, expected: str | None) -> None:
+    if expected not in (None, sha256):
+        raise ModelDamaged(f"{path}: has SHA-256 {sha256}; expected SHA-256 {expected}")
 
 
 def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:

@@ -1,8 +1,8 @@
 """A model that is not active: a child process of its own proves it, and runs it on live frames for a comparison.
 
-Invariants: the model can harm only its child. Every failure is a `ModelError` with its cause, within the time limit;
-after it the child is gone. The same child serves the probe and every comparison after it. A response with impossible
-values is refused.
+Invariants: the model can harm only its child, which reads the file before anything here parses it. Every failure is a
+`ModelError` with its cause, within the time limit; after it the child is gone. The same child serves the probe and
+every comparison after it. A response with impossible values is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.config.models import DetectorConfig, Unit
 from vedette.errors import ModelDamaged, ModelMismatched, ModelUnproven, VedetteError
-from vedette.tflite.file import ModelFile, read_model
+from vedette.tflite.file import ModelFile, digest, read_model
 from vedette.types import Box, Detection
 from vedette.validate import golden
 from vedette.vision.labels import label_of
@@ -167,10 +167,7 @@ class Candidate:
 
     @cached_property
     def _model(self) -> ModelFile:
-        model = read_model(self._path)
-        if self._sha256 not in (None, model.sha256):
-            raise ModelDamaged(f"{self._path}: has SHA-256 {model.sha256}; expected SHA-256 {self._sha256}")
-        return model
+        return read_model(self._path, sha256=self._sha256, pictures=False)
 
     @cached_property
     def _spec(self) -> ModelSpec:
@@ -182,10 +179,9 @@ class Candidate:
             raise ModelDamaged(f"{self._path}: its child has ended")
         if self._proof is None:
             detector = self._detector
-            model = self._model
-            resolve(model, detector)        # a model that its structure refuses needs no child
+            self._sha256 = digest(self._path, self._sha256).sha256
             request = proof_request(self._path, runtime=detector.runtime, threads=detector.threads,
-                                    memory_bytes=self._memory_bytes, sha256=model.sha256)
+                                    memory_bytes=self._memory_bytes, sha256=self._sha256)
             self._proof = try_delegate_first(request, self._start)
         return self._proof
 

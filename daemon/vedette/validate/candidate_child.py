@@ -105,6 +105,8 @@ class Session:
 
     def _load(self) -> dict[str, Any]:
         arguments = self._load_arguments
+        resolve(self._model, self._config)      # the parent will read what this child has read
+        golden.read(self._model)
         interpreter, runs = probe_child.load(**arguments)
         proof = probe_child.proof_fields(interpreter, arguments["sha256"], runs)
         self._doubts = proof["doubts"]
@@ -149,7 +151,7 @@ class Session:
 
     @cached_property
     def _model(self) -> ModelFile:
-        return read_model(Path(self.path))
+        return read_model(Path(self.path), sha256=self._load_arguments["sha256"])
 
     @cached_property
     def _stills(self) -> tuple[Frame, ...]:

@@ -3,7 +3,7 @@
 Invariants:
 - One thread at a time owns it. Any thread may call `reload`: a frame gets the old limits or the new ones, never both.
 - The decoder is built for the tensors as the runtime allocated them, not for the shapes that the file states.
-- The model was proven in a child process before an interpreter here loads it, and its bytes are the same.
+- The model was read and proven in a child process before it is read and loaded here, and its bytes are the same.
 - The boxes of a result lie inside the part of the frame that the model was given, and have an area.
 """
 
@@ -14,8 +14,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
-from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported
-from vedette.tflite.file import ModelFile, read_model
+from vedette.errors import InvokeFailed, ModelError, ModelUnreadable, ModelUnsupported
+from vedette.tflite.file import ModelFile, digest, read_model
+from vedette.tflite.foreseen import model_errors_only
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
 from vedette.vision.geometry import WHOLE, Placement
 from vedette.vision.interpreter import Interpreter
@@ -133,28 +134,27 @@ class LocalDetector:
 def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
                   proofs: ProofStore | None = None, *, sha256: str | None = None,
                   variant: str | None = None) -> LocalDetector:
-    """Open the configured model: read it, prove it in a child unless `proofs` has its proof, build it, invoke it once.
+    """Open the configured model: prove it in a child unless `proofs` has its proof, read it, build it, invoke it once.
 
     `variant` is stated in its results. Raises: ModelError (every leaf; ModelDamaged also for a file without the digest
     `sha256`), RuntimeMissing.
     """
     if detector.model is None:
         raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
-    model = read_model(detector.model)
-    if sha256 not in (None, model.sha256):
-        raise ModelDamaged(f"{detector.model}: has SHA-256 {model.sha256}; expected SHA-256 {sha256}")
-    resolve(model, detector)        # a model that its structure refuses needs no child
-    proof = ensure_proof(model, runtime=detector.runtime, threads=detector.threads, store=proofs)
+    file = digest(detector.model, sha256)
+    proof = ensure_proof(file, runtime=detector.runtime, threads=detector.threads, store=proofs, detector=detector)
+    model = read_model(detector.model, sha256=file.sha256, pictures=False)
     spec = resolve(model, detector, proof.doubts)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
                               sha256=model.sha256)
     interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
     try:
         interpreter.invoke()    # the first invoke is slower: it packs the weights
-        return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
+        with model_errors_only(detector.model):
+            return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
     except InvokeFailed as failure:
         interpreter.close()
         raise ModelUnsupported(str(failure)) from failure
-    except ModelUnsupported:
+    except ModelError:
         interpreter.close()
         raise

@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from vedette._lib.child import Child
-from vedette.errors import ModelDamaged, ModelUnproven, ModelUnreadable, ModelUnsupported, RuntimeMissing, VedetteError
+from vedette.errors import (
+    ModelBadlyQuantised,
+    ModelDamaged,
+    ModelUnproven,
+    ModelUnreadable,
+    ModelUnsupported,
+    RuntimeMissing,
+    VedetteError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +36,7 @@ _STDERR_CHARS_MAX = 200
 # Each refusal of the child and the error that it becomes here. An invoke that fails in the child fails here as well.
 _REFUSALS: Mapping[str, type[VedetteError]] = {
     "ModelUnreadable": ModelUnreadable, "ModelDamaged": ModelDamaged, "ModelUnsupported": ModelUnsupported,
+    "ModelBadlyQuantised": ModelBadlyQuantised,
     "InvokeFailed": ModelUnsupported, "OutputInvalid": ModelUnsupported, "SourceInvalid": ModelUnsupported,
     "RuntimeMissing": RuntimeMissing}
 
@@ -68,7 +77,8 @@ class ModelChild:
 
         `action` says in error messages what the child was doing.
         Raises: ModelDamaged (it died or sent an invalid response), ModelUnproven (out of time, or killed by somebody
-        else), and the child's own refusals: ModelUnreadable, ModelDamaged, ModelUnsupported, RuntimeMissing.
+        else), and the child's own refusals: ModelUnreadable, ModelDamaged, ModelUnsupported, ModelBadlyQuantised,
+        RuntimeMissing.
         """
         fds, self._unsent = self._unsent + fds, ()
         self._child.send(json.dumps(request).encode(), fds)

@@ -2,14 +2,13 @@
 
 Invariants:
 - A file can harm only the child: a crash, a hang, too much memory or a false response becomes a `ModelError` within
-  the time limit.
+  the time limit. The child also reads the file first, before anything here parses it.
 - A proof belongs to the file's bytes, the runtime, its version and the number of threads. With a proof the next start
   of the daemon needs no child. A damaged store counts as empty. A lack of time or memory is never remembered.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +18,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from vedette._lib.durable import replace_file
+from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, ModelError, ModelUnproven
-from vedette.tflite.file import ModelFile, read_bytes
+from vedette.tflite.file import DigestedFile, ModelFile, digest
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import chosen_runtime
@@ -92,28 +92,33 @@ class ProofStore:
             return []
 
 
-def ensure_proof(model: ModelFile, *, runtime: str, threads: int, store: ProofStore | None,
-             timeout_s: float = TIMEOUT_S) -> Proof:
+def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int, store: ProofStore | None,
+                 timeout_s: float = TIMEOUT_S, detector: DetectorConfig | None = None) -> Proof:
     """Return the remembered proof of a model, else prove the model now and remember the proof. Raises: as `prove`."""
     name, version = chosen_runtime(runtime)
     known = store.find(model.sha256, name, version, threads) if store else None
     if known:
         return known
-    proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s)
+    proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s,
+                  detector=detector)
     if store and proof.lasting:
         store.remember(proof)
     return proof
 
 
 def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | None = None,
-          timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> Proof:
-    """Load and run the file in a new child. `timeout_s` bounds each try; with Vedette's own delegate there are two.
+          timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES,
+          detector: DetectorConfig | None = None) -> Proof:
+    """Read, load and run the file in a new child, and decide how these keys of `detector` run it.
 
+    `timeout_s` bounds each try; with Vedette's own delegate there are two.
     Raises: ModelUnreadable, ModelDamaged (the child died, hung or sent a false response; or not the digest `sha256`),
-    ModelUnsupported (with the runtime's message), RuntimeMissing.
+    ModelUnsupported (with the runtime's message), ModelBadlyQuantised, RuntimeMissing.
     """
     request = proof_request(path, runtime=runtime, threads=threads, memory_bytes=memory_bytes,
-                          sha256=sha256 or hashlib.sha256(read_bytes(path)).hexdigest())
+                            sha256=sha256 or digest(path).sha256)
+    if detector is not None:
+        request["detector"] = detector.model_dump_json(exclude_unset=True)
     return try_delegate_first(request, partial(_try, timeout_s=timeout_s))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vedette.vision.interpreter import Interpreter
 
 STDERR_BYTES_MAX = 64 << 10
+REFUSAL_LENGTH_MAX = 4000
 _NOISE_RUNS = 3
 
 
@@ -64,7 +65,7 @@ def result_or_refusal(path: str, work: Callable[[], dict[str, Any]]) -> dict[str
     try:
         return work()
     except VedetteError as error:
-        return {"refused": type(error).__name__, "words": str(error)}
+        return {"refused": type(error).__name__, "words": str(error)[:REFUSAL_LENGTH_MAX]}
     except MemoryError:
         return {"refused": ModelUnsupported.__name__, "words": f"{path}: needs more memory than a child may use"}
 
@@ -106,9 +107,20 @@ def cpu_time_ns() -> int:
     return total
 
 
-def _prove(sha256: str, **request: Any) -> dict[str, Any]:
+def _prove(sha256: str, detector: str | None = None, **request: Any) -> dict[str, Any]:
+    _read(Path(request["path"]), sha256, detector)
     interpreter, runs = load(sha256=sha256, **request)
     return {"proof": proof_fields(interpreter, sha256, runs)}
+
+
+def _read(path: Path, sha256: str, detector: str | None) -> None:
+    """Read the file as the parent will, and decide how these keys of `detector` run it. Raises: ModelError."""
+    from vedette.config.models import DetectorConfig
+    from vedette.tflite.file import read_model
+    from vedette.vision.model_spec import resolve
+    model = read_model(path, sha256=sha256)
+    if detector is not None:
+        resolve(model, DetectorConfig.model_validate_json(detector))        # refuses what its structure shows
 
 
 def _doubts(interpreter: Interpreter) -> dict[str, str]:
