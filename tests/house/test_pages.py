@@ -74,3 +74,12 @@ def test_an_anchor_is_that_of_its_heading(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One: two, three\ntext\n### vedette.json\n## `vedette serve`\n")
     assert anchors(page) == {"one-two-three", "vedettejson", "vedette-serve"}
+
+
+def test_the_index_of_decisions_has_each_title() -> None:
+    """Each page of docs/decisions/ is in the index once, under its own title."""
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for page in sorted(set(folder.glob("*.md")) - {folder / "README.md"}):
+        title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        assert index.count(f"- [{title}]({page.name})\n") == 1, page.name
