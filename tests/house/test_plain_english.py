@@ -194,7 +194,8 @@ def test_what_stops_a_reader_is_found(sentence: str) -> None:
 
 @pytest.mark.parametrize("sentence", ["It can tell a cat apart from a dog.", "Of 500 frames two are lost.",
                                       "Mark it good.", "The frame tap copies a tapped frame.",
-                                      "See `models.train.judge` and `told`.", "Wait a minute, then run it once an hour.",
+                                      "See `models.train.judge` and `told`.",
+                                      "Wait a minute, then run it once an hour.",
                                       "The run before the restart had more results than the others."])
 def test_plain_words_pass(sentence: str) -> None:
     """Words that only look alike are no complaint."""

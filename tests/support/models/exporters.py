@@ -192,8 +192,9 @@ _HEAD = """\
 `make docs` writes this page from `tests/support/models/exporters.py`; do not edit it. A test runs a model of each row.
 The models have constant outputs in the shape and with the values of the exporter.
 
-A decoder is chosen from the shapes of the outputs and from their values on a drawn picture. The message of a
-refusal says what does not fit. `detector.decoder` always wins. The input is 320 x 320 pixels.
+The *head* is the end of the network, which gives the outputs. Vedette chooses a decoder from the shapes of the outputs
+and from their values on a drawn picture. If it refuses a model, the message says what does not fit. `detector.decoder`
+always decides. The input is 320 x 320 pixels.
 
 | exporter | head | outputs | decoder |
 |---|---|---|---|
