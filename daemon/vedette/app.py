@@ -220,6 +220,7 @@ class Daemon:
         code = EXIT_INTERNAL
         self._run_record.begin()
         try:
+            self._monitor.tick()    # before the first result, which says whether the clock is set
             code = self._supervisor.run(self)
         finally:
             self._run_record.ended(code, self._supervisor.why)
