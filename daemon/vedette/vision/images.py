@@ -1,11 +1,14 @@
 """Reads image files, and writes pictures, with boxes drawn if wanted.
 
 Invariants: pixels are BGR and turned upright as the file's EXIF says. A file that is not a picture raises
-`SourceInvalid`. OpenCV gets bytes, never a file name: a name that is not UTF-8 crashes it (measured: 4.11 and 5.0).
+`SourceInvalid`, and so does a JPEG that was cut off, because OpenCV would fill the rest with grey. 16-bit values that
+use only 10, 12 or 14 bits are stretched, or the picture would be nearly black. OpenCV gets bytes, never a file name: a
+name that is not UTF-8 crashes it (measured: 4.11 and 5.0).
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -20,8 +23,13 @@ from vedette.errors import SourceInvalid
 from vedette.types import Detection, Frame
 from vedette.vision import jpeg
 
+log = logging.getLogger(__name__)
+
 FILE_BYTES_MAX = 256 * 2**20
 Array = NDArray[np.uint8]
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+                       ".pbm", ".pnm"})
+_BIT_DEPTHS = (8, 10, 12, 14)
 _COLOURS = ((66, 135, 245), (80, 175, 76), (203, 107, 32), (60, 60, 220), (170, 70, 160), (20, 160, 200))
 _WHITE = (255, 255, 255)
 
@@ -38,12 +46,19 @@ def read(path: Path) -> memoryview:
 def decode(content: bytes, name: str) -> memoryview:
     """Return the pixels of an image file's content. Raises: SourceInvalid, with `name`."""
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        pixels = _decoded(content)
     except cv2.error as error:      # the image has more pixels than OpenCV allows
         raise SourceInvalid(f"{name}: cannot be decoded as an image: {error.err}") from error
+    except ValueError as error:
+        raise SourceInvalid(f"{name}: {error}; expected a whole file") from error
     if pixels is None:
-        raise SourceInvalid(f"{name}: not an image that OpenCV knows; expected JPEG, PNG, BMP, WebP or TIFF")
+        raise SourceInvalid(f"{name}: not an image that OpenCV knows; expected JPEG, PNG, BMP, WebP, AVIF or TIFF")
     return pixels.data
+
+
+def suffixes() -> frozenset[str]:
+    """Return the endings of file names that images have, in lower case. OpenCV is built with or without AVIF."""
+    return _SUFFIXES | {".avif"} if cv2.haveImageWriter("a.avif") else _SUFFIXES
 
 
 def frame_of(pixels: memoryview, seq: int = 1) -> Frame:
@@ -73,6 +88,46 @@ def draw_boxes(pixels: memoryview, detections: Iterable[Detection]) -> bytes:
 def draw_side_by_side(pixels: memoryview, left: Iterable[Detection], right: Iterable[Detection]) -> bytes:
     """Return a JPEG of the pixels twice, each with its own detections."""
     return jpeg.encode(np.hstack((_with_boxes(pixels, left), _with_boxes(pixels, right))).data)
+
+
+def _decoded(content: bytes) -> Array | None:
+    """Return the pixels, or None for no image. Raises: ValueError for a JPEG that was cut off; cv2.error."""
+    if jpeg.lacks_end(content):
+        return _whole(content)
+    pixels = _decoded_by_opencv(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels is None or pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return _eight_bits(pixels)
+    return _decoded_by_opencv(content, cv2.IMREAD_COLOR)    # of HDR pictures, whose values have no limit
+
+
+def _decoded_by_opencv(content: bytes, flags: int) -> Array | None:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None  # type: ignore[return-value]
+
+
+def _whole(content: bytes) -> Array | None:
+    """Return the pixels of a JPEG without its end marker, if nothing else is missing. Raises: ValueError, cv2.error.
+
+    Bytes before the end marker change nothing behind the last block, but they change a picture that lacks blocks.
+    """
+    content = content.rstrip(b"\xff")      # the first byte of the end marker
+    pixels = _decoded_by_opencv(content + jpeg.END, cv2.IMREAD_COLOR)
+    for filler in jpeg.FILLERS:
+        other = _decoded_by_opencv(content + filler + jpeg.END, cv2.IMREAD_COLOR)
+        if pixels is None or other is None or not np.array_equal(pixels, other):
+            raise ValueError("a JPEG that was cut off")
+    return pixels
+
+
+def _eight_bits(pixels: NDArray[np.generic]) -> Array:
+    """Return 16-bit values as bytes, by the number of bits that the largest one needs."""
+    values = pixels.astype(np.uint16, copy=False)
+    peak = int(values.max())
+    depth = next((bits for bits in _BIT_DEPTHS if peak < 1 << bits), 16)
+    if depth < 16:
+        log.info("a 16-bit picture holds %d bits; it is stretched", depth)
+    return (values >> (depth - 8)).astype(np.uint8)
 
 
 def _with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> Array:

@@ -1,14 +1,23 @@
-"""Encodes a frame's pixels as JPEG, for snapshots.
+"""Encodes a frame's pixels as JPEG, for snapshots, and finds out whether a JPEG has its end.
 
 Invariants: the picture shows the frame's pixels with their masks; the file system is not used.
 """
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 
 QUALITY = 90
+END = b"\xff\xd9"
+FILLERS = (b"\x55" * 64, b"\xaa" * 64, b"".join(b"\xff%c" % marker + b"\x55" * 16 for marker in range(0xD0, 0xD8)) * 2)
+"""Bytes that blocks can be decoded from: in the scan as it is, and behind each restart marker."""
+_BEGIN = b"\xff\xd8\xff"
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")    # in a scan 0 or a restart marker may follow 0xFF
+_SCAN = 0xDA
+_END = 0xD9
 
 
 def encode(pixels: memoryview, quality: int = QUALITY) -> bytes:
@@ -26,3 +35,21 @@ def encode(pixels: memoryview, quality: int = QUALITY) -> bytes:
     if not encoded:
         raise ValueError(f"pixels of shape {image.shape} cannot be encoded as JPEG")
     return picture.tobytes()
+
+
+def lacks_end(content: bytes) -> bool:
+    """Whether this is a JPEG without its end marker. Some programs leave it out, and a broken download does."""
+    if not content.startswith(_BEGIN):
+        return False
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == _END:
+            return False
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2:at + 4], "big")
+        if marker == _SCAN:
+            found = _NEXT_MARKER.search(content, at)
+            if found is None:
+                return True
+            at = found.start()
+    return content[at:at + 2] != END

@@ -66,3 +66,13 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
         frames, end = play_out(camera)
     assert [grey for _, _, grey in frames] == [50]
     assert "1 images" in end
+
+
+def test_numbers_in_names_are_sorted_as_people_count(tmp_path: Path) -> None:
+    """frame2 comes before frame10."""
+    names = ["frame1.png", "frame2.png", "frame2b.png", "frame10.png", "frame010.png", "frame11.png"]
+    for i, name in enumerate(reversed(names)):
+        cv2.imwrite(str(tmp_path / name), np.full((20, 20, 3), 250 - 40 * i, np.uint8))
+    with running(make_settings(tmp_path, every_frame=True)) as camera:
+        frames, _ = play_out(camera)
+    assert [grey for _, _, grey in frames] == [50, 90, 130, 210, 170, 250]
