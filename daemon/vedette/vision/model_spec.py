@@ -25,7 +25,7 @@ from vedette.vision.decoders.plausible import KNOWN_EXTRAS
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
 from vedette.vision.in_graph import expected_input
-from vedette.vision.limits import NEVER, Limits
+from vedette.vision.limits import NEVER, PLACEHOLDERS, Limits
 from vedette.vision.prepare import Color, Normalization, quantized_as_bytes
 
 T = TypeVar("T")
@@ -84,19 +84,27 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What else speaks for or against a decoder: how many labels there are, and the doubts of the proof."""
+    """What else speaks for or against a decoder: the list of labels, and the doubts of the proof."""
 
-    labels: int
+    labels: tuple[str, ...]
     doubts: Mapping[str, str] | None
 
     def doubt(self, name: str, decoder: Decoder) -> str | None:
         """Return why a decoder that fits the shapes is hardly the right one; None if nothing speaks against it."""
-        if decoder.labels_settle and self.labels == decoder.classes:
+        if decoder.labels_settle and self.fits(decoder):
             return None
-        extra = (decoder.classes or 0) - self.labels
+        extra = (decoder.classes or 0) - len(self.labels)
         if decoder.rest_are_classes and self.labels and extra in KNOWN_EXTRAS:
-            return f"{decoder.classes} channels after the box are {self.labels} labels and {KNOWN_EXTRAS[extra]}"
+            return f"{decoder.classes} channels after the box are {len(self.labels)} labels and {KNOWN_EXTRAS[extra]}"
         return decoder.doubt(None) if self.doubts is None else self.doubts.get(name)
+
+    def fits(self, decoder: Decoder) -> bool:
+        """Whether there is a label for each class, the background included where the decoder has one."""
+        if not self.labels or decoder.classes is None:
+            return False
+        if decoder.background and self.labels[0] not in PLACEHOLDERS:
+            return len(self.labels) == decoder.classes - 1
+        return len(self.labels) == decoder.classes
 
 
 @with_model_errors_only
@@ -109,7 +117,7 @@ def resolve(model: ModelFile, detector: DetectorConfig, doubts: Mapping[str, str
     choice = _Choice((hints.from_configuration(detector), hints.from_bundle(model), hints.from_exporter(model),
                       hints.from_label_file(model), _op_list(model)))
     stated_labels = choice.of("labels", (), "no labels found: names are made of class ids")
-    decoder_name, decoder = _decoder(model, shape, choice, _Evidence(len(stated_labels), doubts))
+    decoder_name, decoder = _decoder(model, shape, choice, _Evidence(stated_labels, doubts))
     label_list = labels.align(stated_labels, classes=decoder.classes, background=decoder.background)
     limits = limits_of(model, detector)
     lowest = float(limits.thresholds(label_list).min())
@@ -183,7 +191,7 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice, evidence: _Ev
     if not fitting:
         raise ModelUnsupported(f"{model.path}: no decoder fits {seen}. Tried {'. '.join(reasons)}. "
                                "If one of them should fit, name it in detector.decoder")
-    labelled = (name for name, decoder in fitting.items() if decoder.classes == evidence.labels)
+    labelled = (name for name, decoder in fitting.items() if evidence.fits(decoder))
     chosen = next(labelled, next(iter(fitting)))
     choice.why["decoder"] = f"{SHAPES}: {seen}"
     return chosen, fitting[chosen]

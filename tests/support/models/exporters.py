@@ -27,6 +27,7 @@ from tests.support.models.constant_heads import (
 )
 
 CELLS = cells()
+ANCHORS = 9 * (40 * 40 + 20 * 20 + 10 * 10 + 5 * 5 + 3 * 3)
 COCO = "".join(f"thing-{number}\n" for number in range(80)).encode()
 PERSON = {"labels.txt": b"person\n"}
 
@@ -79,6 +80,9 @@ def _detectors() -> tuple[Exporter, ...]:
         Exporter("YOLOX", "0.3", "one class", [objectness_rows(1, raw=True)], "yolox", files=PERSON),
         Exporter("YOLOv6", "0.4 by onnx2tf", "YOLOv6", [objectness_rows(always=True)], "yolov6"),
         Exporter("YOLOv6", "0.4 by onnx2tf", "one class", [objectness_rows(1, always=True)], "yolov6"),
+        Exporter("MediaPipe", "Model Maker 0.2", "RetinaNet's anchors",
+                 [uniform(-0.1, 0.1, 1, ANCHORS, 4), np.roll(scores(ANCHORS, 3), 1, axis=1)[None]], "anchors",
+                 files={"labels.txt": b"background\ncat\ndog\n"}),
         Exporter("YOLOv10", "1.0", "end to end, 0-1",
                  [rows_of(boxes(300, pixels=False, corners=True), *end_to_end)], "yolo_end2end"),
         Exporter("Ultralytics", "8.4 litert", "YOLO26 end to end, pixels",
@@ -153,6 +157,8 @@ def _other_heads() -> tuple[Exporter, ...]:
         Exporter("YOLOv8", "without the last sigmoid", "logits",
                  [np.hstack((boxes(CELLS, pixels=False), uniform(-9, -2, CELLS, 80))).T[None].copy()],
                  words="where scores of 0-1 are expected"),
+        Exporter("EfficientDet", "D0", "raw boxes and scores, other anchors",
+                 [uniform(-1, 1, 1, ANCHORS, 4), uniform(0, 0.02, 1, ANCHORS, 90)], words="other anchors"),
         Exporter("MediaPipe", "BlazeFace", "face anchors", [uniform(-9, 9, 1, 896, 16), uniform(-9, 9, 1, 896, 1)],
                  words="no decoder fits"),
     )

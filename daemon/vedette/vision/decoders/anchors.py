@@ -45,28 +45,41 @@ class Anchors(Decoder):
     """Boxes are offsets from anchors: y, x, height, width; the sizes are exponents."""
 
     background: ClassVar[bool] = True
+    labels_settle: ClassVar[bool] = True
     usual_normalization: ClassVar[Normalization] = MINUS_ONE_TO_ONE
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._boxes_at, self._scores_at = _positions(model)
         self._offsets = Quantization(model.outputs[self._boxes_at])
         scores = model.outputs[self._scores_at]
-        self._anchors, self._coding = _stated_anchors(model) or (retinanet_anchors(shape), np.ones(4))
+        stated = _stated_anchors(model)
+        self._assumed = stated is None
+        self._anchors, self._coding = stated or (retinanet_anchors(shape), np.ones(4))
         if len(self._anchors) != scores.shape[1]:
             raise ModelUnsupported(f"outputs for {scores.shape[1]} anchors; expected {len(self._anchors)}, the number "
                                    f"in {METADATA} or RetinaNet's for an input of {shape}")
         super().__init__(scores, classes=scores.shape[2], logits=not is_probability(model, scores))
 
+    def doubt(self, outputs: Sequence[Array] | None) -> str | None:
+        """Return why this is hardly Model Maker's: it always writes labels, and the first one is the background."""
+        if outputs is None or not self._assumed:
+            return None
+        return (f"neither anchors in {METADATA} nor a list of {self.classes} labels that begins with the background; "
+                "other exporters have other anchors")
+
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
         """Apply the threshold to the best class of every anchor, then decode the boxes of those that pass."""
         votes = outputs[self._scores_at][0, :, 1:]
         best = votes[:, 0] if votes.shape[1] == 1 else np.maximum.reduce(votes, axis=1)
-        hits = self._reaching(best, limits)
+        # Where no operation shows it: logits of so many anchors are never all above 0.
+        are_logits = self._logits and self._scores.dequantize(votes.min(keepdims=True)).min() < 0
+        hits = self._reaching(best, limits) if are_logits == self._logits else np.flatnonzero(
+            self._scores.dequantize(best) >= limits.thresholds.min())
         if not hits.size:
             return []
         class_ids = votes[hits].argmax(axis=1) + 1
         scores = self._scores.dequantize(best[hits])
-        if self._logits:
+        if are_logits:
             scores = 1.0 / (1.0 + np.exp(-scores))
         chosen = select_best(scores, class_ids, limits)
         return make_candidates(self._boxes(outputs, hits[chosen]), scores[chosen], class_ids[chosen])
