@@ -68,7 +68,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture
-def hears(broker: Mosquitto) -> Iterator[Subscriber]:
+def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
     """Whoever listens to all that the device `gate` says to it."""
     with listening(broker.client(), "vedette/gate/#") as one:
         yield one

@@ -33,7 +33,7 @@ from tests.support.models import lamps
 from tests.support.network import another_host
 from tests.support.network.operators_desk import Fleet, WebServer, serving
 from tests.support.present import present
-from tests.support.truth.truth import Honesty, lit_clip
+from tests.support.truth.truth import TruthChecker, lit_clip
 from tests.support.waiting.until import wait_until
 from vedette.camera.street.scene import DAY_S, FIRST_HOUR
 from vedette.store.state import CRASHES_MAX
@@ -68,17 +68,17 @@ class Street:
         return RunningDaemon(self.device.folder, "--config", self.device.config, program=self.program())
 
     def last(self, topic: str) -> dict[str, Any]:
-        message = self.device.hears.last(f"vedette/{DEVICE}/{topic}")
+        message = self.device.subscriber.last(f"vedette/{DEVICE}/{topic}")
         return {} if message is None else json.loads(message.payload)
 
     def waits_for(self, version: str, state: str) -> bool:
         """Wait until this version runs, in that state, and gives results."""
-        return wait_until(lambda: (told := self.last("model")).get("state") == state
-                          and told["installed_version"] == version, WITHIN_S) and self.waits_for_results_of(version)
+        return wait_until(lambda: (summary := self.last("model")).get("state") == state
+                          and summary["installed_version"] == version, WITHIN_S) and self.waits_for_results_of(version)
 
     def waits_for_results_of(self, version: str, within_s: float = WITHIN_S) -> bool:
-        since = len(self.device.hears.heard)
-        return wait_until(lambda: len(self.device.hears.heard) > since
+        since = len(self.device.subscriber.received)
+        return wait_until(lambda: len(self.device.subscriber.received) > since
                           and self.last("detections").get("model", {}).get("version") == version, within_s)
 
 
@@ -107,7 +107,7 @@ def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int 
                 assert kept.signal(signal.SIGSEGV)
                 assert kept.waits_for_ends(number + 1)
             assert one.waits_for_results_of("1"), kept.log
-            told: dict[str, Any] = {"back_s": round(time.monotonic() - last_s, 1),
+            summary: dict[str, Any] = {"back_s": round(time.monotonic() - last_s, 1),
                                     "endured_s": round(time.monotonic() - began_s, 1)}
             assert one.waits_for("1", "good"), kept.log
             outcome = one.last("model")["last_outcome"]
@@ -115,11 +115,11 @@ def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int 
             fleet.release(lamps.write(folder, "3"), "--trial", TRIAL)
             assert one.waits_for("3", "good"), kept.log
         ends = kept.ends
-        judge = Honesty(lit_clip(), blind={"2"} if make is lamps.blind else ())
-        told |= {"lies": judge.hear_all(one.device.hears.heard), "judged": judge.judged}
-    right = told["back_s"] <= BACK_WITHIN_S and why in outcome and ends == crashes * [-signal.SIGSEGV] + [0]
-    right = right and judge.judged > 0 and not told["lies"]
-    return {**told, "outcome": outcome, "ends": ends, "right": right}
+        checker = TruthChecker(lit_clip(), blind={"2"} if make is lamps.blind else ())
+        summary |= {"lies": checker.check_all(one.device.subscriber.received), "judged": checker.checked}
+    right = summary["back_s"] <= BACK_WITHIN_S and why in outcome and ends == crashes * [-signal.SIGSEGV] + [0]
+    right = right and checker.checked > 0 and not summary["lies"]
+    return {**summary, "outcome": outcome, "ends": ends, "right": right}
 
 
 def stays_away(one: Street, sha256: str, kept: KeptAlive) -> None:
@@ -145,7 +145,7 @@ def flickers() -> dict[str, Any]:
                 assert one.waits_for("2", "trial"), kept.log
                 assert kept.signal(signal.SIGKILL)
                 assert kept.waits_for_ends(number + 1)
-                one.device.hears.heard.clear()       # or the next round takes this one's word for the next daemon's
+                one.device.subscriber.received.clear()       # or the next round counts this daemon's messages
             assert one.waits_for("2", "trial"), kept.log
             trial = present(one.device.state.trial)
             good = one.waits_for("2", "good")
@@ -177,10 +177,10 @@ def in_the_street(source: str, earliest: float, latest: float) -> dict[str, Any]
             hours = [round(hour(), 1)]
             ended = wait_until(lambda: one.last("model")["state"] != "trial", 2 * WITHIN_S)
             hours.append(round(hour(), 1))
-            told = one.last("model")
+            summary = one.last("model")
             assert ended, kept.log
-    return {"right": (told["state"], told["installed_version"]) == ("good", "2"), "hours": hours,
-            "outcome": told["last_outcome"]}
+    return {"right": (summary["state"], summary["installed_version"]) == ("good", "2"), "hours": hours,
+            "outcome": summary["last_outcome"]}
 
 
 def hour() -> float:
@@ -231,9 +231,9 @@ def main() -> int:
         done.append({"case": name, **CASES[name]()})
         print(f"{len(done)} {done[-1]}", file=sys.stderr, flush=True)
         args.state.write_text(json.dumps(done))
-    told = figures(done)
-    print(json.dumps(told))
-    return 1 if told["wrong"] else 0
+    summary = figures(done)
+    print(json.dumps(summary))
+    return 1 if summary["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ class Scene:
     def is_right(self, marker: bytes, within_s: float) -> bool:
         """Whether a new subscriber finds `online` and the marker."""
         with listening(self.mqtt, f"{BASE}/availability", f"{BASE}/health") as subscriber:
-            return wait_until(lambda: {b"online", marker} <= {message.payload for message in tuple(subscriber.heard)},
-                              within_s)
+            return wait_until(
+                lambda: {b"online", marker} <= {message.payload for message in tuple(subscriber.received)}, within_s)
 
 
 Fault = Callable[[Scene], tuple[Callable[[], None], Callable[[], None]]]
@@ -229,16 +229,16 @@ def campaign(rounds: int, state: Path) -> dict[str, list[dict[str, object]]]:
 
 def figures(done: dict[str, list[dict[str, object]]]) -> dict[str, dict[str, object]]:
     """The worst of each figure over the rounds, and the median rate."""
-    told: dict[str, dict[str, object]] = {}
+    summary: dict[str, dict[str, object]] = {}
     for name, rounds in done.items():
-        told[name] = {"rounds": len(rounds), "all_right": all(one["right"] for one in rounds)}
+        summary[name] = {"rounds": len(rounds), "all_right": all(one["right"] for one in rounds)}
         for key in ("right_again_s", "longest_publish_ms", "named_s", "evictions"):
             if key in rounds[0]:
-                told[name][f"worst_{key}"] = round(max(float(str(one[key])) for one in rounds), 2)
+                summary[name][f"worst_{key}"] = round(max(float(str(one[key])) for one in rounds), 2)
         if "rate" in rounds[0]:
-            told[name]["median_rate"] = round(statistics.median(float(str(one["rate"])) for one in rounds), 3)
-            told[name]["outbox_bounded"] = all(one["outbox_bounded"] for one in rounds)
-    return told
+            summary[name]["median_rate"] = round(statistics.median(float(str(one["rate"])) for one in rounds), 3)
+            summary[name]["outbox_bounded"] = all(one["outbox_bounded"] for one in rounds)
+    return summary
 
 
 def main() -> int:
@@ -246,9 +246,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--state", type=Path, default=Path(".campaign/broker.json"))
     args = parser.parse_args()
-    told = figures(campaign(args.rounds, args.state))
-    print(json.dumps(told))
-    passed = all(case["all_right"] and float(str(case.get("worst_right_again_s", 0))) <= 5 for case in told.values())
+    summary = figures(campaign(args.rounds, args.state))
+    print(json.dumps(summary))
+    passed = all(case["all_right"] and float(str(case.get("worst_right_again_s", 0))) <= 5 for case in summary.values())
     return 0 if passed else 1
 
 

@@ -90,14 +90,14 @@ class Scene:
         with listening(self.broker.client(), f"vedette/{self.name}/#", name=self.name) as subscriber, \
                 RunningDaemon(self.folder, "--config", self.config) as daemon:
             def is_enough() -> bool:
-                told = subscriber.published("health")
-                return bool(told) and enough(told[-1]["fallback"]["cloud"])
+                section = subscriber.published("health")
+                return bool(section) and enough(section[-1]["fallback"]["cloud"])
             assert wait_until(is_enough, within_s), f"{subscriber.health}\n{daemon.log}"
             threading.Event().wait(quiet_s)
             peak = Path(f"/proc/{daemon.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]
             daemon.signal(signal.SIGTERM)
             assert daemon.ends(60) == 0, daemon.log
-            assert wait_until(lambda: subscriber.heard[-1].payload == b"offline", 10)
+            assert wait_until(lambda: subscriber.received[-1].payload == b"offline", 10)
             return subscriber.results, subscriber.health, int(peak)
 
     def is_lit(self, result: dict[str, Any]) -> bool:
@@ -138,20 +138,20 @@ def figures_of(scene: Scene, cloud: Cloud, results: list[dict[str, Any]], health
     local = [each for each in results if each["source"] == "local"]
     theirs = [each for each in results if each["source"] == "cloud"]
     dark = unseen_dark(local, calls)
-    told = health["fallback"]["cloud"]
+    section = health["fallback"]["cloud"]
     figures = {"calls": len(calls), "longest_call_s": longest_s(calls), "results": len(theirs), "local": len(local),
                "oldest_local_ms": max(each["age_ms"] for each in local),
                "dark_unseen_beside_a_call": dark[True],
-               "dark_unseen_otherwise": dark[False], "cause": told["cause"], "peak_mb": round(peak_kb / 1024)}
+               "dark_unseen_otherwise": dark[False], "cause": section["cause"], "peak_mb": round(peak_kb / 1024)}
     right = {
         "a call was too long": all(call.fair_s <= LONGEST_CALL_S for call in calls),
-        "the accounts": told["calls"] == told["results"] + told["late"] + told["failed"],
-        "calls that never came": len(calls) >= told["calls"] or "refuses this token" in told["cause"],
+        "the accounts": section["calls"] == section["results"] + section["late"] + section["failed"],
+        "calls that never came": len(calls) >= section["calls"] or "refuses this token" in section["cause"],
         "who looked": all((each["source"] == "cloud") == scene.is_lit(each) for each in results),
         "what was seen": all([found["label"] for found in each["detections"]] == [PERSON["label"]] for each in theirs),
         "dark frames beside a call": share(dark[True]) <= share(dark[False]) + MORE_UNSEEN,
-        "results": bool(theirs) == (cloud.calls is None) and len(theirs) == told["results"],
-        "a failure of one that works": cloud.calls is not None or told["failed"] == 0,
+        "results": bool(theirs) == (cloud.calls is None) and len(theirs) == section["results"],
+        "a failure of one that works": cloud.calls is not None or section["failed"] == 0,
         "too many calls": cloud.calls is None or len(calls) == cloud.calls,
     }
     return {**figures, "wrong": [name for name, kept in right.items() if not kept]}
@@ -162,8 +162,8 @@ def one(name: str, folder: Path, broker: Mosquitto, number: int, certificate: tu
     with opened(cloud, certificate) as there:
         scene = Scene(folder / str(number), broker, number, there, certificate[0])
 
-        def is_enough(told: dict[str, Any]) -> bool:
-            return bool(told["results"] >= 3 if cloud.calls is None else told["failed"] >= cloud.calls)
+        def is_enough(section: dict[str, Any]) -> bool:
+            return bool(section["results"] >= 3 if cloud.calls is None else section["failed"] >= cloud.calls)
 
         figures = figures_of(scene, cloud, *scene.watched(is_enough, 0 if cloud.calls is None else QUIET_S))
     print(f"  {name}: {figures}", file=sys.stderr, flush=True)
@@ -182,23 +182,23 @@ def outage(kind: str, seconds: float, folder: Path, broker: Mosquitto, number: i
     with opened(Cloud(behave), certificate) as there:
         scene = Scene(folder / str(number), broker, number, there, certificate[0], DARK if kind == "500" else 0)
 
-        def is_back(told: dict[str, Any]) -> bool:
+        def is_back(section: dict[str, Any]) -> bool:
             nonlocal recovers_s
             if there.calls and recovers_s == float("inf"):
                 recovers_s = there.calls[0].began_s + seconds
-            return bool(told["results"] >= 3)
+            return bool(section["results"] >= 3)
 
         results, health, _ = scene.watched(is_back, 0, seconds + USED_AGAIN_S + 60)
     before = [call for call in there.calls if call.began_s < recovers_s]
     again_s = next(call.began_s for call in there.calls if call.began_s >= recovers_s) - recovers_s
-    told = health["fallback"]["cloud"]
+    section = health["fallback"]["cloud"]
     figures = {"outage_s": seconds, "calls": len(before), "used_again_after_s": round(again_s, 1),
                "at_s": [round(call.began_s - there.calls[0].began_s) for call in before],
                "longest_call_s": longest_s(before)}
     right = {"too many calls": len(before) <= CALLS_IN_TEN_MINUTES, "used again late": again_s <= USED_AGAIN_S,
              "a call was too long": all(call.fair_s <= LONGEST_CALL_S for call in before),
              "who looked": all((each["source"] == "cloud") == scene.is_lit(each) for each in results),
-             "results": told["results"] == sum(each["source"] == "cloud" for each in results)}
+             "results": section["results"] == sum(each["source"] == "cloud" for each in results)}
     print(f"  outage, {kind}: {figures}", file=sys.stderr, flush=True)
     return {**figures, "wrong": [name for name, kept in right.items() if not kept]}
 

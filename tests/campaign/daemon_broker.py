@@ -81,9 +81,9 @@ class Scene:
             f"detector: {{model: '{model}', threads: 1}}\n"
             f"camera: {{source: '{film}', loop: true, every_frame: true}}\n")
 
-    def password(self, word: str) -> None:
+    def password(self, password: str) -> None:
         """Let the daemon know this password."""
-        self._secret.write_text(word)
+        self._secret.write_text(password)
 
     def fall_ill(self, fault: str) -> None:
         if fault == "frozen":
@@ -145,14 +145,14 @@ def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -
         scene.broker.stop()
         try:
             with RunningDaemon(folder, "--config", scene.config, "--print") as daemon:
-                told = one_daemon(scene, daemon, faults, turn_s, frozen_s)
+                summary = one_daemon(scene, daemon, faults, turn_s, frozen_s)
         finally:
             scene.broker.stop()
             (folder / "daemon.log").write_text(daemon.log)
         missing = set(range(1, len(daemon.lines) + 1)) - witness.seqs
         (folder / "missing.json").write_text(json.dumps(sorted(missing)))
         left = left_in(folder / "state")
-        return told | accounts(witness, len(daemon.lines)) | fates(missing, left, scene.broker.log)
+        return summary | accounts(witness, len(daemon.lines)) | fates(missing, left, scene.broker.log)
 
 
 def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: float,
@@ -168,15 +168,15 @@ def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: f
         scene.recover(fault)
         online_s[fault] = seconds_until_online(scene.witness, returned_s)
         well.append(turn(daemon, turn_s))
-        offline[fault] = any(word == "offline" and at_s > returned_s + online_s[fault]
-                             for at_s, word in scene.witness.words)
+        offline[fault] = any(availability == "offline" and at_s > returned_s + online_s[fault]
+                             for at_s, availability in scene.witness.availabilities)
         footprints.append(daemon.footprint())
         print(f"  {fault}: ill {ill[-1]}, well {well[-1]}, online {online_s[fault]:.2f} s, {footprints[-1]}",
               file=sys.stderr, flush=True)
     assert wait_until(lambda: scene.witness.health["mqtt"]["spooled"] == 0, 60), scene.witness.health["mqtt"]
     daemon.signal(signal.SIGTERM)
     code = daemon.ends()
-    assert wait_until(lambda: scene.witness.word == "offline"), scene.witness.words
+    assert wait_until(lambda: scene.witness.availability == "offline"), scene.witness.availabilities
     besides = {fault: (ill[number], well[max(0, number - 1):number + 1]) for number, fault in enumerate(faults)}
     return {"rate": {fault: share(*turns, "undisturbed") for fault, turns in besides.items()},
             "counted": {fault: share(*turns, "counted") for fault, turns in besides.items()},
@@ -189,9 +189,10 @@ def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: f
 
 def seconds_until_online(witness: Witness, returned_s: float) -> float:
     def again_s() -> float | None:
-        return next((at_s for at_s, word in tuple(witness.words) if word == "online" and at_s >= returned_s), None)
+        return next((at_s for at_s, availability in tuple(witness.availabilities)
+                     if availability == "online" and at_s >= returned_s), None)
 
-    assert wait_until(lambda: again_s() is not None, 60), witness.words
+    assert wait_until(lambda: again_s() is not None, 60), witness.availabilities
     return present(again_s()) - returned_s
 
 
@@ -232,7 +233,7 @@ def broken_in(cycle: dict[str, Any], slack_s: float) -> list[str]:
 def broken_limits(cycles: list[dict[str, Any]], rates: dict[str, float], rate_floor: float,
                   slack_s: float) -> list[str]:
     slow = [f"{fault}: {share:.3f} of the rate" for fault, share in rates.items() if share < rate_floor]
-    return slow + [words for cycle in cycles for words in broken_in(cycle, slack_s)]
+    return slow + [fault for cycle in cycles for fault in broken_in(cycle, slack_s)]
 
 
 def figures(cycles: list[dict[str, Any]], rate_floor: float, slack_s: float) -> dict[str, object]:
@@ -241,7 +242,7 @@ def figures(cycles: list[dict[str, Any]], rate_floor: float, slack_s: float) -> 
     rates, counted = ({fault: statistics.median(cycle[by][fault] for cycle in cycles) for fault in faults}
                       for by in ("rate", "counted"))
     noise = [ratio for cycle in cycles for ratio in cycle["noise"]]
-    told = {key: [cycle[key] for cycle in cycles]
+    summary = {key: [cycle[key] for cycle in cycles]
             for key in ("results", "arrived", "repeated", "missing", "on_disk", "dropped", "unheard", "deepest_outbox",
                         "reconnects", "longest_gap_ms")}
     return {"campaign": "daemon_broker", "cycles": len(cycles),
@@ -251,7 +252,7 @@ def figures(cycles: list[dict[str, Any]], rate_floor: float, slack_s: float) -> 
             "worst_online_s": {fault: round(max(cycle["online_s"][fault] for cycle in cycles), 2) for fault in faults},
             "rss_kb_first_last": [[cycle["footprints"][1]["rss_kb"], cycle["footprints"][-1]["rss_kb"]]
                                   for cycle in cycles],
-            **told, "broken": broken_limits(cycles, rates, rate_floor, slack_s)}
+            **summary, "broken": broken_limits(cycles, rates, rate_floor, slack_s)}
 
 
 def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float,
@@ -259,9 +260,9 @@ def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float,
     """Go through a cycle; where something is wrong with it, keep its folder."""
     is_right = False
     try:
-        told = cycle(folder)
-        is_right = not broken_in(told, slack_s)
-        return told
+        summary = cycle(folder)
+        is_right = not broken_in(summary, slack_s)
+        return summary
     finally:
         if not is_right:
             shutil.copytree(folder, evidence, dirs_exist_ok=True)
@@ -287,9 +288,9 @@ def main() -> int:
                                           lambda here: one_cycle(here, faults, args.turn_s, args.frozen_s)))
         args.state.write_text(json.dumps(done))
         print(f"{len(done)}/{args.cycles}", file=sys.stderr, flush=True)
-    told = figures(done, args.rate_floor, args.slack_s)
-    print(json.dumps(told))
-    return 1 if told["broken"] else 0
+    summary = figures(done, args.rate_floor, args.slack_s)
+    print(json.dumps(summary))
+    return 1 if summary["broken"] else 0
 
 
 if __name__ == "__main__":

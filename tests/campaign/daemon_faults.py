@@ -32,7 +32,7 @@ from tests.support.daemon.faulty import PROGRAM, give
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network.rtsp_camera import RtspCamera
 from tests.support.truth.bright_squares import write_model
-from tests.support.truth.truth import Honesty, Noted, Shown
+from tests.support.truth.truth import Noted, Shown, TruthChecker
 from tests.support.waiting.until import wait_until
 
 NAMED_WITHIN_S = 4.0
@@ -59,7 +59,7 @@ class Scene:
 
     daemon: RunningDaemon
     witness: Witness
-    judge: Honesty
+    checker: TruthChecker
     cause: Callable[[str], None]
     end: Callable[[], None]
 
@@ -98,31 +98,31 @@ def child_scene(folder: Path) -> Iterator[Scene]:
     """A daemon whose capture child misbehaves on order."""
     order = folder / "order"
     give(order, "")
-    judge = Honesty(Noted(order))
-    with scene(folder, f"tcp://{order}", judge, program=PROGRAM) as (one, by):
+    checker = TruthChecker(Noted(order))
+    with scene(folder, f"tcp://{order}", checker, program=PROGRAM) as (one, by):
         def cause(fault: str) -> None:
             if fault in SIGNALS:
                 os.kill(one.child_pid(), SIGNALS[fault])
             else:
                 give(order, fault)
 
-        yield Scene(one, by, judge, cause, lambda: give(order, ""))
+        yield Scene(one, by, checker, cause, lambda: give(order, ""))
 
 
 @contextmanager
 def stream_scene(folder: Path) -> Iterator[Scene]:
     """The daemon as shipped, on an RTSP stream that can fall silent."""
     with RtspCamera() as camera:
-        judge = Honesty(Shown(lambda: list(camera.shown)))
-        with scene(folder, camera.url, judge, "--config") as (daemon, witness):
-            yield Scene(daemon, witness, judge, lambda _: camera.fall_silent(), camera.speak_again)
+        checker = TruthChecker(Shown(lambda: list(camera.shown)))
+        with scene(folder, camera.url, checker, "--config") as (daemon, witness):
+            yield Scene(daemon, witness, checker, lambda _: camera.fall_silent(), camera.speak_again)
 
 
 @contextmanager
-def scene(folder: Path, source: str, judge: Honesty, *args: str,
+def scene(folder: Path, source: str, checker: TruthChecker, *args: str,
           **how: Any) -> Iterator[tuple[RunningDaemon, Witness]]:
     config = folder / "config.yaml"
-    with running(folder) as broker, Witness(broker.client(), "gate", judge) as witness:
+    with running(folder) as broker, Witness(broker.client(), "gate", checker) as witness:
         config.write_text(
             f"device: gate\nmqtt: {{port: {broker.port}}}\npublish: {{results: all, max_per_s: 1000}}\n"
             f"health: {{interval_s: {HEALTH_INTERVAL_S}}}\ndetector: {{model: '{write_model(folder)}', threads: 1}}\n"
@@ -145,15 +145,16 @@ def one_life(make: Callable[[Path], AbstractContextManager[Scene]], faults: list
             print(f"{len(done)}/{len(faults)} {done[-1]} {footprints[-1]}", file=sys.stderr, flush=True)
         one.daemon.signal(signal.SIGTERM)
         code = one.daemon.ends()
-        told = one.witness
-        assert wait_until(lambda: told.word == "offline")
-    capture = told.health["capture"]
+        witness = one.witness
+        assert wait_until(lambda: witness.availability == "offline")
+    capture = witness.health["capture"]
     base = footprints[min(SETTLED_AFTER, len(footprints)) - 1]
     return {"faults": len(footprints), "exit_code": code, "footprint_settled_last": [base, footprints[-1]],
-            "accounts": capture, "reconnects": told.health["mqtt"]["reconnects"],
-            "outbox_dropped": told.health["mqtt"]["outbox_dropped"], "words": [word for _, word in told.words],
-            "worst_health_gap_s": round(told.worst_health_gap_s, 2), "results": told.results,
-            "judged": one.judge.judged, "lies": one.judge.lies}
+            "accounts": capture, "reconnects": witness.health["mqtt"]["reconnects"],
+            "outbox_dropped": witness.health["mqtt"]["outbox_dropped"],
+            "words": [availability for _, availability in witness.availabilities],
+            "worst_health_gap_s": round(witness.worst_health_gap_s, 2), "results": witness.results,
+            "judged": one.checker.checked, "lies": one.checker.lies}
 
 
 def broken_limits(done: list[Any], lives: list[dict[str, Any]], slack_s: float) -> list[str]:
@@ -206,9 +207,9 @@ def main() -> int:
         if len(state[name]) < len(faults):
             state["lives"].append(one_life(make, faults, state[name], save))
             save()
-    told = figures(state["child"] + state["stream"], state["lives"], args.slack_s)
-    print(json.dumps(told))
-    return 1 if told["broken"] else 0
+    summary = figures(state["child"] + state["stream"], state["lives"], args.slack_s)
+    print(json.dumps(summary))
+    return 1 if summary["broken"] else 0
 
 
 if __name__ == "__main__":

@@ -168,32 +168,33 @@ def one_case(name: str, args: argparse.Namespace) -> dict[str, object]:
         desk = Desk(here)
         CASES[name](desk, args)
         with here.life() as daemon:
-            assert here.drains(subscriber), f"{here.heard.health} {daemon.log}"
+            assert here.drains(subscriber), f"{here.received.health} {daemon.log}"
             assert desk.stop(daemon) == 0, daemon.log
         here.goodbye(subscriber)
         missing = here.missing()
         ages_s = [desk.killed_at[run] - here.runs[run][seq - 1] for run, seq in missing if run in desk.killed_at]
         return {"lives": len(here.runs), "results": sum(map(len, here.runs.values())),
-                "arrived": len(here.heard.seen), "repeated": here.heard.repeated, "disorder": here.heard.disorder(),
+                "arrived": len(here.received.seen), "repeated": here.received.repeated,
+                "disorder": here.received.disorder(),
                 "missing": len(missing) - len(ages_s), "first_missing": missing[:10], "killed": len(desk.killed_at),
                 "lost_to_kills": len(ages_s), "oldest_lost_s": round(max(ages_s, default=0), 2),
-                "counted": here.heard.health["mqtt"]["dropped_ever"].get("detections", 0),
+                "counted": here.received.health["mqtt"]["dropped_ever"].get("detections", 0),
                 "worst_stop_s": round(max(desk.stops_s), 2)}
 
 
 def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
     """Name what does not hold."""
     broken = []
-    for name, told in done.items():
+    for name, each in done.items():
         kept = {
             # what arrived without an acknowledgement may be counted as well
-            "missing is counted": told["missing"] <= told["counted"] <= told["missing"] + IN_FLIGHT_MAX * told["lives"],
-            "nothing dropped": (told["counted"] == 0) == (name != "no_disk"),
-            "order": told["disorder"] == 0,
-            "a kill": told["oldest_lost_s"] <= LOST_WITHIN_S + slack_s,
-            "stop": told["worst_stop_s"] <= STOP_WITHIN_S + slack_s,
+            "missing is counted": each["missing"] <= each["counted"] <= each["missing"] + IN_FLIGHT_MAX * each["lives"],
+            "nothing dropped": (each["counted"] == 0) == (name != "no_disk"),
+            "order": each["disorder"] == 0,
+            "a kill": each["oldest_lost_s"] <= LOST_WITHIN_S + slack_s,
+            "stop": each["worst_stop_s"] <= STOP_WITHIN_S + slack_s,
         }
-        broken += [f"{name}: {what}: {told}" for what, right in kept.items() if not right]
+        broken += [f"{name}: {what}: {each}" for what, right in kept.items() if not right]
     return broken
 
 

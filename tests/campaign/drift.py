@@ -66,10 +66,10 @@ class Device:
         """Watch it through; returns figures, with `wrong` in words or None."""
         with self.witness, RunningDaemon(self._folder, "--config", self._config) as daemon:
             try:
-                told = self._quiet() if self._kind in QUIET else self._changed()
+                summary = self._quiet() if self._kind in QUIET else self._changed()
             except AssertionError as wrong:
-                told = {"wrong": f"{wrong}: {self._image()}; {daemon.log[-300:]}"}
-        return {"kind": self._kind, "wrong": None, **told}
+                summary = {"wrong": f"{wrong}: {self._image()}; {daemon.log[-300:]}"}
+        return {"kind": self._kind, "wrong": None, **summary}
 
     def _changed(self) -> dict[str, object]:
         self._expect(lambda: self._image().get("references"), self._begin_s, "no view is known yet")
@@ -124,14 +124,14 @@ def main() -> None:
             ThreadPoolExecutor(args.at_a_time) as pool:
         def one(seed: int, kind: str) -> None:
             device = Device(Path(folder) / f"{kind}-{seed}", broker, seed, kind, args)
-            told = device.run()
+            summary = device.run()
             with noting:
-                done[device.name] = told
+                done[device.name] = summary
                 args.state.write_text(json.dumps(done))
         for future in [pool.submit(one, *each) for each in todo]:
             future.result()
-    wrong = {name: told["wrong"] for name, told in done.items() if told["wrong"]}
-    worst = {what: max((told[what] for told in done.values() if told.get(what) is not None), default=None)
+    wrong = {name: summary["wrong"] for name, summary in done.items() if summary["wrong"]}
+    worst = {what: max((summary[what] for summary in done.values() if summary.get(what) is not None), default=None)
              for what in ("named_s", "gone_s", "references")}
     print(json.dumps({"devices": len(done), "wrong": wrong, "after_s": args.after_s, "worst": worst}))
     sys.exit(bool(wrong))

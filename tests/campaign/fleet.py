@@ -72,7 +72,7 @@ class Story:
         self.fleet = Fleet(folder)
         self.server = stack.enter_context(serving(self.fleet.www))
         self.watch = stack.enter_context(FleetWatch(folder, self.broker))
-        self.hears: Subscriber = stack.enter_context(
+        self.subscriber: Subscriber = stack.enter_context(
             listening(self.broker.client(), "vedette/+/model", "vedette/+/shadow"))
         self.bundles = [self._bundle(folder, number) for number in range(1, 5)]
         self.houses = [House(folder, name, self.broker, self.server, self.fleet) for name in self._names(count)]
@@ -115,7 +115,7 @@ class Story:
         assert wait_until(lambda: self.server.polls >= before + len(self.houses), 120), self.logs()
 
     def model_of(self, name: str) -> dict[str, Any]:
-        message = self.hears.last(f"vedette/{name}/model")
+        message = self.subscriber.last(f"vedette/{name}/model")
         return {} if message is None else json.loads(message.payload)
 
     def logs(self) -> str:
@@ -154,35 +154,35 @@ class Story:
         return path
 
 
-def story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
+def tell_story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
     """Tell it; returns each step. Raises: AssertionError where it goes otherwise."""
     with ExitStack() as stack:
-        told = Story(folder, count, stack)
-        fleet, bundles, everybody = told.fleet, told.bundles, told.all
-        told.begin()
-        told.step("second release to 0-3999", {name: 2 if name in told.first else 1 for name in everybody},
+        story = Story(folder, count, stack)
+        fleet, bundles, everybody = story.fleet, story.bundles, story.all
+        story.begin()
+        story.step("second release to 0-3999", {name: 2 if name in story.first else 1 for name in everybody},
                   lambda: fleet.release(bundles[1], "--buckets", f"0-{FIRST_SHARE - 1}", "--shadow", SHADOW,
                                         "--trial", TRIAL))
-        in_shadow = {topic.split("/")[1] for topic in told.hears.topics() if topic.endswith("/shadow")}
-        assert in_shadow == told.first, in_shadow
+        in_shadow = {topic.split("/")[1] for topic in story.subscriber.topics() if topic.endswith("/shadow")}
+        assert in_shadow == story.first, in_shadow
         if not short:
-            finish(told)
-        return told.moves
+            finish(story)
+        return story.moves
 
 
-def finish(told: Story) -> None:
-    fleet, bundles, everybody = told.fleet, told.bundles, told.all
-    told.step("to everybody", dict.fromkeys(everybody, 2), lambda: publish(fleet, "release", "--release", "2",
+def finish(story: Story) -> None:
+    fleet, bundles, everybody = story.fleet, story.bundles, story.all
+    story.step("to everybody", dict.fromkeys(everybody, 2), lambda: publish(fleet, "release", "--release", "2",
                                                                            "--buckets", "0-9999"))
-    told.step("withdrawn", dict.fromkeys(everybody, 1), lambda: publish(fleet, "withdraw", "2"))
-    told.step("keys replaced, renewed", dict.fromkeys(everybody, 1), lambda: replace_keys(fleet))
-    told.step("third release", dict.fromkeys(everybody, 3), lambda: fleet.release(bundles[2], "--trial", TRIAL))
+    story.step("withdrawn", dict.fromkeys(everybody, 1), lambda: publish(fleet, "withdraw", "2"))
+    story.step("keys replaced, renewed", dict.fromkeys(everybody, 1), lambda: replace_keys(fleet))
+    story.step("third release", dict.fromkeys(everybody, 3), lambda: fleet.release(bundles[2], "--trial", TRIAL))
     held = sorted(everybody)[:2]
     releases = {name: 1 if name in held else 3 for name in everybody}
-    roll_back(told, held)
-    told.step("taken back by the operator on two", releases, fleet.publish)
-    told.step("and held", releases, lambda: publish(fleet, "renew"))
-    told.step("fourth release", dict.fromkeys(everybody, 4), lambda: fleet.release(bundles[3], "--trial", TRIAL))
+    roll_back(story, held)
+    story.step("taken back by the operator on two", releases, fleet.publish)
+    story.step("and held", releases, lambda: publish(fleet, "renew"))
+    story.step("fourth release", dict.fromkeys(everybody, 4), lambda: fleet.release(bundles[3], "--trial", TRIAL))
 
 
 def publish(fleet: Fleet, *words: str) -> None:
@@ -196,15 +196,15 @@ def replace_keys(fleet: Fleet) -> None:
     publish(fleet, "renew", "--days", "120")
 
 
-def roll_back(told: Story, names: list[str]) -> None:
+def roll_back(story: Story, names: list[str]) -> None:
     """The first by command on the device, the second over MQTT."""
-    by_command = next(house for house in told.houses if house.name == names[0])
+    by_command = next(house for house in story.houses if house.name == names[0])
     done = vedette("model", "rollback", "--config", by_command.config, folder=by_command.folder, timeout_s=120)
     assert done.returncode == 0, done.stderr
     assert "until a release above 3" in done.stdout
-    with listening(told.broker.client(), f"vedette/{names[1]}/reply/rollback", name="asker") as replies:
-        send(told.broker.client(), f"vedette/{names[1]}/cmd/rollback", b"{}", name="operator")
-        assert replies.waits_for(lambda message: json.loads(message.payload)["status"] == "ok", 60), replies.heard
+    with listening(story.broker.client(), f"vedette/{names[1]}/reply/rollback", name="asker") as replies:
+        send(story.broker.client(), f"vedette/{names[1]}/cmd/rollback", b"{}", name="operator")
+        assert replies.waits_for(lambda message: json.loads(message.payload)["status"] == "ok", 60), replies.received
 
 
 def main() -> int:
@@ -218,7 +218,7 @@ def main() -> int:
     args.state.parent.mkdir(parents=True, exist_ok=True)
     while len(stories) < args.count:
         with tempfile.TemporaryDirectory() as folder:
-            stories.append(story(Path(folder), args.devices, short=args.short))
+            stories.append(tell_story(Path(folder), args.devices, short=args.short))
         args.state.write_text(json.dumps(stories))
     print(json.dumps({"devices": args.devices, "stories": stories}))
     return 0

@@ -57,7 +57,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
+class Ended:
     """How a command ended."""
 
     asked: Asked
@@ -100,13 +100,13 @@ class Household:
         name = wanted if act == "activate" else str(self.models[wanted])
         return Asked((act, name, *(("--force",) if force else ())), wanted, as_root)
 
-    def ask(self, asked: Asked) -> Told:
+    def ask(self, asked: Asked) -> Ended:
         began_s = time.monotonic()
         done = subprocess.run(
             [self.python, "-m", "vedette", "model", *asked.words, "--json", "--config", self.device.config], text=True,
             capture_output=True, timeout=ANSWERED_WITHIN_S + 60, cwd=self.device.folder,
             env={**environment(self.device.folder), **modules()}, **({} if asked.as_root else AS_USER))
-        return Told(asked, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
+        return Ended(asked, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
 
     def stage(self) -> str:
         """Where the request is at this moment, as far as it can be seen."""
@@ -115,15 +115,15 @@ class Household:
 
     def settle(self, kept: KeptAlive) -> StoreState:
         """Wait until a daemon runs what the state names and nobody asks; returns that state. Raises: AssertionError."""
-        hears, since = self.device.hears, len(self.device.hears.heard)
+        subscriber, since = self.device.subscriber, len(self.device.subscriber.received)
 
         def quiet() -> bool:
             active = self.store.read().active
-            heard = [message for message in hears.heard[since:] if message.topic.endswith("/detections")][-RESULTS:]
-            run = [json.loads(message.payload)["model"]["sha256"] for message in heard]
-            told = hears.last(f"vedette/{DEVICE}/model")
-            return (active is not None and run == RESULTS * [active.sha256] and told is not None
-                    and json.loads(told.payload)["sha256"] == active.sha256 and self.stage() == "not there")
+            results = [message for message in subscriber.received[since:] if message.topic.endswith("/detections")]
+            run = [json.loads(message.payload)["model"]["sha256"] for message in results[-RESULTS:]]
+            model = subscriber.last(f"vedette/{DEVICE}/model")
+            return (active is not None and run == RESULTS * [active.sha256] and model is not None
+                    and json.loads(model.payload)["sha256"] == active.sha256 and self.stage() == "not there")
         assert wait_until(quiet, SETTLED_WITHIN_S), (self.store.read(), self.stage(), kept.log[-6000:])
         return self.store.read()
 
@@ -134,10 +134,10 @@ def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
     requests = [house.asks(before) for _ in range(2 if chance.random() < 0.15 else 1)]
     fault, early = chance.choice(FAULTS), chance.random() < 0.15
     ends = len(kept.ends)
-    told: list[Told] = []
+    ended: list[Ended] = []
     if early:
         kept.signal(fault or signal.SIGTERM)
-    threads = [threading.Thread(target=lambda one=one: told.append(house.ask(one))) for one in requests]
+    threads = [threading.Thread(target=lambda one=one: ended.append(house.ask(one))) for one in requests]
     for thread in threads:
         thread.start()
     stage = "before"
@@ -153,30 +153,30 @@ def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
     if fault is not None or early:
         assert kept.waits_for_ends(ends + 1), kept.log[-3000:]
     after = house.settle(kept)
-    wrong = judged(house, before, after, told) + untidy(house, after)
-    return {"acts": [one.asked.words[0] for one in told], "codes": [one.code for one in told], "at": stage,
-            "fault": fault.name if fault else "none", "seconds": round(max(one.seconds for one in told), 2),
-            "instead": sum("no daemon runs" in one.answer.get("words", "") for one in told),
-            "done_before": sum("ended before it could say" in one.answer.get("words", "") for one in told),
+    wrong = violations(house, before, after, ended) + untidy(house, after)
+    return {"acts": [one.asked.words[0] for one in ended], "codes": [one.code for one in ended], "at": stage,
+            "fault": fault.name if fault else "none", "seconds": round(max(one.seconds for one in ended), 2),
+            "instead": sum("no daemon runs" in one.answer.get("words", "") for one in ended),
+            "done_before": sum("ended before it could say" in one.answer.get("words", "") for one in ended),
             "crash_loop": gave_up(after, present(before.active).sha256), "wrong": wrong}
 
 
-def judged(house: Household, before: StoreState, after: StoreState, told: list[Told]) -> list[str]:
+def violations(house: Household, before: StoreState, after: StoreState, ended: list[Ended]) -> list[str]:
     """Hold what the commands said against what is."""
-    answers = (0, 65) if len(told) == 1 else (0, 64, 65)      # the other may have let go of what this one names
-    wrong = [f"not answered: {one}" for one in told if one.code not in answers or "Traceback" in one.errors]
-    done = [one for one in told if one.code == 0]
+    answers = (0, 65) if len(ended) == 1 else (0, 64, 65)      # the other may have let go of what this one names
+    wrong = [f"not answered: {one}" for one in ended if one.code not in answers or "Traceback" in one.errors]
+    done = [one for one in ended if one.code == 0]
     allowed = {one.asked.wanted for one in done}
-    if len(told) > 1:       # in either order: a rollback then depends on the other
+    if len(ended) > 1:       # in either order: a rollback then depends on the other
         allowed |= {model.sha256 for model in before.named}
     elif not done:
         allowed = {present(before.active).sha256}
-        wrong += [f"refused without its reason: {one}" for one in told if not reasonable(one, before, after)]
+        wrong += [f"refused without its reason: {one}" for one in ended if not reasonable(one, before, after)]
     elif done[0].answer["active"]["sha256"] != done[0].asked.wanted:
         wrong.append(f"said something else: {done[0]}")
     given_up = [sha256 for sha256 in (*allowed, present(before.active).sha256) if gave_up(after, sha256)]
     if present(after.active).sha256 not in allowed and not given_up:
-        wrong.append(f"{' and '.join(map(str, told))}: then {present(after.active).sha256} runs; before: {before!r}")
+        wrong.append(f"{' and '.join(map(str, ended))}: then {present(after.active).sha256} runs; before: {before!r}")
     return wrong
 
 
@@ -185,7 +185,7 @@ def gave_up(after: StoreState, sha256: str | None) -> bool:
     return refused is not None and "crashes" in refused.why
 
 
-def reasonable(one: Told, before: StoreState, after: StoreState) -> bool:
+def reasonable(one: Ended, before: StoreState, after: StoreState) -> bool:
     words, wanted = one.answer.get("words", ""), one.asked.wanted
     looped = gave_up(after, present(before.active).sha256)
     return {"no previous model": before.previous is None or looped,
@@ -252,9 +252,9 @@ def main() -> int:
     if missing():
         print(json.dumps({"skipped": missing(), "wrong": []}))
         return 0
-    told = figures(campaign(args.count, args.state, args.seed))
-    print(json.dumps(told))
-    return 1 if told["wrong"] else 0
+    ended = figures(campaign(args.count, args.state, args.seed))
+    print(json.dumps(ended))
+    return 1 if ended["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -59,11 +59,12 @@ def undisturbed(broker: Mosquitto, daemons: list[RunningDaemon], watch_s: float)
     with ExitStack() as stack:
         witnesses = [stack.enter_context(Witness(broker.client(), name)) for name in names]
         threading.Event().wait(watch_s)
-        words = [[word for _, word in witness.words] for witness in witnesses]
+        availabilities = [[payload for _, payload in witness.availabilities] for witness in witnesses]
         named = any("duplicate_device" in witness.first_named for witness in witnesses)
         reconnects = [witness.health["mqtt"]["reconnects"] for witness in witnesses]
-    right = len(set(names)) == len(names) and not named and not any(reconnects) and words == [["online"]] * len(names)
-    return {"right": right, "names": names, "words": words, "reconnects": reconnects, "watched_s": watch_s}
+    right = len(set(names)) == len(names) and not named and not any(reconnects) \
+        and availabilities == [["online"]] * len(names)
+    return {"right": right, "names": names, "words": availabilities, "reconnects": reconnects, "watched_s": watch_s}
 
 
 def one_host(folder: Path, watch_s: float) -> dict[str, object]:

@@ -58,7 +58,7 @@ LABELS = ("person", "car", "bicycle")
 
 
 @dataclass
-class Heard:
+class Received:
     """What a subscriber of everything saw: `order` of the first arrivals, and the first health of each run."""
 
     order: list[tuple[int, int, bool]] = field(default_factory=list)
@@ -68,16 +68,16 @@ class Heard:
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def take(self, topic: str, payload: bytes) -> None:
-        told = json.loads(payload) if payload.startswith(b"{") else {}
+        message = json.loads(payload) if payload.startswith(b"{") else {}
         if topic.endswith("/health"):
-            self.health = told
-            self.first_health.setdefault(told["run"], told)
+            self.health = message
+            self.first_health.setdefault(message["run"], message)
         elif topic.endswith("/detections"):
-            key = told["run"], told["seq"]
+            key = message["run"], message["seq"]
             self.repeated += key in self.seen
             if key not in self.seen:
                 self.seen.add(key)
-                self.order.append((*key, told["backfilled"]))
+                self.order.append((*key, message["backfilled"]))
 
     def disorder(self) -> int:
         """First arrivals that came behind a newer one of their category."""
@@ -90,7 +90,7 @@ class Scene:
 
     def __init__(self, folder: Path, broker: Mosquitto, proxy: CuttingProxy, mqtt: str) -> None:
         self.proxy = proxy
-        self.heard = Heard()
+        self.received = Received()
         self.runs: dict[int, list[float]] = {}
         """Run -> capture time of each result, in seconds since 1970."""
         self.folder = folder
@@ -128,29 +128,29 @@ class Scene:
 
     def goodbye(self, subscriber: Subscriber) -> None:
         """Wait for the daemon's last word, and fold in all before it."""
-        assert wait_until(lambda: subscriber.heard[-1].payload == b"offline"), subscriber.heard[-1]
+        assert wait_until(lambda: subscriber.received[-1].payload == b"offline"), subscriber.received[-1]
         self.listen(subscriber)
 
     def listen(self, subscriber: Subscriber) -> None:
         """Fold in what the subscriber heard since."""
-        heard = subscriber.heard
-        while self._taken < len(heard):
-            message = heard[self._taken]
+        received = subscriber.received
+        while self._taken < len(received):
+            message = received[self._taken]
             self._taken += 1
-            self.heard.take(message.topic, message.payload)
+            self.received.take(message.topic, message.payload)
 
     def missing(self) -> list[tuple[int, int]]:
         return [(run, seq) for run, results in self.runs.items() for seq in range(1, len(results) + 1)
-                if (run, seq) not in self.heard.seen]
+                if (run, seq) not in self.received.seen]
 
     def drains(self, subscriber: Subscriber) -> bool:
         """Wait until health, told from now on, says that nothing waits on disk."""
         self.listen(subscriber)
-        self.heard.health = {}
+        self.received.health = {}
 
         def says_so() -> bool:
             self.listen(subscriber)
-            mqtt = self.heard.health.get("mqtt", {})
+            mqtt = self.received.health.get("mqtt", {})
             return bool(mqtt) and mqtt["connected"] and mqtt["spooled"] == 0
 
         return wait_until(says_so, 120)
@@ -204,19 +204,19 @@ def cuts(lives: int, cuts_total: int, results: int) -> dict[str, object]:
                     done += 1
                 assert daemon.waits_for_results(per_life, 120), daemon.log
                 if life == lives - 1:
-                    assert here.drains(subscriber), f"{here.heard.health} {daemon.log}"
+                    assert here.drains(subscriber), f"{here.received.health} {daemon.log}"
                 daemon.signal(signal.SIGTERM)
             print(f"  life {life + 1}/{lives}: {len(daemon.lines)} results, {done} cuts", file=sys.stderr, flush=True)
         here.goodbye(subscriber)
-        told = [(run, health["mqtt"]["acknowledged_before"]) for run, health in here.heard.first_health.items()]
+        message = [(run, health["mqtt"]["acknowledged_before"]) for run, health in here.received.first_health.items()]
         said = sum(before is not None and before["run"] < run
-                   and 0 < before["seq"] <= len(here.runs[before["run"]]) for run, before in told if run > 1)
+                   and 0 < before["seq"] <= len(here.runs[before["run"]]) for run, before in message if run > 1)
         return {"results": sum(map(len, here.runs.values())), "restarts": lives - 1, "cuts": done,
                 "connections": here.proxy.connections, "missing": len(here.missing()),
                 "first_missing": here.missing()[:10],
-                "repeated": here.heard.repeated, "disorder": here.heard.disorder(),
-                "backfilled": sum(late for _, _, late in here.heard.order),
-                "runs_that_said_how_far": [said, lives - 1], "dropped": here.heard.health["mqtt"]["dropped_ever"]}
+                "repeated": here.received.repeated, "disorder": here.received.disorder(),
+                "backfilled": sum(late for _, _, late in here.received.order),
+                "runs_that_said_how_far": [said, lives - 1], "dropped": here.received.health["mqtt"]["dropped_ever"]}
 
 
 def kills(count: int) -> dict[str, object]:
@@ -228,7 +228,7 @@ def kills(count: int) -> dict[str, object]:
             with here.life() as daemon:
                 run = daemon.results[0]["run"]
                 if number == count:
-                    assert here.drains(subscriber), f"{here.heard.health} {daemon.log}"
+                    assert here.drains(subscriber), f"{here.received.health} {daemon.log}"
                     daemon.signal(signal.SIGTERM)
                     continue
                 kind = ("online", "away", "silent")[number % 3]
@@ -247,10 +247,10 @@ def kills(count: int) -> dict[str, object]:
         here.goodbye(subscriber)
         lost_s = {run: [killed_at[run] - here.runs[run][seq - 1] for gone, seq in here.missing() if gone == run]
                   for run in here.runs if run in killed_at}
-        befores = {run: health["mqtt"]["acknowledged_before"] for run, health in here.heard.first_health.items()}
+        befores = {run: health["mqtt"]["acknowledged_before"] for run, health in here.received.first_health.items()}
         overstated = [run for run, before in befores.items()
-                      if before and (before["run"], before["seq"]) not in here.heard.seen]
-        return {"kills": count, "results": sum(map(len, here.runs.values())), "disorder": here.heard.disorder(),
+                      if before and (before["run"], before["seq"]) not in here.received.seen]
+        return {"kills": count, "results": sum(map(len, here.runs.values())), "disorder": here.received.disorder(),
                 "lost_of_the_last_run": len([1 for run, _ in here.missing() if run not in killed_at]),
                 "worst_lost_s": round(max((max(ages, default=0) for ages in lost_s.values()), default=0), 2),
                 "median_lost_s": round(statistics.median(max(ages, default=0) for ages in lost_s.values()), 2),
@@ -266,12 +266,12 @@ def small(results: int) -> dict[str, object]:
                 assert daemon.waits_for_results(results // 2, 240), daemon.log
                 if life == 1:
                     here.proxy.refusing = False
-                    assert here.drains(subscriber), f"{here.heard.health} {daemon.log}"
+                    assert here.drains(subscriber), f"{here.received.health} {daemon.log}"
                 daemon.signal(signal.SIGTERM)
         here.goodbye(subscriber)
         return {"results": sum(map(len, here.runs.values())), "missing": len(here.missing()),
-                "counted": here.heard.health["mqtt"]["dropped_ever"].get("detections", 0),
-                "disorder": here.heard.disorder()}
+                "counted": here.received.health["mqtt"]["dropped_ever"].get("detections", 0),
+                "disorder": here.received.disorder()}
 
 
 def writes(folder_on_disk: Path) -> dict[str, object]:

@@ -48,7 +48,7 @@ ODD = "p%ä @:/{}\"'\\$&?#=+"
 WITHIN_S = 60.0
 
 
-class Hearing:
+class SecretScan:
     """Everything that could betray a secret, and which it was."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
@@ -59,23 +59,23 @@ class Hearing:
     def text(self, name: str) -> str:
         return self.secrets[name].text
 
-    def hear(self, where: str, content: str | bytes, *, but: Iterable[str] = ()) -> None:
+    def add(self, where: str, content: str | bytes, *, but: Iterable[str] = ()) -> None:
         """Search what was said; `but`: secrets that we have put there ourselves."""
         content = content.encode("utf-8", "replace") if isinstance(content, str) else content
         self.bytes += len(content)
         self.found += found([one for one in self.secrets.values() if one.name not in but], where, content)
 
-    def hear_folder(self, folder: Path) -> None:
+    def add_folder(self, folder: Path) -> None:
         """Search what a process left behind, and who may read it."""
         for path in folder.rglob("*"):
             if path.is_file():
-                self.hear(f"{folder.name}/{path.relative_to(folder)}", path.name.encode() + b"\n" + path.read_bytes())
+                self.add(f"{folder.name}/{path.relative_to(folder)}", path.name.encode() + b"\n" + path.read_bytes())
             if path.stat().st_mode & 0o007:
                 self.found.append(f"{path.relative_to(folder)} is open to others: {path.stat().st_mode & 0o777:o}")
 
 
 @contextmanager
-def watched(hearing: Hearing, pid: int, *, but: Iterable[str] = ()) -> Iterator[None]:
+def watched(scan: SecretScan, pid: int, *, but: Iterable[str] = ()) -> Iterator[None]:
     """Read /proc of a process and all below it, again and again."""
     seen: set[bytes] = set()
     done = threading.Event()
@@ -95,7 +95,7 @@ def watched(hearing: Hearing, pid: int, *, but: Iterable[str] = ()) -> Iterator[
     finally:
         done.set()
         thread.join()
-        hearing.hear("/proc", b"\n".join(seen), but=but)
+        scan.add("/proc", b"\n".join(seen), but=but)
 
 
 def _family(pid: int) -> list[int]:
@@ -163,54 +163,54 @@ class Echo:
         connection.sendall(answer.encode("latin-1"))
 
 
-def life(folder: Path) -> Hearing:
+def life(folder: Path) -> SecretScan:
     """Every login is refused, then some are let in; the daemon reloads, dumps and is aborted."""
-    hearing = Hearing([plant("mqtt password", ODD), plant("wrong password", ODD), plant("camera user", "u-{}"),
+    scan = SecretScan([plant("mqtt password", ODD), plant("wrong password", ODD), plant("camera user", "u-{}"),
                        plant("camera password", ODD), plant("camera query"), plant("first token", "~{}.=+/"),
                        plant("second token"), plant("cloud query"), plant("update query"), plant("proxy password"),
                        *mistaken()])
     camera, elsewhere = Camera(), Echo()
     credentials = folder / "credentials"
     credentials.mkdir(mode=0o700)
-    login = f"{hearing.text('camera user')}:{hearing.text('camera password')}"
-    for name, text in (("mqtt-password", hearing.text("wrong password")), ("camera-login", login),
-                       ("cloud-token", hearing.text("first token"))):
+    login = f"{scan.text('camera user')}:{scan.text('camera password')}"
+    for name, text in (("mqtt-password", scan.text("wrong password")), ("camera-login", login),
+                       ("cloud-token", scan.text("first token"))):
         write_secret(credentials / name, text)
     with ExitStack() as parts:
         other = f"http://127.0.0.1:{parts.enter_context(serving(elsewhere))}"
         cloud, update = Echo(other), Echo()
         ports = [parts.enter_context(serving(each)) for each in (camera, cloud, update)]
-        users = guarded(folder, {DEVICE: hearing.text("mqtt password"), "ear": "x"})
+        users = guarded(folder, {DEVICE: scan.text("mqtt password"), "ear": "x"})
         broker = parts.enter_context(running(folder, users))
         config = folder / "config.yaml"
-        config.write_text(life_config(hearing, broker.port, ports, Fleet(folder).root))
+        config.write_text(life_config(scan, broker.port, ports, Fleet(folder).root))
         environ = {"CREDENTIALS_DIRECTORY": str(credentials),
-                   "HTTPS_PROXY": f"http://me:{hearing.text('proxy password')}@127.0.0.1:9"}
+                   "HTTPS_PROXY": f"http://me:{scan.text('proxy password')}@127.0.0.1:9"}
         write_secret(folder / "ear", "x")
         ear = parts.enter_context(listening(broker.client(username="ear", password_file=folder / "ear"), "#"))
         daemon = parts.enter_context(RunningDaemon(folder, "--config", config, "--verbose", "--print", env=environ))
-        with watched(hearing, daemon.process.pid, but=["proxy password"]):
-            live(hearing, daemon, camera, cloud, update, credentials, config)
+        with watched(scan, daemon.process.pid, but=["proxy password"]):
+            live(scan, daemon, camera, cloud, update, credentials, config)
             assert wait_until(lambda: ear.last(f"vedette/{DEVICE}/health") is not None, WITHIN_S), daemon.log
             assert wait_until(lambda: b"config_rejected" in present(ear.last(f"vedette/{DEVICE}/health")).payload,
                               WITHIN_S)
-            for words in ("doctor", "doctor --json", "check-config", "check-config --json", "tail --count 3",
+            for command_line in ("doctor", "doctor --json", "check-config", "check-config --json", "tail --count 3",
                           f"snapshot --device {DEVICE} --out x.jpg"):
-                told = vedette(*words.split(), "--config", folder / "good.yaml", folder=folder, env=environ,
+                result = vedette(*command_line.split(), "--config", folder / "good.yaml", folder=folder, env=environ,
                                timeout_s=WITHIN_S)
-                assert told.stdout, (words, told.stderr)
-                hearing.hear(words, told.stdout + told.stderr)
+                assert result.stdout, (command_line, result.stderr)
+                scan.add(command_line, result.stdout + result.stderr)
             daemon.signal(signal.SIGABRT)
             daemon.ends(WITHIN_S)
         assert "Fatal Python error: Aborted" in daemon.log
         assert elsewhere.asked == 0, "the redirect was followed"
         assert camera.logins, "the camera saw no login"
-        assert hearing.text("first token") in cloud.tokens
-        for where, words in (("log", daemon.log), ("results", "".join(daemon.lines)), ("broker's log", broker.log)):
-            hearing.hear(where, words)
-        hearing.hear("MQTT", b"\n".join(each.topic.encode() + b" " + each.payload for each in tuple(ear.heard)))
-    hearing.hear_folder(folder / "state")
-    return hearing
+        assert scan.text("first token") in cloud.tokens
+        for where, output in (("log", daemon.log), ("results", "".join(daemon.lines)), ("broker's log", broker.log)):
+            scan.add(where, output)
+        scan.add("MQTT", b"\n".join(each.topic.encode() + b" " + each.payload for each in tuple(ear.received)))
+    scan.add_folder(folder / "state")
+    return scan
 
 
 def has_refused(daemon: RunningDaemon, reloads: int) -> bool:
@@ -221,37 +221,37 @@ def has_named_the_key(daemon: RunningDaemon) -> bool:
     return "cannot be used" in daemon.log or "refuses our TLS" in daemon.log
 
 
-def live(hearing: Hearing, daemon: RunningDaemon, camera: Camera, cloud: Echo, update: Echo, credentials: Path,
+def live(scan: SecretScan, daemon: RunningDaemon, camera: Camera, cloud: Echo, update: Echo, credentials: Path,
          config: Path) -> None:
     """Go through the refusals, one after the other."""
     assert wait_until(lambda: camera.refused and update.asked, WITHIN_S), daemon.log
     assert daemon.waits_for_log("refuses", WITHIN_S), daemon.log
-    write_secret(credentials / "mqtt-password", hearing.text("mqtt password"))
+    write_secret(credentials / "mqtt-password", scan.text("mqtt password"))
     camera.lets_in = True
     assert wait_until(lambda: cloud.asked >= 2, WITHIN_S), daemon.log
     assert daemon.waits_for_log("nothing is sent until the file holds another", WITHIN_S), daemon.log
-    write_secret(credentials / "cloud-token", f"{hearing.text('second token')}\nand more")
+    write_secret(credentials / "cloud-token", f"{scan.text('second token')}\nand more")
     assert daemon.waits_for_log("expected one token on one line", WITHIN_S), daemon.log
     daemon.signal(signal.SIGUSR1)
     assert daemon.waits_for_log("is MainThread", WITHIN_S), daemon.log
     shutil.copy(config, config.with_name("good.yaml"))
-    for number, text in enumerate(mistakes(hearing), 1):
+    for number, text in enumerate(mistakes(scan), 1):
         config.write_text(text)
         daemon.signal(signal.SIGHUP)
         assert wait_until(partial(has_refused, daemon, number), WITHIN_S), daemon.log
 
 
-def life_config(hearing: Hearing, port: int, ports: list[int], root: Path) -> str:
+def life_config(scan: SecretScan, port: int, ports: list[int], root: Path) -> str:
     camera, cloud, update = (f"http://127.0.0.1:{each}" for each in ports)
     return f"""device: {DEVICE}
 mqtt: {{port: {port}, username: {DEVICE}, password_file: mqtt-password}}
-camera: {{source: "{camera}/video.cgi?login={hearing.text('camera query')}", credentials_file: camera-login}}
-cloud: {{enabled: true, url: "{cloud}/v1/detect?session={hearing.text('cloud query')}", token_file: cloud-token,
+camera: {{source: "{camera}/video.cgi?login={scan.text('camera query')}", credentials_file: camera-login}}
+cloud: {{enabled: true, url: "{cloud}/v1/detect?session={scan.text('cloud query')}", token_file: cloud-token,
         interval_s: 0.2}}
 fallback: {{motion: true}}
 publish: {{results: all}}
 commands: {{allow: [snapshot]}}
-update: {{source: "{update}/repo?usersign={hearing.text('update query')}", root: {root}, poll_minutes: 0.02}}
+update: {{source: "{update}/repo?usersign={scan.text('update query')}", root: {root}, poll_minutes: 0.02}}
 health: {{interval_s: 1}}
 """
 
@@ -266,10 +266,10 @@ def mistaken() -> list[Secret]:
         "cloud key": "{}", "variable": "{}", "unknown variable": "{}", "flag": "{}"}.items()]
 
 
-def mistakes(hearing: Hearing) -> Iterator[str]:
+def mistakes(scan: SecretScan) -> Iterator[str]:
     """Configurations with a secret in a wrong place."""
     def secret(name: str) -> str:
-        return json.dumps(hearing.text(f"mistake {name}"))[1:-1]
+        return json.dumps(scan.text(f"mistake {name}"))[1:-1]
     for source in (f"rtsp://admin:{secret('url')}@cam/1", f"rtsp://admin:{secret('blank')}@cam/1",
                    f"rtsp://admin:{secret('digits')}@cam/1", f"rtsp://admin:{secret('quote')}@cam/1",
                    f"ftp://cam/video?user=a&password={secret('query')}", f"admin:{secret('no scheme')}@cam/1"):
@@ -297,30 +297,30 @@ camera: {{source: "http://cam/v.mjpg?user=x&pw={secret('short')}"}}
     yield f'mqtt:\n  password: "{secret("open quote")}\n'
 
 
-def mistakes_case(folder: Path) -> Hearing:
+def mistakes_case(folder: Path) -> SecretScan:
     """Every command that reads a configuration is shown each."""
-    hearing = Hearing(mistaken())
+    scan = SecretScan(mistaken())
     path = folder / "config.yaml"
-    environ = {"VEDETTE_CAMERA__SOURCE": f"rtsp://me:{hearing.text('mistake variable')}@cam",
-               "VEDETTE_MQTT__PASSWORD": hearing.text("mistake unknown variable")}
-    flag = f"rtsp://me:{hearing.text('mistake flag')}@cam"
-    for number, text in enumerate(mistakes(hearing)):
+    environ = {"VEDETTE_CAMERA__SOURCE": f"rtsp://me:{scan.text('mistake variable')}@cam",
+               "VEDETTE_MQTT__PASSWORD": scan.text("mistake unknown variable")}
+    flag = f"rtsp://me:{scan.text('mistake flag')}@cam"
+    for number, text in enumerate(mistakes(scan)):
         path.write_text(text)
         commands: list[list[str | Path]] = [["check-config", "--json"]]
         if "tls" in text or "access_token" in text:
             commands += [["check-config"], ["run"], ["run", "--source", flag], ["doctor"], ["doctor", "--json"],
                          ["tail"], ["snapshot", "--out", folder / "x.jpg"]]
         for command in commands:
-            told = vedette(*command, "--config", path, folder=folder, env=environ, timeout_s=WITHIN_S)
-            assert told.returncode in (69, 78), (command, told)
-            hearing.hear(f"{' '.join(map(str, command[:1]))} on mistake {number}", told.stdout + told.stderr)
-    return hearing
+            result = vedette(*command, "--config", path, folder=folder, env=environ, timeout_s=WITHIN_S)
+            assert result.returncode in (69, 78), (command, result)
+            scan.add(f"{' '.join(map(str, command[:1]))} on mistake {number}", result.stdout + result.stderr)
+    return scan
 
 
-def tls(folder: Path) -> Hearing:
+def tls(folder: Path) -> SecretScan:
     """Keys that cannot be used, at a broker that wants one."""
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=WITHIN_S)
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=WITHIN_S)
 
     phrase = plant("pass phrase")
     for name in ("server", "device", "other"):
@@ -330,7 +330,7 @@ def tls(folder: Path) -> Hearing:
     text = (folder / "device.key").read_text()
     (folder / "torn.key").write_text(text[:len(text) // 2])
     keys = [of_pem(name, folder / f"{name}.key") for name in ("device", "other", "locked", "torn")]
-    hearing = Hearing([phrase, *keys])
+    scan = SecretScan([phrase, *keys])
     settings = (f"cafile {folder}/server.pem\ncertfile {folder}/server.pem\nkeyfile {folder}/server.key\n"
                 "require_certificate true\nallow_anonymous true")
     with running(folder, settings) as broker:
@@ -340,38 +340,38 @@ def tls(folder: Path) -> Hearing:
             chain = f"cert_file: {cert}" + (f", key_file: {key}" if key else "")
             config.write_text(f"device: {DEVICE}\ncamera: {{source: synthetic}}\n"
                               f"mqtt: {{port: {broker.port}, tls: {{ca_file: server.pem, {chain}}}}}\n")
-            with RunningDaemon(folder, "--config", config, "--verbose") as daemon, watched(hearing, daemon.process.pid):
+            with RunningDaemon(folder, "--config", config, "--verbose") as daemon, watched(scan, daemon.process.pid):
                 assert daemon.waits_for_log("broker", WITHIN_S), daemon.log
                 assert wait_until(partial(has_named_the_key, daemon), WITHIN_S), daemon.log
                 daemon.signal(signal.SIGTERM)
                 assert daemon.ends(WITHIN_S) == 0
-            hearing.hear(f"log with {cert}, {key}", daemon.log)
-    hearing.hear_folder(folder / "state")
-    return hearing
+            scan.add(f"log with {cert}, {key}", daemon.log)
+    scan.add_folder(folder / "state")
+    return scan
 
 
-def serve(folder: Path) -> Hearing:
+def serve(folder: Path) -> SecretScan:
     """The server's tokens, and those that clients try."""
-    hearing = Hearing([plant("server token", "{}~.+/="), plant("wrong token"), plant("token in the path"),
+    scan = SecretScan([plant("server token", "{}~.+/="), plant("wrong token"), plant("token in the path"),
                        plant("basic password")])
     write_model(folder)
-    (folder / "allowed").write_text(hearing.text("server token") + "\n")
+    (folder / "allowed").write_text(scan.text("server token") + "\n")
     (folder / "allowed").chmod(0o600)
     with served(folder, "--token-file", str(folder / "allowed")) as url:
         said = b""
-        for headers, path in (({"Authorization": f"Bearer {hearing.text('wrong token')}"}, "/v1/detect"),
-                              ({"Authorization": f"Bearer {hearing.text('server token')}"}, "/v1/detect"),
-                              ({"Authorization": f"Bearer {hearing.text('server token')}"}, "/metrics"),
-                              ({}, f"/v1/detect?token={hearing.text('token in the path')}"),
-                              ({"Authorization": f"Basic me:{hearing.text('basic password')}"}, "/nowhere")):
+        for headers, path in (({"Authorization": f"Bearer {scan.text('wrong token')}"}, "/v1/detect"),
+                              ({"Authorization": f"Bearer {scan.text('server token')}"}, "/v1/detect"),
+                              ({"Authorization": f"Bearer {scan.text('server token')}"}, "/metrics"),
+                              ({}, f"/v1/detect?token={scan.text('token in the path')}"),
+                              ({"Authorization": f"Basic me:{scan.text('basic password')}"}, "/nowhere")):
             connection = HTTPConnection(url.removeprefix("http://"), timeout=WITHIN_S)
             connection.request("POST" if "detect" in path else "GET", path,
                                lamp_picture() if "detect" in path else None, {"Content-Type": "image/jpeg", **headers})
             answer = connection.getresponse()
             said += str(answer.getheaders()).encode() + answer.read()
             connection.close()
-        hearing.hear("answers", said)
-    return hearing
+        scan.add("answers", said)
+    return scan
 
 
 def guarded(folder: Path, passwords: dict[str, str]) -> str:
@@ -391,13 +391,13 @@ def write_secret(path: Path, text: str) -> None:
     fresh.rename(path)
 
 
-CASES: dict[str, Callable[[Path], Hearing]] = {"life": life, "tls": tls, "mistakes": mistakes_case, "serve": serve}
+CASES: dict[str, Callable[[Path], SecretScan]] = {"life": life, "tls": tls, "mistakes": mistakes_case, "serve": serve}
 
 
 def one(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        hearing = CASES[name](Path(folder))
-    return {"case": name, "secrets": len(hearing.secrets), "bytes": hearing.bytes, "found": sorted(set(hearing.found))}
+        scan = CASES[name](Path(folder))
+    return {"case": name, "secrets": len(scan.secrets), "bytes": scan.bytes, "found": sorted(set(scan.found))}
 
 
 def main() -> int:
@@ -412,11 +412,11 @@ def main() -> int:
             done.append(one(name))
             print(done[-1], file=sys.stderr, flush=True)
             args.state.write_text(json.dumps(done))
-    told = {"campaign": "planted_secrets", "cases": {each["case"]: each["secrets"] for each in done},
+    result = {"campaign": "planted_secrets", "cases": {each["case"]: each["secrets"] for each in done},
             "secrets": sum(each["secrets"] for each in done), "bytes": sum(each["bytes"] for each in done),
             "found": [place for each in done for place in each["found"]]}
-    print(json.dumps(told))
-    return 1 if told["found"] else 0
+    print(json.dumps(result))
+    return 1 if result["found"] else 0
 
 
 if __name__ == "__main__":

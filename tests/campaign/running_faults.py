@@ -169,7 +169,7 @@ def ended(one: Scene) -> dict[str, Any]:
     one.daemon.signal(signal.SIGTERM)
     code = one.daemon.ends(90)
     seen = one.witness
-    assert wait_until(lambda: seen.word == "offline", 30)
+    assert wait_until(lambda: seen.availability == "offline", 30)
     capture, mqtt, looked = seen.health["capture"], seen.health["mqtt"], seen.health["inference"]["count"]
     missing = (max(seen.seqs) if seen.seqs else 0) - len(seen.seqs)
     right = {
@@ -248,9 +248,9 @@ STORIES = dict(zip(LATER, (never_put_back, removed_while_offline, clock_while_of
 
 def later(name: str) -> dict[str, Any]:
     with scene() as one:
-        told = STORIES[name](one)
+        summary = STORIES[name](one)
         life = ended(one)
-    return {**life, **told, "wrong": [*told["wrong"], *life["wrong"]]}
+    return {**life, **summary, "wrong": [*summary["wrong"], *life["wrong"]]}
 
 
 def one_hang(order_words: str, watchdog_s: float) -> dict[str, object]:
@@ -352,9 +352,9 @@ def main() -> int:
             state["hangs"].append(one_hang(order, args.watchdog_s))
             print(state["hangs"][-1], file=sys.stderr, flush=True)
             save()
-    told = figures(state, args.slack_s, args.least_share)
-    print(json.dumps(told))
-    return 1 if told["broken"] else 0
+    summary = figures(state, args.slack_s, args.least_share)
+    print(json.dumps(summary))
+    return 1 if summary["broken"] else 0
 
 
 if __name__ == "__main__":

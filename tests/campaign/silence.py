@@ -35,7 +35,7 @@ from tests.support.daemon.running import RunningDaemon
 from tests.support.models import lamps
 from tests.support.network.another_host import CLONE_NEWNS, MS_PRIVATE, MS_REC, checked, mount, unshare
 from tests.support.network.closed_network import DEVICE6, US, ClosedNetwork, missing
-from tests.support.truth.truth import Honesty, Noted
+from tests.support.truth.truth import Noted, TruthChecker
 from tests.support.waiting.until import wait_until
 
 WITHIN_S = 60.0
@@ -176,9 +176,9 @@ def live(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
             f"detector: {{model: {json.dumps(model and str(model))}, threads: 1}}\n"
             f"camera: {{source: 'tcp://{folder / 'order'}', fps: 30, frozen_after_s: 1, "
             f"max_frame_age_ms: {life.max_frame_age_ms}}}\n{life.more}")
-        network.heard.clear()
-        judge = Honesty(Noted(folder / "order"))
-        with Witness(broker.client(), "gate", judge) as witness, \
+        network.sent.clear()
+        checker = TruthChecker(Noted(folder / "order"))
+        with Witness(broker.client(), "gate", checker) as witness, \
                 RunningDaemon(folder, config, program=(*network.program, *PROGRAM), env=AS_A_SERVICE) as daemon:
             assert wait_until(lambda: bool(witness.health), WITHIN_S), daemon.log
             trouble, until_s = Trouble(folder, network, broker, daemon), time.monotonic() + seconds
@@ -194,18 +194,19 @@ def live(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
             assert wait_until(lambda: life.reasons <= witness.first_named.keys(), WITHIN_S), \
                 (witness.first_named, daemon.log)
             assert daemon.process.poll() is None, daemon.log
-            heard, elsewhere = sum(network.heard.values()), network.elsewhere(broker.port)
+            sent, elsewhere = sum(network.sent.values()), network.elsewhere(broker.port)
             results = witness.results
-    return {"life": name, "turns": turn, "seconds": round(seconds), "to the broker": heard - sum(elsewhere.values()),
-            "elsewhere": elsewhere, "results": results, "judged": judge.judged, "lies": judge.lies,
+    return {"life": name, "turns": turn, "seconds": round(seconds), "to the broker": sent - sum(elsewhere.values()),
+            "elsewhere": elsewhere, "results": results, "judged": checker.checked, "lies": checker.lies,
             "named": sorted(witness.first_named)}
 
 
 def control(network: ClosedNetwork) -> None:
     """Leak on purpose: whoever hears nothing then has no ear."""
-    network.heard.clear()
+    network.sent.clear()
     subprocess.run([sys.executable, *network.program, "-c", LEAKS], check=True, timeout=WITHIN_S)
-    assert wait_until(lambda: network.heard.keys() >= LEAKED, WITHIN_S), (LEAKED - network.heard.keys(), network.heard)
+    assert wait_until(lambda: network.sent.keys() >= LEAKED, WITHIN_S), \
+        (LEAKED - network.sent.keys(), network.sent)
 
 
 def figures(done: list[dict[str, Any]]) -> dict[str, Any]:
@@ -238,9 +239,9 @@ def main() -> int:
                 done.append(live(name, network, args.minutes * 60 / len(lives)))
                 print(done[-1], file=sys.stderr, flush=True)
                 args.state.write_text(json.dumps(done))
-    told = figures(done)
-    print(json.dumps(told))
-    return 1 if told["elsewhere"] or told["lies"] or not told["to_the_broker"] else 0
+    summary = figures(done)
+    print(json.dumps(summary))
+    return 1 if summary["elsewhere"] or summary["lies"] or not summary["to_the_broker"] else 0
 
 
 if __name__ == "__main__":

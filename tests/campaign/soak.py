@@ -42,7 +42,7 @@ from tests.support.daemon.update_device import LIMIT_BYTES
 from tests.support.models import lamps
 from tests.support.present import present
 from tests.support.truth.bright_squares import write_clip
-from tests.support.truth.truth import Honesty
+from tests.support.truth.truth import TruthChecker
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.mqtt.command_filter import Incoming
@@ -88,8 +88,8 @@ class Sample:
 class Watcher(Witness):
     """Besides what a Witness notes: samples at each health message, snapshots, and which model runs."""
 
-    def __init__(self, mqtt: MqttConfig, device: str, judge: Honesty | None = None) -> None:
-        super().__init__(mqtt, device, judge)
+    def __init__(self, mqtt: MqttConfig, device: str, checker: TruthChecker | None = None) -> None:
+        super().__init__(mqtt, device, checker)
         self.pids: Callable[[], tuple[int, ...]] = tuple
         self.samples: list[Sample] = []
         self.snapshots = 0
@@ -155,7 +155,7 @@ class Soak:
         return self._watcher.samples
 
     @property
-    def told(self) -> str:
+    def progress(self) -> str:
         """One line for who watches."""
         seen = self._watcher
         return f"{seen.capture['detected']} detected, {len(seen.seqs)} received, {seen.samples[-2:]}"
@@ -165,8 +165,8 @@ class Soak:
         self._swap()        # ends a trial, and with it the child that runs the model before
         self._command("pause", seconds=PAUSE_S)
         self._wait("a quiet moment", self._is_quiet, DRAINED_WITHIN_S)
-        told_s = self._watcher.health["uptime_s"]      # what had been on its way then has arrived two messages later
-        self._wait("another one", lambda: self._watcher.health["uptime_s"] > told_s + 1.5 and self._is_quiet())
+        before_s = self._watcher.health["uptime_s"]      # what had been on its way then has arrived two messages later
+        self._wait("another one", lambda: self._watcher.health["uptime_s"] > before_s + 1.5 and self._is_quiet())
         self._counts.unlink(missing_ok=True)
         self._daemon.signal(signal.SIGUSR2)
         self._wait("its counts", self._counts.exists)
@@ -185,7 +185,7 @@ class Soak:
         self._daemon.signal(signal.SIGTERM)
         code = self._daemon.ends(60)
         seen = self._watcher
-        self._wait("its farewell", lambda: seen.word == "offline", alive=False)
+        self._wait("its farewell", lambda: seen.availability == "offline", alive=False)
         mqtt = seen.health["mqtt"]
         return {"exit_code": code, "capture": seen.capture, "received": len(seen.seqs), "repeated": seen.repeated,
                 "last_seq": max(seen.seqs), "dropped_of_outbox": mqtt["dropped_ever"], "spooled": mqtt["spooled"],
@@ -255,9 +255,9 @@ class Soak:
         time_passes(seconds)
         self._proxy.cut()
         self._proxy.swallowing = self._proxy.refusing = False
-        self._wait("a reconnect", lambda: self._proxy.connections > before and self._watcher.word == "online")
-        told = self._watcher.health["uptime_s"]
-        self._wait("health after a cut", lambda: self._watcher.health["uptime_s"] > told)
+        self._wait("a reconnect", lambda: self._proxy.connections > before and self._watcher.availability == "online")
+        uptime_s = self._watcher.health["uptime_s"]
+        self._wait("health after a cut", lambda: self._watcher.health["uptime_s"] > uptime_s)
         self._connected_s = time.monotonic()
 
     def _snapshot(self) -> None:
@@ -336,7 +336,7 @@ class Soak:
     def _wait(self, what: str, holds: Callable[[], bool], within_s: float = WITHIN_S, *, alive: bool = True) -> None:
         dead = self._daemon.process.poll
         assert wait_until(lambda: holds() or (alive and dead() is not None), within_s), \
-            (what, self._watcher.health, self._watcher.word, self._daemon.log[-4000:])
+            (what, self._watcher.health, self._watcher.availability, self._daemon.log[-4000:])
         assert not alive or dead() is None, (what, dead(), self._daemon.log[-4000:])
 
 
@@ -362,16 +362,16 @@ def run(frames: int, rounds: int, acts: Sequence[str], *, paced: bool) -> dict[s
                 soak.passes(int(frames * (number + place / len(acts)) / rounds))
             if number + 1 == early_round:
                 early = soak.held()
-            print(f"  round {number + 1}/{rounds}: {soak.told}", file=sys.stderr, flush=True)
+            print(f"  round {number + 1}/{rounds}: {soak.progress}", file=sys.stderr, flush=True)
         late = soak.held()
         ended = soak.ends()
         return {"frames": frames, "seconds": round(time.monotonic() - began_s), "acts": soak.done,
-                "rounds_between": rounds - early_round, **ended, **judged(soak.samples, frames),
+                "rounds_between": rounds - early_round, **ended, **slopes(soak.samples, frames),
                 "grown": {name: [early.get(name, 0), count] for name, count in late.items()
                           if count > early.get(name, 0)}}
 
 
-def judged(samples: list[Sample], frames: int) -> dict[str, object]:
+def slopes(samples: list[Sample], frames: int) -> dict[str, object]:
     """Slopes of the daemon and of its last child, in MB per 100,000 frames, and the least of what must be flat."""
     warm = WARM_FRAMES if frames >= WARM_FRAMES + LEAST_FRAMES else WARM_SHARE * frames
     daemon = [one for one in samples if one.pid == samples[0].pid and one.frames >= warm]

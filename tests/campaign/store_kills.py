@@ -139,7 +139,7 @@ def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[lis
     return [[kind, words.strip()] for kind, words in said]
 
 
-def judged(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
+def check_recovery(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
     """Recover; returns every way in which the law was broken, and the state found."""
     kept = mark(known)
     trying: list[str] = []
@@ -171,30 +171,30 @@ def whole(store: ModelStore, sha256: str) -> bool:
 
 
 def campaign(count: int, state: Path, seed: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
+    summary: dict[str, Any] = {"kills": 0, "kept": 0, "hit": {}, "wrong": []}
     if state.exists():
-        told = json.loads(state.read_text())
-    chance = random.Random(seed + told["kills"])
+        summary = json.loads(state.read_text())
+    chance = random.Random(seed + summary["kills"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "state")
         sources = [Path(name, f"model {number}") for number in range(2 * len(SIZES))]
         for number, source in enumerate(sources):
             source.write_bytes(chance.randbytes(SIZES[number // 2]))
         known = StoreState()
-        while told["kills"] < count:
+        while summary["kills"] < count:
             said = killed(folder, sources, chance)
-            wrong, known = judged(folder, said, known)
+            wrong, known = check_recovery(folder, said, known)
             operations = [words for kind, words in said if kind == "op"]
-            told["kills"] += 1
-            told["kept"] += sum(kind == "ack" for kind, _ in said)
-            told["hit"] = Counter(told["hit"]) + Counter(operations[-1:] or ["start"])
-            told["wrong"] += wrong
-            if wrong or told["kills"] % 50 == 0 or told["kills"] == count:
+            summary["kills"] += 1
+            summary["kept"] += sum(kind == "ack" for kind, _ in said)
+            summary["hit"] = Counter(summary["hit"]) + Counter(operations[-1:] or ["start"])
+            summary["wrong"] += wrong
+            if wrong or summary["kills"] % 50 == 0 or summary["kills"] == count:
                 state.parent.mkdir(parents=True, exist_ok=True)
-                state.write_text(json.dumps(told))
-                print(f"{told['kills']}/{count} kills, {told['kept']} changes kept, wrong: {told['wrong'][-1:]}",
-                      file=sys.stderr)
-    return told
+                state.write_text(json.dumps(summary))
+                print(f"{summary['kills']}/{count} kills, {summary['kept']} changes kept, "
+                      f"wrong: {summary['wrong'][-1:]}", file=sys.stderr)
+    return summary
 
 
 def main() -> int:
@@ -203,9 +203,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--state", type=Path, default=Path(".campaign/store_kills.json"))
     args = parser.parse_args()
-    told = campaign(args.count, args.state, args.seed)
-    print(json.dumps(told))
-    return 1 if told["wrong"] else 0
+    summary = campaign(args.count, args.state, args.seed)
+    print(json.dumps(summary))
+    return 1 if summary["wrong"] else 0
 
 
 if __name__ == "__main__":

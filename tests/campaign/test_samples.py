@@ -36,126 +36,126 @@ def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:
     properties.write_text("from hypothesis import given, strategies as st\n"
                           "@given(st.integers(0, 300))\ndef test_too_much(number):\n    assert number != 171\n"
                           "@given(st.integers(0, 300))\ndef test_right(number):\n    assert number < 301\n")
-    told = sample("properties", tmp_path, "--rounds", "1", "--workers", "0", str(CAMPAIGNS.parent / "conftest.py"),
+    figures = sample("properties", tmp_path, "--rounds", "1", "--workers", "0", str(CAMPAIGNS.parent / "conftest.py"),
                   str(properties), code=1)
-    assert ([name.rpartition("::")[2] for name in told["failed"]], told["held"]) == (["test_too_much"], 1)
+    assert ([name.rpartition("::")[2] for name in figures["failed"]], figures["held"]) == (["test_too_much"], 1)
 
 
 def test_camera_faults_of_each_quick_kind(tmp_path: Path) -> None:
     """A killed, a stopped and a crashing child are named and replaced while MQTT and health go on; accounts balance."""
-    told = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",
+    figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",
                   "--fault", "crash")
-    assert told["worst"].keys() == {"kill", "stop", "crash"}
+    assert figures["worst"].keys() == {"kill", "stop", "crash"}
 
 
 def test_a_stream_that_falls_silent(tmp_path: Path) -> None:
     """A live RTSP stream that says nothing more is named and comes back, without another capture child."""
-    told = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "1", "--fault", "rtsp silent")
-    assert told["lives"][0]["accounts"]["children_replaced"] == 0
+    figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "1", "--fault", "rtsp silent")
+    assert figures["lives"][0]["accounts"]["children_replaced"] == 0
 
 
 def test_a_folder_that_is_removed_and_a_clock_that_goes_back(tmp_path: Path) -> None:
     """Named, and gone when put right; no result is lost, and none is told of a frame that was not looked at."""
-    told = sample("running_faults", tmp_path, "--cycles", "1", "--slack-s", "60", "--least-share", "0",
+    figures = sample("running_faults", tmp_path, "--cycles", "1", "--slack-s", "60", "--least-share", "0",
                   "--fault", "removed, put back empty", "--fault", "clock -10 years", timeout_s=400)
-    assert told["lives"][0]["missing"] == 0
+    assert figures["lives"][0]["missing"] == 0
 
 
 def test_a_thread_that_keeps_python_in_an_endless_loop(tmp_path: Path) -> None:
     """The watchdog ends it with every stack in the log, and the next daemon says that it hung."""
-    told = sample("running_faults", tmp_path, "--slack-s", "60", "--watchdog-s", "5", "--fault", "spin in detect",
+    figures = sample("running_faults", tmp_path, "--slack-s", "60", "--watchdog-s", "5", "--fault", "spin in detect",
                   timeout_s=400)
-    assert told["hangs_s"].keys() == {"spin in detect"}
+    assert figures["hangs_s"].keys() == {"spin in detect"}
 
 
 def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path) -> None:
     """Two state folders, an instance and, as root, two hosts of one name: nobody is evicted."""
-    told = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",
+    figures = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",
                   "--case", "one_host", "--case", "two_hosts")
-    assert len(set(told["one_host"][0]["names"])) == 3
+    assert len(set(figures["one_host"][0]["names"])) == 3
 
 
 def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path) -> None:
     """Nothing is missing but what was counted or is young; order is kept; the disk is spared."""
-    told = sample("outbox_cuts", tmp_path, *UNHURRIED, "--restarts", "1", "--cuts", "4", "--results", "200",
+    figures = sample("outbox_cuts", tmp_path, *UNHURRIED, "--restarts", "1", "--cuts", "4", "--results", "200",
                   "--kills", "1", "--small", "800")
-    assert told["cuts"]["missing"] == 0
+    assert figures["cuts"]["missing"] == 0
 
 
 def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path) -> None:
     """`online` after its return, a bounded outbox, and every result arrived or counted; no rate is judged."""
-    told = sample("daemon_broker", tmp_path, *UNHURRIED, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
+    figures = sample("daemon_broker", tmp_path, *UNHURRIED, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
                   "--fault", "restarted", "--fault", "refusing")
-    assert told["reconnects"] == [2]
+    assert figures["reconnects"] == [2]
 
 
 def test_planted_secrets_through_every_refusal(tmp_path: Path) -> None:
     """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: nothing is told."""
-    told = sample("planted_secrets", tmp_path, "--case", "life")
-    assert (told["cases"]["life"] >= 30, told["found"]) == (True, [])
+    figures = sample("planted_secrets", tmp_path, "--case", "life")
+    assert (figures["cases"]["life"] >= 30, figures["found"]) == (True, [])
 
 
 def test_stops_nobody_waits_for(tmp_path: Path) -> None:
     """Signals while a daemon stops before a frozen broker, and quick restarts: everything arrives, once, in order."""
-    told = sample("daemon_stops", tmp_path, "--case", "twice", "--case", "restarts", "--rounds", "1", "--restarts", "3",
-                  *UNHURRIED)
-    assert {name: case["missing"] for name, case in told["cases"].items()} == {"twice": 0, "restarts": 0}
+    figures = sample("daemon_stops", tmp_path, "--case", "twice", "--case", "restarts", "--rounds", "1",
+                     "--restarts", "3", *UNHURRIED)
+    assert {name: case["missing"] for name, case in figures["cases"].items()} == {"twice": 0, "restarts": 0}
 
 
 def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:
     """Heard in a network of its own: its broker's packets and no others, while nobody looks and the broker is away."""
-    told = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")
-    if "skipped" in told:
-        pytest.skip(told["skipped"])
-    assert (told["elsewhere"], told["lies"]) == ([], [])
-    assert told["to_the_broker"] > 10
+    figures = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")
+    if "skipped" in figures:
+        pytest.skip(figures["skipped"])
+    assert (figures["elsewhere"], figures["lies"]) == ([], [])
+    assert figures["to_the_broker"] > 10
 
 
 def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path) -> None:
     """Lives of a client that asks as fast as it can, each killed: the server counts no more than was written."""
-    told = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
-    assert 0 < told["at_server"] <= told["written"] <= told["cap"]
+    figures = sample("cloud_budget", tmp_path, "--kills", "25", "--life-s", "0.2")
+    assert 0 < figures["at_server"] <= figures["written"] <= figures["cap"]
 
 
 def test_a_good_cloud_and_a_bad_one(tmp_path: Path) -> None:
     """One that says more than it must is used; one that drips costs its deadline, and no frame of the model's."""
-    told = sample("cloud_servers", tmp_path, "--outage-s", "0", "--cloud", "trailers", "--cloud", "drips behind TLS",
+    figures = sample("cloud_servers", tmp_path, "--outage-s", "0", "--cloud", "trailers", "--cloud", "drips behind TLS",
                   timeout_s=300)
-    assert (told["clouds"], told["wrong"]) == (2, {})
+    assert (figures["clouds"], figures["wrong"]) == (2, {})
 
 
 def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path) -> None:
     """After rounds of both it holds as many objects, descriptors and threads as before, and every count agrees."""
-    told = sample("soak", tmp_path, "--frames", "100", "--rounds", "6", "--act", "swap", "--act", "cut",
+    figures = sample("soak", tmp_path, "--frames", "100", "--rounds", "6", "--act", "swap", "--act", "cut",
                   "--paced")
-    assert told["acts"] == {"swap": 6, "cut": 6}
-    assert told["received"] == told["capture"]["detected"]
+    assert figures["acts"] == {"swap": 6, "cut": 6}
+    assert figures["received"] == figures["capture"]["detected"]
 
 
 def test_a_store_that_is_killed_at_random_moments(tmp_path: Path) -> None:
     """After each of 30 kills the active model is whole and nothing that was kept is lost."""
-    told = sample("store_kills", tmp_path, "--count", "30")
-    assert (told["kills"], told["wrong"]) == (30, [])
+    figures = sample("store_kills", tmp_path, "--count", "30")
+    assert (figures["kills"], figures["wrong"]) == (30, [])
 
 
 def test_a_release_to_a_share_of_two_devices(tmp_path: Path) -> None:
     """The one whose bucket is in the share moves, when nudged, through shadow and trial; the other stays."""
-    told = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short")
-    assert [step["moved"] for step in told["stories"][0]] == [2, 1]
+    figures = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short")
+    assert [step["moved"] for step in figures["stories"][0]] == [2, 1]
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
 def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path) -> None:
     """Root and the service's user ask while it ends and starts: answered, one truth, everything the service's."""
-    told = sample("hands", tmp_path, "--count", "4")
-    assert (told["rounds"], told["wrong"]) == (4, [])
+    figures = sample("hands", tmp_path, "--count", "4")
+    assert (figures["rounds"], figures["wrong"]) == (4, [])
 
 
 @pytest.mark.skipif(not possible(), reason="namespaces need root")
 def test_three_power_cuts_on_trial(tmp_path: Path) -> None:
     """They are no crashes: the new model becomes good."""
-    told = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers")
-    assert (told["cases"], told["wrong"]) == ({"flickers": 1}, [])
+    figures = sample("bad_models", tmp_path, "--cycles", "1", "--case", "flickers")
+    assert (figures["cases"], figures["wrong"]) == ({"flickers": 1}, [])
 
 
 PARTS = next(line.split()[2:] for line in (CAMPAIGNS.parents[1] / "Makefile").read_text().splitlines()

@@ -23,15 +23,15 @@ from vedette.detect.box_model import BOX_MODEL
 pytestmark = pytest.mark.daemon
 
 
-def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
-        assert hears.waits_for_results(12), daemon.log
-        assert wait_until(lambda: hears.published("counts") and hears.published("model")
-                          and hears.published("model")[-1]["state"] == "pinned")
+        assert subscriber.waits_for_results(12), daemon.log
+        assert wait_until(lambda: subscriber.published("counts") and subscriber.published("model")
+                          and subscriber.published("model")[-1]["state"] == "pinned")
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    results = hears.results
+    results = subscriber.results
     assert [result["seq"] for result in results[:10]] == list(range(1, 11))
     assert {result["run"] for result in results} == {1}
     assert all(found["label"] == "lamp" for result in results for found in result["detections"])
@@ -39,14 +39,14 @@ def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosqui
     xmin, ymin, xmax, ymax = results[0]["detections"][0]["box"]
     assert 0.2 < (ymin + ymax) / 2 < 0.55
     assert xmin < xmax
-    assert next(told["counts"] for told in hears.published("counts") if told["counts"]) == {"lamp": 1}
-    words = [message.payload for message in hears.heard if message.topic.endswith("availability")]
+    assert next(message["counts"] for message in subscriber.published("counts") if message["counts"]) == {"lamp": 1}
+    words = [message.payload for message in subscriber.received if message.topic.endswith("availability")]
     assert words[0] == b"online"
     assert words[-1] == b"offline"
-    final = hears.health["capture"]
+    final = subscriber.health["capture"]
     assert final["captured"] == final["detected"] + sum(final["dropped"].values()) + final["pending"]
     assert final["detected"] >= 12
-    assert hears.published("info")[-1]["detector"]["labels"] == ["background", "lamp"]
+    assert subscriber.published("info")[-1]["detector"]["labels"] == ["background", "lamp"]
 
 
 def test_print_and_frames(tmp_path: Path) -> None:
@@ -95,50 +95,50 @@ def test_the_broker_may_come_late(tmp_path: Path) -> None:
         assert daemon.waits_for_results(5), daemon.log
         broker.start()
         try:
-            with listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
-                assert hears.waits_for_results(5), daemon.log
-                assert wait_until(lambda: hears.health["state"] is not None)
+            with listening(broker.client(), f"vedette/{DEVICE}/#") as subscriber:
+                assert subscriber.waits_for_results(5), daemon.log
+                assert wait_until(lambda: subscriber.health["state"] is not None)
         finally:
             broker.stop()
 
 
-def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """Frames flow again from a new child, sequence numbers go on, MQTT never notices."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
-        assert hears.waits_for_results(3), daemon.log
+        assert subscriber.waits_for_results(3), daemon.log
         before = daemon.child_pid()
         os.kill(before, signal.SIGKILL)
-        seen = len(hears.results)
-        assert hears.waits_for_results(seen + 8), daemon.log
+        seen = len(subscriber.results)
+        assert subscriber.waits_for_results(seen + 8), daemon.log
         assert daemon.child_pid() != before
-        seqs = [result["frame"]["seq"] for result in hears.results]
+        seqs = [result["frame"]["seq"] for result in subscriber.results]
         assert seqs == sorted(set(seqs))
-        assert [message.payload for message in hears.heard if message.topic.endswith("availability")] == [b"online"]
+        assert subscriber.availability == [b"online"]
 
 
 def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+        tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """SIGHUP: a good file works at once, a restart key is named, a bad file changes nothing and is reported."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
-        assert hears.waits_for_results(2), daemon.log
+        assert subscriber.waits_for_results(2), daemon.log
         config.write_text(config.read_text().replace("{interval_s: 1}", "{interval: 1}"))
         daemon.signal(signal.SIGHUP)
-        assert hears.waits_for_reason("config_rejected"), daemon.log
+        assert subscriber.waits_for_reason("config_rejected"), daemon.log
         assert "did you mean" in daemon.log
         write_config(tmp_path, broker.port, camera=f"{{source: '{clip}', loop: true, fps: 7}}",
                      detector=f"{{model: '{model}', threads: 1, deny: [lamp]}}")
         daemon.signal(signal.SIGHUP)
-        assert hears.waits_for_reason("restart_needed"), daemon.log
-        detail = next(reason["detail"] for reason in hears.health["reasons"]
+        assert subscriber.waits_for_reason("restart_needed"), daemon.log
+        detail = next(reason["detail"] for reason in subscriber.health["reasons"]
                       if reason["code"] == "restart_needed")
         assert detail == "camera.fps"
-        assert wait_until(lambda: hears.results[-1]["detections"] == [])
+        assert wait_until(lambda: subscriber.results[-1]["detections"] == [])
 
 
 def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto,
-                                                              hears: Subscriber) -> None:
+                                                              subscriber: Subscriber) -> None:
     """Keys that SIGHUP changes before there is a detector are those the first results are judged by."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
@@ -149,32 +149,32 @@ def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, br
         assert wait_until(lambda: daemon.footprint()["children"] == 2), daemon.log     # the camera's; the model's
         daemon.signal(signal.SIGHUP)
         assert daemon.waits_for_log("reloaded"), daemon.log
-        seen = len(hears.results)
-        assert hears.waits_for_results(seen + 3), daemon.log
-        assert hears.results[-1]["detections"] == []
+        seen = len(subscriber.results)
+        assert subscriber.waits_for_results(seen + 3), daemon.log
+        assert subscriber.results[-1]["detections"] == []
 
 
-def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """snapshot, pause, resume and restart are answered and done; one not allowed is refused."""
     config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")
 
     def ask(name: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
-        before = len(hears.published(f"reply/{name}"))
+        before = len(subscriber.published(f"reply/{name}"))
         send(broker.client(), f"vedette/{DEVICE}/cmd/{name}", json.dumps(arguments or {}).encode(), name=name)
-        assert wait_until(lambda: len(hears.published(f"reply/{name}")) > before), daemon.log
-        return hears.published(f"reply/{name}")[-1]
+        assert wait_until(lambda: len(subscriber.published(f"reply/{name}")) > before), daemon.log
+        return subscriber.published(f"reply/{name}")[-1]
 
     with RunningDaemon(tmp_path, "--config", config) as daemon:
-        assert hears.waits_for_results(2), daemon.log
+        assert subscriber.waits_for_results(2), daemon.log
         answer = ask("snapshot", {"transaction": "a1"})
         assert (answer["status"], answer["transaction"]) == ("ok", "a1")
         assert wait_until(lambda: any(message.topic.endswith("/snapshot") and message.payload[:2] == b"\xff\xd8"
-                                      for message in tuple(hears.heard)))
+                                      for message in tuple(subscriber.received)))
         assert ask("pause", {"seconds": 60})["status"] == "ok"
-        assert hears.waits_for_reason("paused")
-        assert wait_until(lambda: hears.published("counts")[-1]["counts"] is None)
+        assert subscriber.waits_for_reason("paused")
+        assert wait_until(lambda: subscriber.published("counts")[-1]["counts"] is None)
         assert ask("resume")["status"] == "ok"
-        assert wait_until(lambda: hears.published("counts")[-1]["counts"] == {"lamp": 1})
+        assert wait_until(lambda: subscriber.published("counts")[-1]["counts"] == {"lamp": 1})
         assert ask("rollback")["status"] == "refused"
         assert ask("restart")["status"] == "ok"
         assert daemon.ends() == 0
@@ -195,7 +195,7 @@ def test_stacks_of_every_thread_on_request(tmp_path: Path) -> None:
 
 
 def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+        tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """In the field nobody reads an exit code: the device stays connected and says what is wrong."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
@@ -205,12 +205,12 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
         with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
                            env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
             assert b"READY=1" in systemd.recv(4096)
-            assert hears.waits_for_reason("model_refused"), daemon.log
-            health = hears.health
+            assert subscriber.waits_for_reason("model_refused"), daemon.log
+            health = subscriber.health
             assert health["state"] == "failed"
             assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
-            assert hears.published("counts")[-1]["counts"] is None
-            assert hears.results == []
+            assert subscriber.published("counts")[-1]["counts"] is None
+            assert subscriber.results == []
             systemd.settimeout(240)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
             shutil.copy(BOX_MODEL, bad)
@@ -219,11 +219,11 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert daemon.ends() == 0
 
 
-def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """A device with a camera and no model says `failed: no_model`."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, detector="{model: null}")) as daemon:
-        assert hears.waits_for_reason("no_model"), daemon.log
-        assert hears.health["state"] == "failed"
+        assert subscriber.waits_for_reason("no_model"), daemon.log
+        assert subscriber.health["state"] == "failed"
         daemon.signal(signal.SIGINT)
         assert daemon.ends() == 0
 

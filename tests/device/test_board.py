@@ -275,6 +275,6 @@ CLOCK_CALLS = {"x86_64": ("159", "305"), "aarch64": ("171", "266")}   # adjtimex
 def test_kernel_that_may_not_be_asked(tmp_path: Path, folder: str, answer: str) -> None:
     """Under a filter like that of `ProtectClock=` timesyncd's silence means no, and without timesyncd nobody knows."""
     (tmp_path / folder).mkdir(parents=True)
-    told = subprocess.run([sys.executable, "-c", FORBIDDEN, str(tmp_path), *CLOCK_CALLS[platform.machine()]],
+    output = subprocess.run([sys.executable, "-c", FORBIDDEN, str(tmp_path), *CLOCK_CALLS[platform.machine()]],
                           capture_output=True, text=True, check=True, timeout=240)
-    assert told.stdout.strip() == answer
+    assert output.stdout.strip() == answer

@@ -100,8 +100,8 @@ def test_workers_that_hang_are_named(tmp_path: Path) -> None:
     note = RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1"))
     note.begin()
     note.update(("detect", "update"))
-    told = (3, "hung", "detect, update made no progress")
-    assert wait_until(lambda: RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == told, 60)
+    expected = (3, "hung", "detect, update made no progress")
+    assert wait_until(lambda: RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == expected, 60)
 
     def goes_on() -> bool:
         note.update(())     # again: one that came while the disk was busy is not lost

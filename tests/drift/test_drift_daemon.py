@@ -50,49 +50,50 @@ def write_config(folder: Path, port: int) -> Path:
     return path
 
 
-def told(hears: Subscriber, topic: str) -> list[dict[str, Any]]:
-    return [json.loads(message.payload) for message in tuple(hears.heard) if message.topic == f"{BASE}/{topic}"]
+def published(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
+    return [json.loads(message.payload) for message in tuple(subscriber.received) if message.topic == f"{BASE}/{topic}"]
 
 
-def drift(hears: Subscriber) -> dict[str, Any]:
-    messages = told(hears, "health")
+def drift(subscriber: Subscriber) -> dict[str, Any]:
+    messages = published(subscriber, "health")
     return messages[-1]["drift"] if messages else {"image": {"references": 0, "changes": []}}
 
 
-def details(hears: Subscriber) -> set[str]:
-    messages = told(hears, "health")
+def details(subscriber: Subscriber) -> set[str]:
+    messages = published(subscriber, "health")
     return {reason["detail"] for reason in messages[-1]["reasons"] if reason["code"] == "image_drift"} \
         if messages else set()
 
 
-def ask(broker: Mosquitto, hears: Subscriber, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def ask(broker: Mosquitto, subscriber: Subscriber, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Send a command and wait for its reply."""
-    before = len(told(hears, f"reply/{name}"))
+    before = len(published(subscriber, f"reply/{name}"))
     send(broker.client(), f"{BASE}/cmd/{name}", json.dumps(arguments).encode())
-    assert wait_until(lambda: len(told(hears, f"reply/{name}")) > before, 60)
-    return told(hears, f"reply/{name}")[-1]
+    assert wait_until(lambda: len(published(subscriber, f"reply/{name}")) > before, 60)
+    return published(subscriber, f"reply/{name}")[-1]
 
 
 def test_a_covered_camera_is_named_over_mqtt_and_feedback_counted(tmp_path: Path, broker: Mosquitto,
-                                                                  hears: Subscriber) -> None:
+                                                                  subscriber: Subscriber) -> None:
     """The reason names the change and ends; the error rate survives a restart; a command learns the view again."""
     config = write_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
-        assert wait_until(lambda: len(told(hears, "detections")) >= 4, 60), daemon.log
-        answers = [ask(broker, hears, "feedback", {"run": 1, "seq": seq, "right": seq < 3}) for seq in (1, 2, 3, 3)]
+        assert wait_until(lambda: len(published(subscriber, "detections")) >= 4, 60), daemon.log
+        answers = [ask(broker, subscriber, "feedback", {"run": 1, "seq": seq, "right": seq < 3})
+                   for seq in (1, 2, 3, 3)]
         assert [answer["data"] for answer in answers] == [
             {"counted": True, "count": 1, "wrong": 0}, {"counted": True, "count": 2, "wrong": 0},
             {"counted": True, "count": 3, "wrong": 1}, {"counted": False, "count": 3, "wrong": 1}]
-        assert ask(broker, hears, "feedback", {"run": 2, "seq": 1, "right": True})["status"] == "refused"
-        assert wait_until(lambda: any("covered" in words for words in details(hears)), 120), drift(hears)
-        assert drift(hears)["image"]["changes"] == ["covered"]
-        assert wait_until(lambda: not details(hears), 120), drift(hears)
-        assert drift(hears)["image"]["references"] >= 1
-        assert ask(broker, hears, "relearn", {"what": "picture"})["status"] == "ok"
-        assert drift(hears)["feedback"] == {"count": 3, "wrong": 1, "error_rate": 0.3333}
+        assert ask(broker, subscriber, "feedback", {"run": 2, "seq": 1, "right": True})["status"] == "refused"
+        assert wait_until(lambda: any("covered" in words for words in details(subscriber)), 120), drift(subscriber)
+        assert drift(subscriber)["image"]["changes"] == ["covered"]
+        assert wait_until(lambda: not details(subscriber), 120), drift(subscriber)
+        assert drift(subscriber)["image"]["references"] >= 1
+        assert ask(broker, subscriber, "relearn", {"what": "picture"})["status"] == "ok"
+        assert drift(subscriber)["feedback"] == {"count": 3, "wrong": 1, "error_rate": 0.3333}
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert (tmp_path / "state" / FILE).stat().st_size == SIZE
     with RunningDaemon(tmp_path, "--config", config):
-        assert wait_until(lambda: told(hears, "health")[-1]["run"] == 2, 60)
-        assert drift(hears)["feedback"]["count"] == 3
+        assert wait_until(lambda: published(subscriber, "health")[-1]["run"] == 2, 60)
+        assert drift(subscriber)["feedback"]["count"] == 3

@@ -74,16 +74,16 @@ class Rig:
     def __init__(self, frames: int, detector: FakeDetector | None, fallback: Help, *, max_age_ms: float = 1000) -> None:
         self.clock = FakeClock()
         self.camera = WatchedCamera(self.clock, frames)
-        self.heard: list[DetectionResult] = []
+        self.received: list[DetectionResult] = []
         self.help = fallback
-        self.pipeline = make_pipeline(self.camera, lambda: detector, self.clock, self.heard.append,
+        self.pipeline = make_pipeline(self.camera, lambda: detector, self.clock, self.received.append,
                                  max_frame_age_ms=max_age_ms, fallback=fallback)
 
     def run(self) -> None:
         self.pipeline.run(Worker("detect", self.pipeline.run))
 
-    def told(self) -> list[tuple[int, str]]:
-        return [(result.frame.seq, result.source) for result in self.heard]
+    def results(self) -> list[tuple[int, str]]:
+        return [(result.frame.seq, result.source) for result in self.received]
 
 
 def failing(*seqs: int) -> FakeDetector:
@@ -94,7 +94,7 @@ def test_the_fallback_starts_after_a_few_failures_and_stops_with_the_first_resul
     """Frames that fail before it are dropped as failed, motion uses later ones; the first good frame ends it."""
     rig = Rig(8, failing(2, 3, 4, 5, 6), Help())
     rig.run()
-    assert rig.told() == [(1, "local"), (5, "motion"), (6, "motion"), (7, "local"), (8, "local")]
+    assert rig.results() == [(1, "local"), (5, "motion"), (6, "motion"), (7, "local"), (8, "local")]
     assert not rig.help.active
     status = rig.pipeline.status()
     assert (status.detected, status.invoked, status.errors, dict(status.dropped)) == (5, 3, 5, {"failed": 3})
@@ -107,7 +107,7 @@ def test_without_a_model_motion_uses_each_frame_or_it_is_counted(detects: bool) 
     rig = Rig(5, None, Help(detects=detects, source="motion" if detects else None))
     rig.run()
     status = rig.pipeline.status()
-    assert status.detected == len(rig.heard) == (5 if detects else 0)
+    assert status.detected == len(rig.received) == (5 if detects else 0)
     assert status.detected + sum(status.dropped.values()) == rig.camera.captured
     assert status.detecting is detects
     assert state_of(rig.pipeline.reasons()) == ("degraded" if detects else "failed")
@@ -124,7 +124,7 @@ def test_cloud_results_are_taken_only_while_the_model_fails() -> None:
     rig.camera.before = try_to_publish
     rig.run()
     assert tried == [False, True, False]
-    assert rig.told() == [(4, "cloud"), (6, "local"), (7, "local"), (8, "local")]
+    assert rig.results() == [(4, "cloud"), (6, "local"), (7, "local"), (8, "local")]
     assert rig.help.published == [4]
     assert rig.pipeline.status().detected == 3, "the cloud's are copies"
 
@@ -150,7 +150,7 @@ def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
         fallback.source = "cloud" if taken >= 9 else None
     rig.camera.before = a_second_later
     rig.run()
-    assert [result.frame.seq for result in rig.heard] == list(range(1, 10))
+    assert [result.frame.seq for result in rig.received] == list(range(1, 10))
     assert dict(rig.pipeline.status().dropped) == {"slow": 3}
     assert "detector_slow" in rig.pipeline.reasons()
     assert fallback.active
@@ -159,21 +159,21 @@ def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
 def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
     """After a minute of failures the model is loaded again; the old detector is closed, and results come."""
     clock = FakeClock()
-    heard: list[DetectionResult] = []
+    received: list[DetectionResult] = []
     broken, fresh = failing(*range(1, 10)), FakeDetector()
     to_open = [broken, fresh]
     camera = WatchedCamera(clock, 7, lambda _: clock.advance(RETRY_MODEL_S / 2))
-    pipeline = make_pipeline(camera, lambda: to_open.pop(0), clock, heard.append)
+    pipeline = make_pipeline(camera, lambda: to_open.pop(0), clock, received.append)
     pipeline.run(Worker("detect", pipeline.run))
     assert broken.looked_at == [1, 2, 3, 4, 5]
     assert broken.closed
-    assert [result.frame.seq for result in heard] == [6, 7]
+    assert [result.frame.seq for result in received] == [6, 7]
 
 
 def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
     """Each failed invoke of LiteRT makes its error message longer and the next invoke slower, without end."""
     clock = FakeClock()
-    heard: list[DetectionResult] = []
+    received: list[DetectionResult] = []
     opened: list[FakeDetector] = []
 
     def opens() -> FakeDetector:
@@ -181,11 +181,11 @@ def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
         return opened[-1]
 
     camera = WatchedCamera(clock, 5 * WORN_AFTER, lambda _: clock.advance(0.01))
-    pipeline = make_pipeline(camera, opens, clock, heard.append)
+    pipeline = make_pipeline(camera, opens, clock, received.append)
     pipeline.run(Worker("detect", pipeline.run))
     assert [len(detector.looked_at) for detector in opened] == pytest.approx([2 * WORN_AFTER] * 2 + [WORN_AFTER], abs=1)
     assert all(detector.closed for detector in opened)
-    assert len(heard) == 5 * WORN_AFTER / 2
+    assert len(received) == 5 * WORN_AFTER / 2
 
 
 def test_failures_are_logged_once_a_minute_at_most() -> None:

@@ -236,20 +236,20 @@ def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> Non
     certificate, key = certify(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def behave(connection: socket.socket, _: threading.Event) -> None:
         with context.wrap_socket(connection, server_side=True) as secured:
-            heard.append(whole_request(secured))
+            received.append(whole_request(secured))
             secured.sendall(OK + b"\r\n" + GOOD)
 
     with serving(behave) as port:
         url = f"https://127.0.0.1:{port}/"
         with pytest.raises(HttpUnreachable, match="not trusted"):
             client(tmp_path, url).detect(frame())
-        assert heard == []
+        assert received == []
         assert client(tmp_path, url, ca_file=certificate).detect(frame()).detections
-    assert TOKEN.encode() in heard[0]
+    assert TOKEN.encode() in received[0]
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -53,14 +53,14 @@ class Standing:
         self.taken += 1
         return frame(seq=self.taken)
 
-    def settled(self, told: Callable[[CloudStatus], bool]) -> CloudStatus:
+    def settled(self, holds: Callable[[CloudStatus], bool]) -> CloudStatus:
         """Wait until its status is so, and return that."""
         status = self.cloud.status()
 
         def is_so() -> bool:
             nonlocal status
             status = self.cloud.status()
-            return told(status)
+            return holds(status)
 
         assert wait_until(is_so), status
         return status

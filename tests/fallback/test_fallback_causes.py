@@ -23,7 +23,7 @@ from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.models import lamps
 from tests.support.network.flask_server import FlaskServer, flask_server
 from tests.support.truth.dark_and_lit import DARK, FPS, TRUTH, captured_s, write_film
-from tests.support.truth.truth import Honesty
+from tests.support.truth.truth import TruthChecker
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import wait_until
 
@@ -39,7 +39,7 @@ class Scene:
     folder: Path
     server: FlaskServer
     daemon: RunningDaemon
-    hears: Subscriber
+    subscriber: Subscriber
     _before_s: float = field(default_factory=starved_s)
 
     @property
@@ -54,14 +54,15 @@ class Scene:
     def waits_for(self, source: str, since_s: float = 0.0) -> Payload:
         """Return the first result of that source of a frame captured since then."""
         def found() -> list[Payload]:
-            return [each for each in self.hears.results_from(source) if captured_s(each) >= since_s]
-        assert wait_until(lambda: bool(found()), 120), (source, self.hears.health, self.log)
+            return [each for each in self.subscriber.results_from(source) if captured_s(each) >= since_s]
+        assert wait_until(lambda: bool(found()), 120), (source, self.subscriber.health, self.log)
         return found()[0]
 
     def leaves_alone(self, local: Payload) -> None:
         """Hold the calls after the device's own first result to a second, as long as the film stays dark."""
         again_s = ready_s(local)
-        assert wait_until(lambda: captured_s(self.hears.results_from("local")[-1]) > again_s + 2 * SOON_S, 60), self.log
+        assert wait_until(lambda: captured_s(self.subscriber.results_from("local")[-1]) > again_s + 2 * SOON_S, 60), \
+            self.log
         calls = [moment + time.time() - time.monotonic() - again_s for moment in self.server.asked]
         assert calls
         assert [after_s for after_s in calls if SOON_S + self.starved_s < after_s < DARK / FPS - SOON_S] == []
@@ -75,7 +76,7 @@ def ready_s(result: Payload) -> float:
 def scene(folder: Path, *, model: Path | None) -> Iterator[Scene]:
     (folder / "token").write_text("unused")
     (folder / "token").chmod(0o600)
-    with running(folder) as broker, listening(broker.client(), f"vedette/{DEVICE}/#") as hears, \
+    with running(folder) as broker, listening(broker.client(), f"vedette/{DEVICE}/#") as subscriber, \
             flask_server(folder) as server:
         config = write_config(
             folder, broker.port, update="{require_signed: false}",
@@ -84,17 +85,17 @@ def scene(folder: Path, *, model: Path | None) -> Iterator[Scene]:
             cloud=f"{{enabled: true, url: '{server.url}', dialect: yolov5, token_file: token, interval_s: 0.3, "
                   f"deadline_s: {DEADLINE_S}, per_hour: 7200}}")
         with RunningDaemon(folder, "--config", config) as daemon:
-            yield Scene(folder, server, daemon, hears)
+            yield Scene(folder, server, daemon, subscriber)
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
-        assert Honesty(TRUTH).hear_all(hears.heard) == []
+        assert TruthChecker(TRUTH).check_all(subscriber.received) == []
 
 
 def test_a_model_that_raises_is_stood_in_for_by_a_plain_server(tmp_path: Path) -> None:
     """Boxes of the YOLOv5 dialect are true of their frames; the first comes in time, none is asked for later."""
     with scene(tmp_path, model=lamps.raising(tmp_path, "9")) as one:
         first = one.waits_for("cloud", captured_s(one.waits_for("local")))
-        last = max(captured_s(each) for each in one.hears.results_from("local") if each["seq"] < first["seq"])
+        last = max(captured_s(each) for each in one.subscriber.results_from("local") if each["seq"] < first["seq"])
         assert ready_s(first) - (last + 1 / FPS) <= DEADLINE_S + one.starved_s
         assert first["detections"][0]["label"] == "lamp"
         assert first["model"] is None
@@ -105,7 +106,7 @@ def test_a_model_that_arrives_ends_the_need_for_the_cloud(tmp_path: Path) -> Non
     """Without a model the cloud looks; one that is installed by hand looks itself, and the cloud is left alone."""
     with scene(tmp_path, model=None) as one:
         first = one.waits_for("cloud")
-        assert one.hears.waits_for_reason("no_model", 60)
+        assert one.subscriber.waits_for_reason("no_model", 60)
         done = vedette("model", "install", lamps.write(tmp_path, "1"), "--config", tmp_path / "config.yaml",
                        folder=tmp_path, timeout_s=240)
         assert done.returncode == 0, done.stderr

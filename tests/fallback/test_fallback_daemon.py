@@ -23,7 +23,7 @@ from tests.support.daemon.running import RunningDaemon
 from tests.support.models import lamps
 from tests.support.network.detection_server import TOKEN, served
 from tests.support.truth.dark_and_lit import FPS, TRUTH, captured_s, is_lit, write_film
-from tests.support.truth.truth import Honesty
+from tests.support.truth.truth import TruthChecker
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import wait_until
 
@@ -55,15 +55,15 @@ def calls(url: str) -> int:
     return sum(map(int, re.findall(r'requests_total\{route="[^"]*detect",status="\d+"\} (\d+)', metrics)))
 
 
-def publishes_more(hears: Subscriber, source: str, count: int) -> bool:
+def publishes_more(subscriber: Subscriber, source: str, count: int) -> bool:
     """Wait for so many more results of this source."""
-    before = len(hears.results_from(source))
-    return wait_until(lambda: len(hears.results_from(source)) >= before + count)
+    before = len(subscriber.results_from(source))
+    return wait_until(lambda: len(subscriber.results_from(source)) >= before + count)
 
 
-def publishes_after(hears: Subscriber, moment_s: float) -> bool:
+def publishes_after(subscriber: Subscriber, moment_s: float) -> bool:
     """Wait for a result of a frame captured later than this."""
-    return wait_until(lambda: captured_s(hears.results[-1]) > moment_s)
+    return wait_until(lambda: captured_s(subscriber.results[-1]) > moment_s)
 
 
 def assert_accounts(final: Payload) -> None:
@@ -72,7 +72,7 @@ def assert_accounts(final: Payload) -> None:
 
 
 def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path, broker: Mosquitto,
-                                                                 hears: Subscriber) -> None:
+                                                                 subscriber: Subscriber) -> None:
     """Lit frames are the cloud's, within one deadline; a second after the model works again no more calls are made; and
     nothing is told of a frame that nobody could look at."""
     before_s = starved_s()
@@ -83,22 +83,22 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
             RunningDaemon(tmp_path, "--config",
                           fallback_config(tmp_path, broker.port, cloud=url, model=model)) as daemon:
         for turn in range(2):
-            assert publishes_more(hears, "cloud", 3), daemon.log
-            assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= hears.reasons.keys(), 5), turn
-            assert hears.health["state"] == "degraded"
-            assert wait_until(lambda: hears.results[-1]["source"] == "local"), daemon.log
-            back_s = captured_s(hears.results[-1])
-            assert publishes_after(hears, back_s + 1)
+            assert publishes_more(subscriber, "cloud", 3), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "detector_failing"} <= subscriber.reasons.keys(), 5), turn
+            assert subscriber.health["state"] == "degraded"
+            assert wait_until(lambda: subscriber.results[-1]["source"] == "local"), daemon.log
+            back_s = captured_s(subscriber.results[-1])
+            assert publishes_after(subscriber, back_s + 1)
             asked = calls(url)
             assert asked >= 3
-            assert hears.results[-1]["source"] == "local", "the model fails again already: no evidence"
-            assert publishes_after(hears, back_s + 2.5)
-            assert hears.results[-1]["source"] == "local"
+            assert subscriber.results[-1]["source"] == "local", "the model fails again already: no evidence"
+            assert publishes_after(subscriber, back_s + 2.5)
+            assert subscriber.results[-1]["source"] == "local"
             assert calls(url) == asked
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
-    assert Honesty(TRUTH).hear_all(hears.heard) == []
-    every = hears.results
+    assert TruthChecker(TRUTH).check_all(subscriber.received) == []
+    every = subscriber.results
     assert [each["seq"] for each in every] == list(range(1, len(every) + 1))
     seqs = [each["frame"]["seq"] for each in every]
     assert seqs == sorted(set(seqs))
@@ -110,17 +110,17 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
         if (last["source"], first["source"]) == ("local", "cloud"):
             failed_s = captured_s(last) + 1 / FPS
             assert captured_s(first) + first["age_ms"] / 1000 - failed_s <= DEADLINE_S + starved_s() - before_s
-    final = hears.health
+    final = subscriber.health
     assert_accounts(final)
     cloud = final["fallback"]["cloud"]
     assert cloud["calls"] == cloud["results"] + cloud["late"] + cloud["failed"]
-    assert cloud["results"] == len(hears.results_from("cloud"))
+    assert cloud["results"] == len(subscriber.results_from("cloud"))
     assert cloud["left"]["hour"]["calls"] == 7200 - cloud["calls"]
     assert final["inference"]["errors"] == final["capture"]["dropped"]["failed"] > 0
 
 
 def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path, broker: Mosquitto,
-                                                                 hears: Subscriber) -> None:
+                                                                 subscriber: Subscriber) -> None:
     """Without a model the cloud looks; when its server dies motion does, within 2 s, and health says so."""
     server_folder = tmp_path / "server"
     server_folder.mkdir()
@@ -128,51 +128,51 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
         url = server.enter_context(served(server_folder, "--token-file", str(server_folder / "tokens")))
         config = fallback_config(tmp_path, broker.port, cloud=url, motion=True)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert wait_until(lambda: len(hears.results_from("cloud")) >= 3), daemon.log
-            assert wait_until(lambda: {"fallback_cloud", "no_model"} <= hears.reasons.keys(), 5)
+            assert wait_until(lambda: len(subscriber.results_from("cloud")) >= 3), daemon.log
+            assert wait_until(lambda: {"fallback_cloud", "no_model"} <= subscriber.reasons.keys(), 5)
             server.close()
-            assert wait_until(lambda: hears.results[-1]["source"] == "motion", 2), daemon.log
-            assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= hears.reasons.keys(), 5)
-            assert "fallback_cloud" not in hears.reasons
-            assert hears.health["state"] == "degraded"
-            assert wait_until(lambda: any(each["detections"] for each in hears.results_from("motion")))
+            assert wait_until(lambda: subscriber.results[-1]["source"] == "motion", 2), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing", "no_model"} <= subscriber.reasons.keys(), 5)
+            assert "fallback_cloud" not in subscriber.reasons
+            assert subscriber.health["state"] == "degraded"
+            assert wait_until(lambda: any(each["detections"] for each in subscriber.results_from("motion")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
-    moving = hears.results_from("motion")
+    moving = subscriber.results_from("motion")
     assert {found["label"] for each in moving for found in each["detections"]} == {"motion"}
     assert all(each["model"] is None for each in moving)
-    assert Honesty(TRUTH).hear_all(hears.heard) == []
-    assert_accounts(hears.health)
+    assert TruthChecker(TRUTH).check_all(subscriber.received) == []
+    assert_accounts(subscriber.health)
 
 
 def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
-        tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+        tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """Neither model nor cloud from the start: what moves is told of the first two seconds already."""
     before_s = starved_s()
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
         config = fallback_config(tmp_path, broker.port, cloud=url, motion=True)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert wait_until(lambda: hears.results), daemon.log
-            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= hears.reasons.keys())
+            assert wait_until(lambda: subscriber.results), daemon.log
+            assert wait_until(lambda: {"fallback_motion", "cloud_failing"} <= subscriber.reasons.keys())
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
-    first = hears.results[0]
+    first = subscriber.results[0]
     assert first["source"] == "motion"
     assert first["frame"]["seq"] / FPS + first["age_ms"] / 1000 <= 2 + starved_s() - before_s
-    assert hears.results_from("cloud") == []
-    assert_accounts(hears.health)
+    assert subscriber.results_from("cloud") == []
+    assert_accounts(subscriber.health)
 
 
-def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, hears: Subscriber) -> None:
+def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
     config = fallback_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:
-        assert wait_until(lambda: hears.health["state"] == "failed" and "no_model" in hears.reasons)
-        assert wait_until(lambda: hears.health["capture"]["dropped"].get("no_model", 0) > 5)
-        assert hears.health["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
+        assert wait_until(lambda: subscriber.health["state"] == "failed" and "no_model" in subscriber.reasons)
+        assert wait_until(lambda: subscriber.health["capture"]["dropped"].get("no_model", 0) > 5)
+        assert subscriber.health["fallback"] == {"looking": None, "cloud": None, "motion_results": None}
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert "vedette.detect.pipeline" in daemon.log
     assert not [line for line in daemon.errors if re.search(r"vedette\.(cloud|http_client|vision\.motion)", line)]
-    assert hears.results == []
+    assert subscriber.results == []

@@ -119,7 +119,7 @@ class Rig:
         worker = Worker("detect", self.pipeline.run)
         self.pipeline.run(worker)
 
-    def told(self, topic: str = "health") -> list[dict[str, Any]]:
+    def published(self, topic: str = "health") -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
 
 
@@ -128,12 +128,12 @@ def test_ok_when_all_is_well_and_accounts_balance() -> None:
     rig = Rig()
     rig.detect_all()
     rig.tick()
-    told = rig.told()[-1]
-    assert (told["state"], told["reasons"]) == ("ok", [])
-    capture = told["capture"]
+    published = rig.published()[-1]
+    assert (published["state"], published["reasons"]) == ("ok", [])
+    capture = published["capture"]
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"] == 3
-    assert told["inference"]["xnnpack_share"] == 1.0
-    assert told["inference"]["timing_ms"]["invoke"]["p50"] == 3.0
+    assert published["inference"]["xnnpack_share"] == 1.0
+    assert published["inference"]["timing_ms"]["invoke"]["p50"] == 3.0
     assert rig.blind == 0
 
 
@@ -158,17 +158,17 @@ def test_published_on_change_at_most_once_a_second_and_every_interval() -> None:
     rig.tick()
     rig.own.now = {"config_rejected": "line 3"}
     rig.tick()
-    assert len(rig.told()) == 1
+    assert len(rig.published()) == 1
     rig.clock.advance(1)
     rig.tick()
-    assert [reason["code"] for reason in rig.told()[-1]["reasons"]] == ["config_rejected"]
+    assert [reason["code"] for reason in rig.published()[-1]["reasons"]] == ["config_rejected"]
     for _ in range(29):
         rig.clock.advance(1)
         rig.tick()
-    assert len(rig.told()) == 2
+    assert len(rig.published()) == 2
     rig.clock.advance(1)
     rig.tick()
-    assert len(rig.told()) == 3
+    assert len(rig.published()) == 3
 
 
 def test_a_message_of_the_interval_holds_no_change_back() -> None:
@@ -181,11 +181,11 @@ def test_a_message_of_the_interval_holds_no_change_back() -> None:
     rig.clock.advance(0.25)
     rig.own.now = {"config_rejected": "line 3"}
     rig.tick()
-    assert len(rig.told()) == 3
+    assert len(rig.published()) == 3
     rig.clock.advance(0.25)
     rig.own.now = {}
     rig.tick()
-    assert len(rig.told()) == 3
+    assert len(rig.published()) == 3
 
 
 def test_a_reason_keeps_its_beginning() -> None:
@@ -196,7 +196,7 @@ def test_a_reason_keeps_its_beginning() -> None:
     rig.tick()
     rig.clock.advance(60)
     rig.tick()
-    first, second = (told["reasons"][0]["since"] for told in rig.told())
+    first, second = (published["reasons"][0]["since"] for published in rig.published())
     assert first == second
 
 
@@ -210,9 +210,9 @@ def test_a_blind_camera_is_failed_and_counts_become_null(state: Literal["stalled
     rig.camera.now = replace(rig.camera.now, state=state, cause="no frame for 3 s")
     rig.camera.raised = {code: "no frame for 3 s"}
     rig.tick()
-    assert rig.told()[-1]["state"] == "failed"
-    assert rig.told()[-1]["reasons"][0]["detail"] == "no frame for 3 s"
-    assert rig.told("camera")[-1]["state"] == state
+    assert rig.published()[-1]["state"] == "failed"
+    assert rig.published()[-1]["reasons"][0]["detail"] == "no frame for 3 s"
+    assert rig.published("camera")[-1]["state"] == state
     assert rig.blind == 1
 
 
@@ -221,10 +221,10 @@ def test_no_model_is_failed() -> None:
     rig = Rig(has_model=False)
     rig.detect_all()
     rig.tick()
-    assert rig.told()[-1]["state"] == "failed"
-    assert rig.told()[-1]["reasons"][0]["code"] == "no_model"
+    assert rig.published()[-1]["state"] == "failed"
+    assert rig.published()[-1]["reasons"][0]["code"] == "no_model"
     assert rig.blind == 1
-    assert rig.told("model")[-1]["state"] == "none"
+    assert rig.published("model")[-1]["state"] == "none"
 
 
 def test_info_camera_and_model_are_published_on_change_only() -> None:
@@ -235,8 +235,8 @@ def test_info_camera_and_model_are_published_on_change_only() -> None:
         rig.tick()
         rig.clock.advance(1)
     for topic in ("info", "camera", "model"):
-        assert len(rig.told(topic)) == 1
-    assert rig.told("info")[0]["detector"]["decoder"] == "yolov8"
+        assert len(rig.published(topic)) == 1
+    assert rig.published("info")[0]["detector"]["decoder"] == "yolov8"
 
 
 def test_the_boards_troubles_are_reasons() -> None:
@@ -245,10 +245,10 @@ def test_the_boards_troubles_are_reasons() -> None:
     rig.detect_all()
     rig.board.reading = BoardReading(clock_synced=False, temperature_c=85.0)
     rig.tick()
-    told = rig.told()[-1]
-    assert {reason["code"] for reason in told["reasons"]} == {"clock_unsynced", "hot"}
-    assert told["board"]["temperature_c"] == 85.0
-    assert told["state"] == "degraded"
+    published = rig.published()[-1]
+    assert {reason["code"] for reason in published["reasons"]} == {"clock_unsynced", "hot"}
+    assert published["board"]["temperature_c"] == 85.0
+    assert published["state"] == "degraded"
     assert not rig.monitor.clock_synced()
 
 
@@ -258,7 +258,7 @@ def test_the_final_health_is_always_published() -> None:
     rig.detect_all()
     rig.tick()
     rig.health.tick(final=True)
-    assert len(rig.told()) == 2
+    assert len(rig.published()) == 2
 
 
 def test_the_status_line_says_state_camera_rate_and_broker() -> None:
@@ -278,5 +278,5 @@ def test_a_reason_of_two_sources_keeps_both_details() -> None:
     rig.own.now = {"store_failed": "/models: read-only", "update_failed": "blind"}
     rig.other.now = {"store_failed": "/state: removed", "update_failed": "blind"}
     rig.tick()
-    assert [(reason["code"], reason["detail"]) for reason in rig.told()[-1]["reasons"]] == [
+    assert [(reason["code"], reason["detail"]) for reason in rig.published()[-1]["reasons"]] == [
         ("store_failed", "/models: read-only; /state: removed"), ("update_failed", "blind")]

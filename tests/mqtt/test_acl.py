@@ -46,7 +46,7 @@ def test_device_writes_what_it_publishes_and_nothing_else(broker: Mosquitto, tmp
     with listening(login(broker, tmp_path, "dashboard"), "vedette/#", "elsewhere") as subscriber:
         for topic in [*forbidden, *own]:
             send(login(broker, tmp_path, "gate-01"), topics.absolute("gate-01", topic), b"x")
-        assert wait_until(lambda: len(subscriber.heard) >= len(own))
+        assert wait_until(lambda: len(subscriber.received) >= len(own))
         assert subscriber.topics() == [topics.absolute("gate-01", topic) for topic in own]
 
 
@@ -57,7 +57,7 @@ def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
             send(login(broker, tmp_path, user), "vedette/gate-01/cmd/resume", user.encode())
         send(login(broker, tmp_path, "operator"), topics.FLEET_UPDATE, b"")
         assert device.waits_for(lambda message: message.topic == topics.FLEET_UPDATE)
-        assert [message.payload for message in device.heard] == [b"operator", b""]
+        assert [message.payload for message in device.received] == [b"operator", b""]
 
 
 def test_device_receives_no_commands_for_another_device(broker: Mosquitto, tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def test_late_messages_go_as_soon_as_the_clock_is_set() -> None:
 def test_marked() -> None:
     """A late result has `backfilled` set and is otherwise unchanged; a payload without that key does not change."""
     clock = FakeClock()
-    told = payloads.detections(make_result(make_frame(clock)), device="gate", run=1, seq=2, dropped={"stale": 1},
+    original = payloads.detections(make_result(make_frame(clock)), device="gate", run=1, seq=2, dropped={"stale": 1},
                                clock_synced=True)
-    assert json.loads(backfilled(payloads.encode(told))) == told | {"backfilled": True}
+    assert json.loads(backfilled(payloads.encode(original))) == original | {"backfilled": True}
     for payload in (b'{"schema":"vedette.reply/1"}', b"[1]", b"no JSON", b"\xff"):
         assert backfilled(payload) == payload
 
@@ -121,14 +121,14 @@ def test_corrected_capture_time() -> None:
     """The frame gets the wall time of its monotonic time by the clock that was set since; nothing else changes."""
     clock = FakeClock()
     frame = make_frame(clock)
-    told = payloads.detections(make_result(frame), device="gate", run=1, seq=2, dropped={}, clock_synced=False)
-    message = Message("detections", payloads.encode(told), seq=2, unsynced_ns=frame.captured_ns)
+    original = payloads.detections(make_result(frame), device="gate", run=1, seq=2, dropped={}, clock_synced=False)
+    message = Message("detections", payloads.encode(original), seq=2, unsynced_ns=frame.captured_ns)
     clock.advance(100)
     clock.epoch = EPOCH + timedelta(days=365)
     right = corrected(message, clock)
     captured_at = payloads.timestamp(frame.captured_at + timedelta(days=365))
-    assert json.loads(right.payload) == told | {
-        "frame": {**told["frame"], "captured_at": captured_at, "clock_synced": True}}
+    assert json.loads(right.payload) == original | {
+        "frame": {**original["frame"], "captured_at": captured_at, "clock_synced": True}}
     assert (right.seq, right.unsynced_ns) == (2, None)
 
 

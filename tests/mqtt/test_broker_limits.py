@@ -41,7 +41,7 @@ def test_too_large_messages_are_refused_and_the_others_flow(limit: str, tmp_path
             assert publisher.flush(10)
         assert subscriber.waits_for(lambda message: message.payload == str(ROUNDS - 1).encode())
         status = publisher.status()
-    assert [message.payload for message in subscriber.heard if message.topic == f"{BASE}/detections"] == [
+    assert [message.payload for message in subscriber.received if message.topic == f"{BASE}/detections"] == [
         str(number).encode() for number in range(ROUNDS)]
     announced = {"mqtt_limited"} if limit.startswith("max_packet_size") else set()
     assert (status.reconnects, status.published, status.refused, set(publisher.reasons())) == (
@@ -64,8 +64,9 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
             assert subscriber.waits_for(lambda message: message.payload == str(ROUNDS - 1).encode())
             status = publisher.status()
             reasons = publisher.reasons()
-            heard = [int(message.payload) for message in subscriber.heard if message.topic == f"{BASE}/detections"]
-    assert sorted(set(heard)) == list(range(ROUNDS))
+            received = [int(message.payload) for message in subscriber.received
+                        if message.topic == f"{BASE}/detections"]
+    assert sorted(set(received)) == list(range(ROUNDS))
     assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
     assert set(reasons) == {"mqtt_denied", "mqtt_limited"}
     assert f"hangs up at a message of {len(LONG)} bytes" in reasons["mqtt_limited"]
@@ -104,7 +105,7 @@ def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:
     assert (status.published, status.refused, publisher.reasons()) == (4, 0, {})
 
 
-def short_lived(dies_at: int, heard: list[bytes]) -> Behave:
+def short_lived(dies_at: int, received: list[bytes]) -> Behave:
     """A broker (MQTT 3.1.1) that accepts all, but ends the first connections at a message for detections."""
     died = itertools.count()
 
@@ -121,20 +122,20 @@ def short_lived(dies_at: int, heard: list[bytes]) -> Behave:
                 if content[2:topic_end].endswith(b"/detections"):
                     if next(died) < dies_at:
                         return
-                    heard.append(content[topic_end + 2:])
+                    received.append(content[topic_end + 2:])
                 connection.sendall(b"\x40\x02" + content[topic_end:topic_end + 2])
     return behave
 
 
 def test_a_broker_that_dies_twice_over_one_message_loses_none() -> None:
     """The message is alone in flight both times and the largest so far, but two hang-ups prove nothing."""
-    heard: list[bytes] = []
-    with serving(short_lived(2, heard)) as port, \
+    received: list[bytes] = []
+    with serving(short_lived(2, received)) as port, \
             publishing(MqttConfig(host="127.0.0.1", port=port, protocol="3.1.1")) as publisher:
         assert wait_until(lambda: connected(publisher))
         publisher.publish(Message("detections", b"kept"))
         assert publisher.flush(60)
-        assert (heard, publisher.status().refused) == ([b"kept"], 0)
+        assert (received, publisher.status().refused) == ([b"kept"], 0)
 
 
 def waiting(number: int, size: int, *, retain: bool = False) -> Waiting:

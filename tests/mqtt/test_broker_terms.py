@@ -62,7 +62,7 @@ def test_results_flow_and_what_is_lost_is_named(protocol: int | str, settings: s
         assert subscriber.waits_for(lambda message: message.payload == b"offline")
     assert [word in said for word in (NO_QOS_1, NO_RETAINED)] == [word in lost for word in (NO_QOS_1, NO_RETAINED)]
     assert bool(said) == bool(lost)
-    assert {b"{}", b"online"} <= {message.payload for message in subscriber.heard}
+    assert {b"{}", b"online"} <= {message.payload for message in subscriber.received}
 
 
 def test_a_small_limit_is_named(tmp_path: Path) -> None:

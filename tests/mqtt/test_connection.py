@@ -52,14 +52,14 @@ def test_client_certificate(tmp_path: Path) -> None:
     with running(tmp_path, settings) as broker:
         connection = Connection(broker.client(tls=tls), "gate", filters=["t"])
         wait_connected(connection)
-        heard = []
+        received = []
         for number in range(100):
             while not connection.has_room:
-                heard += connection.poll(1)
+                received += connection.poll(1)
             connection.publish("t", f"{number} ".encode() * 500, qos=1)
-        while len(heard) < 100:
-            heard += connection.poll(1)
-        assert [int(message.payload.split()[0]) for message in heard] == list(range(100))
+        while len(received) < 100:
+            received += connection.poll(1)
+        assert [int(message.payload.split()[0]) for message in received] == list(range(100))
         connection.close(send_disconnect=True)
 
 

@@ -47,12 +47,12 @@ def measured_peak() -> Iterator[Peak]:
 
 
 def received_until(connection: Connection, payload: bytes) -> list[Incoming]:
-    heard: list[Incoming] = []
+    received: list[Incoming] = []
     until_s = time.monotonic() + ENOUGH_S
-    while not any(message.payload == payload for message in heard):
+    while not any(message.payload == payload for message in received):
         assert time.monotonic() < until_s
-        heard += connection.poll(0.1)
-    return heard
+        received += connection.poll(0.1)
+    return received
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -63,9 +63,9 @@ def test_a_broker_that_ignores_the_limit_costs_no_memory(qos: int, caplog: pytes
         broker.deliver(PAUSE, b"{}", qos=1)
         with measured_peak() as peak:
             connection = Connection(broker.client(), "gate", filters=[PAUSE])
-            heard = received_until(connection, b"{}")
+            received = received_until(connection, b"{}")
         connection.close()
-    assert [message.payload for message in heard] == [b"{}"]
+    assert [message.payload for message in received] == [b"{}"]
     assert peak.bytes < 4 * MEGABYTE
     assert f"a message for {PAUSE} is not read: its packet has 400000" in caplog.text
     assert broker.acknowledged == [1] * qos + [2]
@@ -82,9 +82,9 @@ def test_a_retained_message_without_a_limit_costs_no_memory(tmp_path: Path) -> N
                 while not connection.connected:
                     connection.poll(1)
                 connection.publish("done", b"{}", qos=1)
-                heard = received_until(connection, b"{}")
+                received = received_until(connection, b"{}")
             connection.close(send_disconnect=True)
-            assert [message.payload for message in heard] == [b"{}"]
+            assert [message.payload for message in received] == [b"{}"]
             assert peak.bytes < 4 * MEGABYTE
 
 
@@ -97,9 +97,9 @@ def test_the_limit_is_exact(more: int) -> None:
         broker.deliver(PAUSE, payload, qos=1)
         broker.deliver(PAUSE, b"{}", qos=1)
         connection = Connection(broker.client(), "gate", filters=[PAUSE])
-        heard = received_until(connection, b"{}")
+        received = received_until(connection, b"{}")
         connection.close()
-    assert [message.payload for message in heard] == [payload] * (more == 0) + [b"{}"]
+    assert [message.payload for message in received] == [payload] * (more == 0) + [b"{}"]
 
 
 @pytest.mark.parametrize("packet", [

@@ -58,7 +58,7 @@ def test_online_states_results_offline(broker: Mosquitto, protocol: int | str) -
             assert publisher.flush(10)
             status = publisher.status()
         assert subscriber.waits_for(lambda message: message.payload == b"offline")
-    assert [(message.topic, message.payload) for message in subscriber.heard] == [
+    assert [(message.topic, message.payload) for message in subscriber.received] == [
         (f"{BASE}/availability", b"online"), (f"{BASE}/info", b"{}"),
         (f"{BASE}/detections", b"1"), (f"{BASE}/detections", b"2"), (f"{BASE}/availability", b"offline")]
     assert (status.connected, publisher.reasons(), status.published, status.outbox_depth) == (True, {}, 3, 0)
@@ -83,7 +83,7 @@ def test_away_at_start(tmp_path: Path) -> None:
             assert publisher.flush(5)
             with listening(broker.client(), f"{BASE}/#") as subscriber:
                 assert subscriber.waits_for(lambda message: message.payload == b"new")
-                assert not any(message.payload == b"old" for message in subscriber.heard)
+                assert not any(message.payload == b"old" for message in subscriber.received)
         finally:
             publisher.stop(60)
             broker.stop()
@@ -217,7 +217,7 @@ def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
         send(broker.client(), f"{BASE}/cmd/resume", b'{"transaction": "t1", "x": 1}')
         send(broker.client(), f"{BASE}/cmd/restart", b"")
         assert subscriber.waits_for(lambda message: b"refused" in message.payload)
-        answers = [json.loads(message.payload) for message in subscriber.heard]
+        answers = [json.loads(message.payload) for message in subscriber.received]
     assert [(answer["status"], answer["transaction"]) for answer in answers] == [("ok", "t1"), ("refused", None)]
     assert commands.empty()
 

@@ -109,13 +109,13 @@ class Scene:
                              **changes})
 
     def results(self) -> list[dict[str, Any]]:
-        return [json.loads(message.payload) for message in tuple(self.subscriber.heard)]
+        return [json.loads(message.payload) for message in tuple(self.subscriber.received)]
 
-    def told(self) -> list[tuple[int, int, bool]]:
+    def published(self) -> list[tuple[int, int, bool]]:
         return [(one["run"], one["seq"], one["backfilled"]) for one in self.results()]
 
-    def hears(self, count: int) -> bool:
-        return wait_until(lambda: len(self.subscriber.heard) >= count)
+    def receives(self, count: int) -> bool:
+        return wait_until(lambda: len(self.subscriber.received) >= count)
 
 
 @pytest.fixture
@@ -138,11 +138,11 @@ def test_an_outage_by_way_of_the_disk(scene: Scene) -> None:
         scene.proxy.refusing = False
         assert one.connects()
         one.publish(31)
-        assert scene.hears(31)
+        assert scene.receives(31)
         assert wait_until(lambda: one.publisher.status().spooled == 0)
         assert (one.publisher.status().outbox_dropped, one.publisher.status().spool_bytes) == (0, 0)
-    assert [told for told in scene.told() if told[2]] == [(1, seq, True) for seq in range(1, 31)]
-    assert (1, 31, False) in scene.told()[:20]
+    assert [published for published in scene.published() if published[2]] == [(1, seq, True) for seq in range(1, 31)]
+    assert (1, 31, False) in scene.published()[:20]
     assert not list((scene.state / "outbox").iterdir())
 
 
@@ -164,8 +164,8 @@ def test_a_kill_costs_nothing_that_is_on_disk(scene: Scene) -> None:
     scene.proxy.refusing = False
     with device(scene.state.with_name("at the kill"), scene.mqtt(), run=2) as one:
         one.publish(1)
-        assert scene.hears(8)
-    assert sorted(scene.told()) == [*((1, seq, True) for seq in range(1, 8)), (2, 1, False)]
+        assert scene.receives(8)
+    assert sorted(scene.published()) == [*((1, seq, True) for seq in range(1, 8)), (2, 1, False)]
 
 
 def test_a_clean_restart_in_the_middle_of_the_replay(scene: Scene) -> None:
@@ -177,15 +177,16 @@ def test_a_clean_restart_in_the_middle_of_the_replay(scene: Scene) -> None:
             assert one.spools(first + 4)
     scene.proxy.refusing = False
     with device(scene.state, scene.mqtt(replay_per_s=20), run=2):
-        assert scene.hears(22)
-    heard = len(scene.subscriber.heard)
-    assert 22 <= heard < 50
+        assert scene.receives(22)
+    received = len(scene.subscriber.received)
+    assert 22 <= received < 50
     with device(scene.state, scene.mqtt(), run=3) as one:
         assert one.connects()
-        assert wait_until(lambda: {told[1] for told in scene.told()} == set(range(1, 51)))
+        assert wait_until(lambda: {published[1] for published in scene.published()} == set(range(1, 51)))
         assert wait_until(lambda: one.publisher.status().spooled == 0)
-    assert len(scene.told()) <= 50 + 5
-    assert [seq for _, seq, _ in scene.told()[heard:]] == list(range(51 - len(scene.told()[heard:]), 51))
+    assert len(scene.published()) <= 50 + 5
+    later = scene.published()[received:]
+    assert [seq for _, seq, _ in later] == list(range(51 - len(later), 51))
 
 
 def test_how_far_the_run_before_was_acknowledged(scene: Scene) -> None:
@@ -213,11 +214,11 @@ def test_a_silent_network_does_not_double(scene: Scene) -> None:
         one.publish(1, 2, 3)
         assert wait_until(lambda: one.publisher.status().spooled == 3)
         scene.broker.thaw()
-        assert scene.hears(3)
+        assert scene.receives(3)
         assert wait_until(lambda: one.publisher.status().spooled == 0)
         one.publish(4)
-        assert scene.hears(4)
-    assert scene.told() == [(1, seq, False) for seq in (1, 2, 3, 4)]
+        assert scene.receives(4)
+    assert scene.published() == [(1, seq, False) for seq in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(("boot_id", "right"), [("boot", True), ("another", False)])
@@ -231,7 +232,7 @@ def test_time_stamps_from_before_the_clock_was_set(scene: Scene, boot_id: str, r
     ended = datetime.now(UTC)
     scene.proxy.refusing = False
     with device(scene.state, scene.mqtt(), 2, boot_id, is_set=True):
-        assert scene.hears(5)
+        assert scene.receives(5)
     frames = [one["frame"] for one in scene.results()]
     tolerance = timedelta(milliseconds=5)
     assert all(frame["clock_synced"] == right for frame in frames)
@@ -246,7 +247,7 @@ def test_time_stamps_in_memory_are_put_right_too(scene: Scene) -> None:
         one.publish(1)
         one.clock.is_set = True
         scene.proxy.refusing = False
-        assert scene.hears(1)
+        assert scene.receives(1)
     frame = scene.results()[0]["frame"]
     assert frame["clock_synced"]
     assert abs(datetime.now(UTC) - datetime.fromisoformat(frame["captured_at"])) < timedelta(minutes=1)
@@ -268,8 +269,8 @@ def test_a_disk_that_fails_is_named_and_memory_goes_on(scene: Scene) -> None:
         assert one.spools(10)
         assert wait_until(lambda: "spool_failed" not in one.publisher.reasons(), 10)
         scene.proxy.refusing = False
-        assert scene.hears(10)
-    assert [seq for _, seq, _ in scene.told()] == list(range(3, 13))
+        assert scene.receives(10)
+    assert [seq for _, seq, _ in scene.published()] == list(range(3, 13))
 
 
 def is_named(one: Device) -> bool:
@@ -328,8 +329,8 @@ def test_a_full_disk_is_named_and_memory_goes_on(scene: Scene, small_disk: Path)
         assert one.spools(21)
         assert wait_until(lambda: not is_named(one), 10)
         scene.proxy.refusing = False
-        assert scene.hears(20)
-    assert [seq for _, seq, _ in scene.told()] == list(range(1, 21))
+        assert scene.receives(20)
+    assert [seq for _, seq, _ in scene.published()] == list(range(1, 21))
 
 
 def test_damage_is_named_and_counted(scene: Scene) -> None:
@@ -345,10 +346,10 @@ def test_damage_is_named_and_counted(scene: Scene) -> None:
     path.write_bytes(content)
     scene.proxy.refusing = False
     with device(scene.state, scene.mqtt(), run=2) as one:
-        assert scene.hears(10)
+        assert scene.receives(10)
         assert wait_until(lambda: one.publisher.status().spooled == 0)
         reasons, status = one.publisher.reasons(), one.publisher.status()
-    assert [seq for _, seq, _ in scene.told()] == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    assert [seq for _, seq, _ in scene.published()] == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
     assert "spool_failed" in reasons
     assert str(path.parent) in reasons["spool_failed"]
     assert status.dropped_ever == {"detections": 5}
@@ -371,10 +372,10 @@ def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene
         assert wait_until(lambda: one.publisher.status().spooled == 0)
         status = one.publisher.status()
         assert one.publisher.flush(10)
-    assert scene.hears(400 - status.dropped_ever["detections"])
-    assert len(scene.told()) == 400 - status.dropped_ever["detections"]
+    assert scene.receives(400 - status.dropped_ever["detections"])
+    assert len(scene.published()) == 400 - status.dropped_ever["detections"]
     assert status.outbox_dropped == 0
-    assert scene.told() == [(2, seq, True) for seq in range(201 - len(scene.told()), 201)]
+    assert scene.published() == [(2, seq, True) for seq in range(201 - len(scene.published()), 201)]
 
 
 def test_no_disk_wanted(scene: Scene) -> None:

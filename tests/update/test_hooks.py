@@ -59,8 +59,8 @@ class Agent:
         return done.returncode, done.stdout
 
     def active(self) -> str:
-        told = vedette("model", "list", "--json", folder=self._folder, timeout_s=120).stdout
-        return str(json.loads(told)["active"]["version"])
+        output = vedette("model", "list", "--json", folder=self._folder, timeout_s=120).stdout
+        return str(json.loads(output)["active"]["version"])
 
 
 @pytest.fixture

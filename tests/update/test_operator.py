@@ -49,16 +49,16 @@ def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_pat
     new = lamps.write(tmp_path, "2")
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log
-        code, told = model(device, "install", new)
-        assert (code, told["ok"], told["on_trial"]) == (0, True, True), told
-        assert told["active"]["sha256"] == digest(new)
-        assert told["previous"]["version"] == "1"
+        code, answer = model(device, "install", new)
+        assert (code, answer["ok"], answer["on_trial"]) == (0, True, True), answer
+        assert answer["active"]["sha256"] == digest(new)
+        assert answer["previous"]["version"] == "1"
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
         assert device.waits_for_results_of("2"), daemon.log
-        seqs = [result["frame"]["seq"] for result in device.told("detections")]
+        seqs = [result["frame"]["seq"] for result in device.published("detections")]
         assert seqs == sorted(set(seqs))
-        code, told = model(device, "install", new)
-        assert (code, told["words"]) == (0, "lamps 2 is already active")
+        code, answer = model(device, "install", new)
+        assert (code, answer["words"]) == (0, "lamps 2 is already active")
 
 
 @pytest.mark.daemon
@@ -70,24 +70,24 @@ def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: 
     new = lamps.write(tmp_path, "2")
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log
-        code, told = model(device, "install", page)
-        assert (code, told["ok"], told["active"]["version"]) == (65, False, "1"), told
+        code, answer = model(device, "install", page)
+        assert (code, answer["ok"], answer["active"]["version"]) == (65, False, "1"), answer
     device.configure(detector="{threads: 1, labels: {cat: 0.5}}")
     for running in (True, False):
         with device.daemon() if running else nullcontext():
             assert not running or device.waits_for_results_of("1")
-            code, told = model(device, "install", new)
-            assert code == 65, told
-            assert told["words"].startswith("labels: the model lacks cat")
+            code, answer = model(device, "install", new)
+            assert code == 65, answer
+            assert answer["words"].startswith("labels: the model lacks cat")
     device.configure(update="{require_signed: true}")
     for running in (True, False):
         with device.daemon() if running else nullcontext():
             assert not running or device.waits_for_results_of("1")
-            code, told = model(device, "install", new)
-            assert (code, told["words"][:9]) == (65, "unsigned:"), told
+            code, answer = model(device, "install", new)
+            assert (code, answer["words"][:9]) == (65, "unsigned:"), answer
     device.configure(detector=f"{{model: '{new}'}}")
-    code, told = model(device, "rollback")
-    assert (code, told["words"][:7]) == (65, "pinned:")
+    code, answer = model(device, "rollback")
+    assert (code, answer["words"][:7]) == (65, "pinned:")
     assert present(device.state.active).version == "1"
     assert list((device.folder / "state/models/incoming").iterdir()) == []
 
@@ -98,18 +98,18 @@ def test_rollback_and_activate_hold(device: Device, tmp_path: Path) -> None:
     device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
         assert device.waits_for_results_of("2"), daemon.log
-        code, told = model(device, "rollback")
-        assert (code, told["active"]["version"], told["previous"]["version"]) == (0, "1", "2"), told
+        code, answer = model(device, "rollback")
+        assert (code, answer["active"]["version"], answer["previous"]["version"]) == (0, "1", "2"), answer
         assert device.waits_for_results_of("1"), daemon.log
-        code, told = model(device, "activate", "2")
-        assert (code, told["active"]["version"], told["on_trial"]) == (0, "2", False), told
+        code, answer = model(device, "activate", "2")
+        assert (code, answer["active"]["version"], answer["on_trial"]) == (0, "2", False), answer
         assert device.waits_for_results_of("2"), daemon.log
-        code, told = model(device, "activate", digest(tmp_path / "lamps-2.tflite")[:10])
-        assert told["words"] == "lamps 2 is already active"
-        before = device.told("reply/rollback")
+        code, answer = model(device, "activate", digest(tmp_path / "lamps-2.tflite")[:10])
+        assert answer["words"] == "lamps 2 is already active"
+        before = device.published("reply/rollback")
         send(device.broker.client(), f"vedette/{DEVICE}/cmd/rollback", b"{}", name="asker")
-        assert wait_until(lambda: len(device.told("reply/rollback")) > len(before)), daemon.log
-        assert device.told("reply/rollback")[-1]["status"] == "ok"
+        assert wait_until(lambda: len(device.published("reply/rollback")) > len(before)), daemon.log
+        assert device.published("reply/rollback")[-1]["status"] == "ok"
         assert device.waits_for_results_of("1"), daemon.log
     done = vedette("model", "activate", "nothing", folder=device.folder)
     assert done.returncode == 64
@@ -120,10 +120,10 @@ def test_installing_the_model_before_again_keeps_what_was_proven(device: Device,
     one = lamps.write(tmp_path, "1")
     device.good(one)
     assert model(device, "install", lamps.write(tmp_path, "2"))[1]["on_trial"]
-    code, told = model(device, "install", one)
-    assert (code, told["active"]["version"], told["on_trial"]) == (0, "1", False), told
-    code, told = model(device, "install", lamps.write(tmp_path, "3"))
-    assert (told["active"]["version"], told["previous"]["version"]) == ("3", "1"), told
+    code, answer = model(device, "install", one)
+    assert (code, answer["active"]["version"], answer["on_trial"]) == (0, "1", False), answer
+    code, answer = model(device, "install", lamps.write(tmp_path, "3"))
+    assert (answer["active"]["version"], answer["previous"]["version"]) == ("3", "1"), answer
 
 
 @pytest.mark.daemon
@@ -133,16 +133,16 @@ def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path:
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log
         assert model(device, "rollback")[0] == 65
-    code, told = model(device, "rollback")
-    assert (code, told["active"]["version"]) == (65, "1")
+    code, answer = model(device, "rollback")
+    assert (code, answer["active"]["version"]) == (65, "1")
 
 
 @pytest.mark.daemon
 def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path) -> None:
     """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
-    code, told = model(device, "install", lamps.write(tmp_path, "1"))
-    assert (code, told["on_trial"], told["active"]["version"]) == (0, True, "1"), told
-    assert "next start" in told["words"]
+    code, answer = model(device, "install", lamps.write(tmp_path, "1"))
+    assert (code, answer["on_trial"], answer["active"]["version"]) == (0, True, "1"), answer
+    assert "next start" in answer["words"]
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="1"), daemon.log
         daemon.signal(signal.SIGTERM)
@@ -179,8 +179,8 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
             assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
-            told = command.communicate(timeout=240)[0]
-    assert "next start" in told, daemon.log
+            answer = command.communicate(timeout=240)[0]
+    assert "next start" in answer, daemon.log
     assert present(device.state.active).version == "2"
 
 
@@ -249,6 +249,6 @@ def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path) -> None:
 def test_nobody_answers(device: Device, tmp_path: Path) -> None:
     """A holder of the state folder that takes no request: exit code 69, the request is withdrawn."""
     with closing(StateFolder(device.folder / "state")):
-        code, told = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")
-    assert (code, told["ok"]) == (69, False), told
+        code, answer = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")
+    assert (code, answer["ok"]) == (69, False), answer
     assert list((device.folder / "state/models/requests").iterdir()) == []

@@ -47,7 +47,7 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
             assert device.waits_for_model(state="good", installed_version="2", release=2, variant="b"), \
                 daemon.log
             assert device.waits_for_results_of("2"), daemon.log
-            assert device.told("detections")[-1]["model"]["variant"] == "b"
+            assert device.published("detections")[-1]["model"]["variant"] == "b"
 
             fleet.release(lamps.blind(tmp_path, "3"), "--trial", TRIAL)
             assert device.waits_for_model(state="trial", installed_version="3"), daemon.log
@@ -56,8 +56,8 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
             assert (device.model["latest_version"], device.model["in_progress"]) == ("3", False)
             assert wait_until(lambda: "blind" in str(device.reasons().get("update_failed"))), device.reasons()
             polls = daemon.log.count("fetching")
-            told = len(device.told("health"))
-            assert wait_until(lambda: len(device.told("health")) > told + 4)
+            count = len(device.published("health"))
+            assert wait_until(lambda: len(device.published("health")) > count + 4)
             assert daemon.log.count("fetching") == polls, "a refused digest was fetched again"
 
             fleet.release(lamps.write(tmp_path, "4"), "--trial", TRIAL)
@@ -83,8 +83,8 @@ def test_a_release_that_no_runtime_can_open_ends_nothing(device: Device, tmp_pat
                          detector=f"{{threads: 1, runtime: {away}}}")
         with RunningDaemon(tmp_path, "--config", device.config, env={"NOTIFY_SOCKET": "/run/nobody-listens"}) as daemon:
             assert wait_until(lambda: "model_refused" in device.reasons() and bool(device.model["latest_version"]))
-            told = len(device.told("health"))
-            assert wait_until(lambda: len(device.told("health")) > told + 4), daemon.log
+            count = len(device.published("health"))
+            assert wait_until(lambda: len(device.published("health")) > count + 4), daemon.log
             assert present(device.state.active).version == "2"
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
@@ -104,16 +104,16 @@ def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp
         with serving(fleet.www, server.port):
             assert wait_until(lambda: "update_unreachable" not in device.reasons()), daemon.log
             send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
-            assert wait_until(lambda: device.told("reply/update")), daemon.log
-            assert device.told("reply/update")[-1]["data"]["within_s"] >= 0
+            assert wait_until(lambda: device.published("reply/update")), daemon.log
+            assert device.published("reply/update")[-1]["data"]["within_s"] >= 0
             fleet.release(lamps.write(tmp_path, "2"), "--trial", TRIAL)
             assert device.waits_for_model(state="good", installed_version="2"), daemon.log
             done = vedette("model", "rollback", folder=device.folder)
             assert (done.returncode, done.stdout) == (
                 0, "rolled back from lamps 2 to lamps 1; it stays until a release above 2\n"), done.stderr
             assert device.waits_for_results_of("1"), daemon.log
-            told = len(device.told("health"))
-            assert wait_until(lambda: len(device.told("health")) > told + 4)
+            count = len(device.published("health"))
+            assert wait_until(lambda: len(device.published("health")) > count + 4)
             assert device.model["installed_version"] == "1"
 
 

@@ -43,10 +43,10 @@ def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_
     assert states[-3:] == ["shadow", "trial", "good"]
     assert present(device.state.previous).version == "1"
     assert present(device.state.last_outcome).ok
-    looks = device.told("shadow")
+    looks = device.published("shadow")
     assert looks[0]["model"]["sha256"] == new.sha256
     assert looks[0]["detections"] == looks[0]["active_detections"]
-    final = device.told("health")[-1]["capture"]
+    final = device.published("health")[-1]["capture"]
     assert final["captured"] == final["detected"] + sum(final["dropped"].values()) + final["pending"]
 
 
@@ -89,8 +89,8 @@ def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_p
     for number in range(CRASHES_MAX + 1):
         with device.daemon() as daemon:
             assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
-            seen = len(device.told("detections"))
-            assert device.hears.waits_for_results(seen + 6), daemon.log
+            seen = len(device.published("detections"))
+            assert device.subscriber.waits_for_results(seen + 6), daemon.log
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
         trial = present(device.state.trial)
@@ -106,7 +106,7 @@ def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_pat
     device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW.model_copy(update={"frames": 10**6}))
     for _ in range(2):
         with device.daemon() as daemon:
-            assert wait_until(lambda: len(device.told("shadow")) >= 1), daemon.log
+            assert wait_until(lambda: len(device.published("shadow")) >= 1), daemon.log
             assert device.waits_for_model(state="shadow", installed_version="1"), daemon.log
             daemon.process.kill()
             daemon.ends()
@@ -138,8 +138,8 @@ def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
         assert wait_until(lambda: bool(children(daemon, "candidate_child"))), daemon.log
         os.kill(children(daemon, "candidate_child")[0], signal.SIGSTOP)
-        seen = len(device.told("detections"))
-        assert wait_until(lambda: len(device.told("detections")) > seen + 15), daemon.log      # it is asked by now
+        seen = len(device.published("detections"))
+        assert wait_until(lambda: len(device.published("detections")) > seen + 15), daemon.log      # it is asked by now
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0, daemon.log
         assert "left running" not in daemon.log
@@ -162,8 +162,8 @@ def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: P
     device.staged(lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
-        seen = len(device.told("detections"))
-        assert wait_until(lambda: len(device.told("detections")) > seen + 80), daemon.log
+        seen = len(device.published("detections"))
+        assert wait_until(lambda: len(device.published("detections")) > seen + 80), daemon.log
         assert device.model["state"] == "trial"
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0

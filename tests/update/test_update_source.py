@@ -414,17 +414,17 @@ class Stopped(Exception):
 
 def test_progress_is_reported_and_can_end_the_download(device: Device, target: Target) -> None:
     """Whoever is asked to stop raises; what is there stays for the next time."""
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
 
     def progress(got: int, whole: int) -> None:
-        told.append((got, whole))
-        if len(told) == 3:
+        reports.append((got, whole))
+        if len(reports) == 3:
             raise Stopped
 
     with pytest.raises(Stopped):
         device.source.download(target, device.incoming / "model", progress=progress, deadline_s=60)
-    assert part_of(device, target).stat().st_size == told[-1][0]
-    assert [whole for _, whole in told] == [len(MODEL)] * 3
+    assert part_of(device, target).stat().st_size == reports[-1][0]
+    assert [whole for _, whole in reports] == [len(MODEL)] * 3
     assert device.download(target) == MODEL
 
 

@@ -22,27 +22,27 @@ class Subscriber:
     """Collects what a client of its own hears, in its own thread."""
 
     def __init__(self, mqtt: MqttConfig, *filters: str, name: str = "subscriber") -> None:
-        self.heard: list[Incoming] = []
+        self.received: list[Incoming] = []
         self._stopping = threading.Event()
         self._connection = Connection(mqtt, f"test.{name}", filters=filters, largest_packet=16_000_000)
         while not self._connection.connected:
-            self.heard += self._connection.poll(1)
+            self.received += self._connection.poll(1)
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
-            self.heard += self._connection.poll(0.05)
+            self.received += self._connection.poll(0.05)
 
     def topics(self) -> list[str]:
-        return [message.topic for message in self.heard]
+        return [message.topic for message in self.received]
 
     def last(self, topic: str) -> Incoming | None:
-        return next((message for message in reversed(self.heard) if message.topic == topic), None)
+        return next((message for message in reversed(self.received) if message.topic == topic), None)
 
     def published(self, topic: str) -> list[Payload]:
         """What devices published on a topic of theirs, such as `health` or `reply/snapshot`."""
-        return [json.loads(message.payload) for message in tuple(self.heard)
+        return [json.loads(message.payload) for message in tuple(self.received)
                 if message.topic.split("/", 2)[-1] == topic]
 
     @property
@@ -66,7 +66,7 @@ class Subscriber:
     @property
     def availability(self) -> list[bytes]:
         """Every payload of the availability topic, in order."""
-        return [message.payload for message in tuple(self.heard) if message.topic.endswith("/availability")]
+        return [message.payload for message in tuple(self.received) if message.topic.endswith("/availability")]
 
     def waits_for_reason(self, code: str, within_s: float = PATIENCE_S) -> bool:
         return wait_until(lambda: code in self.reasons, within_s)
@@ -75,7 +75,7 @@ class Subscriber:
         return wait_until(lambda: len(self.results) >= count, within_s)
 
     def waits_for(self, holds: Callable[[Incoming], bool], within_s: float = PATIENCE_S) -> bool:
-        return wait_until(lambda: any(holds(message) for message in tuple(self.heard)), within_s)
+        return wait_until(lambda: any(holds(message) for message in tuple(self.received)), within_s)
 
     def close(self) -> None:
         self._stopping.set()

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from tests.support.truth.truth import Honesty
+from tests.support.truth.truth import TruthChecker
 from tests.support.waiting.in_thread import InThread
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerError
@@ -28,19 +28,19 @@ class Witness(InThread):
     `judge` hears every message as well.
     """
 
-    def __init__(self, mqtt: MqttConfig, device: str, judge: Honesty | None = None) -> None:
+    def __init__(self, mqtt: MqttConfig, device: str, checker: TruthChecker | None = None) -> None:
         super().__init__()
         self.listening = False
         self.results = 0
         self.repeated = 0
         self.seqs: set[int] = set()
-        self.words: list[tuple[float, str]] = []
+        self.availabilities: list[tuple[float, str]] = []
         self.health: dict[str, Any] = {}
         self.camera: dict[str, Any] = {}
         self.worst_health_gap_s = 0.0
         self.deepest_outbox = 0
         self.first_named: dict[str, float] = {}
-        self._judge = judge
+        self._checker = checker
         self._mqtt = mqtt
         self._device = device
         self._health_s: float | None = None
@@ -51,9 +51,9 @@ class Witness(InThread):
         return _codes(self.health)
 
     @property
-    def word(self) -> str | None:
+    def availability(self) -> str | None:
         """The last word on availability."""
-        return self.words[-1][1] if self.words else None
+        return self.availabilities[-1][1] if self.availabilities else None
 
     def forget(self) -> None:
         """Start `first_named` anew."""
@@ -80,10 +80,10 @@ class Witness(InThread):
     def _take(self, message: Incoming) -> None:
         now_s = time.monotonic()
         topic = message.topic.rpartition("/")[2]
-        if self._judge is not None:
-            self._judge.hear(topic, message.payload)
+        if self._checker is not None:
+            self._checker.check(topic, message.payload)
         if topic == "availability":
-            self.words.append((now_s, message.payload.decode()))
+            self.availabilities.append((now_s, message.payload.decode()))
         elif topic == "detections":
             seq = json.loads(message.payload)["seq"]
             self.results += 1

@@ -29,10 +29,10 @@ LIMIT_BYTES = 1 << 26
 class Device:
     """One device in a folder of its own. Daemons come and go; the store and the configuration stay."""
 
-    def __init__(self, folder: Path, broker: Mosquitto, hears: Subscriber) -> None:
+    def __init__(self, folder: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
         self.folder = folder
         self.broker = broker
-        self.hears = hears
+        self.subscriber = subscriber
         self.config = folder / "config.yaml"
         (folder / "state").mkdir()
         self.configure()
@@ -67,22 +67,22 @@ class Device:
 
     def daemon(self, program: Sequence[str] = ("-m", "vedette", "run")) -> RunningDaemon:
         """Start one; what was heard of an earlier one is forgotten."""
-        self.hears.heard.clear()
+        self.subscriber.received.clear()
         return RunningDaemon(self.folder, "--config", self.config, program=program)
 
-    def told(self, topic: str) -> list[Payload]:
-        return self.hears.published(topic)
+    def published(self, topic: str) -> list[Payload]:
+        return self.subscriber.published(topic)
 
     def reasons(self) -> dict[str, str | None]:
-        return self.hears.reasons
+        return self.subscriber.reasons
 
     @property
     def model(self) -> Payload:
-        return (self.hears.published("model") or [{}])[-1]
+        return (self.subscriber.published("model") or [{}])[-1]
 
     def states(self) -> list[str]:
         """The states the model message has named, repeats left out."""
-        named = [told["state"] for told in self.hears.published("model")]
+        named = [message["state"] for message in self.subscriber.published("model")]
         return [state for state, before in zip(named, [None, *named], strict=False) if state != before]
 
     def waits_for_model(self, within_s: float = PATIENCE_S, **wanted: object) -> bool:
@@ -92,8 +92,8 @@ class Device:
 
     def waits_for_results_of(self, version: str, within_s: float = PATIENCE_S) -> bool:
         """Wait until the newest result is of this version."""
-        return wait_until(lambda: bool(self.hears.results)
-                          and self.hears.results[-1]["model"]["version"] == version, within_s)
+        return wait_until(lambda: bool(self.subscriber.results)
+                          and self.subscriber.results[-1]["model"]["version"] == version, within_s)
 
     def _change(self, model: Path, transition: Callable[[StoreState, Installed], StoreState], **more: Any) -> Installed:
         store = self.store()
@@ -111,8 +111,8 @@ def device_in(folder: Path) -> Iterator[Device]:
     broker = Mosquitto(folder)
     broker.start()
     try:
-        with listening(broker.client(), f"vedette/{DEVICE}/#") as hears:
-            yield Device(folder, broker, hears)
+        with listening(broker.client(), f"vedette/{DEVICE}/#") as subscriber:
+            yield Device(folder, broker, subscriber)
     finally:
         broker.stop()
 

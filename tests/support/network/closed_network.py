@@ -54,7 +54,7 @@ class ClosedNetwork:
     """
 
     def __init__(self) -> None:
-        self.heard: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         checked(unshare(CLONE_NEWNET))
         self._ear = subprocess.Popen([sys.executable, __file__, "ear"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._ear.stdin is not None
@@ -90,7 +90,7 @@ class ClosedNetwork:
     def elsewhere(self, port: int) -> dict[str, int]:
         """Return what was sent to anything but a broker at our end of the cable."""
         allowed = {f"{US} tcp {port}", f"who has {US}"}
-        return {where: count for where, count in sorted(self.heard.items()) if where not in allowed}
+        return {where: count for where, count in sorted(self.sent.items()) if where not in allowed}
 
     def _say(self, words: bytes, answer: bytes) -> None:
         self._orders.write(words)
@@ -99,7 +99,7 @@ class ClosedNetwork:
 
     def _listen(self) -> None:
         for line in self._packets:
-            self.heard.update(json.loads(line))
+            self.sent.update(json.loads(line))
 
 
 def _ip(words: str) -> None:

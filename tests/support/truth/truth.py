@@ -103,7 +103,7 @@ def lit_clip(frames: int = 30) -> Film:
     return Film([frozenset({(1, number // 4 % CELLS)}) for number in range(frames)])
 
 
-class Honesty:
+class TruthChecker:
     """Hears a device's messages and keeps the `lies`. `judged` results and counts were held against a truth.
 
     `blind`: versions of models that truly see nothing: an empty result is no lie of theirs.
@@ -111,7 +111,7 @@ class Honesty:
 
     def __init__(self, truth: Truth, *, blind: Collection[str] = ()) -> None:
         self.lies: list[str] = []
-        self.judged = 0
+        self.checked = 0
         self.frozen_healths = 0     # that said that the camera is frozen
         self._truth = truth
         self._blind = blind
@@ -128,23 +128,23 @@ class Honesty:
         """Whether the counts that stand are null."""
         return self._counts is not None and self._counts["counts"] is None
 
-    def hear_all(self, messages: Iterable[Any]) -> list[str]:
+    def check_all(self, messages: Iterable[Any]) -> list[str]:
         """Hear messages (mqtt.judge.Incoming) in order; returns the lies so far."""
         for message in messages:
-            self.hear(message.topic.rpartition("/")[2], message.payload)
+            self.check(message.topic.rpartition("/")[2], message.payload)
         return self.lies
 
-    def hear(self, topic: str, payload: bytes) -> None:
+    def check(self, topic: str, payload: bytes) -> None:
         """Hear one message."""
         match topic:
             case "detections":
-                self._hear_result(json.loads(payload))
+                self._check_result(json.loads(payload))
             case "counts":
-                self._hear_counts(json.loads(payload))
+                self._check_counts(json.loads(payload))
             case "health":
-                self._hear_health(json.loads(payload))
+                self._check_health(json.loads(payload))
 
-    def _hear_result(self, result: dict[str, Any]) -> None:
+    def _check_result(self, result: dict[str, Any]) -> None:
         frame, told = result["frame"], f"{result['source']} result {result['run']}/{result['seq']}"
         self._source, self._version = result["source"], (result["model"] or {}).get("version")
         if result["source"] == "local" and not result["backfilled"]:
@@ -155,16 +155,16 @@ class Honesty:
         may_be = self._truth.of(datetime.fromisoformat(frame["captured_at"]), frame["seq"])
         if may_be is None:
             return
-        self.judged += 1
+        self.checked += 1
         if not may_be:
             self.lies.append(f"{told}: no camera took a frame at {frame['captured_at']}")
         elif result["source"] != "motion" and not (self._version in self._blind and not result["detections"]):
             seen = frozenset(_cell(found["box"]) for found in result["detections"])
             if seen not in may_be:
-                self.lies.append(f"{told}: says {_words(seen)} of frame {frame['seq']}, which had "
-                                 f"{' or '.join(map(_words, may_be))}")
+                self.lies.append(f"{told}: says {_lamps(seen)} of frame {frame['seq']}, which had "
+                                 f"{' or '.join(map(_lamps, may_be))}")
 
-    def _hear_counts(self, told: dict[str, Any]) -> None:
+    def _check_counts(self, told: dict[str, Any]) -> None:
         self._counts = told
         if told["counts"] is None or self._source == "motion":     # which tells of what moves, not of what is there
             return
@@ -172,12 +172,12 @@ class Honesty:
         may_be = self._truth.of(datetime.fromisoformat(told["captured_at"]), None)
         if may_be is None:
             return
-        self.judged += 1
+        self.checked += 1
         if sum(told["counts"].values()) not in {len(lit) for lit in may_be} and self._version not in self._blind:
             self.lies.append(f"counts {told['counts']} of {told['captured_at']}; "
-                             f"it had {' or '.join(map(_words, may_be)) or 'no frame'}")
+                             f"it had {' or '.join(map(_lamps, may_be)) or 'no frame'}")
 
-    def _hear_health(self, health: dict[str, Any]) -> None:
+    def _check_health(self, health: dict[str, Any]) -> None:
         """Twice in a row, since a result may come just as the state changes."""
         reasons = {each["code"]: each["since"] for each in health["reasons"]}
         blind_since = [since for code, since in reasons.items() if code in NOT_LOOKING]
@@ -201,5 +201,5 @@ def _cell(box: Sequence[float]) -> tuple[int, int]:
     return int((ymin + ymax) / 2 * CELLS), int((xmin + xmax) / 2 * CELLS)
 
 
-def _words(lit: Lit) -> str:
+def _lamps(lit: Lit) -> str:
     return "nothing" if not lit else " and ".join(f"a lamp at {row}, {column}" for row, column in sorted(lit))

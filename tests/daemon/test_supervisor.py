@@ -37,7 +37,7 @@ class Systemd:
         self.socket.settimeout(0)
         self.notifier = Notifier({"NOTIFY_SOCKET": str(folder / "notify")})
 
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         lines: list[str] = []
         while True:
             try:
@@ -106,10 +106,10 @@ def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
     rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
     assert rig.run() == 0
     assert rig.diary == ["start mqtt", "start capture", "start detect", "stop detect", "stop capture", "stop mqtt"]
-    heard = systemd.heard()
-    assert heard[0] == "READY=1"
-    assert heard[-1] == "STOPPING=1"
-    assert "STATUS=ok: watching" in heard
+    received = systemd.received()
+    assert received[0] == "READY=1"
+    assert received[-1] == "STOPPING=1"
+    assert "STATUS=ok: watching" in received
 
 
 def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> None:
@@ -167,16 +167,16 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
         ticks.append(1)
         if rig.supervisor.late_workers() == ("detect",) and not hang.is_set():
             hang.set()
-            systemd.heard()
+            systemd.received()
             ticks.clear()
         if hang.is_set() and len(ticks) == 8:   # two seconds of a hung worker
             blocked.set()
             rig.supervisor.stop(0, "the test has seen enough")
     rig.on_tick = on_tick
     rig.run()
-    heard = systemd.heard()
-    assert "WATCHDOG=1" not in heard
-    assert "STATUS=ok: watching" in heard      # a person who asks is told all the same
+    received = systemd.received()
+    assert "WATCHDOG=1" not in received
+    assert "STATUS=ok: watching" in received      # a person who asks is told all the same
 
 
 def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
@@ -190,7 +190,7 @@ def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
             rig.supervisor.stop(0, "enough")
     rig.on_tick = on_tick
     rig.run()
-    assert "WATCHDOG=1" in systemd.heard()
+    assert "WATCHDOG=1" in systemd.received()
 
 
 @pytest.mark.parametrize(("failure", "code"), [(CameraStuck("ten children gave no frame"), 74),
@@ -230,10 +230,10 @@ def test_hangup_reloads_and_tells_systemd(systemd: Systemd) -> None:
             rig.supervisor.stop(0, "reloaded")
     rig.on_tick = on_tick
     rig.run()
-    heard = systemd.heard()
-    begun = heard.index("RELOADING=1")
-    assert heard[begun + 1].startswith("MONOTONIC_USEC=")
-    assert "READY=1" in heard[begun:]
+    received = systemd.received()
+    begun = received.index("RELOADING=1")
+    assert received[begun + 1].startswith("MONOTONIC_USEC=")
+    assert "READY=1" in received[begun:]
 
 
 def test_a_signal_to_stop_comes_before_what_is_waiting(systemd: Systemd) -> None:
