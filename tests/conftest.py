@@ -1,4 +1,4 @@
-"""What every test stands on: quiet variables, the same examples each time, a broker, the real inputs where they are."""
+"""What every test uses: no variables of the user, the same examples each time, a broker, the real inputs if present."""
 
 import os
 import sys
@@ -23,13 +23,13 @@ daemon_guard = DaemonGuard()
 
 
 def pytest_configure() -> None:
-    """No process is started unseen."""
+    """Every start of a process is observed."""
     sys.addaudithook(daemon_guard.on_audit)
 
 
 @pytest.fixture(autouse=True)
 def _daemons_only_where_marked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that starts a daemon says so by its mark; `make quick` leaves it out."""
+    """A test that starts a daemon carries the mark; `make quick` leaves it out."""
     daemon_guard.marked = request.node.get_closest_marker("daemon") is not None
     yield
     daemon_guard.marked = False
@@ -44,7 +44,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _open_to_others(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What a test gives to another user can be reached: pytest keeps its folders to itself, at several depths."""
+    """A test can give a folder to another user: pytest closes its folders at several depths."""
     base = tmp_path_factory.getbasetemp()
     for folder in (base, *base.parents):
         if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "popen-")):
@@ -62,7 +62,7 @@ def real() -> Path:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A real mosquitto that lets everybody in."""
+    """A real mosquitto that admits every client."""
     with running(tmp_path) as one:
         yield one
 

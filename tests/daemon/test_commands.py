@@ -29,7 +29,7 @@ PUBLISHED = 100
 
 
 class FakeUpdates:
-    """An updater that refuses while it has no source, and goes back when it is told to."""
+    """An updater that refuses if it has a refusal, and records requests to roll back."""
 
     def __init__(self) -> None:
         self.refusal: VedetteError | None = None
@@ -45,7 +45,7 @@ class FakeUpdates:
 
 
 class FakeDrift:
-    """Counts words by result, as the real one does."""
+    """Counts feedback by result, as the real one does."""
 
     def __init__(self) -> None:
         self.words: dict[tuple[int, int], bool] = {}
@@ -101,8 +101,8 @@ class Rig:
         return answer
 
 
-def test_accepting_does_nothing_yet() -> None:
-    """The network thread only enqueues: the broker has its acknowledgement before anything happens."""
+def test_accepting_only_enqueues() -> None:
+    """The network thread only enqueues: the broker gets its acknowledgement before anything happens."""
     rig = Rig()
     rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
     assert rig.restarts == 0
@@ -110,7 +110,7 @@ def test_accepting_does_nothing_yet() -> None:
 
 
 def test_pause_and_resume() -> None:
-    """A pause is an hour at most, and shows as reason until resumed."""
+    """A pause lasts an hour at most, and is a reason until it is resumed."""
     rig = Rig()
     assert rig.send("pause", {"seconds": 60})["data"] == {"seconds": 60}
     assert "paused" in rig.pipeline.reasons()
@@ -120,8 +120,8 @@ def test_pause_and_resume() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 3601, "ten", None, True, float("nan")])
-def test_a_pause_without_sense_is_refused(seconds: object) -> None:
-    """The answer says what was expected; nothing is paused."""
+def test_an_invalid_pause_is_refused(seconds: object) -> None:
+    """The answer names the expected value; nothing is paused."""
     rig = Rig()
     answer = rig.send("pause", {"seconds": seconds})
     assert answer["status"] == "refused"
@@ -129,8 +129,8 @@ def test_a_pause_without_sense_is_refused(seconds: object) -> None:
     assert "paused" not in rig.pipeline.reasons()
 
 
-def test_snapshot_publishes_a_picture_and_says_so() -> None:
-    """The JPEG goes out once with QoS 0, the answer names its size."""
+def test_snapshot_publishes_a_picture_and_answers() -> None:
+    """The JPEG is published once with QoS 0, and the answer has its size."""
     rig = Rig()
     answer = rig.send("snapshot")
     picture = next(message for message in rig.publisher.messages if message.topic == "snapshot")
@@ -140,8 +140,8 @@ def test_snapshot_publishes_a_picture_and_says_so() -> None:
     assert (answer["data"]["width"], answer["data"]["height"]) == (8, 6)
 
 
-def test_snapshot_without_a_frame_fails_in_words() -> None:
-    """No picture is made up."""
+def test_snapshot_without_a_frame_fails_with_a_message() -> None:
+    """No picture is published."""
     rig = Rig(frames=0)
     answer = rig.send("snapshot")
     assert answer["status"] == "failed"
@@ -156,8 +156,8 @@ def test_restart_answers_first() -> None:
     assert rig.restarts == 1
 
 
-def test_update_asks_the_source_soon_or_says_why_not() -> None:
-    """The answer comes at once: what becomes of it stands in the model message."""
+def test_update_asks_the_source_soon_or_gives_the_reason() -> None:
+    """The answer comes at once; the model message has the outcome."""
     rig = Rig()
     assert rig.send("update")["data"] == {"within_s": 12.3}
     rig.updates.refusal = UpdateRefused("pinned: detector.model is street.tflite")
@@ -168,7 +168,7 @@ def test_update_asks_the_source_soon_or_says_why_not() -> None:
 @pytest.mark.parametrize(("error", "status"), [
     (None, "ok"), (UpdateRefused("no previous model"), "refused"), (StateUnusable("read-only"), "failed")])
 def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status: str) -> None:
-    """Not before: the update thread says what became of it."""
+    """The answer waits for the outcome from the update thread."""
     rig = Rig()
     rig.desk.accept(Command("rollback", {}, "t-1", "vedette/gate/reply/rollback"))
     rig.inbox.pop()()
@@ -181,7 +181,7 @@ def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status
 
 
 def test_few_commands_wait_and_the_others_are_answered_at_once() -> None:
-    """A flood of commands cannot keep the main thread from its other work; each one is answered all the same."""
+    """A flood of commands cannot keep the main thread from its other work; each command is still answered."""
     rig = Rig()
     for _ in range(WAITING_LIMIT + 3):
         rig.desk.accept(Command("resume", {}, None, "vedette/gate/reply/resume"))
@@ -209,7 +209,7 @@ def test_commands_that_a_stop_finds_waiting_are_answered() -> None:
 
 
 def test_feedback_is_counted_and_answered() -> None:
-    """Of this run or an earlier one; said again it is no news."""
+    """Feedback about this run or an earlier one counts; a repetition does not."""
     rig = Rig()
     assert rig.send("feedback", {"run": 7, "seq": 100, "right": True})["data"] == {
         "counted": True, "count": 1, "wrong": 0}
@@ -226,8 +226,8 @@ def test_feedback_is_counted_and_answered() -> None:
     {"run": 7, "seq": 1, "right": True, "label": 4}, {"run": 7, "seq": 1, "right": True, "label": "x" * 65},
     {"run": 7, "seq": 1, "right": True, "label": "a\x00"}, {"run": 7, "seq": 1, "right": True, "note": "x"},
     {"run": 2**60, "seq": 1, "right": True}])
-def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]) -> None:
-    """The answer says what was expected, and nothing is counted."""
+def test_feedback_about_no_result_is_refused(arguments: dict[str, object]) -> None:
+    """The answer names the expected value, and nothing is counted."""
     rig = Rig()
     answer = rig.send("feedback", arguments)
     assert answer["status"] == "refused"
@@ -235,8 +235,8 @@ def test_feedback_that_means_no_result_is_refused(arguments: dict[str, object]) 
     assert rig.drift.words == {}
 
 
-def test_relearn_takes_what_is_now_for_right() -> None:
-    """Scores, picture, or all of it; anything else is refused."""
+def test_relearn_starts_the_given_part_again() -> None:
+    """Scores, picture, or both; anything else is refused."""
     rig = Rig()
     assert rig.send("relearn")["status"] == rig.send("relearn", {"what": "picture"})["status"] == "ok"
     for arguments in ({"what": "camera"}, {"what": ["picture"]}, {"part": "picture"}):     # a slip forgets nothing

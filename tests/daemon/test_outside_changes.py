@@ -1,4 +1,4 @@
-"""The running daemon against what strangers do to it: an old protocol, a changed password, reloads without end."""
+"""The running daemon under outside changes: an old protocol, a changed password, endless reloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.daemon
 
 
 def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path) -> None:
-    """Birth, results, commands with their replies, the last will, and a retained restart that nobody obeys."""
+    """Birth, results, commands with their replies, the last will, and a retained restart that is ignored."""
     with running(tmp_path) as broker, listening(broker.client(protocol="3.1.1"), f"vedette/{DEVICE}/#") as subscriber:
         theirs = broker.client(protocol="3.1.1")
         config = write_config(tmp_path, broker.port, mqtt=f"{{port: {broker.port}, protocol: '3.1.1'}}",
@@ -50,14 +50,14 @@ def test_a_whole_life_on_mqtt_3_1_1(tmp_path: Path) -> None:
 
 
 def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_path: Path) -> None:
-    """The file is read for each connection, whatever ends its line; the refusal of the old one is told."""
+    """The file is read for each connection, with any line end; the refusal of the old password is reported."""
     passwords, secret, eye = tmp_path / "passwords", tmp_path / "secret", tmp_path / "eye"
     passwords.touch(mode=0o600)
 
     def allow(user: str, password: str) -> None:
         subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True, capture_output=True)
 
-    def sees_results(mqtt: MqttConfig, name: str) -> bool:
+    def receives_results(mqtt: MqttConfig, name: str) -> bool:
         with listening(mqtt, f"vedette/{DEVICE}/#", name=name) as subscriber:
             return subscriber.waits_for_results(2)
 
@@ -70,18 +70,18 @@ def test_a_password_changed_while_running_is_used_at_the_next_connection(tmp_pat
                               mqtt=f"{{port: {broker.port}, username: gate, password_file: secret}}")
         watching = broker.client(username="eye", password_file=eye)
         with RunningDaemon(tmp_path, "--config", config) as daemon:
-            assert sees_results(watching, "before"), daemon.log
+            assert receives_results(watching, "before"), daemon.log
             allow("gate", "second")
             broker.stop()
             broker.start()
             assert daemon.waits_for_log("refuses vedette-gate: Not authorized"), daemon.log
             secret.write_bytes(b"second\n")
-            assert sees_results(watching, "after"), daemon.log
+            assert receives_results(watching, "after"), daemon.log
             assert daemon.process.poll() is None
 
 
-def test_reloads_without_end_leave_the_last_one(tmp_path: Path) -> None:
-    """Good, bad and missing files in turn, faster than they are read: what counts is the last, and nothing is lost."""
+def test_endless_reloads_leave_the_last_one(tmp_path: Path) -> None:
+    """Good, bad and missing files in turn, faster than they are read: only the last one counts, and nothing is lost."""
     with running(tmp_path) as broker, listening(broker.client(), f"vedette/{DEVICE}/#") as subscriber:
         config = write_config(tmp_path, broker.port)
         good = config.read_text()

@@ -1,4 +1,4 @@
-"""The daemon from outside: real process, real broker, real model, real video."""
+"""The daemon, seen from outside: real process, real broker, real model, real video."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from vedette.detect.box_model import BOX_MODEL
 pytestmark = pytest.mark.daemon
 
 
-def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
+def test_a_subscriber_receives_every_message_of_the_contract(
+        tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     """Availability, info, model, camera, counts, health and true detections arrive, and `offline` at the end."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
         assert subscriber.waits_for_results(12), daemon.log
@@ -40,16 +41,16 @@ def test_a_subscriber_sees_what_the_contract_says(tmp_path: Path, broker: Mosqui
     assert 0.2 < (ymin + ymax) / 2 < 0.55
     assert xmin < xmax
     assert next(message["counts"] for message in subscriber.published("counts") if message["counts"]) == {"lamp": 1}
-    words = [message.payload for message in subscriber.received if message.topic.endswith("availability")]
-    assert words[0] == b"online"
-    assert words[-1] == b"offline"
+    availability = subscriber.availability
+    assert availability[0] == b"online"
+    assert availability[-1] == b"offline"
     final = subscriber.health["capture"]
     assert final["captured"] == final["detected"] + sum(final["dropped"].values()) + final["pending"]
     assert final["detected"] >= 12
     assert subscriber.published("info")[-1]["detector"]["labels"] == ["background", "lamp"]
 
 
-def test_print_and_frames(tmp_path: Path) -> None:
+def test_print_and_frames_options(tmp_path: Path) -> None:
     """`--print` gives a JSON line for each result, `--frames N` ends after N with code 0, without any broker."""
     config = write_config(tmp_path, 1)
     done = vedette("run", "--config", config, "--print", "--frames", "5", folder=tmp_path)
@@ -59,7 +60,7 @@ def test_print_and_frames(tmp_path: Path) -> None:
     assert results[0]["schema"] == "vedette.detections/1"
 
 
-def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path) -> None:
+def test_the_end_of_a_file_ends_the_run_with_every_frame_detected(tmp_path: Path) -> None:
     """In every-frame mode each frame is detected once, in order, however long the first waits; the run ends with 0."""
     config = write_config(tmp_path, 1, camera=f"{{source: '{tmp_path / 'lit.avi'}', every_frame: true, "
                                               "max_frame_age_ms: 60000}")
@@ -70,7 +71,7 @@ def test_a_file_that_ends_ends_the_run_with_every_frame_seen(tmp_path: Path) -> 
 
 
 def test_runs_are_numbered_durably(tmp_path: Path) -> None:
-    """`run` is one more at every start."""
+    """`run` grows by one at every start."""
     config = write_config(tmp_path, 1)
     runs = [json.loads(vedette("run", "--config", config, "--print", "--frames", "1", folder=tmp_path).stdout)["run"]
             for _ in range(2)]
@@ -78,7 +79,7 @@ def test_runs_are_numbered_durably(tmp_path: Path) -> None:
 
 
 def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path) -> None:
-    """Two of them would evict each other for ever; the second says who is there."""
+    """Two of them would evict each other for ever; the message of the second names the first."""
     config = write_config(tmp_path, 1)
     with RunningDaemon(tmp_path, "--config", config, "--print") as first:
         assert first.waits_for_results(1), first.log
@@ -88,7 +89,7 @@ def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_broker_may_come_late(tmp_path: Path) -> None:
-    """Without a broker the daemon looks on; when one appears it hears everything that was kept."""
+    """Without a broker the daemon detects; when the broker starts it receives everything that was kept."""
     broker = Mosquitto(tmp_path)
     config = write_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, "--print") as daemon:
@@ -103,7 +104,7 @@ def test_the_broker_may_come_late(tmp_path: Path) -> None:
 
 
 def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """Frames flow again from a new child, sequence numbers go on, MQTT never notices."""
+    """Frames flow again from a new child, sequence numbers continue, and MQTT stays connected."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port)) as daemon:
         assert subscriber.waits_for_results(3), daemon.log
         before = daemon.child_pid()
@@ -118,7 +119,7 @@ def test_a_killed_capture_child_is_replaced(tmp_path: Path, broker: Mosquitto, s
 
 def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
         tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """SIGHUP: a good file works at once, a restart key is named, a bad file changes nothing and is reported."""
+    """After SIGHUP a good file applies at once, a restart key is named, and a bad file is reported without effect."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
@@ -139,7 +140,7 @@ def test_reload_applies_live_keys_names_the_others_and_survives_nonsense(
 
 def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, broker: Mosquitto,
                                                               subscriber: Subscriber) -> None:
-    """Keys that SIGHUP changes before there is a detector are those the first results are judged by."""
+    """Keys that SIGHUP changes before there is a detector apply to the first results."""
     config = write_config(tmp_path, broker.port)
     clip, model = write_clip(tmp_path), write_model(tmp_path)
     with RunningDaemon(tmp_path, "--config", config) as daemon:
@@ -155,7 +156,7 @@ def test_a_reload_while_the_model_is_being_opened_is_not_lost(tmp_path: Path, br
 
 
 def test_commands_over_mqtt(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """snapshot, pause, resume and restart are answered and done; one not allowed is refused."""
+    """snapshot, pause, resume and restart are carried out and answered; a command that is not allowed is refused."""
     config = write_config(tmp_path, broker.port, commands="{allow: [snapshot, pause, resume, restart]}")
 
     def ask(name: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -194,9 +195,9 @@ def test_stacks_of_every_thread_on_request(tmp_path: Path) -> None:
         assert daemon.log.count("most recent call first") >= 8
 
 
-def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
+def test_under_a_service_manager_a_bad_model_is_reported_and_the_device_stays(
         tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """In the field nobody reads an exit code: the device stays connected and says what is wrong."""
+    """In the field nobody reads an exit code: the device stays connected and reports the cause."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -219,8 +220,9 @@ def test_under_a_service_manager_a_bad_model_is_named_and_the_device_stays(
             assert daemon.ends() == 0
 
 
-def test_no_model_stays_and_says_so(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """A device with a camera and no model says `failed: no_model`."""
+def test_a_device_without_a_model_stays_and_reports_it(
+        tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
+    """A device with a camera and no model publishes `failed: no_model`."""
     with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, detector="{model: null}")) as daemon:
         assert subscriber.waits_for_reason("no_model"), daemon.log
         assert subscriber.health["state"] == "failed"
@@ -252,7 +254,7 @@ def test_a_bad_model_ends_a_run_by_hand_with_one_line(tmp_path: Path, kind: str)
 
 @pytest.mark.parametrize(("source", "code"), [("nowhere.mp4", 69), ("text.mp4", 65), ("empty_folder", 65)])
 def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: str, code: int) -> None:
-    """A file that is not there, one that is no video, a folder without pictures: named, with a documented code."""
+    """A missing file, one that is no video, and a folder without pictures are named, with a documented code."""
     (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
     (tmp_path / "empty_folder").mkdir()
     done = vedette("run", "--config", write_config(tmp_path, 1, source=tmp_path / source), "--print", folder=tmp_path)
@@ -261,17 +263,17 @@ def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: s
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("args", "code", "words"), [
+@pytest.mark.parametrize(("args", "code", "message"), [
     (("run", "--frames", "0"), 64, "--frames"),
     (("run", "--nonsense"), 64, "nonsense"),
     (("watch",), 64, "unknown command"),
     (("run", "--config", "missing.yaml"), 78, "missing.yaml"),
     (("run", "--config", "bad.yaml"), 78, "did you mean"),
 ])
-def test_bad_calls_end_with_a_documented_code(tmp_path: Path, args: tuple[str, ...], code: int, words: str) -> None:
-    """Usage is 64, configuration is 78, each with the words that help."""
+def test_bad_calls_end_with_a_documented_code(tmp_path: Path, args: tuple[str, ...], code: int, message: str) -> None:
+    """Usage ends with 64, configuration with 78, each with a helpful message."""
     (tmp_path / "bad.yaml").write_text("camera: {fsp: 15}\n")
     done = vedette(*args, folder=tmp_path)
     assert done.returncode == code, done.stderr
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

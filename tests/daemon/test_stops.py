@@ -1,4 +1,4 @@
-"""Ordered stops from outside that somebody is impatient with."""
+"""Orderly stops, seen from outside, with repeated signals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.daemon
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_stop_stays_an_ordered_one_however_often_it_is_asked_for(tmp_path: Path, number: signal.Signals) -> None:
-    """Signals until the process is gone: also those that come while Python itself ends, to which it is no error."""
+def test_repeated_signals_do_not_disturb_a_stop(tmp_path: Path, number: signal.Signals) -> None:
+    """Signals are sent until the process is gone, also while Python itself ends, and none of them is an error."""
     config = tmp_path / "config.yaml"
     config.write_text(f"mqtt: {{port: {free_port()}}}\ndetector: {{model: '{write_model(tmp_path)}', threads: 1}}\n"
                       f"camera: {{source: '{write_clip(tmp_path)}', loop: true}}\n")

@@ -29,7 +29,7 @@ def _signals_restored() -> Iterator[None]:
 
 
 class Systemd:
-    """The other end of $NOTIFY_SOCKET."""
+    """The service manager's end of $NOTIFY_SOCKET."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -60,7 +60,7 @@ def idle(worker: Worker) -> None:
 
 
 class Rig:
-    """A supervisor over idle workers, and a diary of what happened."""
+    """A supervisor over idle workers, and a record of what happened."""
 
     def __init__(self, notifier: Notifier, names: tuple[str, ...] = ("mqtt", "capture", "detect"),
                  run: Callable[[Worker], None] = idle) -> None:
@@ -101,7 +101,7 @@ class Rig:
 
 
 def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
-    """Parts stop in the reverse of the order they started in, and systemd hears READY and STOPPING."""
+    """Parts stop in the reverse of their start order, and systemd receives READY and STOPPING."""
     rig = Rig(systemd.notifier)
     rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
     assert rig.run() == 0
@@ -113,7 +113,7 @@ def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
 
 
 def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> None:
-    """Nothing is left running, and the error reaches the caller."""
+    """No part keeps running, and the error reaches the caller."""
     rig = Rig(systemd.notifier)
 
     def refuse() -> None:
@@ -126,7 +126,7 @@ def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> Non
 
 @pytest.mark.parametrize(("code", "ends_with"), [(0, EXIT_INTERNAL), (74, 74)])
 def test_a_part_that_fails_to_stop_keeps_no_other_running(systemd: Systemd, code: int, ends_with: int) -> None:
-    """All parts before it stop too; the failure is the daemon's exit code unless there was an earlier one."""
+    """All parts before it stop too; its failure is the daemon's exit code unless there was an earlier one."""
     rig = Rig(systemd.notifier)
 
     def fail() -> None:
@@ -153,7 +153,7 @@ def test_a_main_loop_that_fails_stops_every_part(systemd: Systemd) -> None:
 
 
 def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd) -> None:
-    """One worker that hangs is enough to starve the watchdog, and it is named."""
+    """One worker that hangs is enough to stop the watchdog messages, and it is named."""
     hang = threading.Event()
     blocked = threading.Event()
 
@@ -180,7 +180,7 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
 
 
 def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
-    """Fresh heartbeats feed it about once a second."""
+    """With fresh heartbeats WATCHDOG is sent about once a second."""
     rig = Rig(systemd.notifier)
     ticks: list[int] = []
 
@@ -196,7 +196,7 @@ def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
 @pytest.mark.parametrize(("failure", "code"), [(CameraStuck("ten children gave no frame"), 74),
                                                (ZeroDivisionError(), EXIT_INTERNAL)])
 def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure: Exception, code: int) -> None:
-    """An error with a code of its own ends with it, an unforeseen one with 70; everything is stopped in order."""
+    """An error with an exit code ends with it, an unexpected one with 70; everything is stopped in order."""
     def fails(worker: Worker) -> None:
         raise failure
     rig = Rig(systemd.notifier, ("capture",), fails)
@@ -204,21 +204,21 @@ def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure
     assert rig.diary == ["start capture", "stop capture"]
 
 
-def test_a_worker_that_ends_unasked_is_a_failure(systemd: Systemd) -> None:
-    """A loop that returns for no reason must not leave a daemon that looks alive."""
+def test_a_worker_that_ends_by_itself_is_a_failure(systemd: Systemd) -> None:
+    """A loop that returns without a request must not leave a daemon that looks alive."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
     assert rig.run() == EXIT_INTERNAL
 
 
-def test_a_worker_that_has_done_its_work_ends_the_daemon_well(systemd: Systemd) -> None:
+def test_a_worker_that_has_finished_ends_the_daemon_with_0(systemd: Systemd) -> None:
     """The end of a file is no failure."""
     rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
     rig.done = "the file ended"
     assert rig.run() == 0
 
 
-def test_hangup_reloads_and_tells_systemd(systemd: Systemd) -> None:
-    """SIGHUP re-reads between RELOADING=1 with its monotonic time and READY=1."""
+def test_hangup_reloads_and_notifies_systemd(systemd: Systemd) -> None:
+    """SIGHUP reloads between RELOADING=1 with its monotonic time and READY=1."""
     rig = Rig(systemd.notifier)
     ticks: list[int] = []
 
@@ -236,8 +236,8 @@ def test_hangup_reloads_and_tells_systemd(systemd: Systemd) -> None:
     assert "READY=1" in received[begun:]
 
 
-def test_a_signal_to_stop_comes_before_what_is_waiting(systemd: Systemd) -> None:
-    """A flood of commands does not put off the stop that the service manager asked for."""
+def test_a_signal_to_stop_overtakes_waiting_commands(systemd: Systemd) -> None:
+    """A flood of commands does not delay the stop that the service manager requested."""
     rig = Rig(systemd.notifier)
 
     def act() -> None:
@@ -249,8 +249,8 @@ def test_a_signal_to_stop_comes_before_what_is_waiting(systemd: Systemd) -> None
     assert rig.diary.count("act") == 1
 
 
-def test_a_handler_that_outlasts_the_wait_it_interrupts_stops_nothing(systemd: Systemd) -> None:
-    """Stacks written to a slow terminal: the main loop ticks on, whatever the time when the handler returns."""
+def test_a_handler_longer_than_the_wait_does_not_stop_the_loop(systemd: Systemd) -> None:
+    """Stacks are written to a slow terminal: the main loop goes on, whatever the time when the handler returns."""
     rig = Rig(systemd.notifier)
     ticked, handled = threading.Semaphore(0), []
     rig.on_tick = ticked.release

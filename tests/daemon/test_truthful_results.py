@@ -1,4 +1,4 @@
-"""The subscriber that knows the truth finds out daemons that lie, and believes the one that does not."""
+"""The check of published results against the truth finds daemons that lie, and accepts the real one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = {"empty": "says nothing of frame", "repeat": "which had a lamp", "hold":
 
 def watch(folder: Path, how: str, until: Callable[[TruthChecker, Witness], bool], *, failing: bool = False,
           then: str = "", more: str = "") -> TruthChecker:
-    """Let a daemon look at the dark and `then` at lamps, with a model that raises at lamps if `failing`."""
+    """Run a daemon on dark frames and `then` on lamps, with a model that raises at lamps if `failing`."""
     order, config = folder / "order", folder / "config.yaml"
     give(order, "black")
     checker = TruthChecker(Noted(order))
@@ -41,21 +41,21 @@ def watch(folder: Path, how: str, until: Callable[[TruthChecker, Witness], bool]
 
 
 @pytest.mark.parametrize("how", NAIVE)
-def test_a_naive_daemon_is_found_out(tmp_path: Path, how: str) -> None:
-    """It presents a failure as nothing seen, the last boxes as the newest, or counts that nobody looks after."""
+def test_a_lying_daemon_is_detected(tmp_path: Path, how: str) -> None:
+    """It publishes a failure as an empty result, old boxes as new ones, or counts while nothing detects."""
     checker = watch(tmp_path, how, lambda checker, _: len(checker.lies) > 2, failing=how != "repeat")
     assert any(WORDS[how] in lie for lie in checker.lies), checker.lies
 
 
-def test_the_daemon_is_believed_when_the_picture_freezes(tmp_path: Path) -> None:
-    """Results come of what the camera gives; the counts are null until it moves again, without a flicker."""
+def test_a_frozen_picture_gives_no_lie(tmp_path: Path) -> None:
+    """Results follow the camera's frames; the counts are null until the picture moves again, without a flicker."""
     checker = watch(tmp_path, "honest", lambda checker, _: checker.frozen_healths > 4, failing=False, then="frozen")
     assert checker.lies == []
     assert checker.checked > 10
 
 
-def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path) -> None:
-    """It raises nothing: after five seconds the cloud looks, within its deadline, and every result stays true."""
+def test_the_cloud_replaces_a_model_that_hangs(tmp_path: Path) -> None:
+    """The model raises nothing: after five seconds the cloud detects, within its deadline; every result is true."""
     (tmp_path / "token").write_text("unused")
     with flask_server(tmp_path) as server:
         def reported(_: TruthChecker, witness: Witness) -> bool:
@@ -65,15 +65,15 @@ def test_a_model_that_never_ends_is_stood_in_for(tmp_path: Path) -> None:
     assert checker.lies == []
 
 
-def test_nobody_looks_while_a_model_never_ends(tmp_path: Path) -> None:
-    """Without a fallback the device says so, and its counts are null."""
+def test_a_model_that_hangs_without_a_fallback_is_reported(tmp_path: Path) -> None:
+    """The device reports that it does not detect, and its counts are null."""
     checker = watch(tmp_path, "hang", lambda checker, witness: "detector_failing" in witness.reasons and checker.silent)
     assert checker.lies == []
 
 
 @pytest.mark.parametrize("failing", [True, False])
-def test_the_daemon_is_believed(tmp_path: Path, failing: bool) -> None:
-    """The same frames and the same failing model: silence and a reason, or true boxes."""
+def test_the_daemon_gives_no_lie(tmp_path: Path, failing: bool) -> None:
+    """With the same frames and the same failing model the daemon publishes a reason, or true boxes."""
     def reported(_: TruthChecker, witness: Witness) -> bool:
         return "detector_failing" in witness.reasons if failing else witness.results > 100
     checker = watch(tmp_path, "honest", reported, failing=failing)

@@ -1,4 +1,4 @@
-"""What systemd hears of a daemon: ready, its status, and the watchdog's food only while it makes progress."""
+"""What systemd receives from a daemon: READY, its status, and WATCHDOG only while it makes progress."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Systemd:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
 
-    def hears(self, word: str, within_s: float = PATIENCE_S) -> str:
-        """Return the next message that begins with the word, or nothing when none came within `within_s`."""
+    def receives(self, beginning: str, within_s: float = PATIENCE_S) -> str:
+        """Return the next message that begins with these characters, or "" if none arrives within `within_s`."""
         deadline_s = time.monotonic() + within_s
         with contextlib.suppress(TimeoutError):
             while (left_s := deadline_s - time.monotonic()) > 0:
                 self._socket.settimeout(left_s)
                 message = self._socket.recv(4096).decode()
-                if message.startswith(word):
+                if message.startswith(beginning):
                     return message
         return ""
 
-    def hears_no_food(self) -> bool:
-        """Whether the watchdog is fed no more; the status may go on."""
-        return not self.hears("WATCHDOG=1", SILENCE_S)
+    def receives_no_watchdog(self) -> bool:
+        """Whether WATCHDOG has stopped; STATUS may go on."""
+        return not self.receives("WATCHDOG=1", SILENCE_S)
 
     def close(self) -> None:
         self._socket.close()
@@ -60,7 +60,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 
 def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemon, Path]:
-    """A daemon that hangs on order, and the file that orders it."""
+    """A daemon that hangs on order, and the file that gives the order."""
     order = folder / "order"
     give(order, "")
     config = folder / "config.yaml"
@@ -69,33 +69,33 @@ def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemo
     return RunningDaemon(folder, config, program=PROGRAM, env={"NOTIFY_SOCKET": str(systemd.path)}), order
 
 
-def test_a_worker_that_hangs_in_native_code_starves_the_watchdog(tmp_path: Path, systemd: Systemd) -> None:
-    """READY, STATUS and WATCHDOG come; then a hung detect thread is named in health, and WATCHDOG comes no more."""
+def test_a_worker_that_hangs_in_native_code_stops_the_watchdog_messages(tmp_path: Path, systemd: Systemd) -> None:
+    """READY, STATUS and WATCHDOG arrive; then health reports a hung detect thread, and WATCHDOG stops."""
     with running(tmp_path) as broker, Witness(broker.client(), "gate") as witness:
         daemon, order = run_hanging(tmp_path, systemd, broker.port)
         with daemon:
-            assert systemd.hears("READY=1"), daemon.log
-            assert systemd.hears("WATCHDOG=1"), daemon.log
-            assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
+            assert systemd.receives("READY=1"), daemon.log
+            assert systemd.receives("WATCHDOG=1"), daemon.log
+            assert wait_until(lambda: "camera capturing" in systemd.receives("STATUS=")), daemon.log
             give(order, "hang in detect")
             assert wait_until(lambda: "worker_hung" in witness.reasons), daemon.log
             assert witness.health["state"] == "failed"
-            assert wait_until(systemd.hears_no_food), daemon.log
-            assert "worker_hung" in systemd.hears("STATUS="), daemon.log
+            assert wait_until(systemd.receives_no_watchdog), daemon.log
+            assert "worker_hung" in systemd.receives("STATUS="), daemon.log
             daemon.signal(signal.SIGABRT)
             assert daemon.ends() == -signal.SIGABRT
             assert_every_stack(daemon.log)
 
 
-def test_a_thread_that_keeps_the_interpreter_for_itself_starves_the_watchdog(tmp_path: Path, systemd: Systemd) -> None:
-    """Where no Python runs any more, WATCHDOG stops by itself, and SIGABRT still writes every thread's stack."""
+def test_a_thread_that_holds_the_interpreter_stops_the_watchdog_messages(tmp_path: Path, systemd: Systemd) -> None:
+    """When no Python runs any more, WATCHDOG stops, and SIGABRT still writes every thread's stack."""
     daemon, order = run_hanging(tmp_path, systemd, port=1)
     with daemon:
-        assert systemd.hears("READY=1"), daemon.log
-        assert wait_until(lambda: "camera capturing" in systemd.hears("STATUS=")), daemon.log
+        assert systemd.receives("READY=1"), daemon.log
+        assert wait_until(lambda: "camera capturing" in systemd.receives("STATUS=")), daemon.log
         give(order, "hold the gil")
         assert daemon.waits_for_log(HANGS_NOW), daemon.log
-        assert wait_until(systemd.hears_no_food), daemon.log
+        assert wait_until(systemd.receives_no_watchdog), daemon.log
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
         assert_every_stack(daemon.log)

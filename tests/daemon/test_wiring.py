@@ -35,7 +35,7 @@ def test_a_reload_reaches_every_part_with_live_keys(daemon: Daemon) -> None:
 
 
 def test_health_asks_every_part_with_reasons(daemon: Daemon) -> None:
-    """A part that is missing in the tuple would be in trouble without a word. The outbox speaks through the broker."""
+    """A missing part would fail without a reason in health. The outbox reports through the broker."""
     wanted = {name for name, part in vars(daemon).items() if hasattr(part, "reasons")} - {"_spool_worker"}
     asked = {name for name, part in vars(daemon).items() if any(part is each for each in daemon._sources)}
     assert wanted == asked

@@ -1,4 +1,4 @@
-"""The board, read from trees like those of real boards."""
+"""The board, read from trees of files like those of real boards."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_reads_a_pi(tmp_path: Path) -> None:
-    """Every figure of a Raspberry Pi comes out in its unit."""
+def test_every_figure_of_a_pi_is_read(tmp_path: Path) -> None:
+    """Every figure of a Raspberry Pi is read in its unit."""
     board = Board(tmp_path, tree(tmp_path, PI), NO_VCGENCMD)
     reading = board.read(capture_pid=77)
     page = os.sysconf("SC_PAGE_SIZE")
@@ -66,8 +66,8 @@ def test_reads_a_pi(tmp_path: Path) -> None:
     assert reading.disk_free_mb is not None
 
 
-def test_a_board_that_says_nothing(tmp_path: Path) -> None:
-    """What is not there is null, and no reason is made of it."""
+def test_missing_files_are_null(tmp_path: Path) -> None:
+    """A figure without a file is null, and makes no reason."""
     board = Board(tmp_path / "away", tmp_path, NO_VCGENCMD)
     reading = board.read(capture_pid=77)
     assert board.name is None
@@ -76,16 +76,16 @@ def test_a_board_that_says_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["", "\n", "warm", "\0\0", "-", "zzz 5"])
-def test_garbage_is_null(tmp_path: Path, garbage: str) -> None:
-    """A file that holds something else than expected counts as not there."""
+def test_unexpected_content_is_null(tmp_path: Path, garbage: str) -> None:
+    """A file with unexpected content counts as missing."""
     root = tree(tmp_path, dict.fromkeys(PI, garbage))
     reading = Board(tmp_path, root, NO_VCGENCMD).read(77)
     assert reading == BoardReading(disk_free_mb=reading.disk_free_mb, disk_mb=reading.disk_mb,
                                    clock_synced=reading.clock_synced)
 
 
-def test_this_machine() -> None:
-    """On the machine that runs the test at least its memory is known."""
+def test_the_memory_of_this_machine_is_read() -> None:
+    """On the machine that runs the test at least the memory is known."""
     reading = Board(Path("/")).read(os.getpid())
     assert reading.rss_mb is not None
     assert reading.rss_mb > 5
@@ -94,7 +94,7 @@ def test_this_machine() -> None:
 
 
 def test_throttling_is_remembered(tmp_path: Path) -> None:
-    """What was seen once stays in `ever`, although the kernel clears the firmware's own memory."""
+    """A flag that was read once stays in `ever`, although the kernel clears the firmware's own memory."""
     board = Board(tmp_path, tree(tmp_path, PI), NO_VCGENCMD)
     board.read()
     tree(tmp_path, {THROTTLED: "80000\n"})
@@ -103,14 +103,14 @@ def test_throttling_is_remembered(tmp_path: Path) -> None:
     assert reading.throttled_ever == ("under_voltage", "throttled", "soft_temperature_limit")
 
 
-def test_vcgencmd_where_the_kernel_says_nothing(tmp_path: Path) -> None:
-    """Without the kernel's file the firmware's tool is asked."""
+def test_vcgencmd_is_called_without_the_kernels_file(tmp_path: Path) -> None:
+    """Without the kernel's file the firmware's tool is called."""
     tool = script(tmp_path / "vcgencmd", "[ $1 = get_throttled ] && echo throttled=0x20002")
     assert Board(tmp_path, tmp_path, tool).read().throttled_now == ("frequency_capped",)
 
 
 @pytest.mark.parametrize("ends", ["exit 1", "exec tail -f /dev/null"])
-def test_vcgencmd_is_asked_once_when_it_fails(tmp_path: Path, ends: str) -> None:
+def test_a_failing_vcgencmd_is_called_once(tmp_path: Path, ends: str) -> None:
     """A tool that fails or hangs costs half a second once, not with every reading."""
     calls = tmp_path / "calls"
     calls.touch()   # a busy machine may end the tool before it began
@@ -126,24 +126,24 @@ ZONE = "sys/class/thermal/thermal_zone{}/{}"
 @pytest.mark.parametrize(("types", "temperature_c"), [
     (["gpu-thermal", "cpu-thermal"], 51.0), (["cpu-thermal", "iwlwifi_1"], 50.0), (["acpitz", "x86_pkg_temp"], 50.0),
     (["battery", "soc_thermal", "cpu0-thermal"], 52.0), (["SoC"], 50.0), (["battery"] * 10 + ["CPU"], 60.0)])
-def test_the_processors_thermometer_is_taken(tmp_path: Path, types: list[str], temperature_c: float) -> None:
-    """By its type, the hottest of several; where none is named so, the first."""
+def test_the_processors_thermometer_is_chosen(tmp_path: Path, types: list[str], temperature_c: float) -> None:
+    """It is chosen by its type, the hottest of several; if none has such a type, the first."""
     for number, kind in enumerate(types):
         tree(tmp_path, {ZONE.format(number, "type"): f"{kind}\n", ZONE.format(number, "temp"): f"{50 + number}000\n"})
     assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c == temperature_c
 
 
 @pytest.mark.parametrize("temp", ["255000", "-274000", "-2147483648"])
-def test_a_broken_thermometer_is_none(tmp_path: Path, temp: str) -> None:
-    """What no processor can be is not told, and another zone's word counts."""
+def test_an_impossible_temperature_is_ignored(tmp_path: Path, temp: str) -> None:
+    """A temperature that no processor can have is not reported; another zone is used."""
     tree(tmp_path, {ZONE.format(0, "type"): "cpu0-thermal", ZONE.format(0, "temp"): temp})
     assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c is None
     tree(tmp_path, {ZONE.format(1, "type"): "cpu1-thermal", ZONE.format(1, "temp"): "48000"})
     assert Board(tmp_path, tmp_path, NO_VCGENCMD).read().temperature_c == 48.0
 
 
-def test_a_slowed_processor(tmp_path: Path) -> None:
-    """Told of the fastest core, once less is allowed than before; a limit that was always there is the operator's."""
+def test_a_lowered_frequency_limit_is_reported(tmp_path: Path) -> None:
+    """It is read from the fastest core, once its limit falls; the operator set a limit that was always there."""
     cpufreq = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
     for core, highest in ((0, 1800000), (1, 1800000), (4, 2400000)):
         tree(tmp_path, {cpufreq.format(core, "cpuinfo_max_freq"): str(highest),
@@ -162,7 +162,7 @@ PRESSURE = "some avg10=0.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg
 
 
 class Kernel:
-    """Counts waiting for memory as a kernel does, every two seconds, and is read every second."""
+    """Counts time lost to memory pressure as a kernel does, every two seconds, and is read every second."""
 
     def __init__(self, root: Path, file: str) -> None:
         self.now_s = 100.0
@@ -176,7 +176,7 @@ class Kernel:
         return self.board.read()
 
     def seconds_until(self, pressed: bool, share: float) -> float:
-        """Let processes wait this share of the time, until the board says so."""
+        """Let processes wait this share of the time, until the board reports it."""
         began_s = self.now_s
         while self.now_s - began_s < 60:
             self.now_s += 0.5
@@ -190,8 +190,8 @@ class Kernel:
 
 @pytest.mark.parametrize("file", ["proc/pressure/memory", f"{GROUP}/memory.pressure"])
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
-def test_memory_pressure_is_named_and_gone_in_time(tmp_path: Path, file: str, share: float) -> None:
-    """The machine's or the group's: within 5 s of its beginning, and within 10 s of its end, again and again."""
+def test_memory_pressure_begins_and_ends_in_time(tmp_path: Path, file: str, share: float) -> None:
+    """Pressure of the machine or of the group is reported within 5 s, and cleared within 10 s, repeatedly."""
     tree(tmp_path, {"proc/self/cgroup": PI["proc/self/cgroup"]})
     kernel = Kernel(tmp_path, file)
     for _ in range(5):
@@ -200,16 +200,16 @@ def test_memory_pressure_is_named_and_gone_in_time(tmp_path: Path, file: str, sh
     assert kernel.seconds_until(True, 0.02) == 60
 
 
-def test_pressure_that_hovers_is_one_pressure(tmp_path: Path) -> None:
-    """Between the two limits it stays what it was."""
+def test_pressure_between_the_limits_changes_nothing(tmp_path: Path) -> None:
+    """Between the two limits the state stays as it was."""
     kernel = Kernel(tmp_path, "proc/pressure/memory")
     assert kernel.seconds_until(True, 0.035) == 60
     kernel.seconds_until(True, 0.5)
     assert kernel.seconds_until(False, 0.035) == 60
 
 
-def test_memory_that_the_group_may_take(tmp_path: Path) -> None:
-    """The lower of both limits counts; without a limit, or without the group's files, nothing is told."""
+def test_the_groups_lower_memory_limit_counts(tmp_path: Path) -> None:
+    """The lower of both limits counts; without a limit, or without the group's files, it is null."""
     root = tree(tmp_path, PI | {f"{GROUP}/memory.high": "260000000\n"})
     assert Board(root, root, NO_VCGENCMD).read().memory_allowed_mb == 111.0
     tree(root, {f"{GROUP}/memory.current": "900000000\n"})
@@ -237,12 +237,12 @@ def test_memory_that_the_group_may_take(tmp_path: Path) -> None:
     (BoardReading(clock_synced=False), {"clock_unsynced"}),
     (BoardReading(clock_synced=True), set()),
 ])
-def test_reasons(reading: BoardReading, codes: set[str]) -> None:
-    """Each limit makes its own reason; what is over is none."""
+def test_each_limit_has_its_reason(reading: BoardReading, codes: set[str]) -> None:
+    """Each exceeded limit makes its own reason; a past one makes none."""
     assert set(reading.reasons()) == codes
 
 
-def test_timesyncd_says_the_clock_is_set(tmp_path: Path) -> None:
+def test_timesyncds_file_means_the_clock_is_set(tmp_path: Path) -> None:
     """Timesyncd's file is enough; without it the kernel decides."""
     board = Board(tmp_path, tmp_path, NO_VCGENCMD)
     assert board.clock_synced() is kernel_clock_synced()
@@ -272,8 +272,8 @@ CLOCK_CALLS = {"x86_64": ("159", "305"), "aarch64": ("171", "266")}   # adjtimex
 
 @pytest.mark.skipif(platform.machine() not in CLOCK_CALLS, reason="the numbers of the system calls are not known here")
 @pytest.mark.parametrize(("folder", "answer"), [("run/systemd/timesync", "False"), ("run/chrony", "None")])
-def test_kernel_that_may_not_be_asked(tmp_path: Path, folder: str, answer: str) -> None:
-    """Under a filter like that of `ProtectClock=` timesyncd's silence means no, and without timesyncd nobody knows."""
+def test_a_forbidden_clock_call_is_handled(tmp_path: Path, folder: str, answer: str) -> None:
+    """Under a filter like `ProtectClock=`, timesyncd's missing file means no; without timesyncd it is unknown."""
     (tmp_path / folder).mkdir(parents=True)
     output = subprocess.run([sys.executable, "-c", FORBIDDEN, str(tmp_path), *CLOCK_CALLS[platform.machine()]],
                           capture_output=True, text=True, check=True, timeout=240)

@@ -1,4 +1,4 @@
-"""A wall clock that jumps is named, and changes nothing that was measured."""
+"""A wall clock that jumps is reported, and changes no measured duration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ YEARS = timedelta(days=3653)
 
 
 def reasons_of(watch: WallClock, synced: bool | None) -> dict[ReasonCode, str]:
-    """What it says while the board says this."""
+    """The reasons while the board gives this state."""
     watch.tick(synced=synced)
     assert watch.reasons() == watch.reasons(), "asking changes nothing"
     return watch.reasons()
@@ -29,8 +29,8 @@ def stepped(clock: FakeClock, step: timedelta) -> None:
                                              (timedelta(hours=-3), "3 hours back"),
                                              (timedelta(seconds=11), "11 seconds forward")])
 @pytest.mark.parametrize("synced", [True, None])
-def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced: bool | None) -> None:
-    """At once, and not a moment longer."""
+def test_a_step_is_reported_until_it_is_undone(step: timedelta, words: str, synced: bool | None) -> None:
+    """The reason begins at once, and ends at once."""
     clock = FakeClock()
     watch = WallClock(clock)
     assert reasons_of(watch, synced) == {}
@@ -42,8 +42,8 @@ def test_a_step_is_named_until_it_is_undone(step: timedelta, words: str, synced:
     assert reasons_of(watch, synced) == {}
 
 
-def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> None:
-    """A time server would have said by then that it was its doing."""
+def test_a_step_of_an_unsynchronized_clock_is_reported_within_five_seconds() -> None:
+    """By then a time server would have reported that it made the step."""
     clock = FakeClock()
     watch = WallClock(clock)
     reasons_of(watch, False)
@@ -53,8 +53,8 @@ def test_a_step_of_a_clock_that_nobody_keeps_is_named_within_five_seconds() -> N
     assert reasons_of(watch, False) == {"clock_stepped": "10 years forward"}
 
 
-def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
-    """The time server's word may come a little later than the step."""
+def test_setting_the_clock_for_the_first_time_is_no_jump() -> None:
+    """The time server may report it a little later than the step."""
     clock = FakeClock()
     watch = WallClock(clock)
     reasons_of(watch, False)
@@ -68,8 +68,8 @@ def test_a_clock_that_is_set_for_the_first_time_has_not_jumped() -> None:
     assert reasons_of(watch, True) == {"clock_stepped": "10 years back"}
 
 
-def test_a_step_that_stays_is_the_new_time() -> None:
-    """Somebody set the clock by hand: that is no trouble for ever."""
+def test_a_step_that_stays_becomes_the_new_time() -> None:
+    """An operator set the clock by hand: the reason must end."""
     clock = FakeClock()
     watch = WallClock(clock)
     reasons_of(watch, None)
@@ -81,7 +81,7 @@ def test_a_step_that_stays_is_the_new_time() -> None:
     assert reasons_of(watch, None) == {"clock_stepped": "10 years back"}
 
 
-def test_small_corrections_are_none() -> None:
+def test_a_small_correction_is_no_jump() -> None:
     """A time server moves a clock by less than ten seconds."""
     clock = FakeClock()
     watch = WallClock(clock)
@@ -92,7 +92,7 @@ def test_small_corrections_are_none() -> None:
 
 
 def test_small_corrections_do_not_add_up() -> None:
-    """A device that sees its time server once a day is put right by seconds, each time the same way."""
+    """A device that reaches its time server once a day is corrected by seconds, each time in the same direction."""
     clock = FakeClock()
     watch = WallClock(clock)
     for _ in range(30):
@@ -103,8 +103,8 @@ def test_small_corrections_do_not_add_up() -> None:
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS, timedelta(hours=2)])
-def test_since_stays_as_long_ago(step: timedelta) -> None:
-    """Whatever the wall clock does; and slewing changes no digit of what was told."""
+def test_since_does_not_move_with_the_wall_clock(step: timedelta) -> None:
+    """The reason's age stays right after any step; slewing changes no digit of a published time."""
     clock = FakeClock()
     since = Since(clock)
     began = since.utc()

@@ -1,4 +1,4 @@
-"""A hot board from outside: a real daemon and broker, and the kernel's files, which the test writes."""
+"""A hot board, seen from outside: a real daemon and broker, and the kernel's files, which the test writes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def waits_for_step(subscriber: Subscriber, step: int) -> bool:
 
 
 def steps(subscriber: Subscriber) -> list[int]:
-    """The steps that health told of, repeats left out."""
+    """The steps that health reported, without repeats."""
     named = [health["governor"]["step"] for health in subscriber.published("health")]
     return [step for step, before in zip(named, [None, *named], strict=False) if step != before]
 
@@ -60,9 +60,9 @@ def detected_per_s(subscriber: Subscriber, seconds: float) -> float:
     return detected / float(after["uptime_s"] - before["uptime_s"])
 
 
-def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber,
+def test_heat_lowers_the_rate_and_cooling_restores_it(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber,
                                                      board: PlantedBoard) -> None:
-    """Down to the lowest step and up again, each told; the newest frames are looked at, and every other is counted."""
+    """The rate falls to the lowest step and rises again, each step is published, and every skipped frame is counted."""
     config = governed_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, board.root, "--config", config, program=PROGRAM) as daemon:
         assert waits_for_step(subscriber, 0), daemon.log
@@ -98,7 +98,7 @@ def test_heat_lowers_the_rate_and_cool_gives_it_back(tmp_path: Path, broker: Mos
 
 def test_memory_pressure_is_reported_within_5_s_and_cleared_within_10(
         tmp_path: Path, broker: Mosquitto, subscriber: Subscriber, board: PlantedBoard) -> None:
-    """By the clock of the messages; and a reload that turns the governor off leaves the reason, but limits nothing."""
+    """The clock of the messages counts; a reload that turns the governor off keeps the reason and ends the limit."""
     config = governed_config(tmp_path, broker.port, "{target_c: 60}")
     began_s = time.monotonic()
     board.waited_for_memory(0)

@@ -1,4 +1,4 @@
-"""The governor: what lasts lowers the rate before the firmware does, a spike does not; it comes back, and rests."""
+"""The governor: lasting heat lowers the rate before the firmware does, a spike does not; cooling restores it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def governor(full_per_s: float = 10.0) -> Governor:
 
 
 def feed(subject: Governor, reading: Reading, seconds: float, at_s: float = 0.0, per_s: float = 10.0) -> float:
-    """Give it the same reading for so long; returns the moment after it."""
+    """Give it the same reading for this time; returns the moment after it."""
     for _ in range(int(seconds / READ_EVERY_S)):
         subject.update(reading, int(at_s * per_s), at_s)
         at_s += READ_EVERY_S
@@ -32,17 +32,17 @@ def feed(subject: Governor, reading: Reading, seconds: float, at_s: float = 0.0,
 
 
 def changes_in(times_s: list[float], window_s: float) -> int:
-    """The most changes that any window of this length holds."""
+    """The most changes in any window of this length."""
     return max((sum(begin <= other < begin + window_s for other in times_s) for begin in times_s), default=0)
 
 
 def test_without_it_the_firmware_throttles_for_hours() -> None:
-    """The model of the box is one that throttles: else the tests below show nothing."""
+    """The modelled box makes the firmware throttle: otherwise the tests below would prove nothing."""
     assert live(Box(idle_c=50.0, rise_c=45.0), 6, None).throttled_s > 4 * 3600
 
 
 def test_a_pi_in_the_sun_stays_below_the_throttling_limit() -> None:
-    """Within the hour the rate has settled, the firmware never throttled, and more is looked at than the last step."""
+    """The rate settles within the hour, the firmware never throttles, and the rate is above the lowest step."""
     course = live(Box(idle_c=50.0, rise_c=45.0), 6, governor())
     assert course.throttled_s == 0
     assert max(course.temperatures_c) < THROTTLES_C
@@ -55,8 +55,8 @@ def test_a_pi_in_the_sun_stays_below_the_throttling_limit() -> None:
        box_s=st.floats(120, 2400), other_share=st.floats(0.1, 0.5))
 def test_in_any_box_it_neither_throttles_nor_swings(idle_c: float, rise_c: float, die_share: float, die_s: float,
                                                     box_s: float, other_share: float) -> None:
-    """Where the lowest rate is cool enough nothing throttles; once settled there is at most one try in two hours; and a
-    box that needs no help gets none.
+    """If the lowest rate is cool enough nothing throttles; once settled there is at most one try in two hours; a box
+    that stays cool gets no limit.
     """
     box = Box(idle_c, rise_c, die_share, die_s, box_s, other_share)
     if box.settled_c(STEPS[-1]) > TARGET_C - 1:
@@ -71,7 +71,7 @@ def test_in_any_box_it_neither_throttles_nor_swings(idle_c: float, rise_c: float
         assert course.changes
 
 
-def test_it_comes_back_step_by_step_when_it_cools() -> None:
+def test_the_rate_rises_step_by_step_when_it_cools() -> None:
     """In the evening the sun leaves the box: the full rate is back within minutes, never two steps at once."""
     def sets(at_s: float, box: Box) -> None:
         box.idle_c = 50.0 if at_s < TWO_HOURS_S else 25.0
@@ -85,7 +85,7 @@ def test_it_comes_back_step_by_step_when_it_cools() -> None:
 @pytest.mark.parametrize("spike_s", [2, 6, 10, 16])
 @pytest.mark.parametrize("between_s", [60, 300])
 def test_spikes_change_nothing(spike_s: float, between_s: float) -> None:
-    """Not even 90 degrees, every few minutes, with the firmware's word for it."""
+    """Even 90 degrees every few minutes, with the firmware's flag, change nothing."""
     subject, at_s = governor(), 0.0
     for _ in range(20):
         at_s = feed(subject, Reading(62.0, ()), between_s, at_s)
@@ -93,8 +93,8 @@ def test_spikes_change_nothing(spike_s: float, between_s: float) -> None:
         assert subject.limit == Limit()
 
 
-def test_what_lasts_is_lowered_before_a_minute_is_over() -> None:
-    """76 degrees, told with the share, the limit, the cause and the moment."""
+def test_lasting_heat_lowers_the_rate_within_a_minute() -> None:
+    """At 76 degrees the status has the share, the limit, the cause and the moment."""
     subject = governor()
     at_s = feed(subject, Reading(60.0), 120)
     at_s = feed(subject, Reading(76.0), 50, at_s)
@@ -107,8 +107,8 @@ def test_what_lasts_is_lowered_before_a_minute_is_over() -> None:
     assert 120 <= subject.limit.since_s < at_s
 
 
-def test_what_stays_hot_goes_to_the_lowest_rate_and_no_lower() -> None:
-    """Half a frame a second is looked at, whatever happens; of a slower device all that it can."""
+def test_permanent_heat_ends_at_the_lowest_rate() -> None:
+    """Half a frame a second is detected in any case; a slower device detects all that it can."""
     for full_per_s, least in ((10.0, 1.0), (2.0, LEAST_PER_S)):
         subject = governor(full_per_s)
         feed(subject, Reading(95.0, ("throttled",)), 1200, per_s=full_per_s)
@@ -119,8 +119,8 @@ def test_what_stays_hot_goes_to_the_lowest_rate_and_no_lower() -> None:
 @pytest.mark.parametrize("reading", [
     Reading(40.0, ("under_voltage", "throttled")), Reading(40.0, ("frequency_capped",)),
     Reading(40.0, (), memory_pressed=True), Reading(None, (), cpu_slowed=True)])
-def test_what_a_lower_rate_may_not_cure_takes_half_of_it(reading: Reading) -> None:
-    """Weak power, a processor slowed for other reasons than heat, and short memory; and it comes back after it."""
+def test_other_causes_halve_the_rate(reading: Reading) -> None:
+    """Weak power, a processor slowed without heat, and short memory halve the rate; it rises again afterwards."""
     subject = governor()
     at_s = feed(subject, Reading(40.0, ()), 60)
     at_s = feed(subject, reading, 1200, at_s)
@@ -129,8 +129,8 @@ def test_what_a_lower_rate_may_not_cure_takes_half_of_it(reading: Reading) -> No
     assert subject.limit == Limit()
 
 
-def test_power_that_fails_with_every_rise_is_not_tried_for_ever() -> None:
-    """A supply that holds at half the rate only: one try in two hours, however cool it gets."""
+def test_repeated_power_failures_space_out_the_tries() -> None:
+    """A supply that holds only at half the rate gets one try in two hours, however cool the board is."""
     subject, looked, shares = governor(), 0.0, []
     for tick in range(int(8 * 3600 / READ_EVERY_S)):
         at_s = tick * READ_EVERY_S
@@ -144,15 +144,15 @@ def test_power_that_fails_with_every_rise_is_not_tried_for_ever() -> None:
 
 @pytest.mark.parametrize("reading", [
     Reading(), Reading(60.0, ("soft_temperature_limit",)), Reading(74.0, ()), Reading(-10.0, ())])
-def test_no_reason_no_limit(reading: Reading) -> None:
-    """A board that says nothing, a soft limit alone, warm but not too warm: nothing is done for hours."""
+def test_without_a_reason_there_is_no_limit(reading: Reading) -> None:
+    """No readings, a soft limit alone, and warmth below the limit change nothing for hours."""
     subject = governor()
     feed(subject, reading, 4 * 3600)
     assert subject.limit == Limit()
 
 
-def test_a_thermometer_that_fails_now_and_then_changes_nothing() -> None:
-    """Every third reading is missing, and the rate is lowered all the same; one that is gone for good gives it back."""
+def test_missing_readings_change_nothing() -> None:
+    """With every third reading missing the rate is still lowered; a thermometer that is gone ends the limit."""
     subject, at_s = governor(), 0.0
     for tick in range(60):
         subject.update(Reading(None if tick % 3 == 2 else 85.0), int(at_s * 10), at_s)
@@ -162,16 +162,16 @@ def test_a_thermometer_that_fails_now_and_then_changes_nothing() -> None:
     assert subject.limit == Limit()
 
 
-def test_after_a_silence_of_the_board_it_looks_anew() -> None:
-    """Two hot readings with an hour between them are no hour of heat."""
+def test_a_gap_in_the_readings_starts_again() -> None:
+    """Two hot readings with an hour between them are not an hour of heat."""
     subject = governor()
     for hour in range(5):
         subject.update(Reading(90.0, ("throttled",)), hour * 1000, hour * 3600.0)
     assert subject.limit == Limit()
 
 
-def test_the_full_rate_is_the_one_that_was_measured() -> None:
-    """A model that manages 3 frames a second of 15 is halved from 3, not from 15; a camera that is away counts not."""
+def test_the_full_rate_is_the_measured_one() -> None:
+    """A model that manages 3 of 15 frames a second is halved from 3; the time without a camera does not count."""
     subject = governor(15.0)
     looked = 0
     for tick in range(150):
@@ -184,8 +184,8 @@ def test_the_full_rate_is_the_one_that_was_measured() -> None:
 @given(st.lists(st.tuples(st.floats(0.1, 20), st.none() | st.floats(-40, 130),
                           st.sets(st.sampled_from(["under_voltage", "frequency_capped", "throttled",
                                                    "soft_temperature_limit"])), st.booleans()), max_size=200))
-def test_laws_of_every_course(course: list[tuple[float, float | None, set[str], bool]]) -> None:
-    """Changes are a while apart, a rise is one step, and what is told fits together, whatever the board says."""
+def test_laws_hold_for_any_readings(course: list[tuple[float, float | None, set[str], bool]]) -> None:
+    """Changes are a while apart, a rise is one step, and the status is consistent, for any readings."""
     subject, at_s, changed_s = governor(), 0.0, float("-inf")
     for passed_s, temperature_c, bits, pressed in course:
         at_s += passed_s
@@ -205,7 +205,7 @@ def admitted(pace: Pace, frames_ns: list[int]) -> list[int]:
 
 @given(per_s=st.floats(0.5, 60), fps=st.floats(1, 60))
 def test_the_pace_is_kept_on_average(per_s: float, fps: float) -> None:
-    """Of a minute of frames as many are let through as the limit says, or all of a slower camera."""
+    """Of a minute of frames the limit's number is admitted, or all of a slower camera."""
     pace = Pace()
     pace.per_s = per_s
     seconds = 60
@@ -215,7 +215,7 @@ def test_the_pace_is_kept_on_average(per_s: float, fps: float) -> None:
 
 
 def test_a_pause_is_not_made_up_for() -> None:
-    """After ten seconds without frames they come at the pace again, not ten seconds' worth at once."""
+    """After ten seconds without frames they are admitted at the pace again, not ten seconds' worth at once."""
     pace = Pace()
     pace.per_s = 2.0
     frames_ns = [int((11 + number / 30) * 1e9) for number in range(60)]
@@ -224,8 +224,8 @@ def test_a_pause_is_not_made_up_for() -> None:
     assert pace.left_s(frames_ns[-1]) <= 0.5
 
 
-def test_without_a_limit_every_frame_is_due() -> None:
-    """Also at once after a limit was lifted."""
+def test_without_a_limit_every_frame_is_admitted() -> None:
+    """This holds also right after a limit ended."""
     pace = Pace()
     assert all(pace.admits(ns) for ns in (5, 5, 6))
     pace.per_s = 0.5
@@ -239,8 +239,8 @@ def configured(**governor: object) -> Config:
     return Config(camera=CameraConfig(source="auto", fps=15), governor=GovernorConfig.model_validate(governor))
 
 
-def test_a_reload_keeps_the_step_and_turning_it_off_gives_the_rate_back() -> None:
-    """A reload that changes nothing is no reason to heat up again; off, nothing is limited; on again, it looks anew."""
+def test_a_reload_keeps_the_step_and_turning_it_off_restores_the_rate() -> None:
+    """A reload without a change keeps the step; off, there is no limit; on again, it starts again."""
     clock, flow = FakeClock(), FakeFlow()
 
     def hot(seconds: int) -> None:

@@ -65,7 +65,7 @@ def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:
     assert repr(folder) == f"<StateFolder {folder.path} closed>"
 
 
-def test_second_daemon_is_refused(tmp_path: Path) -> None:
+def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     """A folder in use is refused with the holder's process id, and it is free as soon as the holder is killed."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as holder:
@@ -151,7 +151,7 @@ def test_runs_never_go_backwards(noted: bytes) -> None:
     assert runs == [known + 1, known + 2]
 
 
-def test_run_that_cannot_be_saved(tmp_path: Path) -> None:
+def test_a_run_number_that_cannot_be_saved_stops_the_start(tmp_path: Path) -> None:
     """A counter that cannot be read stops the start: two runs must never share a number."""
     (tmp_path / "run").mkdir()
     folder = StateFolder(tmp_path)
@@ -170,7 +170,7 @@ def test_machine_id_of_the_machine(tmp_path: Path) -> None:
     folder.close()
 
 
-def test_machine_id_is_drawn_once(tmp_path: Path) -> None:
+def test_a_missing_machine_id_is_generated_once(tmp_path: Path) -> None:
     """A machine without an id gets a random one, the same at every start."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "machine-id").write_text("uninitialized\n")

@@ -1,4 +1,4 @@
-"""How a run ended, as the next one tells it: asked to, failed, hung, killed, or the power went."""
+"""The next run reports how the last run ended: stopped in order, failed, hung, killed, or without power."""
 
 from __future__ import annotations
 
@@ -72,31 +72,31 @@ def ended_run(folder: Path, *, boot: str = "boot-1", code: int = 0, why: str = "
     note.ended(code, why)
 
 
-def test_the_first_run_has_none_before_it(tmp_path: Path) -> None:
-    """Nothing is told, and nothing is written before the run begins."""
+def test_the_first_run_has_no_last_run(tmp_path: Path) -> None:
+    """Nothing is reported, and nothing is written before the run begins."""
     assert RunRecord(tmp_path, RunIdentity("gate", 1, "boot-1")).last is None
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("code", "kind"), [(0, "stopped"), (70, "failed")])
 @pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
-def test_a_run_that_ended_in_order(tmp_path: Path, code: int, kind: str, boot: str) -> None:
-    """What ended it is told, in this boot and the next one."""
+def test_an_orderly_end_is_reported(tmp_path: Path, code: int, kind: str, boot: str) -> None:
+    """The cause of the end is reported, in this boot and in the next one."""
     ended_run(tmp_path, code=code, why="some cause")
     assert RunRecord(tmp_path, RunIdentity("gate", 4, boot)).last == (3, kind, "some cause")
 
 
 @pytest.mark.parametrize(("boot", "kind"), [("boot-1", "killed"), ("boot-2", "power_cut")])
-def test_a_run_that_ended_without_a_word(tmp_path: Path, boot: str, kind: str) -> None:
-    """In the same boot it was killed, in another one the machine went down."""
+def test_a_run_without_an_end_was_killed_or_lost_power(tmp_path: Path, boot: str, kind: str) -> None:
+    """In the same boot it was killed; in another boot the machine went down."""
     subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=240)
     last = RunRecord(tmp_path, RunIdentity("gate", 4, boot)).last
     assert last is not None
     assert last[:2] == (3, kind)
 
 
-def test_workers_that_hang_are_named(tmp_path: Path) -> None:
-    """Until they go on: then the run is one that runs."""
+def test_hung_workers_are_named(tmp_path: Path) -> None:
+    """They are named until they go on; then the run counts as running."""
     note = RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1"))
     note.begin()
     note.update(("detect", "update"))
@@ -112,8 +112,8 @@ def test_workers_that_hang_are_named(tmp_path: Path) -> None:
     note.ended(0, "end of the test")
 
 
-def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
-    """It can write nothing any more, and it is told all the same."""
+def test_a_main_thread_that_holds_the_interpreter_is_reported(tmp_path: Path) -> None:
+    """The thread can write nothing any more, and the next run still reports it."""
     with subprocess.Popen([sys.executable, "-c", HANGS, tmp_path], stdout=subprocess.PIPE) as process:
         present(process.stdout).readline()
         assert wait_until(lambda: (tmp_path / STACKS).stat().st_size > 0, 60)
@@ -121,8 +121,8 @@ def test_a_main_thread_that_keeps_python_for_itself(tmp_path: Path) -> None:
     assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "hung", "main made no progress")
 
 
-def test_a_pause_of_the_whole_process_kills_nothing(tmp_path: Path) -> None:
-    """SIGSTOP and SIGCONT, as of a paused machine: the process goes on, and its record says that it ended in order."""
+def test_a_pause_of_the_whole_process_is_no_hang(tmp_path: Path) -> None:
+    """SIGSTOP and SIGCONT pause the process like a paused machine; its record says that it ended in order."""
     with subprocess.Popen([sys.executable, "-c", PAUSED, tmp_path], stdout=subprocess.PIPE) as process:
         present(process.stdout).readline()
         for _ in range(PAUSES):
@@ -135,8 +135,8 @@ def test_a_pause_of_the_whole_process_kills_nothing(tmp_path: Path) -> None:
     assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "stopped", "SIGTERM")
 
 
-def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
-    """What was written of it is taken back."""
+def test_a_main_thread_that_goes_on_clears_its_record(tmp_path: Path) -> None:
+    """The record of the hang is removed."""
     note = RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1"))
     note.begin()
     (tmp_path / STACKS).write_text("Timeout!")
@@ -145,8 +145,8 @@ def test_a_main_thread_that_goes_on_after_all(tmp_path: Path) -> None:
     note.ended(0, "end of the test")
 
 
-def test_a_note_that_nobody_understands_is_none(tmp_path: Path) -> None:
-    """It stops nothing, and is replaced."""
+def test_an_unreadable_record_is_ignored(tmp_path: Path) -> None:
+    """It does not stop the start, and is replaced."""
     (tmp_path / RECORD).write_bytes(b"\xff" * 8192)
     assert RunRecord(tmp_path, RunIdentity("gate", 3, "boot-1")).last is None
     ended_run(tmp_path)
@@ -154,8 +154,8 @@ def test_a_note_that_nobody_understands_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["\U0001f4f7", "\udcff", "\0", "é"])
-def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str) -> None:
-    """Cut where they are too long."""
+def test_a_message_of_any_length_and_script_is_recorded(tmp_path: Path, sign: str) -> None:
+    """A message that is too long is cut."""
     ended_run(tmp_path, code=70, why=sign * 5000)
     last = RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last
     assert last is not None
@@ -164,8 +164,8 @@ def test_words_of_any_length_and_script_are_noted(tmp_path: Path, sign: str) -> 
     assert set(last.detail) == {sign}
 
 
-def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path) -> None:
-    """The run goes on and ends; there is only no note of it."""
+def test_a_missing_folder_does_not_stop_the_run(tmp_path: Path) -> None:
+    """The run goes on and ends without a record."""
     folder = tmp_path / "state"
     folder.mkdir()
     note = RunRecord(folder, RunIdentity("gate", 3, "boot-1"))

@@ -19,7 +19,7 @@ HOUR_S = 3600
 
 
 def outline(seed: int, noise: float = 0.0) -> bytes:
-    """The outline of a place; noise 0-1 makes it less alike."""
+    """The outline of a place; noise 0-1 makes it less similar."""
     place, other = random.Random(seed), random.Random(seed + 1000)
     return bytes(round((1 - noise) * place.randint(-90, 90) + noise * other.randint(-90, 90)) % 256
                  for _ in range(OUTLINE_BYTES))
@@ -29,7 +29,7 @@ DAYLIGHT = View(900.0, 0.5, outline(1))
 
 
 class ViewCamera(FakeCamera):
-    """A camera that shows the view of the test."""
+    """A camera that shows the view that the test sets."""
 
     def __init__(self) -> None:
         super().__init__([])

@@ -1,4 +1,4 @@
-"""Drift from outside: a real daemon with a film of a camera that is covered, and commands over MQTT."""
+"""Drift, seen from outside: a real daemon with a film of a camera that is covered, and commands over MQTT."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def ask(broker: Mosquitto, subscriber: Subscriber, name: str, arguments: dict[st
     return published(subscriber, f"reply/{name}")[-1]
 
 
-def test_a_covered_camera_is_named_over_mqtt_and_feedback_counted(tmp_path: Path, broker: Mosquitto,
+def test_a_covered_camera_is_reported_and_feedback_is_counted(tmp_path: Path, broker: Mosquitto,
                                                                   subscriber: Subscriber) -> None:
     """The reason names the change and ends; the error rate survives a restart; a command learns the view again."""
     config = write_config(tmp_path, broker.port)

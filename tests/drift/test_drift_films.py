@@ -1,4 +1,4 @@
-"""Real films: a busy road and a belt of bottles are not drift; a covered, moved or blurred camera is named."""
+"""Real films: a busy road and a belt of bottles are no drift; a covered, moved or blurred camera is reported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_is(frame: np.ndarray, number: int) -> None:
 
 def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count: int, begin: int,
          spoil: Callable[[np.ndarray, int], None] = as_is) -> set[str]:
-    """Show some seconds; returns every named change."""
+    """Show some seconds; returns every reported change."""
     named: set[str] = set()
     for number, frame in enumerate(islice(frames, count), begin):
         shown = frame.copy()
@@ -53,8 +53,10 @@ def show(picture: Picture, watch: ViewWatch, frames: Iterator[np.ndarray], count
 
 
 @pytest.mark.parametrize("name", ["car-detection", "bottle-detection"])
-def test_traffic_is_no_drift_and_what_is_done_to_the_camera_is(real: Path, name: str) -> None:
-    """Ten minutes of film name nothing; covered, moved, out of focus are named within a minute and end soon after."""
+def test_traffic_is_no_drift_and_a_changed_camera_is(real: Path, name: str) -> None:
+    """Ten minutes of film give no reason; covered, moved and out of focus are reported within a minute and end soon
+    after.
+    """
     frames = cycle(seconds(real / "videos" / f"{name}.mp4"))
     picture, watch = Picture(key="film"), ViewWatch()
     assert show(picture, watch, frames, 600, 0) == set()

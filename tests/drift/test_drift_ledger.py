@@ -1,4 +1,4 @@
-"""The file of drift: of fixed size, used only if whole, and never more than an hour old."""
+"""The file of drift: of fixed size, used only if complete, and never more than an hour old."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def full(ledger: Ledger) -> None:
         ledger.feedback.add(1e7, 4_000_000_000, 4_000_000_000 + word, right=False, label='"' * LABEL_BYTES)
 
 
-def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
+def test_the_size_of_the_file_is_constant(tmp_path: Path) -> None:
     """The size is the same, empty or full."""
     ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     assert len(ledger.content()) == SIZE
@@ -48,7 +48,7 @@ def test_the_file_has_one_size_whatever_is_in_it(tmp_path: Path) -> None:
     assert (again.models, again.picture, again.feedback) == (ledger.models, ledger.picture, ledger.feedback)
 
 
-def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> None:
+def test_a_written_file_is_always_readable(tmp_path: Path) -> None:
     """Three weeks with more labels than may have names, written hourly: nothing grows, and the next start reads it."""
     ledger = Ledger(tmp_path / FILE, FakeClock(), BOOT)
     model = ledger.model("k")
@@ -65,9 +65,9 @@ def test_what_was_written_is_believed_however_long_it_runs(tmp_path: Path) -> No
     lambda whole: b"\0" * SIZE, lambda whole: whole.replace(b"drift 1 ", b"drift 2 ", 1),
     lambda whole: whole.replace(b"street", b"STREET"), lambda whole: whole[:100] + b"}" + whole[101:],
     lambda whole: b"vedette drift 1 00000000 x".ljust(SIZE), lambda whole: random.Random(3).randbytes(SIZE)])
-def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil: Callable[[bytes], bytes],
+def test_an_incomplete_file_is_reported_and_replaced(tmp_path: Path, spoil: Callable[[bytes], bytes],
                                                           caplog: pytest.LogCaptureFixture) -> None:
-    """Torn, empty, garbage, of a later version: never an error, and the next write replaces it."""
+    """A torn, empty, random or later file is never an error, and the next write replaces it."""
     site = Site(tmp_path, scores=lambda day: {"street": 0.8})
     site.run(60)
     site.stop()
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_whole_begins_anew_and_says_so(tmp_path: Path, spoil:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_damage_is_noticed(tmp_path: Path, seed: int) -> None:
+def test_any_damage_is_detected(tmp_path: Path, seed: int) -> None:
     """One wrong bit anywhere in the content is found."""
     site = Site(tmp_path, scores=lambda day: {"street": 0.8})
     site.run(5)
@@ -96,8 +96,8 @@ def test_any_damage_is_noticed(tmp_path: Path, seed: int) -> None:
     assert site.watch.health()["labels"] == {}
 
 
-def test_a_kill_costs_what_came_since_the_last_writing(tmp_path: Path) -> None:
-    """Without a clean stop only the values of the last hour are lost."""
+def test_a_kill_loses_the_last_hour_at_most(tmp_path: Path) -> None:
+    """Without an orderly stop only the values of the last hour are lost."""
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(10)
     site.stop()
@@ -107,7 +107,7 @@ def test_a_kill_costs_what_came_since_the_last_writing(tmp_path: Path) -> None:
     assert site.watch.health()["labels"]["person"]["count"] == 40
 
 
-def test_a_daemon_that_never_lives_for_an_hour_learns_too(tmp_path: Path) -> None:
+def test_a_daemon_that_never_runs_for_an_hour_learns_too(tmp_path: Path) -> None:
     """Killed every 50 minutes for two days: the hour counts from the last write, of any run."""
     site = Site(tmp_path)
     writings = 0
@@ -124,8 +124,8 @@ def test_a_daemon_that_never_lives_for_an_hour_learns_too(tmp_path: Path) -> Non
     assert site.watch.health()["labels"]["person"]["count"] > 15 * writings     # a kill costs what came since
 
 
-def test_a_disk_that_refuses_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The reason says so, and everything continues in memory."""
+def test_a_disk_that_fails_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The reason is reported, and everything continues in memory."""
     site = Site(tmp_path / "state", scores=lambda day: {"person": 0.8})
     site.path.parent.rmdir()
     site.run(60)
@@ -154,8 +154,8 @@ def test_labels_are_bounded_and_the_frequent_ones_keep_their_names() -> None:
     assert sum(series.hours.read(160 * 3600.0)[0] for series in model.labels.values()) == given
 
 
-def test_feedback_is_counted_once_a_result() -> None:
-    """A repeated judgement is not news, another one about the same result replaces it, old ones are dropped."""
+def test_feedback_is_counted_once_for_each_result() -> None:
+    """A repeated judgement changes nothing, another one for the same result replaces it, old ones are dropped."""
     feedback = Feedback()
     assert [feedback.add(0, 1, seq, right=seq % 4 > 0) for seq in range(1, 9)] == [True] * 8
     assert feedback.add(0, 1, 3, right=True) is False

@@ -1,4 +1,4 @@
-"""Covered, moved, out of focus, dark: named once it lasts, ended once corrected; light and lorries are not drift."""
+"""Covered, moved, out of focus, dark: reported once it lasts, ended once corrected; light and lorries are no drift."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize(("view", "change"), CHANGES)
-def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Site, view: View, change: str) -> None:
-    """It is named in the first hour already; reason and detail say what changed; it is not learnt."""
+def test_a_change_is_reported_after_a_minute_and_cleared_when_corrected(site: Site, view: View, change: str) -> None:
+    """It is reported in the first hour already; reason and detail name the change; the view is not learnt."""
     site.observe(view, NAMED_AFTER_S - 5)
     assert site.changes == []
     site.observe(view, 15)
@@ -45,7 +45,7 @@ def test_a_change_is_named_after_a_minute_and_gone_when_it_is_put_right(site: Si
     assert site.watch.health()["image"]["references"] == 1
 
 
-def test_a_lorry_before_the_lens_is_not_named(site: Site) -> None:
+def test_a_lorry_before_the_lens_is_not_reported(site: Site) -> None:
     """It covers the lens for half a minute, repeatedly."""
     for _ in range(20):
         site.observe(COVERED, 30)
@@ -53,20 +53,20 @@ def test_a_lorry_before_the_lens_is_not_named(site: Site) -> None:
         assert site.changes == []
 
 
-def test_how_long_a_change_must_last_can_be_said(site: Site) -> None:
-    """`health.image_drift_after_s` is live."""
+def test_the_time_a_change_must_last_is_configurable(site: Site) -> None:
+    """`health.image_drift_after_s` is a live key."""
     site.reload(health={"image_drift_after_s": 5})
     site.observe(MOVED, 7)
     assert site.changes == ["moved"]
 
 
 def dusk(into_night: float) -> View:
-    """The view by daylight, 0, to night, 1: less and less alike, and less detail."""
+    """The view from daylight, 0, to night, 1: less and less similar, with less detail."""
     return View(900 - 880 * into_night, 0.5, outline(1, 0.45 * into_night))
 
 
-def test_night_that_falls_is_learnt_along(site: Site) -> None:
-    """A night that looks unlike any day is reached step by step; later it is known, also after a restart."""
+def test_nightfall_is_learnt_gradually(site: Site) -> None:
+    """A night that resembles no day is learnt step by step; later it is recognized, also after a restart."""
     assert likeness(dusk(0).outline, dusk(1).outline) > ALIKE
     for _ in range(3):
         for minute in range(30):
@@ -83,8 +83,8 @@ def test_night_that_falls_is_learnt_along(site: Site) -> None:
     assert site.watch.health()["image"]["references"] <= REFERENCES
 
 
-def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
-    """Detail that gradually fades to nothing is learnt, and the morning is known again."""
+def test_a_night_without_light_is_no_cover(site: Site) -> None:
+    """Detail that gradually fades to nothing is learnt, and the morning is recognized."""
     for detail in (900, 500, 280, 150, 80, 45, 25, 12, 6):
         site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
     site.observe(COVERED, 3600, 5.0)
@@ -96,7 +96,7 @@ def test_a_night_without_any_light_is_no_cover(site: Site) -> None:
     assert site.changes == ["covered"]
 
 
-def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> None:
+def test_a_camera_that_is_moved_by_night_is_reported_in_the_morning(site: Site) -> None:
     """A dark night hides the change; the day shows it."""
     for detail in (900, 400, 150, 60, 25, 10):
         site.observe(replace(DAYLIGHT, detail=float(detail)), 40, 10 + detail / 10)
@@ -107,7 +107,7 @@ def test_a_camera_that_is_moved_by_night_is_named_in_the_morning(site: Site) -> 
 
 
 def test_in_the_first_days_a_new_view_that_holds_an_hour_is_learnt(site: Site) -> None:
-    """A lamp that is switched on is a sudden change: it is named for an hour, then never again."""
+    """A lamp that is switched on is a sudden change: it is reported for an hour, then never again."""
     lit = replace(DAYLIGHT, outline=outline(9))
     site.observe(lit, 3000)
     assert site.changes == ["moved"]
@@ -118,8 +118,8 @@ def test_in_the_first_days_a_new_view_that_holds_an_hour_is_learnt(site: Site) -
     assert site.changes == []
 
 
-def test_after_them_it_is_named_until_an_operator_takes_it_for_right(site: Site) -> None:
-    """Days later a new view stays named, over a restart, until `relearn`."""
+def test_later_a_new_view_is_reported_until_relearn(site: Site) -> None:
+    """Days later a new view stays reported, over a restart, until `relearn`."""
     site.run(72)
     site.observe(MOVED, 2 * 3600)
     assert site.changes == ["moved"]
@@ -136,7 +136,7 @@ def test_after_them_it_is_named_until_an_operator_takes_it_for_right(site: Site)
     assert site.changes == ["moved"]
 
 
-def test_a_camera_in_somebodys_hands_begins_nothing(tmp_path: Path) -> None:
+def test_a_camera_that_is_still_moved_learns_nothing(tmp_path: Path) -> None:
     """The first view is learnt once it holds still."""
     site = Site(tmp_path)
     for place in range(40):
@@ -147,8 +147,8 @@ def test_a_camera_in_somebodys_hands_begins_nothing(tmp_path: Path) -> None:
     assert site.changes == []
 
 
-def test_another_source_begins_anew(site: Site) -> None:
-    """Another camera, rotation or mask gives another view, and that is correct."""
+def test_another_source_is_learnt_again(site: Site) -> None:
+    """Another camera, rotation or mask gives another view, and is no drift."""
     site.run(60)
     site.stop()
     site.reload(camera={"source": "rtsp://other/1"})
@@ -165,8 +165,8 @@ def day_light(site: Site, hours: int, noon: float, *, focus: float = 0.5, contra
         site.hour()
 
 
-def test_dark_for_a_day_where_it_was_not_is_named(site: Site) -> None:
-    """Nights and a dull day are not lost light; a lens that went dark is, until it is bright again for a while."""
+def test_a_dark_day_is_reported(site: Site) -> None:
+    """Nights and a dull day are no loss of light; a lens that went dark is, until it has been bright for a while."""
     day_light(site, 4 * 24, 110.0)
     day_light(site, 3 * 24, 70.0)
     assert site.changes == []
@@ -176,8 +176,8 @@ def test_dark_for_a_day_where_it_was_not_is_named(site: Site) -> None:
     assert site.changes == []
 
 
-def test_contrast_and_focus_that_are_lost_by_and_by_are_named(site: Site) -> None:
-    """A lens that gets dirty over weeks: nothing changes suddenly, and still it is named."""
+def test_gradual_loss_of_contrast_and_focus_is_reported(site: Site) -> None:
+    """A lens gets dirty over weeks without a sudden change, and is reported."""
     day_light(site, 3 * 24, 110.0)
     for day in range(20):
         day_light(site, 24, 110.0, focus=0.5 * 0.92 ** day, contrast=40 * 0.96 ** day)
@@ -186,7 +186,7 @@ def test_contrast_and_focus_that_are_lost_by_and_by_are_named(site: Site) -> Non
 
 @given(st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES),
        st.binary(min_size=OUTLINE_BYTES, max_size=OUTLINE_BYTES))
-def test_likeness_is_a_correlation(one: bytes, other: bytes) -> None:
+def test_similarity_is_a_correlation(one: bytes, other: bytes) -> None:
     """It is symmetric, from -1 to 1; of an outline with itself it is 1 (of an empty one 0)."""
     assert likeness(one, other) == pytest.approx(likeness(other, one))
     assert -1.000001 <= likeness(one, other) <= 1.000001

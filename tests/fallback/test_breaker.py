@@ -117,8 +117,8 @@ def test_no_window_grants_more_than_its_allowance(steps: list[tuple[float, int, 
             assert sum(probe for *_, probe in inside) == window.probes <= allowance.calls / 5
 
 
-def test_a_spent_window_says_when_it_is_over() -> None:
-    """The refusal names what is used up; after that time a new window begins."""
+def test_a_spent_window_has_an_end() -> None:
+    """The refusal names the spent amount; after that time a new window begins."""
     hour = Allowance("hour", 3600, 2, 10**6)
     windows = charge(charge((Spent(0.0),), (hour,), 100, 5, probe=False), (hour,), 200, 5, probe=False)
     with pytest.raises(CloudBudgetSpent, match="calls of this hour are used up: expected at most 2; more in 43 min"):

@@ -1,4 +1,4 @@
-"""The fallback: when it is called, what it publishes, what it never publishes, and what health says."""
+"""The fallback: when it is called, what it publishes, what it never publishes, and what health reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def seen_by(source: Source, frame: Frame) -> DetectionResult:
 
 
 class Help:
-    """A strict ports.Fallback that sees what moves in every frame, or nothing; complains when it is not called for."""
+    """A strict ports.Fallback that detects motion in every frame, or nothing; raises when it is called unexpectedly."""
 
     def __init__(self, *, detects: bool = True, source: Source | None = "motion") -> None:
         self.active = False
@@ -55,7 +55,7 @@ class Help:
 
 
 class WatchedCamera(FakeCamera):
-    """Calls `before` with the number of frames taken so far before it gives the next one, captured just now."""
+    """Before each new frame, calls `before` with the number of frames taken so far."""
 
     def __init__(self, clock: FakeClock, frames: int, before: Callable[[int], object] = lambda taken: None) -> None:
         super().__init__([make_frame(clock, seq) for seq in range(1, frames + 1)])
@@ -140,7 +140,7 @@ def test_a_pause_stops_the_fallback_at_once() -> None:
     assert not rig.pipeline.status().detecting
 
 
-def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
+def test_a_slow_model_is_reported_and_the_cloud_preferred() -> None:
     """Results later than the limit are published until the cloud is active; then they are counted as slow."""
     fallback = Help(detects=False, source=None)
     rig = Rig(12, FakeDetector(), fallback, max_age_ms=4)     # make_result() is 4.5 ms old
@@ -156,7 +156,7 @@ def test_a_slow_model_is_named_and_the_cloud_preferred() -> None:
     assert fallback.active
 
 
-def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
+def test_a_detector_that_keeps_failing_is_reopened() -> None:
     """After a minute of failures the model is loaded again; the old detector is closed, and results come."""
     clock = FakeClock()
     received: list[DetectionResult] = []
@@ -170,7 +170,7 @@ def test_a_detector_that_keeps_failing_is_opened_anew() -> None:
     assert [result.frame.seq for result in received] == [6, 7]
 
 
-def test_a_detector_that_fails_now_and_then_is_opened_anew() -> None:
+def test_a_detector_that_fails_now_and_then_is_reopened() -> None:
     """Each failed invoke of LiteRT makes its error message longer and the next invoke slower, without end."""
     clock = FakeClock()
     received: list[DetectionResult] = []
@@ -250,7 +250,7 @@ def test_motion_is_active_only_while_its_results_come() -> None:
     assert chain.detect(make_frame(clock, 4)) is None
 
 
-def test_stale_and_slow_are_told_apart() -> None:
+def test_stale_and_slow_are_different_reasons() -> None:
     """A frame too old is stale, a result too old is slow, each only after it has lasted."""
     clock = FakeClock()
     health = DetectorHealth(clock, 100)
@@ -266,15 +266,15 @@ def test_stale_and_slow_are_told_apart() -> None:
     assert health.reasons() == {}
 
 
-def test_what_is_left_of_a_budget() -> None:
-    """What was spent in a window is gone until its end."""
+def test_the_rest_of_a_budget() -> None:
+    """An amount that was spent in a window is unavailable until its end."""
     hour = Allowance("hour", 3600, 10, 1000)
     assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3599) == (Allowance("hour", 3600, 6, 0),)
     assert left((Spent(0, calls=4, bytes=1200),), (hour,), 3600) == (hour,)
 
 
 def test_a_fallback_makes_only_reasons_of_the_model_degraded() -> None:
-    """A camera that gives nothing stays failed."""
+    """A camera without frames stays failed."""
     assert state_of({"no_model"}) == "failed"
     assert state_of({"no_model", "cloud_failing"}) == "failed"
     assert state_of({"no_model", "fallback_cloud"}) == "degraded"

@@ -1,4 +1,4 @@
-"""The budget on disk: restarts of the daemon and of the machine, damage, and disks that refuse."""
+"""The budget on disk: restarts of the daemon and of the machine, damage, and disks that fail."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def spend(of: Budget, calls: int) -> None:
         of.charge(100, probe=False)
 
 
-def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """A run cannot spend again what the run before it spent, until a day has passed."""
+def test_a_restart_keeps_the_spent_amount(tmp_path: Path) -> None:
+    """A run cannot spend again within a day the amount that an earlier run spent."""
     clock = FakeClock()
     spend(budget(tmp_path, clock), 3)
     clock.advance(3600)
@@ -65,7 +65,7 @@ def test_many_reboots_do_not_lengthen_it_for_ever(tmp_path: Path) -> None:
     assert budget(tmp_path, clock, "boot 29", per_day=30).windows[1].calls < 10
 
 
-def test_it_is_written_before_the_call(tmp_path: Path) -> None:
+def test_the_budget_is_written_before_the_call(tmp_path: Path) -> None:
     """When `charge` returns, another process already reads it, in both windows."""
     clock = FakeClock()
     one = budget(tmp_path, clock, per_day=500)
@@ -100,7 +100,7 @@ def test_a_damaged_file_counts_as_spent(tmp_path: Path, content: bytes) -> None:
     assert budget(tmp_path, clock).windows[1].calls == 1
 
 
-def test_no_call_without_writing_it_down(tmp_path: Path) -> None:
+def test_a_budget_that_cannot_be_written_allows_no_call(tmp_path: Path) -> None:
     """Without the state folder calls are refused; they are granted again once it is back."""
     folder = tmp_path / "state"
     folder.mkdir()

@@ -46,7 +46,7 @@ def picture(body: bytes) -> np.ndarray:
     return present(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
 
 
-def test_a_frame_is_looked_at(tmp_path: Path) -> None:
+def test_a_frame_gives_a_result(tmp_path: Path) -> None:
     """The response becomes a result of this frame, from the cloud, with the server's model and the times."""
     shown_frame = frame()
     with serving_answers() as server:
@@ -59,8 +59,8 @@ def test_a_frame_is_looked_at(tmp_path: Path) -> None:
     assert 0 < result.timing.invoke_ms <= result.age_ms
 
 
-def test_what_is_sent(tmp_path: Path) -> None:
-    """It has a JPEG, the token, a key for each call, and the time that is left."""
+def test_the_request(tmp_path: Path) -> None:
+    """The request has a JPEG, the token, a key for each call, and the time that is left."""
     with serving_answers() as server:
         cloud_client = client(tmp_path, server.url + "?x=1")
         cloud_client.detect(frame())
@@ -93,13 +93,13 @@ def test_the_yolov5_dialect(tmp_path: Path) -> None:
     assert result.detections[0].score == 0.9
 
 
-def test_nothing_seen_is_a_result(tmp_path: Path) -> None:
+def test_no_detections_are_a_result(tmp_path: Path) -> None:
     """A server that found nothing returns an empty list; that is not a failure."""
     with serving_answers(ok({"model": MODEL, "detections": []})) as server:
         assert client(tmp_path, server.url).detect(frame()).detections == ()
 
 
-def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
+def test_labels_and_limits_of_the_device_apply(tmp_path: Path) -> None:
     """The server's labels are translated; then the device's thresholds and lists decide; best score first."""
     seen = [{**PERSON, "label": label, "score": score} for label, score in (
         ("pedestrian", 0.55), ("auto", 0.95), ("dog", 0.9), ("pedestrian", 0.7), ("bus", 0.4))]
@@ -109,8 +109,8 @@ def test_labels_and_limits_are_ours(tmp_path: Path) -> None:
     assert [(each.label, each.score) for each in result.detections] == [("car", 0.95), ("person", 0.7)]
 
 
-def test_only_the_region_of_interest_leaves(tmp_path: Path) -> None:
-    """The picture is the part that the device's model sees; boxes are of the whole frame; masks are black."""
+def test_only_the_region_of_interest_is_sent(tmp_path: Path) -> None:
+    """The picture is the part that the device's model gets; boxes are of the whole frame; masks are black."""
     with serving_answers(ok({"model": None, "detections": [{**PERSON, "box": [0, 0, 1, 0.5]}]})) as server:
         result = client(tmp_path, server.url, roi=(0.5, 0.0, 1.0, 1.0),
                         masks=[[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)]]).detect(frame(64, 64))
@@ -153,7 +153,7 @@ PLAIN_NONSENSE = {
 @pytest.mark.parametrize(("dialect", "body"), [
     *(pytest.param("vedette", body, id=f"vedette, {name}") for name, body in NONSENSE.items()),
     *(pytest.param("yolov5", body, id=f"yolov5, {name}") for name, body in PLAIN_NONSENSE.items())])
-def test_nonsense_with_a_200_is_a_failure(tmp_path: Path, dialect: str, body: bytes) -> None:
+def test_invalid_content_with_a_200_is_a_failure(tmp_path: Path, dialect: str, body: bytes) -> None:
     """It never becomes an empty result, and the message does not repeat the server's content."""
     with serving_answers((200, {"Content-Type": "application/json"}, body)) as server:
         with pytest.raises(CloudError) as refusal:
@@ -231,7 +231,7 @@ def test_a_handshake_that_hangs_costs_a_deadline(tmp_path: Path) -> None:
         client(tmp_path, f"https://127.0.0.1:{port}/", deadline_s=DEADLINE_S).detect(frame())
 
 
-def test_a_server_that_nobody_vouches_for_gets_no_picture(tmp_path: Path) -> None:
+def test_an_untrusted_server_gets_no_picture(tmp_path: Path) -> None:
     """A certificate of an unknown authority ends the call before anything is sent."""
     certificate, key = certify(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

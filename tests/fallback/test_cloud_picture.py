@@ -53,7 +53,7 @@ def test_no_more_pixels_than_a_detector_can_use() -> None:
     assert (sent.width, sent.height) == (LONGEST_PX, 1080)
 
 
-def test_what_can_never_fit_is_refused() -> None:
+def test_a_picture_that_cannot_fit_is_refused() -> None:
     """It is not sent larger, and the search ends."""
     with pytest.raises(ValueError, match="expected at most 200"):
         redacted_jpeg(noise(40, 4000).data, 200)
@@ -75,7 +75,7 @@ def test_masks_are_black_and_the_frame_stays_as_it_is() -> None:
     assert frame.min() == 200
 
 
-def test_outside_the_region_of_interest_nothing_leaves() -> None:
+def test_nothing_outside_the_region_of_interest_is_sent() -> None:
     """Only the part is sent, and a mask has the same place in it as in the frame."""
     frame = np.zeros((100, 200, 3), np.uint8)
     frame[25:75, 50:150] = 200

@@ -1,4 +1,5 @@
-"""The thread `cloud`: newest frame, one call at a time, late answers dropped; with real servers and real clients."""
+"""The thread `cloud`: the newest frame, one call at a time, late answers dropped; with real servers and real clients.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ from vedette.types import DetectionResult, Frame
 INTERVAL_S = 0.02
 
 
-class Standing:
-    """A running cloud thread with a camera that gives a new frame whenever one is taken."""
+class RunningCloud:
+    """A running cloud thread with a camera that gives a new frame for each one taken."""
 
     def __init__(self, folder: Path, url: str, *, max_age_ms: float = 5000, frames: Callable[[float], Frame | None]
                  | None = None, breaker: Breaker | None = None, clock: Clock | None = None, **more: Any) -> None:
@@ -54,7 +55,7 @@ class Standing:
         return frame(seq=self.taken)
 
     def settled(self, holds: Callable[[CloudStatus], bool]) -> CloudStatus:
-        """Wait until its status is so, and return that."""
+        """Wait for a status for which `holds` is true, and return it."""
         status = self.cloud.status()
 
         def is_so() -> bool:
@@ -67,8 +68,8 @@ class Standing:
 
 
 @contextmanager
-def standing(folder: Path, url: str, **more: Any) -> Iterator[Standing]:
-    one = Standing(folder, url, **more)
+def standing(folder: Path, url: str, **more: Any) -> Iterator[RunningCloud]:
+    one = RunningCloud(folder, url, **more)
     one.worker.start()
     try:
         yield one
@@ -79,8 +80,8 @@ def standing(folder: Path, url: str, **more: Any) -> Iterator[Standing]:
         assert status.tried == status.results + status.late + status.failed
 
 
-def test_it_looks_only_while_it_stands_in(tmp_path: Path) -> None:
-    """Nothing leaves before, and nothing after the answer under way; in between results come."""
+def test_it_calls_the_server_only_while_it_is_active(tmp_path: Path) -> None:
+    """Nothing is sent before, and nothing after the call in progress; meanwhile results arrive."""
     with serving_answers() as server, standing(tmp_path, server.url) as one:
         assert one.results.take(0.2) is None
         one.activate()
@@ -99,7 +100,7 @@ def test_it_looks_only_while_it_stands_in(tmp_path: Path) -> None:
 
 
 def test_the_first_result_comes_within_a_deadline(tmp_path: Path) -> None:
-    """Standing in begins at once, not at the next poll."""
+    """The first call begins at once, not at the next poll."""
     with serving_answers() as server, standing(tmp_path, server.url) as one:
         one.settled(lambda _: True)
         began_s = fair_s()
@@ -109,7 +110,7 @@ def test_the_first_result_comes_within_a_deadline(tmp_path: Path) -> None:
 
 
 def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:
-    """What came while a call was under way is skipped but for the last."""
+    """Of the frames during a call only the newest is sent."""
     mailbox: Latest[Frame] = Latest()
     asked, go_on = threading.Semaphore(0), threading.Semaphore(0)
 
@@ -133,8 +134,8 @@ def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:
         assert (first and first.frame.seq, second and second.frame.seq) == (1, 8)
 
 
-def test_an_answer_after_standing_down_is_late(tmp_path: Path) -> None:
-    """The device looks itself again: the cloud's word about an older frame is counted, not told."""
+def test_an_answer_after_deactivation_is_late(tmp_path: Path) -> None:
+    """The device detects again: the cloud's answer about an older frame is counted, not published."""
     asked, go_on = threading.Event(), threading.Event()
 
     def behave(connection: socket.socket, _: threading.Event) -> None:
@@ -153,7 +154,7 @@ def test_an_answer_after_standing_down_is_late(tmp_path: Path) -> None:
 
 
 def test_an_answer_about_an_old_frame_is_late(tmp_path: Path) -> None:
-    """Older than what is still worth telling."""
+    """The frame is older than the age limit for results."""
     with serving_answers() as server, standing(tmp_path, server.url, max_age_ms=0.001) as one:
         one.activate()
         assert one.settled(lambda status: status.late >= 2).results == 0
@@ -161,7 +162,7 @@ def test_an_answer_about_an_old_frame_is_late(tmp_path: Path) -> None:
 
 
 def test_a_failing_server_opens_the_breaker(tmp_path: Path) -> None:
-    """Three calls, then none; the cause is told, and no result is made up."""
+    """Three calls, then none; the cause is reported, and no result is invented."""
     with serving_answers((500, {}, b"")) as server, standing(tmp_path, server.url) as one:
         one.activate()
         status = one.settled(lambda status: status.breaker == "open")
@@ -172,11 +173,13 @@ def test_a_failing_server_opens_the_breaker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("retry_after", [{}, {"Retry-After": "999999999"}, {"Retry-After": "-1"}])
 def test_ten_minutes_of_failing_and_the_recovery(tmp_path: Path, retry_after: dict[str, str]) -> None:
-    """In fast-forward: ten calls at the server at most, and its first result within five minutes of its recovery."""
+    """In fast-forward: ten calls reach the server at most, and its first result comes within five minutes of its
+    recovery.
+    """
     clock = FakeClock()
     breaker = Breaker(INTERVAL_S)
 
-    def goes_on(one: Standing) -> CloudStatus:
+    def goes_on(one: RunningCloud) -> CloudStatus:
         """Step to the moment of the next call, and have it made."""
         tried = one.cloud.status().tried
         clock.advance(breaker.wait_s(clock.now_ns / 1e9) + 1e-6)
@@ -198,7 +201,7 @@ def test_ten_minutes_of_failing_and_the_recovery(tmp_path: Path, retry_after: di
 
 
 def test_retry_after_is_obeyed(tmp_path: Path) -> None:
-    """From the first refusal on."""
+    """It applies from the first refusal on."""
     with serving_answers((429, {"Retry-After": "60"}, b""), ok(ANSWER)) as server, \
             standing(tmp_path, server.url) as one:
         one.activate()
@@ -208,7 +211,7 @@ def test_retry_after_is_obeyed(tmp_path: Path) -> None:
 
 
 def test_one_failure_costs_one_result(tmp_path: Path) -> None:
-    """The next call is as due as ever, and its success is told as if nothing had been."""
+    """The next call comes at the usual time, and its success counts as usual."""
     with serving_answers((500, {}, b""), ok(ANSWER)) as server, standing(tmp_path, server.url) as one:
         one.activate()
         assert one.results.take(60) is not None
@@ -217,7 +220,7 @@ def test_one_failure_costs_one_result(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_is_no_failure_of_the_server(tmp_path: Path) -> None:
-    """The breaker stays closed, calls are counted as they were made, and the cause says what is used up."""
+    """The breaker stays closed, the calls made are counted, and the cause names the spent amount."""
     with serving_answers() as server, standing(tmp_path, server.url, per_hour=2) as one:
         one.activate()
         status = one.settled(lambda status: "used up" in (status.cause or ""))
@@ -227,9 +230,9 @@ def test_a_spent_budget_is_no_failure_of_the_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_it_stops_within_a_second(tmp_path: Path, *, on: bool) -> None:
-    """With nothing to look at, standing in or not."""
+    """This holds without frames, active or not."""
     empty: Latest[Frame] = Latest()
-    one = Standing(tmp_path, "http://127.0.0.1:9/", frames=empty.take)
+    one = RunningCloud(tmp_path, "http://127.0.0.1:9/", frames=empty.take)
     one.worker.start()
     if on:
         one.activate()

@@ -1,4 +1,4 @@
-"""What else can keep the device's own model from looking, and how soon the cloud looks and is left alone again.
+"""Other causes for which the model cannot detect, and how soon the cloud takes over and ends.
 
 The server is a plain Flask one, which knows neither tokens nor our dialect. Moments are the server's own, and those of
 the results.
@@ -34,7 +34,7 @@ SOON_S, DEADLINE_S = 1.0, 2.0
 
 @dataclass
 class Scene:
-    """A daemon, its cloud, and what a subscriber hears."""
+    """A daemon, its cloud, and a subscriber."""
 
     folder: Path
     server: FlaskServer
@@ -44,7 +44,7 @@ class Scene:
 
     @property
     def starved_s(self) -> float:
-        """So long did the machine keep somebody waiting since the scene began."""
+        """How long the machine kept a task waiting since the scene began."""
         return starved_s() - self._before_s
 
     @property
@@ -58,8 +58,8 @@ class Scene:
         assert wait_until(lambda: bool(found()), 120), (source, self.subscriber.health, self.log)
         return found()[0]
 
-    def leaves_alone(self, local: Payload) -> None:
-        """Hold the calls after the device's own first result to a second, as long as the film stays dark."""
+    def assert_no_later_calls(self, local: Payload) -> None:
+        """Check that calls end within a second of the device's own first result, as long as the film stays dark."""
         again_s = ready_s(local)
         assert wait_until(lambda: captured_s(self.subscriber.results_from("local")[-1]) > again_s + 2 * SOON_S, 60), \
             self.log
@@ -91,23 +91,23 @@ def scene(folder: Path, *, model: Path | None) -> Iterator[Scene]:
         assert TruthChecker(TRUTH).check_all(subscriber.received) == []
 
 
-def test_a_model_that_raises_is_stood_in_for_by_a_plain_server(tmp_path: Path) -> None:
-    """Boxes of the YOLOv5 dialect are true of their frames; the first comes in time, none is asked for later."""
+def test_a_plain_server_replaces_a_model_that_raises(tmp_path: Path) -> None:
+    """Boxes of the YOLOv5 dialect are true of their frames; the first comes in time, and no call is made later."""
     with scene(tmp_path, model=lamps.raising(tmp_path, "9")) as one:
         first = one.waits_for("cloud", captured_s(one.waits_for("local")))
         last = max(captured_s(each) for each in one.subscriber.results_from("local") if each["seq"] < first["seq"])
         assert ready_s(first) - (last + 1 / FPS) <= DEADLINE_S + one.starved_s
         assert first["detections"][0]["label"] == "lamp"
         assert first["model"] is None
-        one.leaves_alone(one.waits_for("local", captured_s(first)))
+        one.assert_no_later_calls(one.waits_for("local", captured_s(first)))
 
 
-def test_a_model_that_arrives_ends_the_need_for_the_cloud(tmp_path: Path) -> None:
-    """Without a model the cloud looks; one that is installed by hand looks itself, and the cloud is left alone."""
+def test_an_installed_model_ends_the_calls_to_the_cloud(tmp_path: Path) -> None:
+    """Without a model the cloud detects; once a model is installed by hand it detects, and the calls end."""
     with scene(tmp_path, model=None) as one:
         first = one.waits_for("cloud")
         assert one.subscriber.waits_for_reason("no_model", 60)
         done = vedette("model", "install", lamps.write(tmp_path, "1"), "--config", tmp_path / "config.yaml",
                        folder=tmp_path, timeout_s=240)
         assert done.returncode == 0, done.stderr
-        one.leaves_alone(one.waits_for("local", captured_s(first)))
+        one.assert_no_later_calls(one.waits_for("local", captured_s(first)))

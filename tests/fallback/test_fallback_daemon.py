@@ -1,4 +1,4 @@
-"""The fallback chain from outside: a real daemon and server, a model that really fails, a film whose truth is known.
+"""The fallback chain, seen from outside: a real daemon and server, a model that fails, a film whose truth is known.
 
 The film is dark, then has a lamp, and so on: the daemon's model can look at dark pictures only.
 """
@@ -45,7 +45,7 @@ def fallback_config(folder: Path, port: int, *, cloud: str | None = None, model:
 
 
 def calls(url: str) -> int:
-    """How often the server was asked to look, as it counts itself."""
+    """The number of calls, as the server counts them."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=240)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
@@ -71,10 +71,11 @@ def assert_accounts(final: Payload) -> None:
     assert capture["captured"] == capture["detected"] + sum(capture["dropped"].values()) + capture["pending"]
 
 
-def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path, broker: Mosquitto,
+def test_the_cloud_detects_only_while_the_model_fails(tmp_path: Path, broker: Mosquitto,
                                                                  subscriber: Subscriber) -> None:
-    """Lit frames are the cloud's, within one deadline; a second after the model works again no more calls are made; and
-    nothing is told of a frame that nobody could look at."""
+    """Lit frames are the cloud's, within one deadline; calls end a second after the model works again; no result is
+    published for a frame that was not detected on.
+    """
     before_s = starved_s()
     server_folder = tmp_path / "server"
     server_folder.mkdir()
@@ -119,9 +120,9 @@ def test_the_cloud_stands_in_while_the_model_fails_and_no_longer(tmp_path: Path,
     assert final["inference"]["errors"] == final["capture"]["dropped"]["failed"] > 0
 
 
-def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path, broker: Mosquitto,
+def test_motion_takes_over_within_two_seconds_without_model_and_cloud(tmp_path: Path, broker: Mosquitto,
                                                                  subscriber: Subscriber) -> None:
-    """Without a model the cloud looks; when its server dies motion does, within 2 s, and health says so."""
+    """Without a model the cloud detects; when its server dies motion does, within 2 s, and health reports it."""
     server_folder = tmp_path / "server"
     server_folder.mkdir()
     with ExitStack() as server:
@@ -145,9 +146,9 @@ def test_motion_takes_over_within_two_seconds_of_both_being_gone(tmp_path: Path,
     assert_accounts(subscriber.health)
 
 
-def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
+def test_a_server_that_hangs_delays_motion_for_two_seconds_at_most(
         tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """Neither model nor cloud from the start: what moves is told of the first two seconds already."""
+    """Neither model nor cloud works from the start: motion is published within the first two seconds."""
     before_s = starved_s()
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
@@ -164,8 +165,8 @@ def test_a_server_that_hangs_holds_motion_up_for_no_longer_than_two_seconds(
     assert_accounts(subscriber.health)
 
 
-def test_off_nothing_of_it_is_in_memory(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
-    """Without fallbacks a device without a model is failed and tells nothing, and nothing of the cloud is imported."""
+def test_without_fallbacks_nothing_of_them_is_loaded(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
+    """A device without a model is failed and publishes no result, and no module of the cloud is imported."""
     config = fallback_config(tmp_path, broker.port)
     with RunningDaemon(tmp_path, "--config", config, env={"PYTHONPROFILEIMPORTTIME": "1"}) as daemon:
         assert wait_until(lambda: subscriber.health["state"] == "failed" and "no_model" in subscriber.reasons)

@@ -34,7 +34,7 @@ def still(count: int, *, noise: float = 5.0, gain: Iterable[float] = ()) -> Iter
         yield np.clip(scene * gains[number] + rng.normal(0, noise, scene.shape), 0, 255).astype(np.uint8)
 
 
-def looked(pictures: Iterable[np.ndarray], fps: float = FPS, **more: Any) -> list[DetectionResult | None]:
+def detected(pictures: Iterable[np.ndarray], fps: float = FPS, **more: Any) -> list[DetectionResult | None]:
     """Return every frame's result; None if it could not be examined."""
     detector = MotionDetector(**more)
     results: list[DetectionResult | None] = []
@@ -68,7 +68,7 @@ def moved(now: tuple[TruthBox, ...], before: tuple[TruthBox, ...]) -> list[Box]:
                                               for other in before if other.label == one.label)]
 
 
-def test_what_moves_on_the_street_is_found() -> None:
+def test_moving_things_on_the_street_are_found() -> None:
     """In thirty seconds of light that passes a day ten times an hour: nine of ten things, few false boxes."""
     scene, picture = Scene(5, *SIZE, FPS), np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     detector, truths = MotionDetector(), []
@@ -93,7 +93,7 @@ def test_what_moves_on_the_street_is_found() -> None:
     assert false / found_boxes < 0.1
 
 
-def test_a_detection_says_what_is_known() -> None:
+def test_a_detection_has_only_known_fields() -> None:
     """Label and box; neither class nor score nor model; the source is motion, and the result has the frame's times."""
     clock = FakeClock()
     detector = MotionDetector(clock=clock)
@@ -116,7 +116,7 @@ def test_a_detection_says_what_is_known() -> None:
 @pytest.mark.parametrize("noise", [0.0, 3.0, 12.0])
 def test_a_still_scene_has_no_motion(noise: float) -> None:
     """With any sensor noise; once the background is learnt, every frame gives an empty result."""
-    results = looked(still(100, noise=noise))
+    results = detected(still(100, noise=noise))
     assert [number for number, result in enumerate(results) if result is None] == list(range(LEARN_FRAMES))
     assert sum(map(len, boxes(results))) == 0
 
@@ -124,7 +124,7 @@ def test_a_still_scene_has_no_motion(noise: float) -> None:
 @pytest.mark.parametrize("fps", [1.0, 4.0, 30.0])
 def test_the_background_is_learnt_in_time(fps: float) -> None:
     """It takes two seconds, or four frames if those take longer; a slow camera's still frames are empty too."""
-    results = looked(still(40), fps)
+    results = detected(still(40), fps)
     first = next(number for number, result in enumerate(results) if result is not None)
     assert first <= max(2 * fps, 4)
     assert sum(map(len, boxes(results))) == 0
@@ -133,15 +133,15 @@ def test_the_background_is_learnt_in_time(fps: float) -> None:
 def test_slow_changes_of_light_are_no_motion() -> None:
     """A cloud takes away a third of the light within twenty seconds and then passes."""
     ramp = [1 - 0.33 * min(1, number / 200) for number in range(200)]
-    results = looked(still(400, gain=[*ramp, *reversed(ramp)]))
+    results = detected(still(400, gain=[*ramp, *reversed(ramp)]))
     assert sum(map(len, boxes(results))) == 0
     assert sum(result is None for result in results) == LEARN_FRAMES
 
 
 @pytest.mark.parametrize("gain", [0.4, 0.7, 1.5])
-def test_a_sudden_change_of_light_is_no_storm(gain: float) -> None:
+def test_a_sudden_change_of_light_is_an_error_and_no_motion(gain: float) -> None:
     """The frame raises DetectError; a second later all is as before, and nothing has moved."""
-    results = looked(still(80, gain=[1.0] * 40 + [gain] * 40))
+    results = detected(still(80, gain=[1.0] * 40 + [gain] * 40))
     unsure = [number for number, result in enumerate(results[LEARN_FRAMES:], LEARN_FRAMES) if result is None]
     assert unsure[0] == 40
     assert len(unsure) <= LEARN_FRAMES + 2
@@ -154,7 +154,7 @@ def test_many_boxes_are_bounded() -> None:
     for row in range(0, 360, 24):
         for column in range(0, 640, 24):
             pictures[-1][row:row + 10, column:column + 10] ^= 0x80
-    assert len(boxes(looked(pictures))[-1]) == MOST_BOXES
+    assert len(boxes(detected(pictures))[-1]) == MOST_BOXES
 
 
 def test_only_the_region_of_interest_is_watched() -> None:
@@ -162,13 +162,13 @@ def test_only_the_region_of_interest_is_watched() -> None:
     pictures = list(still(20))
     pictures[15][40:120, 40:120] = 255
     pictures[15][200:300, 400:500] = 255
-    results = looked(pictures, roi=(0.5, 0.5, 1.0, 1.0))
+    results = detected(pictures, roi=(0.5, 0.5, 1.0, 1.0))
     (box,) = boxes(results[15:16])[0]
     assert box == pytest.approx((400 / 640, 200 / 360, 500 / 640, 300 / 360), abs=0.02)
 
 
 @pytest.mark.parametrize("change", ["size", "gap", "back in time"])
-def test_another_picture_is_learnt_anew(change: str) -> None:
+def test_another_picture_is_learnt_again(change: str) -> None:
     """Another size, or a camera that was away, gives an error, neither motion nor an empty result."""
     detector = MotionDetector()
     pictures = list(still(30))

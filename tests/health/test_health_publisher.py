@@ -1,4 +1,4 @@
-"""Health: told at once on change, at most once a second, and never an `ok` that hides a failure."""
+"""Health: published at once on a change, at most once a second, and never `ok` during a failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vedette.types import ModelStatus, ReasonCode
 
 
 class QuietBoard:
-    """A board without troubles, or with those it is given."""
+    """A board without problems, or with the given ones."""
 
     def __init__(self) -> None:
         self.reading = BoardReading(clock_synced=True)
@@ -36,7 +36,7 @@ class QuietBoard:
 
 
 class Source:
-    """A source of reasons that the test gives."""
+    """A source of reasons that the test sets."""
 
     def __init__(self) -> None:
         self.now: dict[ReasonCode, str] = {}
@@ -56,7 +56,7 @@ class Quiet:
 
 
 class Models:
-    """The updater, as far as health sees it."""
+    """The updater, as far as health reads it."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.now = ModelStatus("pinned")
@@ -79,7 +79,7 @@ DRIFT: DriftHealth = {"learning_hours": None, "labels": {}, "latency": {"mean_ms
 
 
 class Rig:
-    """What the main thread publishes of strict fakes, several times a second."""
+    """The publisher with strict fakes, called several times a second as on the main thread."""
 
     def __init__(self, frames: int = 3, *, has_model: bool = True) -> None:
         config = Config(camera=CameraConfig(source="auto"))
@@ -123,8 +123,8 @@ class Rig:
         return [json.loads(message.payload) for message in self.publisher.messages if message.topic == topic]
 
 
-def test_ok_when_all_is_well_and_accounts_balance() -> None:
-    """No reason, state ok, and captured == detected + dropped + pending."""
+def test_ok_when_nothing_fails_and_counts_add_up() -> None:
+    """There is no reason, the state is ok, and captured == detected + dropped + pending."""
     rig = Rig()
     rig.detect_all()
     rig.tick()
@@ -137,8 +137,8 @@ def test_ok_when_all_is_well_and_accounts_balance() -> None:
     assert rig.blind == 0
 
 
-def test_counts_of_before_a_trouble_end_with_it_however_short_it_was() -> None:
-    """An interruption that was over between two ticks ends the counts of before it, once."""
+def test_a_short_interruption_ends_the_earlier_counts() -> None:
+    """An interruption between two ticks ends the counts of the time before it, once."""
     rig = Rig()
     rig.detect_all()
     rig.tick()
@@ -152,7 +152,7 @@ def test_counts_of_before_a_trouble_end_with_it_however_short_it_was() -> None:
 
 
 def test_published_on_change_at_most_once_a_second_and_every_interval() -> None:
-    """A change inside the second waits for its end; without change, one message each interval."""
+    """A change within the second waits for its end; without a change, one message is published each interval."""
     rig = Rig()
     rig.detect_all()
     rig.tick()
@@ -171,8 +171,8 @@ def test_published_on_change_at_most_once_a_second_and_every_interval() -> None:
     assert len(rig.published()) == 3
 
 
-def test_a_message_of_the_interval_holds_no_change_back() -> None:
-    """A stall that begins right after a periodic message is told at once, not a second later."""
+def test_a_periodic_message_does_not_delay_a_change() -> None:
+    """A stall that begins right after a periodic message is published at once, not a second later."""
     rig = Rig()
     rig.detect_all()
     rig.tick()
@@ -188,8 +188,8 @@ def test_a_message_of_the_interval_holds_no_change_back() -> None:
     assert len(rig.published()) == 3
 
 
-def test_a_reason_keeps_its_beginning() -> None:
-    """`since` is when the reason began, not when it was last told."""
+def test_since_is_the_beginning_of_the_reason() -> None:
+    """`since` is the time when the reason began, not when it was last published."""
     rig = Rig()
     rig.detect_all()
     rig.own.now = {"config_rejected": "line 3"}
@@ -202,9 +202,9 @@ def test_a_reason_keeps_its_beginning() -> None:
 
 @pytest.mark.parametrize(("state", "code"), [
     ("stalled", "camera_stalled"), ("offline", "camera_offline"), ("frozen", "camera_frozen")])
-def test_a_blind_camera_is_failed_and_counts_become_null(state: Literal["stalled", "offline", "frozen"],
+def test_a_camera_without_frames_is_failed_and_counts_become_null(state: Literal["stalled", "offline", "frozen"],
                                                          code: ReasonCode) -> None:
-    """A camera that gives nothing is never ok, and the device says that it does not look."""
+    """A camera without frames is never ok, and the device reports that it does not detect."""
     rig = Rig()
     rig.detect_all()
     rig.camera.now = replace(rig.camera.now, state=state, cause="no frame for 3 s")
@@ -217,7 +217,7 @@ def test_a_blind_camera_is_failed_and_counts_become_null(state: Literal["stalled
 
 
 def test_no_model_is_failed() -> None:
-    """A camera without a model looks alive and sees nothing: it must say so."""
+    """A camera works but there is no model: health reports it as failed."""
     rig = Rig(has_model=False)
     rig.detect_all()
     rig.tick()
@@ -228,7 +228,7 @@ def test_no_model_is_failed() -> None:
 
 
 def test_info_camera_and_model_are_published_on_change_only() -> None:
-    """Retained states do not repeat themselves."""
+    """Retained states are not published again without a change."""
     rig = Rig()
     rig.detect_all()
     for _ in range(5):
@@ -239,8 +239,8 @@ def test_info_camera_and_model_are_published_on_change_only() -> None:
     assert rig.published("info")[0]["detector"]["decoder"] == "yolov8"
 
 
-def test_the_boards_troubles_are_reasons() -> None:
-    """Heat and an unset clock show with their detail."""
+def test_board_problems_are_reasons() -> None:
+    """Heat and an unset clock are reasons with a detail."""
     rig = Rig()
     rig.detect_all()
     rig.board.reading = BoardReading(clock_synced=False, temperature_c=85.0)
@@ -253,7 +253,7 @@ def test_the_boards_troubles_are_reasons() -> None:
 
 
 def test_the_final_health_is_always_published() -> None:
-    """At the stop, the final accounts are published even when nothing changed."""
+    """At the stop, the final counts are published even if nothing changed."""
     rig = Rig()
     rig.detect_all()
     rig.tick()
@@ -261,7 +261,7 @@ def test_the_final_health_is_always_published() -> None:
     assert len(rig.published()) == 2
 
 
-def test_the_status_line_says_state_camera_rate_and_broker() -> None:
+def test_the_status_line_has_state_camera_rate_and_broker() -> None:
     """`systemctl status` shows a line that a person can read."""
     rig = Rig()
     rig.detect_all()
@@ -272,7 +272,7 @@ def test_the_status_line_says_state_camera_rate_and_broker() -> None:
 
 
 def test_a_reason_of_two_sources_keeps_both_details() -> None:
-    """The disk may fail in two places at once; what both say alike is said once."""
+    """The disk may fail in two places at once; a detail that both give is published once."""
     rig = Rig()
     rig.detect_all()
     rig.own.now = {"store_failed": "/models: read-only", "update_failed": "blind"}

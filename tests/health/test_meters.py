@@ -33,7 +33,7 @@ def test_percentiles_by_nearest_rank(values: list[float]) -> None:
         assert value == sorted(values)[covered.index(True)]
 
 
-def test_nothing_measured_is_null() -> None:
+def test_without_a_result_every_percentile_is_null() -> None:
     """Before the first result every percentile is null and nothing is counted."""
     readings = FrameMeters(FakeClock()).read()
     assert readings.age_ms is None
@@ -66,8 +66,8 @@ def test_score_distribution_keeps_every_score(scores: list[float]) -> None:
     assert read["histogram"][9] == sum(int(score * 10) >= 9 for score in scores)
 
 
-def test_labels_are_bounded_and_none_is_lost() -> None:
-    """However many labels a source invents, few are told, the frequent ones by name, and the sum is right."""
+def test_labels_are_bounded_and_every_detection_is_counted() -> None:
+    """However many labels a source has, few are published, the frequent ones by name, and the sum is right."""
     meters = FrameMeters(FakeClock())
     for number in range(METERED_LABELS + 50):
         meters.on_result(result((f"label {number}", 0.5), ("person", 0.9)))
@@ -79,7 +79,7 @@ def test_labels_are_bounded_and_none_is_lost() -> None:
 
 
 def test_detections_without_score_have_no_distribution() -> None:
-    """A source that knows no scores leaves none behind."""
+    """A source without scores has no distribution."""
     meters = FrameMeters(FakeClock())
     meters.on_result(result(("motion", None)))
     assert meters.read().scores == {}
@@ -92,8 +92,8 @@ def test_rate_of_a_steady_source(per_s: float) -> None:
     assert rate_per_s(times_ns, times_ns[-1]) == pytest.approx(per_s, rel=0.01)
 
 
-def test_rate_falls_when_nothing_comes() -> None:
-    """Silence lowers the rate, down to 0 after the window."""
+def test_rate_falls_without_events() -> None:
+    """Without events the rate falls, to 0 after the window."""
     times_ns = [n * SECOND // 10 for n in range(100)]
     rates = [rate_per_s(times_ns, times_ns[-1] + wait * SECOND) for wait in (0, 2, 5, 11)]
     assert rates == sorted(rates, reverse=True)
@@ -101,7 +101,7 @@ def test_rate_falls_when_nothing_comes() -> None:
 
 
 def test_read_while_recording() -> None:
-    """Another thread may read at any moment: every reading adds up."""
+    """Another thread may read at any moment: the figures of every reading add up."""
     meters, done = FrameMeters(FakeClock()), threading.Event()
 
     def record() -> None:
@@ -118,8 +118,8 @@ def test_read_while_recording() -> None:
     assert meters.read().count == 3000
 
 
-def test_a_new_model_begins_anew() -> None:
-    """Times and scores of two models are never one distribution; the number of results goes on."""
+def test_a_new_model_starts_a_new_distribution() -> None:
+    """Times and scores of two models are never in one distribution; the number of results continues."""
     meters = FrameMeters(FakeClock())
     old, new = ModelRef("street", "3", "ab" * 32), ModelRef("street", "4", "cd" * 32)
     for model, score, invoke_ms in ((old, 0.2, 3.0), (new, 0.9, 7.0)):

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "reasons.md"
 
 
-def test_document_is_in_step() -> None:
-    """docs/reasons.md is what the table says; `make docs` writes it."""
+def test_document_matches_the_table() -> None:
+    """docs/reasons.md has the content of the table; `make docs` writes it."""
     assert DOCUMENT.read_text("utf-8") == document()
 
 
@@ -41,13 +41,13 @@ def test_the_worst_reason_decides(codes: tuple[ReasonCode, ...], state: str) -> 
     assert state_of(codes) == state
 
 
-def test_every_code_has_its_row() -> None:
+def test_every_code_has_a_row() -> None:
     """A code without a row cannot get into health: the type checker and this test refuse it."""
     assert set(REASONS) == set(get_args(ReasonCode))
 
 
-def test_rows_are_whole() -> None:
-    """Every code is lower case and every row says in sentences what it means and what to do."""
+def test_rows_are_complete() -> None:
+    """Every code is lower case, and every row has sentences for its meaning and its remedy."""
     for code, reason in REASONS.items():
         assert code == reason.code == code.lower()
         assert reason.state in ("degraded", "failed")
@@ -63,8 +63,8 @@ def test_the_document_can_be_searched_and_wraps() -> None:
     assert [line for line in lines if len(line) > 120] == []
 
 
-def test_every_code_is_given_by_somebody() -> None:
-    """A row whose code no module names is a leftover."""
+def test_every_code_is_used() -> None:
+    """A row whose code appears in no module is a leftover."""
     expected = {node.value for path in (ROOT / "daemon").rglob("*.py") if path.name != "reasons.py"
              for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)}
     assert set(REASONS) - expected == set()
