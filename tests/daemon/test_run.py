@@ -215,7 +215,8 @@ def test_under_a_service_manager_a_bad_model_is_reported_and_the_device_stays(
             systemd.settimeout(240)
             assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
             shutil.copy(BOX_MODEL, bad)
-            assert wait_until(lambda: "model_refused" not in {each["code"] for each in hears.health["reasons"]}, 20)
+            assert wait_until(
+                lambda: "model_refused" not in {each["code"] for each in subscriber.health["reasons"]}, 20)
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0
 
