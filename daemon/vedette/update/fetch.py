@@ -63,8 +63,9 @@ class ReleaseFetcher:
 
     @property
     def progress(self) -> float | None:
-        """The completed share of a download, 0 to 1; None while there is no download."""
-        return None if self._under_way is None else self._under_way[1].progress or 0.0
+        """The completed share of a download, 0 to 1; None while there is no download. Any thread."""
+        under_way = self._under_way     # once: the update thread may end it meanwhile
+        return None if under_way is None else under_way[1].progress or 0.0
 
     def known(self) -> tuple[Target, ...]:
         """Return the targets of the trusted metadata on this device. Raises: UpdateRefused, StateUnusable."""

@@ -1,0 +1,40 @@
+"""What other threads may read of a download at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from tests.support.fakes import FakeClock
+from vedette._lib.background_task import BackgroundTask
+from vedette.config.models import UpdateConfig
+from vedette.store.model_store import ModelStore
+from vedette.store.release import Target
+from vedette.update.fetch import ReleaseFetcher
+from vedette.update.schedule import PollSchedule
+
+
+def download(task: BackgroundTask[Path]) -> Path:
+    task.progress = 0.25
+    return Path()
+
+
+class Ending(ReleaseFetcher):
+    """A fetcher whose download ends as soon as somebody has read that there is one."""
+
+    @property
+    def _under_way(self) -> tuple[Target, BackgroundTask[Path]] | None:
+        task, self.task = self.task, None
+        return None if task is None else (cast(Target, None), task)
+
+    @_under_way.setter
+    def _under_way(self, _: object) -> None:
+        self.task: BackgroundTask[Path] | None = BackgroundTask("fetch", download)
+
+
+def test_a_download_may_end_while_its_progress_is_read(tmp_path: Path) -> None:
+    """Health asks on the main thread, and the update thread ends the download."""
+    fetcher = Ending(ModelStore(tmp_path), UpdateConfig(), PollSchedule(60, 0), FakeClock(), device="gate",
+                     clock_synced=lambda: True)
+    assert fetcher.progress in (0.0, 0.25)
+    assert fetcher.progress is None
