@@ -63,10 +63,14 @@ class HotSwap:
     @property
     def is_empty(self) -> bool:
         """Whether there is no detector; False until the first one was opened or refused."""
-        return self.detector is None and (self._asked or self.refusal is not None)
+        return (self._asked or self.refusal is not None) and self.detector is None  # in this order: see `_open`
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
-        """As Pipeline.offer."""
+        """Use this detector from the next frame on, and close the old one; None: no detector, until one is opened.
+
+        Waits until the detect thread has taken it. Returns False if that took too long: then the new one is closed and
+        the old one stays. Any thread but `detect`, one at a time.
+        """
         offer = _Offer(detector)
         with self._handover:
             self._offered = offer
@@ -133,7 +137,7 @@ class HotSwap:
                 self.refusal = refusal
                 self._retry_ns = self._clock.monotonic_ns() + int(RETRY_MODEL_S * 1e9)
             return
+        old, self.detector = self.detector, opened      # first: `is_empty` must not hold for an instant
         self._asked, self.refusal = True, None
-        old, self.detector = self.detector, opened
         if old is not None:
             old.close()

@@ -142,11 +142,7 @@ class Pipeline:
             self._hot_swap.close()
 
     def offer(self, detector: Detector | None, timeout_s: float) -> bool:
-        """Use this detector from the next frame on (None: what `open_detector` returns), and close the old one.
-
-        Waits until the detect thread has taken it. Returns False if that took too long: then the new one is closed and
-        the old one stays. Any thread other than `detect`, one at a time.
-        """
+        """As HotSwap.offer."""
         return self._hot_swap.offer(detector, timeout_s)
 
     def on_fallback_result(self, result: DetectionResult) -> bool:
