@@ -49,7 +49,7 @@ setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (
 deps:            ## install the system packages that are missing (as root or with sudo)
 	@tools/deps
 
-run: deps setup  ## watch the daemon at work, nothing needed: or make run MODEL=m.tflite SOURCE=film.mp4
+run: deps setup  ## watch the daemon, without a camera or a model: or make run MODEL=m.tflite SOURCE=film.mp4
 	@exec .venv/bin/python tools/demo.py --model "$(MODEL)" --source "$(SOURCE)" $(ARGS)
 
 check: setup     ## ruff and mypy

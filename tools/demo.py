@@ -1,4 +1,4 @@
-"""Watch the daemon at work, with a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
+"""Watch the daemon, with a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
 
 Invariants: the broker listens only on a free port of the loopback. Ctrl-C, the end of the source, or `--seconds` ends
 both processes within two seconds and leaves no file behind. All that is shown came over MQTT, as for any subscriber.
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = Parser(prog="make run", description="Watch the daemon at work.", epilog=EXAMPLE, allow_abbrev=False,
+    parser = Parser(prog="make run", description="Watch the daemon.", epilog=EXAMPLE, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="", help="a .tflite file (default: the model in the box)")
     parser.add_argument("--source", default="", help="what to watch (default: synthetic)")

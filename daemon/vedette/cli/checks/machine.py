@@ -97,7 +97,7 @@ def camera(machine: Machine) -> CheckResult:
     if source == "picamera2":
         return CheckResult("camera", "ok", "see the check `picamera2`")
     if is_synthetic(source):
-        return CheckResult("camera", "ok", "the synthetic street, no camera")
+        return CheckResult("camera", "ok", "the drawn street, no camera")
     devices = next(filter(None, (sorted(machine.dev.glob(pattern)) for pattern in DEVICE_PATTERNS)), [])
     available = ", ".join(map(str, devices)) or "no V4L2 device"
     wanted = devices if source == "auto" else [Path(source.removeprefix("file://"))]

@@ -1,4 +1,4 @@
-"""`vedette model eval`: measures how accurate a model is, on the synthetic street or on a COCO folder, and how fast.
+"""`vedette model eval`: measures how accurate a model is, on the drawn street or on a COCO folder, and how fast.
 
 Invariants: every frame goes through the product's own detector; every detection with a score of 0.001 or more counts,
 as COCO defines its figures; the truth is only compared with the detections and never reaches the model.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def add_synthetic_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the synthetic street as a source."""
+    """Declare the drawn street as a source."""
     parser.add_argument("--source", choices=SYNTHETIC, help="the drawn street, or a new difficult street in each frame")
     parser.add_argument("--frames", type=between(int, 1, 100_000), default=500, metavar="N",
                         help="number of drawn frames (500)")
