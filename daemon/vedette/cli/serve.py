@@ -1,13 +1,14 @@
 """`vedette serve`: serves a model over HTTP, for devices whose own model cannot run. The model may be a bigger one.
 
 Invariants: a client from beyond loopback needs a token; after SIGTERM or Ctrl-C the requests under way are completed,
-then the process ends with exit code 0.
+then the process ends with exit code 0. It does not wait for a request that takes longer than any may.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import signal
 import sys
 import threading
@@ -78,8 +79,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"serving on {server.address}", file=sys.stderr, flush=True)
     notifier = Notifier()
     notifier.ready()
-    serve(server, end.wait)
+    ended = serve(server, end.wait)
     notifier.close()
+    if not ended:       # a thread in native code must not come back into an interpreter that is being taken down
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

@@ -138,14 +138,15 @@ class _Exchange(BaseHTTPRequestHandler):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves until `shutdown`. `server_close` waits for the exchanges under way, for at most `request_s` each.
+    """Serves until `shutdown`. Then `finish` waits for the exchanges under way, but not without end.
 
-    `idle_s` bounds the wait for a single byte.
+    `idle_s` bounds the wait for a single byte. A picture that is being decoded or detected has no limit of its own, so
+    `finish` gives up `spare_s` after the time that any exchange may take. Its thread then ends with the process.
     """
 
-    daemon_threads = False
+    daemon_threads = True
     request_queue_size = CONNECTIONS
-    request_s, idle_s = REQUEST_S, 5.0
+    request_s, idle_s, spare_s = REQUEST_S, 5.0, 2.0
 
     def __init__(self, host: str, port: int, service: Service) -> None:
         self.service = service
@@ -170,6 +171,11 @@ class HttpServer(ThreadingHTTPServer):
             super().process_request(request, client_address)
         else:
             self._refuse_connection(request)
+
+    def finish(self) -> bool:
+        """Wait for the exchanges under way. Return whether all of them ended in time. Call it after `shutdown`."""
+        deadline = time.monotonic() + self.request_s + self.spare_s
+        return all(self._room.acquire(timeout=max(0.0, deadline - time.monotonic())) for _ in range(CONNECTIONS))
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve the connection. Runs on that thread."""
@@ -196,8 +202,12 @@ class HttpServer(ThreadingHTTPServer):
         self.shutdown_request(request)
 
 
-def serve(server: HttpServer, wait_for_end: Callable[[], object]) -> None:
-    """Serve until `wait_for_end` returns. Then wait for the exchanges under way, and close the detector."""
+def serve(server: HttpServer, wait_for_end: Callable[[], object]) -> bool:
+    """Serve until `wait_for_end` returns. Then wait for the exchanges under way, and close the detector.
+
+    Return whether all exchanges ended. If not, the detector may still be in use, so it stays open, and the process
+    must end without waiting for threads.
+    """
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="serve")
     thread.start()
     try:
@@ -205,5 +215,10 @@ def serve(server: HttpServer, wait_for_end: Callable[[], object]) -> None:
     finally:
         server.shutdown()
         thread.join()
+        ended = server.finish()
         server.server_close()
-        server.service.close()
+        if ended:
+            server.service.close()
+        else:
+            log.warning("a request is still being worked on; its answer is given up")
+    return ended

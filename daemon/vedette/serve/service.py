@@ -2,7 +2,7 @@
 
 Invariants:
 - A request that its head can refuse is refused before a byte of its body is read. Dimensions are checked before an
-  image is decoded. At most `concurrency` bodies are held at a time.
+  image is decoded, and a PNG is decoded only as far as they promise. At most `concurrency` bodies are held at a time.
 - The detector gets one image at a time. An image whose client no longer waits is skipped.
 - A detection that fails is an error, never an empty answer.
 """
@@ -23,6 +23,7 @@ from vedette.serve.counters import Counters
 from vedette.serve.exchange import Refusal, Reply, Request, busy
 from vedette.serve.form import form_field
 from vedette.vision import images
+from vedette.vision.bounded_png import SIGNATURE, bounded_png
 from vedette.vision.picture_size import picture_size
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Service:
             if size.width * size.height > self._limits.pixels:
                 raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                               f"{size.width} x {size.height} pixels; expected {self._limits.pixels} at most")
-            pixels = images.decode(content, "the image")
+            bounded = bounded_png(content) if content.startswith(SIGNATURE) else content
+            pixels = images.decode(bounded, "the image")
         except SourceInvalid as error:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         if not self._detector_lock.acquire(timeout=_patience_s(request)):
