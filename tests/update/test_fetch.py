@@ -22,6 +22,8 @@ def download(task: BackgroundTask[Path]) -> Path:
 class Ending(ReleaseFetcher):
     """A fetcher whose download ends as soon as somebody has read that there is one."""
 
+    task: BackgroundTask[Path] | None = None
+
     @property
     def _under_way(self) -> tuple[Target, BackgroundTask[Path]] | None:
         task, self.task = self.task, None
@@ -29,7 +31,7 @@ class Ending(ReleaseFetcher):
 
     @_under_way.setter
     def _under_way(self, _: object) -> None:
-        self.task: BackgroundTask[Path] | None = BackgroundTask("fetch", download)
+        self.task = BackgroundTask("fetch", download)
 
 
 def test_a_download_may_end_while_its_progress_is_read(tmp_path: Path) -> None:
