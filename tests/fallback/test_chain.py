@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
+from typing import cast
 
 import pytest
 
@@ -13,6 +15,7 @@ from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
 from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback.breaker import Allowance, Spent, left
 from vedette.fallback.chain import HOLD_S, REASON_OF, FallbackChain
+from vedette.fallback.cloud_worker import CloudWorker
 from vedette.fallback.motion import MotionDetector
 from vedette.health.reasons import state_of
 from vedette.types import Box, Detection, DetectionResult, Frame, ReasonCode, Source, Timing
@@ -248,6 +251,69 @@ def test_motion_is_active_only_while_its_results_come() -> None:
     chain.deactivate()
     assert chain.active_source is None
     assert chain.detect(make_frame(clock, 4)) is None
+
+
+class Interleaved(FallbackChain):
+    """Between the first and the second step of its deactivation another thread activates it."""
+
+    other: Thread | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_active" and value is False and self.other is not None and not self.other.is_alive():
+            self.other.start()
+            self.other.join(0.2)        # it must wait until the deactivation has ended
+
+
+def test_two_threads_may_switch_it_at_once() -> None:
+    """The main thread activates it while the detect thread deactivates it: it is on as a whole, or off as a whole."""
+    clock = FakeClock()
+    chain = Interleaved(clock, cloud=None, interval_s=5, motion=Motion, frame_s=0.1)
+    chain.activate(refuse)
+    chain.other = other = Thread(target=chain.activate, args=(refuse,))
+    chain.deactivate()
+    other.join(60)
+    for _ in range(3):
+        result = chain.detect(make_frame(clock))
+    assert result is not None, "active without motion"
+
+
+class Cloud:
+    """A cloud worker that works, as the chain uses it for each frame."""
+
+    cause: str | None = None
+
+    def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
+        """Begin."""
+
+    def deactivate(self) -> None:
+        """End."""
+
+
+def test_a_frame_costs_no_status_of_the_cloud() -> None:
+    """Its budget and its breaker are asked for health alone; a frame needs the cause of its last failure."""
+    clock, cloud = FakeClock(), Cloud()
+    chain = FallbackChain(clock, cloud=cast(CloudWorker, cloud), interval_s=5, motion=Motion, frame_s=0.1)
+    chain.activate(refuse)
+    results = [chain.detect(make_frame(clock)) for _ in range(4)]
+    assert results == [None] * 4, "a result of the cloud is due"
+    cloud.cause = "no route"
+    assert chain.detect(make_frame(clock)) is not None
+    assert chain.reasons() == {"cloud_failing": "no route"}
+    cloud.cause = None
+    chain.on_published(seen_by("cloud", make_frame(clock)))
+    assert chain.active_source == "cloud"
+
+
+def test_a_result_that_comes_too_late_does_not_count_for_the_next_time() -> None:
+    """It was published while the fallback was deactivated."""
+    clock, cloud = FakeClock(), Cloud()
+    chain = FallbackChain(clock, cloud=cast(CloudWorker, cloud), interval_s=5, motion=None, frame_s=0.1)
+    chain.activate(refuse)
+    chain.deactivate()
+    chain.on_published(seen_by("cloud", make_frame(clock)))
+    chain.activate(refuse)
+    assert chain.active_source is None
 
 
 def test_stale_and_slow_are_different_reasons() -> None:

@@ -4,11 +4,13 @@ Invariants:
 - Motion learns its background from the first frame on, and gives results only while no result of the cloud is due.
 - `active_source` names a source only while its results come. A call under way does not count, nor does a background
   that is still being learnt.
-- `detect` is for the detect thread, the rest for any: the main thread activates it if the detect thread hangs.
+- `detect` is for the detect thread, the rest for any: the main thread activates it if the detect thread hangs. It is
+  active as a whole or not at all, with the cloud.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from vedette.errors import DetectError
@@ -43,6 +45,7 @@ class FallbackChain:
         self._make_motion = motion
         self._hold_s = max(HOLD_S, 3 * frame_s)
         self._motion: MotionDetector | None = None
+        self._switching = threading.Lock()
         self._active = False
         self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
         self._motion_results = 0
@@ -62,20 +65,22 @@ class FallbackChain:
 
     def activate(self, on_result: Callable[[DetectionResult], bool]) -> None:
         """Start detecting; as ports.Fallback. Any thread; safe to call twice."""
-        if not self._active:
-            self._cloud_due_ns = self._after(CLOUD_DUE_S)
-            self._motion = self._make_motion() if self._make_motion else None
-            self._active = True
-        if self._cloud is not None:
-            self._cloud.activate(on_result)
+        with self._switching:
+            if not self._active:
+                self._cloud_due_ns = self._after(CLOUD_DUE_S)
+                self._motion = self._make_motion() if self._make_motion else None
+                self._active = True
+            if self._cloud is not None:
+                self._cloud.activate(on_result)
 
     def deactivate(self) -> None:
         """Stop detecting. Any thread; safe to call twice."""
-        self._active = False
-        self._motion = None
-        self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
-        if self._cloud is not None:
-            self._cloud.deactivate()
+        with self._switching:
+            self._active = False
+            self._motion = None
+            self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
+            if self._cloud is not None:
+                self._cloud.deactivate()
 
     def detect(self, frame: Frame) -> DetectionResult | None:
         """Return what moves in a frame that the detector could not use; None if there is nothing to publish."""
@@ -90,11 +95,14 @@ class FallbackChain:
 
     def on_published(self, result: DetectionResult) -> None:
         """Called after a result of this fallback was published. Any thread."""
-        if result.source == "cloud":
-            self._cloud_due_ns = self._cloud_until_ns = self._after(self._interval_s + CLOUD_DUE_S)
-        else:
-            self._motion_results += 1
-            self._motion_until_ns = self._after(self._hold_s)
+        with self._switching:
+            self._motion_results += result.source == "motion"
+            if not self._active:
+                return
+            if result.source == "cloud":
+                self._cloud_due_ns = self._cloud_until_ns = self._after(self._interval_s + CLOUD_DUE_S)
+            else:
+                self._motion_until_ns = self._after(self._hold_s)
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
@@ -118,7 +126,7 @@ class FallbackChain:
             and self._clock.monotonic_ns() < self._cloud_due_ns
 
     def _cloud_cause(self) -> str | None:
-        return None if self._cloud is None else self._cloud.status().cause
+        return None if self._cloud is None else self._cloud.cause
 
     def _after(self, seconds: float) -> int:
         return self._clock.monotonic_ns() + int(seconds * 1e9)

@@ -83,6 +83,11 @@ class CloudWorker:
         self._client.reload(config.detector)
         self._max_age_ms = _max_age_ms(config)
 
+    @property
+    def cause(self) -> str | None:
+        """Why the last try gave no result, as in `status`; cheap enough for every frame. Any thread."""
+        return self._status.cause
+
     def status(self) -> CloudStatus:
         """Return what it is doing. Any thread, never blocks."""
         return replace(self._status, active=self._turn % 2 == 1, breaker=self._breaker.state(self._now_s()),
