@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.support.broker.fake_broker import ACCEPT_V3, Connect, FakeBroker
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.subscriber import send
 from tests.support.fakes import FakeClock, make_frame, make_result
@@ -54,6 +55,18 @@ def test_json_lines_of_one_device(broker: Mosquitto, capsys: pytest.CaptureFixtu
     send(broker.client(), "vedette/gate-01/counts", b'{"counts": null}', retain=True)
     assert tail(broker, "gate-01", "--json", "--count", "1") == 0
     assert json.loads(capsys.readouterr().out) == {"topic": "vedette/gate-01/counts", "payload": {"counts": None}}
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x01"], ids=["hangs up", "refuses"])
+def test_a_broker_without_mqtt_5(answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command falls back to MQTT 3.1.1, as the daemon does."""
+    def answers(connect: Connect) -> bytes:
+        return answer if connect.level == 5 else ACCEPT_V3
+
+    with FakeBroker(answers) as broker:
+        broker.deliver("vedette/gate-01/availability", b"online", qos=0, level=4)
+        assert main(["tail", "--host", "127.0.0.1", "--port", str(broker.port), "--count", "1"]) == 0
+    assert "online" in capsys.readouterr().out
 
 
 def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,6 +146,17 @@ def test_a_broker_that_hangs_up_at_a_message() -> None:
     assert NO_QOS_1 not in said
 
 
+def test_a_broker_that_hangs_up_at_the_subscription() -> None:
+    """As RabbitMQ does while the node with the queue of this device is down, even after a clean start."""
+    with FakeBroker(ACCEPT_V3, command_qos=0) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
+        assert wait_until(lambda: connected(publisher) and bool(publisher.reasons().get("mqtt_limited")), 30)
+        publish_results(publisher)
+        said = limits(publisher)
+    assert "commands to an absent device are lost" in said
+    assert NO_QOS_1 not in said
+    assert {message.qos for message in broker.lives[-1].published} == {1}
+
+
 def test_a_broker_that_only_restarts_is_no_poor_one() -> None:
     """It hangs up at first, as a proxy does whose broker is not up yet, and then takes everything."""
     count = itertools.count()
@@ -199,11 +210,11 @@ def test_a_hang_up_before_the_answer_is_not_called_tls(tmp_path: Path) -> None:
 
 def test_terms_ask_for_less_one_by_one() -> None:
     """The most useful first: MQTT 3.1.1 with all else, and at last QoS 0 without retained messages."""
-    assert [(terms.is_v5, terms.retain, terms.qos) for terms in Terms(is_v5=False).lesser()] == [
-        (False, True, 0), (False, False, 1), (False, False, 0)]
+    assert [(terms.is_v5, terms.retain, terms.qos, terms.command_qos) for terms in Terms(is_v5=False).lesser()] == [
+        (False, True, 1, 0), (False, True, 0, 0), (False, False, 1, 1), (False, False, 0, 0)]
     every = list(Terms(is_v5=True).lesser())
     assert every[0] == Terms(is_v5=False)
-    assert len(every) == 7
+    assert len(every) == 9
 
 
 def test_a_broker_that_comes_back_is_asked_for_everything_again(tmp_path: Path) -> None:

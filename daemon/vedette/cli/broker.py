@@ -10,16 +10,19 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import add_config_argument
 from vedette.config.load import load
+from vedette.errors import BrokerError
 from vedette.mqtt.connection import Connection
 
 if TYPE_CHECKING:
     import argparse
 
     from vedette.config.models import Config, MqttConfig
+    from vedette.mqtt.terms import Terms
 
 LARGEST_PACKET = 64 * 1024 * 1024
 """Enough for a snapshot of the largest frame."""
@@ -42,13 +45,37 @@ def load_config(args: argparse.Namespace, **overrides: object) -> Config:
 @contextmanager
 def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
     """Connect and subscribe; the body polls. Raises: BrokerError when the broker is away or refuses."""
-    connection = Connection(mqtt, f"vedette.{secrets.token_hex(6)}", filters=filters, largest_packet=LARGEST_PACKET)
+    connection = _connect(mqtt, filters)
     try:
-        while not connection.connected:
-            connection.poll(0.5)
+        try:
+            _wait(connection)
+        except BrokerError:
+            terms = _less(connection)
+            if terms is None:
+                raise
+            connection.close()
+            connection = _connect(mqtt, filters, terms)
+            _wait(connection)
         yield connection
     finally:
         connection.close(send_disconnect=True)
+
+
+def _connect(mqtt: MqttConfig, filters: Sequence[str], terms: Terms | None = None) -> Connection:
+    return Connection(mqtt, f"vedette.{secrets.token_hex(6)}", terms=terms, filters=filters,
+                      largest_packet=LARGEST_PACKET)
+
+
+def _less(connection: Connection) -> Terms | None:
+    """Return what to ask of a broker that may not take MQTT 5. None: that was not the reason."""
+    if connection.hung_up and not connection.answered and connection.terms.is_v5:
+        return replace(connection.terms, is_v5=False)
+    return connection.demand
+
+
+def _wait(connection: Connection) -> None:
+    while not connection.connected:
+        connection.poll(0.5)
 
 
 def parsed(payload: bytes) -> Any:

@@ -253,10 +253,10 @@ class Connection:
         self.session_present = flags.session_present
         self.terms = self.terms.limited(properties)
         if self._filters and self.terms.is_v5:      # a retained command keeps its flag also while it is delivered live
-            kept = SubscribeOptions(qos=1, retainAsPublished=True)
+            kept = SubscribeOptions(qos=self.terms.command_qos, retainAsPublished=True)
             self._client.subscribe([(topic, kept) for topic in self._filters])
         elif self._filters:
-            self._client.subscribe([(topic, 1) for topic in self._filters])
+            self._client.subscribe([(topic, self.terms.command_qos) for topic in self._filters])
 
     def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
                        _properties: object) -> None:

@@ -22,16 +22,21 @@ _NO_MQTT_5, _IN_FLIGHT_EXCEEDED, _NO_RETAINED, _NO_SUCH_QOS = 0x84, 0x93, 0x9A, 
 REFUSED_TERMS = frozenset({_NO_MQTT_5, _IN_FLIGHT_EXCEEDED, _NO_RETAINED, _NO_SUCH_QOS})
 """Reason codes of MQTT 5 that name a term."""
 
+_LESSER = ((True, 1, 1), (True, 1, 0), (True, 0, 0), (False, 1, 1), (False, 0, 0))
+"""Retained messages, QoS, and QoS of commands: the most useful first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Of one connection. `qos` is the highest, `in_flight` the most messages without an acknowledgement.
 
-    `largest` is in bytes of a packet, `session_s` the time that the broker keeps the session of an absent device.
+    `command_qos` is that of the subscription to commands. `largest` is in bytes of a packet, `session_s` the time that
+    the broker keeps the session of an absent device.
     """
 
     is_v5: bool
     qos: int = 1
+    command_qos: int = 1
     retain: bool = True
     in_flight: int = IN_FLIGHT_MAX
     largest: int = LARGEST_PACKET
@@ -40,7 +45,8 @@ class Terms:
     def without(self, refusal: int) -> Terms | None:
         """Return the terms to ask for after this reason code. None: it is not about the terms, or nothing is left."""
         less = {_NO_MQTT_5: replace(self, is_v5=False), _NO_RETAINED: replace(self, retain=False),
-                _NO_SUCH_QOS: replace(self, qos=0), _IN_FLIGHT_EXCEEDED: replace(self, in_flight=1)}.get(refusal, self)
+                _NO_SUCH_QOS: replace(self, qos=0, command_qos=0),
+                _IN_FLIGHT_EXCEEDED: replace(self, in_flight=1)}.get(refusal, self)
         return None if less == self else less
 
     def limited(self, announced: object) -> Terms:
@@ -54,9 +60,10 @@ class Terms:
 
     def lesser(self) -> Iterator[Terms]:
         """Yield all terms that ask for less, the most useful first."""
-        for is_v5, (retain, qos) in product((False, True), product((True, False), (1, 0))):
-            terms = replace(self, is_v5=is_v5, retain=retain, qos=qos)
-            if is_v5 <= self.is_v5 and retain <= self.retain and qos <= self.qos and terms != self:
+        for is_v5, (retain, qos, command_qos) in product((False, True), _LESSER):
+            terms = replace(self, is_v5=is_v5, retain=retain, qos=qos, command_qos=command_qos)
+            is_less = is_v5 <= self.is_v5 and retain <= self.retain and qos <= self.qos
+            if is_less and command_qos <= self.command_qos and terms != self:
                 yield terms
 
     def losses(self, *, wanted_v5: bool) -> str:
@@ -65,6 +72,8 @@ class Terms:
             "it does not take MQTT 5, so it cannot say which messages it refuses, and each short absence is published "
             "as offline": wanted_v5 and not self.is_v5,
             "it takes no QoS 1, so results under way are lost when a connection ends": not self.qos,
+            "it ends a connection that asks for commands with QoS 1, as a cluster does that lost a node, so commands "
+            "to an absent device are lost": self.qos > self.command_qos,
             "it keeps no retained messages, so a new subscriber sees availability, health and other states only when "
             "they are published next": not self.retain,
             f"it takes at most {self.largest} bytes a message, so larger ones are lost": self.largest < ROOMY_PACKET,

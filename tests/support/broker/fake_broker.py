@@ -68,15 +68,17 @@ def _accept_all(_life: Life, _published: Published) -> bool:
 class FakeBroker:
     """`answer` is the CONNACK, or what gives it. `lives` has every connection so far.
 
-    `is_slow`: a message is acknowledged only when the client has paused. `ends_after_s`: so long lives a connection.
+    `command_qos`: it hangs up at a subscription with a higher one. `is_slow`: a message is acknowledged only when the
+    client has paused. `ends_after_s`: so long lives a connection.
     """
 
     def __init__(self, answer: bytes | Answer, accepts: Accepts = _accept_all, *, is_slow: bool = False,
-                 ends_after_s: float = math.inf) -> None:
+                 command_qos: int = 1, ends_after_s: float = math.inf) -> None:
         self._answer = answer
         self._accepts = accepts
         self._is_slow = is_slow
         self._ends_after_s = ends_after_s
+        self._command_qos = command_qos
         self._deliveries: list[bytes] = []
         self._stack = ExitStack()
         self.lives: list[Life] = []
@@ -96,9 +98,9 @@ class FakeBroker:
     def client(self, **changes: Any) -> MqttConfig:
         return MqttConfig(host="127.0.0.1", port=self.port, **changes)
 
-    def deliver(self, topic: str, payload: bytes, *, qos: int) -> None:
-        """Have this message delivered after each subscription of an MQTT 5 client."""
-        self._deliveries.append(_delivery(topic, payload, qos, len(self._deliveries) + 1))
+    def deliver(self, topic: str, payload: bytes, *, qos: int, level: int = 5) -> None:
+        """Have this message delivered after each subscription of a client of this version of MQTT."""
+        self._deliveries.append(_delivery(topic, payload, qos, len(self._deliveries) + 1, is_v5=level == 5))
 
     def cut(self) -> None:
         """End every connection."""
@@ -137,8 +139,10 @@ class FakeBroker:
         if kind == 4:
             self.acknowledged.append(int.from_bytes(content[:2], "big"))
         elif kind == 8:
-            filters = sum(1 for _ in _filters(content[3 if is_v5 else 2:]))
-            life.socket.sendall(bytes([0x90, 2 + is_v5 + filters]) + content[:2] + b"\0" * is_v5 + b"\1" * filters)
+            granted = bytes(_granted(content[3 if is_v5 else 2:]))
+            if max(granted) > self._command_qos:
+                return False
+            life.socket.sendall(bytes([0x90, 2 + is_v5 + len(granted)]) + content[:2] + b"\0" * is_v5 + granted)
             for delivery in self._deliveries:
                 life.socket.sendall(delivery)
         elif kind == 12:
@@ -200,16 +204,17 @@ def _connect(content: bytes) -> Connect:
     return Connect(level, bool(flags & 2), flags >> 3 & 3, bool(flags & 0x20), rest[2:2 + length].decode())
 
 
-def _filters(content: bytes) -> Iterator[bytes]:
+def _granted(content: bytes) -> Iterator[int]:
+    """Yield the QoS of each filter of a SUBSCRIBE."""
     while content:
         length = int.from_bytes(content[:2], "big")
-        yield content[2:2 + length]
+        yield content[2 + length] & 3
         content = content[3 + length:]
 
 
-def _delivery(topic: str, payload: bytes, qos: int, number: int) -> bytes:
+def _delivery(topic: str, payload: bytes, qos: int, number: int, *, is_v5: bool) -> bytes:
     name = topic.encode()
-    body = len(name).to_bytes(2, "big") + name + number.to_bytes(2, "big") * bool(qos) + b"\0" + payload
+    body = len(name).to_bytes(2, "big") + name + number.to_bytes(2, "big") * bool(qos) + b"\0" * is_v5 + payload
     return bytes([0x30 | qos << 1]) + _length(len(body)) + body
 
 
