@@ -102,6 +102,13 @@ def test_stops_nobody_waits_for(tmp_path: Path) -> None:
     assert {name: case["missing"] for name, case in figures["cases"].items()} == {"twice": 0, "restarts": 0}
 
 
+def test_mutated_bundles_through_the_whole_chain(tmp_path: Path) -> None:
+    """Read, resolved and probed: each ends in a refusal or a sound model, in little memory and little time."""
+    told = sample("mutants", tmp_path, "--read", "150", "--probe", "4")
+    assert (told["mutants"], told["parent_exceptions"]) == (154, 0)
+    assert told["read"] > 5
+
+
 def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:
     """Heard in a network of its own: its broker's packets and no others, while nobody looks and the broker is away."""
     figures = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")

@@ -21,13 +21,11 @@ from vedette.vision.model_spec import resolve
 
 GROWTH_MB, BUSY_S = 100, 5.0
 REFUSES = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from tests.support.models import hostile
+from tests.support.waiting.peak_memory import peak_mb
 from tests.validate.test_hostile_files import chain
-
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 chain(hostile.tiny_detectors.write(Path(sys.argv[1])))
 before = peak_mb()
@@ -104,14 +102,19 @@ def test_a_directory_is_judged_by_its_end_record(tmp_path: Path, stated: int) ->
         read_model(path)
 
 
-def test_what_nobody_foresaw_is_a_model_error(tmp_path: Path) -> None:
-    """An operation without outputs, and whatever else, becomes a refusal that names the file."""
-    tensors = [writer.Tensor((1, 16, 16, 3), "uint8", "image"), writer.Tensor((1, 2, 2, 3), "uint8", "heat")]
-    graph = writer.Graph(tensors, [writer.Op("CONV_2D", (0, 0), ())], (0,), (1,))
+def test_an_operation_without_outputs_ends_nothing(tmp_path: Path) -> None:
+    """The kind of the model's arithmetic is looked for in its layers, and this one has no output to tell it."""
+    tensors = [writer.Tensor((1, 16, 16, 3), "uint8", "image"),
+               writer.Tensor((1, 4), "uint8", "score", (1 / 256,), (0,))]
     path = tmp_path / "odd.tflite"
-    path.write_bytes(writer.build(graph))
-    chain(path)
-    model = read_model(tiny_detectors.write(tmp_path))
+    path.write_bytes(writer.build(writer.Graph(tensors, [writer.Op("CONV_2D", (0, 0), ())], (0,), (1,))))
+    assert resolve(read_model(path), DetectorConfig(model=path, decoder="classifier")).decoder == "classifier"
+
+
+def test_what_nobody_foresaw_is_a_model_error(tmp_path: Path) -> None:
+    """Whatever goes wrong while a file is read becomes a refusal that names the file."""
+    path = tiny_detectors.write(tmp_path)
+    model = read_model(path)
     object.__setattr__(model, "outputs", None)
     with pytest.raises(ModelUnreadable, match=r"pooling\.tflite: cannot be understood: TypeError"):
         resolve(model, DetectorConfig(model=path))

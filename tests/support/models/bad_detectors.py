@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.models.tiny_detectors import _POOL, LABELS
+from tests.support.models.tiny_detectors import LABELS, POOL
 from tests.support.models.writer import Graph, Op, Tensor, build, with_zip
 
 _QUANTIZATION = ((1 / 256,), (-128,))
@@ -16,7 +16,7 @@ _QUANTIZATION = ((1 / 256,), (-128,))
 def divides_by_zero(folder: Path) -> Path:
     """Write a model that kills tflite-runtime at its first invoke (SIGFPE); LiteRT refuses the division."""
     tensors = [*_pooled(16), Tensor((4,), "int32", "zero", data=bytes(16)), Tensor((4,), "int32", "quotient")]
-    ops = [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL), Op("DIV", (2, 2), (3,), (29, []))]
+    ops = [Op("AVERAGE_POOL_2D", (0,), (1,), POOL), Op("DIV", (2, 2), (3,), (29, []))]
     return _written(folder, "divides", tensors, ops)
 
 
@@ -43,13 +43,13 @@ def _convolution(inputs: tuple[int, int, int], output: int, stride: int = 1) -> 
 
 def memory_hog(folder: Path) -> Path:
     """Write a model of a few hundred bytes that needs an arena of 430 MB."""
-    return _written(folder, "hog", _pooled(12_000), [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)])
+    return _written(folder, "hog", _pooled(12_000), [Op("AVERAGE_POOL_2D", (0,), (1,), POOL)])
 
 
 def badly_quantised(folder: Path) -> Path:
     """Write a badly quantised model: its scale lets no score exceed 0.1, so none reaches the threshold."""
     heat = Tensor((1, 2, 2, 3), "int8", "heat", (0.1 / 256,), (-128,))
-    return _written(folder, "little", [_pooled(16)[0], heat], [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)])
+    return _written(folder, "little", [_pooled(16)[0], heat], [Op("AVERAGE_POOL_2D", (0,), (1,), POOL)])
 
 
 def _pooled(side: int) -> list[Tensor]:

@@ -15,8 +15,8 @@ MIB = 1 << 20
 
 
 def labels_of_many_lines(model: bytes) -> bytes:
-    """30 MiB of empty lines, which compress well."""
-    return writer.with_zip(model, {"labels.txt": b"a\n" * (15 * MIB)})
+    """10 MiB of short lines, which compress well."""
+    return writer.with_zip(model, {"labels.txt": b"a\n" * (5 * MIB)})
 
 
 def an_expression(model: bytes) -> bytes:
@@ -31,26 +31,26 @@ def deep_brackets(model: bytes) -> bytes:
 
 def a_list_of_numbers(model: bytes) -> bytes:
     """Millions of numbers in the bundle's settings."""
-    return writer.with_zip(model, {"vedette.json": b'{"baseline":[' + b"1," * (7 * MIB) + b"1]}"})
+    return writer.with_zip(model, {"vedette.json": b'{"baseline":[' + b"1," * (5 * MIB) + b"1]}"})
 
 
 def golden_frames_without_end(model: bytes) -> bytes:
     """Millions of empty lists where the expected detections stand."""
     return writer.with_zip(model, {"golden/expected.json": b'{"flatbuffer_sha256":"","frames":{"a":{"litert":['
-                                   + b"[]," * (5 * MIB) + b"[]]}}}"})
+                                   + b"[]," * (3 * MIB) + b"[]]}}}"})
 
 
 def many_names(model: bytes) -> bytes:
     """An exporter's list of a million names."""
-    return writer.with_zip(model, {"metadata.json": b'{"task":"detect","names":[' + b'"a",' * (6 * MIB) + b'"a"]}'})
+    return writer.with_zip(model, {"metadata.json": b'{"task":"detect","names":[' + b'"a",' * (3 * MIB) + b'"a"]}'})
 
 
 def one_long_name(model: bytes) -> bytes:
     """An exporter's list whose only name is as long as a book."""
-    return writer.with_zip(model, {"metadata.json": b'{"task":"detect","names":["' + b"a" * (20 * MIB) + b'"]}'})
+    return writer.with_zip(model, {"metadata.json": b'{"task":"detect","names":["' + b"a" * (10 * MIB) + b'"]}'})
 
 
-def a_directory_of_many_entries(model: bytes, entries: int = 300_000, *, stated: int = 0xFFFF) -> bytes:
+def a_directory_of_many_entries(model: bytes, entries: int = 100_000, *, stated: int = 0xFFFF) -> bytes:
     """A ZIP whose directory never ends; its end record states `stated` entries."""
     entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0,
                         len(model)) + b"a"
@@ -62,7 +62,7 @@ def a_directory_of_many_entries(model: bytes, entries: int = 300_000, *, stated:
 
 def a_zip_that_unpacks_for_ever(model: bytes) -> bytes:
     """A thousand entries that share one packed stream of nothing: it is read a thousand times."""
-    stream = b"\x00\x00\x00\xff\xff" * (6 * MIB) + b"\x01\x00\x00\xff\xff"
+    stream = b"\x00\x00\x00\xff\xff" * MIB + b"\x01\x00\x00\xff\xff"
     local = struct.pack("<4s2B4HL2L2H", b"PK\x03\x04", 20, 0, 0, 8, 0, 33, 0, len(stream), 0, 1, 0) + b"a" + stream
     entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, 0, 0, 8, 0, 33, 0, len(stream), 0, 1, 0, 0, 0, 0, 0,
                         len(model)) + b"a"
@@ -88,7 +88,7 @@ def padding_inside_the_zip(model: bytes, size: int = 65 * MIB) -> bytes:
 
 def a_tensor_of_many_axes(_: bytes) -> bytes:
     """A shape of millions of numbers."""
-    return writer.build(writer.Graph([writer.Tensor((1,) * (3 * MIB), "int8", "x")], [], (0,), (0,)))
+    return writer.build(writer.Graph([writer.Tensor((1,) * MIB, "int8", "x")], [], (0,), (0,)))
 
 
 def many_tensors(_: bytes) -> bytes:
@@ -97,7 +97,7 @@ def many_tensors(_: bytes) -> bytes:
     root = struct.unpack_from("<I", small)[0]
     graphs = _vector(small, root, 2)
     graph = graphs + 4 + struct.unpack_from("<I", small, graphs + 4)[0]
-    count, at = 3 * MIB, len(small) + -len(small) % 4
+    count, at = MIB, len(small) + -len(small) % 4
     small += bytes(at - len(small))
     field = _field(small, graph, 0)
     struct.pack_into("<I", small, field, at - field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import struct
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ class Base:
     content: bytes
 
     @cached_property
-    def structure(self) -> list[int]:
+    def structure(self) -> array[int]:
         """Positions of all bytes that are not in large buffers of weights."""
         weights = []
         for table in Buffer(memoryview(self.content)).root().tables(4):
@@ -35,10 +36,10 @@ class Base:
                 start = self.content.find(content)
                 weights.append(range(start, start + len(content)))
         weights.sort(key=lambda place: place.start)
-        positions: list[int] = []
+        positions = array("I")
         at = 0
         for place in [*weights, range(len(self.content), len(self.content))]:
-            positions += range(at, place.start)
+            positions.extend(range(at, place.start))
             at = max(at, place.stop)
         return positions
 

@@ -16,7 +16,7 @@ from vedette.types import Frame
 
 LABELS = b"background\nleaf\nsky\n"
 STATED = b'{"decoder": "fomo"}'
-_POOL = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), (4, "int32", 8)])
+POOL = (5, [(0, "int8", 1), (1, "int32", 8), (2, "int32", 8), (3, "int32", 8), (4, "int32", 8)])
 
 
 def write(folder: Path, files: dict[str, bytes] | None = None, claims: tuple[int, ...] = (1, 2, 2, 3),
@@ -25,7 +25,7 @@ def write(folder: Path, files: dict[str, bytes] | None = None, claims: tuple[int
     quantization = ((1 / 256,), (-128,)) if dtype == "int8" else ()
     tensors = [Tensor((1, 16, 16, 3), dtype, "image", *quantization), Tensor(claims, dtype, "heat", *quantization)]
     path = folder / "pooling.tflite"
-    path.write_bytes(with_zip(build(Graph(tensors, [Op("AVERAGE_POOL_2D", (0,), (1,), _POOL)], (0,), (1,))),
+    path.write_bytes(with_zip(build(Graph(tensors, [Op("AVERAGE_POOL_2D", (0,), (1,), POOL)], (0,), (1,))),
                               {"labels.txt": LABELS, "vedette.json": STATED, **(files or {})}))
     return path
 
