@@ -74,6 +74,17 @@ def test_what_would_end_a_run_is_found_among_all_else(tmp_path: Path, capsys: py
     assert main(["check-config", "--config", str(path)]) == 0
 
 
+def test_a_number_as_a_source_is_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenCV calls the first camera 0; here it is a device or, if somebody has such a file, a file."""
+    path = tmp_path / "config.yaml"
+    path.write_text("camera: {source: '07'}\n")
+    assert main(["check-config", "--config", str(path)]) == 78
+    assert capsys.readouterr().err == (f"vedette: {path}:1: camera.source: 07: no such file or folder; "
+                                       "is /dev/video07 meant?\n")
+    (tmp_path / "07").mkdir()
+    assert vedette("check-config", "--config", path, folder=tmp_path).returncode == 0
+
+
 def test_a_model_named_by_a_variable_is_checked(tmp_path: Path) -> None:
     """It starts from the working folder, and the problem names the variable."""
     done = vedette("check-config", folder=tmp_path, env={"VEDETTE_DETECTOR__MODEL": "absent.tflite"})

@@ -270,6 +270,21 @@ def test_other_paths_start_beside_the_file_or_in_the_working_folder(write: Write
     assert load(path, environ={"VEDETTE_DETECTOR__MODEL": "y.tflite"}).detector.model == Path("y.tflite")
 
 
+def test_a_tilde_is_the_home_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every path and source; the home of an unknown user stays as it was written."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = write("camera: {source: ~/street.mp4}\ndetector: {model: ~/street.tflite}\n"
+                 "update: {source: ~/media}\nmqtt: {username: ~gate}\n")
+    config = load(path, environ={}, overrides={"update.root": "~/root.json"})
+    assert config.camera.source == str(tmp_path / "home" / "street.mp4")
+    assert config.detector.model == tmp_path / "home" / "street.tflite"
+    assert config.update.root == tmp_path / "home" / "root.json"
+    assert config.update.source == str(tmp_path / "home" / "media")
+    assert config.mqtt.username == "~gate"
+    unknown = write("camera: {source: ~nobody-of-that-name/street.mp4}\n")
+    assert load(unknown, environ={}).camera.source == "~nobody-of-that-name/street.mp4"
+
+
 def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> None:
     """Missing, empty, a folder, not ours to read: each at load, with key and path."""
     (tmp_path / "empty").write_text(" \n")

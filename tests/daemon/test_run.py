@@ -268,6 +268,10 @@ def test_a_bad_source_ends_a_run_by_hand_with_one_line(tmp_path: Path, source: s
     (("run", "--frames", "0"), 64, "--frames"),
     (("run", "--nonsense"), 64, "nonsense"),
     (("watch",), 64, "unknown command"),
+    (("chek-config", "--config", "bad.yaml"), 64, "did you mean check-config?"),
+    (("model", "instal", "bad.yaml"), 64, "did you mean model install?"),
+    (("modle", "install"), 64, "did you mean model install?"),
+    (("run", "--source", "07", "--model", str(BOX_MODEL), "--print"), 69, "is /dev/video07 meant?"),
     (("run", "--config", "missing.yaml"), 78, "missing.yaml"),
     (("run", "--config", "bad.yaml"), 78, "did you mean"),
 ])

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.restart_policy import open_limit_s
 from vedette.camera.street.options import is_synthetic
-from vedette.net.urls import PLACEHOLDERS, without_login
+from vedette.net.urls import PLACEHOLDERS, shown, without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
@@ -92,6 +92,11 @@ class CaptureSettings:
         fields = json.loads(message)
         fields["masks"] = tuple(tuple((x, y) for x, y in polygon) for polygon in fields["masks"])
         return cls(**fields)
+
+
+def missing(path: str) -> str:
+    """Return what is wrong with a source that names no file. A bare number is OpenCV's name of a camera."""
+    return f"{shown(path)}: no such file or folder" + (f"; is /dev/video{path} meant?" if path.isdecimal() else "")
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:

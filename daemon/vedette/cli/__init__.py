@@ -146,6 +146,9 @@ def _overview(argv: list[str]) -> int:
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     known, _ = parser.parse_known_args(argv)
     if known.command:
-        raise UsageError(f"unknown command {known.command!r}; `vedette --help` lists the commands")
+        from vedette.config.problems import did_you_mean
+        typed = " ".join(argv[:2])      # a command has one word or two
+        meant = did_you_mean(typed, COMMANDS) or did_you_mean(known.command, COMMANDS)
+        raise UsageError(f"unknown command {known.command!r}{meant or '; `vedette --help` lists the commands'}")
     parser.print_help()
     return UsageError.exit_code

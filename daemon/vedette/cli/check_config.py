@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.camera.settings import missing
 from vedette.camera.street.options import is_synthetic, parse_synthetic
 from vedette.cli.arguments import add_config_argument
 from vedette.config.files import check_file
@@ -65,7 +66,7 @@ def _source_problem(source: str) -> str | None:
             parse_synthetic(source)
     except SourceInvalid as error:
         return str(error)
-    return None
+    return missing(source) if source.isdecimal() and not Path(source).exists() else None
 
 
 def _model_problem(path: str) -> str | None:

@@ -24,6 +24,14 @@ class FileCheck:
     warning: str | None = None
 
 
+def expanded(name: str) -> str:
+    """Return the path with the home folder in place of a leading `~` or `~user`, if there is one."""
+    try:
+        return str(Path(name).expanduser()) if name.startswith("~") else name
+    except RuntimeError:    # no such user
+        return name
+
+
 def resolve(name: str, folder: Path, credentials: Path | None) -> Path:
     """Return the path of a `*_file`. A relative name starts from `folder`."""
     if credentials is not None and not Path(name).is_absolute() and _exists(credentials / name):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vedette.config.document import KeyPath, Problem, parse, text_problem
-from vedette.config.files import check_file, resolve
+from vedette.config.files import check_file, expanded, resolve
 from vedette.config.keys import Key, keys, sections
 from vedette.config.models import Config
 from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
@@ -170,10 +170,14 @@ class _Layers:
                                      "(in camera.source, write {user} and {password} in its place)"))
 
     def resolve_files(self, credentials: Path | None) -> None:
-        """Make every path absolute or relative to the working folder, and check every `*_file`."""
+        """Make every path absolute or relative to the working folder, expand `~`, and check every `*_file`."""
         for key in keys():
             section, name = self._section(key.path), key.path[-1]
-            if section is None or not key.is_path or not isinstance(value := section.get(name), str):
+            if section is None or not isinstance(value := section.get(name), str):
+                continue
+            if key.is_path or key.path in _ADDRESSES:
+                value = section[name] = expanded(value)
+            if not key.is_path:
                 continue
             folder = self.folder if self._place(key.path).layer == 0 else Path()
             if not name.endswith("_file"):

@@ -64,6 +64,7 @@ Later sources replace earlier ones:
   warning.
 - Other relative paths (`detector.model`) start from the folder of the configuration file. Relative paths from variables
   or flags start from the working folder. `camera.source` is used as it is written.
+- `~/` at the start of a path is the home folder of the user that runs the command.
 
 ## Keys
 

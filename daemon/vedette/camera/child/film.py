@@ -15,6 +15,7 @@ import cv2
 
 from vedette.camera.child.opencv import DAMAGED_IN_A_ROW, READ_MARGIN_S, OpenCvSource, open_ffmpeg
 from vedette.camera.child.source import PictureDamaged
+from vedette.camera.settings import missing
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 
@@ -38,7 +39,7 @@ class Film(OpenCvSource):
         path = settings.source.removeprefix("file://")
         what = shown(path)
         if not Path(path).exists():
-            raise SourceMissing(f"{what}: no such file or folder")
+            raise SourceMissing(missing(path))
         if not Path(path).is_file():
             raise SourceInvalid(f"{what}: expected a video file or a folder of images")
         capture = open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)

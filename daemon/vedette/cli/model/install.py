@@ -35,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install. Raises: VedetteError."""
+    from vedette._lib.whole_file import check_regular
     from vedette.store.inbox import Request, new_id
     from vedette.tflite.file import FILE_BYTES_MAX
     try:
+        check_regular(args.model, FILE_BYTES_MAX)
         file = args.model.open("rb")    # as the caller: the daemon's user may have no right to read it
     except OSError as error:
         raise ModelUnreadable(f"{args.model}: {error.strerror}; expected a .tflite file") from error
