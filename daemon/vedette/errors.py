@@ -38,6 +38,7 @@
     │   ├── UpdateUnreachable        the source gave no complete answer; it may later
     │   │   └── UpdateMissing            the source has no such file: not yet, or no longer
     │   └── UpdateRefused        65  its data is not trusted, or not for this device; the message names the rule
+    │       └── UpdateExpired        its signatures have expired
     ├── FleetError               65  an operator's repository cannot be changed or published in this way
     │   ├── KeyUnusable          69  a signing key is missing or is a wrong one, or its passphrase is wrong
     │   └── FleetBusy            69  another command is changing the repository
@@ -277,6 +278,10 @@ class UpdateRefused(UpdateError):
     """The data of the source is not trusted, or not for this device. The message begins with the rule."""
 
     exit_code = 65
+
+
+class UpdateExpired(UpdateRefused):
+    """The signatures of the source have expired."""
 
 
 class BrokerError(VedetteError):

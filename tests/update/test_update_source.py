@@ -16,7 +16,7 @@ import pytest
 from tests.support.faults.forgetful_disk import CountedDisk, ForgetfulDisk, NoSync, PowerCut
 from tests.support.network.repository_of_lies import DAY, NOW, Answer, Device, Repository, Server, send
 from tests.support.network.rude_server import answering, serving
-from vedette.errors import StateUnusable, StoreFull, UpdateMissing, UpdateRefused, UpdateUnreachable
+from vedette.errors import StateUnusable, StoreFull, UpdateExpired, UpdateMissing, UpdateRefused, UpdateUnreachable
 from vedette.store.release import Target
 from vedette.update.source import UpdateSource
 
@@ -170,12 +170,13 @@ def test_a_folder_with_no_file_in_the_place_of_one(repository: Repository, tmp_p
 
 
 def test_known_without_asking(device: Device, target: Target, server: Server) -> None:
-    """What was accepted last is verified again from the disk; damaged, expired or absent it names nothing."""
+    """What was accepted last is verified again from the disk; damaged or absent it names nothing."""
     assert device.source.known(NOW) == ()
     device.refresh()
     server.asked.clear()
     assert device.source.known(NOW) == (target,)
-    assert device.source.known(NOW + 14 * DAY) == ()
+    with pytest.raises(UpdateExpired, match=r"^expired: "):
+        device.source.known(NOW + 14 * DAY)
     assert server.asked == []
     content = (device.metadata / "targets.json").read_bytes()
     (device.metadata / "targets.json").write_bytes(content.replace(b"street", b"strEEt"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from vedette.errors import UpdateRefused
+from vedette.errors import UpdateExpired, UpdateRefused
 from vedette.store.probes import forced
 from vedette.store.state import Installed
 from vedette.update import rules
@@ -50,7 +50,13 @@ class OperatorActions:
         """Accept a file before it is tried; returns its release, if any. Raises: UpdateRefused, StateUnusable."""
         update, pinned = self._config.update, self._config.detector.model
         rules.admit_unpinned(pinned)
-        return rules.admit(sha256, self._known(), state=self._store.state, device_class=update.device_class,
+        try:
+            known = self._known()
+        except UpdateExpired:
+            if update.require_signed:
+                raise
+            known = ()
+        return rules.admit(sha256, known, state=self._store.state, device_class=update.device_class,
                            require_signed=update.require_signed, pinned=pinned, force=force)
 
     def install(self, upload: Path, sha256: str, *, force: bool = False, note: str | None = None) -> str:

@@ -32,7 +32,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from vedette._lib.durable import Files, make_folder, replace_file
-from vedette.errors import UpdateError, UpdateMissing, UpdateRefused
+from vedette.errors import UpdateError, UpdateExpired, UpdateMissing, UpdateRefused
 from vedette.net.timed_socket import Deadline
 from vedette.store.incoming import write_error
 from vedette.store.release import Release, Target
@@ -108,7 +108,7 @@ class UpdateSource:
     def known(self, reference: datetime | None) -> tuple[Target, ...]:
         """Return the targets of the saved metadata, verified again, without asking the source.
 
-        () if there is none, or if it is invalid or has expired. Raises: StateUnusable.
+        () if there is none, or if it is invalid. Raises: UpdateExpired, StateUnusable.
         """
         saved = _Fetcher(FolderOrigin(self._metadata), Deadline(self._deadline_s), path_of=_saved_path)
         try:
@@ -118,6 +118,8 @@ class UpdateSource:
                 return _trusted(updater, ()).targets
         except UpdateMissing:
             return ()
+        except UpdateExpired:
+            raise
         except UpdateError as failure:
             log.info("the metadata in %s cannot be used: %s", self._metadata, failure)
             return ()
@@ -235,7 +237,7 @@ def _as_update(fetcher: _Fetcher, reference: datetime | None) -> Iterator[None]:
         raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
     except exceptions.ExpiredMetadataError as failure:
         when = f"the time on this device is {reference:%Y-%m-%d %H:%M} UTC"
-        raise UpdateRefused(f"expired: {failure}; {when}") from failure
+        raise UpdateExpired(f"expired: {failure}; {when}") from failure
     except exceptions.RepositoryError as failure:
         rule = next(rule for kind, rule in _RULES if isinstance(failure, kind))
         raise UpdateRefused(f"{rule}: {fetcher.asked}: {failure}") from failure
