@@ -288,10 +288,12 @@ class Daemon:
         self._publish_states(final=True)    # nothing moves any more, so the counts add up
 
     def _stop_publisher(self) -> None:
-        self._desk.stop()
-        if self._publisher.status().connected:
-            self._publisher.flush(FLUSH_TIMEOUT_S)
-        self._publisher.stop(STOP_TIMEOUT_S)
+        try:
+            self._desk.stop()
+            if self._publisher.status().connected:
+                self._publisher.flush(FLUSH_TIMEOUT_S)
+        finally:
+            self._publisher.stop(STOP_TIMEOUT_S)
 
 
 def _is_supervised() -> bool:
