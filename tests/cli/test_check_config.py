@@ -104,3 +104,32 @@ def test_an_update_source_that_cannot_be_used_is_reported(tmp_path: Path, capsys
     (tmp_path / "media").mkdir()
     (tmp_path / "root.json").write_text("{}")
     assert main(["check-config", "--config", str(path)]) == 0
+
+
+@pytest.mark.parametrize(("source", "problem"), [
+    ("'0'", "0: no such file or folder; is /dev/video0 meant?"), ("0", "expected a name such as /dev/video0, saw 0"),
+    ("\u201csynthetic\u201d", "is synthetic meant?"),
+    ("nowhere/street.mp4", "nowhere/street.mp4: no such file or folder"),
+    ("192.168.1.20", "is rtsp://\u2026 or http://\u2026 meant")])
+def test_a_source_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str,
+                                             problem: str) -> None:
+    """What `run` finds out later is said at once, with what may be meant."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"camera: {{source: {source}}}\n", encoding="utf-8")
+    assert main(["check-config", "--config", str(path)]) == 78
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["auto", "picamera2", "/dev/video7", "HTTP://cam/1", "' synthetic '"])
+def test_a_camera_may_be_absent(tmp_path: Path, source: str) -> None:
+    """A camera may be plugged in later. Space around a source and the case of a scheme do not matter."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"camera: {{source: {source}}}\n")
+    assert main(["check-config", "--config", str(path)]) == 0
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands it in an argument such as --config=~/config.yaml."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.yaml").write_text("camera: {fps: 3}\n")
+    assert main(["check-config", "--config=~/config.yaml"]) == 0

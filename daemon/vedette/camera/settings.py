@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.restart_policy import open_limit_s
 from vedette.camera.street.options import is_synthetic
-from vedette.net.urls import PLACEHOLDERS, shown, without_login
+from vedette.net.urls import PLACEHOLDERS, without_login
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
@@ -51,16 +51,8 @@ class CaptureSettings:
 
     @property
     def kind(self) -> Kind:
-        """The kind of source that `source` names, by its form alone."""
-        if self.source == "auto":
-            return "auto"
-        if self.source == "picamera2":
-            return "picamera2"
-        if is_synthetic(self.source):
-            return "synthetic"
-        if self.source.startswith("/dev/"):
-            return "device"
-        return "stream" if "://" in self.source and not self.source.startswith("file://") else "path"
+        """The kind of source that `source` names."""
+        return kind_of(self.source)
 
     @property
     def may_return(self) -> bool:
@@ -94,9 +86,17 @@ class CaptureSettings:
         return cls(**fields)
 
 
-def missing(path: str) -> str:
-    """Return what is wrong with a source that names no file. A bare number is OpenCV's name of a camera."""
-    return f"{shown(path)}: no such file or folder" + (f"; is /dev/video{path} meant?" if path.isdecimal() else "")
+def kind_of(source: str) -> Kind:
+    """Return the kind of a source, by its form alone."""
+    if source == "auto":
+        return "auto"
+    if source == "picamera2":
+        return "picamera2"
+    if is_synthetic(source):
+        return "synthetic"
+    if source.startswith("/dev/"):
+        return "device"
+    return "stream" if "://" in source and not source.startswith("file://") else "path"
 
 
 def with_credentials(source: str, credentials_file: str | None) -> str:

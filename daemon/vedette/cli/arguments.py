@@ -10,12 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from vedette.config.files import expanded
+
 Number = TypeVar("Number", int, float)
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--config`."""
-    parser.add_argument("--config", type=Path, metavar="F", help="configuration file (default: built-in defaults)")
+    parser.add_argument("--config", type=file_path, metavar="F", help="configuration file (default: built-in defaults)")
+
+
+def file_path(text: str) -> Path:
+    """Return the path that somebody typed. A shell leaves the ~ in `--model=~/street.tflite`."""
+    return Path(expanded(text))
 
 
 def between(kind: type[Number], low: Number, high: Number) -> Callable[[str], Number]:

@@ -13,10 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument
 from vedette.errors import SourceMissing
 
@@ -36,7 +35,7 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
     parser.add_argument("--source", required=True, metavar="S",
                         help="source of the frames, as in camera.source; a file or a folder starts again when it ends")
     parser.add_argument("--threads", type=between(int, 1, 16), metavar="N",

@@ -8,11 +8,13 @@ the model's file, the trusted root, the update folder, and the options of the sy
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.camera.settings import missing
+from vedette.camera.meant import missing
+from vedette.camera.settings import kind_of
 from vedette.camera.street.options import is_synthetic, parse_synthetic
 from vedette.cli.arguments import add_config_argument
 from vedette.config.files import check_file
@@ -61,12 +63,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source_problem(source: str) -> str | None:
+    source = source.strip()
     try:
         if is_synthetic(source):
             parse_synthetic(source)
+            return None
     except SourceInvalid as error:
         return str(error)
-    return missing(source) if source.isdecimal() and not Path(source).exists() else None
+    path = source.removeprefix("file://")
+    return None if kind_of(source) != "path" or os.path.lexists(path) else missing(path)
 
 
 def _model_problem(path: str) -> str | None:

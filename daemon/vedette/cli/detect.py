@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_detector_arguments, detector_of
 from vedette.cli.image_folder import ImageFolder
 from vedette.errors import DetectError, SourceInvalid
@@ -33,12 +34,13 @@ DEVICE = "detect"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("images", nargs="+", type=file_path, metavar="IMAGE", help="an image file")
+    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
     add_detector_arguments(parser)
     parser.add_argument("--json", action="store_true",
                         help="print one JSON object per line: the file name and a result as in detections/1")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for copies of the images that show the boxes")
+    parser.add_argument("--out", type=file_path, metavar="DIR",
+                        help="folder for copies of the images that show the boxes")
 
 
 def run(args: argparse.Namespace) -> int:

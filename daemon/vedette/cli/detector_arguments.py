@@ -5,12 +5,11 @@ Invariants: the message about a value that cannot be used names the value and wh
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.config.models import DetectorConfig
 from vedette.errors import UsageError
 
@@ -32,7 +31,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_labels_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--labels`."""
-    parser.add_argument("--labels", dest="labels_file", type=Path, metavar="F",
+    parser.add_argument("--labels", dest="labels_file", type=file_path, metavar="F",
                         help="file with the labels, one a line or in another usual form; it replaces the model's "
                              "own")
 

@@ -12,10 +12,9 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_detector_arguments, detector_of
 from vedette.errors import UsageError
 
@@ -39,12 +38,12 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
     parser.add_argument("--host", default="127.0.0.1",
                         help="address to listen on (127.0.0.1); any other than loopback needs --token-file")
     parser.add_argument("--port", type=between(int, 0, 65535), default=8801, metavar="N",
                         help="port to listen on (8801); 0: any free port")
-    parser.add_argument("--token-file", type=Path, metavar="F",
+    parser.add_argument("--token-file", type=file_path, metavar="F",
                         help="file with one bearer token per line; it is read again for each request")
     parser.add_argument("--concurrency", type=between(int, 1, 64), default=4, metavar="N",
                         help="images accepted at the same time (4); the server answers further ones with status 503")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vedette.config.addresses import bare_host, web_url
 from vedette.net.urls import PLACEHOLDERS
@@ -48,17 +48,23 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt",
 """Schemes that FFmpeg opens as a stream, and `file`. A path and `synthetic?…` have no scheme."""
 
 
+def _no_number(value: object) -> object:
+    if type(value) is int:
+        raise ValueError(f"expected a name such as /dev/video{value}")
+    return value
+
+
 def _source(value: str) -> str:
-    scheme, colon, _ = value.partition("://")
+    scheme, colon, rest = value.strip().partition("://")
     if colon and scheme.lower() not in SCHEMES:
         raise ValueError(f"a path or one of {', '.join(f'{known}://' for known in SCHEMES)}")
-    return value
+    return f"{scheme.lower()}{colon}{rest}" if colon else scheme
 
 
 class CameraConfig(Section):
     """The camera and its frames."""
 
-    source: Annotated[str, AfterValidator(_source)] = restart(
+    source: Annotated[str, BeforeValidator(_no_number), AfterValidator(_source)] = restart(
         "auto", "auto: picamera2, else the first V4L2 device. synthetic: a street that the daemon draws. Others: "
                 "picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a folder of images.", min_length=1)
     width: int = restart(1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a "

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import file_path
 from vedette.cli.fleet.arguments import add_fleet_argument, opened
 from vedette.errors import ModelDamaged, ModelUnsupported, UsageError
 from vedette.fleet.settings import Bundle
@@ -34,7 +34,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="file made with `vedette model pack`")
+    parser.add_argument("bundle", type=file_path, metavar="BUNDLE", help="file made with `vedette model pack`")
     parser.add_argument("--allow-unproven", action="store_true",
                         help="accept a model without golden frames: no device can then check its results")
     parser.add_argument("--name", help="name of the model (default: the name in the bundle)")

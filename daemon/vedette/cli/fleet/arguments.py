@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import file_path
 from vedette.errors import KeyUnusable
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 
 def add_fleet_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the fleet's folder."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the fleet's folder")
+    parser.add_argument("folder", type=file_path, metavar="DIR", help="the fleet's folder")
 
 
 def add_key_arguments(parser: argparse.ArgumentParser, *, root: bool = False) -> None:
     """Declare where the keys are. `root`: the command may need a root key."""
-    parser.add_argument("--keys", type=Path, metavar="D",
+    parser.add_argument("--keys", type=file_path, metavar="D",
                         help="folder of the private keys (default: the folder given to `init`)")
-    parser.add_argument("--passphrase-file", type=Path, metavar="F",
+    parser.add_argument("--passphrase-file", type=file_path, metavar="F",
                         help="file whose first line is the passphrase of the keys")
     if root:
-        parser.add_argument("--root-key", type=Path, metavar="F", action="append", default=[],
+        parser.add_argument("--root-key", type=file_path, metavar="F", action="append", default=[],
                             help="file of a root key that is kept elsewhere; repeat it for more keys")
 
 

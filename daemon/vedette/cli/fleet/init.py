@@ -11,7 +11,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.cli.fleet.arguments import add_fleet_argument, expiry_lines, passphrase_of
 from vedette.errors import UsageError
 from vedette.fleet.folder import FleetFolder
@@ -34,8 +34,8 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("--keys", type=Path, metavar="D", help="folder for the private keys (default: DIR/keys)")
-    parser.add_argument("--passphrase-file", type=Path, metavar="F",
+    parser.add_argument("--keys", type=file_path, metavar="D", help="folder for the private keys (default: DIR/keys)")
+    parser.add_argument("--passphrase-file", type=file_path, metavar="F",
                         help="file whose first line is the passphrase for the keys")
     parser.add_argument("--root-keys", type=between(int, 1, 20), default=1, metavar="N",
                         help="number of root keys to create (1)")

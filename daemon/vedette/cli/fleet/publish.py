@@ -6,9 +6,9 @@ Invariants: those of `vedette.fleet.publish`; no file is published that a device
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import file_path
 from vedette.cli.fleet.arguments import add_fleet_argument, opened
 from vedette.fleet.publish import publish
 
@@ -31,7 +31,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("destination", type=Path, metavar="DEST",
+    parser.add_argument("destination", type=file_path, metavar="DEST",
                         help="folder that devices read; it is created if needed")
 
 

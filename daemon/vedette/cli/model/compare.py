@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument
 from vedette.cli.image_folder import ImageFolder
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
@@ -62,15 +63,15 @@ class Comparison:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("a", type=Path, metavar="A", help="a .tflite file")
-    parser.add_argument("b", type=Path, metavar="B", help="another .tflite file")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE",
+    parser.add_argument("a", type=file_path, metavar="A", help="a .tflite file")
+    parser.add_argument("b", type=file_path, metavar="B", help="another .tflite file")
+    parser.add_argument("images", nargs="*", type=file_path, metavar="IMAGE",
                         help="image files; use them in place of --source")
     add_synthetic_arguments(parser)
     add_runtime_argument(parser, "auto")
     add_threads_argument(parser, 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--out", type=Path, metavar="DIR",
+    parser.add_argument("--out", type=file_path, metavar="DIR",
                         help="folder for images of the frames with the largest differences")
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.device.identity import SYSTEM_STATE, become_owner, installed_state_path
 from vedette.errors import VedetteError
 
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser, wait_s: float) -> None:
     """Declare the arguments that these commands share."""
     parser.add_argument("--wait", type=between(float, 0.1, 86400.0), default=wait_s, metavar="S",
                         help="seconds to wait for the daemon's answer (%(default)g)")
-    parser.add_argument("--state", type=Path, metavar="DIR",
+    parser.add_argument("--state", type=file_path, metavar="DIR",
                         help="state folder (default: that of the installed daemon, else that of the user)")
-    parser.add_argument("--config", type=Path, metavar="F",
+    parser.add_argument("--config", type=file_path, metavar="F",
                         help="configuration file, read if no daemon runs (default: that of the installed daemon)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

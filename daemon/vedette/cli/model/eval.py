@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument, detector_of
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
 from vedette.config.models import DetectorConfig
@@ -46,14 +46,14 @@ DETECTIONS_MAX = 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
     add_synthetic_arguments(parser)
-    parser.add_argument("--coco", type=Path, metavar="DIR", help="COCO folder; use it in place of --source")
+    parser.add_argument("--coco", type=file_path, metavar="DIR", help="COCO folder; use it in place of --source")
     parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y",
                         help="IoU threshold of NMS (0.7)")
     add_runtime_argument(parser)
     add_threads_argument(parser, 1)
-    parser.add_argument("--baseline-out", type=Path, metavar="FILE",
+    parser.add_argument("--baseline-out", type=file_path, metavar="FILE",
                         help="write a baseline for `model pack --baseline`, measured with the model's own thresholds")
     parser.add_argument("--json", action="store_true", help="print one JSON object; invoke_ms is the median")
 

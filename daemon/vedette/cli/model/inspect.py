@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.arguments import file_path
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelUnsupported, VedetteError
 
@@ -47,7 +48,7 @@ class Inspection:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="M", help="a .tflite file")
+    parser.add_argument("model", type=file_path, metavar="M", help="a .tflite file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

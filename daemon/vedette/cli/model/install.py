@@ -6,9 +6,9 @@ one from the network; a file that is refused leaves nothing behind.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vedette.cli.arguments import file_path
 from vedette.cli.model import daemon_request
 from vedette.errors import ModelUnreadable
 
@@ -28,7 +28,7 @@ A file that no signed metadata lists is refused, unless update.require_signed is
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="FILE", help="a bundle, or another .tflite file")
+    parser.add_argument("model", type=file_path, metavar="FILE", help="a bundle, or another .tflite file")
     parser.add_argument("--force", action="store_true", help="accept a model that failed on this device before")
     daemon_request.add_arguments(parser, wait_s=300.0)
 

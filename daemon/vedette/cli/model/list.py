@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.arguments import file_path
 from vedette.errors import StateUnusable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ exit codes:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--state", type=Path, metavar="DIR",
+    parser.add_argument("--state", type=file_path, metavar="DIR",
                         help="state folder (default: that of the installed daemon, else that of the user)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import between
+from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_labels_argument, add_threshold_arguments, detector_of
 from vedette.errors import ModelUnsupported, UsageError
 
@@ -35,8 +35,8 @@ _BASELINE_BYTES_MAX = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="M", help="a .tflite file; it may be a bundle already")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the bundle to write")
+    parser.add_argument("model", type=file_path, metavar="M", help="a .tflite file; it may be a bundle already")
+    parser.add_argument("-o", "--out", type=file_path, required=True, metavar="OUT", help="the bundle to write")
     parser.add_argument("--name", help="name of the model (default: the name in the file, else the file name)")
     parser.add_argument("--version",
                         help="version of the model (default: the version in the file; needed if there is none)")
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threshold_arguments(parser)
     parser.add_argument("--label-threshold", type=_label_threshold, action="append", default=[], metavar="LABEL=X",
                         help="score threshold of one label; repeat it for more labels")
-    parser.add_argument("--golden", type=Path, nargs="+", default=[], metavar="IMAGE",
+    parser.add_argument("--golden", type=file_path, nargs="+", default=[], metavar="IMAGE",
                         help="images for the golden frames (default: the golden frames in the file)")
-    parser.add_argument("--baseline", type=Path, metavar="FILE",
+    parser.add_argument("--baseline", type=file_path, metavar="FILE",
                         help="file that `vedette model eval --baseline-out FILE` has written")
 
 

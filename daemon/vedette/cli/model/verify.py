@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_runtime_argument
 from vedette.errors import ModelError
 
@@ -33,7 +33,7 @@ _MARKS = {"passed": "ok  ", "failed": "fail", "unchecked": "-   "}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="M", help="a bundle")
+    parser.add_argument("model", type=file_path, metavar="M", help="a bundle")
     add_runtime_argument(parser, "auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
