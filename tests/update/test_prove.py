@@ -11,14 +11,15 @@ from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
-from vedette.errors import ModelTooSlow, ModelUnproven, RuntimeMissing
+from vedette.errors import ModelError, ModelMismatched, ModelTooSlow, ModelUnproven, RuntimeMissing, UpdateRefused
 from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
 from vedette.update.activate import ModelActivator
 from vedette.update.probe_count import ProbeCount
-from vedette.update.prove import UNPROVEN_MAX, Candidates, Prover
+from vedette.update.prove import RETRY_MOST_S, UNPROVEN_MAX, Candidates, Prover
+from vedette.update.status import update_reasons
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.probe import Proof
 
@@ -64,8 +65,8 @@ class Rig:
                              self.candidates, self.tap, self.clock,
                              on_comparison=lambda *_: None, governed=lambda: False)
 
-    def stage(self, content: bytes, shadow: ShadowRequirement | None = None) -> Installed:
-        model = stored(self.store, content, shadow)
+    def stage(self, content: bytes, shadow: ShadowRequirement | None = None, release: int | None = None) -> Installed:
+        model = stored(self.store, content, shadow, release)
         self.store.change(self.store.state.staged(model))
         return model
 
@@ -122,8 +123,43 @@ def test_each_candidate_has_its_own_tries(rig: Rig) -> None:
     fail(rig, *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1))
     assert (rig.store.state.candidate, rig.store.state.refused) == (two, ())
     fail(rig, ModelUnproven("no memory"))
+    assert (rig.store.state.candidate, rig.store.state.refused) == (None, ()), "a file without a release is dropped"
+
+
+def test_a_release_that_finds_no_time_is_tried_again_later(rig: Rig) -> None:
+    """It is never refused for it: the pauses grow to an hour, health says why, and a quiet moment lets it in."""
+    model = rig.stage(b"one", release=3)
+    tries = []
+    for _ in range(10):
+        rig.candidates.failures.append(ModelUnproven("no time"))
+        began = rig.clock.monotonic_ns()
+        while rig.candidates.failures:
+            rig.prover.step()
+            rig.clock.advance(10)
+        tries.append((rig.clock.monotonic_ns() - began) / 1e9)
+    assert tries[1] < 60
+    assert 3500 < tries[-1] < 3700
+    state = rig.store.state
+    assert (state.candidate, state.refused) == (model, ())
+    assert update_reasons(state, {}, {model.sha256}) == {"update_failed": f"one {model.sha256[:12]}: "
+                                                                          "tried again later: no time"}
+    rig.clock.advance(RETRY_MOST_S)
+    rig.prover.step()
+    assert rig.active.activated == [model]
+
+
+@pytest.mark.parametrize(("failure", "pardoned"), [
+    (ModelTooSlow("latency: takes 90 ms"), True), (UpdateRefused("labels: the model lacks cat"), True),
+    (ModelMismatched("F1 0.2 over its golden frames"), False)])
+def test_a_higher_release_pardons_what_was_not_the_models_fault(rig: Rig, failure: ModelError | UpdateRefused,
+                                                                pardoned: bool) -> None:
+    """A busy moment and this device's configuration may change; golden frames that differ stay different."""
+    model = rig.stage(b"one", release=3)
+    rig.candidates.failures.append(failure)
+    rig.prover.step()
     assert rig.store.state.candidate is None
-    assert [refused.sha256 for refused in rig.store.state.refused] == [two.sha256]
+    assert rig.store.state.refuses(model.sha256, 3)
+    assert rig.store.state.refuses(model.sha256, 4) != pardoned
 
 
 @pytest.mark.parametrize("missing_first", [True, False])

@@ -61,3 +61,18 @@ def test_a_failed_update_is_a_reason_until_it_is_withdrawn_or_another_succeeds()
     assert update_reasons(failed.activated(better, NOW).marked_good(NOW), {}, None) == {}
     assert update_reasons(GOOD.activated(OTHER, NOW).rolled_back_by_operator(NOW), {}, None) == {}
     assert update_reasons(GOOD, {"update_unreachable": "x"}, None) == {"update_unreachable": "x"}
+
+
+def test_a_refused_newest_release_is_a_reason_while_it_is_offered() -> None:
+    """Also after something else succeeded; a higher release of the same file is tried, and another file is none."""
+    refused = GOOD.staged(OTHER).dropped_candidate("slow", NOW, lasting=False)
+    third = OTHER.model_copy(update={"sha256": "ef" * 32, "version": "6", "release": 6})
+    good_again = refused.activated(third, NOW).marked_good(NOW)
+    assert update_reasons(good_again, {}, {OTHER.sha256}) == {}
+
+    def offered(release: int, sha256: str | None = OTHER.sha256) -> StoreState:
+        return good_again.offered(Offer(name="street", version="8", release=release, sha256=sha256))
+    expected = {"update_failed": "street 8: refused on 2026-11-21: slow"}
+    assert update_reasons(offered(8), {}, {OTHER.sha256}) == update_reasons(offered(8), {}, None) == expected
+    for other in (offered(9), offered(8, None), offered(8, "ab" * 32), good_again.offered(None)):
+        assert update_reasons(other, {}, {OTHER.sha256}) == {}

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.durable import Files, make_folder, sync_file, sync_folder
 from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
 from vedette.store.incoming import Received, digest_of, paths_by_age, receive, remove_unlocked, write_error
-from vedette.store.state import Installed, StoreState, crash_looped
+from vedette.store.state import CRASHES_MAX, Installed, StoreState, crash_looped
 from vedette.store.state_file import StateFile
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class ModelStore:
         if state.active and state.trial and crash_looped(state.trial):
             reason = (f"{state.trial.crashes} crashes and {state.trial.other_ends} other ends in "
                       f"{state.trial.starts - 1} starts on trial")
-            state, _ = self._with_usable_active(state.rolled_back(reason, now))
+            state, _ = self._with_usable_active(state.rolled_back(
+                reason, now, lasting=state.trial.crashes >= CRASHES_MAX))
         if self._try_to_save(state):
             return state.active, reason
         if reason is None and self._state.trial and self._state.previous:

@@ -78,11 +78,12 @@ class Outcome(FrozenModel):
 
 
 class Offer(FrozenModel):
-    """The newest release that trusted metadata names for this device."""
+    """The newest release that trusted metadata names for this device. An older Vedette saved no digest."""
 
     name: PrintableText
     version: PrintableText
     release: Count
+    sha256: Sha256 | None = None
 
 
 class RoleFloor(FrozenModel):
@@ -203,14 +204,21 @@ class StoreState(FrozenModel):
             return self
         return self._with_outcome(self.active, message, now, ok=True)._replace(trial=None)
 
-    def rolled_back(self, why: str, now: datetime, *, refuse: bool = True) -> Self:
-        """Replace the active model by the previous one, which is good, or by none."""
+    def postponed_candidate(self, why: str, now: datetime) -> Self:
+        """Keep the candidate, which could not be tested yet, and say why. Without a candidate nothing changes."""
+        return self if self.candidate is None else self._with_outcome(self.candidate, why, now, ok=False)
+
+    def rolled_back(self, why: str, now: datetime, *, refuse: bool = True, lasting: bool = True) -> Self:
+        """Replace the active model by the previous one, which is good, or by none.
+
+        Not `lasting`: a higher release of the same file is tried again.
+        """
         model = self.active
         if model is None:
             return self
         return self._with_outcome(model, why, now, ok=False)._replace(
             active=self.previous, previous=None, trial=None,
-            refused=self._with_refused(model, why, now) if refuse else self.refused)
+            refused=self._with_refused(model, why, now, lasting=lasting) if refuse else self.refused)
 
     def rolled_back_by_operator(self, now: datetime, message: str = "rolled back by the operator") -> Self:
         """Make the previous model active again. It is held until a release above the replaced one is available.

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vedette.detect.open_model import ModelChoice
-from vedette.errors import ModelDamaged, ModelError, RuntimeMissing, StateUnusable
+from vedette.errors import ModelDamaged, ModelError, ModelUnproven, RuntimeMissing, StateUnusable
 from vedette.store.incoming import digest_of
 from vedette.update.probe_count import ProbeCount
 
@@ -89,12 +89,15 @@ class ModelActivator:
             self._pipeline.offer(opened, OFFER_WITHIN_S)
         self._store.clean_up()
 
-    def roll_back(self, why: str, *, refuse: bool = True) -> None:
+    def roll_back(self, why: str, *, refuse: bool = True, lasting: bool = True) -> None:
         """Go back to the previous model, or to none. Going back to a model also works on a full disk.
+
+        Not `lasting`: a higher release of the same file is tried again.
 
         Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
         """
-        self._store.roll_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse))
+        self._store.roll_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse,
+                                                             lasting=lasting))
         log.warning("rolled back: %s", why)
         self.match()
         self._store.clean_up()
@@ -146,7 +149,8 @@ class ModelActivator:
                 self._retried = refusal
                 self._pipeline.offer(None, OFFER_WITHIN_S)      # the refusal was about another model: try now
         elif state.trial is not None:
-            self.roll_back(f"on trial it cannot be opened: {refusal}")
+            self.roll_back(f"on trial it cannot be opened: {refusal}",
+                           lasting=not isinstance(refusal, ModelUnproven))
         elif state.previous is not None:
             try:
                 self._store.verified(state.active.sha256)

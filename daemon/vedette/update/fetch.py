@@ -180,7 +180,8 @@ def installed_from(target: Target) -> Installed:
 def _offer(target: Target | None) -> Offer | None:
     if target is None:
         return None
-    return Offer(name=target.release.name, version=target.release.version, release=target.release.release)
+    return Offer(name=target.release.name, version=target.release.version, release=target.release.release,
+                 sha256=target.sha256)
 
 
 def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:

@@ -1,8 +1,8 @@
 """Proves a candidate before it becomes the active model: the probe in a child, then the shadow if it is required.
 
-Invariants: one child serves the probe and every comparison; a model is refused for its own faults, or after
-UNPROVEN_MAX tries for which the device had no time or no memory, but never for a missing runtime. Update thread only,
-but for `progress` and `interrupt`.
+Invariants: one child serves the probe and every comparison; a model is refused for its own faults, never because the
+device had no time, no memory or no runtime: that is tried again later, after pauses that grow. What may be the fault of
+a busy moment is refused only until a higher release. Update thread only, but for `progress` and `interrupt`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused, VedetteError
+from vedette.errors import (
+    ModelError,
+    ModelTooSlow,
+    ModelUnproven,
+    RuntimeMissing,
+    StateUnusable,
+    UpdateRefused,
+    VedetteError,
+)
 from vedette.update import rules
 from vedette.update.shadow import Shadow
 
@@ -31,9 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 30.0
-"""The pause after a problem that may pass: a probe without time or memory, a disk that cannot be written."""
+"""The pause after a problem that may pass: a probe without time or memory, a disk that cannot be written. A probe's
+pause doubles with each try, up to RETRY_MOST_S."""
+RETRY_MOST_S = 3600.0
 UNPROVEN_MAX = 2
-"""A probe that had no time or memory is repeated once."""
+"""After so many probes without time or memory, health says so, and a file without a release is dropped."""
 
 
 class Candidates:
@@ -143,16 +153,23 @@ class Prover:
             log.warning("%s", error)
             self._retry_or_drop(model, error)
         except (ModelError, UpdateRefused) as error:
-            self._drop(str(error))
+            self._drop(str(error), lasting=not isinstance(error, ModelTooSlow | UpdateRefused))
 
     def _retry_or_drop(self, model: Installed, error: ModelUnproven | RuntimeMissing) -> None:
-        """After a try that did not prove the model: try again later, unless there were enough tries."""
+        """After a try that did not prove the model: try a release again later, drop another file after some tries."""
         if self._tried != model.sha256:
             self._tried, self._failures = model.sha256, []
         self._failures.append(type(error))
-        self._prove_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
-        if len(self._failures) >= UNPROVEN_MAX:
-            self._drop(str(error), refuse=RuntimeMissing not in self._failures)
+        tries = len(self._failures)
+        pause_s = min(RETRY_MOST_S, RETRY_AFTER_S * 2.0 ** min(tries - 1, 30))
+        self._prove_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
+        if tries < UNPROVEN_MAX:
+            return
+        if model.release is None or RuntimeMissing in self._failures:
+            self._drop(str(error), refuse=False)
+        else:
+            self._store.change(self._store.state.postponed_candidate(f"tried again later: {error}",
+                                                                     self._clock.utc_now()))
 
     def _begin(self, model: Installed) -> None:
         if why := self._switch.probe_count.refusal(model.sha256, model.release):
@@ -180,7 +197,7 @@ class Prover:
             self.close()
             self._activate(shadow.model)
         elif verdict.ruling == "refused":
-            self._drop(verdict.message)
+            self._drop(verdict.message, lasting=verdict.lasting)
 
     def _activate(self, model: Installed) -> None:
         self._tried = ""

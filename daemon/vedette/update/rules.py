@@ -41,10 +41,11 @@ def admit(sha256: str, known: Iterable[Target], *, state: StoreState, device_cla
     """
     admit_unpinned(pinned)
     refused = state.refusal_of(sha256)
-    if refused is not None and not force:
+    named = [target for target in known if target.sha256 == sha256]
+    newest = max((target.release.release for target in named), default=0)
+    if refused is not None and state.refuses(sha256, newest) and not force:
         raise UpdateRefused(f"refused before: {sha256[:12]} failed on this device on {refused.at:%Y-%m-%d} "
                             f"({refused.why}); --force tries it again")
-    named = [target for target in known if target.sha256 == sha256]
     fitting = [target for target in named if device_class in target.release.device_classes]
     if named and not fitting:
         classes = sorted({each for target in named for each in target.release.device_classes})

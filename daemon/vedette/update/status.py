@@ -52,10 +52,17 @@ def update_reasons(state: StoreState, source: Mapping[ReasonCode, str],
                    offered: Collection[str] | None) -> dict[ReasonCode, str]:
     """Return the reasons that hold. `offered`: digests that the source names; None if not known.
 
-    A failed update is a reason until another one succeeds, or until the failed one is withdrawn.
+    A failed update is a reason until another one succeeds, or until the failed one is withdrawn. While the newest
+    release for this device is one that it refused, that is a reason too, whatever happened since.
     """
     reasons = dict(source)
     outcome = state.last_outcome
     if outcome is not None and not outcome.ok and (offered is None or outcome.sha256 in offered):
         reasons["update_failed"] = f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}"
+    latest = state.latest
+    if "update_failed" not in reasons and latest is not None and latest.sha256 is not None:
+        refused = state.refusal_of(latest.sha256)
+        if refused is not None and state.refuses(latest.sha256, latest.release):
+            reasons["update_failed"] = (f"{latest.name} {latest.version}: refused on {refused.at:%Y-%m-%d}: "
+                                        f"{refused.why}")
     return reasons

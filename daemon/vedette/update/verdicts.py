@@ -27,6 +27,8 @@ LEAST_ERRORS = 10
 SIGHTINGS = 10
 """A model is blind or not by the last ten frames in which the previous model detected something, never by fewer."""
 BLIND_SHARE = 0.2
+_TOOK, _SLOW = "takes", "slow"
+"""How the faults begin that a busy moment may cause."""
 SPELL_S = 20.0
 SPELL_FRAMES = 5
 SLOW_SPELLS = 2
@@ -35,10 +37,14 @@ SLOW_SPELLS = 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision, and a message with its figures. A shadow is accepted or refused, a trial good or bad."""
+    """The decision, and a message with its figures. A shadow is accepted or refused, a trial good or bad.
+
+    Not `lasting`: the cause may be a busy device and not the model, so a higher release is tried again.
+    """
 
     ruling: Ruling
     message: str
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +107,13 @@ class ShadowTally:
                                         f"{minutes:.1f} of {required.minutes:g} minutes: {summary}")
         faults = self._faults() if self._frames >= min(required.frames, LEAST_FRAMES) else []
         if faults:
-            return Verdict("refused", f"in shadow over {self._frames} frames: {', '.join(faults)}")
+            return Verdict("refused", f"in shadow over {self._frames} frames: {', '.join(faults)}",
+                           lasting=not all(fault.startswith(_TOOK) for fault in faults))
         if enough:
             return Verdict("accepted", f"in shadow over {self._frames} frames: {summary}")
         return Verdict("accepted" if required.on_deadline == "accept" else "refused",
                        f"in shadow only {self._frames} of {required.frames} frames were compared within "
-                       f"{required.deadline_minutes:g} minutes")
+                       f"{required.deadline_minutes:g} minutes", lasting=False)
 
     def _faults(self) -> list[str]:
         required, seen = self._required, self.figures
@@ -116,7 +123,7 @@ class ShadowTally:
         if seen.score_shift is not None and abs(seen.score_shift) > required.max_score_shift:
             faults.append(f"scores shifted by {seen.score_shift:+.2f}, expected at most {required.max_score_shift:g}")
         if seen.latency_ratio is not None and seen.latency_ratio > required.max_latency_ratio:
-            faults.append(f"takes {seen.latency_ratio:.2f} times as long, expected at most "
+            faults.append(f"{_TOOK} {seen.latency_ratio:.2f} times as long, expected at most "
                           f"{required.max_latency_ratio:g}")
         return faults
 
@@ -193,7 +200,8 @@ class TrialTally:
     def verdict(self) -> Verdict:
         """Decide from the evidence so far."""
         if faults := self._faults():
-            return Verdict("bad", f"on trial after {self.frames} frames: {faults[0]}")
+            return Verdict("bad", f"on trial after {self.frames} frames: {faults[0]}",
+                           lasting=not faults[0].startswith(_SLOW))
         if missing := self._missing():
             return Verdict("undecided", f"on trial: {', '.join(missing)}")
         return Verdict("good", f"on trial over {self.frames} frames and {self.seconds / 60:.1f} minutes: "
@@ -217,7 +225,7 @@ class TrialTally:
             faults.append(f"detection failed in {share:.0%} of the frames, expected at most "
                           f"{self._required.max_error_share:.0%}")
         if len(self._slow_ms) >= SLOW_SPELLS:
-            faults.append(f"slow: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
+            faults.append(f"{_SLOW}: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
                           f"{self._required.max_latency_ratio:g} times the time of the previous model")
         seen, sightings = sum(self._sightings), len(self._sightings)
         if sightings >= SIGHTINGS and seen <= BLIND_SHARE * sightings:

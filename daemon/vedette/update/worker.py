@@ -208,7 +208,7 @@ class Updater:
             log.info("marked good: %s", verdict.message)
             self._store.clean_up()
         else:
-            self._switch.roll_back(verdict.message)
+            self._switch.roll_back(verdict.message, lasting=verdict.lasting)
 
     def _expect_opening(self) -> None:
         self.worker.beat(PROOF_WITHIN_S)

@@ -9,7 +9,7 @@ from typing import cast
 
 from tests.support.present import present
 from vedette.config.models import Config, DetectorConfig
-from vedette.errors import ModelError, ModelUnproven, RuntimeMissing
+from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, UpdateRefused
 from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
@@ -34,7 +34,8 @@ def detected(config: Config) -> tuple[Detection, ...]:
 class ShamCandidate:
     """Complains when it is used after its end."""
 
-    def __init__(self, detections: tuple[Detection, ...], failure: ModelError | RuntimeMissing | None) -> None:
+    def __init__(self, detections: tuple[Detection, ...],
+                 failure: ModelError | RuntimeMissing | UpdateRefused | None) -> None:
         self.detections = detections
         self.failure = failure
         self.comparisons = 0
@@ -62,7 +63,7 @@ class ShamCandidates(Candidates):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.opened: list[ShamCandidate] = []
-        self.failures: list[ModelError | RuntimeMissing] = []
+        self.failures: list[ModelError | RuntimeMissing | UpdateRefused] = []
 
     def open(self, path: Path, sha256: str) -> Candidate:
         failure = self.failures.pop(0) if self.failures else None
@@ -77,10 +78,11 @@ class ShamCandidates(Candidates):
             "ab" * 32, "litert", "2", 1, False, None, 1.0, 3.0, (), (), {}))
 
 
-def stored(store: ModelStore, content: bytes, shadow: ShadowRequirement | None = None) -> Installed:
+def stored(store: ModelStore, content: bytes, shadow: ShadowRequirement | None = None,
+           release: int | None = None) -> Installed:
     """Put a file into the store that nobody loads."""
     path = store.folder / "arrived"
     path.write_bytes(content)
     sha256, size = store.stage(path, None, limit_bytes=1 << 20)
     assert sha256 == hashlib.sha256(content).hexdigest()
-    return Installed(sha256=sha256, size=size, name=content.decode(), shadow=shadow)
+    return Installed(sha256=sha256, size=size, name=content.decode(), shadow=shadow, release=release)
