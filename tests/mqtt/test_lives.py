@@ -10,6 +10,8 @@ import pytest
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.lives import (
     DUPLICATE_NAMED_FOR_S,
+    NO_TAKEOVER_FOR_S,
+    PROOF_LIVES,
     SEARCH_AFTER,
     SHORT_LIFE_S,
     SHORT_LIVES,
@@ -101,6 +103,25 @@ def test_without_that_session_nobody_took_over(device: Device) -> None:
     pauses = [device.lived()[1] for _ in range(2 * SHORT_LIVES)]
     assert set(pauses) == {DELAY_S}
     assert not device.knows_duplicate()
+
+
+def test_a_connection_that_is_not_answered_does_not_clear_the_suspicion(device: Device) -> None:
+    """RabbitMQ may hang up before it answers while two devices fight for one name."""
+    for _ in range(SHORT_LIVES):
+        device.lived()
+        device.unanswered()
+    assert not device.lives.start().keep_session
+
+
+def test_nobody_found_once_is_suspected_again_later(device: Device) -> None:
+    """The other device may have been away, or have begun clean itself, at that moment."""
+    for _ in range(SHORT_LIVES + PROOF_LIVES):
+        device.lived(finds_session=False)
+    assert device.lives.start().keep_session
+    device.now_s += NO_TAKEOVER_FOR_S
+    for _ in range(SHORT_LIVES + PROOF_LIVES):
+        device.lived()
+    assert device.knows_duplicate()
 
 
 def test_while_a_takeover_is_known_one_short_life_is_enough(device: Device) -> None:

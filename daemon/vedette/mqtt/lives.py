@@ -33,8 +33,8 @@ PROOF_LIVES = 2
 TAKEN_OVER_PAUSE_S = (20.0, 40.0)
 """The device can report the takeover only after the pause; health must show `duplicate_device` within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
-NO_TAKEOVER_FOR_S = 300.0
-"""After a proof that nobody took over, short lives are not suspected for so long."""
+NO_TAKEOVER_FOR_S = 15.0
+"""After a proof that nobody took over, short lives are not suspected for so long. The other may have been away then."""
 SEARCH_AFTER = 2
 """Connections in a row to which the broker did not even answer. The number doubles while a search finds nothing."""
 SEARCH_AFTER_MAX = 64
@@ -111,7 +111,8 @@ class Lives:
     def ended(self, connection: Life, end: BrokerError) -> None:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
-        left_no_session, self._leaves_no_session = self._leaves_no_session, False
+        left_no_session = self._leaves_no_session
+        self._leaves_no_session = left_no_session and lived_s is None
         if lived_s is not None and lived_s >= SHORT_LIFE_S:
             self._failures = self._short_lives = self._unanswered = 0
             self._search_after = SEARCH_AFTER
@@ -121,9 +122,9 @@ class Lives:
             return
         self._failures += connection.hung_up or isinstance(end, BrokerRefused)
         self._count_unanswered(connection)
-        if lived_s is None or not connection.hung_up:
+        if not connection.hung_up:
             self._short_lives = 0
-        else:
+        elif lived_s is not None:
             self._count_short_life(left_no_session=left_no_session)
 
     def unreachable(self) -> None:
