@@ -87,15 +87,17 @@ def v5(classes: int = 80, *, pixels: bool = False, extras: Array | None = None) 
     return np.hstack(parts)[None]
 
 
-def objectness_rows(classes: int = 80, *, always: bool = False, raw: bool = False) -> Array:
+def objectness_rows(classes: int = 80, *, always: bool = False, raw: bool = False, unit: bool = False,
+                    most: float = 0.9) -> Array:
     """Return (1, cells, 5+classes): YOLOX, or YOLOv6 with an objectness that is `always` 1.
 
-    Far from anything YOLOX is sure of some class, and only its objectness is low. `raw`: the grid is not undone.
+    Far from anything YOLOX is sure of some class (up to `most`), and only its objectness is low. `raw`: the grid is not
+    undone. `unit`: boxes are in 0-1.
     """
     count = cells()
-    places = boxes(count, pixels=True)
+    places = boxes(count, pixels=not unit)
     objectness = np.ones((count, 1)) if always else scores(count, 1, score=0.9, most=0.005)
-    votes = scores(count, classes, most=0.02 if always else 0.9)
+    votes = scores(count, classes, most=0.02 if always else most)
     if raw:
         grid, strides = _grid()
         places = np.hstack((places[:, :2] / strides - grid, np.log(places[:, 2:] / strides)))

@@ -25,7 +25,14 @@ from vedette.vision.decoders.base import (
     select_best,
     to_normalized,
 )
-from vedette.vision.decoders.plausible import boxes_doubt, extras_of, full_doubt, scores_doubt
+from vedette.vision.decoders.plausible import (
+    SURE,
+    USUAL_CLASSES,
+    boxes_doubt,
+    extras_of,
+    full_doubt,
+    scores_doubt,
+)
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.nms import Candidate
 
@@ -36,6 +43,7 @@ CLASS_ID_MAX = 1_000_000
 CERTAIN = 0.98                                                # a score in every cell that is no score
 _WHOLE = 0.01                                                 # by how much a class id may differ from an integer
 _FEW = 0.05
+_MANY = 0.5
 _ROWS_TO_JUDGE = 50
 
 
@@ -70,8 +78,9 @@ class YoloV8(Decoder):
         if votes.shape[1] > 1 and votes[:, 0].min() >= CERTAIN:
             return "a score of 1 in every cell, which is the objectness of YOLOv6"
         wrong = scores_doubt(votes, spec) or boxes_doubt(rows[:, :4], spec) or full_doubt(votes.max(axis=1))
-        if wrong is None and self._cells_first and rows[:, :4].max() > PIXELS_ABOVE:
-            return "rows of cells with boxes in pixels, which are those of YOLOX and YOLOv6"
+        if wrong is None and self._cells_first and (
+                rows[:, :4].max() > PIXELS_ABOVE or rows.shape[1] - 5 == USUAL_CLASSES[0]):
+            return "rows of cells with boxes in pixels, or with 5 + 80 columns, which are those of YOLOX and YOLOv6"
         return wrong
 
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
@@ -109,6 +118,9 @@ class YoloV5(Decoder):
             return None
         spec = self._scores.spec
         rows = self._scores.dequantize(outputs[0][0])
+        extras = extras_of(rows.shape[1] - 1, 0)
+        if extras and (rows[:, 6:] >= SURE).mean() > _MANY:
+            return f"besides the objectness, {extras}, and they have values in every cell"
         return scores_doubt(rows[:, 4:], spec) or boxes_doubt(rows[:, :4], spec) or full_doubt(
             rows[:, 4] * rows[:, 5:].max(axis=1))
 
