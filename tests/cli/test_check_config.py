@@ -29,7 +29,7 @@ def test_every_problem_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [line.split(": ", 2)[1] for line in err.splitlines()] == [f"{path}:1", f"{path}:2"]
 
 
-def test_a_program_reads_one_json_object_either_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_in_both_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` gives config, places and warnings, or problems; the exit code stays."""
     path = tmp_path / "config.yaml"
     path.write_text("camera: {fps: 3}\n")
@@ -55,8 +55,8 @@ def test_a_readable_secret_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFi
     assert "hunter2" not in out + err
 
 
-def test_what_would_end_a_run_is_found_among_all_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing model and unknown options of the synthetic camera are reported like every other problem."""
+def test_a_missing_model_and_unknown_options_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are reported like every other problem."""
     path = tmp_path / "config.yaml"
     path.write_text("camera:\n  source: synthetic?sed=7\ndetector:\n  model: street.tflite\n  threads: 0\n")
     assert main(["check-config", "--config", str(path)]) == 78

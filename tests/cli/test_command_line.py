@@ -1,4 +1,4 @@
-"""What every command does alike: output that cannot be written, streams that are closed, numbers out of range."""
+"""What all commands have in common: output that cannot be written, closed streams, numbers out of range."""
 
 import subprocess
 import sys
@@ -41,14 +41,14 @@ def test_a_reader_that_leaves_ends_the_daemon_in_order(watching: str, tmp_path: 
 
 @pytest.mark.parametrize("command", ["$VEDETTE check-config", "$VEDETTE --help"])
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path, command: str) -> None:
-    """Any command whose output nobody wants ends quietly."""
+    """Any command whose output has no reader any more ends quietly."""
     done = shell(f"{command} | true", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.daemon
-def test_a_full_disk_under_the_output_is_one_line(watching: str, tmp_path: Path) -> None:
-    """Output that cannot be written: what and why, exit code 69, never a stack."""
+def test_output_on_a_full_disk_gives_one_line(watching: str, tmp_path: Path) -> None:
+    """The line has the path and the cause; the exit code is 69, never a stack."""
     for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
         done = shell(f"{command} > /dev/full", tmp_path)
         assert done.returncode == 69, done.stderr

@@ -81,7 +81,7 @@ def test_images_with_boxes(model: Path, image: Path, tmp_path: Path, capsys: pyt
     (["--score-threshold", "1.5"], 64, "from 0 to 1"), (["--iou-threshold", "x"], 64, "from 0 to 1"),
     (["--max-detections", "0"], 64, "from 1 to 1000"), (["--labels", "nothing.txt"], 65, "nothing.txt"),
     (["--score-threshold", "0.999"], 65, "no score exceeds")])
-def test_arguments_that_cannot_be_used(model: Path, image: Path, capsys: pytest.CaptureFixture[str],
+def test_unusable_arguments_give_one_line(model: Path, image: Path, capsys: pytest.CaptureFixture[str],
                                        arguments: list[str],
                                        code: int, expected: str) -> None:
     """Each wrong argument gives one line of text and its own exit code."""

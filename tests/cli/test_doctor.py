@@ -1,4 +1,4 @@
-"""The doctor, on this machine and on machines made up of folders, sockets and modules."""
+"""The doctor, on this machine and on machines made of folders, sockets and modules."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, CheckResult]
     return ended.returncode, found
 
 
-def test_whole_examination_of_a_sound_machine(tmp_path: Path) -> None:
+def test_a_sound_machine_passes(tmp_path: Path) -> None:
     """With a source, a broker and a place for its state, nothing fails and the exit code is 0."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         code, found = doctor(VEDETTE_MQTT__PORT=str(listener.getsockname()[1]), VEDETTE_CAMERA__SOURCE=__file__,
@@ -56,7 +56,7 @@ def test_whole_examination_of_a_sound_machine(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
+def test_lines_have_remedies(tmp_path: Path) -> None:
     """Results are lines with their remedies; a bad configuration hides nothing else, and ends with 69."""
     path = tmp_path / "config.yaml"
     path.write_text("camera: {fsp: 3}\n")
@@ -76,8 +76,8 @@ def test_readable_lines_say_what_to_do(tmp_path: Path) -> None:
     ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "finds no camera", "ribbon"),
     ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708'}])", "ok", "imx708", ""),
 ], ids=["numpy trap", "crash", "no camera", "works"])
-def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, expected: str, remedy: str) -> None:
-    """A picamera2 that is broken, crashes or sees nothing is named, and its cause is explained."""
+def test_a_faulty_picamera2_is_reported(tmp_path: Path, module: str, state: str, expected: str, remedy: str) -> None:
+    """A picamera2 that is broken, crashes or finds no camera is reported with its cause."""
     (tmp_path / "picamera2.py").write_text(module)
     _, found = doctor(PYTHONPATH=str(tmp_path), VEDETTE_CAMERA__SOURCE="picamera2", STATE_DIRECTORY=str(tmp_path))
     check = found["picamera2"]
@@ -93,25 +93,25 @@ def test_picamera2_in_every_condition(tmp_path: Path, module: str, state: str, e
     ("crashes: Illegal instruction", "newer processor"),
 ])
 def test_known_faults_are_explained(expected: str, remedy: str) -> None:
-    """The message of a failed import leads to its cause and to what to do."""
+    """The message of a failed import leads to its cause and its remedy."""
     assert remedy in child.remedy_for(expected)
     assert child.remedy_for("something else") == ""
 
 
-def test_child_keeps_the_sign_of_a_known_fault() -> None:
+def test_a_known_fault_is_found_anywhere_in_the_traceback() -> None:
     """A known fault is reported although the last line of the traceback does not name it."""
     with pytest.raises(ChildFailed, match=r"^_ARRAY_API not found: ImportError: multiarray failed$"):
         child.in_child("import sys; print('_ARRAY_API not found', file=sys.stderr); "
                         "raise ImportError('multiarray failed')")
 
 
-def test_hanging_child_is_ended() -> None:
-    """A child that hangs is ended and said to hang."""
+def test_a_child_that_hangs_is_ended() -> None:
+    """The report says that it hangs."""
     with pytest.raises(ChildFailed, match="hangs"):
         child.in_child("import threading; threading.Event().wait()", timeout_s=0.5)
 
 
-def test_cameras_found(tmp_path: Path) -> None:
+def test_cameras_are_listed(tmp_path: Path) -> None:
     """Devices are named by their stable names; for a missing one, the available ones are named."""
     assert machine.camera(a_machine(tmp_path)).words == "no V4L2 device"
     (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
@@ -133,15 +133,15 @@ def test_camera_without_permission(tmp_path: Path) -> None:
     assert "usermod -aG video pi" in machine.camera(a_machine(tmp_path, environ={"USER": "pi"})).remedy
 
 
-def test_stream_is_not_tried_here(tmp_path: Path) -> None:
+def test_a_stream_is_not_opened(tmp_path: Path) -> None:
     """A stream is left to `vedette snapshot`, and its address is not printed."""
     check = machine.camera(a_machine(tmp_path, {"camera": {"source": "rtsp://10.0.0.9/stream?token=abc"}}))
     assert check.state == "ok"
     assert "abc" not in check.words
 
 
-def test_broker_away(tmp_path: Path) -> None:
-    """A port where nobody listens is a failure that names it."""
+def test_a_missing_broker_fails(tmp_path: Path) -> None:
+    """A port without a listener is a failure with its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     check = machine.broker(a_machine(tmp_path, {"mqtt": {"port": port}}))
@@ -188,15 +188,15 @@ def test_no_model_is_a_warning(tmp_path: Path) -> None:
     assert model_checks.model(a_machine(tmp_path)).state == "warn"
 
 
-def test_the_street_has_its_model(tmp_path: Path) -> None:
-    """Watching the drawn street, the model in the box is the one that is tried."""
+def test_the_street_uses_the_model_in_the_box(tmp_path: Path) -> None:
+    """With the drawn street as the source, the model in the box is checked."""
     check = model_checks.model(a_machine(tmp_path, {"camera": {"source": "synthetic"}, "detector": {"threads": 1}}))
     assert check.state == "ok"
     assert str(BOX_MODEL) in check.words
 
 
-def test_an_installed_model_is_the_one_that_is_tried(tmp_path: Path) -> None:
-    """Where the configuration names none, what the store has active runs, and is examined."""
+def test_an_installed_model_is_checked(tmp_path: Path) -> None:
+    """If the configuration names none, the store's active model is checked."""
     store = ModelStore(tmp_path / "models")
     store.recover()
     sha256, size = store.stage(BOX_MODEL, None, limit_bytes=1 << 24)
@@ -232,7 +232,7 @@ def broken_box(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(("kind", "expected", "remedy"), [
     ("missing", "No such file", "Install vedette again"), ("damaged", "states SHA-256", "Install vedette again"),
     ("bgr", "golden frames: color: ", "wrong results"), ("labels", "golden frames: labels: ", "wrong results")])
-def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, expected: str, remedy: str) -> None:
+def test_the_self_test_names_the_fault(tmp_path: Path, kind: str, expected: str, remedy: str) -> None:
     """A file that was changed after shipping is distinguished from a runtime with wrong results."""
     check = model_checks.try_box(str(broken_box(tmp_path, kind)), "auto")
     assert check.state == "fail"
@@ -240,8 +240,8 @@ def test_self_test_names_what_is_wrong(tmp_path: Path, kind: str, expected: str,
     assert remedy in check.remedy
 
 
-def test_self_test_without_the_runtime_that_is_asked_for(tmp_path: Path) -> None:
-    """A runtime that is not here is named, and the rest is left to the check of the runtimes."""
+def test_the_self_test_without_the_configured_runtime(tmp_path: Path) -> None:
+    """A missing runtime is named, and the rest is left to the check of the runtimes."""
     away = next(name for name in ("litert", "tflite-runtime")
                 if name not in [one.name for one in available_runtimes() if one.error is None])
     check = model_checks.self_test(a_machine(tmp_path, {"detector": {"runtime": away}}))
@@ -249,8 +249,8 @@ def test_self_test_without_the_runtime_that_is_asked_for(tmp_path: Path) -> None
     assert away in check.words
 
 
-def test_threads_against_cores(tmp_path: Path) -> None:
-    """More threads than cores that we may use is warned of."""
+def test_too_many_threads_give_a_warning(tmp_path: Path) -> None:
+    """The limit is the number of cores that the process may use."""
     ours = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(ours)])
     try:
@@ -260,15 +260,15 @@ def test_threads_against_cores(tmp_path: Path) -> None:
     assert said == ["ok", "warn"]
 
 
-def test_state_folder_in_the_way(tmp_path: Path) -> None:
-    """A file where the state folder should be is a failure."""
+def test_a_file_in_place_of_the_state_folder_fails(tmp_path: Path) -> None:
+    """The message names it."""
     (tmp_path / "file").touch()
     check = machine.state(a_machine(tmp_path, environ={"STATE_DIRECTORY": str(tmp_path / "file" / "vedette")}))
     assert check.state == "fail"
     assert str(tmp_path / "file") in check.words
 
 
-def test_board_complaints_come_with_remedies(tmp_path: Path) -> None:
+def test_board_reasons_come_with_remedies(tmp_path: Path) -> None:
     """Each health reason of the board is a warning with the remedy of the table."""
     thermal = tmp_path / "sys" / "class" / "thermal" / "thermal_zone0"
     thermal.mkdir(parents=True)

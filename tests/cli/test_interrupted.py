@@ -1,4 +1,4 @@
-"""Ctrl-C at the very beginning, while a command's modules are still being read."""
+"""Ctrl-C at the very beginning, while a command's modules are being loaded."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ RUN = ("run", "--source", "synthetic")
 @pytest.mark.parametrize("module", ["vedette.cli", "argparse", "vedette.errors", "vedette.cli.arguments", "vedette.app",
                                     "yaml", "pydantic"])
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "vedette"], [COMMAND]], ids=["module", "command"])
-def test_it_ends_quietly(tmp_path: Path, program: list[str | Path], module: str) -> None:
-    """Exit code 130 and not a word, least of all a traceback, as later on."""
+def test_an_early_interrupt_ends_quietly(tmp_path: Path, program: list[str | Path], module: str) -> None:
+    """The exit code is 130 and there is no output, least of all a traceback."""
     ended = interrupted(tmp_path, [*program, *RUN], INTERRUPTING, module)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 @pytest.mark.daemon
-def test_it_is_not_lost(tmp_path: Path) -> None:
-    """Reading modules runs callbacks of the import system, in which a KeyboardInterrupt would be forgotten."""
+def test_an_interrupt_during_an_import_is_not_lost(tmp_path: Path) -> None:
+    """The import system runs callbacks in which a KeyboardInterrupt would be lost."""
     ended = interrupted(tmp_path, [sys.executable, "-m", "vedette", *RUN], IN_A_CALLBACK, "pydantic")
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
-def test_other_commands_still_end_in_order(tmp_path: Path) -> None:
-    """While a command works, Ctrl-C is an exception that it clears up after: `tail` says goodbye to the broker."""
+def test_a_later_interrupt_ends_a_command_in_order(tmp_path: Path) -> None:
+    """While a command works, Ctrl-C is an exception: `tail` disconnects from the broker."""
     with socket.create_server(("127.0.0.1", 0)) as broker:
         command = [sys.executable, "-m", "vedette", "tail", "--port", str(broker.getsockname()[1])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -69,8 +69,8 @@ def test_other_commands_still_end_in_order(tmp_path: Path) -> None:
             assert tail.stderr.read() == ""
 
 
-def test_who_was_told_to_ignore_it_does(tmp_path: Path) -> None:
-    """As a shell tells what it starts in the background; the daemon itself takes its signals later."""
+def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
+    """A shell starts background commands so; the daemon sets its signal handlers later."""
     (tmp_path / "ignoring.sh").write_text("trap '' INT\nexec \"$@\"\n")
     ended = interrupted(tmp_path, ["sh", "ignoring.sh", sys.executable, "-m", "vedette", "--version"], INTERRUPTING,
                         "argparse")

@@ -1,4 +1,4 @@
-"""The published description of the wire is in step with the code and true of real messages."""
+"""The published description of the messages matches the code, and real messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_docs_are_in_step() -> None:
+def test_generated_docs_match_the_code() -> None:
     """Every generated file in docs/ is what the code writes now (`make docs`), and no schema is left over."""
     written = schemas.documents()
     for name, content in written.items():

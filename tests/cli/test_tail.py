@@ -75,7 +75,7 @@ def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"127.0.0.1:{port}" in capsys.readouterr().err
 
 
-def test_follows_what_comes_later(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+def test_later_messages_are_shown(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     """A message published after the command has started is shown."""
     codes: list[int] = []
     following = threading.Thread(target=lambda: codes.append(tail(broker, "--count", "1")))

@@ -125,12 +125,12 @@ def test_no_import_cycles() -> None:
     list(TopologicalSorter(inner_imports(PACKAGE)).static_order())
 
 
-def test_every_module_says_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     """Each module opens with a docstring."""
     assert [module for module, tree in modules(PACKAGE).items() if not ast.get_docstring(tree)] == []
 
 
-def test_the_map_names_only_what_exists() -> None:
+def test_the_map_names_only_existing_modules() -> None:
     """A floor or a home without its module is a leftover."""
     rooms = {".".join(module.split(".")[:length]) for module in modules(PACKAGE) for length in (1, 2, 3)}
     assert (set(FLOORS) | set().union(*HOMES.values())) - rooms == set()
@@ -151,7 +151,7 @@ def planted(tmp_path: Path) -> Path:
 
 
 def test_a_planted_import_upwards_is_found(planted: Path) -> None:
-    """Upwards, sideways out of the room, inside a function, from no floor: each is told."""
+    """Upwards, sideways out of the room, inside a function, from no floor: each is reported."""
     assert floor_violations(planted) == [
         "detect.pipeline (floor 6) imports app (floor 9)",
         "detect.pipeline (floor 6) imports validate.verify (floor 6)", "odd: on no floor; add it to FLOORS",

@@ -1,4 +1,4 @@
-"""What is promised on paper is so: links, commands, exit codes, versions, and the rules of the code."""
+"""The promises of the documents are kept: links, commands, exit codes, versions, and the rules of the code."""
 
 import ast
 import importlib
@@ -53,13 +53,13 @@ def test_every_command_exists_and_has_an_example() -> None:
 
 
 def test_one_version() -> None:
-    """The package and pyproject.toml say the same."""
+    """The package and pyproject.toml have the same version."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         assert tomllib.load(file)["project"]["version"] == vedette.__version__
 
 
 def swallows(handler: ast.ExceptHandler) -> bool:
-    """Whether it catches what nobody foresaw and does not raise it again."""
+    """Whether it catches unexpected errors and does not raise them again."""
     broad = handler.type is None or ast.unparse(handler.type) in ("Exception", "BaseException")
     last = handler.body[-1]
     return broad and not (isinstance(last, ast.Raise) and last.exc is None)
@@ -73,7 +73,7 @@ def test_a_broad_except_stands_in_an_outermost_frame_only() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    """No reminders in code or tests, no patching and no sleeping in tests."""
+    """There are no reminders in code or tests, and no patching and no sleeping in tests."""
     here = Path(__file__)
     assert lines_with([*CODE, *(path for path in TESTS if path != here)], r"TODO|FIXME|XXX") == []
     assert lines_with([path for path in TESTS if path != here], r"mock\.patch|monkeypatch\.setattr|time\.sleep\(") == []

@@ -1,4 +1,4 @@
-"""What a page names is there: anchors of other pages, and files of the project."""
+"""Everything that a page names exists: anchors of other pages, and files of the project."""
 
 import re
 from pathlib import Path
@@ -56,8 +56,8 @@ def test_links_lead_to_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"],
                          ids=lambda page: str(page.relative_to(ROOT)))
-def test_named_modules_are_where_they_are_named(page: Path) -> None:
-    """Each file, folder and module of the project that a page names is there."""
+def test_named_files_exist(page: Path) -> None:
+    """Each file, folder and module of the project that a page names exists."""
     assert missing(page.read_text(encoding="utf-8"), page) == []
 
 

@@ -187,8 +187,8 @@ def test_a_planted_sentence_is_found_in_a_help(place: str) -> None:
                                       "Not so does it end.", "A clock judges no expiry.", "Outcome: the last.",
                                       "It sends 50 results a second.", "It goes back to the model before.",
                                       "The price: one more thread.", "Means seldom fit another place."])
-def test_what_stops_a_reader_is_found(sentence: str) -> None:
-    """Inversions and riddles of the kind that a reader has to read twice are found."""
+def test_hard_sentences_are_found(sentence: str) -> None:
+    """Inversions and riddles that need a second reading are found."""
     assert list(complaints(of_markdown(sentence)))
 
 

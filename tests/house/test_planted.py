@@ -1,4 +1,4 @@
-"""The search for planted secrets finds them: or all that finds none would prove nothing."""
+"""The search for planted secrets finds them: a search without finds would prove nothing."""
 
 import base64
 import json
@@ -23,8 +23,8 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("pattern", ["{}", "p%ä@:/{}\"'\\ $&\n"])
-def test_a_secret_is_found_however_it_is_written(way: str, pattern: str) -> None:
-    """And another one is not."""
+def test_a_secret_is_found_in_any_encoding(way: str, pattern: str) -> None:
+    """Another secret is not found."""
     secret, other = plant("password", pattern), plant("token")
     (place,) = found([other, secret], "the log", b"before " + WAYS[way](secret.text).encode() + b" after")
     assert place.startswith("password in the log: ")

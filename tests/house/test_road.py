@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md and the decisions are true to the tree: the roads, the folders, the list of decisions."""
+"""ARCHITECTURE.md and the decisions match the tree: the roads, the folders, the list of decisions."""
 
 import ast
 import re
@@ -66,12 +66,12 @@ def test_each_step_of_a_road_is_a_file_of_the_package(title: str) -> None:
 
 
 def test_the_table_of_folders_is_complete() -> None:
-    """Each folder of the package stands in it, and nothing else does."""
+    """Each folder of the package is in it, and nothing else is."""
     assert set(folder_table()) == folders()
 
 
 def test_a_folder_opens_with_its_sentence_of_the_table() -> None:
-    """Who opens a folder first reads the same sentence as who reads the table first."""
+    """A folder's docstring is its sentence in the table."""
     opens = {name: (ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))) or "")
              for name in folders()}
     assert {name: text.split("\n")[0] for name, text in opens.items()} == folder_table()
@@ -92,8 +92,8 @@ def test_the_package_has_few_rooms() -> None:
     assert {name for name in modules if f"`{name}`" not in section("The folders")} == set()
 
 
-def test_what_to_look_for_stands_in_the_file_that_is_named() -> None:
-    """Each name in "Where do I look for ..." stands in one of the files named beside it."""
+def test_searched_names_are_in_the_named_files() -> None:
+    """Each name in "Where do I look for ..." is in one of the files named beside it."""
     items = re.split(r"^- ", section("Where do I look for ..."), flags=re.MULTILINE)[1:]
     missing = []
     for item in items:

@@ -1,4 +1,4 @@
-"""Who reads the wall clock, and what for: to name a moment, never to measure how much time has passed."""
+"""Which modules read the wall clock, and why: to name a moment, never to measure a duration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPERATORS = ("cli/",)
 
 
 def test_every_reader_of_the_wall_clock_is_known() -> None:
-    """A new one needs a reason that stands a step of ten years."""
+    """A new one needs a reason that tolerates a step of ten years."""
     found = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")
              if READS.search(path.read_text(encoding="utf-8"))}
     assert {name for name in found if not name.startswith(OPERATORS)} == READERS.keys()

@@ -1,4 +1,4 @@
-"""The witness misses nothing that a broker acknowledged: or what is missing would say nothing of the daemon."""
+"""The witness misses no message that a broker acknowledged: otherwise a missing one would prove nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.broker.witness import Witness
 from tests.support.waiting.until import wait_until
 
 
-def test_a_broker_that_restarts_keeps_for_the_witness_what_comes_meanwhile(tmp_path: Path) -> None:
-    """mosquitto 2.0.11 saves no session that began clean, and acknowledges what then has no subscriber."""
+def test_a_restarted_broker_keeps_messages_for_the_witness(tmp_path: Path) -> None:
+    """mosquitto 2.0.11 saves no session that began clean, and then acknowledges messages without a subscriber."""
     with running(tmp_path, f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/") as broker:
         with Witness(broker.client(), "gate") as before:
             assert wait_until(lambda: before.listening)

@@ -1,4 +1,4 @@
-"""The code's own words: no names of our own making, no nested conditional expressions, no endless first sentences."""
+"""Names and sentences of the code: the field's words, no nested conditional expressions, no endless first sentences."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def login(broker: Mosquitto, folder: Path, user: str) -> MqttConfig:
     return broker.client(username=user, password_file=folder / user)
 
 
-def test_device_writes_what_it_publishes_and_nothing_else(broker: Mosquitto, tmp_path: Path) -> None:
+def test_a_device_writes_only_its_own_topics(broker: Mosquitto, tmp_path: Path) -> None:
     """The broker accepts every topic that a device publishes, but no commands, other devices' topics or fleet nudge."""
     own = [channel.topic.replace("{command}", "pause") for channel in schemas.CHANNELS if not channel.incoming]
     forbidden = ["/vedette/gate-01/cmd/restart", "/vedette/gate-02/detections", "/vedette/gate-02/cmd/restart",

@@ -149,7 +149,7 @@ def hung_up_at(poison: PoisonMessages, *messages: Waiting) -> Waiting | None:
     return poison.connection_ended(messages)
 
 
-def test_only_a_message_that_was_alone_each_time_is_blamed() -> None:
+def test_only_a_message_that_was_alone_each_time_is_refused() -> None:
     """At the first hang-up others may be in flight too; each later hang-up that proves less restarts the count."""
     poison, first, second = PoisonMessages(), waiting(1, 10), waiting(2, 10)
     for others in ((), (second,)):
@@ -163,7 +163,7 @@ def test_only_a_message_that_was_alone_each_time_is_blamed() -> None:
     assert [hung_up_at(poison, first) for _ in range(repeated)] == [*[None] * (repeated - 1), first]
 
 
-def test_without_an_accepted_message_on_the_connection_none_is_blamed() -> None:
+def test_without_an_accepted_message_none_is_refused() -> None:
     """The broker or its network may have died before it read the message; a sent QoS 0 message proves nothing."""
     poison, result = PoisonMessages(), waiting(1, 10)
     for _ in range(2 * HANG_UPS_TO_BLAME):
@@ -194,7 +194,7 @@ def test_a_state_is_one_suspect_until_a_newer_value_is_accepted(is_taken: bool) 
     assert (blamed is None) == is_taken
 
 
-def test_a_message_as_large_as_a_blamed_one_is_not_sent_for_a_while() -> None:
+def test_a_message_as_large_as_a_refused_one_is_not_sent_for_a_while() -> None:
     """The limit is trusted for LIMIT_TRUSTED_S; not at all if the broker accepted a message as large."""
     now_s = [0.0]
     for taken, is_believed in ((99, True), (100, False)):

@@ -1,4 +1,4 @@
-"""Brokers that cannot do all: the device connects, does without, and says what is lost."""
+"""Brokers without some features: the device connects without them, and reports the loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNT = 50
 
 
 def limits(publisher: MqttPublisher) -> str:
-    """Return what is lost; fails if another reason is named."""
+    """Return the reported loss; fails if there is another reason."""
     reasons = publisher.reasons()
     assert reasons.keys() <= {"mqtt_limited"}
     return reasons.get("mqtt_limited", "")
@@ -47,9 +47,9 @@ def publish_results(publisher: MqttPublisher) -> None:
     (5, "max_qos 0\nretain_available false", [NO_QOS_1, NO_RETAINED]),
     ("3.1.1", "max_qos 0", [NO_QOS_1]), ("3.1.1", "retain_available false", [NO_RETAINED]),
     ("3.1.1", "max_inflight_messages 1", [])])
-def test_results_flow_and_what_is_lost_is_named(protocol: int | str, settings: str, lost: list[str],
+def test_results_flow_and_the_loss_is_reported(protocol: int | str, settings: str, lost: list[str],
                                                 tmp_path: Path) -> None:
-    """The will, `online`, states and results ask only for what this broker has, whether it can say so or not."""
+    """The will, `online`, states and results use only this broker's features, whether it announces them or not."""
     with running(tmp_path, f"allow_anonymous true\n{settings}") as broker:
         mqtt = broker.client(protocol=protocol)
         with closing(Subscriber(mqtt, f"{BASE}/#")) as subscriber, publishing(mqtt) as publisher:
@@ -65,8 +65,8 @@ def test_results_flow_and_what_is_lost_is_named(protocol: int | str, settings: s
     assert {b"{}", b"online"} <= {message.payload for message in subscriber.received}
 
 
-def test_a_small_limit_is_named(tmp_path: Path) -> None:
-    """What is lost is said before the first message is too large."""
+def test_a_small_limit_is_reported(tmp_path: Path) -> None:
+    """The loss is reported before the first message is too large."""
     with running(tmp_path, "allow_anonymous true\nmax_packet_size 2000") as broker, \
             publishing(broker.client()) as publisher:
         assert wait_until(lambda: connected(publisher))
@@ -75,7 +75,7 @@ def test_a_small_limit_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("receive_maximum", [1, 3, 19, 65_535])
-def test_no_more_is_in_flight_than_the_broker_takes(receive_maximum: int) -> None:
+def test_messages_in_flight_stay_below_receive_maximum(receive_maximum: int) -> None:
     """Receive Maximum counts messages without an acknowledgement; `online` is one of them."""
     announced = b"\x21" + receive_maximum.to_bytes(2, "big")
     with FakeBroker(b"\x20\x06\x00\x00\x03" + announced, is_slow=True) as broker, \
@@ -87,8 +87,8 @@ def test_no_more_is_in_flight_than_the_broker_takes(receive_maximum: int) -> Non
     assert most / 2 <= broker.most_unacknowledged <= most
 
 
-def test_all_that_a_connack_announces_is_obeyed() -> None:
-    """QoS 0 and no retained messages, although the broker took the will of QoS 1."""
+def test_every_limit_of_a_connack_is_kept() -> None:
+    """The device sends QoS 0 and no retained messages, although the broker accepted a will of QoS 1."""
     with FakeBroker(b"\x20\x07\x00\x00\x04\x24\x00\x25\x00") as broker, publishing(broker.client()) as publisher:
         assert wait_until(lambda: connected(publisher))
         publisher.publish(Message("info", b"{}", retain=True))
@@ -100,8 +100,8 @@ def test_all_that_a_connack_announces_is_obeyed() -> None:
     assert NO_RETAINED in said
 
 
-def test_a_session_that_ends_soon_is_named() -> None:
-    """The will cannot wait longer than the session, so a short absence is seen."""
+def test_a_short_session_is_reported() -> None:
+    """The will cannot wait longer than the session, so a short absence is visible."""
     with FakeBroker(b"\x20\x08\x00\x00\x05\x11\x00\x00\x00\x05") as broker, publishing(broker.client()) as publisher:
         assert wait_until(lambda: connected(publisher))
         assert "ends a session after 5 s" in limits(publisher)
@@ -115,8 +115,8 @@ def v5_only_by(answer: bytes) -> Callable[[Connect], bytes]:
 
 @pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", ACCEPT_V3],
                          ids=["hangs up", "refuses in 3.1.1", "refuses in 5", "accepts in 3.1.1"])
-def test_a_broker_without_mqtt_5(answer: bytes) -> None:
-    """However it takes a CONNECT of MQTT 5: the device falls back to 3.1.1 and says so."""
+def test_a_broker_without_mqtt_5_gets_3_1_1(answer: bytes) -> None:
+    """Whatever its answer to a CONNECT of MQTT 5, the device uses 3.1.1 and reports it."""
     with FakeBroker(v5_only_by(answer)) as broker, publishing(broker.client()) as publisher:
         assert wait_until(lambda: connected(publisher), 20), publisher.status()
         publish_results(publisher)
@@ -126,14 +126,14 @@ def test_a_broker_without_mqtt_5(answer: bytes) -> None:
     assert {(life.connect.will_qos, life.connect.will_retain) for life in broker.lives[-1:]} == {(1, True)}
 
 
-def test_the_version_that_was_asked_for_is_no_loss() -> None:
-    """Who set `mqtt.protocol` to 3.1.1 knows it."""
+def test_a_configured_version_is_no_loss() -> None:
+    """With `mqtt.protocol: 3.1.1` nothing is reported."""
     with FakeBroker(v5_only_by(b"")) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
         assert wait_until(lambda: connected(publisher))
         assert limits(publisher) == ""
 
 
-def test_a_broker_that_hangs_up_at_a_message() -> None:
+def test_a_broker_that_hangs_up_at_retained_messages_gets_none() -> None:
     """It accepts the will, and ends the connection without a reason at the first retained message."""
     def accepts(_life: Life, message: Published) -> bool:
         return not message.retain
@@ -157,8 +157,8 @@ def test_a_broker_that_hangs_up_at_the_subscription() -> None:
     assert {message.qos for message in broker.lives[-1].published} == {1}
 
 
-def test_a_broker_that_only_restarts_is_no_poor_one() -> None:
-    """It hangs up at first, as a proxy does whose broker is not up yet, and then takes everything."""
+def test_a_broker_that_restarts_keeps_every_feature() -> None:
+    """At first it hangs up, like a proxy whose broker is not up yet; then it accepts everything."""
     count = itertools.count()
 
     def answers(connect: Connect) -> bytes:
@@ -170,7 +170,7 @@ def test_a_broker_that_only_restarts_is_no_poor_one() -> None:
 
 
 def gone_with_its_node(answer: bytes) -> Callable[[Connect], bytes]:
-    """A cluster that lost the node of each session but a new one, after the first connection."""
+    """A cluster that lost the node of each session except a new one, after the first connection."""
     connects = itertools.count()
 
     def answers(connect: Connect) -> bytes:
@@ -179,8 +179,8 @@ def gone_with_its_node(answer: bytes) -> Callable[[Connect], bytes]:
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x20\x02\x00\x03"], ids=["hangs up", "unavailable"])
-def test_a_lost_session_is_given_up(answer: bytes) -> None:
-    """A clean start gets in where the kept session is gone with its node."""
+def test_a_lost_session_is_replaced_by_a_clean_start(answer: bytes) -> None:
+    """A clean start connects where the kept session is gone with its node."""
     with FakeBroker(gone_with_its_node(answer)) as broker, \
             publishing(broker.client(protocol="3.1.1")) as publisher:
         assert wait_until(lambda: connected(publisher))
@@ -191,7 +191,7 @@ def test_a_lost_session_is_given_up(answer: bytes) -> None:
 
 
 def test_short_connections_are_no_takeover() -> None:
-    """A proxy that ends each connection after a short time is no other device: results flow, without a long pause."""
+    """A proxy that ends each connection early is no other device: results flow, without a long pause."""
     with FakeBroker(ACCEPT_V3, ends_after_s=0.2) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
         for number in range(SHORT_LIVES + PROOF_LIVES + 1):
             publisher.publish(Message("detections", str(number).encode()))
@@ -200,16 +200,16 @@ def test_short_connections_are_no_takeover() -> None:
             assert not {"duplicate_device", "mqtt_limited"} & publisher.reasons().keys()
 
 
-def test_a_hang_up_before_the_answer_is_not_called_tls(tmp_path: Path) -> None:
-    """MQTT 3.1.1 to a broker without QoS 1, which cannot say so: the port speaks no TLS."""
+def test_a_hang_up_before_the_answer_is_not_reported_as_tls(tmp_path: Path) -> None:
+    """MQTT 3.1.1 to a broker without QoS 1, which cannot report that: the message does not mention TLS."""
     with running(tmp_path, "allow_anonymous true\nmax_qos 0") as broker:
         connection = Connection(broker.client(protocol="3.1.1"), "gate", will=Message("a", b"offline"))
         with pytest.raises(BrokerAway, match="before it answered: it speaks no TLS"):
             poll_until_it_ends(connection)
 
 
-def test_terms_ask_for_less_one_by_one() -> None:
-    """The most useful first: MQTT 3.1.1 with all else, and at last QoS 0 without retained messages."""
+def test_features_are_given_up_one_by_one() -> None:
+    """The most useful are kept longest: first MQTT 3.1.1 with all else, at last QoS 0 without retained messages."""
     assert [(terms.is_v5, terms.retain, terms.qos, terms.command_qos) for terms in Terms(is_v5=False).lesser()] == [
         (False, True, 1, 0), (False, True, 0, 0), (False, False, 1, 1), (False, False, 0, 0)]
     every = list(Terms(is_v5=True).lesser())
@@ -217,8 +217,8 @@ def test_terms_ask_for_less_one_by_one() -> None:
     assert len(every) == 9
 
 
-def test_a_broker_that_comes_back_is_asked_for_everything_again(tmp_path: Path) -> None:
-    """It may be another one, or have other settings by now."""
+def test_a_returning_broker_is_asked_for_every_feature_again(tmp_path: Path) -> None:
+    """It may be another broker, or have other settings."""
     with running(tmp_path, "allow_anonymous true\nmax_qos 0") as broker, publishing(broker.client()) as publisher:
         assert wait_until(lambda: NO_QOS_1 in publisher.reasons().get("mqtt_limited", ""))
         broker.stop()
@@ -229,8 +229,8 @@ def test_a_broker_that_comes_back_is_asked_for_everything_again(tmp_path: Path) 
         assert limits(publisher) == ""
 
 
-def test_no_search_where_nobody_listens() -> None:
-    """A broker that is away is no poor broker."""
+def test_a_missing_broker_loses_no_feature() -> None:
+    """A port without a listener says nothing about the features of a broker."""
     with publishing(MqttConfig(host="127.0.0.1", port=1)) as publisher:
         assert wait_until(lambda: "no connection" in str(publisher.status().cause))
         assert publisher.reasons().keys() == {"mqtt_offline"}

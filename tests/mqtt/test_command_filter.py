@@ -1,4 +1,4 @@
-"""Which commands are obeyed, refused and ignored."""
+"""Which commands are carried out, refused and ignored."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def test_fleet_nudge_is_an_update() -> None:
     incoming_command(payload=b'{"expires_at": "2026-11-21T02:00:00+02:00"}'),
     Incoming(f"{BASE}/info", b""),
 ])
-def test_ignored(incoming: Incoming) -> None:
-    """Retained, redelivered and expired commands, and other messages, are neither obeyed nor answered."""
+def test_unsafe_deliveries_are_ignored(incoming: Incoming) -> None:
+    """Retained, redelivered and expired commands, and other messages, are neither carried out nor answered."""
     assert command_filter().decide(incoming) is None
 
 
-def test_redelivered_harmless_command_is_obeyed() -> None:
-    """A command that does no harm twice is obeyed when it is redelivered: the first delivery may have been lost."""
+def test_a_redelivered_harmless_command_is_carried_out() -> None:
+    """A command that does no harm twice is carried out when redelivered: the first delivery may be lost."""
     assert isinstance(command_filter().decide(incoming_command("resume", redelivered=True)), Command)
 
 
-def test_repeated_transaction_is_ignored() -> None:
-    """A transaction is obeyed once while it is among the last hundred."""
+def test_a_repeated_transaction_is_ignored() -> None:
+    """A transaction is carried out once while it is among the last hundred."""
     ours = command_filter()
     incoming = [incoming_command(payload=json.dumps({"transaction": str(number)}).encode())
                 for number in range(REMEMBERED + 1)]
@@ -77,7 +77,7 @@ def test_repeated_transaction_is_ignored() -> None:
     (incoming_command("pause"), "commands.allow"),
     (incoming_command("format"), "update, rollback"),
 ])
-def test_refused(incoming: Incoming, word: str) -> None:
+def test_invalid_commands_are_refused(incoming: Incoming, word: str) -> None:
     """A malformed, too large, unknown or forbidden command is refused with the reason."""
     verdict = command_filter().decide(incoming)
     assert isinstance(verdict, Refusal)
@@ -85,15 +85,15 @@ def test_refused(incoming: Incoming, word: str) -> None:
     assert verdict.reply_topic.startswith(f"{BASE}/reply/")
 
 
-def test_refusal_names_its_transaction() -> None:
-    """A sender knows which of its commands was refused, also if only the expiry is malformed."""
+def test_a_refusal_names_its_transaction() -> None:
+    """A sender knows which of its commands was refused, even if only the expiry is malformed."""
     verdict = command_filter().decide(incoming_command(payload=b'{"transaction": "t1", "expires_at": 5}'))
     assert isinstance(verdict, Refusal)
     assert verdict.transaction == "t1"
 
 
-def test_allow_list_is_read_each_time() -> None:
-    """A command is obeyed as soon as a reload allows it."""
+def test_the_allow_list_is_read_each_time() -> None:
+    """A command is carried out as soon as a reload allows it."""
     allowed: list[str] = []
     ours = CommandFilter("gate-01", allowed, lambda: NOW)
     assert isinstance(ours.decide(incoming_command("pause")), Refusal)

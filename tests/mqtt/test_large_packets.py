@@ -1,4 +1,4 @@
-"""Packets that are larger than the memory for them: the broker or a publisher may send any length."""
+"""Packets larger than the memory for them: the broker or a publisher may send any length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAUSE = f"{BASE}/cmd/pause"
 
 
 class Peak:
-    """The most memory in use meanwhile, beyond that at the start, in bytes."""
+    """The most memory in use during the block, above that at its start, in bytes."""
 
     bytes = 0
 
@@ -57,7 +57,7 @@ def received_until(connection: Connection, payload: bytes) -> list[Incoming]:
 
 @pytest.mark.parametrize("qos", [0, 1])
 def test_a_broker_that_ignores_the_limit_costs_no_memory(qos: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A message of 40 MB is read past: it is acknowledged and named, never held, and the next one arrives."""
+    """A message of 40 MB is skipped: it is acknowledged and logged, never held, and the next one arrives."""
     with FakeBroker(ACCEPT_V5) as broker:
         broker.deliver(PAUSE, b" " * (40 * MEGABYTE), qos=qos)
         broker.deliver(PAUSE, b"{}", qos=1)
@@ -72,7 +72,7 @@ def test_a_broker_that_ignores_the_limit_costs_no_memory(qos: int, caplog: pytes
 
 
 def test_a_retained_message_without_a_limit_costs_no_memory(tmp_path: Path) -> None:
-    """MQTT 3.1.1 cannot announce a limit: at every connect the broker sends what somebody has left there."""
+    """MQTT 3.1.1 cannot announce a limit: the broker sends any retained message at every connect."""
     with running(tmp_path) as broker:
         mqtt = broker.client(protocol="3.1.1")
         send(mqtt, PAUSE, b" " * (40 * MEGABYTE), retain=True)
@@ -104,8 +104,8 @@ def test_the_limit_is_exact(more: int) -> None:
 
 @pytest.mark.parametrize("packet", [
     b"\x90\xff\xff\xff\x7f\x00\x01\x00", b"\x20\xff\xff\xff\x7f\x00\x00", b"\x34\x05\x00\x01a\x00\x07"])
-def test_packets_that_nobody_asked_for_end_the_connection(packet: bytes) -> None:
-    """A long packet that is no message, and QoS 2, which would be kept until the broker releases it."""
+def test_unexpected_packets_end_the_connection(packet: bytes) -> None:
+    """A long packet that is no message, and QoS 2, which would be kept until the broker releases it, end it."""
     def behave(connection: socket.socket, stopping: threading.Event) -> None:
         connection.recv(1000)
         connection.sendall(ACCEPT_V5 + packet)
@@ -118,7 +118,7 @@ def test_packets_that_nobody_asked_for_end_the_connection(packet: bytes) -> None
 
 
 def test_a_broker_that_reads_nothing_fills_no_memory() -> None:
-    """Messages wait for their acknowledgement to leave; while it cannot, no more are read."""
+    """While acknowledgements cannot be sent, no more messages are read."""
     message = b"\x32" + b"\x80\x80\x02" + b"\x00\x01a" + b"\x00\x07" + b"\x00" + b"x" * (32768 - 6)
     sent = [0]
 

@@ -1,4 +1,4 @@
-"""How connections end, without a broker: what is a takeover, and how the next connection begins."""
+"""How connections end, without a broker: which ends are a takeover, and how the next connection begins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DELAY_S = 0.25
 
 @dataclass
 class Connection:
-    """What `Lives` asks of one."""
+    """The attributes that `Lives` reads of a connection."""
 
     connected_s: float | None = None
     answered: bool = True
@@ -40,7 +40,7 @@ class Connection:
 
 
 class Device:
-    """Lives with a clock of their own."""
+    """Lives with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -80,8 +80,8 @@ def device() -> Device:
     return Device()
 
 
-def test_a_session_that_nobody_of_ours_left_proves_a_takeover(device: Device) -> None:
-    """After the short lives one leaves no session; the next one finds one: another device made it."""
+def test_a_session_that_this_device_did_not_leave_proves_a_takeover(device: Device) -> None:
+    """After the short lives one life leaves no session; if the next one finds one, another device made it."""
     starts = [device.lived()[0] for _ in range(SHORT_LIVES + 1)]
     assert not device.knows_duplicate()
     start, pause_s = device.lived()
@@ -90,8 +90,8 @@ def test_a_session_that_nobody_of_ours_left_proves_a_takeover(device: Device) ->
     assert TAKEN_OVER_PAUSE_S[0] <= pause_s <= TAKEN_OVER_PAUSE_S[1]
 
 
-def test_without_that_session_nobody_took_over(device: Device) -> None:
-    """Then the broker or the network ends the connections: no long pause, and what the broker bears is searched."""
+def test_without_that_session_there_is_no_takeover(device: Device) -> None:
+    """The broker or the network ends the connections: no long pause, and features of the broker are searched."""
     for _ in range(SHORT_LIVES + 1):
         device.lived(finds_session=False)
     start, pause_s = device.lived(finds_session=False)
@@ -149,7 +149,7 @@ def test_long_lives_and_a_broker_that_is_away_clear_the_suspicion(device: Device
 
 
 def test_an_end_with_a_reason_is_no_short_life(device: Device) -> None:
-    """A broker that shuts down, or a keep-alive that ran out, says so."""
+    """A broker that shuts down, or a keep-alive that ran out, gives its reason."""
     for _ in range(2 * SHORT_LIVES):
         assert device.lived(hung_up=False)[0].keep_session
 
@@ -162,8 +162,8 @@ def test_after_some_failures_a_clean_start_is_tried(device: Device, fails: Calla
     assert [start.clean for start in starts] == [False, False, False, True, False, False, True]
 
 
-def test_what_a_broker_demands_is_asked_for_next(device: Device) -> None:
-    """And kept, until the broker could not be reached."""
+def test_a_demand_of_the_broker_applies_to_the_next_connection(device: Device) -> None:
+    """It applies until the broker could not be reached."""
     device.refused(V3)
     assert device.lives.start() == Start(V3, clean=True, keep_session=True)
     device.lived(SHORT_LIFE_S)
@@ -173,7 +173,7 @@ def test_what_a_broker_demands_is_asked_for_next(device: Device) -> None:
 
 
 def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: Device) -> None:
-    """A proxy whose broker is away would be asked for ever."""
+    """Otherwise a proxy whose broker is away would be searched for ever."""
     counts = []
     for _ in range(3):
         count = 0

@@ -1,4 +1,4 @@
-"""The publisher against a real mosquitto: what a subscriber sees, whatever happens to the connection."""
+"""The publisher against a real mosquitto: what a subscriber receives, whatever happens to the connection."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def connected(publisher: MqttPublisher) -> bool:
 
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
 def test_online_states_results_offline(broker: Mosquitto, protocol: int | str) -> None:
-    """A subscriber sees online first, then states and results in order, and offline at an ordered stop."""
+    """A subscriber receives online first, then states and results in order, and offline at an orderly stop."""
     mqtt = broker.client(protocol=protocol)
     with listening(mqtt, "vedette/#") as subscriber:
         with publishing(mqtt) as publisher:
@@ -64,8 +64,8 @@ def test_online_states_results_offline(broker: Mosquitto, protocol: int | str) -
     assert (status.connected, publisher.reasons(), status.published, status.outbox_depth) == (True, {}, 3, 0)
 
 
-def test_away_at_start(tmp_path: Path) -> None:
-    """What was published before the broker was there arrives when it comes; until then mqtt_offline says so."""
+def test_a_broker_that_starts_later_gets_the_waiting_messages(tmp_path: Path) -> None:
+    """Messages from before the broker's start arrive when it starts; until then mqtt_offline is a reason."""
     broker = Mosquitto(tmp_path)
     with publishing(broker.client()) as publisher:
         publisher.publish(Message("counts", b"old", retain=True))
@@ -89,8 +89,8 @@ def test_away_at_start(tmp_path: Path) -> None:
             broker.stop()
 
 
-def test_restarted_broker_gets_every_state_again(broker: Mosquitto) -> None:
-    """A broker that forgot everything is told availability and the latest of every retained topic again."""
+def test_a_restarted_broker_gets_every_state_again(broker: Mosquitto) -> None:
+    """A broker that lost everything gets availability and the latest of every retained topic again."""
     with publishing(broker.client()) as publisher:
         for state in (b"first", b"second"):
             publisher.publish(Message("health", state, retain=True))
@@ -104,8 +104,8 @@ def test_restarted_broker_gets_every_state_again(broker: Mosquitto) -> None:
         assert publisher.status().reconnects == 1
 
 
-def test_refused_login(tmp_path: Path) -> None:
-    """A refusal is never taken for a connection, is named with the broker's reason, and ends when the password fits."""
+def test_a_refused_login_is_reported(tmp_path: Path) -> None:
+    """A refusal never counts as a connection, has the broker's reason, and ends when the password is right."""
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
     subprocess.run(["mosquitto_passwd", "-b", str(passwords), "gate", "right"], check=True, capture_output=True)
@@ -119,8 +119,8 @@ def test_refused_login(tmp_path: Path) -> None:
         assert wait_until(lambda: connected(publisher), 5)
 
 
-def test_unreadable_secret_is_named(broker: Mosquitto, tmp_path: Path) -> None:
-    """A missing password file is the cause in words, and the connection comes when the file does."""
+def test_a_missing_password_file_is_named(broker: Mosquitto, tmp_path: Path) -> None:
+    """The message names the missing file, and the connection is made once the file is there."""
     secret = tmp_path / "later"
     with publishing(broker.client(username="gate", password_file=secret)) as publisher:
         assert wait_until(lambda: str(secret) in str(publisher.status().cause))
@@ -129,8 +129,8 @@ def test_unreadable_secret_is_named(broker: Mosquitto, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
-def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int | str) -> None:
-    """The broker keeps a will for the device that says offline, retained."""
+def test_the_will_of_a_killed_device_says_offline(broker: Mosquitto, protocol: int | str) -> None:
+    """The broker keeps a will for the device that publishes offline, retained."""
     mqtt = broker.client(protocol=protocol)
     with publishing(mqtt) as publisher:
         assert wait_until(lambda: connected(publisher))
@@ -139,8 +139,8 @@ def test_killed_device_is_reported_by_its_will(broker: Mosquitto, protocol: int 
 
 
 @pytest.mark.slow
-def test_frozen_broker(broker: Mosquitto) -> None:
-    """While the broker is stopped the outbox stays bounded and publish never waits; afterwards all is right again."""
+def test_a_frozen_broker_keeps_the_outbox_bounded(broker: Mosquitto) -> None:
+    """While the broker is stopped publish never waits; afterwards all states and results arrive."""
     mqtt = MqttConfig(host="127.0.0.1", port=broker.port, outbox_messages=50)
     with publishing(mqtt) as publisher:
         assert wait_until(lambda: connected(publisher))
@@ -160,8 +160,8 @@ def test_frozen_broker(broker: Mosquitto) -> None:
 
 
 @pytest.mark.parametrize("protocol", [5, "3.1.1"])
-def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> None:
-    """Two clients of one name: one is told so and steps back; the other keeps its connection."""
+def test_a_takeover_is_reported(broker: Mosquitto, protocol: int | str) -> None:
+    """Of two clients with one name, one reports the duplicate and pauses; the other keeps its connection."""
     mqtt = broker.client(protocol=protocol)
     with publishing(mqtt) as first, publishing(mqtt) as second:
         both = (first, second)
@@ -174,8 +174,8 @@ def test_forced_takeover_is_named(broker: Mosquitto, protocol: int | str) -> Non
 
 
 @pytest.mark.slow
-def test_a_broker_that_is_gone_was_no_takeover(broker: Mosquitto) -> None:
-    """However often it dies young: whoever is taken over finds the broker there at once."""
+def test_a_missing_broker_is_no_takeover(broker: Mosquitto) -> None:
+    """However often the connection is short: after a takeover the broker would be there at once."""
     with publishing(broker.client(protocol="3.1.1")) as publisher:
         for _ in range(SHORT_LIVES + 1):
             assert wait_until(lambda: connected(publisher), TAKEN_OVER_PAUSE_S[0] / 2)
@@ -185,16 +185,16 @@ def test_a_broker_that_is_gone_was_no_takeover(broker: Mosquitto) -> None:
             broker.start()
 
 
-def test_takeover_can_be_told_within_a_minute() -> None:
-    """Who steps back tells why when it returns: the fights before and the longest pause leave time for that.
+def test_a_takeover_can_be_reported_within_a_minute() -> None:
+    """The pausing device reports the reason when it returns: the short lives and the longest pause leave time for that.
 
     In a fight, a life lasts until the other one comes back.
     """
     assert (SHORT_LIVES + PROOF_LIVES) * (RETRY_CAP_S + RETRY_FIRST_S) + TAKEN_OVER_PAUSE_S[1] < 60
 
 
-def test_two_devices_live_side_by_side(broker: Mosquitto) -> None:
-    """Devices of different names never evict each other."""
+def test_two_devices_do_not_evict_each_other(broker: Mosquitto) -> None:
+    """Devices of different names keep their connections."""
     with publishing(broker.client(), "pi-aaaa") as first, publishing(broker.client(), "pi-bbbb") as second:
         assert wait_until(lambda: connected(first) and connected(second))
         for publisher in (first, second):
@@ -203,7 +203,7 @@ def test_two_devices_live_side_by_side(broker: Mosquitto) -> None:
             assert publisher.status().reconnects == 0
 
 
-def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
+def test_a_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
     """An allowed command reaches the daemon once, and its reply reaches the sender."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     with publishing(broker.client(), commands=commands) as publisher, \
@@ -222,7 +222,7 @@ def test_command_is_handed_over_and_answered(broker: Mosquitto) -> None:
     assert commands.empty()
 
 
-def test_retained_command_is_ignored(broker: Mosquitto) -> None:
+def test_a_retained_command_is_ignored(broker: Mosquitto) -> None:
     """A retained command, which would act again on every connect, never reaches the daemon."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)
@@ -234,8 +234,8 @@ def test_retained_command_is_ignored(broker: Mosquitto) -> None:
     assert commands.empty()
 
 
-def test_message_the_broker_refuses_is_counted_and_named(tmp_path: Path) -> None:
-    """What access rules keep from subscribers never counts as published: refused, and mqtt_denied says so."""
+def test_a_message_that_the_broker_refuses_is_counted_and_reported(tmp_path: Path) -> None:
+    """A message that access rules withhold never counts as published: it is refused, with the reason mqtt_denied."""
     acl = tmp_path / "rules"
     acl.write_text(f"topic write {BASE}/availability\ntopic write {BASE}/counts\n")
     acl.chmod(0o600)
@@ -249,8 +249,8 @@ def test_message_the_broker_refuses_is_counted_and_named(tmp_path: Path) -> None
     assert publisher.reasons() == {"mqtt_denied": "messages refused in this run: 1"}
 
 
-def test_device_that_may_not_hear_commands_says_so() -> None:
-    """A refused subscription is a health reason for as long as the connection lasts."""
+def test_a_refused_subscription_is_reported() -> None:
+    """It is a health reason for as long as the connection lasts."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         mqtt = MqttConfig(host="127.0.0.1", port=listener.getsockname()[1])
         with publishing(mqtt) as publisher:
@@ -263,8 +263,8 @@ def test_device_that_may_not_hear_commands_says_so() -> None:
             assert wait_until(lambda: publisher.reasons().keys() == {"mqtt_offline"})
 
 
-def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
-    """An exception on the mqtt thread is never swallowed: the worker ends with it and the last will speaks."""
+def test_an_error_in_the_command_callback_ends_the_worker(broker: Mosquitto) -> None:
+    """An exception on the mqtt thread is never swallowed: the worker ends with it, and the will is published."""
     def fail(command: Command) -> None:
         raise RuntimeError(command.name)
 
@@ -278,8 +278,8 @@ def test_failing_command_callback_ends_the_worker(broker: Mosquitto) -> None:
     assert publisher.stop(1)
 
 
-def test_a_connection_that_was_cut_is_not_kept(broker: Mosquitto) -> None:
-    """Of a dead connection only its end is known on: what was under way in it, snapshots too, takes no memory."""
+def test_a_dead_connection_is_freed(broker: Mosquitto) -> None:
+    """Only the end of a dead connection is kept: its messages in flight, snapshots too, take no memory."""
     def connections() -> int:
         gc.collect()
         return sum(isinstance(one, Connection) for one in gc.get_objects())

@@ -30,8 +30,8 @@ def save(state: Path, payload: bytes) -> None:
 
 
 @contextmanager
-def no_more_files() -> Iterator[None]:
-    """This process can open no file."""
+def no_free_descriptors() -> Iterator[None]:
+    """While it lasts, this process can open no file."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     probe = os.open("/", os.O_RDONLY)
     os.close(probe)
@@ -47,7 +47,7 @@ def test_a_folder_that_cannot_be_listed_is_read_later(tmp_path: Path) -> None:
     save(tmp_path, b"1")
     clock = FakeClock()
     one = worker(tmp_path, clock)
-    with no_more_files():
+    with no_free_descriptors():
         one.start()
         assert wait_until(lambda: "spool_failed" in one.reasons(), 10)
     one.outbox.put(Message("detections", b"2"))

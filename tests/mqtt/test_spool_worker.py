@@ -1,4 +1,4 @@
-"""The outbox on disk behind a real broker: what a subscriber gets, and health says, whatever breaks when."""
+"""The outbox on disk behind a real broker: what a subscriber receives, and what health reports, for any failure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRONG_BY = timedelta(days=3650)
 
 
 class LateClock(SystemClock):
-    """Ten years behind until it is set."""
+    """A clock that is ten years behind until it is set."""
 
     is_set = True
 
@@ -43,7 +43,7 @@ class LateClock(SystemClock):
 
 @dataclass
 class Device:
-    """One run of the device's side, with its clock in our hand."""
+    """One run of the device's side, with a clock that the test sets."""
 
     run: int
     spool: SpoolWorker
@@ -60,7 +60,7 @@ class Device:
                 unsynced_ns=None if self.clock.is_set else self.clock.monotonic_ns()))
 
     def spools(self, count: int) -> bool:
-        """Whether so many messages come to be on disk, and none in memory."""
+        """Whether this many messages get on disk, and none stays in memory."""
         return wait_until(lambda: (self.publisher.status().spooled, self.publisher.status().outbox_depth) == (count, 0))
 
     def connects(self) -> bool:
@@ -125,8 +125,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(tmp_path / "state", broker, proxy, subscriber)
 
 
-def test_an_outage_by_way_of_the_disk(scene: Scene) -> None:
-    """What waits on disk comes in order and marked, behind what is live, and leaves nothing there."""
+def test_messages_of_an_outage_arrive_through_the_disk(scene: Scene) -> None:
+    """Messages on disk arrive in order and marked, behind live ones, and nothing stays on disk."""
     with device(scene.state, scene.mqtt(replay_per_s=20)) as one:
         assert one.connects()
         scene.proxy.refusing = True
@@ -146,16 +146,16 @@ def test_an_outage_by_way_of_the_disk(scene: Scene) -> None:
     assert not list((scene.state / "outbox").iterdir())
 
 
-def test_what_waits_too_long_is_on_disk(scene: Scene) -> None:
-    """One result alone waits in memory for SAVE_AFTER_S only: that long, and no longer, could a kill cost."""
+def test_a_message_that_waits_too_long_is_saved(scene: Scene) -> None:
+    """One result alone waits in memory for SAVE_AFTER_S only: a kill can cost no older one."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt(outbox_messages=1000)) as one:
         one.publish(1)
         assert wait_until(lambda: one.publisher.status().spooled == 1, SAVE_AFTER_S + 1.5)
 
 
-def test_a_kill_costs_nothing_that_is_on_disk(scene: Scene) -> None:
-    """The state folder as it was at a moment is all that the next run needs; it is no copy of what was sent."""
+def test_a_kill_loses_no_saved_message(scene: Scene) -> None:
+    """The next run needs only the state folder as it was at the kill."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt()) as one:
         one.publish(*range(1, 8))
@@ -168,8 +168,8 @@ def test_a_kill_costs_nothing_that_is_on_disk(scene: Scene) -> None:
     assert sorted(scene.published()) == [*((1, seq, True) for seq in range(1, 8)), (2, 1, False)]
 
 
-def test_a_clean_restart_in_the_middle_of_the_replay(scene: Scene) -> None:
-    """What the broker has had is not sent again but for the batch that was under way; nothing is lost."""
+def test_a_restart_during_the_backfill_loses_nothing(scene: Scene) -> None:
+    """Messages that the broker has are not sent again, except the batch in flight."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt()) as one:
         for first in range(1, 51, 5):
@@ -189,8 +189,8 @@ def test_a_clean_restart_in_the_middle_of_the_replay(scene: Scene) -> None:
     assert [seq for _, seq, _ in later] == list(range(51 - len(later), 51))
 
 
-def test_how_far_the_run_before_was_acknowledged(scene: Scene) -> None:
-    """The next run knows, also where a run between was never connected; what waits on disk is not acknowledged."""
+def test_the_last_acknowledged_result_of_the_previous_run_is_known(scene: Scene) -> None:
+    """The next run knows it, also after a run without a connection; a message on disk is not acknowledged."""
     with device(scene.state, scene.mqtt()) as one:
         assert one.publisher.status().acknowledged_before is None
         assert one.connects()
@@ -206,8 +206,8 @@ def test_how_far_the_run_before_was_acknowledged(scene: Scene) -> None:
         assert one.publisher.status().acknowledged_before == Acknowledged(1, 3)
 
 
-def test_a_silent_network_does_not_double(scene: Scene) -> None:
-    """What went out and was not acknowledged in time is on disk; when the answers come after all, it stays one."""
+def test_a_silent_network_duplicates_nothing(scene: Scene) -> None:
+    """A message in flight too long is saved; when its acknowledgement arrives after all, it is not sent again."""
     with device(scene.state, scene.mqtt(outbox_messages=1000)) as one:
         assert one.connects()
         scene.broker.freeze()
@@ -222,8 +222,8 @@ def test_a_silent_network_does_not_double(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("boot_id", "right"), [("boot", True), ("another", False)])
-def test_time_stamps_from_before_the_clock_was_set(scene: Scene, boot_id: str, right: bool) -> None:
-    """They are put right once it is, within the boot; those of another boot stay, and say that they may be wrong."""
+def test_time_stamps_are_corrected_once_the_clock_is_set(scene: Scene, boot_id: str, right: bool) -> None:
+    """Those of the same boot are corrected; those of another boot stay, marked as possibly wrong."""
     scene.proxy.refusing = True
     began = datetime.now(UTC)
     with device(scene.state, scene.mqtt(), is_set=False) as one:
@@ -240,8 +240,8 @@ def test_time_stamps_from_before_the_clock_was_set(scene: Scene, boot_id: str, r
                for frame in frames)
 
 
-def test_time_stamps_in_memory_are_put_right_too(scene: Scene) -> None:
-    """A short wait for the broker is long enough for the clock to be set."""
+def test_time_stamps_in_memory_are_corrected_too(scene: Scene) -> None:
+    """The clock may be set during a short wait for the broker."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt(outbox_messages=1000), is_set=False) as one:
         one.publish(1)
@@ -253,8 +253,8 @@ def test_time_stamps_in_memory_are_put_right_too(scene: Scene) -> None:
     assert abs(datetime.now(UTC) - datetime.fromisoformat(frame["captured_at"])) < timedelta(minutes=1)
 
 
-def test_a_disk_that_fails_is_named_and_memory_goes_on(scene: Scene) -> None:
-    """While nothing can be written results wait in memory, bounded and counted; once it can, they are saved."""
+def test_a_failing_disk_is_reported_and_memory_is_used(scene: Scene) -> None:
+    """While no write works results wait in memory, bounded and counted; later they are saved."""
     scene.state.mkdir()
     (scene.state / "outbox").write_text("in the way")
     scene.proxy.refusing = True
@@ -277,8 +277,8 @@ def is_named(one: Device) -> bool:
     return "spool_failed" in one.publisher.reasons()
 
 
-def test_a_state_folder_that_vanishes_is_named_while_it_is_away(scene: Scene) -> None:
-    """Also with the broker there and nothing to save."""
+def test_a_missing_state_folder_is_reported_while_it_is_missing(scene: Scene) -> None:
+    """This holds also with a broker and nothing to save."""
     with device(scene.state, scene.mqtt()) as one:
         assert one.connects()
         one.publish(1)
@@ -291,7 +291,7 @@ def test_a_state_folder_that_vanishes_is_named_while_it_is_away(scene: Scene) ->
 
 @pytest.fixture
 def small_disk(scene: Scene) -> Iterator[Path]:
-    """The state folder as a disk of its own."""
+    """The state folder on a small disk."""
     scene.state.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", scene.state], capture_output=True)
     if mounted.returncode != 0:
@@ -300,8 +300,8 @@ def small_disk(scene: Scene) -> Iterator[Path]:
     subprocess.run(["umount", "-l", scene.state], check=True)
 
 
-def test_a_read_only_disk_is_named_while_it_is(scene: Scene, small_disk: Path) -> None:
-    """Also with the broker there and nothing to save."""
+def test_a_read_only_disk_is_reported_while_it_is_read_only(scene: Scene, small_disk: Path) -> None:
+    """This holds also with a broker and nothing to save."""
     with device(small_disk, scene.mqtt()) as one:
         assert one.connects()
         one.publish(1)
@@ -313,8 +313,8 @@ def test_a_read_only_disk_is_named_while_it_is(scene: Scene, small_disk: Path) -
         assert wait_until(lambda: not is_named(one), 10)
 
 
-def test_a_full_disk_is_named_and_memory_goes_on(scene: Scene, small_disk: Path) -> None:
-    """What was on disk before stays, what finds no room waits in memory, and all of it comes in the end."""
+def test_a_full_disk_is_reported_and_memory_is_used(scene: Scene, small_disk: Path) -> None:
+    """Saved messages stay, others wait in memory, and all of them arrive in the end."""
     scene.proxy.refusing = True
     with device(small_disk, scene.mqtt(outbox_messages=20)) as one:
         one.publish(*range(1, 11))
@@ -333,8 +333,8 @@ def test_a_full_disk_is_named_and_memory_goes_on(scene: Scene, small_disk: Path)
     assert [seq for _, seq, _ in scene.published()] == list(range(1, 21))
 
 
-def test_damage_is_named_and_counted(scene: Scene) -> None:
-    """Of a damaged segment what is whole still comes, and what is lost is counted where it can be known."""
+def test_damage_is_reported_and_counted(scene: Scene) -> None:
+    """The undamaged part of a segment arrives, and the lost part is counted where its size is known."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt()) as one:
         for first in (1, 6, 11):
@@ -355,8 +355,8 @@ def test_damage_is_named_and_counted(scene: Scene) -> None:
     assert status.dropped_ever == {"detections": 5}
 
 
-def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene) -> None:
-    """What is missing in the end is what was counted, by kind, in whichever run."""
+def test_a_small_spool_drops_the_oldest_and_counts_over_restarts(scene: Scene) -> None:
+    """The number of missing messages is the counted one, by kind, in any run."""
     scene.proxy.refusing = True
     small = scene.mqtt(spool_mb=0.006)
     for run in (1, 2):
@@ -378,8 +378,8 @@ def test_too_small_a_disk_drops_the_oldest_and_counts_over_restarts(scene: Scene
     assert scene.published() == [(2, seq, True) for seq in range(201 - len(scene.published()), 201)]
 
 
-def test_no_disk_wanted(scene: Scene) -> None:
-    """With 0 MB nothing is kept on disk but the mark; what was there is dropped, counted."""
+def test_without_a_spool_only_the_checkpoint_is_on_disk(scene: Scene) -> None:
+    """With 0 MB nothing but the checkpoint is kept on disk; earlier messages are dropped and counted."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt()) as one:
         one.publish(*range(5))
@@ -393,8 +393,8 @@ def test_no_disk_wanted(scene: Scene) -> None:
         assert one.publisher.status().dropped_ever == {"detections": 25}
 
 
-def test_what_cannot_be_saved_at_a_stop_is_counted(scene: Scene) -> None:
-    """With no disk wanted, or none that takes it: the next run tells of what this one took with it."""
+def test_messages_that_cannot_be_saved_at_a_stop_are_counted(scene: Scene) -> None:
+    """Without a spool, or with a failing disk, the next run reports the number lost."""
     scene.proxy.refusing = True
     with device(scene.state, scene.mqtt(spool_mb=0)) as one:
         one.publish(1, 2, 3)

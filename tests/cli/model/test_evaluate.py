@@ -59,8 +59,8 @@ def test_the_drawn_street(model: Path, capsys: pytest.CaptureFixture[str], sourc
     assert "person" in printed["labels"]
 
 
-def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the model gives with its own thresholds, and how bright the pictures are: measured, packed, inspected."""
+def test_a_baseline_is_measured_packed_and_inspected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the scores at the model's own thresholds, and the brightness of the pictures."""
     model = bundles.pack(tmp_path, "--label-threshold", "sky=0.95", "--score-threshold", "0.4")
     out = tmp_path / "b.json"
     folder = write_coco(tmp_path)
@@ -85,8 +85,8 @@ def test_a_baseline_goes_from_evaluation_into_the_bundle(tmp_path: Path, capsys:
     assert "vedette.json: baseline.frames: " in capsys.readouterr().out
 
 
-def test_a_baseline_needs_frames_and_a_place(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is not there, and a collection without pictures, give one line."""
+def test_a_baseline_needs_frames_and_a_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing folder, and a collection without pictures, each give one line."""
     out = tmp_path / "nowhere" / "b.json"
     assert call("eval", "--model", model, "--source", "synthetic", "--frames", "1", "--baseline-out", out) == 64
     assert "--baseline-out" in capsys.readouterr().err
@@ -97,8 +97,8 @@ def test_a_baseline_needs_frames_and_a_place(model: Path, tmp_path: Path, capsys
     assert "names no image" in capsys.readouterr().err
 
 
-def test_figures_for_people(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Words without --json: a line of figures, and one for each label."""
+def test_figures_as_text(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json there is a line of figures, and one for each label."""
     assert call("eval", "--model", model, "--coco", write_coco(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pooling: AP 1.0000, AP50 1.0000"
@@ -109,9 +109,9 @@ def test_figures_for_people(model: Path, tmp_path: Path, capsys: pytest.CaptureF
     ([], 64, "either --source or --coco"), (["--source", "synthetic", "--coco", "."], 64, "either --source or --coco"),
     (["--source", "rtsp://x"], 64, "synthetic"), (["--source", "synthetic", "--frames", "0"], 64, "from 1"),
     (["--coco", "nowhere"], 69, "nowhere")])
-def test_what_cannot_be_evaluated(model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int,
-                                  expected: str) -> None:
-    """One line, and the exit code of its kind."""
+def test_an_evaluation_that_fails_gives_one_line(
+        model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, expected: str) -> None:
+    """The exit code is that of its kind."""
     assert call("eval", "--model", model, *arguments) == code
     assert expected in capsys.readouterr().err
 
@@ -148,7 +148,7 @@ def test_two_models_on_the_drawn_street(model: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another quantization scale: the digest is warned about, and that the scores shift is shown all the same."""
+    """With another quantization scale there is a warning about the digest, and the shift of scores is still shown."""
     sound, damaged = bundles.pack(tmp_path), tmp_path / "damaged.tflite"
     scale = np.float32(1 / 256).tobytes()
     content = sound.read_bytes()
@@ -165,8 +165,8 @@ def test_a_damaged_bundle_is_compared_with_a_warning(tmp_path: Path, capsys: pyt
     ([], 64, "expected either image files or --source"),
     (["a.png", "--source", "synthetic"], 64, "expected either image files or --source"),
     (["nothing.png"], 65, "nothing.png")])
-def test_what_cannot_be_compared(model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int,
-                                 expected: str) -> None:
-    """One line, and the exit code of its kind."""
+def test_a_comparison_that_fails_gives_one_line(
+        model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, expected: str) -> None:
+    """The exit code is that of its kind."""
     assert call("compare", model, model, *arguments) == code
     assert expected in capsys.readouterr().err

@@ -16,7 +16,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real models are n
 
 @needs_real
 def test_a_real_model_is_shown_completely(capsys: pytest.CaptureFixture[str]) -> None:
-    """Tensors, operations, share, labels and the decoder with its reason are all there, and the exit code is 0."""
+    """Tensors, operations, share, labels and the decoder with its reason are shown, and the exit code is 0."""
     assert main(["model", "inspect", str(REAL / "ssd_mobilenet_v1_coco_uint8_metadata.tflite")]) == 0
     printed = capsys.readouterr().out
     for expected in ("uint8 1x300x300x3", "float32 1x10x4", "CONV_2D 34", "labelmap.txt (661)", "95% of the graph",
@@ -36,8 +36,8 @@ def test_a_program_reads_one_json_object(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @needs_real
-def test_a_refused_model_is_shown_as_far_as_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Three inputs: they are listed, the refusal is one line on standard error, the exit code is 65."""
+def test_a_refused_model_is_shown_as_far_as_possible(capsys: pytest.CaptureFixture[str]) -> None:
+    """Three inputs are listed, the refusal is one line on standard error, the exit code is 65."""
     assert main(["model", "inspect", str(REAL / "lstm_three_inputs_unsupported.tflite")]) == 65
     out, err = capsys.readouterr()
     assert out.count("  input ") == 3
@@ -45,7 +45,7 @@ def test_a_refused_model_is_shown_as_far_as_it_goes(capsys: pytest.CaptureFixtur
     assert len(err.splitlines()) == 1
 
 
-def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path,
+def test_a_model_that_cannot_run_is_shown_with_the_runtimes_message(tmp_path: Path,
                                                                   capsys: pytest.CaptureFixture[str]) -> None:
     """A file that fails at invoke: its tensors and operations, then `refused` in the JSON and exit code 65."""
     path = tmp_path / "model.tflite"
@@ -57,7 +57,7 @@ def test_a_model_that_cannot_run_is_shown_with_the_runtimes_words(tmp_path: Path
     assert str(path) in printed["refused"]
 
 
-def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path,
+def test_escape_sequences_of_the_file_do_not_reach_the_terminal(tmp_path: Path,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     """A tensor named with escape sequences is shown with those replaced."""
     path = tmp_path / "model.tflite"
@@ -67,7 +67,7 @@ def test_names_out_of_the_file_do_not_reach_the_terminal_raw(tmp_path: Path,
     assert "?[2Jx int8 4" in out
 
 
-def test_what_is_no_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_model_gives_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A web page in place of a model: one line on standard error, nothing on standard output, exit code 65."""
     path = tmp_path / "model.tflite"
     path.write_bytes(b"<html>404</html>")

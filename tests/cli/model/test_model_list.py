@@ -37,8 +37,8 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_people_see_each_model_and_why(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Active with its trial, previous, latest, outcome and refusals; beside a daemon that holds the lock, unchanged."""
+def test_text_shows_each_model_and_its_reason(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Active with its trial, previous, latest, outcome and refusals; also while a daemon holds the lock."""
     daemon = StateFolder(kept)
     before = files(kept)
     assert main(["model", "list", "--state", str(kept)]) == 0
@@ -56,7 +56,7 @@ def test_people_see_each_model_and_why(kept: Path, capsys: pytest.CaptureFixture
     assert files(kept) == before
 
 
-def test_programs_read_one_object(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same facts under the state's own names."""
     assert main(["model", "list", "--json", "--state", str(kept)]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -66,15 +66,15 @@ def test_programs_read_one_object(kept: Path, capsys: pytest.CaptureFixture[str]
     assert (printed["held"], printed["trouble"]) == (None, None)
 
 
-def test_a_store_that_is_not_there_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And is not made by looking."""
+def test_a_missing_store_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command does not create it."""
     assert main(["model", "list", "--state", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out.splitlines() == ["active     -", "previous   -", "candidate  -"]
     assert not (tmp_path / "none").exists()
 
 
-def test_a_corrupt_state_is_told_with_what_is_known(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The copy speaks; the state folder is left as it is."""
+def test_a_corrupt_state_is_reported_with_the_copy(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The copy is shown; the state folder is left as it is."""
     (kept / "models" / "state.json").write_bytes(b"{")
     before = files(kept)
     assert main(["model", "list", "--state", str(kept)]) == 0
@@ -85,8 +85,8 @@ def test_a_corrupt_state_is_told_with_what_is_known(kept: Path, capsys: pytest.C
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_reads_what_may_be_read(kept: Path) -> None:
-    """With rights to read it works; without, one line says who may, and the exit code is 69."""
+def test_another_user_needs_rights_to_read(kept: Path) -> None:
+    """With rights to read it works; without, one line names the user who may, and the exit code is 69."""
     for path in (kept / "models").rglob("*"):
         path.chmod(0o755)
     (kept / "models").chmod(0o755)

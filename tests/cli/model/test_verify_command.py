@@ -20,8 +20,8 @@ def call(*arguments: object) -> int:
     return main(["model", "verify", *map(str, arguments)])
 
 
-def test_a_sound_bundle(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each check is a line, the last word is `verified`, the exit code 0."""
+def test_a_sound_bundle_is_verified(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each check is a line, the last line is `verified`, the exit code 0."""
     assert call(sound) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{sound}  garden 7"
@@ -39,8 +39,8 @@ def test_a_program_reads_one_json_object(sound: Path, capsys: pytest.CaptureFixt
     assert printed["invoke_ms"] > 0
 
 
-def test_a_wrong_bundle_says_which_frame_differs_and_why(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The cause stands on the check's line, each difference of each golden frame below; exit code 65."""
+def test_a_wrong_bundle_shows_the_frame_and_the_cause(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cause is on the check's line, each difference of each golden frame below; exit code 65."""
     assert call(bundles.altered(sound, color="bgr")) == 65
     printed = capsys.readouterr().out
     assert "fail golden frames color: the golden frames agree with rgb, but the bundle states bgr" in printed
@@ -48,16 +48,16 @@ def test_a_wrong_bundle_says_which_frame_differs_and_why(sound: Path, capsys: py
     assert printed.endswith("not verified\n")
 
 
-def test_a_model_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told what could not be checked, and the exit code is 65: nothing says what is right."""
+def test_a_model_that_is_no_bundle_is_not_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The checks that could not be made are listed, and the exit code is 65: there is no expected result."""
     assert call(tiny_detectors.write(tmp_path)) == 65
     printed = capsys.readouterr().out
     assert printed.count("no bundle") == 2
     assert "ok   runs" in printed
 
 
-def test_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A web page, a folder and nothing at all each fail at the first check, in words."""
+def test_a_path_that_is_no_model_fails_at_the_first_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A web page, a folder and a missing file each fail with a message."""
     page = tmp_path / "page.tflite"
     page.write_text("<html>404</html>")
     for path, expected in ((page, "web page"), (tmp_path, "a folder"), (tmp_path / "no.tflite", "No such file")):
