@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.broker.mosquitto import Mosquitto, speaking
+from tests.support.broker.mosquitto import Mosquitto, configuration
 from tests.support.broker.subscriber import listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
@@ -86,7 +86,7 @@ class Scene:
         self._secret.write_text(word)
 
     def publisher(self, device: str = "gate-01") -> MqttPublisher:
-        publisher = MqttPublisher(speaking(self.mqtt), device, SystemClock())
+        publisher = MqttPublisher(configuration(self.mqtt), device, SystemClock())
         publisher.start()
         return publisher
 

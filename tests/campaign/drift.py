@@ -100,10 +100,10 @@ class Device:
 
     def _expect(self, holds: Callable[[], object], until_s: float, otherwise: str) -> None:
         """Wait until that moment at most; `otherwise` says what it means if it does not come."""
-        def look() -> bool:
+        def is_so() -> bool:
             self._last = self._image().get("changes") or self._last
             return bool(holds())
-        assert wait_until(look, max(0.0, until_s - time.monotonic())) or not otherwise, otherwise
+        assert wait_until(is_so, max(0.0, until_s - time.monotonic())) or not otherwise, otherwise
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--street", type=int, action="append", help="a seed; several may be given (5, 7, 11, 3)")
     parser.add_argument("--kind", action="append", choices=(*CHANGES, *QUIET), help="several may be given (all)")
     parser.add_argument("--after-s", type=float, default=20, help="health.image_drift_after_s (20)")
-    parser.add_argument("--start-s", type=float, default=40, help="allowed for starting and ten looks (40)")
+    parser.add_argument("--start-s", type=float, default=40, help="allowed for starting and ten checks (40)")
     parser.add_argument("--days", type=float, default=2, help="of the street, three minutes each (2)")
     parser.add_argument("--at-a-time", type=int, default=3)
     args = parser.parse_args()

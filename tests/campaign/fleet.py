@@ -38,7 +38,7 @@ SHADOW = "frames=5,minutes=0.05,max_latency_ratio=100,publish=true"
 MOVED_WITHIN_S = 240.0
 
 
-class House:
+class FleetDevice:
     """One device of the fleet."""
 
     def __init__(self, folder: Path, name: str, broker: Mosquitto, server: WebServer, fleet: Fleet) -> None:
@@ -75,19 +75,19 @@ class Story:
         self.subscriber: Subscriber = stack.enter_context(
             listening(self.broker.client(), "vedette/+/model", "vedette/+/shadow"))
         self.bundles = [self._bundle(folder, number) for number in range(1, 5)]
-        self.houses = [House(folder, name, self.broker, self.server, self.fleet) for name in self._names(count)]
-        for house in self.houses:
-            stack.callback(house.stop)
+        self.devices = [FleetDevice(folder, name, self.broker, self.server, self.fleet) for name in self._names(count)]
+        for device in self.devices:
+            stack.callback(device.stop)
         self.moves: list[dict[str, Any]] = []
 
     @property
     def first(self) -> set[str]:
         """The devices whose bucket is in the first share."""
-        return {house.name for house in self.houses if bucket_of(self.fleet.salt, house.name) < FIRST_SHARE}
+        return {device.name for device in self.devices if bucket_of(self.fleet.salt, device.name) < FIRST_SHARE}
 
     @property
     def all(self) -> set[str]:
-        return {house.name for house in self.houses}
+        return {device.name for device in self.devices}
 
     def begin(self) -> None:
         self.fleet.release(self.bundles[0], "--trial", TRIAL)
@@ -102,24 +102,25 @@ class Story:
         before = self.server.polls
         began_s = time.monotonic()
         send(self.broker.client(), "vedette/fleet/update", b"{}", name="operator")
-        assert wait_until(lambda: self.server.polls >= before + len(self.houses), 120), (name, self.logs())
+        assert wait_until(lambda: self.server.polls >= before + len(self.devices), 120), (name, self.logs())
         self._expect(name, releases, began_s)
 
     def restart(self) -> None:
         """Start every daemon anew, and wait until each has asked what is new, and found nothing."""
-        for house in self.houses:
-            house.stop()
+        for device in self.devices:
+            device.stop()
         before = self.server.polls
-        for house in self.houses:
-            house.start()
-        assert wait_until(lambda: self.server.polls >= before + len(self.houses), 120), self.logs()
+        for device in self.devices:
+            device.start()
+        assert wait_until(lambda: self.server.polls >= before + len(self.devices), 120), self.logs()
 
     def model_of(self, name: str) -> dict[str, Any]:
         message = self.subscriber.last(f"vedette/{name}/model")
         return {} if message is None else json.loads(message.payload)
 
     def logs(self) -> str:
-        return "\n".join(f"{house.name}: {house.daemon.log[-1500:] if house.daemon else None}" for house in self.houses)
+        return "\n".join(f"{device.name}: {device.daemon.log[-1500:] if device.daemon else None}"
+                         for device in self.devices)
 
     def _expect(self, name: str, releases: dict[str, int], began_s: float) -> None:
         def stand(rows: dict[str, dict[str, Any]]) -> bool:
@@ -198,7 +199,7 @@ def replace_keys(fleet: Fleet) -> None:
 
 def roll_back(story: Story, names: list[str]) -> None:
     """The first by command on the device, the second over MQTT."""
-    by_command = next(house for house in story.houses if house.name == names[0])
+    by_command = next(device for device in story.devices if device.name == names[0])
     done = vedette("model", "rollback", "--config", by_command.config, folder=by_command.folder, timeout_s=120)
     assert done.returncode == 0, done.stderr
     assert "until a release above 3" in done.stdout

@@ -48,10 +48,10 @@ RESULTS = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One request of an operator, as it stands in `vedette model …`, and the digest that is to be active after it."""
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     wanted: str | None
     as_root: bool
 
@@ -60,15 +60,15 @@ class Asked:
 class Ended:
     """How a command ended."""
 
-    asked: Asked
+    request: Request
     code: int
     answer: dict[str, Any]
     errors: str
     seconds: float
 
     def __str__(self) -> str:
-        who = "as root" if self.asked.as_root else "as the service"
-        return f"{' '.join(self.asked.words)} {who}: {self.code} {self.answer or self.errors}"
+        who = "as root" if self.request.as_root else "as the service"
+        return f"{' '.join(self.request.arguments)} {who}: {self.code} {self.answer or self.errors}"
 
 
 class Household:
@@ -88,25 +88,25 @@ class Household:
         return RunningDaemon(self.device.folder, "--config", self.device.config, python=self.python, env=modules(),
                              **AS_USER)
 
-    def asks(self, state: StoreState) -> Asked:
+    def random_request(self, state: StoreState) -> Request:
         """Return any request that makes sense, or nearly."""
         acts = ("install", "install", "activate", *(("rollback",) * 2 if state.previous else ()))
         act, force = self.chance.choice(acts), self.chance.random() < 0.5
         as_root = self.chance.random() < 0.5
         if act == "rollback":
-            return Asked(("rollback",), state.previous.sha256 if state.previous else None, as_root)
+            return Request(("rollback",), state.previous.sha256 if state.previous else None, as_root)
         known = [model.sha256 for model in state.named] if act == "activate" else list(self.models)
         wanted = self.chance.choice(known)
         name = wanted if act == "activate" else str(self.models[wanted])
-        return Asked((act, name, *(("--force",) if force else ())), wanted, as_root)
+        return Request((act, name, *(("--force",) if force else ())), wanted, as_root)
 
-    def ask(self, asked: Asked) -> Ended:
+    def ask(self, request: Request) -> Ended:
         began_s = time.monotonic()
         done = subprocess.run(
-            [self.python, "-m", "vedette", "model", *asked.words, "--json", "--config", self.device.config], text=True,
-            capture_output=True, timeout=ANSWERED_WITHIN_S + 60, cwd=self.device.folder,
-            env={**environment(self.device.folder), **modules()}, **({} if asked.as_root else AS_USER))
-        return Ended(asked, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
+            [self.python, "-m", "vedette", "model", *request.arguments, "--json", "--config", self.device.config],
+            text=True, capture_output=True, timeout=ANSWERED_WITHIN_S + 60, cwd=self.device.folder,
+            env={**environment(self.device.folder), **modules()}, **({} if request.as_root else AS_USER))
+        return Ended(request, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
 
     def stage(self) -> str:
         """Where the request is at this moment, as far as it can be seen."""
@@ -131,7 +131,7 @@ class Household:
 def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
     """Ask, and let the daemon end meanwhile; returns what happened and every way in which the law was broken."""
     chance, before = house.chance, house.settle(kept)
-    requests = [house.asks(before) for _ in range(2 if chance.random() < 0.15 else 1)]
+    requests = [house.random_request(before) for _ in range(2 if chance.random() < 0.15 else 1)]
     fault, early = chance.choice(FAULTS), chance.random() < 0.15
     ends = len(kept.ends)
     ended: list[Ended] = []
@@ -154,7 +154,7 @@ def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
         assert kept.waits_for_ends(ends + 1), kept.log[-3000:]
     after = house.settle(kept)
     wrong = violations(house, before, after, ended) + untidy(house, after)
-    return {"acts": [one.asked.words[0] for one in ended], "codes": [one.code for one in ended], "at": stage,
+    return {"acts": [one.request.arguments[0] for one in ended], "codes": [one.code for one in ended], "at": stage,
             "fault": fault.name if fault else "none", "seconds": round(max(one.seconds for one in ended), 2),
             "instead": sum("no daemon runs" in one.answer.get("words", "") for one in ended),
             "done_before": sum("ended before it could say" in one.answer.get("words", "") for one in ended),
@@ -166,13 +166,13 @@ def violations(house: Household, before: StoreState, after: StoreState, ended: l
     answers = (0, 65) if len(ended) == 1 else (0, 64, 65)      # the other may have let go of what this one names
     wrong = [f"not answered: {one}" for one in ended if one.code not in answers or "Traceback" in one.errors]
     done = [one for one in ended if one.code == 0]
-    allowed = {one.asked.wanted for one in done}
+    allowed = {one.request.wanted for one in done}
     if len(ended) > 1:       # in either order: a rollback then depends on the other
         allowed |= {model.sha256 for model in before.named}
     elif not done:
         allowed = {present(before.active).sha256}
         wrong += [f"refused without its reason: {one}" for one in ended if not reasonable(one, before, after)]
-    elif done[0].answer["active"]["sha256"] != done[0].asked.wanted:
+    elif done[0].answer["active"]["sha256"] != done[0].request.wanted:
         wrong.append(f"said something else: {done[0]}")
     given_up = [sha256 for sha256 in (*allowed, present(before.active).sha256) if gave_up(after, sha256)]
     if present(after.active).sha256 not in allowed and not given_up:
@@ -186,12 +186,12 @@ def gave_up(after: StoreState, sha256: str | None) -> bool:
 
 
 def reasonable(one: Ended, before: StoreState, after: StoreState) -> bool:
-    words, wanted = one.answer.get("words", ""), one.asked.wanted
+    message, wanted = one.answer.get("words", ""), one.request.wanted
     looped = gave_up(after, present(before.active).sha256)
     return {"no previous model": before.previous is None or looped,
             "refused before": bool(wanted and (before.refusal_of(wanted) or after.refusal_of(wanted))),
             "not in the store": wanted not in {model.sha256 for model in after.named},
-            }.get(words.partition(":")[0], False)
+            }.get(message.partition(":")[0], False)
 
 
 def untidy(house: Household, after: StoreState) -> list[str]:
@@ -240,7 +240,7 @@ def figures(rounds: list[dict[str, Any]]) -> dict[str, Any]:
             "done_before": sum(one["done_before"] for one in rounds),
             "given_up_for_crashes": sum(one["crash_loop"] for one in rounds),
             "slowest_s": max(one["seconds"] for one in rounds),
-            "wrong": [words for one in rounds for words in one["wrong"]]}
+            "wrong": [fault for one in rounds for fault in one["wrong"]]}
 
 
 def main() -> int:

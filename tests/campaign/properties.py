@@ -25,7 +25,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 _PASSED = re.compile(r"(\d+) passed")
 
 
-def look(number: int, workers: int, chosen: list[str]) -> dict[str, object]:
+def run_round(number: int, workers: int, chosen: list[str]) -> dict[str, object]:
     """Run one round. Raises: SystemExit when pytest did not get as far as running tests."""
     begun_s = time.monotonic()
     # A pytest of its own would close the folder of temporary files to the tests of the one that runs this campaign.
@@ -57,7 +57,7 @@ def main() -> int:
     rounds: list[dict[str, Any]] = json.loads(args.state.read_text()) if args.state.exists() else []
     args.state.parent.mkdir(parents=True, exist_ok=True)
     for number in range(args.first + len(rounds), args.first + args.rounds):
-        rounds.append(look(number, args.workers, args.tests))
+        rounds.append(run_round(number, args.workers, args.tests))
         args.state.write_text(json.dumps(rounds))
         print(rounds[-1], file=sys.stderr, flush=True)
     failed = sorted({name for each in rounds for name in each["failed"]})

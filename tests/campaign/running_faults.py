@@ -60,7 +60,7 @@ LIMITS_S = {"detect": 10, "capture": 10, "mqtt": 10, "cloud": 10, "outbox": 60, 
 HANGS = ("spin in detect", "hold the gil", *(f"{kind} in {name}" for name in LIMITS_S for kind in ("hang", "lock")))
 STACKS = ("supervisor.py", "mqtt/publisher.py", "remote.py", "spool_worker.py", "update/worker.py", "pipeline.py",
           "cloud_worker.py")
-SAID = {"hang": "_hang_on_order", "lock": "wait_for_nobody", "spin": "spin", "hold": "_hang_on_order"}
+SAID = {"hang": "_hang_on_order", "lock": "lock_for_ever", "spin": "spin", "hold": "_hang_on_order"}
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ class ToldStore(ModelStore):
         super().__init__(folder, min_free_bytes=0)
         self._pipe = pipe
 
-    def say(self, kind: str, words: str) -> None:
-        os.write(self._pipe, f"{kind} {words}\n".encode())
+    def say(self, kind: str, message: str) -> None:
+        os.write(self._pipe, f"{kind} {message}\n".encode())
 
     def change(self, state: StoreState) -> None:
         self.say("try", mark(state))
@@ -136,20 +136,20 @@ def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[lis
         os.kill(child, signal.SIGKILL)
         said = [line.decode().split(" ", 1) for line in pipe.read().splitlines(keepends=True) if line.endswith(b"\n")]
     os.waitpid(child, 0)
-    return [[kind, words.strip()] for kind, words in said]
+    return [[kind, message.strip()] for kind, message in said]
 
 
 def check_recovery(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
     """Recover; returns every way in which the law was broken, and the state found."""
     kept = mark(known)
     trying: list[str] = []
-    for kind, words in said:
+    for kind, message in said:
         if kind == "ack":
-            kept, trying = words, []
+            kept, trying = message, []
         elif kind == "try":
-            trying.append(words)
+            trying.append(message)
     store = ModelStore(folder / "models", min_free_bytes=0)
-    wrong = [words for kind, words in said if kind == "fail"]
+    wrong = [message for kind, message in said if kind == "fail"]
     found = store.recover()
     if mark(found) not in (kept, *trying):
         wrong.append(f"kept {kept}, then lost; found {found!r}")
@@ -184,7 +184,7 @@ def campaign(count: int, state: Path, seed: int) -> dict[str, Any]:
         while summary["kills"] < count:
             said = killed(folder, sources, chance)
             wrong, known = check_recovery(folder, said, known)
-            operations = [words for kind, words in said if kind == "op"]
+            operations = [message for kind, message in said if kind == "op"]
             summary["kills"] += 1
             summary["kept"] += sum(kind == "ack" for kind, _ in said)
             summary["hit"] = Counter(summary["hit"]) + Counter(operations[-1:] or ["start"])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.broker.mosquitto import Mosquitto, running, speaking
+from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
@@ -53,7 +53,7 @@ def device(broker: Mosquitto, allowed: tuple[CommandName, ...]) -> Iterator[None
         reply = payloads.reply("ok", transaction=command.transaction)
         publisher.publish(Message("/" + command.reply_topic, payloads.encode(reply)))
 
-    publisher = MqttPublisher(speaking(broker.client(), allowed), "gate-01", SystemClock())
+    publisher = MqttPublisher(configuration(broker.client(), allowed), "gate-01", SystemClock())
     publisher.subscribe(answer)
     publisher.start()
     try:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock, FakeFlow
-from tests.support.faults.thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, live
+from tests.support.faults.thermal_box import READ_EVERY_S, THROTTLES_C, Box, Reading, simulate
 from vedette.config.models import CameraConfig, Config, GovernorConfig
 from vedette.detect.pace import Pace
 from vedette.device.governor import HALF, LEAST_PER_S, STEPS, Governor, Limit
@@ -38,12 +38,12 @@ def changes_in(times_s: list[float], window_s: float) -> int:
 
 def test_without_it_the_firmware_throttles_for_hours() -> None:
     """The modelled box makes the firmware throttle: otherwise the tests below would prove nothing."""
-    assert live(Box(idle_c=50.0, rise_c=45.0), 6, None).throttled_s > 4 * 3600
+    assert simulate(Box(idle_c=50.0, rise_c=45.0), 6, None).throttled_s > 4 * 3600
 
 
 def test_a_pi_in_the_sun_stays_below_the_throttling_limit() -> None:
     """The rate settles within the hour, the firmware never throttles, and the rate is above the lowest step."""
-    course = live(Box(idle_c=50.0, rise_c=45.0), 6, governor())
+    course = simulate(Box(idle_c=50.0, rise_c=45.0), 6, governor())
     assert course.throttled_s == 0
     assert max(course.temperatures_c) < THROTTLES_C
     assert 0.2 < course.shares[-1] < 1
@@ -61,7 +61,7 @@ def test_in_any_box_it_neither_throttles_nor_swings(idle_c: float, rise_c: float
     box = Box(idle_c, rise_c, die_share, die_s, box_s, other_share)
     if box.settled_c(STEPS[-1]) > TARGET_C - 1:
         return
-    course = live(box, 5, governor())
+    course = simulate(box, 5, governor())
     assert course.throttled_s <= 10
     settled = [at_s for at_s, _ in course.changes if at_s > 1.5 * 3600]
     assert changes_in(settled, TWO_HOURS_S - 60) <= 3
@@ -75,7 +75,7 @@ def test_the_rate_rises_step_by_step_when_it_cools() -> None:
     """In the evening the sun leaves the box: the full rate is back within minutes, never two steps at once."""
     def sets(at_s: float, box: Box) -> None:
         box.idle_c = 50.0 if at_s < TWO_HOURS_S else 25.0
-    course = live(Box(idle_c=50.0, rise_c=45.0), 3, governor(), disturb=sets)
+    course = simulate(Box(idle_c=50.0, rise_c=45.0), 3, governor(), disturb=sets)
     evening = [(at_s, limit) for at_s, limit in course.changes if at_s >= TWO_HOURS_S]
     assert evening[-1][1] == Limit()
     assert evening[-1][0] < TWO_HOURS_S + 900

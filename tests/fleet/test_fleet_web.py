@@ -31,19 +31,19 @@ class Device:
 
     def __init__(self, folder: Path, url: str, root: bytes, authority: Path) -> None:
         self._folder, self._url, self._root, self._authority = folder, url, root, authority
-        self._looks = 0
+        self._polls = 0
         folder.mkdir()
-        self.source, self.trusted = self._look(folder, {})
+        self.source, self.trusted = self._refresh(folder, {})
 
-    def looks(self) -> None:
-        """Look, as both. Raises: UpdateError."""
-        self._looks += 1
-        fresh = self._folder / f"fresh-{self._looks}"
+    def poll(self) -> None:
+        """Poll as both devices. Raises: UpdateError."""
+        self._polls += 1
+        fresh = self._folder / f"fresh-{self._polls}"
         fresh.mkdir()
-        self._look(fresh, {})
-        self.source, self.trusted = self._look(self._folder, dict(self.trusted.floors))
+        self._refresh(fresh, {})
+        self.source, self.trusted = self._refresh(self._folder, dict(self.trusted.floors))
 
-    def _look(self, folder: Path, floors: dict[str, Any]) -> tuple[UpdateSource, Trusted]:
+    def _refresh(self, folder: Path, floors: dict[str, Any]) -> tuple[UpdateSource, Trusted]:
         source = UpdateSource(self._url, self._root, folder / "metadata", ca_file=self._authority)
         return source, source.refresh(floors, datetime.now(UTC))
 
@@ -85,7 +85,7 @@ def test_a_device_may_poll_between_the_steps(tmp_path: Path) -> None:
                 os.utime(path, (ONE_SECOND, ONE_SECOND))
             for line in rsync_lines(operator.served, there):
                 subprocess.run(["bash", "-euc", line], check=True)
-                device.looks()
+                device.poll()
         assert device.trusted.floors["root"].version == 5
         assert sorted(target.release.release for target in device.trusted.targets) == [1, 2]
         resumes(device, tmp_path / "model.tflite", next(each for each in device.trusted.targets if each.length > 1000))

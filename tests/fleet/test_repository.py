@@ -94,7 +94,7 @@ def test_a_device_may_poll_at_any_moment_of_a_publication(operator: Operator, ur
     client(known, url, root).releases()
     moments = []
 
-    def look(_name: str) -> None:
+    def poll(_name: str) -> None:
         moments.append(_name)
         for before in (known, None):
             folder = tmp_path / f"device-{len(moments)}-{before is None}"
@@ -103,7 +103,7 @@ def test_a_device_may_poll_at_any_moment_of_a_publication(operator: Operator, ur
             client(folder, url, root).releases()
 
     CHANGES[name](operator)
-    operator.publish(look)
+    operator.publish(poll)
     assert "metadata/timestamp.json" in moments or name == "root"
     assert client(known, url, root).releases().keys() == {"release": {1, 2}, "withdraw": set()}.get(name, {1})
 

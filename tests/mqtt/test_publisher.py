@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, running, speaking
+from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.broker.subscriber import listening, send
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
@@ -32,7 +32,7 @@ BASE = "vedette/gate-01"
 def publishing(mqtt: MqttConfig, device: str = "gate-01", commands: queue.SimpleQueue[Command] | None = None,
                allow: tuple[CommandName, ...] = ("update", "resume")) -> Iterator[MqttPublisher]:
     inbox = commands or queue.SimpleQueue()
-    publisher = MqttPublisher(speaking(mqtt, allow), device, SystemClock())
+    publisher = MqttPublisher(configuration(mqtt, allow), device, SystemClock())
     publisher.subscribe(inbox.put)
     publisher.start()
     try:
@@ -268,7 +268,7 @@ def test_an_error_in_the_command_callback_ends_the_worker(broker: Mosquitto) -> 
     def fail(command: Command) -> None:
         raise RuntimeError(command.name)
 
-    publisher = MqttPublisher(speaking(broker.client(), ["resume"]), "gate-01", SystemClock())
+    publisher = MqttPublisher(configuration(broker.client(), ["resume"]), "gate-01", SystemClock())
     publisher.subscribe(fail)
     publisher.start()
     assert wait_until(lambda: connected(publisher))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
-from tests.support.broker.mosquitto import Mosquitto, running, speaking
+from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
@@ -84,7 +84,7 @@ def device(state: Path, mqtt: MqttConfig, run: int = 1, boot_id: str = "boot", *
     clock.is_set = is_set
     spool = SpoolWorker(Outbox(mqtt.outbox_messages), mqtt, state, RunIdentity("gate-01", run, boot_id), clock,
                         clock_synced=lambda: clock.is_set)
-    publisher = MqttPublisher(speaking(mqtt), "gate-01", clock, spool=spool)
+    publisher = MqttPublisher(configuration(mqtt), "gate-01", clock, spool=spool)
     spool.start()
     publisher.start()
     one = Device(run, spool, publisher, clock)

@@ -1,4 +1,4 @@
-"""Strict stand-ins that implement the real ports and complain when they are misused."""
+"""Strict fakes that implement the real ports and raise when they are misused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODEL = ModelRef("street", "3", "ab" * 32)
 
 
 class FakeClock:
-    """A clock that moves only when told; a test steps the wall clock by another `epoch`."""
+    """A clock that moves only by a call; a test steps the wall clock by another `epoch`."""
 
     def __init__(self) -> None:
         self.now_ns = 1_000_000_000
@@ -59,7 +59,7 @@ def make_result(frame: Frame, detections: tuple[Detection, ...] = ()) -> Detecti
 
 
 class FakeCamera:
-    """Gives the frames it was loaded with; refuses a frame taken twice in hand or released unknown."""
+    """Gives the frames it was loaded with; refuses a frame that is taken twice or released unknown."""
 
     def __init__(self, frames: list[Frame], *, ends: bool = True) -> None:
         self.frames = deque(frames)
@@ -104,7 +104,7 @@ class FakeCamera:
 
 
 class StatusCamera(FakeCamera):
-    """A camera that is whatever the test says."""
+    """A camera with the status that the test sets."""
 
     def __init__(self, frames: list[Frame]) -> None:
         super().__init__(frames, ends=True)
@@ -119,7 +119,7 @@ class StatusCamera(FakeCamera):
 
 
 class FakeFlow:
-    """A flow that detects nothing, dropped a little, and keeps the limits it was given."""
+    """A flow without detections, with a few drops, that keeps the limits it was given."""
 
     detected = errors = 0
 
@@ -134,7 +134,7 @@ class FakeFlow:
 
 
 class FakeDetector:
-    """Sees what `sees` says; fails where that is an error. Complains when used after close."""
+    """Gives the detections in `sees`; raises those that are errors. Raises when used after close."""
 
     def __init__(self, sees: dict[int, tuple[Detection, ...] | DetectError] | None = None) -> None:
         self.sees = sees or {}

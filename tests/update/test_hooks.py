@@ -44,15 +44,15 @@ class Agent:
         (place / "files/model.tflite").write_bytes(model)
         return place
 
-    def proved(self, model: Path) -> None:
-        """Have this model been found good here."""
+    def mark_good(self, model: Path) -> None:
+        """Mark this model as good on this device."""
         store = ModelStore(self._folder / "state/models")
         store.recover()
         sha256, size = store.stage(model, None, limit_bytes=1 << 20)
         installed = Installed(sha256=sha256, size=size, name="lamps", version="1")
         store.change(store.state.activated(installed, datetime.now(UTC), on_trial=False))
 
-    def asks(self, state: str, artifact: Path) -> tuple[int, str]:
+    def call(self, state: str, artifact: Path) -> tuple[int, str]:
         env = environment(self._folder)
         done = subprocess.run([self._module, state, artifact], capture_output=True, text=True, timeout=120,
                               env={**env, "PATH": f"{self._folder}/bin:{os.environ['PATH']}"})
@@ -69,18 +69,18 @@ def agent(tmp_path: Path) -> Agent:
 
 
 def test_a_mender_update_module(agent: Agent, tmp_path: Path) -> None:
-    """It installs and goes back, once; what was refused takes nothing good along; unknown states are passed over."""
+    """It installs and rolls back, once; a refused model removes no good one; unknown states are ignored."""
     good, two = lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2").read_bytes()
-    agent.proved(good)
+    agent.mark_good(good)
     second = agent.artifact("second", two)
-    assert agent.asks("SupportsRollback", second) == (0, "Yes\n")
-    assert agent.asks("Download", second) == (0, "")
-    assert agent.asks("ArtifactInstall", second)[0] == 0
+    assert agent.call("SupportsRollback", second) == (0, "Yes\n")
+    assert agent.call("Download", second) == (0, "")
+    assert agent.call("ArtifactInstall", second)[0] == 0
     assert agent.active() == "2"
     broken = agent.artifact("broken", two[:1000])
-    assert agent.asks("ArtifactInstall", broken)[0] == 65
-    assert agent.asks("ArtifactRollback", broken) == (0, "")
+    assert agent.call("ArtifactInstall", broken)[0] == 65
+    assert agent.call("ArtifactRollback", broken) == (0, "")
     assert agent.active() == "2"
-    assert agent.asks("ArtifactRollback", second)[0] == 0
-    assert agent.asks("ArtifactRollback", second) == (0, "")
+    assert agent.call("ArtifactRollback", second)[0] == 0
+    assert agent.call("ArtifactRollback", second) == (0, "")
     assert agent.active() == "1"

@@ -1,4 +1,4 @@
-"""What an operator does by hand: install, activate, roll back; beside a daemon and without one, by command or MQTT."""
+"""Manual actions of an operator: install, activate, roll back; with a daemon and without one, by command or MQTT."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def device(tmp_path: Path) -> Iterator[Device]:
 
 
 def model(device: Device, *words: str | Path) -> tuple[int, dict[str, Any]]:
-    """Run `vedette model …`; returns its exit code and what it told as JSON."""
+    """Run `vedette model …`; returns its exit code and its JSON answer."""
     done = vedette("model", *words, "--json", "--config", device.config, folder=device.folder, timeout_s=240)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
 @pytest.mark.daemon
-def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_path: Path) -> None:
-    """The file is proven and becomes active on trial, the answer says so, and no frame is lost."""
+def test_install_with_a_daemon_starts_the_trial_at_once(device: Device, tmp_path: Path) -> None:
+    """The file is proven and becomes active on trial, the answer has that, and no frame is lost."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
     with device.daemon() as daemon:
@@ -62,8 +62,8 @@ def test_install_beside_a_daemon_tries_the_model_at_once(device: Device, tmp_pat
 
 
 @pytest.mark.daemon
-def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: Path) -> None:
-    """No model, another one's labels, unsigned, pinned: exit code 65, the reason, and the same model as before."""
+def test_a_refusal_has_a_reason_and_changes_nothing(device: Device, tmp_path: Path) -> None:
+    """No model, labels of another one, unsigned, pinned: exit code 65, the reason, and the same model as before."""
     device.good(lamps.write(tmp_path, "1"))
     page = tmp_path / "page.tflite"
     page.write_text("<html>404</html>")
@@ -93,8 +93,8 @@ def test_what_is_refused_says_why_and_changes_nothing(device: Device, tmp_path: 
 
 
 @pytest.mark.daemon
-def test_rollback_and_activate_hold(device: Device, tmp_path: Path) -> None:
-    """Going back and forth between two good models changes what runs, each time; a third time there is nothing."""
+def test_rollback_and_activate_change_the_active_model(device: Device, tmp_path: Path) -> None:
+    """Each switch between two good models takes effect; the active one cannot be activated again."""
     device.good(lamps.write(tmp_path, "1"), lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
         assert device.waits_for_results_of("2"), daemon.log
@@ -115,8 +115,8 @@ def test_rollback_and_activate_hold(device: Device, tmp_path: Path) -> None:
     assert done.returncode == 64
 
 
-def test_installing_the_model_before_again_keeps_what_was_proven(device: Device, tmp_path: Path) -> None:
-    """It was good here: it is not put on trial again, or the last proven model would be lost by the next install."""
+def test_installing_a_good_model_again_starts_no_trial(device: Device, tmp_path: Path) -> None:
+    """It was good here: another trial would lose the last good model at the next install."""
     one = lamps.write(tmp_path, "1")
     device.good(one)
     assert model(device, "install", lamps.write(tmp_path, "2"))[1]["on_trial"]
@@ -127,8 +127,8 @@ def test_installing_the_model_before_again_keeps_what_was_proven(device: Device,
 
 
 @pytest.mark.daemon
-def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path: Path) -> None:
-    """Without a previous model the command is refused with a message, with a daemon and without one."""
+def test_without_a_previous_model_rollback_is_refused(device: Device, tmp_path: Path) -> None:
+    """The refusal has a message, with a daemon and without one."""
     device.good(lamps.write(tmp_path, "1"))
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log
@@ -138,8 +138,8 @@ def test_without_a_previous_model_there_is_no_way_back(device: Device, tmp_path:
 
 
 @pytest.mark.daemon
-def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path) -> None:
-    """Installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
+def test_without_a_daemon_the_next_start_runs_the_model(device: Device, tmp_path: Path) -> None:
+    """It is installed, proven and on trial from the next start; so is a rollback; no lock stays behind."""
     code, answer = model(device, "install", lamps.write(tmp_path, "1"))
     assert (code, answer["on_trial"], answer["active"]["version"]) == (0, True, "1"), answer
     assert "next start" in answer["words"]
@@ -151,8 +151,8 @@ def test_without_a_daemon_the_next_start_runs_it(device: Device, tmp_path: Path)
 
 
 @pytest.mark.parametrize("act", ["install", "activate"])
-def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_path: Path, act: str) -> None:
-    """A daemon that goes while it is asked may come back at once: the command probes without its lock."""
+def test_a_model_is_probed_before_the_state_folder_is_locked(device: Device, tmp_path: Path, act: str) -> None:
+    """A daemon that stops meanwhile may start again at once: the command probes without its lock."""
     new = lamps.slow(tmp_path, "1")
     if act == "activate":
         device.staged(new)
@@ -168,8 +168,8 @@ def test_a_model_is_proven_before_the_state_folder_is_taken(device: Device, tmp_
 
 
 @pytest.mark.daemon
-def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp_path: Path) -> None:
-    """The probe is ended, and what was asked for is done by whoever comes next: here the command itself."""
+def test_a_daemon_that_stops_during_a_probe_refuses_nothing(device: Device, tmp_path: Path) -> None:
+    """The probe is ended, and the next process carries out the request: here the command itself."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2", layers=200)      # takes a second
     with device.daemon() as daemon:
@@ -188,7 +188,7 @@ def test_a_daemon_that_stops_while_it_probes_refuses_nothing(device: Device, tmp
 @pytest.mark.parametrize("next_one", ["the command", "a daemon"])
 def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Device, tmp_path: Path,
                                                                     next_one: str) -> None:
-    """The file is the store's already, and nothing names it: while somebody waits for it, it stays and is activated."""
+    """The file is in the store but not in the state: while a command waits for it, it stays and is activated."""
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
     held = StateFolder(device.folder / "state")
@@ -230,7 +230,7 @@ def is_free(device: Device) -> bool:
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
-def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path) -> None:
+def test_files_that_root_installs_belong_to_the_daemons_user(tmp_path: Path) -> None:
     """Root's command writes as the owner of the state folder, who may not even read root's file."""
     new = lamps.write(tmp_path, "1")
     new.chmod(0o600)
@@ -246,8 +246,8 @@ def test_what_root_installs_belongs_to_the_daemons_user(tmp_path: Path) -> None:
         assert {path.stat().st_uid for path in (device.folder / "state").rglob("*")} == {USER}
 
 
-def test_nobody_answers(device: Device, tmp_path: Path) -> None:
-    """A holder of the state folder that takes no request: exit code 69, the request is withdrawn."""
+def test_a_process_that_answers_no_request_gives_69(device: Device, tmp_path: Path) -> None:
+    """It holds the state folder and takes no request: exit code 69, and the request is withdrawn."""
     with closing(StateFolder(device.folder / "state")):
         code, answer = model(device, "install", lamps.write(tmp_path, "1"), "--wait", "0.5")
     assert (code, answer["ok"]) == (69, False), answer

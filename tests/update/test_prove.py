@@ -1,4 +1,4 @@
-"""What a candidate must pass: the probe, against this device's configuration, and the shadow, with its settings."""
+"""The checks of a candidate: the probe, against this device's configuration, and the shadow, with its settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_slow_model_is_refused() -> None:
 
 
 class Active:
-    """The active model, and what becomes of the candidate."""
+    """The active model, and the outcome of the candidate."""
 
     running = MODEL
 
@@ -53,7 +53,7 @@ class Active:
 
 
 class Rig:
-    """A candidate on its way."""
+    """A candidate that is being proven."""
 
     def __init__(self, folder: Path) -> None:
         self.store = ModelStore(folder)
@@ -88,8 +88,8 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def test_a_reload_during_a_shadow_begins_it_anew(rig: Rig) -> None:
-    """The candidate is compared with the settings that the active model has. What was compared before is left out."""
+def test_a_reload_during_a_shadow_starts_it_again(rig: Rig) -> None:
+    """The candidate is compared with the settings of the active model; earlier comparisons are dropped."""
     model = rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
     rig.prover.step()
     for _ in range(5):
@@ -116,7 +116,7 @@ def fail(rig: Rig, *failures: ModelUnproven | RuntimeMissing) -> None:
 
 
 def test_each_candidate_has_its_own_tries(rig: Rig) -> None:
-    """What an earlier candidate failed with does not count for the one that replaces it."""
+    """Failures of an earlier candidate do not count for its successor."""
     rig.stage(b"one")
     fail(rig, *[ModelUnproven("no memory")] * (UNPROVEN_MAX - 1))
     two = rig.stage(b"two")

@@ -1,4 +1,4 @@
-"""Releases on a real daemon: signed by an operator, served by a plain web server, followed, left, taken back."""
+"""Releases on a real daemon: signed by an operator, served by a plain web server, followed, withdrawn, rolled back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def configure(device: Device, fleet: Fleet, source: str) -> None:
 
 
 def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
-    """The first, a better one through shadow, a bad one and back, the next good one, and back when it is withdrawn."""
+    """The first, a better one through shadow, a bad one with its rollback, the next good one, and back when it is
+    withdrawn.
+    """
     fleet = Fleet(tmp_path)
     fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
     with serving(fleet.www) as server:
@@ -70,8 +72,8 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
             assert device.waits_for_results_of("2"), daemon.log
 
 
-def test_a_release_that_no_runtime_can_open_ends_nothing(device: Device, tmp_path: Path) -> None:
-    """A runtime that an upgrade took away: the device says so, and goes on asking."""
+def test_a_release_without_a_runtime_does_not_stop_the_updates(device: Device, tmp_path: Path) -> None:
+    """An upgrade removed the runtime: the device reports it, and goes on asking."""
     away = next(name for name in ("litert", "tflite-runtime")
                 if name not in {report.name for report in available_runtimes() if report.error is None})
     one = lamps.write(tmp_path, "1")
@@ -90,8 +92,8 @@ def test_a_release_that_no_runtime_can_open_ends_nothing(device: Device, tmp_pat
             assert daemon.ends() == 0
 
 
-def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp_path: Path) -> None:
-    """What is installed runs on; the reason goes when the server is back; an operator's rollback holds meanwhile."""
+def test_a_missing_source_is_reported_and_a_nudge_answered(device: Device, tmp_path: Path) -> None:
+    """The installed model runs; the reason ends when the server is back; an operator's rollback holds meanwhile."""
     fleet = Fleet(tmp_path)
     fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
     with serving(fleet.www) as server:
@@ -117,8 +119,8 @@ def test_a_source_that_is_away_is_named_and_a_nudge_answered(device: Device, tmp
             assert device.model["installed_version"] == "1"
 
 
-def test_a_folder_with_a_false_root_is_refused(device: Device, tmp_path: Path) -> None:
-    """Media signed by another fleet change nothing, and health says why; the right ones are followed."""
+def test_a_folder_of_another_fleet_is_refused(device: Device, tmp_path: Path) -> None:
+    """Its media change nothing, and health has the reason; the right ones are followed."""
     (tmp_path / "ours").mkdir()
     (tmp_path / "theirs").mkdir()
     ours, theirs = Fleet(tmp_path / "ours"), Fleet(tmp_path / "theirs")

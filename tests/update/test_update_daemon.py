@@ -1,4 +1,4 @@
-"""New models on a real daemon: what is good becomes good, what is bad goes back by itself, restarts lose nothing."""
+"""New models on a real daemon: a good one becomes good, a bad one is rolled back, restarts lose nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
 
 
 def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_path: Path) -> None:
-    """Each state is told; its looks in shadow are published; every frame is accounted for."""
+    """Each state is published, and its comparisons in shadow; every frame is counted."""
     device.good(lamps.write(tmp_path, "1"))
     new = device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW)
     with device.daemon() as daemon:
@@ -52,9 +52,9 @@ def test_a_good_model_goes_through_shadow_and_trial_to_good(device: Device, tmp_
 
 @pytest.mark.parametrize(("make", "why"), [
     (lamps.raising, "detection failed"), (lamps.blind, "blind"), (lamps.slow, "slow")])
-def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
+def test_a_model_that_fails_on_trial_is_rolled_back(
         device: Device, tmp_path: Path, make: Callable[[Path, str], Path], why: str) -> None:
-    """The model before detects again, the cause stands in the model message and in health, the digest is refused."""
+    """The previous model detects again, the cause is in the model message and in health, the digest is refused."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(make(tmp_path, "2"))
     with device.daemon() as daemon:
@@ -67,7 +67,7 @@ def test_a_model_that_goes_bad_in_trial_goes_back_by_itself(
 
 
 def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: Device, tmp_path: Path) -> None:
-    """Native crashes are counted before the model is loaded; the fourth start runs the model before."""
+    """Native crashes are counted before the model is loaded; the fourth start runs the previous model."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
     for _ in range(CRASHES_MAX):
@@ -81,8 +81,8 @@ def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: 
         assert f"{CRASHES_MAX} crashes" in device.model["last_outcome"]
 
 
-def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_path: Path) -> None:
-    """Three ordered stops in trial are no crash; what was seen before them counts."""
+def test_orderly_restarts_fail_no_model_and_keep_the_evidence(device: Device, tmp_path: Path) -> None:
+    """Three orderly stops on trial are no crash; the evidence from before them counts."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
     frames = 0
@@ -101,7 +101,7 @@ def test_clean_restarts_fail_no_model_and_lose_no_evidence(device: Device, tmp_p
 
 
 def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_path: Path) -> None:
-    """A killed daemon leaves the candidate where it was; the next one goes on with it."""
+    """A killed daemon keeps the candidate; the next daemon compares it again."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), shadow=SHORT_SHADOW.model_copy(update={"frames": 10**6}))
     for _ in range(2):
@@ -114,8 +114,8 @@ def test_a_restart_in_shadow_begins_the_comparison_again(device: Device, tmp_pat
     assert present(device.state.active).version == "1"
 
 
-def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: Path) -> None:
-    """The daemon ends in order although the child hangs; the candidate waits for the next start, which tries it."""
+def test_a_stop_during_a_probe_refuses_no_model(device: Device, tmp_path: Path) -> None:
+    """The daemon ends in order although the child hangs; the next start tries the candidate."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"))
     with device.daemon() as daemon:
@@ -130,7 +130,7 @@ def test_a_stop_in_the_midst_of_a_probe_blames_nobody(device: Device, tmp_path: 
         assert device.waits_for_model(state="trial", installed_version="2"), daemon.log
 
 
-def test_a_stop_in_the_midst_of_a_comparison_is_a_clean_one(device: Device, tmp_path: Path) -> None:
+def test_a_stop_during_a_comparison_is_orderly(device: Device, tmp_path: Path) -> None:
     """The previous model's child hangs, as one that takes long to load: it is ended, and no crash is counted."""
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"), trial=LONG_TRIAL)
@@ -155,8 +155,8 @@ def children(daemon: RunningDaemon, module: str) -> list[int]:
     return [pid for pid in pids if module in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-def test_a_dark_night_fails_no_model_and_proves_none(device: Device, tmp_path: Path) -> None:
-    """Where neither model sees anything the trial goes on, however many frames there are."""
+def test_darkness_fails_no_model_and_proves_none(device: Device, tmp_path: Path) -> None:
+    """While neither model detects anything the trial goes on, however many frames there are."""
     device.configure(source=write_clip(tmp_path, lit=False))
     device.good(lamps.write(tmp_path, "1"))
     device.staged(lamps.write(tmp_path, "2"))
@@ -185,8 +185,8 @@ def test_dusk_on_the_street_fails_no_good_model(device: Device, tmp_path: Path) 
     assert device.state.refused == ()
 
 
-def test_the_model_that_pins_is_not_replaced(device: Device, tmp_path: Path) -> None:
-    """`detector.model` runs, whatever the store says, and the message says so."""
+def test_a_configured_model_is_not_replaced(device: Device, tmp_path: Path) -> None:
+    """`detector.model` runs, whatever the store has, and the message reports it."""
     device.good(lamps.write(tmp_path, "1"))
     device.configure(detector=f"{{threads: 1, model: '{lamps.write(tmp_path, '9')}'}}")
     with device.daemon() as daemon:
@@ -194,8 +194,8 @@ def test_the_model_that_pins_is_not_replaced(device: Device, tmp_path: Path) -> 
         assert device.waits_for_model(state="pinned", installed_version="9"), daemon.log
 
 
-def test_what_fails_the_probe_is_refused_and_changes_nothing(device: Device, tmp_path: Path) -> None:
-    """A candidate cut short on its way is dropped with its reason; the active model never stops."""
+def test_a_candidate_that_fails_the_probe_changes_nothing(device: Device, tmp_path: Path) -> None:
+    """A truncated candidate is dropped with its reason; the active model never stops."""
     device.good(lamps.write(tmp_path, "1"))
     cut = tmp_path / "lamps-2.tflite"
     cut.write_bytes(lamps.write(tmp_path, "1").read_bytes()[:1200])

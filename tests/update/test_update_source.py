@@ -1,4 +1,4 @@
-"""The update source where nobody lies but things go wrong: networks, disks, power, clocks; and what it costs."""
+"""The update source without attackers but with faults: networks, disks, power, clocks; and its cost."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def part_of(device: Device, target: Target) -> Path:
     return device.incoming / f"{target.sha256}.part"
 
 
-def test_a_refresh_and_a_download(device: Device, target: Target) -> None:
-    """What the repository holds arrives as it is, with the floors and expiries of each role."""
+def test_a_refresh_and_a_download_give_the_published_content(device: Device, target: Target) -> None:
+    """The content arrives unchanged, with the floors and expiries of each role."""
     trusted = device.refresh()
     assert trusted.targets == (target,)
     assert {role: floor.version for role, floor in trusted.floors.items()} == {
@@ -83,22 +83,22 @@ def test_a_refresh_and_a_download(device: Device, target: Target) -> None:
     assert list(device.incoming.iterdir()) == [device.incoming / "model"]
 
 
-def test_a_poll_without_news_asks_twice(device: Device, target: Target, server: Server) -> None:
-    """For the next root and for the timestamp: that is what a fleet costs its server."""
+def test_a_poll_without_news_makes_two_requests(device: Device, target: Target, server: Server) -> None:
+    """It requests the next root and the timestamp: that is the cost of a fleet for its server."""
     device.refresh()
     server.asked.clear()
     device.refresh()
     assert server.asked == [("/metadata/2.root.json", None), ("/metadata/timestamp.json", None)]
 
 
-def test_a_folder_has_no_buckets_and_a_server_has(repository: Repository, tmp_path: Path) -> None:
-    """Media that somebody carried to a device are for it."""
+def test_buckets_apply_to_a_server_and_not_to_a_folder(repository: Repository, tmp_path: Path) -> None:
+    """Media that somebody brings to a device are meant for it."""
     assert UpdateSource(str(repository.folder), repository.first_root, tmp_path / "m").any_bucket
     assert not UpdateSource("https://updates.example", repository.first_root, tmp_path / "m").any_bucket
 
 
-def test_many_roots_in_a_row(device: Device, repository: Repository, target: Target) -> None:
-    """A device that was away for long walks through every root there was, and keeps them."""
+def test_many_roots_are_followed_in_order(device: Device, repository: Repository, target: Target) -> None:
+    """A device that was away for long reads every root in between, and keeps them."""
     for _ in range(5):
         repository.rotate("root", "timestamp", "snapshot", "targets")
     assert device.releases() == [1]
@@ -115,10 +115,10 @@ def test_many_roots_in_a_row(device: Device, repository: Repository, target: Tar
     (status(302, Location="http://evil.example/timestamp.json"), UpdateUnreachable,
      r"a redirect to http://evil\.example/timestamp\.json; redirects are not followed"),
 ])
-def test_a_source_in_trouble_is_unreachable_and_nothing_for_ever(
+def test_a_failing_source_is_unreachable_until_it_works(
         device: Device, repository: Repository, target: Target, server: Server, answer: Answer,
         error: type[Exception], words: str) -> None:
-    """Nothing changes; and when it is back, everything goes on."""
+    """Nothing changes meanwhile; when it works again, the device continues."""
     device.refresh()
     kept = device.kept()
     repository.add(2, MODEL + b"2")
@@ -130,8 +130,8 @@ def test_a_source_in_trouble_is_unreachable_and_nothing_for_ever(
     assert device.releases() == [1, 2]
 
 
-def test_a_root_that_fails_is_no_end_of_the_roots(device: Device, target: Target, server: Server) -> None:
-    """500 says nothing about whether there is a newer root."""
+def test_an_error_for_a_root_is_not_the_last_root(device: Device, target: Target, server: Server) -> None:
+    """Status 500 does not mean that there is no newer root."""
     server.answers["/metadata/2.root.json"] = status(500)
     with pytest.raises(UpdateUnreachable, match=r"2\.root\.json: the server answered 500"):
         device.refresh()
@@ -139,14 +139,14 @@ def test_a_root_that_fails_is_no_end_of_the_roots(device: Device, target: Target
 
 @pytest.mark.parametrize(("value", "seconds"), [("60", 60), ("99999999999", 3600), ("never", None)])
 def test_retry_after_is_reported_and_bounded(device: Device, server: Server, value: str, seconds: float | None) -> None:
-    """An hour at most."""
+    """The bound is an hour."""
     server.answers["/metadata/timestamp.json"] = status(503, Retry_After=value)
     with pytest.raises(UpdateUnreachable, match="503") as caught:
         device.refresh()
     assert caught.value.retry_after_s == seconds
 
 
-def test_nobody_there(repository: Repository, tmp_path: Path) -> None:
+def test_a_missing_source_is_unreachable(repository: Repository, tmp_path: Path) -> None:
     """A server that is down, one that closes at once, and media that are not plugged in."""
     with serving(answering(b"")) as port:
         closing = f"http://127.0.0.1:{port}"
@@ -160,17 +160,17 @@ def test_nobody_there(repository: Repository, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],
                          ids=["pipe", "folder", "endless"])
-def test_a_folder_with_no_file_in_the_place_of_one(repository: Repository, tmp_path: Path,
+def test_a_folder_with_something_else_than_a_file(repository: Repository, tmp_path: Path,
                                                    make: Callable[[Path], object]) -> None:
-    """Media from elsewhere may hold anything; nothing waits for it or reads it without end."""
+    """Foreign media may hold anything: nothing waits for it or reads it without end."""
     repository.path("timestamp").unlink()
     make(repository.path("timestamp"))
     with pytest.raises(UpdateUnreachable, match=r"timestamp\.json: not a regular file"):
         Device(tmp_path / "device", str(repository.folder), repository.first_root).refresh()
 
 
-def test_known_without_asking(device: Device, target: Target, server: Server) -> None:
-    """What was accepted last is verified again from the disk; damaged or absent it names nothing."""
+def test_accepted_metadata_is_known_offline(device: Device, target: Target, server: Server) -> None:
+    """It is verified again from the disk; if it is damaged or absent, no release is known."""
     assert device.source.known(NOW) == ()
     device.refresh()
     server.asked.clear()
@@ -185,8 +185,8 @@ def test_known_without_asking(device: Device, target: Target, server: Server) ->
     assert device.source.known(NOW) == ()
 
 
-def test_known_after_the_keys_were_rotated(device: Device, repository: Repository, target: Target) -> None:
-    """The way from the installed root to the newest is on the disk too."""
+def test_accepted_metadata_is_known_after_key_rotation(device: Device, repository: Repository, target: Target) -> None:
+    """All roots from the installed one to the newest are on the disk too."""
     repository.rotate("root", "targets")
     device.refresh()
     assert device.source.known(NOW) == (target,)
@@ -194,7 +194,7 @@ def test_known_after_the_keys_were_rotated(device: Device, repository: Repositor
 
 def test_a_root_is_kept_although_the_rest_fails(device: Device, repository: Repository, target: Target,
                                                 server: Server) -> None:
-    """Whoever has seen that a key is revoked does not forget it."""
+    """A device that has read of a revoked key does not forget it."""
     device.refresh()
     repository.rotate("timestamp")
     server.answers["/metadata/timestamp.json"] = status(500)
@@ -204,8 +204,8 @@ def test_a_root_is_kept_although_the_rest_fails(device: Device, repository: Repo
 
 
 @pytest.mark.slow
-def test_a_power_cut_at_any_step_of_a_refresh(repository: Repository, tmp_path: Path) -> None:
-    """In every world after it the device refreshes; what it was told before is known; and without fsync it is not."""
+def test_a_power_cut_at_any_step_of_a_refresh_loses_nothing(repository: Repository, tmp_path: Path) -> None:
+    """On any disk that may result the device refreshes and knows the accepted metadata; without fsync it does not."""
     repository.add(1, MODEL)
     repository.rotate("timestamp")
     assert lost_by(ForgetfulDisk, itertools.count(), repository, tmp_path / "synced") is None
@@ -213,7 +213,7 @@ def test_a_power_cut_at_any_step_of_a_refresh(repository: Repository, tmp_path: 
 
 
 def lost_by(disk: type[ForgetfulDisk], cuts: Iterable[int], repository: Repository, folder: Path) -> str | None:
-    """Cut the power before those steps; returns the first thing that goes wrong in any world that can follow."""
+    """Cut the power before those steps; returns the first error on any disk that may result."""
     for cut_at in cuts:
         before = folder / str(cut_at)
         before.mkdir(parents=True)
@@ -246,8 +246,8 @@ def build(world: dict[str, bytes | None], folder: Path) -> Path:
     return folder
 
 
-def test_a_download_goes_on_where_the_server_died(device: Device, target: Target, server: Server) -> None:
-    """What is there is not fetched again."""
+def test_a_download_resumes_after_the_server_died(device: Device, target: Target, server: Server) -> None:
+    """The part on the disk is not fetched again."""
     server.answers[url_of(target)] = cut_after(400_000)
     with pytest.raises(UpdateUnreachable, match="ended after 400000 of 1048576"):
         device.download(target)
@@ -258,14 +258,14 @@ def test_a_download_goes_on_where_the_server_died(device: Device, target: Target
     assert server.asked == [(url_of(target), "bytes=400000-")]
 
 
-def test_a_server_without_ranges_begins_again(device: Device, target: Target, server: Server) -> None:
-    """It sends everything with status 200, and so it is taken."""
+def test_a_server_without_ranges_sends_everything_again(device: Device, target: Target, server: Server) -> None:
+    """It answers with status 200, and the whole file is accepted."""
     part_of(device, target).write_bytes(MODEL[:1000])
     server.ranges = False
     assert device.download(target) == MODEL
 
 
-def test_a_folder_goes_on_too(repository: Repository, target: Target, tmp_path: Path) -> None:
+def test_a_download_from_a_folder_resumes_too(repository: Repository, target: Target, tmp_path: Path) -> None:
     """A slow card is not read twice."""
     device = Device(tmp_path / "mounted", str(repository.folder), repository.first_root)
     part_of(device, target).write_bytes(MODEL[:1000])
@@ -274,13 +274,13 @@ def test_a_folder_goes_on_too(repository: Repository, target: Target, tmp_path: 
 
 @pytest.mark.parametrize("left", [b"x" * 1000, b"x" * len(MODEL), MODEL + b"x", b"x" * 5_000_000, MODEL],
                          ids=["other", "other-whole", "longer", "much-longer", "complete"])
-def test_a_part_of_other_content(device: Device, target: Target, left: bytes) -> None:
-    """Whatever lies there, as a power cut may leave it, the download ends well."""
+def test_a_part_with_other_content_is_replaced(device: Device, target: Target, left: bytes) -> None:
+    """Any content, as a power cut may leave it, ends in a complete download."""
     part_of(device, target).write_bytes(left)
     assert device.download(target) == MODEL
 
 
-def test_a_server_whose_file_is_shorter_than_the_part(device: Device, target: Target, server: Server) -> None:
+def test_a_part_longer_than_the_file_starts_again(device: Device, target: Target, server: Server) -> None:
     """Status 416 leads to a fresh start."""
     part_of(device, target).write_bytes(MODEL[:5000])
 
@@ -291,8 +291,8 @@ def test_a_server_whose_file_is_shorter_than_the_part(device: Device, target: Ta
     assert device.download(target) == MODEL
 
 
-def test_a_server_that_gives_another_part(device: Device, target: Target, server: Server) -> None:
-    """The right number of bytes from the wrong place is no part of ours."""
+def test_a_wrong_range_is_refused(device: Device, target: Target, server: Server) -> None:
+    """The right number of bytes from the wrong position is not appended."""
     part_of(device, target).write_bytes(MODEL[:5000])
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -316,8 +316,8 @@ def test_a_complete_file_that_was_not_adopted_is_not_fetched_again(device: Devic
     assert server.asked == []
 
 
-def test_longer_than_declared(device: Device, target: Target, server: Server) -> None:
-    """Declared longer, or simply going on; and the other way round."""
+def test_a_file_of_the_wrong_length_is_refused(device: Device, target: Target, server: Server) -> None:
+    """A declared length that is too long, a body that goes on, and a body that is too short."""
     for content in (MODEL + b"x", MODEL[:-1]):
         server.answers[url_of(target)] = partial(send, content=content)
         with pytest.raises(UpdateRefused, match=r"^(too long|wrong length): "):
@@ -326,8 +326,8 @@ def test_longer_than_declared(device: Device, target: Target, server: Server) ->
     assert device.download(target) == MODEL
 
 
-def test_a_body_without_a_length_that_ends_early(device: Device, target: Target, server: Server) -> None:
-    """Nobody said how much would come; what was signed is what counts, and what came stays."""
+def test_a_short_body_without_a_length_is_kept_as_a_part(device: Device, target: Target, server: Server) -> None:
+    """Only the signed length counts, and the received part stays."""
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.end_headers()
@@ -340,8 +340,8 @@ def test_a_body_without_a_length_that_ends_early(device: Device, target: Target,
     assert device.download(target) == MODEL
 
 
-def test_wrong_digest_is_refused_and_thrown_away(device: Device, target: Target, server: Server) -> None:
-    """And the right file is taken when it is there again."""
+def test_a_wrong_digest_is_refused_and_deleted(device: Device, target: Target, server: Server) -> None:
+    """The right file is accepted later."""
     server.answers[url_of(target)] = lambda handler: send(handler, MODEL[:-1] + b"x")
     with pytest.raises(UpdateRefused, match=r"^wrong digest: "):
         device.download(target)
@@ -350,8 +350,8 @@ def test_wrong_digest_is_refused_and_thrown_away(device: Device, target: Target,
     assert device.download(target) == MODEL
 
 
-def test_html_with_status_200_does_not_cost_the_part(device: Device, target: Target, server: Server) -> None:
-    """A login page on the way is no model, and what was fetched before stays."""
+def test_html_with_status_200_keeps_the_part(device: Device, target: Target, server: Server) -> None:
+    """A login page is no model, and the earlier part of the download stays."""
     part_of(device, target).write_bytes(MODEL[:5000])
     server.answers[url_of(target)] = lambda handler: send(handler, b"<html>Log in</html>")
     with pytest.raises(UpdateRefused, match=r"^wrong length: .* is it another page, for example a login\?"):
@@ -361,8 +361,8 @@ def test_html_with_status_200_does_not_cost_the_part(device: Device, target: Tar
     assert device.download(target) == MODEL
 
 
-def test_404_then_there_again(device: Device, target: Target, server: Server) -> None:
-    """A file that is not there refuses nothing for ever."""
+def test_a_file_that_was_missing_is_fetched_later(device: Device, target: Target, server: Server) -> None:
+    """Status 404 refuses no release for ever."""
     server.answers[url_of(target)] = status(404)
     with pytest.raises(UpdateMissing, match="404"):
         device.download(target)
@@ -370,8 +370,8 @@ def test_404_then_there_again(device: Device, target: Target, server: Server) ->
     assert device.download(target) == MODEL
 
 
-def test_no_room_is_said_before_anything_is_written(device: Device, target: Target, server: Server) -> None:
-    """With the reserve that must stay free."""
+def test_a_lack_of_space_is_reported_before_anything_is_written(device: Device, target: Target, server: Server) -> None:
+    """The reserve that must stay free counts."""
     with pytest.raises(StoreFull, match=r"MiB free; the download needs 2, and 953674316 are reserved"):
         device.source.download(target, device.incoming / "model", progress=lambda *_: None, deadline_s=60,
                                min_free_bytes=10**15)
@@ -395,16 +395,17 @@ except StoreFull as full:
 """
 
 
-def test_a_disk_that_fills_up_in_the_midst(repository: Repository, device: Device, target: Target) -> None:
-    """Another process took the room that was there; the kernel says so, and so do we."""
+def test_a_disk_that_fills_up_during_a_download_is_reported(
+        repository: Repository, device: Device, target: Target) -> None:
+    """Another process took the space: the kernel's error becomes the same message."""
     done = subprocess.run([sys.executable, "-c", FILL, str(repository.folder), device.incoming, target.sha256,
                            str(target.length)], capture_output=True, text=True, timeout=240)
     assert done.stdout == f"{part_of(device, target)}: File too large\n", done.stderr
     assert device.download(target) == MODEL
 
 
-def test_a_folder_that_is_not_there(device: Device, target: Target) -> None:
-    """In words, naming it."""
+def test_a_missing_folder_is_named(device: Device, target: Target) -> None:
+    """The message has its path."""
     with pytest.raises(StateUnusable, match=r"nowhere/.*\.part: cannot be written: No such file"):
         device.source.download(target, device.incoming / "nowhere" / "model", progress=lambda *_: None, deadline_s=60)
 
@@ -414,7 +415,7 @@ class Stopped(Exception):
 
 
 def test_progress_is_reported_and_can_end_the_download(device: Device, target: Target) -> None:
-    """Whoever is asked to stop raises; what is there stays for the next time."""
+    """An exception of the callback stops the download; the part stays for the next time."""
     reports: list[tuple[int, int]] = []
 
     def progress(got: int, whole: int) -> None:
@@ -460,8 +461,8 @@ def test_a_device_verifies_without_cryptography(repository: Repository, target: 
     assert "UpdateRefused: unsigned: metadata/timestamp.json" in done.stderr
 
 
-def test_a_daemon_without_a_source_pays_nothing() -> None:
-    """Neither python-tuf nor what it brings along is imported with the daemon."""
+def test_a_daemon_without_a_source_imports_no_tuf() -> None:
+    """Neither python-tuf nor its dependencies are imported with the daemon."""
     script = ("import sys, vedette.app, vedette.cli; "
               "print(*sorted({'tuf', 'securesystemslib', 'urllib3', 'cryptography'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)

@@ -34,7 +34,7 @@ class CuttingProxy(InThread):
         self._listener.close()
 
     def cut(self) -> None:
-        """Reset every connection, without a farewell; what was under way is lost."""
+        """Reset every connection, without a DISCONNECT; data in flight is lost."""
         with self._lock:
             for end in list(self._peers):
                 self._reset(end)

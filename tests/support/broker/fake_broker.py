@@ -1,4 +1,4 @@
-"""A small broker for what mosquitto cannot do: any CONNACK, limits that it keeps in its own way, packets of any length.
+"""A small broker with features that mosquitto lacks: any CONNACK, its own limits, packets of any length.
 
 It speaks just enough of MQTT to accept, acknowledge and remember; it has no subscribers of its own.
 """
@@ -26,7 +26,7 @@ CONNECT = 0x10
 
 @dataclass(frozen=True)
 class Connect:
-    """What a client asked for in its CONNECT."""
+    """The contents of a client's CONNECT."""
 
     level: int
     clean: bool

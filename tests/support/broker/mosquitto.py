@@ -79,6 +79,6 @@ def running(folder: Path, settings: str = "allow_anonymous true") -> Iterator[Mo
         broker.stop()
 
 
-def speaking(mqtt: MqttConfig, allow: Sequence[CommandName] = ()) -> Config:
-    """A configuration of a device that speaks to this broker and obeys these commands."""
+def configuration(mqtt: MqttConfig, allow: Sequence[CommandName] = ()) -> Config:
+    """Return the configuration of a device that connects to this broker and carries out these commands."""
     return Config(camera=CameraConfig(source="auto"), mqtt=mqtt, commands=CommandsConfig(allow=tuple(allow)))

@@ -1,4 +1,4 @@
-"""What the outbox of an ended daemon left in its state folder, read with the daemon's own reader."""
+"""The outbox of an ended daemon in its state folder, read with the daemon's own reader."""
 
 from __future__ import annotations
 

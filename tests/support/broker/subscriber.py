@@ -19,7 +19,7 @@ Payload = dict[str, Any]
 
 
 class Subscriber:
-    """Collects what a client of its own hears, in its own thread."""
+    """Collects the messages that a client receives, in its own thread."""
 
     def __init__(self, mqtt: MqttConfig, *filters: str, name: str = "subscriber") -> None:
         self.received: list[Incoming] = []
@@ -41,7 +41,7 @@ class Subscriber:
         return next((message for message in reversed(self.received) if message.topic == topic), None)
 
     def published(self, topic: str) -> list[Payload]:
-        """What devices published on a topic of theirs, such as `health` or `reply/snapshot`."""
+        """The messages that devices published on this topic, such as `health` or `reply/snapshot`."""
         return [json.loads(message.payload) for message in tuple(self.received)
                 if message.topic.split("/", 2)[-1] == topic]
 

@@ -1,4 +1,4 @@
-"""What a subscriber sees of one device over a long time, folded into a few figures as it comes."""
+"""The messages of one device over a long time, summed up in a few figures as they arrive."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Witness(InThread):
     That holds over a restart of a broker with persistence too, as no session of the witness begins clean.
 
     `results` and `repeated` count result messages and those whose `seq` had come before.
-    `words`: (moment, word) of each word on availability; at a reconnect of its own the kept one comes again.
+    `availabilities`: (moment, payload) of each availability; after a reconnect of its own the retained one comes again.
     `seqs`: of the results of the device's last run.
-    `first_named`: reason code -> moment when health first told of it since `forget`. Moments are monotonic seconds.
-    `judge` hears every message as well.
+    `first_named`: reason code -> moment when health first had it since `forget`. Moments are monotonic seconds.
+    `checker` checks every message as well.
     """
 
     def __init__(self, mqtt: MqttConfig, device: str, checker: TruthChecker | None = None) -> None:
@@ -52,11 +52,11 @@ class Witness(InThread):
 
     @property
     def availability(self) -> str | None:
-        """The last word on availability."""
+        """The last message on availability."""
         return self.availabilities[-1][1] if self.availabilities else None
 
     def forget(self) -> None:
-        """Start `first_named` anew."""
+        """Start `first_named` again."""
         self.first_named = {}
 
     def _run(self) -> None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def as_nobody(call: Callable[[], T]) -> T:
-    """Return what it returns (or fail with its trace); as we are, where we are not root."""
+    """Return the call's result (or fail with its trace); call it as the present user if that is not root."""
     if os.geteuid() != 0:
         return call()
     codecs.lookup("utf-8-sig")       # loaded before the fork: nobody may not read this Python's library
@@ -44,7 +44,7 @@ def as_nobody(call: Callable[[], T]) -> T:
 
 
 def give_away(folder: Path) -> None:
-    """Make a folder and all in it nobody's."""
+    """Make the user `nobody` the owner of a folder and its content."""
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)

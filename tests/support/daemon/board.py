@@ -22,7 +22,7 @@ SHORT = GovernorTiming(fast=0.5, slow=2.0, sustained=1.0, settle=1.0, calm=1.0, 
 
 
 class PlantedBoard:
-    """The files of a root. The reader sees an old text or a new one."""
+    """The files of a board below a root. A reader gets an old text or a new one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class PlantedBoard:
         self.says("sys/class/thermal/thermal_zone0/temp", f"{celsius * 1000:.0f}\n")
 
     def waited_for_memory(self, seconds: float) -> None:
-        """In all, since its boot."""
+        """Set the total time since the boot."""
         self.says("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 "
                                           f"total={seconds * 1e6:.0f}\nfull avg10=0.00 total=0\n")
 

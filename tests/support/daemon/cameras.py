@@ -1,4 +1,4 @@
-"""Cameras for tests: real children, a source that misbehaves on demand, clips made on the spot."""
+"""Cameras for tests: real children, a source that misbehaves on demand, clips made by the test."""
 
 import threading
 import time
@@ -44,7 +44,7 @@ def make_settings(source: Path | str, **changes: Any) -> CaptureSettings:
 
 
 def same_child(camera: RemoteCamera, before_s: float) -> bool:
-    """Whether no child was replaced; one that the machine starves for a stall may look as if it hung."""
+    """Whether no child was replaced; a child without processor time for a stall looks as if it hung."""
     return camera.status().children_replaced == 0 or starved_s() - before_s > STALL_S
 
 
@@ -107,9 +107,9 @@ def order(tmp_path: Path) -> Order:
     """The order of the faulty source: a function that gives it one."""
     path = tmp_path / "order"
 
-    def give(words: str) -> str:
+    def give(order: str) -> str:
         fresh = tmp_path / "order.new"
-        fresh.write_text(words)
+        fresh.write_text(order)
         fresh.rename(path)
         return f"tcp://{path}"
 

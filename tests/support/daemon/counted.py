@@ -1,4 +1,4 @@
-"""The real daemon, and beside it a count of what it holds in memory: `python counted.py COUNTS run …`.
+"""The real daemon, with a count of its objects in memory: `python counted.py COUNTS run …`.
 
 On SIGUSR2 it writes to the file COUNTS what Python's garbage collector knows: how many objects of each type, how many
 items in containers of each type, and how many blocks Python has allocated.
@@ -19,7 +19,7 @@ ITEMS, BLOCKS, BUILT_IN = "items of ", "allocated blocks", "builtins."
 
 
 def program(counts: Path) -> Sequence[str]:
-    """What RunningDaemon starts."""
+    """The program for RunningDaemon."""
     return (__file__, str(counts), "run")
 
 
@@ -36,7 +36,7 @@ def held() -> dict[str, int]:
 
 
 def is_filling(name: str) -> bool:
-    """Whether a count rises while windows and caches fill, and is none of objects of a class of somebody's own."""
+    """Whether a count rises while windows and caches fill, and is not of objects of an own class."""
     return name.startswith((ITEMS, BLOCKS, BUILT_IN))
 
 

@@ -35,7 +35,7 @@ LOOK_S = 0.05
 HANGS_NOW = "a thread hangs on order\n"
 
 
-def wait_for_nobody() -> None:
+def lock_for_ever() -> None:
     lock = threading.Lock()
     with lock, lock:
         pass
@@ -46,7 +46,7 @@ def spin() -> None:
 
 
 HANGS: dict[str, Callable[[], object]] = {
-    "hang": ctypes.CDLL(None).pause, "lock": wait_for_nobody, "spin": spin, "hold": ctypes.PyDLL(None).pause}
+    "hang": ctypes.CDLL(None).pause, "lock": lock_for_ever, "spin": spin, "hold": ctypes.PyDLL(None).pause}
 
 
 class Orders:
@@ -98,7 +98,7 @@ def main() -> int:
 
 
 def give(order: Path, words: str) -> None:
-    """Order a fault, or none. The reader sees the old words or the new ones."""
+    """Order a fault, or none. The daemon reads the old order or the new one."""
     fresh = order.with_suffix(".new")
     fresh.write_text(words)
     fresh.rename(order)

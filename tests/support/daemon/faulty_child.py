@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 class FaultySource:
-    """Frames with a lamp at 30/s, until told otherwise."""
+    """Frames with a lamp at 30/s, until an order changes that."""
 
     live = True
     reusable = True

@@ -27,12 +27,12 @@ class KeptAlive(InThread):
 
     @property
     def log(self) -> str:
-        """What the last three daemons said."""
+        """The logs of the last three daemons."""
         daemon = self._daemon
         return "\n--\n".join([*self.logs[-2:], daemon.log if daemon else ""])
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send it to the daemon that runs now; returns whether one did."""
+        """Send it to the running daemon; returns whether there was one."""
         daemon = self._daemon
         if daemon is None or daemon.process.poll() is not None:
             return False

@@ -1,4 +1,4 @@
-"""Daemons that lie as many do: `python naive.py HOW CONFIG`, with `tcp://ORDER` as faulty.py.
+"""Daemons that publish false results, as many do: `python naive.py HOW CONFIG`, with `tcp://ORDER` as faulty.py.
 
 `empty`: a frame that could not be looked at becomes an empty result; `repeat`: every other frame is given the boxes of
 the one before; `hold`: the counts stand while nobody looks. `honest` does none of it, nor `hang`, whose 30th frame is
@@ -29,7 +29,7 @@ NAIVE = ("empty", "repeat", "hold")
 
 
 class NaiveDetector:
-    """Always has an answer."""
+    """Always gives a result."""
 
     def __init__(self, detector: Detector, how: str) -> None:
         self._detector = detector

@@ -85,8 +85,8 @@ class RunningDaemon:
         return wait_until(lambda: len(self.lines) >= count or self.process.poll() is not None, within_s) \
             and len(self.lines) >= count
 
-    def waits_for_log(self, words: str, within_s: float = PATIENCE_S) -> bool:
-        return wait_until(lambda: words in self.log, within_s)
+    def waits_for_log(self, text: str, within_s: float = PATIENCE_S) -> bool:
+        return wait_until(lambda: text in self.log, within_s)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -52,7 +52,7 @@ class ServiceManager(InThread):
 
     @property
     def log(self) -> str:
-        """What the daemon of now says, and the one before."""
+        """The logs of the present daemon and of the one before."""
         return "\n--\n".join([*(end.log for end in self.ends[-1:]), self.daemon.log if self.daemon else ""])
 
     def waits_for_ends(self, count: int, within_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""A device to push models to: a real daemon on a film of a lamp, a real broker, a store as an earlier life left it."""
+"""A device for new models: a real daemon on a film of a lamp, a real broker, and a prepared store."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Device:
             f"camera: {{source: '{clip}', loop: true}}\ndetector: {detector}\n")
 
     def store(self) -> ModelStore:
-        """The store, for a test that looks, or prepares it while no daemon runs."""
+        """The store, for a test that reads or prepares it while no daemon runs."""
         store = ModelStore(self.folder / "state" / "models")
         store.read()
         return store
@@ -56,17 +56,17 @@ class Device:
         return self.store().read()
 
     def good(self, *models: Path) -> None:
-        """Have these been proven here, the last one active."""
+        """Mark these models as good on this device, the last one active."""
         for model in models:
             self._change(model, lambda state, one: state.activated(one, datetime.now(UTC), on_trial=False))
 
     def staged(self, model: Path, *, trial: TrialRequirement | None = SHORT_TRIAL,
                shadow: ShadowRequirement | None = None, release: int | None = None) -> Installed:
-        """Have this one arrived as the candidate."""
+        """Put this model into the store as the candidate."""
         return self._change(model, lambda state, one: state.staged(one), trial=trial, shadow=shadow, release=release)
 
     def daemon(self, program: Sequence[str] = ("-m", "vedette", "run")) -> RunningDaemon:
-        """Start one; what was heard of an earlier one is forgotten."""
+        """Start a daemon; messages of an earlier one are dropped."""
         self.subscriber.received.clear()
         return RunningDaemon(self.folder, "--config", self.config, program=program)
 
@@ -81,7 +81,7 @@ class Device:
         return (self.subscriber.published("model") or [{}])[-1]
 
     def states(self) -> list[str]:
-        """The states the model message has named, repeats left out."""
+        """The states in the model messages, without repeats."""
         named = [message["state"] for message in self.subscriber.published("model")]
         return [state for state, before in zip(named, [None, *named], strict=False) if state != before]
 

@@ -8,13 +8,13 @@ LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"
 """None where it is not installed (Debian's `faketime`)."""
 
 
-def faked(words: str) -> dict[str, str]:
-    """The variables of a process that lives by an offset (`+3650d`) or from a moment on (`@2016-01-01 00:00:00`)."""
-    return {**_common(), "FAKETIME": words}
+def faked(setting: str) -> dict[str, str]:
+    """The variables of a process whose clock has an offset (`+3650d`) or a beginning (`@2016-01-01 00:00:00`)."""
+    return {**_common(), "FAKETIME": setting}
 
 
 class SteppedClock:
-    """A clock that the test steps, by what is written to a file."""
+    """A clock that the test steps with a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -22,13 +22,13 @@ class SteppedClock:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables of a process that lives by this clock; none where libfaketime is not installed."""
+        """The variables of a process with this clock; none if libfaketime is not installed."""
         return {**_common(), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1"} if LIBRARY else {}
 
-    def step(self, words: str) -> None:
-        """Set it to that far from the true one, such as `-3650d`."""
+    def step(self, setting: str) -> None:
+        """Set it to this distance from the true time, such as `-3650d`."""
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(words + "\n")
+        fresh.write_text(setting + "\n")
         fresh.rename(self._file)
 
 

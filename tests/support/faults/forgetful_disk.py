@@ -19,11 +19,11 @@ SUBSETS_OF = 8
 
 
 class PowerCut(Exception):
-    """The power fails now."""
+    """The power fails at this step."""
 
 
 class CountedDisk:
-    """The real disk, every change counted; before step `stop_at` it calls `stop`, and before each one after."""
+    """The real disk with every change counted; before step `stop_at` and before each later one it calls `stop`."""
 
     def __init__(self, stop_at: int | None, stop: Callable[[], None]) -> None:
         self.steps = 0

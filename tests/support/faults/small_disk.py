@@ -1,4 +1,4 @@
-"""A small disk of its own, as root: to be filled, and to be filled for good."""
+"""A small disk, mounted as root: it can be filled, also for good."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def possible() -> bool:
-    """Whether this process may mount a disk; asked by doing it."""
+    """Whether this process may mount a disk; it tries."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False)
         if done.returncode == 0:
@@ -21,7 +21,7 @@ def possible() -> bool:
 
 @contextmanager
 def mounted(at: Path, megabytes: int) -> Iterator[None]:
-    """A disk in that folder, which is there; gone with all that was mounted below it."""
+    """A disk in that existing folder; unmounted with everything below it."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", at], check=True)
     try:
         yield
@@ -31,7 +31,7 @@ def mounted(at: Path, megabytes: int) -> Iterator[None]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte free; returns what to remove."""
+    """Leave no byte free; returns the files to remove."""
     waste = disk / "waste"
     with waste.open("wb") as file:
         while (space := os.statvfs(disk)).f_bavail:

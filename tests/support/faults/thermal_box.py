@@ -50,11 +50,11 @@ class Box:
         return self.temperature_c >= THROTTLES_C
 
     def settled_c(self, share: float) -> float:
-        """Where it would end at this share of the rate, if nothing throttled."""
+        """The final temperature at this share of the rate, without throttling."""
         return self.idle_c + self.rise_c * (self.other_share + (1 - self.other_share) * share)
 
     def passes(self, per_s: float) -> float:
-        """Let a reading's time pass with so many frames a second asked for; returns how many were looked at."""
+        """Let a reading's time pass with this rate requested; returns the rate that was reached."""
         speed = SLOWED_TO if self.throttled else 1.0
         share = min(per_s / self.full_per_s, 1.0) * speed
         load = self.other_share + (1 - self.other_share) * share
@@ -63,7 +63,7 @@ class Box:
         return share * self.full_per_s * READ_EVERY_S
 
     def reading(self) -> Reading:
-        """As the kernel tells it: in steps of half a degree, with the firmware's word."""
+        """As the kernel reports it: in steps of half a degree, with the firmware's flags."""
         return Reading(round(self.temperature_c * 2) / 2, ("throttled",) if self.throttled else ())
 
 
@@ -77,9 +77,9 @@ class Course:
     throttled_s: float
 
 
-def live(box: Box, hours: float, governor: Governor | None, *,
+def simulate(box: Box, hours: float, governor: Governor | None, *,
          disturb: Callable[[float, Box], None] = lambda at_s, box: None) -> Course:
-    """Let hours pass. Without a governor the daemon looks at as many frames as it can."""
+    """Let hours pass. Without a governor the daemon detects as often as it can."""
     course = Course([], [], [], 0.0)
     limit, looked = Limit(), 0.0
     for tick in range(int(hours * 3600 / READ_EVERY_S)):

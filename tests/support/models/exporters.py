@@ -1,4 +1,4 @@
-"""The table of exporters and heads: what each writes, and what this product makes of it.
+"""The table of exporters and heads: the outputs of each, and how this product reads them.
 
 Each row has the exporter, its version, the head, the model's outputs, and either the decoder that reads them or words
 of the refusal. docs/exporters.md is written from it: `python -m tests.support.models.exporters`.

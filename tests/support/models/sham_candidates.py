@@ -32,7 +32,7 @@ def detected(config: Config) -> tuple[Detection, ...]:
 
 
 class ShamCandidate:
-    """Complains when it is used after its end."""
+    """Raises when it is used after its end."""
 
     def __init__(self, detections: tuple[Detection, ...],
                  failure: ModelError | RuntimeMissing | UpdateRefused | None) -> None:

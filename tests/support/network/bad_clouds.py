@@ -1,4 +1,4 @@
-"""Detection servers of every kind, most of them bad, and how long a client stays with each: seen at the server.
+"""Detection servers of every kind, most of them bad, and how long a client stays connected to each.
 
 `CLOUDS` names them. One is no server at all: `deaf` takes no connection.
 """

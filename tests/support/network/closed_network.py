@@ -1,4 +1,4 @@
-"""A network of a device's own, and an ear that hears every packet in it: as root.
+"""A network for one device, and a listener that records every packet in it: as root.
 
 `ClosedNetwork` links it to ours by one cable; every route of the device leads to us, where nobody forwards anything. So
 whatever a process in there sends, to whatever address, by whatever protocol, is a packet on that cable or on its
@@ -40,7 +40,7 @@ READY = b"ready\n"
 
 
 def missing() -> str | None:
-    """Why no such network can be made here, or None. Asked in a process of its own."""
+    """Why no such network can be made here, or None. A process of its own tries."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return "networks of one's own need root and iproute2"
     tried = subprocess.run([sys.executable, __file__, "try"], capture_output=True, timeout=60, check=False)
@@ -80,7 +80,7 @@ class ClosedNetwork:
 
     @property
     def program(self) -> tuple[str, str]:
-        """What to run Python with, for it to be in there."""
+        """The program that runs Python in this network."""
         return __file__, f"/proc/{self._ear.pid}/ns/net"
 
     def plug(self, *, in_: bool) -> None:
@@ -88,12 +88,12 @@ class ClosedNetwork:
         _ip(f"link set {CABLE} {'up' if in_ else 'down'}")
 
     def elsewhere(self, port: int) -> dict[str, int]:
-        """Return what was sent to anything but a broker at our end of the cable."""
+        """Return the packets to anything but a broker at our end of the cable."""
         allowed = {f"{US} tcp {port}", f"who has {US}"}
         return {where: count for where, count in sorted(self.sent.items()) if where not in allowed}
 
-    def _say(self, words: bytes, answer: bytes) -> None:
-        self._orders.write(words)
+    def _say(self, command: bytes, answer: bytes) -> None:
+        self._orders.write(command)
         self._orders.flush()
         assert self._packets.readline() == answer
 
@@ -102,12 +102,12 @@ class ClosedNetwork:
             self.sent.update(json.loads(line))
 
 
-def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True, timeout=60)
+def _ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True, timeout=60)
 
 
 def listen() -> None:
-    """Be the ear: hold a new network, and tell of every packet in it until standard input ends."""
+    """Hold a new network, and report every packet in it until standard input ends."""
     checked(unshare(CLONE_NEWNET))
     ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
@@ -117,9 +117,10 @@ def listen() -> None:
     sys.stdout.buffer.write(READY)
     sys.stdout.flush()
     sys.stdin.readline()
-    for words in ("link set lo up", f"addr add {DEVICE}/24 dev eth0", "link set eth0 up", f"route add default via {US}",
-                  f"-6 addr add {DEVICE6}/64 dev eth0 nodad", f"-6 route add default via {US6}"):
-        _ip(words)
+    for command in ("link set lo up", f"addr add {DEVICE}/24 dev eth0", "link set eth0 up",
+                    f"route add default via {US}", f"-6 addr add {DEVICE6}/64 dev eth0 nodad",
+                    f"-6 route add default via {US6}"):
+        _ip(command)
     sys.stdout.buffer.write(READY)
     sys.stdout.flush()
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -131,7 +132,7 @@ def listen() -> None:
 
 
 def _where(kind: int, packet: bytes) -> str | None:
-    """Say where a packet goes, None where the kernel sent it of its own accord."""
+    """Return where a packet goes, None if the kernel itself sent it."""
     if kind == ARP:
         return f"who has {ipaddress.ip_address(packet[24:28])}" if packet[6:8] == b"\0\1" else None
     if kind == IPV4:

@@ -1,4 +1,4 @@
-"""What the tests of the cloud fallback are made of: clients, frames, and servers that answer as they are told."""
+"""Parts for tests of the cloud fallback: clients, frames, and servers with prepared answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frame(width: int = 64, height: int = 36, seq: int = 7, clock: SystemClock | 
 
 
 def config(folder: Path, url: str, **more: object) -> CloudConfig:
-    """Return a configuration that reaches `url` with a token, in half a minute where nothing else is said."""
+    """Return a configuration that calls `url` with a token, with a deadline of half a minute by default."""
     token_file = folder / "token"
     if not token_file.exists():
         token_file.write_text(TOKEN + "\n")
@@ -53,7 +53,7 @@ def client(folder: Path, url: str, *, detector: dict[str, Any] | None = None,
 
 
 def whole_request(connection: socket.socket) -> bytes:
-    """Read a request to its end: what stays unread when a server closes resets the connection, answer and all."""
+    """Read a request to its end: unread content when a server closes resets the connection, with the answer."""
     content = b""
     while not (head := re.match(rb"(?s).*?content-length: (\d+)\r\n.*?\r\n\r\n", content, re.IGNORECASE)) \
             or len(content) < head.end() + int(head[1]):
@@ -64,8 +64,8 @@ def whole_request(connection: socket.socket) -> bytes:
 
 
 @dataclass
-class Asked:
-    """One request as the server saw it."""
+class Request:
+    """One request as the server read it."""
 
     path: str
     headers: dict[str, str]
@@ -77,7 +77,7 @@ class Server:
     """Answers each POST with the next of `answers` (the last one for ever): status, headers, body."""
 
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=lambda: [ok(ANSWER)])
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     url: str = ""
 
     def next_answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -96,7 +96,7 @@ def serving_answers(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Ser
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.asked.append(Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            server.asked.append(Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body))
             status, headers, content = server.next_answer()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
@@ -105,7 +105,7 @@ def serving_answers(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Ser
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
         server.url = f"{address}/v1/detect"

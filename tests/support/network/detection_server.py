@@ -58,7 +58,7 @@ def detection_server(folder: Path, *, detector: LocalDetector | None = None, tok
 
 def ask(server: HttpServer, method: str, path: str, body: bytes | None = None,
         headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
-    """Ask once, as any HTTP client does; the token comes along unless the headers say otherwise."""
+    """Send one request, as any HTTP client does; with the token unless the headers have another."""
     connection = HTTPConnection("127.0.0.1", server.server_port, timeout=240)
     try:
         connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}", **(headers or {})})
@@ -80,7 +80,7 @@ def command(*args: str | Path) -> list[str]:
 
 @contextmanager
 def served(folder: Path, *args: str) -> Iterator[str]:
-    """Run the command; yield where it says that it listens; SIGTERM ends it with 0."""
+    """Run the command; yield the address that it prints; SIGTERM ends it with 0."""
     (folder / "tokens").write_text(TOKEN)
     process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
                                text=True)

@@ -1,4 +1,4 @@
-"""A real nginx on loopback, with a guide's own lines: started, asked whether it listens, ended by its process id."""
+"""A real nginx on loopback with a guide's own lines: started, awaited, ended by its process id."""
 
 from __future__ import annotations
 

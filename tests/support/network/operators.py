@@ -1,4 +1,4 @@
-"""An operator's fleet in a folder, and devices as plain python-tuf clients that read what was published by HTTP."""
+"""An operator's fleet in a folder, and devices as plain python-tuf clients that read the published files by HTTP."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Device:
 
 
 class Vedette(Device):
-    """The same with what runs on our devices, and the floors it would keep."""
+    """The same with the daemon's own client, and the floors it would keep."""
 
     def __init__(self, folder: Path, url: str, root: bytes) -> None:
         super().__init__(folder, url, root)

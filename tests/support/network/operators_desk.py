@@ -39,25 +39,25 @@ class Fleet:
     def salt(self) -> str:
         return str(json.loads((self._fleet / "fleet.json").read_text())["salt"])
 
-    def run(self, command: str, *words: str | Path) -> str:
-        done = vedette("fleet", command, self._fleet, *words, folder=self._folder, timeout_s=120)
-        assert done.returncode == 0, (command, words, done.stderr)
+    def run(self, command: str, *arguments: str | Path) -> str:
+        done = vedette("fleet", command, self._fleet, *arguments, folder=self._folder, timeout_s=120)
+        assert done.returncode == 0, (command, arguments, done.stderr)
         return done.stdout
 
     def publish(self) -> None:
         self.run("publish", self.www)
 
-    def release(self, bundle: Path, *words: str) -> int:
+    def release(self, bundle: Path, *arguments: str) -> int:
         """Add a bundle, release and publish it; returns the release's number."""
         self.run("add", bundle, "--allow-unproven")
-        told = json.loads(self.run("release", bundle, "--json", *words))
+        answer = json.loads(self.run("release", bundle, "--json", *arguments))
         self.publish()
-        return int(told["release"])
+        return int(answer["release"])
 
 
 @dataclass
 class WebServer:
-    """What was asked of it: paths, in order."""
+    """`asked` has the requested paths, in order."""
 
     port: int
     asked: list[str] = field(default_factory=list)
@@ -68,30 +68,30 @@ class WebServer:
 
     @property
     def polls(self) -> int:
-        """How often a device has asked what is new."""
+        """The number of polls by devices."""
         return self.count("/metadata/timestamp.json")
 
-    def count(self, words: str) -> int:
-        return sum(words in path for path in tuple(self.asked))
+    def count(self, text: str) -> int:
+        return sum(text in path for path in tuple(self.asked))
 
 
 @contextmanager
 def serving(folder: Path, port: int = 0) -> Iterator[WebServer]:
     """Serve a folder over HTTP on loopback."""
-    told = WebServer(port)
+    answer = WebServer(port)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_request(self, code: object = "-", size: object = "-") -> None:
-            told.asked.append(self.path)
+            answer.asked.append(self.path)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     folder.mkdir(parents=True, exist_ok=True)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
-    told.port = server.server_address[1]
+    answer.port = server.server_address[1]
     with served(server):
-        yield told
+        yield answer
 
 
 class FleetWatch:
@@ -117,7 +117,7 @@ class FleetWatch:
         self._lines.close()
 
     def waits_for(self, holds: Callable[[dict[str, dict[str, Any]]], bool], within_s: float) -> bool:
-        """Wait until the rows are so."""
+        """Wait until `holds` is true of the rows."""
         return wait_until(lambda: holds(self.rows), within_s)
 
     def _collect(self) -> None:

@@ -12,7 +12,7 @@ def free_port() -> int:
 
 
 def kept_port() -> socket.socket:
-    """A socket that does not listen: the kernel gives its port to nobody but who asks for it by number."""
+    """A socket that does not listen: the kernel gives its port only to a process that asks for this number."""
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     place.bind(("127.0.0.1", 0))
@@ -20,7 +20,7 @@ def kept_port() -> socket.socket:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections at this port."""
+    """Whether this port accepts connections."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""A real TUF repository in a folder, its real HTTP server, and the device that reads it: for tests that lie in each."""
+"""A real TUF repository in a folder, its real HTTP server, and a device that reads it: tests falsify each of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Repository:
-    """What an operator has: keys, and a folder with `metadata/` and `targets/`. `publish` after each change."""
+    """An operator's keys, and a folder with `metadata/` and `targets/`. `publish` after each change."""
 
     def __init__(self, folder: Path, now: datetime = NOW) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Repository:
 
     @property
     def first_root(self) -> bytes:
-        """What a device is installed with."""
+        """The root that a device is installed with."""
         return self.path("1.root").read_bytes()
 
     def path(self, name: str) -> Path:
@@ -66,7 +66,7 @@ class Repository:
         return Target(path, len(content), sha256, custom)
 
     def withdraw(self, target: Target) -> None:
-        """Take a release back, and publish."""
+        """Withdraw a release, and publish."""
         del self.targets.targets[target.path]
         self.publish()
 
@@ -111,12 +111,12 @@ class Repository:
         return content
 
     def files(self) -> dict[Path, bytes]:
-        """Everything, to be put back by an attacker who kept it."""
+        """All files, for an attacker who puts them back later."""
         return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
 
 
 class Device:
-    """What a device has: a source, its metadata, and the floors that it persists."""
+    """A device's source, its metadata, and the floors that it persists."""
 
     def __init__(self, folder: Path, source: str, root: bytes, deadline_s: float = 60) -> None:
         self.metadata = folder / "metadata"
@@ -139,7 +139,7 @@ class Device:
         return into.read_bytes()
 
     def lose_power(self) -> None:
-        """What was written without fsync is there, and empty."""
+        """Files that were written without fsync are there, and empty."""
         for path in self.metadata.rglob("*.json"):
             path.write_bytes(b"")
 
@@ -149,11 +149,11 @@ class Device:
 
 class _QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is what these tests are about."""
+        """A client that hangs up is expected."""
 
 
 class Server:
-    """Serves a folder, with ranges. `answers` are given instead, by path; `asked` is what was, with its range."""
+    """Serves a folder, with ranges. `answers` replace files, by path; `asked` has each request, with its range."""
 
     def __init__(self, folder: Path) -> None:
         self.answers: dict[str, Answer] = {}
@@ -186,7 +186,7 @@ class Server:
 
 
 def send(handler: BaseHTTPRequestHandler, content: bytes, asked: str | None = None) -> None:
-    """Answer with these bytes, or the part of them that is asked for."""
+    """Answer with these bytes, or the requested part of them."""
     wanted = re.fullmatch(r"bytes=(\d+)-", asked) if asked else None
     start = int(wanted[1]) if wanted else 0
     if start and start >= len(content):

@@ -1,4 +1,4 @@
-"""An RTSP camera on loopback that can fall silent without a word, as one does behind a broken switch.
+"""An RTSP camera on loopback that can fall silent, like one behind a broken switch.
 
 It speaks RTSP 1.0 with RTP/JPEG (RFC 2435) interleaved in the one TCP connection: enough for FFmpeg, nothing more.
 """

@@ -1,4 +1,4 @@
-"""A TCP server that behaves as a test says, on loopback, one thread for each connection."""
+"""A TCP server on loopback that behaves as the test orders, one thread for each connection."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Hold what is done inside to its deadline and a tenth more, in fair seconds."""
+    """Require that the block keeps its deadline and a tenth more, in fair seconds."""
     began = fair_s()
     try:
         yield

@@ -1,4 +1,4 @@
-"""A real INT8 model that truly sees something: bright 8 x 8 cells, as a FOMO heat map; and pictures for it.
+"""A real INT8 model that detects something: bright 8 x 8 cells, as a FOMO heat map; and pictures for it.
 
 One convolution of stride 8 sums a cell's bytes; a softmax turns the sum into the scores of background and `lamp`.
 """

@@ -1,4 +1,4 @@
-"""A film that is dark, then has a lamp, and so on; and what is true of each of its frames."""
+"""A film that is dark, then has a lamp, and so on; and the truth of each of its frames."""
 
 from __future__ import annotations
 

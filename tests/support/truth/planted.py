@@ -1,4 +1,4 @@
-"""Secrets to plant, and the search for them in anything that a process said, however it wrote them.
+"""Secrets to plant, and the search for them in any output of a process, in any encoding.
 
 Each has a core of random letters and digits, which no encoding but base64 and hexadecimal changes; around it stand the
 characters that encodings do change. Eight letters of a core in a row are found: half of it is too much already.
@@ -19,14 +19,14 @@ LEAST = 8
 
 @dataclass(frozen=True)
 class Secret:
-    """A planted text, and what of it is looked for."""
+    """A planted text, and its signs to search for."""
 
     name: str
     text: str
     cores: tuple[str, ...]
 
     def signs(self) -> set[bytes]:
-        """Return what would betray it, in lower case but for base64."""
+        """Return the signs that reveal it, in lower case except for base64."""
         return {sign for core in self.cores for sign in (*_pieces(core), *_pieces(core.encode().hex(), 2 * LEAST))}
 
     def codes(self) -> set[bytes]:

@@ -1,9 +1,9 @@
-"""A subscriber that knows what was to be seen: every result and every count is held against the truth of its frame.
+"""Checks what a subscriber received: every result and every count is compared with the truth of its frame.
 
-The truth is where lamps (tests/bright_squares.py) were lit, as cells of the model's grid: by the capture child's own
-note of each frame, by a film's frame numbers, or by what a stream has just shown. A lie is an empty result for a frame
-with a lamp, boxes that its frame does not have, a frame that no camera took, a number that goes back; a retained count
-that stands while health says that nobody looks, and any of a camera that is frozen.
+The truth is where lamps (bright_squares.py) were lit, as cells of the model's grid. It comes from the capture child's
+notes on each frame, from a film's frame numbers, or from the last pictures of a stream. A lie is an empty result for a
+frame with a lamp, boxes that its frame does not have, a frame that no camera took, or a number that goes back. So is a
+retained count while health reports that nothing detects, and any count of a frozen camera.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SAME_FRAME_S = 0.003
 """What rounding to milliseconds and reading two clocks cost."""
 JUST_SHOWN_S = 1.5
 KEPT = 20_000
-NOT_LOOKING = frozenset({"camera_offline", "camera_stalled", "camera_frozen", "no_model", "model_refused",
-                         "detector_failing", "all_stale", "paused"})
-LOOKED_FOR = frozenset({"fallback_cloud", "fallback_motion"})
+NOT_DETECTING = frozenset({"camera_offline", "camera_stalled", "camera_frozen", "no_model", "model_refused",
+                           "detector_failing", "all_stale", "paused"})
+FALLBACKS = frozenset({"fallback_cloud", "fallback_motion"})
 
 
 class Truth(Protocol):
@@ -38,7 +38,7 @@ class Truth(Protocol):
 
 
 class Noted:
-    """What the faulty capture child writes down of each frame: monotonic nanoseconds, and the lit cell or none."""
+    """The notes of the faulty capture child on each frame: monotonic nanoseconds, and the lit cell or none."""
 
     def __init__(self, order: Path) -> None:
         self._path = order.with_name(f"{order.name}.truth")
@@ -82,9 +82,9 @@ class Film:
 
 
 class Shown:
-    """A stream whose frames carry no number: any picture of the last moment may be meant. `shown()`: (time, cell).
+    """A stream whose frames have no number: any picture of the last moment may be the one. `shown()`: (time, cell).
 
-    The moment is longer by as much as the machine has starved us since the start.
+    The moment is longer by the time for which this process had no processor since the start.
     """
 
     def __init__(self, shown: Callable[[], Iterable[tuple[float, int]]]) -> None:
@@ -104,9 +104,9 @@ def lit_clip(frames: int = 30) -> Film:
 
 
 class TruthChecker:
-    """Hears a device's messages and keeps the `lies`. `judged` results and counts were held against a truth.
+    """Compares a device's messages with the truth and keeps the `lies`. `checked` counts the compared ones.
 
-    `blind`: versions of models that truly see nothing: an empty result is no lie of theirs.
+    `blind`: versions of models that detect nothing: their empty results are no lies.
     """
 
     def __init__(self, truth: Truth, *, blind: Collection[str] = ()) -> None:
@@ -125,17 +125,17 @@ class TruthChecker:
 
     @property
     def silent(self) -> bool:
-        """Whether the counts that stand are null."""
+        """Whether the last counts are null."""
         return self._counts is not None and self._counts["counts"] is None
 
     def check_all(self, messages: Iterable[Any]) -> list[str]:
-        """Hear messages (mqtt.judge.Incoming) in order; returns the lies so far."""
+        """Check messages (mqtt.command_filter.Incoming) in order; returns the lies so far."""
         for message in messages:
             self.check(message.topic.rpartition("/")[2], message.payload)
         return self.lies
 
     def check(self, topic: str, payload: bytes) -> None:
-        """Hear one message."""
+        """Check one message."""
         match topic:
             case "detections":
                 self._check_result(json.loads(payload))
@@ -145,44 +145,44 @@ class TruthChecker:
                 self._check_health(json.loads(payload))
 
     def _check_result(self, result: dict[str, Any]) -> None:
-        frame, told = result["frame"], f"{result['source']} result {result['run']}/{result['seq']}"
+        frame, title = result["frame"], f"{result['source']} result {result['run']}/{result['seq']}"
         self._source, self._version = result["source"], (result["model"] or {}).get("version")
         if result["source"] == "local" and not result["backfilled"]:
             number = (result["run"], frame["seq"])
             if number <= self._last:
-                self.lies.append(f"{told}: frame {number} after {self._last}")
+                self.lies.append(f"{title}: frame {number} after {self._last}")
             self._last = number
         may_be = self._truth.of(datetime.fromisoformat(frame["captured_at"]), frame["seq"])
         if may_be is None:
             return
         self.checked += 1
         if not may_be:
-            self.lies.append(f"{told}: no camera took a frame at {frame['captured_at']}")
+            self.lies.append(f"{title}: no camera took a frame at {frame['captured_at']}")
         elif result["source"] != "motion" and not (self._version in self._blind and not result["detections"]):
             seen = frozenset(_cell(found["box"]) for found in result["detections"])
             if seen not in may_be:
-                self.lies.append(f"{told}: says {_lamps(seen)} of frame {frame['seq']}, which had "
+                self.lies.append(f"{title}: says {_lamps(seen)} of frame {frame['seq']}, which had "
                                  f"{' or '.join(map(_lamps, may_be))}")
 
-    def _check_counts(self, told: dict[str, Any]) -> None:
-        self._counts = told
-        if told["counts"] is None or self._source == "motion":     # which tells of what moves, not of what is there
+    def _check_counts(self, message: dict[str, Any]) -> None:
+        self._counts = message
+        if message["counts"] is None or self._source == "motion":     # which counts motion, not lamps
             return
-        self._counted.append(told)
-        may_be = self._truth.of(datetime.fromisoformat(told["captured_at"]), None)
+        self._counted.append(message)
+        may_be = self._truth.of(datetime.fromisoformat(message["captured_at"]), None)
         if may_be is None:
             return
         self.checked += 1
-        if sum(told["counts"].values()) not in {len(lit) for lit in may_be} and self._version not in self._blind:
-            self.lies.append(f"counts {told['counts']} of {told['captured_at']}; "
+        if sum(message["counts"].values()) not in {len(lit) for lit in may_be} and self._version not in self._blind:
+            self.lies.append(f"counts {message['counts']} of {message['captured_at']}; "
                              f"it had {' or '.join(map(_lamps, may_be)) or 'no frame'}")
 
     def _check_health(self, health: dict[str, Any]) -> None:
         """Twice in a row, since a result may come just as the state changes."""
         reasons = {each["code"]: each["since"] for each in health["reasons"]}
-        blind_since = [since for code, since in reasons.items() if code in NOT_LOOKING]
+        blind_since = [since for code, since in reasons.items() if code in NOT_DETECTING]
         doubted = None
-        if blind_since and not LOOKED_FOR & reasons.keys() and self._counts and self._counts["counts"] is not None \
+        if blind_since and not FALLBACKS & reasons.keys() and self._counts and self._counts["counts"] is not None \
                 and self._counts["captured_at"] < min(blind_since):
             doubted = self._counts
         if doubted is not None and doubted is self._doubted:

@@ -1,4 +1,4 @@
-"""The clock that limits are judged by, so that a test measures the product and not its neighbours."""
+"""The clock for time limits, so that a test measures the product and not other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fair_s() -> float:
 
 
 def starved_s() -> float:
-    """So many seconds did some task of this machine wait for a processor, since some moment; 0 without PSI."""
+    """The seconds that some task of this machine waited for a processor, since some moment; 0 without PSI."""
     try:
         some = _STARVED.read_text().partition("\n")[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""Waits for what another thread or process does, and fails only when a defect keeps it away."""
+"""Waits for another thread or process, and fails only because of a defect."""
 
 from __future__ import annotations
 
