@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.broker.mosquitto import running
 from vedette.camera.open import open_camera
 from vedette.config.load import load
 from vedette.vision.interpreter import Interpreter
@@ -44,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as broker:
         rounds = [one_round(args, broker.port, Path(folder)) for _ in range(args.rounds)]
     medians = {key: round(statistics.median(one[key] for one in rounds), 4) for key in rounds[0]}
     print(json.dumps({"model": args.model.name, "rounds": len(rounds), **medians}))
@@ -156,33 +154,6 @@ class Arrivals:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
-
-
-class Broker:
-    """A private mosquitto on a free loopback port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-
-    def __enter__(self) -> Self:
-        path = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-        assert path, "mosquitto is not installed; run make deps"
-        self._process = subprocess.Popen([path, "-c", str(self._config)], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            assert time.monotonic() < deadline, "mosquitto does not start"
-            time.sleep(0.05)
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
 
 
 if __name__ == "__main__":

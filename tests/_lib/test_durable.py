@@ -1,156 +1,82 @@
-"""The law of durable replacement, on a disk that forgets whatever was not synced."""
+"""The law of durable replacement, on a disk that loses all content that was not synced."""
 
 from __future__ import annotations
 
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.faults.forgetful_disk import ForgetfulDisk, PowerCut
 from vedette._lib.durable import replace_file
 
-TARGET = Path("/state/run")
-OLD, NEW = b"old content", b"the new content"
-FOLDER = -1
+NAME = "run"
+OLD, NEW = b"old content", b"the new content" * 200      # longer than one write of the disk takes
+
+Write = Callable[[ForgetfulDisk, Path], None]
 
 
-class PowerCut(Exception):
-    """The power fails now."""
-
-
-class ForgetfulDisk:
-    """One folder. Content and names become durable only by fsync; the power fails before step `cut_at`."""
-
-    def __init__(self, cut_at: int) -> None:
-        self.steps_left = cut_at
-        self.written = {1: OLD}                       # inode -> content as a reader sees it now
-        self.kept: dict[int, list[bytes]] = {1: [OLD]}   # inode -> contents that may be there after a cut
-        self.names = {str(TARGET): 1}
-        self.kept_names = [dict(self.names)]          # states of the folder that may be there after a cut
-        self.inode_of: dict[int, int] = {}
-
-    def _step(self) -> None:
-        if self.steps_left == 0:
-            raise PowerCut
-        self.steps_left -= 1
-
-    def open(self, path: str, flags: int, mode: int = 0, /) -> int:
-        self._step()
-        descriptor = len(self.inode_of) + 3
-        if flags & os.O_DIRECTORY:
-            self.inode_of[descriptor] = FOLDER
-            return descriptor
-        if path not in self.names:
-            inode = len(self.written) + 1
-            self.written[inode] = b""
-            self.kept[inode] = [b""]
-            self._rename({**self.names, path: inode})
-        inode = self.names[path]
-        if flags & os.O_TRUNC:
-            self._fill(inode, b"")
-        self.inode_of[descriptor] = inode
-        return descriptor
-
-    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
-        self._step()
-        inode = self.inode_of[descriptor]
-        taken = bytes(content)[:len(content) // 2 + 1]       # a write may take less than it was given
-        self._fill(inode, self.written[inode] + taken)
-        return len(taken)
-
-    def fsync(self, descriptor: int, /) -> None:
-        self._step()
-        inode = self.inode_of[descriptor]
-        if inode == FOLDER:
-            self.kept_names = [dict(self.names)]
-        else:
-            self.kept[inode] = [self.written[inode]]
-
-    def close(self, descriptor: int, /) -> None:
-        del self.inode_of[descriptor]
-
-    def replace(self, source: str, target: str, /) -> None:
-        self._step()
-        names = dict(self.names)
-        names[target] = names.pop(source)
-        self._rename(names)
-
-    def unlink(self, path: str, /) -> None:
-        self._step()
-        names = dict(self.names)
-        del names[path]
-        self._rename(names)
-
-    def mkdir(self, path: str, mode: int = 0o777, /) -> None:
-        raise AssertionError("there is only one folder")
-
-    def _fill(self, inode: int, content: bytes) -> None:
-        self.written[inode] = content
-        self.kept[inode].append(content)
-
-    def _rename(self, names: dict[str, int]) -> None:
-        self.names = names
-        self.kept_names.append(names)
-
-    def after_the_cut(self) -> Iterator[bytes | None]:
-        """Return every content that the target may have after the power is back."""
-        for names in self.kept_names:
-            inode = names.get(str(TARGET))
-            if inode is None:
-                yield None
-            else:
-                yield from self.kept[inode]
-
-
-def lost_by(write: Callable[[ForgetfulDisk], None]) -> set[str]:
-    """Cut the power before every step of `write`; returns the first error in any content that may follow."""
+def lost_by(write: Write, folder: Path) -> set[str]:
+    """Cut the power before every step of `write`; returns the errors in any content that may follow."""
     wrong = set()
-    for cut_at in itertools.count():
-        disk = ForgetfulDisk(cut_at)
+    for steps in itertools.count():
+        root = folder / str(steps)
+        root.mkdir()
+        disk = ForgetfulDisk(root, None)
+        replace_file(root / NAME, OLD, files=disk)
+        disk.stop_at = disk.steps + steps
         try:
-            write(disk)
+            write(disk, root / NAME)
             done = True
         except PowerCut:
             done = False
-        for content in disk.after_the_cut():
-            if content not in (OLD, NEW):
+        for world in disk.after_the_cut():
+            if world.get(NAME) not in (OLD, NEW):
                 wrong.add("mixture")
-            elif done and content != NEW:
+            elif done and world[NAME] != NEW:
                 wrong.add("acknowledged, then lost")
         if done:
             return wrong
     raise AssertionError("unreachable")
 
 
-def write_all(disk: ForgetfulDisk, path: str) -> int:
-    descriptor = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def write_all(disk: ForgetfulDisk, path: Path, *, sync: bool) -> None:
+    descriptor = disk.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     written = 0
     while written < len(NEW):
         written += disk.write(descriptor, NEW[written:])
-    return descriptor
+    if sync:
+        disk.fsync(descriptor)
+    disk.close(descriptor)
 
 
-def overwrite_in_place(disk: ForgetfulDisk) -> None:
-    disk.fsync(write_all(disk, str(TARGET)))
+def sync_folder(disk: ForgetfulDisk, folder: Path) -> None:
+    descriptor = disk.open(str(folder), os.O_DIRECTORY)
+    disk.fsync(descriptor)
+    disk.close(descriptor)
 
 
-def rename_without_sync(disk: ForgetfulDisk) -> None:
-    write_all(disk, "/state/.tmp")
-    disk.replace("/state/.tmp", str(TARGET))
-    disk.fsync(disk.open("/state", os.O_DIRECTORY))
+def overwrite_in_place(disk: ForgetfulDisk, path: Path) -> None:
+    write_all(disk, path, sync=True)
 
 
-def rename_without_folder_sync(disk: ForgetfulDisk) -> None:
-    disk.fsync(write_all(disk, "/state/.tmp"))
-    disk.replace("/state/.tmp", str(TARGET))
+def rename_without_sync(disk: ForgetfulDisk, path: Path) -> None:
+    write_all(disk, path.with_name(".tmp"), sync=False)
+    disk.replace(str(path.with_name(".tmp")), str(path))
+    sync_folder(disk, path.parent)
 
 
-def test_old_or_new_at_every_cut() -> None:
+def rename_without_folder_sync(disk: ForgetfulDisk, path: Path) -> None:
+    write_all(disk, path.with_name(".tmp"), sync=True)
+    disk.replace(str(path.with_name(".tmp")), str(path))
+
+
+def test_old_or_new_at_every_cut(tmp_path: Path) -> None:
     """A power cut before any step leaves the old content or the new, and the new once the call has returned."""
-    assert lost_by(lambda disk: replace_file(TARGET, NEW, files=disk)) == set()
+    assert lost_by(lambda disk, path: replace_file(path, NEW, files=disk), tmp_path) == set()
 
 
 @pytest.mark.parametrize(("naive", "loses"), [
@@ -158,9 +84,9 @@ def test_old_or_new_at_every_cut() -> None:
     (rename_without_sync, "mixture"),
     (rename_without_folder_sync, "acknowledged, then lost"),
 ])
-def test_the_law_catches_shortcuts(naive: Callable[[ForgetfulDisk], None], loses: str) -> None:
+def test_the_law_catches_shortcuts(naive: Write, loses: str, tmp_path: Path) -> None:
     """Each well-known shortcut breaks the law that replace_file keeps."""
-    assert loses in lost_by(naive)
+    assert loses in lost_by(naive, tmp_path)
 
 
 def test_replaces_with_mode(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from tests.support.daemon.update_device import DEVICE, Device, device_in
 from tests.support.faults import another_boot
 from tests.support.models import lamps
 from tests.support.network import another_host
-from tests.support.network.operators_desk import Fleet, WebServer, serving
+from tests.support.network.http_server import WebServer, serving_folder
+from tests.support.network.operators_desk import Fleet
 from tests.support.present import present
 from tests.support.truth.truth import TruthChecker, lit_clip
 from tests.support.waiting.until import wait_until
@@ -86,7 +87,7 @@ class Street:
 def street() -> Iterator[Street]:
     with tempfile.TemporaryDirectory() as name, device_in(Path(name)) as device:
         fleet = Fleet(device.folder)
-        with serving(fleet.www) as server:
+        with serving_folder(fleet.www) as server:
             yield Street(device, fleet, server)
 
 

@@ -26,7 +26,8 @@ from typing import Any
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.subscriber import Subscriber, listening, send
 from tests.support.daemon.running import RunningDaemon, vedette
-from tests.support.network.operators_desk import Fleet, FleetWatch, WebServer, serving
+from tests.support.network.http_server import WebServer, serving_folder
+from tests.support.network.operators_desk import Fleet, FleetWatch
 from tests.support.waiting.until import wait_until
 from vedette.store.release import bucket_of
 
@@ -70,7 +71,7 @@ class Story:
     def __init__(self, folder: Path, count: int, stack: ExitStack) -> None:
         self.broker = stack.enter_context(running(folder))
         self.fleet = Fleet(folder)
-        self.server = stack.enter_context(serving(self.fleet.www))
+        self.server = stack.enter_context(serving_folder(self.fleet.www))
         self.watch = stack.enter_context(FleetWatch(folder, self.broker))
         self.subscriber: Subscriber = stack.enter_context(
             listening(self.broker.client(), "vedette/+/model", "vedette/+/shadow"))

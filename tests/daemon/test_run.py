@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.broker.subscriber import Subscriber, listening, send
 from tests.support.daemon.config import DEVICE, write_config
+from tests.support.daemon.notify_socket import NotifySocket
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
@@ -200,25 +200,22 @@ def test_under_a_service_manager_a_bad_model_is_reported_and_the_device_stays(
     """In the field nobody reads an exit code: the device stays connected and reports the cause."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"<!DOCTYPE html><title>404</title>")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(240)
-        with RunningDaemon(tmp_path, "--config", write_config(tmp_path, broker.port, model=bad),
-                           env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
-            assert b"READY=1" in systemd.recv(4096)
-            assert subscriber.waits_for_reason("model_refused"), daemon.log
-            health = subscriber.health
-            assert health["state"] == "failed"
-            assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
-            assert subscriber.published("counts")[-1]["counts"] is None
-            assert subscriber.results == []
-            systemd.settimeout(240)
-            assert wait_until(lambda: b"WATCHDOG=1" in systemd.recv(4096))
-            shutil.copy(BOX_MODEL, bad)
-            assert wait_until(
-                lambda: "model_refused" not in {each["code"] for each in subscriber.health["reasons"]}, 20)
-            daemon.signal(signal.SIGTERM)
-            assert daemon.ends() == 0
+    config = write_config(tmp_path, broker.port, model=bad)
+    with NotifySocket(tmp_path) as systemd, \
+            RunningDaemon(tmp_path, "--config", config, env=systemd.environ) as daemon:
+        assert systemd.message(240) == "READY=1", daemon.log
+        assert subscriber.waits_for_reason("model_refused"), daemon.log
+        health = subscriber.health
+        assert health["state"] == "failed"
+        assert "HTML" in health["reasons"][0]["detail"] + health["reasons"][-1]["detail"]
+        assert subscriber.published("counts")[-1]["counts"] is None
+        assert subscriber.results == []
+        assert systemd.receives("WATCHDOG=1", 240), daemon.log
+        shutil.copy(BOX_MODEL, bad)
+        assert wait_until(
+            lambda: "model_refused" not in {each["code"] for each in subscriber.health["reasons"]}, 20)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
 
 
 def test_a_device_without_a_model_stays_and_reports_it(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support.daemon.notify_socket import NotifySocket
 from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.errors import CameraStuck
@@ -28,30 +29,16 @@ def _signals_restored() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-class Systemd:
-    """The service manager's end of $NOTIFY_SOCKET."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(folder / "notify"))
-        self.socket.settimeout(0)
-        self.notifier = Notifier({"NOTIFY_SOCKET": str(folder / "notify")})
-
-    def received(self) -> list[str]:
-        lines: list[str] = []
-        while True:
-            try:
-                lines += self.socket.recv(4096).decode().split("\n")
-            except BlockingIOError:
-                return lines
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[NotifySocket]:
+    with NotifySocket(tmp_path) as one:
+        yield one
 
 
 @pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
-    one = Systemd(tmp_path)
-    yield one
-    one.notifier.close()
-    one.socket.close()
+def notifier(systemd: NotifySocket) -> Iterator[Notifier]:
+    with closing(Notifier(systemd.environ)) as one:
+        yield one
 
 
 def idle(worker: Worker) -> None:
@@ -100,9 +87,9 @@ class Rig:
         self.on_tick()
 
 
-def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
+def test_stop_is_the_exact_reverse_of_start(systemd: NotifySocket, notifier: Notifier) -> None:
     """Parts stop in the reverse of their start order, and systemd receives READY and STOPPING."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
     rig.on_tick = lambda: os.kill(os.getpid(), signal.SIGTERM)
     assert rig.run() == 0
     assert rig.diary == ["start mqtt", "start capture", "start detect", "stop detect", "stop capture", "stop mqtt"]
@@ -112,9 +99,9 @@ def test_stop_is_the_exact_reverse_of_start(systemd: Systemd) -> None:
     assert "STATUS=ok: watching" in received
 
 
-def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> None:
+def test_a_part_that_cannot_start_stops_those_before_it(notifier: Notifier) -> None:
     """No part keeps running, and the error reaches the caller."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
 
     def refuse() -> None:
         raise OSError("no more processes")
@@ -125,9 +112,9 @@ def test_a_part_that_cannot_start_stops_those_before_it(systemd: Systemd) -> Non
 
 
 @pytest.mark.parametrize(("code", "ends_with"), [(0, EXIT_INTERNAL), (74, 74)])
-def test_a_part_that_fails_to_stop_keeps_no_other_running(systemd: Systemd, code: int, ends_with: int) -> None:
+def test_a_part_that_fails_to_stop_keeps_no_other_running(code: int, ends_with: int, notifier: Notifier) -> None:
     """All parts before it stop too; its failure is the daemon's exit code unless there was an earlier one."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
 
     def fail() -> None:
         raise ZeroDivisionError("in the publishing code")
@@ -138,9 +125,9 @@ def test_a_part_that_fails_to_stop_keeps_no_other_running(systemd: Systemd, code
     assert ("capture failed to stop: in the publishing code" in rig.supervisor.why) == (code == 0)
 
 
-def test_a_main_loop_that_fails_stops_every_part(systemd: Systemd) -> None:
+def test_a_main_loop_that_fails_stops_every_part(notifier: Notifier) -> None:
     """The failure reaches the caller after all parts have stopped, also where one fails to stop for the same reason."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
 
     def fail() -> None:
         raise ZeroDivisionError("in the publishing code")
@@ -152,7 +139,7 @@ def test_a_main_loop_that_fails_stops_every_part(systemd: Systemd) -> None:
     assert rig.supervisor.why == "the main thread died"
 
 
-def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Systemd) -> None:
+def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: NotifySocket, notifier: Notifier) -> None:
     """One worker that hangs is enough to stop the watchdog messages, and it is named."""
     hang = threading.Event()
     blocked = threading.Event()
@@ -160,7 +147,7 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
     def hangs(worker: Worker) -> None:
         worker.beat(0.2)
         blocked.wait(60)
-    rig = Rig(systemd.notifier, ("detect",), hangs)
+    rig = Rig(notifier, ("detect",), hangs)
     ticks: list[int] = []
 
     def on_tick() -> None:
@@ -179,9 +166,9 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: System
     assert "STATUS=ok: watching" in received      # a person who asks is told all the same
 
 
-def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
+def test_the_watchdog_is_fed_while_all_make_progress(systemd: NotifySocket, notifier: Notifier) -> None:
     """With fresh heartbeats WATCHDOG is sent about once a second."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
     ticks: list[int] = []
 
     def on_tick() -> None:
@@ -195,31 +182,31 @@ def test_the_watchdog_is_fed_while_all_make_progress(systemd: Systemd) -> None:
 
 @pytest.mark.parametrize(("failure", "code"), [(CameraStuck("ten children gave no frame"), 74),
                                                (ZeroDivisionError(), EXIT_INTERNAL)])
-def test_a_failed_worker_ends_the_daemon_with_its_code(systemd: Systemd, failure: Exception, code: int) -> None:
+def test_a_failed_worker_ends_the_daemon_with_its_code(failure: Exception, code: int, notifier: Notifier) -> None:
     """An error with an exit code ends with it, an unexpected one with 70; everything is stopped in order."""
     def fails(worker: Worker) -> None:
         raise failure
-    rig = Rig(systemd.notifier, ("capture",), fails)
+    rig = Rig(notifier, ("capture",), fails)
     assert rig.run() == code
     assert rig.diary == ["start capture", "stop capture"]
 
 
-def test_a_worker_that_ends_by_itself_is_a_failure(systemd: Systemd) -> None:
+def test_a_worker_that_ends_by_itself_is_a_failure(notifier: Notifier) -> None:
     """A loop that returns without a request must not leave a daemon that looks alive."""
-    rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
+    rig = Rig(notifier, ("detect",), lambda worker: None)
     assert rig.run() == EXIT_INTERNAL
 
 
-def test_a_worker_that_has_finished_ends_the_daemon_with_0(systemd: Systemd) -> None:
+def test_a_worker_that_has_finished_ends_the_daemon_with_0(notifier: Notifier) -> None:
     """The end of a file is no failure."""
-    rig = Rig(systemd.notifier, ("detect",), lambda worker: None)
+    rig = Rig(notifier, ("detect",), lambda worker: None)
     rig.done = "the file ended"
     assert rig.run() == 0
 
 
-def test_hangup_reloads_and_notifies_systemd(systemd: Systemd) -> None:
+def test_hangup_reloads_and_notifies_systemd(systemd: NotifySocket, notifier: Notifier) -> None:
     """SIGHUP reloads between RELOADING=1 with its monotonic time and READY=1."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
     ticks: list[int] = []
 
     def on_tick() -> None:
@@ -236,9 +223,9 @@ def test_hangup_reloads_and_notifies_systemd(systemd: Systemd) -> None:
     assert "READY=1" in received[begun:]
 
 
-def test_a_signal_to_stop_overtakes_waiting_commands(systemd: Systemd) -> None:
+def test_a_signal_to_stop_overtakes_waiting_commands(notifier: Notifier) -> None:
     """A flood of commands does not delay the stop that the service manager requested."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
 
     def act() -> None:
         rig.diary.append("act")
@@ -249,9 +236,9 @@ def test_a_signal_to_stop_overtakes_waiting_commands(systemd: Systemd) -> None:
     assert rig.diary.count("act") == 1
 
 
-def test_a_handler_longer_than_the_wait_does_not_stop_the_loop(systemd: Systemd) -> None:
+def test_a_handler_longer_than_the_wait_does_not_stop_the_loop(notifier: Notifier) -> None:
     """Stacks are written to a slow terminal: the main loop goes on, whatever the time when the handler returns."""
-    rig = Rig(systemd.notifier)
+    rig = Rig(notifier)
     ticked, handled = threading.Semaphore(0), []
     rig.on_tick = ticked.release
 

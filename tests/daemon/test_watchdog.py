@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +11,9 @@ import pytest
 from tests.support.broker.mosquitto import running
 from tests.support.broker.witness import Witness
 from tests.support.daemon.faulty import HANGS_NOW, PROGRAM, give
+from tests.support.daemon.notify_socket import NotifySocket
 from tests.support.daemon.running import RunningDaemon
 from tests.support.truth.bright_squares import write_model
-from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
 
 pytestmark = pytest.mark.daemon
@@ -25,51 +22,28 @@ SILENCE_S = 3.0
 """The watchdog is fed once a second."""
 
 
-class Systemd:
-    """The service manager's end of $NOTIFY_SOCKET."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "notify"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self.path))
-
-    def receives(self, beginning: str, within_s: float = PATIENCE_S) -> str:
-        """Return the next message that begins with these characters, or "" if none arrives within `within_s`."""
-        deadline_s = time.monotonic() + within_s
-        with contextlib.suppress(TimeoutError):
-            while (left_s := deadline_s - time.monotonic()) > 0:
-                self._socket.settimeout(left_s)
-                message = self._socket.recv(4096).decode()
-                if message.startswith(beginning):
-                    return message
-        return ""
-
-    def receives_no_watchdog(self) -> bool:
-        """Whether WATCHDOG has stopped; STATUS may go on."""
-        return not self.receives("WATCHDOG=1", SILENCE_S)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
-    one = Systemd(tmp_path)
-    yield one
-    one.close()
+def systemd(tmp_path: Path) -> Iterator[NotifySocket]:
+    with NotifySocket(tmp_path) as one:
+        yield one
 
 
-def run_hanging(folder: Path, systemd: Systemd, port: int) -> tuple[RunningDaemon, Path]:
+def watchdog_stops(systemd: NotifySocket) -> bool:
+    """Whether WATCHDOG stops; STATUS may go on."""
+    return wait_until(lambda: not systemd.receives("WATCHDOG=1", SILENCE_S))
+
+
+def run_hanging(folder: Path, systemd: NotifySocket, port: int) -> tuple[RunningDaemon, Path]:
     """A daemon that hangs on order, and the file that gives the order."""
     order = folder / "order"
     give(order, "")
     config = folder / "config.yaml"
     config.write_text(f"device: gate\nmqtt: {{port: {port}}}\nhealth: {{interval_s: 1}}\n"
                       f"detector: {{model: '{write_model(folder)}', threads: 1}}\ncamera: {{source: 'tcp://{order}'}}\n")
-    return RunningDaemon(folder, config, program=PROGRAM, env={"NOTIFY_SOCKET": str(systemd.path)}), order
+    return RunningDaemon(folder, config, program=PROGRAM, env=systemd.environ), order
 
 
-def test_a_worker_that_hangs_in_native_code_stops_the_watchdog_messages(tmp_path: Path, systemd: Systemd) -> None:
+def test_a_worker_that_hangs_in_native_code_stops_the_watchdog_messages(tmp_path: Path, systemd: NotifySocket) -> None:
     """READY, STATUS and WATCHDOG arrive; then health reports a hung detect thread, and WATCHDOG stops."""
     with running(tmp_path) as broker, Witness(broker.client(), "gate") as witness:
         daemon, order = run_hanging(tmp_path, systemd, broker.port)
@@ -80,14 +54,14 @@ def test_a_worker_that_hangs_in_native_code_stops_the_watchdog_messages(tmp_path
             give(order, "hang in detect")
             assert wait_until(lambda: "worker_hung" in witness.reasons), daemon.log
             assert witness.health["state"] == "failed"
-            assert wait_until(systemd.receives_no_watchdog), daemon.log
+            assert watchdog_stops(systemd), daemon.log
             assert "worker_hung" in systemd.receives("STATUS="), daemon.log
             daemon.signal(signal.SIGABRT)
             assert daemon.ends() == -signal.SIGABRT
             assert_every_stack(daemon.log)
 
 
-def test_a_thread_that_holds_the_interpreter_stops_the_watchdog_messages(tmp_path: Path, systemd: Systemd) -> None:
+def test_a_thread_that_holds_the_interpreter_stops_the_watchdog_messages(tmp_path: Path, systemd: NotifySocket) -> None:
     """When no Python runs any more, WATCHDOG stops, and SIGABRT still writes every thread's stack."""
     daemon, order = run_hanging(tmp_path, systemd, port=1)
     with daemon:
@@ -95,7 +69,7 @@ def test_a_thread_that_holds_the_interpreter_stops_the_watchdog_messages(tmp_pat
         assert wait_until(lambda: "camera capturing" in systemd.receives("STATUS=")), daemon.log
         give(order, "hold the gil")
         assert daemon.waits_for_log(HANGS_NOW), daemon.log
-        assert wait_until(systemd.receives_no_watchdog), daemon.log
+        assert watchdog_stops(systemd), daemon.log
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
         assert_every_stack(daemon.log)

@@ -15,7 +15,8 @@ from typing import cast
 
 import pytest
 
-from tests.support.network.operators import Device, Operator, serving
+from tests.support.network.http_server import serving_folder
+from tests.support.network.operators import Device, Operator
 from tests.support.present import present
 from vedette._lib.durable import Files
 from vedette.errors import StateUnusable
@@ -142,8 +143,8 @@ while True:
 def test_killed_at_random_moments_the_repository_stays_whole(tmp_path: Path) -> None:
     """After SIGKILL during any change it opens, no acknowledged change is lost, and a device verifies it."""
     operator = Operator(tmp_path)
-    with serving(operator.served) as url:
-        device = Device(tmp_path / "device", url, operator.root)
+    with serving_folder(operator.served) as web:
+        device = Device(tmp_path / "device", web.url, operator.root)
         for number in range(int(os.environ.get("KILLS", "8"))):
             child = subprocess.Popen([sys.executable, "-c", ENDLESS, tmp_path],
                                      stdout=subprocess.PIPE)

@@ -16,7 +16,8 @@ from tests.support.broker.subscriber import send
 from tests.support.daemon.running import environment
 from tests.support.models import tiny_detectors
 from tests.support.models.bundles import picture
-from tests.support.network.operators import Device, serving
+from tests.support.network.http_server import serving_folder
+from tests.support.network.operators import Device
 from vedette.cli import COMMANDS, main
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def desk(tmp_path: Path) -> Path:
 def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
     """Every command ends with 0; a device that exists from the beginning sees the final releases."""
     released: list[set[int]] = []
-    with running(desk) as broker, serving(desk / "www") as url:
+    with running(desk) as broker, serving_folder(desk / "www") as web:
         send(broker.client(), "vedette/gate-01/availability", b"online", retain=True)
         device = None
         for line in commands():
@@ -59,7 +60,7 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
                                   capture_output=True, text=True, timeout=240)
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
             if line.endswith("publish fleet www"):
-                device = device or Device(desk / "device", url, (desk / "fleet/root.json").read_bytes())
+                device = device or Device(desk / "device", web.url, (desk / "fleet/root.json").read_bytes())
                 released.append(set(device.releases()))
             elif " watch " in line:
                 assert "gate-01                      online" in done.stdout

@@ -13,7 +13,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
-from tests.support.network.operators import NOW, Device, Operator, Vedette, bundle_of, serving
+from tests.support.network.http_server import serving_folder
+from tests.support.network.operators import NOW, Device, Operator, Vedette, bundle_of
 from tests.support.present import present
 from vedette.errors import FleetBusy, FleetError, KeyUnusable, ModelDamaged, UsageError
 from vedette.fleet.folder import FleetFolder
@@ -32,8 +33,8 @@ def operator(tmp_path: Path) -> Operator:
 
 @pytest.fixture
 def url(operator: Operator) -> Iterator[str]:
-    with serving(operator.served) as url:
-        yield url
+    with serving_folder(operator.served) as web:
+        yield web.url
 
 
 @pytest.fixture
@@ -152,8 +153,8 @@ def test_expired_metadata_is_refused_until_renewed(tmp_path: Path) -> None:
     """A device refuses it, publishing refuses it, and renewing makes it valid again."""
     operator = Operator(tmp_path, now=NOW - timedelta(days=2), timestamp=1)
     operator.publish()
-    with serving(operator.served) as url:
-        device = Device(tmp_path / "device", url, operator.root)
+    with serving_folder(operator.served) as web:
+        device = Device(tmp_path / "device", web.url, operator.root)
         with pytest.raises(ExpiredMetadataError):
             device.releases()
         operator.now = NOW
@@ -266,8 +267,8 @@ def test_two_of_three_root_keys(tmp_path: Path) -> None:
     operator = Operator(tmp_path, root_keys=3, root_threshold=2)
     operator.publish()
     first, second, _ = sorted((operator.folder / "keys").glob("root-*.pem"))
-    with serving(operator.served) as url:
-        device = Device(tmp_path / "device", url, operator.root)
+    with serving_folder(operator.served) as web:
+        device = Device(tmp_path / "device", web.url, operator.root)
         device.releases()
         first.rename(tmp_path / "first")
         change(operator, "rotate", "snapshot")

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.fakes import FakeCamera, FakeClock, make_frame, make_pipeline
 from tests.support.models import lamps
-from tests.support.network.operators_desk import Fleet, serving
+from tests.support.network.http_server import serving_folder
+from tests.support.network.operators_desk import Fleet
 from tests.support.present import present
 from tests.support.truth.bright_squares import SIZE
 from tests.support.waiting.until import wait_until
@@ -248,7 +249,7 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_ask_the_source_all_the_time(r
     """With a full disk, polls become rarer; once the disk has room, the source is polled again."""
     fleet, clock = Fleet(tmp_path), FakeClock()
     fleet.release(lamps.write(tmp_path, "1"))
-    with serving(fleet.www) as server:
+    with serving_folder(fleet.www) as server:
         update = UpdateConfig(source=server.url, root=fleet.root)
         schedule = PollSchedule(3600, clock.now_ns / 1e9, uniform=lambda least, _: least)
         arrivals = ReleaseFetcher(rig.store, update, schedule, clock, device="gate", clock_synced=lambda: False)

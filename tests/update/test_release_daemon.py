@@ -12,7 +12,8 @@ from tests.support.broker.subscriber import send
 from tests.support.daemon.running import RunningDaemon, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in
 from tests.support.models import lamps
-from tests.support.network.operators_desk import Fleet, serving
+from tests.support.network.http_server import serving_folder
+from tests.support.network.operators_desk import Fleet
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette.vision.interpreter import available_runtimes
@@ -39,7 +40,7 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
     """
     fleet = Fleet(tmp_path)
     fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
-    with serving(fleet.www) as server:
+    with serving_folder(fleet.www) as server:
         configure(device, fleet, server.url)
         with device.daemon() as daemon:
             assert device.waits_for_model(state="good", installed_version="1", release=1), daemon.log
@@ -80,7 +81,7 @@ def test_a_release_without_a_runtime_does_not_stop_the_updates(device: Device, t
     device.good(one, lamps.write(tmp_path, "2"))
     fleet = Fleet(tmp_path)
     fleet.release(one)
-    with serving(fleet.www) as server:
+    with serving_folder(fleet.www) as server:
         device.configure(update=f"{{source: '{server.url}', root: '{fleet.root}', poll_minutes: 0.02}}",
                          detector=f"{{threads: 1, runtime: {away}}}")
         with RunningDaemon(tmp_path, "--config", device.config, env={"NOTIFY_SOCKET": "/run/nobody-listens"}) as daemon:
@@ -96,14 +97,14 @@ def test_a_missing_source_is_reported_and_a_nudge_answered(device: Device, tmp_p
     """The installed model runs; the reason ends when the server is back; an operator's rollback holds meanwhile."""
     fleet = Fleet(tmp_path)
     fleet.release(lamps.write(tmp_path, "1"), "--trial", TRIAL)
-    with serving(fleet.www) as server:
+    with serving_folder(fleet.www) as server:
         configure(device, fleet, server.url)
         with device.daemon() as daemon:
             assert device.waits_for_model(state="good", installed_version="1"), daemon.log
     with device.daemon() as daemon:
         assert wait_until(lambda: "update_unreachable" in device.reasons()), daemon.log
         assert device.waits_for_results_of("1"), daemon.log
-        with serving(fleet.www, server.port):
+        with serving_folder(fleet.www, server.port):
             assert wait_until(lambda: "update_unreachable" not in device.reasons()), daemon.log
             send(device.broker.client(), f"vedette/{DEVICE}/cmd/update", b"{}", name="operator")
             assert wait_until(lambda: device.published("reply/update")), daemon.log

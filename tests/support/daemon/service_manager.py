@@ -5,12 +5,12 @@ that does not feed the watchdog, and starts the next one a while after any end.
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.daemon.notify_socket import NotifySocket
 from tests.support.daemon.running import RunningDaemon
 from tests.support.waiting.in_thread import InThread
 from tests.support.waiting.until import wait_until
@@ -22,7 +22,7 @@ READY_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class End:
-    """How a daemon ended. `fed_s`: monotonic moment of its last food."""
+    """How a daemon ended. `fed_s`: monotonic moment of its last READY or WATCHDOG."""
 
     code: int
     by_watchdog: bool
@@ -38,17 +38,14 @@ class ServiceManager(InThread):
         super().__init__()
         self.ends: list[End] = []
         self.daemon: RunningDaemon | None = None
-        self._path = folder / "notify"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._path))
-        self._socket.settimeout(0.1)
+        self._systemd = NotifySocket(folder)
         self._start = start
         self._watchdog_s = watchdog_s
         self._restart_s = restart_s
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
-        self._socket.close()
+        self._systemd.__exit__()
 
     @property
     def log(self) -> str:
@@ -61,7 +58,7 @@ class ServiceManager(InThread):
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with self._start({"NOTIFY_SOCKET": str(self._path)}) as daemon:
+            with self._start(self._systemd.environ) as daemon:
                 self.daemon = daemon
                 self.ends.append(self._watch(daemon))
             self._stopping.wait(self._restart_s)
@@ -69,17 +66,10 @@ class ServiceManager(InThread):
     def _watch(self, daemon: RunningDaemon) -> End:
         fed_s, allowed_s, starved = time.monotonic(), READY_WITHIN_S, False
         while daemon.process.poll() is None and not self._stopping.is_set() and not starved:
-            word = self._hear()
-            if word in ("READY=1", "WATCHDOG=1"):
+            if self._systemd.message(0.1) in ("READY=1", "WATCHDOG=1"):
                 fed_s, allowed_s = time.monotonic(), self._watchdog_s
             starved = time.monotonic() - fed_s > allowed_s
         if daemon.process.poll() is None:
             daemon.signal(signal.SIGABRT if starved else signal.SIGTERM)
         code = daemon.ends()
         return End(code, starved, fed_s, daemon.log)
-
-    def _hear(self) -> str:
-        try:
-            return self._socket.recv(4096).decode()
-        except TimeoutError:
-            return ""

@@ -27,11 +27,11 @@ class CountedDisk:
 
     def __init__(self, stop_at: int | None, stop: Callable[[], None]) -> None:
         self.steps = 0
-        self._stop_at = stop_at
+        self.stop_at = stop_at
         self._stop = stop
 
     def step(self) -> None:
-        if self._stop_at is not None and self.steps >= self._stop_at:
+        if self.stop_at is not None and self.steps >= self.stop_at:
             self._stop()
         self.steps += 1
 
@@ -160,7 +160,7 @@ class ForgetfulDisk(CountedDisk):
         Of the names that were not synced any may have reached the disk (of very many: the first so many); of content
         that was not synced, nothing, some or all.
         """
-        told = set()
+        known = set()
         for reached in self._subsets(self._pending):
             names = dict(self._durable)
             for change in reached:
@@ -169,8 +169,8 @@ class ForgetfulDisk(CountedDisk):
                 world = {path: None if file is None else max(self._synced[file], remembers[file], key=len)
                          for path, file in names.items() if self._stands(names, path)}
                 key = tuple(sorted(world.items()))
-                if key not in told:
-                    told.add(key)
+                if key not in known:
+                    known.add(key)
                     yield {os.path.relpath(path, self._root): content for path, content in world.items()}
 
     @staticmethod

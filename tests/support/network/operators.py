@@ -7,15 +7,12 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
 from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
-from tests.support.network.http_server import served
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
 from vedette.fleet.publish import publish
@@ -84,7 +81,7 @@ class Device:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _updater(self) -> Updater:
-        return Updater(str(self._folder), f"{self._url}/metadata", str(self._folder), f"{self._url}/targets",
+        return Updater(str(self._folder), f"{self._url}metadata", str(self._folder), f"{self._url}targets",
                        bootstrap=self._root)
 
     def releases(self) -> dict[int, Release]:
@@ -114,16 +111,3 @@ class Vedette(Device):
         trusted = UpdateSource(self._url, self._root, self._folder / "metadata").refresh(floors, datetime.now(UTC))
         self._floors.write_bytes(pickle.dumps(dict(trusted.floors)))
         return {target.release.release: target.release for target in trusted.targets}
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP on loopback; yields its address."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with served(ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))) as address:
-        yield address

@@ -1,24 +1,17 @@
-"""An operator's desk: a fleet worked with the commands of `vedette fleet`, a plain web server that gives it away, and
-`fleet watch`.
-"""
+"""An operator's desk: a fleet made with the commands of `vedette fleet`, and `fleet watch`."""
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.broker.mosquitto import Mosquitto
 from tests.support.daemon.running import environment, vedette
-from tests.support.network.http_server import served
 from tests.support.waiting.until import wait_until
 
 
@@ -53,45 +46,6 @@ class Fleet:
         answer = json.loads(self.run("release", bundle, "--json", *arguments))
         self.publish()
         return int(answer["release"])
-
-
-@dataclass
-class WebServer:
-    """`asked` has the requested paths, in order."""
-
-    port: int
-    asked: list[str] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    @property
-    def polls(self) -> int:
-        """The number of polls by devices."""
-        return self.count("/metadata/timestamp.json")
-
-    def count(self, text: str) -> int:
-        return sum(text in path for path in tuple(self.asked))
-
-
-@contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[WebServer]:
-    """Serve a folder over HTTP on loopback."""
-    answer = WebServer(port)
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_request(self, code: object = "-", size: object = "-") -> None:
-            answer.asked.append(self.path)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    folder.mkdir(parents=True, exist_ok=True)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
-    answer.port = server.server_address[1]
-    with served(server):
-        yield answer
 
 
 class FleetWatch:
