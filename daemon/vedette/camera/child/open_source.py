@@ -3,14 +3,17 @@
 To add a kind of camera:
 1. Write a module in this folder with a class that has the members of `source.Source`. It raises SourceMissing where
    the camera may come back, and SourceInvalid where it never will.
-2. Add the kind to `Kind` in `camera/settings.py`, and its form to `CaptureSettings.kind`. `may_return` says whether a
-   source without frames is opened again; `capture_settings` in `camera/open.py` says whether it may wait for the
-   detector (`every_frame`).
+2. Add the kind to `Kind` in `camera/settings.py`, and its form to `CaptureSettings.kind`, above the line that takes
+   every other `://` for a stream.
+   `may_return` says whether a source without frames is opened again.
+   `capture_settings` in `camera/open.py` says whether it may wait for the detector (`every_frame`).
 3. Open it in `_open` below. mypy names the kind that is forgotten there.
 4. A new scheme (`xyz://`) goes into `SCHEMES` in `config/models.py`, or the configuration refuses it.
 5. Say it to people: the description of `camera.source` in `config/models.py`, docs/cameras.md, and the check `camera`
    of `vedette doctor` in `cli/checks/machine.py`. Then run `make docs`.
-6. Test it with a real source on this machine, or with a strict fake of its library (`tests/camera/child/`).
+6. The units in `systemd/` allow only some devices and address families (`DeviceAllow`, `RestrictAddressFamilies`).
+   A library becomes an extra in pyproject.toml.
+7. Test it with a real source on this machine, or with a strict fake of its library (`tests/camera/child/`).
 
 Invariants: `auto` prefers the board's own camera, then the first V4L2 device that opens, stable names first. Finding
 none is not final, since a device may be plugged in later.

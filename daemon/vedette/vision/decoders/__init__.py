@@ -4,9 +4,11 @@ To add a decoder:
 1. Write a module in this folder with a subclass of `base.Decoder`. Its constructor takes the model and its input shape.
    It raises ModelUnsupported, saying what it expected, for a model of another family.
 2. Set the class attributes that `base.Decoder` lists: whether NMS follows, and how the family feeds its models.
-3. Add the class to `DECODERS` below, and its name to the values of `detector.decoder` in `config/models.py`.
+3. Add the class to `DECODERS` below, above every decoder that is less strict, and its name to the values of
+   `detector.decoder` in `config/models.py`. If its shapes fit other families too, write its `doubt`.
 4. Write a plain reference in `tests/support/truth/decoder_references.py` and compare the two in a test.
-5. Add a row to docs/models.md, and run `make docs`.
+5. Add a row and an explanation to docs/models.md, add its exporter to `tests/support/models/exporters.py`, and run
+   `make docs`.
 
 Invariants: the keys are the values of `detector.decoder`; decoders are tried on a model's tensor shapes in this order,
 the strictest first, so that a less strict one never takes the model of another family. Where shapes fit and the values
