@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from tests.support.faults.another_time import LIBRARY, faked
-from vedette._lib.clock import SystemClock
+from vedette._lib.clock import CarriedClock, SystemClock
 
 
-def test_clock_is_utc_and_monotonic() -> None:
+def test_the_clock_is_utc_and_monotonic() -> None:
     """Wall time carries its zone, monotonic time never goes back."""
     clock = SystemClock()
     offset = clock.utc_now().utcoffset()
@@ -39,3 +39,12 @@ def test_a_pause_does_not_depend_on_the_wall_clock() -> None:
     done = subprocess.run([sys.executable, "-c", LIVES_IN_2016], check=False, timeout=240, capture_output=True,
                           env={**os.environ, **faked("@2016-01-01 00:00:00")})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_carried_clock_continues_over_boots() -> None:
+    """In the same boot it keeps its offset; after another boot it continues from the saved time."""
+    clock = CarriedClock(lambda: 5 * 10**9, "two")
+    clock.resume("two", 100.0, 103.0)
+    assert clock.now_s() == 105.0
+    clock.resume("one", 7.0, 1000.0)
+    assert clock.now_s() == 1005.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, ValidationError
 
+from vedette._lib.clock import CarriedClock
 from vedette._lib.durable import replace_file
 from vedette.drift.feedback import Feedback
 from vedette.drift.hours import State
@@ -51,17 +52,14 @@ class Ledger:
 
     def __init__(self, path: Path, clock: Clock, boot_id: str) -> None:
         self._path = path
-        self._clock = clock
-        self._offset_s = 0.0
+        self._clock = CarriedClock(clock.monotonic_ns, boot_id)
         self.models: list[ModelScores] = []
         self.picture: Picture | None = None
         self.feedback = Feedback()
         self.written_s: float | None = None
-        self._boot_id = boot_id
         saved = self._load()
         if saved is not None:
-            # The clock of another boot started again at 0. The time without power is unknown, so it does not count.
-            self._offset_s = saved.offset_s if saved.boot == boot_id else saved.at_s
+            self._clock.resume(saved.boot, saved.offset_s, saved.at_s)
             self.written_s = saved.at_s
             self.models, self.picture, self.feedback = saved.models, saved.picture, saved.feedback
 
@@ -70,7 +68,7 @@ class Ledger:
 
     def now_s(self) -> float:
         """Return the time on the ledger's clock."""
-        return self._clock.monotonic_ns() / 1e9 + self._offset_s
+        return self._clock.now_s()
 
     def model(self, key: str) -> ModelScores:
         """Return the values of a model, also of the previous one if it comes back; else new, empty ones."""
@@ -86,8 +84,8 @@ class Ledger:
 
     def content(self) -> bytes:
         """Return the file's present content."""
-        saved = SavedDrift(boot=self._boot_id, offset_s=self._offset_s, at_s=self.now_s(), models=self.models,
-                    picture=self.picture, feedback=self.feedback)
+        saved = SavedDrift(boot=self._clock.boot_id, offset_s=self._clock.offset_s, at_s=self.now_s(),
+                           models=self.models, picture=self.picture, feedback=self.feedback)
         return _packed(saved.model_dump_json().encode())
 
     def save(self, content: bytes) -> None:

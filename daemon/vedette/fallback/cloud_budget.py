@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from vedette._lib.clock import CarriedClock
 from vedette._lib.durable import replace_file
 from vedette.errors import CloudBudgetSpent
 from vedette.fallback.breaker import Allowance, Spent, charge, left
@@ -48,9 +49,7 @@ class Budget:
         self._path = folder / FILE
         self._allowances = (Allowance("hour", 3600, cloud.per_hour, int(cloud.mb_per_hour * 1e6)),
                             Allowance("day", 86_400, cloud.per_day, int(cloud.mb_per_day * 1e6)))
-        self._clock = clock
-        self._boot_id = boot_id
-        self._offset_s = 0.0
+        self._clock = CarriedClock(clock.monotonic_ns, boot_id)
         self.windows = self._load()
 
     def __repr__(self) -> str:
@@ -58,7 +57,7 @@ class Budget:
 
     def charge(self, size: int, *, probe: bool) -> None:
         """Save a call that sends `size` bytes. Raises: CloudBudgetSpent if it must not be made."""
-        windows = charge(self.windows, self._allowances, self._now_s(), size, probe=probe)
+        windows = charge(self.windows, self._allowances, self._clock.now_s(), size, probe=probe)
         try:
             self._save(windows)
         except OSError as error:
@@ -68,25 +67,21 @@ class Budget:
 
     def left(self) -> tuple[Allowance, ...]:
         """Return what the hour and the day still allow. Any thread."""
-        return left(self.windows, self._allowances, self._now_s())
-
-    def _now_s(self) -> float:
-        return self._clock.monotonic_ns() / 1e9 + self._offset_s
+        return left(self.windows, self._allowances, self._clock.now_s())
 
     def _load(self) -> tuple[Spent, ...]:
         try:
             saved = _Saved.model_validate_json(self._path.read_bytes())
         except FileNotFoundError:
-            return tuple(Spent(self._now_s()) for _ in self._allowances)
+            return tuple(Spent(self._clock.now_s()) for _ in self._allowances)
         except (OSError, ValidationError) as error:
             log.error("%s cannot be read, so the cloud counts as used up for a day: %s", self._path, _cause(error))
-            return tuple(Spent(self._now_s(), each.calls, each.probes, each.bytes) for each in self._allowances)
-        # The clock of another boot started again at 0: at least the time that it shows has passed.
-        self._offset_s = saved.offset_s if saved.boot == self._boot_id else saved.at_s
+            return tuple(Spent(self._clock.now_s(), each.calls, each.probes, each.bytes) for each in self._allowances)
+        self._clock.resume(saved.boot, saved.offset_s, saved.at_s)
         return tuple(Spent(*window) for window in saved.windows)
 
     def _save(self, windows: tuple[Spent, ...]) -> None:
-        saved = _Saved(boot=self._boot_id, offset_s=self._offset_s, at_s=self._now_s(),
+        saved = _Saved(boot=self._clock.boot_id, offset_s=self._clock.offset_s, at_s=self._clock.now_s(),
                        windows=[(each.began_s, each.calls, each.probes, each.bytes) for each in windows])
         replace_file(self._path, saved.model_dump_json().encode())
 
