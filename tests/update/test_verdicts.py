@@ -120,19 +120,18 @@ def test_the_shadows_memory_is_bounded() -> None:
 
 # trial
 
-def trial(requirement: TrialRequirement = TRIAL, *, has_previous: bool = True, previous_ms: float | None = 20.0,
-          **before: Any) -> TrialTally:
-    return TrialTally(requirement, has_previous=has_previous, previous_ms=previous_ms, **before)
+def trial(requirement: TrialRequirement = TRIAL, *, has_previous: bool = True, **before: Any) -> TrialTally:
+    return TrialTally(requirement, has_previous=has_previous, **before)
 
 
-def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, throttled: bool = False,
+def live(tally: TrialTally, seconds: float, *, ms: float = 20.0, previous_ms: float = 20.0, throttled: bool = False,
          previous: tuple[Detection, ...] = (PERSON,),
          active: tuple[Detection, ...] = (PERSON,)) -> TrialTally:
     """Ten frames a second, one of them compared."""
     for _ in range(round(seconds)):
         for _ in range(10):
-            tally.detected(ms, throttled=throttled)
-        tally.compared(previous, active)
+            tally.detected(throttled=throttled)
+        tally.compared(previous, active, previous_ms=previous_ms, active_ms=ms)
         tally.elapsed(1.0, throttled=throttled)
     return tally
 
@@ -161,7 +160,7 @@ def test_dusk_fails_no_good_model() -> None:
 
 def test_without_a_previous_model_sight_is_not_asked_for() -> None:
     """Without a previous model blindness is not checked."""
-    assert live(trial(has_previous=False, previous_ms=None), 60, previous=(), active=()).verdict().ruling == "good"
+    assert live(trial(has_previous=False), 60, previous=(), active=()).verdict().ruling == "good"
 
 
 def test_a_blind_model_is_bad_after_ten_frames() -> None:
@@ -236,8 +235,8 @@ def test_a_governed_rate_says_nothing_of_times() -> None:
     """Its frames and minutes count; slow ones are no fault, nor is it waited whether they stay so; errors are."""
     def governed(tally: TrialTally, seconds: int) -> TrialTally:
         for _ in range(seconds):
-            tally.detected(90.0, governed=True)
-            tally.compared((PERSON,), (PERSON,))
+            tally.detected()
+            tally.compared((PERSON,), (PERSON,), previous_ms=20.0, active_ms=90.0)
             tally.elapsed(1.0, governed=True)
         return tally
     assert governed(trial(), 300).verdict().ruling == "good"
@@ -250,9 +249,27 @@ def test_a_governed_rate_says_nothing_of_times() -> None:
     assert failing.verdict().ruling == "bad"
 
 
-def test_an_unmeasured_previous_model_judges_no_latency() -> None:
-    """Without a known time of the previous model, slowness is not checked."""
-    assert live(trial(previous_ms=None), 60, ms=500.0).verdict().ruling == "good"
+def test_a_busy_device_makes_no_model_slow() -> None:
+    """Another program slows both models for an hour: the new one is no slower than the previous one."""
+    tally = live(trial(), 10)
+    assert live(tally, 3600, ms=90.0, previous_ms=80.0).verdict().ruling == "good"
+
+
+def test_a_model_is_slow_beside_a_previous_one_that_was_once_slow_itself() -> None:
+    """What the previous model took in an earlier, busy spell excuses nothing now."""
+    tally = live(trial(TRIAL.model_copy(update={"minutes": 60})), 100, ms=90.0, previous_ms=80.0)
+    assert live(tally, 3 * SPELL_S, ms=90.0).verdict().ruling == "bad"
+    assert not tally.verdict().lasting, "a higher release is tried again"
+
+
+def test_without_comparisons_no_latency_is_judged() -> None:
+    """A previous model that cannot run beside the new one has no time."""
+    tally = trial(has_previous=False)
+    for _ in range(60):
+        for _ in range(10):
+            tally.detected()
+        tally.elapsed(1.0)
+    assert tally.verdict().ruling == "good"
 
 
 @given(st.lists(st.sampled_from(["looked", "slow", "failed", "both", "blind", "dusk", "second", "hot"]), max_size=400),
@@ -264,13 +281,15 @@ def test_laws_of_the_trial(events: list[str], seed: int) -> None:
         frames, seconds = tally.frames, tally.seconds
         match event:
             case "looked" | "slow":
-                tally.detected(20.0 if event == "looked" else 90.0, throttled=dice.random() < 0.1)
+                tally.detected(throttled=dice.random() < 0.1)
+                if event == "slow":
+                    tally.compared([], [], previous_ms=20.0, active_ms=90.0)
             case "failed":
                 tally.failed()
             case "both" | "blind":
-                tally.compared([PERSON], [PERSON] if event == "both" else [])
+                tally.compared([PERSON], [PERSON] if event == "both" else [], previous_ms=20.0, active_ms=20.0)
             case "dusk":
-                tally.compared([], [PERSON] if dice.random() < 0.1 else [])
+                tally.compared([], [PERSON] if dice.random() < 0.1 else [], previous_ms=20.0, active_ms=20.0)
             case "second" | "hot":
                 tally.elapsed(1.0, throttled=event == "hot")
         assert (tally.frames, tally.seconds) >= (frames, seconds)

@@ -43,7 +43,8 @@ class Trial(FrozenModel):
     """The active model's trial: how often it was started, how those starts ended, and the evidence so far.
 
     `other_ends` counts clean stops and power cycles. `open_boot` is the boot id of the start that has not ended yet,
-    None after a clean stop. `previous_ms` is the previous model's median time for a frame.
+    None after a clean stop. `previous_ms` is the previous model's median time for a frame, for a
+    reader only: a trial times both models in the same spell.
     """
 
     since_utc: AwareDatetime

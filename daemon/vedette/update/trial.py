@@ -1,6 +1,7 @@
-"""Watches a model on trial: times and failures of its frames, and sometimes the previous model's detections.
+"""Watches a model on trial: its frames and failures, and sometimes what the previous model detects, and how fast.
 
-Invariants: the detect thread only stores one number for each frame; everything else belongs to the update thread. A
+Invariants: the detect thread only counts a frame; everything else belongs to the update thread. Both models are timed
+in the same frames, since a busy moment slows both. A
 child that cannot run the previous model is no evidence. Frames of a throttled board are none either, nor are times at
 a governed rate.
 """
@@ -54,7 +55,7 @@ class TrialMonitor:
         self._throttled = throttled
         self._governed = governed
         self._sha256: str | None = None
-        self._frame_ms: deque[float] = deque(maxlen=FRAMES_MAX)
+        self._arrived: deque[bool] = deque(maxlen=FRAMES_MAX)
         self._tally = TrialTally(TrialRequirement(), has_previous=False)
         self._failed_before = 0
         self._stepped_ns = 0
@@ -66,12 +67,11 @@ class TrialMonitor:
         self._interrupted = False
 
     def on_result(self, result: DetectionResult) -> None:
-        """Store the time that a frame took. Detect thread."""
+        """Count a frame. Detect thread."""
         if result.source != "local":    # a server may run the same model, at times of its own
             return
-        timing = result.timing
         if self._sha256 is not None and result.model is not None and result.model.sha256 == self._sha256:
-            self._frame_ms.append(timing.prepare_ms + timing.invoke_ms + timing.decode_ms)
+            self._arrived.append(True)
 
     def step(self, *, compare: bool) -> Verdict | None:
         """Count what has happened since the last step; returns the verdict, None if nothing is on trial.
@@ -118,9 +118,8 @@ class TrialMonitor:
         assert state.active is not None  # noqa: S101 - as above
         self.close()
         self._tally = TrialTally(state.active.trial or TrialRequirement(), has_previous=state.previous is not None,
-                                 previous_ms=state.trial.previous_ms, frames=state.trial.frames,
-                                 seconds=state.trial.seconds)
-        self._frame_ms.clear()
+                                 frames=state.trial.frames, seconds=state.trial.seconds)
+        self._arrived.clear()
         self._failed_before = self._flow.errors
         self._stepped_ns = self._saved_ns = now_ns
         self._compare_ns = now_ns
@@ -129,9 +128,9 @@ class TrialMonitor:
 
     def _count_frames(self, now_ns: int) -> None:
         throttled, governed, failed = self._throttled(), self._governed(), self._flow.errors
-        frames = [self._frame_ms.popleft() for _ in range(len(self._frame_ms))]
-        for frame_ms in frames:
-            self._tally.detected(frame_ms, throttled=throttled, governed=governed)
+        frames = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        for _ in frames:
+            self._tally.detected(throttled=throttled)
         for _ in range(failed - self._failed_before):
             self._tally.failed()
         if frames or failed > self._failed_before:
@@ -151,7 +150,7 @@ class TrialMonitor:
                 self._previous = self._candidates.open(self._store.verified(previous.sha256), previous.sha256)
             if self._interrupted:
                 self._previous.interrupt()
-            seen = self._previous.compare(tapped).detections
+            seen = self._previous.compare(tapped)
         except (ModelError, RuntimeMissing) as error:
             if not self._interrupted:
                 log.warning("the previous model cannot run for the comparison: %s", error)
@@ -159,7 +158,8 @@ class TrialMonitor:
             self._compare_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             return
         self._compared += 1
-        self._tally.compared(seen, tapped.detections)
+        self._tally.compared(seen.detections, tapped.detections, previous_ms=seen.invoke_ms,
+                             active_ms=tapped.timing.invoke_ms)
 
     def _forget_comparisons(self) -> None:
         """After a reload: the active model has the new settings already, the previous model's child has not."""

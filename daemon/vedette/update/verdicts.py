@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from statistics import median
 from typing import Literal
 
@@ -30,9 +29,10 @@ BLIND_SHARE = 0.2
 _TOOK, _SLOW = "takes", "slow"
 """How the faults begin that a busy moment may cause."""
 SPELL_S = 20.0
-SPELL_FRAMES = 5
+SPELL_FRAMES = 3
 SLOW_SPELLS = 2
-"""A model is slow if it is slow in this many spells in a row, each of `SPELL_S` and at least `SPELL_FRAMES` frames."""
+"""A model is slow if it is slow in this many spells in a row, each of `SPELL_S` and at least `SPELL_FRAMES` frames in
+which both models were timed. A busy moment slows both, so it is no fault of the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,44 +138,42 @@ class ShadowTally:
 class TrialTally:
     """The evidence since a model became active. `frames` and `seconds`: evidence of earlier starts.
 
-    `previous_ms`: the previous model's median for a frame on this device, None if not measured. Without a previous
-    model, blindness is not checked.
+    Without a previous model, neither blindness nor slowness is checked.
     """
 
-    def __init__(self, requirement: TrialRequirement, *, has_previous: bool, previous_ms: float | None = None,
-                 frames: int = 0, seconds: float = 0.0) -> None:
+    def __init__(self, requirement: TrialRequirement, *, has_previous: bool, frames: int = 0,
+                 seconds: float = 0.0) -> None:
         self._required = requirement
         self._has_previous = has_previous
-        self._previous_ms = previous_ms
         self.frames = frames
         self.seconds = seconds
         self._errors = 0
-        self._spell_ms: deque[float] = deque(maxlen=TIMES_MAX)
+        self._active_ms: deque[float] = deque(maxlen=TIMES_MAX)
+        self._previous_ms: deque[float] = deque(maxlen=TIMES_MAX)
         self._spell_s = 0.0
-        self._slow_ms: list[float] = []
+        self._slow: list[tuple[float, float]] = []
+        """For each slow spell in a row: the model's time, and the most that was expected, in milliseconds."""
         self._sightings: deque[bool] = deque(maxlen=SIGHTINGS)
 
     def __repr__(self) -> str:
         return f"<TrialTally {self.verdict().message}>"
 
-    def detected(self, ms: float, *, throttled: bool = False, governed: bool = False) -> None:
-        """Count a frame in which the model detected, in `ms`.
-
-        Frames of a throttled board are no evidence. At a governed rate frames count, but their times do not: the
-        processor rests between them.
-        """
-        if throttled:
-            return
-        self.frames += 1
-        if not governed:
-            self._spell_ms.append(ms)
+    def detected(self, *, throttled: bool = False) -> None:
+        """Count a frame in which the model detected. Frames of a throttled board are no evidence."""
+        self.frames += not throttled
 
     def failed(self) -> None:
         """Count a frame on which the model failed."""
         self._errors += 1
 
-    def compared(self, previous: Sequence[Detection], active: Sequence[Detection]) -> None:
-        """Count a frame in which both models detected. It counts only if the previous model found something."""
+    def compared(self, previous: Sequence[Detection], active: Sequence[Detection], *, previous_ms: float,
+                 active_ms: float) -> None:
+        """Count a frame in which both models detected, and the time of the same stage of each.
+
+        Its detections count only if the previous model found something.
+        """
+        self._previous_ms.append(previous_ms)
+        self._active_ms.append(active_ms)
         if previous:
             self._sightings.append(bool(active))
 
@@ -184,17 +182,21 @@ class TrialTally:
         self._sightings.clear()
 
     def elapsed(self, seconds: float, *, throttled: bool = False, governed: bool = False) -> None:
-        """Count time in which the camera gave frames. The time of a throttled board is no evidence."""
+        """Count time in which the camera gave frames. The time of a throttled board is no evidence.
+
+        At a governed rate the models' times are no evidence either: the processor rests between frames.
+        """
         if throttled:
+            self._begin_spell()
             return
         self.seconds += seconds
         if governed:
             self._begin_spell()
-            if len(self._slow_ms) < SLOW_SPELLS:
-                self._slow_ms.clear()
+            if len(self._slow) < SLOW_SPELLS:
+                self._slow.clear()
             return
         self._spell_s += seconds
-        if self._spell_s >= SPELL_S and len(self._spell_ms) >= SPELL_FRAMES:
+        if self._spell_s >= SPELL_S and len(self._active_ms) >= SPELL_FRAMES:
             self._end_spell()
 
     def verdict(self) -> Verdict:
@@ -208,14 +210,15 @@ class TrialTally:
                                f"{self._errors} errors")
 
     def _end_spell(self) -> None:
-        if self._slow_now:
-            self._slow_ms.append(median(self._spell_ms))
-        elif len(self._slow_ms) < SLOW_SPELLS:
-            self._slow_ms.clear()
+        if self._is_slow_now:
+            self._slow.append((median(self._active_ms), self._slowest_ms))
+        elif len(self._slow) < SLOW_SPELLS:
+            self._slow.clear()
         self._begin_spell()
 
     def _begin_spell(self) -> None:
-        self._spell_ms.clear()
+        self._active_ms.clear()
+        self._previous_ms.clear()
         self._spell_s = 0.0
 
     def _faults(self) -> list[str]:
@@ -224,8 +227,9 @@ class TrialTally:
         if share > self._required.max_error_share and (self._errors >= LEAST_ERRORS or not self._missing()):
             faults.append(f"detection failed in {share:.0%} of the frames, expected at most "
                           f"{self._required.max_error_share:.0%}")
-        if len(self._slow_ms) >= SLOW_SPELLS:
-            faults.append(f"{_SLOW}: {self._slow_ms[-1]:.1f} ms for a frame, expected at most {self._slowest_ms:.1f}, "
+        if len(self._slow) >= SLOW_SPELLS:
+            took_ms, most_ms = self._slow[-1]
+            faults.append(f"{_SLOW}: {took_ms:.1f} ms for a frame, expected at most {most_ms:.1f}, "
                           f"{self._required.max_latency_ratio:g} times the time of the previous model")
         seen, sightings = sum(self._sightings), len(self._sightings)
         if sightings >= SIGHTINGS and seen <= BLIND_SHARE * sightings:
@@ -241,14 +245,16 @@ class TrialTally:
             missing.append(f"{self.seconds / 60:.1f} of {required.minutes:g} minutes")
         if self._has_previous and sightings < SIGHTINGS:
             missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous model detected something")
-        if self._slow_ms or self._slow_now:
-            missing.append(f"whether it stays slower than {self._slowest_ms:.1f} ms a frame")
+        if self._slow or self._is_slow_now:
+            most_ms = self._slow[-1][1] if self._slow else self._slowest_ms
+            missing.append(f"whether it stays slower than {most_ms:.1f} ms a frame")
         return missing
 
     @property
     def _slowest_ms(self) -> float:
-        return inf if self._previous_ms is None else self._required.max_latency_ratio * self._previous_ms
+        """The longest time that is not slow, by what the previous model takes in the same spell."""
+        return self._required.max_latency_ratio * median(self._previous_ms)
 
     @property
-    def _slow_now(self) -> bool:
-        return len(self._spell_ms) >= SPELL_FRAMES and median(self._spell_ms) > self._slowest_ms
+    def _is_slow_now(self) -> bool:
+        return len(self._active_ms) >= SPELL_FRAMES and median(self._active_ms) > self._slowest_ms
