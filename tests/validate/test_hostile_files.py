@@ -111,6 +111,16 @@ def test_an_operation_without_outputs_ends_nothing(tmp_path: Path) -> None:
     assert resolve(read_model(path), DetectorConfig(model=path, decoder="classifier")).decoder == "classifier"
 
 
+@pytest.mark.parametrize("dtype", ["string", "int4", "float32"])
+def test_a_quantised_output_without_integers_is_refused(tmp_path: Path, dtype: str) -> None:
+    """The error names the type, whatever decoder is tried."""
+    tensors = [writer.Tensor((1, 16, 16, 3), "uint8", "image"), writer.Tensor((1, 4), dtype, "score", (1 / 256,), (0,))]
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(writer.build(writer.Graph(tensors, [writer.Op("ABS", (0,), (1,))], (0,), (1,))))
+    with pytest.raises(ModelUnsupported, match=dtype):
+        resolve(read_model(path), DetectorConfig(model=path, decoder="classifier"))
+
+
 def test_what_nobody_foresaw_is_a_model_error(tmp_path: Path) -> None:
     """Whatever goes wrong while a file is read becomes a refusal that names the file."""
     path = tiny_detectors.write(tmp_path)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.errors import OutputInvalid
+from vedette.errors import ModelUnsupported, OutputInvalid
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box
 from vedette.vision.geometry import InputShape, Resize
@@ -156,8 +156,15 @@ class Decoder(ABC):
 
 
 def integer_range(spec: TensorSpec) -> tuple[int, int]:
-    """Return the smallest and the largest integer that a quantised tensor can hold."""
-    limits = np.iinfo(spec.dtype)
+    """Return the smallest and the largest integer that a quantised tensor can hold.
+
+    Raises: ModelUnsupported for a type that holds no integers, or integers that numpy does not have.
+    """
+    try:
+        limits = np.iinfo(spec.dtype)
+    except (TypeError, ValueError) as error:
+        raise ModelUnsupported(f"{spec.name or 'a tensor'}: quantised, of type {spec.dtype}; expected int8 or uint8"
+                               ) from error
     return int(limits.min), int(limits.max)
 
 
