@@ -51,7 +51,7 @@ AGAIN = 3
 
 
 class Street:
-    """One device, the fleet that it follows, and what is told of it."""
+    """One device, the fleet that it follows, and the messages of the device."""
 
     def __init__(self, device: Device, fleet: Fleet, server: WebServer) -> None:
         self.device, self.fleet, self.server = device, fleet, server
@@ -92,7 +92,7 @@ def street() -> Iterator[Street]:
 
 
 def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int = 0) -> dict[str, Any]:
-    """Release a good model, the bad one, and a good one; returns how long the second was endured."""
+    """Release a good model, the bad one, and a good one; returns how long the second was active."""
     with street() as one:
         folder, fleet = one.device.folder, one.fleet
         fleet.release(lamps.write(folder, "1"), "--trial", TRIAL)
@@ -124,7 +124,7 @@ def fails_on_trial(make: Callable[[Path, str], Path], why: str, *, crashes: int 
 
 
 def stays_away(one: Street, sha256: str, kept: KeptAlive) -> None:
-    """Let it ask a few times more: the model is not fetched again."""
+    """Wait for a few more polls: the model is not fetched again."""
     fetched, polls = one.server.count(sha256), one.server.polls
     assert wait_until(lambda: one.server.polls >= polls + AGAIN, WITHIN_S), kept.log
     assert one.server.count(sha256) == fetched, one.server.asked
@@ -165,7 +165,7 @@ def darkness() -> dict[str, Any]:
 
 
 def in_the_street(source: str, earliest: float, latest: float) -> dict[str, Any]:
-    """Have the model in the box proven at some hour of the drawn day against itself with a higher threshold."""
+    """Prove the model in the box at some hour of the drawn day against itself with a higher threshold."""
     with street() as one:
         one.camera(source)
         one.fleet.release(bundle(one.device.folder, "1", 0.35), "--trial", "frames=5,minutes=0.02")
@@ -185,7 +185,7 @@ def in_the_street(source: str, earliest: float, latest: float) -> dict[str, Any]
 
 
 def hour() -> float:
-    """What hour it is in the drawn street."""
+    """The hour in the drawn street."""
     return (FIRST_HOUR + time.monotonic() / DAY_S * 24) % 24
 
 

@@ -1,4 +1,4 @@
-"""What a broker that is away, restarted, refusing or frozen costs the daemon, and how soon all is right again.
+"""Campaign `broker`: the cost of a broker that is away, restarted, refusing or frozen, and the time of recovery.
 
     python tests/campaign/broker.py --rounds 2 --state .campaign/broker.json
 
@@ -118,22 +118,22 @@ def refusing(scene: Scene) -> tuple[Callable[[], None], Callable[[], None]]:
     return refuse, lambda: scene.password("right")
 
 
-def ill_broker(scene: Scene, fault: Fault) -> dict[str, object]:
-    """One turn well, one ill, one well again."""
-    fall_ill, recover = fault(scene)
+def failing_broker(scene: Scene, fault: Fault) -> dict[str, object]:
+    """One turn with a working broker, one with a failing one, one with a working one again."""
+    begin, end = fault(scene)
     scene.broker.start()
     publisher = scene.publisher()
     loop = Detecting(publisher)
     assert wait_until(lambda: publisher.status().connected)
     try:
         well_before = loop.rate(TURN_S)
-        fall_ill()
+        begin()
         ill = loop.rate(TURN_S)
         assert wait_until(lambda: not publisher.status().connected, 20)
         cause, depth = publisher.reasons(), publisher.status().outbox_depth
         marker = str(time.monotonic_ns()).encode()
         publisher.publish(Message("health", marker, retain=True))
-        recover()
+        end()
         returned_s = time.monotonic()
         right = scene_is_right(scene, publisher, marker)
         right_again_s = time.monotonic() - returned_s
@@ -207,9 +207,9 @@ def takeover(scene: Scene) -> dict[str, object]:
 
 CASES: dict[str, Callable[[Scene], dict[str, object]]] = {
     "away_at_start": away_at_start,
-    "restarted": lambda scene: ill_broker(scene, away),
-    "refusing": lambda scene: ill_broker(scene, refusing),
-    "frozen": lambda scene: ill_broker(scene, frozen),
+    "restarted": lambda scene: failing_broker(scene, away),
+    "refusing": lambda scene: failing_broker(scene, refusing),
+    "frozen": lambda scene: failing_broker(scene, frozen),
     "default_names": default_names,
     "takeover": takeover,
 }

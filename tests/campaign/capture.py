@@ -40,7 +40,7 @@ def flows(camera: RemoteCamera, after_seq: int) -> bool:
 
 
 def one_fault(camera: RemoteCamera, order: Path, fault: str) -> tuple[float, float]:
-    """Cause the fault and end it; returns the seconds until it was named and until frames flowed again."""
+    """Cause the fault and end it; returns the seconds until it was reported and until frames flowed again."""
     eventually(lambda: flows(camera, 0) and not camera.reasons())
     began = time.monotonic()
     if fault in SIGNALS:
@@ -57,7 +57,7 @@ def one_fault(camera: RemoteCamera, order: Path, fault: str) -> tuple[float, flo
 
 
 def black_hole() -> float:
-    """Return the seconds until a host that never answers is named."""
+    """Return the seconds until a host that never answers is reported."""
     with socket.create_server(("127.0.0.1", 0)) as hole:
         began = time.monotonic()
         with running(make_settings(f"rtsp://127.0.0.1:{hole.getsockname()[1]}/cam")) as camera:

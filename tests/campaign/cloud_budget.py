@@ -34,7 +34,7 @@ LIFE_S = 0.03
 
 
 class Counting(BaseHTTPRequestHandler):
-    """Counts a call before it reads any of its body: what has arrived has been paid for."""
+    """Counts a call before it reads any of its body: a call that has arrived has been paid for."""
 
     calls = 0
 
@@ -97,7 +97,7 @@ def live(folder: Path, port: int, ready_to: int) -> None:
 
 
 def one_life(folder: Path, port: int, life_s: float) -> bool:
-    """Start a life and kill it; returns whether it said that nothing was left."""
+    """Start a life and kill it; returns whether the budget was used up in it."""
     ready_from, ready_to = os.pipe()
     pid = os.fork()
     if pid == 0:

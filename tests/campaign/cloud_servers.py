@@ -105,7 +105,7 @@ class Scene:
 
 
 def unseen_dark(local: list[dict[str, Any]], calls: list[Call]) -> dict[bool, tuple[int, int]]:
-    """Count dark frames, those beside a call and the others: (not looked at, all)."""
+    """Count dark frames, those beside a call and the others: (not detected on, all)."""
     counted = {True: (0, 0), False: (0, 0)}
     seqs = {each["frame"]["seq"]: captured_s(each) for each in local}
     first = min(seqs)
@@ -133,7 +133,7 @@ def longest_s(calls: list[Call]) -> float:
 
 def figures_of(scene: Scene, cloud: Cloud, results: list[dict[str, Any]], health: dict[str, Any],
                peak_kb: int) -> dict[str, Any]:
-    """Fold what was seen into figures, and name what is wrong."""
+    """Compute the figures of a scene, and name every fault."""
     calls = scene.cloud.calls
     local = [each for each in results if each["source"] == "local"]
     theirs = [each for each in results if each["source"] == "cloud"]

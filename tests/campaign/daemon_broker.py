@@ -85,7 +85,7 @@ class Scene:
         """Let the daemon know this password."""
         self._secret.write_text(password)
 
-    def fall_ill(self, fault: str) -> None:
+    def begin(self, fault: str) -> None:
         if fault == "frozen":
             self.broker.freeze()
             return
@@ -95,7 +95,7 @@ class Scene:
         if fault == "refusing":
             self.broker.start()
 
-    def recover(self, fault: str) -> None:
+    def end(self, fault: str) -> None:
         if fault == "frozen":
             self.broker.thaw()
         elif fault == "refusing":
@@ -162,10 +162,10 @@ def one_daemon(scene: Scene, daemon: RunningDaemon, faults: list[str], turn_s: f
     footprints = [daemon.footprint()]
     for number, fault in enumerate(faults):
         if number > 0:
-            scene.fall_ill(fault)
+            scene.begin(fault)
         ill.append(turn(daemon, frozen_s if fault == "frozen" else turn_s))
         returned_s = time.monotonic()
-        scene.recover(fault)
+        scene.end(fault)
         online_s[fault] = seconds_until_online(scene.witness, returned_s)
         well.append(turn(daemon, turn_s))
         offline[fault] = any(availability == "offline" and at_s > returned_s + online_s[fault]
@@ -204,14 +204,14 @@ def accounts(witness: Witness, results: int) -> dict[str, object]:
 
 
 def fates(missing: set[int], left: OutboxLeft, broker_log: str) -> dict[str, object]:
-    """Tell what became of what did not arrive. `unheard`: acknowledged by the broker, though nobody subscribed."""
+    """Return the fate of each missing result. `unheard`: acknowledged by the broker without a subscriber."""
     on_disk = {seq for _, seq in left.results} & missing
     return {"missing": len(missing), "on_disk": len(on_disk), "dropped": left.dropped["detections"],
             "unheard": len(UNHEARD.findall(broker_log))}
 
 
 def broken_in(cycle: dict[str, Any], slack_s: float) -> list[str]:
-    """Name what does not hold of one cycle."""
+    """Name the broken limits of one cycle."""
     gone, capture = cycle["missing"] - cycle["on_disk"], cycle["capture"]
     memory_kb = [one["rss_kb"] for one in cycle["footprints"]]
     kept = {
@@ -257,7 +257,7 @@ def figures(cycles: list[dict[str, Any]], rate_floor: float, slack_s: float) -> 
 
 def cycle_or_evidence(folder: Path, evidence: Path, slack_s: float,
                       cycle: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Go through a cycle; where something is wrong with it, keep its folder."""
+    """Run a cycle; if a limit was broken in it, keep its folder."""
     is_right = False
     try:
         summary = cycle(folder)

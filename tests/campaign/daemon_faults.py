@@ -55,7 +55,7 @@ SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 @dataclass(frozen=True)
 class Scene:
-    """A daemon, what a subscriber sees of it, and how a fault is caused and ended."""
+    """A daemon, a witness of its messages, and how a fault is caused and ended."""
 
     daemon: RunningDaemon
     witness: Witness
@@ -74,7 +74,7 @@ class Scene:
                 and not any(code.startswith("camera_") for code in seen.reasons))
 
     def one_fault(self, fault: str, lasts_s: float) -> tuple[float, float]:
-        """Cause the fault and end it; returns the seconds until it was named and until all was well again."""
+        """Cause the fault and end it; returns the seconds until it was reported and until all worked again."""
         self.settle()
         threading.Event().wait(random.uniform(0, 1))   # or every fault falls at one moment between two health messages
         began_s = ended_s = time.monotonic()
@@ -133,7 +133,7 @@ def scene(folder: Path, source: str, checker: TruthChecker, *args: str,
 
 def one_life(make: Callable[[Path], AbstractContextManager[Scene]], faults: list[str], done: list[Any],
              save: Callable[[], None]) -> dict[str, Any]:
-    """Run the faults that are not done yet on one daemon; returns what its whole life showed."""
+    """Run the faults that are not done yet on one daemon; returns the figures of its whole life."""
     footprints = []
     with tempfile.TemporaryDirectory() as folder, make(Path(folder)) as one:
         for fault in faults[len(done):]:

@@ -39,7 +39,7 @@ BEFORE_ITS_HANDLERS = -signal.SIGTERM
 
 
 class Desk:
-    """A scene, and what is noted of its stops."""
+    """A scene, and the record of its stops."""
 
     def __init__(self, here: Scene) -> None:
         self.here = here
@@ -94,7 +94,7 @@ class Desk:
 
 def stopped_while(ill: Callable[[Desk], AbstractContextManager[None]],
                   longest_s: float) -> Callable[[Desk, argparse.Namespace], None]:
-    """Lives that end while the broker is ill, at any moment of the first seconds of that."""
+    """Lives that end while the broker fails, at any moment of the first seconds of that."""
     def case(desk: Desk, args: argparse.Namespace) -> None:
         for number in range(args.rounds):
             with desk.here.life() as daemon, ill(desk):
@@ -162,7 +162,7 @@ def login(folder: Path) -> str:
 
 
 def one_case(name: str, args: argparse.Namespace) -> dict[str, object]:
-    """Go through a case; let everything come in a last life, and tell what became of it."""
+    """Run a case; let everything arrive in a last life, and return the figures."""
     mqtt = f"{MQTT}, username: gate, password_file: secret" + (", spool_mb: 0" if name == "no_disk" else "")
     with scene(mqtt, login) as (here, subscriber):
         desk = Desk(here)
@@ -183,7 +183,7 @@ def one_case(name: str, args: argparse.Namespace) -> dict[str, object]:
 
 
 def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
-    """Name what does not hold."""
+    """Name the broken limits."""
     broken = []
     for name, each in done.items():
         kept = {

@@ -44,7 +44,7 @@ def phase(begin_s: float, ill_s: float) -> str:
 
 
 class Device:
-    """One daemon and what a subscriber sees of it."""
+    """One daemon and the messages that a subscriber receives from it."""
 
     def __init__(self, folder: Path, broker: Mosquitto, seed: int, kind: str, args: argparse.Namespace) -> None:
         self.name = f"{kind}-{seed}"
@@ -63,7 +63,7 @@ class Device:
         self._last: list[str] | None = None      # the last that was named
 
     def run(self) -> dict[str, object]:
-        """Watch it through; returns figures, with `wrong` in words or None."""
+        """Watch it through; returns figures, with `wrong` as a message or None."""
         with self.witness, RunningDaemon(self._folder, "--config", self._config) as daemon:
             try:
                 summary = self._quiet() if self._kind in QUIET else self._changed()
@@ -84,7 +84,7 @@ class Device:
         return {"named_s": round(named_s, 1), "gone_s": round(gone_s, 1)}
 
     def _since_s(self) -> float:
-        """The moment of the monotonic clock from which the device itself names it."""
+        """The moment of the monotonic clock from which the device itself reports it."""
         since = next(each["since"] for each in self.witness.health["reasons"] if each["code"] == DRIFT)
         return time.monotonic() - (time.time() - datetime.fromisoformat(since).timestamp())
 

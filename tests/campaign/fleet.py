@@ -66,7 +66,8 @@ class FleetDevice:
 
 
 class Story:
-    """A fleet and its devices; `moves` says of each step which devices moved and how long the last one took."""
+    """A fleet and its devices; `moves` has for each step the number of devices that moved and the time of the last one.
+    """
 
     def __init__(self, folder: Path, count: int, stack: ExitStack) -> None:
         self.broker = stack.enter_context(running(folder))
@@ -97,7 +98,7 @@ class Story:
         self._expect("first release", dict.fromkeys(self.all, 1), began_s)
 
     def step(self, name: str, releases: dict[str, int], act: Callable[[], object]) -> None:
-        """Act and nudge; every device must come to that release, and stay where that is where it was."""
+        """Act and nudge; every device must get that release, or stay where it is."""
         self.restart()
         act()
         before = self.server.polls
@@ -107,7 +108,7 @@ class Story:
         self._expect(name, releases, began_s)
 
     def restart(self) -> None:
-        """Start every daemon anew, and wait until each has asked what is new, and found nothing."""
+        """Restart every daemon, and wait until each has asked the source and found nothing new."""
         for device in self.devices:
             device.stop()
         before = self.server.polls
@@ -156,8 +157,8 @@ class Story:
         return path
 
 
-def tell_story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
-    """Tell it; returns each step. Raises: AssertionError where it goes otherwise."""
+def run_story(folder: Path, count: int, *, short: bool) -> list[dict[str, Any]]:
+    """Run it; returns each step. Raises: AssertionError at the first step that goes wrong."""
     with ExitStack() as stack:
         story = Story(folder, count, stack)
         fleet, bundles, everybody = story.fleet, story.bundles, story.all
@@ -220,7 +221,7 @@ def main() -> int:
     args.state.parent.mkdir(parents=True, exist_ok=True)
     while len(stories) < args.count:
         with tempfile.TemporaryDirectory() as folder:
-            stories.append(tell_story(Path(folder), args.devices, short=args.short))
+            stories.append(run_story(Path(folder), args.devices, short=args.short))
         args.state.write_text(json.dumps(stories))
     print(json.dumps({"devices": args.devices, "stories": stories}))
     return 0

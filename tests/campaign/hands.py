@@ -49,7 +49,7 @@ RESULTS = 3
 
 @dataclass(frozen=True)
 class Request:
-    """One request of an operator, as it stands in `vedette model …`, and the digest that is to be active after it."""
+    """One request of an operator, with its arguments of `vedette model …`, and the digest that it makes active."""
 
     arguments: tuple[str, ...]
     wanted: str | None
@@ -72,7 +72,7 @@ class Ended:
 
 
 class Household:
-    """A device whose daemon is the service's, its models, and who asks."""
+    """A device whose daemon runs as the service's user, its models, and the operators' requests."""
 
     def __init__(self, device: Device, chance: random.Random) -> None:
         self.device = device
@@ -89,7 +89,7 @@ class Household:
                              **AS_USER)
 
     def random_request(self, state: StoreState) -> Request:
-        """Return any request that makes sense, or nearly."""
+        """Return any request that is valid, or nearly."""
         acts = ("install", "install", "activate", *(("rollback",) * 2 if state.previous else ()))
         act, force = self.chance.choice(acts), self.chance.random() < 0.5
         as_root = self.chance.random() < 0.5
@@ -109,12 +109,13 @@ class Household:
         return Ended(request, done.returncode, json.loads(done.stdout or "{}"), done.stderr, time.monotonic() - began_s)
 
     def stage(self) -> str:
-        """Where the request is at this moment, as far as it can be seen."""
+        """The stage of the request at this moment, as far as it is visible."""
         suffixes = {path.suffix for path in (self.store.folder / "requests").iterdir()}
         return "taken" if ".taken" in suffixes else "waiting" if suffixes else "not there"
 
     def settle(self, kept: KeptAlive) -> StoreState:
-        """Wait until a daemon runs what the state names and nobody asks; returns that state. Raises: AssertionError."""
+        """Wait until a daemon runs the state's model and no request waits; returns that state. Raises: AssertionError.
+        """
         subscriber, since = self.device.subscriber, len(self.device.subscriber.received)
 
         def quiet() -> bool:
@@ -129,7 +130,7 @@ class Household:
 
 
 def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
-    """Ask, and let the daemon end meanwhile; returns what happened and every way in which the law was broken."""
+    """Send requests while the daemon is stopped or killed; returns what happened and every broken rule."""
     chance, before = house.chance, house.settle(kept)
     requests = [house.random_request(before) for _ in range(2 if chance.random() < 0.15 else 1)]
     fault, early = chance.choice(FAULTS), chance.random() < 0.15
@@ -162,7 +163,7 @@ def one_round(house: Household, kept: KeptAlive) -> dict[str, Any]:
 
 
 def violations(house: Household, before: StoreState, after: StoreState, ended: list[Ended]) -> list[str]:
-    """Hold what the commands said against what is."""
+    """Compare the commands' answers with the state."""
     answers = (0, 65) if len(ended) == 1 else (0, 64, 65)      # the other may have let go of what this one names
     wrong = [f"not answered: {one}" for one in ended if one.code not in answers or "Traceback" in one.errors]
     done = [one for one in ended if one.code == 0]
@@ -195,7 +196,7 @@ def reasonable(one: Ended, before: StoreState, after: StoreState) -> bool:
 
 
 def untidy(house: Household, after: StoreState) -> list[str]:
-    """What is not whole, lies about, or is not the service's."""
+    """Name every file that is incomplete, left over, or not owned by the service's user."""
     folder = house.store.folder
     wrong = [f"{path} belongs to {status.st_uid}:{status.st_gid}" for path in (folder.parent, *folder.parent.rglob("*"))
              if ((status := path.lstat()).st_uid, status.st_gid) != (USER, USER)]

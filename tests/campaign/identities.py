@@ -54,7 +54,7 @@ def name_of(daemon: RunningDaemon) -> str:
 
 
 def undisturbed(broker: Mosquitto, daemons: list[RunningDaemon], watch_s: float) -> dict[str, object]:
-    """Watch daemons that have nothing to do with each other."""
+    """Watch daemons that are independent of each other."""
     names = [name_of(daemon) for daemon in daemons]
     with ExitStack() as stack:
         witnesses = [stack.enter_context(Witness(broker.client(), name)) for name in names]
@@ -87,7 +87,7 @@ def two_hosts(folder: Path, watch_s: float) -> dict[str, object]:
 
 def taken_over(folder: Path, watch_s: float,
                rival: Callable[[Path, Mosquitto], AbstractContextManager[object]]) -> dict[str, object]:
-    """Let a rival take the name of a daemon; returns when health told of it, and how often the name changed hands."""
+    """Let a rival take the name of a daemon; returns when health reported it, and how often the name changed hands."""
     with running(folder) as broker, Witness(broker.client(), "gate") as witness, \
             RunningDaemon(folder / "a", "--config", write_config(folder / "a", broker, "gate")) as daemon:
         assert daemon.waits_for_log("connected to"), daemon.log

@@ -128,7 +128,7 @@ class Campaign:
 
 
 def main() -> int:
-    """Run the campaign; returns 1 when anything got past the model check, or took too much."""
+    """Run the campaign; returns 1 when a mutant got past the model check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--read", type=int, default=100_000, help="so many are read")
     parser.add_argument("--probe", type=int, default=5000, help="so many are probed")

@@ -1,4 +1,4 @@
-"""Campaign `outbox_cuts`: what reaches a subscriber through cuts, restarts and kills, and what it costs the disk.
+"""Campaign `outbox_cuts`: the results that reach a subscriber through cuts, restarts and kills, and the bytes on disk.
 
     .venv/bin/python tests/campaign/outbox_cuts.py --state .campaign/outbox_cuts.json
 
@@ -59,7 +59,7 @@ LABELS = ("person", "car", "bicycle")
 
 @dataclass
 class Received:
-    """What a subscriber of everything saw: `order` of the first arrivals, and the first health of each run."""
+    """The messages of one subscriber: `order` of the first arrivals, and the first health of each run."""
 
     order: list[tuple[int, int, bool]] = field(default_factory=list)
     repeated: int = 0
@@ -117,7 +117,7 @@ class Scene:
         return RunningDaemon(self.folder, "--config", self._config, "--print", env=env)
 
     def note(self, results: list[dict[str, Any]]) -> None:
-        """Take what one daemon printed."""
+        """Record the results that one daemon printed."""
         if results:
             self.runs[results[0]["run"]] = [
                 datetime.fromisoformat(result["frame"]["captured_at"]).timestamp() for result in results]
@@ -127,12 +127,12 @@ class Scene:
         return wait_until(lambda: self.proxy.connections > before)
 
     def goodbye(self, subscriber: Subscriber) -> None:
-        """Wait for the daemon's last word, and fold in all before it."""
+        """Wait for the daemon's last message, and record all before it."""
         assert wait_until(lambda: subscriber.received[-1].payload == b"offline"), subscriber.received[-1]
         self.listen(subscriber)
 
     def listen(self, subscriber: Subscriber) -> None:
-        """Fold in what the subscriber heard since."""
+        """Record the messages that the subscriber received since the last call."""
         received = subscriber.received
         while self._taken < len(received):
             message = received[self._taken]
@@ -144,7 +144,7 @@ class Scene:
                 if (run, seq) not in self.received.seen]
 
     def drains(self, subscriber: Subscriber) -> bool:
-        """Wait until health, told from now on, says that nothing waits on disk."""
+        """Wait until a new health message reports that nothing waits on disk."""
         self.listen(subscriber)
         self.received.health = {}
 
@@ -167,7 +167,7 @@ def scene(mqtt: str, settings: Callable[[Path], str] = lambda _: "") -> Iterator
 
 
 def disturb(proxy: CuttingProxy, kind: str, seconds: float) -> None:
-    """Cut once; for `seconds` nobody gets through, or nothing is said."""
+    """Cut once; for `seconds` no client gets through, or no data."""
     if kind == "silent":
         proxy.swallowing = True
         time_passes(seconds)
@@ -320,7 +320,7 @@ def results_of_an_hour() -> Iterator[SavedMessage]:
 
 
 def broken_limits(done: dict[str, dict[str, Any]], slack_s: float) -> list[str]:
-    """Name what does not hold."""
+    """Name the broken limits."""
     through, killed, full, disk = (done[part] for part in ("cuts", "kills", "small", "writes"))
     kept = {
         "cuts: missing": through["missing"] == 0,

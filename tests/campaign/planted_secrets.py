@@ -49,7 +49,7 @@ WITHIN_S = 60.0
 
 
 class SecretScan:
-    """Everything that could betray a secret, and which it was."""
+    """Searches every output for secrets, and keeps each find."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self.secrets = {secret.name: secret for secret in secrets}
@@ -60,13 +60,13 @@ class SecretScan:
         return self.secrets[name].text
 
     def add(self, where: str, content: str | bytes, *, but: Iterable[str] = ()) -> None:
-        """Search what was said; `but`: secrets that we have put there ourselves."""
+        """Search this output; `but`: secrets that the test itself put there."""
         content = content.encode("utf-8", "replace") if isinstance(content, str) else content
         self.bytes += len(content)
         self.found += found([one for one in self.secrets.values() if one.name not in but], where, content)
 
     def add_folder(self, folder: Path) -> None:
-        """Search what a process left behind, and who may read it."""
+        """Search the files that a process left, and check who may read them."""
         for path in folder.rglob("*"):
             if path.is_file():
                 self.add(f"{folder.name}/{path.relative_to(folder)}", path.name.encode() + b"\n" + path.read_bytes())
@@ -108,10 +108,10 @@ def _family(pid: int) -> list[int]:
 
 
 class Camera:
-    """Gives pictures of lamps to who logs in, once it is told to; before, it refuses and repeats the login."""
+    """Gives pictures of lamps after a login, once `admits` is set; before, it refuses and repeats the login."""
 
     def __init__(self) -> None:
-        self.lets_in = False
+        self.admits = False
         self.refused = 0
         self.logins: set[str] = set()
 
@@ -119,7 +119,7 @@ class Camera:
         head = head_of(connection).decode("latin-1")
         login = header(head, "authorization")
         self.logins |= {login} - {""}
-        if not (login and self.lets_in):
+        if not (login and self.admits):
             self.refused += bool(login)
             connection.sendall(f'HTTP/1.1 401 not {login}\r\nWWW-Authenticate: Basic realm="camera"\r\n'
                                f"Content-Length: {len(login)}\r\n\r\n{login}".encode("latin-1"))
@@ -138,7 +138,7 @@ def header(head: str, name: str) -> str:
 
 
 class Echo:
-    """A web server that refuses everybody: each answer repeats the head of its request, the first points elsewhere."""
+    """A web server that refuses every request: each answer repeats its head, the first points elsewhere."""
 
     def __init__(self, elsewhere: str = "") -> None:
         self.asked = 0
@@ -227,7 +227,7 @@ def live(scan: SecretScan, daemon: RunningDaemon, camera: Camera, cloud: Echo, u
     assert wait_until(lambda: camera.refused and update.asked, WITHIN_S), daemon.log
     assert daemon.waits_for_log("refuses", WITHIN_S), daemon.log
     write_secret(credentials / "mqtt-password", scan.text("mqtt password"))
-    camera.lets_in = True
+    camera.admits = True
     assert wait_until(lambda: cloud.asked >= 2, WITHIN_S), daemon.log
     assert daemon.waits_for_log("nothing is sent until the file holds another", WITHIN_S), daemon.log
     write_secret(credentials / "cloud-token", f"{scan.text('second token')}\nand more")
@@ -298,7 +298,7 @@ camera: {{source: "http://cam/v.mjpg?user=x&pw={secret('short')}"}}
 
 
 def mistakes_case(folder: Path) -> SecretScan:
-    """Every command that reads a configuration is shown each."""
+    """Run every command that reads a configuration with each mistake."""
     scan = SecretScan(mistaken())
     path = folder / "config.yaml"
     environ = {"VEDETTE_CAMERA__SOURCE": f"rtsp://me:{scan.text('mistake variable')}@cam",
@@ -384,7 +384,7 @@ def guarded(folder: Path, passwords: dict[str, str]) -> str:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Replace it in one step: whoever reads sees all of it."""
+    """Replace it in one step: a reader gets the whole text."""
     fresh = path.with_suffix(".new")
     fresh.write_text(text + "\n")
     fresh.chmod(0o600)

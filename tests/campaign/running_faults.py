@@ -65,7 +65,7 @@ SAID = {"hang": "_hang_on_order", "lock": "lock_for_ever", "spin": "spin", "hold
 
 @dataclass(frozen=True)
 class Place:
-    """Where the state is, and how it is harmed and put right."""
+    """Where the state is, and how a fault of it begins and ends."""
 
     disk: Path
     clock: SteppedClock
@@ -75,7 +75,7 @@ class Place:
         return self.disk / "state"
 
     def harm(self, fault: str) -> Callable[[], object]:
-        """Cause the fault; returns what puts it right."""
+        """Cause the fault; returns the function that ends it."""
         if fault in STEPS:
             self.clock.step(STEPS[fault])
             return lambda: self.clock.step("+0")
@@ -117,7 +117,7 @@ class Scene:
     broker: Mosquitto
 
     def settle(self, but: frozenset[str] = frozenset()) -> None:
-        """Wait until results flow and nothing of ours is named."""
+        """Wait until results flow and none of the campaign's reasons is reported."""
         before = self.witness.results
         ours = set().union(*NAMES.values()) - but
         assert wait_until(lambda: self.witness.results >= before + SURELY_NEW
@@ -131,7 +131,9 @@ class Scene:
         return (self.witness.results - before) / (time.monotonic() - began_s)
 
     def one_fault(self, fault: str, lasts_s: float) -> list[float]:
-        """Cause it and put it right; returns the seconds until named, until gone, and the rates before and during."""
+        """Cause it and end it; returns the seconds until it was reported, until it was cleared, and the rates before
+        and during.
+        """
         self.settle()
         well_per_s = self.rate(2)
         began_s = time.monotonic()
@@ -165,7 +167,7 @@ def scene() -> Iterator[Scene]:
 
 
 def ended(one: Scene) -> dict[str, Any]:
-    """Stop the daemon in order; returns what its life showed, and what was wrong with it."""
+    """Stop the daemon in order; returns the figures of its life, and every fault of it."""
     one.daemon.signal(signal.SIGTERM)
     code = one.daemon.ends(90)
     seen = one.witness
@@ -186,7 +188,7 @@ def ended(one: Scene) -> dict[str, Any]:
 
 
 def never_put_back(one: Scene) -> dict[str, Any]:
-    """The folder goes for good: it stays named, detection goes on, and the daemon ends in order."""
+    """The folder is removed for good: it stays reported, detection goes on, and the daemon ends in order."""
     one.settle()
     remove(one.here.state)
     assert wait_until(lambda: "store_failed" in one.witness.reasons, 60), one.witness.health
@@ -198,7 +200,7 @@ def never_put_back(one: Scene) -> dict[str, Any]:
 
 
 def removed_while_offline(one: Scene) -> dict[str, Any]:
-    """What waited on disk is gone with it, and is counted as lost once the broker is back."""
+    """Messages on disk are lost with the folder, and are counted as lost once the broker is back."""
     one.settle()
     one.broker.stop()
     outbox = one.here.state / "outbox"
@@ -216,7 +218,7 @@ def removed_while_offline(one: Scene) -> dict[str, Any]:
 
 
 def clock_while_offline(one: Scene) -> dict[str, Any]:
-    """What waits on disk grows no older by ten years, there and back: all of it comes."""
+    """Messages on disk grow no older by ten years, there and back: all of them arrive."""
     one.settle()
     one.broker.stop()
     outbox = one.here.state / "outbox"
@@ -254,7 +256,7 @@ def later(name: str) -> dict[str, Any]:
 
 
 def one_hang(order_words: str, watchdog_s: float) -> dict[str, object]:
-    """A thread hangs; returns how that ended, and what was wrong about it."""
+    """A thread hangs; returns how the run ended, and every broken limit."""
     with tempfile.TemporaryDirectory() as name, running(Path(name)) as broker, \
             Witness(broker.client(), "gate") as witness:
         folder, order = Path(name), Path(name, "order")

@@ -158,8 +158,8 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder / "state"], check=True, timeout=WITHIN_S)
 
 
-def live(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
-    """Let a daemon go through its faults for so long, and at least once through each."""
+def run_life(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
+    """Run a daemon through its faults for so long, and at least once through each."""
     life = LIVES[name]
     with tempfile.TemporaryDirectory() as at, small_disk(Path(at)), \
             running(Path(at), "allow_anonymous true\n") as broker:
@@ -201,8 +201,8 @@ def live(name: str, network: ClosedNetwork, seconds: float) -> dict[str, Any]:
             "named": sorted(witness.first_named)}
 
 
-def control(network: ClosedNetwork) -> None:
-    """Leak on purpose: whoever hears nothing then has no ear."""
+def leak_on_purpose(network: ClosedNetwork) -> None:
+    """Send packets elsewhere on purpose: without a find the listener does not work."""
     network.sent.clear()
     subprocess.run([sys.executable, *network.program, "-c", LEAKS], check=True, timeout=WITHIN_S)
     assert wait_until(lambda: network.sent.keys() >= LEAKED, WITHIN_S), \
@@ -233,10 +233,10 @@ def main() -> int:
     mount(b"none", "/", None, MS_REC | MS_PRIVATE)
     lives = args.life or list(LIVES)
     with ClosedNetwork() as network:
-        control(network)
+        leak_on_purpose(network)
         for name in lives:
             if name not in [each["life"] for each in done]:
-                done.append(live(name, network, args.minutes * 60 / len(lives)))
+                done.append(run_life(name, network, args.minutes * 60 / len(lives)))
                 print(done[-1], file=sys.stderr, flush=True)
                 args.state.write_text(json.dumps(done))
     summary = figures(done)

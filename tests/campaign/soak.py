@@ -110,7 +110,7 @@ class Watcher(Witness):
 
 
 def sample(pid: int, frames: int) -> Sample | None:
-    """Look at a process; None where it has just ended."""
+    """Measure a process; None if it has just ended."""
     process = Path(f"/proc/{pid}")
     try:
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
@@ -156,7 +156,7 @@ class Soak:
 
     @property
     def progress(self) -> str:
-        """One line for who watches."""
+        """One line for the terminal."""
         seen = self._watcher
         return f"{seen.capture['detected']} detected, {len(seen.seqs)} received, {seen.samples[-2:]}"
 
@@ -179,7 +179,7 @@ class Soak:
         self._wait(f"{frames} frames", lambda: self._watcher.capture["detected"] >= frames, 3600)
 
     def ends(self) -> dict[str, object]:
-        """End the daemon; returns what its accounts and the subscriber say."""
+        """End the daemon; returns its own counts and those of the subscriber."""
         self._wait("what waits on disk", lambda: self._watcher.health["mqtt"]["spooled"] == 0,
                    DRAINED_WITHIN_S)
         self._daemon.signal(signal.SIGTERM)
@@ -394,7 +394,7 @@ def figures(samples: list[Sample]) -> dict[str, object]:
 
 
 def broken_limits(seen: dict[str, Any]) -> list[str]:
-    """Name what does not hold."""
+    """Name the broken limits."""
     capture = seen["capture"]
     lost = seen["dropped_of_outbox"].get("detections", 0)
     kept = {

@@ -39,8 +39,8 @@ def mark(state: StoreState) -> str:
     return hashlib.sha256(state.serialize()).hexdigest()
 
 
-class ToldStore(ModelStore):
-    """Says what it tries to keep, and what it has kept."""
+class ReportingStore(ModelStore):
+    """Reports each change before and after it is saved."""
 
     def __init__(self, folder: Path, pipe: int) -> None:
         super().__init__(folder, min_free_bytes=0)
@@ -56,13 +56,13 @@ class ToldStore(ModelStore):
 
 
 class Worker:
-    """What a daemon and its operator do to a store, in any order."""
+    """The changes that a daemon and its operator make to a store, in any order."""
 
     def __init__(self, folder: Path, sources: list[Path], pipe: int, seed: int) -> None:
         self._random = random.Random(seed)
         self._sources = sources
         self._state_folder = StateFolder(folder, wait_s=5)
-        self.store = ToldStore(folder / "models", pipe)
+        self.store = ReportingStore(folder / "models", pipe)
 
     def run(self) -> NoReturn:
         operations = (self.install, self.install_by_hand, self.refuse, self.good, self.bad, self.roll_back,
@@ -117,7 +117,7 @@ class Worker:
 
 
 def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[list[str]]:
-    """Let a worker work and kill it; returns what it said, in words."""
+    """Let a worker work and kill it; returns its reports."""
     reader, writer = os.pipe()
     seed = chance.randrange(2**32)
     child = os.fork()
@@ -140,7 +140,7 @@ def killed(folder: Path, sources: list[Path], chance: random.Random) -> list[lis
 
 
 def check_recovery(folder: Path, said: list[list[str]], known: StoreState) -> tuple[list[str], StoreState]:
-    """Recover; returns every way in which the law was broken, and the state found."""
+    """Recover; returns every broken rule, and the state found."""
     kept = mark(known)
     trying: list[str] = []
     for kind, message in said:

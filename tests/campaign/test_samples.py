@@ -31,7 +31,7 @@ def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int
 
 
 def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:
-    """New examples find what a property claims too much of, and name it alone."""
+    """New examples refute a property that claims too much, and only that one is named."""
     properties = tmp_path / "test_properties.py"
     properties.write_text("from hypothesis import given, strategies as st\n"
                           "@given(st.integers(0, 300))\ndef test_too_much(number):\n    assert number != 171\n"
@@ -42,61 +42,63 @@ def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:
 
 
 def test_camera_faults_of_each_quick_kind(tmp_path: Path) -> None:
-    """A killed, a stopped and a crashing child are named and replaced while MQTT and health go on; accounts balance."""
+    """A killed, a stopped and a crashing child are reported and replaced while MQTT and health go on; counts add up."""
     figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",
                   "--fault", "crash")
     assert figures["worst"].keys() == {"kill", "stop", "crash"}
 
 
 def test_a_stream_that_falls_silent(tmp_path: Path) -> None:
-    """A live RTSP stream that says nothing more is named and comes back, without another capture child."""
+    """A live RTSP stream without data is reported and recovers, without another capture child."""
     figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "1", "--fault", "rtsp silent")
     assert figures["lives"][0]["accounts"]["children_replaced"] == 0
 
 
 def test_a_folder_that_is_removed_and_a_clock_that_goes_back(tmp_path: Path) -> None:
-    """Named, and gone when put right; no result is lost, and none is told of a frame that was not looked at."""
+    """Both are reported, and cleared when corrected; no result is lost, and each is about a frame that was detected on.
+    """
     figures = sample("running_faults", tmp_path, "--cycles", "1", "--slack-s", "60", "--least-share", "0",
                   "--fault", "removed, put back empty", "--fault", "clock -10 years", timeout_s=400)
     assert figures["lives"][0]["missing"] == 0
 
 
 def test_a_thread_that_keeps_python_in_an_endless_loop(tmp_path: Path) -> None:
-    """The watchdog ends it with every stack in the log, and the next daemon says that it hung."""
+    """The watchdog ends it with every stack in the log, and the next daemon reports the hang."""
     figures = sample("running_faults", tmp_path, "--slack-s", "60", "--watchdog-s", "5", "--fault", "spin in detect",
                   timeout_s=400)
     assert figures["hangs_s"].keys() == {"spin in detect"}
 
 
-def test_devices_with_default_names_leave_each_other_alone(tmp_path: Path) -> None:
-    """Two state folders, an instance and, as root, two hosts of one name: nobody is evicted."""
+def test_devices_with_default_names_do_not_evict_each_other(tmp_path: Path) -> None:
+    """Two state folders, an instance and, as root, two hosts of one name keep their connections."""
     figures = sample("identities", tmp_path, "--cycles", "1", "--watch-s", "2",
                   "--case", "one_host", "--case", "two_hosts")
     assert len(set(figures["one_host"][0]["names"])) == 3
 
 
 def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path) -> None:
-    """Nothing is missing but what was counted or is young; order is kept; the disk is spared."""
+    """Only counted or young results are missing; order is kept; few bytes are written."""
     figures = sample("outbox_cuts", tmp_path, *UNHURRIED, "--restarts", "1", "--cuts", "4", "--results", "200",
                   "--kills", "1", "--small", "800")
     assert figures["cuts"]["missing"] == 0
 
 
 def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path) -> None:
-    """`online` after its return, a bounded outbox, and every result arrived or counted; no rate is judged."""
+    """`online` after its return, a bounded outbox, and every result arrived or counted; no rate is checked."""
     figures = sample("daemon_broker", tmp_path, *UNHURRIED, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",
                   "--fault", "restarted", "--fault", "refusing")
     assert figures["reconnects"] == [2]
 
 
 def test_planted_secrets_through_every_refusal(tmp_path: Path) -> None:
-    """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: nothing is told."""
+    """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: no secret gets out.
+    """
     figures = sample("planted_secrets", tmp_path, "--case", "life")
     assert (figures["cases"]["life"] >= 30, figures["found"]) == (True, [])
 
 
-def test_stops_nobody_waits_for(tmp_path: Path) -> None:
-    """Signals while a daemon stops before a frozen broker, and quick restarts: everything arrives, once, in order."""
+def test_repeated_signals_and_quick_restarts(tmp_path: Path) -> None:
+    """A daemon stops before a frozen broker, and restarts quickly: everything arrives once and in order."""
     figures = sample("daemon_stops", tmp_path, "--case", "twice", "--case", "restarts", "--rounds", "1",
                      "--restarts", "3", *UNHURRIED)
     assert {name: case["missing"] for name, case in figures["cases"].items()} == {"twice": 0, "restarts": 0}
@@ -110,7 +112,7 @@ def test_mutated_bundles_through_the_whole_chain(tmp_path: Path) -> None:
 
 
 def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:
-    """Heard in a network of its own: its broker's packets and no others, while nobody looks and the broker is away."""
+    """In its own network it sends packets to its broker only, also while nothing detects and the broker is away."""
     figures = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")
     if "skipped" in figures:
         pytest.skip(figures["skipped"])
@@ -125,13 +127,13 @@ def test_a_cap_of_cloud_calls_through_kills(tmp_path: Path) -> None:
 
 
 def test_a_good_cloud_and_a_bad_one(tmp_path: Path) -> None:
-    """One that says more than it must is used; one that drips costs its deadline, and no frame of the model's."""
+    """One with extra headers is used; one that drips costs its deadline, and no frame of the model."""
     figures = sample("cloud_servers", tmp_path, "--outage-s", "0", "--cloud", "trailers", "--cloud", "drips behind TLS",
                   timeout_s=300)
     assert (figures["clouds"], figures["wrong"]) == (2, {})
 
 
-def test_a_daemon_that_is_swapped_and_cut_keeps_nothing(tmp_path: Path) -> None:
+def test_swaps_and_cuts_leak_nothing(tmp_path: Path) -> None:
     """After rounds of both it holds as many objects, descriptors and threads as before, and every count agrees."""
     figures = sample("soak", tmp_path, "--frames", "100", "--rounds", "6", "--act", "swap", "--act", "cut",
                   "--paced")
@@ -146,14 +148,16 @@ def test_a_store_that_is_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 def test_a_release_to_a_share_of_two_devices(tmp_path: Path) -> None:
-    """The one whose bucket is in the share moves, when nudged, through shadow and trial; the other stays."""
+    """The device whose bucket is in the share gets it after a nudge, through shadow and trial; the other does not."""
     figures = sample("fleet", tmp_path, "--count", "1", "--devices", "2", "--short")
     assert [step["moved"] for step in figures["stories"][0]] == [2, 1]
 
 
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
 def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path) -> None:
-    """Root and the service's user ask while it ends and starts: answered, one truth, everything the service's."""
+    """Root and the service's user send requests while it ends and starts: each is answered, and every file is the
+    service's.
+    """
     figures = sample("hands", tmp_path, "--count", "4")
     assert (figures["rounds"], figures["wrong"]) == (4, [])
 
@@ -171,8 +175,8 @@ WITHOUT_A_SAMPLE = [part for part in PARTS if f'sample("{part}"' not in Path(__f
 
 
 @pytest.mark.parametrize("part", WITHOUT_A_SAMPLE)
-def test_a_part_without_a_sample_begins(part: str) -> None:
-    """`make campaign` finds it, and it can be imported."""
+def test_a_part_without_a_sample_can_be_imported(part: str) -> None:
+    """`make campaign` finds it."""
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")
