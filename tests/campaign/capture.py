@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/campaign/capture.py --cycles 40 --state .campaign/capture.json
 
-Resumable: what is done stands in the state file. Prints one JSON line of figures; exits 1 when a bound was broken.
+Resumable: the state file records the finished part. Prints one JSON line of figures; exits 1 when a bound was broken.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     .venv/bin/python tests/campaign/cloud_budget.py --kills 1000 --state .campaign/cloud_budget.json
 
 Each life is a process with a real client that asks as fast as it can and is killed at a random moment, around a call's
-length after its first breath. Resumable: server's count, budget and kills stand beside the state file. Prints one JSON
+length after its first breath. Resumable: server's count, budget and kills are beside the state file. Prints one JSON
 line of figures; exits 1 when a bound was broken.
 """
 

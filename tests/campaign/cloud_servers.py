@@ -4,10 +4,10 @@
 
 The film is dark for a second and lit for two: the daemon's model can look at dark pictures only, so that it works
 again in the middle of calls. Of each cloud: no call lasts longer than its deadline and a tenth, seen at the server; a
-failing one gets three calls, or one, and then a pause; what is told of lit frames is the cloud's, of dark ones the
+failing one gets three calls, or one, and then a pause; results of lit frames are the cloud's, of dark ones the
 model's; of dark frames no larger share goes unseen while a call is under way. Outages: a cloud that fails for
 `--outage-s` gets ten calls at most, and is used again within five minutes of its recovery. Resumable by cloud. Times
-are judged by the fair clock and told by the other. One JSON line; 1 when a limit was broken.
+are limited by the fair clock and printed by the other. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations

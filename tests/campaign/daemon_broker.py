@@ -9,7 +9,7 @@ same by counting, and `noise` is `rate` of two well turns in a row: how far to t
 of its rate or more (median over cycles), `online` must be published within 5 s of the broker's return, the outbox must
 stay bounded, and every result must arrive, or be on disk for the next run, or be counted as dropped. The broker must
 keep what the witness misses (its log says what it acknowledged without a subscriber: nothing). Where a limit was
-broken, what tells why is kept beside the state: both logs, what was on disk, the missing results. Resumable by cycle.
+broken, the evidence is kept beside the state: both logs, the files on disk, the missing results. Resumable by cycle.
 One JSON line; 1 when a limit was broken.
 """
 
@@ -136,7 +136,7 @@ def share(ill: Turn, well: list[Turn], of: str) -> float:
 def one_cycle(folder: Path, faults: list[str], turn_s: float, frozen_s: float) -> dict[str, object]:
     """One daemon through all faults; returns rates, delays, and what became of its results.
 
-    The folder then tells the rest: both logs, the missing results, and the state folder.
+    The folder then has the evidence: both logs, the missing results, and the state folder.
     """
     scene = Scene(folder)
     scene.broker.start()

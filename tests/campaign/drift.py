@@ -3,7 +3,7 @@
     .venv/bin/python tests/campaign/drift.py --state .campaign/drift.json
 
 A real daemon for each of `--street` (seeds) and each thing done to its camera, a few at a time. Each must be named in
-health, with the right word, within `--after-s` and 30 s, and no longer 60 s after it was put right; meanwhile nothing
+health, with the right cause, within `--after-s` and 30 s, and no longer 60 s after it was corrected; meanwhile nothing
 else may be named, and in rain, and through `--days` whole days of the street's light, nothing at all. Resumable;
 prints one JSON line of figures; exits 1 when anything was wrong.
 """
@@ -78,7 +78,7 @@ class Device:
         assert named_s > 0, "named before anything was done"
         self._expect(lambda: DRIFT not in self.witness.reasons, self._begin_s + self._ill_s + GONE_WITHIN_S, "not gone")
         gone_s = time.monotonic() - self._begin_s - self._ill_s
-        assert gone_s > 0, "gone before it was put right"
+        assert gone_s > 0, "cleared before it was corrected"
         assert self._last == [CHANGES[self._kind]], f"named {self._last}"
         assert named_s <= self._args.after_s + NAMED_WITHIN_S, f"named after {named_s:.1f} s"
         return {"named_s": round(named_s, 1), "gone_s": round(gone_s, 1)}
@@ -108,7 +108,7 @@ class Device:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=Path, required=True, help="what is done stands here; delete it to begin anew")
+    parser.add_argument("--state", type=Path, required=True, help="records the finished part; delete it to start again")
     parser.add_argument("--street", type=int, action="append", help="a seed; several may be given (5, 7, 11, 3)")
     parser.add_argument("--kind", action="append", choices=(*CHANGES, *QUIET), help="several may be given (all)")
     parser.add_argument("--after-s", type=float, default=20, help="health.image_drift_after_s (20)")

@@ -125,11 +125,11 @@ class Story:
                          for device in self.devices)
 
     def _expect(self, name: str, releases: dict[str, int], began_s: float) -> None:
-        def stand(rows: dict[str, dict[str, Any]]) -> bool:
+        def is_so(rows: dict[str, dict[str, Any]]) -> bool:
             return all((row := rows.get(device, {})).get("release") == release and row["state"] == "good"
                        and row["online"] and self.model_of(device).get("release") == release
                        for device, release in releases.items())
-        assert self.watch.waits_for(stand, MOVED_WITHIN_S), (name, releases, self.watch.rows, self.logs())
+        assert self.watch.waits_for(is_so, MOVED_WITHIN_S), (name, releases, self.watch.rows, self.logs())
         before = self.moves[-1]["releases"] if self.moves else {}
         self.moves.append({"step": name, "moved": sum(before.get(each) != releases[each] for each in releases),
                            "seconds": round(time.monotonic() - began_s, 1), "releases": releases})

@@ -5,7 +5,7 @@
 `one_host`: three daemons with default names, two by their state folders alone and one by its instance; `two_hosts`:
 two of one host name in namespaces of their own, as two fresh Pis (root only). None may ever be evicted. `twins`: a
 second daemon is given the same `device`; `insistent`: a foreign client takes the client id and comes back at once.
-Then `duplicate_device` must stand in health within 60 s, and the name must not change hands more than 12 times a
+Then `duplicate_device` must be in health within 60 s, and the name must not change hands more than 12 times a
 minute. Resumable by case. One JSON line; 1 when a limit was broken.
 """
 

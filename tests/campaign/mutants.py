@@ -113,7 +113,7 @@ class Campaign:
                                            "seconds": round(self.seconds, 1)}))
 
     def figures(self) -> dict[str, Any]:
-        """Return what is told at the end."""
+        """Return the figures that are printed at the end."""
         parent = self._part("parent: ")
         return {"campaign": "mutants", "runtime": " ".join(chosen_runtime("auto")), "mutants": self.outcomes.total(),
                 "refused_by_reader": self._part("reader: "), "read": self.outcomes["read"],

@@ -5,7 +5,7 @@
 `life`: a daemon whose broker, camera, cloud and update server refuse its logins and repeat them in their answers, that
 is sent to another host, reloads bad configurations, dumps its stacks and is aborted. `tls`: keys that are locked,
 torn, another's, or where a certificate belongs. `mistakes`: passwords written into every wrong place, shown to every
-command. `serve`: the server's side. In no case may a piece of any secret, in any encoding, stand in what was printed,
+command. `serve`: the server's side. In no case may a piece of any secret, in any encoding, appear in what was printed,
 logged, published, left in the state folder, or in /proc of any process; and no file may be open to others. Resumable by
 case. One JSON line; 1 when anything was found.
 """

@@ -5,7 +5,7 @@
 On one daemon with its state folder on a disk of its own (as root; else that part is left out, and said): the disk full,
 read-only, the folder removed and put back, empty or as it was, the clock stepped by ten years and by hours, both ways
 (libfaketime). Each must be named in health within 5 s and be gone within 10 s of its end; detection goes on meanwhile,
-and at the end every result arrived, the accounts balance, and nothing was told of a frame that was not looked at.
+and at the end every result arrived, the counts add up, and each published result is about a frame that was detected on.
 Then a folder that is never put back, and one removed while the broker is away.
 
 Then every thread in turn hangs for ever, in native code, at a lock, in an endless loop of C: the watchdog ends the
@@ -172,13 +172,13 @@ def ended(one: Scene) -> dict[str, Any]:
     code = one.daemon.ends(90)
     seen = one.witness
     assert wait_until(lambda: seen.availability == "offline", 30)
-    capture, mqtt, looked = seen.health["capture"], seen.health["mqtt"], seen.health["inference"]["count"]
+    capture, mqtt, inferred = seen.health["capture"], seen.health["mqtt"], seen.health["inference"]["count"]
     missing = (max(seen.seqs) if seen.seqs else 0) - len(seen.seqs)
     right = {
         f"exit code {code}": code == 0,
         f"accounts {capture}": capture["captured"] == capture["detected"] + sum(capture["dropped"].values())
         + capture["pending"],
-        f"{looked} looked at, {max(seen.seqs)} told": looked == capture["detected"] == max(seen.seqs),
+        f"{inferred} inferred, {max(seen.seqs)} published": inferred == capture["detected"] == max(seen.seqs),
         f"{missing} missing, counted {mqtt['dropped_ever']}": missing == mqtt["dropped_ever"].get("detections", 0),
         f"repeated {seen.repeated}": seen.repeated == 0,
     }
@@ -290,7 +290,7 @@ def one_hang(order_words: str, watchdog_s: float) -> dict[str, object]:
     right = {
         f"ended by {end.code}": end.by_watchdog and end.code == -signal.SIGABRT,
         f"no stack of {lacking}": not lacking,
-        f"told {last_end}": last_end is not None and last_end["kind"] == "hung" and thread in last_end["detail"]
+        f"reported {last_end}": last_end is not None and last_end["kind"] == "hung" and thread in last_end["detail"]
         and last_end["run"] == first_run,
         "not named before": named or thread in ("main", "mqtt"),
         "not well afterwards": well,

@@ -2,12 +2,12 @@
 
     .venv/bin/python tests/campaign/silence.py --minutes 10 --state .campaign/silence.json
 
-A daemon lives in a network of its own whose every packet is heard, loopback included (tests/closed_network.py; as
-root), through every local fault in turn: a camera that dies, hangs, stalls, freezes, goes black or lies; a model that
+A daemon runs in a closed network in which every packet is recorded, loopback included (closed_network.py; as root),
+through every local fault in turn: a camera that dies, hangs, stalls, freezes, goes black or lies; a model that
 raises, hangs, is slow, is damaged, or is not there; motion as a fallback; a disk that is full; a broker that goes
-away, a cable that is cut. Heard must be its broker's packets and no others: no name is asked for, no time, nobody
-else. First leaks of every kind are made on purpose, and must be heard. Every result is held against the truth of its
-frame (tests/truth.py). Resumable by life. One JSON line; 1 when anything else was heard, or a lie was told.
+away, a cable that is cut. Only packets to its broker may be recorded: no request for a name, a time or any other
+host. First the campaign leaks packets of every kind on purpose, and they must be recorded. Every result is compared
+with the truth of its frame (truth.py). Resumable by life. One JSON line; 1 when another packet or a lie was found.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ LEAKED = {"192.0.2.53 udp 53", "192.0.2.1 udp 123", "224.0.0.251 udp 5353", "loo
 
 @dataclass(frozen=True)
 class Life:
-    """One daemon: its model, what else it is told, and the faults it goes through, over and over."""
+    """One daemon: its model, its other settings, and the faults that it gets in turn."""
 
     model: Callable[[Path], Path | None]
     faults: tuple[str, ...]

@@ -4,7 +4,7 @@
 
 A forked child does real store operations in a loop and says on a pipe what it tries to keep and what it has kept. After
 each kill `recover()` must give a state that was kept or was just being kept, with an active model that is complete and
-verified, and nothing but what it names. Resumable: what is done stands in the state file. Prints one JSON line of
+verified, and nothing but what it names. Resumable: the state file records the finished part. Prints one JSON line of
 figures; exits 1 when the law was broken.
 """
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.daemon
 
 CAMPAIGNS = Path(__file__).parent
 UNHURRIED = ("--slack-s", "30")
-"""The campaigns judge the limits of time; a sample shares its machine with every other test."""
+"""The campaigns check the limits of time; a sample shares its machine with every other test."""
 
 
 def sample(part: str, state: Path, *args: str, timeout_s: float = 400, code: int = 0) -> dict[str, Any]:
@@ -106,9 +106,9 @@ def test_repeated_signals_and_quick_restarts(tmp_path: Path) -> None:
 
 def test_mutated_bundles_through_the_whole_chain(tmp_path: Path) -> None:
     """Read, resolved and probed: each ends in a refusal or a sound model, in little memory and little time."""
-    told = sample("mutants", tmp_path, "--read", "150", "--probe", "4")
-    assert (told["mutants"], told["parent_exceptions"]) == (154, 0)
-    assert told["read"] > 5
+    figures = sample("mutants", tmp_path, "--read", "150", "--probe", "4")
+    assert (figures["mutants"], figures["parent_exceptions"]) == (154, 0)
+    assert figures["read"] > 5
 
 
 def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def hook(event, arguments):
         del thing
 sys.addaudithook(hook)
 """
-# The interpreter tells an audit hook of every import that begins: the same moment in every run, without a clock.
+# The interpreter calls an audit hook for every import that begins: the same moment in every run, without a clock.
 INTERRUPTING = """
 import os, signal, sys
 def hook(event, arguments):

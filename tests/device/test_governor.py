@@ -131,12 +131,12 @@ def test_other_causes_halve_the_rate(reading: Reading) -> None:
 
 def test_repeated_power_failures_space_out_the_tries() -> None:
     """A supply that holds only at half the rate gets one try in two hours, however cool the board is."""
-    subject, looked, shares = governor(), 0.0, []
+    subject, detected, shares = governor(), 0.0, []
     for tick in range(int(8 * 3600 / READ_EVERY_S)):
         at_s = tick * READ_EVERY_S
         weak = subject.limit.share > 0.5
-        limit = subject.update(Reading(60.0 - at_s / 1000, ("under_voltage",) if weak else ()), int(looked), at_s)
-        looked += 10 * limit.share * READ_EVERY_S
+        limit = subject.update(Reading(60.0 - at_s / 1000, ("under_voltage",) if weak else ()), int(detected), at_s)
+        detected += 10 * limit.share * READ_EVERY_S
         shares.append(limit.share)
     changes = [tick * READ_EVERY_S for tick, (one, two) in enumerate(pairwise(shares)) if one != two]
     assert changes_in([at_s for at_s in changes if at_s > 600], TWO_HOURS_S - 60) <= 4
@@ -173,10 +173,10 @@ def test_a_gap_in_the_readings_starts_again() -> None:
 def test_the_full_rate_is_the_measured_one() -> None:
     """A model that manages 3 of 15 frames a second is halved from 3; the time without a camera does not count."""
     subject = governor(15.0)
-    looked = 0
+    detected = 0
     for tick in range(150):
-        looked += 6 if tick < 100 else 0
-        subject.update(Reading(50.0), looked, tick * READ_EVERY_S)
+        detected += 6 if tick < 100 else 0
+        subject.update(Reading(50.0), detected, tick * READ_EVERY_S)
     feed(subject, Reading(50.0, ("under_voltage",)), 600, 300.0, per_s=0.0)
     assert subject.limit.per_s == pytest.approx(1.5, rel=0.02)
 

@@ -196,20 +196,20 @@ def test_failures_are_logged_once_a_minute_at_most() -> None:
     clock = FakeClock()
     health = DetectorHealth(clock, 1000)
 
-    def logged(seconds: int, *words: str, looks: bool) -> list[str]:
+    def logged(seconds: int, *messages: str, detects: bool) -> list[str]:
         news = []
         for _ in range(10 * seconds):
             clock.advance(0.1)
-            news += [each for each in words if health.on_failure(each)]
-            if looks:
+            news += [each for each in messages if health.on_failure(each)]
+            if detects:
                 health.on_result(5.0)
         return news
 
-    assert logged(150, "node 7", looks=True) == ["node 7"] * 3
-    assert logged(150, "node 7", looks=False) == ["node 7"]
-    assert logged(150, "row 1", "row 2", looks=False) == ["row 1", "row 2", "row 1"]
+    assert logged(150, "node 7", detects=True) == ["node 7"] * 3
+    assert logged(150, "node 7", detects=False) == ["node 7"]
+    assert logged(150, "row 1", "row 2", detects=False) == ["row 1", "row 2", "row 1"]
     health.reset()
-    assert logged(1, "row 1", looks=False) == ["row 1"]
+    assert logged(1, "row 1", detects=False) == ["row 1"]
 
 
 def refuse(_: DetectionResult) -> bool:

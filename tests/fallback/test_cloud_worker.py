@@ -148,7 +148,7 @@ def test_an_answer_after_deactivation_is_late(tmp_path: Path) -> None:
         one.activate()
         assert asked.wait(60)
         one.cloud.deactivate()
-        one.activate()          # even when it stands in anew meanwhile
+        one.activate()          # even if it is activated again meanwhile
         go_on.set()
         one.settled(lambda status: status.late == 1)
 

@@ -186,12 +186,12 @@ def test_a_network_that_cuts_again_and_again_costs_no_message() -> None:
 def test_a_state_is_one_suspect_until_a_newer_value_is_accepted(is_taken: bool) -> None:
     """Its value may change faster than the broker hangs up. An accepted value between two hang-ups clears it."""
     poison = PoisonMessages()
-    blamed = None
+    refused = None
     for number in range(HANG_UPS_TO_BLAME):
         if is_taken:
             poison.accepted(waiting(10 + number, 5, retain=True))
-        blamed = hung_up_at(poison, waiting(20 + number, 10, retain=True))
-    assert (blamed is None) == is_taken
+        refused = hung_up_at(poison, waiting(20 + number, 10, retain=True))
+    assert (refused is None) == is_taken
 
 
 def test_a_message_as_large_as_a_refused_one_is_not_sent_for_a_while() -> None:

@@ -23,7 +23,7 @@ SIZE = dict(width=160, height=90)
 
 
 class Time:
-    """A clock that advances only while somebody sleeps."""
+    """A clock that advances only in `sleep`."""
 
     def __init__(self, seconds: float = 1000.0) -> None:
         self.ns = int(seconds * 1e9)

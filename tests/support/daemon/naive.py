@@ -1,8 +1,8 @@
 """Daemons that publish false results, as many do: `python naive.py HOW CONFIG`, with `tcp://ORDER` as faulty.py.
 
-`empty`: a frame that could not be looked at becomes an empty result; `repeat`: every other frame is given the boxes of
-the one before; `hold`: the counts stand while nobody looks. `honest` does none of it, nor `hang`, whose 30th frame is
-looked at for ever.
+`empty`: a frame that failed becomes an empty result; `repeat`: every other frame is given the boxes of
+the one before; `hold`: the counts stay while nothing detects. `honest` does none of it, nor `hang`, whose detector
+never returns from the 30th frame.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class CountedDisk:
 
 
 class ForgetfulDisk(CountedDisk):
-    """The power fails before step `cut_at`; `after_the_cut` tells what may then be in `root`, which began empty."""
+    """The power fails before step `cut_at`; `after_the_cut` gives the possible contents of `root`, empty at first."""
 
     def __init__(self, root: Path, cut_at: int | None) -> None:
         super().__init__(cut_at, self._cut)

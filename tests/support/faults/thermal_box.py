@@ -81,16 +81,16 @@ def simulate(box: Box, hours: float, governor: Governor | None, *,
          disturb: Callable[[float, Box], None] = lambda at_s, box: None) -> Course:
     """Let hours pass. Without a governor the daemon detects as often as it can."""
     course = Course([], [], [], 0.0)
-    limit, looked = Limit(), 0.0
+    limit, detected = Limit(), 0.0
     for tick in range(int(hours * 3600 / READ_EVERY_S)):
         at_s = tick * READ_EVERY_S
         disturb(at_s, box)
         before = limit
         if governor is not None:
-            limit = governor.update(box.reading(), int(looked), at_s)
+            limit = governor.update(box.reading(), int(detected), at_s)
         if limit.step != before.step:
             course.changes.append((at_s, limit))
-        looked += box.passes(box.full_per_s if limit.per_s is None else limit.per_s)
+        detected += box.passes(box.full_per_s if limit.per_s is None else limit.per_s)
         course.temperatures_c.append(box.temperature_c)
         course.shares.append(limit.share)
         course.throttled_s += READ_EVERY_S * box.throttled

@@ -80,7 +80,7 @@ class ShamCandidates(Candidates):
 
 def stored(store: ModelStore, content: bytes, shadow: ShadowRequirement | None = None,
            release: int | None = None) -> Installed:
-    """Put a file into the store that nobody loads."""
+    """Put a file into the store; it is never loaded."""
     path = store.folder / "arrived"
     path.write_bytes(content)
     sha256, size = store.stage(path, None, limit_bytes=1 << 20)

@@ -1,6 +1,6 @@
 """A network for one device, and a listener that records every packet in it: as root.
 
-`ClosedNetwork` links it to ours by one cable; every route of the device leads to us, where nobody forwards anything. So
+`ClosedNetwork` links it to ours by one cable; every route of the device leads to us, and nothing forwards a packet. So
 whatever a process in there sends, to whatever address, by whatever protocol, is a packet on that cable or on its
 loopback. `python closed_network.py ear` is the process that holds the network and listens, `python closed_network.py
 NAMESPACE …` runs Python with these arguments in there.
@@ -34,7 +34,7 @@ ICMP6, HOP_BY_HOP = 58, 0
 OF_THE_KERNEL = {133, 135, 136, 143}
 """ICMPv6 that every interface sends when it comes up: router and neighbour solicitations, multicast reports."""
 TO_ITSELF = f"{DEVICE} icmp"
-"""On the loopback: the kernel says of a cable that is cut that nobody can be reached."""
+"""On the loopback: after a cut of the cable the kernel reports that no host can be reached."""
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", ICMP6: "icmp6"}
 READY = b"ready\n"
 
@@ -50,7 +50,7 @@ def missing() -> str | None:
 class ClosedNetwork:
     """Moves this process to a network of its own as well: make it before there are threads.
 
-    `heard` counts packets of the device by where they went: `10.231.0.1 tcp 1883`, `who has 10.231.0.7`.
+    `sent` counts packets of the device by where they went: `10.231.0.1 tcp 1883`, `who has 10.231.0.7`.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """A plain detection server, as YOLOv5's Flask example is one: no token, no health, a multipart field `image`, records.
 
-It takes the form apart by the standard library's own reader of mail, and looks with a model of lamps.
+It takes the form apart by the standard library's own reader of mail, and detects with a model of lamps.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def of_pem(name: str, path: Path) -> Secret:
 
 
 def found(secrets: Iterable[Secret], where: str, content: bytes) -> list[str]:
-    """Return each secret that stands in the content, with some of what stands before it."""
+    """Return each secret that is in the content, with some of the text before it."""
     lower = content.lower()
     places = []
     for secret in secrets:

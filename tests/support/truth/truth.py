@@ -34,7 +34,7 @@ class Truth(Protocol):
     """Knows frames."""
 
     def of(self, captured_at: datetime, seq: int | None) -> Collection[Lit] | None:
-        """Return what may have been lit in that frame; nothing: there was no such frame; None: nobody can tell."""
+        """Return the possible lit cells of that frame; empty: there was no such frame; None: unknown."""
 
 
 class Noted:
