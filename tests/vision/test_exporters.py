@@ -13,10 +13,10 @@ from vedette.config.models import DetectorConfig
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.types import Detection
-from vedette.vision.doubts import find_doubts
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
+from vedette.vision.output_check import find_doubts
 from vedette.vision.prepare import Normalization
 
 TABLE = table()

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.camera.meant import missing
 from vedette.camera.settings import kind_of
+from vedette.camera.source_hint import missing
 from vedette.camera.street.options import is_synthetic, parse_synthetic
 from vedette.cli.arguments import add_config_argument
 from vedette.config.files import check_file

@@ -22,8 +22,8 @@ from vedette._lib.whole_file import check_regular, read_whole
 from vedette.errors import ModelDamaged, ModelUnreadable, ModelUnsupported
 from vedette.tflite import appended_zip, constants, metadata
 from vedette.tflite.flatbuffer import Buffer, Malformed, Table
-from vedette.tflite.foreseen import model_errors_only
 from vedette.tflite.metadata import TfliteMetadata
+from vedette.tflite.model_errors import model_errors_only
 from vedette.tflite.operators import CUSTOM, operator_name, type_name
 from vedette.tflite.tensors import TensorSpec
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vedette.config.models import Unit
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
-from vedette.tflite.foreseen import with_model_errors_only
+from vedette.tflite.model_errors import with_model_errors_only
 from vedette.types import Box, Detection
 from vedette.validate.agreement import Agreement, match, total
 from vedette.vision.documents import document, first_problem

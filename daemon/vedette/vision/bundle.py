@@ -19,7 +19,7 @@ from typing import Any
 from vedette.errors import ModelDamaged, ModelUnreadable
 from vedette.tflite import appended_zip
 from vedette.tflite.file import ModelFile, read_bytes
-from vedette.tflite.foreseen import with_model_errors_only
+from vedette.tflite.model_errors import with_model_errors_only
 from vedette.vision.baseline import Baseline, parse
 from vedette.vision.documents import check_size, parse_dict
 from vedette.vision.hints import BUNDLE

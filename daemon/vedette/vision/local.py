@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.clock import SystemClock
 from vedette.errors import InvokeFailed, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import ModelFile, digest, read_model
-from vedette.tflite.foreseen import model_errors_only
+from vedette.tflite.model_errors import model_errors_only
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
 from vedette.vision.geometry import WHOLE, Placement
 from vedette.vision.interpreter import Interpreter

@@ -17,7 +17,7 @@ from typing import TypeVar
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
-from vedette.tflite.foreseen import with_model_errors_only
+from vedette.tflite.model_errors import with_model_errors_only
 from vedette.vision import hints, labels
 from vedette.vision.decoders import DECODERS
 from vedette.vision.decoders.base import Decoder

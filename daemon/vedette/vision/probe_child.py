@@ -125,7 +125,7 @@ def _read(path: Path, sha256: str, detector: str | None) -> None:
 
 def _doubts(interpreter: Interpreter) -> dict[str, str]:
     from vedette.tflite.file import read_model
-    from vedette.vision.doubts import find_doubts
+    from vedette.vision.output_check import find_doubts
     model = replace(read_model(interpreter.path), outputs=interpreter.outputs)
     return find_doubts(model, interpreter.inputs[0], interpreter.input(0), interpreter.invoke,
                        [interpreter.output(index) for index in range(len(interpreter.outputs))])

@@ -15,7 +15,7 @@ import cv2
 
 from vedette.camera.child.opencv import DAMAGED_IN_A_ROW, READ_MARGIN_S, OpenCvSource, open_ffmpeg
 from vedette.camera.child.source import PictureDamaged
-from vedette.camera.meant import missing
+from vedette.camera.source_hint import missing
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 

@@ -1,4 +1,4 @@
-"""Turns what nobody foresaw while a model file is read into the error that says so.
+"""Turns any exception while a model file is read into a ModelError.
 
 Invariants: only what follows from the bytes of a file is turned: wrong lookups, values, types, numbers, recursion and
 memory. Vedette's own errors pass unchanged.

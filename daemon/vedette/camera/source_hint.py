@@ -22,10 +22,10 @@ _WORDS = {"auto": "auto", "automatic": "auto", "picamera2": "picamera2", "picame
 
 def missing(path: str) -> str:
     """Return what is wrong with a source that names no file, and what may be meant."""
-    return f"{shown(path)}: no such file or folder; {meant(path)}"
+    return f"{shown(path)}: no such file or folder; {hint(path)}"
 
 
-def meant(source: str) -> str:
+def hint(source: str) -> str:
     """Return the question whether another source is meant, or what a source looks like if nothing comes near."""
     plain = source.strip().strip(_QUOTES).strip()
     number = _NUMBER.fullmatch(plain)
