@@ -26,8 +26,8 @@ from tests.support.broker.subscriber import listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.device.identity import SYSTEM_STATE, default_name
-from vedette.mqtt.lives import PROOF_LIVES, SHORT_LIVES
 from vedette.mqtt.publisher import MqttPublisher
+from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS
 from vedette.types import Message
 
 BASE = "vedette/gate-01"
@@ -201,7 +201,7 @@ def takeover(scene: Scene) -> dict[str, object]:
     for publisher in publishers:
         publisher.stop(10)
     scene.broker.stop()
-    settled = any(status.connected for status in statuses) and evictions < 2 * (SHORT_LIVES + PROOF_LIVES)
+    settled = any(status.connected for status in statuses) and evictions < 2 * (SHORT_CONNECTIONS + PROOF_CONNECTIONS)
     return {"right": named and settled, "named_s": named_s, "evictions": evictions}
 
 

@@ -41,7 +41,7 @@ from tests.support.waiting.until import wait_until
 from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette.messages import payloads
 from vedette.mqtt.checkpoint import Checkpoint
-from vedette.mqtt.lives import SHORT_LIFE_S, SHORT_LIVES
+from vedette.mqtt.reconnect_policy import SHORT_CONNECTION_S, SHORT_CONNECTIONS
 from vedette.mqtt.spool import Moment, SavedMessage, Spool
 from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S, SAVE_AFTER_S
 from vedette.types import Acknowledged, Box, Detection, Message
@@ -51,7 +51,7 @@ OUTAGE_MB, ONLINE_MB = 20.0, 2.0
 KINDS = ("reset", "reset", "reset", "away", "silent")
 LONG_EVERY = 8
 """One cut of so many lasts long enough for the disk."""
-QUICK = SHORT_LIVES - 1
+QUICK = SHORT_CONNECTIONS - 1
 """So many connections in a row may be cut young without being taken for another client of the same name."""
 FPS = 60
 LABELS = ("person", "car", "bicycle")
@@ -197,7 +197,7 @@ def cuts(lives: int, cuts_total: int, results: int) -> dict[str, object]:
                 while done * lives < cuts_total * (life + 1):
                     assert here.is_connected_again(before), daemon.log
                     before = here.proxy.connections
-                    time_passes(chance.uniform(0.05, 0.6) + (0 if done % (QUICK + 1) else SHORT_LIFE_S))
+                    time_passes(chance.uniform(0.05, 0.6) + (0 if done % (QUICK + 1) else SHORT_CONNECTION_S))
                     is_long = done % LONG_EVERY == LONG_EVERY - 1
                     disturb(here.proxy, chance.choice(KINDS[3:] if is_long else KINDS),
                             chance.uniform(4, 6) if is_long else chance.uniform(0.1, 1.0))

@@ -46,7 +46,7 @@ from tests.support.truth.truth import TruthChecker
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.mqtt.command_filter import Incoming
-from vedette.mqtt.lives import SHORT_LIFE_S, SHORT_LIVES
+from vedette.mqtt.reconnect_policy import SHORT_CONNECTION_S, SHORT_CONNECTIONS
 from vedette.store.inbox import Request, RequestClient, Response, new_id
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
@@ -68,7 +68,7 @@ NOISE = 4
 """Frames in their places, messages on their way."""
 FILLING = 6000
 """Items (and the blocks they take) by which windows of a fixed size may fill, and small objects that come and go."""
-QUICK = SHORT_LIVES - 1
+QUICK = SHORT_CONNECTIONS - 1
 """So many connections in a row may be cut young without being taken for another client of the same name."""
 PAUSE_S = 600
 DRAINED_WITHIN_S = 300.0
@@ -247,7 +247,7 @@ class Soak:
 
     def _cut_for(self, kind: str, seconds: float) -> None:
         if self._proxy.connections % (QUICK + 1) == 0:
-            time_passes(self._connected_s + SHORT_LIFE_S + 0.5 - time.monotonic())
+            time_passes(self._connected_s + SHORT_CONNECTION_S + 0.5 - time.monotonic())
         before = self._proxy.connections
         self._proxy.swallowing, self._proxy.refusing = kind == "silent", kind == "away"
         if kind != "silent":

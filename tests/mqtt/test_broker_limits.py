@@ -18,7 +18,7 @@ from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.messages import payloads
 from vedette.mqtt.outbox import Waiting
-from vedette.mqtt.poison_message import HANG_UPS_TO_BLAME, LIMIT_TRUSTED_S, ONE_BY_ONE_S, PoisonMessages
+from vedette.mqtt.poison_message import HANG_UPS_MAX, LIMIT_TRUSTED_S, ONE_BY_ONE_S, PoisonMessages
 from vedette.types import Message
 
 LONG = b"x" * 1000
@@ -67,7 +67,7 @@ def test_a_message_at_which_the_broker_hangs_up_is_given_up(tmp_path: Path, capl
             received = [int(message.payload) for message in subscriber.received
                         if message.topic == f"{BASE}/detections"]
     assert sorted(set(received)) == list(range(ROUNDS))
-    assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_TO_BLAME, ROUNDS + 1)
+    assert (status.connected, status.reconnects, status.refused) == (True, HANG_UPS_MAX, ROUNDS + 1)
     assert set(reasons) == {"mqtt_denied", "mqtt_limited"}
     assert f"hangs up at a message of {len(LONG)} bytes" in reasons["mqtt_limited"]
     assert f"detections with {len(LONG)} bytes is discarded" in caplog.text
@@ -153,20 +153,20 @@ def test_only_a_message_that_was_alone_each_time_is_refused() -> None:
     """At the first hang-up others may be in flight too; each later hang-up that proves less restarts the count."""
     poison, first, second = PoisonMessages(), waiting(1, 10), waiting(2, 10)
     for others in ((), (second,)):
-        for _ in range(HANG_UPS_TO_BLAME - 1):
+        for _ in range(HANG_UPS_MAX - 1):
             assert hung_up_at(poison, first) is None
         assert hung_up_at(poison, *others) is None
     poison.connected()
     assert poison.connection_ended((first,)) is None
     assert hung_up_at(poison, first, second) is None
-    repeated = HANG_UPS_TO_BLAME - 1
+    repeated = HANG_UPS_MAX - 1
     assert [hung_up_at(poison, first) for _ in range(repeated)] == [*[None] * (repeated - 1), first]
 
 
 def test_without_an_accepted_message_none_is_refused() -> None:
     """The broker or its network may have died before it read the message; a sent QoS 0 message proves nothing."""
     poison, result = PoisonMessages(), waiting(1, 10)
-    for _ in range(2 * HANG_UPS_TO_BLAME):
+    for _ in range(2 * HANG_UPS_MAX):
         poison.connected()
         poison.accepted(Waiting(2, Message("snapshot", b"x" * 100, qos=0), since_s=0))
         assert poison.connection_ended((result,)) is None
@@ -178,7 +178,7 @@ def test_a_network_that_cuts_again_and_again_costs_no_message() -> None:
     """A message no larger than an accepted one is not given up: the network was the cause, not the size."""
     poison, result = PoisonMessages(), waiting(2, 10)
     poison.accepted(waiting(1, 10))
-    for _ in range(2 * HANG_UPS_TO_BLAME):
+    for _ in range(2 * HANG_UPS_MAX):
         assert hung_up_at(poison, result) is None
 
 
@@ -187,7 +187,7 @@ def test_a_state_is_one_suspect_until_a_newer_value_is_accepted(is_taken: bool) 
     """Its value may change faster than the broker hangs up. An accepted value between two hang-ups clears it."""
     poison = PoisonMessages()
     refused = None
-    for number in range(HANG_UPS_TO_BLAME):
+    for number in range(HANG_UPS_MAX):
         if is_taken:
             poison.accepted(waiting(10 + number, 5, retain=True))
         refused = hung_up_at(poison, waiting(20 + number, 10, retain=True))
@@ -200,7 +200,7 @@ def test_a_message_as_large_as_a_refused_one_is_not_sent_for_a_while() -> None:
     for taken, is_believed in ((99, True), (100, False)):
         poison, large = PoisonMessages(lambda: now_s[0]), waiting(1, 100)
         poison.accepted(waiting(0, taken))
-        for _ in range(HANG_UPS_TO_BLAME):
+        for _ in range(HANG_UPS_MAX):
             hung_up_at(poison, large)
         assert [poison.is_too_large(waiting(2, size).message) for size in (99, 100)] == [False, is_believed]
         now_s[0] += LIMIT_TRUSTED_S

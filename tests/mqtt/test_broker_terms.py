@@ -19,8 +19,8 @@ from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway
 from vedette.mqtt.connection import Connection
-from vedette.mqtt.lives import PROOF_LIVES, SHORT_LIVES
 from vedette.mqtt.publisher import MqttPublisher
+from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS
 from vedette.mqtt.terms import IN_FLIGHT_MAX, Terms
 from vedette.types import Message
 
@@ -200,7 +200,7 @@ def test_a_lost_session_is_replaced_by_a_clean_start(answer: bytes) -> None:
 def test_short_connections_are_no_takeover() -> None:
     """A proxy that ends each connection early is no other device: results flow, without a long pause."""
     with FakeBroker(ACCEPT_V3, ends_after_s=0.2) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:
-        for number in range(SHORT_LIVES + PROOF_LIVES + 1):
+        for number in range(SHORT_CONNECTIONS + PROOF_CONNECTIONS + 1):
             publisher.publish(Message("detections", str(number).encode()))
             assert publisher.flush(15), publisher.status()
             assert wait_until(lambda: not connected(publisher))

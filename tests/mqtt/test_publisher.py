@@ -21,8 +21,8 @@ from vedette._lib.clock import SystemClock
 from vedette.config.models import CommandName, MqttConfig
 from vedette.messages import payloads
 from vedette.mqtt.connection import Connection
-from vedette.mqtt.lives import PROOF_LIVES, SHORT_LIVES, TAKEN_OVER_PAUSE_S
 from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
+from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS, TAKEN_OVER_PAUSE_S
 from vedette.types import Command, Message
 
 BASE = "vedette/gate-01"
@@ -177,7 +177,7 @@ def test_a_takeover_is_reported(broker: Mosquitto, protocol: int | str) -> None:
 def test_a_missing_broker_is_no_takeover(broker: Mosquitto) -> None:
     """However often the connection is short: after a takeover the broker would be there at once."""
     with publishing(broker.client(protocol="3.1.1")) as publisher:
-        for _ in range(SHORT_LIVES + 1):
+        for _ in range(SHORT_CONNECTIONS + 1):
             assert wait_until(lambda: connected(publisher), TAKEN_OVER_PAUSE_S[0] / 2)
             broker.stop()
             assert wait_until(lambda: "no connection" in str(publisher.status().cause), TAKEN_OVER_PAUSE_S[0] / 2)
@@ -186,11 +186,11 @@ def test_a_missing_broker_is_no_takeover(broker: Mosquitto) -> None:
 
 
 def test_a_takeover_can_be_reported_within_a_minute() -> None:
-    """The pausing device reports the reason when it returns: the short lives and the longest pause leave time for that.
+    """The pausing device reports the reason when it returns: short connections and the longest pause leave time.
 
     In a fight, a life lasts until the other one comes back.
     """
-    assert (SHORT_LIVES + PROOF_LIVES) * (RETRY_CAP_S + RETRY_FIRST_S) + TAKEN_OVER_PAUSE_S[1] < 60
+    assert (SHORT_CONNECTIONS + PROOF_CONNECTIONS) * (RETRY_CAP_S + RETRY_FIRST_S) + TAKEN_OVER_PAUSE_S[1] < 60
 
 
 def test_two_devices_do_not_evict_each_other(broker: Mosquitto) -> None:

@@ -2,10 +2,10 @@
 
 Invariants:
 - A broker or a network that dies costs no message.
-- A message is blamed only if it was in flight at HANG_UPS_TO_BLAME hang-ups in a row and the broker was reachable at
+- A message is poison only if it was in flight at HANG_UPS_MAX hang-ups in a row and the broker was reachable at
   every attempt between them. At all but the first hang-up it was alone in flight, and the broker had just accepted
   something before it. It is also larger than every message that the broker accepted.
-- A message as large as a blamed one is not sent for LIMIT_TRUSTED_S.
+- A message as large as a poison message is not sent for LIMIT_TRUSTED_S.
 - After a hang-up, messages go one by one for ONE_BY_ONE_S, once the broker has accepted a first one.
 - The `mqtt` thread owns this; nothing blocks.
 """
@@ -21,7 +21,7 @@ from vedette.types import Message
 
 ONE_BY_ONE_S = 5.0
 LIMIT_TRUSTED_S = 600.0
-HANG_UPS_TO_BLAME = 3
+HANG_UPS_MAX = 3
 
 
 class PoisonMessages:
@@ -53,14 +53,14 @@ class PoisonMessages:
             self._hang_ups_of.pop(_name(waiting), None)
 
     def connection_ended(self, in_flight: Collection[Waiting]) -> Waiting | None:
-        """The connection ended; returns the message to blame.
+        """The connection ended; returns the poison message, if it is one.
 
         `in_flight` is empty if the broker did not hang up, or could not be reached.
         """
         alone = next(iter(in_flight)) if len(in_flight) == 1 and self._has_accepted else None
         before = self._hang_ups_of if alone is not None else {}
         self._hang_ups_of = {name: 1 + before.get(name, 0) for name in map(_name, in_flight)}
-        if alone is None or self._hang_ups_of[_name(alone)] < HANG_UPS_TO_BLAME:
+        if alone is None or self._hang_ups_of[_name(alone)] < HANG_UPS_MAX:
             return None
         if len(alone.message.payload) <= self._largest_accepted:
             return None

@@ -27,9 +27,9 @@ from vedette.messages.brief import brief
 from vedette.mqtt.backfill import Backfill
 from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
 from vedette.mqtt.connection import Connection
-from vedette.mqtt.lives import Lives, Start
 from vedette.mqtt.outbox import Outbox, Waiting
 from vedette.mqtt.poison_message import PoisonMessages
+from vedette.mqtt.reconnect_policy import ReconnectPolicy, Start
 from vedette.mqtt.search import Search
 from vedette.mqtt.spool_worker import SpoolWorker
 from vedette.mqtt.terms import Terms
@@ -72,7 +72,7 @@ class MqttPublisher:
         self._denied_until_s = 0.0
         self._subscription_refused = False
         self._end: BrokerError = BrokerAway(f"not connected to {mqtt.host}:{mqtt.port} yet")
-        self._lives = Lives(Terms(mqtt.protocol == 5))
+        self._reconnect = ReconnectPolicy(Terms(mqtt.protocol == 5))
         self._losses = ""
         self._poison_messages = PoisonMessages()
         self._too_large: set[str] = set()
@@ -149,21 +149,21 @@ class MqttPublisher:
             except BrokerError as end:
                 if self._connects == connects:      # there was no connection: no message ended it
                     self._poison_messages.connection_ended(())
-                elif not self._lives.are_short:
+                elif not self._reconnect.are_short:
                     delays = backoff(RETRY_FIRST_S, RETRY_CAP_S)
                 pause_s = self._pause_after(type(end)(str(end)), next(delays))   # no traceback: it holds the connection
                 worker.beat(pause_s + CONNECT_WITHIN_S)
                 worker.stopping.wait(pause_s)
-            if self._lives.must_search and not worker.stopping.is_set():
+            if self._reconnect.must_search and not worker.stopping.is_set():
                 self._search(worker)
 
     def _run_connection(self, worker: Worker) -> None:
         """Use one connection until `worker.stopping`. Raises: BrokerError if it ends before."""
         worker.beat(CONNECT_WITHIN_S)
         try:
-            connection = self._connect(self._lives.start())
+            connection = self._connect(self._reconnect.start())
         except BrokerError:
-            self._lives.unreachable()
+            self._reconnect.unreachable()
             raise
         try:
             while not worker.stopping.is_set():
@@ -172,7 +172,7 @@ class MqttPublisher:
             if connection.connected:
                 self._publish_offline(connection)
         except BrokerError as end:
-            self._lives.ended(connection, end)
+            self._reconnect.ended(connection, end)
             raise
         finally:
             connection.close(send_disconnect=worker.stopping.is_set())
@@ -189,7 +189,7 @@ class MqttPublisher:
     def _search(self, worker: Worker) -> None:
         """Find out what the broker supports, since it does not say it."""
         search = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive, worker)
-        self._lives.found(search.run(self._lives.start().terms))
+        self._reconnect.found(search.run(self._reconnect.start().terms))
 
     def _step(self, connection: Connection) -> None:
         pause_s = self._backfill.pause_s(POLL_S) if self._backfill and connection.has_room else POLL_S
@@ -211,7 +211,7 @@ class MqttPublisher:
         with self._lock:
             self._connects += 1
             self._connected_since_s = time.monotonic()
-            self._lives.connected(connection)
+            self._reconnect.connected(connection)
             losses, self._losses = self._losses, connection.terms.losses(wanted_v5=self._mqtt.protocol == 5)
         self._poison_messages.connected()
         if self._losses not in ("", losses):
@@ -273,19 +273,19 @@ class MqttPublisher:
     def _requeue(self, connection: Connection) -> None:
         self._process_receipts(connection)
         suspects = self._in_flight.values() if connection.closed_by_broker else ()
-        blamed = self._poison_messages.connection_ended(suspects)
-        if blamed is not None:
-            self._discard_poison(blamed)
+        poison = self._poison_messages.connection_ended(suspects)
+        if poison is not None:
+            self._discard_poison(poison)
         self._in_flight.clear()
         self._outbox.requeue()
 
-    def _discard_poison(self, blamed: Waiting) -> None:
+    def _discard_poison(self, poison: Waiting) -> None:
         log.warning("a message for %s with %d bytes is discarded: the broker hangs up at it",
-                    blamed.message.topic, len(blamed.message.payload))
-        self._outbox.discard(blamed)
+                    poison.message.topic, len(poison.message.payload))
+        self._outbox.discard(poison)
         with self._lock:
             self._count_refused()
-            self._lives.blamed()
+            self._reconnect.found_poison()
 
     def _refuse_too_large(self, waiting: Waiting) -> None:
         topic = waiting.message.topic
@@ -308,7 +308,7 @@ class MqttPublisher:
             since_s, self._connected_since_s = self._connected_since_s, None
             logged_before = since_s is None and str(end) == str(self._end)
             self._end = end
-            delay_s = self._lives.pause_s(end, delay_s)
+            delay_s = self._reconnect.pause_s(end, delay_s)
         if not logged_before:
             log.warning("%s; trying again in %.1f s", end, delay_s)
         return delay_s
@@ -327,7 +327,7 @@ class MqttPublisher:
             reasons["mqtt_denied"] = "the broker refuses the subscription to commands"
         elif now_s < self._denied_until_s:
             reasons["mqtt_denied"] = f"messages refused in this run: {self._refused}"
-        if self._lives.has_duplicate:
+        if self._reconnect.has_duplicate:
             reasons["duplicate_device"] = f"another client uses the client id vedette-{self._device}"
         if now_s < self._drop_seen[1]:
             reasons["outbox_dropping"] = f"messages dropped in this run: {dropped}"

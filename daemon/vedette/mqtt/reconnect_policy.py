@@ -1,13 +1,13 @@
 """Judges how connections end, and decides how the next one begins.
 
-A life is a connection that the broker accepted. A short life ended within SHORT_LIFE_S without a reason.
+A short connection is one that the broker accepted, and that ended within SHORT_CONNECTION_S without a reason.
 
 Invariants:
 - A takeover is only what is proven: the broker says so, or another client left a session of this device's name. MQTT
-  3.1.1 cannot say it, and mosquitto 2.0.11 does not say it with MQTT 5 either. So after SHORT_LIVES short lives in a
-  row one connection begins clean and asks for no session. If the next one finds a session, another client made it.
-- While a takeover is known, one short life is enough to step back.
-- After SHORT_LIVES failures in a row a connection begins clean: a broker may have damaged or lost the session.
+  3.1.1 cannot say it, and mosquitto 2.0.11 does not say it with MQTT 5 either. So after SHORT_CONNECTIONS short ones in
+  a row one connection begins clean and asks for no session. If the next one finds a session, another client made it.
+- While a takeover is known, one short connection is enough to step back.
+- After SHORT_CONNECTIONS failures in a row a connection begins clean: a broker may have damaged or lost the session.
 - Less than before is asked of a broker only if it demands that, or if a search has shown that it helps.
 - A broker that could not be reached may come back as another: everything begins anew.
 - The `mqtt` thread owns this; nothing blocks.
@@ -26,21 +26,21 @@ from vedette.errors import BrokerError, BrokerRefused, BrokerTakenOver
 if TYPE_CHECKING:
     from vedette.mqtt.terms import Terms
 
-SHORT_LIFE_S = 5.0
-SHORT_LIVES = 3
-PROOF_LIVES = 2
-"""The lives that a proof of a takeover takes: one that leaves no session, and one that finds it."""
+SHORT_CONNECTION_S = 5.0
+SHORT_CONNECTIONS = 3
+PROOF_CONNECTIONS = 2
+"""The connections that a proof of a takeover takes: one that leaves no session, and one that finds it."""
 TAKEN_OVER_PAUSE_S = (20.0, 40.0)
 """The device can report the takeover only after the pause; health must show `duplicate_device` within a minute."""
 DUPLICATE_NAMED_FOR_S = 300.0
 NO_TAKEOVER_FOR_S = 15.0
-"""After a proof that nobody took over, short lives are not suspected for so long. The other may have been away then."""
+"""So long short connections are not suspected after a proof that nobody took over. The other may have been away."""
 SEARCH_AFTER = 2
 """Connections in a row to which the broker did not even answer. The number doubles while a search finds nothing."""
 SEARCH_AFTER_MAX = 64
 
 
-class Life(Protocol):
+class KnownConnection(Protocol):
     """What is asked of a Connection. It has these names, and explains them."""
 
     connected_s: float | None
@@ -59,7 +59,7 @@ class Start:
     keep_session: bool
 
 
-class Lives:
+class ReconnectPolicy:
     """What is known about one broker from the ends of connections to it."""
 
     def __init__(self, wanted: Terms, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class Lives:
         self._now_s = now_s
         self._is_first = True
         self._failures = 0
-        self._short_lives = 0
+        self._short_connections = 0
         self._unanswered = 0
         self._search_after = SEARCH_AFTER
         self._leaves_no_session = False
@@ -88,33 +88,33 @@ class Lives:
     @property
     def are_short(self) -> bool:
         """Whether connections fail again and again, so that the next must wait longer."""
-        return self._failures >= SHORT_LIVES
+        return self._failures >= SHORT_CONNECTIONS
 
     def start(self) -> Start:
         """Return how the next connection is to begin."""
         is_clean = self._is_first or self._leaves_no_session or (
-            not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_LIVES == 0)
+            not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
         return Start(self._terms, is_clean, not self._leaves_no_session)
 
-    def connected(self, connection: Life) -> None:
+    def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
         self._is_first = False
         if self._finds_foreign_session:
             self._finds_foreign_session = False
-            self._short_lives = 0
+            self._short_connections = 0
             if connection.session_present:
                 self._duplicate_until_s = self._now_s() + DUPLICATE_NAMED_FOR_S
             else:
                 self._not_suspected_until_s = self._now_s() + NO_TAKEOVER_FOR_S
                 self.must_search = True
 
-    def ended(self, connection: Life, end: BrokerError) -> None:
+    def ended(self, connection: KnownConnection, end: BrokerError) -> None:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
         left_no_session = self._leaves_no_session
         self._leaves_no_session = left_no_session and lived_s is None
-        if lived_s is not None and lived_s >= SHORT_LIFE_S:
-            self._failures = self._short_lives = self._unanswered = 0
+        if lived_s is not None and lived_s >= SHORT_CONNECTION_S:
+            self._failures = self._short_connections = self._unanswered = 0
             self._search_after = SEARCH_AFTER
             return
         if connection.demand is not None:
@@ -123,29 +123,29 @@ class Lives:
         self._failures += connection.hung_up or isinstance(end, BrokerRefused)
         self._count_unanswered(connection)
         if not connection.hung_up:
-            self._short_lives = 0
+            self._short_connections = 0
         elif lived_s is not None:
-            self._count_short_life(left_no_session=left_no_session)
+            self._count_short_connection(left_no_session=left_no_session)
 
     def unreachable(self) -> None:
         """No connection was made: no other client and no limit of the broker ended it."""
-        self._failures = self._short_lives = self._unanswered = 0
+        self._failures = self._short_connections = self._unanswered = 0
         self._leaves_no_session = self._finds_foreign_session = False
         self._terms = self._wanted
 
-    def blamed(self) -> None:
+    def found_poison(self) -> None:
         """A message was found at which the broker hangs up: nobody took over."""
-        self._short_lives = 0
+        self._short_connections = 0
         self._leaves_no_session = False
 
     def pause_s(self, end: BrokerError, delay_s: float) -> float:
         """Return how long to wait before the next connection: `delay_s`, or longer after a takeover."""
         if isinstance(end, BrokerTakenOver):
             self._duplicate_until_s = self._now_s() + DUPLICATE_NAMED_FOR_S
-        elif not (self.has_duplicate and self._short_lives):
+        elif not (self.has_duplicate and self._short_connections):
             return delay_s
         self._duplicate_until_s = self._now_s() + DUPLICATE_NAMED_FOR_S
-        self._short_lives = 0
+        self._short_connections = 0
         self._leaves_no_session = False
         return random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
 
@@ -158,13 +158,13 @@ class Lives:
         else:
             self._terms = terms
 
-    def _count_unanswered(self, connection: Life) -> None:
+    def _count_unanswered(self, connection: KnownConnection) -> None:
         self._unanswered = self._unanswered + 1 if connection.hung_up and not connection.answered else 0
         self.must_search |= self._unanswered >= self._search_after
 
-    def _count_short_life(self, *, left_no_session: bool) -> None:
-        self._short_lives += 1
+    def _count_short_connection(self, *, left_no_session: bool) -> None:
+        self._short_connections += 1
         if left_no_session:
             self._finds_foreign_session = True
-        elif self._short_lives >= SHORT_LIVES and self._now_s() >= self._not_suspected_until_s:
+        elif self._short_connections >= SHORT_CONNECTIONS and self._now_s() >= self._not_suspected_until_s:
             self._leaves_no_session = not self.has_duplicate

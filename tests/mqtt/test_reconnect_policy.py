@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pytest
 
 from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
-from vedette.mqtt.lives import (
+from vedette.mqtt.reconnect_policy import (
     DUPLICATE_NAMED_FOR_S,
     NO_TAKEOVER_FOR_S,
-    PROOF_LIVES,
+    PROOF_CONNECTIONS,
     SEARCH_AFTER,
-    SHORT_LIFE_S,
-    SHORT_LIVES,
+    SHORT_CONNECTION_S,
+    SHORT_CONNECTIONS,
     TAKEN_OVER_PAUSE_S,
-    Lives,
+    ReconnectPolicy,
     Start,
 )
 from vedette.mqtt.terms import Terms
@@ -30,7 +30,7 @@ DELAY_S = 0.25
 
 @dataclass
 class Connection:
-    """The attributes that `Lives` reads of a connection."""
+    """The attributes that `ReconnectPolicy` reads of a connection."""
 
     connected_s: float | None = None
     answered: bool = True
@@ -40,11 +40,11 @@ class Connection:
 
 
 class Device:
-    """Lives with a clock that the test sets."""
+    """ReconnectPolicy with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.lives = Lives(FULL, self.clock)
+        self.policy = ReconnectPolicy(FULL, self.clock)
 
     def clock(self) -> float:
         return self.now_s
@@ -53,25 +53,25 @@ class Device:
               end: BrokerError | None = None) -> tuple[Start, float]:
         """One connection that the broker accepts; returns how it began, and the pause after it."""
         end = end or BrokerAway("ended")
-        start = self.lives.start()
+        start = self.policy.start()
         connection = Connection(self.now_s, session_present=finds_session and not start.clean, hung_up=hung_up)
-        self.lives.connected(connection)
+        self.policy.connected(connection)
         self.now_s += seconds
-        self.lives.ended(connection, end)
-        return start, self.lives.pause_s(end, DELAY_S)
+        self.policy.ended(connection, end)
+        return start, self.policy.pause_s(end, DELAY_S)
 
     def knows_duplicate(self) -> bool:
-        return self.lives.has_duplicate
+        return self.policy.has_duplicate
 
     def refused(self, demand: Terms | None = None) -> Start:
         """One connection that the broker refuses."""
-        start = self.lives.start()
-        self.lives.ended(Connection(hung_up=False, demand=demand), BrokerRefused("no"))
+        start = self.policy.start()
+        self.policy.ended(Connection(hung_up=False, demand=demand), BrokerRefused("no"))
         return start
 
     def unanswered(self) -> Start:
-        start = self.lives.start()
-        self.lives.ended(Connection(answered=False), BrokerAway("ended"))
+        start = self.policy.start()
+        self.policy.ended(Connection(answered=False), BrokerAway("ended"))
         return start
 
 
@@ -81,8 +81,8 @@ def device() -> Device:
 
 
 def test_a_session_that_this_device_did_not_leave_proves_a_takeover(device: Device) -> None:
-    """After the short lives one life leaves no session; if the next one finds one, another device made it."""
-    starts = [device.lived()[0] for _ in range(SHORT_LIVES + 1)]
+    """After the short connections one leaves no session; if the next one finds one, another device made it."""
+    starts = [device.lived()[0] for _ in range(SHORT_CONNECTIONS + 1)]
     assert not device.knows_duplicate()
     start, pause_s = device.lived()
     assert [*starts, start] == [CLEAN, KEPT, KEPT, LEAVES_NO_SESSION, KEPT]
@@ -92,34 +92,34 @@ def test_a_session_that_this_device_did_not_leave_proves_a_takeover(device: Devi
 
 def test_without_that_session_there_is_no_takeover(device: Device) -> None:
     """The broker or the network ends the connections: no long pause, and features of the broker are searched."""
-    for _ in range(SHORT_LIVES + 1):
+    for _ in range(SHORT_CONNECTIONS + 1):
         device.lived(finds_session=False)
     start, pause_s = device.lived(finds_session=False)
     assert start == KEPT
     assert not device.knows_duplicate()
     assert pause_s == DELAY_S
-    assert device.lives.must_search
-    device.lives.found(FULL)
-    pauses = [device.lived()[1] for _ in range(2 * SHORT_LIVES)]
+    assert device.policy.must_search
+    device.policy.found(FULL)
+    pauses = [device.lived()[1] for _ in range(2 * SHORT_CONNECTIONS)]
     assert set(pauses) == {DELAY_S}
     assert not device.knows_duplicate()
 
 
 def test_a_connection_that_is_not_answered_does_not_clear_the_suspicion(device: Device) -> None:
     """RabbitMQ may hang up before it answers while two devices fight for one name."""
-    for _ in range(SHORT_LIVES):
+    for _ in range(SHORT_CONNECTIONS):
         device.lived()
         device.unanswered()
-    assert not device.lives.start().keep_session
+    assert not device.policy.start().keep_session
 
 
 def test_nobody_found_once_is_suspected_again_later(device: Device) -> None:
     """The other device may have been away, or have begun clean itself, at that moment."""
-    for _ in range(SHORT_LIVES + PROOF_LIVES):
+    for _ in range(SHORT_CONNECTIONS + PROOF_CONNECTIONS):
         device.lived(finds_session=False)
-    assert device.lives.start().keep_session
+    assert device.policy.start().keep_session
     device.now_s += NO_TAKEOVER_FOR_S
-    for _ in range(SHORT_LIVES + PROOF_LIVES):
+    for _ in range(SHORT_CONNECTIONS + PROOF_CONNECTIONS):
         device.lived()
     assert device.knows_duplicate()
 
@@ -130,46 +130,46 @@ def test_while_a_takeover_is_known_one_short_life_is_enough(device: Device) -> N
     assert pause_s >= TAKEN_OVER_PAUSE_S[0]
     assert device.knows_duplicate()
     assert device.lived()[1] >= TAKEN_OVER_PAUSE_S[0]
-    assert device.lived(SHORT_LIFE_S)[1] == DELAY_S
+    assert device.lived(SHORT_CONNECTION_S)[1] == DELAY_S
     device.now_s += DUPLICATE_NAMED_FOR_S
     assert not device.knows_duplicate()
     assert device.lived()[1] == DELAY_S
 
 
 def test_long_lives_and_a_broker_that_is_away_clear_the_suspicion(device: Device) -> None:
-    """Short lives count only in a row."""
-    for clear in (lambda: device.lived(SHORT_LIFE_S), device.lives.unreachable, device.lives.blamed):
-        for _ in range(SHORT_LIVES - 1):
+    """Short connections count only in a row."""
+    for clear in (lambda: device.lived(SHORT_CONNECTION_S), device.policy.unreachable, device.policy.found_poison):
+        for _ in range(SHORT_CONNECTIONS - 1):
             device.lived()
         clear()
-        assert device.lives.start().keep_session
+        assert device.policy.start().keep_session
         device.lived()
-        assert device.lives.start().keep_session
-        device.lives.unreachable()
+        assert device.policy.start().keep_session
+        device.policy.unreachable()
 
 
 def test_an_end_with_a_reason_is_no_short_life(device: Device) -> None:
     """A broker that shuts down, or a keep-alive that ran out, gives its reason."""
-    for _ in range(2 * SHORT_LIVES):
+    for _ in range(2 * SHORT_CONNECTIONS):
         assert device.lived(hung_up=False)[0].keep_session
 
 
 @pytest.mark.parametrize("fails", [Device.refused, Device.unanswered])
 def test_after_some_failures_a_clean_start_is_tried(device: Device, fails: Callable[[Device], Start]) -> None:
     """The broker may have lost the session with one of its nodes."""
-    device.lived(SHORT_LIFE_S)
-    starts = [fails(device) for _ in range(2 * SHORT_LIVES + 1)]
+    device.lived(SHORT_CONNECTION_S)
+    starts = [fails(device) for _ in range(2 * SHORT_CONNECTIONS + 1)]
     assert [start.clean for start in starts] == [False, False, False, True, False, False, True]
 
 
 def test_a_demand_of_the_broker_applies_to_the_next_connection(device: Device) -> None:
     """It applies until the broker could not be reached."""
     device.refused(V3)
-    assert device.lives.start() == Start(V3, clean=True, keep_session=True)
-    device.lived(SHORT_LIFE_S)
-    assert device.lives.start().terms == V3
-    device.lives.unreachable()
-    assert device.lives.start().terms == FULL
+    assert device.policy.start() == Start(V3, clean=True, keep_session=True)
+    device.lived(SHORT_CONNECTION_S)
+    assert device.policy.start().terms == V3
+    device.policy.unreachable()
+    assert device.policy.start().terms == FULL
 
 
 def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: Device) -> None:
@@ -177,12 +177,12 @@ def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: D
     counts = []
     for _ in range(3):
         count = 0
-        while not device.lives.must_search:
+        while not device.policy.must_search:
             device.unanswered()
             count += 1
-        device.lives.found(None)
+        device.policy.found(None)
         counts.append(count)
     assert counts == [SEARCH_AFTER, 2 * SEARCH_AFTER, 4 * SEARCH_AFTER]
     for _ in range(4 * SEARCH_AFTER):
         device.refused()
-    assert not device.lives.must_search
+    assert not device.policy.must_search
