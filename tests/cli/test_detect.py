@@ -14,6 +14,8 @@ from tests.support.present import present
 from vedette.cli import main
 from vedette.messages.shapes import DetectionsPayload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:

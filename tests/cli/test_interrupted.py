@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.daemon.running import environment
 
+pytestmark = pytest.mark.slow
+
 # A signal in the middle of a weak reference's callback, where exceptions are printed and forgotten.
 IN_A_CALLBACK = """
 import os, signal, sys, weakref

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.models import writer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_character_that_the_stream_cannot_say(tmp_path: Path, encoding: str) -> None:

@@ -18,6 +18,8 @@ from vedette._lib.worker import Worker
 from vedette.errors import CameraStuck
 from vedette.supervisor import EXIT_INTERNAL, TICK_S, Part, Supervisor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _signals_restored() -> Iterator[None]:

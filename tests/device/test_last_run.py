@@ -16,6 +16,8 @@ from tests.support.waiting.until import wait_until
 from vedette.device.last_run import RECORD, STACKS, RunRecord
 from vedette.types import RunIdentity
 
+pytestmark = pytest.mark.slow
+
 DIES = """
 import os, sys
 from pathlib import Path

@@ -15,6 +15,8 @@ from tests.support.models import bundles, tiny_detectors
 from tests.support.network.operators import NOW, Operator
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from vedette.mqtt.outbox import Waiting
 from vedette.mqtt.poison_message import HANG_UPS_MAX, LIMIT_TRUSTED_S, ONE_BY_ONE_S, PoisonMessages
 from vedette.types import Message
 
+pytestmark = pytest.mark.slow
+
 LONG = b"x" * 1000
 SIZE = 1 + 2 + 2 + len(f"{BASE}/detections") + 2 + 1 + len(LONG)
 ROUNDS = 6

@@ -24,6 +24,8 @@ from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS
 from vedette.mqtt.terms import IN_FLIGHT_MAX, Terms
 from vedette.types import Message
 
+pytestmark = pytest.mark.slow
+
 NO_QOS_1 = "takes no QoS 1"
 NO_RETAINED = "keeps no retained messages"
 NO_MQTT_5 = "does not take MQTT 5"

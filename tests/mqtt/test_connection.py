@@ -18,6 +18,8 @@ from vedette.config.models import MqttConfig, TlsConfig
 from vedette.errors import BrokerAway, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection
 
+pytestmark = pytest.mark.slow
+
 
 def certify(folder: Path) -> None:
     """Make an authority, and certificates of a server at 127.0.0.1 and of a client, signed by it."""

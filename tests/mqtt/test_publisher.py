@@ -25,6 +25,8 @@ from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
 from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS, TAKEN_OVER_PAUSE_S
 from vedette.types import Command, Message
 
+pytestmark = pytest.mark.slow
+
 BASE = "vedette/gate-01"
 
 

@@ -14,6 +14,8 @@ from vedette.errors import HttpError, HttpStatus, HttpTooLong, HttpTooSlow, Http
 from vedette.net.http_client import RETRY_AFTER_MOST_S, HttpClient
 from vedette.net.timed_socket import Deadline
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 1.0
 OK = b"HTTP/1.1 200 OK\r\n"
 

@@ -19,6 +19,8 @@ from vedette.serve.server import HttpServer, serve
 from vedette.types import DetectionResult, Frame
 from vedette.vision.local import LocalDetector
 
+pytestmark = pytest.mark.slow
+
 PNG = {"Content-Type": "image/png"}
 JPEG = {"Content-Type": "image/jpeg"}
 MB = 1 << 20

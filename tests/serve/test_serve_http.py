@@ -25,6 +25,8 @@ from vedette.serve.server import CONNECTIONS, HEAD_BYTES, HttpServer
 from vedette.types import DetectionResult, Frame
 from vedette.vision.local import LocalDetector
 
+pytestmark = pytest.mark.slow
+
 JPEG = {"Content-Type": "image/jpeg"}
 FORM = {"Content-Type": "multipart/form-data; boundary=xYz"}
 

@@ -27,6 +27,8 @@ from vedette.store.incoming import digest_of
 from vedette.store.model_store import ModelStore
 from vedette.store.state import CRASHES_MAX, Installed, StoreState
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMIT = 1 << 20
 

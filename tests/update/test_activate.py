@@ -33,6 +33,8 @@ from vedette.update.prove import Candidates, Prover
 from vedette.update.schedule import PollSchedule
 from vedette.validate.frame_tap import FrameTap
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 

@@ -14,6 +14,8 @@ from vedette.update.shadow import Shadow
 from vedette.validate.candidate import Candidate, Comparison
 from vedette.validate.frame_tap import FrameTap, TappedFrame
 
+pytestmark = pytest.mark.slow
+
 PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))
 REQUIRED = ShadowRequirement(frames=3, minutes=0.01, deadline_minutes=0.05)
 MODEL = Installed(sha256="ab" * 32, size=1, name="street", shadow=REQUIRED)

@@ -19,6 +19,8 @@ from vedette.vision.bundle import baseline_of
 from vedette.vision.hints import from_bundle
 from vedette.vision.model_spec import resolve
 
+pytestmark = pytest.mark.slow
+
 GROWTH_MB, BUSY_S = 100, 5.0
 REFUSES = """
 import json, sys, time

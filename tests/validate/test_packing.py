@@ -18,6 +18,8 @@ from vedette.vision import bundle, images
 from vedette.vision.model_spec import resolve
 from vedette.vision.prepare import Normalization
 
+pytestmark = pytest.mark.slow
+
 BASELINE: dict[str, Any] = {"frames": 2, "brightness": {"mean": 90.5, "std": 3}, "contrast": {"mean": 40.0, "std": 0.5},
             "labels": {"leaf": {"score_threshold": 0.5, "score_mean": 0.8, "per_frame": 1.5}}}
 

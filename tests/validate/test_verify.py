@@ -18,6 +18,8 @@ from vedette.validate import golden
 from vedette.validate.verify import Verification, verify
 from vedette.vision import bundle
 
+pytestmark = pytest.mark.slow
+
 BYTES = "normalization: the golden frames agree with mean 0, std 256"
 
 

@@ -16,6 +16,8 @@ from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 from vedette.tflite.file import read_model
 from vedette.validate.verify import verify
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
 

@@ -22,6 +22,8 @@ from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.model_child import parse_response
 from vedette.vision.probe import Proof, ProofStore, ensure_proof, parse_proof, prove
 
+pytestmark = pytest.mark.slow
+
 RUNTIME, VERSION = chosen_runtime("auto")
 MUTANTS = 100
 

@@ -11,6 +11,8 @@ from tests.support.waiting.until import eventually
 from vedette.camera.child.damage import LOGGED, Damage
 from vedette.camera.child.source import PictureDamaged
 
+pytestmark = pytest.mark.slow
+
 DAMAGED = PictureDamaged("cam: a picture cannot be decoded")
 
 

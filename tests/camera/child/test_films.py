@@ -14,6 +14,8 @@ from vedette.camera.child.film import Film
 from vedette.camera.child.source import PictureDamaged
 from vedette.errors import SourceEnded, SourceInvalid
 
+pytestmark = pytest.mark.slow
+
 
 def film_of(path: Path, frames: int, damaged: set[int]) -> Path:
     """A film of so many pictures in tenths of a second, some of them damaged; the first has number 0."""

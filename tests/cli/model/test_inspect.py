@@ -11,6 +11,8 @@ from tests.support.models import writer
 from tests.support.models.mutation import REAL
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real models are not here")
 
 

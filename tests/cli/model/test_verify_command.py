@@ -10,6 +10,8 @@ import pytest
 from tests.support.models import bundles, tiny_detectors
 from vedette.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
