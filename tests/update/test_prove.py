@@ -16,6 +16,7 @@ from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
+from vedette.types import ModelRef
 from vedette.update.activate import ModelActivator
 from vedette.update.probe_count import ProbeCount
 from vedette.update.prove import RETRY_MOST_S, UNPROVEN_MAX, Candidates, Prover
@@ -39,7 +40,8 @@ def test_a_slow_model_is_refused() -> None:
 class Active:
     """The active model, and the outcome of the candidate."""
 
-    running = MODEL
+    running: ModelRef | None = MODEL
+    is_opening = False
 
     def __init__(self, store: ModelStore) -> None:
         self.activated: list[Installed] = []
@@ -86,6 +88,18 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+def test_a_comparison_waits_until_the_active_model_is_opened(rig: Rig) -> None:
+    """A candidate that is proven first would otherwise become active without its comparison."""
+    rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
+    rig.active.running, rig.active.is_opening = None, True
+    rig.prover.step()
+    assert (rig.active.activated, rig.candidates.opened) == ([], [])
+    rig.active.running, rig.active.is_opening = MODEL, False
+    rig.prover.step()
+    assert rig.prover.progress == 0
+    assert rig.active.activated == []
 
 
 def test_a_reload_during_a_shadow_starts_it_again(rig: Rig) -> None:

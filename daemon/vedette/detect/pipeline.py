@@ -111,6 +111,11 @@ class Pipeline:
         return dict(totals)
 
     @property
+    def is_opening(self) -> bool:
+        """Whether the first detector is neither opened nor refused yet. Any thread."""
+        return self._hot_swap.detector is None and not self._hot_swap.is_empty
+
+    @property
     def refusal(self) -> ModelError | RuntimeMissing | None:
         """Why there is no detector although a model was named."""
         return self._hot_swap.refusal

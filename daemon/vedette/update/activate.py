@@ -60,6 +60,11 @@ class ModelActivator:
         facts = self.facts
         return facts.model if facts else None
 
+    @property
+    def is_opening(self) -> bool:
+        """As Pipeline.is_opening."""
+        return self._pipeline.is_opening
+
     def activate(self, model: Installed, *, on_trial: bool = True, held: int | None = None,
                  note: str | None = None) -> None:
         """Run this model from now on. `note`: the id of the request that asked for it.

@@ -134,6 +134,8 @@ class Prover:
             self.close()        # after a reload it begins anew: the active model has the new settings already
         if model is None or self._clock.monotonic_ns() < self._prove_ns:
             return
+        if self._shadow is None and model.shadow is not None and self._switch.is_opening:
+            return              # without the active model it could not be compared
         try:
             self._advance(model)
         except StateUnusable:
