@@ -6,6 +6,7 @@ by its number of cells, which follows from the input size and the strides.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -97,7 +98,29 @@ class YoloV8(Decoder):
         return make_candidates(corners(to_normalized(centred, self._shape)), scores[chosen], class_ids[chosen])
 
 
-class YoloV5(Decoder):
+class ObjectnessDecoder(Decoder):
+    """Rows of cx, cy, width, height, objectness and class scores; score = objectness * class."""
+
+    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
+        """Apply the threshold to the objectness, which no score exceeds, then decode the rows that pass."""
+        head = outputs[0][0]
+        hits = self._reaching(head[:, 4], limits)
+        if not hits.size:
+            return []
+        votes = head[hits, 5:]
+        class_ids = votes.argmax(axis=1)
+        best = np.take_along_axis(votes, class_ids[:, None], axis=1)[:, 0]
+        # With one scale for pixels and scores a class score can reach 1.2. It is cut: no product may exceed objectness.
+        scores = self._scores.dequantize(head[hits, 4]) * np.minimum(self._scores.dequantize(best), 1.0)
+        chosen = select_best(scores, class_ids, limits)
+        return make_candidates(corners(self._centred(head, hits[chosen])), scores[chosen], class_ids[chosen])
+
+    @abstractmethod
+    def _centred(self, head: Array, rows: Array) -> Reals:
+        """Return cx, cy, width, height of some rows, in 0-1."""
+
+
+class YoloV5(ObjectnessDecoder):
     """YOLOv5: (1, 3*cells, 5+classes), cx, cy, width, height, objectness; score = objectness * class."""
 
     usual_resize: ClassVar[Resize] = "letterbox"
@@ -124,20 +147,8 @@ class YoloV5(Decoder):
         return scores_doubt(rows[:, 4:], spec) or boxes_doubt(rows[:, :4], spec) or full_doubt(
             rows[:, 4] * rows[:, 5:].max(axis=1))
 
-    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
-        """Apply the threshold to the objectness, which no score exceeds, then decode the rows that pass."""
-        head = outputs[0][0]
-        hits = self._reaching(head[:, 4], limits)
-        if not hits.size:
-            return []
-        votes = head[hits, 5:]
-        class_ids = votes.argmax(axis=1)
-        best = np.take_along_axis(votes, class_ids[:, None], axis=1)[:, 0]
-        # With one scale for pixels and scores a class score can reach 1.2. It is cut: no product may exceed objectness.
-        scores = self._scores.dequantize(head[hits, 4]) * np.minimum(self._scores.dequantize(best), 1.0)
-        chosen = select_best(scores, class_ids, limits)
-        centred = self._scores.dequantize(head[hits[chosen], :4])
-        return make_candidates(corners(to_normalized(centred, self._shape)), scores[chosen], class_ids[chosen])
+    def _centred(self, head: Array, rows: Array) -> Reals:
+        return to_normalized(self._scores.dequantize(head[rows, :4]), self._shape)
 
 
 class YoloEndToEnd(Decoder):

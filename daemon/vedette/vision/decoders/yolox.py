@@ -17,25 +17,19 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.vision.decoders.base import (
     Array,
-    DecodeLimits,
-    Decoder,
     Reals,
-    corners,
-    make_candidates,
-    select_best,
     to_normalized,
 )
 from vedette.vision.decoders.plausible import boxes_doubt, full_doubt, scores_doubt
-from vedette.vision.decoders.yolo import STRIDES, cells_of, only_output
+from vedette.vision.decoders.yolo import STRIDES, ObjectnessDecoder, cells_of, only_output
 from vedette.vision.geometry import InputShape, Resize
-from vedette.vision.nms import Candidate
 from vedette.vision.prepare import Color, Normalization
 
 LARGEST_EXPONENT = 10.0
 _ONE = 0.02     # by how much an objectness that is always 1 may differ from it
 
 
-class YoloX(Decoder):
+class YoloX(ObjectnessDecoder):
     """YOLOX: bytes in the order BGR; decoded boxes are in pixels or in 0-1."""
 
     usual_resize: ClassVar[Resize] = "letterbox"
@@ -65,27 +59,13 @@ class YoloX(Decoder):
     def _objectness_doubt(self, objectness: Reals) -> str | None:
         return "an objectness of 1 everywhere" if objectness.min() >= 1 - _ONE else None
 
-    def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
-        """Apply the threshold to the objectness, which no score exceeds, then decode the rows that pass."""
-        head = outputs[0][0]
-        hits = self._reaching(head[:, 4], limits)
-        if not hits.size:
-            return []
-        votes = head[hits, 5:]
-        class_ids = votes.argmax(axis=1)
-        best = np.take_along_axis(votes, class_ids[:, None], axis=1)[:, 0]
-        scores = self._scores.dequantize(head[hits, 4]) * np.minimum(self._scores.dequantize(best), 1.0)
-        chosen = select_best(scores, class_ids, limits)
-        return make_candidates(corners(self._centred(head, hits[chosen])), scores[chosen], class_ids[chosen])
-
-    def _centred(self, head: Array, cells: Array) -> Reals:
-        """Return cx, cy, width, height of some cells, in 0-1."""
-        boxes = self._scores.dequantize(head[cells, :4])
+    def _centred(self, head: Array, rows: Array) -> Reals:
+        boxes = self._scores.dequantize(head[rows, :4])
         if self._is_decoded(head):
             return to_normalized(boxes, self._shape)
-        strides = self._grid[cells, 2:]
+        strides = self._grid[rows, 2:]
         size = np.array((self._shape.width, self._shape.height), np.float64)
-        centres = (boxes[:, :2] + self._grid[cells, :2]) * strides / size
+        centres = (boxes[:, :2] + self._grid[rows, :2]) * strides / size
         sides = np.exp(np.minimum(boxes[:, 2:], LARGEST_EXPONENT)) * strides / size
         return np.hstack((centres, sides))
 
