@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.support.daemon.films import grey_jpeg, without_size
 
+DAMAGED_EVERY = 5
 
 class MjpegServer:
     """Serves noise at 20 frames per second. `swallowed`: bytes of each huge part.
@@ -69,16 +70,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         random = np.random.default_rng()
+        parts = 0
         while self.camera.mode != "end" and not self.camera.closing.wait(0.05):
             if self.camera.mode == "huge":
                 self._pour()
                 return
-            if self.camera.mode != "stall" and not self._part(random):
+            parts += 1
+            if self.camera.mode != "stall" and not self._part(random, damaged=parts % DAMAGED_EVERY == 0):
                 return
 
-    def _part(self, random: np.random.Generator) -> bool:
+    def _part(self, random: np.random.Generator, *, damaged: bool) -> bool:
         jpeg = cv2.imencode(".jpg", random.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
-        if self.camera.mode == "damaged" and not random.integers(5):
+        if self.camera.mode == "damaged" and damaged:
             jpeg = without_size(jpeg)
         head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
         try:
