@@ -11,6 +11,7 @@ from tests.support.daemon.films import grey_jpeg, without_size
 
 DAMAGED_EVERY = 5
 
+
 class MjpegServer:
     """Serves noise at 20 frames per second. `swallowed`: bytes of each huge part.
 
