@@ -179,8 +179,7 @@ class Daemon:
         config, clock, store, identity = self._config, self._clock, self._store, self._identity
         self._candidates = Candidates(config)
         tap = FrameTap()
-        switch = ModelActivator(store, self._opener, self._pipeline, clock, boot_id=identity.boot_id,
-                                frame_ms=self._meters.frame_ms)
+        switch = ModelActivator(store, self._opener, self._pipeline, clock, boot_id=identity.boot_id)
         prover = Prover(store, self._opener, switch, self._candidates, tap, clock,
                         on_comparison=ShadowPublisher(self._publisher, identity, self._monitor.clock_synced),
                         governed=self._throttle.governed)

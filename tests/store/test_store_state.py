@@ -94,6 +94,13 @@ def test_a_newer_format_with_unknown_keys_is_read_as_far_as_it_goes() -> None:
     assert parse_damaged(json.dumps(newer).encode()) == B_ON_TRIAL
 
 
+def test_a_trial_with_a_time_of_an_older_version_goes_on() -> None:
+    """Older versions saved the previous model's time with a trial; the trial is read without it."""
+    content = json.loads(B_ON_TRIAL.serialize())
+    content["trial"]["previous_ms"] = 3.5
+    assert StoreState.parse(json.dumps(content).encode()) == B_ON_TRIAL
+
+
 def test_install_to_good() -> None:
     """Staged, activated, good: the good model that was active becomes previous."""
     assert (B_ON_TRIAL.active, B_ON_TRIAL.previous, B_ON_TRIAL.candidate) == (B, A, None)

@@ -87,12 +87,6 @@ class FrameMeters:
                              {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode},
                              _published_scores(scores))
 
-    def frame_ms(self) -> float | None:
-        """Return the milliseconds that the model takes for a frame, as a sum of medians; None before the first."""
-        timing_ms = self.read().timing_ms
-        stages = [stage["p50"] for stage in (timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"]) if stage]
-        return sum(stages) or None
-
     def _score_meter(self, label: str) -> ScoreMeter:
         meter = self._scores.get(label)
         if meter is None:

@@ -22,8 +22,6 @@ CRASHES_MAX = 3
 OTHER_ENDS_MAX = 30
 REFUSED_KEPT = 64
 ACTED_KEPT = 16
-Evidence = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
 
 
 class Installed(FrozenModel):
@@ -43,8 +41,7 @@ class Trial(FrozenModel):
     """The active model's trial: how often it was started, how those starts ended, and the evidence so far.
 
     `other_ends` counts clean stops and power cycles. `open_boot` is the boot id of the start that has not ended yet,
-    None after a clean stop. `previous_ms` is the previous model's median time for a frame, for a
-    reader only: a trial times both models in the same spell.
+    None after a clean stop.
     """
 
     since_utc: AwareDatetime
@@ -53,8 +50,7 @@ class Trial(FrozenModel):
     other_ends: Count = 0
     open_boot: PrintableText | None = None
     frames: Count = 0
-    seconds: Evidence = 0.0
-    previous_ms: Evidence | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Refused(FrozenModel):
@@ -160,8 +156,7 @@ class StoreState(FrozenModel):
         return self._with_outcome(model, why, now, ok=False)._replace(
             candidate=None, refused=refused, probes=without(self.probes, model.sha256) if refuse else self.probes)
 
-    def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None,
-                  previous_ms: float | None = None) -> Self:
+    def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None) -> Self:
         """Make the model active, even if its digest was refused before.
 
         A good model that was active becomes `previous`. A model that was still on trial is not proven and is dropped.
@@ -170,7 +165,7 @@ class StoreState(FrozenModel):
         """
         same = self.active is not None and self.active.sha256 == model.sha256
         proven = self.active if self.trial is None and not same else self.previous
-        trial = Trial(since_utc=now, previous_ms=previous_ms) if on_trial else None
+        trial = Trial(since_utc=now) if on_trial else None
         return self._replace(
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
             trial=self.trial if same else trial,

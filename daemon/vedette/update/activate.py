@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vedette.detect.pipeline import Pipeline
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
-    from vedette.store.state import Installed, StoreState
+    from vedette.store.state import Installed
     from vedette.types import DetectorFacts, ModelRef
     from vedette.vision.local import LocalDetector
 
@@ -34,16 +34,15 @@ OFFER_WITHIN_S = 30.0
 
 
 class ModelActivator:
-    """`frame_ms` returns the median time that the running model takes for a frame."""
+    """Opens, activates and takes back models. `boot_id` is that of the machine's present boot."""
 
-    def __init__(self, store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, *, boot_id: str,
-                 frame_ms: Callable[[], float | None]) -> None:
+    def __init__(self, store: ModelStore, opener: DetectorOpener, pipeline: Pipeline, clock: Clock, *,
+                 boot_id: str) -> None:
         self._store = store
         self._opener = opener
         self._pipeline = pipeline
         self._clock = clock
         self._boot_id = boot_id
-        self._frame_ms = frame_ms
         self.before_opening: Callable[[], object] | None = None
         """Called before a model is opened. Opening takes long if the model must be proven in a child."""
         self._retried: ModelError | None = None
@@ -77,9 +76,7 @@ class ModelActivator:
             choice = ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant)
             with self.probe_count.counted(model.sha256, model.release):
                 opened = self._opener.open(choice)
-        state = self._store.state
-        wanted = state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held,
-                                 previous_ms=self._previous_ms(state))
+        wanted = self._store.state.activated(model, self._clock.utc_now(), on_trial=on_trial, held=held)
         if wanted.trial is not None and wanted.trial.open_boot is None:
             wanted = wanted.started(self._boot_id)
         try:
@@ -161,12 +158,6 @@ class ModelActivator:
                 self._store.verified(state.active.sha256)
             except ModelDamaged as damage:
                 self.roll_back(str(damage), refuse=False)
-
-    def _previous_ms(self, state: StoreState) -> float | None:
-        """Return the milliseconds that a proven model takes for a frame. A model on trial is not proven."""
-        if state.trial is not None:
-            return state.trial.previous_ms
-        return self._frame_ms() if state.active is not None else None
 
 
 def _sha256_of(choice: ModelChoice) -> str:
