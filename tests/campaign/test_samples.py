@@ -104,6 +104,12 @@ def test_repeated_signals_and_quick_restarts(tmp_path: Path) -> None:
     assert {name: case["missing"] for name, case in figures["cases"].items()} == {"twice": 0, "restarts": 0}
 
 
+def test_pauses_of_a_daemon(tmp_path: Path) -> None:
+    """A daemon that was stopped and continued detects as before, and the next one knows that it ended in order."""
+    figures = sample("pauses", tmp_path, "--case", "all", "--pause-s", "4", *UNHURRIED)
+    assert (figures["cases"]["all"]["wrong"], figures["broken"]) == ([], [])
+
+
 def test_mutated_bundles_through_the_whole_chain(tmp_path: Path) -> None:
     """Read, resolved and probed: each ends in a refusal or a sound model, in little memory and little time."""
     figures = sample("mutants", tmp_path, "--read", "150", "--probe", "4")
