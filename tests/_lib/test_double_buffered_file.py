@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.faults.synced_folders import synced_folders
 from vedette._lib.double_buffered_file import LONGEST, SLOT, DoubleBufferedFile
 
 
@@ -64,3 +65,19 @@ def test_a_too_long_record_or_a_missing_folder_is_an_error(tmp_path: Path) -> No
         DoubleBufferedFile(tmp_path / "mark").write(b"x" * (LONGEST + 1))
     with pytest.raises(OSError, match="gone"):
         DoubleBufferedFile(tmp_path / "gone" / "mark").write(b"x")
+
+
+def test_a_record_that_cannot_be_synced_is_an_error(tmp_path: Path) -> None:
+    """`/dev/null` takes every byte and refuses the sync."""
+    (tmp_path / "mark").symlink_to("/dev/null")
+    with pytest.raises(OSError, match="Invalid argument"):
+        DoubleBufferedFile(tmp_path / "mark").write(b"x")
+
+
+def test_the_name_of_a_new_file_is_synced(tmp_path: Path) -> None:
+    """The first record syncs the folder too. A later one changes no name."""
+    slots = DoubleBufferedFile(tmp_path / "mark")
+    with synced_folders() as synced:
+        slots.write(b"first")
+        slots.write(b"second")
+    assert synced == [str(tmp_path)]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.faults.synced_folders import synced_folders
 from vedette.mqtt.spool import Batch, Moment, SavedMessage, Spool
 from vedette.types import Message
 
@@ -130,6 +131,28 @@ def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "away").rename(tmp_path / "state")
     spool.append([[result(2)]], 1, at())
     assert [number for number, _ in everything(spool)] == [1, 2]
+
+
+def test_what_cannot_be_synced_is_not_saved(tmp_path: Path) -> None:
+    """A write counts only once it is durable. `/dev/null` takes every byte and refuses the sync."""
+    spool = opened(tmp_path)
+    spool.append([[result(1)]], 1, at())
+    spool.path(1).unlink()
+    spool.path(1).symlink_to("/dev/null")
+    with pytest.raises(OSError, match="Invalid argument"):
+        spool.append([[result(2)]], 1, at())
+    assert len(spool) == 1
+
+
+def test_the_name_of_a_new_segment_is_synced(tmp_path: Path) -> None:
+    """The first write to a segment syncs the folder too, a later one need not."""
+    spool = opened(tmp_path)
+    with synced_folders() as synced:
+        spool.append([[result(1)]], 1, at())
+    assert str(tmp_path / "outbox") in synced
+    with synced_folders() as synced:
+        spool.append([[result(2)]], 1, at())
+    assert synced == []
 
 
 def test_a_full_disk_keeps_no_part_of_a_write(tmp_path: Path) -> None:

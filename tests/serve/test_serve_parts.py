@@ -1,8 +1,9 @@
-"""The pure parts of the server: sizes of images, and fields of forms."""
+"""The pure parts of the server: tokens, sizes of images, and fields of forms."""
 
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from vedette.errors import SourceInvalid
 from vedette.serve.form import form_field
+from vedette.serve.tokens import Tokens
 from vedette.vision.picture_size import PictureSize, picture_size
 
 SIDES = st.integers(1, 300)
@@ -81,3 +83,22 @@ def test_anything_else_is_a_value_error(body: bytes, content_type: str) -> None:
     for kind in (content_type, "multipart/form-data; boundary=b"):
         with pytest.raises(ValueError, match="expected"):
             form_field(kind, body.replace(b"image", b""), "image")
+
+
+@pytest.mark.parametrize("authorization", [
+    "Bearer s3cret-on", "Bearer s3cret-one-", "Bearer 3cret-one", "Bearer s", "Bearer ", "Bearer", "", "s3cret-one",
+    "Basic s3cret-one", "Bearer s3cret-one s3cret-two", "Bearer S3CRET-ONE"])
+def test_only_a_whole_token_is_accepted(tmp_path: Path, authorization: str) -> None:
+    """A part of a known token is not accepted, nor one with something added, nor another scheme."""
+    (tmp_path / "tokens").write_text("s3cret-one\ns3cret-two\n")
+    tokens = Tokens(tmp_path / "tokens")
+    assert not tokens.allow(authorization)
+    assert tokens.allow("Bearer s3cret-one")
+    assert tokens.allow("bearer s3cret-two")
+
+
+def test_without_a_readable_file_no_token_is_accepted(tmp_path: Path) -> None:
+    """Also the empty one, where the file is empty or gone."""
+    assert not Tokens(tmp_path / "gone").allow("Bearer ")
+    (tmp_path / "tokens").write_text("\n")
+    assert not Tokens(tmp_path / "tokens").allow("Bearer ")

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vedette.types import Box
-from vedette.vision.geometry import WHOLE, Area, InputShape, clip, iou, place
+from vedette.vision.geometry import WHOLE, Area, InputShape, clip, iou, place, roi_pixels
 
 sides = st.integers(16, 4000)
 inputs = st.builds(InputShape, width=st.integers(32, 640), height=st.integers(32, 640), channels=st.just(3),
@@ -29,6 +29,25 @@ def test_to_the_input_and_back_is_the_same_box(width: int, height: int, roi: Box
     inside = Box(seen.xmin + box.xmin * (seen.xmax - seen.xmin), seen.ymin + box.ymin * (seen.ymax - seen.ymin),
                  seen.xmin + box.xmax * (seen.xmax - seen.xmin), seen.ymin + box.ymax * (seen.ymax - seen.ymin))
     assert placement.to_frame(placement.to_input(inside)) == pytest.approx(inside, abs=1e-9)
+
+
+@given(sides, sides, boxes, inputs, resizes)
+def test_the_content_shows_the_source(width: int, height: int, roi: Box, shape: InputShape, resize: Resize) -> None:
+    """The corners of the content in the input are the corners of the source in the frame."""
+    placement = place(width, height, roi, shape, resize)
+    content, source = placement.content, placement.source
+    corners = Box(content.left / shape.width, content.top / shape.height,
+                  content.right / shape.width, content.bottom / shape.height)
+    assert placement.to_frame(corners) == pytest.approx(
+        (source.left / width, source.top / height, source.right / width, source.bottom / height), abs=1e-9)
+
+
+@given(sides, sides, unit, unit)
+def test_a_region_has_at_least_one_pixel(width: int, height: int, x: float, y: float) -> None:
+    """A region without an area is one pixel of the frame, also at its border."""
+    found = roi_pixels(width, height, Box(x, y, x, y))
+    assert (found.width >= 1, found.height >= 1) == (True, True)
+    assert (found.right <= width, found.bottom <= height) == (True, True)
 
 
 @given(sides, sides, inputs)

@@ -12,6 +12,7 @@ def test_an_id_beyond_the_list_has_a_name() -> None:
     """A class id beyond the labels gets a name made of its number."""
     assert labels.label_of(("cat",), 0) == "cat"
     assert labels.label_of(("cat",), 7) == "class_7"
+    assert labels.label_of(("cat",), 1) == "class_1"
 
 
 def test_lines() -> None:

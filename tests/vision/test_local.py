@@ -22,7 +22,7 @@ from vedette.vision.geometry import LEAST_SIDE, WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector, open_detector
 from vedette.vision.model_spec import resolve
-from vedette.vision.probe import ProofStore, ensure_proof
+from vedette.vision.probe import Proof, ProofStore, ensure_proof
 
 Open = Callable[..., LocalDetector]
 GREEN, BLUE = 1, 0
@@ -163,6 +163,30 @@ def test_open_proves_once(tmp_path: Path) -> None:
     detector = open_detector(config, (0.5, 0.0, 1.0, 1.0), ProofStore(tmp_path / "proofs.json"))
     assert found(detector, frame(64, 64, (slice(None), RIGHT, BLUE))) == [("sky", 2, Box(0.5, 0, 1, 1))]
     detector.close()
+
+
+class SwappingStore(ProofStore):
+    """While a proof is looked up, somebody replaces the model's file."""
+
+    def __init__(self, path: Path, model: Path, content: bytes) -> None:
+        super().__init__(path)
+        self._model = model
+        self._content = content
+
+    def find(self, sha256: str, runtime: str, runtime_version: str, threads: int) -> Proof | None:
+        self._model.write_bytes(self._content)
+        return super().find(sha256, runtime, runtime_version, threads)
+
+
+def test_only_the_bytes_that_were_proven_are_opened(tmp_path: Path) -> None:
+    """A file that is replaced after its digest was taken is refused: nobody has proven the new one."""
+    path = tiny_detectors.write(tmp_path)
+    config = DetectorConfig(model=path, threads=1)
+    open_detector(config, None, ProofStore(tmp_path / "proofs.json")).close()
+    (tmp_path / "other").mkdir()
+    other = tiny_detectors.write(tmp_path / "other", {"labels.txt": b"ground\ntree\ncloud\n"}).read_bytes()
+    with pytest.raises(ModelDamaged):
+        open_detector(config, None, SwappingStore(tmp_path / "proofs.json", path, other))
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -37,3 +37,10 @@ def test_classes_do_not_suppress_each_other() -> None:
     box = Box(0, 0, 1, 1)
     both = [Candidate(0.9, 0, box), Candidate(0.8, 1, box), Candidate(0.7, 0, box)]
     assert suppress(both, 0.5, 10) == both[:2]
+
+
+def test_an_overlap_of_exactly_the_threshold_is_kept() -> None:
+    """Half of a box overlaps it by 0.5: that is not more than a threshold of 0.5, but more than any lower one."""
+    whole, half = Candidate(0.9, 0, Box(0, 0, 1, 1)), Candidate(0.8, 0, Box(0, 0, 1, 0.5))
+    assert suppress([whole, half], 0.5, 10) == [whole, half]
+    assert suppress([whole, half], 0.499, 10) == [whole]

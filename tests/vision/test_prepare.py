@@ -16,11 +16,13 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame
 from vedette.vision.geometry import WHOLE, InputShape, Placement
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.prepare import PADDING_BYTE, InputWriter, Normalization, byte_table, quantized_as_bytes
+from vedette.vision.prepare import InputWriter, Normalization, byte_table, quantized_as_bytes
 from vedette.vision.scale import Scaler
 
 NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)))
 QUANTIZATIONS = {"uint8": (0.01866, 3), "int8": (0.01866, -14), "float32": (0.0, 0)}
+GREY = 114
+"""What Ultralytics pads pictures with in training."""
 
 
 def frame(width: int = 76, height: int = 43, seed: int = 0) -> Frame:
@@ -38,7 +40,7 @@ def expected(seen: Frame, placement: Placement, shape: InputShape, table: np.nda
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
     elif color == "rgb":
         pixels = pixels[..., ::-1]
-    whole = np.full((shape.height, shape.width, shape.channels), PADDING_BYTE, np.uint8)
+    whole = np.full((shape.height, shape.width, shape.channels), GREY, np.uint8)
     whole[content.top:content.bottom, content.left:content.right] = pixels
     values = np.stack([table[whole[..., channel], channel] for channel in range(shape.channels)], -1)
     return values.transpose(2, 0, 1) if shape.planar else values
@@ -123,7 +125,7 @@ def test_padding_is_written_once() -> None:
     writer = InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb", resize="letterbox",
                          normalization=None)
     writer.write(frame())
-    assert (view[0, 0] == PADDING_BYTE).all()
+    assert (view[0, 0] == GREY).all()
     view[0, 0] = 7
     writer.write(frame(seed=1))
     assert (view[0, 0] == 7).all()

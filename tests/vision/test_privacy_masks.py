@@ -129,6 +129,30 @@ def _passes(ax: float, ay: float, bx: float, by: float) -> bool:
     return math.hypot(ax + share * (bx - ax), ay + share * (by - ay)) <= 1
 
 
+def test_a_pixel_that_an_edge_only_touches_is_hidden() -> None:
+    """Every point of every edge lies in a hidden pixel, also where no centre of a pixel is near."""
+    draw = random.Random(11)
+    for _ in range(200):
+        width, height = draw.randint(20, 120), draw.randint(2, 20)
+        corners = np.array([(draw.random(), draw.random()) for _ in range(3)])
+        hidden = hidden_pixels([[tuple(corner) for corner in corners]], width, height)
+        shares = np.linspace(0, 1, 101)[:, None]
+        for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+            x, y = ((start + shares * (end - start)) * (width, height)).astype(int).T
+            assert hidden[y.clip(0, height - 1), x.clip(0, width - 1)].all()
+
+
+def test_a_mask_hides_all_that_opencv_paints_of_it() -> None:
+    """A program that rounds the corners to pixels, as OpenCV's users do, hides no pixel that is open here."""
+    draw = random.Random(13)
+    for _ in range(500):
+        width, height = draw.randint(8, 40), draw.randint(8, 40)
+        polygon = [(draw.choice((0, 1, draw.random())), draw.choice((0, 1, draw.random()))) for _ in range(6)]
+        painted = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(painted, [np.rint(np.multiply(polygon, (width, height))).astype(np.int32)], (1,))
+        assert (hidden_pixels([polygon], width, height) >= painted).all()
+
+
 def test_a_ring_keeps_its_middle() -> None:
     """A mask around an open middle, drawn out and back, hides the ring and leaves the middle."""
     ring: Polygon = ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (0.3, 0.3), (0.3, 0.7), (0.7, 0.7), (0.7, 0.3), (0.3, 0.3))

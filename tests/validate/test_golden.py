@@ -1,0 +1,54 @@
+"""Golden frames: how far detections may be from the expected ones, by the tolerance that the bundle states."""
+
+from __future__ import annotations
+
+import pytest
+
+from vedette.types import Box, Detection
+from vedette.validate.golden import Golden, GoldenFrame, Tolerance, judge
+from vedette.vision.limits import Limits
+
+LIMITS = Limits(0.4, 0.5, 10, {}, frozenset(), frozenset())
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
+
+def seen(score: float = 0.9, box: Box = WHOLE, label: str = "cat") -> Detection:
+    return Detection(label, 0, score, box)
+
+
+def agrees(found: tuple[Detection, ...], *, family: str = "litert", expected: tuple[Detection, ...] = (seen(),),
+           tolerance: Tolerance | None = None) -> bool:
+    """Return the judgement of what was found, where one frame of LiteRT has the expected detections."""
+    golden = Golden("x", tolerance or Tolerance(), (GoldenFrame("a.png", b"", {"litert": expected}),))
+    return judge(golden, family, [found], LIMITS).agrees
+
+
+@pytest.mark.parametrize(("share", "answer"), [(1.0, True), (0.92, True), (0.9, True), (0.88, False), (0.6, False)])
+def test_a_box_overlaps_by_the_stated_share(share: float, answer: bool) -> None:
+    """A box whose IoU with the expected one is below the tolerance is a difference, though both show one object."""
+    assert agrees((seen(box=Box(0.0, 0.0, share, 1.0)),)) is answer
+    assert agrees((seen(box=Box(0.0, 0.0, share, 1.0)),), tolerance=Tolerance(iou=0.55))
+
+
+@pytest.mark.parametrize(("score", "answer"), [(0.9, True), (0.86, True), (0.94, True), (0.84, False), (0.96, False)])
+def test_a_score_is_within_the_tolerance(score: float, answer: bool) -> None:
+    """Above and below the expected one."""
+    assert agrees((seen(score),)) is answer
+
+
+@pytest.mark.parametrize(("score", "answer"), [(0.41, True), (0.44, True), (0.46, False)])
+def test_a_detection_near_its_threshold_may_come_or_go(score: float, answer: bool) -> None:
+    """Rounding decides about it. One that is surely above the threshold is missing, or was not expected."""
+    extra = seen(score, Box(0.0, 0.0, 0.1, 0.1), "dog")
+    assert agrees((seen(), extra)) is answer
+    assert agrees((seen(),), expected=(seen(), extra)) is answer
+
+
+def test_another_family_is_judged_by_f1_alone() -> None:
+    """Scores and boxes may differ there, but most objects must be found."""
+    five = tuple(seen(0.9, Box(place / 5, 0.0, (place + 1) / 5, 1.0)) for place in range(5))
+    shifted = tuple(seen(0.6, Box(each.box.xmin, 0.0, each.box.xmax, 0.7)) for each in five)
+    assert not agrees(shifted, expected=five)
+    assert agrees(shifted, expected=five, family="other")
+    assert agrees(shifted[:4], expected=five, family="other")
+    assert not agrees(shifted[:3], expected=five, family="other")
