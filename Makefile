@@ -19,7 +19,7 @@ SOURCE ?=
 ARGS ?=
 
 .PHONY: help setup setup-tflite deps run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
-  install uninstall clean
+  lock install uninstall clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,21 +28,16 @@ setup: .venv/.ready  ## make .venv, where .venv/bin/vedette is the command
 
 setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (Python 3.11)
 
-.venv/.ready: pyproject.toml
+.venv/.ready: pyproject.toml locks/dev.txt
 	@python=$$(tools/find-python) && $$python -m venv .venv
-	.venv/bin/python $(PIP) -e '.[dev,eval]'
+	tools/install-locked .venv/bin/python locks/dev.txt -e .
 	$(call AT_ROOT,.venv)
 	@touch $@
 
 # LiteRT is left out of this environment: what is not there cannot be preferred by accident.
-.venv-tflite/.ready: pyproject.toml constraints/numpy1.txt
+.venv-tflite/.ready: pyproject.toml locks/dev-tflite.txt
 	@python=$$(tools/find-python 11) && $$python -m venv .venv-tflite
-	@.venv-tflite/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  extras = p['optional-dependencies']; wanted = p['dependencies'] + extras['dev'] + extras['eval']; \
-	  print(*[w for w in wanted if not w.startswith(('ai-edge-litert', 'ruff', 'mypy'))], sep='\n')" \
-	  > .venv-tflite/requirements.txt
-	.venv-tflite/bin/python $(PIP) -c constraints/numpy1.txt -r .venv-tflite/requirements.txt tflite-runtime
-	.venv-tflite/bin/python $(PIP) --no-deps -e .
+	tools/install-locked .venv-tflite/bin/python locks/dev-tflite.txt -e .
 	$(call AT_ROOT,.venv-tflite)
 	@touch $@
 
@@ -102,6 +97,9 @@ docs: setup      ## write again what is generated: config.yaml and parts of docs
 	.venv/bin/python -m vedette.cli.schemas docs
 	.venv/bin/python -m vedette.health.reasons > docs/reasons.md
 	.venv/bin/python -m tests.support.models.exporters > docs/exporters.md
+
+lock: setup      ## write locks/ again after a change of pyproject.toml; ARGS=--upgrade takes all newest versions
+	tools/lock $(ARGS)
 
 install:         ## install the daemon and its unit on this machine (as root)
 	systemd/install.sh

@@ -18,12 +18,12 @@ fi
 # Where picamera2 is installed, use apt's packages. pip does not have picamera2, and it needs the numpy of its build.
 make_environment() {
     python=$("$here/tools/find-python")
-    packages="" constraints=""
+    packages="" lock="$here/locks/device.txt"
     if [ -e /usr/lib/python3/dist-packages/picamera2 ]; then
         python=/usr/bin/python3
         packages="--system-site-packages"
         case $("$python" -c "import numpy; print(numpy.__version__)") in
-            1.*) constraints="-c $here/constraints/numpy1.txt" ;;
+            1.*) lock="$here/locks/device-numpy1.txt" ;;
         esac
     fi
     # Build from a copy. A build in the checkout would leave root's files there, and would include an old build's files.
@@ -31,10 +31,9 @@ make_environment() {
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
     cp -RL "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
-    # shellcheck disable=SC2086  # options, or nothing
+    # shellcheck disable=SC2086  # an option, or nothing
     "$python" -m venv $packages "$opt/venv"
-    # shellcheck disable=SC2086
-    "$opt/venv/bin/python" -m pip install --quiet --disable-pip-version-check $constraints "$source"
+    "$here/tools/install-locked" "$opt/venv/bin/python" "$lock" "$source"
 }
 
 make_user() {
