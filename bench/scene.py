@@ -19,7 +19,7 @@ import numpy as np
 from vedette.camera.street.scene import Scene
 from vedette.config.models import DetectorConfig
 from vedette.types import Frame
-from vedette.vision.local import open_detector
+from vedette.vision.open import open_detector
 
 MODEL = Path(__file__).parents[1] / "models" / "vedette-street.tflite"
 WARM_UP = 60

@@ -35,7 +35,7 @@ from vedette.types import DetectionResult
 from vedette.update.verdicts import ShadowTally
 from vedette.validate.candidate import Candidate
 from vedette.validate.frame_tap import FrameTap
-from vedette.vision.local import open_detector
+from vedette.vision.open import open_detector
 
 SHOW_EVERY_S = 1.0
 SETTLE_S = 3.0

@@ -20,7 +20,7 @@ from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
 from vedette.types import DetectorFacts
 from vedette.vision import bundle
-from vedette.vision.local import open_detector
+from vedette.vision.open import open_detector
 
 FOLDER = Path(__file__).parents[2] / "models"
 MODEL = FOLDER / "vedette-street.tflite"

@@ -18,7 +18,7 @@ from vedette.errors import HttpStatus
 from vedette.fallback.cloud_budget import Budget
 from vedette.fallback.cloud_client import CloudClient
 from vedette.types import DetectionResult, Frame
-from vedette.vision.local import open_detector
+from vedette.vision.open import open_detector
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,7 @@ from vedette.tflite.file import read_model
 from vedette.validate.candidate_child import PROBE_NICE
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.interpreter import chosen_runtime
-from vedette.vision.local import open_detector
+from vedette.vision.open import open_detector
 
 RUNTIME, _ = chosen_runtime("auto")
 MUTANTS = 40

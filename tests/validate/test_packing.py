@@ -16,7 +16,7 @@ from vedette.tflite.file import read_model
 from vedette.validate import golden
 from vedette.vision import bundle, images
 from vedette.vision.model_spec import resolve
-from vedette.vision.prepare import Normalization
+from vedette.vision.normalization import Normalization
 
 pytestmark = pytest.mark.slow
 

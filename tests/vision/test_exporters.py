@@ -14,10 +14,11 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.types import Detection
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.local import LocalDetector, open_detector
+from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
+from vedette.vision.normalization import Normalization
+from vedette.vision.open import open_detector
 from vedette.vision.output_check import find_doubts
-from vedette.vision.prepare import Normalization
 
 TABLE = table()
 

@@ -11,9 +11,9 @@ from tests.support.models.writer import Graph, Op, Tensor, build, with_zip
 from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
 from vedette.vision.images import frame_of
-from vedette.vision.local import open_detector
 from vedette.vision.model_spec import resolve
-from vedette.vision.prepare import MINUS_ONE_TO_ONE, ZERO_TO_ONE, Normalization
+from vedette.vision.normalization import MINUS_ONE_TO_ONE, ZERO_TO_ONE, Normalization
+from vedette.vision.open import open_detector
 
 _OPTIONS = {"MUL": 21, "ADD": 11, "SUB": 28, "DIV": 29, "CAST": 37}
 BYTES = Normalization((0.0,), (1.0,))

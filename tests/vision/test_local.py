@@ -20,8 +20,9 @@ from vedette.tflite.file import read_model
 from vedette.types import Box, Frame
 from vedette.vision.geometry import LEAST_SIDE, WHOLE
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.local import LocalDetector, open_detector
+from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
+from vedette.vision.open import open_detector
 from vedette.vision.probe import Proof, ProofStore, ensure_proof
 
 Open = Callable[..., LocalDetector]

@@ -16,7 +16,7 @@ from vedette.tflite.metadata import TensorMetadata, TfliteMetadata
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders import DECODERS
 from vedette.vision.model_spec import limits_of, resolve
-from vedette.vision.prepare import Normalization
+from vedette.vision.normalization import Normalization
 
 CELLS = 84
 HEAD = spec((1, 4 + 2, CELLS))
@@ -222,10 +222,20 @@ def test_a_bundle_of_another_flatbuffer_is_damaged() -> None:
     assert resolve(model(HEAD, attachments=bundle(sha256="f" * 64)), DetectorConfig()).labels == ("hen", "fox")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"color": "red"}', b'{"thresholds": {"score": 7}}', b"\xff"])
-def test_an_invalid_bundle_is_refused(content: bytes) -> None:
+@pytest.mark.parametrize(("content", "seen"), [
+    (b"", ""), (b"[]", "the file: expected an object"), (b"{", ""), (b"\xff", ""), (b"[" * 100_000, ""),
+    (b'{"name": 3}', "name: "), (b'{"name": "\\ud800"}', "name: "), (b'{"color": "red"}', "color: expected rgb or bgr"),
+    (b'{"resize": ["stretch"]}', "resize: "), (b'{"thresholds": 1}', "thresholds: "),
+    (b'{"thresholds": {"score": 7}}', r"thresholds\.score: expected a number of 0 to 1"),
+    (b'{"thresholds": {"iou": NaN}}', r"thresholds\.iou: "),
+    (b'{"thresholds": {"labels": {"hen": true}}}', r"thresholds\.labels\.hen: "),
+    (b'{"thresholds": {"labels": ["hen"]}}', r"thresholds\.labels: "), (b'{"normalization": []}', "normalization: "),
+    (b'{"normalization": {"mean": [0]}}', r"normalization\.std: "),
+    (b'{"normalization": {"mean": ["0"], "std": [1]}}', r"normalization\.mean: "),
+    (b'{"normalization": {"mean": [1%s], "std": [1]}}' % (b"0" * 999), r"normalization\.mean: expected finite")])
+def test_an_invalid_bundle_is_refused(content: bytes, seen: str) -> None:
     """An invalid vedette.json is refused; the error names the key."""
-    with pytest.raises(ModelUnsupported, match=r"vedette\.json"):
+    with pytest.raises(ModelUnsupported, match=rf"vedette\.json: {seen}"):
         resolve(model(HEAD, attachments={"vedette.json": content}), DetectorConfig())
 
 

@@ -16,7 +16,8 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame
 from vedette.vision.geometry import WHOLE, InputShape, Placement
 from vedette.vision.interpreter import Interpreter
-from vedette.vision.prepare import InputWriter, Normalization, byte_table, quantized_as_bytes
+from vedette.vision.normalization import Normalization, byte_table, quantized_as_bytes
+from vedette.vision.prepare import InputWriter
 from vedette.vision.scale import Scaler
 
 NORMALIZATIONS = (None, Normalization((0.0,), (255.0,)), Normalization((127.5,), (127.5,)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import writer
+from tests.support.models import tiny_detectors, writer
 from tests.support.models.mutation import mutant, small_bases
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
+from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, ModelError, ModelUnreadable, ModelUnsupported
-from vedette.tflite.file import read_model
+from vedette.tflite.file import digest, read_model
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.model_child import parse_response
-from vedette.vision.probe import Proof, ProofStore, ensure_proof, parse_proof, prove
+from vedette.vision.model_spec import resolve
+from vedette.vision.probe import Proof, ProofStore, ensure_proof, keys_to_send, parse_proof, prove, start_child
+from vedette.vision.probe_child import received_keys
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +122,54 @@ def test_proofs_survive_a_restart(tmp_path: Path, proof: Proof) -> None:
     assert again.find(proof.sha256, RUNTIME, VERSION, 2) is None
     assert again.find(proof.sha256, RUNTIME, "0.0", 1) is None
     assert again.find("0" * 64, RUNTIME, VERSION, 1) is None
+
+
+def test_another_version_of_vedette_proves_again(tmp_path: Path, proof: Proof) -> None:
+    """The reader and the decoders may have changed since, so its proof counts for nothing."""
+    store = ProofStore(tmp_path / "proofs.json")
+    store.remember(replace(proof, vedette_version="0.0"))
+    assert store.find(proof.sha256, RUNTIME, VERSION, 1) is None
+    assert not store.knows(proof.sha256)
+    store.remember(proof)
+    assert store.find(proof.sha256, RUNTIME, VERSION, 1) == proof
+    assert store.knows(proof.sha256)
+
+
+def test_a_child_that_was_started_early_proves_the_model(tmp_path: Path) -> None:
+    """It handles the request, and has ended afterwards; a known file gets none."""
+    file = digest(write_model(tmp_path, writer.logistic()))
+    store = ProofStore(tmp_path / "proofs.json")
+    with start_child(file, store) as child:
+        pid = present(child).pid
+        assert ensure_proof(file, runtime="auto", threads=1, store=store, child=child).sha256 == file.sha256
+        assert not Path(f"/proc/{pid}").exists()
+    with start_child(file, store) as child:
+        assert child is None
+
+
+def test_nothing_slow_is_imported_before_the_child_starts() -> None:
+    """What opens a detector imports no numpy and no OpenCV; the child never imports OpenCV and pydantic."""
+    code = ("import sys, vedette.vision.open; print([m for m in ('numpy', 'cv2') if m in sys.modules]); "
+            "import vedette.vision.local")
+    child = ("import sys, vedette.vision.probe_child as child; child.import_early(); "
+             "print([m for m in ('pydantic', 'cv2', 'yaml') if m in sys.modules])")
+    for each in (code, child):
+        ended = subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True, timeout=240)
+        assert ended.stdout == "[]\n"
+
+
+def test_the_child_gets_the_keys_as_they_are(tmp_path: Path) -> None:
+    """Plain values decide in the same way as the configuration that they come from."""
+    labels = tmp_path / "names.txt"
+    labels.write_text("ant\nbee\ncow\n")
+    path = tiny_detectors.write(tmp_path)
+    model = read_model(path)
+    for keys in (DetectorConfig(), DetectorConfig(
+            model=path, threads=1, score_threshold=0.25, iou_threshold=0.75, max_detections=7, labels={"ant": 0.5},
+            allow=("ant", "bee"), deny=("cow",), labels_file=labels, decoder="fomo", color="bgr", resize="stretch",
+            mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))):
+        sent = json.loads(json.dumps(keys_to_send(keys)))
+        assert resolve(model, received_keys(**sent)) == resolve(model, keys)
 
 
 def test_the_store_keeps_the_newest_proofs(tmp_path: Path, proof: Proof) -> None:
@@ -219,7 +272,6 @@ def probe_child() -> int | None:
 
 def test_the_child_needs_a_parent() -> None:
     """Started by hand, the child's module ends at once with a message and does not wait for a request."""
-    import subprocess
     ended = subprocess.run([sys.executable, "-m", "vedette.vision.probe_child"], stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=240)
     assert ended.returncode != 0

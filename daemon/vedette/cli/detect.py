@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect in every image; returns 0, or 65 when an image cannot be used."""
     from vedette.vision import images
-    from vedette.vision.local import open_detector
+    from vedette.vision.open import open_detector
     folder = ImageFolder(args.out) if args.out else None
     detector = open_detector(detector_of(args))
     failed = 0

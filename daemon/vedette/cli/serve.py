@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from vedette.serve.server import HttpServer, serve
     from vedette.serve.service import ServeLimits, Service
     from vedette.serve.tokens import Tokens
-    from vedette.vision.local import open_detector
+    from vedette.vision.open import open_detector
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
     end = _end_on_signals()
     limits = ServeLimits(int(args.max_mb * 1e6), int(args.max_megapixels * 1e6), args.concurrency)

@@ -76,7 +76,7 @@ class DetectorOpener:
 
     def open(self, choice: ModelChoice) -> LocalDetector:
         """Return a detector that has run once already. Raises: ModelError (every leaf), RuntimeMissing."""
-        from vedette.vision.local import open_detector  # late: the capture child starts meanwhile
+        from vedette.vision.open import open_detector  # late: the capture child starts meanwhile
         from vedette.vision.probe import ProofStore
         wanted = self._config.detector.model_copy(update={"model": choice.path})
         opened = open_detector(wanted, self._config.camera.roi, ProofStore(self._proofs), sha256=choice.sha256,

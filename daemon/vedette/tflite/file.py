@@ -99,11 +99,11 @@ def read_model(path: Path, *, sha256: str | None = None, pictures: bool = True) 
     ModelDamaged (another digest than `sha256`).
     """
     content = read_bytes(path)
-    if sha256 is not None:
-        _check_digest(path, hashlib.sha256(content).hexdigest(), sha256)
+    file = DigestedFile(path, hashlib.sha256(content).hexdigest())
+    _check_digest(*file, sha256)
     with model_errors_only(path):
         try:
-            return _parse(path, content, pictures=pictures)
+            return _parse(file, content, pictures=pictures)
         except Malformed as error:
             raise ModelUnreadable(f"{path}: cut off or damaged: {error}") from error
         except ModelUnreadable as error:
@@ -127,7 +127,7 @@ def _check_digest(path: Path, sha256: str, expected: str | None) -> None:
         raise ModelDamaged(f"{path}: has SHA-256 {sha256}; expected SHA-256 {expected}")
 
 
-def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:
+def _parse(file: DigestedFile, content: bytes, *, pictures: bool) -> ModelFile:
     _check_identifier(content)
     zip_start, attachments = appended_zip.split(content, pictures=pictures)
     flat = Buffer(memoryview(content)[:zip_start])
@@ -143,14 +143,14 @@ def _parse(path: Path, content: bytes, *, pictures: bool) -> ModelFile:
     ops = _ops(root, graph, len(tensors))
     attached = _metadata(root, buffers)
     model = ModelFile(
-        path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content),
+        path=file.path, sha256=file.sha256, size=len(content),
         flatbuffer_sha256=hashlib.sha256(flat.content).hexdigest(),
         inputs=_pick(graph.integers(1), tensors), outputs=_pick(graph.integers(2), tensors), tensors=tensors, ops=ops,
         description=root.text(3), metadata=MappingProxyType(attached), attachments=MappingProxyType(attachments),
         tflite_metadata=_tflite_metadata(attached),
         constants=MappingProxyType(constants.read(zip(tensors, tables, strict=True), buffers)))
     _check_whole(content, flat.reach, zip_start)
-    _check_custom(path, ops)
+    _check_custom(file.path, ops)
     return model
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.model_spec import ModelSpec
-from vedette.vision.prepare import MINUS_ONE_TO_ONE, ZERO_TO_ONE, Normalization, byte_table
+from vedette.vision.normalization import MINUS_ONE_TO_ONE, ZERO_TO_ONE, Normalization, byte_table
 
 Part = Literal["color", "resize", "normalization"]
 

@@ -108,7 +108,7 @@ class Session:
         resolve(self._model, self._config)      # the parent will read what this child has read
         golden.read(self._model)
         interpreter, runs = probe_child.load(**arguments)
-        proof = probe_child.proof_fields(interpreter, arguments["sha256"], runs)
+        proof = probe_child.proof_fields(interpreter, self._model, runs)
         self._doubts = proof["doubts"]
         single = runs
         if interpreter.threads > 1:

@@ -11,18 +11,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from vedette.config.models import DetectorConfig, Unit
 from vedette.errors import ModelDamaged, ModelUnsupported
 from vedette.tflite.file import ModelFile
-from vedette.vision import label_files
+from vedette.vision import bundle_settings, label_files
 from vedette.vision import labels as label_lists
-from vedette.vision.documents import document, first_problem, parse_dict
+from vedette.vision.documents import document, parse_dict
 from vedette.vision.geometry import Resize
-from vedette.vision.prepare import Color, Normalization
+from vedette.vision.normalization import Color, Normalization
+
+if TYPE_CHECKING:
+    from vedette.config.models import DetectorConfig
 
 BUNDLE = "vedette.json"
 ULTRALYTICS = ("metadata.json", "temp_meta.txt")
@@ -52,34 +52,6 @@ class Hints:
     label_thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Thresholds(_Settings):
-    score: Unit | None = None
-    iou: Unit | None = None
-    labels: dict[str, Unit] = Field(default_factory=dict)
-
-
-class _Normalization(_Settings):
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-class _Bundle(_Settings):
-    """The keys of vedette.json that state how to run the model."""
-
-    name: str | None = None
-    version: str | None = None
-    sha256: str | None = None
-    decoder: str | None = None
-    color: Literal["rgb", "bgr"] | None = None
-    resize: Literal["letterbox", "stretch"] | None = None
-    normalization: _Normalization | None = None
-    thresholds: _Thresholds = _Thresholds()
-
-
 def from_configuration(detector: DetectorConfig) -> Hints:
     """Return what the configuration states. Raises: ModelUnsupported (its normalization, its labels file)."""
     mean, std = detector.mean, detector.std
@@ -94,21 +66,17 @@ def from_bundle(model: ModelFile) -> Hints:
     """
     if BUNDLE not in model.attachments:
         return Hints(BUNDLE)
-    try:
-        settings = _Bundle.model_validate_json(document(model, BUNDLE))
-    except ValidationError as error:
-        where, problem = first_problem(error)
-        raise ModelUnsupported(f"{model.path}: {BUNDLE}: {where or 'the file'}: {problem}") from error
+    settings = bundle_settings.parse(document(model, BUNDLE), f"{model.path}: {BUNDLE}")
     if settings.sha256 not in {None, model.flatbuffer_sha256}:
         raise ModelDamaged(f"{model.path}: {BUNDLE} states SHA-256 {settings.sha256} for the flatbuffer; "
                            f"it has {model.flatbuffer_sha256}")
-    stated = settings.normalization
+    mean, std = settings.mean, settings.std
     return Hints(
         BUNDLE, name=settings.name, version=settings.version, decoder=settings.decoder, color=settings.color,
         resize=settings.resize, labels=_bundled(model, "labels.txt"),
-        normalization=None if stated is None else normalization(stated.mean, stated.std, BUNDLE),
-        score_threshold=settings.thresholds.score, iou_threshold=settings.thresholds.iou,
-        label_thresholds=settings.thresholds.labels)
+        normalization=None if mean is None or std is None else normalization(mean, std, BUNDLE),
+        score_threshold=settings.score_threshold, iou_threshold=settings.iou_threshold,
+        label_thresholds=settings.label_thresholds)
 
 
 def from_exporter(model: ModelFile) -> Hints:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.tflite.file import ModelFile, OpSpec
-from vedette.vision.prepare import ZERO_TO_ONE, Normalization
+from vedette.vision.normalization import ZERO_TO_ONE, Normalization
 
 Reals = NDArray[np.float64]
 BYTES = Normalization((0.0,), (1.0,))

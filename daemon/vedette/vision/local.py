@@ -3,7 +3,6 @@
 Invariants:
 - One thread at a time owns it. Any thread may call `reload`: a frame gets the old limits or the new ones, never both.
 - The decoder is built for the tensors as the runtime allocated them, not for the shapes that the file states.
-- The model was read and proven in a child process before it is read and loaded here, and its bytes are the same.
 - The boxes of a result lie inside the part of the frame that the model was given, and have an area.
 """
 
@@ -14,24 +13,23 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from vedette._lib.clock import SystemClock
-from vedette.errors import InvokeFailed, ModelError, ModelUnreadable, ModelUnsupported
-from vedette.tflite.file import ModelFile, digest, read_model
-from vedette.tflite.model_errors import model_errors_only
+from vedette.errors import InvokeFailed
 from vedette.types import Box, Detection, DetectionResult, DetectorFacts, ModelRef, Timing
 from vedette.vision.geometry import WHOLE, Placement
-from vedette.vision.interpreter import Interpreter
 from vedette.vision.labels import label_of
-from vedette.vision.model_spec import ModelSpec, build_decoder, limits_of, resolve
+from vedette.vision.model_spec import build_decoder, limits_of
 from vedette.vision.nms import Candidate, suppress
 from vedette.vision.prepare import InputWriter
-from vedette.vision.probe import ProofStore, ensure_proof
 
 if TYPE_CHECKING:
     from vedette.config.models import DetectorConfig
     from vedette.ports import Clock
+    from vedette.tflite.file import ModelFile
     from vedette.types import Frame, Scaling
     from vedette.vision.decoders.base import Array
+    from vedette.vision.interpreter import Interpreter
     from vedette.vision.limits import Limits
+    from vedette.vision.model_spec import ModelSpec
 
 
 class LocalDetector:
@@ -129,32 +127,3 @@ class LocalDetector:
         class_id = candidate.class_id
         return Detection(label=label_of(self._spec.labels, class_id), class_id=class_id, score=candidate.score,
                          box=placement.to_frame(candidate.box))
-
-
-def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
-                  proofs: ProofStore | None = None, *, sha256: str | None = None,
-                  variant: str | None = None) -> LocalDetector:
-    """Open the configured model: prove it in a child unless `proofs` has its proof, read it, build it, invoke it once.
-
-    `variant` is stated in its results. Raises: ModelError (every leaf; ModelDamaged also for a file without the digest
-    `sha256`), RuntimeMissing.
-    """
-    if detector.model is None:
-        raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
-    file = digest(detector.model, sha256)
-    proof = ensure_proof(file, runtime=detector.runtime, threads=detector.threads, store=proofs, detector=detector)
-    model = read_model(detector.model, sha256=file.sha256, pictures=False)
-    spec = resolve(model, detector, proof.doubts)
-    interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
-                              sha256=model.sha256)
-    interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
-    try:
-        interpreter.invoke()    # the first invoke is slower: it packs the weights
-        with model_errors_only(detector.model):
-            return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
-    except InvokeFailed as failure:
-        interpreter.close()
-        raise ModelUnsupported(str(failure)) from failure
-    except ModelError:
-        interpreter.close()
-        raise

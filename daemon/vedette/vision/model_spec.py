@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
 from vedette.tflite.model_errors import with_model_errors_only
@@ -26,7 +25,10 @@ from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.hints import Hints
 from vedette.vision.in_graph import expected_input
 from vedette.vision.limits import NEVER, PLACEHOLDERS, Limits
-from vedette.vision.prepare import Color, Normalization, quantized_as_bytes
+from vedette.vision.normalization import Color, Normalization, quantized_as_bytes
+
+if TYPE_CHECKING:
+    from vedette.config.models import DetectorConfig
 
 T = TypeVar("T")
 COARSE_SCALE = 0.05

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,18 +50,34 @@ def find_doubts(model: ModelFile, spec: TensorSpec, view: Array, invoke: Callabl
 def draw(width: int, height: int) -> Array:
     """Return the picture: (height, width, 3), uint8."""
     random = np.random.default_rng(2)
-    coarse = random.integers(40, 216, (5, 7, 3)).astype(np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    picture = _stretch(random.integers(40, 216, (5, 7, 3)), width, height)
     for _ in range(_SHAPES):
         x, y = int(random.integers(0, width)), int(random.integers(0, height))
         wide, high = int(random.integers(2, width // 4 + 3)), int(random.integers(2, height // 4 + 3))
         colour = [int(value) for value in random.integers(0, 256, 3)]
         if random.random() < 0.5:
-            cv2.rectangle(picture, (x, y), (x + wide, y + high), colour, -1)
+            picture[y:y + high + 1, x:x + wide + 1] = colour
         else:
-            cv2.ellipse(picture, (x, y), (wide, high), 0, 0, 360, colour, -1)
+            _fill_ellipse(picture, x, y, wide, high, colour)
     grain = random.integers(-12, 13, picture.shape)
-    return (picture.astype(np.int16) + grain).clip(0, 255).astype(np.uint8)
+    return (picture + grain).clip(0, 255).astype(np.uint8)
+
+
+def _stretch(coarse: Array, width: int, height: int) -> Array:
+    """Return the values between those of a coarse picture: (height, width, 3)."""
+    rows, columns = np.linspace(0, coarse.shape[0] - 1, height), np.linspace(0, coarse.shape[1] - 1, width)
+    top, left = rows.astype(int).clip(0, coarse.shape[0] - 2), columns.astype(int).clip(0, coarse.shape[1] - 2)
+    down, right = (rows - top)[:, None, None], (columns - left)[:, None]
+    wide = coarse[:, left] * (1 - right) + coarse[:, left + 1] * right
+    stretched: Array = wide[top] * (1 - down) + wide[top + 1] * down
+    return stretched
+
+
+def _fill_ellipse(picture: Array, x: int, y: int, wide: int, high: int, colour: Sequence[int]) -> None:
+    top, left = max(0, y - high), max(0, x - wide)
+    part = picture[top:y + high + 1, left:x + wide + 1]
+    rows, columns = np.ogrid[top:top + part.shape[0], left:left + part.shape[1]]
+    part[((columns - x) / wide) ** 2 + ((rows - y) / high) ** 2 <= 1] = colour
 
 
 def _fill(view: Array, shape: InputShape, most: float) -> None:

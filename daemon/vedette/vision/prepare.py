@@ -10,8 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,56 +19,14 @@ from numpy.typing import NDArray
 from vedette.tflite.tensors import TensorSpec
 from vedette.types import Box, Frame, Scaling
 from vedette.vision.geometry import Area, InputShape, Placement, Resize, place
+from vedette.vision.normalization import Color, Normalization, byte_table
 from vedette.vision.scale import Scaler
 
 Array = NDArray[Any]
-Color = Literal["rgb", "bgr"]
 Paint = Callable[[Array], None]
 """Takes BGR pixels of the right size and writes the tensor's values."""
 PADDING_BYTE = 114      # grey: Ultralytics trains with it
 _SIGN = np.uint8(0x80)  # an int8 that means byte - 128 is the byte with this bit inverted
-
-
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """What a model was trained on: (byte - mean) / std. One number for all channels, or one per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-ZERO_TO_ONE = Normalization((0.0,), (255.0,))
-MINUS_ONE_TO_ONE = Normalization((127.5,), (127.5,))
-
-
-def byte_table(spec: TensorSpec, normalization: Normalization | None, channels: int) -> Array:
-    """Return the value of each byte in each channel: (256, channels) of the tensor's type.
-
-    Without a normalization the values of an integer tensor are the bytes, minus 128 if signed; those of a float tensor
-    are 0-1.
-    """
-    dtype = np.dtype(spec.dtype)
-    integer = dtype.kind in "iu"
-    values = np.arange(256, dtype=np.float64)[:, None]
-    if normalization is not None:
-        values = (values - np.array(normalization.mean)) / np.array(normalization.std)
-        if spec.quantised:
-            values = values / spec.scale + spec.zero_point
-    elif not integer:
-        values = values / 255
-    elif dtype == np.int8:
-        values = values - 128
-    if integer:
-        limits = np.iinfo(dtype)
-        values = np.rint(values).clip(limits.min, limits.max)
-    return np.ascontiguousarray(np.broadcast_to(values, (256, channels)).astype(dtype))
-
-
-def quantized_as_bytes(spec: TensorSpec) -> bool:
-    """Whether a tensor's quantization maps the bytes 0-255 to real values of 0-1, -1 to 1, or 0-255."""
-    raw = byte_table(spec, None, 1).astype(int)
-    usual = (ZERO_TO_ONE, MINUS_ONE_TO_ONE, Normalization((0.0,), (1.0,)))
-    return any(int(np.abs(byte_table(spec, each, 1).astype(int) - raw).max()) <= 1 for each in usual)
 
 
 class InputWriter:

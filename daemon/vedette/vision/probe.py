@@ -3,12 +3,14 @@
 Invariants:
 - A file can harm only the child: a crash, a hang, too much memory or a false response becomes a `ModelError` within
   the time limit. The child also reads the file first, before anything here parses it.
-- A proof belongs to the file's bytes, the runtime, its version and the number of threads. With a proof the next start
-  of the daemon needs no child. A damaged store counts as empty. A lack of time or memory is never remembered.
+- A proof belongs to the file's bytes, the runtime, its version, the number of threads and the version of Vedette. With
+  a proof the next start of the daemon needs no child. A damaged store counts as empty. A lack of time or memory is
+  never remembered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from vedette import __version__
 from vedette._lib.durable import replace_file
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, ModelError, ModelUnproven
@@ -32,6 +35,7 @@ TIMEOUT_S = 30.0
 MEMORY_BYTES = 1 << 30
 REMEMBERED_MAX = 32
 LOADING = "loading it"
+CHILD = "vedette.vision.probe_child"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Proof:
 
     `delegate`: Vedette's own delegate works for the file. `delegate_note`: why it does not, where it was tried.
     `doubts`: for each decoder that fits by its shapes, what speaks against it in the values of a drawn picture.
-    `lasting`: another try would give the same.
+    `lasting`: another try would give the same. `vedette_version` read and judged the file; empty: an older one.
     """
 
     sha256: str
@@ -55,6 +59,7 @@ class Proof:
     outputs: tuple[TensorSpec, ...]
     doubts: Mapping[str, str]
     lasting: bool = True
+    vedette_version: str = ""
 
 
 class ProofStore:
@@ -69,8 +74,12 @@ class ProofStore:
 
     def find(self, sha256: str, runtime: str, runtime_version: str, threads: int) -> Proof | None:
         """Return the proof of this file with this runtime, or None."""
-        wanted = (sha256, runtime, runtime_version, threads)
+        wanted = (sha256, runtime, runtime_version, threads, __version__)
         return next((proof for proof in self._proofs if _key(proof) == wanted), None)
+
+    def knows(self, sha256: str) -> bool:
+        """Return whether this version of Vedette has proven this file with any runtime."""
+        return any((proof.sha256, proof.vedette_version) == (sha256, __version__) for proof in self._proofs)
 
     def remember(self, proof: Proof) -> None:
         """Store a proof durably. If that fails, it is logged, and the next start needs a child again."""
@@ -92,15 +101,26 @@ class ProofStore:
             return []
 
 
+def start_child(file: DigestedFile, store: ProofStore | None) -> contextlib.AbstractContextManager[ModelChild | None]:
+    """Start a child for `ensure_proof` early, unless the file is known. Raises: ModelUnproven."""
+    if store is not None and store.knows(file.sha256):
+        return contextlib.nullcontext()
+    return ModelChild(CHILD, file.path)
+
+
 def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int, store: ProofStore | None,
-                 timeout_s: float = TIMEOUT_S, detector: DetectorConfig | None = None) -> Proof:
-    """Return the remembered proof of a model, else prove the model now and remember the proof. Raises: as `prove`."""
+                 timeout_s: float = TIMEOUT_S, detector: DetectorConfig | None = None,
+                 child: ModelChild | None = None) -> Proof:
+    """Return the remembered proof of a model, else prove the model now and remember the proof.
+
+    `child`: one that was started early, for the first try. Raises: as `prove`.
+    """
     name, version = chosen_runtime(runtime)
     known = store.find(model.sha256, name, version, threads) if store else None
     if known:
         return known
     proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s,
-                  detector=detector)
+                  detector=detector, child=child)
     if store and proof.lasting:
         store.remember(proof)
     return proof
@@ -108,18 +128,24 @@ def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int,
 
 def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | None = None,
           timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES,
-          detector: DetectorConfig | None = None) -> Proof:
+          detector: DetectorConfig | None = None, child: ModelChild | None = None) -> Proof:
     """Read, load and run the file in a new child, and decide how these keys of `detector` run it.
 
-    `timeout_s` bounds each try; with Vedette's own delegate there are two.
+    `timeout_s` bounds each try; with Vedette's own delegate there are two. `child`: as in `ensure_proof`.
     Raises: ModelUnreadable, ModelDamaged (the child died, hung or sent a false response; or not the digest `sha256`),
     ModelUnsupported (with the runtime's message), ModelBadlyQuantised, RuntimeMissing.
     """
     request = proof_request(path, runtime=runtime, threads=threads, memory_bytes=memory_bytes,
                             sha256=sha256 or digest(path).sha256)
     if detector is not None:
-        request["detector"] = detector.model_dump_json(exclude_unset=True)
-    return try_delegate_first(request, partial(_try, timeout_s=timeout_s))
+        request["detector"] = keys_to_send(detector)
+    started = [] if child is None else [child]
+    return try_delegate_first(request, partial(_try, timeout_s=timeout_s, started=started))
+
+
+def keys_to_send(detector: DetectorConfig) -> dict[str, object]:
+    """Return the keys of `detector` for `probe_child.received_keys`."""
+    return {**detector.model_dump(mode="json"), "model_fields_set": list(detector.model_fields_set)}
 
 
 def proof_request(path: Path, *, runtime: str, threads: int, memory_bytes: int, sha256: str) -> dict[str, object]:
@@ -140,8 +166,8 @@ def try_delegate_first(request: Mapping[str, object], attempt: Callable[[Mapping
     return replace(plain, delegate_note=note, lasting=lasting)
 
 
-def _try(request: Mapping[str, object], timeout_s: float) -> Proof:
-    with ModelChild("vedette.vision.probe_child", str(request["path"])) as child:
+def _try(request: Mapping[str, object], timeout_s: float, started: list[ModelChild]) -> Proof:
+    with started.pop() if started else ModelChild(CHILD, str(request["path"])) as child:
         return parse_proof(child.call(request, timeout_s, LOADING), request)
 
 
@@ -157,6 +183,6 @@ def parse_proof(response: Mapping[str, object], request: Mapping[str, object]) -
     return proof
 
 
-def _key(proof: Proof) -> tuple[str, str, str, int]:
-    return proof.sha256, proof.runtime, proof.runtime_version, proof.threads
+def _key(proof: Proof) -> tuple[str, str, str, int, str]:
+    return proof.sha256, proof.runtime, proof.runtime_version, proof.threads, proof.vedette_version
 

@@ -19,8 +19,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from vedette import __version__
 from vedette._lib.child import MESSAGE_BYTES, begin_as_child
 from vedette.errors import ModelUnsupported, VedetteError
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vedette.config.models import DetectorConfig
+    from vedette.tflite.file import ModelFile
     from vedette.vision.interpreter import Interpreter
 
 STDERR_BYTES_MAX = 64 << 10
@@ -51,6 +55,7 @@ def main() -> None:
 def begin() -> tuple[socket.socket, dict[str, Any]]:
     """Set this child's limits; returns the link to the parent and its first request."""
     link = begin_as_child()
+    import_early()
     message, (stderr, *_), _, _ = socket.recv_fds(link, MESSAGE_BYTES, 1)
     os.dup2(stderr, 2)
     os.close(stderr)
@@ -58,6 +63,11 @@ def begin() -> tuple[socket.socket, dict[str, Any]]:
     _limit(request.pop("memory_bytes"))
     link.setblocking(True)
     return link, request
+
+
+def import_early() -> None:
+    """Import what each request needs, while the parent prepares the request."""
+    from vedette.vision import interpreter, model_spec, output_check  # noqa: F401
 
 
 def result_or_refusal(path: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -85,14 +95,21 @@ def load(path: str, runtime: str, threads: int, delegate: bool, sha256: str) -> 
     return interpreter, runs
 
 
-def proof_fields(interpreter: Interpreter, sha256: str, runs: list[Run]) -> dict[str, Any]:
+def proof_fields(interpreter: Interpreter, model: ModelFile, runs: list[Run]) -> dict[str, Any]:
     """Return the fields of `probe.Proof`."""
-    return {"sha256": sha256, "runtime": interpreter.runtime, "runtime_version": interpreter.runtime_version,
+    return {"sha256": model.sha256, "vedette_version": __version__,
+            "runtime": interpreter.runtime, "runtime_version": interpreter.runtime_version,
             "threads": interpreter.threads, "delegate": interpreter.delegate,
             "delegate_note": interpreter.delegate_note, "xnnpack_share": interpreter.xnnpack_share,
-            "invoke_ms": statistics.median(run.wall_ms for run in runs), "doubts": _doubts(interpreter),
+            "invoke_ms": statistics.median(run.wall_ms for run in runs), "doubts": _doubts(interpreter, model),
             "inputs": [asdict(spec) for spec in interpreter.inputs],
             "outputs": [asdict(spec) for spec in interpreter.outputs]}
+
+
+def received_keys(labels_file: str | None, model_fields_set: list[str], **keys: Any) -> DetectorConfig:
+    """Return the keys, which the parent has validated, in a plain object: pydantic takes long to import."""
+    return cast("DetectorConfig", SimpleNamespace(labels_file=None if labels_file is None else Path(labels_file),
+                                                  model_fields_set=set(model_fields_set), **keys))
 
 
 def cpu_time_ns() -> int:
@@ -107,27 +124,26 @@ def cpu_time_ns() -> int:
     return total
 
 
-def _prove(sha256: str, detector: str | None = None, **request: Any) -> dict[str, Any]:
-    _read(Path(request["path"]), sha256, detector)
+def _prove(sha256: str, detector: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+    model = _read(Path(request["path"]), sha256, detector)
     interpreter, runs = load(sha256=sha256, **request)
-    return {"proof": proof_fields(interpreter, sha256, runs)}
+    return {"proof": proof_fields(interpreter, model, runs)}
 
 
-def _read(path: Path, sha256: str, detector: str | None) -> None:
+def _read(path: Path, sha256: str, detector: dict[str, Any] | None) -> ModelFile:
     """Read the file as the parent will, and decide how these keys of `detector` run it. Raises: ModelError."""
-    from vedette.config.models import DetectorConfig
     from vedette.tflite.file import read_model
     from vedette.vision.model_spec import resolve
     model = read_model(path, sha256=sha256)
     if detector is not None:
-        resolve(model, DetectorConfig.model_validate_json(detector))        # refuses what its structure shows
+        resolve(model, received_keys(**detector))        # refuses what its structure shows
+    return model
 
 
-def _doubts(interpreter: Interpreter) -> dict[str, str]:
-    from vedette.tflite.file import read_model
+def _doubts(interpreter: Interpreter, model: ModelFile) -> dict[str, str]:
     from vedette.vision.output_check import find_doubts
-    model = replace(read_model(interpreter.path), outputs=interpreter.outputs)
-    return find_doubts(model, interpreter.inputs[0], interpreter.input(0), interpreter.invoke,
+    allocated = replace(model, outputs=interpreter.outputs)
+    return find_doubts(allocated, interpreter.inputs[0], interpreter.input(0), interpreter.invoke,
                        [interpreter.output(index) for index in range(len(interpreter.outputs))])
 
 

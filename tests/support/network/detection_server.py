@@ -21,7 +21,8 @@ from vedette.serve import openapi
 from vedette.serve.server import HttpServer, serve
 from vedette.serve.service import ServeLimits, Service
 from vedette.serve.tokens import Tokens
-from vedette.vision.local import LocalDetector, open_detector
+from vedette.vision.local import LocalDetector
+from vedette.vision.open import open_detector
 
 TOKEN = "s3cret-t0ken"  # noqa: S105 - of the tests
 

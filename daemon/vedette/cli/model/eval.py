@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the figures; returns 0. Raises: ModelError, DetectError, SourceError, RuntimeMissing, ExtraMissing."""
     if (args.source is None) == (args.coco is None):
         raise UsageError("expected either --source or --coco")
-    from vedette.vision.local import open_detector
+    from vedette.vision.open import open_detector
     detector = open_detector(detector_of(args))
     try:
         evaluation = _Evaluation(detector, args)

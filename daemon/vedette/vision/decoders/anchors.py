@@ -30,7 +30,7 @@ from vedette.vision.decoders.base import (
 from vedette.vision.decoders.maker import is_probability
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
+from vedette.vision.normalization import MINUS_ONE_TO_ONE, Normalization
 
 METADATA = "DETECTOR_METADATA"
 LEVELS = range(3, 8)

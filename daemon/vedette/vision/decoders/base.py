@@ -22,7 +22,7 @@ from vedette.types import Box
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.limits import Limits
 from vedette.vision.nms import Candidate
-from vedette.vision.prepare import ZERO_TO_ONE, Color, Normalization
+from vedette.vision.normalization import ZERO_TO_ONE, Color, Normalization
 
 Array = NDArray[Any]
 Reals = NDArray[np.float64]

@@ -27,7 +27,7 @@ from vedette.vision.decoders.base import (
 from vedette.vision.decoders.maker import is_probability, maker_of
 from vedette.vision.geometry import WHOLE, InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
+from vedette.vision.normalization import MINUS_ONE_TO_ONE, Normalization
 
 Cell = tuple[int, int]      # row, column
 FACTORS = (8, 16)

@@ -18,7 +18,7 @@ from vedette.types import Box
 from vedette.vision.decoders.base import Array, DecodeLimits, Decoder
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
-from vedette.vision.prepare import MINUS_ONE_TO_ONE, Normalization
+from vedette.vision.normalization import MINUS_ONE_TO_ONE, Normalization
 
 
 class Ssd(Decoder):

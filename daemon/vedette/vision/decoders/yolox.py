@@ -23,7 +23,7 @@ from vedette.vision.decoders.base import (
 from vedette.vision.decoders.plausible import boxes_doubt, full_doubt, scores_doubt
 from vedette.vision.decoders.yolo import STRIDES, ObjectnessDecoder, cells_of, only_output
 from vedette.vision.geometry import InputShape, Resize
-from vedette.vision.prepare import Color, Normalization
+from vedette.vision.normalization import Color, Normalization
 
 LARGEST_EXPONENT = 10.0
 _ONE = 0.02     # by how much an objectness that is always 1 may differ from it
