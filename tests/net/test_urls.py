@@ -59,7 +59,10 @@ SECRETS = [
     "http://cam/?userPassword=S3cret", "rtsp://cam/user=admin|password=S3cret|c=1", "http://cam/?a[password]=S3cret",
     "rtsp://cam/user=admin_password=S3_x-cret=_channel=1", "rtsp://cam/user=a*pw=S3cret*x=1", "rtsp://cam;pw=S3cret/1",
     "rtsp:/cam/user=admin_password=S3cret_channel=1", "http://cam/?auth=S3cret", "http://cam/?key=S3cret",
-    "http://cam/?token=S3_cret=&x=1", "http://cam/?X-Amz-Signature=S3cret", "http://cam/?password= S3cret"]
+    "http://cam/?token=S3_cret=&x=1", "http://cam/?X-Amz-Signature=S3cret", "http://cam/?password= S3cret",
+    "http://cam/token/S3cret/live", "http://cam/api_key/S3cret", "http://cam/access_token/S3cret/x",
+    "http://cam/?cmd=Snap&u=admin&p=S3cret", "http://cam/?%2570wd=S3cret", "http://cam/?psk=S3cret",
+    "http://cam/?authbasic=S3cret", "http://cam/?passkey=S3cret", "http://cam/?senha=S3cret"]
 
 
 @pytest.mark.parametrize("url", SECRETS)
@@ -70,6 +73,37 @@ def test_the_value_of_a_key_that_sounds_like_a_secret_is_found_and_masked(url: s
         assert "S3" not in text
         assert "cret" not in text
         assert "***" in text
+
+
+@pytest.mark.parametrize("url", [
+    "http://hub/?src=rtsp%3A%2F%2Fadmin%3Ahunter2%40cam%2F1", "http://hub/?src=rtsp://admin:hunter2@cam/1",
+    "rtsp://admin%3Ahunter2%40cam/1"])
+def test_a_login_of_an_address_within_an_address_is_found_and_masked(url: str) -> None:
+    """A restreamer takes the camera's address as a value, and some people encode too much."""
+    assert has_password(url, is_address=True)
+    for text in (masked(url), shown(url)):
+        assert PASSWORD not in text
+        assert "***" in text
+
+
+@pytest.mark.parametrize("text", ["admin:hunter2@cam/1", "rtsp:/admin:hunter2@cam", "rtsp//admin:hunter2@cam",
+                                  "rtsp://admin:12/hunter2@cam", "rtsp://admin:#hunter2@cam",
+                                  "play rtsp://admin:hunter2@cam/1"])
+def test_shown_masks_a_login_in_a_text_that_is_not_a_url(text: str) -> None:
+    """A redirect may name anything."""
+    assert PASSWORD not in shown(text)
+
+
+@pytest.mark.parametrize("text", ["rtsp://cam/channel=1", "rtsp://cam/?keyframes=1", "rtsp://cam/?monkey=1&hotkey=f1",
+                                  "rtsp://cam/?design=a&signal=pal", "rtsp://cam/?bypass=1&compass=n&passthrough=1",
+                                  "rtsp://cam/?author=me", "http://cam/auth/live.mjpg", "http://cam/keys/a.mjpg",
+                                  "http://cam/secret-garden/live", "rtsp://cam/?videokeyframeinterval=30",
+                                  "http://cam/session/live", "http://cam:554/a?mail=me%40x"])
+def test_a_word_that_only_contains_a_secret_is_not_masked(text: str) -> None:
+    """It tells which stream it is, so people want to read it."""
+    assert shown(text) == masked(text) == text
+    assert not has_secret(text, is_address=True)
+    assert not has_password(text, is_address=True)
 
 
 @pytest.mark.parametrize("url", [

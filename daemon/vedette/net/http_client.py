@@ -112,12 +112,12 @@ def _split(url: str) -> SplitResult:
         sound = parts.scheme in _PORTS and parts.hostname and parts.port != 0
         (parts.hostname or "").encode("idna")       # the ssl module would leave a socket open for an invalid name
     except ValueError as failure:
-        raise HttpUnreachable(f"{url.rpartition('@')[2].partition('?')[0]}: invalid address: {failure}") from failure
+        raise HttpUnreachable(f"{urls.shown(url.partition('?')[0])}: invalid address: {failure}") from failure
     if parts.username is not None or parts.password is not None:
         raise HttpUnreachable(f"{parts.scheme}://…@{parts.hostname}: expected an address without user and password: "
                               "an address is shown in logs and messages")
     if not sound:
-        raise HttpUnreachable(f"{url.partition('?')[0]}: expected http://… or https://…")
+        raise HttpUnreachable(f"{urls.shown(url.partition('?')[0])}: expected http://… or https://…")
     return parts
 
 

@@ -2,9 +2,11 @@
 
 Invariants:
 - Pure, standard library only. Any text is taken, since a text that is not a URL may hold a secret too.
-- In doubt it masks or refuses more, not less. Masking goes further than refusing, as it costs less.
+- In doubt it masks or refuses more, not less. Masking goes further than refusing, as it costs less. A word that only
+  contains another one is no doubt: `keyframes=1`, `monkey=1`.
 - A secret is a password before an @, or the value of a key that sounds like one: `?pwd=x`, `user=a_password=x_ch=1`,
-  `/password/x`. What stands between two keys does not matter, and a key may be percent-encoded.
+  `/token/x`. What stands between two keys does not matter. All of it may be percent-encoded, as in an address that
+  another one carries: `?src=rtsp%3A%2F%2Fme%3Ax%40cam`.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from urllib.parse import unquote
 
 PLACEHOLDERS: Final = ("{user}", "{password}")
 """They stand in a URL for what a file holds."""
+_PLACEHOLDER_LOGIN = ":".join(PLACEHOLDERS) + "@"
 
 _SCHEME = r"[a-z][a-z0-9+.-]*://"
 _URL = re.compile(rf"({_SCHEME})(.*)", re.IGNORECASE | re.DOTALL)
 _PASSWORD = re.compile(r"[^@]*:.*@", re.DOTALL)
 _LOGIN = re.compile(rf"^({_SCHEME})[^/?#]*@", re.IGNORECASE)
-_FIRST_LOGIN = re.compile(rf"^(\W?(?:{_SCHEME})?).*@", re.IGNORECASE | re.DOTALL)
+_FIRST_LOGIN = re.compile(rf"^(\W?+(?:{_SCHEME})?+).+@", re.IGNORECASE | re.DOTALL)
+_PART = r"(?:(?!%2F|%3F|%23)[^/?#&@\s\"'])*"
+_INNER_LOGIN = re.compile(rf"((?::|%3A)(?:/|%2F){{2}}){_PART}(?::|%3A){_PART}(@|%40)", re.IGNORECASE)
+"""A login whose address stands within a text or an address, or one whose separators are percent-encoded."""
 _PLACE = re.compile(rf"^\W?(?:{_SCHEME})?[^/?#]*", re.IGNORECASE)
 
 _NAME = r"(?:[\w.\[\]$-]|%(?!26|2[Ff]|3[AaBbDdFf])[0-9A-Fa-f]{2})+"
@@ -35,14 +41,24 @@ _NEXT = re.compile(rf"(?:[&;?#]|%26|%3[Bb]){_SOME_KEY}|[^A-Za-z0-9%]{_KNOWN_KEY}
 """A value ends where the next key follows, or at the closing quotes of the text. A value may hold most separators, so
 after these only the keys that cameras use end it."""
 _NO_VALUE = re.compile(rf"[^A-Za-z0-9%]{_SOME_KEY}")
-_SEGMENT = re.compile(r"(?<=/)(?P<name>passw(?:or)?d|pwd|psw|pw|passphrase|passcode)/(?P<value>[^/?#\"']+)",
-                      re.IGNORECASE)
+_KIND = r"(?:api|app|access|account|auth|private|share|stream|user|client)"
+_SEGMENT = re.compile(rf"(?<=/)(?P<name>{_KIND}?[._-]?(?:passw(?:or)?d|pwd|psw|pw|passphrase|passcode|token|secret|"
+                      rf"signature|credentials?|bearer|jwt)|{_KIND}[._-]?key)/(?P<value>[^/?#\"']+)", re.IGNORECASE)
+_DOUBTFUL_SEGMENT = re.compile(r"(?<=/)(?:key|auth|sig|session)/"
+                               r"(?P<value>(?!(?-i:[a-z]+(?:\.\w{2,5})?)(?:[/?#\"']|$))[^/?#\"']+)", re.IGNORECASE)
+"""Its value is masked unless it is a plain word or file name, as in `/auth/live.mjpg`. It is not refused."""
+_DOUBTFUL: Final = "login"
+"""A key whose value is masked and not refused."""
 
-_SOUNDS = re.compile(r"pass|pwd|psw|pw|pas$|token|key|secret|auth|sig|cred|login|bearer|jwt|otp|sess|kennwort|"
-                     r"(?<![a-z])(?:pin|sid|code)(?![a-z])", re.IGNORECASE)
-_IS_ONE = re.compile(r"passw|passphrase|passcode|pwd|psw|secret|token|credential|signature|bearer|jwt|kennwort|"
-                     r"(?<!com)(?<!by)(?:pass|pas|pw)$|^(?:pin|otp|sig|sign|auth|cred|creds|key)$|"
-                     r"^(?:api|app|access|account|auth|private|shared|stream|user)key$", re.IGNORECASE)
+_CERTAIN = (r"passw|passphrase|passcode|pwd|psw|psk|secret|token|credential|signature|hmac|bearer|jwt|kennwort|"
+            r"wachtwoord|senha|contrase|"
+            r"(?<!com)(?<!by)(?:passe?|pas|pw)$|^(?:pin|otp|sig|sign|auth|authorization|authbasic|creds?|key)$|"
+            r"^(?:api|app|access|account|auth|pass|private|shared?|stream|user|client)key$")
+_SOUNDS = re.compile(rf"{_CERTAIN}|(?<!mon)(?<!don)(?<!tur)(?<!hot)key$|^auth(?!or(?!i))|^login|login$|"
+                     r"sess(?:ion)?(?:id)?$|otp$|cred|hash$|ticket|^(?:pin|sid|code)$", re.IGNORECASE)
+_IS_ONE = re.compile(_CERTAIN, re.IGNORECASE)
+_USER_KEYS = frozenset({"u", "usr", "user", "username", "login"})
+"""Beside one of these, `p` is a password."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -57,15 +73,17 @@ def masked(text: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return the URL as it may be shown: without login, its secrets masked."""
-    return _values_masked(without_login(url))
+    """Return the URL as it may be shown: without login, its secrets masked. A text is shown like `masked`, in doubt."""
+    plain = without_login(url)
+    return masked(plain) if has_password(plain, is_address=True) else _values_masked(plain)
 
 
 def has_password(value: str, *, is_address: bool) -> bool:
     """Return whether a value holds a password before an @. `is_address`: it names a host, even without a scheme."""
+    value = value.replace(_PLACEHOLDER_LOGIN, "")
     url = _URL.fullmatch(value)
     if url:
-        return bool(_PASSWORD.match(url[2]))
+        return bool(_PASSWORD.match(url[2]) or _INNER_LOGIN.search(value))
     return is_address and not value.startswith(("/", ".")) and bool(_PASSWORD.match(value))
 
 
@@ -73,14 +91,15 @@ def has_secret(value: str, *, is_address: bool) -> bool:
     """Return whether a URL or an address has a key that is certainly one of a secret, and a value for it."""
     if not _URL.fullmatch(value) and (not is_address or value.startswith(("/", "."))):
         return False
-    return any(_is_one(name) and value[start:end].strip() not in ("", *PLACEHOLDERS)
+    return any(_any_word(_IS_ONE, name) and value[start:end].strip() not in ("", *PLACEHOLDERS)
                for name, start, end in _values(value))
 
 
 def _values_masked(text: str) -> str:
+    text = _INNER_LOGIN.sub(r"\1***\2", text)
     shown_parts, at = [], 0
     for name, start, end in _values(text):
-        if start >= at and start < end and _SOUNDS.search(unquote(name)) and text[start:end] not in PLACEHOLDERS:
+        if start >= at and start < end and _any_word(_SOUNDS, name) and text[start:end] not in PLACEHOLDERS:
             shown_parts += [text[at:start], "***"]
             at = end
     return "".join((*shown_parts, text[at:]))
@@ -92,8 +111,11 @@ def _values(text: str) -> Iterator[tuple[str, int, int]]:
     after_host = place.end() if place and "://" in text else 0
     found = [(match["name"], match.end(), _end_of_value(text, match.end())) for match in _KEY.finditer(text)
              if match.start() >= after_host or ":" not in match["is"]]      # a colon there belongs to a port
+    has_user = any(name.lower() in _USER_KEYS for name, _, _ in found)
+    found = [("password" if has_user and name in "pP" else name, start, end) for name, start, end in found]
     if "://" in text:
-        found += [(match["name"], match.start("value"), match.end()) for match in _SEGMENT.finditer(text, after_host)]
+        found += [(match["name"], *match.span("value")) for match in _SEGMENT.finditer(text, after_host)]
+        found += [(_DOUBTFUL, *match.span("value")) for match in _DOUBTFUL_SEGMENT.finditer(text, after_host)]
     yield from sorted(found, key=_start_of)
 
 
@@ -111,10 +133,10 @@ def _end_of_value(text: str, start: int) -> int:
     return following.start() if following else len(text)
 
 
-def _is_one(name: str) -> bool:
-    words = _CAMEL.sub("_", unquote(name))
-    return any(_IS_ONE.search(word) for word in re.split(r"[\W_]+", words)) or bool(
-        re.search(r"(?:api|access|auth|private|shared|stream)[\W_]key", words, re.IGNORECASE))
+def _any_word(pattern: re.Pattern[str], name: str) -> bool:
+    """Return whether a word of a key matches. A key is `api_key`, `apiKey` or `api-key`, and may be encoded twice."""
+    words = _CAMEL.sub("_", unquote(unquote(name)))
+    return any(map(pattern.search, re.split(r"[\W_]+", words)))
 
 
 def _may_have_login(text: str) -> bool:
