@@ -96,3 +96,44 @@ def test_a_url_is_in_order(write: Write, key: str, url: str, said: str) -> None:
 def test_urls_as_they_should_be(write: Write, key: str, url: str) -> None:
     """They are accepted as they are."""
     load(write(f"{key}: '{url}'}}\n"), environ={})
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("rtsp://", "a host behind the scheme"), ("rtsp:///live", "a host behind the scheme"),
+    ("rtsp://cam:99999/x", "port is a number from 1 to 65535"), ("http://cam:0/", "port is a number from 1 to 65535"),
+    ("rtsp://cam:x/", "port is a number from 1 to 65535"), ("rtsp://cam:/", "port is a number from 1 to 65535"),
+    ("rtsp://[::1/x", "IPv6 address stands in brackets"), ("rtsp://::1/x", "IPv6 address in brackets"),
+    ("rtsp://999.1.1.1/x", "an IPv4 address"), ("rtsp://my cam/x", "one host name of letters"),
+    ("http://cam..lan/", "one host name of letters"), ("rtsp://gate@-cam/x", "one host name of letters"),
+    ("rtsp://cam\uff0flive", "only usual letters")])
+def test_a_camera_has_a_host(write: Write, source: str, said: str) -> None:
+    """A host or port that no camera can have is refused at once."""
+    printed = problem(write(f'camera: {{source: "{source}"}}\n'))
+    assert "camera.source: expected " in printed
+    assert said in printed
+
+
+@pytest.mark.parametrize("source", [
+    "rtsp://cam/x", "RTSP://gate@cam:554/x", "rtsp://[fe80::1]:554/x", "http://b\u00fcro-cam.lan./a b.mjpg",
+    "udp://@:1234", "srt://:9000?mode=listener", "rtp://239.1.1.1:5004", "http://cam_1:8080/?x=1"])
+def test_hosts_of_cameras(write: Write, source: str) -> None:
+    """Streams that wait for a sender need no host."""
+    assert load(write(f'camera: {{source: "{source}"}}\n'), environ={}).camera.source.lower() == source.lower()
+
+
+def test_the_placeholders_of_a_login_are_no_password(write: Write) -> None:
+    """They stand where people have the login, before the host."""
+    path = write("camera: {source: 'rtsp://{user}:{password}@cam/1', credentials_file: config.yaml}\n")
+    assert load(path, environ={}).camera.source == "rtsp://{user}:{password}@cam/1"
+
+
+@pytest.mark.parametrize(("source", "is_usable"), [
+    ("https://models.example/r", True), ("http://127.0.0.1:8000/r", True), ("http://models.example/r", False),
+    ("/media/stick", False)])
+def test_an_update_token_is_sent_over_tls_only(write: Write, source: str, is_usable: bool) -> None:
+    """Nobody on the way can read it."""
+    path = write(f"update: {{source: '{source}', root: root.json, token_file: config.yaml}}\n")
+    if is_usable:
+        assert load(path, environ={}).update.token_file == path
+    else:
+        assert "beside token_file" in problem(path)

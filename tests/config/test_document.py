@@ -85,7 +85,7 @@ def test_duplicate_keys(text: str) -> None:
     ("? [a]\n: 1", "a key must be one line of text"),
     ('a: "x\\ny"', "expected one line without control characters"),
     ('a: "x\\0y"', "expected one line without control characters"),
-    ('a: "\\uD800"', "expected one line without control characters"),
+    ('a: "\\uD800"', "expected text in UTF-8"),
 ])
 def test_what_is_refused(text: str, said: str) -> None:
     """Aliases, depth, foreign tags and control characters are named."""
@@ -104,3 +104,12 @@ def test_syntax_errors_have_their_line(text: str, line: int) -> None:
 def test_what_the_parser_itself_trips_over(text: str) -> None:
     """Escapes and directives that make PyYAML raise something of Python's own are syntax errors like any other."""
     assert messages(text)[0].startswith("not valid YAML: ")
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a: {b: 1", "not valid YAML: expected ',' or '}', but got '<stream end>'"),
+    ("a:\n\tb: 1", "not valid YAML: found a tab, which cannot start any token"),
+    ("a: !<hunter2> {b: 1", "not valid YAML: expected ',' or '}', but got '<stream end>'")])
+def test_what_a_syntax_error_expects(text: str, said: str) -> None:
+    """The characters that PyYAML misses are shown; text of the document is not."""
+    assert messages(text) == [said]

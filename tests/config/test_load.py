@@ -97,13 +97,13 @@ camra: {}
         "config.yaml:5: camera.threads: unknown key; did you mean detector.threads?",
         "config.yaml:6: mqtt.password: unknown key; did you mean password_file?",
         "config.yaml:6: mqtt.port: duplicate key; first on line 6",
-        ('config.yaml:6: mqtt.port: expected a valid integer, saw "1883" (Port of the broker: usually 1883, or 8883 '
-         'with tls)'),
+        ('config.yaml:6: mqtt.port: expected a whole number without quotes, saw "1883" (Port of the broker: '
+         'usually 1883, or 8883 with tls)'),
         "config.yaml:8: detector.labels.person: expected a number less than or equal to 1, saw 3",
         ('config.yaml:9: detector.allow: expected a list, saw "person" (Keep only detections with these labels. '
          'Empty: all labels)'),
         ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume', "
-         "'restart', 'feedback' or 'relearn', saw \"updat\""),
+         "'restart', 'feedback' or 'relearn', saw \"updat\" (Commands that the device obeys)"),
         "config.yaml:11: camra: unknown key; did you mean camera?",
         "VEDETTE_CAMERA__FPPS: unknown variable; did you mean VEDETTE_CAMERA__FPS?",
         ("VEDETTE_HEALTH__INTERVAL_S: health.interval_s: expected a number greater than or equal to 1, saw 0 "
@@ -115,6 +115,18 @@ camra: {}
 @pytest.mark.parametrize(("text", "said"), [
     ("device: fleet", "device: expected another name: vedette/fleet is a topic of all devices"),
     ("device: Gate 1", "device: expected 1 to 63 characters of a-z, 0-9, _ and -, the first one a letter or a digit"),
+    ("camera: {fps: '30'}", "camera.fps: expected a number without quotes"),
+    ("camera: {fps: 30fps}", "camera.fps: expected a number without a unit, such as 30"),
+    ("camera:\n  fps: 12,5", "camera.fps: expected a number with a decimal point"),
+    ("camera: {fps: 12,5}", "camera.5: unknown key; a decimal number is written with a point"),
+    ("detector: {score_threshold: 50%}", "expected a number without %, such as 0.5"),
+    ("camera: {width: 1080p}", "camera.width: expected a whole number without a unit, such as 1080"),
+    ("camera: {fps: 1e3}", "camera.fps: expected a number, saw"),
+    ("camera: {masks: [[[0, 0], [640, 0], [0, 1]]]}", "saw 640 (Privacy masks: polygons of [x, y] in 0-1"),
+    ("camera: {masks: [[[0, 0, 1], [1, 0], [0, 1]]]}", "masks[0][0]: expected fewer items in this list"),
+    ("camera: {masks: [[[0, 0], [0.5, 0.5], [1, 1]]]}", "camera.masks: expected polygons with an inside"),
+    ("cloud: {masks: [[[0, 0], [0, 0], [0, 0]]]}", "cloud.masks: expected polygons with an inside"),
+    ("mqtt: {tls: {ca: x}}", "mqtt.tls.ca: unknown key; did you mean ca_file?"),
     ("cloud: {enabled: true}", "cloud: expected url and token_file beside enabled"),
     ("cloud: {enabled: true, url: 'https://x/v1/detect'}", "cloud: expected url and token_file beside enabled"),
     ("cloud: {url: 'http://cloud.example/v1/detect'}", "cloud.url: expected https://…, or http:// on loopback, saw"),
@@ -297,7 +309,7 @@ def test_a_secret_that_cannot_be_used_is_named(write: Write, tmp_path: Path) -> 
     assert said == [
         f"config.yaml:1: mqtt.password_file: No such file or directory in {tmp_path}; {UNREPEATED}",
         "config.yaml:1: mqtt.tls.ca_file: empty: is empty",
-        f"config.yaml:2: camera.credentials_file: {tmp_path}: not a file",
+        f"config.yaml:2: camera.credentials_file: {tmp_path}: a folder; expected a file",
         "config.yaml:3: detector.labels_file: locked: cannot be read: Permission denied",
     ]
 

@@ -79,7 +79,7 @@ def _model_problem(path: str) -> str | None:
 
 
 def _update_problem(source: str) -> str | None:
-    return None if "://" in source or Path(source).is_dir() else f"{source}: no such folder"
+    return None if not source.startswith("/") or Path(source).is_dir() else f"{source}: no such folder"
 
 
 def _root_problem(path: str) -> str | None:

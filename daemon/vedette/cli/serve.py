@@ -20,6 +20,7 @@ from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
     from types import FrameType
 
 EXAMPLE = """example:
@@ -31,7 +32,7 @@ The project's guide docs/cloud.md shows how to run the server behind nginx, with
 
 exit codes:
    0  SIGTERM or Ctrl-C has ended the server.
-  64  The command line is wrong, or an address other than loopback has no token file.
+  64  The command line is wrong, the token file holds no token, or an address other than loopback has no such file.
   65  The model cannot be used.
   69  The address is in use, or no TFLite runtime is installed."""
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives; returns 0."""
+    _check_host(args.host)
     if args.token_file is None and not _is_loopback(args.host):
         raise UsageError(f"--host {args.host}: an address beyond loopback needs --token-file")
     from vedette._lib import logs
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from vedette.serve.service import ServeLimits, Service
     from vedette.serve.tokens import Tokens
     from vedette.vision.open import open_detector
+    if args.token_file is not None:
+        _check_tokens(args.token_file)
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
     end = _end_on_signals()
     limits = ServeLimits(int(args.max_mb * 1e6), int(args.max_megapixels * 1e6), args.concurrency)
@@ -86,11 +90,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_host(host: str) -> None:
+    from vedette.config.addresses import bare_host
+    try:
+        bare_host(host, "mqtt")
+    except ValueError as error:
+        raise UsageError(f"--host {host}: expected one host name or address, without scheme, brackets, port and path; "
+                         "the port belongs in --port") from error
+
+
+def _check_tokens(path: Path) -> None:
+    """Refuse a file that holds no token now. Later ones are read for each request."""
+    from vedette.serve.tokens import read_tokens
+    expected = "expected a file with one token per line"
+    try:
+        if not read_tokens(path):
+            raise UsageError(f"--token-file {path}: no token in it; {expected}")
+    except OSError as error:
+        raise UsageError(f"--token-file {path}: {error.strerror}; {expected}") from error
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower().removesuffix(".") == "localhost"
 
 
 def _end_on_signals() -> threading.Event:

@@ -10,10 +10,16 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from vedette.net.urls import without_login
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[([^\]]*)\](:.*)?")
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}\w)?|_[\w-]{0,62}")
 _LONGEST_NAME = 253
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt", "file")
+"""Schemes that FFmpeg opens as a stream, and `file`. A path and `synthetic?…` have no scheme."""
+_WITH_HOST = frozenset(("rtsp", "rtsps", "http", "https", "rtmp"))
+"""The others may listen on any address: `udp://@:1234`."""
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
@@ -58,12 +64,42 @@ def web_url(value: str, *, plain_anywhere: bool) -> str:
     return value
 
 
+def no_number(value: object) -> object:
+    """Return a camera's source, unless it is a number as OpenCV takes it. Raises: ValueError."""
+    if type(value) is int:
+        raise ValueError(f"expected a name such as /dev/video{max(value, 0)}")
+    return value
+
+
+def camera_source(value: str) -> str:
+    """Return a camera's source, its scheme in lower case; the host of a URL is in order. Raises: ValueError."""
+    scheme, colon, rest = value.strip().partition("://")
+    if not colon:
+        return scheme
+    if scheme.lower() not in SCHEMES:
+        raise ValueError(f"expected a path or one of {', '.join(f'{known}://' for known in SCHEMES)}")
+    url = f"{scheme.lower()}://{rest}"
+    if scheme.lower() in _WITH_HOST:
+        _check_host(url)
+    return url
+
+
+def _check_host(url: str) -> None:
+    _, host = _split(without_login(url))
+    if not host:
+        raise ValueError("expected a host behind the scheme, such as rtsp://192.168.1.20:554/…")
+    if ":" not in host:
+        _check_name(host)
+
+
 def _split(value: str) -> tuple[SplitResult, str | None]:
     """Split a URL and check its port. Raises: ValueError."""
     try:
         parts = urlsplit(value)
     except ValueError as error:
-        raise ValueError("expected a URL whose IPv6 address stands in brackets: https://[::1]:8801/…") from error
+        if "[" in value or "]" in value:
+            raise ValueError("expected a URL whose IPv6 address stands in brackets: https://[::1]:8801/…") from error
+        raise ValueError("expected a URL whose host has only usual letters") from error
     login, _, place = parts.netloc.rpartition("@")
     if login:
         raise ValueError("expected a URL without a user name before its host")

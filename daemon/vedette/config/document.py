@@ -22,9 +22,13 @@ _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = {_TAG + "str", _TAG + "timestamp", _TAG + "value", _TAG + "merge"}
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_QUOTED = re.compile(r"'[^'<\\]{2,}'|\"[^\"<\\]{2,}\"")
-"""Text that PyYAML repeats in its message, except single characters."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_TOKEN = re.compile(r".(?:.|<[a-z ]+>|\\.)?.")
+"""What PyYAML may repeat in its message: one character, or the name of a token. Other text may be a secret."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+_NOT_TEXT = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of bytes that are not UTF-8, in an argument or a file name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,12 @@ def parse(text: str) -> Document:
         return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = _QUOTED.sub("…", error.problem or "")
+        message = _without_text(error.problem or "").replace("character '\\t' that", "a tab, which")
         document.problems.append(Problem((), f"not valid YAML: {message}", mark.line + 1 if mark else None))
         return document
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # PyYAML lets exceptions of int() and chr() pass, which it calls for escapes and directives.
-        document.problems.append(Problem((), f"not valid YAML: {_QUOTED.sub('…', ' '.join(str(error).split()))}"))
+        document.problems.append(Problem((), f"not valid YAML: {_without_text(' '.join(str(error).split()))}"))
         return document
     if node is None:
         return document
@@ -69,7 +73,13 @@ def parse(text: str) -> Document:
 
 def text_problem(text: str) -> str | None:
     """Return why a text cannot be a value, or None."""
+    if _NOT_TEXT.search(text):
+        return "expected text in UTF-8"
     return "expected one line without control characters" if _CONTROL.search(text) else None
+
+
+def _without_text(message: str) -> str:
+    return _QUOTED.sub(lambda quoted: quoted[0] if _TOKEN.fullmatch(quoted[0]) else "…", message)
 
 
 class _Refused(Exception):

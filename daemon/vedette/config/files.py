@@ -47,7 +47,8 @@ def check_file(key: str, path: Path, searched: tuple[Path, ...] = ()) -> FileChe
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            return FileCheck(problem=f"{path}: not a file")
+            what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            return FileCheck(problem=f"{path}: {what}; expected a file")
         with path.open("rb") as file:
             content = file.read(64)
     except OSError as error:

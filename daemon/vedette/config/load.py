@@ -201,8 +201,11 @@ class _Layers:
             # As JSON, because strict JSON is all that a file can mean: a list may be a tuple, a text a path, no more.
             return Config.model_validate_json(json.dumps(self.values), strict=True)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
+            details = error.errors(include_url=False)
+            for detail in details:
                 problem = problem_of(detail)
+                if detail["type"] == "too_short" and any(_is_below(problem.path, each["loc"]) for each in details):
+                    continue        # an item that is wrong does not count, so the list only seems too short
                 # A scalar that could not be read is null here, and its problem is reported already.
                 if detail["input"] is not None or problem.path not in self.reported:
                     self._report(problem)
@@ -246,6 +249,10 @@ class _Layers:
         key = f"{key_text(problem.path)}: " if problem.path else ""
         self.problems.append((place, f"{place}: {key}{problem.message}"))
         self.reported.add(problem.path)
+
+
+def _is_below(path: KeyPath, other: KeyPath) -> bool:
+    return len(other) > len(path) and other[:len(path)] == path
 
 
 def _text_of(path: Path) -> str:

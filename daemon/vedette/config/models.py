@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vedette.config.addresses import bare_host, web_url
+from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.net.urls import PLACEHOLDERS
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -44,27 +44,21 @@ def _roi(value: tuple[float, float, float, float] | None) -> tuple[float, float,
     return value
 
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtp", "udp", "tcp", "srt", "file")
-"""Schemes that FFmpeg opens as a stream, and `file`. A path and `synthetic?…` have no scheme."""
-
-
-def _no_number(value: object) -> object:
-    if type(value) is int:
-        raise ValueError(f"expected a name such as /dev/video{value}")
+def _masks(value: tuple[tuple[Point, ...], ...]) -> tuple[tuple[Point, ...], ...]:
+    for polygon in value:
+        (x0, y0), *others = polygon
+        if not any((x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0) for x1, y1 in others for x2, y2 in others):
+            raise ValueError("expected polygons with an inside; the points of one are all on a line")
     return value
 
 
-def _source(value: str) -> str:
-    scheme, colon, rest = value.strip().partition("://")
-    if colon and scheme.lower() not in SCHEMES:
-        raise ValueError(f"a path or one of {', '.join(f'{known}://' for known in SCHEMES)}")
-    return f"{scheme.lower()}{colon}{rest}" if colon else scheme
+Masks = Annotated[tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...], AfterValidator(_masks)]
 
 
 class CameraConfig(Section):
     """The camera and its frames."""
 
-    source: Annotated[str, BeforeValidator(_no_number), AfterValidator(_source)] = restart(
+    source: Annotated[str, BeforeValidator(no_number), AfterValidator(camera_source)] = restart(
         "auto", "auto: picamera2, else the first V4L2 device. synthetic: a street that the daemon draws. Others: "
                 "picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a folder of images.", min_length=1)
     width: int = restart(1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a "
@@ -77,7 +71,7 @@ class CameraConfig(Section):
     roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
         None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part of the frame. Boxes stay relative to the "
               "whole frame.")
-    masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
+    masks: Masks = restart(
         (), "Privacy masks: polygons of [x, y] in 0-1. The inside of each polygon is black before the daemon uses or "
             "sends a frame.")
     max_frame_age_ms: float = live(
@@ -248,7 +242,7 @@ class CloudConfig(Section):
     mb_per_day: float = restart(1000, "Highest number of megabytes sent in a day.", gt=0)
     labels: dict[str, CloudLabel] = restart(
         {}, "New names for labels of the server: {pedestrian: person} publishes its label pedestrian as person.")
-    masks: tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...] = restart(
+    masks: Masks = restart(
         (), "Polygons, as in camera.masks. Frames that are sent to the server are black there, in addition to "
             "camera.masks.")
 
@@ -282,6 +276,9 @@ class UpdateConfig(Section):
         None, "The file root.json of that repository. It has the keys that the device trusts first.")
     ca_file: Path | None = restart(
         None, "PEM file of the authority that signed the server's certificate. null: the system's certificates.")
+    token_file: Path | None = restart(
+        None, "File that contains the bearer token for source, if its server wants one. It is read again for each "
+              "request. It needs https://, or http:// on loopback.")
     device_class: str = restart(
         "default", "Class of this device. The device takes only releases for its class.", min_length=1)
     channel: str = restart(
@@ -297,6 +294,11 @@ class UpdateConfig(Section):
     def _trusted(self) -> Self:
         if self.source is not None and self.root is None:
             raise ValueError("expected root beside source: without it no release can be trusted")
+        if self.token_file is not None:
+            try:
+                web_url(self.source or "", plain_anywhere=False)
+            except ValueError as error:
+                raise ValueError("expected a source of https://… beside token_file, or http:// on loopback") from error
         return self
 
 

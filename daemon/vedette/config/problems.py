@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|pwd", re.IGNORECASE)
 _LONGEST_SEEN = 60
+_NUMBER = re.compile(r"(?P<number>-?[0-9]+(?:[.,][0-9]+)?)\s*(?P<unit>%|(?![eE][-+]?\d)[A-Za-z°][\w°/]*)?")
 
 _EXPECTED = {
     "model_type": "a section of keys and values",
@@ -32,7 +33,10 @@ _EXPECTED = {
     "string_pattern_mismatch": "1 to 63 characters of a-z, 0-9, _ and -, the first one a letter or a digit",
     "missing": "one more item in this list",
     "too_short": "more items in this list",
+    "too_long": "fewer items in this list",
     "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
 }
 _PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")
 
@@ -56,8 +60,20 @@ def problem_of(error: ErrorDetails) -> Problem:
     path: KeyPath = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         return Problem(path, unknown_key(path))
-    expected = _EXPECTED.get(error["type"]) or _expected(error)
+    expected = (_EXPECTED.get(error["type"]) or _expected(error)) + _form(error)
     return Problem(path, f"expected {expected}, saw {_seen(path, error)}{_meaning(path)}")
+
+
+def _form(error: ErrorDetails) -> str:
+    """Return how a text that holds a number would be a number; "" for another one."""
+    number = _NUMBER.fullmatch(error["input"]) if isinstance(error["input"], str) else None
+    if not number or error["type"] not in ("int_type", "float_type"):
+        return ""
+    if number["unit"] == "%":
+        return f" without %, such as {float(number['number'].replace(',', '.')) / 100:g}"
+    if number["unit"]:
+        return f" without a unit, such as {number['number'].replace(',', '.')}"
+    return " with a decimal point" if "," in number["number"] else " without quotes"
 
 
 def unknown_key(path: KeyPath) -> str:
@@ -65,7 +81,10 @@ def unknown_key(path: KeyPath) -> str:
     above, name = path[:-1], str(path[-1])
     siblings = sorted({key.path[len(above)] for key in keys() if key.path[:-1][:len(above)] == above})
     elsewhere = sorted(key.name for key in keys() if key.path[-1] == name)
-    return "unknown key" + did_you_mean(name, siblings, elsewhere)
+    if name.isdecimal():
+        return "unknown key; a decimal number is written with a point"
+    longer = [sibling for sibling in siblings if sibling.startswith(f"{name}_")]
+    return "unknown key" + did_you_mean(name, siblings, [*longer, *elsewhere])
 
 
 def did_you_mean(name: str, candidates: Iterable[str], otherwise: Iterable[str] = ()) -> str:
@@ -91,5 +110,7 @@ def _expected(error: ErrorDetails) -> str:
 
 
 def _meaning(path: KeyPath) -> str:
-    """Return the key's meaning in parentheses, so that the line says how to correct the value."""
+    """Return the meaning of a key or of an item's list, in parentheses: it says how to correct the value."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
     return next((f" ({key.meaning.removesuffix('.')})" for key in keys() if key.path == path), "")

@@ -12,11 +12,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from vedette._lib.whole_file import read_whole
 from vedette.errors import CloudError, HttpStatus
 from vedette.fallback.cloud_dialects import DIALECTS, Request, ServerResult
 from vedette.fallback.cloud_picture import RedactedJpeg, redacted_jpeg
 from vedette.messages.cloud_shapes import DEADLINE_HEADER
+from vedette.net.bearer import read_token
 from vedette.net.http_client import HttpClient
 from vedette.net.timed_socket import Deadline
 from vedette.types import Box, Detection, DetectionResult, Timing
@@ -24,8 +24,6 @@ from vedette.vision.geometry import WHOLE
 from vedette.vision.limits import Limits
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vedette.config.models import CloudConfig, DetectorConfig
     from vedette.fallback.breaker import Allowance
     from vedette.fallback.cloud_budget import Budget
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from vedette.types import Frame
 
 ANSWER_BYTES = 256 * 1024
-TOKEN_BYTES = 4096
 _REFUSED = (401, 403)
 
 
@@ -90,7 +87,10 @@ class CloudClient:
         """Read the token again. Raises: CloudError if there is none, or only the one that was refused."""
         path = self._cloud.token_file
         assert path is not None  # noqa: S101 - for the type checker: the configuration was checked
-        token = _read_token(path)
+        try:
+            token = read_token(path)
+        except ValueError as error:
+            raise CloudError(str(error)) from error
         if token == self._refused_token:
             raise CloudError(f"{path}: the server refuses this token; nothing is sent until the file holds another")
         return token
@@ -123,15 +123,3 @@ class CloudClient:
 
 def _counts(found: Detection, limits: Limits) -> bool:
     return (1.0 if found.score is None else found.score) >= limits.threshold_of(found.label)
-
-
-def _read_token(path: Path) -> str:
-    try:
-        token = read_whole(path, TOKEN_BYTES).decode("ascii").strip()
-    except OSError as error:
-        raise CloudError(f"{path}: the token cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CloudError(f"{path}: expected a token of plain characters") from error
-    if not token or any(character <= " " or character == "\x7f" for character in token):
-        raise CloudError(f"{path}: expected one token on one line")
-    return token

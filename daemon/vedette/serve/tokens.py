@@ -6,6 +6,7 @@ be read, no request is accepted. Without a file every request is; the command al
 
 from __future__ import annotations
 
+import codecs
 import hmac
 import logging
 from typing import TYPE_CHECKING
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE_BYTES_MAX = 1 << 20
+
+
+def read_tokens(path: Path) -> list[bytes]:
+    """Return the tokens of a file. Raises: OSError, whose `strerror` says what is wrong."""
+    return read_whole(path, FILE_BYTES_MAX).removeprefix(codecs.BOM_UTF8).split()
 
 
 class Tokens:
@@ -33,7 +39,7 @@ class Tokens:
         scheme, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "replace")
         try:
-            known = read_whole(self._path, FILE_BYTES_MAX).split()
+            known = read_tokens(self._path)
         except OSError as error:
             log.error("%s: cannot be read, so no token is accepted: %s", self._path, error.strerror)
             return False

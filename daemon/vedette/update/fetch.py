@@ -192,4 +192,5 @@ def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:
         root = read_whole(update.root, ROOT_BYTES_MAX)
     except OSError as error:
         raise UpdateRefused(f"invalid: update.root {update.root} cannot be read: {error.strerror}") from error
-    return UpdateSource(str(update.source), root, store.folder / "metadata", ca_file=update.ca_file)
+    return UpdateSource(str(update.source), root, store.folder / "metadata", ca_file=update.ca_file,
+                        token_file=update.token_file)

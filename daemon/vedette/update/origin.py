@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
+from vedette.net.bearer import read_token
 from vedette.net.http_client import HttpClient, HttpResponse
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
@@ -43,28 +44,31 @@ class Origin(Protocol):
         """Open a file from `start` on if possible, else from 0. Raises: UpdateError, also while it is read."""
 
 
-def origin_of(source: str, *, ca_file: Path | None = None) -> Origin:
+def origin_of(source: str, *, ca_file: Path | None = None, token_file: Path | None = None) -> Origin:
     """Return the origin that `update.source` names: a URL or a folder."""
     if "://" in source:
-        return WebOrigin(source, HttpClient(ca_file=ca_file))
+        return WebOrigin(source, HttpClient(ca_file=ca_file), token_file)
     return FolderOrigin(Path(source))
 
 
 class WebOrigin:
-    """Static files below a URL."""
+    """Static files below a URL. The token in `token_file`, if there is one, is read again for each request."""
 
     has_buckets = True
 
-    def __init__(self, url: str, client: HttpClient) -> None:
+    def __init__(self, url: str, client: HttpClient, token_file: Path | None = None) -> None:
         self._url = url.rstrip("/")
         self._client = client
+        self._token_file = token_file
 
     @contextmanager
     def open(self, path: str, *, most_bytes: int, deadline: Deadline, start: int = 0) -> Iterator[Opened]:
         """Implements `Origin`."""
+        headers = self._authorization()
+
         def ask(begin: int) -> AbstractContextManager[HttpResponse]:
             return self._client.request(f"{self._url}/{quote(path)}", deadline=deadline, most_bytes=most_bytes,
-                                        headers={"Range": f"bytes={begin}-"} if begin else None)
+                                        headers=headers | ({"Range": f"bytes={begin}-"} if begin else {}))
 
         with _as_update(), ExitStack() as connection:
             try:
@@ -74,6 +78,14 @@ class WebOrigin:
                     raise
                 answer = connection.enter_context(ask(0))
             yield Opened(_start_of(answer), answer.length, answer.chunks())
+
+    def _authorization(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {read_token(self._token_file)}"}
+        except ValueError as error:
+            raise UpdateUnreachable(str(error)) from error
 
 
 class FolderOrigin:

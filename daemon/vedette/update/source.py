@@ -69,8 +69,8 @@ class UpdateSource:
     """
 
     def __init__(self, source: str, root: bytes, metadata: Path, *, deadline_s: float = 60.0,
-                 ca_file: Path | None = None, files: Files = os) -> None:
-        self._origin = origin_of(source, ca_file=ca_file)
+                 ca_file: Path | None = None, token_file: Path | None = None, files: Files = os) -> None:
+        self._origin = origin_of(source, ca_file=ca_file, token_file=token_file)
         self._root = root
         self._metadata = metadata
         self._deadline_s = deadline_s

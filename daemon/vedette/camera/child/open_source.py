@@ -8,7 +8,7 @@ To add a kind of camera:
    `may_return` says whether a source without frames is opened again.
    `capture_settings` in `camera/open.py` says whether it may wait for the detector (`every_frame`).
 3. Open it in `_open` below. mypy names the kind that is forgotten there.
-4. A new scheme (`xyz://`) goes into `SCHEMES` in `config/models.py`, or the configuration refuses it.
+4. A new scheme (`xyz://`) goes into `SCHEMES` in `config/addresses.py`, or the configuration refuses it.
 5. Say it to people: the description of `camera.source` in `config/models.py`, docs/cameras.md, and the check `camera`
    of `vedette doctor` in `cli/checks/machine.py`. Then run `make docs`.
 6. The units in `systemd/` allow only some devices and address families (`DeviceAllow`, `RestrictAddressFamilies`).
