@@ -129,3 +129,19 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         replace_file(tmp_path / "away" / "run", NEW)
     assert caught.value.filename == str(tmp_path / "away" / "run")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "folder"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    """`--out /dev/stdout` by root must not replace the device."""
+    path = tmp_path / "out"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/null")
+    with pytest.raises(OSError, match=r"a folder|no regular file"):
+        replace_file(path, NEW)
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+    assert not path.is_file()

@@ -49,11 +49,30 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, command: str) -> None:
 @pytest.mark.daemon
 def test_output_on_a_full_disk_gives_one_line(watching: str, tmp_path: Path) -> None:
     """The line has the path and the cause; the exit code is 69, never a stack."""
-    for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json"):
+    for command in (watching, "$VEDETTE check-config", "$VEDETTE check-config --json", "$VEDETTE --version",
+                    "$VEDETTE run --help"):
         done = shell(f"{command} > /dev/full", tmp_path)
         assert done.returncode == 69, done.stderr
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [("snapshoot", 64), ("check-config --config none.yaml", 78)])
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(tmp_path: Path, command: str, code: int) -> None:
+    """Standard error may be on the full disk too."""
+    assert shell(f"$VEDETTE {command} 2> /dev/full", tmp_path).returncode == code
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ("--host a:1", "--host a:1: expected one host name or address"),
+    ("--host http://127.0.0.1", "the port belongs in --port"), ("--host [::1]", "without scheme, brackets, port"),
+    ("--port 70000", "from 0 to 65535"), ("--token-file .", "--token-file .: a folder; expected a file with one token"),
+    ("--token-file none", "--token-file none: No such file"), ("--token-file /dev/null", "/dev/null: no regular file")])
+def test_what_serve_cannot_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], arguments: str,
+                                                  said: str) -> None:
+    """The address and the tokens, before the model is opened."""
+    assert main(["serve", "--model", "m.tflite", *arguments.split()]) == 64
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.daemon
@@ -89,3 +108,14 @@ def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
     done = shell("$VEDETTE run --source ''", tmp_path)
     assert done.returncode == 78
     assert "camera.source: expected text that is not empty" in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ("model", "incomplete command 'model'; expected one of model inspect, "),
+    ("model inspekt m", "unknown command 'model inspekt'; did you mean model inspect?"),
+    ("run --sorce synthetic", "did you mean --source?"), ("tail gate/1", "'gate/1'; expected the name of a device"),
+    ("snapshot --device GATE --out x", "'GATE'; expected the name of a device")])
+def test_a_mistyped_word_is_named(capsys: pytest.CaptureFixture[str], arguments: str, said: str) -> None:
+    """A command of two words, an option, and a device."""
+    assert main(arguments.split()) == 64
+    assert said in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.models import bundles
 from vedette.cli.checks import child, machine
 from vedette.cli.checks import model as model_checks
@@ -45,11 +46,10 @@ def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, CheckResult]
     return ended.returncode, found
 
 
-def test_a_sound_machine_passes(tmp_path: Path) -> None:
+def test_a_sound_machine_passes(broker: Mosquitto, tmp_path: Path) -> None:
     """With a source, a broker and a place for its state, nothing fails and the exit code is 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        code, found = doctor(VEDETTE_MQTT__PORT=str(listener.getsockname()[1]), VEDETTE_CAMERA__SOURCE=__file__,
-                             STATE_DIRECTORY=str(tmp_path / "state"))
+    code, found = doctor(VEDETTE_MQTT__PORT=str(broker.port), VEDETTE_CAMERA__SOURCE=__file__,
+                         STATE_DIRECTORY=str(tmp_path / "state"))
     assert code == 0
     assert {name for name, check in found.items() if check.state == "ok"} >= {
         "config", "python", "opencv", "self-test", "camera", "broker", "state folder", "board"}
@@ -146,7 +146,19 @@ def test_a_missing_broker_fails(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
     check = machine.broker(a_machine(tmp_path, {"mqtt": {"port": port}}))
     assert check.state == "fail"
-    assert check.words.startswith(f"127.0.0.1:{port}: ")
+    assert f"127.0.0.1:{port}: " in check.words
+
+
+@pytest.mark.parametrize(("settings", "state", "said"), [
+    ("allow_anonymous true", "ok", "accepts a client without login"),
+    ("allow_anonymous false", "fail", "Not authorized"),
+    ("allow_anonymous true\nmax_qos 0", "warn", "it takes no QoS 1")])
+def test_what_the_broker_answers(tmp_path: Path, settings: str, state: str, said: str) -> None:
+    """The check tries to connect, and says what the broker refuses or does without."""
+    with running(tmp_path, settings) as broker:
+        check = machine.broker(a_machine(tmp_path, {"mqtt": {"port": broker.port}}))
+    assert check.state == state, check
+    assert said in check.words
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<html>404"])

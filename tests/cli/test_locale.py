@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -35,3 +36,11 @@ def test_every_help_can_be_said(encoding: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=240,
                           env={**os.environ, "PYTHONIOENCODING": encoding})
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_json_stays_json() -> None:
+    """An escape in place of a character is one that JSON has."""
+    name = "T\u00fcr \U0001f4f7"
+    done = subprocess.run([sys.executable, "-m", "vedette", "check-config", "--json"], capture_output=True, timeout=240,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii", "VEDETTE_MQTT__USERNAME": name})
+    assert json.loads(done.stdout)["config"]["mqtt"]["username"] == name

@@ -3,6 +3,7 @@
 Invariants:
 - When `replace_file` returns, the new content survives a power cut: file and folder have both been synced.
 - Nothing at `path` changes before the rename; a failure removes the temporary file and raises.
+- Only a regular file is replaced. A user may name `/dev/stdout`, and root would replace the device.
 - Concurrent writers of one path never write into each other's temporary file; the last rename wins. A power
   cut may leave one `.<name>.<thread>.tmp` behind, which nothing reads.
 """
@@ -13,6 +14,8 @@ import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Protocol
+
+from vedette._lib.whole_file import check_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +51,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = o
 
     The new file has `mode` (less the umask), whatever the old one had. Raises: OSError naming `path`.
     """
+    if path.exists():
+        check_regular(path)
     temporary = str(path.with_name(f".{path.name}.{threading.get_native_id()}.tmp"))
     try:
         _write_synced(files, temporary, data, mode)

@@ -19,7 +19,7 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
     return path.read_bytes()
 
 
-def check_regular(path: Path, most_bytes: int) -> None:
+def check_regular(path: Path, most_bytes: int | None = None) -> None:
     """Raise OSError, whose `strerror` says what is there instead of a regular file of at most so many bytes."""
     try:
         status = path.stat()
@@ -29,5 +29,5 @@ def check_regular(path: Path, most_bytes: int) -> None:
         raise OSError(errno.EISDIR, "a folder", str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    if status.st_size > most_bytes:
+    if most_bytes is not None and status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"{status.st_size >> 20} MiB, more than {most_bytes >> 20}", str(path))

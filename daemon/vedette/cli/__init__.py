@@ -8,11 +8,13 @@ when output cannot be written; a reader that leaves early (`| head -1`) is no er
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib
 import io
+import json
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from vedette import __version__
 from vedette._lib.interrupt import EXIT_CODE, leave_in_order
@@ -62,7 +64,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise: UsageError, always."""
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{message}{self._meant(message)}; see {self.prog} --help")
+
+    def _meant(self, message: str) -> str:
+        from vedette.config.problems import did_you_mean
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        is_unknown = message.startswith("unrecognized") and unknown
+        return did_you_mean(unknown[0], self._option_string_actions) if is_unknown else ""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version. argparse itself would hide that the disk is full."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,15 +86,14 @@ def main(argv: list[str] | None = None) -> int:
         code = _dispatch(argv)
         sys.stdout.flush()      # Python would do it on exit, where a failure is a traceback
     except VedetteError as error:
-        for line in str(error).splitlines():
-            print(f"vedette: {line}", file=sys.stderr)
+        _print_error(str(error))
         return error.exit_code
     except BrokenPipeError:
-        _abandon_output()
+        _abandon(sys.stdout)
         return 0
     except OSError as error:    # adapters map their own errors; the terminal, the disk and file descriptors remain
-        _abandon_output()
-        print(f"vedette: {error}", file=sys.stderr)
+        _abandon(sys.stdout)
+        _print_error(str(error))
         return OutputLost.exit_code
     except KeyboardInterrupt:
         return EXIT_CODE
@@ -101,12 +112,32 @@ def _open_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):    # a character that the locale cannot say must not end the command
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_ESCAPED)
 
 
-def _abandon_output() -> None:
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that a stream cannot say: an escape that JSON has too."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start:error.end])[1:-1], error.end
+
+
+_ESCAPED = "vedette.escaped"
+codecs.register_error(_ESCAPED, _escaped)
+
+
+def _print_error(text: str) -> None:
+    """Print each line on standard error, if that can be written."""
+    try:
+        for line in text.splitlines():
+            print(f"vedette: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
+
+
+def _abandon(stream: TextIO) -> None:
     """Discard what is still buffered. Otherwise Python reports the same error again on exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -149,7 +180,11 @@ def _overview(argv: list[str]) -> int:
     if known.command:
         from vedette.config.problems import did_you_mean
         typed = " ".join(argv[:2])      # a command has one word or two
-        meant = did_you_mean(typed, COMMANDS) or did_you_mean(known.command, COMMANDS)
-        raise UsageError(f"unknown command {known.command!r}{meant or '; `vedette --help` lists the commands'}")
+        group = [name for name in COMMANDS if name.startswith(f"{known.command} ")]
+        if group and typed == known.command:
+            raise UsageError(f"incomplete command {typed!r}; expected one of {', '.join(group)}")
+        meant = did_you_mean(typed, group or COMMANDS) or did_you_mean(known.command, COMMANDS)
+        raise UsageError(f"unknown command {(typed if group else known.command)!r}"
+                         f"{meant or '; `vedette --help` lists the commands'}")
     parser.print_help()
     return UsageError.exit_code

@@ -6,7 +6,9 @@ text from the network is shown only after `printable`.
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import add_config_argument
 from vedette.config.load import load
+from vedette.config.models import DEVICE_PATTERN
 from vedette.errors import BrokerError
 from vedette.mqtt.connection import Connection
 
 if TYPE_CHECKING:
-    import argparse
-
     from vedette.config.models import Config, MqttConfig
     from vedette.mqtt.terms import Terms
 
@@ -40,6 +41,13 @@ def load_config(args: argparse.Namespace, **overrides: object) -> Config:
     given = {"mqtt.host": args.host, "mqtt.port": args.port,
              **{key.replace("__", "."): value for key, value in overrides.items()}}
     return load(args.config, overrides={key: value for key, value in given.items() if value is not None})
+
+
+def device_name(text: str) -> str:
+    """Return the name of a device that somebody typed; `+` is any device. Raises: ArgumentTypeError."""
+    if text != "+" and not re.fullmatch(DEVICE_PATTERN, text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected the name of a device, without its topic")
+    return text
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.durable import replace_file
 from vedette.cli.arguments import between, file_path
-from vedette.cli.broker import add_broker_arguments, connected, load_config
+from vedette.cli.broker import add_broker_arguments, connected, device_name, load_config
 from vedette.errors import SourceMissing, UsageError
 from vedette.messages import topics
 
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_broker_arguments(parser)
     parser.add_argument("--source", help="use this in place of camera.source")
-    parser.add_argument("--device", help="ask this running device over MQTT; its commands.allow must list `snapshot`")
+    parser.add_argument("--device", type=device_name,
+                        help="ask this running device over MQTT; its commands.allow must list `snapshot`")
     parser.add_argument("--out", type=file_path, required=True, metavar="FILE", help="the JPEG file to write")
     parser.add_argument("--wait", type=between(float, 0, 3600), default=10.0, metavar="S",
                         help="seconds to wait for a frame (10)")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import between
-from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
+from vedette.cli.broker import add_broker_arguments, connected, device_name, load_config, parsed, printable
 from vedette.messages import topics
 from vedette.messages.results import readable
 
@@ -35,7 +35,7 @@ FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.COUNTS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("device", nargs="?", default="+", metavar="DEVICE",
+    parser.add_argument("device", nargs="?", default="+", metavar="DEVICE", type=device_name,
                         help="print only the messages of this device (default: all devices)")
     add_broker_arguments(parser)
     parser.add_argument("--json", action="store_true",

@@ -45,6 +45,8 @@ def read(path: Path) -> memoryview:
 
 def decode(content: bytes, name: str) -> memoryview:
     """Return the pixels of an image file's content. Raises: SourceInvalid, with `name`."""
+    if not content:
+        raise SourceInvalid(f"{name}: the file is empty; expected an image file")
     try:
         pixels = _decoded(content)
     except cv2.error as error:      # the image has more pixels than OpenCV allows
@@ -103,7 +105,7 @@ def _decoded(content: bytes) -> Array | None:
 
 
 def _decoded_by_opencv(content: bytes, flags: int) -> Array | None:
-    return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None  # type: ignore[return-value]
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)  # type: ignore[return-value]
 
 
 def _whole(content: bytes) -> Array | None:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import os
 import platform
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vedette.camera.settings import DEVICE_PATTERNS
 from vedette.camera.street.options import is_synthetic
+from vedette.cli.broker import connected
 from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
 from vedette.cli.checks.model import model, self_test
 from vedette.cli.checks.result import CheckResult, CheckState, Machine
 from vedette.device.identity import state_path
+from vedette.errors import BrokerError, BrokerRefused
 from vedette.health.reasons import REASONS
 from vedette.net.urls import shown
+from vedette.types import ReasonCode
 
-BROKER_TIMEOUT_S = 2.0
 PYTHON = ((3, 11), (3, 13))
 
 
@@ -125,14 +126,18 @@ def threads(machine: Machine) -> CheckResult:
 
 
 def broker(machine: Machine) -> CheckResult:
-    """Whether the broker's address accepts connections."""
-    host, port = machine.config.mqtt.host, machine.config.mqtt.port
+    """Whether the broker accepts a connection with the configured login, and what it does without."""
+    mqtt = machine.config.mqtt
+    where = f"{mqtt.host}:{mqtt.port}"
     try:
-        socket.create_connection((host, port), timeout=BROKER_TIMEOUT_S).close()
-    except OSError as error:
-        return CheckResult("broker", "fail", f"{host}:{port}: {error.strerror or error}",
-                           REASONS["mqtt_offline"].remedy)
-    return CheckResult("broker", "ok", f"{host}:{port} accepts connections (login not tried)")
+        with connected(mqtt, ()) as connection:
+            losses = connection.terms.losses(wanted_v5=mqtt.protocol == 5)
+    except BrokerError as error:
+        code: ReasonCode = "mqtt_refused" if isinstance(error, BrokerRefused) else "mqtt_offline"
+        return CheckResult("broker", "fail", str(error), REASONS[code].remedy)
+    if losses:
+        return CheckResult("broker", "warn", f"{where}: {losses}", REASONS["mqtt_limited"].remedy)
+    return CheckResult("broker", "ok", f"{where} accepts {'the login' if mqtt.username else 'a client without login'}")
 
 
 def state(machine: Machine) -> CheckResult:
