@@ -223,6 +223,12 @@ def test_equal_scores_are_limited() -> None:
     assert [row[2] for row in found] == sorted(row[2] for row in found)
 
 
+def test_more_classes_than_cells() -> None:
+    """A list of thousands of names is counted on its own axis, whichever comes first."""
+    for shape in ((1, 4 + 4585, CELLS), (1, CELLS, 4 + 4585)):
+        assert DECODERS["yolov8"](model(spec(shape)), SHAPE).classes == 4585
+
+
 def test_no_wanted_label_gives_no_detection() -> None:
     """If every label is denied, no integer passes, and no array is compared with infinity."""
     tensor = spec((1, 5, CELLS))

@@ -193,8 +193,11 @@ def _decoder(model: ModelFile, shape: InputShape, choice: _Choice, evidence: _Ev
     if not fitting:
         raise ModelUnsupported(f"{model.path}: no decoder fits {seen}. Tried {'. '.join(reasons)}. "
                                "If one of them should fit, name it in detector.decoder")
-    labelled = (name for name, decoder in fitting.items() if evidence.fits(decoder))
-    chosen = next(labelled, next(iter(fitting)))
+    labelled = [name for name, decoder in fitting.items() if evidence.fits(decoder)]
+    if len(fitting) > 1 and not labelled and evidence.doubts is not None:
+        raise ModelUnsupported(f"{model.path}: {' and '.join(fitting)} fit {seen}, and read it in different ways. Name "
+                               "the right one in detector.decoder, or give a label for each class")
+    chosen = next(iter(labelled or fitting))
     choice.why["decoder"] = f"{SHAPES}: {seen}"
     return chosen, fitting[chosen]
 

@@ -27,6 +27,7 @@ class Normalization:
 
 ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 MINUS_ONE_TO_ONE = Normalization((127.5,), (127.5,))
+BYTES = Normalization((0.0,), (1.0,))
 
 
 def byte_table(spec: TensorSpec, normalization: Normalization | None, channels: int) -> Array:
@@ -54,6 +55,11 @@ def byte_table(spec: TensorSpec, normalization: Normalization | None, channels: 
 
 def quantized_as_bytes(spec: TensorSpec) -> bool:
     """Whether a tensor's quantization maps the bytes 0-255 to real values of 0-1, -1 to 1, or 0-255."""
+    return normalization_of(spec) is not None
+
+
+def normalization_of(spec: TensorSpec) -> Normalization | None:
+    """Return the usual normalization whose numbers have one integer for each byte in this tensor; None for others."""
     raw = byte_table(spec, None, 1).astype(int)
-    usual = (ZERO_TO_ONE, MINUS_ONE_TO_ONE, Normalization((0.0,), (1.0,)))
-    return any(int(np.abs(byte_table(spec, each, 1).astype(int) - raw).max()) <= 1 for each in usual)
+    usual = (ZERO_TO_ONE, MINUS_ONE_TO_ONE, BYTES)
+    return next((each for each in usual if int(np.abs(byte_table(spec, each, 1).astype(int) - raw).max()) <= 1), None)

@@ -17,7 +17,8 @@ from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders import DECODERS
 from vedette.vision.geometry import InputShape
-from vedette.vision.in_graph import BYTES, expected_input
+from vedette.vision.in_graph import expected_input
+from vedette.vision.normalization import BYTES
 
 Array = NDArray[Any]
 DOUBT_CHARS_MAX = 300

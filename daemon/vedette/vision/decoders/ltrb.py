@@ -18,13 +18,18 @@ from vedette.vision.decoders.base import (
     Array,
     DecodeLimits,
     Decoder,
+    Quantization,
     Reals,
     make_candidates,
     require_finite,
     select_best,
 )
+from vedette.vision.decoders.plausible import full_doubt
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
+
+_BACKWARDS = -1.0       # a side of a box may lie on the other side of the centre of its cell, but not far
+_SIDES_MAX = 2          # a distance is at most so many times as long as the map
 
 
 class Ltrb(Decoder):
@@ -38,6 +43,17 @@ class Ltrb(Decoder):
         super().__init__(logits[0], classes=logits[0].shape[3], logits=True)
         levels = [_level(spec, shape) for spec in self._distances]
         self._centres, self._steps, self._zeros = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+
+    def doubt(self, outputs: Sequence[Array] | None) -> str | None:
+        """Return why these are hardly logits and distances in strides: scores instead, pixels, or other offsets."""
+        if outputs is None:
+            return None
+        logits = [self._scores.dequantize(level) for level in outputs[::2]]
+        if min(level.min() for level in logits) >= 0:
+            return "no class logit below 0"
+        best = np.concatenate([level.max(axis=3).ravel() for level in logits])
+        return full_doubt(1.0 / (1.0 + np.exp(-best))) or next(filter(None, map(
+            _distances_doubt, outputs[1::2], self._distances)), None)
 
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
         """Apply the threshold to the best class of every cell of every stride, then decode the cells that pass."""
@@ -57,6 +73,13 @@ class Ltrb(Decoder):
         reach = (raw - self._zeros[cells]) * self._steps[cells]
         boxes: Reals = np.hstack((self._centres[cells] - reach[:, :2], self._centres[cells] + reach[:, 2:]))
         return boxes
+
+
+def _distances_doubt(raw: Array, spec: TensorSpec) -> str | None:
+    reach, longest = Quantization(spec).dequantize(raw), _SIDES_MAX * max(spec.shape[1:3])
+    if reach.min() < _BACKWARDS or reach.max() > longest:
+        return f"distances from {reach.min():.3g} to {reach.max():.3g}; expected {_BACKWARDS} to {longest} strides"
+    return None
 
 
 def _paired(logits: Sequence[TensorSpec], distances: Sequence[TensorSpec]) -> bool:

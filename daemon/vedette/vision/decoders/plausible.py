@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from vedette.tflite.tensors import TensorSpec
-from vedette.vision.decoders.base import Reals
+from vedette.vision.decoders.base import PIXELS_ABOVE, Reals
+from vedette.vision.geometry import InputShape
 
 SURE = 0.25
 """The usual threshold of exporters. Scores of a detector reach it in few cells."""
@@ -19,10 +20,16 @@ FULL_SHARE = 0.25
 """A detector that is sure of more of its cells than this gives a full list in every frame."""
 SLACK = 0.05
 CORNERS_SHARE = 0.98
+_MOST = 0.5
+_SURE_TOGETHER = 2
+_ANGLES = 180           # one column for each degree, in a head with rotated boxes
+_ANGLES_SUM = 3.0       # what classes that exclude each other hardly add up to
 KNOWN_EXTRAS: Mapping[int, str] = {
     32: "the mask coefficients of a segmentation model", 51: "the 17 keypoints of a pose model",
     34: "the 17 keypoints of a pose model", 10: "the landmarks of a face model", 15: "the landmarks of a face model",
-    63: "the 21 keypoints of a hand model", 60: "the box distances of a head that is not decoded"}
+    63: "the 21 keypoints of a hand model", 42: "the 21 keypoints of a hand model",
+    72: "the 24 keypoints of a dog model", 180: "the angles of rotated boxes",
+    60: "the box distances of a head that is not decoded"}
 """How many channels a head has besides its boxes and the scores of its classes, and what they are."""
 USUAL_CLASSES = (80, 1)
 """COCO's, and a model of one thing: what a head without labels most often has."""
@@ -45,6 +52,18 @@ def scores_doubt(votes: Reals, spec: TensorSpec) -> str | None:
     return None
 
 
+def votes_doubt(votes: Reals) -> str | None:
+    """Return why these columns beside an objectness cannot be classes, which exclude each other; None if they can."""
+    if not votes.size or not np.isfinite(votes).all():
+        return None
+    if votes.shape[1] > _ANGLES and np.median(votes[:, -_ANGLES:].sum(axis=1)) > _ANGLES_SUM:
+        return f"the last {_ANGLES} columns have values in every cell, as angles of rotated boxes have"
+    share = float((votes >= SURE).mean())
+    if share > _MOST and share * votes.shape[1] > _SURE_TOGETHER:
+        return f"{share:.0%} of all class scores are {SURE} or more, and classes exclude each other"
+    return None
+
+
 def full_doubt(best: Reals) -> str | None:
     """Return why the best scores of all cells cannot be a detector's; None if they can."""
     share = float((best >= SURE).mean()) if best.size else 0.0
@@ -54,7 +73,7 @@ def full_doubt(best: Reals) -> str | None:
     return None
 
 
-def boxes_doubt(boxes: Reals, spec: TensorSpec) -> str | None:
+def boxes_doubt(boxes: Reals, spec: TensorSpec, shape: InputShape) -> str | None:
     """Return why rows (cells, 4) cannot be cx, cy, width, height; None if they can."""
     if not boxes.size or not np.isfinite(boxes).all():
         return None
@@ -65,6 +84,8 @@ def boxes_doubt(boxes: Reals, spec: TensorSpec) -> str | None:
         return "boxes without a size"
     if boxes.any() and (boxes[:, 2:] > boxes[:, :2]).all(axis=1).mean() >= CORNERS_SHARE and len(boxes) > 1:
         return "boxes that are two corners"
+    if PIXELS_ABOVE < boxes.max() < min(shape.width, shape.height) / 4:
+        return f"numbers up to {boxes.max():.3g} where boxes in 0-1 or in pixels are expected"
     return None
 
 

@@ -16,7 +16,6 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.decoders.base import (
-    PIXELS_ABOVE,
     Array,
     DecodeLimits,
     Decoder,
@@ -27,24 +26,24 @@ from vedette.vision.decoders.base import (
     to_normalized,
 )
 from vedette.vision.decoders.plausible import (
-    SURE,
     USUAL_CLASSES,
     boxes_doubt,
     extras_of,
     full_doubt,
     scores_doubt,
+    votes_doubt,
 )
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.nms import Candidate
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))     # the usual head, P6, P2
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))     # the usual head, P6, P2, tiny ones
 ANCHORS_PER_CELL = 3                                          # YOLOv5
 END_TO_END_ROWS_MAX = 1000
 CLASS_ID_MAX = 1_000_000
 CERTAIN = 0.98                                                # a score in every cell that is no score
-_WHOLE = 0.01                                                 # by how much a class id may differ from an integer
+_WHOLE = 1e-3                                                 # by how much a class id may differ from an integer
+_SLACK = 0.01                                                 # by how much corners may change places
 _FEW = 0.05
-_MANY = 0.5
 _ROWS_TO_JUDGE = 50
 
 
@@ -61,8 +60,9 @@ class YoloV8(Decoder):
         cells = cells_of(shape)
         if not set(output.shape[1:]) & set(cells) or min(output.shape[1:]) <= 4:
             raise ModelUnsupported(f"expected one output (1, 4+classes, {cells[0]}) for an input of {shape}")
-        self._cells_first = output.shape[1] in cells
-        super().__init__(output, classes=min(output.shape[1:]) - 4)
+        # Where both axes could be cells, the more usual strides decide.
+        self._cells_first = next(output.shape[1] == count for count in cells if count in output.shape[1:])
+        super().__init__(output, classes=output.shape[2 if self._cells_first else 1] - 4)
 
     def doubt(self, outputs: Sequence[Array] | None) -> str | None:
         """Return why this is hardly the head: channels that are no scores, or boxes that are none."""
@@ -78,10 +78,10 @@ class YoloV8(Decoder):
         votes, spec = rows[:, 4:], self._scores.spec
         if votes.shape[1] > 1 and votes[:, 0].min() >= CERTAIN:
             return "a score of 1 in every cell, which is the objectness of YOLOv6"
-        wrong = scores_doubt(votes, spec) or boxes_doubt(rows[:, :4], spec) or full_doubt(votes.max(axis=1))
-        if wrong is None and self._cells_first and (
-                rows[:, :4].max() > PIXELS_ABOVE or rows.shape[1] - 5 == USUAL_CLASSES[0]):
-            return "rows of cells with boxes in pixels, or with 5 + 80 columns, which are those of YOLOX and YOLOv6"
+        wrong = scores_doubt(votes, spec) or boxes_doubt(rows[:, :4], spec, self._shape) or full_doubt(
+            votes.max(axis=1))
+        if wrong is None and self._cells_first and rows.shape[1] - 5 == USUAL_CLASSES[0]:
+            return "rows of 5 + 80 columns, which are those of YOLOX and YOLOv6"
         return wrong
 
     def decode(self, outputs: Sequence[Array], limits: DecodeLimits) -> list[Candidate]:
@@ -141,10 +141,10 @@ class YoloV5(ObjectnessDecoder):
             return None
         spec = self._scores.spec
         rows = self._scores.dequantize(outputs[0][0])
-        extras = extras_of(rows.shape[1] - 1, 0)
-        if extras and (rows[:, 6:] >= SURE).mean() > _MANY:
-            return f"besides the objectness, {extras}, and they have values in every cell"
-        return scores_doubt(rows[:, 4:], spec) or boxes_doubt(rows[:, :4], spec) or full_doubt(
+        if wrong := votes_doubt(rows[:, 5:]):
+            extras = extras_of(rows.shape[1] - 1, 0)
+            return f"{wrong} (besides the objectness, {extras})" if extras else wrong
+        return scores_doubt(rows[:, 4:], spec) or boxes_doubt(rows[:, :4], spec, self._shape) or full_doubt(
             rows[:, 4] * rows[:, 5:].max(axis=1))
 
     def _centred(self, head: Array, rows: Array) -> Reals:
@@ -174,7 +174,7 @@ class YoloEndToEnd(Decoder):
         whole = np.abs(class_ids - np.rint(class_ids)).max() <= _WHOLE + spec.scale and class_ids.min() >= -_WHOLE
         if not whole:
             return "a sixth column that is no class id"
-        if (rows[:, 2:4] < rows[:, :2] - _WHOLE - spec.scale).any(axis=1).mean() > _FEW:
+        if (rows[:, 2:4] < rows[:, :2] - _SLACK - spec.scale).any(axis=1).mean() > _FEW:
             return "boxes whose right or bottom lies before their left or top"
         return scores_doubt(rows[:, 4:5], spec) or (
             full_doubt(rows[:, 4]) if len(rows) > _ROWS_TO_JUDGE else None)

@@ -16,11 +16,12 @@ import numpy as np
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.vision.decoders.base import (
+    PIXELS_ABOVE,
     Array,
     Reals,
     to_normalized,
 )
-from vedette.vision.decoders.plausible import boxes_doubt, full_doubt, scores_doubt
+from vedette.vision.decoders.plausible import USUAL_CLASSES, boxes_doubt, full_doubt, scores_doubt, votes_doubt
 from vedette.vision.decoders.yolo import STRIDES, ObjectnessDecoder, cells_of, only_output
 from vedette.vision.geometry import InputShape, Resize
 from vedette.vision.normalization import Color, Normalization
@@ -51,10 +52,19 @@ class YoloX(ObjectnessDecoder):
             return None
         head = self._scores.dequantize(outputs[0][0])
         spec = self._scores.spec
-        if self._is_decoded(outputs[0][0]) and (wrong := boxes_doubt(head[:, :4], spec)):
+        if self._is_decoded(outputs[0][0]) and (wrong := boxes_doubt(head[:, :4], spec, self._shape) or (
+                self._unusual(head) if self.classes != USUAL_CLASSES[0] else None)):
             return wrong
         return scores_doubt(head[:, 4:], spec) or self._objectness_doubt(head[:, 4]) or full_doubt(
             head[:, 4] * head[:, 5:].max(axis=1))
+
+    def _unusual(self, head: Reals) -> str | None:
+        """Return why decoded boxes, followed by another number of columns than COCO's, are those of another head."""
+        if head.shape[1] == 4 + USUAL_CLASSES[0]:
+            return f"rows of 4 + {USUAL_CLASSES[0]} columns, which have no objectness"
+        if head[:, :4].max() <= PIXELS_ABOVE:
+            return "boxes in 0-1; expected pixels"
+        return votes_doubt(head[:, 5:])
 
     def _objectness_doubt(self, objectness: Reals) -> str | None:
         return "an objectness of 1 everywhere" if objectness.min() >= 1 - _ONE else None
@@ -86,6 +96,9 @@ class YoloV6(YoloX):
 
     usual_normalization: ClassVar[Normalization] = Normalization((0.0,), (255.0,))
     usual_color: ClassVar[Color] = "rgb"
+
+    def _unusual(self, head: Reals) -> str | None:
+        return votes_doubt(head[:, 5:])
 
     def _objectness_doubt(self, objectness: Reals) -> str | None:
         if np.abs(objectness - 1).max() <= _ONE + self._scores.spec.scale:
