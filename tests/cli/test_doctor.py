@@ -24,7 +24,7 @@ from vedette.detect.box_model import BOX_MODEL
 from vedette.device.board import Board
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
-from vedette.vision.interpreter import available_runtimes
+from vedette.vision.interpreter import available_runtimes, chosen_runtime
 
 pytestmark = pytest.mark.slow
 
@@ -250,6 +250,15 @@ def test_the_self_test_names_the_fault(tmp_path: Path, kind: str, expected: str,
     assert check.state == "fail"
     assert expected in check.words
     assert remedy in check.remedy
+
+
+@pytest.mark.skipif(chosen_runtime("auto")[0] != "litert", reason="only LiteRT brings an XNNPACK of its own")
+def test_the_self_test_without_xnnpack(tmp_path: Path) -> None:
+    """Where XNNPACK takes no part of the model, the results are right and slow. That is no reason to install again."""
+    check = model_checks.try_box(str(bundles.pack(tmp_path)), "auto")
+    assert check.state == "warn", check.words
+    assert "XNNPACK takes no part of the model" in check.words
+    assert "/sys/devices/system/cpu" in check.remedy
 
 
 def test_the_self_test_without_the_configured_runtime(tmp_path: Path) -> None:

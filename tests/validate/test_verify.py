@@ -13,10 +13,12 @@ import pytest
 from tests.support.models import bundles, tiny_detectors
 from tests.support.models.writer import Graph, Op, Tensor, build, with_zip
 from tests.support.present import present
+from vedette.detect.box_model import BOX_MODEL
 from vedette.tflite.file import read_model
 from vedette.validate import golden
 from vedette.validate.verify import Verification, verify
 from vedette.vision import bundle
+from vedette.vision.interpreter import chosen_runtime
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +144,13 @@ def test_another_family_is_judged_by_f1(sound: Path) -> None:
     wrong = verify(bundles.altered(sound, files=theirs, color="bgr"))
     assert (wrong.passed, present(wrong.judgement).family) == (False, "another-runtime")
     assert present(wrong.cause).startswith("color: ")
+
+
+@pytest.mark.skipif(chosen_runtime("auto")[0] != "litert", reason="only LiteRT brings an XNNPACK of its own")
+def test_litert_without_its_xnnpack_is_another_family(sound: Path) -> None:
+    """Where LiteRT's own XNNPACK takes no part of the graph, rounding may differ, and the family says so."""
+    assert present(verify(sound).judgement).family == "litert-without-xnnpack"
+    assert present(verify(BOX_MODEL).judgement).family == "litert"
 
 
 def test_a_detection_at_its_threshold_may_be_missing(sound: Path) -> None:

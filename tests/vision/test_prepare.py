@@ -36,7 +36,7 @@ def expected(seen: Frame, placement: Placement, shape: InputShape, table: np.nda
     """Scale, convert colours, pad, apply the table, transpose: each in its own step."""
     part, content = placement.source, placement.content
     pixels = np.asarray(seen.pixels)[part.top:part.bottom, part.left:part.right]
-    pixels = cv2.resize(pixels, (content.width, content.height))
+    pixels = cv2.resize(pixels, (content.width, content.height), interpolation=cv2.INTER_LINEAR_EXACT)
     if shape.channels == 1:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
     elif color == "rgb":

@@ -213,7 +213,8 @@ class Candidate:
         # its maker's settings, not this device's
         spec = resolve(model, DetectorConfig(model=self._path), proof.doubts)
         found = self._detect_golden_frames(len(frames.frames), spec)
-        judgement = golden.judge(frames, golden.family_of(proof.runtime, delegate=proof.delegate), found, spec.limits)
+        family = golden.family_of(proof.runtime, delegate=proof.delegate, xnnpack_share=proof.xnnpack_share)
+        judgement = golden.judge(frames, family, found, spec.limits)
         if not judgement.agrees:
             raise ModelMismatched(
                 f"{self._path}: {_differences(judgement)}; `vedette model verify` looks for the cause")

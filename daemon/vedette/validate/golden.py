@@ -29,7 +29,8 @@ EXPECTED = f"{FOLDER}expected.json"
 _LISTED_MAX = 3
 
 Family = str
-"""Runtimes that round alike: `litert`, `tflite-runtime`, and `tflite-runtime+xnnpack` with Vedette's own delegate."""
+"""Runtimes that round alike: `litert`, `litert-without-xnnpack` where its XNNPACK takes no part of the graph,
+`tflite-runtime`, and `tflite-runtime+xnnpack` with Vedette's own delegate."""
 
 
 class Tolerance(BaseModel):
@@ -123,8 +124,13 @@ def files(golden: Golden) -> dict[str, bytes]:
             **{FOLDER + frame.name: frame.png for frame in golden.frames}}
 
 
-def family_of(runtime: str, *, delegate: bool) -> Family:
-    """Return the family of a runtime, with or without Vedette's own delegate."""
+def family_of(runtime: str, *, delegate: bool, xnnpack_share: float) -> Family:
+    """Return the family of what ran: with Vedette's own delegate, with LiteRT's own XNNPACK, or without either.
+
+    XNNPACK takes no part of any graph where it cannot read what processor it is on, as in a container without /sys.
+    """
+    if runtime == "litert" and not xnnpack_share:
+        return "litert-without-xnnpack"
     return f"{runtime}+xnnpack" if delegate else runtime
 
 

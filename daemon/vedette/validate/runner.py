@@ -48,7 +48,8 @@ class Runner:
     @property
     def family(self) -> Family:
         """The family of runtimes that round like this one."""
-        return family_of(self._interpreter.runtime, delegate=self._interpreter.delegate)
+        ran = self._interpreter
+        return family_of(ran.runtime, delegate=ran.delegate, xnnpack_share=ran.xnnpack_share)
 
     def detector(self, spec: ModelSpec) -> LocalDetector:
         """Return a detector with these settings; it may be used until the next call."""

@@ -1,6 +1,7 @@
 """Scales a part of a frame to the size of a model's input, in the daemon or in the capture child.
 
-Invariants: the same pixels give the same bytes in both processes; nothing is allocated per frame.
+Invariants: the same pixels give the same bytes in both processes and on every processor. Nothing is allocated per
+frame. OpenCV's INTER_LINEAR rounds differently on ARM and x86, and boxes then differ. INTER_LINEAR_EXACT does not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Scaler:
         left, top, right, bottom, width, height = self.scaling
         part = picture[top:bottom, left:right]
         if self._double is None:
-            cv2.resize(part, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(part, (width, height), dst=target, interpolation=cv2.INTER_LINEAR_EXACT)
             return
-        cv2.resize(part, (2 * width, 2 * height), dst=self._double, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(part, (2 * width, 2 * height), dst=self._double, interpolation=cv2.INTER_LINEAR_EXACT)
         cv2.resize(self._double, (width, height), dst=target, interpolation=cv2.INTER_AREA)

@@ -91,7 +91,7 @@ def _scaled(picture: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np
     if picture.shape == target.shape:
         target[:] = picture
     else:   # INTER_AREA is smoother but costs several times more on a Pi, and the model's input is smaller anyway
-        cv2.resize(picture, (target.shape[1], target.shape[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(picture, (target.shape[1], target.shape[0]), dst=target, interpolation=cv2.INTER_LINEAR_EXACT)
     return target
 
 

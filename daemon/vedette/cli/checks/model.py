@@ -18,6 +18,7 @@ from vedette.health.reasons import REASONS
 from vedette.store.inbox import MODELS
 from vedette.store.model_store import ModelStore
 
+NO_XNNPACK = "Models run more slowly. XNNPACK must be able to read /sys/devices/system/cpu and /proc/cpuinfo."
 MODEL_TIMEOUT_S = 90.0
 """Enough for two tries of the model's own child: one of them with the hand-made delegate."""
 
@@ -38,8 +39,11 @@ def try_box(path: str, runtime: str) -> CheckResult:
     failed = next((check for check in verification.checks if check.state != "passed"), None)
     proof = verification.proof
     if failed is None:
-        runtime_version = f"{proof.runtime} {proof.runtime_version}" if proof else runtime
-        return CheckResult("self-test", "ok", f"{runtime_version}, golden frames: {by_name['golden frames'].message}")
+        ran = f"{proof.runtime} {proof.runtime_version}" if proof else runtime
+        message = f"{ran}, golden frames: {by_name['golden frames'].message}"
+        if proof and proof.runtime == "litert" and not proof.xnnpack_share:
+            return CheckResult("self-test", "warn", f"{message}; XNNPACK takes no part of the model", NO_XNNPACK)
+        return CheckResult("self-test", "ok", message)
     remedy = ("The runtime gives wrong results. Install it again, or set detector.runtime to another one."
               if by_name["digest"].state == "passed" else
               "The built-in model is missing or damaged. Install vedette again.")
