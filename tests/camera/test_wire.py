@@ -64,7 +64,8 @@ def test_settings_cross_the_socket_whole() -> None:
 
 
 @pytest.mark.parametrize(("source", "kind", "may_return"), [
-    ("auto", "auto", True), ("picamera2", "picamera2", True), ("/dev/video0", "device", True),
+    ("auto", "auto", True), ("picamera2", "picamera2", True), ("picamera2:imx708", "picamera2", True),
+    ("/dev/video0", "device", True),
     ("rtsp://cam/1", "stream", True), ("http://cam/1", "stream", True), ("/srv/a.mp4", "path", False),
     ("file:///srv/a.mp4", "path", False), ("synthetic", "synthetic", True)])
 def test_kinds_of_sources(source: str, kind: str, may_return: bool) -> None:

@@ -39,7 +39,8 @@ def capture_settings(camera: CameraConfig) -> CaptureSettings:
     settings = CaptureSettings(
         source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
-        credentials_file=str(camera.credentials_file) if camera.credentials_file else None)
+        credentials_file=str(camera.credentials_file) if camera.credentials_file else None,
+        focus=camera.focus, controls=camera.controls)
     if settings.kind == "synthetic":
         parse_synthetic(settings.source)      # a wrong option can still end the command here
         return settings

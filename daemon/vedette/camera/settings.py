@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from vedette.camera.restart_policy import open_limit_s
 from vedette.camera.street.options import is_synthetic
 from vedette.net.urls import PLACEHOLDERS, without_login
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
@@ -46,6 +49,8 @@ class CaptureSettings:
     every_frame: bool
     loop: bool
     credentials_file: str | None
+    focus: float | None = None
+    controls: Mapping[str, Any] = field(default_factory=dict)
     slow_openings: int = 0
     """Openings before this one, in a row, that gave no frame in time."""
 
@@ -90,7 +95,7 @@ def kind_of(source: str) -> Kind:
     """Return the kind of a source, by its form alone."""
     if source == "auto":
         return "auto"
-    if source == "picamera2":
+    if source.partition(":")[0] == "picamera2":
         return "picamera2"
     if is_synthetic(source):
         return "synthetic"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
+from vedette.config.camera_values import Control, Masks, Roi, Unit
 from vedette.net.urls import PLACEHOLDERS
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -34,33 +35,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=False)
 
 
-Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-Point = tuple[Unit, Unit]
-
-
-def _roi(value: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
-    if value is not None and not (value[0] < value[2] and value[1] < value[3]):
-        raise ValueError("expected [xmin, ymin, xmax, ymax] with xmin < xmax and ymin < ymax")
-    return value
-
-
-def _masks(value: tuple[tuple[Point, ...], ...]) -> tuple[tuple[Point, ...], ...]:
-    for polygon in value:
-        (x0, y0), *others = polygon
-        if not any((x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0) for x1, y1 in others for x2, y2 in others):
-            raise ValueError("expected polygons with an inside; the points of one are all on a line")
-    return value
-
-
-Masks = Annotated[tuple[Annotated[tuple[Point, ...], Field(min_length=3)], ...], AfterValidator(_masks)]
-
-
 class CameraConfig(Section):
     """The camera and its frames."""
 
     source: Annotated[str, BeforeValidator(no_number), AfterValidator(camera_source)] = restart(
         "auto", "auto: picamera2, else the first V4L2 device. synthetic: a street that the daemon draws. Others: "
-                "picamera2, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a folder of images.", min_length=1)
+                "picamera2, picamera2:1, picamera2:imx708, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a "
+                "folder of images. `vedette camera list` shows the cameras of this machine.", min_length=1)
     width: int = restart(1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a "
                                "camera for this size. It scales a larger frame down to fit. It never scales a smaller "
                                "frame up.", ge=32, le=7680)
@@ -68,7 +49,7 @@ class CameraConfig(Section):
     fps: float = restart(15, "Highest number of frames per second.", gt=0, le=240)
     rotate: Literal[0, 90, 180, 270] = restart(
         0, "Rotation of each frame, in degrees clockwise. The rotation comes before roi and masks.")
-    roi: Annotated[tuple[Unit, Unit, Unit, Unit] | None, AfterValidator(_roi)] = restart(
+    roi: Roi | None = restart(
         None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part of the frame. Boxes stay relative to the "
               "whole frame.")
     masks: Masks = restart(
@@ -79,6 +60,13 @@ class CameraConfig(Section):
         gt=0)
     frozen_after_s: float = restart(
         60, "If all frames are exactly the same for these seconds, the camera is frozen.", gt=0)
+    focus: float | None = restart(
+        None, "For picamera2. null: the lens focuses all the time, if the camera can move it. A number: the lens stays "
+              "at this distance, in dioptres (1 / metres). 0 is infinity.", ge=0, le=100)
+    controls: dict[str, Control] = restart(
+        {}, "For picamera2: controls by the names of libcamera, such as {ExposureTime: 10000, AnalogueGain: 2, "
+            "AwbMode: Daylight, HdrMode: SingleExposure}. hflip and vflip mirror the picture. If the camera does not "
+            "have a control, the cause in health names those that it has.")
     every_frame: bool = restart(False, "For a file, a folder or synthetic. true: the daemon detects in every frame, as "
                                        "fast as possible, for evaluation. false: the source plays in real time, and "
                                        "frames may be dropped, as with a camera. max_frame_age_ms applies in both "

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vedette.config.models import DetectorConfig, Unit
+from vedette.config.camera_values import Unit
+from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, ModelMismatched, ModelUnproven, VedetteError
 from vedette.tflite.file import ModelFile, digest, read_model
 from vedette.types import Box, Detection

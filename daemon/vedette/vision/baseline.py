@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vedette.config.models import Unit
+from vedette.config.camera_values import Unit
 from vedette.errors import ModelUnsupported
 from vedette.types import Detection
 from vedette.vision.documents import first_problem
