@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.faults.fake_v4l2 import WEBCAM, fake_ioctl, plug
 from tests.support.models import bundles
 from vedette.cli.checks import child, machine
 from vedette.cli.checks import model as model_checks
@@ -33,7 +34,8 @@ DOCTOR = [sys.executable, "-m", "vedette", "doctor"]
 
 
 def a_machine(root: Path, config: dict[str, Any] | None = None, environ: dict[str, str] | None = None) -> Machine:
-    return Machine(Config.model_validate(config or {}), Board(root, root, vcgencmd=""), environ or {}, root / "dev")
+    return Machine(Config.model_validate(config or {}), Board(root, root, vcgencmd=""), environ or {}, root / "dev",
+                   fake_ioctl)
 
 
 def doctor(*arguments: str, **environ: str) -> tuple[int, dict[str, CheckResult]]:
@@ -73,17 +75,36 @@ def test_lines_have_remedies(tmp_path: Path) -> None:
     ("raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "fail", "size changed",
      "--system-site-packages"),
     ("import os; os.abort()", "fail", "crashes: Aborted", "python3-picamera2"),
-    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "finds no camera", "ribbon"),
-    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708'}])", "ok", "imx708", ""),
-], ids=["numpy trap", "crash", "no camera", "works"])
-def test_a_faulty_picamera2_is_reported(tmp_path: Path, module: str, state: str, expected: str, remedy: str) -> None:
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [])", "fail", "sees no camera", "ribbon"),
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'c270', 'Id': '/base/usb@1'}])",
+     "fail", "0: c270 at /base/usb@1 (USB)", "ribbon"),
+    ("class Picamera2:\n    global_camera_info = staticmethod(lambda: [{'Model': 'imx708', 'Id': '/base/imx708@1a'}])",
+     "ok", "version unknown, cameras: 0: imx708 at /base/imx708@1a", ""),
+], ids=["numpy trap", "crash", "no camera", "USB only", "works"])
+def test_a_faulty_picamera2_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, state: str,
+                                        expected: str, remedy: str) -> None:
     """A picamera2 that is broken, crashes or finds no camera is reported with its cause."""
     (tmp_path / "picamera2.py").write_text(module)
-    _, found = doctor(PYTHONPATH=str(tmp_path), VEDETTE_CAMERA__SOURCE="picamera2", STATE_DIRECTORY=str(tmp_path))
-    check = found["picamera2"]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    check = machine.picamera2(a_machine(tmp_path, {"camera": {"source": "picamera2"}}))
     assert check.state == state
     assert expected in check.words
     assert remedy in check.remedy
+
+
+@pytest.mark.parametrize(("version", "state"), [("0.3.19", "fail"), ("0.3.20", "ok"), ("0.4", "ok")])
+def test_an_old_picamera2_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str,
+                                      state: str) -> None:
+    """A version that cannot cancel a call after a time-out is named with the version that is needed."""
+    (tmp_path / "picamera2.py").write_text("class Picamera2:\n    global_camera_info = staticmethod(lambda: ["
+                                           "{'Model': 'imx708', 'Id': '/base/imx708@1a'}])")
+    (tmp_path / f"picamera2-{version}.dist-info").mkdir()
+    (tmp_path / f"picamera2-{version}.dist-info" / "METADATA").write_text(f"Name: picamera2\nVersion: {version}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    check = machine.picamera2(a_machine(tmp_path, {"camera": {"source": "picamera2:imx708"}}))
+    assert check.state == state
+    assert check.words.startswith(version)
+    assert ("expected at least 0.3.20" in check.words) is (state == "fail")
 
 
 @pytest.mark.parametrize(("expected", "remedy"), [
@@ -113,16 +134,15 @@ def test_a_child_that_hangs_is_ended() -> None:
 
 def test_cameras_are_listed(tmp_path: Path) -> None:
     """Devices are named by their stable names; for a missing one, the available ones are named."""
-    assert machine.camera(a_machine(tmp_path)).words == "no V4L2 device"
-    (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
-    (tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0").touch()
-    (tmp_path / "dev" / "video0").touch()
+    assert machine.camera(a_machine(tmp_path)).words == "no V4L2 camera"
+    plug(tmp_path / "dev", "video0", WEBCAM, by_id="usb-cam-index0")
+    stable = tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0"
     found = machine.camera(a_machine(tmp_path))
-    assert (found.state, found.words) == ("ok", str(tmp_path / "dev" / "v4l" / "by-id" / "usb-cam-index0"))
+    assert (found.state, found.words) == ("ok", f"HD Pro Webcam C920 at {stable}")
     missing = machine.camera(a_machine(tmp_path, {"camera": {"source": str(tmp_path / "dev" / "video9")}}))
     assert missing.state == "fail"
     assert "video9 is not there" in missing.words
-    assert "usb-cam-index0" in missing.words
+    assert str(stable) in missing.words
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")

@@ -24,8 +24,6 @@ Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
 
 _AROUND_PLACEHOLDERS = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
-DEVICE_PATTERNS = ("v4l/by-id/*", "v4l/by-path/*", "video*")
-"""Names of V4L2 devices below /dev, stable ones first: /dev/video0 may be another camera after a replug."""
 SLOTS = 3
 """One frame is with the detector, one waits for it, and one is being written."""
 SCALED_BYTES = 1024 * 1024 * 3

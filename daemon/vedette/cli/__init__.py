@@ -30,6 +30,7 @@ COMMANDS = {
     "detect": ("vedette.cli.detect", "run a model on image files"),
     "bench": ("vedette.cli.bench", "measure how fast a model runs on this machine"),
     "snapshot": ("vedette.cli.snapshot", "save one frame of the camera, with the masks applied"),
+    "camera list": ("vedette.cli.camera.list", "list the cameras of this machine, with a line for the configuration"),
     "serve": ("vedette.cli.serve", "detect over HTTP, for devices whose own model cannot run or is too slow"),
     "tail": ("vedette.cli.tail", "print the messages of devices as they arrive over MQTT"),
     "model inspect": ("vedette.cli.model.inspect", "show what is in a model file and how Vedette would run it"),

@@ -1,6 +1,8 @@
 """Writes the published description of what a subscriber sees: `python -m vedette.cli.schemas docs`.
 
-Invariants: everything comes from `vedette.messages` and the table of channels below; the same code always writes the
+The schema of what `vedette camera list --json` prints is written as well.
+
+Invariants: everything comes from these models and the table of channels below; the same code always writes the
 same bytes; a test checks that docs/ has what the code writes; no line of topics.md is longer than 120 columns.
 """
 
@@ -16,6 +18,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from vedette.cli.camera.shapes import CameraList
 from vedette.messages import health_shapes, shapes, topics
 from vedette.serve import openapi
 
@@ -90,6 +93,7 @@ def documents() -> dict[str, str]:
     schemas = json_schemas()
     return {
         **{f"schemas/{name}.json": _json(schema) for name, schema in schemas.items()},
+        "schemas/cameras-1.json": _json(_schema_of(CameraList)),
         "asyncapi.json": _json(_asyncapi(schemas)),
         "openapi.json": openapi.document(),
         "topics.md": _topics_page(schemas),

@@ -49,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Save one frame. Raises: SourceError, BrokerError; UsageError when the file cannot be written."""
     config = load_config(args, camera__source=args.source)
-    deadline_s = time.monotonic() + args.wait
-    jpeg = (_from_device(config.mqtt, args.device, deadline_s) if args.device
-            else _from_camera(config.camera, deadline_s))
+    jpeg = (_from_device(config.mqtt, args.device, time.monotonic() + args.wait) if args.device
+            else frame_of(config.camera, args.wait))
     try:
         replace_file(args.out, jpeg)
     except OSError as failure:
@@ -60,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _from_camera(camera_config: CameraConfig, deadline_s: float) -> bytes:
+def frame_of(camera_config: CameraConfig, wait_s: float) -> bytes:
+    """Return one frame of the camera as JPEG, with the masks applied. Raises: SourceError."""
     from vedette.camera.open import open_camera
     from vedette.vision import jpeg
+    deadline_s = time.monotonic() + wait_s
     camera = open_camera(camera_config)
     try:
         camera.start()

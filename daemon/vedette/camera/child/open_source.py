@@ -24,7 +24,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.camera.settings import DEVICE_PATTERNS
 from vedette.errors import SourceMissing
 from vedette.net.urls import shown
 
@@ -78,17 +77,14 @@ def _open_path(settings: CaptureSettings) -> Source:
 
 
 def _open_auto(settings: CaptureSettings) -> Source:
+    from vedette.camera import v4l2
     from vedette.camera.child import opencv, picamera
     if picamera.sees_camera():
         return picamera.PiCamera(settings)
     refusals = []
-    for path in _devices(Path("/dev")):
+    for camera in v4l2.cameras():
         try:
-            return opencv.Device(settings, path)
+            return opencv.Device(settings, camera.path)
         except SourceMissing as refusal:
             refusals.append(str(refusal))
     raise SourceMissing("no camera found" + "".join(f"; {refusal}" for refusal in refusals[:3]))
-
-
-def _devices(dev: Path) -> list[str]:
-    return [str(path) for pattern in DEVICE_PATTERNS for path in sorted(dev.glob(pattern))]

@@ -9,23 +9,29 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vedette.camera.settings import DEVICE_PATTERNS
-from vedette.camera.street.options import is_synthetic
+from vedette.camera.pi_choice import choose, described
+from vedette.camera.settings import kind_of
+from vedette.camera.v4l2 import cameras
 from vedette.cli.broker import connected
+from vedette.cli.camera.list import picamera2_report
 from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
 from vedette.cli.checks.model import model, self_test
 from vedette.cli.checks.result import CheckResult, CheckState, Machine
 from vedette.device.identity import state_path
-from vedette.errors import BrokerError, BrokerRefused
+from vedette.errors import BrokerError, BrokerRefused, SourceMissing
 from vedette.health.reasons import REASONS
 from vedette.net.urls import shown
 from vedette.types import ReasonCode
 
 PYTHON = ((3, 11), (3, 13))
+PICAMERA2_NEEDED = "0.3.20"
+"""The first version whose calls can be cancelled after a time-out (`cancel_all_and_flush`)."""
+NO_V4L2 = "no V4L2 camera"
 
 
 def python(_: Machine) -> CheckResult:
@@ -68,19 +74,34 @@ def opencv(_: Machine) -> CheckResult:
 
 def picamera2(machine: Machine) -> CheckResult:
     """Whether the cameras of the Raspberry Pi can be used. It fails only if the configuration names them."""
-    wanted = machine.config.camera.source == "picamera2"
+    source = machine.config.camera.source
+    wanted = kind_of(source) == "picamera2"
     try:
-        names = in_child("from picamera2 import Picamera2; "
-                         "print(', '.join(one['Model'] for one in Picamera2.global_camera_info()))")
+        found = picamera2_report(modes=False)
     except ChildFailed as failure:
         remedy = (remedy_for(str(failure))
                   or "Run `apt install python3-picamera2`. Use an environment with --system-site-packages.")
         state = _state_without_picamera2(machine, wanted=wanted)
         return CheckResult("picamera2", state, str(failure), "" if state == "ok" else remedy)
-    if not names and wanted:
-        return CheckResult("picamera2", "fail", "finds no camera",
-                           "Check the ribbon cable. Run `rpicam-hello --list-cameras`.")
-    return CheckResult("picamera2", "ok", names or "works, but finds no camera")
+    version = found["version"] or "version unknown"
+    if _is_old(version):
+        return CheckResult("picamera2", "fail" if wanted else "warn",
+                           f"{version}, expected at least {PICAMERA2_NEEDED}",
+                           "Run `apt update`, then `apt install python3-picamera2`.")
+    infos = [{"Model": camera["name"], "Id": camera["place"]} for camera in found["cameras"]]
+    if wanted:
+        try:
+            choose(infos, source)
+        except SourceMissing as missing:
+            return CheckResult("picamera2", "fail", f"{version}: {missing}",
+                               "Check the ribbon cable and camera.source. Run `rpicam-hello --list-cameras`.")
+    return CheckResult("picamera2", "ok", f"{version}, cameras: {described(infos)}")
+
+
+def _is_old(version: str) -> bool:
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)[:3]]
+    return bool(numbers(version)) and numbers(version) < numbers(PICAMERA2_NEEDED)
 
 
 def _state_without_picamera2(machine: Machine, *, wanted: bool) -> CheckState:
@@ -92,27 +113,38 @@ def _state_without_picamera2(machine: Machine, *, wanted: bool) -> CheckState:
 def camera(machine: Machine) -> CheckResult:
     """Whether the configured source is there and may be opened."""
     source = machine.config.camera.source
-    if "://" in source and not source.startswith("file://"):
+    kind = kind_of(source)
+    if kind == "stream":
         return CheckResult("camera", "ok", f"{source.split('://')[0]} stream, not tried by this command",
                            "To try it, run `vedette snapshot`.")
-    if source == "picamera2":
+    if kind == "picamera2":
         return CheckResult("camera", "ok", "see the check `picamera2`")
-    if is_synthetic(source):
+    if kind == "synthetic":
         return CheckResult("camera", "ok", "the drawn street, no camera")
-    devices = next(filter(None, (sorted(machine.dev.glob(pattern)) for pattern in DEVICE_PATTERNS)), [])
-    available = ", ".join(map(str, devices)) or "no V4L2 device"
-    wanted = devices if source == "auto" else [Path(source.removeprefix("file://"))]
-    missing = [str(path) for path in wanted if not path.exists()]
-    if missing:
-        return CheckResult("camera", "fail", f"{shown(missing[0])} is not there (available: {available})",
-                           "Correct camera.source.")
-    closed = [str(path) for path in wanted if not os.access(path, os.R_OK)]
-    if closed:
-        return CheckResult("camera", "fail", f"no permission for {shown(closed[0])}",
-                           f"Add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}")
-    if not wanted:
-        return CheckResult("camera", "warn", available, "Connect a camera, or set camera.source.")
-    return CheckResult("camera", "ok", ", ".join(shown(str(path)) for path in wanted))
+    if kind == "auto":
+        return _any_v4l2(machine)
+    path = Path(source.removeprefix("file://"))
+    if not path.exists():
+        available = ", ".join(found.path for found in cameras(machine.dev, machine.ioctl)) or NO_V4L2
+        return CheckResult("camera", "fail", f"{shown(source)} is not there (available: {available})",
+                           "Correct camera.source. `vedette camera list` shows the cameras.")
+    if not os.access(path, os.R_OK):
+        return CheckResult("camera", "fail", f"no permission for {shown(source)}", _video_group(machine))
+    return CheckResult("camera", "ok", shown(source))
+
+
+def _any_v4l2(machine: Machine) -> CheckResult:
+    found = cameras(machine.dev, machine.ioctl)
+    usable = [f"{camera.name} at {camera.path}" for camera in found if not camera.problem]
+    if usable:
+        return CheckResult("camera", "ok", ", ".join(usable))
+    if found:
+        return CheckResult("camera", "fail", f"{found[0].path}: {found[0].problem}", _video_group(machine))
+    return CheckResult("camera", "warn", NO_V4L2, "Connect a camera, or set camera.source.")
+
+
+def _video_group(machine: Machine) -> str:
+    return f"Add the user to the group video: usermod -aG video {machine.environ.get('USER', 'USER')}"
 
 
 def threads(machine: Machine) -> CheckResult:

@@ -5,12 +5,14 @@ Invariants: a check changes nothing on the machine; the fields of a result are t
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from vedette.camera.v4l2 import Ioctl
     from vedette.config.models import Config
     from vedette.device.board import Board
 
@@ -29,9 +31,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine to check: its configuration, its board, its environment variables and its device files."""
+    """The machine to check: its configuration, its board, its environment variables and its devices."""
 
     config: Config
     board: Board
     environ: Mapping[str, str]
     dev: Path = Path("/dev")
+    ioctl: Ioctl = fcntl.ioctl

@@ -1,0 +1,1 @@
+"""The commands `vedette camera …`: which cameras this machine has."""
