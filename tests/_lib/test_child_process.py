@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,3 +110,20 @@ def test_a_wait_has_an_end(child: Child) -> None:
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(240)
     assert child.wait(0)
+
+
+def test_the_terminal_signals_only_its_own_group(child: Child) -> None:
+    """Ctrl-C goes to the group of the parent, so the child has its own."""
+    assert os.getpgid(child.pid) == child.pid
+    assert os.getpgid(child.pid) != os.getpgid(0)
+
+
+def test_a_child_whose_parent_has_left_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another process has become its parent, nobody would end it: it ends with a message."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs:
+        done = subprocess.run(["sh", "-c", '"$0" -m echo_child; exit $?', sys.executable], stdin=theirs.fileno(),
+                              capture_output=True, text=True, timeout=240)
+    assert (done.returncode, "started without a parent" in done.stderr) == (1, True)

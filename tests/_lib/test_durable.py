@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def test_replaces_with_mode(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-class FullDisk:
-    """The real disk, without free space."""
+class RealDisk:
+    """The real disk."""
 
     open = staticmethod(os.open)
     fsync = staticmethod(os.fsync)
@@ -108,8 +109,35 @@ class FullDisk:
     replace = staticmethod(os.replace)
     unlink = staticmethod(os.unlink)
     mkdir = staticmethod(os.mkdir)
+    write = staticmethod(os.write)
 
-    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:
+
+class BusyDisk(RealDisk):
+    """While one thread writes, another one replaces the same file from beginning to end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:  # type: ignore[override]
+        half = os.write(descriptor, content[:1 + len(content) // 2])
+        other = threading.Thread(target=replace_file, args=(self._path, OLD))
+        other.start()
+        other.join()
+        return half
+
+
+def test_concurrent_writers_do_not_mix(tmp_path: Path) -> None:
+    """The last rename wins, with the whole content of its writer."""
+    path = tmp_path / "run"
+    replace_file(path, NEW, files=BusyDisk(path))
+    assert path.read_bytes() == NEW
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class FullDisk(RealDisk):
+    """The real disk, without free space."""
+
+    def write(self, descriptor: int, content: bytes | memoryview, /) -> int:  # type: ignore[override]
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -49,3 +49,17 @@ def test_items_survive_the_close() -> None:
     box.close()
     assert box.take(0) == 1
     assert box.take(0) is None
+
+
+def test_every_taker_wakes_at_the_end() -> None:
+    """close() wakes all threads that wait, not only one."""
+    box: Latest[int] = Latest()
+    takers = [threading.Thread(target=box.take, args=(600,)) for _ in range(3)]
+    for taker in takers:
+        taker.start()
+    while len(box._changed._waiters) < len(takers):  # type: ignore[attr-defined]
+        threading.Event().wait(0.001)
+    box.close()
+    for taker in takers:
+        taker.join(60)
+    assert not any(taker.is_alive() for taker in takers)

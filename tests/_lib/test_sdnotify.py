@@ -49,3 +49,16 @@ def test_notifier_survives_a_systemd_that_does_not_read(tmp_path: Path) -> None:
         notifier.close()
         notifier.ready()
     assert (deaf.lost, alone.lost) == (1, 0)
+
+
+def test_a_full_socket_is_waited_for_briefly(tmp_path: Path) -> None:
+    """A listener that reads nothing lets no call wait for ever: the message is lost and counted."""
+    name = str(tmp_path / "notify")
+    with systemd(name), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler, \
+            contextlib.closing(Notifier({"NOTIFY_SOCKET": name})) as notifier:
+        filler.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                filler.sendto(b"x", name)
+        notifier.watchdog()
+        assert notifier.lost == 1

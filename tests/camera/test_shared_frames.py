@@ -56,3 +56,17 @@ def test_a_view_fits_or_is_refused(slot: int, shape: list[int]) -> None:
     assert 0 <= slot < 3
     assert view.nbytes <= 1000
     assert all(side > 0 for side in shape)
+
+
+@pytest.mark.parametrize(("slot", "offset", "fits"), [(0, 88, True), (0, 89, False), (1, 88, True), (1, 89, False)])
+def test_a_view_behind_another_one_stays_in_its_slot(slot: int, offset: int, fits: bool) -> None:
+    """The next slot may belong to the other side."""
+    frames = SharedFrames(2, 100)
+    try:
+        if fits:
+            assert frames.view(slot, (2, 2, 3), offset).nbytes == 12
+        else:
+            with pytest.raises(ValueError, match="needs 12 bytes"):
+                frames.view(slot, (2, 2, 3), offset)
+    finally:
+        frames.close()

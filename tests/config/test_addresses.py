@@ -90,6 +90,13 @@ def test_a_url_is_in_order(write: Write, key: str, url: str, said: str) -> None:
     assert said in problem(write(f"{key}: '{url}'}}\n"))
 
 
+@pytest.mark.parametrize("host", ["localhost.example.com", "127.0.0.1.example.com", "example.com", "10.0.0.2",
+                                  "127.0.0.10.example", "[::1:2]", "localhosts"])
+def test_plain_http_is_for_loopback_alone(write: Write, host: str) -> None:
+    """A name that only begins like loopback is another host: the token and the picture would go there in the clear."""
+    assert "http:// on loopback" in problem(write(f"cloud: {{url: 'http://{host}/v1'}}\n"))
+
+
 @pytest.mark.parametrize("key", ["cloud: {url", "update: {root: root.json, source"])
 @pytest.mark.parametrize("url", ["https://host", "https://host:8443/v1", "https://[2001:db8::1]:8443/v1",
                                  "https://10.0.0.2/a?b=c", "HTTPS://host/v1", "http://localhost:8801/v1"])

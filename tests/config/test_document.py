@@ -113,3 +113,12 @@ def test_what_the_parser_itself_trips_over(text: str) -> None:
 def test_what_a_syntax_error_expects(text: str, said: str) -> None:
     """The characters that PyYAML misses are shown; text of the document is not."""
     assert messages(text) == [said]
+
+
+@pytest.mark.parametrize("text", ["password: !s3cret!x y", "%TAG !s3cret! x\n%TAG !s3cret! y\n---\na: 1",
+                                  "password: *s3cret", "password: 's3cret", "s3cret: 1\ns3cret: 2\n- 3"])
+def test_a_syntax_error_repeats_no_text(text: str) -> None:
+    """A password that YAML takes for a tag would be in the log."""
+    problems = parse(text).problems
+    assert problems
+    assert "s3cret" not in " ".join(problem.message for problem in problems)

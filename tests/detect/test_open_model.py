@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon.running import RunningDaemon
+from tests.support.models import tiny_detectors
 from tests.support.present import present
 from vedette.config.models import Config
 from vedette.detect.box_model import BOX_MODEL
-from vedette.detect.open_model import ModelChoice, choose_model
+from vedette.detect.open_model import DetectorOpener, ModelChoice, choose_model
+from vedette.errors import ModelDamaged
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
+from vedette.tflite.file import digest
 
 SEEN = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
 
@@ -56,6 +61,32 @@ def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store: M
                                        datetime.now(UTC)))
     assert choice(store, source) == ModelChoice(store.path_of(sha256), sha256, "b")
     assert present(choice(store, source, Path("m.tflite"))).path == Path("m.tflite")
+
+
+@pytest.mark.slow
+def test_a_model_of_another_digest_is_not_opened(store: ModelStore, tmp_path: Path) -> None:
+    """What the store verified must still be in its place when it is opened."""
+    path = tiny_detectors.write(tmp_path)
+    opener = DetectorOpener(Config(), store, tmp_path / "proofs.json")
+    opener.open(ModelChoice(path, digest(path).sha256)).close()
+    with pytest.raises(ModelDamaged):
+        opener.open(ModelChoice(path, "ab" * 32))
+
+
+@pytest.mark.slow
+def test_a_reload_reaches_a_detector_that_is_being_opened(store: ModelStore, tmp_path: Path) -> None:
+    """The proofs are a pipe here, so that the opening waits until the configuration was reloaded."""
+    path, proofs = tiny_detectors.write(tmp_path), tmp_path / "proofs.json"
+    os.mkfifo(proofs)
+    opener = DetectorOpener(Config.model_validate({"detector": {"score_threshold": 0.3}}), store, proofs)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(opener.open, ModelChoice(path))
+        with proofs.open("wb") as pipe:
+            opener.reload(Config.model_validate({"detector": {"score_threshold": 0.9}}))
+            pipe.write(b"[]")
+        opened = opening.result()
+    assert opened.limits.score_threshold == 0.9
+    opened.close()
 
 
 @pytest.mark.daemon

@@ -170,6 +170,14 @@ def test_a_gap_in_the_readings_starts_again() -> None:
     assert subject.limit == Limit()
 
 
+def test_what_was_measured_before_a_gap_is_no_trend() -> None:
+    """A board that was cold before the gap and is warm after it did not warm up within a minute."""
+    subject = governor()
+    at_s = feed(subject, Reading(40.0), 120)
+    feed(subject, Reading(TARGET_C - 1), 120, at_s + 40)
+    assert subject.limit == Limit()
+
+
 def test_the_full_rate_is_the_measured_one() -> None:
     """A model that manages 3 of 15 frames a second is halved from 3; the time without a camera does not count."""
     subject = governor(15.0)

@@ -14,7 +14,7 @@ from vedette.detect.detector_health import FAILING_AFTER, STALE_AFTER_S, Detecto
 from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
 from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback.breaker import Allowance, Spent, left
-from vedette.fallback.chain import HOLD_S, REASON_OF, FallbackChain
+from vedette.fallback.chain import CLOUD_DUE_S, HOLD_S, REASON_OF, FallbackChain
 from vedette.fallback.cloud_worker import CloudWorker
 from vedette.fallback.motion import MotionDetector
 from vedette.health.reasons import state_of
@@ -130,6 +130,34 @@ def test_cloud_results_are_taken_only_while_the_model_fails() -> None:
     assert rig.results() == [(4, "cloud"), (6, "local"), (7, "local"), (8, "local")]
     assert rig.help.published == [4]
     assert rig.pipeline.status().detected == 3, "the cloud's are copies"
+
+
+def test_a_cloud_result_about_an_earlier_frame_is_refused() -> None:
+    """Also while the model fails: subscribers have a newer result of the model already."""
+    rig = Rig(8, failing(4, 5, 6, 7, 8), Help(detects=False))
+    tried: list[bool] = []
+
+    def try_to_publish(taken: int) -> None:
+        if taken == 7:
+            tried.extend(rig.pipeline.on_fallback_result(seen_by("cloud", make_frame(rig.clock, seq)))
+                         for seq in (2, 3, 4))
+    rig.camera.before = try_to_publish
+    rig.run()
+    assert tried == [False, False, True]
+
+
+def test_listeners_get_one_result_at_a_time() -> None:
+    """Results of both threads are handed over under one lock."""
+    rig = Rig(6, failing(2, 3, 4, 5, 6), Help(detects=False))
+    was_locked: dict[str, bool] = {}
+    rig.pipeline.subscribe(lambda result: was_locked.update({result.source: rig.pipeline._publishing.locked()}))
+
+    def publish(taken: int) -> None:
+        if taken == 5:
+            rig.pipeline.on_fallback_result(seen_by("cloud", make_frame(rig.clock, taken)))
+    rig.camera.before = publish
+    rig.run()
+    assert was_locked == {"local": True, "cloud": True}
 
 
 def test_a_pause_stops_the_fallback_at_once() -> None:
@@ -303,6 +331,18 @@ def test_a_frame_costs_no_status_of_the_cloud() -> None:
     cloud.cause = None
     chain.on_published(seen_by("cloud", make_frame(clock)))
     assert chain.active_source == "cloud"
+
+
+def test_the_cloud_is_active_until_its_next_result_is_late() -> None:
+    """A result keeps it active for one interval, and for CLOUD_DUE_S more."""
+    clock = FakeClock()
+    chain = FallbackChain(clock, cloud=cast(CloudWorker, Cloud()), interval_s=5, motion=None, frame_s=0.1)
+    chain.activate(refuse)
+    chain.on_published(seen_by("cloud", make_frame(clock)))
+    clock.advance(5 + CLOUD_DUE_S - 0.01)
+    assert chain.active_source == "cloud"
+    clock.advance(0.02)
+    assert chain.active_source is None
 
 
 def test_a_result_that_comes_too_late_does_not_count_for_the_next_time() -> None:

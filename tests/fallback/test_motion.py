@@ -181,3 +181,16 @@ def test_another_picture_is_learnt_again(change: str) -> None:
     number = {"size": 20, "gap": 20 + 60, "back in time": 3}[change]
     with pytest.raises(DetectError, match="not learnt yet"):
         detector.detect(frame_of(pictures[20][:240] if change == "size" else 255 - pictures[20], number))
+
+
+def test_the_largest_box_comes_first() -> None:
+    """Whatever its place in the picture: a listener may look at few boxes."""
+    grey = np.full((360, 640, 3), 90, np.uint8)
+    for small, large in (((20, 20), (400, 200)), ((500, 280), (60, 40))):
+        moved = grey.copy()
+        for (x, y), size in ((small, 40), (large, 90)):
+            moved[y:y + size, x:x + size] = 230
+        (found,) = boxes(detected([*[grey] * (LEARN_FRAMES + 2), moved])[-1:])
+        areas = [(box.xmax - box.xmin) * (box.ymax - box.ymin) for box in found]
+        assert len(areas) == 2
+        assert areas[0] > 2 * areas[1]

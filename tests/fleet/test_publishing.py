@@ -48,6 +48,9 @@ def test_a_file_comes_after_the_files_that_it_names(operator: Operator) -> None:
     with operator.opened() as repository:
         repository.renew(operator.keys)
     assert copies(operator) == ["metadata/timestamp.json"]
+    with operator.opened() as repository:
+        repository.rotate(operator.keys, "timestamp")
+    assert copies(operator) == ["metadata/timestamp.json", "metadata/2.root.json"]
 
 
 def test_a_cut_model_at_the_destination_is_copied_again(operator: Operator) -> None:

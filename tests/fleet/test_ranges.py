@@ -19,6 +19,13 @@ def test_a_higher_release_takes_devices_over() -> None:
     assert list(notes(release(2, 0, 3999), [BASE])) == ["buckets 0-3999 leave release 1 (street 1)"]
 
 
+def test_one_common_bucket_is_shared() -> None:
+    """The first and the last bucket belong to a range."""
+    assert list(notes(release(2, 4000, 9999), [release(1, 0, 4000)])) == [
+        "buckets 4000-4000 leave release 1 (street 1)"]
+    assert list(notes(release(2, 4001, 9999), [release(1, 0, 4000)])) == []
+
+
 def test_a_lower_release_does_not_get_what_a_higher_one_has() -> None:
     """It would reach no device there, so there is a warning."""
     (told,) = notes(BASE, [release(2, 5000, 7000)])
@@ -36,7 +43,8 @@ def test_two_variants_that_overlap_spoil_the_comparison() -> None:
 
 
 def test_separate_releases_give_no_line() -> None:
-    """A release of another channel or another class, and the release itself."""
-    others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999).model_copy(update={"device_classes": ("yard",)})]
+    """A release of another channel, salt or class, and the release itself."""
+    others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999, salt="other"),
+              release(1, 0, 9999).model_copy(update={"device_classes": ("yard",)})]
     assert list(notes(release(2, 0, 9999), [*others, release(2, 0, 9999)])) == []
     assert share(release(2, 0, 3999)) == 0.4

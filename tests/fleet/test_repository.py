@@ -13,6 +13,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 
+from tests.support.faults.synced_folders import synced_folders
 from tests.support.network.http_server import serving_folder
 from tests.support.network.operators import NOW, Device, Operator, Vedette, bundle_of
 from tests.support.present import present
@@ -296,6 +297,13 @@ def test_keys_are_the_owners_alone_and_locked(tmp_path: Path) -> None:
         operator.keys = KeyFolder(operator.folder / "keys", passphrase)
         with pytest.raises(KeyUnusable, match=words):
             change(operator, "renew")
+
+
+def test_a_new_key_is_durable(tmp_path: Path) -> None:
+    """Its name is synced too: a root that names a lost key cannot be renewed."""
+    with synced_folders() as synced:
+        KeyFolder(tmp_path / "keys").create("root")
+    assert str(tmp_path / "keys") in synced
 
 
 def rsa() -> bytes:

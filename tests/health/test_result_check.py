@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.fakes import FakeClock, make_frame, make_result
+from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from vedette.config.models import Config, DetectorConfig
 from vedette.health.result_check import ResultCheck
 from vedette.types import Box, Detection, Source
@@ -74,3 +74,14 @@ def test_a_few_slow_results_are_no_proof() -> None:
     assert check([[0] * 100] * 9, fps=1) == {}
     assert check([[0] * 100] * 12, fps=1) != {}
     assert check([[0] * 100] * 20, fps=30) == {}
+
+
+def test_a_new_model_starts_anew() -> None:
+    """What the model before it gave is no evidence against it."""
+    clock = FakeClock()
+    tested = ResultCheck(Config(), clock)
+    for model, result_count, is_named in ((MODEL, 30, True), (replace(MODEL, sha256="cd" * 32), 9, False)):
+        for seq in range(result_count):
+            tested.on_result(replace(make_result(make_frame(clock, seq), found([0] * 100)), model=model))
+            clock.advance(1)
+        assert bool(tested.reasons()) is is_named

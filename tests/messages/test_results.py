@@ -99,6 +99,16 @@ def test_null_counts_are_the_last_word_whatever_the_other_thread_is_at() -> None
     assert [one["counts"] for one in rig.told("counts")] == [{"person": 1}, None]
 
 
+def test_a_result_of_another_source_is_always_told() -> None:
+    """The same counts come from motion: a subscriber must know that the model sees nothing now."""
+    rig = Rig(results="changes")
+    rig.see((PERSON,), (PERSON,), (PERSON,))
+    for source in ("motion", "motion", "local"):
+        rig.clock.advance(1)
+        rig.reporter.on_result(replace(make_result(make_frame(rig.clock), (PERSON,)), source=source))
+    assert [one["source"] for one in rig.told("detections")] == ["local", "motion", "local"]
+
+
 def test_a_reload_changes_the_rules_from_the_next_result_on() -> None:
     """`publish` is live."""
     rig = Rig(results="changes")

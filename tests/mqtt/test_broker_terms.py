@@ -90,6 +90,18 @@ def test_messages_in_flight_stay_below_receive_maximum(receive_maximum: int) -> 
     assert most / 2 <= broker.most_unacknowledged <= most
 
 
+def test_there_is_no_room_beyond_the_messages_in_flight() -> None:
+    """Also where only the terms say so, after a broker that named no limit has refused more."""
+    with FakeBroker(ACCEPT_V5, is_slow=True) as broker:
+        connection = Connection(broker.client(), "gate", terms=Terms(is_v5=True, in_flight=2))
+        while not connection.connected:
+            connection.poll(1)
+        for room in (True, False):
+            connection.publish("a", b"x", qos=1)
+            assert connection.has_room is room
+        connection.close()
+
+
 def test_every_limit_of_a_connack_is_kept() -> None:
     """The device sends QoS 0 and no retained messages, although the broker accepted a will of QoS 1."""
     with FakeBroker(b"\x20\x07\x00\x00\x04\x24\x00\x25\x00") as broker, publishing(broker.client()) as publisher:

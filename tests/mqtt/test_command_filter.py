@@ -41,6 +41,8 @@ def test_fleet_nudge_is_an_update() -> None:
     incoming_command(retain=True),
     Incoming("vedette/fleet/update", b"", retain=True),
     incoming_command("restart", redelivered=True),
+    incoming_command("rollback", redelivered=True),
+    incoming_command("relearn", redelivered=True),
     incoming_command(payload=b'{"expires_at": "2026-11-21T00:42:07Z"}'),
     incoming_command(payload=b'{"expires_at": "2026-11-21T02:00:00+02:00"}'),
     Incoming(f"{BASE}/info", b""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
@@ -336,3 +336,29 @@ def test_renewing_never_brings_back_a_replaced_state() -> None:
         network.join(60)
     outbox.renew_states()
     assert emptied(outbox) == [state("health", 4_999)]
+
+
+class OneDrop(Mapping[str, int]):
+    """Tells, when it is counted, whether another thread could count at the same moment."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.was_locked = False
+
+    def __getitem__(self, _kind: str) -> int:
+        self.was_locked = self._outbox._lock.locked()
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("detections",))
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_drops_are_counted_under_the_lock() -> None:
+    """Two threads count: without the lock one of them could be lost between reading and writing."""
+    outbox = Outbox(10)
+    dropped = OneDrop(outbox)
+    outbox.drop(dropped)
+    assert (dropped.was_locked, outbox.dropped) == (True, 1)

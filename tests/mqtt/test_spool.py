@@ -242,6 +242,11 @@ def test_numbers_are_not_used_again(tmp_path: Path) -> None:
     spool.recover(used=41)
     spool.append([[result(1)]], 1, at())
     assert spool.oldest == 42
+    later = Spool(tmp_path / "outbox", 1_000_000)
+    later.recover(used=50)
+    later.append([[result(2)]], 1, at())
+    later.remove(42)
+    assert later.oldest == 51
 
 
 def test_damaged_body_is_still_counted() -> None:

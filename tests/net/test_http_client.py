@@ -47,6 +47,16 @@ def test_a_body_arrives(sent: bytes) -> None:
         assert fetch(port) == b"hello"
 
 
+@pytest.mark.parametrize("sent", [OK + b"\r\nhello", OK + b"Content-Length: 5\r\n\r\nhello",
+                                  OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"])
+def test_the_limit_of_a_body_is_exact(sent: bytes) -> None:
+    """A body of `most_bytes` arrives, one byte more is too long."""
+    with serving(answering(sent)) as port:
+        assert fetch(port, most_bytes=5) == b"hello"
+        with pytest.raises(HttpTooLong):
+            fetch(port, most_bytes=4)
+
+
 def test_request_line_and_headers() -> None:
     """Path and query as given, no compression, one request for each connection, and the caller's headers."""
     requests: list[bytes] = []

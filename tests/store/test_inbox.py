@@ -222,7 +222,7 @@ def test_requests_are_claimed_in_order(tmp_path: Path) -> None:
     first = request()
     commands = [WaitingCommand(tmp_path, first)]
     assert daemon.claim() == first
-    second = request("activate", sha256="1" * 64)
+    second = request("activate", sha256="1" * 64).model_copy(update={"id": "0-before-a-step-of-the-clock"})
     commands.append(WaitingCommand(tmp_path, second))
     assert wait_until(lambda: len(waiting(tmp_path)) == 2)
     for sent in (first, second):

@@ -172,6 +172,16 @@ def test_a_zip_of_another_compression_method_is_refused(tmp_path: Path) -> None:
         read_model(write_model(tmp_path, whole.getvalue()))
 
 
+def test_the_last_byte_may_be_read_and_none_behind_it() -> None:
+    """An offset that is one too large is Malformed, not an error of struct."""
+    buffer = Buffer(memoryview(b"\1\0\0\0\2"))
+    assert buffer.number("I", 0) == 1
+    assert buffer.number("B", 4) == 2
+    for code, at in (("I", 2), ("B", 5), ("H", 4), ("I", -1)):
+        with pytest.raises(Malformed):
+            buffer.number(code, at)
+
+
 def test_structure_that_repeats_itself_is_bounded() -> None:
     """A vector of a million references to one table is refused as soon as the budget is used up."""
     count = 1_000_000

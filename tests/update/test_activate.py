@@ -22,8 +22,8 @@ from tests.support.waiting.until import wait_until
 from vedette._lib.durable import Files
 from vedette._lib.worker import Worker
 from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
-from vedette.detect.open_model import DetectorOpener
-from vedette.errors import ModelDamaged, ModelError, StateUnusable
+from vedette.detect.open_model import DetectorOpener, ModelChoice
+from vedette.errors import InvokeFailed, ModelDamaged, ModelError, StateUnusable
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
 from vedette.types import DetectionResult, Frame
@@ -32,6 +32,7 @@ from vedette.update.fetch import ReleaseFetcher
 from vedette.update.prove import Candidates, Prover
 from vedette.update.schedule import PollSchedule
 from vedette.validate.frame_tap import FrameTap
+from vedette.vision.local import LocalDetector
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +146,30 @@ def test_a_state_that_cannot_be_written_changes_nothing(rig: Rig, tmp_path: Path
         rig.disk.broken = False
         rig.switch.activate(two)
         assert rig.runs(two)
+
+
+class BreakingOpener(DetectorOpener):
+    """The disk breaks while a detector is opened."""
+
+    opened: LocalDetector | None = None
+    disk: FailingDisk | None = None
+
+    def open(self, choice: ModelChoice) -> LocalDetector:
+        self.opened = super().open(choice)
+        present(self.disk).broken = True
+        return self.opened
+
+
+def test_a_detector_that_cannot_be_used_is_closed(rig: Rig, tmp_path: Path) -> None:
+    """Its memory would be missing until the next start."""
+    opener = BreakingOpener(Config(detector=DetectorConfig(threads=1)), rig.store, tmp_path / "proofs.json")
+    opener.disk = rig.disk
+    switch = ModelActivator(rig.store, opener, rig.pipeline, FakeClock(), boot_id="this boot")
+    with pytest.raises(StateUnusable):
+        switch.activate(rig.stored(lamps.write(tmp_path, "1")))
+    assert rig.store.state.active is None
+    with pytest.raises(InvokeFailed, match="closed"):
+        present(opener.opened).detect(make_frame(FakeClock(), 1, SIZE, SIZE))
 
 
 def test_a_bad_model_goes_also_where_the_disk_takes_no_more(rig: Rig, tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from vedette.ports import Flow
 from vedette.store.model_store import ModelStore
 from vedette.types import ModelRef, Source
 from vedette.update.trial import COMPARE_S, TrialMonitor
-from vedette.update.verdicts import SIGHTINGS, Verdict
+from vedette.update.verdicts import LEAST_ERRORS, SIGHTINGS, Verdict
 from vedette.validate.frame_tap import FrameTap
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-class NoErrors:
-    """A flow without a failed frame."""
+class ErrorCount:
+    """A flow that counts the frames that failed."""
 
     errors = 0
 
@@ -40,7 +40,8 @@ class Rig:
         self.clock, self.tap = FakeClock(), FrameTap()
         self.candidates = ShamCandidates(configured())
         self.config = configured()
-        self.trial = TrialMonitor(self.store, self.tap, self.clock, self.candidates, cast(Flow, NoErrors()),
+        self.flow = ErrorCount()
+        self.trial = TrialMonitor(self.store, self.tap, self.clock, self.candidates, cast(Flow, self.flow),
                                   throttled=lambda: False, governed=lambda: False)
 
     def reload(self, config: Config) -> None:
@@ -48,11 +49,11 @@ class Rig:
         self.config = config
         self.candidates.reload(config)
 
-    def frame(self, source: Source = "local") -> Verdict:
-        """Let the active model detect in one frame."""
+    def frame(self, source: Source = "local", sha256: str | None = None) -> Verdict:
+        """Let the active model, or the one of this digest, detect in one frame."""
         self.clock.advance(COMPARE_S)
         self.tap.request()      # else the next step waits for a frame
-        model = ModelRef("new", None, present(self.store.state.active).sha256)
+        model = ModelRef("new", None, sha256 or present(self.store.state.active).sha256)
         result = replace(make_result(make_frame(self.clock), detected(self.config)), model=model, source=source)
         self.tap(result)
         self.trial.on_result(result)
@@ -105,4 +106,24 @@ def test_frames_that_the_cloud_detected_in_are_no_evidence(rig: Rig) -> None:
     assert "1 of 300 frames" in rig.frame().message
     assert "1 of 300 frames" in rig.frame(source="cloud").message
     assert "2 of 300 frames" in rig.frame().message
+    rig.trial.close()
+
+
+def test_only_frames_of_the_model_on_trial_count(rig: Rig) -> None:
+    """The old detector may give a result when the trial has begun already."""
+    rig.frame()
+    assert "1 of 300 frames" in rig.frame().message
+    assert "1 of 300 frames" in rig.frame(sha256="ab" * 32).message
+    assert "2 of 300 frames" in rig.frame().message
+    rig.trial.close()
+
+
+def test_failures_since_the_last_step_are_counted(rig: Rig) -> None:
+    """Those of before the trial belong to another model."""
+    rig.flow.errors = 100
+    rig.frame()
+    assert rig.frame().ruling == "undecided"
+    rig.flow.errors += LEAST_ERRORS
+    verdict = rig.frame()
+    assert (verdict.ruling, "detection failed" in verdict.message) == ("bad", True)
     rig.trial.close()

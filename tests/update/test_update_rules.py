@@ -83,9 +83,12 @@ def test_a_loose_bundle_is_admitted_where_metadata_names_it_or_signing_is_not_re
 
 @pytest.mark.parametrize("require_signed", [True, False])
 def test_a_bundle_for_another_class_is_refused(require_signed: bool) -> None:
-    """A bundle that is signed only for other device classes is refused."""
+    """A bundle that is signed only for other device classes is refused, even with --force."""
     with pytest.raises(UpdateRefused, match=r"^wrong class: .* released for dome; this device is default"):
         admitted("a" * 64, (target(3, sha256="a" * 64, device_class="dome"),), require_signed=require_signed)
+    with pytest.raises(UpdateRefused, match=r"^wrong class: "):
+        admitted("a" * 64, (target(3, sha256="a" * 64, device_class="dome"),), require_signed=require_signed,
+                 force=True)
 
 
 def test_an_unsigned_bundle_is_refused() -> None:

@@ -307,6 +307,23 @@ def test_a_wrong_range_is_refused(device: Device, target: Target, server: Server
         device.download(target)
 
 
+def test_a_resumed_download_that_goes_on_is_refused(device: Device, target: Target, server: Server) -> None:
+    """The rest alone is not too long, but the whole would be. The source works again afterwards."""
+    part_of(device, target).write_bytes(MODEL[:5000])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 5000-{len(MODEL) - 1}/{len(MODEL)}")
+        handler.end_headers()
+        handler.wfile.write(MODEL[5000:] + bytes(1000))
+
+    server.answers[url_of(target)] = answer
+    with pytest.raises(UpdateRefused, match=r"^too long: .* more than"):
+        device.download(target)
+    server.answers.clear()
+    assert device.download(target) == MODEL
+
+
 def test_a_complete_file_that_was_not_adopted_is_not_fetched_again(device: Device, target: Target,
                                                                     server: Server) -> None:
     """The power failed between the download and the store."""

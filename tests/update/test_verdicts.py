@@ -51,6 +51,13 @@ def test_a_candidate_that_differs_is_refused(candidate: list[Detection], ratio: 
     assert words in verdict.message
 
 
+@pytest.mark.parametrize(("agreeing", "ruling"), [(10, "accepted"), (9, "refused")])
+def test_agreement_of_exactly_what_is_required_is_enough(agreeing: int, ruling: str) -> None:
+    """F1 is 0.5 where half of the frames agree."""
+    frames = [([PERSON], [PERSON])] * agreeing + [([PERSON], [person(xmin=0.7)])] * (20 - agreeing)
+    assert shadow(*frames).verdict(1).ruling == ruling
+
+
 def test_an_empty_street_refuses_nobody() -> None:
     """If neither model detects anything they agree, and the message says that nothing was detected."""
     verdict = shadow(*[([], [])] * 20).verdict(1)

@@ -44,6 +44,19 @@ def test_a_detection_near_its_threshold_may_come_or_go(score: float, answer: boo
     assert agrees((seen(),), expected=(seen(), extra)) is answer
 
 
+def test_one_bad_frame_is_enough() -> None:
+    """However many others agree."""
+    frames = tuple(GoldenFrame(f"{name}.png", b"", {"litert": (seen(),)}) for name in "abc")
+    golden = Golden("x", Tolerance(), frames)
+    good, bad = (seen(),), (seen(0.5),)
+    assert judge(golden, "litert", [good, good, good], LIMITS).agrees
+    for place in range(3):
+        found = [bad if place == number else good for number in range(3)]
+        judgement = judge(golden, "litert", found, LIMITS)
+        assert not judgement.agrees
+        assert [bool(verdict.differences) for verdict in judgement.verdicts] == [each is bad for each in found]
+
+
 def test_another_family_is_judged_by_f1_alone() -> None:
     """Scores and boxes may differ there, but most objects must be found."""
     five = tuple(seen(0.9, Box(place / 5, 0.0, (place + 1) / 5, 1.0)) for place in range(5))
