@@ -13,9 +13,9 @@ if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl disable vedette.service vedette@.service
 fi
 rm -rf "$root/opt/vedette"
-if [ "$(readlink "$root/usr/local/bin/vedette")" = /opt/vedette/venv/bin/vedette ]; then
-    rm "$root/usr/local/bin/vedette"
-fi
+case $(readlink "$root/usr/local/bin/vedette") in
+    /opt/vedette/current/bin/vedette | /opt/vedette/venv/bin/vedette) rm "$root/usr/local/bin/vedette" ;;
+esac
 rm -f "$root/etc/systemd/system/vedette.service" "$root/etc/systemd/system/vedette@.service"
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload

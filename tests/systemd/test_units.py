@@ -28,7 +28,7 @@ def analyze(*args: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     """`systemd-analyze verify` is clean; only the program's path is one that exists here."""
-    text = (FOLDER / name).read_text().replace("/opt/vedette/venv/bin/vedette", "/bin/true")
+    text = (FOLDER / name).read_text().replace("/opt/vedette/current/bin/vedette", "/bin/true")
     (tmp_path / name).write_text(text)
     done = analyze("verify", "--man=no", tmp_path / name)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
