@@ -40,6 +40,25 @@ FORMS = {
         {"id": 0, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "big bird"}]}),
     "ImageNet's index": json.dumps({"0": ["n02", "cat"], "2": ["n03", "dog"], "3": ["n04", "big bird"]}),
     "a printed dict": "{0: 'cat', 2: 'dog', 3: 'big bird'}",
+    "a printed dict without braces": "0: 'cat',\n2: 'dog',\n3: 'big bird',\n",
+    "labels of a dict without braces": "'cat': 0,\n'dog': 2,\n'big bird': 3\n",
+    "numbers and quotes": '0: "cat"\n2: "dog"\n3: "big bird"\n',
+    "numbers in brackets": "[0] cat\n[2] dog\n[3] big bird\n",
+    "numbers in round brackets": "(0) cat\n(2) dog\n(3) big bird\n",
+    "numbers behind a hash": "#0 cat\n#2 dog\n#3 big bird\n",
+    "numbers and arrows": "0 -> cat\n2 -> dog\n3 => big bird\n",
+    "numbers with a decimal": "0.0 cat\n2.0 dog\n3.0 big bird\n",
+    "numbers and WordNet": "0 n02123045 cat\n2 n02110958 dog\n3 n01503061 big bird\n",
+    "WordNet and numbers": "n02123045 0 cat\nn02110958 2 dog\nn01503061 3 big bird\n",
+    "label, bar, number": "cat|0\ndog|2\nbig bird|3\n",
+    "dashes and numbers": "- 0: cat\n- 2: dog\n- 3: big bird\n",
+    "YAML by label": "nc: 3\nclasses:\n  cat: 0\n  dog: 2\n  big bird: 3\n",
+    "YAML with its list inside": "model:\n  nc: 3\n  names:\n    0: cat\n    2: dog\n    3: big bird\n  depth: 1\n",
+    "JSON of pairs": '[[0, "cat"], [2, "dog"], [3, "big bird"]]',
+    "JSON of pairs, label first": '[["cat", 0], ["dog", 2], ["big bird", 3]]',
+    "JSON Lines": '{"id": 0, "name": "cat"}\n{"id": 2, "name": "dog"}\n{"id": 3, "name": "big bird"}\n',
+    "label map with colons and commas": "item: {id: 0, name: 'cat'}\nitem: {id: 2, name: 'dog'}\n"
+                                        "item: {id: 3, name: 'big bird'}\n",
 }
 THREE = ("cat", "dog", "big bird")
 LISTS = {
@@ -58,6 +77,21 @@ LISTS = {
     "lines in quotes": '"cat",\n"dog",\n"big bird"\n',
     "WordNet": "n02123045 cat\nn02110958 dog\nn01503061 big bird\n",
     "CVAT": "# label:color_rgb:parts:actions\ncat:1,2,3::\ndog:4,5,6::\nbig bird:7,8,9::\n",
+    "label, then the next number": "cat 0\ndog 1\nbig bird 2\n",
+    "a comment first": "# my pets\ncat\ndog\n; the last one\nbig bird\n",
+    "a comment behind each": "cat # 0\ndog # 1\nbig bird # 2\n",
+    "the number of labels first": "3\ncat\ndog\nbig bird\n",
+    "dashes": "- cat\n- dog\n- big bird\n",
+    "stars": "* cat\n* dog\n* big bird\n",
+    "YAML list in its own lines": 'names:\n  [\n    "cat",\n    "dog",\n    "big bird",\n  ]\n',
+    "YAML list without a blank": "nc: 3\nnames:['cat','dog','big bird']\n",
+    "YAML list with an anchor": "names: &pets\n  - cat\n  - dog\n  - big bird\n",
+    "YAML list under another key": "class_names:\n  - cat\n  - dog\n  - big bird\n",
+    "CSV with counts": "label,count\ncat,17\ndog,40\nbig bird,17\n",
+    "CSV with colours": "cat,255,0,0\ndog,0,255,0\nbig bird,0,0,255\n",
+    "CSV with colours and a head": "name,r,g,b\ncat,255,0,0\ndog,0,255,0\nbig bird,0,0,255\n",
+    "CSV with codes": "/m/01yrx,cat\n/m/0bt9lr,dog\n/m/015p6,big bird\n",
+    "a comma behind each": "cat,\ndog,\nbig bird\n",
     "CSV with one column of labels": "name,color\ncat,red\ndog,blue\nbig bird,yellow\n",
 }
 REFUSED = {
@@ -75,6 +109,21 @@ REFUSED = {
     "protobuf text": "entries {\n  name: 'cat'\n}\n",
     "Rich Text": "{\\rtf1\\ansi cat}\n",
     "not text": "cat\0dog",
+    "not text ": "cat\x1b[0m\ndog\n",
+    "a class id that comes twice": "0 cat\n0 dog\n",
+    "a class id that comes twice ": "255 0 0 cat\n0 255 0 dog\n0 0 255 bird\n",
+    "the annotations of a picture": "17 0.5 0.5 0.2 0.3\n0 0.1 0.1 0.2 0.2\n",
+    "CSV with the annotations": "filename,class,xmin\na.jpg,cat,3\nb.jpg,dog,4\n",
+    "CSV whose numbers": "cat,17\ndog,17\n",
+    "file names": "images/a.jpg\nimages/b.jpg\n",
+    "file names ": "C:\\pets\\cat\nC:\\pets\\dog\n",
+    "a Markdown table": "| id | name |\n|---|---|\n| 0 | cat |\n",
+    "prose": "Pets\n\nThis model detects the pets of a house.\n",
+    "prose ": "Apache License\nVersion 2.0\nhttp://www.apache.org/licenses/\n",
+    "YAML with a list of objects": "- id: 0\n  name: cat\n- id: 1\n  name: dog\n",
+    "YAML whose `names:` is a list of objects": "names:\n- id: 0\n  name: cat\n",
+    "an item that cannot be read": "item {\n id: 1\n name: 'cat'\n keypoints { id: 1 }\n}\nitem {\n id: 2\n",
+    "settings ": "width=416\nheight=320\n",
 }
 
 
@@ -97,11 +146,18 @@ def test_forms_that_are_refused_by_name(form: str) -> None:
         label_files.parse(REFUSED[form], "here")
 
 
+@pytest.mark.parametrize("text", ["17  dog\n", "17\tdog\n", "17: dog\n", "17,dog\n"])
+def test_one_line_with_a_number(text: str) -> None:
+    """The number of a list of one class is its id."""
+    assert label_files.parse(text, "x") == (*("",) * 17, "dog")
+
+
 @pytest.mark.parametrize("lines", [
     ("tench, Tinca tinca", "goldfish, Carassius auratus", "great white shark, white shark, man-eater"),
     ("0", "1", "2"), ("5 euro", "10 euro", "20 euro"), ("boeing 737", "airbus 320"), ("class 1", "class 2"),
     ("person", "", "car"), ("3 of clubs", "queen of hearts", "king"), ("traffic light: red", "traffic light: green"),
-    ("7 up",), ("names", "labels", "classes")])
+    ("7 up",), ("names", "labels", "classes"),
+    ("zone 1", "zone 2", "dock 3"), ("C# code", "C++ code"), ("St. Bernard", "Dr. Who"), ("read/write", "on/off")])
 def test_labels_that_only_look_like_another_form(lines: tuple[str, ...]) -> None:
     """Numbers, commas and colons inside labels stay."""
     assert label_files.parse("\n".join(lines) + "\n", "x") == lines

@@ -42,6 +42,11 @@ def test_a_list_that_is_too_large_is_refused(given: tuple[str, ...], seen: str) 
     (("cat",), 2, True, ("background", "cat")),             # a list without the background
     (("background", "cat"), 2, True, ("background", "cat")),
     (("", "cat", "dog"), 2, False, ("cat", "dog")),         # a list that counts from 1
+    (("", "cat", "", "", "dog"), 2, False, ("cat", "dog")),     # the ids of an annotation file, with gaps
+    (("cat", "", "dog", "", "cow"), 3, False, ("cat", "dog", "cow")),                   # blank lines between
+    (("cat", "", "dog"), 3, False, ("cat", "", "dog")),
+    (("name", "cat", "dog"), 2, False, ("cat", "dog")),     # a column with its head
+    (("__background__", "cat"), 1, False, ("cat",)),
     ((), 2, True, ("background",)),                         # no labels: the background is known all the same
     (("cat", "dog"), 2, False, ("cat", "dog"))])
 def test_alignment(given: tuple[str, ...], classes: int | None, background: bool, expected: tuple[str, ...]) -> None:

@@ -12,39 +12,51 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
 from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnsupported
 from vedette.vision.documents import check_size, parse_value
-from vedette.vision.labels import LABELS_MAX, checked, parse_lines, parse_names
+from vedette.vision.label_yaml import of_yaml, resembles_yaml
+from vedette.vision.labels import LABELS_MAX, by_id, checked, parse_lines, parse_names, refusal
 
 FILE_BYTES_MAX = 2**20
 
-EXPECTED = ("expected one label a line, a number and a label a line, JSON, YAML with `names:`, CSV, or a .pbtxt label "
-            "map")
-_LIST_KEYS = ("names", "labels", "classes", "class_names", "categories", "id2label", "Label", "label", "label_map",
-              "class_indices", "label2id")
+_LIST_KEYS = ("Labels", "names", "labels", "classes", "class_names", "categories", "id2label", "Label", "label",
+              "label_map", "class_indices", "label2id")
 _NAME_KEYS = ("display_name", "displayname", "name", "label", "title", "class_name", "classname", "class", "category")
 _ID_KEYS = ("id", "class_id", "classid", "index", "idx", "label_id")
 _DEPTH_MAX = 4
 LINE_LENGTH_MAX = 4096
-_ITEM = re.compile(r"\bitem\s*\{([^{}]*)\}")
-_FIELD = re.compile(r"""(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s"']+)""")
-_NUMBER_FIRST = re.compile(r"(\d{1,6})(?:\s*[:,;=.)\]|-]\s*|\s+)(\S.*)")
-_NUMBER_LAST = re.compile(r"(.*\S)\s*[:,;=\t]\s*(\d{1,6})")
-_WORDNET = re.compile(r"n\d{8}\s+(\S.*)")
-_QUOTED = re.compile(r"""(["'])(.*)\1,?""")
-_YAML_LIST = re.compile(r"(?:names|labels|classes)\s*:(?:\s+(.*))?")
-_YAML_PAIR = re.compile(r"""["']?(\d{1,6})["']?\s*:\s+(.*)""")
+_COLOURS = 3
+_OF_PICTURES = frozenset({"filename", "file_name", "image", "image_id", "xmin", "x_min", "xmax"})
+_ITEM_START = re.compile(r"\bitem\s*:?\s*\{")
+_ITEM = re.compile(r"""\bitem\s*:?\s*\{((?:"[^"\n]*"|'[^'\n]*'|[^{}"'])*)\}""")
+_FIELD = re.compile(r"""(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s"',]+)""")
+_NUMBER_FIRST = re.compile(r"[\[(#]?(\d{1,6})(?:\.0+)?(?:\s*(?:[-=]>|[:,;=)\]|-]|\.(?!\d))\s*|\s+)(\S.*)")
+_NUMBER_LAST = re.compile(r"(.*\S)\s*[:,;=\t|]\s*(\d{1,6})")
+_NUMBER_BEHIND = re.compile(r"(.*\S)\s+(\d{1,6})")
+_BRACKETED = re.compile(r"\[\d{1,6}\]\s*[^\s,\]]")
+_WORDNET = re.compile(r"n\d{8}\s+(?P<label>\S.*)")
+_CODE = re.compile(r"/[mgt]/\w+|n\d{8}")
+_BULLET = re.compile(r"[-*]\s+(?P<label>\S.*)")
+_COMMENT = re.compile(r"(?:#(?!\d)|;\s)")
+_TRAILING_COMMENT = re.compile(r"(?P<label>.*\S)\s+#\s.*")
+_QUOTED = re.compile(r"""(["'])(?P<label>.*)\1,?""")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1b\x7f]")
+_SENTENCE = re.compile(r"^[A-Z]\S*\s+(?:\S+\s+){2,64}\S*[A-Za-z)]\.$|https?://")
+_KEY = re.compile(r"\w+:(?:\s|$)")
 _SETTING = re.compile(r"[A-Za-z_][\w.]*\s*=\s*\S.*")
 _FOREIGN = (
     (re.compile(r"<(?:[?!]|\w+[\s>])"), "XML or HTML"),
     (re.compile(r"\{\\rtf"), "Rich Text"),
+    (re.compile(r"\|"), "a Markdown table"),
+    (re.compile(r"\d+(?:\s+-?\d*\.\d+){4}"), "the annotations of a picture"),
+    (re.compile(r".*\.(?:jpe?g|png|bmp|tiff?|webp|mp4|txt|xml)$|[A-Za-z]:\\", re.IGNORECASE), "file names"),
     (re.compile(r"#\s*(?:include|pragma|ifndef)\b|//|/\*|(?:import|from)\s+\w+[\w.]*(?:\s+import\b|\s*$|\s*;)|"
-                r"(?:static|const|constexpr|let|var|def)\s+\w|[A-Za-z_]\w*\s*=\s*[\[({]"), "source code"),
+                r"(?:static|const|constexpr|let|var|def)\s+\w|[A-Za-z_][\w.]*\s*=\s*[\[({]"), "source code"),
     (re.compile(r"\w+\s*\{\s*$"), "protobuf text without `item`"))
 
 
@@ -54,7 +66,7 @@ def read_file(path: Path) -> tuple[str, ...]:
     try:
         return decode(read_whole(path, FILE_BYTES_MAX), where)
     except OSError as error:
-        raise _refusal(where, str(error.strerror)) from error
+        raise refusal(where, str(error.strerror)) from error
 
 
 def decode(content: bytes, where: str) -> tuple[str, ...]:
@@ -65,9 +77,9 @@ def decode(content: bytes, where: str) -> tuple[str, ...]:
     try:
         found = parse(content.decode("utf-16" if wide else "utf-8"), where)
     except UnicodeDecodeError as error:
-        raise _refusal(where, "not UTF-8 text") from error
+        raise refusal(where, "not UTF-8 text") from error
     if not any(found):
-        raise _refusal(where, "empty")
+        raise refusal(where, "empty")
     return checked(found, where)
 
 
@@ -76,44 +88,59 @@ def parse(text: str, where: str) -> tuple[str, ...]:
     text = text.removeprefix("\ufeff")
     lines = [line.strip() for line in text.splitlines()]
     first = next((line for line in lines if line), "")
-    if "\0" in text:
-        raise _refusal(where, "not text")
-    if first[:1] in {"{", "["} and not first.startswith("{\\rtf"):
+    if _CONTROL.search(text):
+        raise refusal(where, "not text")
+    if first[:1] in {"{", "["} and not first.startswith("{\\rtf") and not _BRACKETED.match(first):
         return _of_document(text, where)
-    if _ITEM.search(text):
+    if _ITEM_START.search(text):
         return _of_label_map(text, where)
     if first.startswith("# label:"):        # CVAT: label:colour:parts:actions
         return tuple(line.split(":")[0] for line in lines if line and not line.startswith("#"))
     for pattern, form in _FOREIGN:
         if pattern.match(first):
-            raise _refusal(where, form)
-    if _resembles_yaml(text):
-        return _of_yaml(text, where)
+            raise refusal(where, form)
+    if resembles_yaml(text):
+        return of_yaml(text, where)
+    return _of_text(lines, where)
+
+
+def _of_text(lines: list[str], where: str) -> tuple[str, ...]:
+    """Return the labels of lines that have no syntax around them all."""
+    lines = [line for line in lines if not _COMMENT.match(line)]
     filled = [line for line in lines if line]
-    if len(filled) > 1 and all(map(_SETTING.fullmatch, filled)):
-        raise _refusal(where, "settings (key = value)")
     if len(filled) > LABELS_MAX:
         return checked(tuple(filled), where)
-    return _of_table(filled) or _of_numbered(filled, where) or _of_lines(text, filled)
+    if bare := _without(_TRAILING_COMMENT, filled):
+        lines = filled = bare
+    if form := _foreign_form(filled):
+        raise refusal(where, form)
+    return (_of_pairs(filled) or _of_table(filled, where) or _of_numbered(filled, where) or _of_lines(filled, where)
+            or parse_lines("\n".join(lines)))
 
 
-def _refusal(where: str, form: str) -> ModelUnsupported:
-    return ModelUnsupported(f"{where}: {form}; {EXPECTED}")
-
-
-def _by_id(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
-    """Return the labels of pairs of id and label; None where an id comes twice, or where all labels are one word."""
-    names = dict(pairs)
-    if len(names) < len(pairs) or (len(names) > 1 and len(set(names.values())) == 1):
-        return None
-    return parse_names(names)
+def _foreign_form(lines: list[str]) -> str | None:
+    """Return what these lines are, if they are no labels."""
+    if any(map(_SENTENCE.search, lines)):
+        return "prose"
+    if len(lines) > 1 and all(map(_SETTING.fullmatch, lines)):
+        ids = [int(each[2]) for line in lines if (each := _NUMBER_LAST.fullmatch(line))]
+        if len(ids) < len(lines) or min(ids) > 1:
+            return "settings (key = value)"
+    bullets = sum(map(bool, map(_BULLET.fullmatch, lines)))
+    if 0 < bullets < len(lines) and all(_BULLET.fullmatch(line) or _KEY.match(line) for line in lines):
+        return "YAML with a list of objects"
+    return None
 
 
 def _of_document(text: str, where: str) -> tuple[str, ...]:
     check_size(text.encode(), where)
-    found = _of_value(parse_value(text), _DEPTH_MAX)
+    value = parse_value(text)
+    if value is None:       # JSON Lines
+        value = [each for line in text.splitlines() if line.strip() and (each := parse_value(line)) is not None]
+        value = value if len(value) == sum(1 for line in text.splitlines() if line.strip()) else None
+    found = _of_value(value, _DEPTH_MAX)
     if not found:
-        raise _refusal(where, "JSON without a list of labels")
+        raise refusal(where, "JSON without a list of labels")
     return found
 
 
@@ -135,15 +162,32 @@ def _of_value(value: object, depth: int) -> tuple[str, ...] | None:
     return parse_names({key: _name_of(each) or "" for key, each in value.items()})
 
 
+def _of_pairs(lines: list[str]) -> tuple[str, ...] | None:
+    """Return the labels of a dict without its braces, one pair a line; None for other text."""
+    if not lines or not all(line.endswith(",") for line in lines[:-1]) or not re.match(r"""(?:["'].*["']|\d+)\s*:""",
+                                                                                    lines[0]):
+        return None
+    text = "{" + "\n".join(lines).removesuffix(",") + "}"
+    check_size(text.encode(), "the list")
+    return _of_value(parse_value(text), _DEPTH_MAX)
+
+
 def _of_list(values: list[object]) -> tuple[str, ...] | None:
+    if all(isinstance(each, list) and len(each) == 2 and sum(map(_is_number, each)) == 1 for each in values):
+        pairs = [each if _is_number(each[0]) else each[::-1] for each in values if isinstance(each, list)]
+        return by_id([(str(number), str(name)) for number, name in pairs])
     names = [_name_of(each) for each in values]
     if None in names:
         return None
     entries = [each for each in values if isinstance(each, Mapping)]
     ids = [next((str(each[key]) for key in _ID_KEYS if key in each), "") for each in entries]
     if ids and all(ids):
-        return _by_id(list(zip(ids, map(str, names), strict=True)))
+        return by_id(list(zip(ids, map(str, names), strict=True)))
     return tuple(map(str, names))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _name_of(value: object) -> str | None:
@@ -155,115 +199,109 @@ def _name_of(value: object) -> str | None:
 
 
 def _of_label_map(text: str, where: str) -> tuple[str, ...]:
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    if len(_ITEM_START.findall(text)) != len(_ITEM.findall(text)):
+        raise refusal(where, "a label map with an item that cannot be read")
     for item in islice(_ITEM.finditer(text), LABELS_MAX + 1):
         fields = {name: value.strip("\"'") for name, value in _FIELD.findall(item[1])}
         name = next((fields[key] for key in _NAME_KEYS if key in fields), None)
         if name is None or not fields.get("id", "").isdigit():
-            raise _refusal(where, "a label map with an item without id or name")
+            raise refusal(where, "a label map with an item without id or name")
         pairs.append((fields["id"], name))
     found = parse_names(dict(pairs)) if len(dict(pairs)) == len(pairs) else None
     if found is None:
-        raise _refusal(where, "a label map with an id twice, or with an impossible id")
+        raise refusal(where, "a label map with an id twice, or with an impossible id")
     return found
 
 
-def _resembles_yaml(text: str) -> bool:
-    starts = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return bool(starts) and (starts[0].strip() == "---" or any(
-        (found := _YAML_LIST.fullmatch(line.rstrip())) and (not found[1] or found[1][0] in "[{#") for line in starts))
-
-
-def _of_yaml(text: str, where: str) -> tuple[str, ...]:
-    """Return the list under `names:`: in brackets, in lines with a dash, or in lines with a number."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    at = next((number for number, line in enumerate(lines) if _YAML_LIST.fullmatch(line.rstrip())), None)
-    if at is None:
-        raise _refusal(where, "YAML without `names:`")
-    start = _YAML_LIST.fullmatch(lines[at].rstrip())
-    rest = (start[1] or "").strip() if start else ""
-    if rest[:1] in {"[", "{"}:
-        inside = " ".join([rest, *(line.strip() for line in lines[at + 1:])])[1:]
-        inside = inside[:inside.find("]" if rest[0] == "[" else "}")]
-        if len(inside) > LABELS_MAX:
-            raise _refusal(where, f"YAML with a list of {len(inside):,} characters")
-        entries = next(csv.reader([inside], skipinitialspace=True, quotechar="'" if "'" in inside else '"'), [])
-    else:
-        entries = []
-        for line in lines[at + 1:]:
-            if not line.startswith((" ", "\t", "-")):
-                break
-            entries.append(line.strip().removeprefix("- "))
-    pairs = [_YAML_PAIR.fullmatch(entry.strip()) for entry in entries]
-    if pairs and all(pairs):
-        found = _by_id([(pair[1], _plain(pair[2])) for pair in pairs if pair])
-    else:
-        found = None if any(pairs) else tuple(map(_plain, entries))
-    if not found:
-        raise _refusal(where, "YAML whose `names:` is no list of labels")
-    return found
-
-
-def _plain(scalar: str) -> str:
-    """Return a YAML scalar without quotes and without a comment."""
-    scalar = scalar.strip()
-    if quoted := re.match(r"""(["'])(.*?)\1""", scalar):
-        return quoted[2]
-    return scalar.split(" #")[0].strip()
-
-
-def _of_table(lines: list[str]) -> tuple[str, ...] | None:
+def _of_table(lines: list[str], where: str) -> tuple[str, ...] | None:
     """Return the labels of CSV: one row of labels, or a column of ids and a column of labels; None for other text."""
     if not lines or (len(lines) > 1 and max(map(len, lines)) > LINE_LENGTH_MAX):
         return None
-    separator = next((each for each in (",", ";", "\t") if each in lines[0]), None)
+    separator = next((each for each in (",", ";", "\t", "|") if each in lines[0]), None)
     if separator is None:
         return None
+    if closed := all(line.endswith(separator) for line in lines[:-1] or lines):
+        lines = [line.removesuffix(separator) for line in lines]
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
     except csv.Error:       # a cell of more than 128 kB
         return None
+    width = len(rows[0])
+    if any(len(row) != width for row in rows):
+        return None
+    if width == 1:
+        return tuple(row[0] for row in rows) if closed else None
     if len(rows) == 1:
         return tuple(rows[0]) if len(rows[0]) > 2 and not rows[0][0].isdigit() else None
-    width = len(rows[0])
-    if width < 2 or any(len(row) != width for row in rows):
-        return None
     head = [cell.lower() for cell in rows[0]]
+    if _OF_PICTURES & set(head):
+        raise refusal(where, "CSV with the annotations of pictures")
     titled = bool({*_NAME_KEYS, *_ID_KEYS} & set(head)) and not any(cell.isdigit() for cell in rows[0])
-    body = rows[1:] if titled else rows
-    columns = list(zip(*body, strict=True))
-    ids = [number for number, column in enumerate(columns) if all(cell.isdigit() for cell in column)]
-    names = [number for number in range(width) if number not in ids]
-    if not names or not (ids or titled):
+    return _of_columns(list(zip(*(rows[1:] if titled else rows), strict=True)), head if titled else [], where)
+
+
+def _of_columns(columns: list[tuple[str, ...]], head: list[str], where: str) -> tuple[str, ...] | None:
+    """Return the labels of columns, which `head` names where the table has one."""
+    numbers = [at for at, column in enumerate(columns) if all(cell.isdigit() for cell in column)]
+    names = [at for at, column in enumerate(columns) if at not in numbers and not all(map(_CODE.fullmatch, column))]
+    if not columns[0] or not names or not (numbers or head or len(names) < len(columns)):
         return None
-    wanted = next((head.index(key) for key in _NAME_KEYS if titled and key in head), names[0])
-    return _by_id(list(zip(columns[ids[0]], columns[wanted], strict=True))) if ids else columns[wanted]
+    wanted = columns[next((head.index(key) for key in _NAME_KEYS if key in head), names[0])]
+    ids = [at for at in numbers if (head[at] in {"", *_ID_KEYS} if head else _counts(columns[at]))]
+    if ids:
+        return by_id(list(zip(columns[ids[0]], wanted, strict=True)))
+    if not head and 0 < len(numbers) < _COLOURS:
+        raise refusal(where, "CSV whose numbers are no class ids")
+    return wanted
+
+
+def _counts(column: tuple[str, ...]) -> bool:
+    return len(set(column)) == len(column) and min(map(int, column)) in {0, 1}
 
 
 def _of_numbered(lines: list[str], where: str) -> tuple[str, ...] | None:
     """Return the labels of lines that begin or end with their class id; None for other text."""
-    lines = [line for line in lines if not line.startswith("#")]
     if max(map(len, lines), default=0) > LINE_LENGTH_MAX:
         return None
     last = [_NUMBER_LAST.fullmatch(line) for line in lines]
-    if len(lines) > 1 and all(last) and (found := _by_id([(each[2], each[1]) for each in last if each])):
+    if len(lines) > 1 and all(last) and (found := by_id([(each[2], each[1]) for each in last if each])):
         return found
+    behind = [each for line in lines if (each := _NUMBER_BEHIND.fullmatch(line))]
+    if len(behind) == len(lines) > 1 and [int(each[2]) for each in behind] == [*range(len(lines))] and len(
+            {each[1] for each in behind}) == len(lines):
+        return tuple(each[1] for each in behind)
     first = [_NUMBER_FIRST.fullmatch(line) for line in lines]
     pairs = [(each[1], each[2]) for each in first if each]
-    found = _by_id(pairs) if pairs else None
-    if found is None or (len(pairs) == len(lines) == 1 and pairs[0][0] not in {"0", "1"}):
+    for mark in (_QUOTED, _WORDNET):
+        if inner := _without(mark, [label for _, label in pairs]):
+            pairs = [(number, label) for (number, _), label in zip(pairs, inner, strict=True)]
+    found = by_id(pairs) if pairs else None
+    if found is None and len(pairs) == len(lines) > len(dict(pairs)) and "0" in dict(pairs):
+        raise refusal(where, "a class id that comes twice")
+    if found is None or (len(pairs) == len(lines) == 1 and pairs[0][0] not in {"0", "1"}
+                         and not re.match(r"\d+(?:\s\s|\s*[:,;=\t])", lines[0])):
         return None
     odd = next((line for line, each in zip(lines, first, strict=True) if not each and not line.isdigit()), None)
     if odd is None:
         return found
     if len(pairs) * 2 > len(lines):
-        raise _refusal(where, f"most lines begin with a number, but {odd[:40]!r} does not")
+        raise refusal(where, f"most lines begin with a number, but {odd[:40]!r} does not")
     return None
 
 
-def _of_lines(text: str, lines: list[str]) -> tuple[str, ...]:
-    for pattern, group in ((_WORDNET, 1), (_QUOTED, 2)):
-        found = [pattern.fullmatch(line) for line in lines]
-        if lines and all(found):
-            return tuple(each[group] for each in found if each)
-    return parse_lines(text)
+def _of_lines(lines: list[str], where: str) -> tuple[str, ...] | None:
+    """Return the labels of lines that all have the same mark around the label; None where they have none."""
+    if len(lines) > 1 and lines[0] == str(len(lines) - 1) and not lines[1].isdigit():
+        return _of_lines(lines[1:], where) or tuple(lines[1:])      # the number of labels comes first
+    for pattern in (_BULLET, _WORDNET):
+        if inner := _without(pattern, lines):
+            return _of_numbered(inner, where) or tuple(_without(_QUOTED, inner) or inner)
+    quoted = _without(_QUOTED, lines)
+    return tuple(quoted) if quoted else None
+
+
+def _without(mark: re.Pattern[str], lines: list[str]) -> list[str] | None:
+    """Return what a mark leaves of each line; None where a line does not have it."""
+    found = [mark.fullmatch(line) for line in lines]
+    return [each["label"] for each in found if each] if lines and all(found) else None

@@ -6,10 +6,15 @@ A list of too many or too long labels is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vedette.errors import ModelUnsupported
 from vedette.vision.limits import PLACEHOLDERS
 
 BACKGROUND = "background"
+EXPECTED = ("expected one label a line, a number and a label a line, JSON, YAML with `names:`, CSV, or a .pbtxt label "
+            "map")
+HEADS = frozenset({"name", "label", "class", "class_name", "category", "Name", "Label", "Class"})
 LABELS_MAX = 100_000
 LABEL_LENGTH_MAX = 256
 
@@ -50,6 +55,19 @@ def parse_names(names: object) -> tuple[str, ...] | None:
     return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
 
 
+def refusal(where: str, form: str) -> ModelUnsupported:
+    """Return the error for a text of a form that cannot be read."""
+    return ModelUnsupported(f"{where}: {form}; {EXPECTED}")
+
+
+def by_id(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
+    """Return the labels of pairs of id and label; None where an id comes twice, or where all labels are one word."""
+    names = dict(pairs)
+    if len(names) < len(pairs) or (len(names) > 1 and len(set(names.values())) == 1):
+        return None
+    return parse_names(names)
+
+
 def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> tuple[str, ...]:
     """Return the list shifted so that it starts at class id 0.
 
@@ -59,8 +77,11 @@ def align(labels: tuple[str, ...], *, classes: int | None, background: bool) -> 
     """
     if classes is None:
         return labels[1:] if labels and labels[0] in PLACEHOLDERS else labels
-    if not background and len(labels) == classes + 1 and labels[0] in PLACEHOLDERS:     # a list that counts from 1
-        return labels[1:]
+    if not background and len(labels) == classes + 1 and (labels[0] in PLACEHOLDERS or labels[0] in HEADS):
+        return labels[1:]       # a list that counts from 1, or a column with its head
+    present = tuple(label for label in labels if label)
+    if len(present) == classes != len(labels):      # the ids of an annotation file, with gaps; or blank lines between
+        return present
     if background and len(labels) in {0, classes - 1}:
         return (BACKGROUND, *labels)
     return labels

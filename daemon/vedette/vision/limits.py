@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PLACEHOLDERS = frozenset({"???", "background", ""})
+PLACEHOLDERS = frozenset({"???", "background", "", "Background", "BACKGROUND", "__background__", "_background_", "N/A",
+                          "unlabeled"})
 NEVER = float("inf")
 CANDIDATES_PER_DETECTION = 4
 """NMS gets this many candidates for each wanted detection, so that a frame full of equal scores stays cheap."""

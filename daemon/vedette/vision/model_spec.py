@@ -104,9 +104,8 @@ class _Evidence:
         """Whether there is a label for each class, the background included where the decoder has one."""
         if not self.labels or decoder.classes is None:
             return False
-        if decoder.background and self.labels[0] not in PLACEHOLDERS:
-            return len(self.labels) == decoder.classes - 1
-        return len(self.labels) == decoder.classes
+        aligned = labels.align(self.labels, classes=decoder.classes, background=decoder.background)
+        return len(aligned) == decoder.classes and (not decoder.background or aligned[0] in PLACEHOLDERS)
 
 
 @with_model_errors_only
