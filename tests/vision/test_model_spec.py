@@ -1,5 +1,6 @@
 """Which settings a model gets, which source decided each, and which models are refused with which message."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -138,6 +139,21 @@ def test_no_decoder_fits() -> None:
     assert "detector.decoder" in words
     for name in DECODERS:
         assert f"{name}: " in words
+
+
+ODD_SHAPES = ((), (0,), (1, 0), (1, 0, 4), (1, 0, 6), (1, 0, 0, 2), (1, 0, 0, 4), (1, -1, 40, 2))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_outputs_without_elements_fit_no_decoder(count: int) -> None:
+    """None at all, or an axis of no length: refused in words, whether a decoder is stated or not."""
+    for shapes in itertools.product(ODD_SHAPES, repeat=count):
+        odd = model(*map(spec, shapes))
+        with pytest.raises(ModelUnsupported, match="no decoder fits"):
+            resolve(odd, DetectorConfig())
+        for name in DECODERS:
+            with pytest.raises(ModelUnsupported, match=f"decoder {name} .* does not fit"):
+                resolve(odd, DetectorConfig.model_validate({"decoder": name}))
 
 
 def test_a_stated_decoder_must_fit() -> None:

@@ -43,9 +43,9 @@ class Fomo(Decoder):
     background: ClassVar[bool] = True
 
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
-        output = model.outputs[0]
-        if len(model.outputs) != 1 or not _is_heat_map(output, shape):
+        if len(model.outputs) != 1 or not _is_heat_map(model.outputs[0], shape):
             raise ModelUnsupported("expected one output (1, height/8, width/8, classes with background)")
+        output = model.outputs[0]
         super().__init__(output, classes=output.shape[3])
         self._factor = shape.height / output.shape[1]
         self._maker = maker_of(model, output)
@@ -89,9 +89,10 @@ class Classifier(Decoder):
     labels_settle: ClassVar[bool] = True
 
     def __init__(self, model: ModelFile, _shape: InputShape) -> None:
-        output = model.outputs[0]
-        if len(model.outputs) != 1 or len(output.shape) != 2 or output.shape[0] != 1 or output.shape[1] < 2:
+        shapes = [spec.shape for spec in model.outputs]
+        if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][0] != 1 or shapes[0][1] < 2:
             raise ModelUnsupported("expected one output (1, classes) of two classes or more")
+        output = model.outputs[0]
         super().__init__(output, classes=output.shape[1], logits=not is_probability(model, output))
         self._maker = maker_of(model, output)
 
@@ -125,7 +126,7 @@ def is_distribution(rows: Reals, quantization: Quantization) -> bool:
 
 
 def _is_heat_map(output: TensorSpec, shape: InputShape) -> bool:
-    if len(output.shape) != 4 or output.shape[0] != 1 or output.shape[3] < 2:
+    if len(output.shape) != 4 or output.shape[0] != 1 or min(output.shape) < 1 or output.shape[3] < 2:
         return False
     rows, columns = output.shape[1:3]
     pixels = shape.height // rows

@@ -85,7 +85,7 @@ def _distances_doubt(raw: Array, spec: TensorSpec) -> str | None:
 def _paired(logits: Sequence[TensorSpec], distances: Sequence[TensorSpec]) -> bool:
     first = logits[0] if logits else None
     return first is not None and len(logits) == len(distances) and all(
-        len(votes.shape) == 4 and votes.shape[0] == 1 and box.shape == (*votes.shape[:3], 4)
+        len(votes.shape) == 4 and votes.shape[0] == 1 and min(votes.shape) > 0 and box.shape == (*votes.shape[:3], 4)
         and (votes.shape[3], votes.scale, votes.zero_point) == (first.shape[3], first.scale, first.zero_point)
         for votes, box in zip(logits, distances, strict=True))
 

@@ -160,8 +160,8 @@ class YoloEndToEnd(Decoder):
     def __init__(self, model: ModelFile, shape: InputShape) -> None:
         self._shape = shape
         output = only_output(model)
-        if output.shape[2] != 6 or output.shape[1] > END_TO_END_ROWS_MAX:
-            raise ModelUnsupported(f"expected one output (1, rows, 6) of at most {END_TO_END_ROWS_MAX} rows")
+        if output.shape[2] != 6 or not 0 < output.shape[1] <= END_TO_END_ROWS_MAX:
+            raise ModelUnsupported(f"expected one output (1, rows, 6) of 1 to {END_TO_END_ROWS_MAX} rows")
         super().__init__(output, classes=None)
 
     def doubt(self, outputs: Sequence[Array] | None) -> str | None:
