@@ -1,6 +1,7 @@
 """Makes mutated bundles, each defined by its number: a model, itself mutated or not, with mutated documents in its ZIP.
 
-The documents are those of bundles and exporters, so most mutants get as far as somebody who believes them.
+The models are one of each family of heads, others, and the real ones. The documents are those of bundles and exporters.
+So most mutants get as far as somebody who believes them.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.models import constant_heads as heads_of
 from tests.support.models import tiny_detectors, writer
+from tests.support.models.exporters import ANCHORS
 from tests.support.models.mutation import Base, mutant, real_bases, small_bases
 from vedette.tflite import appended_zip
 
@@ -32,7 +36,18 @@ def bases() -> tuple[list[Base], list[Base]]:
         [writer.Tensor((1, 16, 16, 3), "int8", "image", (1 / 256,), (-128,)),
          writer.Tensor((1, 2, 2, 3), "int8", "heat", (1 / 256,), (-128,))],
         [writer.Op("AVERAGE_POOL_2D", (0,), (1,), tiny_detectors.POOL)], (0,), (1,)))
-    return [*small_bases(), Base("tiny", tiny), Base("box", BOX.read_bytes())], real_bases()
+    return [*small_bases(), *_heads(), Base("tiny", tiny), Base("box", BOX.read_bytes())], real_bases()
+
+
+def _heads() -> list[Base]:
+    """Return a model for each family of heads that is not among the others."""
+    heads = {"yolov8": [heads_of.v8(2)], "yolov5": [heads_of.v5(1)], "yolox": [heads_of.objectness_rows(2, raw=True)],
+             "yolov6": [heads_of.objectness_rows(1, always=True)],
+             "yolo_end2end": [heads_of.uniform(0, 1, 1, 300, 6)], "fomo": [heads_of.heat_map(16)],
+             "classifier": [heads_of.softmax(heads_of.uniform(0, 4, 1, 10))],
+             "anchors": [heads_of.uniform(0, 1, 1, ANCHORS, 4), heads_of.uniform(0, 1, 1, ANCHORS, 2)]}
+    with tempfile.TemporaryDirectory() as folder:
+        return [Base(name, heads_of.write(Path(folder), *outputs).read_bytes()) for name, outputs in heads.items()]
 
 
 def bundle_mutant(number: int, small: list[Base], real: list[Base]) -> bytes:

@@ -1,4 +1,5 @@
-"""Makes mutated model files, each defined by its number: cut off, with changed bytes or offsets, or with moved parts.
+"""Makes mutated model files, each defined by its number: cut off, with changed bytes, offsets, shapes or operations, or
+with moved parts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vedette.tflite.flatbuffer import Buffer
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real" / "models"
 _LARGE = 256
 _TWISTS = (0, 1, 2, 4, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, 0xFFFF_FFFF)
+_NUMBERS = (-1, 0, 1, 2, 3, 4, 5, 6, 8, 40, 84, 1000, 2100, 1 << 20, (1 << 31) - 1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class Base:
         return positions
 
 
+    @cached_property
+    def vectors(self) -> list[int]:
+        """Positions of the graph's vectors of four bytes each: its tensors and their shapes, its operations, and the
+        inputs and outputs of both. The length comes first.
+        """
+        graph = next(Buffer(memoryview(self.content)).root().tables(2))
+        asked = [(graph, range(4)), *((tensor, [0]) for tensor in graph.tables(0)),
+                 *((op, (1, 2)) for op in graph.tables(3))]
+        starts = [table._vector(slot, 4)[0] for table, slots in asked for slot in slots]
+        return [start - 4 for start in starts if start]
+
+
 def small_bases() -> list[Base]:
     """Return the built models."""
     labelled = writer.with_zip(writer.logistic(), {"labels.txt": b"cat\ndog\n"})
@@ -54,8 +68,7 @@ def small_bases() -> list[Base]:
 
 def real_bases() -> list[Base]:
     """Return the real models; none where the folder is absent."""
-    return [Base(path.name, path.read_bytes()) for path in sorted(REAL.glob("*.tflite"))
-            if path.name != "invalid_invoke_error.tflite"]
+    return [Base(path.name, path.read_bytes()) for path in sorted(REAL.glob("*.tflite"))]
 
 
 def mutant(number: int, small: list[Base], real: list[Base]) -> bytes:
@@ -102,5 +115,19 @@ def _moved_part(dice: random.Random, base: Base) -> bytes:
     return base.content[:target] + part + base.content[target + dice.choice((0, len(part))):]
 
 
+def _changed_vector(dice: random.Random, base: Base) -> bytes:
+    """Of a shape, or of what an operation or the graph takes or gives: another length, or another number in it."""
+    content = bytearray(base.content)
+    for _ in range(dice.choice((1, 1, 2))):
+        at = dice.choice(base.vectors)
+        count = struct.unpack_from("<I", base.content, at)[0]
+        if not count or dice.random() < 0.4:
+            struct.pack_into("<I", content, at, dice.choice((0, 0, max(0, count - 1), count + 1)))
+        else:
+            struct.pack_into("<i", content, at + 4 * dice.randint(1, count), dice.choice(_NUMBERS))
+    return bytes(content)
+
+
 _KINDS: tuple[Callable[[random.Random, Base], bytes], ...] = (
-    _cut, _cut_near_structure, _structural_bytes, _structural_bytes, _twisted_number, _random_bytes, _moved_part)
+    _cut, _cut_near_structure, _structural_bytes, _structural_bytes, _twisted_number, _random_bytes, _moved_part,
+    _changed_vector, _changed_vector)
