@@ -16,10 +16,11 @@ from tests.support.waiting.until import wait_until
 from vedette.errors import ModelDamaged, ModelUnproven, StateUnusable
 from vedette.store.model_store import ModelStore
 from vedette.store.probes import DEATHS_MAX, begun, forced, probe_of
+from vedette.store.release import ShadowRequirement
 from vedette.update.probe_count import ProbeCount
 
 SHA256 = "5" * 64
-DIED = "the daemon died 3 times while it probed or opened this model"
+DIED = "the daemon died 3 times while it probed, compared or opened this model"
 
 
 @pytest.fixture
@@ -81,6 +82,17 @@ def test_power_cuts_are_no_deaths(store: ModelStore) -> None:
     assert ProbeCount(store, "6").refusal(SHA256) is None
 
 
+def test_an_install_of_what_is_in_shadow_is_no_death(store: ModelStore) -> None:
+    """Both work on the same file in one daemon, and the shadow stays counted."""
+    count = ProbeCount(store, "boot")
+    with count.counted(SHA256):
+        for _ in range(DEATHS_MAX):
+            with count.counted(SHA256):
+                pass
+        assert probe_of(on_disk(store).state.probes, SHA256).open_boot == "boot"
+    assert on_disk(store).state.probes == ()
+
+
 def test_what_cannot_be_counted_does_not_begin(tmp_path: Path) -> None:
     """A disk that takes nothing ends the step before the file is touched."""
     (tmp_path / "models").write_text("no folder")
@@ -95,12 +107,16 @@ def is_probed(device: Device, sha256: str, deaths: int) -> bool:
 
 
 @pytest.mark.daemon
-def test_a_staged_file_that_kills_three_daemons_is_refused(device: Device, tmp_path: Path) -> None:
-    """The fourth daemon refuses it, says so in health, and runs on with the model before."""
+@pytest.mark.parametrize("shadow", [None, ShadowRequirement(frames=10**6, minutes=1000)], ids=["probe", "shadow"])
+def test_a_staged_file_that_kills_three_daemons_is_refused(device: Device, tmp_path: Path,
+                                                           shadow: ShadowRequirement | None) -> None:
+    """In its probe or in shadow: the fourth daemon refuses it, says so in health, and runs on with the model before."""
     device.good(lamps.write(tmp_path, "1"))
-    staged = device.staged(lamps.write(tmp_path, "2"), release=2)
+    staged = device.staged(lamps.write(tmp_path, "2"), release=2, shadow=shadow)
     for deaths in range(DEATHS_MAX):
         with device.daemon() as daemon:
+            if shadow is not None:
+                assert device.waits_for_model(state="shadow"), daemon.log
             assert wait_until(partial(is_probed, device, staged.sha256, deaths)), daemon.log
             daemon.signal(signal.SIGKILL)
             assert daemon.ends() == -signal.SIGKILL

@@ -13,6 +13,7 @@ from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
 from vedette.errors import ModelError, ModelMismatched, ModelTooSlow, ModelUnproven, RuntimeMissing, UpdateRefused
 from vedette.store.model_store import ModelStore
+from vedette.store.probes import probe_of
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
@@ -88,6 +89,17 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
+
+
+def test_a_shadow_is_counted_while_it_lasts(rig: Rig) -> None:
+    """It is on disk as long as the comparison, and an orderly end closes it."""
+    model = rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
+    rig.prover.step()
+    rig.frame()
+    assert rig.prover.progress
+    assert probe_of(rig.store.read().probes, model.sha256).open_boot == "boot"
+    rig.prover.close()
+    assert rig.store.read().probes == ()
 
 
 def test_a_comparison_waits_until_the_active_model_is_opened(rig: Rig) -> None:

@@ -1,7 +1,8 @@
-"""How often the daemon died while it probed a file or first opened it: a part of the store's state.
+"""How often the daemon died while it probed a file, compared it in shadow or first opened it.
 
-Invariants: pure. A probe that is still open when the next one begins in the same boot killed its daemon. In another
-boot the power was cut, which is no death. A probe that ended says nothing, unless there were deaths before.
+Invariants: pure; a part of the store's state. A probe that is still open when the next one begins in the same boot
+killed its daemon. In another boot the power was cut, which is no death. A probe that ended says nothing, unless there
+were deaths before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ PROBES_KEPT = 16
 
 
 class Probe(FrozenModel):
-    """A file that is probed or first opened, and how often the daemon died while it did that.
+    """A file that is probed, compared or first opened, and how often the daemon died while it did that.
 
     `open_boot` is the boot id of the daemon that does it now, None if none does. `forced_by` is the id of the request
     that last forced another try.

@@ -7,6 +7,7 @@ a busy moment is refused only until a higher release. Update thread only, but fo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,8 @@ class Prover:
         self._governed = governed
         self._interrupted = False
         self._shadow: Shadow | None = None
+        self._in_shadow = contextlib.ExitStack()
+        """What ends with the shadow: the count of a file that may kill the daemon."""
         self._settings = ""
         self._probed: Candidate | None = None
         self._tried = ""
@@ -112,16 +115,15 @@ class Prover:
 
     def probe(self, path: Path, sha256: str) -> ProbeReport:
         """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
-        with self._candidates.open(path, sha256) as candidate:
-            return self._probe(candidate, sha256)
+        with self._switch.probe_count.counted(sha256), self._candidates.open(path, sha256) as candidate:
+            return self._probe(candidate)
 
-    def _probe(self, candidate: Candidate, sha256: str, release: int | None = None) -> ProbeReport:
+    def _probe(self, candidate: Candidate) -> ProbeReport:
         self._probed = candidate
         if self._interrupted:
             candidate.interrupt()
         try:
-            with self._switch.probe_count.counted(sha256, release):
-                report = self._candidates.probe(candidate)
+            report = self._candidates.probe(candidate)
         finally:
             self._probed = None
         self._opener.remember(report.proof)
@@ -178,16 +180,16 @@ class Prover:
             self._drop(why, lasting=False)
             return
         self._settings = self._candidates.settings
-        candidate = self._candidates.open(self._store.verified(model.sha256), model.sha256)
-        try:
-            self._probe(candidate, model.sha256, model.release)
+        with contextlib.ExitStack() as begun:
+            begun.enter_context(self._switch.probe_count.counted(model.sha256, model.release))
+            candidate = self._candidates.open(self._store.verified(model.sha256), model.sha256)
+            begun.callback(candidate.close)
+            self._probe(candidate)
             if model.shadow is not None and self._switch.running is not None:
                 self._shadow = Shadow(model, model.shadow, candidate, self._tap, self._clock, self._on_comparison,
                                       governed=self._governed)
+                self._in_shadow = begun.pop_all()
                 return
-        finally:
-            if self._shadow is None:
-                candidate.close()
         self._activate(model)
 
     def _compare(self, shadow: Shadow) -> None:
@@ -218,3 +220,4 @@ class Prover:
         if self._shadow is not None:
             self._shadow.close()
             self._shadow = None
+            self._in_shadow.close()
