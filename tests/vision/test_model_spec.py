@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -154,6 +155,27 @@ def test_outputs_without_elements_fit_no_decoder(count: int) -> None:
         for name in DECODERS:
             with pytest.raises(ModelUnsupported, match=f"decoder {name} .* does not fit"):
                 resolve(odd, DetectorConfig.model_validate({"decoder": name}))
+
+
+@pytest.mark.parametrize(("side", "anchors", "words"), [
+    (1 << 30, 9, "at most 2560 pixels a side"), (2560, 9, "outputs for 9 anchors")])
+def test_a_large_input_costs_no_memory(side: int, anchors: int, words: str) -> None:
+    """What a decoder keeps for each cell is made only where the outputs have as many."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelUnsupported, match=words):
+            resolve(model(spec((1, anchors, 4)), spec((1, anchors, 3)), image=spec((1, side, side, 3))),
+                    DetectorConfig())
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_cell_for_each_pixel_is_no_head() -> None:
+    """Its distances would take hundreds of megabytes."""
+    with pytest.raises(ModelUnsupported, match="a cell for less than 4x4 pixels"):
+        resolve(model(spec((1, 2560, 2560, 2)), spec((1, 2560, 2560, 4), index=2), image=spec((1, 2560, 2560, 3))),
+                DetectorConfig())
 
 
 def test_a_stated_decoder_must_fit() -> None:

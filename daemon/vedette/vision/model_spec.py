@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 COARSE_SCALE = 0.05
 _SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
+_LARGEST_INPUT = 2560    # what a decoder keeps for each cell of a larger one would take hundreds of megabytes
 SHAPES = "tensor shapes"
 _ASSUMED = "assumed"
 _COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
@@ -162,6 +163,8 @@ def _input(model: ModelFile) -> InputShape:
     if len(model.inputs) != 1:
         raise ModelUnsupported(f"{model.path}: {len(model.inputs)} inputs ({seen}); expected one image")
     shape = InputShape.of(model.inputs[0].shape)
+    if shape is not None and max(shape.width, shape.height) > _LARGEST_INPUT:
+        raise ModelUnsupported(f"{model.path}: input {seen}; expected at most {_LARGEST_INPUT} pixels a side")
     if shape is None or min(shape.width, shape.height) < _SMALLEST_INPUT or model.inputs[0].dtype not in _INPUT_TYPES:
         raise ModelUnsupported(f"{model.path}: input {seen}; expected one image of a fixed size, 1xHxWx3, 1x3xHxW or "
                                f"with one channel, of {', '.join(_INPUT_TYPES)}")

@@ -54,10 +54,11 @@ class Anchors(Decoder):
         scores = model.outputs[self._scores_at]
         stated = _stated_anchors(model)
         self._assumed = stated is None
+        expected = _retinanet_count(shape) if stated is None else len(stated[0])
+        if scores.shape[1] != expected:
+            raise ModelUnsupported(f"outputs for {scores.shape[1]} anchors; expected {expected}, the number in "
+                                   f"{METADATA} or RetinaNet's for an input of {shape}")
         self._anchors, self._coding = stated or (retinanet_anchors(shape), np.ones(4))
-        if len(self._anchors) != scores.shape[1]:
-            raise ModelUnsupported(f"outputs for {scores.shape[1]} anchors; expected {len(self._anchors)}, the number "
-                                   f"in {METADATA} or RetinaNet's for an input of {shape}")
         super().__init__(scores, classes=scores.shape[2], logits=not is_probability(model, scores))
 
     def doubt(self, outputs: Sequence[Array] | None) -> str | None:
@@ -96,6 +97,11 @@ class Anchors(Decoder):
 def retinanet_anchors(shape: InputShape) -> Reals:
     """Return RetinaNet's anchors: rows of cx, cy, width, height in 0-1, by level, row, column, scale and ratio."""
     return np.concatenate([_level(shape, 2.0**level) for level in LEVELS])
+
+
+def _retinanet_count(shape: InputShape) -> int:
+    cells: int = sum(ceil(shape.width / (1 << level)) * ceil(shape.height / (1 << level)) for level in LEVELS)
+    return cells * SCALES * len(ASPECT_RATIOS)
 
 
 def _level(shape: InputShape, stride: float) -> Reals:

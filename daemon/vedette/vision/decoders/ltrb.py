@@ -28,6 +28,8 @@ from vedette.vision.decoders.plausible import full_doubt
 from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
 
+SMALLEST_CELL = 4
+"""Pixels of a side. The finest stride of any head; a finer one would only take memory."""
 _BACKWARDS = -1.0       # a side of a box may lie on the other side of the centre of its cell, but not far
 _SIDES_MAX = 2          # a distance is at most so many times as long as the map
 
@@ -98,6 +100,8 @@ def _level(spec: TensorSpec, shape: InputShape) -> tuple[Reals, Reals, Reals]:
     _, rows, columns, _ = spec.shape
     if shape.height % rows or shape.width % columns:
         raise ModelUnsupported(f"output {spec}: its rows and columns do not divide an input of {shape}")
+    if rows * columns * SMALLEST_CELL**2 > shape.height * shape.width:
+        raise ModelUnsupported(f"output {spec}: a cell for less than {SMALLEST_CELL}x{SMALLEST_CELL} pixels")
     x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
     centres = np.stack((x, y), axis=-1).reshape(-1, 2)
     step = (spec.scale or 1.0) / np.array((columns, rows, columns, rows), np.float64)
