@@ -29,6 +29,7 @@ from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.config.models import CameraConfig, Config, DetectorConfig
 from vedette.detect.open_model import DetectorOpener, ModelChoice
+from vedette.detect.opening_count import OpeningCount
 from vedette.detect.pipeline import Pipeline
 from vedette.store.model_store import ModelStore
 from vedette.types import DetectionResult
@@ -96,7 +97,8 @@ def main() -> int:
     swaps: list[tuple[int, int, int]] = []      # which model came, begin, end
     with tempfile.TemporaryDirectory() as folder:
         config = Config(camera=settings, detector=DetectorConfig(threads=args.threads))
-        opener = DetectorOpener(config, ModelStore(Path(folder, "models")), Path(folder, "proofs.json"))
+        opener = DetectorOpener(config, ModelStore(Path(folder, "models")), Path(folder, "proofs.json"),
+                                OpeningCount(Path(folder), died=False))
         shas = [opened.facts.model.sha256 for choice in choices if (opened := opener.open(choice))]
         pipeline = Pipeline(camera, partial(opener.open, choices[0]), clock, settings)
         pipeline.subscribe(results.take)

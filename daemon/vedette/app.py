@@ -23,6 +23,7 @@ from vedette.commands import CommandDesk
 from vedette.config.load import load
 from vedette.config.reload import Reloader
 from vedette.detect.open_model import DetectorOpener
+from vedette.detect.opening_count import OpeningCount
 from vedette.detect.pipeline import Pipeline
 from vedette.device.board import Board, boot_id
 from vedette.device.board_monitor import BoardMonitor
@@ -145,7 +146,11 @@ class Daemon:
     def _build_detection(self, timing: GovernorTiming) -> None:
         """Build the flow from camera to results, and what measures it."""
         config, clock, folder, ended = self._config, self._clock, self._state.path, self._supervisor.worker_ended
-        self._opener = DetectorOpener(config, self._store, folder / "proofs.json")
+        last = self._run_record.last
+        by_a_probe = any(probe.open_boot for probe in self._store.state.probes)
+        died = last is not None and last.kind in ("killed", "hung") and not by_a_probe
+        self._openings = OpeningCount(folder, died=died)
+        self._opener = DetectorOpener(config, self._store, folder / "proofs.json", self._openings)
         self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, clock, config.camera,
                                   fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
@@ -254,6 +259,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again, and try a refused model again."""
+        self._openings.forget()
         self._pipeline.retry_model()
         self._reloader.reload(self._reloadable)
 

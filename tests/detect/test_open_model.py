@@ -15,6 +15,7 @@ from tests.support.present import present
 from vedette.config.models import Config
 from vedette.detect.box_model import BOX_MODEL
 from vedette.detect.open_model import DetectorOpener, ModelChoice, choose_model
+from vedette.detect.opening_count import OpeningCount
 from vedette.errors import ModelDamaged
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
@@ -67,7 +68,7 @@ def test_an_installed_model_comes_before_it_and_a_named_one_before_both(store: M
 def test_a_model_of_another_digest_is_not_opened(store: ModelStore, tmp_path: Path) -> None:
     """What the store verified must still be in its place when it is opened."""
     path = tiny_detectors.write(tmp_path)
-    opener = DetectorOpener(Config(), store, tmp_path / "proofs.json")
+    opener = DetectorOpener(Config(), store, tmp_path / "proofs.json", OpeningCount(tmp_path, died=False))
     opener.open(ModelChoice(path, digest(path).sha256)).close()
     with pytest.raises(ModelDamaged):
         opener.open(ModelChoice(path, "ab" * 32))
@@ -78,7 +79,8 @@ def test_a_reload_reaches_a_detector_that_is_being_opened(store: ModelStore, tmp
     """The proofs are a pipe here, so that the opening waits until the configuration was reloaded."""
     path, proofs = tiny_detectors.write(tmp_path), tmp_path / "proofs.json"
     os.mkfifo(proofs)
-    opener = DetectorOpener(Config.model_validate({"detector": {"score_threshold": 0.3}}), store, proofs)
+    opener = DetectorOpener(Config.model_validate({"detector": {"score_threshold": 0.3}}), store, proofs,
+                            OpeningCount(tmp_path, died=False))
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(opener.open, ModelChoice(path))
         with proofs.open("wb") as pipe:

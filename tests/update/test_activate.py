@@ -23,6 +23,7 @@ from vedette._lib.durable import Files
 from vedette._lib.worker import Worker
 from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener, ModelChoice
+from vedette.detect.opening_count import OpeningCount
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError, StateUnusable
 from vedette.store.model_store import ModelStore
 from vedette.store.state import Installed
@@ -76,7 +77,7 @@ class Rig:
         self.heard: list[DetectionResult] = []
         config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
         clock = FakeClock()
-        self.opener = DetectorOpener(config, self.store, folder / "proofs.json")
+        self.opener = DetectorOpener(config, self.store, folder / "proofs.json", OpeningCount(folder, died=False))
         self.camera = EndlessCamera(clock)
         self.pipeline = make_pipeline(self.camera, self.opener.open_chosen, clock, self.hear)
         self.switch = ModelActivator(self.store, self.opener, self.pipeline, clock, boot_id="this boot")
@@ -162,7 +163,8 @@ class BreakingOpener(DetectorOpener):
 
 def test_a_detector_that_cannot_be_used_is_closed(rig: Rig, tmp_path: Path) -> None:
     """Its memory would be missing until the next start."""
-    opener = BreakingOpener(Config(detector=DetectorConfig(threads=1)), rig.store, tmp_path / "proofs.json")
+    opener = BreakingOpener(Config(detector=DetectorConfig(threads=1)), rig.store, tmp_path / "proofs.json",
+                            OpeningCount(tmp_path, died=False))
     opener.disk = rig.disk
     switch = ModelActivator(rig.store, opener, rig.pipeline, FakeClock(), boot_id="this boot")
     with pytest.raises(StateUnusable):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vedette.config.models import Config
+    from vedette.detect.opening_count import OpeningCount
     from vedette.store.model_store import ModelStore
     from vedette.vision.local import LocalDetector
     from vedette.vision.probe import Proof
@@ -51,12 +52,16 @@ def choose_model(config: Config, store: ModelStore) -> ModelChoice | None:
 
 
 class DetectorOpener:
-    """Chooses the model that is to run, and opens detectors. `proofs`: the file of the models' proofs. Any thread."""
+    """Chooses the model that is to run, and opens detectors. `proofs`: the file of the models' proofs. Any thread.
 
-    def __init__(self, config: Config, store: ModelStore, proofs: Path) -> None:
+    `openings` counts the openings of `open_chosen`, which one thread calls.
+    """
+
+    def __init__(self, config: Config, store: ModelStore, proofs: Path, openings: OpeningCount) -> None:
         self._config = config
         self._store = store
         self._proofs = proofs
+        self._openings = openings
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
 
@@ -72,7 +77,10 @@ class DetectorOpener:
     def open_chosen(self) -> LocalDetector | None:
         """Open a detector of that model; None if there is none. Raises: as `open`."""
         choice = self.choose()
-        return None if choice is None else self.open(choice)
+        if choice is None:
+            return None
+        with self._openings.counted(choice.path, self.read_files()):
+            return self.open(choice)
 
     def open(self, choice: ModelChoice) -> LocalDetector:
         """Return a detector that has run once already. Raises: ModelError (every leaf), RuntimeMissing."""

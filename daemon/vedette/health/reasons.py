@@ -55,7 +55,8 @@ _TABLE = (
            "`detector.model`."),
     Reason("model_refused", "failed", "The model cannot be used.",
            "The detail has the cause; `vedette model inspect FILE` shows more. The daemon tries again when the file "
-           "changes, on `SIGHUP`, and every minute."),
+           "changes, on `SIGHUP`, and every minute. A model that killed the daemon three times while it was opened is "
+           "tried only once per hour."),
     Reason("detector_failing", "failed", "Detection failed for several frames in a row, or it hangs in one frame.",
            "The detail has the error of the runtime. Try another model or runtime."),
     Reason("detector_slow", "degraded", "For 5 s every result has come later than `camera.max_frame_age_ms`.",

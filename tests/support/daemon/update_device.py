@@ -65,10 +65,11 @@ class Device:
         """Put this model into the store as the candidate."""
         return self._change(model, lambda state, one: state.staged(one), trial=trial, shadow=shadow, release=release)
 
-    def daemon(self, program: Sequence[str] = ("-m", "vedette", "run")) -> RunningDaemon:
+    def daemon(self, program: Sequence[str] = ("-m", "vedette", "run"),
+               env: dict[str, str] | None = None) -> RunningDaemon:
         """Start a daemon; messages of an earlier one are dropped."""
         self.subscriber.received.clear()
-        return RunningDaemon(self.folder, "--config", self.config, program=program)
+        return RunningDaemon(self.folder, "--config", self.config, program=program, env=env)
 
     def published(self, topic: str) -> list[Payload]:
         return self.subscriber.published(topic)
