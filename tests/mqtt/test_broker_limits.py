@@ -91,6 +91,19 @@ def test_health_that_is_too_large_comes_in_its_brief_form(protocol: int | str, t
             assert "mqtt_limited" in publisher.reasons()
 
 
+def test_health_comes_in_its_brief_form_after_the_broker_refused_a_larger_message(tmp_path: Path) -> None:
+    """Some limits are not announced: the refusal of one message shows them."""
+    healths = [{"at": str(number), "drift": "x" * 1000} for number in range(3)]
+    with running(tmp_path, "allow_anonymous true\nmessage_size_limit 400") as broker, \
+            listening(broker.client(), f"{BASE}/#") as subscriber, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        for health in healths:
+            publisher.publish(Message("health", payloads.encode(health), retain=True))
+            assert publisher.flush(10)
+        assert wait_until(lambda: subscriber.health == {"at": "2"}), subscriber.health
+        assert publisher.status().refused == 1
+
+
 def test_one_end_of_a_connection_gives_nothing_up(tmp_path: Path) -> None:
     """A broker that dies with messages in flight, comes back and accepts them costs no message."""
     with running(tmp_path) as broker, publishing(broker.client(protocol="3.1.1")) as publisher:

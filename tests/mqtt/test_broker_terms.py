@@ -255,3 +255,28 @@ def test_a_missing_broker_loses_no_feature() -> None:
     with publishing(MqttConfig(host="127.0.0.1", port=1)) as publisher:
         assert wait_until(lambda: "no connection" in str(publisher.status().cause))
         assert publisher.reasons().keys() == {"mqtt_offline"}
+
+
+def test_a_refusal_says_what_the_broker_says() -> None:
+    """A server to use instead, and a text of the broker, without characters that a terminal must not show."""
+    said = b"\x1c\x00\x05other\x1f\x00\x05ask\x1bx"
+    with FakeBroker(b"\x20" + bytes((3 + len(said), 0, 0x9C, len(said))) + said) as broker, \
+            publishing(broker.client()) as publisher:
+        assert wait_until(lambda: "Use another server: other; ask?x" in str(publisher.status().cause)), \
+            publisher.status()
+
+
+@pytest.mark.parametrize("code", [0x88, 0x89, 0x97, 0x9D, 0x9F])
+def test_a_broker_that_takes_nobody_now_does_not_refuse_the_login(code: int) -> None:
+    """Health says `mqtt_offline`: no other password would help."""
+    with FakeBroker(b"\x20\x03\x00" + bytes((code, 0))) as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: "refuses vedette-gate" in str(publisher.status().cause)), publisher.status()
+        assert set(publisher.reasons()) == {"mqtt_offline"}
+
+
+@pytest.mark.parametrize(("answer", "said"), [(b"HTTP/1.1 400 Bad\r\n\r\n", "like a web server"),
+                                              (b"<html>", "like a web server"), (b"SSH-2.0-x\r\n", "like an SSH")])
+def test_a_port_of_another_service_is_called_by_its_kind(answer: bytes, said: str) -> None:
+    """A web interface, a WebSockets port or SSH in place of the broker."""
+    with FakeBroker(answer) as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: said in str(publisher.status().cause)), publisher.status()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.errors import BrokerAway, BrokerError, BrokerTakenOver
 from vedette.mqtt.reconnect_policy import (
     DUPLICATE_NAMED_FOR_S,
     NO_TAKEOVER_FOR_S,
@@ -57,7 +57,7 @@ class Device:
         connection = Connection(self.now_s, session_present=finds_session and not start.clean, hung_up=hung_up)
         self.policy.connected(connection)
         self.now_s += seconds
-        self.policy.ended(connection, end)
+        self.policy.ended(connection)
         return start, self.policy.pause_s(end, DELAY_S)
 
     def knows_duplicate(self) -> bool:
@@ -66,12 +66,12 @@ class Device:
     def refused(self, demand: Terms | None = None) -> Start:
         """One connection that the broker refuses."""
         start = self.policy.start()
-        self.policy.ended(Connection(hung_up=False, demand=demand), BrokerRefused("no"))
+        self.policy.ended(Connection(hung_up=False, demand=demand))
         return start
 
     def unanswered(self) -> Start:
         start = self.policy.start()
-        self.policy.ended(Connection(answered=False), BrokerAway("ended"))
+        self.policy.ended(Connection(answered=False))
         return start
 
 

@@ -17,6 +17,7 @@ import select
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
@@ -48,7 +49,12 @@ COMMAND_PACKET = 256 * 1024
 _TAKEN_OVER, _UNSPECIFIED, _TOO_LARGE = 0x8E, 0x80, 0x95
 _NOT_CAUSED_BY_A_MESSAGE = REFUSED_TERMS | {0x8B, 0x8D, _TAKEN_OVER}
 """Besides the terms: the server shuts down; the keep-alive timed out; the session was taken over."""
+_NOT_CAUSED_BY_THE_LOGIN = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9D, 0x9F})
+"""The server is unavailable, busy, or another one; a quota or the rate of connections is exceeded."""
 _TLS_ALERT = 0x15
+_FIRST_BYTES = {ord("H"): "it answers like a web server", ord("<"): "it answers like a web server",
+                ord("S"): "it answers like an SSH server"}
+_EXPLANATION_MAX = 200
 _UNSENT_NUMBERS = 2**16
 """The first number for messages that are never sent: beyond any packet identifier."""
 _NOT_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
@@ -98,6 +104,7 @@ class Connection:
         self._receipts: dict[int, Receipt] = {}
         self._unsent_numbers = itertools.count(_UNSENT_NUMBERS)
         self._unsent_topics: set[str] = set()
+        self._refusals: set[tuple[str, int]] = set()
         self._opened_s = time.monotonic()
         self._mqtt = mqtt
         self._client = self._new_client(clean, largest_packet)
@@ -166,7 +173,8 @@ class Connection:
             raise self._tls_refused(alert) from alert
         except _NOT_MQTT as failure:
             self.hung_up = not self.answered
-            raise BrokerAway(f"the broker at {self._where} sent something that is not MQTT: {failure}") from failure
+            raise BrokerAway(f"the broker at {self._where} sent something that is not MQTT: "
+                             f"{self._other_service() or failure}") from failure
         self._check()
         self._check_patience()
         if self._client.want_write():
@@ -234,10 +242,10 @@ class Connection:
             raise self._end
 
     def _check_patience(self) -> None:
-        now_s = time.monotonic()
+        now_s, other = time.monotonic(), self._other_service()
         if not self.connected and now_s - self._opened_s > CONNECT_TIMEOUT_S:
             raise BrokerAway(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
-                             f"within {CONNECT_TIMEOUT_S:.0f} s")
+                             f"within {CONNECT_TIMEOUT_S:.0f} s" + (f": {other}" if other else ""))
         oldest = next(iter(self._sent.values()), None)
         if oldest is not None and now_s - max(oldest.since_s, self._client.dropped_s) > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
@@ -247,7 +255,8 @@ class Connection:
         self.answered = True
         if reason.is_failure:
             self.demand = self.terms.without(reason.value)
-            self._end = BrokerRefused(f"the broker at {self._where} refuses {self._client_id}: {reason}")
+            kind = BrokerAway if reason.value in _NOT_CAUSED_BY_THE_LOGIN else BrokerRefused
+            self._end = kind(f"the broker at {self._where} refuses {self._client_id}: {_explained(reason, properties)}")
             return
         self.connected, self.connected_s = True, time.monotonic()
         self.session_present = flags.session_present
@@ -259,7 +268,7 @@ class Connection:
             self._client.subscribe([(topic, self.terms.command_qos) for topic in self._filters])
 
     def _on_disconnect(self, _client: object, _userdata: object, flags: paho.DisconnectFlags, reason: ReasonCode,
-                       _properties: object) -> None:
+                       properties: object) -> None:
         was_connected, self.connected = self.connected, False
         if self._end is not None:
             return
@@ -270,17 +279,23 @@ class Connection:
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._end = BrokerTakenOver(f"another client at {self._where} uses the same client id {self._client_id}")
         else:
-            cause = "closed without a reason" if reason.value == _UNSPECIFIED else str(reason)
+            cause = "closed without a reason" if reason.value == _UNSPECIFIED else _explained(reason, properties)
             guess = "" if self.answered else f" before it answered{self._hint()}"
             self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {cause}{guess}")
 
     def _hint(self) -> str:
         """Return what is known about a peer that did not answer CONNECT."""
+        if self._other_service():
+            return f": {self._other_service()}"
         if self._mqtt.tls is not None:
             return ""
         if self._client.first_byte == _TLS_ALERT or expects_tls(self._mqtt.host, self._mqtt.port):
             return ": the port expects TLS: set mqtt.tls"
-        return ": it speaks no TLS, and it may refuse the version of MQTT or the will"
+        return ": it speaks no TLS; it may take no more clients, or refuse the version of MQTT or the will"
+
+    def _other_service(self) -> str | None:
+        """Say what answers in place of a broker, by its first byte. None: not known."""
+        return None if self.answered else _FIRST_BYTES.get(self._client.first_byte or 0)
 
     def _on_subscribe(self, _client: object, _userdata: object, _mid: int, reasons: Sequence[ReasonCode],
                       _properties: object) -> None:
@@ -293,7 +308,12 @@ class Connection:
                     _properties: object) -> None:
         sent = self._sent.pop(mid, None)
         self._receipts[mid] = Receipt(mid, not reason.is_failure)
-        if reason.is_failure and sent is not None:
+        if not reason.is_failure or sent is None:
+            return
+        if reason.value == _TOO_LARGE:
+            self.terms = replace(self.terms, largest=min(self.terms.largest, sent.size - 1))
+        if (sent.topic, reason.value) not in self._refusals:      # one log line per topic and reason is enough
+            self._refusals.add((sent.topic, reason.value))
             log.warning("the broker refuses a message for %s of %d bytes (%s): see its access rules and limits",
                         sent.topic, sent.size, reason)
 
@@ -306,3 +326,10 @@ class Connection:
         response_topic = getattr(properties, "ResponseTopic", None) if properties is not None else None
         self._received.append(Incoming(message.topic, bytes(message.payload), bool(message.retain),
                                        message.dup, response_topic))
+
+
+def _explained(reason: ReasonCode, properties: object) -> str:
+    """Return a reason with what the broker says about it: a text, or the server to use instead."""
+    said = [str(getattr(properties, name)) for name in ("ServerReference", "ReasonString") if hasattr(properties, name)]
+    text = "".join(character if character.isprintable() else "?" for character in "; ".join(said))
+    return f"{reason}: {text[:_EXPLANATION_MAX]}" if text else str(reason)

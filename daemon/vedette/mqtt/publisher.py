@@ -171,8 +171,8 @@ class MqttPublisher:
                 self._step(connection)
             if connection.connected:
                 self._publish_offline(connection)
-        except BrokerError as end:
-            self._reconnect.ended(connection, end)
+        except BrokerError:
+            self._reconnect.ended(connection)
             raise
         finally:
             connection.close(send_disconnect=worker.stopping.is_set())

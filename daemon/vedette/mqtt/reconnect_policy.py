@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vedette.errors import BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.errors import BrokerError, BrokerTakenOver
 
 if TYPE_CHECKING:
     from vedette.mqtt.terms import Terms
@@ -108,7 +108,7 @@ class ReconnectPolicy:
                 self._not_suspected_until_s = self._now_s() + NO_TAKEOVER_FOR_S
                 self.must_search = True
 
-    def ended(self, connection: KnownConnection, end: BrokerError) -> None:
+    def ended(self, connection: KnownConnection) -> None:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
         left_no_session = self._leaves_no_session
@@ -120,7 +120,7 @@ class ReconnectPolicy:
         if connection.demand is not None:
             self._terms = connection.demand
             return
-        self._failures += connection.hung_up or isinstance(end, BrokerRefused)
+        self._failures += connection.hung_up or (connection.answered and lived_s is None)
         self._count_unanswered(connection)
         if not connection.hung_up:
             self._short_connections = 0
