@@ -82,3 +82,29 @@ def test_avif_is_an_image_where_opencv_reads_it() -> None:
     assert (".avif" in images.suffixes()) == cv2.haveImageWriter("a.avif")
     if ".avif" in images.suffixes():
         assert images.decode(encoded(scene(), ".avif"), "a.avif").shape == (90, 120, 3)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG, damaged"), (".webp", "WebP, damaged"),
+                                              (".bmp", "BMP, damaged"), (".tiff", "TIFF, damaged")])
+def test_a_damaged_picture_is_called_by_its_kind(suffix: str, kind: str) -> None:
+    """A file that was cut off is no unknown kind."""
+    content = cv2.imencode(suffix, scene())[1].tobytes()
+    with pytest.raises(SourceInvalid, match=f"half: {kind} or cut off"):
+        images.decode(content[:len(content) // 2], "half")
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"", "the file is empty"), (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, no image"), (b"%PDF-1.4", "a PDF, no image"),
+    (b"<!doctype html>", "a page or drawing in HTML"), (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+    (b"\0\0\0\x18ftypisom\0\0\0\0", "a video, no image"), (b"hello", "not an image that OpenCV knows")])
+def test_what_is_no_picture_is_called_by_its_kind(content: bytes, said: str) -> None:
+    """A download that failed, or a kind that must be converted first."""
+    with pytest.raises(SourceInvalid, match=said):
+        images.decode(content, "x.jpg")
+
+
+@pytest.mark.parametrize("peak", [1.0, 255.0, 4000.0])
+def test_a_picture_of_fractions_is_not_black(peak: float) -> None:
+    """Values of 0-1, of bytes and of any other range."""
+    picture = cv2.imencode(".pfm", np.full((8, 8, 3), peak, np.float32))[1].tobytes()
+    assert np.asarray(images.decode(picture, "x.pfm")).min() == 255

@@ -55,6 +55,7 @@ COMMANDS = {
 ENVIRON = {
     "OPENBLAS_NUM_THREADS": "1",                        # numpy's BLAS is never used; its thread pool costs memory
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),      # a small file may unpack to gigabytes
+    "OPENCV_LOG_LEVEL": "SILENT",                       # our own message names the file
     "PYDANTIC_DISABLE_PLUGINS": "__all__",              # the search for plugins reads every installed package
 }
 """Variables that libraries read when they are loaded. A variable that the user has set stays as it is."""

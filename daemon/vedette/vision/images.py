@@ -9,6 +9,7 @@ name that is not UTF-8 crashes it (measured: 4.11 and 5.0).
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -29,6 +30,14 @@ FILE_BYTES_MAX = 256 * 2**20
 Array = NDArray[np.uint8]
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
                        ".pbm", ".pnm"})
+_KINDS = {"JPEG": re.compile(rb"\xff\xd8\xff"), "PNG": re.compile(rb"\x89PNG"), "GIF": re.compile(rb"GIF8"),
+          "BMP": re.compile(rb"BM"), "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+          "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL), "TIFF": re.compile(rb"II\*\0|MM\0\*")}
+_NO_IMAGES = {"HEIC": re.compile(rb"....ftyp(?:he|mif1|msf1)", re.DOTALL), "a PDF": re.compile(rb"%PDF"),
+              "a page or drawing in HTML or XML": re.compile(rb"\s*<[!?a-zA-Z]"),
+              "a pointer of Git LFS": re.compile(rb"version https://git-lfs"),
+              "a video": re.compile(rb"....ftyp|RIFF....AVI|\x1a\x45\xdf\xa3", re.DOTALL)}
+_RADIANCE = b"#?"
 _BIT_DEPTHS = (8, 10, 12, 14)
 _COLOURS = ((66, 135, 245), (80, 175, 76), (203, 107, 32), (60, 60, 220), (170, 70, 160), (20, 160, 200))
 _WHITE = (255, 255, 255)
@@ -54,8 +63,17 @@ def decode(content: bytes, name: str) -> memoryview:
     except ValueError as error:
         raise SourceInvalid(f"{name}: {error}; expected a whole file") from error
     if pixels is None:
-        raise SourceInvalid(f"{name}: not an image that OpenCV knows; expected JPEG, PNG, BMP, WebP, AVIF or TIFF")
+        raise SourceInvalid(f"{name}: {_what(content)}; expected JPEG, PNG, BMP, WebP, AVIF or TIFF")
     return pixels.data
+
+
+def _what(content: bytes) -> str:
+    """Say what a file is that OpenCV cannot decode, by its first bytes."""
+    for kind, pattern in _KINDS.items():
+        if pattern.match(content):
+            return f"{kind}, damaged or cut off, or of a sort that OpenCV does not know"
+    return next((f"{kind}, no image that OpenCV knows" for kind, pattern in _NO_IMAGES.items()
+                 if pattern.match(content)), "not an image that OpenCV knows")
 
 
 def suffixes() -> frozenset[str]:
@@ -99,9 +117,9 @@ def _decoded(content: bytes) -> Array | None:
     pixels = _decoded_by_opencv(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if pixels is None or pixels.dtype == np.uint8:
         return pixels
-    if pixels.dtype == np.uint16:
-        return _eight_bits(pixels)
-    return _decoded_by_opencv(content, cv2.IMREAD_COLOR)    # of HDR pictures, whose values have no limit
+    if content.startswith(_RADIANCE):       # its values have no limit, and OpenCV knows how to show them
+        return _decoded_by_opencv(content, cv2.IMREAD_COLOR)
+    return _eight_bits(pixels) if pixels.dtype.kind in "ui" else _from_fractions(pixels)
 
 
 def _decoded_by_opencv(content: bytes, flags: int) -> Array | None:
@@ -124,12 +142,20 @@ def _whole(content: bytes) -> Array | None:
 
 def _eight_bits(pixels: NDArray[np.generic]) -> Array:
     """Return 16-bit values as bytes, by the number of bits that the largest one needs."""
-    values = pixels.astype(np.uint16, copy=False)
+    values = pixels.clip(0).astype(np.uint16, copy=False)
     peak = int(values.max())
     depth = next((bits for bits in _BIT_DEPTHS if peak < 1 << bits), 16)
     if depth < 16:
         log.info("a 16-bit picture holds %d bits; it is stretched", depth)
     return (values >> (depth - 8)).astype(np.uint8)
+
+
+def _from_fractions(pixels: NDArray[np.generic]) -> Array:
+    """Return values without a known range as bytes: those of 0-1 and 0-255 as they are meant, others stretched."""
+    values = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0).clip(0)
+    peak = float(values.max())
+    scale = 255.0 if peak <= 1 else min(1.0, 255 / peak)
+    return (values * scale).astype(np.uint8)
 
 
 def _with_boxes(pixels: memoryview, detections: Iterable[Detection]) -> Array:

@@ -99,3 +99,13 @@ def test_the_ordinary_end_of_a_film_is_no_warning(clip: ClipMaker, caplog: pytes
         play_out(camera)
     levels = [record.levelno for record in caplog.records if "played to its end" in record.getMessage()]
     assert levels == [logging.INFO]
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "the file is empty"), (b"\0\0\0\x18ftypisom" + bytes(9), "index"),
+                                               (b"<html>", "cannot open it as a video$")])
+def test_a_file_that_is_no_film_is_refused_in_words(tmp_path: Path, content: bytes, said: str) -> None:
+    """A download that failed, a recording that was cut off, and another kind of file."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(content)
+    with pytest.raises(SourceInvalid, match=said):
+        Film(make_settings(film))

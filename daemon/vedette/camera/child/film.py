@@ -42,9 +42,14 @@ class Film(OpenCvSource):
             raise SourceMissing(missing(path))
         if not Path(path).is_file():
             raise SourceInvalid(f"{what}: expected a video file or a folder of images")
+        if not Path(path).stat().st_size:
+            raise SourceInvalid(f"{what}: the file is empty; expected a video file")
         capture = open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)
         if not capture.isOpened():
-            raise SourceInvalid(f"{what}: OpenCV cannot open it as a video")
+            with Path(path).open("rb") as file:
+                is_mp4 = file.read(8)[4:] == b"ftyp"
+            hint = "; an MP4 that was cut off lacks its index" if is_mp4 else ""
+            raise SourceInvalid(f"{what}: OpenCV cannot open it as a video{hint}")
         super().__init__(capture, what)
         self._frames = self._damaged = 0
         self._declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
