@@ -20,8 +20,8 @@ from models.train.scenes import SIDE, held_out_demo, held_out_hard
 from vedette.camera.street.objects import LABELS
 from vedette.config.models import DetectorConfig
 from vedette.types import Box, Frame
-from vedette.vision.local import open_detector
 from vedette.vision.nms import Candidate, suppress
+from vedette.vision.open import open_detector
 
 if TYPE_CHECKING:
     from models.train.net import Street
