@@ -117,6 +117,16 @@ def test_mutated_bundles_through_the_whole_chain(tmp_path: Path) -> None:
     assert figures["read"] > 5
 
 
+def test_mutants_of_our_own_code(tmp_path: Path) -> None:
+    """One that breaks every import is killed, so that the copy is what runs; one that breaks nothing survives."""
+    (tmp_path / "table.toml").write_text("\n".join(
+        f'[[mutant]]\nbreaks = "{breaks}"\nfile = "_lib/backoff.py"\nold = "{old}"\nnew = "{new}"\n'
+        'tests = ["_lib/test_backoff.py"]' for breaks, old, new in (
+            ("the import", "import random", "import randomness"), ("nothing", "without end.", "without an end."))))
+    figures = sample("mutants_of_ours", tmp_path, "--table", str(tmp_path / "table.toml"), code=1)
+    assert (figures["killed"], figures["survivors"]) == (1, ["_lib/backoff.py: nothing"])
+
+
 def test_a_device_whose_model_fails_is_silent(tmp_path: Path) -> None:
     """In its own network it sends packets to its broker only, also while nothing detects and the broker is away."""
     figures = sample("silence", tmp_path, "--minutes", "0.05", "--life", "raising")

@@ -224,7 +224,7 @@ def test_requests_are_claimed_in_order(tmp_path: Path) -> None:
     assert daemon.claim() == first
     second = request("activate", sha256="1" * 64).model_copy(update={"id": "0-before-a-step-of-the-clock"})
     commands.append(WaitingCommand(tmp_path, second))
-    assert wait_until(lambda: len(waiting(tmp_path)) == 2)
+    assert wait_until(lambda: f"{second.id}.json" in waiting(tmp_path))
     for sent in (first, second):
         assert daemon.claim() == sent
         daemon.inbox.respond(Response(id=sent.id, ok=True, words=sent.kind))

@@ -28,6 +28,13 @@ def test_half_of_a_steady_source() -> None:
     assert [decimation.keep(SECOND + i * SECOND // 30) for i in range(8)] == [True, False] * 4
 
 
+def test_frames_that_are_missing_are_not_made_up_for() -> None:
+    """After a gap, the frames that come all at once are not all kept."""
+    decimation = Decimation(10)
+    kept = [decimation.keep(SECOND + at_ms * 1_000_000) for at_ms in (0, 350, 360, 370, 380, 450)]
+    assert kept == [True, True, False, False, False, True]
+
+
 @given(st.lists(st.integers(0, 20_000_000), min_size=2, max_size=50))
 def test_a_film_in_time_keeps_its_own_distances(delays: list[int]) -> None:
     """Frames are due at the distances of the film, unless playing is a second late."""
