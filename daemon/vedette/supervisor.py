@@ -85,7 +85,8 @@ class Supervisor:
         """Why the daemon ends, as a message."""
         self._exit_code: int | None = None
         self._stop_signal: signal.Signals | None = None
-        self._late: set[str] = set()
+        self._overdue: tuple[str, ...] = ()
+        self._late: tuple[str, ...] = ()
 
     def call(self, action: Callable[[], None]) -> None:
         """Run `action` on the main thread soon. Any thread, and signal handlers; never blocks."""
@@ -104,8 +105,11 @@ class Supervisor:
             self._exit_code = exit_code
 
     def late_workers(self) -> tuple[str, ...]:
-        """Return the names of the workers whose heartbeat is overdue."""
-        return tuple(part.name for part in self._parts if part.worker and part.worker.late_s > 0)
+        """Return the names of the workers whose heartbeat was overdue at two looks of the main loop, one after another.
+
+        After a pause of the whole process every heartbeat is overdue, until its worker has run again.
+        """
+        return self._late
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource."""
@@ -179,11 +183,14 @@ class Supervisor:
                 action()
 
     def _name_late_workers(self) -> bool:
-        late = set(self.late_workers())
-        for name in late - self._late:
+        """Return whether a heartbeat is overdue."""
+        before, self._overdue = self._overdue, tuple(
+            part.name for part in self._parts if part.worker and part.worker.late_s > 0)
+        late = tuple(name for name in self._overdue if name in before)
+        for name in set(late) - set(self._late):
             log.error("worker %s makes no progress; the watchdog gets no more signals", name)
         self._late = late
-        return bool(late)
+        return bool(self._overdue)
 
     def _on_worker_end(self, worker: Worker) -> None:
         failure = worker.failure

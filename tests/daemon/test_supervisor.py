@@ -168,6 +168,25 @@ def test_the_watchdog_is_fed_only_while_every_heartbeat_is_fresh(systemd: Notify
     assert "STATUS=ok: watching" in received      # the status line still goes out
 
 
+def test_a_heartbeat_that_is_late_for_an_instant_is_no_hang(notifier: Notifier) -> None:
+    """As after a pause of the whole process: only a worker that is late at two looks is reported."""
+    def waits(worker: Worker) -> None:
+        worker.stopping.wait(60)
+    rig = Rig(notifier, ("detect",), waits)
+    due_in_s, reported = iter((-1.0, 60.0, -1.0, -1.0, 60.0)), []
+
+    def on_tick() -> None:
+        reported.append(rig.supervisor.late_workers())
+        due_s = next(due_in_s, None)
+        if due_s is None:
+            rig.supervisor.stop(0, "enough")
+        else:
+            rig.workers["detect"].beat(due_s)
+    rig.on_tick = on_tick
+    rig.run()
+    assert reported == [(), (), (), (), ("detect",), ()]
+
+
 def test_the_watchdog_is_fed_while_all_make_progress(systemd: NotifySocket, notifier: Notifier) -> None:
     """With fresh heartbeats WATCHDOG is sent about once a second."""
     rig = Rig(notifier)
