@@ -86,6 +86,7 @@ def test_other_custom_operations_are_refused_by_name(tmp_path: Path, name: str) 
 @pytest.mark.parametrize(("content", "seen"), [
     (b"", "empty"), (HTML, "web page"), (b"\n  <html>", "web page"), (b"TFL3", "only 4 bytes"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"PK\x03\x04 a zip", "ZIP archive"),
+    (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a JPEG picture"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"\x1f\x8b\x08\x00", "gzip"),
     (bytes(range(100, 200)), "bytes 4-8 are b'hijk'"), (b"\0\0\0\0TFL3", "cut off or damaged"),
 ])
 def test_the_error_says_what_the_file_is_instead_of_a_model(tmp_path: Path, content: bytes, seen: str) -> None:

@@ -36,6 +36,14 @@ PADDING_BYTES_MAX = 64 << 10
 DIMENSIONS_MAX = 16
 DETECTION_POSTPROCESS = "TFLite_Detection_PostProcess"
 _IDENTIFIER = b"TFL3"
+_PAGE = "a web page (HTML), perhaps an error page saved instead of the download"
+_OTHER_KINDS = {
+    b"<!doctype": _PAGE, b"<html": _PAGE, b"<?xml": _PAGE, b"<head": _PAGE,
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+    b"pk\x03\x04": "a ZIP archive, as PyTorch and Keras write", b"\x89hdf": "an HDF5 file, as Keras writes",
+    b"\x1f\x8b": "a gzip archive", b"\xff\xd8\xff": "a JPEG picture", b"\x89png": "a PNG picture",
+}
+"""What people give in place of a model, by the first bytes in lower case."""
 _ZIP_ENTRY = b"PK\x03\x04"
 
 
@@ -128,7 +136,7 @@ def _check_digest(path: Path, sha256: str, expected: str | None) -> None:
 
 
 def _parse(file: DigestedFile, content: bytes, *, pictures: bool) -> ModelFile:
-    _check_identifier(content)
+    check_identifier(content)
     zip_start, attachments = appended_zip.split(content, pictures=pictures)
     flat = Buffer(memoryview(content)[:zip_start])
     root = flat.root()
@@ -154,19 +162,15 @@ def _parse(file: DigestedFile, content: bytes, *, pictures: bool) -> ModelFile:
     return model
 
 
-def _check_identifier(content: bytes) -> None:
-    """Refuse what is not a TFLite file, and name what it is instead, where that is known."""
+def check_identifier(content: bytes) -> None:
+    """Refuse what is not a TFLite file by its first bytes, and name what it is instead. Raises: ModelUnreadable."""
     if content[4:8] == _IDENTIFIER:
         return
     start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not content:
         seen = "the file is empty"
-    elif start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        seen = "a web page (HTML), perhaps an error page saved instead of the download"
-    elif start.startswith(b"version https://git-lfs"):
-        seen = "a Git LFS pointer, not the file itself"
-    elif start.startswith(b"pk\x03\x04"):
-        seen = "a ZIP archive"
+    elif kind := next((kind for prefix, kind in _OTHER_KINDS.items() if start.startswith(prefix)), None):
+        seen = kind
     elif len(content) < 8:
         seen = f"only {len(content)} bytes"
     else:

@@ -21,3 +21,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, capsys: pytest.Captu
     make(path)
     assert main(["model", "install", str(path)]) == 65
     assert capsys.readouterr().err == f"vedette: {path}: {what}; expected a .tflite file\n"
+
+
+def test_what_is_no_model_is_not_called_unsigned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page that was saved in place of the download."""
+    path = tmp_path / "street.tflite"
+    path.write_text("<!doctype html>")
+    assert main(["model", "install", "--state", str(tmp_path / "state"), str(path)]) == 65
+    assert f"vedette: {path}: not a TFLite model: a web page" in capsys.readouterr().err

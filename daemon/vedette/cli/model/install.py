@@ -25,6 +25,8 @@ A file that no signed metadata lists is refused, unless update.require_signed is
 
 {daemon_request.EXIT_CODES}"""
 
+_HEAD_BYTES = 512
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -37,13 +39,18 @@ def run(args: argparse.Namespace) -> int:
     """Install. Raises: VedetteError."""
     from vedette._lib.whole_file import check_regular
     from vedette.store.inbox import Request, new_id
-    from vedette.tflite.file import FILE_BYTES_MAX
+    from vedette.tflite.file import FILE_BYTES_MAX, check_identifier
     try:
         check_regular(args.model, FILE_BYTES_MAX)
         file = args.model.open("rb")    # as the caller: the daemon's user may have no right to read it
     except OSError as error:
         raise ModelUnreadable(f"{args.model}: {error.strerror}; expected a .tflite file") from error
     with file:
+        try:
+            check_identifier(file.read(_HEAD_BYTES))    # "unsigned" would hide that it is no model at all
+        except ModelUnreadable as error:
+            raise ModelUnreadable(f"{args.model}: {error}") from error
+        file.seek(0)
         daemon_request.take_rights(args)
         command = daemon_request.OperatorCommand(args)
         with command.store.receive(file, None, limit_bytes=FILE_BYTES_MAX) as received:

@@ -108,6 +108,8 @@ def _baseline(path: Path | None) -> Baseline | None:
         content = json.loads(read_whole(path, _BASELINE_BYTES_MAX))
     except OSError as error:
         raise UsageError(f"--baseline {path}: {error.strerror}; expected a JSON file") from error
+    except UnicodeDecodeError as error:
+        raise ModelUnsupported(f"--baseline {path}: not UTF-8 text; expected a JSON file") from error
     except (ValueError, RecursionError) as error:
         raise ModelUnsupported(f"--baseline {path}: {error}; expected a JSON file") from error
     return parse(content, f"--baseline {path}")
