@@ -104,7 +104,7 @@ def test_credentials_fill_the_places_that_the_source_names(tmp_path: Path) -> No
 def test_credentials_that_cannot_be_used_are_not_repeated(tmp_path: Path) -> None:
     """The error repeats neither a line without a colon nor bytes that are not UTF-8, as Python's message would."""
     secret = tmp_path / "secret"
-    for content in (b"no colon", b"me:\xe4pass"):
+    for content in (b"no colon", b"me:\xe4pass", b"me:a\nyou:b"):
         secret.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{secret}: expected user:password") as refusal:
             with_credentials("rtsp://cam", str(secret))

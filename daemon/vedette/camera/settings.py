@@ -115,8 +115,8 @@ def with_credentials(source: str, credentials_file: str | None) -> str:
         user, colon, password = Path(credentials_file).read_text(encoding="utf-8-sig").strip().partition(":")
     except UnicodeDecodeError:      # its message would show a byte of the secret
         raise ValueError(f"{credentials_file}: expected user:password in UTF-8") from None
-    if not (user and colon):
-        raise ValueError(f"{credentials_file}: expected user:password")
+    if not (user and colon) or "\n" in password:
+        raise ValueError(f"{credentials_file}: expected user:password on one line")
     quoted = dict(zip(PLACEHOLDERS, (quote(user, safe=""), quote(password, safe="")), strict=True))
     if any(placeholder in source for placeholder in PLACEHOLDERS):
         return "".join(quoted.get(part, part) for part in _AROUND_PLACEHOLDERS.split(source))

@@ -75,7 +75,8 @@ def masked(text: str) -> str:
 def shown(url: str) -> str:
     """Return the URL as it may be shown: without login, its secrets masked. A text is shown like `masked`, in doubt."""
     plain = without_login(url)
-    return masked(plain) if has_password(plain, is_address=True) else _values_masked(plain)
+    may_have_password = has_password(plain, is_address=True) and "://[" not in plain    # there the colon is IPv6's
+    return masked(plain) if may_have_password else _values_masked(plain)
 
 
 def has_password(value: str, *, is_address: bool) -> bool:

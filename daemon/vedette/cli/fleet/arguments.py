@@ -40,6 +40,9 @@ def add_key_arguments(parser: argparse.ArgumentParser, *, root: bool = False) ->
                             help="file of a root key that is kept elsewhere; repeat it for more keys")
 
 
+_LINE_BYTES_MAX = 64 * 1024
+
+
 @contextmanager
 def opened(args: argparse.Namespace) -> Iterator[Repository]:
     """Hold the fleet's folder. Raises: FleetError, FleetBusy, StateUnusable."""
@@ -59,9 +62,12 @@ def passphrase_of(args: argparse.Namespace) -> bytes | None:
     if path is None:
         return None
     try:
-        passphrase = path.read_bytes().split(b"\n")[0].rstrip(b"\r")
+        with path.open("rb") as file:       # a pipe of the shell is fine, and a device without end costs nothing
+            passphrase = file.readline(_LINE_BYTES_MAX).rstrip(b"\r\n")
     except OSError as error:
         raise KeyUnusable(f"{path}: the passphrase cannot be read: {error.strerror}") from error
+    if len(passphrase) == _LINE_BYTES_MAX:
+        raise KeyUnusable(f"{path}: its first line must be the passphrase, but it is too long")
     if not passphrase:
         raise KeyUnusable(f"{path}: its first line must be the passphrase, but it is empty")
     return passphrase
