@@ -113,6 +113,7 @@ def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "said"), [
     ("model", "incomplete command 'model'; expected one of model inspect, "),
     ("model inspekt m", "unknown command 'model inspekt'; did you mean model inspect?"),
+    ("help run", "did you mean --help?"), ("RUN", "did you mean run?"),
     ("run --sorce synthetic", "did you mean --source?"), ("tail gate/1", "'gate/1'; expected the name of a device"),
     ("snapshot --device GATE --out x", "'GATE'; expected the name of a device")])
 def test_a_mistyped_word_is_named(capsys: pytest.CaptureFixture[str], arguments: str, said: str) -> None:

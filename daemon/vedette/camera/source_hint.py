@@ -12,7 +12,7 @@ from vedette.net.urls import shown
 
 _NUMBER = re.compile(r"(?:/?dev/)?(?:video)?(\d{1,2})", re.IGNORECASE)
 _QUOTES = "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\"'`"
-_SCHEME = re.compile(r"([a-z]{3,5}):/*(?=[^/])", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z]{3,5})(?::/*|//)(?=[^/])", re.IGNORECASE)
 _HOST = re.compile(r"(?:[^@/\s]*@)?(?:\d{1,3}(?:\.\d{1,3}){3}|localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)*"
                    r"(?:\.(?:local|lan|home|internal|fritz\.box|com|net|org)|(?=:\d)))(?::\d+)?(?:/.*)?", re.IGNORECASE)
 _WORDS = {"auto": "auto", "automatic": "auto", "picamera2": "picamera2", "picamera": "picamera2", "picam": "picamera2",
@@ -36,7 +36,7 @@ def hint(source: str) -> str:
     if plain != source and plain:
         return f"is {shown(plain)} meant, without quotes?"
     scheme = _SCHEME.match(plain)
-    if scheme and scheme[1].lower() in ("rtsp", "rtsps", "http", "https", "rtmp"):
+    if scheme and scheme[1].lower() in ("rtsp", "rtsps", "http", "https", "rtmp", "file"):
         return f"is {scheme[1].lower()}://… meant?"
     if _HOST.fullmatch(plain):
         return "is rtsp://… or http://… meant, with the host behind it?"

@@ -185,7 +185,8 @@ def _overview(argv: list[str]) -> int:
         group = [name for name in COMMANDS if name.startswith(f"{known.command} ")]
         if group and typed == known.command:
             raise UsageError(f"incomplete command {typed!r}; expected one of {', '.join(group)}")
-        meant = did_you_mean(typed, group or COMMANDS) or did_you_mean(known.command, COMMANDS)
+        meant = did_you_mean(typed.lower(), group or COMMANDS) or did_you_mean(
+            known.command.lower(), [*COMMANDS, "--help", "--version"])
         raise UsageError(f"unknown command {(typed if group else known.command)!r}"
                          f"{meant or '; `vedette --help` lists the commands'}")
     parser.print_help()

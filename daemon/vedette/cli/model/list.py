@@ -62,7 +62,9 @@ def _check_readable(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StateUnusable(f"{folder}: {error.strerror}; run this command as root or as the daemon's user") from error
+        remedy = ("run this command as root or as the daemon's user" if isinstance(error, PermissionError)
+                  else "expected the state folder of a daemon")
+        raise StateUnusable(f"{folder}: {error.strerror}; {remedy}") from error
 
 
 def _plain(state: StoreState, trouble: str | None) -> dict[str, Any]:
