@@ -1,4 +1,4 @@
-"""Which V4L2 cameras are listed, against a fake driver: no camera and no kernel driver is here."""
+"""Which V4L2 cameras are listed, against a fake driver. tests/campaign/v4l2.py has a driver of the kernel."""
 
 import errno
 import os
