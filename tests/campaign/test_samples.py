@@ -41,6 +41,13 @@ def test_a_property_that_holds_beside_one_that_does_not(tmp_path: Path) -> None:
     assert ([name.rpartition("::")[2] for name in figures["failed"]], figures["held"]) == (["test_too_much"], 1)
 
 
+def test_masks_hold_wherever_pixels_go(tmp_path: Path) -> None:
+    """Ten random sets of masks: no open pixel in any of the six places, and each place shows some."""
+    figures = sample("masks", tmp_path, "--sets", "10")
+    assert (figures["sets"], figures["wrong"], len(figures["places"])) == (10, [], 6)
+    assert all(place["pixels"] for place in figures["places"].values())
+
+
 def test_camera_faults_of_each_quick_kind(tmp_path: Path) -> None:
     """A killed, a stopped and a crashing child are reported and replaced while MQTT and health go on; counts add up."""
     figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import make_settings
+from tests.support.daemon.still_source import Still
 from tests.support.present import present
 from tests.support.truth.winding import turns_around
 from vedette.camera.child.shape import Shaper
@@ -41,27 +42,7 @@ def from_the_camera(polygons: list[Polygon], width: int, height: int) -> np.ndar
     settings_ = make_settings("x", width=width, height=height, masks=tuple(polygons))
     slot = np.full(settings_.slot_bytes, WHITE, np.uint8)
     source = np.full((height, width, 3), WHITE, np.uint8)
-    return np.asarray(~Shaper(settings_).read(_Still(source), slot).any(axis=2))
-
-
-class _Still:
-    """A source with one picture."""
-
-    live = True
-    reusable = True
-    fps: float | None = None
-
-    def __init__(self, picture: np.ndarray) -> None:
-        self._picture = picture
-
-    def grab(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def read(self, _into: np.ndarray | None) -> np.ndarray:
-        return self._picture
+    return np.asarray(~Shaper(settings_).read(Still(source), slot).any(axis=2))
 
 
 def to_the_cloud(polygons: list[Polygon], width: int, height: int, roi: Box) -> np.ndarray:
