@@ -116,7 +116,7 @@ def camera(machine: Machine) -> CheckResult:
     kind = kind_of(source)
     if kind == "stream":
         return CheckResult("camera", "ok", f"{source.split('://')[0]} stream, not tried by this command",
-                           "To try it, run `vedette snapshot`.")
+                           "To try it, run `vedette snapshot`. If the camera has a substream, use it: it costs less.")
     if kind == "picamera2":
         return CheckResult("camera", "ok", "see the check `picamera2`")
     if kind == "synthetic":
