@@ -63,7 +63,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(model: Path, image
                 image) == 65
     out, err = capsys.readouterr()
     assert "garden.png: 1 detections" in out
-    for name in ("no.jpg: No such file", "empty.jpg: not an image", "page.jpg: not an image", f"{tmp_path}: a folder"):
+    for name in ("no.jpg: No such file", "empty.jpg: the file is empty", "page.jpg: a page", f"{tmp_path}: a folder"):
         assert name in err
 
 
