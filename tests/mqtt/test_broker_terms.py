@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +17,7 @@ from tests.mqtt.test_publisher import BASE, connected, publishing
 from tests.support.broker.fake_broker import ACCEPT_V3, ACCEPT_V5, Connect, FakeBroker, Life, Published
 from tests.support.broker.mosquitto import running
 from tests.support.broker.subscriber import Subscriber
+from tests.support.network.rude_server import serving
 from tests.support.waiting.until import wait_until
 from vedette.config.models import MqttConfig
 from vedette.errors import BrokerAway
@@ -278,5 +281,9 @@ def test_a_broker_that_takes_nobody_now_does_not_refuse_the_login(code: int) -> 
                                               (b"<html>", "like a web server"), (b"SSH-2.0-x\r\n", "like an SSH")])
 def test_a_port_of_another_service_is_called_by_its_kind(answer: bytes, said: str) -> None:
     """A web interface, a WebSockets port or SSH in place of the broker."""
-    with FakeBroker(answer) as broker, publishing(broker.client()) as publisher:
+    def behave(connection: socket.socket, _stopping: threading.Event) -> None:
+        connection.recv(4096)
+        connection.sendall(answer)
+
+    with serving(behave) as port, publishing(MqttConfig(host="127.0.0.1", port=port)) as publisher:
         assert wait_until(lambda: said in str(publisher.status().cause)), publisher.status()
