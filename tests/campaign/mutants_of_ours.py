@@ -41,6 +41,7 @@ PACKAGE = Path("daemon", "vedette")
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build")
 CLEAN_LIMIT_S, LEAST_LIMIT_S, LIMIT_TIMES = 600.0, 30.0, 5.0
 """A mutant's tests may take LIMIT_TIMES as long as without it, and LEAST_LIMIT_S longer."""
+END_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,9 @@ class Copy:
             try:
                 return running.wait(limit_s) == 0
             except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGINT)      # some tests mount a disk, and unmount it at their end
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.wait(END_WITHIN_S)
                 return False
             finally:
                 with contextlib.suppress(ProcessLookupError):
@@ -207,7 +211,8 @@ def main() -> int:
     rulings: dict[str, list[Mutant]] = {}
     seconds = 0.0
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(args.workers) as pool:
-        folders = [stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")) for _ in range(args.workers)]
+        folders = [stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True))
+                   for _ in range(args.workers)]
         campaign = Campaign(args.state, [Copy(Path(folder)) for folder in folders])
         for mutant, outcome in zip(mutants, pool.map(campaign.outcome, mutants), strict=True):
             ruled = ruling(mutant, outcome["is"])
