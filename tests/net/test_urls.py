@@ -33,7 +33,7 @@ def test_a_text_without_a_password(text: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["user=admin&pwd=hunter2", "password=hunter2&x=1", "loginuse=a&loginpas=hunter2",
-                                   "a=1;token=hunter2", "X-Amz-Signature=hunter2"])
+                                   "a=1;token=hunter2", "X-Amz-Signature=hunter2", "usersign=hunter2"])
 def test_a_secret_in_a_query_is_masked_and_the_rest_is_shown(query: str) -> None:
     """Many cameras have no other login."""
     url = f"http://cam:80/video.cgi?{query}"

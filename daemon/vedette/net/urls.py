@@ -55,7 +55,8 @@ _CERTAIN = (r"passw|passphrase|passcode|pwd|psw|psk|secret|token|credential|sign
             r"(?<!com)(?<!by)(?:passe?|pas|pw)$|^(?:pin|otp|sig|sign|auth|authorization|authbasic|creds?|key)$|"
             r"^(?:api|app|access|account|auth|pass|private|shared?|stream|user|client)key$")
 _SOUNDS = re.compile(rf"{_CERTAIN}|(?<!mon)(?<!don)(?<!tur)(?<!hot)key$|^auth(?!or(?!i))|^login|login$|"
-                     r"sess(?:ion)?(?:id)?$|otp$|cred|hash$|ticket|^(?:pin|sid|code)$", re.IGNORECASE)
+                     r"sess(?:ion)?(?:id)?$|otp$|cred|hash$|ticket|sig$|(?<!de)(?<!as)sign$|"
+                     r"^(?:pin|sid|code)$", re.IGNORECASE)
 _IS_ONE = re.compile(_CERTAIN, re.IGNORECASE)
 _USER_KEYS = frozenset({"u", "usr", "user", "username", "login"})
 """Beside one of these, `p` is a password."""

@@ -67,9 +67,16 @@ class OperatorCommand:
         try:
             ok, message, code, state = self._request(request, received)
         except VedetteError as error:
-            if not self._args.json:
-                raise
-            ok, message, code, state = False, str(error), error.exit_code, self.store.state
+            return self.refuse(error)
+        return self._print(ok, message, code, state)
+
+    def refuse(self, error: VedetteError) -> int:
+        """Print why the request is refused, return the exit code. Raises: `error` itself, unless `--json` is given."""
+        if not self._args.json:
+            raise error
+        return self._print(False, str(error), error.exit_code, self.store.read())
+
+    def _print(self, ok: bool, message: str, code: int, state: StoreState) -> int:
         if self._args.json:
             print(json.dumps({"ok": ok, "words": message, **_models(state)}))
         else:

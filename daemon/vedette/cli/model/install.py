@@ -46,13 +46,14 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise ModelUnreadable(f"{args.model}: {error.strerror}; expected a .tflite file") from error
     with file:
-        try:
-            check_identifier(file.read(_HEAD_BYTES))    # "unsigned" would hide that it is no model at all
-        except ModelUnreadable as error:
-            raise ModelUnreadable(f"{args.model}: {error}") from error
+        head = file.read(_HEAD_BYTES)
         file.seek(0)
         daemon_request.take_rights(args)
         command = daemon_request.OperatorCommand(args)
+        try:
+            check_identifier(head)      # "unsigned" would hide that it is no model at all
+        except ModelUnreadable as error:
+            return command.refuse(ModelUnreadable(f"{args.model}: {error}"))
         with command.store.receive(file, None, limit_bytes=FILE_BYTES_MAX) as received:
             request = Request(id=new_id(), kind="install", sha256=received.sha256, upload=received.path.name,
                               force=args.force)
