@@ -65,11 +65,11 @@ def test_a_broker_that_ignores_the_limit_costs_no_memory(qos: int, caplog: pytes
         with measured_peak() as peak:
             connection = Connection(broker.client(), "gate", filters=[PAUSE])
             received = received_until(connection, b"{}")
+        eventually(lambda: connection.poll(0.01) == [] and broker.acknowledged == [1] * qos + [2])
         connection.close()
     assert [message.payload for message in received] == [b"{}"]
     assert peak.bytes < 4 * MEGABYTE
     assert f"a message for {PAUSE} is not read: its packet has 400000" in caplog.text
-    eventually(lambda: broker.acknowledged == [1] * qos + [2])
 
 
 def test_a_retained_message_without_a_limit_costs_no_memory(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def outputs_for(interpreter: Interpreter, frame: NDArray[np.uint8], *, unit: boo
 
 def counts(path: Path, reference: Reference, *, unit: bool = True) -> list[tuple[int, int]]:
     """Return for each score and frame how many detections this product gives, and how many the reference."""
-    detector, interpreter = open_detector(DetectorConfig(model=path)), Interpreter(path)
+    detector, interpreter = open_detector(DetectorConfig(model=path)), Interpreter(path, delegate=True)
     side, found = max(interpreter.inputs[0].shape[1:]), []
     try:
         for frame in frames_of(side):
