@@ -116,6 +116,7 @@ def test_unexpected_packets_end_the_connection(packet: bytes) -> None:
         connection = Connection(MqttConfig(port=port), "gate")
         with pytest.raises(BrokerAway, match=r"not MQTT: a (packet of 268435455 bytes|message of QoS 2)"):
             received_until(connection, b"never")
+        connection.close()
 
 
 def test_a_broker_that_reads_nothing_fills_no_memory() -> None:
