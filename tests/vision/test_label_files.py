@@ -10,6 +10,7 @@ from tests.support.truth.decoder_references import model, spec
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelUnsupported
 from vedette.vision import label_files
+from vedette.vision.documents import VALUES_MAX
 from vedette.vision.labels import LABELS_MAX
 from vedette.vision.model_spec import resolve
 
@@ -177,6 +178,12 @@ def test_hostile_texts_are_cheap(text: str) -> None:
     """A text of any kind gives labels or a refusal, in a moment."""
     with contextlib.suppress(ModelUnsupported):
         assert label_files.decode(text.encode(), "here")
+
+
+def test_a_dict_that_is_too_long_is_refused_by_its_file() -> None:
+    """The message says which file it is, also where the dict has no braces."""
+    with pytest.raises(ModelUnsupported, match=r"^here: [\d,]+ bytes with about"):
+        label_files.parse("0: '" + "," * VALUES_MAX + "',\n1: 'b',", "here")
 
 
 def test_a_numbered_file_in_the_model_and_in_the_configuration(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 """Watches a model on trial: its frames and failures, and sometimes what the previous model detects, and how fast.
 
 Invariants: the detect thread only counts a frame; everything else belongs to the update thread. Both models are timed
-in the same frames, since a busy moment slows both. A
-child that cannot run the previous model is no evidence. Frames of a throttled board are none either, nor are times at
-a governed rate.
+in the same frames, since a busy moment slows both. A child that cannot run the previous model is no evidence. Frames of
+a throttled board are none either, nor are times at a governed rate.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ def _of_text(lines: list[str], where: str) -> tuple[str, ...]:
         lines = filled = bare
     if form := _foreign_form(filled):
         raise refusal(where, form)
-    return (_of_pairs(filled) or _of_table(filled, where) or _of_numbered(filled, where) or _of_lines(filled, where)
-            or parse_lines("\n".join(lines)))
+    return (_of_pairs(filled, where) or _of_table(filled, where) or _of_numbered(filled, where)
+            or _of_lines(filled, where) or parse_lines("\n".join(lines)))
 
 
 def _foreign_form(lines: list[str]) -> str | None:
@@ -162,13 +162,13 @@ def _of_value(value: object, depth: int) -> tuple[str, ...] | None:
     return parse_names({key: _name_of(each) or "" for key, each in value.items()})
 
 
-def _of_pairs(lines: list[str]) -> tuple[str, ...] | None:
+def _of_pairs(lines: list[str], where: str) -> tuple[str, ...] | None:
     """Return the labels of a dict without its braces, one pair a line; None for other text."""
     if not lines or not all(line.endswith(",") for line in lines[:-1]) or not re.match(r"""(?:["'].*["']|\d+)\s*:""",
                                                                                     lines[0]):
         return None
     text = "{" + "\n".join(lines).removesuffix(",") + "}"
-    check_size(text.encode(), "the list")
+    check_size(text.encode(), where)
     return _of_value(parse_value(text), _DEPTH_MAX)
 
 
