@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.broker.mosquitto import Mosquitto, running
 from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.daemon.guard import DaemonGuard
+from tests.support.daemon.signals import reset_in_children
 
 # Shared machines stall for longer than any single example takes; a deadline would measure the neighbours. A verdict is
 # the same twice: new examples are the business of tests/campaign/properties.py, with the profile `search`.
@@ -33,6 +34,12 @@ def _daemons_only_where_marked(request: pytest.FixtureRequest) -> Iterator[None]
     daemon_guard.marked = request.node.get_closest_marker("daemon") is not None
     yield
     daemon_guard.marked = False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_of_a_terminal() -> None:
+    """Programs that tests start can be interrupted, wherever the tests were started."""
+    reset_in_children()
 
 
 @pytest.fixture(autouse=True)

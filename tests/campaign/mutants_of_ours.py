@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.daemon.signals import reset_in_children
+
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_suffix(".toml")
 PACKAGE = Path("daemon", "vedette")
@@ -204,6 +206,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="so many at a time")
     parser.add_argument("--state", type=Path, default=Path(".campaign/mutants_of_ours.json"))
     args = parser.parse_args()
+    reset_in_children()     # a run of tests ends by SIGINT
     mutants = [mutant for mutant in table(args.table)
                if args.mutant is None or any(part in str(mutant) for part in args.mutant)]
     if wrong := [f"{mutant}: {problem}" for mutant in mutants if (problem := mutant.problem(ROOT))]:
