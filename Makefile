@@ -18,7 +18,7 @@ MODEL ?=
 SOURCE ?=
 ARGS ?=
 
-.PHONY: help setup setup-tflite deps run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
+.PHONY: help setup setup-tflite deps deps-test run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
   lock install uninstall clean
 
 help:            ## this list
@@ -44,6 +44,9 @@ setup-tflite: .venv-tflite/.ready  ## make .venv-tflite with the other runtime (
 deps:            ## install the system packages that are missing (as root or with sudo)
 	@tools/deps
 
+deps-test:       ## the same, and those that only tests need
+	@tools/deps faketime
+
 run: deps setup  ## watch the daemon, without a camera or a model: or make run MODEL=m.tflite SOURCE=film.mp4
 	@exec .venv/bin/python tools/demo.py --model "$(MODEL)" --source "$(SOURCE)" $(ARGS)
 
@@ -51,16 +54,16 @@ check: setup     ## ruff and mypy
 	.venv/bin/ruff check
 	.venv/bin/mypy
 
-test: deps check  ## ruff, mypy, and every test with branch coverage
+test: deps-test check  ## ruff, mypy, and every test with branch coverage
 	.venv/bin/python $(PYTEST) --cov --cov-report=term $(ARGS)
 
 quick: setup     ## the tests that start no daemon, in under a minute
 	.venv/bin/python $(PYTEST) -m "not daemon and not slow" $(ARGS)
 
-test-tflite: deps setup-tflite  ## every test on tflite-runtime
+test-tflite: deps-test setup-tflite  ## every test on tflite-runtime
 	.venv-tflite/bin/python $(PYTEST) $(ARGS)
 
-campaign: deps setup  ## the long runs, resumable: make campaign PART=mutants (PARTS lists them)
+campaign: deps-test setup  ## the long runs, resumable: make campaign PART=mutants (PARTS lists them)
 	@mkdir -p .campaign
 	@began=$$(date +%s); $(MAKE) --no-print-directory --jobs 2 campaign-busy campaign-patient && \
 	  echo "campaign: $$(($$(date +%s) - began)) s in all"
@@ -72,7 +75,7 @@ campaign-busy:
 campaign-patient:
 	$(call LANE,$(filter $(PATIENT),$(or $(PART),$(PARTS))))
 
-bench: deps setup  ## a measurement side by side: make bench PART=accuracy ARGS='…'
+bench: deps-test setup  ## a measurement side by side: make bench PART=accuracy ARGS='…'
 	@if [ -z "$(PART)" ]; then echo "PART= one of:"; ls bench/*.py | sed 's/.*\/\(.*\)\.py/  \1/'; exit 64; fi
 	@.venv/bin/python bench/$(PART).py $(ARGS)
 
