@@ -23,6 +23,7 @@
     ├── OutputLost               69  the output of a command cannot be written
     │   └── OutputUnread          0  its reader has left, as in `| head -1`
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
+    ├── NotInstallable           69  the service cannot be installed on this machine, or not from this environment
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   ├── AlreadyRunning           another daemon holds it
     │   ├── StoreFull                the disk has no room for a model
@@ -173,6 +174,12 @@ class OutputUnread(OutputLost):
 
 class ExtraMissing(VedetteError):
     """A command needs a package of an optional extra, which is not installed."""
+
+    exit_code = 69
+
+
+class NotInstallable(VedetteError):
+    """The service cannot be installed: no root rights, no systemd, or an environment that its user cannot read."""
 
     exit_code = 69
 

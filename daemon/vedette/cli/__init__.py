@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 COMMANDS = {
+    "init": ("vedette.cli.init", "write units, user, configuration and docs of the service, or remove them"),
     "run": ("vedette.cli.run", "watch a camera and publish detections"),
     "check-config": ("vedette.cli.check_config", "print the effective configuration, or every problem in it"),
     "doctor": ("vedette.cli.doctor", "check this machine: runtime, model, camera, broker, disk, clock, board"),
