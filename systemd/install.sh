@@ -38,15 +38,10 @@ remove_unused() {
     done
 }
 
-# Replace a link or a file in one step.
+# Replace a link in one step.
 replace_link() {
     ln -sfn "$1" "$2.new"
     mv -T "$2.new" "$2"
-}
-
-replace_file() {
-    install -D -m "$1" "$2" "$3.new"
-    mv -T "$3.new" "$3"
 }
 
 # Where picamera2 is installed, use apt's packages. pip does not have picamera2, and it needs the numpy of its build.
@@ -101,22 +96,6 @@ try_environment() {
     done
 }
 
-make_user() {
-    replace_file 0644 "$here/systemd/sysusers.d/vedette.conf" "$root/usr/lib/sysusers.d/vedette.conf"
-    [ -n "$root" ] || systemd-sysusers vedette.conf
-}
-
-make_folders() {
-    install -d -m 0750 "$etc" "$etc/credentials" "$root/var/lib/vedette"
-    if [ ! -e "$etc/config.yaml" ]; then
-        replace_file 0640 "$here/config.yaml" "$etc/config.yaml"
-    fi
-    if [ -z "$root" ]; then
-        chgrp vedette "$etc" "$etc/credentials" "$etc/config.yaml"
-        chown vedette:vedette "$root/var/lib/vedette"
-    fi
-}
-
 # The environment is on the disk before a link names it. A relative link holds below DESTDIR too.
 switch() {
     sync -f "$opt"
@@ -139,16 +118,11 @@ link_command() {
     esac
 }
 
-install_units() {
-    for unit in vedette.service vedette@.service; do
-        replace_file 0644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"
-    done
-    replace_file 0644 "$here/docs/operations.md" "$opt/share/operations.md"
-    replace_file 0644 "$here/systemd/mosquitto.acl" "$opt/share/mosquitto.acl"
+# The new program writes the rest: units that start it through `current`, user, configuration, folders and docs.
+write_service() {
+    # -P: not from the folder in which this script was started
+    "$opt/current/bin/python" -P -m vedette init ${root:+--prefix "$root"} >/dev/null
     sync -f "$opt" "$root/etc/systemd/system" "$root/usr/local/bin"
-    if [ -z "$root" ] && [ -d /run/systemd/system ]; then
-        systemctl daemon-reload
-    fi
 }
 
 say_what_is_next() {
@@ -169,10 +143,8 @@ old=$(readlink "$opt/current") || old=venv
 remove_unused "$opt"/venv-*
 make_environment
 try_environment
-make_user
-make_folders
 switch
 link_command
-install_units
+write_service
 remove_unused "$opt"/venv "$opt"/venv-*
 say_what_is_next

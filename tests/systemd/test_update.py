@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,14 +17,18 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-# `python -m venv`, and pip that installs a program which is broken until the installation is complete.
+# `python -m venv`, and pip that installs a program which is broken until the installation is complete. `vedette init`
+# is the real one: a Python in an environment without packages, with the modules of this tree.
 PYTHON = """#!/bin/sh
 here=$(dirname "$0")
 case "$*" in
     "-m venv "*)
         for folder; do :; done
         mkdir -p "$folder/bin"
-        cp "$0" "$folder/bin/python" ;;
+        cp "$0" "$folder/bin/python"
+        echo "home = ${REAL_PYTHON%/*}" >"$folder/pyvenv.cfg"
+        ln -s "$REAL_PYTHON" "$folder/bin/python3" ;;
+    "-P -m vedette init "*) PYTHONPATH="$MODULES" exec "$here/python3" "$@" ;;
     "-m pip "*" -r "*) echo broken >"$here/vedette" ;;
     "-m pip "*)
         sed "s/VERSION/$NEW_VERSION/" "$STAND_IN" >"$here/vedette"
@@ -56,7 +61,8 @@ class Machine:
         (self.checkout / "tools/find-python").write_text(f"#!/bin/sh\necho {folder}/python\n")
         (self.checkout / "tools/find-python").chmod(0o755)
         self.environ = {**os.environ, "DESTDIR": str(self.root), "STAND_IN": str(folder / "program"),
-                        "TMPDIR": str(folder)}
+                        "TMPDIR": str(folder), "MODULES": str(ROOT / "daemon"),
+                        "REAL_PYTHON": str(Path(sys.executable).resolve())}
 
     def with_old_layout(self) -> None:
         """The program as it was installed before there were links: a folder `venv`, named by unit and command."""
