@@ -139,6 +139,7 @@ class DetectorFacts:
     """Which model runs, and how: for health, `info`, `doctor` and `bench`.
 
     `xnnpack_share` is measured (graph nodes behind DELEGATE nodes over all original nodes), 0-1.
+    `runtime_choice`: why this runtime; None where only one is installed, or the configuration names it.
     """
 
     model: ModelRef
@@ -151,6 +152,7 @@ class DetectorFacts:
     input_height: int
     labels: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    runtime_choice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

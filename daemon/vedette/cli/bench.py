@@ -93,7 +93,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         camera.close()
     facts = detector.facts
     return {
-        "runtime": facts.runtime, "runtime_version": facts.runtime_version, "threads": args.threads,
+        "runtime": facts.runtime, "runtime_version": facts.runtime_version, "runtime_choice": facts.runtime_choice,
+        "threads": args.threads,
         "xnnpack_share": round(facts.xnnpack_share, 4), "init_ms": round(init_ms, 2),
         "invoke_ms": _percentiles(invoke_ms), "frame_ms": _percentiles(frame_ms),
         "ratio": round(statistics.median(f / i for f, i in zip(frame_ms, invoke_ms, strict=True)), 4),

@@ -90,7 +90,7 @@ class DetectorConfig(Section):
         None, "Path of a .tflite file. The daemon then runs only this model and refuses updates. null: the installed "
               "model. If none is installed, synthetic uses the model in the box, which comes with Vedette.")
     runtime: Literal["auto", "litert", "tflite-runtime"] = restart(
-        "auto", "TFLite runtime. auto: litert if it is installed, else tflite-runtime.")
+        "auto", "TFLite runtime. auto: the one that is installed, or of both the one that runs the model faster here.")
     threads: int = restart(
         2, "Threads of the interpreter. If there are more threads than cores, the model is several times slower.",
         ge=1, le=16)

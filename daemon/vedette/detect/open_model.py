@@ -92,6 +92,8 @@ class DetectorOpener:
         with self._lock:
             self._opened.add(opened)
             opened.reload(self._config.detector)        # the configuration may have been reloaded meanwhile
+        if opened.facts.runtime_choice:
+            log.info("%s runs on %s: %s", choice.path, opened.facts.runtime, opened.facts.runtime_choice)
         for warning in opened.facts.warnings:
             log.warning("%s", warning)
         return opened

@@ -266,6 +266,7 @@ def _detector_info(facts: DetectorFacts) -> DetectorInfo:
     return {
         "runtime": facts.runtime,
         "runtime_version": facts.runtime_version,
+        "runtime_choice": facts.runtime_choice,
         "xnnpack_share": round(facts.xnnpack_share, 4),
         "threads": facts.threads,
         "decoder": facts.decoder,

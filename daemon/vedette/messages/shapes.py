@@ -151,6 +151,8 @@ class DetectorInfo(TypedDict):
 
     runtime: str
     runtime_version: str
+    runtime_choice: str | None
+    """Why this runtime. Null where only one is installed, or the configuration names it."""
     xnnpack_share: Unit
     """Share of the model's operations that run on XNNPACK (fast code), as measured."""
     threads: Count

@@ -35,7 +35,9 @@ from vedette.vision.probe import (
     parse_proof,
     proof_request,
     try_delegate_first,
+    with_choice,
 )
+from vedette.vision.runtime_choice import choose_runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,9 +89,9 @@ class _FrameResponse(BaseModel):
 class Candidate:
     """One model file, run with the settings of `detector` (except `model`). The first call starts the child.
 
-    One thread uses it. `probe` takes at most three times `probe_timeout_s`; `compare` at most `compare_timeout_s`, and
-    two times `probe_timeout_s` more if it is the first call. `roi` is as in the camera's configuration. `child_module`
-    is for tests with a child that sends false responses.
+    One thread uses it. `probe` takes at most four times `probe_timeout_s`; `compare` at most `compare_timeout_s`, and
+    three times `probe_timeout_s` more if it is the first call. `roi` is as in the camera's configuration.
+    `child_module` is for tests with a child that sends false responses.
     """
 
     def __init__(self, path: Path, detector: DetectorConfig, *, sha256: str | None = None,
@@ -183,17 +185,23 @@ class Candidate:
             self._sha256 = digest(self._path, self._sha256).sha256
             request = proof_request(self._path, runtime=detector.runtime, threads=detector.threads,
                                     memory_bytes=self._memory_bytes, sha256=self._sha256)
-            self._proof = try_delegate_first(request, self._start)
+            choice = choose_runtime(request, self._probe_timeout_s, self._start_child)
+            request["runtime"] = choice.runtime
+            self._proof = with_choice(choice, try_delegate_first(request, self._start))
         return self._proof
 
-    def _start(self, request: Mapping[str, object]) -> Proof:
-        """Load the model in a new child, which replaces one that failed."""
+    def _start_child(self, module: str, path: Path | str) -> ModelChild:
+        """Start a child, which replaces the one before it."""
         if self._child is not None:
             self._child.close()
-        self._child = ModelChild(self._module, self._path)
+        self._child = ModelChild(module, path)
         if self._interrupted:
-            raise ModelUnproven(f"{self._path}: {LOADING} in a child was interrupted")
-        response = self._child.call(
+            raise ModelUnproven(f"{path}: {LOADING} in a child was interrupted")
+        return self._child
+
+    def _start(self, request: Mapping[str, object]) -> Proof:
+        """Load the model in a new child."""
+        response = self._start_child(self._module, self._path).call(
             {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self._roi,
              "cpu_s": self._probe_timeout_s * self._detector.threads}, self._probe_timeout_s, LOADING)
         proof = parse_proof(response, request)

@@ -70,6 +70,8 @@ class Interpreter:
         self.threads = threads
         self.runtime, self.runtime_version, module = _import(runtime)
         self.delegate_note: str | None = None
+        self.choice = ""
+        """Why this runtime was chosen, for who opened it to set."""
         self.moved = False
         """Whether an invoke has moved the tensors: views must not be used any more."""
         self._delegate: xnnpack.Delegate | None = None

@@ -66,7 +66,7 @@ class LocalDetector:
             model=self._ref, runtime=running.runtime, runtime_version=running.runtime_version,
             xnnpack_share=running.xnnpack_share, threads=running.threads, decoder=spec.decoder,
             input_width=spec.input.width, input_height=spec.input.height, labels=spec.labels,
-            warnings=spec.warnings + notes)
+            warnings=spec.warnings + notes, runtime_choice=running.choice or None)
 
     @property
     def scaling(self) -> Scaling | None:

@@ -42,6 +42,7 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,
                               sha256=model.sha256)
     interpreter.delegate_note = interpreter.delegate_note or proof.delegate_note
+    interpreter.choice = proof.choice
     try:
         interpreter.invoke()    # the first invoke is slower: it packs the weights
         with model_errors_only(detector.model):

@@ -3,9 +3,9 @@
 Invariants:
 - A file can harm only the child: a crash, a hang, too much memory or a false response becomes a `ModelError` within
   the time limit. The child also reads the file first, before anything here parses it.
-- A proof belongs to the file's bytes, the runtime, its version, the number of threads and the version of Vedette. With
-  a proof the next start of the daemon needs no child. A damaged store counts as empty. A lack of time or memory is
-  never remembered.
+- A proof belongs to the file's bytes, the runtime, its version, the number of threads and the version of Vedette.
+  Where the runtime was chosen, it belongs to the versions of all that could be. With a proof the next start of the
+  daemon needs no child. A damaged store counts as empty. A lack of time or memory is never remembered.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import chosen_runtime
 from vedette.vision.model_child import ModelChild, invalid_response
+from vedette.vision.runtime_choice import RuntimeChoice, choose_runtime, wanted_runtime
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Proof:
     `delegate`: Vedette's own delegate works for the file. `delegate_note`: why it does not, where it was tried.
     `doubts`: for each decoder that fits by its shapes, what speaks against it in the values of a drawn picture.
     `lasting`: another try would give the same. `vedette_version` read and judged the file; empty: an older one.
+    `among`, `choice`: the versions from which the runtime was chosen, and why; empty where only one is installed.
     """
 
     sha256: str
@@ -60,6 +62,8 @@ class Proof:
     doubts: Mapping[str, str]
     lasting: bool = True
     vedette_version: str = ""
+    among: str = ""
+    choice: str = ""
 
 
 class ProofStore:
@@ -73,7 +77,7 @@ class ProofStore:
         return f"<ProofStore {self._path} {len(self._proofs)} proofs>"
 
     def find(self, sha256: str, runtime: str, runtime_version: str, threads: int) -> Proof | None:
-        """Return the proof of this file with this runtime, or None."""
+        """Return the proof of this file with this runtime, or None. `runtime_choice.wanted_runtime` names runtimes."""
         wanted = (sha256, runtime, runtime_version, threads, __version__)
         return next((proof for proof in self._proofs if _key(proof) == wanted), None)
 
@@ -115,11 +119,11 @@ def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int,
 
     `child`: one that was started early, for the first try. Raises: as `prove`.
     """
-    name, version = chosen_runtime(runtime)
+    name, version = wanted_runtime(runtime)
     known = store.find(model.sha256, name, version, threads) if store else None
     if known:
         return known
-    proof = prove(model.path, runtime=name, threads=threads, sha256=model.sha256, timeout_s=timeout_s,
+    proof = prove(model.path, runtime=runtime, threads=threads, sha256=model.sha256, timeout_s=timeout_s,
                   detector=detector, child=child)
     if store and proof.lasting:
         store.remember(proof)
@@ -131,16 +135,19 @@ def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | 
           detector: DetectorConfig | None = None, child: ModelChild | None = None) -> Proof:
     """Read, load and run the file in a new child, and decide how these keys of `detector` run it.
 
-    `timeout_s` bounds each try; with Vedette's own delegate there are two. `child`: as in `ensure_proof`.
+    `timeout_s` bounds each try: one more where the runtime is chosen, and one more with Vedette's own delegate.
+    `child`: as in `ensure_proof`.
     Raises: ModelUnreadable, ModelDamaged (the child died, hung or sent a false response; or not the digest `sha256`),
     ModelUnsupported (with the runtime's message), ModelBadlyQuantised, RuntimeMissing.
     """
     request = proof_request(path, runtime=runtime, threads=threads, memory_bytes=memory_bytes,
                             sha256=sha256 or digest(path).sha256)
+    choice = choose_runtime(request, timeout_s)
+    request["runtime"] = choice.runtime
     if detector is not None:
         request["detector"] = keys_to_send(detector)
     started = [] if child is None else [child]
-    return try_delegate_first(request, partial(_try, timeout_s=timeout_s, started=started))
+    return with_choice(choice, try_delegate_first(request, partial(_try, timeout_s=timeout_s, started=started)))
 
 
 def keys_to_send(detector: DetectorConfig) -> dict[str, object]:
@@ -149,9 +156,8 @@ def keys_to_send(detector: DetectorConfig) -> dict[str, object]:
 
 
 def proof_request(path: Path, *, runtime: str, threads: int, memory_bytes: int, sha256: str) -> dict[str, object]:
-    """Return the request to a child to prove a file. Raises: RuntimeMissing."""
-    return {"path": str(path), "runtime": chosen_runtime(runtime)[0], "threads": threads, "memory_bytes": memory_bytes,
-            "sha256": sha256}
+    """Return the request to a child to prove a file, once its runtime is chosen."""
+    return {"path": str(path), "runtime": runtime, "threads": threads, "memory_bytes": memory_bytes, "sha256": sha256}
 
 
 def try_delegate_first(request: Mapping[str, object], attempt: Callable[[Mapping[str, object]], Proof]) -> Proof:
@@ -164,6 +170,11 @@ def try_delegate_first(request: Mapping[str, object], attempt: Callable[[Mapping
             note, lasting = f"Vedette's XNNPACK delegate cannot be used: {error}", not isinstance(error, ModelUnproven)
     plain = attempt({**request, "delegate": False})
     return replace(plain, delegate_note=note, lasting=lasting)
+
+
+def with_choice(choice: RuntimeChoice, proof: Proof) -> Proof:
+    """Return a proof that says why its runtime was chosen."""
+    return replace(proof, among=choice.among, choice=choice.reason, lasting=proof.lasting and choice.lasting)
 
 
 def _try(request: Mapping[str, object], timeout_s: float, started: list[ModelChild]) -> Proof:
@@ -184,5 +195,6 @@ def parse_proof(response: Mapping[str, object], request: Mapping[str, object]) -
 
 
 def _key(proof: Proof) -> tuple[str, str, str, int, str]:
-    return proof.sha256, proof.runtime, proof.runtime_version, proof.threads, proof.vedette_version
+    runtime, version = ("auto", proof.among) if proof.among else (proof.runtime, proof.runtime_version)
+    return proof.sha256, runtime, version, proof.threads, proof.vedette_version
 

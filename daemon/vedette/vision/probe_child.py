@@ -101,7 +101,7 @@ def proof_fields(interpreter: Interpreter, model: ModelFile, runs: list[Run]) ->
             "runtime": interpreter.runtime, "runtime_version": interpreter.runtime_version,
             "threads": interpreter.threads, "delegate": interpreter.delegate,
             "delegate_note": interpreter.delegate_note, "xnnpack_share": interpreter.xnnpack_share,
-            "invoke_ms": statistics.median(run.wall_ms for run in runs), "doubts": _doubts(interpreter, model),
+            "invoke_ms": statistics.median(run.wall_ms for run in runs), "doubts": doubts(interpreter, model),
             "inputs": [asdict(spec) for spec in interpreter.inputs],
             "outputs": [asdict(spec) for spec in interpreter.outputs]}
 
@@ -140,7 +140,8 @@ def _read(path: Path, sha256: str, detector: dict[str, Any] | None) -> ModelFile
     return model
 
 
-def _doubts(interpreter: Interpreter, model: ModelFile) -> dict[str, str]:
+def doubts(interpreter: Interpreter, model: ModelFile) -> dict[str, str]:
+    """Return `probe.Proof.doubts`."""
     from vedette.vision.output_check import find_doubts
     allocated = replace(model, outputs=interpreter.outputs)
     return find_doubts(allocated, interpreter.inputs[0], interpreter.input(0), interpreter.invoke,
@@ -168,14 +169,15 @@ def _exercise(interpreter: Interpreter) -> list[Run]:
     runs = []
     for _ in range(_NOISE_RUNS):
         for view in views:
-            _fill(view, random)
+            fill(view, random)
         start_ns, start_cpu_ns = time.perf_counter_ns(), cpu_time_ns()
         interpreter.invoke()
         runs.append(Run((time.perf_counter_ns() - start_ns) / 1e6, (cpu_time_ns() - start_cpu_ns) / 1e6))
     return runs
 
 
-def _fill(view: NDArray[Any], random: np.random.Generator) -> None:
+def fill(view: NDArray[Any], random: np.random.Generator) -> None:
+    """Fill the view of an input with noise."""
     if view.dtype.kind == "f":
         view[...] = random.random(view.shape)
     else:

@@ -90,7 +90,7 @@ def try_model(keys: str) -> CheckResult:
     except VedetteError as refusal:
         return CheckResult("model", "fail", str(refusal), "See the check `runtime`.")
     text = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
-            f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK")
+            f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK{f'; {proof.choice}' if proof.choice else ''}")
     if spec.warnings:
         return CheckResult("model", "warn", f"{text}; {'; '.join(spec.warnings)}",
                            f"Run `vedette model inspect {detector.model}`.")

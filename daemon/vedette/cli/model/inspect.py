@@ -100,6 +100,7 @@ def _plain(inspection: Inspection) -> dict[str, Any]:
         "outputs": [asdict(tensor) for tensor in (proof or model).outputs],
         "operations": _operations(model),
         "runtime": proof.runtime if proof else None, "runtime_version": proof.runtime_version if proof else None,
+        "runtime_choice": proof.choice or None if proof else None,
         "xnnpack_share": proof.xnnpack_share if proof else None, "invoke_ms": proof.invoke_ms if proof else None,
         "metadata": {name: len(content) for name, content in model.metadata.items()},
         "attachments": {name: len(content) for name, content in model.attachments.items()},
@@ -126,7 +127,8 @@ def _lines(inspection: Inspection) -> Iterator[str]:
             yield f"  {word:11} {', '.join(f'{name} ({len(inside):,})' for name, inside in contents.items())}"
     if proof:
         yield (f"  runs        on {proof.runtime} {proof.runtime_version}, {proof.xnnpack_share:.0%} of the graph on "
-               f"XNNPACK, invoke {proof.invoke_ms:.1f} ms with {proof.threads} thread")
+               f"XNNPACK, invoke {proof.invoke_ms:.1f} ms with {proof.threads} thread"
+               f"{f'; {proof.choice}' if proof.choice else ''}")
     if inspection.spec:
         yield from _spec_lines(inspection.spec)
     if baseline := _baseline(model)[0]:
