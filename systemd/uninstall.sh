@@ -9,8 +9,11 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
-    systemctl stop vedette.service 'vedette@*.service'
-    systemctl disable vedette.service vedette@.service
+    # Patterns, because a unit that is already removed has no name any more.
+    systemctl stop '[v]edette.service' 'vedette@*.service'
+    for unit in vedette.service vedette@.service; do
+        [ ! -e "/etc/systemd/system/$unit" ] || systemctl disable "$unit"
+    done
 fi
 rm -rf "$root/opt/vedette"
 case $(readlink "$root/usr/local/bin/vedette") in

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.daemon.as_service import missing
+from tests.support.daemon.scratch_root import ScratchRoot
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +83,41 @@ def test_removing_keeps_what_is_the_owners(tmp_path: Path) -> None:
     make("uninstall", tmp_path, PURGE="1")
     assert [path for path in kept if path.exists()] == []
     make("uninstall", tmp_path, PURGE="1")
+
+
+SYSTEMCTL = """#!/bin/sh
+# As the real one: what is not there cannot be stopped by its name (5) or disabled (1). A pattern may match nothing.
+action=$1
+shift
+for unit; do
+    case "$action $unit" in
+        *[[*]*) ;;
+        "stop "*) [ -e "/etc/systemd/system/$unit" ] || exit 5 ;;
+        "disable "*) [ -e "/etc/systemd/system/$unit" ] || exit 1 ;;
+    esac
+done
+echo "$action $*"
+"""
+
+
+@pytest.mark.skipif(missing() is not None, reason=missing() or "")
+def test_purging_works_after_removing(tmp_path: Path) -> None:
+    """As root under systemd, which knows no units of ours any more. The user goes too, and a third time is safe."""
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+    machine = ScratchRoot(tmp_path, f"mkdir -p /run/systemd/system; PATH={systemctl.parent}:$PATH")
+    setup = (f"install -D -m 644 {ROOT}/systemd/sysusers.d/vedette.conf /usr/lib/sysusers.d/vedette.conf\n"
+             "systemd-sysusers vedette.conf\n"
+             "mkdir -p /etc/vedette /var/lib/vedette /var/lib/vedette-front /opt/vedette/venv-1 /etc/systemd/system\n"
+             "touch /etc/systemd/system/vedette.service /etc/systemd/system/vedette@.service")
+    assert machine.run("sh", "-ec", setup).returncode == 0
+    uninstall = f"{ROOT}/systemd/uninstall.sh"
+    done = machine.run(uninstall)
+    assert (done.returncode, "kept" in done.stdout) == (0, True), done.stderr
+    for command in (f"PURGE=1 {uninstall}", f"PURGE=1 {uninstall}", uninstall):
+        done = machine.run("sh", "-c", command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    left = machine.run("sh", "-c", "ls -d /etc/vedette /var/lib/vedette* /opt/vedette /usr/lib/sysusers.d/vedette.conf")
+    assert (left.stdout, machine.run("id", "vedette").returncode) == ("", 1)
