@@ -133,3 +133,14 @@ def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "config.yaml").write_text("camera: {fps: 3}\n")
     assert main(["check-config", "--config=~/config.yaml"]) == 0
+
+
+def test_a_quiet_check_prints_problems_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A reload runs it: nothing for a good configuration, every problem and code 78 for a bad one."""
+    path = tmp_path / "config.yaml"
+    path.write_text("device: gate\n")
+    assert main(["check-config", "--quiet", "--config", str(path)]) == 0
+    assert capsys.readouterr() == ("", "")
+    path.write_text("devise: gate\n")
+    assert main(["check-config", "--quiet", "--config", str(path)]) == 78
+    assert "devise" in capsys.readouterr().err

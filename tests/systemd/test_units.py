@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.daemon.running import RunningDaemon, environment
 from vedette import app, supervisor
 from vedette.camera import remote
 from vedette.config.load import load
@@ -77,6 +79,41 @@ def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
 def test_a_child_short_of_memory_does_not_stop_the_unit() -> None:
     """A candidate makes itself the first to die; with any other policy systemd would end the daemon with it."""
     assert "\nOOMPolicy=continue\n" in (FOLDER / UNITS[0]).read_text()
+
+
+@pytest.mark.daemon
+def test_a_reload_with_a_bad_configuration_fails(tmp_path: Path) -> None:
+    """The unit's own lines, run as systemd does: the last one fails, and the daemon goes on and says why."""
+    config = tmp_path / "config.yaml"
+    config.write_text("device: gate\nmqtt: {port: 1}\ncamera: {source: synthetic, fps: 5}\n")
+    lines = re.findall(r"^ExecReload=(.*)$", (FOLDER / UNITS[0]).read_text(), re.MULTILINE)
+    with RunningDaemon(tmp_path, "--config", config) as daemon:
+        assert daemon.waits_for_log("camera: capturing"), daemon.log
+
+        def reload() -> list[int]:
+            shell = [line.replace("/opt/vedette/current/bin/vedette", f"{sys.executable} -m vedette")
+                     .replace("/etc/vedette/config.yaml", str(config))
+                     for line in lines]
+            return [subprocess.run(["sh", "-c", line], capture_output=True, timeout=240,
+                                   env={**environment(tmp_path), "MAINPID": str(daemon.process.pid)}).returncode
+                    for line in shell]
+
+        assert reload() == [0, 0]
+        assert daemon.waits_for_log("reloaded"), daemon.log
+        config.write_text("devise: gate\n")
+        assert reload() == [0, 78]
+        assert daemon.waits_for_log("reload refused, nothing changed"), daemon.log
+        assert daemon.process.poll() is None
+
+
+def test_a_broker_on_this_machine_is_stopped_later() -> None:
+    """systemd stops in the reverse order of starting. It is the order only: no broker is started or needed."""
+    for name in UNITS:
+        text = (FOLDER / name).read_text()
+        after = re.search(r"^After=(.*)$", text, re.MULTILINE)
+        assert after
+        assert "mosquitto.service" in after[1].split()
+        assert not re.search(r"^(Wants|Requires|BindsTo|PartOf)=", text, re.MULTILINE)
 
 
 def test_the_template_differs_in_the_instance_only() -> None:

@@ -38,6 +38,7 @@ exit codes:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_config_argument(parser)
+    parser.add_argument("--quiet", action="store_true", help="print only problems and warnings")
     parser.add_argument("--json", action="store_true",
                         help="print one JSON object with the keys config, places, warnings; or with the key problems")
 
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         places = {name: str(place) for name, place in loaded.places.items()}
         print(json.dumps({"config": plain(loaded.config), "places": places, "warnings": loaded.warnings}))
         return 0
-    print(render(loaded.config, loaded.places), end="")
+    if not args.quiet:
+        print(render(loaded.config, loaded.places), end="")
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return 0
