@@ -95,6 +95,6 @@ def test_permitted_values_are_listed_where_the_type_lists_them() -> None:
                      "One of `5`, `3.1.1`.", "One of `0`, `90`, `180`, `270`.", "Any of `update`, `rollback`,"):
         assert sentence in flat
     assert {key.name for key in keys() if key.choices} == {
-        "camera.rotate", "detector.runtime", "detector.decoder", "detector.color", "detector.resize",
+        "camera.rotate", "camera.decode", "detector.runtime", "detector.decoder", "detector.color", "detector.resize",
         "publish.results", "mqtt.protocol", "commands.allow", "cloud.dialect", "health.baseline"}
     assert "One of rgb, bgr." in example()

@@ -40,9 +40,12 @@ def capture_settings(camera: CameraConfig) -> CaptureSettings:
         source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
         credentials_file=str(camera.credentials_file) if camera.credentials_file else None,
-        focus=camera.focus, controls=camera.controls)
+        decode=camera.decode, focus=camera.focus, controls=camera.controls)
     if settings.kind == "synthetic":
         parse_synthetic(settings.source)      # a wrong option can still end the command here
         return settings
-    # A camera cannot wait. Only files and drawn frames can give every frame.
-    return settings if settings.kind == "path" else replace(settings, every_frame=False, loop=False)
+    if settings.kind == "path":
+        return settings
+    # A camera cannot wait. Only files and drawn frames can give every frame. Each frame of a device is a keyframe.
+    decode = camera.decode if settings.kind == "stream" else "all"
+    return replace(settings, every_frame=False, loop=False, decode=decode)

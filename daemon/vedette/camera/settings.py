@@ -31,6 +31,8 @@ SCALED_BYTES = 1024 * 1024 * 3
 V4L2_SELECT_TIMEOUT_S = 2
 STALL_S = 3.0
 STALL_FRAMES = 3.0
+KEYFRAMES_FPS = 0.1
+"""Keyframes come this often, or the camera counts as slow, or as stalled. Nobody declares their rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class CaptureSettings:
     every_frame: bool
     loop: bool
     credentials_file: str | None
+    decode: Literal["all", "keyframes"] = "all"
     focus: float | None = None
     controls: Mapping[str, Any] = field(default_factory=dict)
     slow_openings: int = 0
@@ -63,14 +66,24 @@ class CaptureSettings:
         return self.kind != "path"
 
     @property
+    def expected_fps(self) -> float:
+        """Frames per second that a source must give, unless it declares fewer."""
+        return min(self.fps, KEYFRAMES_FPS) if self.decode == "keyframes" else self.fps
+
+    @property
     def stall_s(self) -> float:
         """So many seconds without a frame count as a stall."""
+        return max(STALL_S, STALL_FRAMES / self.expected_fps)
+
+    @property
+    def silence_s(self) -> float:
+        """So many seconds without a picture count as a stall, also while no keyframe is due."""
         return max(STALL_S, STALL_FRAMES / self.fps)
 
     @property
     def open_limit_s(self) -> float:
-        """So many seconds may pass from the opening of the source to its first frame."""
-        return max(open_limit_s(self.slow_openings), self.stall_s)
+        """So many seconds may pass from the opening of the source to its first picture."""
+        return max(open_limit_s(self.slow_openings), self.silence_s)
 
     @property
     def slot_bytes(self) -> int:

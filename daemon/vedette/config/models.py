@@ -60,6 +60,9 @@ class CameraConfig(Section):
         gt=0)
     frozen_after_s: float = restart(
         60, "If all frames are exactly the same for these seconds, the camera is frozen.", gt=0)
+    decode: Literal["all", "keyframes"] = restart(
+        "all", "For a stream or a video file. keyframes: only the keyframes of H.264 or H.265 become frames, often one "
+               "every 1 to 5 s. That costs a fraction of the processor time. all: every picture is decoded.")
     focus: float | None = restart(
         None, "For picamera2. null: the lens focuses all the time, if the camera can move it. A number: the lens stays "
               "at this distance, in dioptres (1 / metres). 0 is infinity.", ge=0, le=100)

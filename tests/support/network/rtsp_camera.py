@@ -1,6 +1,7 @@
 """An RTSP camera on loopback that can fall silent, like one behind a broken switch.
 
-It speaks RTSP 1.0 with RTP/JPEG (RFC 2435) interleaved in the one TCP connection: enough for FFmpeg, nothing more.
+It speaks RTSP 1.0 with RTP/JPEG (RFC 2435) or RTP/H.264 (RFC 6184) interleaved in the one TCP connection: enough for
+FFmpeg, nothing more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import BinaryIO, Self
 import cv2
 import numpy as np
 
+from tests.support.network import h264
+
 FPS = 15
 HEIGHT, WIDTH = 96, 128
 ANSWERS = {
@@ -23,7 +26,8 @@ ANSWERS = {
     "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1",
     "PLAY": "Session: 1",
 }
-SDP = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=framerate:{FPS}\r\nm=video 0 RTP/AVP 26\r\n"
+SDP = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=framerate:{FPS}\r\nm=video 0 RTP/AVP "
+JPEG, H264 = 26, 96
 
 
 class RtspCamera:
@@ -31,6 +35,9 @@ class RtspCamera:
 
     While silent it takes connections and says nothing on any.
     """
+
+    media = f"{JPEG}\r\n"
+    """How DESCRIBE names what comes."""
 
     def __init__(self) -> None:
         self.shown: deque[tuple[float, int]] = deque(maxlen=20 * FPS)
@@ -40,6 +47,7 @@ class RtspCamera:
         self._closing = threading.Event()
         self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept)
+        self._random = np.random.default_rng()
         self.url = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}/cam"
 
     def __enter__(self) -> Self:
@@ -75,23 +83,48 @@ class RtspCamera:
         with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):
             while request := _request(requests):
                 self._speaking.wait()
-                connection.sendall(_answer(request).encode())
+                connection.sendall(_answer(request, SDP + self.media).encode())
                 if request[0].startswith("PLAY"):
                     self._play(connection)
 
     def _play(self, connection: socket.socket) -> None:
-        random = np.random.default_rng()
         seq = 0
         while not self._closing.wait(1 / FPS):
             self._speaking.wait()
-            picture = random.integers(20, 100, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            cell = int(random.integers(16))
-            top, left = cell // 4 * HEIGHT // 4, cell % 4 * WIDTH // 4
-            picture[top:top + HEIGHT // 4, left:left + WIDTH // 4] = 255
-            self.shown.append((time.time(), cell))
-            packet = _packet(cv2.imencode(".jpg", picture)[1].tobytes(), seq)
+            packet = self._packet(seq)
             connection.sendall(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
             seq += 1
+
+    def _packet(self, seq: int) -> bytes:
+        """Return the next picture as one RTP packet; small pictures fit."""
+        picture = self._random.integers(20, 100, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        cell = int(self._random.integers(16))
+        top, left = cell // 4 * HEIGHT // 4, cell % 4 * WIDTH // 4
+        picture[top:top + HEIGHT // 4, left:left + WIDTH // 4] = 255
+        self.shown.append((time.time(), cell))
+        return _rtp(JPEG, seq) + _jpeg_payload(cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+class H264Camera(RtspCamera):
+    """Serves a keyframe of grey 200, then dark pictures, and so on: every `group`th is a keyframe."""
+
+    media = f"{H264}\r\na=rtpmap:{H264} H264/90000\r\na=fmtp:{H264} sprop-parameter-sets={h264.SPROP}\r\n"
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self._group = group
+        self.keyframes = 0
+
+    def hang_up(self) -> None:
+        """End every connection. The camera takes new ones."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _packet(self, seq: int) -> bytes:
+        number = seq % self._group
+        self.keyframes += number == 0
+        return _rtp(H264, seq) + h264.picture(number, 40 if number else 200, keyframe=not number)
 
 
 def _request(requests: BinaryIO) -> list[str]:
@@ -102,23 +135,26 @@ def _request(requests: BinaryIO) -> list[str]:
     return lines
 
 
-def _answer(request: list[str]) -> str:
+def _answer(request: list[str], sdp: str) -> str:
     method = request[0].split()[0]
     number = next(line.partition(":")[2].strip() for line in request if line.lower().startswith("cseq"))
     if method == "SETUP" and not any("/TCP" in line for line in request):   # OpenCV 4 asks for UDP first
         return f"RTSP/1.0 461 Unsupported Transport\r\nCSeq: {number}\r\n\r\n"
     body, header = "", ANSWERS.get(method, "Session: 1")
     if method == "DESCRIBE":
-        body, header = SDP, f"Content-Type: application/sdp\r\nContent-Length: {len(SDP)}"
+        body, header = sdp, f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}"
     return f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{header}\r\n\r\n{body}"
 
 
-def _packet(jpeg: bytes, seq: int) -> bytes:
-    """Return the picture as one RTP packet; small pictures fit."""
+def _rtp(kind: int, seq: int) -> bytes:
+    """Return the head of a packet that holds a whole picture."""
+    return struct.pack(">BBHII", 0x80, 0x80 | kind, seq & 0xFFFF, seq * 90_000 // FPS & 0xFFFFFFFF, 1)
+
+
+def _jpeg_payload(jpeg: bytes) -> bytes:
     tables, scan = _taken_apart(jpeg)
-    rtp = struct.pack(">BBHII", 0x80, 0x80 | 26, seq & 0xFFFF, seq * 90_000 // FPS & 0xFFFFFFFF, 1)
     picture = struct.pack(">IBBBB", 0, 1, 255, WIDTH // 8, HEIGHT // 8)   # type 1: 4:2:0; Q 255: tables follow
-    return rtp + picture + struct.pack(">BBH", 0, 0, len(tables)) + tables + scan
+    return picture + struct.pack(">BBH", 0, 0, len(tables)) + tables + scan
 
 
 def _taken_apart(jpeg: bytes) -> tuple[bytes, bytes]:

@@ -44,13 +44,13 @@ class Film(OpenCvSource):
             raise SourceInvalid(f"{what}: expected a video file or a folder of images")
         if not Path(path).stat().st_size:
             raise SourceInvalid(f"{what}: the file is empty; expected a video file")
-        capture = open_ffmpeg(path, settings.stall_s - READ_MARGIN_S)
+        capture = open_ffmpeg(path, settings.silence_s - READ_MARGIN_S, keyframes=settings.decode == "keyframes")
         if not capture.isOpened():
             with Path(path).open("rb") as file:
                 is_mp4 = file.read(8)[4:] == b"ftyp"
             hint = "; an MP4 that was cut off lacks its index" if is_mp4 else ""
             raise SourceInvalid(f"{what}: OpenCV cannot open it as a video{hint}")
-        super().__init__(capture, what)
+        super().__init__(capture, what, keyframes=settings.decode == "keyframes")
         self._frames = self._damaged = 0
         self._declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._last_ns = -1
@@ -60,7 +60,7 @@ class Film(OpenCvSource):
         if not self._grabbed_ahead():
             self._grab_next()
         position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-        by_count_ns = int(self._frames * 1e9 / (self.fps or 25.0))
+        by_count_ns = int((self._frames + self.passed_over) * 1e9 / (self.fps or 25.0))
         self._frames += 1
         stamp_ns = int(position_ms * 1e6) if math.isfinite(position_ms) else by_count_ns
         self._last_ns = stamp_ns if stamp_ns > self._last_ns else by_count_ns
@@ -71,7 +71,7 @@ class Film(OpenCvSource):
         first = self._frames + self._damaged + 1
         most = max(DAMAGED_IN_A_ROW, min(self._declared - first, DECLARED_MOST))
         lost = 0
-        while not self._capture.grab():
+        while not self._grab_picture():
             lost += 1
             if lost > most:
                 raise self._end()
@@ -89,7 +89,7 @@ class Film(OpenCvSource):
             cause += f", {self._damaged} damaged"
         # Some files declare only their length, and the number is computed. So the time must be missing too.
         period_ns = 1e9 / (self.fps or 25.0)
-        missing = round(self._declared - self._frames - self._damaged)
+        missing = round(self._declared - self._frames - self._damaged - self.passed_over)
         missing_ns = self._declared * period_ns - self._last_ns - period_ns
         if missing > 0 and missing_ns > period_ns / 2:
             cause += f", {missing} missing of the {self._declared:.0f} that it declares"

@@ -49,7 +49,7 @@ class HttpSource:
         wait_s = max(0.0, self._asked + 1 / self._settings.fps - time.monotonic())
         self._sleep(wait_s)
         self._asked = time.monotonic()
-        self._stream = Stream(self._settings, self._settings.stall_s - READ_MARGIN_S - wait_s)
+        self._stream = Stream(self._settings, self._settings.silence_s - READ_MARGIN_S - wait_s)
         return self._stream.grab()
 
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

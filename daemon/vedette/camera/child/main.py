@@ -59,7 +59,8 @@ class Capture:
     def run(self) -> NoReturn:
         """Capture until the owner leaves. Raises: OwnerLeft."""
         while True:
-            self._owner.send(Opening(self._settings.open_limit_s + OPEN_MARGIN_S))
+            to_keyframe_s = self._settings.stall_s - self._settings.silence_s
+            self._owner.send(Opening(self._settings.open_limit_s + to_keyframe_s + OPEN_MARGIN_S))
             opened, frames = time.monotonic(), self._player.captured
             delay_s = self._play_once()
             if self._player.captured > frames:

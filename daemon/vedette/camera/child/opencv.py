@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from vedette.camera.child.keyframes import Keyframes
 from vedette.camera.child.source import PictureDamaged, ReadStalled, checked, plausible_fps
 from vedette.camera.settings import V4L2_SELECT_TIMEOUT_S
 from vedette.errors import SourceInvalid, SourceMissing
@@ -39,9 +40,14 @@ class OpenCvSource:
     live = True
     reusable = True
 
-    def __init__(self, capture: cv2.VideoCapture, what: str) -> None:
+    def __init__(self, capture: cv2.VideoCapture, what: str, *, keyframes: bool = False) -> None:
         self._capture = capture
         self._what = what
+        self._keyframes = Keyframes(capture, what) if keyframes else None
+        self.passed_over = 0
+        """Pictures that came and are no keyframes, where only keyframes are decoded."""
+        self.passed_over_s = 0.0
+        """When the last of these came (monotonic)."""
         self._scratch: NDArray[np.uint8] | None = None
         self._ahead = False
         self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
@@ -56,7 +62,7 @@ class OpenCvSource:
     def read(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """Return the grabbed frame; see Source."""
         try:
-            ok, image = self._capture.retrieve(into if into is not None else self._scratch)
+            ok, image = (self._keyframes or self._capture).retrieve(into if into is not None else self._scratch)
         except cv2.error as error:
             kind = SourceInvalid if error.code == cv2.Error.StsNoMem else PictureDamaged
             raise kind(f"{self._what}: {error.err}") from error
@@ -70,6 +76,18 @@ class OpenCvSource:
     def close(self) -> None:
         """Close the source."""
         self._capture.release()
+        if self._keyframes is not None:
+            self._keyframes.close()
+            self._keyframes = None
+
+    def _grab_picture(self) -> bool:
+        """Grab the next picture, of keyframes the next keyframe. Return whether there was one, as VideoCapture.grab."""
+        while self._capture.grab():
+            if self._keyframes is None or self._keyframes.here:
+                return True
+            self.passed_over += 1
+            self.passed_over_s = time.monotonic()
+        return False
 
     def _grabbed_ahead(self) -> bool:
         """Whether the frame behind a damaged one is grabbed already. Then the next call says no."""
@@ -107,8 +125,10 @@ class Device(OpenCvSource):
         return stamp_ns if sane else now_ns
 
 
-def open_ffmpeg(url: str, read_timeout_s: float, open_limit_s: float = FILM_OPEN_LIMIT_S) -> cv2.VideoCapture:
-    """Open a URL or a file. Check `isOpened()` of the result."""
+def open_ffmpeg(url: str, read_timeout_s: float, open_limit_s: float = FILM_OPEN_LIMIT_S, *,
+                keyframes: bool = False) -> cv2.VideoCapture:
+    """Open a URL or a file, for Keyframes if asked. Check `isOpened()` of the result."""
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(open_limit_s * 1000),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(read_timeout_s * 1000), cv2.CAP_PROP_N_THREADS, 1])
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(read_timeout_s * 1000), cv2.CAP_PROP_N_THREADS, 1,
+        *((cv2.CAP_PROP_FORMAT, -1) if keyframes else ())])

@@ -67,7 +67,7 @@ class Player:
 
     def play(self, source: Source) -> NoReturn:
         """Play until the source fails. Raises: SourceError, its subclass PictureFrozen, OwnerLeft."""
-        rates = RateWatch(self._settings.fps, source.fps)
+        rates = RateWatch(self._settings.expected_fps, source.fps)
         decimation = Decimation(self._settings.fps)
         playback = Playback()
         last_ns = 0

@@ -32,20 +32,21 @@ class Stream(OpenCvSource):
     """An RTSP or HTTP stream. Its end is a failure, since it may come back. It opens within `open_limit_s`."""
 
     def __init__(self, settings: CaptureSettings, open_limit_s: float) -> None:
-        self._timeout_s = settings.stall_s - READ_MARGIN_S
+        keyframes = settings.decode == "keyframes"
+        self._timeout_s = settings.silence_s - READ_MARGIN_S
         what = shown(settings.source)
         try:
             url = with_credentials(settings.source, settings.credentials_file)
         except (OSError, ValueError) as error:
             raise SourceMissing(f"camera credentials: {error}") from error
         began = time.monotonic()
-        capture = open_ffmpeg(url, self._timeout_s, open_limit_s)
+        capture = open_ffmpeg(url, self._timeout_s, open_limit_s, keyframes=keyframes)
         took_s = time.monotonic() - began
         if not capture.isOpened():
             if took_s >= open_limit_s * 0.9:
                 raise NoAnswer(f"{what}: no answer within {took_s:.0f} s")
             raise SourceMissing(f"{what}: refused, not found, or no video")
-        super().__init__(capture, what)
+        super().__init__(capture, what, keyframes=keyframes)
         self._first_within_s = max(FIRST_WITHIN_S, open_limit_s - took_s)
         self.frames = 0
         """Frames that came since the stream was opened."""
@@ -65,8 +66,9 @@ class Stream(OpenCvSource):
         """Grab the next frame that can be decoded. Raises: PictureDamaged if others came before it; as `grab`."""
         began = tried = time.monotonic()
         damaged = 0
-        while not self._capture.grab():
+        while not self._grab_picture():
             now = time.monotonic()
+            began, tried = max(began, self.passed_over_s), max(tried, self.passed_over_s)
             if now - began >= (self._timeout_s if self.frames else self._first_within_s) * 0.9:
                 raise ReadStalled(f"{self._what}: no frame for {now - began:.1f} s")
             damaged += now - tried < self._timeout_s * 0.9    # else OpenCV's time-out ended this read
