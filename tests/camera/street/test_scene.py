@@ -50,6 +50,18 @@ def test_a_frame_is_the_same_in_every_process_and_order() -> None:
     assert digest.hexdigest() == other
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_what_a_scene_keeps_changes_no_frame(hard: bool) -> None:
+    """A scene that has drawn for a minute draws the same frame as a new one, though it keeps sprites and drawings."""
+    scene = Scene(7, 320, 180, 30, hard=hard)
+    for number in range(1000, 2800, 90 if hard else 4):
+        out, truth = rendered(scene, number, 320, 180)
+        if number % 40 == 0:
+            again, same = rendered(Scene(7, 320, 180, 30, hard=hard), number, 320, 180)
+            assert truth == same
+            assert (out == again).all()
+
+
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 10**9), hard=st.booleans())
 @FEWER
 def test_truth_lies_in_the_frame_and_can_be_seen(seed: int, number: int, hard: bool) -> None:

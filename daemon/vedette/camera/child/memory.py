@@ -6,6 +6,7 @@ Invariants: the limit is at least twice what was measured. A failure near the li
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import resource
 from pathlib import Path
@@ -45,6 +46,12 @@ class MemoryLimit:
     def explain(self, failure: str) -> str:
         """Return the failure. If the peak since `reset_peak` is near the limit, add the figures."""
         return f"{failure}; the child took {_peak_bytes() >> 20} of the {self}" if near_limit() else failure
+
+
+def return_free_memory() -> None:
+    """Give back to the system what was freed. The C library keeps it, and pieces in between are lost to all others."""
+    with contextlib.suppress(AttributeError):       # only glibc has this function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def near_limit() -> bool:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from vedette._lib.clock import pause
+from vedette.camera.child.memory import return_free_memory
 from vedette.camera.child.source import checked
 from vedette.camera.street.faults import EFFECTS
 from vedette.camera.street.options import parse_synthetic
@@ -53,7 +54,7 @@ class Synthetic:
         self._tick = self._number_at(now_ns()) if self.live else -1
         self._scene = self._scene_of(self._size)
         self._other: Scene | None = None
-        self._picture = np.empty((settings.height, settings.width, 3), np.uint8)
+        self._shape = (settings.height, settings.width, 3)
 
     def __repr__(self) -> str:
         return f"<Synthetic {self._options} frame {self._tick}>"
@@ -74,12 +75,14 @@ class Synthetic:
             return checked(np.zeros((1, self._size[0] * self._size[1]), np.uint8), "synthetic")
         if fault == "size":
             return self._smaller()
-        picture = into if into is not None and into.shape == self._picture.shape else self._picture
+        picture = into if into is not None and into.shape == self._shape else np.empty(self._shape, np.uint8)
         self._scene.render(self._options.shown_number(self._tick, self._rate), picture)
         if fault == "dark":
             cv2.convertScaleAbs(picture, dst=picture, alpha=DARK)
         if fault in EFFECTS:
             EFFECTS[fault](picture, self._tick)
+        if self._tick % ceil(self._rate) == 0:      # once a second; drawing takes and frees megabytes
+            return_free_memory()
         return picture
 
     def close(self) -> None:

@@ -35,6 +35,8 @@ class Actor:
     scale: float
     mirrored: bool
     blur_px: int = 0
+    approaches: bool = False
+    """Whether it comes nearer or goes away, so that its scale changes with every frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float
     x = ground.width + margin - way if mirrored else way - margin
     phase = int(way / scale / track.stride_m * objects.PHASES) % objects.PHASES
     speed = (ground.width + 2 * margin) * share / max(into_s, 1e-6)     # pixels a second
-    actor = Actor(kind, appearance, phase, x, row, scale, mirrored, round(speed * _EXPOSURE_S))
+    actor = Actor(kind, appearance, phase, x, row, scale, mirrored, round(speed * _EXPOSURE_S),
+                  track.wanders)
     return _with_rider(actor) if kind is _BICYCLE else [actor]
 
 

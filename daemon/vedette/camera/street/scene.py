@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -25,15 +24,18 @@ from vedette.camera.street.sprite import darken_ellipse, paste
 from vedette.types import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from vedette.camera.street.actors import Actor
     from vedette.camera.street.backdrop import Street
     from vedette.camera.street.light import Light
+    from vedette.camera.street.objects import Kind
+    from vedette.camera.street.sprite import Sprite
 
     Pixels = NDArray[np.uint8]
+    _Thing = tuple[Kind, int]
 
 LEAST_VISIBLE = 0.4
 DAY_S = 180.0
@@ -41,7 +43,8 @@ DAY_S = 180.0
 FIRST_HOUR = 8.0
 HELD_OUT_SEED = 20261121
 """Hard scenes of this seed, and demo scenes of it and the nine after it, are for evaluation: never train on them."""
-_SPRITES = 96
+_THING_BYTES = 500_000
+"""A thing that is large in the frame is drawn again for each pose: its poses would take several megabytes."""
 _SHADOW_DEPTH = 0.14
 
 
@@ -63,7 +66,7 @@ class Scene:
         self._size = (width, height)
         self._ids = np.zeros((height, width), np.uint8)
         self._noise = noise_tile(width, height)
-        self._draw = lru_cache(maxsize=_SPRITES)(draw)
+        self._sprites = _Sprites()
         rng = np.random.default_rng((seed, 0))
         self._street = demo_street(rng, width, height)
         self._lamps = tuple((float(x), float(rng.uniform(0.3, 0.9))) for x in rng.uniform(0, 1, 3))
@@ -92,6 +95,7 @@ class Scene:
         """Draw the actors into the street, farthest first, and return the truth."""
         self._ids.fill(0)
         ordered = sorted(actors, key=attrgetter("row"))
+        self._sprites.next_frame()
         sizes = [self._draw_actor(out, actor, number, light) for number, actor in enumerate(ordered, 1)]
         seen = (self._truth_of(actor, number, size, street.ground.unit)
                 for number, (actor, size) in enumerate(zip(ordered, sizes, strict=True), 1))
@@ -101,10 +105,10 @@ class Scene:
         """Draw one actor over the frame. Return the number of its pixels, hidden ones included."""
         reach = actor.kind.width_m * actor.scale * 0.45
         darken_ellipse(out, (actor.x, actor.row), (reach, reach * _SHADOW_DEPTH + 1), light.shadow_strength)
-        drawn = self._draw(actor.kind, actor.appearance, actor.phase, _density(actor.scale))
-        sprite = drawn.at_scale(actor.scale, mirrored=actor.mirrored, blur_px=actor.blur_px)
-        rows, columns = sprite.alpha.shape
-        return paste(out, self._ids, sprite, round(actor.x - columns / 2), round(actor.row - rows), number)
+        sprite = self._sprites.of(actor)
+        columns, rows = sprite.size
+        left, top = round(actor.x - columns / 2) + sprite.left, round(actor.row - rows) + sprite.top
+        return paste(out, self._ids, sprite, left, top, number)
 
     def _truth_of(self, actor: Actor, number: int, size: int, unit: float) -> TruthBox | None:
         """Return what can be seen of an actor after all are drawn. Return None if it is too little, or for a prop."""
@@ -123,6 +127,43 @@ class Scene:
             return None
         box = Box((left + x) / width, (top + y) / height, (left + x + wide) / width, (top + y + tall) / height)
         return TruthBox(actor.kind.label, LABELS.index(actor.kind.label), box, min(1.0, visible))
+
+
+class _Sprites:
+    """The sprites of one frame, for the next one: drawing is slow, and most things are in both."""
+
+    def __init__(self) -> None:
+        self._last: dict[_Thing, dict[object, Sprite]] = {}
+        self._now: dict[_Thing, dict[object, Sprite]] = {}
+
+    def of(self, actor: Actor) -> Sprite:
+        """Return the sprite of an actor as it is shown."""
+        thing = actor.kind, actor.appearance
+        poses = self._now.setdefault(thing, self._last.get(thing, {}))
+        if actor.approaches:    # shown at each scale only once, so the drawing is kept
+            return _shown(_kept(poses, (actor.phase, _density(actor.scale)), lambda: _drawn(actor)), actor)
+        pose = actor.phase, actor.scale, actor.mirrored, actor.blur_px
+        return _kept(poses, pose, lambda: _shown(_drawn(actor), actor))
+
+    def next_frame(self) -> None:
+        """Forget the sprites of things that were in no frame since the last call."""
+        self._last, self._now = self._now, {}
+
+
+def _kept(poses: dict[object, Sprite], pose: object, make: Callable[[], Sprite]) -> Sprite:
+    if pose not in poses:
+        if sum(sprite.colours.nbytes for sprite in poses.values()) > _THING_BYTES:
+            poses.clear()
+        poses[pose] = make()
+    return poses[pose]
+
+
+def _drawn(actor: Actor) -> Sprite:
+    return draw(actor.kind, actor.appearance, actor.phase, _density(actor.scale))
+
+
+def _shown(drawing: Sprite, actor: Actor) -> Sprite:
+    return drawing.at_scale(actor.scale, mirrored=actor.mirrored, blur_px=actor.blur_px)
 
 
 def _density(scale: float) -> float:

@@ -3,6 +3,7 @@
 Invariants:
 - A sprite is drawn in metres, x from its middle, y up from the ground. It is drawn larger than it is shown and shrunk
   by area, which antialiases it. Colours are premultiplied by alpha, so no dark rim appears.
+- Where alpha is 0, the colours are 0. So a sprite without its empty edges gives the same picture.
 - `ids` has for every pixel of a frame the number of the thing that is visible there. Visible shares are counted in it.
 """
 
@@ -33,23 +34,42 @@ _SHIFT = 4      # cv2 draws at 1/16 pixel
 
 @dataclass(frozen=True, slots=True)
 class Sprite:
-    """One thing: colours and coverage, shape (rows, columns, 3) and (rows, columns), at `density` pixels a metre."""
+    """One thing at `density` pixels a metre, without the empty edges of its canvas.
+
+    Colours and coverage have the shapes (rows, columns, 3) and (rows, columns). They begin at column `left` and row
+    `top` of the canvas, which has `size` (columns, rows).
+    """
 
     colours: Pixels
     alpha: Pixels
     density: float
+    left: int
+    top: int
+    size: tuple[int, int]
 
     def at_scale(self, scale: float, *, mirrored: bool, blur_px: int) -> Sprite:
         """Return the sprite at `scale` pixels a metre, blurred sideways by `blur_px`."""
-        rows, columns = self.alpha.shape
-        size = (max(1, round(columns * scale / self.density)), max(1, round(rows * scale / self.density)))
-        colours = cv2.resize(self.colours, size, interpolation=cv2.INTER_AREA)
-        alpha = cv2.resize(self.alpha, size, interpolation=cv2.INTER_AREA)
+        columns, rows = self.size
+        size = max(1, round(columns * scale / self.density)), max(1, round(rows * scale / self.density))
+        colours, alpha = (cv2.resize(self._on_canvas(part), size, interpolation=cv2.INTER_AREA)
+                          for part in (self.colours, self.alpha))
         if mirrored:
             colours, alpha = cv2.flip(colours, 1), cv2.flip(alpha, 1)
         if blur_px > 1:
             colours, alpha = cv2.blur(colours, (blur_px, 1)), cv2.blur(alpha, (blur_px, 1))
-        return Sprite(colours, alpha, scale)       # type: ignore[arg-type] # cv2's stubs forget the dtype
+        return _cut_out(np.asarray(colours, np.uint8), np.asarray(alpha, np.uint8), scale)
+
+    def _on_canvas(self, part: Pixels) -> Pixels:
+        (columns, rows), (height, width) = self.size, self.alpha.shape
+        return np.asarray(cv2.copyMakeBorder(part, self.top, rows - self.top - height, self.left,
+                                             columns - self.left - width, cv2.BORDER_CONSTANT), np.uint8)
+
+
+def _cut_out(colours: Pixels, alpha: Pixels, density: float) -> Sprite:
+    """Return a sprite of these pictures of a whole canvas."""
+    left, top, wide, tall = cv2.boundingRect(alpha)
+    full = np.s_[top:top + tall, left:left + wide]
+    return Sprite(colours[full].copy(), alpha[full].copy(), density, left, top, (alpha.shape[1], alpha.shape[0]))
 
 
 class Canvas:
@@ -84,11 +104,12 @@ class Canvas:
         rows, columns = self._pixels.shape[:2]
         grain = rng.integers(0, strength + 1, (ceil(rows / 3), ceil(columns / 3)), np.uint8)
         grain = cv2.resize(grain, (columns, rows))
-        self._pixels[..., :3] = cv2.subtract(self._pixels[..., :3], cv2.merge([grain] * 3))
+        for channel in np.moveaxis(self._pixels, 2, 0)[:3]:     # one by one, in place: a canvas may have megabytes
+            np.subtract(np.maximum(channel, grain), grain, out=channel)
 
     def sprite(self) -> Sprite:
         """Return the drawing as a sprite."""
-        return Sprite(np.ascontiguousarray(self._pixels[..., :3]), self._pixels[..., 3].copy(), self._density)
+        return _cut_out(self._pixels[..., :3], self._pixels[..., 3].copy(), self._density)
 
     def _pixel(self, point: Point) -> tuple[int, int]:
         unit = self._density * (1 << _SHIFT)
