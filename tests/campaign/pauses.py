@@ -8,7 +8,7 @@ can be made. `cycles`: short pauses of the daemon, again and again. `watchdog`: 
 service manager waits, so that another one is started. After the pauses results flow again, health has the reasons of
 before, each frame is counted, and no result is about a frame from before a pause, but for one that was on its way. A
 long pause shows in the availability. SIGTERM ends the daemon with exit code 0, and the next run says so in `last_end`;
-after the watchdog it says `hung`. Resumable by case. One JSON line; 1 when a limit was broken.
+after the watchdog it says `hung` and names it. Resumable by case. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def watchdog(watchdog_s: float) -> dict[str, Any]:
         again = here.settled(None, 240)
         end = manager.ends[0]
     right = {f"exit code {end.code}": end.by_watchdog and end.code == -signal.SIGABRT,
-             f"last end {last_end}": (last_end["run"], last_end["kind"]) == (run, "hung"),
+             f"last end {last_end}": (last_end["run"], last_end["kind"]) == (run, "hung")
+             and "watchdog, SIGABRT" in last_end["detail"],
              "no results": again}
     return {"last_end": last_end, "wrong": [words for words, holds in right.items() if not holds]}
 

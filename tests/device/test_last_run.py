@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.daemon.service_manager import run_stop_post
 from tests.support.present import present
 from tests.support.waiting.until import wait_until
-from vedette.device.last_run import RECORD, STACKS, RunRecord
+from vedette.device.last_run import RECORD, STACKS, SYSTEMD, RunRecord
 from vedette.types import RunIdentity
 
 pytestmark = pytest.mark.slow
@@ -39,6 +40,20 @@ note.begin()
 note.update(())
 print(flush=True)
 ctypes.PyDLL(None).pause()
+"""
+
+ABORTS = """
+import os, sys
+from pathlib import Path
+from vedette._lib.stacks import dump_on_signals
+from vedette.device.last_run import RunRecord
+from vedette.types import RunIdentity
+dump_on_signals()
+note = RunRecord(Path(sys.argv[1]), RunIdentity("gate", 3, "boot-1"))
+note.begin()
+note.update(tuple(sys.argv[3:]))
+note._wait()
+os.abort() if sys.argv[2] == "itself" else os.read(0, 1)
 """
 
 PAUSED = """
@@ -135,6 +150,49 @@ def test_a_pause_of_the_whole_process_is_no_hang(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last == (3, "stopped", "SIGTERM")
+
+
+@pytest.mark.parametrize(("who", "late", "boot", "end"), [
+    ("watchdog", (), "boot-1", ("hung", "systemd saw: watchdog, SIGABRT")),
+    ("watchdog", ("detect",), "boot-1", ("hung", "detect made no progress; systemd saw: watchdog, SIGABRT")),
+    ("itself", (), "boot-1", ("killed", "systemd saw: signal, SIGABRT")),
+    ("watchdog", (), "boot-2", ("hung", "systemd saw: watchdog, SIGABRT")),
+])
+def test_the_watchdog_is_told_from_an_abort_in_native_code(tmp_path: Path, who: str, late: tuple[str, ...], boot: str,
+                                                           end: tuple[str, str]) -> None:
+    """A real SIGABRT, from another process or by abort(). What systemd saw counts once, also after a restart."""
+    with subprocess.Popen([sys.executable, "-c", ABORTS, tmp_path, who, *late], stdin=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as process:
+        if who == "watchdog":
+            assert wait_until(lambda: (tmp_path / STACKS).exists() and (not late or b"detect" in record(tmp_path)), 60)
+            process.send_signal(signal.SIGABRT)
+        assert process.wait(240) == -signal.SIGABRT
+    run_stop_post(tmp_path, -signal.SIGABRT, by_watchdog=who == "watchdog")
+    note = RunRecord(tmp_path, RunIdentity("gate", 4, boot))
+    assert note.last == (3, *end)
+    note.begin()
+    assert present(RunRecord(tmp_path, RunIdentity("gate", 5, boot)).last)[:2] == (4, "killed")
+    note.ended(0, "end of the test")
+
+
+def record(folder: Path) -> bytes:
+    return (folder / RECORD).read_bytes() if (folder / RECORD).exists() else b""
+
+
+@pytest.mark.parametrize("content", [b"", b"watchdog", b"a b c", b"\xff \xff", b"x" * 5000])
+def test_an_unreadable_report_of_systemd_is_ignored(tmp_path: Path, content: bytes) -> None:
+    """The record alone decides then."""
+    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False, timeout=240)
+    (tmp_path / SYSTEMD).write_bytes(content)
+    last = present(RunRecord(tmp_path, RunIdentity("gate", 4, "boot-1")).last)
+    assert (last.kind, last.detail.startswith("no last record")) == ("killed", True)
+
+
+def test_an_end_in_order_leaves_no_report_of_systemd(tmp_path: Path) -> None:
+    """Neither a stop nor a start that fails replaces what systemd saw of the run before."""
+    for code in (0, 78):
+        run_stop_post(tmp_path, code)
+    assert not (tmp_path / SYSTEMD).exists()
 
 
 def test_a_main_thread_that_goes_on_clears_its_record(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Keeps a record of this run on disk, so that the next run can report how it ended.
 
-Invariants: a run that dies leaves its last record, and the next run decides by that record and the boot; between the
-first and the last record the main thread never waits for the disk; if the main thread itself hangs, a signal handler
-of C, which needs no Python, writes that; a disk that cannot be written is logged, and nothing else changes. Main
-thread only.
+Invariants: a run that dies leaves its last record, and the next run decides by that record, the boot, and what systemd
+saw; between the first and the last record the main thread never waits for the disk; if the main thread itself hangs, a
+signal handler of C, which needs no Python, writes that; a disk that cannot be written is logged, and nothing else
+changes. Main thread only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.double_buffered_file import LONGEST, DoubleBufferedFile
 from vedette._lib.stacks import HangDump
+from vedette._lib.whole_file import read_whole
 from vedette.types import LastEnd
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECORD, STACKS = "end.mark", "end.stacks"
+SYSTEMD = "end.systemd"
+"""The unit's ExecStopPost= writes it after an end by a signal: systemd's result, such as `watchdog`, and the signal."""
 MAIN_WITHIN_S = 3.0
 """A main thread that is silent for longer may hang. If it continues, what was written about it is removed."""
 REARM_S = 1.0
@@ -33,6 +37,7 @@ DISK_WITHIN_S = 2.0
 """The longest time that the first and the last record wait for a disk."""
 _DETAIL_MAX = LONGEST // 13
 """A character outside the basic plane takes twelve bytes of JSON; the other fields need the rest."""
+_REPORT_MAX = 100
 _RUNNING = "running"
 _KILLED = "no last record: killed, out of memory, or crashed in native code"
 
@@ -46,6 +51,7 @@ class RunRecord:
     def __init__(self, folder: Path, identity: RunIdentity) -> None:
         self._slots = DoubleBufferedFile(folder / RECORD)
         self._stacks = folder / STACKS
+        self._systemd = folder / SYSTEMD
         self._run = identity.run
         self._boot_id = identity.boot_id
         self._dump: HangDump | None = None
@@ -64,6 +70,8 @@ class RunRecord:
                     "run %d ended: %s: %s", self.last.run, self.last.kind, self.last.detail)
         self.renew()
         self._wait()
+        with contextlib.suppress(OSError):
+            self._systemd.unlink()
 
     def renew(self) -> None:
         """Write the record again, in a folder that was restored empty."""
@@ -109,13 +117,21 @@ class RunRecord:
             return None
         if kind in ("stopped", "failed"):
             return LastEnd(run, kind, detail)
-        if boot_id != self._boot_id:
+        seen = self._read_systemd()
+        if boot_id != self._boot_id and seen is None:
             return LastEnd(run, "power_cut", "the machine restarted while it ran")
-        if kind == "hung":
-            return LastEnd(run, "hung", detail)
-        if hung:
-            return LastEnd(run, "hung", "main made no progress")
-        return LastEnd(run, "killed", _KILLED)
+        if kind == "hung" or hung:
+            stuck = detail if kind == "hung" else "main made no progress"
+            return LastEnd(run, "hung", f"{stuck}; {seen}" if seen else stuck)
+        return LastEnd(run, "hung" if seen and "watchdog" in seen else "killed", seen or _KILLED)
+
+    def _read_systemd(self) -> str | None:
+        """Return what systemd saw, as a message; None if it saw no end by a signal, or if there is no systemd."""
+        try:
+            result, number = read_whole(self._systemd, _REPORT_MAX).decode("ascii").split()
+        except (OSError, ValueError):
+            return None
+        return f"systemd saw: {result}, SIG{number}" if f"{result}{number}".isprintable() else None
 
     def _put(self, kind: str, detail: str | None) -> None:
         """Write it in a separate thread, because a disk may hang."""

@@ -267,7 +267,8 @@ class LastEndPayload(TypedDict):
     watchdog ended the run. `killed`: it ended without a report: by a signal, for lack of memory, or by a crash in
     native code. `power_cut`: the machine restarted during the run."""
     detail: str
-    """Text: who requested the stop, the error, or the threads that hung."""
+    """Text: who requested the stop, the error, or the threads that hung. After an end by a signal, what systemd saw:
+    `watchdog, SIGABRT` is its watchdog. With `signal` or `core-dump`, native code or another process did it."""
 
 
 class GovernorHealth(TypedDict):

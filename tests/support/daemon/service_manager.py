@@ -1,10 +1,14 @@
 """Keeps a daemon running as systemd does by the shipped unit: it listens at $NOTIFY_SOCKET, ends a daemon in SIGABRT
-that does not feed the watchdog, and starts the next one a while after any end.
+that does not feed the watchdog, runs the unit's ExecStopPost=, and starts the next one a while after any end.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ from tests.support.waiting.until import wait_until
 WATCHDOG_S, RESTART_S = 30.0, 3.0
 """As shipped."""
 READY_WITHIN_S = 60.0
+UNIT = Path(__file__).parents[3] / "systemd/vedette.service"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,17 @@ class End:
     log: str
 
 
+def run_stop_post(state: Path, code: int, *, by_watchdog: bool = False) -> None:
+    """Run the unit's ExecStopPost= in the state folder, after an end with this code, as subprocess gives it."""
+    line = re.search(r"^ExecStopPost=(.*)$", UNIT.read_text(), re.MULTILINE)
+    assert line
+    ended = {"EXIT_CODE": "killed", "EXIT_STATUS": signal.Signals(-code).name[3:]} if code < 0 else {
+        "EXIT_CODE": "exited", "EXIT_STATUS": str(code)}
+    result = "signal" if code < 0 else "exit-code" if code else "success"
+    subprocess.run(shlex.split(line[1]), cwd=state, check=True, timeout=240,
+                   env={"PATH": os.environ["PATH"], "SERVICE_RESULT": "watchdog" if by_watchdog else result, **ended})
+
+
 class ServiceManager(InThread):
     """`start` gives a daemon with these variables in its environment. `ends` so far."""
 
@@ -38,6 +54,7 @@ class ServiceManager(InThread):
         super().__init__()
         self.ends: list[End] = []
         self.daemon: RunningDaemon | None = None
+        self._state = folder / "state"
         self._systemd = NotifySocket(folder)
         self._start = start
         self._watchdog_s = watchdog_s
@@ -72,4 +89,5 @@ class ServiceManager(InThread):
         if daemon.process.poll() is None:
             daemon.signal(signal.SIGABRT if starved else signal.SIGTERM)
         code = daemon.ends()
+        run_stop_post(self._state, code, by_watchdog=starved)
         return End(code, starved, fed_s, daemon.log)
