@@ -3,8 +3,8 @@
     make setup-tflite
     python bench/runtimes.py [MODEL...] [--threads 1] [--repeat 3]
 
-Without models: the model in the box, and those in ../shared/real where it is there. The processor should have nothing
-else to do. Each line has the median of the repeated measurements.
+Without models: the model in the box, and those in ../shared/real where it is there. With one thread, processor time is
+measured; with more, the processor must have nothing else to do. Each line has the median of the repeated measurements.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main() -> None:
             continue
         whole = Measured(statistics.median(one.litert_ms for one in found),
                          statistics.median(one.tflite_ms for one in found),
+                         statistics.median(one.faster for one in found),
                          all(one.identical for one in found), found[0].golden)
         print(f"{model.name:48} {whole.litert_ms:10.3f} {whole.tflite_ms:10.3f} {whole.ratio:6.2f} "
               f"{whole.identical!s:>10} {'-' if whole.golden is None else str(whole.golden):>7}  "

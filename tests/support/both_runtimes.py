@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = "ai_edge_litert"
 _SLOW = """
-import importlib.util, threading
+import importlib.util, time
 
 _spec = importlib.util.spec_from_file_location("ai_edge_litert.true_interpreter", {path!r})
 _true = importlib.util.module_from_spec(_spec)
@@ -22,7 +22,10 @@ _spec.loader.exec_module(_true)
 class _Slow:
     def __init__(self, true): self._true = true
     def __getattr__(self, name): return getattr(self._true, name)
-    def Invoke(self): threading.Event().wait({seconds}); return self._true.Invoke()
+    def Invoke(self):
+        end_s = time.thread_time() + {seconds}
+        while time.thread_time() < end_s: pass
+        return self._true.Invoke()
 
 class Interpreter(_true.Interpreter):
     def __init__(self, *args, **kwargs):
@@ -47,8 +50,8 @@ class BothRuntimes:
 def both_runtimes(folder: Path, *, slower_litert_s: float = 0.0) -> BothRuntimes | None:
     """Return such an environment, with its links in `folder`; None where one of the two is not there.
 
-    With `slower_litert_s`, LiteRT computes the same but each invoke takes so much longer. This stands for a processor
-    on which it is the slower one.
+    With `slower_litert_s`, LiteRT computes the same but each invoke takes so much more processor time.
+    This stands for a processor on which it is the slower one.
     """
     python = ROOT / ".venv-tflite" / "bin" / "python"
     litert = next(ROOT.glob(f".venv/lib/python3.11/site-packages/{PACKAGE}"), None)

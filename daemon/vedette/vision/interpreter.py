@@ -169,6 +169,11 @@ def chosen_runtime(runtime: str) -> tuple[str, str]:
     return name, version
 
 
+def version_of(runtime: str) -> str:
+    """Return the version of an installed runtime without loading its native code."""
+    return str(importlib.import_module(PACKAGES[runtime]).__version__)
+
+
 def available_runtimes() -> tuple[RuntimeReport, ...]:
     """Return every known runtime. Each one builds a model here, since a runtime that can be imported may not work."""
     return tuple(map(_report, PACKAGES))
@@ -204,9 +209,8 @@ def _import(runtime: str) -> tuple[str, str, Any]:
 
 
 def _import_one(name: str) -> tuple[str, Any]:
-    package = PACKAGES[name]
-    module = importlib.import_module(f"{package}.interpreter")
-    return str(importlib.import_module(package).__version__), module
+    module = importlib.import_module(f"{PACKAGES[name]}.interpreter")
+    return version_of(name), module
 
 
 def _check_works(name: str, module: Any) -> None:

@@ -26,7 +26,7 @@ from vedette.errors import ModelDamaged, ModelError, ModelUnproven
 from vedette.tflite.file import DigestedFile, ModelFile, digest
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
-from vedette.vision.interpreter import chosen_runtime
+from vedette.vision.interpreter import version_of
 from vedette.vision.model_child import ModelChild, invalid_response
 from vedette.vision.runtime_choice import RuntimeChoice, choose_runtime, wanted_runtime
 
@@ -163,7 +163,7 @@ def proof_request(path: Path, *, runtime: str, threads: int, memory_bytes: int, 
 def try_delegate_first(request: Mapping[str, object], attempt: Callable[[Mapping[str, object]], Proof]) -> Proof:
     """Attempt a request with Vedette's own delegate if it fits the runtime, then without it. Raises: as `attempt`."""
     note, lasting = None, True
-    if chosen_runtime(str(request["runtime"])) == (xnnpack.RUNTIME, xnnpack.VERSION):
+    if request["runtime"] == xnnpack.RUNTIME and version_of(xnnpack.RUNTIME) == xnnpack.VERSION:
         try:
             return attempt({**request, "delegate": True})
         except ModelError as error:
