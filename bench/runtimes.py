@@ -22,7 +22,8 @@ from vedette.detect.box_model import BOX_MODEL
 from vedette.errors import ModelError
 from vedette.tflite.file import digest
 from vedette.vision.interpreter import PACKAGES
-from vedette.vision.probe import MEMORY_BYTES, TIMEOUT_S, proof_request
+from vedette.vision.model_child import TIMEOUT_S
+from vedette.vision.probe import MEMORY_BYTES, proof_request
 from vedette.vision.runtime_choice import Measured, decide, measure
 
 SHARED = ROOT.parent / "shared" / "real" / "models"

@@ -35,6 +35,7 @@ from vedette.device.wall_clock import WallClock
 from vedette.drift.bundled import BundledScores
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
+from vedette.errors import ModelTimedOut
 from vedette.fallback.build import Fallbacks
 from vedette.health.meters import FrameMeters
 from vedette.health.publisher import HealthPublisher
@@ -154,7 +155,8 @@ class Daemon:
         self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, clock, config.camera,
                                   fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
-                                  read_files=self._opener.read_files)
+                                  read_files=self._opener.read_files,
+                                  open_within_s=lambda: self._opener.within_s)
         self._throttle = Throttle(config, self._pipeline, clock, timing)
         self._monitor.subscribe(self._throttle.on_reading)
         self._meters = FrameMeters(clock)
@@ -254,7 +256,8 @@ class Daemon:
             self._run_record.renew()
         self._run_record.update(self._supervisor.late_workers())
         refusal = self._pipeline.refusal
-        if refusal is not None and self._store.state.trial is None and not _is_supervised():
+        is_final = refusal is not None and not isinstance(refusal, ModelTimedOut)
+        if refusal is not None and is_final and self._store.state.trial is None and not _is_supervised():
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
 
     def reload(self) -> None:

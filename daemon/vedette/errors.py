@@ -6,7 +6,8 @@
     ├── ModelError               65  a model file cannot be used
     │   ├── ModelUnreadable          missing, empty, not readable, or not a TFLite file
     │   ├── ModelDamaged             its digest differs, or the child that loaded it died or hung
-    │   │   └── ModelUnproven        the child had no time or no memory; another try may succeed
+    │   │   └── ModelUnproven        the child had no memory, or was killed; another try may succeed
+    │   │       └── ModelTimedOut        it had no time; the next try gets more
     │   ├── ModelUnsupported         intact, but no decoder fits or the runtime cannot run it
     │   ├── ModelBadlyQuantised      intact, but none of its scores can ever pass the threshold
     │   ├── ModelMismatched          runs, but its golden frames do not yield their detections
@@ -94,6 +95,10 @@ class ModelDamaged(ModelError):
 
 class ModelUnproven(ModelDamaged):
     """The child had no time or no memory, or was killed from outside. The file itself may be fine."""
+
+
+class ModelTimedOut(ModelUnproven):
+    """The child had no time. The file may only be slow here, so the next try gets more."""
 
 
 class ModelUnsupported(ModelError):

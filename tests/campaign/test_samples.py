@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon.as_service import missing
+from tests.support.daemon.slow_board import can_be_slow
 from tests.support.network.another_host import possible
 
 pytestmark = pytest.mark.daemon
@@ -203,3 +204,10 @@ def test_a_part_without_a_sample_can_be_imported(part: str) -> None:
     done = subprocess.run([sys.executable, CAMPAIGNS / f"{part}.py", "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")
+
+
+@pytest.mark.skipif(can_be_slow() is not None, reason=f"no slow board here: {can_be_slow()}")
+def test_a_slow_board_gives_results(tmp_path: Path) -> None:
+    """A quarter of one processor is enough for the film, by whichever try."""
+    figures = sample("slow", tmp_path, "--percent", "25", "--within-s", "300", "--case", "film")
+    assert figures["cases"].keys() == {"film"}

@@ -25,7 +25,7 @@ class Watched(HotSwap):
 
 
 def opened(detector: Detector | None) -> tuple[Watched, list[bool]]:
-    swap = Watched(lambda: detector, FakeClock())
+    swap = Watched(lambda: detector, FakeClock(), within_s=lambda: 1.0)
     seen = swap.watch()
     swap.open_if_due(Worker("detect", lambda worker: None), failing=False, failures=0)
     return swap, seen

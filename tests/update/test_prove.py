@@ -9,9 +9,18 @@ import pytest
 
 from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
+from vedette._lib.patience import MOST_S
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
-from vedette.errors import ModelError, ModelMismatched, ModelTooSlow, ModelUnproven, RuntimeMissing, UpdateRefused
+from vedette.errors import (
+    ModelError,
+    ModelMismatched,
+    ModelTimedOut,
+    ModelTooSlow,
+    ModelUnproven,
+    RuntimeMissing,
+    UpdateRefused,
+)
 from vedette.store.model_store import ModelStore
 from vedette.store.probes import probe_of
 from vedette.store.release import ShadowRequirement
@@ -23,6 +32,7 @@ from vedette.update.probe_count import ProbeCount
 from vedette.update.prove import RETRY_MOST_S, UNPROVEN_MAX, Candidates, Prover
 from vedette.update.status import update_reasons
 from vedette.validate.frame_tap import FrameTap
+from vedette.vision.model_child import TIMEOUT_S
 from vedette.vision.probe import Proof
 
 BOX = Path(__file__).parents[2] / "models" / "vedette-street.tflite"
@@ -47,6 +57,9 @@ class Active:
     def __init__(self, store: ModelStore) -> None:
         self.activated: list[Installed] = []
         self.probe_count = ProbeCount(store, "boot")
+
+    def announce_opening(self) -> None:
+        """Nothing watches this thread."""
 
     def activate(self, model: Installed) -> None:
         self.activated.append(model)
@@ -172,6 +185,36 @@ def test_a_release_that_finds_no_time_is_tried_again_later(rig: Rig) -> None:
     rig.clock.advance(RETRY_MOST_S)
     rig.prover.step()
     assert rig.active.activated == [model]
+
+
+def test_a_candidate_that_is_only_slow_gets_more_time(rig: Rig) -> None:
+    """It is told at once, and neither dropped nor refused, even without a release; success forgets it."""
+    model = rig.stage(b"one")
+    bounds: list[float] = []
+    for _ in range(6):
+        bounds.append(rig.candidates.patience(model.sha256).bound_s(TIMEOUT_S))
+        rig.candidates.failures.append(ModelTimedOut("took longer"))
+        rig.prover.step()
+        assert update_reasons(rig.store.state, {}, None)["update_failed"].endswith("tried again later: took longer")
+        rig.clock.advance(RETRY_MOST_S)
+    assert bounds == [30, 60, 120, 240, 300, 300]
+    assert (rig.store.state.candidate, rig.store.state.refused) == (model, ())
+    assert rig.prover.longest_s == MOST_S
+    rig.prover.step()
+    assert rig.active.activated == [model]
+    assert rig.prover.longest_s == TIMEOUT_S
+
+
+def test_an_operator_waits_for_a_slow_model(rig: Rig) -> None:
+    """Each try that ran out of time gets more, at once; only the daemon's stop ends the tries before the last."""
+    model = rig.stage(b"one")
+    path = rig.store.path_of(model.sha256)
+    rig.candidates.failures.extend([ModelTimedOut("took longer")] * 3)
+    assert rig.prover.probe(path, model.sha256).name == "street"
+    rig.candidates.failures.extend([ModelTimedOut("took longer")] * 3)
+    rig.prover.interrupt()
+    with pytest.raises(ModelTimedOut):
+        rig.prover.probe(path, model.sha256)
 
 
 @pytest.mark.parametrize(("failure", "pardoned"), [

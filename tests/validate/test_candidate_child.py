@@ -22,6 +22,7 @@ from tests.support.waiting.until import wait_until
 from vedette.errors import (
     ModelDamaged,
     ModelError,
+    ModelTimedOut,
     ModelUnproven,
 )
 from vedette.validate.candidate import Candidate
@@ -53,7 +54,8 @@ def test_a_child_stopped_at_load_is_ended() -> None:
 
 @pytest.mark.parametrize(("number", "kind", "words"), [
     (signal.SIGSEGV, ModelDamaged, "the child detecting in a frame was killed by SIGSEGV"),
-    (signal.SIGKILL, ModelUnproven, "the child detecting in a frame was killed by SIGKILL")])
+    (signal.SIGKILL, ModelUnproven, "the child detecting in a frame was killed by SIGKILL"),
+    (signal.SIGXCPU, ModelTimedOut, "the child detecting in a frame was killed by SIGXCPU")])
 def test_the_error_says_how_a_child_ended_before_a_comparison(tap: FrameTap, number: signal.Signals,
                                                                  kind: type[ModelError], words: str) -> None:
     """The error names the signal; a SIGKILL does not blame the model. Later calls are refused."""

@@ -241,7 +241,7 @@ class RemoteCamera:
         if not self._session.end(gracefully=False):
             raise CameraStuck(f"{trouble.cause}; the capture child cannot be killed")
         lived_s = (self._clock.monotonic_ns() - self._session.started_ns) / 1e9
-        delay_s = self._replacements.replaced(lived_s)
+        delay_s = self._replacements.replaced(lived_s, silent=trouble.state == "stalled")
         if delay_s is None:
             raise CameraStuck(f"{self._replacements.limit} capture children in a row gave no frame: {trouble.cause}")
         self._slow_openings = 0 if self._session.gave_frame else self._slow_openings + 1

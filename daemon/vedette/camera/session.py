@@ -14,6 +14,8 @@ import select
 from typing import TYPE_CHECKING
 
 from vedette._lib.child import Child
+from vedette._lib.patience import MOST_S
+from vedette.camera.restart_policy import start_limit_s
 from vedette.camera.settings import SLOTS, V4L2_SELECT_TIMEOUT_S
 from vedette.camera.shared_frames import SharedFrames
 from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_scaling
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
     from vedette.camera.wire import Message
     from vedette.ports import Clock
 
-START_WITHIN_S = 15.0
-"""Time to import numpy and OpenCV from a slow SD card."""
 WITHIN_LIMIT_S = 30.0
-OPENING_LIMIT_S = 150.0
+OPENING_LIMIT_S = MOST_S + 30
 SLOW_OPENING_S = 4.0
 """An opening that takes longer is reported, though it goes on."""
 LEAVE_WITHIN_S = 1.0
@@ -58,7 +58,7 @@ class Session:
         self._opening_limit_s = max(OPENING_LIMIT_S, self._within_limit_s + 1)
         self._seq = first_seq - 1
         self._held: set[int] = set()
-        self._due_ns = self.started_ns + int(START_WITHIN_S * 1e9)
+        self._due_ns = self.started_ns + int(start_limit_s(settings.slow_openings) * 1e9)
         self._slots = SharedFrames(SLOTS, settings.slot_bytes)
         try:
             self._child = Child(module, ENVIRON)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPEN_WITHIN_S = 90.0
-"""Proving a new model in its child may take this long on a slow board."""
 RETRY_MODEL_S = 60.0
 """The time after which a model that cannot be opened is tried again, and a model that keeps failing is opened again."""
 WORN_AFTER = 1000
@@ -39,14 +37,18 @@ class _Offer:
 
 
 class HotSwap:
-    """`open_detector` returns None where no model is to run. `read_files`: as `FileWatch`."""
+    """`open_detector` returns None where no model is to run; `within_s` says how long it may take.
+
+    `read_files`: as `FileWatch`.
+    """
 
     def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock,
-                 read_files: Callable[[], object] | None = None) -> None:
+                 read_files: Callable[[], object] | None = None, *, within_s: Callable[[], float]) -> None:
         self.detector: Detector | None = None
         self.refusal: ModelError | RuntimeMissing | None = None
         """Why there is no detector although a model was named."""
         self._open_detector = open_detector
+        self._within_s = within_s
         self._files = FileWatch(read_files, clock)
         self._clock = clock
         self._handover = threading.Condition()
@@ -105,7 +107,7 @@ class HotSwap:
                 (self._reopen_ns is not None and now_ns >= self._reopen_ns)
         if is_due:
             self._reopen_ns, self._failures_before = None, failures
-            worker.beat(OPEN_WITHIN_S)
+            worker.beat(self._within_s())
             self._open()
 
     def retry(self) -> None:

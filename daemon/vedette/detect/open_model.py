@@ -13,8 +13,11 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vedette._lib.patience import Patience
 from vedette.camera.street.options import is_synthetic
 from vedette.detect.box_model import BOX_MODEL
+from vedette.errors import ModelTimedOut
+from vedette.vision.model_child import TIMEOUT_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from vedette.vision.probe import Proof
 
 log = logging.getLogger(__name__)
+
+LOAD_WITHIN_S = 30.0
+"""What else an opening takes: imports, reading and building the model, its first invoke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +60,17 @@ def choose_model(config: Config, store: ModelStore) -> ModelChoice | None:
 class DetectorOpener:
     """Chooses the model that is to run, and opens detectors. `proofs`: the file of the models' proofs. Any thread.
 
-    `openings` counts the openings of `open_chosen`, which one thread calls.
+    `openings` counts the openings of `open_chosen`, which one thread calls. `probe_s`: the bound of the first proof.
     """
 
-    def __init__(self, config: Config, store: ModelStore, proofs: Path, openings: OpeningCount) -> None:
+    def __init__(self, config: Config, store: ModelStore, proofs: Path, openings: OpeningCount, *,
+                 probe_s: float = TIMEOUT_S) -> None:
         self._config = config
         self._store = store
         self._proofs = proofs
         self._openings = openings
+        self._patience = Patience()
+        self._probe_s = probe_s
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
 
@@ -73,6 +82,11 @@ class DetectorOpener:
         """Return what identifies the files that a detector is opened from: a changed file gives another value."""
         choice, labels = self.choose(), self._config.detector.labels_file
         return _identity(None if choice is None else choice.path), _identity(labels)
+
+    @property
+    def within_s(self) -> float:
+        """The seconds that the next opening may take: one child chooses the runtime, and two may prove the model."""
+        return 3 * self._patience.bound_s(self._probe_s) + LOAD_WITHIN_S
 
     def open_chosen(self) -> LocalDetector | None:
         """Open a detector of that model; None if there is none. Raises: as `open`."""
@@ -87,8 +101,13 @@ class DetectorOpener:
         from vedette.vision.open import open_detector  # late: the capture child starts meanwhile
         from vedette.vision.probe import ProofStore
         wanted = self._config.detector.model_copy(update={"model": choice.path})
-        opened = open_detector(wanted, self._config.camera.roi, ProofStore(self._proofs), sha256=choice.sha256,
-                               variant=choice.variant)
+        try:
+            opened = open_detector(wanted, self._config.camera.roi, ProofStore(self._proofs), sha256=choice.sha256,
+                                   variant=choice.variant, probe_s=self._patience.bound_s(self._probe_s))
+        except ModelTimedOut:
+            self._patience.ran_out()
+            raise
+        self._patience.worked()
         with self._lock:
             self._opened.add(opened)
             opened.reload(self._config.detector)        # the configuration may have been reloaded meanwhile

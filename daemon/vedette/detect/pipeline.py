@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S = 0.5
-
+OPEN_WITHIN_S = 120.0
 
 Listener = Callable[[DetectionResult], None]
 """Called with every result, one at a time; its pixels are valid until this returns. Must not block.
@@ -64,15 +64,16 @@ class Pipeline:
 
     With `every_frame` the camera waits for the detector. A limited rate then makes it wait too, so no frame is
     `governed`. `stop_after`: end after this many results. `read_files`: what identifies the model's files, so that
-    a refused model is tried again when they change.
+    a refused model is tried again when they change. `open_within_s`: how long the next `open_detector` may take.
     """
 
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock,
                  config: CameraConfig, *, fallback: Fallback | None = None, stop_after: int | None = None,
-                 read_files: Callable[[], object] | None = None) -> None:
+                 read_files: Callable[[], object] | None = None,
+                 open_within_s: Callable[[], float] = lambda: OPEN_WITHIN_S) -> None:
         self.ended: str | None = None
         self._camera = camera
-        self._hot_swap = HotSwap(open_detector, clock, read_files)
+        self._hot_swap = HotSwap(open_detector, clock, read_files, within_s=open_within_s)
         self._clock = clock
         self._every_frame = config.every_frame
         self._fallback = fallback

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vedette.detect.open_model import ModelChoice
-from vedette.errors import ModelDamaged, ModelError, ModelUnproven, RuntimeMissing, StateUnusable
+from vedette.errors import ModelDamaged, ModelError, ModelTimedOut, ModelUnproven, RuntimeMissing, StateUnusable
 from vedette.store.incoming import digest_of
 from vedette.update.probe_count import ProbeCount
 
@@ -71,7 +71,7 @@ class ModelActivator:
         Raises: ModelError, RuntimeMissing (it cannot be opened), StateUnusable; then nothing has changed.
         """
         running, opened = self.running, None
-        self._announce_opening()
+        self.announce_opening()
         if running is None or (running.sha256, running.variant) != (model.sha256, model.variant):
             choice = ModelChoice(self._store.verified(model.sha256), model.sha256, model.variant)
             with self.probe_count.counted(model.sha256, model.release):
@@ -130,14 +130,15 @@ class ModelActivator:
 
     def _opened(self, wanted: ModelChoice) -> LocalDetector | None:
         """Return the detector; None if it cannot be opened: then the pipeline tries it, and reports the error."""
-        self._announce_opening()
+        self.announce_opening()
         try:
             return self._opener.open(wanted)
         except (ModelError, RuntimeMissing) as error:
             log.error("%s", error)
             return None
 
-    def _announce_opening(self) -> None:
+    def announce_opening(self) -> None:
+        """Say that a model is opened or probed now, which takes long."""
         if self.before_opening is not None:
             self.before_opening()
 
@@ -150,6 +151,8 @@ class ModelActivator:
             if refusal is not self._retried:
                 self._retried = refusal
                 self._pipeline.offer(None, OFFER_WITHIN_S)      # the refusal was about another model: try now
+        elif isinstance(refusal, ModelTimedOut):
+            return      # it may only be slow, and the pipeline's next try has more time
         elif state.trial is not None:
             self.roll_back(f"on trial it cannot be opened: {refusal}",
                            lasting=not isinstance(refusal, ModelUnproven))

@@ -11,8 +11,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from vedette._lib.patience import Patience
 from vedette.errors import (
     ModelError,
+    ModelTimedOut,
     ModelTooSlow,
     ModelUnproven,
     RuntimeMissing,
@@ -22,6 +24,7 @@ from vedette.errors import (
 )
 from vedette.update import rules
 from vedette.update.shadow import Shadow
+from vedette.vision.model_child import TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +47,7 @@ RETRY_AFTER_S = 30.0
 pause doubles with each try, up to RETRY_MOST_S."""
 RETRY_MOST_S = 3600.0
 UNPROVEN_MAX = 2
-"""After so many probes without time or memory, health says so, and a file without a release is dropped."""
+"""After so many probes without memory, health says so, and a file without a release is dropped."""
 
 
 class Candidates:
@@ -52,6 +55,7 @@ class Candidates:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._patience: dict[str, Patience] = {}
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration, in the next child."""
@@ -62,10 +66,22 @@ class Candidates:
         """The detector's settings in the next child. A child that has others must not be compared any more."""
         return self._config.detector.model_dump_json(exclude_unset=True)
 
+    def patience(self, sha256: str) -> Patience:
+        """Return how patient the next child of this digest is."""
+        return self._patience.setdefault(sha256, Patience())
+
+    @property
+    def longest_s(self) -> float:
+        """The longest bound that the next request to a child has, in seconds."""
+        return max((each.bound_s(TIMEOUT_S) for each in self._patience.values()), default=TIMEOUT_S)
+
     def open(self, path: Path, sha256: str) -> Candidate:
         """Return the child for the file of this digest; it starts with its first request."""
-        from vedette.validate.candidate import Candidate  # late: it takes memory, which only updates need
-        return Candidate(path, self._config.detector, sha256=sha256, roi=self._config.camera.roi)
+        from vedette.validate.candidate import COMPARE_TIMEOUT_S, Candidate  # late: it takes memory
+        patience = self.patience(sha256)
+        return Candidate(path, self._config.detector, sha256=sha256, roi=self._config.camera.roi,
+                         probe_timeout_s=patience.bound_s(TIMEOUT_S),
+                         compare_timeout_s=patience.bound_s(COMPARE_TIMEOUT_S))
 
     def probe(self, candidate: Candidate) -> ProbeReport:
         """Probe a candidate, and check its latency and labels. Raises: ModelError, RuntimeMissing, UpdateRefused."""
@@ -106,6 +122,11 @@ class Prover:
         shadow = self._shadow
         return shadow.progress if shadow else None
 
+    @property
+    def longest_s(self) -> float:
+        """As `Candidates.longest_s`."""
+        return self._candidates.longest_s
+
     def interrupt(self) -> None:
         """End a running probe or comparison: the daemon stops. It does not count against the model. Any thread."""
         self._interrupted = True
@@ -114,7 +135,15 @@ class Prover:
                 running.interrupt()
 
     def probe(self, path: Path, sha256: str) -> ProbeReport:
-        """Probe a file in a child of its own. Raises: ModelError, RuntimeMissing, UpdateRefused."""
+        """Probe a file in a child of its own, for an operator who waits: a try that ran out of time gets more at once.
+
+        Raises: ModelError, RuntimeMissing, UpdateRefused.
+        """
+        return self._candidates.patience(sha256).until_success(
+            TIMEOUT_S, lambda _: self._probe_once(path, sha256), ModelTimedOut, stopping=lambda: self._interrupted)
+
+    def _probe_once(self, path: Path, sha256: str) -> ProbeReport:
+        self._switch.announce_opening()
         with self._switch.probe_count.counted(sha256), self._candidates.open(path, sha256) as candidate:
             return self._probe(candidate)
 
@@ -154,22 +183,25 @@ class Prover:
             self.close()
             if self._interrupted:
                 return
+            if isinstance(error, ModelTimedOut):
+                self._candidates.patience(model.sha256).ran_out()
             log.warning("%s", error)
             self._retry_or_drop(model, error)
         except (ModelError, UpdateRefused) as error:
             self._drop(str(error), lasting=not isinstance(error, ModelTooSlow | UpdateRefused))
 
     def _retry_or_drop(self, model: Installed, error: ModelUnproven | RuntimeMissing) -> None:
-        """After a try that did not prove the model: try a release again later, drop another file after some tries."""
+        """After a try that did not prove the model: try again later what is slow or a release, drop another file."""
         if self._tried != model.sha256:
             self._tried, self._failures = model.sha256, []
         self._failures.append(type(error))
         tries = len(self._failures)
         pause_s = min(RETRY_MOST_S, RETRY_AFTER_S * 2.0 ** min(tries - 1, 30))
         self._prove_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
-        if tries < UNPROVEN_MAX:
+        is_slow = isinstance(error, ModelTimedOut)
+        if tries < UNPROVEN_MAX and not is_slow:
             return
-        if model.release is None or RuntimeMissing in self._failures:
+        if RuntimeMissing in self._failures or (model.release is None and not is_slow):
             self._drop(str(error), refuse=False)
         else:
             self._store.change(self._store.state.postponed_candidate(f"tried again later: {error}",
@@ -205,6 +237,7 @@ class Prover:
 
     def _activate(self, model: Installed) -> None:
         self._tried = ""
+        self._candidates.patience(model.sha256).worked()
         self._switch.activate(model)
 
     def _drop(self, why: str, *, refuse: bool = True, lasting: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Compares a candidate with the active model on one live frame a second, unseen by subscribers, until a verdict.
 
-Invariants: the running detector is not touched, except that the tap copies a frame; while the rate is governed, frames
-are rare, so the deadline waits. Update thread only, but for `interrupt`.
+Invariants: the running detector is not touched, except that the tap copies a frame; while the rate is governed or a
+comparison takes long, frames are rare, so the deadline waits. Update thread only, but for `interrupt`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class Shadow:
             tapped = self._tap.next(TAKE_WITHIN_S)
             if tapped is not None:
                 self._compare(tapped)
+                self._hold_while_slow()
         return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)
 
     def interrupt(self) -> None:
@@ -98,6 +99,12 @@ class Shadow:
     @property
     def _minutes(self) -> float:
         return (self._clock.monotonic_ns() - self._began_ns) / 60e9
+
+    def _hold_while_slow(self) -> None:
+        """Let the deadline wait for a comparison that took longer than their interval."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns > self._compare_ns and not self._governed():
+            self._held_ns += now_ns - self._compare_ns
 
     def _compare(self, tapped: TappedFrame) -> None:
         comparison = self._candidate.compare(tapped)

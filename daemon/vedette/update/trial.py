@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vedette.errors import ModelError, RuntimeMissing
+from vedette.errors import ModelError, ModelTimedOut, RuntimeMissing
 from vedette.store.release import TrialRequirement
 from vedette.update.verdicts import TrialTally
 
@@ -151,11 +151,14 @@ class TrialMonitor:
                 self._previous.interrupt()
             seen = self._previous.compare(tapped)
         except (ModelError, RuntimeMissing) as error:
+            if isinstance(error, ModelTimedOut):
+                self._candidates.patience(previous.sha256).ran_out()
             if not self._interrupted:
                 log.warning("the previous model cannot run for the comparison: %s", error)
             self._stop_comparing()
             self._compare_ns = self._clock.monotonic_ns() + int(RETRY_AFTER_S * 1e9)
             return
+        self._candidates.patience(previous.sha256).worked()
         self._compared += 1
         self._tally.compared(seen.detections, tapped.detections, previous_ms=seen.invoke_ms,
                              active_ms=tapped.timing.invoke_ms)

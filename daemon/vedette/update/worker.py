@@ -37,8 +37,8 @@ TICK_S = 0.25
 IDLE_WITHIN_S = 10.0
 STEP_WITHIN_S = 60.0
 """An SD card that cleans up may delay a write by so long."""
-PROOF_WITHIN_S = 240.0
-"""Three times the duration of a probe on a slow board."""
+PROOF_WITHIN_S = 150.0
+"""A proof takes this and four times the bound of a probe: the choice of the runtime, two loads, the golden frames."""
 RETRY_AFTER_S = 30.0
 """The pause after an error of a model."""
 DISK_RETRY_AFTER_S = 3.0
@@ -126,7 +126,7 @@ class Updater:
             while not worker.stopping.is_set():
                 state = self._store.state
                 is_proving = state.candidate is not None or state.trial is not None
-                worker.beat(PROOF_WITHIN_S if is_proving else STEP_WITHIN_S)
+                worker.beat(self._prove_within_s if is_proving else STEP_WITHIN_S)
                 pause_s = self._step()
                 worker.beat(pause_s + IDLE_WITHIN_S)
                 self._wake.wait(pause_s)
@@ -177,7 +177,7 @@ class Updater:
     def _answer(self, request: Request) -> Response | None:
         """Serve it; None if the stop ended the probe: then the next daemon serves it, or the command itself."""
         log.info("%s requested: %s", request.kind, request.sha256 or "the previous model")
-        self.worker.beat(PROOF_WITHIN_S)
+        self._expect_opening()
         try:
             message = self._act(request)
         except VedetteError as error:
@@ -211,7 +211,11 @@ class Updater:
             self._switch.roll_back(verdict.message, lasting=verdict.lasting)
 
     def _expect_opening(self) -> None:
-        self.worker.beat(PROOF_WITHIN_S)
+        self.worker.beat(self._prove_within_s)
+
+    @property
+    def _prove_within_s(self) -> float:
+        return PROOF_WITHIN_S + 4 * self._prover.longest_s
 
     def _known(self) -> tuple[Target, ...]:
         return self._fetcher.known() if self._fetcher else ()

@@ -20,17 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vedette.config.camera_values import Unit
 from vedette.config.models import DetectorConfig
-from vedette.errors import ModelDamaged, ModelMismatched, ModelUnproven, VedetteError
+from vedette.errors import ModelDamaged, ModelMismatched, ModelTimedOut, ModelUnproven, VedetteError
 from vedette.tflite.file import ModelFile, digest, read_model
 from vedette.types import Box, Detection
 from vedette.validate import golden
 from vedette.vision.labels import label_of
-from vedette.vision.model_child import ModelChild, invalid_response
+from vedette.vision.model_child import TIMEOUT_S, ModelChild, invalid_response
 from vedette.vision.model_spec import ModelSpec, resolve
 from vedette.vision.probe import (
     LOADING,
     MEMORY_BYTES,
-    TIMEOUT_S,
     Proof,
     parse_proof,
     proof_request,
@@ -133,8 +132,8 @@ class Candidate:
         """Load the model in the child, run it, measure its time, and compare it with its golden frames.
 
         Raises: ModelUnreadable, ModelDamaged (another digest, or the child died or sent a false response),
-        ModelUnproven (no time, no memory), ModelUnsupported, ModelBadlyQuantised, ModelMismatched, RuntimeMissing.
-        Then the candidate is closed.
+        ModelTimedOut, ModelUnproven (no memory), ModelUnsupported, ModelBadlyQuantised, ModelMismatched,
+        RuntimeMissing. Then the candidate is closed.
         """
         try:
             proof = self._load()
@@ -235,7 +234,7 @@ class Candidate:
         for number in range(count):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise ModelUnproven(f"{self._path}: {number} of {count} golden frames took longer than "
+                raise ModelTimedOut(f"{self._path}: {number} of {count} golden frames took longer than "
                                     f"{self._probe_timeout_s:g} s")
             found.append(self._detect({"do": "golden", "number": number}, left_s, spec)[0])
         return found

@@ -21,6 +21,7 @@ from vedette._lib.child import Child
 from vedette.errors import (
     ModelBadlyQuantised,
     ModelDamaged,
+    ModelTimedOut,
     ModelUnproven,
     ModelUnreadable,
     ModelUnsupported,
@@ -31,6 +32,8 @@ from vedette.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+TIMEOUT_S = 30.0
+"""The bound of a first try to load a model; see `_lib.patience` for those after it."""
 _KILL_S = 2.0
 _STDERR_CHARS_MAX = 200
 # Each refusal of the child and the error that it becomes here. An invoke that fails in the child fails here as well.
@@ -39,6 +42,9 @@ _REFUSALS: Mapping[str, type[VedetteError]] = {
     "ModelBadlyQuantised": ModelBadlyQuantised,
     "InvokeFailed": ModelUnsupported, "OutputInvalid": ModelUnsupported, "SourceInvalid": ModelUnsupported,
     "RuntimeMissing": RuntimeMissing}
+_BLAMELESS: Mapping[str, type[ModelDamaged]] = {
+    "SIGKILL": ModelUnproven, "up": ModelUnproven, "SIGXCPU": ModelTimedOut}
+"""The last word of an end that does not blame the file: nobody's, or of a limit of time."""
 
 
 class ModelChild:
@@ -76,7 +82,7 @@ class ModelChild:
         """Send a request with the descriptors `fds`, and wait for the response.
 
         `action` says in error messages what the child was doing.
-        Raises: ModelDamaged (it died or sent an invalid response), ModelUnproven (out of time, or killed by somebody
+        Raises: ModelDamaged (it died or sent an invalid response), ModelTimedOut, ModelUnproven (killed by somebody
         else), and the child's own refusals: ModelUnreadable, ModelDamaged, ModelUnsupported, ModelBadlyQuantised,
         RuntimeMissing.
         """
@@ -84,11 +90,11 @@ class ModelChild:
         self._child.send(json.dumps(request).encode(), fds)
         response = self._wait(timeout_s)
         if response is None:
-            raise ModelUnproven(f"{self._path}: {action} in a child took longer than {timeout_s:g} s; it was ended")
+            raise ModelTimedOut(f"{self._path}: {action} in a child took longer than {timeout_s:g} s; it was ended")
         if not response:
             self._child.wait(_KILL_S)
             ending = self._child.ending() or "hung up"         # an overloaded machine may end a process late
-            kind = ModelUnproven if ending.endswith(("SIGKILL", "hung up")) else ModelDamaged
+            kind = _BLAMELESS.get(ending.rpartition(" ")[2], ModelDamaged)
             raise kind(f"{self._path}: the child {action} {ending}{self._last_stderr_line()}")
         return parse_response(response, self._path, action)
 

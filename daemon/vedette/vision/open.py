@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, float] | None = None,
                   proofs: ProofStore | None = None, *, sha256: str | None = None,
-                  variant: str | None = None) -> LocalDetector:
+                  variant: str | None = None, probe_s: float | None = None) -> LocalDetector:
     """Open the configured model: prove it in a child unless `proofs` has its proof, read it, build it, invoke it once.
 
-    `variant` is stated in its results. Raises: ModelError (every leaf; ModelDamaged also for a file without the digest
-    `sha256`), RuntimeMissing.
+    `variant` is stated in its results. `probe_s`: `timeout_s` of `probe.prove`. Raises: ModelError (every leaf;
+    ModelDamaged also for a file without the digest `sha256`), RuntimeMissing.
     """
     if detector.model is None:
         raise ModelUnreadable("detector.model is not set; expected the path of a .tflite file")
@@ -36,7 +36,7 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
         from vedette.vision.local import LocalDetector
         from vedette.vision.model_spec import resolve
         proof = ensure_proof(file, runtime=detector.runtime, threads=detector.threads, store=proofs, detector=detector,
-                             child=child)
+                             timeout_s=probe_s, child=child)
     model = read_model(detector.model, sha256=file.sha256, pictures=False)
     spec = resolve(model, detector, proof.doubts)
     interpreter = Interpreter(detector.model, proof.runtime, detector.threads, delegate=proof.delegate,

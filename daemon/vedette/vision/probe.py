@@ -21,18 +21,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from vedette import __version__
 from vedette._lib.durable import replace_file
+from vedette._lib.patience import Patience
 from vedette.config.models import DetectorConfig
-from vedette.errors import ModelDamaged, ModelError, ModelUnproven
+from vedette.errors import ModelDamaged, ModelError, ModelTimedOut, ModelUnproven
 from vedette.tflite.file import DigestedFile, ModelFile, digest
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision import xnnpack
 from vedette.vision.interpreter import version_of
-from vedette.vision.model_child import ModelChild, invalid_response
+from vedette.vision.model_child import TIMEOUT_S, ModelChild, invalid_response
 from vedette.vision.runtime_choice import RuntimeChoice, choose_runtime, wanted_runtime
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 30.0
 MEMORY_BYTES = 1 << 30
 REMEMBERED_MAX = 32
 LOADING = "loading it"
@@ -113,11 +113,11 @@ def start_child(file: DigestedFile, store: ProofStore | None) -> contextlib.Abst
 
 
 def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int, store: ProofStore | None,
-                 timeout_s: float = TIMEOUT_S, detector: DetectorConfig | None = None,
+                 timeout_s: float | None = None, detector: DetectorConfig | None = None,
                  child: ModelChild | None = None) -> Proof:
     """Return the remembered proof of a model, else prove the model now and remember the proof.
 
-    `child`: one that was started early, for the first try. Raises: as `prove`.
+    `timeout_s`: as in `prove`. `child`: one that was started early, for the first try. Raises: as `prove`.
     """
     name, version = wanted_runtime(runtime)
     known = store.find(model.sha256, name, version, threads) if store else None
@@ -131,23 +131,27 @@ def ensure_proof(model: ModelFile | DigestedFile, *, runtime: str, threads: int,
 
 
 def prove(path: Path, *, runtime: str = "auto", threads: int = 1, sha256: str | None = None,
-          timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES,
+          timeout_s: float | None = None, memory_bytes: int = MEMORY_BYTES,
           detector: DetectorConfig | None = None, child: ModelChild | None = None) -> Proof:
     """Read, load and run the file in a new child, and decide how these keys of `detector` run it.
 
-    `timeout_s` bounds each try: one more where the runtime is chosen, and one more with Vedette's own delegate.
-    `child`: as in `ensure_proof`.
-    Raises: ModelUnreadable, ModelDamaged (the child died, hung or sent a false response; or not the digest `sha256`),
-    ModelUnsupported (with the runtime's message), ModelBadlyQuantised, RuntimeMissing.
+    `timeout_s` bounds a single try: one more where the runtime is chosen, and one more with Vedette's own delegate.
+    None: tries with growing bounds, each failure logged. `child`: as in `ensure_proof`.
+    Raises: ModelUnreadable, ModelDamaged (the child died or sent a false response; or not the digest `sha256`),
+    ModelTimedOut, ModelUnproven, ModelUnsupported (with the runtime's message), ModelBadlyQuantised, RuntimeMissing.
     """
     request = proof_request(path, runtime=runtime, threads=threads, memory_bytes=memory_bytes,
                             sha256=sha256 or digest(path).sha256)
-    choice = choose_runtime(request, timeout_s)
-    request["runtime"] = choice.runtime
-    if detector is not None:
-        request["detector"] = keys_to_send(detector)
+    more = {} if detector is None else {"detector": keys_to_send(detector)}
     started = [] if child is None else [child]
-    return with_choice(choice, try_delegate_first(request, partial(_try, timeout_s=timeout_s, started=started)))
+
+    def prove_within(bound_s: float) -> Proof:
+        choice = choose_runtime(request, bound_s)
+        attempt = partial(_try, timeout_s=bound_s, started=started)
+        return with_choice(choice, try_delegate_first({**request, **more, "runtime": choice.runtime}, attempt))
+    if timeout_s is not None:
+        return prove_within(timeout_s)
+    return Patience().until_success(TIMEOUT_S, prove_within, ModelTimedOut)
 
 
 def keys_to_send(detector: DetectorConfig) -> dict[str, object]:

@@ -109,3 +109,12 @@ def test_a_file_that_is_no_film_is_refused_in_words(tmp_path: Path, content: byt
     film.write_bytes(content)
     with pytest.raises(SourceInvalid, match=said):
         Film(make_settings(film))
+
+
+def test_a_film_that_opens_slowly_is_played(clip: ClipMaker) -> None:
+    """A slow disk is told at once and gets more time; it is not taken for a file that is no film."""
+    with running(make_settings(clip()), "tests.support.daemon.slow_child") as camera:
+        eventually(lambda: "no answer within 7 s" in str(camera.reasons().get("camera_offline")))
+        frames, end = play_out(camera)
+    assert frames
+    assert "20 frames" in end

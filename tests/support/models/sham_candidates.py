@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from tests.support.present import present
 from vedette.config.models import Config, DetectorConfig
@@ -41,6 +41,12 @@ class ShamCandidate:
         self.comparisons = 0
         self.is_closed = self.is_interrupted = False
         self.on_compare: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def compare(self, tapped: TappedFrame) -> Comparison:
         assert not self.is_closed

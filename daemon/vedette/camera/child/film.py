@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from vedette.camera.child.opencv import DAMAGED_IN_A_ROW, READ_MARGIN_S, OpenCvSource, open_ffmpeg
+from vedette.camera.child.opencv import DAMAGED_IN_A_ROW, OpenCvSource, open_ffmpeg
 from vedette.camera.child.source import PictureDamaged
 from vedette.camera.source_hint import missing
 from vedette.errors import SourceEnded, SourceInvalid, SourceMissing
@@ -44,7 +44,9 @@ class Film(OpenCvSource):
             raise SourceInvalid(f"{what}: expected a video file or a folder of images")
         if not Path(path).stat().st_size:
             raise SourceInvalid(f"{what}: the file is empty; expected a video file")
-        capture = open_ffmpeg(path, settings.silence_s - READ_MARGIN_S, keyframes=settings.decode == "keyframes")
+        # A read that is only slow is no damage: the owner notices a stall.
+        capture = open_ffmpeg(path, what, settings.open_limit_s, settings.open_limit_s,
+                              keyframes=settings.decode == "keyframes")
         if not capture.isOpened():
             with Path(path).open("rb") as file:
                 is_mp4 = file.read(8)[4:] == b"ftyp"

@@ -2,7 +2,7 @@
 
 Invariants:
 - A failure is reported before the source is closed. Closing may hang, and then the owner already knows the cause.
-- A source that may return is reopened with backoff, without end. The end of any other source is final.
+- A source that may return is reopened with backoff, without end. So is one that was only slow. Any other end is final.
 - A source that did not answer in time gets more time at its next opening.
 - This process must stay small. It imports only the standard library, numpy, OpenCV, `vedette.camera` and what that
   needs of `_lib`, `net`, `vision`, `errors` and `types`.
@@ -94,11 +94,12 @@ class Capture:
     def _report(self, failure: SourceError) -> float:
         if isinstance(failure, PictureFrozen) or (isinstance(failure, SourceEnded) and self._settings.loop):
             return 0.0
-        if not self._settings.may_return:
+        stalled = isinstance(failure, ReadStalled)
+        is_slow = stalled or isinstance(failure, NoAnswer)
+        if not (self._settings.may_return or is_slow):
             self._report_final(failure)
         delay_s = reopen_delay_s(self._attempt)
-        stalled = isinstance(failure, ReadStalled)
-        if stalled or isinstance(failure, NoAnswer):
+        if is_slow:
             self._settings = replace(self._settings, slow_openings=self._settings.slow_openings + 1)
         self._owner.send(Trouble("stalled" if stalled else "offline", self._memory.explain(str(failure)),
                                delay_s + CLOSE_WITHIN_S))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from vedette.camera.child.keyframes import Keyframes
-from vedette.camera.child.source import PictureDamaged, ReadStalled, checked, plausible_fps
+from vedette.camera.child.source import NoAnswer, PictureDamaged, ReadStalled, checked, plausible_fps
 from vedette.camera.settings import V4L2_SELECT_TIMEOUT_S
 from vedette.errors import SourceInvalid, SourceMissing
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 READ_MARGIN_S = 0.5
 """The source gives up this long before the owner kills the child: a clean failure is cheaper than a new child."""
-FILM_OPEN_LIMIT_S = 4.0
 PIXELS_LIMIT = 64 * 2**20
 OLDEST_DRIVER_STAMP_MS = 10_000
 DAMAGED_IN_A_ROW = 100
@@ -125,10 +124,15 @@ class Device(OpenCvSource):
         return stamp_ns if sane else now_ns
 
 
-def open_ffmpeg(url: str, read_timeout_s: float, open_limit_s: float = FILM_OPEN_LIMIT_S, *,
+def open_ffmpeg(url: str, what: str, read_timeout_s: float, open_limit_s: float, *,
                 keyframes: bool = False) -> cv2.VideoCapture:
-    """Open a URL or a file, for Keyframes if asked. Check `isOpened()` of the result."""
-    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [
+    """Open a URL or a file, for Keyframes if asked. Check `isOpened()`. Raises: NoAnswer if it takes too long."""
+    began = time.monotonic()
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(open_limit_s * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(read_timeout_s * 1000), cv2.CAP_PROP_N_THREADS, 1,
         *((cv2.CAP_PROP_FORMAT, -1) if keyframes else ())])
+    took_s = time.monotonic() - began
+    if not capture.isOpened() and took_s >= open_limit_s * 0.9:
+        raise NoAnswer(f"{what}: no answer within {took_s:.0f} s")
+    return capture

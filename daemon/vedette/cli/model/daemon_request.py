@@ -120,11 +120,16 @@ class OperatorCommand:
         return load(path if path is not None and (self._args.config or path.exists()) else None)
 
     def _prove(self, path: Path, sha256: str) -> ProbeReport:
+        from vedette.errors import ModelTimedOut
         from vedette.update.prove import Candidates
-        if sha256 not in self._reports:
-            candidates = Candidates(self._config)
+        from vedette.vision.model_child import TIMEOUT_S
+        candidates = Candidates(self._config)
+
+        def probe(_: float) -> ProbeReport:
             with candidates.open(path, sha256) as candidate:
-                self._reports[sha256] = candidates.probe(candidate)
+                return candidates.probe(candidate)
+        if sha256 not in self._reports:
+            self._reports[sha256] = candidates.patience(sha256).until_success(TIMEOUT_S, probe, ModelTimedOut)
         return self._reports[sha256]
 
 
