@@ -19,15 +19,15 @@ ModelState = Literal["none", "pinned", "box", "downloading", "staged", "shadow",
 """The state of a new model (downloading, staged, shadow). Without a new one, the state of the running model."""
 ReasonCode = Literal[
     "camera_offline", "camera_stalled", "camera_frozen", "camera_black", "camera_rate", "camera_slow",
-    "camera_size", "camera_damaged", "no_model", "model_refused", "detector_failing", "detector_slow",
-    "results_implausible",
+    "camera_size", "camera_damaged", "decoding_costly", "no_model", "model_refused", "detector_failing",
+    "detector_slow", "results_implausible",
     "fallback_cloud", "fallback_motion", "cloud_failing", "all_stale", "runtime_fallback", "paused",
     "update_unreachable", "update_refused", "update_failed", "store_failed", "mqtt_offline", "mqtt_refused",
     "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed", "clock_unsynced",
     "clock_stepped", "undervoltage", "throttled", "hot", "rate_lowered", "disk_low", "memory_low", "memory_pressure",
     "score_drift", "image_drift", "latency_drift", "worker_hung", "config_rejected", "restart_needed",
 ]
-"""Why the device is not `ok`. The table in health.reasons has meaning, state and remedy of each."""
+"""Why the device is not `ok`, and advice. The table in health.reasons has meaning, state and remedy of each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
 from vedette.camera.camera_state import CameraStateTracker
+from vedette.camera.decoding_cost import DecodingCost
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import SLOTS
@@ -60,7 +61,7 @@ class RemoteCamera:
 
     def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child.main",
                  on_end: Callable[[Worker], None] | None = None,
-                 replacements: Replacements | None = None) -> None:
+                 replacements: Replacements | None = None, cost: DecodingCost | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)
         self._settings = settings
         self._source = shown(settings.source)
@@ -74,6 +75,7 @@ class RemoteCamera:
         self._replacements = replacements or Replacements()
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
         self._tracker = CameraStateTracker(clock)
+        self._cost = cost or DecodingCost()
         self._last: FrameReady | None = None
         self._view: View | None = None
         self._reopened = self._slow_openings = 0
@@ -147,7 +149,7 @@ class RemoteCamera:
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
-        return self._tracker.reasons()
+        return self._tracker.reasons() | self._cost.reasons()
 
     def close(self) -> None:
         """Stop capturing. A frame that was not taken stays pending. Safe to call twice."""
@@ -160,6 +162,8 @@ class RemoteCamera:
         try:
             while not worker.stopping.is_set():
                 worker.beat()
+                if self._settings.kind == "stream" and self._settings.decode == "all":
+                    self._cost.measure(self._clock.monotonic_ns() / 1e9, self._session.pid, self._taken)
                 if self._final is not None:
                     worker.stopping.wait(POLL_S)
                 elif trouble := self._read_messages():
@@ -256,6 +260,10 @@ class RemoteCamera:
     @property
     def _captured(self) -> int:
         return self._last.seq if self._last else 0
+
+    @property
+    def _taken(self) -> int:
+        return self._captured - sum(self._dropped.values()) - len(self._mailbox)
 
     def _fps(self) -> float:
         """Return the recent frames per second, or 0 when none came for as long as a stall."""

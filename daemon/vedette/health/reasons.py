@@ -1,8 +1,8 @@
 """The one table of health reasons: code, state, meaning, and what to do. docs/reasons.md is written from it.
 
 Invariants: `failed` means that the device should detect, but does not; `degraded` means that it detects and something
-is wrong, or that a command has paused it. The worst reason decides the state. While a fallback detects, a reason that
-keeps the device's own model from running is `degraded`.
+is wrong, or that a command has paused it. `ok` is advice. The worst reason decides the state. While a fallback detects,
+a reason that keeps the device's own model from running is `degraded`.
 Run `python -m vedette.health.reasons` for the document.
 """
 
@@ -50,6 +50,9 @@ _TABLE = (
            "If you did not change it, check the settings of the stream. Boxes stay relative to the frame."),
     Reason("camera_damaged", "degraded", "Pictures came that could not be decoded. They were skipped.",
            "The log names them. For a USB camera, check cable, port and power. For a film, check the file."),
+    Reason("decoding_costly", "ok",
+           "The stream takes more processor time than all that the daemon does with its frames, over two minutes.",
+           "Use the substream of the camera. Set `camera.decode: keyframes` if one frame in a few seconds is enough."),
     Reason("no_model", "failed", "The configuration names no model, and none is installed.",
            "Run `vedette model install FILE`, release a model for the class and channel of this device, or set "
            "`detector.model`."),
@@ -166,7 +169,7 @@ _HEAD = """\
 
 `make docs` writes this page from `daemon/vedette/health/reasons.py`; do not edit it.
 
-- `ok`: there is no reason.
+- `ok`: there is no reason, or only advice.
 - `degraded`: the device detects but has a problem, or a command has paused it.
 - `failed`: the device should detect, but does not.
 
@@ -178,7 +181,7 @@ text in health that has the cause. A [glossary](operations.md#glossary) explains
 
 def state_of(codes: Iterable[ReasonCode]) -> HealthState:
     """Return the state that these reasons make together. Raises: KeyError for a code that is not in the table."""
-    present = set(codes)
+    present = {code for code in codes if REASONS[code].state != "ok"}
     softened = REPLACED_BY_FALLBACK if present & FALLBACKS else frozenset()
     if any(REASONS[code].state == "failed" and code not in softened for code in present):
         return "failed"
