@@ -17,7 +17,7 @@ FLOORS = {
     "errors": 0, "types": 0, "_lib": 0,
     "ports": 1, "net": 1, "tflite": 1, "supervisor": 1,
     "config": 2,
-    "messages": 3, "vision": 3,
+    "events": 3, "messages": 3, "vision": 3,
     "device": 4, "mqtt": 4, "serve": 4,
     "camera": 5, "fallback": 5, "store": 5,
     "detect": 6, "validate": 6,
@@ -38,12 +38,13 @@ HOMES = {
     "pydantic": {"config", "messages", "commands", "cli", "vision", "tflite", "validate", "store", "fleet",
                  "fallback", "serve", "drift", "update.source"},
     "pycocotools": {"validate.average_precision"},
+    "scipy": {"validate.tracking_metrics"},
     "pydantic_core": {"config.problems"},
     "typing_extensions": {"messages"},    # the TypedDict pydantic asks for below Python 3.12
     "cryptography": {"fleet.keys"},
     "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers
     "tuf": {"fleet.metadata", "update.source"},
-    "numpy": {"camera", "vision", "validate", "fallback.motion", "fallback.cloud_picture"},
+    "numpy": {"camera", "events", "vision", "validate", "fallback.motion", "fallback.cloud_picture"},
     "cv2": {"camera", "vision", "fallback.motion", "fallback.cloud_picture"},
 }
 

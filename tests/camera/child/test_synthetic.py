@@ -47,12 +47,13 @@ def test_options_are_read() -> None:
     assert parse_synthetic("synthetic") == SyntheticSource()
     assert parse_synthetic("synthetic?seed=7&hard=1&misbehave=dark:20:5&misbehave=stall:60:8.5") == SyntheticSource(
         7, True, (Phase("dark", 20, 5), Phase("stall", 60, 8.5)))
+    assert parse_synthetic("synthetic?quiet=1") == SyntheticSource(quiet=True)
 
 
 @pytest.mark.parametrize("options", [
-    "?sed=7", "?seed=-1", "?seed=x", "?seed=", "?seed=1&seed=2", "?hard=yes", "?misbehave=sleep:1:1",
-    "?misbehave=dark", "?misbehave=dark:1", "?misbehave=dark:1:0", "?misbehave=dark:nan:1", "?misbehave=dark:-1:1",
-    "?misbehave=dark:1:inf", "?misbehave=dark:1:2:3", "?seed", "?seed=99999999999999999999"])
+    "?sed=7", "?seed=-1", "?seed=x", "?seed=", "?seed=1&seed=2", "?hard=yes", "?quiet=2", "?hard=1&quiet=1",
+    "?misbehave=sleep:1:1", "?misbehave=dark", "?misbehave=dark:1", "?misbehave=dark:1:0", "?misbehave=dark:nan:1",
+    "?misbehave=dark:-1:1", "?misbehave=dark:1:inf", "?misbehave=dark:1:2:3", "?seed", "?seed=99999999999999999999"])
 def test_an_option_that_is_not_understood_ends_the_command(options: str) -> None:
     """A wrong option is refused before a child starts, and the message says what was expected."""
     with pytest.raises(SourceInvalid, match=r"expected synthetic, or synthetic\?seed=7") as refusal:

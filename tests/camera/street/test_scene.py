@@ -171,3 +171,28 @@ def test_fog_takes_contrast_and_blur_takes_edges() -> None:
     clear, fog, blur = exposed(), exposed(fog=0.4), exposed(blur_px=1.5)
     assert np.ptp(fog) < 0.7 * np.ptp(clear)
     assert np.abs(np.diff(blur, axis=1)).max() < 0.5 * np.abs(np.diff(clear, axis=1)).max()
+
+
+def test_a_thing_has_one_id_for_as_long_as_it_is_there() -> None:
+    """No id twice in a frame; between two frames, what keeps its id keeps its label and moves a little at most."""
+    scene = Scene(8, 320, 180, 5)
+    before: dict[str, TruthBox] = {}
+    ids: set[str] = set()
+    for number in range(60):
+        truth = rendered(scene, number, 320, 180)[1]
+        now = {thing.id: thing for thing in truth}
+        assert len(now) == len(truth)
+        for ident in now.keys() & before.keys():
+            assert now[ident].label == before[ident].label
+            assert abs(now[ident].box.xmin - before[ident].box.xmin) < 0.25
+        ids |= now.keys()
+        before = now
+    assert len(ids) > len(before)
+
+
+def test_a_quiet_street_is_empty_for_minutes() -> None:
+    """Within ten minutes something passes, and for more than a minute nothing does."""
+    scene = Scene(8, 160, 90, 1, quiet=True)
+    seen = [bool(rendered(scene, number, 160, 90)[1]) for number in range(600)]
+    assert any(seen)
+    assert "0" * 60 in "".join("01"[each] for each in seen)

@@ -15,6 +15,7 @@ from vedette.cli import main
 
 pytestmark = pytest.mark.slow
 
+BOX_MODEL = Path(__file__).parents[3] / "models" / "vedette-street.tflite"
 pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 
 
@@ -57,6 +58,37 @@ def test_the_drawn_street(model: Path, capsys: pytest.CaptureFixture[str], sourc
     printed = json.loads(capsys.readouterr().out)
     assert (printed["ap"], printed["frames"], printed["source"]) == (0, 12, source)
     assert "person" in printed["labels"]
+
+
+def test_a_moving_street(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a rate, one street moves; with --tracking, the box model's tracks and events are measured."""
+    pytest.importorskip("scipy", reason="the assignment in HOTA needs the eval extra")
+    street = ("eval", "--model", BOX_MODEL, "--source", "synthetic?seed=3", "--rate", "5", "--frames", "50", "--json")
+    assert call(*street, "--tracking") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert 0.3 < printed["hota"] < 1
+    assert 0.3 < printed["idf1"] < 1
+    assert printed["things"] > printed["false_events"]
+    assert printed["caught"] > 0.5
+    assert {"switches", "events", "events_each", "start_delay_s"} <= printed.keys()
+    assert call(*street) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["ap"], "hota" in plain) == (printed["ap"], False)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--source", "synthetic", "--tracking"], ["--source", "synthetic?hard=1", "--rate", "5"],
+    ["--source", "synthetic?quiet=1"], ["--source", "synthetic?seed=2", "--seed", "3"], ["--source", "film.mp4"],
+    ["--source", "synthetic?misbehave=dark:1:1"], ["--source", "synthetic?sed=1"]])
+def test_a_source_that_cannot_be_is_refused(model: Path, arguments: list[str],
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the argument and what was expected."""
+    try:
+        code = call("eval", "--model", model, *arguments)
+    except SystemExit as refusal:
+        code = refusal.code       # type: ignore[assignment]
+    assert code == 64
+    assert "expected" in capsys.readouterr().err
 
 
 def test_a_baseline_is_measured_packed_and_inspected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

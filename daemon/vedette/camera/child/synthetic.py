@@ -111,7 +111,8 @@ class Synthetic:
         return picture
 
     def _scene_of(self, size: tuple[int, int]) -> Scene:
-        return Scene(self._options.seed, *size, self._rate, hard=self._options.hard)
+        return Scene(self._options.seed, *size, self._rate, hard=self._options.hard,
+                     quiet=self._options.quiet)
 
     def _number_at(self, moment_ns: int) -> int:
         return ceil(moment_ns * self._rate / 1e9)

@@ -5,7 +5,7 @@ Invariants: the frame number alone decides who is where. An actor's appearance n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +25,12 @@ LARGEST_PX = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One thing in one frame. `x` is its middle and `row` the ground under it, both in pixels."""
+    """One thing in one frame. `x` is its middle and `row` the ground under it, both in pixels.
 
+    `id` is the same in every frame of one passage or one stay, and no other thing of that street has it.
+    """
+
+    id: str
     kind: Kind
     appearance: int
     phase: int
@@ -73,14 +77,17 @@ _SPOTS = (
     _Spot((objects.PARCEL, objects.CONE), (0.06, 0.13), 24.0), _Spot((objects.CONE,), (0.3, 0.6), 18.0),
     _Spot((objects.CONE,), (0.62, 0.92), 23.0), _Spot((objects.CONE,), (0.17, 0.4), 26.0),
     _Spot((_BICYCLE,), (0.64, 0.75), 33.0), _Spot((_CAR,), (0.18, 0.2), 41.0), _Spot((_DOG,), (0.65, 0.9), 19.0))
+_QUIET_TRACKS = (_TRACKS[1], _TRACKS[3], _TRACKS[8], _TRACKS[9])
+_QUIET_S = 240.0
 _FURNITURE = 4
 
 
-def demo_actors(seed: int, ground: Ground, seconds: float) -> list[Actor]:
-    """Return the actors in the demo's street at this time."""
-    actors = [actor for number, track in enumerate(_TRACKS)
-              for actor in _passing(track, (seed, 1, number), ground, seconds)]
-    for number, spot in enumerate(_SPOTS):
+def demo_actors(seed: int, ground: Ground, seconds: float, *, quiet: bool = False) -> list[Actor]:
+    """Return the actors in the demo's street at this time. In a quiet one, minutes pass without any."""
+    tracks, spots, pause_s = (_QUIET_TRACKS, (), _QUIET_S) if quiet else (_TRACKS, _SPOTS, 0.0)
+    actors = [actor for number, track in enumerate(tracks)
+              for actor in _passing(track, (seed, 1, number), ground, seconds, pause_s)]
+    for number, spot in enumerate(spots):
         actors += _standing(spot, (seed, 2, number), ground, seconds)
     rng = np.random.default_rng((seed, 3))
     return actors + [_prop(rng, ground, ground.between(rng.choice((0.02, 0.14, 0.66)))) for _ in range(_FURNITURE)]
@@ -89,14 +96,14 @@ def demo_actors(seed: int, ground: Ground, seconds: float) -> list[Actor]:
 def any_actors(rng: np.random.Generator, ground: Ground) -> list[Actor]:
     """Return a crowd of random number and random sizes. Others and props may hide an actor."""
     actors = []
-    for _ in range(rng.integers(1, 12)):
+    for number in range(rng.integers(1, 12)):
         kind = (_PERSON, _BICYCLE, _CAR, _DOG, objects.PARCEL, objects.CONE)[rng.integers(6)]
-        actors += _still(rng, kind, ground)
+        actors += _still(rng, _id(number), kind, ground)
     return actors + [_prop(rng, ground, rng.uniform(ground.back, ground.height)) for _ in range(rng.integers(0, 5))]
 
 
-def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float) -> list[Actor]:
-    period_s = track.crossing_s * 1.25
+def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float, pause_s: float) -> list[Actor]:
+    period_s = track.crossing_s * 1.25 + pause_s
     turn, into_s = divmod(seconds + np.random.default_rng(key).uniform(0, period_s), period_s)
     rng = np.random.default_rng((*key, int(turn)))
     kind = track.kinds[rng.integers(len(track.kinds))]
@@ -112,14 +119,14 @@ def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float
     x = ground.width + margin - way if mirrored else way - margin
     phase = int(way / scale / track.stride_m * objects.PHASES) % objects.PHASES
     speed = (ground.width + 2 * margin) * share / max(into_s, 1e-6)     # pixels a second
-    actor = Actor(kind, appearance, phase, x, row, scale, mirrored, round(speed * _EXPOSURE_S),
-                  track.wanders)
+    actor = Actor(_id(*key[1:], int(turn)), kind, appearance, phase, x, row, scale, mirrored,
+                  round(speed * _EXPOSURE_S), track.wanders)
     return _with_rider(actor) if kind is _BICYCLE else [actor]
 
 
 def _with_rider(bicycle: Actor) -> list[Actor]:
-    return [bicycle, Actor(_RIDER, bicycle.appearance + 1, bicycle.phase, bicycle.x, bicycle.row + 0.01, bicycle.scale,
-                           bicycle.mirrored, bicycle.blur_px)]
+    return [bicycle, replace(bicycle, id=f"{bicycle.id}-rider", kind=_RIDER, appearance=bicycle.appearance + 1,
+                             row=bicycle.row + 0.01)]
 
 
 def _standing(spot: _Spot, key: tuple[int, ...], ground: Ground, seconds: float) -> list[Actor]:
@@ -129,11 +136,11 @@ def _standing(spot: _Spot, key: tuple[int, ...], ground: Ground, seconds: float)
         return []
     row = ground.between(rng.uniform(*spot.rows))
     kind = spot.kinds[rng.integers(len(spot.kinds))]
-    return [Actor(kind, int(rng.integers(_APPEARANCES)), 0, rng.uniform(0.05, 0.95) * ground.width, row,
-                  ground.scale(row), bool(rng.random() < 0.5))]
+    return [Actor(_id(*key[1:], turn), kind, int(rng.integers(_APPEARANCES)), 0, rng.uniform(0.05, 0.95) * ground.width,
+                  row, ground.scale(row), bool(rng.random() < 0.5))]
 
 
-def _still(rng: np.random.Generator, kind: Kind, ground: Ground) -> list[Actor]:
+def _still(rng: np.random.Generator, ident: str, kind: Kind, ground: Ground) -> list[Actor]:
     least, most = np.log(LEAST_PX), np.log(LARGEST_PX)
     for _ in range(8):
         scale = float(np.exp(rng.uniform(least, most))) * ground.unit / kind.size_m
@@ -141,12 +148,16 @@ def _still(rng: np.random.Generator, kind: Kind, ground: Ground) -> list[Actor]:
             break
     else:
         scale = ground.scale(rng.uniform(ground.back + 1, ground.height))
-    actor = Actor(kind, int(rng.integers(_APPEARANCES)), int(rng.integers(objects.PHASES)),
+    actor = Actor(ident, kind, int(rng.integers(_APPEARANCES)), int(rng.integers(objects.PHASES)),
                   rng.uniform(-0.03, 1.03) * ground.width, ground.row(scale), scale * rng.uniform(0.85, 1.15),
                   bool(rng.random() < 0.5), round(abs(rng.normal(0, 0.8)) * ground.unit))
     return _with_rider(actor) if kind is _BICYCLE and rng.random() < 0.5 else [actor]
 
 
 def _prop(rng: np.random.Generator, ground: Ground, row: float) -> Actor:
-    return Actor(objects.PROPS[rng.integers(len(objects.PROPS))], int(rng.integers(_APPEARANCES)), 0,
+    return Actor("prop", objects.PROPS[rng.integers(len(objects.PROPS))], int(rng.integers(_APPEARANCES)), 0,
                  rng.uniform(0, 1) * ground.width, row, ground.scale(row), bool(rng.random() < 0.5))
+
+
+def _id(*numbers: int) -> str:
+    return "-".join(map(str, numbers))

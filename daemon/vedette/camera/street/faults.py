@@ -6,6 +6,7 @@ camera moves, nothing new appears, so the truth stays what was drawn.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -78,4 +79,4 @@ def _moved(truth: TruthBox) -> TruthBox | None:
     kept = (box.xmax - box.xmin) * (box.ymax - box.ymin) / ((right - left) * (bottom - top))
     if kept * truth.visible < LEAST_VISIBLE:
         return None
-    return TruthBox(truth.label, truth.class_id, box, kept * truth.visible)
+    return replace(truth, box=box, visible=kept * truth.visible)

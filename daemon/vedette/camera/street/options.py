@@ -3,6 +3,7 @@
     synthetic                                          the demo's street
     synthetic?seed=7                                   another one
     synthetic?hard=1                                   stills that are harder for a detector
+    synthetic?quiet=1                                  a street in which nobody comes by for minutes
     synthetic?misbehave=freeze:20:10                   20 s normal, 10 s frozen, again and again
     synthetic?misbehave=dark:20:5&misbehave=stall:60:8 several
     synthetic?misbehave=cover:3600:60                  what people or the weather do to a camera: VIEW_FAULTS
@@ -26,7 +27,8 @@ Misbehaviour = Literal["stall", "freeze", "dark", "slow", "size", "repeat", "gar
 MISBEHAVIOURS: tuple[Misbehaviour, ...] = get_args(Misbehaviour)
 VIEW_FAULTS = frozenset({"cover", "move", "defocus", "rain"})
 """Faults of the view: only a comparison with earlier pictures shows them."""
-_EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S "
+_SWITCHES = ("hard", "quiet")
+_EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S, or quiet=1 for hard=1, "
              f"with KIND one of {', '.join(MISBEHAVIOURS)}")
 
 
@@ -55,6 +57,7 @@ class SyntheticSource:
     seed: int = DEFAULT_SEED
     hard: bool = False
     phases: tuple[Phase, ...] = ()
+    quiet: bool = False
 
     def fault_at(self, number: int, fps: float) -> Fault | None:
         """Return the first fault that is active at this frame number, or None."""
@@ -88,16 +91,21 @@ def parse_synthetic(source: str) -> SyntheticSource:
 
 def _read(options: list[tuple[str, str]]) -> SyntheticSource:
     single = {key: value for key, value in options if key != "misbehave"}
-    if unknown := single.keys() - {"seed", "hard"}:
+    if unknown := single.keys() - {"seed", *_SWITCHES}:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")
     if len(single) != sum(key != "misbehave" for key, _ in options):
-        raise ValueError("seed or hard is given twice")
-    seed, hard = single.get("seed", str(DEFAULT_SEED)), single.get("hard", "0")
+        raise ValueError("an option other than misbehave is given twice")
+    seed = single.get("seed", str(DEFAULT_SEED))
     if not (seed.isascii() and seed.isdigit() and len(seed) < 19):
         raise ValueError(f"seed is {seed!r}, expected a whole number of at most 18 digits")
-    if hard not in {"0", "1"}:
-        raise ValueError(f"hard is {hard!r}, expected 0 or 1")
-    return SyntheticSource(int(seed), hard == "1", tuple(_phase(value) for key, value in options if key == "misbehave"))
+    for switch in _SWITCHES:
+        if single.get(switch, "0") not in {"0", "1"}:
+            raise ValueError(f"{switch} is {single[switch]!r}, expected 0 or 1")
+    hard, quiet = (single.get(switch) == "1" for switch in _SWITCHES)
+    if hard and quiet:
+        raise ValueError("hard and quiet exclude each other")
+    phases = tuple(_phase(value) for key, value in options if key == "misbehave")
+    return SyntheticSource(int(seed), hard, phases, quiet)
 
 
 def _phase(value: str) -> Phase:

@@ -50,8 +50,12 @@ _SHADOW_DEPTH = 0.14
 
 @dataclass(frozen=True, slots=True)
 class TruthBox:
-    """One visible thing in a frame. `visible` is the share of it that is neither hidden nor outside the frame."""
+    """One visible thing in a frame. `visible` is the share of it that is neither hidden nor outside the frame.
 
+    `id` is the same in all frames of a moving street that show this thing.
+    """
+
+    id: str
     label: str
     class_id: int
     box: Box
@@ -59,10 +63,14 @@ class TruthBox:
 
 
 class Scene:
-    """A street over time. With `hard`, each frame number has another street, another crowd and another light."""
+    """A street over time. With `hard`, each frame number has another street, another crowd and another light.
 
-    def __init__(self, seed: int, width: int, height: int, fps: float, *, hard: bool = False) -> None:
-        self._seed, self._fps, self._hard = seed, fps, hard
+    With `quiet`, nobody comes by for minutes.
+    """
+
+    def __init__(self, seed: int, width: int, height: int, fps: float, *, hard: bool = False,
+                 quiet: bool = False) -> None:
+        self._seed, self._fps, self._hard, self._quiet = seed, fps, hard, quiet
         self._size = (width, height)
         self._ids = np.zeros((height, width), np.uint8)
         self._noise = noise_tile(width, height)
@@ -89,7 +97,7 @@ class Scene:
             return street, any_actors(rng, street.ground), any_light(rng)
         seconds = frame_number / self._fps
         light = light_at((FIRST_HOUR + seconds / DAY_S * 24) % 24, self._lamps)
-        return self._street, demo_actors(self._seed, self._street.ground, seconds), light
+        return self._street, demo_actors(self._seed, self._street.ground, seconds, quiet=self._quiet), light
 
     def _draw_actors(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:
         """Draw the actors into the street, farthest first, and return the truth."""
@@ -126,7 +134,7 @@ class Scene:
         if visible < LEAST_VISIBLE or (wide * tall) ** 0.5 < LEAST_PX * unit:
             return None
         box = Box((left + x) / width, (top + y) / height, (left + x + wide) / width, (top + y + tall) / height)
-        return TruthBox(actor.kind.label, LABELS.index(actor.kind.label), box, min(1.0, visible))
+        return TruthBox(actor.id, actor.kind.label, LABELS.index(actor.kind.label), box, min(1.0, visible))
 
 
 class _Sprites:

@@ -24,7 +24,8 @@ class SyntheticTruth:
     def __init__(self, source: str, width: int, height: int, fps: float) -> None:
         self._options = parse_synthetic(source)
         self._rate = fps
-        self._scene = Scene(self._options.seed, width, height, fps, hard=self._options.hard)
+        self._scene = Scene(self._options.seed, width, height, fps, hard=self._options.hard,
+                            quiet=self._options.quiet)
         self._picture = np.empty((height, width, 3), np.uint8)
 
     def captured(self, captured_ns: int) -> tuple[TruthBox, ...]:

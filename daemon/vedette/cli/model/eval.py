@@ -1,7 +1,8 @@
 """`vedette model eval`: measures how accurate a model is, on the drawn street or on a COCO folder, and how fast.
 
 Invariants: every frame goes through the product's own detector; every detection with a score of 0.001 or more counts,
-as COCO defines its figures; the truth is only compared with the detections and never reaches the model.
+as COCO defines its figures; the truth is only compared with the detections and never reaches model or tracker. With
+`--tracking`, the tracker gets the detections at the model's own thresholds, as in the daemon.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from vedette.cli.detector_arguments import add_runtime_argument, add_threads_arg
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.errors import UsageError
+from vedette.events.tracker import KEEP_S, Tracker
 from vedette.validate.average_precision import Truth, average_precision
+from vedette.validate.tracking_metrics import Seen, TrackedFrame, event_figures, tracking_figures
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from vedette.camera.street.stills import Still
     from vedette.types import Detection, DetectorFacts, Frame
     from vedette.validate.average_precision import Precision
     from vedette.vision.baseline import Baseline
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette model eval --model street.tflite --source synthetic --frames 500
   vedette model eval --model yolov8n.tflite --coco val2017/ --json
+  vedette model eval --model street.tflite --source 'synthetic?seed=9' --rate 5 --frames 900 --tracking
 
 A COCO folder has annotations.json and images/. The command needs the optional packages `vedette[eval]`.
 
@@ -55,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads_argument(parser, 1)
     parser.add_argument("--baseline-out", type=file_path, metavar="FILE",
                         help="write a baseline for `model pack --baseline`, measured with the model's own thresholds")
+    parser.add_argument("--tracking", action="store_true",
+                        help="with --rate: measure also how well things are followed, and the events they give")
     parser.add_argument("--json", action="store_true", help="print one JSON object; invoke_ms is the median")
 
 
@@ -62,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the figures; returns 0. Raises: ModelError, DetectError, SourceError, RuntimeMissing, ExtraMissing."""
     if (args.source is None) == (args.coco is None):
         raise UsageError("expected either --source or --coco")
+    if args.tracking and (args.rate is None or args.coco):
+        raise UsageError("--tracking: expected --source synthetic and --rate")
     from vedette.vision.open import open_detector
     detector = open_detector(detector_of(args))
     try:
@@ -73,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         _write(args.baseline_out, evaluation.baseline.read())
     invokes_ms = evaluation.invokes_ms
     figures = _plain(detector.facts, args, precision, invokes_ms)
+    if args.tracking:
+        figures |= _tracking(evaluation.tracked)
     print(json.dumps(figures) if args.json else _text(figures))
     return 0
 
@@ -88,7 +99,22 @@ class _Evaluation:
         detector.reload(DetectorConfig(model=args.model))      # the thresholds of the file, not of the arguments
         self.baseline = BaselineMeter(detector.spec.labels, detector.limits)
         self._wants_baseline = args.baseline_out is not None
+        self._tracker = Tracker(KEEP_S) if args.tracking else None
+        self.tracked: list[TrackedFrame] = []
         self.invokes_ms: list[float] = []
+
+    def track(self, still: Still) -> None:
+        """Follow the things in a frame of a moving street."""
+        if self._tracker is None:
+            return
+        self._detector.limits = self.baseline.limits
+        at_s = still.frame.captured_ns / 1e9
+        detections = self._detector.detect(still.frame).detections
+        tracks = self._tracker.update(detections, at_s)
+        self.tracked.append(TrackedFrame(
+            at_s, [Seen(thing.id, thing.label, thing.box) for thing in still.truth],
+            [Seen(str(track.id), detection.label, detection.box)
+             for detection, track in zip(detections, tracks, strict=True) if track.confirmed_s is not None]))
 
     def detections(self, frame: Frame) -> tuple[Detection, ...]:
         """Return every detection in a frame."""
@@ -122,6 +148,7 @@ def _on_synthetic(args: argparse.Namespace, evaluation: _Evaluation) -> Precisio
         for still in with_progress(synthetic_frames(args), args.frames):
             frame = still.frame
             truth.add(frame.seq, frame.width, frame.height, ((thing.label, thing.box) for thing in still.truth))
+            evaluation.track(still)
             yield frame.seq, frame
     return _precision(evaluation, truth, frames())
 
@@ -154,6 +181,11 @@ def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,
         "invoke_ms": round(median(invokes_ms), 3) if invokes_ms else None}
 
 
+def _tracking(frames: list[TrackedFrame]) -> dict[str, Any]:
+    figures = asdict(tracking_figures(frames)) | asdict(event_figures(frames))
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
+
+
 def _text(figures: dict[str, Any]) -> str:
     lines = [f"{figures['model']['name']}: AP {figures['ap']:.4f}, AP50 {figures['ap50']:.4f}",
              f"  {figures['frames']} frames of {figures['source']}",
@@ -161,4 +193,8 @@ def _text(figures: dict[str, Any]) -> str:
              f"  {'label':20} {'AP':>7} {'AP50':>7} {'things':>7}"]
     lines += [f"  {label:20} {each['ap']:7.4f} {each['ap50']:7.4f} {each['things']:7}"
               for label, each in figures["labels"].items()]
+    if "hota" in figures:
+        lines += [f"HOTA {figures['hota']:.4f}, IDF1 {figures['idf1']:.4f}, {figures['switches']} switches",
+                  f"  {figures['things']} things, caught {figures['caught']}, start after {figures['start_delay_s']} s",
+                  f"  {figures['events']} events, each thing {figures['events_each']}, {figures['false_events']} false"]
     return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What happens in the results: things that come, stay and go."""

@@ -1,0 +1,205 @@
+"""Follows things from result to result, so that one visit is one track.
+
+Each track keeps the middle and the size of its box, and how fast they change: a Kalman filter with constant velocity
+(Kalman 1960), alike for each of the four numbers. The uncertainties are in shares of the frame. Tracks get the
+detections whose box overlaps most with where they are expected, those with a high score first (the two passes of
+ByteTrack, Zhang et al. 2022). The numbers below were chosen on streets of the seeds 101 to 106.
+
+Invariants:
+- Time comes from the frames alone. Nothing depends on how many frames come in a second.
+- A track has one label for ever, and an id that no other track of this tracker has.
+- Any detection without a track begins one. It is confirmed by the number of detections and their median score.
+- Memory per track is bounded, however long the thing stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vedette.types import Detection
+
+    Floats = NDArray[np.float64]
+    Uncertainties = tuple[float, float, float]
+
+KEEP_S = 3.0
+"""How long a confirmed track is kept without a detection, unless the configuration says otherwise."""
+HITS, SURE = 4, 0.5
+"""A track is confirmed by this many detections with this median of scores, ..."""
+_PATIENCE, _LEAST_SURE = 0.01, 0.45
+"""... or by more of them: each allows a median that is so much lower, down to the least."""
+_FIRST_PASS = 0.4
+"""Detections with this score choose their track before all others."""
+_OVERLAP_SURE, _OVERLAP_WEAK = 0.15, 0.5
+"""Least overlap with where a track is expected, for those of the first pass and for the others."""
+_TENTATIVE_S = 0.41
+"""A track that is not confirmed ends after this time without a detection."""
+_LOOKS = 1.5
+"""But no track ends before this many times the time between two frames: where nobody looked, nothing was missed."""
+_INSIDE = 0.3
+"""A track ends when less than this share of the box where it is expected lies in the frame: the thing has left."""
+_EDGE = 0.03
+"""A box that ends this close to the frame's edge goes on behind it."""
+_MEASURED, _WANDERS, _HASTES, _FIRST_SPEED = 0.22, 0.05, 0.05, 1.8
+"""Standard deviations: of a measured box; of a place and a speed after a second; and of the speed at first."""
+_RESIZES = 0.7
+"""Share of its change of size that a track keeps from one result to the next, since sizes are measured badly."""
+_BINS = 101
+
+
+@dataclass(slots=True)
+class Track:
+    """One thing, as far as it is known. Times are seconds of the frames' clock."""
+
+    id: int
+    label: str
+    first_s: float
+    last_s: float
+    confirmed_s: float | None = None
+    hits: int = 0
+    top_score: float = 0.0
+    _histogram: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(_BINS, np.uint32))
+
+    @property
+    def score(self) -> float:
+        """The median of its scores, to a hundredth."""
+        return float(np.searchsorted(np.cumsum(self._histogram), (self.hits + 1) // 2)) / (_BINS - 1)
+
+    def hit(self, score: float, at_s: float) -> None:
+        """Note a detection of it."""
+        self.hits += 1
+        self.last_s = at_s
+        self.top_score = max(self.top_score, score)
+        self._histogram[round(score * (_BINS - 1))] += 1
+        sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
+        if self.confirmed_s is None and self.hits >= HITS and self.score >= sure:
+            self.confirmed_s = at_s
+
+
+class Tracker:
+    """Gives each detection the track of its thing. A confirmed track is kept for `keep_s` without a detection."""
+
+    def __init__(self, keep_s: float) -> None:
+        self.keep_s = keep_s
+        self.tracks: list[Track] = []
+        self._ids = count(1)
+        self._places = np.empty((0, 4))       # of each track: middle x and y, width, height
+        self._speeds = np.empty((0, 4))       # and how much they change in a second
+        self._spreads = np.empty((0, 3))      # variance of place, covariance of place and speed, variance of speed
+        self._now_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Tracker {len(self.tracks)} tracks>"
+
+    def update(self, detections: Sequence[Detection], at_s: float) -> list[Track]:
+        """Take the detections of the frame that was captured at `at_s`, and return the track of each."""
+        self._predict(at_s)
+        boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
+        rows = {column: row for row, column in self._match(detections, boxes).items()}
+        found = []
+        for column, detection in enumerate(detections):
+            if column in rows:
+                self._correct(rows[column], boxes[column])
+                track = self.tracks[rows[column]]
+            else:
+                track = self._begin(detection, boxes[column])
+            track.hit(detection.score or 0.0, at_s)
+            found.append(track)
+        return found
+
+    def _predict(self, at_s: float) -> None:
+        """Move the tracks to where they are expected now, and end those that are gone."""
+        step = at_s - self._now_s
+        self._now_s = at_s
+        if not self.tracks:
+            return
+        self._places += self._speeds * (step, step, step * _RESIZES, step * _RESIZES)
+        self._speeds[:, 2:] *= _RESIZES
+        place, both, speed = self._spreads.T
+        place += 2 * step * both + step * step * speed + _WANDERS ** 2 * step
+        both += step * speed
+        speed += _HASTES ** 2 * step
+        expected = _corners(self._places)
+        inside = _areas(expected.clip(0, 1)) >= _INSIDE * _areas(expected)
+        kept = [index for index, track in enumerate(self.tracks) if inside[index] and at_s - track.last_s <= max(
+            _TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
+        if len(kept) < len(self.tracks):
+            self.tracks = [self.tracks[index] for index in kept]
+            self._places, self._speeds, self._spreads = self._places[kept], self._speeds[kept], self._spreads[kept]
+
+    def _match(self, detections: Sequence[Detection], boxes: Floats) -> dict[int, int]:
+        """Return track -> detection, both as positions: the largest overlap first, in two passes by score."""
+        chosen: dict[int, int] = {}
+        if not self.tracks or not detections:
+            return chosen
+        overlaps = _overlaps(_corners(self._places).clip(0, 1), boxes)
+        taken: set[int] = set()
+        for first, least in ((True, _OVERLAP_SURE), (False, _OVERLAP_WEAK)):
+            rows, columns = np.nonzero(overlaps >= least)
+            for at in np.argsort(-overlaps[rows, columns], kind="stable").tolist():
+                row, column = int(rows[at]), int(columns[at])
+                if (row not in chosen and column not in taken and _chooses_first(detections[column]) == first
+                        and self.tracks[row].label == detections[column].label):
+                    chosen[row] = column
+                    taken.add(column)
+        return chosen
+
+    def _correct(self, row: int, box: Floats) -> None:
+        """Move a track towards the box that was measured."""
+        variance, both, speed = self._spreads[row].tolist()
+        gain, speed_gain = variance / (variance + _MEASURED ** 2), both / (variance + _MEASURED ** 2)
+        off = _measured(box, self._places[row]) - self._places[row]
+        self._places[row] += gain * off
+        self._speeds[row] += speed_gain * off
+        self._spreads[row] = (1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both
+
+    def _begin(self, detection: Detection, box: Floats) -> Track:
+        track = Track(next(self._ids), detection.label, self._now_s, self._now_s)
+        self.tracks.append(track)
+        self._places = np.vstack([self._places, _middle_and_size(box)])
+        self._speeds = np.vstack([self._speeds, np.zeros(4)])
+        self._spreads = np.vstack([self._spreads, (_MEASURED ** 2, 0.0, _FIRST_SPEED ** 2)])
+        return track
+
+
+def _chooses_first(detection: Detection) -> bool:
+    return (detection.score or 0.0) >= _FIRST_PASS
+
+
+def _middle_and_size(box: Floats) -> Floats:
+    return np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])
+
+
+def _measured(box: Floats, place: Floats) -> Floats:
+    """Return middle and size of a box. What the frame's edge cuts off is added from what is known of the size."""
+    measured = _middle_and_size(box)
+    for axis in (0, 1):
+        before, behind = box[axis] < _EDGE, box[axis + 2] > 1 - _EDGE
+        if before != behind:
+            size = max(measured[axis + 2], place[axis + 2])
+            measured[axis + 2] = size
+            measured[axis] = box[axis] + size / 2 if behind else box[axis + 2] - size / 2
+    return measured
+
+
+def _corners(places: Floats) -> Floats:
+    return np.hstack([places[:, :2] - places[:, 2:] / 2, places[:, :2] + places[:, 2:] / 2])
+
+
+def _areas(boxes: Floats) -> Floats:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+
+
+def _overlaps(some: Floats, others: Floats) -> Floats:
+    """Return the intersection over union of each of some boxes with each of the others."""
+    low = np.maximum(some[:, None, :2], others[None, :, :2])
+    shared = (np.minimum(some[:, None, 2:], others[None, :, 2:]) - low).clip(0).prod(2)
+    return np.asarray(shared / np.maximum(_areas(some)[:, None] + _areas(others)[None] - shared, 1e-12))

@@ -1,0 +1,103 @@
+"""The tracker follows things: by time, through gaps, out of the frame, and one label at a time."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.events.tracker import HITS, KEEP_S, Track, Tracker
+from vedette.types import Box, Detection
+
+
+def seen(x: float, y: float = 0.5, *, size: float = 0.1, label: str = "car", score: float = 0.8) -> Detection:
+    """A detection around (x, y), cut at the frame's edges as a camera would."""
+    low, high = (max(0.0, middle - size / 2) for middle in (x, y)), (min(1.0, middle + size / 2) for middle in (x, y))
+    return Detection(label, 0, score, Box(*low, *high))
+
+
+def walk(tracker: Tracker, xs: Iterable[float], *, rate: float, begin_s: float = 0.0, **kind: object) -> list[Track]:
+    """The tracks of a thing that is at these places, `rate` a second."""
+    return [tracker.update([seen(x, **kind)], begin_s + step / rate)[0]          # type: ignore[arg-type]
+            for step, x in enumerate(xs)]
+
+
+@pytest.mark.parametrize("rate", [1, 2, 5, 15])
+def test_a_thing_that_passes_is_one_track_at_any_rate(rate: float) -> None:
+    """The rate of results changes with the governor; what is one visit stays one."""
+    places = [0.1 + 0.05 * step / rate for step in range(int(16 * rate))]
+    tracks = walk(Tracker(KEEP_S), places, rate=rate)
+    assert {track.id for track in tracks} == {1}
+    assert tracks[0].confirmed_s == pytest.approx((HITS - 1) / rate)
+
+
+def test_two_that_meet_keep_their_tracks() -> None:
+    """Two cars that pass each other go on as they came, since each is expected where it drives."""
+    tracker = Tracker(KEEP_S)
+    for step in range(60):
+        moved = 0.8 * step / 60
+        left, right = tracker.update([seen(0.1 + moved, 0.45), seen(0.9 - moved, 0.55)], step / 5)
+        assert (left.id, right.id) == (1, 2)
+
+
+@pytest.mark.parametrize(("gap_s", "same"), [(KEEP_S - 0.5, True), (KEEP_S + 0.5, False)])
+def test_a_hidden_thing_is_kept_by_time(gap_s: float, same: bool) -> None:
+    """A thing that stands still and is hidden for less than `keep_s` is the same; after longer it is another."""
+    tracker = Tracker(KEEP_S)
+    before = walk(tracker, [0.5] * 10, rate=5)[-1]
+    for empty in range(int(gap_s * 5)):
+        tracker.update([], 2 + empty / 5)
+    assert (tracker.update([seen(0.5)], 1.8 + gap_s)[0] is before) == same
+
+
+def test_a_thing_that_has_left_makes_room_for_the_next() -> None:
+    """A car that drives out of the frame is gone at once, so the next one at that edge is another car."""
+    tracker = Tracker(KEEP_S)
+    first = walk(tracker, [0.5 + 0.04 * step for step in range(14)], rate=5)
+    assert len({track.id for track in first}) == 1
+    for step in range(14, 19):
+        tracker.update([], step / 5)
+    assert walk(tracker, [0.97, 0.93, 0.89], rate=5, begin_s=3.8)[0].id != first[0].id
+
+
+def test_a_track_keeps_its_label() -> None:
+    """A box of another label at the same place is another thing."""
+    tracker = Tracker(KEEP_S)
+    car = walk(tracker, [0.5] * 5, rate=5)[-1]
+    dog, same = tracker.update([seen(0.5, label="dog"), seen(0.5)], 1.0)
+    assert (dog.label, same) == ("dog", car)
+    assert dog is not car
+
+
+@pytest.mark.parametrize(("scores", "confirmed"), [
+    ([0.8] * (HITS - 1), False), ([0.8] * HITS, True), ([0.46] * HITS, False), ([0.46] * 30, True),
+    ([0.44] * 300, False), ([0.9] + [0.4] * 20, False)])
+def test_hits_and_the_median_score_confirm(scores: list[float], confirmed: bool) -> None:
+    """A few sure detections, or more that are nearly sure. One high score among low ones confirms nothing."""
+    tracker = Tracker(KEEP_S)
+    tracks = [tracker.update([seen(0.5, score=score)], step / 5)[0] for step, score in enumerate(scores)]
+    assert len({track.id for track in tracks}) == 1
+    assert (tracks[-1].confirmed_s is not None) == confirmed
+    assert tracks[-1].top_score == max(scores)
+
+
+def test_one_flash_is_no_thing() -> None:
+    """Single boxes, however sure, with half a second between them are never confirmed."""
+    tracker = Tracker(KEEP_S)
+    for step in range(30):
+        found = tracker.update([seen(0.5)] if step % 4 == 0 else [], step / 5)
+        assert all(track.confirmed_s is None for track in found)
+
+
+@given(st.lists(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from("ab")),
+                         max_size=8), max_size=20), st.floats(0.01, 5))
+def test_any_boxes_give_each_detection_a_track_of_its_own(frames: list[list[tuple[float, float, float, str]]],
+                                                          step_s: float) -> None:
+    """Whatever is detected: one track for each detection, of its label, no track twice in a frame, none for ever."""
+    tracker = Tracker(KEEP_S)
+    for number, frame in enumerate(frames):
+        detections = [seen(x, y, score=score, label=label) for x, y, score, label in frame]
+        tracks = tracker.update(detections, number * step_s)
+        assert [track.label for track in tracks] == [detection.label for detection in detections]
+        assert len({track.id for track in tracks}) == len(tracks)
+        assert all(number * step_s - track.last_s <= max(KEEP_S, 1.5 * step_s) for track in tracker.tracks)
