@@ -56,14 +56,31 @@ from vedette.vision.probe import prove
 proofs = [prove(Path(path)) for path in sys.argv[1:]]
 print(json.dumps([[proof.runtime, proof.choice] for proof in proofs]))
 """
+FAIL = """
+import json, os, signal, sys
+from vedette.vision.model_child import ModelChild
+from vedette.vision.runtime_choice import choose_runtime
+
+def killed(module, path):
+    child = ModelChild(module, path)
+    os.kill(child.pid, signal.SIGKILL)
+    return child
+
+def ends(module, path):
+    return ModelChild("vedette.of_no_such_name", path)
+
+request = {"path": sys.argv[1], "runtime": "auto", "threads": 1, "memory_bytes": 1 << 30, "sha256": "x"}
+choices = [choose_runtime(request, 60.0, start) for start in (killed, ends)]
+print(json.dumps([[choice.runtime, choice.reason, choice.lasting] for choice in choices]))
+"""
 
 
 @pytest.mark.parametrize(("ratio", "faster", "identical", "frames", "runtime", "why"), [
-    (1.3, 0.0, True, None, "litert", "takes 1.30 of the time of litert"),
-    (0.96, 1.0, True, None, "litert", "takes 0.96 of the time of litert"),
+    (1.3, 0.0, True, None, "litert", "takes 1.30 times as long as litert"),
+    (0.96, 1.0, True, None, "litert", "takes 0.96 times as long as litert"),
     (0.7, 0.7, True, None, "litert", "but not often enough: in 70% of the turns"),
-    (0.7, 0.75, True, None, "tflite-runtime", "0.70 of the time of litert, and the outputs of both are the same"),
-    (0.7, 1.0, False, None, "litert", "0.70 of the time of litert, but the outputs of both are not the same"),
+    (0.7, 0.75, True, None, "tflite-runtime", "0.70 times as long as litert, and the outputs of both are the same"),
+    (0.7, 1.0, False, None, "litert", "0.70 times as long as litert, but the outputs of both are not the same"),
     (0.7, 1.0, False, True, "tflite-runtime", "and its golden frames are the same"),
     (0.7, 1.0, True, False, "litert", "but its golden frames are not the same"),
 ])
@@ -127,6 +144,17 @@ def test_other_answers_keep_litert(slow_litert: BothRuntimes, tmp_path: Path) ->
     assert (first, second) == ("litert", "litert")
     assert "but its golden frames are not the same" in why_first
     assert "but the outputs of both are not the same" in why_second
+
+
+@pytest.mark.slow
+def test_a_comparison_that_fails_keeps_litert(slow_litert: BothRuntimes, tmp_path: Path) -> None:
+    """The child may be killed or end: LiteRT runs the model, and only a lack of time or memory is tried again."""
+    (killed, why_killed, again), (ended, why_ended, lasting) = json.loads(
+        slow_litert.run("-c", FAIL, str(written(tmp_path / "model.tflite", writer.logistic()))))
+    assert (killed, again, ended, lasting) == ("litert", False, "litert", True)
+    assert "the runtimes cannot be compared" in why_killed
+    assert "SIGKILL" in why_killed
+    assert "exit code" in why_ended
 
 
 def written(path: Path, content: bytes) -> Path:

@@ -42,7 +42,7 @@ class Measured:
     """What the child found: the median milliseconds of an invoke, and whether tflite-runtime's answers are right.
 
     `faster`: the share of turns in which tflite-runtime was clearly faster. `golden`: whether its answers agree with
-    the golden frames of its family; None if there are none.
+    the golden frames of its family; None if there are none, or if it was never faster.
     """
 
     litert_ms: Milliseconds
@@ -105,7 +105,7 @@ def measure(request: Mapping[str, object], timeout_s: float, start: StartChild =
 def decide(measured: Measured, among: str) -> RuntimeChoice:
     """Return the choice after a measurement."""
     litert, tflite = PACKAGES
-    time = f"{tflite} takes {measured.ratio:.2f} of the time of {litert}"
+    time = f"{tflite} takes {measured.ratio:.2f} times as long as {litert}"
     if measured.ratio > CLEARLY_FASTER:
         return RuntimeChoice(litert, among, time)
     if measured.faster < MOST_TURNS:
