@@ -121,7 +121,8 @@ class Daemon:
         self._config = config
         self._state = state
         self._clock = SystemClock()
-        self._supervisor = Supervisor(Notifier())
+        self._notifier = Notifier()
+        self._supervisor = Supervisor(self._notifier)
         self._reloader = Reloader(config, options.load)
         self._build_device(camera_opener, board(state.path))
         self._build_detection(timing)
@@ -225,6 +226,9 @@ class Daemon:
         """Start, watch, stop; returns the exit code."""
         code = EXIT_INTERNAL
         self._run_record.begin()
+        hangs = self._run_record.hangs
+        if (within_s := self._notifier.allow_longer(hangs)) is not None:
+            log.warning("runs in a row that hung: %d; the watchdog now waits for %g s", hangs, within_s)
         try:
             self._monitor.tick()    # before the first result, which says whether the clock is set
             code = self._supervisor.run(self)
@@ -282,7 +286,8 @@ class Daemon:
         """Read which model runs, and count its start if it is on trial. This comes before it is loaded."""
         self._store.recover()
         if self._config.detector.model is None:
-            _, reason = self._store.start(self._identity.boot_id, self._clock.utc_now())
+            _, reason = self._store.start(self._identity.boot_id, self._clock.utc_now(),
+                                          hung=self._run_record.hangs > 0)
             if reason:
                 log.warning("rolled back: %s", reason)
 

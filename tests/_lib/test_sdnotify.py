@@ -40,6 +40,20 @@ def test_notifier_speaks_to_both_kinds_of_socket(tmp_path: Path, abstract: bool)
     assert notifier.lost == 0
 
 
+def test_a_slow_board_asks_for_more_time(tmp_path: Path) -> None:
+    """Before the start, and after runs that the watchdog ended; without a watchdog there is nothing to ask for."""
+    name = str(tmp_path / "notify")
+    with systemd(name) as listener, \
+            contextlib.closing(Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"})) as notifier:
+        notifier.starting()
+        assert [notifier.allow_longer(hangs) for hangs in (0, 1, 2, 9)] == [None, 60, 120, 300]
+        heard = [listener.recv(200).decode() for _ in range(5)]
+    assert heard == ["EXTEND_TIMEOUT_USEC=300000000", "STATUS=starting", "WATCHDOG_USEC=60000000",
+                     "WATCHDOG_USEC=120000000", "WATCHDOG_USEC=300000000"]
+    with contextlib.closing(Notifier({"NOTIFY_SOCKET": name})) as unwatched:
+        assert unwatched.allow_longer(3) is None
+
+
 def test_notifier_survives_a_systemd_that_does_not_read(tmp_path: Path) -> None:
     """Without a listener a message is counted as lost; without the variable nothing happens."""
     deaf, alone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}), Notifier({})

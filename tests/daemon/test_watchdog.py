@@ -43,6 +43,13 @@ def run_hanging(folder: Path, systemd: NotifySocket, port: int) -> tuple[Running
     return RunningDaemon(folder, config, program=PROGRAM, env=systemd.environ), order
 
 
+def test_a_start_first_asks_for_time(tmp_path: Path, systemd: NotifySocket) -> None:
+    """Imports take long on a slow board, so it comes before them, and before the configuration is read."""
+    with RunningDaemon(tmp_path, "--config", tmp_path / "missing.yaml", env=systemd.environ) as daemon:
+        assert systemd.message(240).startswith("EXTEND_TIMEOUT_USEC=")
+        assert daemon.ends() == 78
+
+
 def test_a_worker_that_hangs_in_native_code_stops_the_watchdog_messages(tmp_path: Path, systemd: NotifySocket) -> None:
     """READY, STATUS and WATCHDOG arrive; then health reports a hung detect thread, and WATCHDOG stops."""
     with running(tmp_path) as broker, Witness(broker.client(), "gate") as witness:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,20 @@ def test_hung_workers_are_named(tmp_path: Path) -> None:
 
     assert wait_until(goes_on, 60)
     note.ended(0, "end of the test")
+
+
+def test_runs_in_a_row_that_hung_are_counted(tmp_path: Path) -> None:
+    """Each next one gets more time, until one ends in another way."""
+    def is_after(hangs: int) -> bool:
+        return RunRecord(tmp_path, RunIdentity("gate", 9, "boot-1")).hangs == hangs
+    for before in range(3):
+        note = RunRecord(tmp_path, RunIdentity("gate", before, "boot-1"))
+        assert note.hangs == before
+        note.begin()
+        note.update(("detect",))
+        assert wait_until(partial(is_after, before + 1), 60)
+    note.ended(0, "SIGTERM")
+    assert is_after(0)
 
 
 def test_a_main_thread_that_holds_the_interpreter_is_reported(tmp_path: Path) -> None:

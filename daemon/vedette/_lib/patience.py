@@ -45,10 +45,10 @@ class Patience:
         self.tries = 0
 
     def until_success(self, base_s: float, attempt: Callable[[float], T], late: type[Exception], *,
-                      stopping: Callable[[], bool] = lambda: False) -> T:
+                      most_s: float = MOST_S, stopping: Callable[[], bool] = lambda: False) -> T:
         """Return what `attempt(bound_s)` gives: for a caller who waits. Each try that is `late` is logged at once.
 
-        Raises: `late` when `stopping`, or after a try that had `MOST_S`; whatever else `attempt` raises.
+        Raises: `late` when `stopping`, or after a try that had `most_s`; whatever else `attempt` raises.
         """
         while True:
             bound_s = self.bound_s(base_s)
@@ -56,7 +56,7 @@ class Patience:
                 result = attempt(bound_s)
             except late as error:
                 self.ran_out()
-                if bound_s >= MOST_S or stopping():
+                if bound_s >= most_s or stopping():
                     raise
                 log.warning("%s; trying again with %g s", error, self.bound_s(base_s))
             else:

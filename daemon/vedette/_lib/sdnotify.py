@@ -11,6 +11,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from vedette._lib.patience import MOST_S, grown_s
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,12 +29,30 @@ class Notifier:
         # A leading @ stands for the NUL byte of the abstract namespace.
         self._address = "\0" + name[1:] if name.startswith("@") else name
         self._socket = None
+        interval_us = environ.get("WATCHDOG_USEC", "")
+        self._watchdog_s = int(interval_us) / 1e6 if interval_us.isdecimal() else 0.0
         if name:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(SEND_TIMEOUT_S)
 
     def __repr__(self) -> str:
         return f"<Notifier {self._address!r} lost={self.lost}>"
+
+    def starting(self) -> None:
+        """Report that a start has begun. A slow board may take longer for its imports than the unit's limit."""
+        self._send(f"EXTEND_TIMEOUT_USEC={MOST_S * 1e6:.0f}")
+        self.status("starting")
+
+    def allow_longer(self, hangs: int) -> float | None:
+        """After so many runs in a row that the watchdog may have ended, ask it to wait longer for `watchdog()`.
+
+        Returns for how many seconds it waits; None: as the unit says.
+        """
+        if not (hangs and self._watchdog_s):
+            return None
+        within_s = grown_s(self._watchdog_s, hangs)
+        self._send(f"WATCHDOG_USEC={within_s * 1e6:.0f}")
+        return within_s
 
     def ready(self) -> None:
         """Report that start-up, or the reload announced before, is complete."""

@@ -5,8 +5,10 @@ Invariants: a value on the command line replaces every other one; with `--frames
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from vedette._lib.sdnotify import Notifier
 from vedette.cli.arguments import add_config_argument, between
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal or the end of the source; returns the exit code."""
+    with closing(Notifier()) as notifier:
+        notifier.starting()     # before the imports, which take long on a slow board
     from vedette.app import Options, run_daemon
     overrides = {key: value for key, value in (("camera.source", args.source), ("detector.model", args.model))
                  if value is not None}

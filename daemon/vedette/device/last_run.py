@@ -33,6 +33,7 @@ SYSTEMD = "end.systemd"
 MAIN_WITHIN_S = 3.0
 """A main thread that is silent for longer may hang. If it continues, what was written about it is removed."""
 REARM_S = 1.0
+STEADY_S = 3600.0
 DISK_WITHIN_S = 2.0
 """The longest time that the first and the last record wait for a disk."""
 _DETAIL_MAX = LONGEST // 13
@@ -58,6 +59,9 @@ class RunRecord:
         self._rearm_s = 0.0
         self._late: tuple[str, ...] = ()
         self._writer: threading.Thread | None = None
+        self._began_s = time.monotonic()
+        self.hangs = 0
+        """How many runs in a row before this one hung; 0 again once this one has run for `STEADY_S`."""
         self.last = self._read_last()
 
     def __repr__(self) -> str:
@@ -88,6 +92,9 @@ class RunRecord:
         if now_s >= self._rearm_s and self._dump is not None:
             self._rearm_s = now_s + REARM_S
             self._dump.arm(MAIN_WITHIN_S)
+        if self.hangs and now_s - self._began_s > STEADY_S:
+            self.hangs = 0
+            self._put("hung" if self._late else _RUNNING, _made_no_progress(self._late))
         if late != self._late and (self._writer is None or not self._writer.is_alive()):
             self._late = late
             self._put("hung" if late else _RUNNING, _made_no_progress(late))
@@ -111,6 +118,7 @@ class RunRecord:
                 return None
             saved = json.loads(content)
             run, boot_id, kind, detail = (saved[key] for key in ("run", "boot", "kind", "detail"))
+            hangs = int(saved.get("hangs", 0))
             hung = self._stacks.exists() and self._stacks.stat().st_size > 0
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the record of the last run cannot be read: %r", error)
@@ -120,10 +128,11 @@ class RunRecord:
         seen = self._read_systemd()
         if boot_id != self._boot_id and seen is None:
             return LastEnd(run, "power_cut", "the machine restarted while it ran")
-        if kind == "hung" or hung:
-            stuck = detail if kind == "hung" else "main made no progress"
-            return LastEnd(run, "hung", f"{stuck}; {seen}" if seen else stuck)
-        return LastEnd(run, "hung" if seen and "watchdog" in seen else "killed", seen or _KILLED)
+        if not (kind == "hung" or hung or (seen and "watchdog" in seen)):
+            return LastEnd(run, "killed", seen or _KILLED)
+        self.hangs = hangs + 1
+        stuck = (detail if kind == "hung" else None, "main made no progress" if hung and kind != "hung" else None)
+        return LastEnd(run, "hung", "; ".join(filter(None, (*stuck, seen))))
 
     def _read_systemd(self) -> str | None:
         """Return what systemd saw, as a message; None if it saw no end by a signal, or if there is no systemd."""
@@ -135,7 +144,8 @@ class RunRecord:
 
     def _put(self, kind: str, detail: str | None) -> None:
         """Write it in a separate thread, because a disk may hang."""
-        record = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_DETAIL_MAX]}
+        record = {"run": self._run, "boot": self._boot_id, "kind": kind, "detail": detail and detail[:_DETAIL_MAX],
+                  "hangs": self.hangs}
         self._writer = threading.Thread(target=self._write, args=(json.dumps(record).encode(),), name="record",
                                         daemon=True)
         self._writer.start()

@@ -107,8 +107,10 @@ class ModelStore:
         trouble = self.trouble
         return {} if trouble is None else {"store_failed": trouble}
 
-    def start(self, boot_id: str, now: datetime) -> tuple[Installed | None, str | None]:
+    def start(self, boot_id: str, now: datetime, *, hung: bool = False) -> tuple[Installed | None, str | None]:
         """Return the model to load now and, if the store rolled back, the reason. Never raises.
+
+        `hung`: the last run hung, so the model may only be slow, and a higher release of the same file is tried again.
 
         A start on trial is first counted durably; a crash loop rolls back. Call it after `recover`.
         """
@@ -117,7 +119,7 @@ class ModelStore:
             reason = (f"{state.trial.crashes} crashes and {state.trial.other_ends} other ends in "
                       f"{state.trial.starts - 1} starts on trial")
             state, _ = self._with_usable_active(state.rolled_back(
-                reason, now, lasting=state.trial.crashes >= CRASHES_MAX))
+                reason, now, lasting=state.trial.crashes >= CRASHES_MAX and not hung))
         if self._try_to_save(state):
             return state.active, reason
         if reason is None and self._state.trial and self._state.previous:

@@ -75,16 +75,21 @@ class ServiceManager(InThread):
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with self._start(self._systemd.environ) as daemon:
+            with self._start({**self._systemd.environ, "WATCHDOG_USEC": f"{self._watchdog_s * 1e6:.0f}"}) as daemon:
                 self.daemon = daemon
                 self.ends.append(self._watch(daemon))
             self._stopping.wait(self._restart_s)
 
     def _watch(self, daemon: RunningDaemon) -> End:
-        fed_s, allowed_s, starved = time.monotonic(), READY_WITHIN_S, False
+        fed_s, allowed_s, watchdog_s, starved = time.monotonic(), READY_WITHIN_S, self._watchdog_s, False
         while daemon.process.poll() is None and not self._stopping.is_set() and not starved:
-            if self._systemd.message(0.1) in ("READY=1", "WATCHDOG=1"):
-                fed_s, allowed_s = time.monotonic(), self._watchdog_s
+            message = self._systemd.message(0.1)
+            if message in ("READY=1", "WATCHDOG=1"):
+                fed_s, allowed_s = time.monotonic(), watchdog_s
+            elif message.startswith("EXTEND_TIMEOUT_USEC="):
+                fed_s, allowed_s = time.monotonic(), max(READY_WITHIN_S, int(message.partition("=")[2]) / 1e6)
+            elif message.startswith("WATCHDOG_USEC="):
+                watchdog_s = int(message.partition("=")[2]) / 1e6
             starved = time.monotonic() - fed_s > allowed_s
         if daemon.process.poll() is None:
             daemon.signal(signal.SIGABRT if starved else signal.SIGTERM)

@@ -9,10 +9,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from functools import partial
 
+from vedette._lib.patience import Patience
 from vedette.errors import VedetteError
 
 CHILD_TIMEOUT_S = 30.0
+"""The bound of a first try."""
+GROWN = 4
+"""A child that is still not done after so many times the first bound hangs."""
 KNOWN_FAULTS = {
     "numpy.dtype size changed":
         "It was built for another version of numpy. A numpy 2 from pip hides the numpy of apt (OpenCV >= 4.12 brings "
@@ -31,18 +36,29 @@ class ChildFailed(VedetteError):
     """A child process failed. The message ends with the last line that it printed."""
 
 
+class ChildLate(ChildFailed):
+    """A child process took too long. It may hang, or only be slow."""
+
+
 def remedy_for(message: str) -> str:
     """Return the cause of a failed import and what to do, or an empty text."""
     return next((remedy for sign, remedy in KNOWN_FAULTS.items() if sign in message), "")
 
 
 def in_child(code: str, timeout_s: float = CHILD_TIMEOUT_S) -> str:
-    """Run a line of Python in a fresh process and return what it printed. Raises: ChildFailed."""
+    """Run a line of Python in a fresh process and return what it printed. `timeout_s` bounds the first of three tries.
+
+    Raises: ChildFailed.
+    """
+    return Patience().until_success(timeout_s, partial(_in_child, code), ChildLate, most_s=GROWN * timeout_s)
+
+
+def _in_child(code: str, timeout_s: float) -> str:
     try:
         ended = subprocess.run([sys.executable, "-P", "-c", code], stdin=subprocess.DEVNULL, capture_output=True,
                                check=False, text=True, errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise ChildFailed(f"hangs for more than {timeout_s:.0f} s") from error
+        raise ChildLate(f"hangs for more than {timeout_s:g} s") from error
     if ended.returncode < 0:
         raise ChildFailed(f"crashes: {signal.strsignal(-ended.returncode)}")
     if ended.returncode:

@@ -20,7 +20,7 @@ from vedette.store.model_store import ModelStore
 
 NO_XNNPACK = "Models run more slowly. XNNPACK must be able to read /sys/devices/system/cpu and /proc/cpuinfo."
 MODEL_TIMEOUT_S = 120.0
-"""Enough for three children of the model: one compares the runtimes, one tries the hand-made delegate."""
+"""The bound of a first try, for three children: one compares the runtimes, one tries the hand-made delegate."""
 
 
 def self_test(machine: Machine) -> CheckResult:
