@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,11 @@ from tests.support.network.rtsp_camera import FPS, H264Camera
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
 from vedette.camera.child.film import Film
+from vedette.camera.child.source import ReadStalled
+from vedette.camera.child.stream import Stream
 from vedette.camera.child.watch import RateWatch
 from vedette.camera.open import capture_settings
+from vedette.camera.settings import CaptureSettings
 from vedette.config.models import CameraConfig
 from vedette.errors import SourceEnded, SourceInvalid
 
@@ -55,6 +59,25 @@ def test_a_stream_between_two_keyframes_is_neither_stalled_nor_hung() -> None:
         eventually(lambda: camera.status().state == "offline", within_s=2)
         eventually(lambda: consumer.taken == 3)
         assert same_child(camera, before_s)
+
+
+class Impatient(CaptureSettings):
+    """Settings of somebody who waits for a keyframe as long as for any frame."""
+
+    @property
+    def stall_s(self) -> float:
+        return self.silence_s
+
+
+@pytest.mark.slow
+def test_a_stream_without_keyframes_is_named() -> None:
+    """Other pictures come, so the child neither hangs nor is the stream silent: it says what is missing."""
+    with H264Camera(group=10**6) as server:
+        settings = Impatient(**asdict(make_settings(server.url, decode="keyframes")))
+        with closing(Stream(settings, open_limit_s=60.0)) as stream:
+            stream.grab()
+            with pytest.raises(ReadStalled, match="no keyframe for 2 s, but other pictures"):
+                stream.grab()
 
 
 def decoded(path: Path, decode: str) -> dict[int, NDArray[np.uint8]]:

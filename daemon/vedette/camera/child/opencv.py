@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,13 +80,19 @@ class OpenCvSource:
             self._keyframes.close()
             self._keyframes = None
 
-    def _grab_picture(self) -> bool:
-        """Grab the next picture, of keyframes the next keyframe. Return whether there was one, as VideoCapture.grab."""
+    def _grab_picture(self, keyframe_within_s: float = math.inf) -> bool:
+        """Grab the next picture, of keyframes the next keyframe. Return whether there was one, as VideoCapture.grab.
+
+        Raises: ReadStalled if no keyframe came in time.
+        """
+        began = time.monotonic()
         while self._capture.grab():
             if self._keyframes is None or self._keyframes.here:
                 return True
             self.passed_over += 1
             self.passed_over_s = time.monotonic()
+            if self.passed_over_s - began > keyframe_within_s:
+                raise ReadStalled(f"{self._what}: no keyframe for {keyframe_within_s:.0f} s, but other pictures")
         return False
 
     def _grabbed_ahead(self) -> bool:

@@ -46,6 +46,8 @@ class Stream(OpenCvSource):
             raise SourceMissing(f"{what}: refused, not found, or no video")
         super().__init__(capture, what, keyframes=keyframes)
         self._first_within_s = max(FIRST_WITHIN_S, open_limit_s - took_s)
+        self._keyframe_within_s = settings.stall_s - READ_MARGIN_S
+        self._first_keyframe_within_s = self._first_within_s + settings.stall_s - settings.silence_s
         self.frames = 0
         """Frames that came since the stream was opened."""
         self._pts_base_ns: int | None = None
@@ -64,7 +66,7 @@ class Stream(OpenCvSource):
         """Grab the next frame that can be decoded. Raises: PictureDamaged if others came before it; as `grab`."""
         began = tried = time.monotonic()
         damaged = 0
-        while not self._grab_picture():
+        while not self._grab_picture(self._keyframe_within_s if self.frames else self._first_keyframe_within_s):
             now = time.monotonic()
             began, tried = max(began, self.passed_over_s), max(tried, self.passed_over_s)
             if now - began >= (self._timeout_s if self.frames else self._first_within_s) * 0.9:
