@@ -18,31 +18,8 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     exit 69
 fi
 
-# One installation at a time. What pip still writes after a kill counts as one.
-hold_lock() {
-    install -d "$opt"
-    exec 9<"$opt"
-    if ! flock -n 9; then
-        echo "another installation into $opt is running" >&2
-        exit 69
-    fi
-}
-
-# Remove those of the named environments that no link names.
-remove_unused() {
-    for folder in "$@"; do
-        case ${folder##*/} in
-            "$(readlink "$opt/current")" | "$(readlink "$opt/previous")") ;;
-            *) rm -rf "$folder" ;;
-        esac
-    done
-}
-
-# Replace a link in one step.
-replace_link() {
-    ln -sfn "$1" "$2.new"
-    mv -T "$2.new" "$2"
-}
+# shellcheck source=systemd/environments.sh
+. "$here/systemd/environments.sh"
 
 # Where picamera2 is installed, use apt's packages. pip does not have picamera2, and it needs the numpy of its build.
 make_environment() {
@@ -55,55 +32,13 @@ make_environment() {
             1.*) lock="$here/locks/device-numpy1.txt" ;;
         esac
     fi
-    number=1
-    while [ -e "$opt/venv-$number" ]; do
-        number=$((number + 1))
-    done
-    new="$opt/venv-$number"
+    name_new
     # Build from a copy. A build in the checkout would leave root's files there, and would include an old build's files.
     # -L, because the model in the box is a link to a file outside of the package.
     cp -RL "$here/pyproject.toml" "$here/README.md" "$here/LICENSE" "$here/daemon" "$source"
     # shellcheck disable=SC2086  # an option, or nothing
     "$python" -m venv $packages "$new"
     "$here/tools/install-locked" "$new/bin/python" "$lock" "$source"
-}
-
-# Run the new program, and show what it prints only if it fails.
-must() {
-    if ! output=$("$@" 2>&1); then
-        echo "$output" >&2
-        echo "the new program failed, so nothing was changed: $*" >&2
-        exit 65
-    fi
-}
-
-accepts() {
-    "$1/bin/vedette" check-config --config "$2" >/dev/null 2>&1
-}
-
-# Every package can be imported, a frame goes from the camera process through the model, and the configuration is good.
-try_environment() {
-    must "$new/bin/vedette" --version
-    version=$output
-    must "$new/bin/python" -P -c "import vedette.app, vedette.update.source"
-    must "$new/bin/vedette" bench --model "$here/models/vedette-street.tflite" --source synthetic --threads 1 \
-        --warmup-runs 1 --num-runs 1
-    for config in "$etc"/*.yaml; do
-        # A file that the old program refuses too is no reason to keep the old program.
-        if accepts "$opt/$old" "$config"; then
-            must "$new/bin/vedette" check-config --config "$config"
-        fi
-    done
-}
-
-# The environment is on the disk before a link names it. A relative link holds below DESTDIR too.
-switch() {
-    sync -f "$opt"
-    if [ -d "$opt/$old" ]; then
-        replace_link "$old" "$opt/previous"
-    fi
-    replace_link "${new##*/}" "$opt/current"
-    sync -f "$opt"
 }
 
 # Every shell, sudo, ssh and other update agents search this folder. A foreign command of that name stays.
@@ -126,25 +61,28 @@ write_service() {
 }
 
 say_what_is_next() {
+    installed=$("$opt/current/bin/vedette" --version)
     if [ ! -d "$opt/$old" ]; then
-        echo "installed $version. Next: edit $etc/config.yaml, then run: systemctl enable --now vedette"
+        echo "installed $installed. Next: edit $etc/config.yaml, then run: systemctl enable --now vedette"
         return
     fi
-    echo "installed $version. A running daemon still has the old program: systemctl try-restart vedette 'vedette@*'"
-    echo "to go back: mv -T $opt/previous $opt/current, then the same restart"
+    # shellcheck disable=SC2086  # a list of names
+    echo "installed $installed, and restarted what ran:" ${units:-nothing}
+    echo "to go back: mv -T $opt/previous $opt/current && systemctl try-restart vedette 'vedette@*'"
 }
 
-hold_lock
+hold_lock -n
 source=$(mktemp -d)
 trap 'rm -rf "$source"; remove_unused "$opt"/venv-*' EXIT
 trap 'exit 130' HUP INT TERM
-# Before there were links, the environment was the folder `venv`. The old unit names it until the new one is installed.
-old=$(readlink "$opt/current") || old=venv
+find_old
 remove_unused "$opt"/venv-*
 make_environment
 try_environment
 switch
 link_command
 write_service
+restart
+# The old unit names the folder `venv` until the new one is installed.
 remove_unused "$opt"/venv "$opt"/venv-*
 say_what_is_next
