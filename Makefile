@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest tests --numprocesses 4 --dist worksteal
-PARTS := slow properties masks cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops pauses identities cloud_budget cloud_servers mutants_of_ours store_kills hands bad_models fleet outbox_cuts planted_secrets silence drift soak
+PARTS := slow properties masks cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops deb pauses identities cloud_budget cloud_servers mutants_of_ours store_kills hands bad_models fleet outbox_cuts planted_secrets silence drift soak
 PATIENT := slow masks pauses identities cloud_servers bad_models fleet hands silence drift
 LANE = @for part in $(1); do \
 	  echo "campaign $$part"; from=$$(date +%s); \
@@ -19,7 +19,7 @@ SOURCE ?=
 ARGS ?=
 
 .PHONY: help setup setup-tflite deps deps-test run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
-  lock install uninstall clean
+  lock deb install uninstall clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -103,6 +103,9 @@ docs: setup      ## write again what is generated: config.yaml and parts of docs
 
 lock: setup      ## write locks/ again after a change of pyproject.toml; ARGS=--upgrade takes all newest versions
 	tools/lock $(ARGS)
+
+deb:             ## build the Debian package of this machine: or make deb SUITE=trixie ARCH=arm64 (as root)
+	SUITE='$(SUITE)' ARCH='$(ARCH)' tools/deb
 
 install:         ## install the daemon and its unit on this machine (as root)
 	systemd/install.sh
