@@ -25,6 +25,7 @@ READERS = {
     "device/identity.py": "the number of a run after one that cannot be read",
     "store/model_store.py": "when a model was refused or activated, for the status",
     "store/incoming.py": "which file of a kind is the latest; a download under way stays in any case",
+    "store/inbox.py": "when a request was made that an earlier daemon began, for the status",
     "update/offline.py": "as `store/model_store.py`; expiry of signed metadata",
     "update/fetch.py": "expiry of signed metadata, never against less than the newest time once trusted",
     "update/worker.py": "as `store/model_store.py`",

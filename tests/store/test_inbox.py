@@ -163,6 +163,22 @@ def test_the_next_daemon_gets_a_claimed_request(tmp_path: Path) -> None:
     second.dies()
 
 
+def test_the_next_daemon_knows_whether_the_command_waits(tmp_path: Path) -> None:
+    """Of a command that waits nothing is reported. Of one that has ended, the time of its request is known."""
+    daemon, sent = Daemon(tmp_path), request()
+    (tmp_path / "models" / "requests" / "left.taken").write_text('{"id": "left", "kind": "rollback"}')
+    command = WaitingCommand(tmp_path, sent)
+    assert wait_until(lambda: f"{sent.id}.json" in waiting(tmp_path))
+    (tmp_path / "models" / "requests" / f"{sent.id}.json").rename(
+        tmp_path / "models" / "requests" / f"{sent.id}.taken")
+    inbox = Inbox(tmp_path / "models")
+    assert inbox.made_before_start(sent.id) is None
+    assert inbox.made_before_start("left") is not None
+    inbox.respond(Response(id=sent.id, ok=True, words="done"))
+    command.ended()
+    daemon.dies()
+
+
 def test_a_done_request_is_not_done_again(tmp_path: Path) -> None:
     """If a daemon dies between the change and the response, the next daemon or the command itself finds it done."""
     daemon = Daemon(tmp_path)
@@ -202,8 +218,8 @@ def test_an_answered_request_is_not_done_again(tmp_path: Path) -> None:
     daemon.dies()
 
 
-def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path) -> None:
-    """The kernel frees its lock, so its request is removed."""
+def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The kernel frees its lock, so its request is removed, and the log says so."""
     daemon = Daemon(tmp_path)
     with subprocess.Popen([sys.executable, "-c", COMMAND, str(tmp_path)]) as command:
         try:
@@ -213,6 +229,7 @@ def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path) -> None:
             command.wait(60)
     assert daemon.inbox.next_request(daemon.store.state) is None
     assert waiting(tmp_path) == set()
+    assert "(killed): its command has ended, so nothing is done" in caplog.text
     daemon.dies()
 
 

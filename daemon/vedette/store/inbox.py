@@ -8,16 +8,19 @@ Invariants:
 - One rename decides whether a request is claimed or withdrawn, never both.
 - Nobody acts on a waiting request whose lock is free: its command has left.
 - A claimed request gets a response, from the next daemon if this one dies. If the state lists its id as done, it gets
-  the response without being done again.
+  the response without being done again. The next daemon knows whether its command has ended.
 - Only one process holds the state folder's lock. A command acts by itself only while it holds that lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import logging
 import os
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -35,6 +38,8 @@ from vedette.store.state import StoreState
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 MODELS = "models"
 POLL_S = 0.05
@@ -178,6 +183,11 @@ class Inbox:
         self._requests = folder / "requests"
         self._responses = folder / "answers"
         self._files = files
+        self._left = {path.stem: moment for path in self._requests.glob("*.taken") if (moment := _left_at(path))}
+
+    def made_before_start(self, request_id: str) -> datetime | None:
+        """Return when this request was made, if an earlier daemon claimed it and its command has ended; else None."""
+        return self._left.get(request_id)
 
     def next_request(self, state: StoreState) -> Request | None:
         """Claim a request and return it, or return None. Claimed ones without a response come first, then the oldest.
@@ -191,6 +201,7 @@ class Inbox:
                 continue
             if request.id not in state.acted:
                 return request
+            log.info("%s requested, and done before the daemon ended", request.kind)
             self.respond(Response(id=request.id, ok=True, words=DONE_BEFORE, state=state))
         return None
 
@@ -216,8 +227,12 @@ class Inbox:
 
     def _claim(self, path: Path) -> Request | None:
         """Return the claimed request, or None. A request whose command has left is removed."""
-        if path.suffix != ".taken" and (remove_unlocked(path, files=self._files) or path.suffix == ".new"):
-            return None
+        if path.suffix != ".taken":
+            left = remove_unlocked(path, files=self._files)
+            if left:
+                log.warning("a request was not begun (%s): its command has ended, so nothing is done", path.stem)
+            if left or path.suffix == ".new":
+                return None
         try:
             request = Request.model_validate({**json.loads(read_whole(path, _BYTES_MAX).decode()), "id": path.stem})
         except OSError:         # withdrawn meanwhile
@@ -242,6 +257,18 @@ class Inbox:
     def _remove(self, path: Path) -> None:
         with contextlib.suppress(OSError):
             self._files.unlink(str(path))
+
+
+def _left_at(path: Path) -> datetime | None:
+    """Return when a request was made for whose response no command waits; None if one does."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
+        finally:
+            os.close(descriptor)
+    return None
 
 
 def _claimed_first(path: Path) -> tuple[bool, str]:

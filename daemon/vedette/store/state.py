@@ -160,13 +160,15 @@ class StoreState(FrozenModel):
         """Make the model active, even if its digest was refused before.
 
         A good model that was active becomes `previous`. A model that was still on trial is not proven and is dropped.
-        If the digest is active already, its trial goes on, or it stays good. `held`: only a release above this number
-        is activated automatically afterwards.
+        If the digest is active already, its trial goes on, or it stays good. An earlier failure of it is over.
+        `held`: only a release above this number is activated automatically afterwards.
         """
         same = self.active is not None and self.active.sha256 == model.sha256
         proven = self.active if self.trial is None and not same else self.previous
         trial = Trial(since_utc=now) if on_trial else None
+        failed = self.last_outcome is not None and self.last_outcome.sha256 == model.sha256 and not self.last_outcome.ok
         return self._replace(
+            last_outcome=None if failed else self.last_outcome,
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
             trial=self.trial if same else trial,
             candidate=None if self.candidate is not None and self.candidate.sha256 == model.sha256 else self.candidate,
@@ -250,6 +252,10 @@ class StoreState(FrozenModel):
     def with_done_request(self, request_id: str) -> Self:
         """Add the request's id to `acted`; this belongs into the same change that does the request."""
         return self._replace(acted=(*self.acted, request_id)[-ACTED_KEPT:])
+
+    def with_request_outcome(self, kind: str, sha256: str, message: str, now: datetime, *, ok: bool) -> Self:
+        """Record how a request ended that nobody waits for any more."""
+        return self._replace(last_outcome=Outcome(sha256=sha256, name=kind, version=None, words=message, at=now, ok=ok))
 
     def _held_after(self, model: Installed) -> int | None:
         beyond = self.held is not None and model.release is not None and model.release > self.held

@@ -70,6 +70,8 @@ class OperatorActions:
         if state.previous is not None and state.previous.sha256 == sha256:
             return self.activate(sha256, force=force, note=note)        # proven here already
         file = self._store.locate(upload, sha256)
+        if not file.exists():
+            raise UpdateRefused("interrupted: the daemon and the command ended, and the file is gone; install it again")
         if force:
             self._forget_deaths(sha256, note)
         report = self._prove(file, sha256)

@@ -176,17 +176,28 @@ class Updater:
 
     def _answer(self, request: Request) -> Response | None:
         """Serve it; None if the stop ended the probe: then the next daemon serves it, or the command itself."""
-        log.info("%s requested: %s", request.kind, request.sha256 or "the previous model")
+        made = self._inbox.made_before_start(request.id)
+        when = f" (asked for at {made:%Y-%m-%d %H:%M} UTC, before this start)" if made else ""
+        log.info("%s requested: %s%s", request.kind, request.sha256 or "the previous model", when)
         self._expect_opening()
         try:
-            message = self._act(request)
+            message, code = self._act(request), 0
         except VedetteError as error:
             if isinstance(error, ModelUnproven) and self.worker.stopping.is_set():
                 return None
+            message, code = str(error), error.exit_code
             log.warning("%s refused: %s", request.kind, error)
-            return Response(id=request.id, ok=False, words=str(error), exit_code=error.exit_code,
-                            state=self._store.state)
-        return Response(id=request.id, ok=True, words=message, state=self._store.state)
+        if made:
+            self._report_late(request, f"{message}{when}", ok=code == 0)
+        return Response(id=request.id, ok=code == 0, words=f"{message}{when}", exit_code=code, state=self._store.state)
+
+    def _report_late(self, request: Request, message: str, *, ok: bool) -> None:
+        """Report the outcome of a request whose command has ended. Raises: StateUnusable."""
+        state = self._store.state
+        sha256 = request.sha256 or (state.active.sha256 if state.active else None)
+        if sha256 is not None:
+            self._store.change(state.with_request_outcome(request.kind, sha256, message, self._clock.utc_now(), ok=ok))
+            log.warning("%s %s: %s", request.kind, sha256[:12], message)
 
     def _act(self, request: Request) -> str:
         if request.kind == "rollback":
