@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from vedette._lib.child import Child
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
     from vedette.config.reload import Reloadable
@@ -92,8 +93,8 @@ class Options:
         return load(self.config_path, overrides=self.overrides)
 
 
-def run_daemon(options: Options) -> int:
-    """Run the daemon on this thread until it ends; returns its exit code.
+def run_daemon(options: Options, child: Child | None = None) -> int:
+    """Run the daemon on this thread until it ends; returns its exit code. `child`: as in `open_camera`.
 
     Raises, before anything was started: ConfigError, AlreadyRunning, StateUnusable, or SourceInvalid for a source that
     does not exist.
@@ -103,7 +104,7 @@ def run_daemon(options: Options) -> int:
     config = options.load()
     state = StateFolder(state_path(os.environ), wait_s=COMMAND_WITHIN_S)
     try:
-        return Daemon(options, config, state).run()
+        return Daemon(options, config, state, camera_opener=partial(open_camera, child=child)).run()
     finally:
         state.close()
 

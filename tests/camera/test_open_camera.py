@@ -1,5 +1,6 @@
 """Opening a camera from its configuration, and the memory and imports that this costs."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 import vedette
 from tests.support.daemon.cameras import ClipMaker, make_settings, real_video, running
 from tests.support.waiting.until import eventually
-from vedette.camera.open import capture_settings, open_camera
+from vedette._lib.child import Child
+from vedette.camera.open import capture_child, capture_settings, open_camera
+from vedette.camera.session import ENVIRON
+from vedette.camera.settings import CHILD_MODULE
 from vedette.config.models import CameraConfig
 
 
@@ -20,6 +24,32 @@ def test_opening_imports_nothing_heavy() -> None:
     code = ("import sys, vedette.camera.open; "
             "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_command_run_imports_nothing_heavy() -> None:
+    """Until `vedette run` has started the capture child, it imports neither numpy, OpenCV, pydantic nor paho."""
+    code = ("import sys, vedette.cli.run, vedette.camera.open; "
+            "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml', 'paho', 'ssl') if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_child_that_was_started_early_is_used() -> None:
+    """A camera gets its frames from the child that was started before its settings were known."""
+    with capture_child() as child, \
+            contextlib.closing(open_camera(CameraConfig(source="synthetic"), child=child)) as camera:
+        camera.start()
+        camera.release(eventually(lambda: camera.take(0.1)))
+        assert camera.child_pid == child.pid
+    assert child.ending()
+
+
+def test_a_child_that_gets_no_settings_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    """A capture child whose daemon ends before it has a configuration ends too, and writes nothing."""
+    child = Child(CHILD_MODULE, ENVIRON)
+    child.close()
+    eventually(child.ending)
+    assert child.ending() == "ended with exit code 0"
+    assert capfd.readouterr().err == ""
 
 
 def test_the_child_imports_nothing_of_the_daemon() -> None:

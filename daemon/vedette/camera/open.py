@@ -5,16 +5,19 @@ Invariants: this module imports neither numpy, OpenCV nor pydantic, so the child
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vedette._lib.child import Child
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
-from vedette.camera.settings import CaptureSettings
+from vedette.camera.session import ENVIRON, KILL_WITHIN_S
+from vedette.camera.settings import CHILD_MODULE, CaptureSettings
 from vedette.camera.street.options import parse_synthetic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vedette._lib.worker import Worker
     from vedette.config.models import CameraConfig
@@ -22,13 +25,27 @@ if TYPE_CHECKING:
 
 
 def open_camera(camera: CameraConfig, clock: Clock | None = None, *,
-                on_end: Callable[[Worker], None] | None = None) -> RemoteCamera:
+                on_end: Callable[[Worker], None] | None = None, child: Child | None = None) -> RemoteCamera:
     """Start the capture child for this configuration. Call `start()` on the result to read its messages.
 
-    `on_end` is called when the capture thread ends, as for any Worker. Raises: OSError when no process can be started;
-    SourceInvalid as `capture_settings`.
+    `on_end` is called when the capture thread ends, as for any Worker. `child` is used in place of a new one. Raises:
+    OSError when no process can be started; SourceInvalid as `capture_settings`.
     """
-    return RemoteCamera(capture_settings(camera), clock or SystemClock(), on_end=on_end)
+    return RemoteCamera(capture_settings(camera), clock or SystemClock(), on_end=on_end, child=child)
+
+
+@contextmanager
+def capture_child() -> Iterator[Child]:
+    """Start a capture child for `open_camera` before the configuration is known, and end it afterwards.
+
+    Its imports take as long as those of the daemon, so they run at the same time. Raises: OSError.
+    """
+    child = Child(CHILD_MODULE, ENVIRON)
+    try:
+        yield child
+    finally:
+        child.close()
+        child.kill(KILL_WITHIN_S)
 
 
 def capture_settings(camera: CameraConfig) -> CaptureSettings:

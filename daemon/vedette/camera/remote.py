@@ -25,7 +25,7 @@ from vedette.camera.camera_state import CameraStateTracker
 from vedette.camera.decoding_cost import DecodingCost
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
-from vedette.camera.settings import SLOTS
+from vedette.camera.settings import CHILD_MODULE, SLOTS
 from vedette.camera.wire import Final, FrameReady, Opening, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
@@ -34,6 +34,7 @@ from vedette.types import CameraStatus, Frame, Scaling, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vedette._lib.child import Child
     from vedette.camera.settings import CaptureSettings
     from vedette.camera.wire import Message
     from vedette.ports import Clock
@@ -59,9 +60,9 @@ class _Waiter:
 class RemoteCamera:
     """A ports.Camera whose source runs in a child process. The constructor starts the child, `start()` the thread."""
 
-    def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = "vedette.camera.child.main",
-                 on_end: Callable[[Worker], None] | None = None,
-                 replacements: Replacements | None = None, cost: DecodingCost | None = None) -> None:
+    def __init__(self, settings: CaptureSettings, clock: Clock, *, child_module: str = CHILD_MODULE,
+                 on_end: Callable[[Worker], None] | None = None, replacements: Replacements | None = None,
+                 cost: DecodingCost | None = None, child: Child | None = None) -> None:
         self.worker = Worker("capture", self._run, on_end=on_end)
         self._settings = settings
         self._source = shown(settings.source)
@@ -81,7 +82,7 @@ class RemoteCamera:
         self._reopened = self._slow_openings = 0
         self._final: SourceError | None = None
         self._scaling: Scaling | None = None
-        self._session = self._new_session()
+        self._session = self._new_session(child)
 
     def __repr__(self) -> str:
         return f"<RemoteCamera {self._tracker!r} captured={self._captured} {self._session!r}>"
@@ -253,9 +254,9 @@ class RemoteCamera:
             self._session = self._new_session()
             self._session.scale_to(self._scaling)
 
-    def _new_session(self) -> Session:
+    def _new_session(self, child: Child | None = None) -> Session:
         settings = replace(self._settings, slow_openings=self._slow_openings)
-        return Session(settings, self._module, self._captured + 1, self._clock)
+        return Session(settings, self._module, self._captured + 1, self._clock, child)
 
     @property
     def _captured(self) -> int:

@@ -44,9 +44,10 @@ ENVIRON = {
 
 
 class Session:
-    """A started child that has its settings."""
+    """A started child that has its settings. `child`: one that waits for them, in place of a new one."""
 
-    def __init__(self, settings: CaptureSettings, module: str, first_seq: int, clock: Clock) -> None:
+    def __init__(self, settings: CaptureSettings, module: str, first_seq: int, clock: Clock,
+                 child: Child | None = None) -> None:
         self.started_ns = clock.monotonic_ns()
         self.openings = 0
         self.gave_frame = False
@@ -61,7 +62,7 @@ class Session:
         self._due_ns = self.started_ns + int(start_limit_s(settings.slow_openings) * 1e9)
         self._slots = SharedFrames(SLOTS, settings.slot_bytes)
         try:
-            self._child = Child(module, ENVIRON)
+            self._child = child or Child(module, ENVIRON)
             self._child.send(json.dumps({"first_seq": first_seq}).encode() + b"\n" + settings.to_json(),
                              (self._slots.fd,))
         finally:

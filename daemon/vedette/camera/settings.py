@@ -24,6 +24,7 @@ Kind = Literal["auto", "picamera2", "device", "stream", "path", "synthetic"]
 Polygon = tuple[tuple[float, float], ...]
 
 _AROUND_PLACEHOLDERS = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
+CHILD_MODULE = "vedette.camera.child.main"
 SLOTS = 3
 """One frame is with the detector, one waits for it, and one is being written."""
 SCALED_BYTES = 1024 * 1024 * 3

@@ -43,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
     """Run until a signal or the end of the source; returns the exit code."""
     with closing(Notifier()) as notifier:
         notifier.starting()     # before the imports, which take long on a slow board
-    from vedette.app import Options, run_daemon
+    from vedette.camera.open import capture_child
     overrides = {key: value for key, value in (("camera.source", args.source), ("detector.model", args.model))
                  if value is not None}
-    return run_daemon(Options(config_path=args.config, overrides=overrides, print_results=args.print,
-                              stop_after=args.frames, verbose=args.verbose))
+    with capture_child() as child:
+        from vedette.app import Options, run_daemon
+        return run_daemon(Options(config_path=args.config, overrides=overrides, print_results=args.print,
+                                  stop_after=args.frames, verbose=args.verbose), child)

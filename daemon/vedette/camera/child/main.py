@@ -118,6 +118,8 @@ def main(opener: Callable[[CaptureSettings], Source] = open_source) -> None:
     endpoint = begin_as_child()
     cv2.setNumThreads(1)
     message, fds, _, _ = socket.recv_fds(endpoint, MESSAGE_BYTES, 1)
+    if not message:     # the daemon ended before it had a configuration
+        return
     first, settings_json = message.split(b"\n", 1)
     settings = CaptureSettings.from_json(settings_json)
     frames = SharedFrames(SLOTS, settings.slot_bytes, fds[0])
