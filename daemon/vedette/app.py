@@ -36,6 +36,7 @@ from vedette.drift.bundled import BundledScores
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
 from vedette.errors import ModelTimedOut
+from vedette.events.results import ResultTracker
 from vedette.fallback.build import Fallbacks
 from vedette.health.meters import FrameMeters
 from vedette.health.publisher import HealthPublisher
@@ -159,6 +160,9 @@ class Daemon:
                                   fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
                                   read_files=self._opener.read_files,
                                   open_within_s=lambda: self._opener.within_s)
+        self._tracker = ResultTracker(config, clock)
+        self._pipeline.follow = self._tracker.follow
+        self._pipeline.on_blind.append(self._tracker.on_blind)
         self._throttle = Throttle(config, self._pipeline, clock, timing)
         self._monitor.subscribe(self._throttle.on_reading)
         self._meters = FrameMeters(clock)
@@ -179,7 +183,8 @@ class Daemon:
                                         on_end=self._supervisor.worker_ended)
         self._results = ResultReporter(self._publisher, config, clock, identity, flow=self._pipeline,
                                        camera=self._camera, clock_synced=synced)
-        self._pipeline.subscribe(self._results.on_result, on_blind=self._results.on_blind)
+        self._pipeline.subscribe(self._results.on_result)
+        self._pipeline.on_blind.append(self._results.on_blind)
         if self._options.print_results:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 
@@ -220,7 +225,7 @@ class Daemon:
                                  results=self._results, main_thread=self._supervisor)
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
-            self._results, self._pipeline, self._opener, self._fallbacks, self._throttle, self._drift,
+            self._results, self._pipeline, self._tracker, self._opener, self._fallbacks, self._throttle, self._drift,
             self._candidates, publisher, self._health, self._states, self._result_check)
 
     def run(self) -> int:

@@ -91,12 +91,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object in one frame. `class_id` and `score` are None if the source has none (motion)."""
+    """One object in one frame. `class_id` and `score` are None if the source has none (motion).
+
+    `track` is the same number in all frames of a run that show this thing; None where it is not followed.
+    """
 
     label: str
     class_id: int | None
     score: float | None
     box: Box
+    track: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Timing:
     prepare_ms: float
     invoke_ms: float
     decode_ms: float
+    track_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.events.tracker import HITS, KEEP_S, Track, Tracker
+from tests.support.present import present
+from vedette.events.tracker import HITS, KEEP_S, TRACKS_MAX, Track, Tracker
 from vedette.types import Box, Detection
 
 
@@ -18,8 +19,12 @@ def seen(x: float, y: float = 0.5, *, size: float = 0.1, label: str = "car", sco
 
 def walk(tracker: Tracker, xs: Iterable[float], *, rate: float, begin_s: float = 0.0, **kind: object) -> list[Track]:
     """The tracks of a thing that is at these places, `rate` a second."""
-    return [tracker.update([seen(x, **kind)], begin_s + step / rate)[0]          # type: ignore[arg-type]
+    return [update(tracker, [seen(x, **kind)], begin_s + step / rate)[0]          # type: ignore[arg-type]
             for step, x in enumerate(xs)]
+
+
+def update(tracker: Tracker, detections: list[Detection], at_s: float) -> list[Track]:
+    return [present(track) for track in tracker.update(detections, at_s)]
 
 
 @pytest.mark.parametrize("rate", [1, 2, 5, 15])
@@ -36,7 +41,7 @@ def test_two_that_meet_keep_their_tracks() -> None:
     tracker = Tracker(KEEP_S)
     for step in range(60):
         moved = 0.8 * step / 60
-        left, right = tracker.update([seen(0.1 + moved, 0.45), seen(0.9 - moved, 0.55)], step / 5)
+        left, right = update(tracker, [seen(0.1 + moved, 0.45), seen(0.9 - moved, 0.55)], step / 5)
         assert (left.id, right.id) == (1, 2)
 
 
@@ -46,8 +51,8 @@ def test_a_hidden_thing_is_kept_by_time(gap_s: float, same: bool) -> None:
     tracker = Tracker(KEEP_S)
     before = walk(tracker, [0.5] * 10, rate=5)[-1]
     for empty in range(int(gap_s * 5)):
-        tracker.update([], 2 + empty / 5)
-    assert (tracker.update([seen(0.5)], 1.8 + gap_s)[0] is before) == same
+        update(tracker, [], 2 + empty / 5)
+    assert (update(tracker, [seen(0.5)], 1.8 + gap_s)[0] is before) == same
 
 
 def test_a_thing_that_has_left_makes_room_for_the_next() -> None:
@@ -56,7 +61,7 @@ def test_a_thing_that_has_left_makes_room_for_the_next() -> None:
     first = walk(tracker, [0.5 + 0.04 * step for step in range(14)], rate=5)
     assert len({track.id for track in first}) == 1
     for step in range(14, 19):
-        tracker.update([], step / 5)
+        update(tracker, [], step / 5)
     assert walk(tracker, [0.97, 0.93, 0.89], rate=5, begin_s=3.8)[0].id != first[0].id
 
 
@@ -64,7 +69,7 @@ def test_a_track_keeps_its_label() -> None:
     """A box of another label at the same place is another thing."""
     tracker = Tracker(KEEP_S)
     car = walk(tracker, [0.5] * 5, rate=5)[-1]
-    dog, same = tracker.update([seen(0.5, label="dog"), seen(0.5)], 1.0)
+    dog, same = update(tracker, [seen(0.5, label="dog"), seen(0.5)], 1.0)
     assert (dog.label, same) == ("dog", car)
     assert dog is not car
 
@@ -75,7 +80,7 @@ def test_a_track_keeps_its_label() -> None:
 def test_hits_and_the_median_score_confirm(scores: list[float], confirmed: bool) -> None:
     """A few sure detections, or more that are nearly sure. One high score among low ones confirms nothing."""
     tracker = Tracker(KEEP_S)
-    tracks = [tracker.update([seen(0.5, score=score)], step / 5)[0] for step, score in enumerate(scores)]
+    tracks = [update(tracker, [seen(0.5, score=score)], step / 5)[0] for step, score in enumerate(scores)]
     assert len({track.id for track in tracks}) == 1
     assert (tracks[-1].confirmed_s is not None) == confirmed
     assert tracks[-1].top_score == max(scores)
@@ -85,7 +90,7 @@ def test_one_flash_is_no_thing() -> None:
     """Single boxes, however sure, with half a second between them are never confirmed."""
     tracker = Tracker(KEEP_S)
     for step in range(30):
-        found = tracker.update([seen(0.5)] if step % 4 == 0 else [], step / 5)
+        found = update(tracker, [seen(0.5)] if step % 4 == 0 else [], step / 5)
         assert all(track.confirmed_s is None for track in found)
 
 
@@ -97,7 +102,36 @@ def test_any_boxes_give_each_detection_a_track_of_its_own(frames: list[list[tupl
     tracker = Tracker(KEEP_S)
     for number, frame in enumerate(frames):
         detections = [seen(x, y, score=score, label=label) for x, y, score, label in frame]
-        tracks = tracker.update(detections, number * step_s)
+        tracks = update(tracker, detections, number * step_s)
         assert [track.label for track in tracks] == [detection.label for detection in detections]
         assert len({track.id for track in tracks}) == len(tracks)
-        assert all(number * step_s - track.last_s <= max(KEEP_S, 1.5 * step_s) for track in tracker.tracks)
+        assert all(track.unseen_s <= max(KEEP_S, 1.5 * step_s) for track in tracker.tracks)
+
+
+def test_a_time_nobody_looked_ends_nothing() -> None:
+    """After a pause of a minute, a thing that still stands there is the same; the next frames count again."""
+    tracker = Tracker(KEEP_S)
+    before = walk(tracker, [0.5] * 10, rate=5)[-1]
+    assert tracker.update([], 60.0, looked_away=True) == []
+    assert update(tracker, [seen(0.5)], 60.2) == [before]
+    for empty in range(int(KEEP_S * 5) + 2):
+        tracker.update([], 60.4 + empty / 5)
+    assert tracker.tracks == []
+
+
+def test_a_thing_that_stands_still_is_kept_for_an_hour() -> None:
+    """With a long `keep_s`, a thing is expected where it was, not where the noise of its boxes would carry it."""
+    tracker = Tracker(3600)
+    before = walk(tracker, [0.5 + 0.004 * (step % 3) for step in range(25)], rate=5)[-1]
+    for minute in range(1, 59):
+        tracker.update([], 5 + 60.0 * minute)
+    assert update(tracker, [seen(0.5)], 3545.0) == [before]
+
+
+def test_a_result_full_of_boxes_is_bounded() -> None:
+    """Beyond the most that it follows, a detection has no track, and the others keep theirs."""
+    tracker = Tracker(KEEP_S)
+    boxes = [seen(0.02 + 0.03 * (number % 32), 0.02 + 0.03 * (number // 32), size=0.02) for number in range(300)]
+    for step in range(5):
+        tracks = tracker.update(boxes, step / 5)
+        assert [track is None for track in tracks] == [False] * TRACKS_MAX + [True] * 100

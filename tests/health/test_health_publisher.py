@@ -89,7 +89,8 @@ class Rig:
         self.meters = FrameMeters(self.clock)
         self.pipeline = Pipeline(self.camera, lambda: FakeDetector() if has_model else None, self.clock, config.camera)
         self.blind = 0
-        self.pipeline.subscribe(self.meters.on_result, on_blind=self.count)
+        self.pipeline.subscribe(self.meters.on_result)
+        self.pipeline.on_blind.append(self.count)
         self.board = QuietBoard()
         self.own, self.other = Source(), Source()
         self.models = Models(self.pipeline)

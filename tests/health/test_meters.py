@@ -37,7 +37,7 @@ def test_without_a_result_every_percentile_is_null() -> None:
     """Before the first result every percentile is null and nothing is counted."""
     readings = FrameMeters(FakeClock()).read()
     assert readings.age_ms is None
-    assert readings.timing_ms == {"wait": None, "prepare": None, "invoke": None, "decode": None}
+    assert readings.timing_ms == {"wait": None, "prepare": None, "invoke": None, "decode": None, "track": None}
     assert (readings.count, readings.per_s, readings.scores) == (0, 0.0, {})
 
 
@@ -46,11 +46,12 @@ def test_each_stage_has_its_own_percentiles() -> None:
     meters = FrameMeters(FakeClock())
     meters.on_result(result(age_ms=999.0))
     for _ in range(WINDOW):
-        meters.on_result(result(timing=Timing(1.0, 2.0, 3.0, 4.0), age_ms=5.0))
+        meters.on_result(result(timing=Timing(1.0, 2.0, 3.0, 4.0, 6.0), age_ms=5.0))
     readings = meters.read()
     timing_ms = readings.timing_ms
-    stages = (timing_ms["wait"], timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"], readings.age_ms)
-    assert [stage["p99"] for stage in stages if stage] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    stages = (timing_ms["wait"], timing_ms["prepare"], timing_ms["invoke"], timing_ms["decode"], readings.age_ms,
+              timing_ms["track"])
+    assert [stage["p99"] for stage in stages if stage] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert readings.count == WINDOW + 1
 
 

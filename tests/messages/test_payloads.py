@@ -51,7 +51,7 @@ def health() -> HealthPayload:
         "state": "degraded", "reasons": [{"code": "clock_unsynced", "since": payloads.timestamp(AT), "detail": None}],
         "capture": payloads.capture_health(CAMERA, detected=6, dropped={"stale": 0}, in_hand=0, age_ms=stage),
         "inference": payloads.inference_health(FACTS, count=6, errors=0, timing_ms={
-            "wait": stage, "prepare": stage, "invoke": None, "decode": None}),
+            "wait": stage, "prepare": stage, "invoke": None, "decode": None, "track": None}),
         "scores": {"person": {"count": 2, "mean": 0.7, "histogram": [0, 0, 0, 0, 0, 0, 1, 1, 0, 0]}},
         "fallback": {"looking": "motion", "motion_results": 3, "cloud": {
             "breaker": "open", "calls": 5, "results": 1, "late": 1, "failed": 3, "sent_mb": 0.2, "cause": "no answer",
@@ -86,7 +86,7 @@ def test_keys_and_rounding_of_a_result() -> None:
     assert list(payload) == ["schema", "device", "run", "seq", "source", "frame", "age_ms", "timing_ms", "model",
                              "dropped", "backfilled", "detections"]
     assert payload["detections"] == [{"label": "person", "class_id": 0, "score": 0.912,
-                                      "box": [0.1234, 0.2345, 0.5, 1.0]}]
+                                      "box": [0.1234, 0.2345, 0.5, 1.0], "track": None}]
     assert payload["model"] == {"name": "street", "version": "3", "sha256": MODEL.sha256, "variant": None}
 
 

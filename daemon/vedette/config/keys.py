@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from vedette.config.models import Config, Section
+from vedette.config.models import Config
+from vedette.config.section import Section
 
 
 @dataclass(frozen=True, slots=True)

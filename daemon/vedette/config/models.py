@@ -8,31 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.config.camera_values import Control, Masks, Roi, Unit
+from vedette.config.section import Section, live, restart
 from vedette.net.urls import PLACEHOLDERS
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-
-
-def live(default: Any, description: str, **limits: Any) -> Any:
-    """Declare a key that `SIGHUP` applies at once."""
-    return Field(default, description=description, json_schema_extra={"applies": "live"}, **limits)
-
-
-def restart(default: Any, description: str, **limits: Any) -> Any:
-    """Declare a key that needs a restart."""
-    return Field(default, description=description, json_schema_extra={"applies": "restart"}, **limits)
-
-
-class Section(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=False)
 
 
 class CameraConfig(Section):
@@ -136,6 +121,15 @@ class PublishConfig(Section):
                    "result.")
     refresh_s: float = live(10, "For changes: after these seconds a result is published even without a change.", gt=0)
     max_per_s: float = live(5, "Highest number of results per second.", gt=0)
+
+
+class EventsConfig(Section):
+    """How things are followed from result to result."""
+
+    enabled: bool = live(True, "true: each detection of the device's own model gets the number of its track. The "
+                               "number stays the same while the thing is in view.")
+    keep_s: float = live(3, "Seconds for which a thing that is not detected any more counts as the same thing when it "
+                            "is detected again.", ge=0, le=3600)
 
 
 class TlsConfig(Section):
@@ -331,6 +325,7 @@ class Config(Section):
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()
     publish: PublishConfig = PublishConfig()
+    events: EventsConfig = EventsConfig()
     mqtt: MqttConfig = MqttConfig()
     commands: CommandsConfig = CommandsConfig()
     cloud: CloudConfig = CloudConfig()

@@ -15,7 +15,8 @@ from vedette.config.keys import Key, keys, value_at
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vedette.config.models import Config, Section
+    from vedette.config.models import Config
+    from vedette.config.section import Section
     from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from vedette.config.document import parse
 from vedette.config.keys import Key, keys, sections, value_at
-from vedette.config.models import Config, Section
+from vedette.config.models import Config
+from vedette.config.section import Section
 from vedette.net.urls import masked
 
 if TYPE_CHECKING:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAKE_TIMEOUT_S = 0.5
-OPEN_WITHIN_S = 120.0
 
 Listener = Callable[[DetectionResult], None]
 """Called with every result, one at a time; its pixels are valid until this returns. Must not block.
@@ -70,7 +69,7 @@ class Pipeline:
     def __init__(self, camera: Camera, open_detector: Callable[[], Detector | None], clock: Clock,
                  config: CameraConfig, *, fallback: Fallback | None = None, stop_after: int | None = None,
                  read_files: Callable[[], object] | None = None,
-                 open_within_s: Callable[[], float] = lambda: OPEN_WITHIN_S) -> None:
+                 open_within_s: Callable[[], float] = lambda: 120.0) -> None:
         self.ended: str | None = None
         self._camera = camera
         self._hot_swap = HotSwap(open_detector, clock, read_files, within_s=open_within_s)
@@ -79,7 +78,7 @@ class Pipeline:
         self._fallback = fallback
         self._stop_after = stop_after
         self._listeners: list[Listener] = []
-        self._on_blind: list[Callable[[], None]] = []
+        self.on_blind: list[Callable[[], None]] = []      # called while no results can come
         self._health = DetectorHealth(clock, config.max_frame_age_ms)
         self._pace = Pace()
         self._publishing = threading.Lock()
@@ -90,6 +89,8 @@ class Pipeline:
         self._paused_until_ns = 0
         self._scaling: Scaling | None = None
         self._interruptions = 0
+        self.follow: Callable[[DetectionResult], DetectionResult] = lambda result: result
+        """Adds tracks to a result of the detector, on the detect thread. Set it before `run`."""
 
     def __repr__(self) -> str:
         return f"<Pipeline detected={self._detected} dropped={dict(self._dropped)} {self._hot_swap!r}>"
@@ -121,11 +122,9 @@ class Pipeline:
         """Why there is no detector although a model was named."""
         return self._hot_swap.refusal
 
-    def subscribe(self, listener: Listener, *, on_blind: Callable[[], None] | None = None) -> None:
-        """Call `listener` with every result, and `on_blind` while no results can come. Before `run`."""
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every result. Before `run`."""
         self._listeners.append(listener)
-        if on_blind is not None:
-            self._on_blind.append(on_blind)
 
     def run(self, worker: Worker) -> None:
         """Detect until `worker.stopping`, the end of the source, or `stop_after` results. Detect thread only."""
@@ -188,7 +187,7 @@ class Pipeline:
         interrupted = camera.interruptions != self._interruptions
         self._interruptions = camera.interruptions
         if camera.state != "capturing" or interrupted or not self.status().detecting:
-            for on_blind in self._on_blind:
+            for on_blind in self.on_blind:
                 on_blind()
 
     def pause(self, seconds: float) -> None:
@@ -289,7 +288,7 @@ class Pipeline:
         hung = self._health.hanging
         self._health.on_result(result.age_ms)
         beaten = (hung or self._health.slow) and self._fallback is not None and self._fallback.active_source == "cloud"
-        return "slow" if beaten else result
+        return "slow" if beaten else self.follow(result)
 
     def _publish(self, result: DetectionResult) -> None:
         """Call the listeners. Under the lock, so that they get one result at a time, and none that is too late."""
@@ -305,11 +304,9 @@ class Pipeline:
         return self._fallback.detect(frame) if self._fallback is not None else None
 
     def _switch_fallback(self) -> None:
-        if self._fallback is None:
-            return
-        if self._needs_fallback():
+        if self._fallback is not None and self._needs_fallback():
             self._fallback.activate(self.on_fallback_result)
-        else:
+        elif self._fallback is not None:
             self._fallback.deactivate()
 
     def _needs_fallback(self) -> bool:

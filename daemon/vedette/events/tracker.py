@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     Uncertainties = tuple[float, float, float]
 
 KEEP_S = 3.0
-"""How long a confirmed track is kept without a detection, unless the configuration says otherwise."""
+"""How long a confirmed track is kept without a detection, unless the configuration says otherwise. Nothing is expected
+to move on for longer than that unseen."""
+TRACKS_MAX = 200
+"""A result full of boxes must not slow the next ones down."""
 HITS, SURE = 4, 0.5
 """A track is confirmed by this many detections with this median of scores, ..."""
 _PATIENCE, _LEAST_SURE = 0.01, 0.45
@@ -66,6 +69,8 @@ class Track:
     confirmed_s: float | None = None
     hits: int = 0
     top_score: float = 0.0
+    unseen_s: float = 0.0
+    """How long it was looked for since its last detection."""
     _histogram: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(_BINS, np.uint32))
 
     @property
@@ -77,6 +82,7 @@ class Track:
         """Note a detection of it."""
         self.hits += 1
         self.last_s = at_s
+        self.unseen_s = 0.0
         self.top_score = max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
         sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
@@ -99,37 +105,47 @@ class Tracker:
     def __repr__(self) -> str:
         return f"<Tracker {len(self.tracks)} tracks>"
 
-    def update(self, detections: Sequence[Detection], at_s: float) -> list[Track]:
-        """Take the detections of the frame that was captured at `at_s`, and return the track of each."""
-        self._predict(at_s)
+    def update(self, detections: Sequence[Detection], at_s: float, *,
+               looked_away: bool = False) -> list[Track | None]:
+        """Take the detections of the frame that was captured at `at_s`, and return the track of each.
+
+        None: there are more things than it follows. `looked_away`: since the last frame, things could have been there
+        unseen. Then that time counts for nothing.
+        """
+        self._predict(0.0 if looked_away else max(0.0, at_s - self._now_s))
+        self._now_s = at_s
         boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
         rows = {column: row for row, column in self._match(detections, boxes).items()}
-        found = []
+        found: list[Track | None] = []
         for column, detection in enumerate(detections):
             if column in rows:
                 self._correct(rows[column], boxes[column])
                 track = self.tracks[rows[column]]
-            else:
+            elif len(self.tracks) < TRACKS_MAX:
                 track = self._begin(detection, boxes[column])
+            else:
+                found.append(None)
+                continue
             track.hit(detection.score or 0.0, at_s)
             found.append(track)
         return found
 
-    def _predict(self, at_s: float) -> None:
-        """Move the tracks to where they are expected now, and end those that are gone."""
-        step = at_s - self._now_s
-        self._now_s = at_s
+    def _predict(self, step: float) -> None:
+        """Move the tracks to where they are expected `step` seconds later, and end those that are gone."""
         if not self.tracks:
             return
-        self._places += self._speeds * (step, step, step * _RESIZES, step * _RESIZES)
+        moves = (KEEP_S - np.array([[track.unseen_s] for track in self.tracks])).clip(0, step)
+        self._places += self._speeds * moves * (1, 1, _RESIZES, _RESIZES)
         self._speeds[:, 2:] *= _RESIZES
+        for track in self.tracks:
+            track.unseen_s += step
         place, both, speed = self._spreads.T
         place += 2 * step * both + step * step * speed + _WANDERS ** 2 * step
         both += step * speed
         speed += _HASTES ** 2 * step
         expected = _corners(self._places)
         inside = _areas(expected.clip(0, 1)) >= _INSIDE * _areas(expected)
-        kept = [index for index, track in enumerate(self.tracks) if inside[index] and at_s - track.last_s <= max(
+        kept = [index for index, track in enumerate(self.tracks) if inside[index] and track.unseen_s <= max(
             _TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
         if len(kept) < len(self.tracks):
             self.tracks = [self.tracks[index] for index in kept]
@@ -142,12 +158,14 @@ class Tracker:
             return chosen
         overlaps = _overlaps(_corners(self._places).clip(0, 1), boxes)
         taken: set[int] = set()
-        for first, least in ((True, _OVERLAP_SURE), (False, _OVERLAP_WEAK)):
-            rows, columns = np.nonzero(overlaps >= least)
+        overlaps[np.array([track.label for track in self.tracks])[:, None]
+                 != np.array([detection.label for detection in detections])] = 0
+        first = np.array([(detection.score or 0.0) >= _FIRST_PASS for detection in detections])
+        for good in ((overlaps >= _OVERLAP_SURE) & first, (overlaps >= _OVERLAP_WEAK) & ~first):
+            rows, columns = np.nonzero(good)
             for at in np.argsort(-overlaps[rows, columns], kind="stable").tolist():
                 row, column = int(rows[at]), int(columns[at])
-                if (row not in chosen and column not in taken and _chooses_first(detections[column]) == first
-                        and self.tracks[row].label == detections[column].label):
+                if row not in chosen and column not in taken:
                     chosen[row] = column
                     taken.add(column)
         return chosen
@@ -168,10 +186,6 @@ class Tracker:
         self._speeds = np.vstack([self._speeds, np.zeros(4)])
         self._spreads = np.vstack([self._spreads, (_MEASURED ** 2, 0.0, _FIRST_SPEED ** 2)])
         return track
-
-
-def _chooses_first(detection: Detection) -> bool:
-    return (detection.score or 0.0) >= _FIRST_PASS
 
 
 def _middle_and_size(box: Floats) -> Floats:

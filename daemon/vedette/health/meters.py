@@ -54,6 +54,7 @@ class FrameMeters:
         self._prepare_ms = _window()
         self._invoke_ms = _window()
         self._decode_ms = _window()
+        self._track_ms = _window()
         self._scores: dict[str, ScoreMeter] = {}
 
     def on_result(self, result: DetectionResult) -> None:
@@ -71,6 +72,7 @@ class FrameMeters:
             self._prepare_ms.append(timing.prepare_ms)
             self._invoke_ms.append(timing.invoke_ms)
             self._decode_ms.append(timing.decode_ms)
+            self._track_ms.append(timing.track_ms)
             for detection in result.detections:
                 if detection.score is not None:
                     self._score_meter(detection.label).add(detection.score)
@@ -80,11 +82,11 @@ class FrameMeters:
         with self._lock:
             count, ready_ns = self._count, tuple(self._ready_ns)
             stages = [tuple(stage) for stage in (self._age_ms, self._wait_ms, self._prepare_ms, self._invoke_ms,
-                                                 self._decode_ms)]
+                                                 self._decode_ms, self._track_ms)]
             scores = {label: meter.copy() for label, meter in self._scores.items()}
-        age, wait, prepare, invoke, decode = (percentiles(stage) for stage in stages)
+        age, wait, prepare, invoke, decode, track = (percentiles(stage) for stage in stages)
         return MeterReadings(count, rate_per_s(ready_ns, self._clock.monotonic_ns()), age,
-                             {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode},
+                             {"wait": wait, "prepare": prepare, "invoke": invoke, "decode": decode, "track": track},
                              _published_scores(scores))
 
     def _score_meter(self, label: str) -> ScoreMeter:

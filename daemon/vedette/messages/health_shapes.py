@@ -39,6 +39,7 @@ class StagePercentiles(TypedDict):
     prepare: Percentiles | None
     invoke: Percentiles | None
     decode: Percentiles | None
+    track: Percentiles | None
 
 
 class CaptureHealth(TypedDict):

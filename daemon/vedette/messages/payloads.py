@@ -96,11 +96,13 @@ def detections(result: DetectionResult, *, device: str, run: int, seq: int, drop
             "prepare": round(timing.prepare_ms, 2),
             "invoke": round(timing.invoke_ms, 2),
             "decode": round(timing.decode_ms, 2),
+            "track": round(timing.track_ms, 2),
         },
         "model": None if result.model is None else _model_ref(result.model),
         "dropped": dict(dropped),
         "backfilled": backfilled,
-        "detections": _detections(result.detections),
+        "detections": [{**plain, "track": found.track} for plain, found in zip(
+            _detections(result.detections), result.detections, strict=True)],
     }
 
 

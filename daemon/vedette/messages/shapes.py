@@ -5,7 +5,7 @@ Invariants: those of the package.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
@@ -46,6 +46,8 @@ class TimingPayload(TypedDict):
     """Time of the interpreter alone."""
     decode: float
     """Time for making detections from the model's output."""
+    track: float
+    """Time for following things from the result before."""
 
 
 class ModelRefPayload(TypedDict):
@@ -69,6 +71,9 @@ class DetectionPayload(TypedDict):
     """0-1. Null if the source has no scores."""
     box: BoxArray
     """xmin, ymin, xmax, ymax in 0-1 of the frame. The origin is top left."""
+    track: NotRequired[int | None]
+    """Only in `detections`: the number of the thing's track, the same in all results of this run that show this thing.
+    Null if it was detected too few times so far, and in results that are not from the device's own model."""
 
 
 class DetectionsPayload(TypedDict):

@@ -76,7 +76,7 @@ def main() -> int:
     try:
         daemon = NaiveDaemon(options, options.load(), state, camera_opener=open_faulty_camera)
         if how == "hold":
-            daemon._pipeline._on_blind.clear()
+            daemon._pipeline.on_blind.clear()
         return daemon.run()
     finally:
         state.close()

@@ -114,7 +114,8 @@ class _Evaluation:
         self.tracked.append(TrackedFrame(
             at_s, [Seen(thing.id, thing.label, thing.box) for thing in still.truth],
             [Seen(str(track.id), detection.label, detection.box)
-             for detection, track in zip(detections, tracks, strict=True) if track.confirmed_s is not None]))
+             for detection, track in zip(detections, tracks, strict=True)
+             if track is not None and track.confirmed_s is not None]))
 
     def detections(self, frame: Frame) -> tuple[Detection, ...]:
         """Return every detection in a frame."""
