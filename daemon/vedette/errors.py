@@ -184,7 +184,7 @@ class ExtraMissing(VedetteError):
 
 
 class NotInstallable(VedetteError):
-    """The service cannot be installed: no root rights, no systemd, or an environment that its user cannot read."""
+    """The service cannot be installed: no root rights, an environment that its user cannot read, or it is there."""
 
     exit_code = 69
 

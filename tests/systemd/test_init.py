@@ -103,6 +103,7 @@ def test_removing_keeps_what_is_the_owners(environment: Path, tmp_path: Path) ->
     assert init(environment, "--prefix", tmp_path, "--remove").returncode == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
         "etc/vedette/config.yaml", "usr/lib/sysusers.d/vedette.conf"}
+    assert not (tmp_path / "opt/vedette").exists()
 
 
 @needs_root
@@ -138,15 +139,17 @@ def test_root_gets_a_service(environment: Path, tmp_path: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("setup", [
-    "mount -t tmpfs tmpfs /root; mkdir -p {place}; mount --bind {environment} {place}",
-    "mkdir -p {place}; chmod 700 /opt/hidden; mount --bind {environment} {place}",
-])
-def test_an_environment_that_the_service_cannot_read_is_refused(environment: Path, tmp_path: Path, setup: str) -> None:
-    """One below root's home, and one in a folder for root alone: 69, the advice, and nothing was written."""
-    place = "/root/venv" if "/root" in setup else "/opt/hidden/venv"
-    machine = ScratchRoot(tmp_path, setup.format(place=place, environment=environment))
+@pytest.mark.parametrize(("place", "setup", "advice"), [
+    ("/root/venv", "mount -t tmpfs tmpfs /root", "pipx install --global"),
+    ("/opt/hidden/venv", "mkdir -p /opt/hidden; chmod 700 /opt/hidden", "pipx install --global"),
+    ("/opt/venv", "mkdir -p /usr/lib/systemd/system; touch /usr/lib/systemd/system/vedette.service", "apt remove"),
+], ids=["a home", "for root alone", "a package"])
+def test_what_cannot_become_a_service_is_refused(environment: Path, tmp_path: Path, place: str, setup: str,
+                                                 advice: str) -> None:
+    """An environment that the service could not read, and one beside a package: 69, what to do, nothing written."""
+    machine = ScratchRoot(tmp_path, f"{setup}; mkdir -p {place}; mount --bind {environment} {place}")
     done = machine.run(f"{place}/bin/python", "-m", "vedette", "init")
     assert done.returncode == 69
-    assert "pipx install --global" in done.stderr
-    assert list(machine.root.rglob("*vedette*")) == []
+    assert advice in done.stderr
+    assert not (machine.root / "etc/vedette").exists()
+    assert not (machine.root / "etc/systemd/system/vedette.service").exists()

@@ -6,6 +6,7 @@ with `--prefix` nothing outside of that folder changes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -32,13 +33,14 @@ EXAMPLE = """examples:
 
 exit codes:
    0  The files are written, or nothing had to change.
-  69  There are no root rights, or the service could not read this program."""
+  69  There are no root rights, the service could not read this program, or a package has installed the service."""
 
 SYSTEM = Path(__file__).parents[1] / "system"
 """The files that the package carries. In the source tree these are links to the project's own."""
 UNITS, SHARE, CONFIG = "etc/systemd/system", "opt/vedette/share", "etc/vedette"
 STATE = "var/lib/vedette"
 USER_FILE = "usr/lib/sysusers.d/vedette.conf"
+PACKAGED_UNIT = Path("/usr/lib/systemd/system/vedette.service")
 SHIPPED_PROGRAM = "/opt/vedette/current/bin/vedette"
 """What the shipped units start."""
 HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - no file is made there
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         _remove(root, program)
         return 0
     if args.prefix is None:
+        if PACKAGED_UNIT.exists():      # units in /etc would hide those of the package
+            raise NotInstallable(f"{PACKAGED_UNIT}: a package has installed the service; `apt remove vedette` first")
         check_readable((Path(program), Path(sys.executable), SYSTEM))
     written = list(_write(root, program, live=args.prefix is None))
     print("\n".join(f"written: {path}" for path in written) or "nothing to change: everything is as it should be")
@@ -158,6 +162,8 @@ def _remove(root: Path, program: str) -> None:
         unit.unlink()
     if not any(unit.exists() for unit in units):
         shutil.rmtree(root / SHARE, ignore_errors=True)
+        with contextlib.suppress(OSError):      # not empty after `make install`
+            (root / SHARE).parent.rmdir()
     if is_live:
         _call("systemctl", "daemon-reload")
     for unit in units:
