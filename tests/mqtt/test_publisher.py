@@ -7,6 +7,7 @@ import json
 import queue
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker.cutting_proxy import CuttingProxy
+from tests.support.broker.fake_broker import ACCEPT_V5, Connect, FakeBroker
 from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.broker.subscriber import listening, send
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.config.models import CommandName, MqttConfig
 from vedette.messages import payloads
-from vedette.mqtt.connection import Connection
+from vedette.mqtt.connection import CONNECT_TIMEOUT_S, Connection
 from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
 from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS, TAKEN_OVER_PAUSE_S
 from vedette.types import Command, Message
@@ -292,3 +294,14 @@ def test_a_dead_connection_is_freed(broker: Mosquitto) -> None:
         proxy.cut()
         assert wait_until(lambda: publisher.status().reconnects == 1 and connected(publisher))
         assert connections() == before
+
+
+def test_a_broker_that_is_only_slow_is_waited_for() -> None:
+    """It answers CONNECT later than a first connection waits. The next one waits for longer."""
+    def late(_: Connect) -> bytes:
+        threading.Event().wait(CONNECT_TIMEOUT_S + 0.5)
+        return ACCEPT_V5
+    with FakeBroker(late) as broker, publishing(broker.client()) as publisher:
+        assert wait_until(lambda: "did not answer CONNECT within 5 s" in str(publisher.status().cause))
+        assert wait_until(lambda: connected(publisher))
+        assert len(broker.lives) > 1

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import cast
 
 from tests.support.fakes import FakeClock
+from tests.support.network.operators import Operator
+from tests.support.waiting.until import wait_until
 from vedette._lib.background_task import BackgroundTask
 from vedette.config.models import UpdateConfig
 from vedette.store.model_store import ModelStore
 from vedette.store.release import Target
+from vedette.update.activate import ModelActivator
 from vedette.update.fetch import ReleaseFetcher
 from vedette.update.schedule import PollSchedule
 
@@ -40,3 +43,25 @@ def test_a_download_may_end_while_its_progress_is_read(tmp_path: Path) -> None:
                      clock_synced=lambda: True)
     assert fetcher.progress in (0.0, 0.25)
     assert fetcher.progress is None
+
+
+def test_a_source_that_is_only_slow_answers_at_last(tmp_path: Path) -> None:
+    """No metadata is verified within a tenth of a millisecond. Each next poll has twice the time, and each is told."""
+    operator = Operator(tmp_path)
+    operator.publish()
+    root = tmp_path / "root.json"
+    root.write_bytes(operator.root)
+    store, clock = ModelStore(tmp_path / "models"), FakeClock()
+    store.recover()
+    fetcher = ReleaseFetcher(store, UpdateConfig(source=str(operator.served), root=root), PollSchedule(60, 0), clock,
+                             device="gate", clock_synced=lambda: True, refresh_s=1e-4)
+    told: set[str] = set()
+
+    def answers() -> bool:
+        clock.advance(60)
+        fetcher.step(cast(ModelActivator, None))
+        told.update(fetcher.reasons().values())
+        return fetcher.offered is not None
+    assert wait_until(answers)
+    assert any("not done within 0.0001 s" in why for why in told), told
+    assert fetcher.reasons() == {}

@@ -37,10 +37,7 @@ class _Offer:
 
 
 class HotSwap:
-    """`open_detector` returns None where no model is to run; `within_s` says how long it may take.
-
-    `read_files`: as `FileWatch`.
-    """
+    """`open_detector` gives None where no model is to run, within `within_s()`. `read_files`: as `FileWatch`."""
 
     def __init__(self, open_detector: Callable[[], Detector | None], clock: Clock,
                  read_files: Callable[[], object] | None = None, *, within_s: Callable[[], float]) -> None:

@@ -3,10 +3,10 @@
 Invariants: one thread owns a connection, and paho's own loop is not started, so an exception in a callback reaches the
 caller; "connected" means that the broker accepted the CONNECT; what paho holds is bounded, since `has_room` is false
 while a byte is unsent or `terms.in_flight` messages are unacknowledged; every wait is bounded, the connect by
-CONNECT_TIMEOUT_S for each address and for TLS; the end of a connection is always a BrokerError. A broker that accepts
-and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. What CONNACK announces is obeyed: QoS, retained
-messages, and the number and size of messages, since each breach would end the connection. A message longer than
-`largest_packet` is never delivered and never held.
+CONNECT_TIMEOUT_S for each address and for TLS, the answer to it by `answer_within_s`; the end of a connection is always
+a BrokerError. A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. What CONNACK
+announces is obeyed: QoS, retained messages, and the number and size of messages, since each breach would end the
+connection. A message longer than `largest_packet` is never delivered and never held.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ class Connection:
         self.connected = False
         self.answered = False
         """Whether the broker answered CONNECT, with yes or no."""
+        self.answer_within_s = CONNECT_TIMEOUT_S
+        """How long the broker may take to answer CONNECT."""
         self.session_present = False
         """Whether the broker had kept a session of this client id."""
         self.hung_up = False
@@ -243,9 +245,9 @@ class Connection:
 
     def _check_patience(self) -> None:
         now_s, other = time.monotonic(), self._other_service()
-        if not self.connected and now_s - self._opened_s > CONNECT_TIMEOUT_S:
+        if not self.connected and now_s - self._opened_s > self.answer_within_s:
             raise BrokerAway(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
-                             f"within {CONNECT_TIMEOUT_S:.0f} s" + (f": {other}" if other else ""))
+                             f"within {self.answer_within_s:g} s" + (f": {other}" if other else ""))
         oldest = next(iter(self._sent.values()), None)
         if oldest is not None and now_s - max(oldest.since_s, self._client.dropped_s) > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")

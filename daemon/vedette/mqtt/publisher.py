@@ -26,7 +26,7 @@ from vedette.messages import payloads, topics
 from vedette.messages.brief import brief
 from vedette.mqtt.backfill import Backfill
 from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
-from vedette.mqtt.connection import Connection
+from vedette.mqtt.connection import CONNECT_TIMEOUT_S, Connection
 from vedette.mqtt.outbox import Outbox, Waiting
 from vedette.mqtt.poison_message import PoisonMessages
 from vedette.mqtt.reconnect_policy import ReconnectPolicy, Start
@@ -165,6 +165,7 @@ class MqttPublisher:
         except BrokerError:
             self._reconnect.unreachable()
             raise
+        connection.answer_within_s = self._reconnect.answer_within_s(CONNECT_TIMEOUT_S)
         try:
             while not worker.stopping.is_set():
                 worker.beat()

@@ -10,6 +10,7 @@ Invariants:
 - After SHORT_CONNECTIONS failures in a row a connection begins clean: a broker may have damaged or lost the session.
 - Less than before is asked of a broker only if it demands that, or if a search has shown that it helps.
 - A broker that could not be reached may come back as another: everything begins anew.
+- A broker that did not answer in time gets more time at the next connection.
 - The `mqtt` thread owns this; nothing blocks.
 """
 
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vedette._lib.patience import Patience
 from vedette.errors import BrokerError, BrokerTakenOver
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ NO_TAKEOVER_FOR_S = 15.0
 SEARCH_AFTER = 2
 """Connections in a row to which the broker did not even answer. The number doubles while a search finds nothing."""
 SEARCH_AFTER_MAX = 64
+ANSWER_MOST_S = 60.0
+"""A broker whose machine went away in the middle of a connection is found again within this time."""
 
 
 class KnownConnection(Protocol):
@@ -72,6 +76,7 @@ class ReconnectPolicy:
         self._failures = 0
         self._short_connections = 0
         self._unanswered = 0
+        self._patience = Patience()
         self._search_after = SEARCH_AFTER
         self._leaves_no_session = False
         """Whether the next connection, or the one that just ended, asks the broker to keep no session."""
@@ -96,8 +101,13 @@ class ReconnectPolicy:
             not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
         return Start(self._terms, is_clean, not self._leaves_no_session)
 
+    def answer_within_s(self, base_s: float) -> float:
+        """Return how long the broker may take to answer the next CONNECT. It may only be slow."""
+        return min(self._patience.bound_s(base_s), ANSWER_MOST_S)
+
     def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
+        self._patience.worked()
         self._is_first = False
         if self._finds_foreign_session:
             self._finds_foreign_session = False
@@ -111,6 +121,8 @@ class ReconnectPolicy:
     def ended(self, connection: KnownConnection) -> None:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
+        if not connection.answered and not connection.hung_up:
+            self._patience.ran_out()
         left_no_session = self._leaves_no_session
         self._leaves_no_session = left_no_session and lived_s is None
         if lived_s is not None and lived_s >= SHORT_CONNECTION_S:

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from vedette._lib.background_task import BackgroundTask
+from vedette._lib.patience import Patience
 from vedette._lib.whole_file import read_whole
 from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
 from vedette.store.state import Installed, Offer, StoreState
@@ -31,18 +32,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REFRESH_WITHIN_S = 60.0
+"""The bound of a first poll; a download goes on where it ended."""
 DOWNLOAD_WITHIN_S = 6 * 3600.0
 ROOT_BYTES_MAX = 1 << 20
 
 
 class ReleaseFetcher:
-    """Update thread only, but for `nudge`, `reasons`, `progress`. The source is opened in the background task."""
+    """Update thread only, but for `nudge`, `reasons`, `progress`. The source is opened in the background task.
+
+    `refresh_s`: the bound of the first poll.
+    """
 
     def __init__(self, store: ModelStore, update: UpdateConfig, schedule: PollSchedule, clock: Clock, *, device: str,
-                 clock_synced: Callable[[], bool]) -> None:
+                 clock_synced: Callable[[], bool], refresh_s: float = REFRESH_WITHIN_S) -> None:
         self.offered: Collection[str] | None = None
         """Digests that the source names for any device; None until the source has answered."""
         self._reasons: dict[ReasonCode, str] = {}
+        self._patience = Patience()
+        self._refresh_s = refresh_s
         self._store = store
         self._update = update
         self._schedule = schedule
@@ -81,6 +89,7 @@ class ReleaseFetcher:
             elif self._poll is None and self._under_way is None and self._schedule.is_due(self._now_s()):
                 self._start_poll()
         except UpdateUnreachable as error:
+            self._patience.ran_out()    # or it is away, and then the bound does not matter
             self._failed("update_unreachable", error, error.retry_after_s)
         except UpdateRefused as error:
             self._failed("update_refused", error)
@@ -91,9 +100,10 @@ class ReleaseFetcher:
     def _start_poll(self) -> None:
         floors, reference = self._store.state.floors, self._reference_time()
         self._reference = reference
+        bound_s = self._patience.bound_s(self._refresh_s)
 
         def refresh(_: BackgroundTask[Trusted]) -> Trusted:
-            return self._source().refresh(floors, reference)
+            return open_source(self._update, self._store, bound_s).refresh(floors, reference)
         self._poll = BackgroundTask("fetch", refresh)
 
     def _source(self) -> UpdateSource:
@@ -107,6 +117,7 @@ class ReleaseFetcher:
         assert self._poll is not None  # noqa: S101 - for the type checker: step() has checked
         poll, self._poll = self._poll, None
         trusted = poll.result()
+        self._patience.worked()
         self._store.change(self._store.state.trusted(trusted.floors, self._reference)
                            .offered(_offer(self._chosen(trusted.targets, StoreState()))))
         self._schedule.succeeded(self._now_s())
@@ -184,13 +195,13 @@ def _offer(target: Target | None) -> Offer | None:
                  sha256=target.sha256)
 
 
-def open_source(update: UpdateConfig, store: ModelStore) -> UpdateSource:
-    """Return the configured source. Raises: UpdateRefused if its root cannot be read."""
+def open_source(update: UpdateConfig, store: ModelStore, deadline_s: float = REFRESH_WITHIN_S) -> UpdateSource:
+    """Return the configured source; `deadline_s` as there. Raises: UpdateRefused if its root cannot be read."""
     from vedette.update.source import UpdateSource  # late: python-tuf takes memory
     assert update.root is not None  # noqa: S101 - for the type checker: the configuration requires it
     try:
         root = read_whole(update.root, ROOT_BYTES_MAX)
     except OSError as error:
         raise UpdateRefused(f"invalid: update.root {update.root} cannot be read: {error.strerror}") from error
-    return UpdateSource(str(update.source), root, store.folder / "metadata", ca_file=update.ca_file,
-                        token_file=update.token_file)
+    return UpdateSource(str(update.source), root, store.folder / "metadata", deadline_s=deadline_s,
+                        ca_file=update.ca_file, token_file=update.token_file)
