@@ -2,13 +2,13 @@
 
     .venv/bin/python tests/campaign/deb.py --state .campaign/deb.json
 
-`tools/deb` builds the package of each release. A fresh Debian boots in systemd-nspawn, without a network. There the
-package is installed, upgraded, removed and purged with apt. The drawn street is the camera, and mosquitto the broker.
-An upgrade is also cut off: dpkg alone is killed, or the whole machine, while files are unpacked, while the new program
-is tried, and while units are restarted. One upgrade brings a program that does not get ready. After each step the two
-instances must be online and publish detections, with the program that is expected. Each step has its log beside the
-state. It needs root, debootstrap and systemd-container. One JSON line; 1 when anything is wrong. A release that is done
-is not repeated.
+`tools/deb` builds the package of each release, and lintian reads it. A fresh Debian boots in systemd-nspawn, without a
+network. There the package is installed, upgraded, removed and purged with apt. The drawn street is the camera, and
+mosquitto the broker. An upgrade is also cut off: dpkg alone is killed, or the whole machine, while files are unpacked,
+while the new program is tried, and while units are restarted. One upgrade brings a program that does not get ready.
+After each step the two instances must be online and publish detections, with the program that is expected. Each step
+has its log beside the state. It needs root, debootstrap, lintian and systemd-container. One JSON line; 1 when anything
+is wrong. A release that is done is not repeated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.support.waiting.until import wait_until
 
 ROOT = Path(__file__).parents[2]
-TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "dpkg-deb": "dpkg"}
+TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "lintian": "lintian"}
 SUITES = ("bookworm", "trixie")
 LIMIT_S = 900
 OPT = "usr/lib/vedette"
@@ -208,8 +208,12 @@ def build(suite: str, folder: Path) -> None:
     """Build the package, and pack it again as two versions, and as a third one whose daemon ends at its start."""
     with (folder / "logs/build.log").open("w") as log:
         subprocess.run([ROOT / "tools/deb"], check=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={
-            **os.environ, "SUITE": suite, "ARCH": "amd64", "DPKG_DEB_COMPRESSOR_LEVEL": "0"})
-    built = max(ROOT.glob(f"vedette_*+deb{12 + SUITES.index(suite)}_amd64.deb"), key=os.path.getmtime)
+            **os.environ, "SUITE": suite, "ARCH": "amd64", "OUT": str(folder), "DPKG_DEB_COMPRESSOR_TYPE": "gzip",
+            "DPKG_DEB_COMPRESSOR_LEVEL": "1"})
+        built = next(folder.glob("vedette_*_amd64.deb"))
+        lint = subprocess.run(["lintian", "--allow-root", "--fail-on", "error,warning", built], stdout=log, stderr=log)
+    if lint.returncode:
+        raise Wrong(f"build: lintian complains; see {log.name}")
     unpacked = folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     subprocess.run(["dpkg-deb", "--raw-extract", built, unpacked], check=True)
@@ -253,7 +257,10 @@ def check(suite: str, folder: Path) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     logs = folder / "logs"
     logs.mkdir(parents=True)
-    build(suite, folder)
+    try:
+        build(suite, folder)
+    except Wrong as error:
+        return [f"{suite}: {error}"]
     machine = Machine(make_machine(suite, folder), logs)
     steps: list[tuple[str, Callable[[], None], str]] = [
         ("install", lambda: install(machine), "0.0.1"), ("upgrade", lambda: upgrade(machine), "0.0.2")]
