@@ -34,6 +34,7 @@ from vedette.update.prove import Candidates, Prover
 from vedette.update.schedule import PollSchedule
 from vedette.validate.frame_tap import FrameTap
 from vedette.vision.local import LocalDetector
+from vedette.vision.model_child import TIMEOUT_S
 
 pytestmark = pytest.mark.slow
 
@@ -70,14 +71,15 @@ class EndlessCamera(FakeCamera):
 class Rig:
     """A device's flow without a daemon around it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, probe_s: float = TIMEOUT_S) -> None:
         self.disk = FailingDisk()
         self.store = ModelStore(folder / "models", files=cast(Files, self.disk))
         self.store.recover()
         self.heard: list[DetectionResult] = []
         config = Config(camera=CameraConfig(source="/dev/video0"), detector=DetectorConfig(threads=1))
         clock = FakeClock()
-        self.opener = DetectorOpener(config, self.store, folder / "proofs.json", OpeningCount(folder, died=False))
+        self.opener = DetectorOpener(config, self.store, folder / "proofs.json", OpeningCount(folder, died=False),
+                                     probe_s=probe_s)
         self.camera = EndlessCamera(clock)
         self.pipeline = make_pipeline(self.camera, self.opener.open_chosen, clock, self.hear)
         self.switch = ModelActivator(self.store, self.opener, self.pipeline, clock, boot_id="this boot")
@@ -270,6 +272,24 @@ def test_an_active_model_that_cannot_be_opened_is_given_up(rig: Rig, tmp_path: P
         assert rig.store.state.refused == ()
         rig.switch.match()
         assert rig.runs(one)
+
+
+def test_a_model_on_trial_that_opens_slowly_is_not_given_up(tmp_path: Path) -> None:
+    """Its proof was lost, and no child makes one within a millisecond. The pipeline's next try has more time."""
+    rig = Rig(tmp_path, probe_s=0.001)
+    one, two = rig.stored(lamps.write(tmp_path, "1")), rig.stored(lamps.write(tmp_path, "2"))
+    rig.store.change(rig.store.state.activated(one, NOW, on_trial=False))
+    rig.store.change(rig.store.state.activated(two, NOW))
+    with rig.running():
+        assert wait_until(lambda: rig.pipeline.refusal is not None)
+        rig.switch.match()
+        assert (rig.store.state.active, rig.store.state.refused) == (two, ())
+
+        def runs_after_a_while() -> bool:
+            rig.pipeline.retry_model()
+            return bool(rig.heard)
+        assert wait_until(runs_after_a_while)
+    assert present(rig.heard[0].model).sha256 == two.sha256
 
 
 @pytest.mark.slow

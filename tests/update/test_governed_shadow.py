@@ -55,3 +55,22 @@ def test_a_governed_rate_is_no_want_of_evidence(governed: bool, ruling: str) -> 
     assert verdict.ruling == ruling
     assert twin.seqs == ([2, 4, 6] if governed else [2])
     assert twin.closed
+
+
+def test_slow_comparisons_are_no_want_of_evidence() -> None:
+    """Each takes two seconds, and three are wanted within six: the deadline waits for what is only slow."""
+    clock, tap = FakeClock(), FrameTap()
+
+    class SlowTwin(Twin):
+        def compare(self, tapped: TappedFrame) -> Comparison:
+            clock.advance(2)
+            return super().compare(tapped)
+    twin, required = SlowTwin(), REQUIRED.model_copy(update={"deadline_minutes": 0.1})
+    shadow = Shadow(MODEL, required, cast(Candidate, twin), tap, clock, lambda *_: None, governed=lambda: False)
+    verdict = shadow.step()
+    while verdict.ruling == "undecided":
+        clock.advance(0.1)
+        tap(make_result(make_frame(clock, clock.now_ns), (PERSON,)))
+        verdict = shadow.step()
+    shadow.close()
+    assert (verdict.ruling, len(twin.seqs)) == ("accepted", 3)
