@@ -21,11 +21,18 @@ fi
 # shellcheck source=systemd/environments.sh
 . "$here/systemd/environments.sh"
 
-# Where picamera2 is installed, use apt's packages. pip does not have picamera2, and it needs the numpy of its build.
+# pip does not have picamera2, which needs the numpy of its build. On 32-bit ARM it lacks the three others as well.
+needs_apts_packages() {
+    [ -e /usr/lib/python3/dist-packages/picamera2 ] || /usr/bin/python3 -c "
+import platform, struct
+assert platform.machine().startswith(('arm', 'aarch64')) and struct.calcsize('P') == 4
+import cv2, numpy, yaml" 2>/dev/null
+}
+
 make_environment() {
     python=$("$here/tools/find-python")
     packages="" lock="$here/locks/device.txt"
-    if [ -e /usr/lib/python3/dist-packages/picamera2 ]; then
+    if needs_apts_packages; then
         python=/usr/bin/python3
         packages="--system-site-packages"
         case $("$python" -c "import numpy; print(numpy.__version__)") in

@@ -1,4 +1,4 @@
-"""What `tools/install-locked` gives to pip: each file is checked, and 32-bit ARM gets the same versions."""
+"""What `tools/install-locked` gives to pip: each file is checked, and 32-bit ARM uses what apt has."""
 
 import os
 import subprocess
@@ -10,11 +10,12 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Says that it is a 32-bit ARM, and keeps the requirements that pip gets.
+APT = ["numpy", "opencv-python-headless", "pyyaml"]
+# Says that it is a 32-bit ARM, with what apt has, and keeps the requirements that pip gets.
 ARM_PYTHON = """#!/bin/sh
 for file; do :; done
 case "$*" in
-    *machine*) echo armv7l ;;
+    *machine*) echo "arm$APT" ;;
     *" -r "*) echo "$*" >"$KEPT/options"; cp "$file" "$KEPT/requirements" ;;
 esac
 """
@@ -51,14 +52,25 @@ def test_only_the_pinned_file_is_installed(tmp_path: Path, wheels: Path, line: s
     assert (done.returncode == 0, (target / "tiny.py").exists()) == (installed, installed), done.stderr
 
 
+@pytest.mark.parametrize("apt", [APT, [], APT[:1]], ids=["all from apt", "none", "one"])
 @pytest.mark.parametrize("lock", ["device", "device-numpy1"])
-def test_32_bit_arm_gets_the_versions_without_the_hashes(tmp_path: Path, lock: str) -> None:
-    """Its wheels are built elsewhere. A source archive is refused, since its build would take hours there."""
+def test_32_bit_arm_gets_what_apt_does_not_have(tmp_path: Path, lock: str, apt: list[str]) -> None:
+    """Hashes are checked only if apt has all that the registry lacks. A source archive would build for hours there.
+
+    No marker asks for the processor, since a 32-bit Python under a 64-bit kernel would get LiteRT, which it cannot use.
+    """
     python = tmp_path / "python"
     python.write_text(ARM_PYTHON)
     python.chmod(0o755)
-    assert install_locked(python, ROOT / f"locks/{lock}.txt", {"KEPT": str(tmp_path)}).returncode == 0
-    given = (tmp_path / "requirements").read_text().splitlines()
-    locked = [line.removesuffix(" \\") for line in (ROOT / f"locks/{lock}.txt").read_text().splitlines()]
-    assert [line for line in given if not line.lstrip().startswith("#")] == [line for line in locked if "==" in line]
-    assert "--only-binary :all:" in (tmp_path / "options").read_text()
+    found = "".join(f" {name}" for name in apt)
+    assert install_locked(python, ROOT / f"locks/{lock}.txt", {"KEPT": str(tmp_path), "APT": found}).returncode == 0
+    given = (tmp_path / "requirements").read_text()
+    names = [line.partition("==")[0] for line in given.splitlines() if "==" in line]
+    locked = (ROOT / f"locks/{lock}.txt").read_text().splitlines()
+    assert names == [line.partition("==")[0] for line in locked if "==" in line and "!= 'armv7l'" not in line
+                     and line.partition("==")[0] not in apt]
+    assert {"tflite-runtime", "pydantic-core"} <= set(names)
+    assert "platform_machine" not in given
+    options = (tmp_path / "options").read_text()
+    assert "--only-binary :all: --no-deps" in options
+    assert ("--require-hashes" in options, "--hash=" in given) == ((True, True) if apt == APT else (False, False))
