@@ -13,8 +13,10 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vedette._lib.patience import Patience
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument
 from vedette.errors import SourceMissing
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     import argparse
 
     from vedette.ports import Camera, Detector
+    from vedette.types import Frame
+
+FRAME_S = 15.0
+"""The first bound of the wait for a frame. It grows, because a slow board is not a camera without frames."""
 
 EXAMPLE = """example:
   vedette bench --model street.tflite --source street.mp4 --threads 1 --json
@@ -105,11 +111,9 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 def _time_frames(camera: Camera, detector: Detector, warmup: int, count: int) -> tuple[list[float], list[float]]:
     invoke_ms: list[float] = []
     frame_ms: list[float] = []
-    scaling = None
+    scaling, patience = None, Patience()
     for index in range(-warmup, count):
-        frame = camera.take(15.0)
-        if frame is None:
-            raise SourceMissing(f"{camera.status().source}: no frame within 15 s ({camera.status().cause})")
+        frame = patience.until_success(FRAME_S, partial(_take, camera), SourceMissing)
         started_ns = time.perf_counter_ns()
         result = detector.detect(frame)
         ended_ns = time.perf_counter_ns()
@@ -121,6 +125,13 @@ def _time_frames(camera: Camera, detector: Detector, warmup: int, count: int) ->
             invoke_ms.append(result.timing.invoke_ms)
             frame_ms.append((ended_ns - started_ns) / 1e6)
     return invoke_ms, frame_ms
+
+
+def _take(camera: Camera, bound_s: float) -> Frame:
+    frame = camera.take(bound_s)
+    if frame is None:
+        raise SourceMissing(f"{camera.status().source}: no frame within {bound_s:g} s ({camera.status().cause})")
+    return frame
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
