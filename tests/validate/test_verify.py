@@ -149,8 +149,8 @@ def test_another_family_is_judged_by_f1(sound: Path) -> None:
 @pytest.mark.skipif(chosen_runtime("auto")[0] != "litert", reason="only LiteRT brings an XNNPACK of its own")
 def test_litert_without_its_xnnpack_is_another_family(sound: Path) -> None:
     """Where LiteRT's own XNNPACK takes no part of the graph, rounding may differ, and the family says so."""
-    assert present(verify(sound).judgement).family == "litert-without-xnnpack"
-    assert present(verify(BOX_MODEL).judgement).family == "litert"
+    assert present(verify(sound).judgement).family.startswith("litert-without-xnnpack")
+    assert present(verify(BOX_MODEL).judgement).family in ("litert", "litert-arm")
 
 
 def test_a_detection_at_its_threshold_may_be_missing(sound: Path) -> None:

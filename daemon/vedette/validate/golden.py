@@ -1,13 +1,15 @@
 """Golden frames: pictures in a bundle with the detections that they must give, and the tolerance for those.
 
-Invariants: pure. There are expected detections for each family of runtimes, since INT8 rounding differs between them.
-The file states the tolerance, so that all devices judge alike. Golden frames name the flatbuffer that made them. A
-detection whose score is within the tolerance of its threshold may be missing or extra, since rounding decides it.
+Invariants: pure. There are expected detections for each family of runtimes, since INT8 rounding differs between them,
+and between x86 and ARM: a Pi must accept a good bundle that was packed on a PC. The file states the tolerance, so that
+all devices judge alike. Golden frames name the flatbuffer that made them. A detection whose score is within the
+tolerance of its threshold may be missing or extra, since rounding decides it.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
@@ -30,7 +32,7 @@ _LISTED_MAX = 3
 
 Family = str
 """Runtimes that round alike: `litert`, `litert-without-xnnpack` where its XNNPACK takes no part of the graph,
-`tflite-runtime`, and `tflite-runtime+xnnpack` with Vedette's own delegate."""
+`tflite-runtime`, and `tflite-runtime+xnnpack` with Vedette's own delegate. On ARM, each has `-arm` at its end."""
 
 
 class Tolerance(BaseModel):
@@ -124,14 +126,15 @@ def files(golden: Golden) -> dict[str, bytes]:
             **{FOLDER + frame.name: frame.png for frame in golden.frames}}
 
 
-def family_of(runtime: str, *, delegate: bool, xnnpack_share: float) -> Family:
+def family_of(runtime: str, *, delegate: bool, xnnpack_share: float, machine: str = platform.machine()) -> Family:
     """Return the family of what ran: with Vedette's own delegate, with LiteRT's own XNNPACK, or without either.
 
     XNNPACK takes no part of any graph where it cannot read what processor it is on, as in a container without /sys.
     """
+    family = f"{runtime}+xnnpack" if delegate else runtime
     if runtime == "litert" and not xnnpack_share:
-        return "litert-without-xnnpack"
-    return f"{runtime}+xnnpack" if delegate else runtime
+        family = "litert-without-xnnpack"
+    return f"{family}-arm" if machine.startswith(("aarch64", "arm")) else family
 
 
 def judge(golden: Golden, family: Family, found: Sequence[Sequence[Detection]], limits: Limits) -> Judgement:
