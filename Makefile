@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST := -m pytest tests --numprocesses 4 --dist worksteal
-PARTS := slow properties masks cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops deb pauses identities cloud_budget cloud_servers mutants_of_ours store_kills hands bad_models fleet outbox_cuts planted_secrets silence drift soak
+PARTS := slow properties masks cases mutants capture v4l2 broker daemon_faults running_faults daemon_broker daemon_stops deb pauses identities cloud_budget cloud_servers mutants_of_ours store_kills hands bad_models fleet outbox_cuts planted_secrets silence drift soak arm
 PATIENT := slow masks pauses identities cloud_servers bad_models fleet hands silence drift
 LANE = @for part in $(1); do \
 	  echo "campaign $$part"; from=$$(date +%s); \
@@ -85,7 +85,7 @@ bench: deps-test setup  ## a measurement side by side: make bench PART=accuracy 
 	.venv-train/bin/python $(PIP) -e '.[train]'
 	@touch $@
 
-# Golden frames hold for a runtime family, so both runtimes add theirs.
+# Golden frames hold for a runtime family, so both runtimes add theirs. `vedette model pack` on an ARM adds ARM's.
 model: .venv-train/.ready setup setup-tflite  ## train the model in the box again, from scratch: models/vedette-street.tflite
 	.venv-train/bin/python -m models.train $(ARGS)
 	.venv/bin/python -m models.train.golden .train/golden

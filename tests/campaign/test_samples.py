@@ -193,6 +193,14 @@ def test_three_power_cuts_on_trial(tmp_path: Path) -> None:
     assert (figures["cases"], figures["wrong"]) == ({"flickers": 1}, [])
 
 
+def test_the_box_model_on_an_emulated_arm(tmp_path: Path) -> None:
+    """The scaling gives the bytes of x86 there, and the golden frames of the model in the box agree."""
+    figures = sample("arm", tmp_path, "--quick", timeout_s=3000)
+    if "skipped" in figures:
+        pytest.skip(figures["skipped"])
+    assert (figures["machine"], figures["wrong"]) == ("aarch64", [])
+
+
 PARTS = next(line.split()[2:] for line in (CAMPAIGNS.parents[1] / "Makefile").read_text().splitlines()
              if line.startswith("PARTS :="))
 WITHOUT_A_SAMPLE = [part for part in PARTS if f'sample("{part}"' not in Path(__file__).read_text()]
