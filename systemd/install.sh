@@ -18,6 +18,12 @@ if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
     exit 69
 fi
 
+# Its units would hide those of the package.
+if [ -z "$root" ] && [ -e /usr/lib/systemd/system/vedette.service ]; then
+    echo "the Debian package is installed; before make install: apt remove vedette" >&2
+    exit 69
+fi
+
 # shellcheck source=systemd/environments.sh
 . "$here/systemd/environments.sh"
 

@@ -121,3 +121,12 @@ def test_purging_works_after_removing(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     left = machine.run("sh", "-c", "ls -d /etc/vedette /var/lib/vedette* /opt/vedette /usr/lib/sysusers.d/vedette.conf")
     assert (left.stdout, machine.run("id", "vedette").returncode) == ("", 1)
+
+
+@pytest.mark.skipif(missing() is not None, reason=missing() or "")
+def test_nothing_is_installed_beside_the_package(tmp_path: Path) -> None:
+    """Units in /etc would hide those of the package: 69, and nothing was changed."""
+    machine = ScratchRoot(tmp_path, "install -D /dev/null /usr/lib/systemd/system/vedette.service")
+    done = machine.run(f"{ROOT}/systemd/install.sh")
+    assert (done.returncode, "apt remove vedette" in done.stderr) == (69, True), done.stderr
+    assert not (machine.root / "opt/vedette").exists()
