@@ -32,6 +32,7 @@ SLOW_OPENING_S = 4.0
 """An opening that takes longer is reported, though it goes on."""
 LEAVE_WITHIN_S = 1.0
 KILL_WITHIN_S = 2.0
+DIE_WITHIN_S = 8.0      # where no stop waits: a process needs processor time to die, and a slow board has little
 AHEAD_NS = 1_000_000_000
 
 ENVIRON = {
@@ -153,7 +154,8 @@ class Session:
     def end(self, *, gracefully: bool) -> bool:
         """End the child. If `gracefully`, it gets time to close its camera. Returns False if it cannot be killed."""
         self._child.close()
-        return (gracefully and self._child.wait(LEAVE_WITHIN_S)) or self._child.kill(KILL_WITHIN_S)
+        kill_s = KILL_WITHIN_S if gracefully else DIE_WITHIN_S
+        return (gracefully and self._child.wait(LEAVE_WITHIN_S)) or self._child.kill(kill_s)
 
     def _accept(self, frame: FrameReady) -> None:
         if frame.seq <= self._seq:

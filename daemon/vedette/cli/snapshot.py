@@ -74,7 +74,7 @@ def frame_of(camera_config: CameraConfig, wait_s: float) -> bytes:
                 camera.release(frame)
                 return encoded
         status = camera.status()
-        raise SourceMissing(f"{status.source}: no frame in time: {status.cause or status.state}")
+        raise SourceMissing(f"{status.source}: no frame within {wait_s:g} s (--wait): {status.cause or status.state}")
     finally:
         camera.close()
 

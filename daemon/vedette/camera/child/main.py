@@ -94,15 +94,14 @@ class Capture:
     def _report(self, failure: SourceError) -> float:
         if isinstance(failure, PictureFrozen) or (isinstance(failure, SourceEnded) and self._settings.loop):
             return 0.0
-        stalled = isinstance(failure, ReadStalled)
-        is_slow = stalled or isinstance(failure, NoAnswer)
+        is_slow = isinstance(failure, ReadStalled | NoAnswer)
         if not (self._settings.may_return or is_slow):
             self._report_final(failure)
         delay_s = reopen_delay_s(self._attempt)
         if is_slow:
             self._settings = replace(self._settings, slow_openings=self._settings.slow_openings + 1)
-        self._owner.send(Trouble("stalled" if stalled else "offline", self._memory.explain(str(failure)),
-                               delay_s + CLOSE_WITHIN_S))
+        self._owner.send(Trouble("stalled" if isinstance(failure, ReadStalled) else "offline",
+                                 self._memory.explain(str(failure)), delay_s + CLOSE_WITHIN_S))
         return delay_s
 
     def _report_final(self, failure: SourceError) -> NoReturn:

@@ -139,7 +139,6 @@ def open_ffmpeg(url: str, what: str, read_timeout_s: float, open_limit_s: float,
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(open_limit_s * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(read_timeout_s * 1000), cv2.CAP_PROP_N_THREADS, 1,
         *((cv2.CAP_PROP_FORMAT, -1) if keyframes else ())])
-    took_s = time.monotonic() - began
-    if not capture.isOpened() and took_s >= open_limit_s * 0.9:
+    if not capture.isOpened() and (took_s := time.monotonic() - began) >= open_limit_s * 0.9:
         raise NoAnswer(f"{what}: no answer within {took_s:.0f} s")
     return capture
