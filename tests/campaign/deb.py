@@ -140,7 +140,9 @@ def install(machine: Machine) -> None:
 
 
 def upgrade(machine: Machine) -> None:
-    """What ran is restarted with the new program, and nothing of the old one stays."""
+    """What ran is restarted with the new program, and nothing of the old one stays. The other installer refuses."""
+    shutil.copytree(ROOT / "systemd", machine.root / "root/systemd")
+    machine.run("systemd/install.sh", 69)
     machine.run("apt-get install -y ./second.deb")
     if len(list((machine.root / OPT).glob("venv-*"))) != 1:
         raise Wrong("upgrade: the old program is still there")
@@ -199,7 +201,6 @@ def purge(machine: Machine) -> None:
     if left.strip():
         raise Wrong(f"purge leaves {left}")
     machine.run("id vedette")
-    shutil.copytree(ROOT / "systemd", machine.root / "root/systemd", dirs_exist_ok=True)
     machine.run("systemd/uninstall.sh && PURGE=1 systemd/uninstall.sh && PURGE=1 systemd/uninstall.sh")
     machine.run("id vedette", 1)
 
