@@ -53,9 +53,10 @@ def test_a_child_that_gets_no_settings_ends(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_the_child_imports_nothing_of_the_daemon() -> None:
-    """The capture child imports no pydantic, YAML, paho and no interpreter."""
+    """The capture child imports no pydantic, YAML, paho and no interpreter, and nothing of the network but sockets."""
     code = ("import sys, vedette.camera.child.main, vedette.camera.child.folder, vedette.camera.child.opencv; "
-            "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime') if m in sys.modules])")
+            "print([m for m in ('pydantic', 'yaml', 'paho', 'ai_edge_litert', 'tflite_runtime', 'ssl', 'http.client', "
+            "'urllib.request', 'statistics') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

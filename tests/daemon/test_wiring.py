@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,25 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         for part in reversed(daemon.parts()):
             part.stop()     # the capture child is there before anything is started
         state.close()
+
+
+UNUSED = ("numpy", "cv2", "ai_edge_litert", "tflite_runtime", "tuf", "securesystemslib", "urllib3", "cryptography",
+          "av", "http.server", "asyncio", "vedette.serve", "vedette.fleet", "vedette.update.source",
+          "vedette.update.origin", "vedette.net.http_client", "vedette.fallback.motion",
+          "vedette.fallback.cloud_worker")
+"""What a daemon needs only with a model, an update source, a fallback or a command, or never."""
+
+
+def test_a_daemon_imports_only_what_it_uses(tmp_path: Path) -> None:
+    """A daemon that is built from the defaults has loaded nothing of updates, of fallbacks, and of the detector."""
+    code = ("import sys; from pathlib import Path; from vedette.app import Daemon, Options; "
+            "from vedette.config.load import load; from vedette.device.identity import StateFolder; "
+            "state = StateFolder(Path(sys.argv[1])); "
+            "daemon = Daemon(Options(None, {}), load(None, overrides={'camera.source': 'synthetic'}), state); "
+            "[part.stop() for part in reversed(daemon.parts())]; "
+            f"print([name for name in {UNUSED} if name in sys.modules])")
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path / "state"], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
 
 
 def test_a_reload_reaches_every_part_with_live_keys(daemon: Daemon) -> None:

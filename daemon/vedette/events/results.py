@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-from vedette.events.tracker import Tracker
 
 if TYPE_CHECKING:
     from vedette.config.models import Config
+    from vedette.events.tracker import Tracker
     from vedette.ports import Clock
     from vedette.types import DetectionResult
 
@@ -24,11 +24,15 @@ class ResultTracker:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._clock = clock
         self._events = config.events
-        self._tracker = Tracker(config.events.keep_s)
         self._blind = threading.Event()
 
     def __repr__(self) -> str:
         return f"<ResultTracker {self._tracker!r}>"
+
+    @cached_property
+    def _tracker(self) -> Tracker:
+        from vedette.events.tracker import Tracker  # imports numpy: later than the start
+        return Tracker(self._events.keep_s)
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration, from the next result on. Any thread."""

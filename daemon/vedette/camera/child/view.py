@@ -9,7 +9,6 @@ out, since its noise would count as fine detail that lasts.
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -57,7 +56,7 @@ class ViewWatch:
         return self._view() if len(self._thumbnails) == KEPT else None
 
     def _view(self) -> View:
-        fine, coarse = (max(0.0, median(each)) for each in zip(*self._details, strict=True))
+        fine, coarse = np.maximum(0.0, np.median(self._details, axis=0)).tolist()
         if coarse < LEAST_DETAIL:
             return View(round(coarse, 2), 0.0, b"")
         return View(round(coarse, 2), round(fine / coarse, 4),
