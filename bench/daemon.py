@@ -7,6 +7,9 @@ Each round measures the floor and then the daemon, so that their ratio is valid 
     floor    the same capture child runs and its frames are taken, but nothing else happens between two invokes
     daemon   `vedette run`, every frame, all results, a real mosquitto on loopback, counted by a subscriber
 
+The time between two results is split into the means of prepare, invoke and decode, as the results state them, and the
+rest. An invoke that takes longer than 1 / floor is slowed down by what runs beside it.
+
 First result: the time from the start of the process to its first line of `--print`. Memory: VmHWM of the daemon and of
 its capture child at the end of a round. The bench prints one JSON object. Every figure is the median over the rounds.
 """
@@ -55,9 +58,10 @@ def _absolute(text: str) -> Path:
 def one_round(args: argparse.Namespace, port: int, folder: Path) -> dict[str, float]:
     """Measure the floor, then the daemon. Return the figures of this round."""
     floor = floor_per_s(args)
-    daemon, first_result_s, daemon_mb, child_mb = daemon_per_s(args, port, folder)
+    daemon, first_result_s, daemon_mb, child_mb, stages_ms = daemon_per_s(args, port, folder)
     return {"floor_per_s": floor, "daemon_per_s": daemon, "ratio": daemon / floor, "first_result_s": first_result_s,
-            "daemon_peak_mb": daemon_mb, "child_peak_mb": child_mb}
+            "daemon_peak_mb": daemon_mb, "child_peak_mb": child_mb, "floor_ms": 1e3 / floor, **stages_ms,
+            "rest_ms": 1e3 / daemon - sum(stages_ms.values())}
 
 
 def floor_per_s(args: argparse.Namespace) -> float:
@@ -81,8 +85,11 @@ def floor_per_s(args: argparse.Namespace) -> float:
         camera.close()
 
 
-def daemon_per_s(args: argparse.Namespace, port: int, folder: Path) -> tuple[float, float, float, float]:
-    """Return results per second at a subscriber, time to the first result, and peak memory of daemon and child."""
+def daemon_per_s(args: argparse.Namespace, port: int,
+                 folder: Path) -> tuple[float, float, float, float, dict[str, float]]:
+    """Return results per second at a subscriber, time to the first result, peak memory of daemon and child, and the
+    mean time of each stage.
+    """
     config = folder / "config.yaml"
     config.write_text(f"""
 device: {DEVICE}
@@ -100,7 +107,7 @@ mqtt: {{port: {port}}}
         rate = arrivals.per_s(args.seconds)
         children = [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children")
                     for pid in task.read_text().split()]
-        figures = rate, first_result_s, peak_mb(process.pid), max(map(peak_mb, children))
+        figures = rate, first_result_s, peak_mb(process.pid), max(map(peak_mb, children)), arrivals.stages_ms()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
@@ -130,25 +137,32 @@ class Arrivals:
     """A subscriber that counts results."""
 
     def __init__(self, port: int) -> None:
-        self._count = 0
+        self._results: list[bytes] = []
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port)
         self._client.subscribe(f"vedette/{DEVICE}/detections", qos=0)
         self._client.loop_start()
 
-    def _on_message(self, *_: object) -> None:
-        self._count += 1
+    def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        self._results.append(bytes(message.payload))
 
     def per_s(self, seconds: float) -> float:
         """Wait until results flow, then count them for `seconds`."""
         deadline = time.monotonic() + 30
-        while self._count < 30:
+        while len(self._results) < 30:
             assert time.monotonic() < deadline, "no results arrive"
             time.sleep(0.05)
-        before, started = self._count, time.perf_counter()
+        self._results.clear()
+        started = time.perf_counter()
         time.sleep(seconds)
-        return (self._count - before) / (time.perf_counter() - started)
+        return len(self._results) / (time.perf_counter() - started)
+
+    def stages_ms(self) -> dict[str, float]:
+        """Return the mean time of each stage of the results that were counted."""
+        timings = [json.loads(result)["timing_ms"] for result in self._results]
+        return {f"{stage}_ms": statistics.fmean(timing[stage] for timing in timings)
+                for stage in ("prepare", "invoke", "decode")}
 
     def close(self) -> None:
         """Disconnect."""
