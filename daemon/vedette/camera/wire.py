@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vedette.types import ReasonCode, Scaling
@@ -92,9 +92,8 @@ def decode(packet: bytes) -> Message:
         raise ValueError(f"not a message: {packet[:80]!r}; expected an object whose kind is one of {sorted(_KINDS)}")
     name = values.pop("kind")
     kind, hints = _KINDS[name], _HINTS[name]
-    expected = {field.name for field in fields(kind)}
-    if values.keys() != expected:
-        raise ValueError(f"{name} has the fields {sorted(values)}, expected {sorted(expected)}")
+    if values.keys() != hints.keys():
+        raise ValueError(f"{name} has the fields {sorted(values)}, expected {sorted(hints)}")
     return kind(**{key: _checked(name, key, value, hints[key]) for key, value in values.items()})
 
 

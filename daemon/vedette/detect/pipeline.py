@@ -107,10 +107,7 @@ class Pipeline:
 
     def all_dropped(self) -> dict[str, int]:
         """Return the totals of this run by cause, the camera's too; `replaced` and `stale` are always there."""
-        totals = Counter({"replaced": 0, "stale": 0})
-        totals.update(self._camera.dropped)
-        totals.update(self._dropped)
-        return dict(totals)
+        return {"replaced": 0, "stale": 0, **self._camera.dropped, **self._dropped}     # no cause is in both
 
     @property
     def is_opening(self) -> bool:

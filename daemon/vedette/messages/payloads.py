@@ -44,6 +44,8 @@ SCHEMA_IDS = tuple(
     f"vedette.{name}/1" for name in ("detections", "counts", "camera", "health", "info", "model", "shadow", "reply")
 )
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 class FrameFacts(Protocol):
     """The facts of a frame that a payload has."""
@@ -70,8 +72,7 @@ def encode(payload: Mapping[str, Any]) -> bytes:
 
     Half a surrogate pair becomes a question mark. A file name that is not UTF-8 leaves such a half.
     """
-    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+    return _JSON.encode(payload).encode("utf-8", "replace")
 
 
 def timestamp(moment: datetime) -> str:
