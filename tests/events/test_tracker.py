@@ -75,7 +75,7 @@ def test_a_track_keeps_its_label() -> None:
 
 
 @pytest.mark.parametrize(("scores", "confirmed"), [
-    ([0.8] * (HITS - 1), False), ([0.8] * HITS, True), ([0.46] * HITS, False), ([0.46] * 30, True),
+    ([0.8] * (HITS - 1), False), ([0.8] * HITS, True), ([0.48] * HITS, False), ([0.48] * 30, True),
     ([0.44] * 300, False), ([0.9] + [0.4] * 20, False)])
 def test_hits_and_the_median_score_confirm(scores: list[float], confirmed: bool) -> None:
     """A few sure detections, or more that are nearly sure. One high score among low ones confirms nothing."""
