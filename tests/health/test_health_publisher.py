@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -281,3 +283,12 @@ def test_a_reason_of_two_sources_keeps_both_details() -> None:
     rig.tick()
     assert [(reason["code"], reason["detail"]) for reason in rig.published()[-1]["reasons"]] == [
         ("store_failed", "/models: read-only; /state: removed"), ("update_failed", "blind")]
+
+
+def test_the_system_is_named_without_starting_a_process() -> None:
+    """The message `info` names the system as Python does. Python runs `uname -p` for a word that it then leaves out."""
+    code = ("import platform, sys; from vedette.health.states import system; started = []; "
+            "sys.addaudithook(lambda event, _: started.append(event) if event == 'subprocess.Popen' else None); "
+            "print(system(), len(started), system() == platform.platform())")
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split(" ", 1)[1] == "0 True\n"

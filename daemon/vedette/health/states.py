@@ -66,8 +66,15 @@ class StatePublisher:
     def _info(self, camera: CameraStatus) -> InfoPayload:
         return payloads.info(
             device=self._identity.device, run=self._identity.run,
-            versions={"vedette": __version__, "python": platform.python_version(), "os": platform.platform()},
+            versions={"vedette": __version__, "python": platform.python_version(), "os": system()},
             hardware={"board": self._board, "machine": platform.machine(), "cores": os.cpu_count() or 1},
             camera={"source": camera.source, "width": camera.width, "height": camera.height,
                     "fps": self._config.camera.fps},
             detector=self._pipeline.status().facts, reason_codes=tuple(REASONS), commands=self._config.commands.allow)
+
+
+def system() -> str:
+    """Return kernel, machine and C library, in the words of `platform.platform`, which starts a process to know them.
+    """
+    kernel, library = os.uname(), "".join(platform.libc_ver())
+    return f"{kernel.sysname}-{kernel.release}-{kernel.machine}" + (f"-with-{library}" if library else "")
