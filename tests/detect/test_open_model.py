@@ -93,9 +93,9 @@ def test_a_reload_reaches_a_detector_that_is_being_opened(store: ModelStore, tmp
 
 @pytest.mark.slow
 def test_a_model_that_is_only_slow_to_prove_is_opened_at_last(store: ModelStore, tmp_path: Path) -> None:
-    """No child proves a file in the first 50 ms. Each next try, and the detect thread with it, gets more time."""
+    """No child proves a file in the first 10 ms. Each next try, and the detect thread with it, gets more time."""
     path = tiny_detectors.write(tmp_path)
-    opener = DetectorOpener(Config(), store, tmp_path / "proofs.json", OpeningCount(tmp_path, died=False), probe_s=0.05)
+    opener = DetectorOpener(Config(), store, tmp_path / "proofs.json", OpeningCount(tmp_path, died=False), probe_s=0.01)
     within_s, opened = [opener.within_s], None
     while opened is None:
         try:
