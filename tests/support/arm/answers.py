@@ -1,6 +1,6 @@
 """What a runtime and a processor make of models and pictures, as one JSON object.
 
-    python -m tests.support.arm.answers [--verify BUNDLE ...] [--models MODEL ... --pictures PICTURE ...]
+    python -m tests.support.arm.answers [--plain] [--verify BUNDLE ...] [--models MODEL ... --pictures PICTURE ...]
 
 It runs in an emulated root and on this machine alike, in one process, and needs no package that a device lacks. It says
 which bytes scaling gives, whether bundles verify, and of each model and picture the digest of the input and the
@@ -24,7 +24,7 @@ from tests.support.models.scalings import SCALINGS, scaled
 from vedette.config.models import DetectorConfig
 from vedette.errors import VedetteError
 from vedette.validate.verify import verify
-from vedette.vision import images
+from vedette.vision import images, xnnpack
 from vedette.vision.open import open_detector
 
 SCORE = 0.1
@@ -71,7 +71,10 @@ def main() -> int:
     parser.add_argument("--verify", type=Path, nargs="*", default=[])
     parser.add_argument("--models", type=Path, nargs="*", default=[])
     parser.add_argument("--pictures", type=Path, nargs="*", default=[])
+    parser.add_argument("--plain", action="store_true", help="tflite-runtime without XNNPACK, as for armhf")
     args = parser.parse_args()
+    if args.plain:
+        xnnpack.VERSION = "none"
     print(json.dumps({
         "machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__,
         "opencv": cv2.__version__, "scaled": {name: digest(scaled(name)) for name in SCALINGS},
