@@ -65,7 +65,7 @@ class Frame:
 
     `pixels` is C-contiguous uint8 of shape (height, width, 3), BGR. It is valid until `release(frame)` of the camera
     that gave the frame; keep a copy, not the frame. `scaled`, if present, is the part that `scaling` names, of shape
-    (height, width, 3), and valid for the same time.
+    (height, width, 3), RGB, and valid for the same time.
     """
 
     seq: int

@@ -88,6 +88,15 @@ def test_a_second_daemon_on_one_state_folder_is_refused(tmp_path: Path) -> None:
         assert str(first.process.pid) in second.stderr
 
 
+def test_the_daemon_detects_without_opencv(tmp_path: Path) -> None:
+    """Where the camera scales for the model, the daemon itself never loads OpenCV."""
+    with RunningDaemon(tmp_path, "--source", "synthetic", "--model", BOX_MODEL, "--print") as daemon:
+        assert daemon.waits_for_results(20), daemon.log
+        maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+        assert "numpy" in maps
+        assert "cv2" not in maps
+
+
 def test_the_broker_may_come_late(tmp_path: Path) -> None:
     """Without a broker the daemon detects; when the broker starts it receives everything that was kept."""
     broker = Mosquitto(tmp_path)

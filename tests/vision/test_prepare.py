@@ -83,6 +83,7 @@ def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size: tuple[int, ...]
         return
     part = np.empty((wish.height, wish.width, 3), np.uint8)
     Scaler(wish).scale(np.asarray(seen.pixels), part)
+    part = np.ascontiguousarray(part[..., ::-1])      # RGB
     helped.write(replace(seen, scaling=wish, scaled=part.data))
     assert np.array_equal(*views)
     part[:] = 0

@@ -35,6 +35,7 @@ class Shaper:
         self._source_size: tuple[int, int] | None = None       # width, height of the last picture
         self._fitted: NDArray[np.uint8] | None = None
         self._scaler: Scaler | None = None
+        self._part = np.empty((0, 0, 3), np.uint8)
 
     def read(self, source: Source, slot: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the grabbed frame as (height, width, 3) at the start of the flat `slot`. Raises: SourceError."""
@@ -46,7 +47,7 @@ class Shaper:
         return picture
 
     def scale(self, picture: NDArray[np.uint8], slot: NDArray[np.uint8], requested: Scaling | None) -> Scaling | None:
-        """Write the requested part, scaled, after the picture. Return the request, or None if it cannot be met."""
+        """Write the requested part, scaled, in RGB, after the picture. Return the request; None if it cannot be met."""
         height, width = picture.shape[:2]
         if requested is None or requested.right > width or requested.bottom > height:
             return None
@@ -55,7 +56,9 @@ class Shaper:
             return None
         if self._scaler is None or self._scaler.scaling != requested:
             self._scaler = Scaler(requested)
-        self._scaler.scale(picture, _view(rest, (requested.width, requested.height)))
+            self._part = np.empty((requested.height, requested.width, 3), np.uint8)
+        self._scaler.scale(picture, self._part)
+        cv2.cvtColor(self._part, cv2.COLOR_BGR2RGB, dst=_view(rest, (requested.width, requested.height)))
         return requested
 
     def _direct_target(self, slot: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
