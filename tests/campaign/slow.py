@@ -170,7 +170,10 @@ def tried(name: str, percent: float, until_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, slow_board(percent) as board:
         here = Scene(Path(folder), board, until_s)
         began_s = time.monotonic()
-        wrong = CASES[name](here)
+        try:
+            wrong = CASES[name](here)
+        except subprocess.TimeoutExpired as late:
+            wrong = [f"not in time: {late.cmd}"]
         told = [line.strip() for line in here.log.splitlines() if RAN_OUT.search(line)]
         return {"took_s": round(time.monotonic() - began_s), "told": told, "wrong": wrong,
                 "log": here.log.splitlines()[-30:] if wrong else []}
