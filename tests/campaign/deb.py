@@ -239,8 +239,8 @@ def make_machine(suite: str, folder: Path) -> Path:
     """Make a fresh Debian, with the packages downloaded that apt will want in there."""
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)
-    subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus,procps", suite, root,
-                    os.environ.get("MIRROR", "http://deb.debian.org/debian")], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd-sysv,dbus,procps", suite, root],
+                   check=True, stdout=subprocess.DEVNULL)
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
     for name in ("first", "second", "broken"):
         shutil.move(folder / f"{name}.deb", root / "root")

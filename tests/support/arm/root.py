@@ -26,7 +26,6 @@ from tests.support.network.another_host import (
 )
 
 PROJECT = Path(__file__).parents[3]
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "ca-certificates,python3,python3-venv"
 APT_PACKAGES = ("python3-numpy", "python3-opencv", "python3-yaml")
 HANDLERS = Path("/proc/sys/fs/binfmt_misc")
@@ -102,7 +101,7 @@ class Root:
         shutil.rmtree(self.folder, ignore_errors=True)
         with log.open("ab") as output:
             subprocess.run(["debootstrap", f"--arch={self.architecture}", "--variant=minbase", f"--include={PACKAGES}",
-                            self._suite, self.folder, MIRROR], stdout=output, stderr=output, check=True)
+                            self._suite, self.folder], stdout=output, stderr=output, check=True)
 
     def enter(self, cpu: str) -> None:
         """Be a board with this processor for every command that follows, in this mount namespace only."""
