@@ -119,11 +119,19 @@ def test_the_terminal_signals_only_its_own_group(child: Child) -> None:
 
 
 def test_a_child_whose_parent_has_left_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where another process has become its parent, nobody would end it: it ends with a message."""
+    """Where another process has become its parent, nobody would end it: it ends, and disturbs no terminal."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.close()
     with theirs:
         done = subprocess.run(["sh", "-c", '"$0" -m echo_child; exit $?', sys.executable], stdin=theirs.fileno(),
                               capture_output=True, text=True, timeout=240)
-    assert (done.returncode, "started without a parent" in done.stderr) == (1, True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_a_child_that_a_person_starts_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a socket as its standard input, it ends with a message."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-m", "echo_child"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (1, "started without a parent: expected the daemon to start this module\n")

@@ -113,14 +113,17 @@ def begin_as_child() -> socket.socket:
     """Call this first in a child's main: the child then dies with its parent. Returns the child's end of the socket.
 
     SIGINT and SIGTERM are ignored: systemd sends them to every process of the unit, and the parent ends the child by
-    closing its end.
+    closing its end. A child whose parent has died meanwhile ends without a word: nobody waits for one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    if _peer_pid(link) != os.getppid():
+    try:
+        link = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    except OSError:
         sys.exit("started without a parent: expected the daemon to start this module")
+    if _peer_pid(link) != os.getppid():
+        sys.exit(1)
     return link
 
 
