@@ -288,8 +288,8 @@ def quick(roots: Path) -> dict[str, Any]:
     root.enter(PROCESSORS[root.name][0])
     root.bind_project()
     try:
-        there = answered(printed(root.run("env", "PYTHONPATH=/vedette:/vedette/daemon", PYTHON, "-m", ANSWERS,
-                                          "--verify", BOX, timeout_s=WITHIN_S)))
+        there = answered(printed(root.run("env", "PYTHONPATH=/vedette:/vedette/daemon", "PYTHONDONTWRITEBYTECODE=1",
+                                          PYTHON, "-m", ANSWERS, "--verify", BOX, timeout_s=WITHIN_S)))
         return {"campaign": "arm", "root": root.name, **sound(there), "wrong": []}
     except Wrong as error:
         return {"campaign": "arm", "root": root.name, "wrong": [str(error)]}

@@ -198,7 +198,7 @@ def test_the_box_model_on_an_emulated_arm(tmp_path: Path) -> None:
     figures = sample("arm", tmp_path, "--quick", timeout_s=3000)
     if "skipped" in figures:
         pytest.skip(figures["skipped"])
-    assert (figures["machine"], figures["wrong"]) == ("aarch64", [])
+    assert (figures["machine"] in ("aarch64", "armv7l"), figures["wrong"]) == (True, [])
 
 
 PARTS = next(line.split()[2:] for line in (CAMPAIGNS.parents[1] / "Makefile").read_text().splitlines()
