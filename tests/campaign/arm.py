@@ -11,8 +11,8 @@ The models of ../shared/real are compared where that folder is. Emulation cannot
 root, qemu-user-static, debootstrap and the network. Resumable by step, and what was wrong is tried again. One JSON
 line; 1 when anything is wrong.
 
-`--quick` takes a root in which an earlier run installed, and runs the code of this checkout there: the bytes of the
-scaling, and the golden frames of the model in the box. It needs no network.
+`--quick` runs this checkout's code where an earlier run installed: the scaling, and the golden frames of the model in
+the box. It needs no network.
 """
 
 from __future__ import annotations
@@ -26,98 +26,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from tests.support.arm.compare import compare, complaints, differences
+from tests.support.arm.reference import ANSWERS, BOX, WITHIN_S, Reference, Wrong, answered, here, printed
 from tests.support.arm.root import APT_PACKAGES, PROJECT, Root, missing, own_mounts
 from tests.support.broker import mosquitto
 from tests.support.broker.subscriber import listening
 from tests.support.models.scalings import SCALINGS
 from tests.support.network.ports import free_port, listens
 from tests.support.waiting.until import wait_until
-from vedette.camera.street.scene import HELD_OUT_SEED, Scene
 
 PROCESSORS = {"bookworm-arm64": ("cortex-a72", "cortex-a76"), "trixie-arm64": ("cortex-a72", "cortex-a76"),
               "bookworm-armhf": ("cortex-a7",)}
-BOX = "models/vedette-street.tflite"
-REAL = PROJECT.parent / "shared" / "real"
-PICTURES = ("images/cats_and_dogs.jpg",)
-STREET = (700,)
-ANSWERS = "tests.support.arm.answers"
 PYTHON = "/opt/vedette/current/bin/python"
 CONFIG = "/etc/vedette/arm.yaml"
 RESULTS = 20
-WITHIN_S = 3000.0
-"""Emulation is slow, and slower on a loaded machine."""
-
-
-class Wrong(Exception):
-    """A step did not do what it must."""
-
-
-class Reference:
-    """The pictures and models, and what this machine answers with each runtime, computed once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.pictures = folder / "pictures"
-        self.models = [PROJECT / BOX, *sorted((REAL / "models").glob("*.tflite"))]
-        self.pictures.mkdir(parents=True, exist_ok=True)
-        for number in STREET:
-            pixels = np.empty((360, 640, 3), np.uint8)
-            Scene(HELD_OUT_SEED, 640, 360, 30.0).render(number, pixels)
-            cv2.imwrite(str(self.pictures / f"street-{number}.png"), pixels)
-        for picture in (REAL / name for name in PICTURES):
-            pixels_read = cv2.imread(str(picture))
-            if pixels_read is not None:
-                cv2.imwrite(str(self.pictures / f"{picture.stem}.png"), pixels_read)
-
-    def python(self, root: Root) -> Path:
-        """This machine's Python with the runtime of that root."""
-        environment = ".venv-tflite" if root.architecture == "armhf" else ".venv"
-        if not (PROJECT / environment / ".ready").exists():
-            subprocess.run(["make", "--no-print-directory", f"setup{environment.removeprefix('.venv')}"], cwd=PROJECT,
-                           stdout=subprocess.DEVNULL, check=True)
-        return PROJECT / environment / "bin/python"
-
-    def answers(self, root: Root) -> dict[str, Any]:
-        """What this machine makes of models and pictures with the runtime of that root."""
-        plain = ("--plain",) if root.architecture == "armhf" else ()
-        return answered(here(self.python(root), "-m", ANSWERS, *plain, "--models", *self.models, "--pictures",
-                             *sorted(self.pictures.iterdir())))
-
-    def pack(self, root: Root) -> list[Path]:
-        """Pack bundles on this machine: the model in the box, and one that ARM rounds otherwise."""
-        folder = self.folder / f"packed-for-{root.architecture}"
-        folder.mkdir(exist_ok=True)
-        packed = []
-        for model in self.models:
-            if model.stem in ("vedette-street", "yolo11n_224_coco_int8"):
-                packed.append(folder / model.name)
-                picture = self.pictures / ("street-700.png" if "street" in model.stem else "cats_and_dogs.png")
-                here(self.python(root), "-m", "vedette", "model", "pack", model, "--version", "1", "--golden", picture,
-                     "-o", packed[-1])
-        return packed
-
-
-def here(*words: object) -> str:
-    """Run a command on this machine; returns what it printed. Raises: Wrong."""
-    return printed(subprocess.run(list(map(str, words)), cwd=PROJECT, capture_output=True, text=True, timeout=WITHIN_S,
-                                  check=False))
-
-
-def printed(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode != 0:
-        raise Wrong(f"{done.args[-1]}: exit code {done.returncode}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
-    return done.stdout
-
-
-def answered(text: str) -> dict[str, Any]:
-    return dict(json.loads(text.splitlines()[-1]))
 
 
 class Board:
@@ -134,6 +60,7 @@ class Board:
         root.clear("var/lib/arm")
         self.pictures = root.give(sorted(reference.pictures.iterdir()))
         self.armhf = root.architecture == "armhf"
+        self.log = root.folder / "var/running.log"
 
     def vedette(self, *words: object) -> str:
         return printed(self.root.run("vedette", *words, timeout_s=WITHIN_S))
@@ -145,18 +72,27 @@ class Board:
             raise Wrong("; ".join(wrong))
         return figures
 
-    def answers(self) -> dict[str, Any]:
-        """The scaling's bytes, bundles packed on this machine, and each model on each picture."""
-        there = answered(printed(self.root.run(
-            PYTHON, "-m", ANSWERS, "--verify", BOX, *self.root.give(self.reference.pack(self.root), "packed"),
-            "--models", *self.root.give(self.reference.models, "models"), "--pictures", *self.pictures,
-            timeout_s=WITHIN_S)))
-        said = sound(there) | {"models": compare(self.reference.answers(self.root)["models"], there["models"],
-                                                  armhf=self.armhf)}
-        wrong = [f"{name}: {figures['wrong']}" for name, figures in said["models"].items() if figures["wrong"]]
-        if wrong:
-            raise Wrong(f"{'; '.join(wrong)}; {json.dumps(said)}")
-        return said
+    def sound(self) -> dict[str, Any]:
+        """The scaling's bytes, and bundles that were packed on this machine."""
+        return sound(self.answers("--verify", BOX, *self.root.give(self.reference.pack(self.root), "packed")))
+
+    def model(self, model: Path) -> dict[str, Any]:
+        """The answers of one model: equal inputs, and boxes and scores as `compare` wants them."""
+        there = self.answers("--models", *self.root.give([model], "models"), "--pictures", *self.pictures)["models"]
+        x86 = self.reference.answers(self.root)[model.name]
+        figures = compare({model.name: x86}, there, armhf=self.armhf)[model.name]
+        if figures["wrong"]:
+            raise Wrong(f"{figures}")
+        return figures
+
+    def answers(self, *words: str) -> dict[str, Any]:
+        return answered(printed(self.root.run(PYTHON, "-m", ANSWERS, *words, timeout_s=WITHIN_S)))
+
+    def steps(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        """All steps, the quick ones first."""
+        steps = (self.sound, self.doctor, self.detect, self.verify, self.pack, self.install, self.run, self.serve)
+        return {step.__name__: step for step in steps} | {
+            model.name: partial(self.model, model) for model in self.reference.models}
 
     def doctor(self) -> dict[str, Any]:
         """No check fails, and the model in the box gives its golden frames, on XNNPACK."""
@@ -196,7 +132,8 @@ class Board:
                 self.running("vedette", "run", "--config", CONFIG) as process:
             wait_until(lambda: len(subscriber.results) >= RESULTS or process.poll() is not None, WITHIN_S)
             if len(subscriber.results) < RESULTS:
-                raise Wrong(f"{len(subscriber.results)} results, exit code {process.poll()}: {self.log[-1500:]}")
+                raise Wrong(f"{len(subscriber.results)} results, exit code {process.poll()}: "
+                            f"{self.log.read_text()[-900:]}")
             process.send_signal(signal.SIGTERM)
             code = process.wait(WITHIN_S)
             results = subscriber.results
@@ -210,7 +147,7 @@ class Board:
         with self.running("vedette", "serve", "--model", BOX, "--port", port) as process:
             wait_until(lambda: listens(port) or process.poll() is not None, WITHIN_S)
             if process.poll() is not None or not listens(port):
-                raise Wrong(f"it does not listen: {self.log[-1500:]}")
+                raise Wrong(f"it does not listen: {self.log.read_text()[-900:]}")
             content = (self.root.folder / picture.removeprefix("/")).read_bytes()
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
             connection.request("POST", "/v1/detect", content, {"Content-Type": "image/png"})
@@ -219,14 +156,10 @@ class Board:
         expected = lines(self.vedette("detect", "--model", BOX, "--json", picture))
         return self.close(expected, [said["detections"]])
 
-    @property
-    def log(self) -> str:
-        return (self.root.folder / "var/running.log").read_text(errors="replace")
-
     @contextmanager
     def running(self, *words: object) -> Iterator[subprocess.Popen[str]]:
         """A process of the root, which is killed in the end if it still runs."""
-        with (self.root.folder / "var/running.log").open("w") as log, \
+        with self.log.open("w") as log, \
                 subprocess.Popen(**self.root.command(*words), stdout=subprocess.DEVNULL, stderr=log) as process:
             try:
                 yield process
@@ -249,8 +182,8 @@ def sound(there: dict[str, Any]) -> dict[str, Any]:
     failed = {name: bundle for name, bundle in there["verified"].items() if not bundle["passed"]}
     if other or failed or len(there["scaled"]) != len(SCALINGS):
         raise Wrong(f"scaled otherwise: {other}; not verified: {failed}")
-    families = {name: [bundle["family"], bundle["distance"]] for name, bundle in there["verified"].items()}
-    return {name: there[name] for name in ("machine", "python", "numpy", "opencv")} | {"verified": families}
+    families = {name: bundle["family"] for name, bundle in there["verified"].items()}
+    return {name: there[name] for name in ("machine", "python", "numpy", "opencv")} | {"families": families}
 
 
 def installed(root: Root, cpu: str, log: Path) -> None:
@@ -265,19 +198,21 @@ def installed(root: Root, cpu: str, log: Path) -> None:
     printed(root.run("env", "DESTDIR=/", "systemd/install.sh", timeout_s=WITHIN_S))
 
 
-def try_board(board: Board, root: Root, cpu: str, said: dict[str, Any], keep: Callable[[], object]) -> None:
+def try_board(board: Board, said: dict[str, Any], keep: Callable[[], object]) -> None:
     """Run every step that an earlier run has not, or found wrong; also after one that failed."""
-    steps: tuple[Callable[[], dict[str, Any]], ...] = (
-        board.doctor, board.detect, board.verify, board.pack, board.install, board.run, board.serve, board.answers)
-    for step in (step for step in steps if step.__name__ not in said):
-        said["wrong"].pop(step.__name__, None)
+    said["wrong"] = {}
+    for name, step in board.steps().items():
+        if name in said:
+            continue
         try:
-            said[step.__name__] = step()
+            said[name] = step()
         except (Wrong, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as error:
-            said["wrong"][step.__name__] = f"{type(error).__name__}: {error}"
+            said["wrong"][name] = f"{type(error).__name__}: {error}"
         keep()
-        print(f"{root.name} {cpu} {step.__name__}: "
-              f"{said['wrong'].get(step.__name__) or json.dumps(said[step.__name__])}", file=sys.stderr, flush=True)
+        print(f"{board.root.name} {board.device} {name}: {said['wrong'].get(name) or json.dumps(said[name])}",
+              file=sys.stderr, flush=True)
+    said["ended"] = True
+    keep()
 
 
 def quick(roots: Path) -> dict[str, Any]:
@@ -318,8 +253,9 @@ def main() -> int:
         args.state.write_text(json.dumps(state))
     with tempfile.TemporaryDirectory() as folder, mosquitto.running(Path(folder)) as broker:
         for root in (Root(args.roots, name) for name in args.root or PROCESSORS):
-            boards = {cpu: state.setdefault(f"{root.name} {cpu}", {"wrong": {}}) for cpu in PROCESSORS[root.name]}
-            left = [cpu for cpu, said in boards.items() if said["wrong"] or "answers" not in said]
+            boards = {cpu: state.setdefault(f"{root.name} {cpu}", {"wrong": {}, "ended": False})
+                      for cpu in PROCESSORS[root.name]}
+            left = [cpu for cpu, said in boards.items() if said["wrong"] or not said["ended"]]
             try:
                 if left:
                     installed(root, left[0], reference.folder / f"{root.name}.log")
@@ -327,9 +263,8 @@ def main() -> int:
                 boards[left[0]]["wrong"]["installed"] = str(error)
                 continue
             for cpu in left:
-                boards[cpu]["wrong"].pop("installed", None)
                 root.enter(cpu)
-                try_board(Board(root, cpu, reference, broker), root, cpu, boards[cpu], keep)
+                try_board(Board(root, cpu, reference, broker), boards[cpu], keep)
     wrong = {name: said["wrong"] for name, said in state.items() if said["wrong"]}
     print(json.dumps({"campaign": "arm", "boards": state, "wrong": wrong}))
     return 1 if wrong else 0
