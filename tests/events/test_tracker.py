@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.present import present
-from vedette.events.tracker import HITS, KEEP_S, TRACKS_MAX, Track, Tracker
+from vedette.config.models import EventsConfig
+from vedette.events.tracker import HITS, TRACKS_MAX, Track, Tracker
 from vedette.types import Box, Detection
+
+KEEP_S = EventsConfig().keep_s
 
 
 def seen(x: float, y: float = 0.5, *, size: float = 0.1, label: str = "car", score: float = 0.8) -> Detection:

@@ -49,7 +49,8 @@ class ResultTracker:
         begun_ns = self._clock.monotonic_ns()
         self._tracker.keep_s = self._events.keep_s
         looked_away = self._blind.is_set()
-        self._blind.clear()
+        if looked_away:     # else one that is set just now would be lost
+            self._blind.clear()
         tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9, looked_away=looked_away)
         detections = tuple(
             detection if track is None or track.confirmed_s is None else replace(detection, track=track.id)

@@ -6,7 +6,7 @@ detections whose box overlaps most with where they are expected, those with a hi
 ByteTrack, Zhang et al. 2022). The numbers below were chosen on streets of the seeds 101 to 114.
 
 Invariants:
-- Time comes from the frames alone. Nothing depends on how many frames come in a second.
+- Time comes from the frames alone. How long a track is kept never depends on how many frames come in a second.
 - A track has one label for ever, and an id that no other track of this tracker has.
 - Any detection without a track begins one. It is confirmed by the number of detections and their median score.
 - Memory per track is bounded, however long the thing stays.
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from vedette.types import Detection
 
     Floats = NDArray[np.float64]
-    Uncertainties = tuple[float, float, float]
 
-KEEP_S = 3.0
-"""How long a confirmed track is kept without a detection, unless the configuration says otherwise. Nothing is expected
-to move on for longer than that unseen."""
+_MOVES_S = 3.0
+"""A thing is expected to move on for so long unseen, and then to stay."""
 TRACKS_MAX = 200
 """A result full of boxes must not slow the next ones down."""
 HITS, SURE = 4, 0.54
@@ -60,12 +58,10 @@ _BINS = 101
 
 @dataclass(slots=True)
 class Track:
-    """One thing, as far as it is known. Times are seconds of the frames' clock."""
+    """One thing, as far as it is known. `confirmed_s`: when it was confirmed, in seconds of the frames' clock."""
 
     id: int
     label: str
-    first_s: float
-    last_s: float
     confirmed_s: float | None = None
     hits: int = 0
     top_score: float = 0.0
@@ -81,7 +77,6 @@ class Track:
     def hit(self, score: float, at_s: float) -> None:
         """Note a detection of it."""
         self.hits += 1
-        self.last_s = at_s
         self.unseen_s = 0.0
         self.top_score = max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
@@ -134,7 +129,7 @@ class Tracker:
         """Move the tracks to where they are expected `step` seconds later, and end those that are gone."""
         if not self.tracks:
             return
-        moves = (KEEP_S - np.array([[track.unseen_s] for track in self.tracks])).clip(0, step)
+        moves = (_MOVES_S - np.array([[track.unseen_s] for track in self.tracks])).clip(0, step)
         self._places += self._speeds * moves * (1, 1, _RESIZES, _RESIZES)
         self._speeds[:, 2:] *= _RESIZES
         for track in self.tracks:
@@ -180,7 +175,7 @@ class Tracker:
         self._spreads[row] = (1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both
 
     def _begin(self, detection: Detection, box: Floats) -> Track:
-        track = Track(next(self._ids), detection.label, self._now_s, self._now_s)
+        track = Track(next(self._ids), detection.label)
         self.tracks.append(track)
         self._places = np.vstack([self._places, _middle_and_size(box)])
         self._speeds = np.vstack([self._speeds, np.zeros(4)])

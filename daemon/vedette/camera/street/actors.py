@@ -27,7 +27,8 @@ LARGEST_PX = 100.0
 class Actor:
     """One thing in one frame. `x` is its middle and `row` the ground under it, both in pixels.
 
-    `id` is the same in every frame of one passage or one stay, and no other thing of that street has it.
+    `id` is the same in every frame of one passage or one stay, and no other thing of that street has it. Props
+    share one, since the truth has none of them.
     """
 
     id: str

@@ -41,6 +41,12 @@ def stills(count: int, *, hard: bool = False, seed: int = HELD_OUT_SEED) -> Iter
     return _drawn(islice(_hard(seed) if hard else _demo(seed, count), count), HARD_SIZE if hard else DEMO_SIZE, FPS)
 
 
+def moving(source: SyntheticSource, count: int, rate: float) -> Iterator[Still]:
+    """Draw `count` frames of a street in which things move, `rate` frames a second, one by one."""
+    scene = Scene(source.seed, *DEMO_SIZE, rate, quiet=source.quiet)
+    return _drawn(((scene, number) for number in range(count)), DEMO_SIZE, rate)
+
+
 def _drawn(scenes: Iterable[tuple[Scene, int]], size: tuple[int, int], fps: float) -> Iterator[Still]:
     for seq, (scene, number) in enumerate(scenes, 1):
         picture = np.empty((size[1], size[0], 3), np.uint8)
@@ -48,12 +54,6 @@ def _drawn(scenes: Iterable[tuple[Scene, int]], size: tuple[int, int], fps: floa
         captured_ns = round(number * 1e9 / fps)
         yield Still(Frame(seq, picture.data, captured_ns, datetime.fromtimestamp(captured_ns / 1e9, UTC), captured_ns),
                     truth)
-
-
-def moving(source: SyntheticSource, count: int, rate: float) -> Iterator[Still]:
-    """Draw `count` frames of a street in which things move, `rate` frames a second, one by one."""
-    scene = Scene(source.seed, *DEMO_SIZE, rate, quiet=source.quiet)
-    return _drawn(((scene, number) for number in range(count)), DEMO_SIZE, rate)
 
 
 def _demo(seed: int, count: int) -> Iterator[tuple[Scene, int]]:

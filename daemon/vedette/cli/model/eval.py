@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument, detector_of
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
-from vedette.config.models import DetectorConfig
+from vedette.config.models import DetectorConfig, EventsConfig
 from vedette.errors import UsageError
-from vedette.events.tracker import KEEP_S, Tracker
+from vedette.events.tracker import Tracker
 from vedette.validate.average_precision import Truth, average_precision
 from vedette.validate.tracking_metrics import Seen, TrackedFrame, event_figures, tracking_figures
 
@@ -99,7 +99,7 @@ class _Evaluation:
         detector.reload(DetectorConfig(model=args.model))      # the thresholds of the file, not of the arguments
         self.baseline = BaselineMeter(detector.spec.labels, detector.limits)
         self._wants_baseline = args.baseline_out is not None
-        self._tracker = Tracker(KEEP_S) if args.tracking else None
+        self._tracker = Tracker(EventsConfig().keep_s) if args.tracking else None
         self.tracked: list[TrackedFrame] = []
         self.invokes_ms: list[float] = []
 
