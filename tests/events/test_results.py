@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.fakes import FakeClock, make_frame, make_result
-from vedette.config.models import Config, EventsConfig
+from vedette.config.models import Config
+from vedette.config.scene import EventsConfig
 from vedette.events.results import ResultTracker
 from vedette.events.tracker import HITS
 from vedette.types import Box, Detection, DetectionResult

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.present import present
-from vedette.config.models import EventsConfig
+from vedette.config.scene import EventsConfig
 from vedette.events.tracker import HITS, TRACKS_MAX, Track, Tracker
 from vedette.types import Box, Detection
 

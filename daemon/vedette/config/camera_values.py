@@ -16,11 +16,10 @@ def _roi(value: tuple[float, float, float, float]) -> tuple[float, float, float,
     return value
 
 
-def _masks(value: tuple[tuple[tuple[float, float], ...], ...]) -> tuple[tuple[tuple[float, float], ...], ...]:
-    for polygon in value:
-        (x0, y0), *others = polygon
-        if not any((x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0) for x1, y1 in others for x2, y2 in others):
-            raise ValueError("expected polygons with an inside; the points of one are all on a line")
+def _polygon(value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    (x0, y0), *others = value
+    if not any((x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0) for x1, y1 in others for x2, y2 in others):
+        raise ValueError("expected a polygon with an inside; its points are all on a line")
     return value
 
 
@@ -34,6 +33,7 @@ def _control(value: Any) -> Any:
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Roi = Annotated[tuple[Unit, Unit, Unit, Unit], AfterValidator(_roi)]
-Masks = Annotated[tuple[Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3)], ...], AfterValidator(_masks)]
+Polygon = Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3), AfterValidator(_polygon)]
+Masks = tuple[Polygon, ...]
 Control = Annotated[Any, AfterValidator(_control)]
 """A number, the name of a value, several numbers, or rectangles. The camera knows its own controls and ranges."""

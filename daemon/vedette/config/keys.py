@@ -1,6 +1,6 @@
 """Every configuration key as a flat list, made from the models.
 
-Invariants: the models are the only source; a section that may be null (`mqtt.tls`) is itself a key, besides the keys
+Invariants: the models are the only source; a section inside another (`mqtt.tls`) is itself a key, besides the keys
 in it; the order is that of the models; permitted values come from the types alone.
 """
 
@@ -96,7 +96,7 @@ def _walk(model: type[Section], above: tuple[str, ...]) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         path = (*above, name)
         section = _section(field)
-        if section is None or field.default is None:
+        if section is None or above or field.default is None:
             yield Key(path, field)
         if section is not None:
             yield from _walk(section, path)

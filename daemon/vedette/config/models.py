@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.config.camera_values import Control, Masks, Roi, Unit
+from vedette.config.scene import EventsConfig, GateConfig, Lines, Zones
 from vedette.config.section import Section, live, restart
 from vedette.net.urls import PLACEHOLDERS
 
@@ -60,6 +61,9 @@ class CameraConfig(Section):
                                        "frames may be dropped, as with a camera. max_frame_age_ms applies in both "
                                        "cases.")
     loop: bool = restart(False, "For a file or a folder. true: the source starts again when it has ended.")
+    gate: GateConfig = restart(
+        GateConfig(), "Motion gate: {enabled: true, every_s: 10}. The detector then gets no frames in which nothing "
+                      "moves.")
     credentials_file: Path | None = restart(
         None, "File with user:password for a stream. A URL must not contain them. Some cameras want them in the path "
               "or the query: write {user} and {password} there.")
@@ -121,15 +125,6 @@ class PublishConfig(Section):
                    "result.")
     refresh_s: float = live(10, "For changes: after these seconds a result is published even without a change.", gt=0)
     max_per_s: float = live(5, "Highest number of results per second.", gt=0)
-
-
-class EventsConfig(Section):
-    """How things are followed from result to result."""
-
-    enabled: bool = live(True, "true: each detection of the device's own model gets the number of its track. The "
-                               "number stays the same while the thing is in view.")
-    keep_s: float = live(3, "Seconds for which a thing that is not detected any more counts as the same thing when it "
-                            "is detected again.", ge=0, le=3600)
 
 
 class TlsConfig(Section):
@@ -326,6 +321,13 @@ class Config(Section):
     detector: DetectorConfig = DetectorConfig()
     publish: PublishConfig = PublishConfig()
     events: EventsConfig = EventsConfig()
+    zones: Zones = live(
+        {}, "Parts of the picture with a name: {drive: {points: [[0, 0.5], [1, 0.5], [1, 1]], loiter_s: 30, hold_s: 5, "
+            "labels: [person]}}. A thing is in a zone if the middle of its box's lower edge is. It loiters after "
+            "loiter_s there. A zone counts as occupied until hold_s after a thing has left it.")
+    lines: Lines = live(
+        {}, "Lines in the picture with a name: {gate: {from: [0, 0.6], to: [1, 0.6], labels: [car]}}. Seen along the "
+            "line, a thing that crosses it from left to right goes `in`, else `out`.")
     mqtt: MqttConfig = MqttConfig()
     commands: CommandsConfig = CommandsConfig()
     cloud: CloudConfig = CloudConfig()

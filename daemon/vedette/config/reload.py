@@ -68,13 +68,12 @@ def restart_keys(old: Config, new: Config) -> tuple[str, ...]:
 
 def live_part(old: Config, new: Config) -> Config:
     """Return `old` with the live keys of `new`: their values, and whether they are stated."""
+    live = [key.path for key in keys() if key.applies == "live"]
     names: dict[str, set[str]] = {}
-    for key in keys():
-        if key.applies == "live" and len(key.path) == 2:
-            section, name = key.path
-            names.setdefault(section, set()).add(name)
-    return old.model_copy(update={section: _with_live(getattr(old, section), getattr(new, section), live)
-                                  for section, live in names.items()})
+    for section, name in (path for path in live if len(path) == 2):
+        names.setdefault(section, set()).add(name)
+    return old.model_copy(update={path[0]: getattr(new, path[0]) for path in live if len(path) == 1} | {
+        section: _with_live(getattr(old, section), getattr(new, section), live) for section, live in names.items()})
 
 
 def _with_live(old: Section, new: Section, live: set[str]) -> Section:

@@ -122,7 +122,7 @@ def _choices(key: Key, quote: str = "") -> str:
 
 def plain(config: Config) -> dict[str, object]:
     """Return the configuration as JSON values, credentials in URLs masked."""
-    values: dict[str, object] = json.loads(config.model_dump_json())
+    values: dict[str, object] = json.loads(config.model_dump_json(by_alias=True))
     return {name: _masked(value) for name, value in values.items()}
 
 
@@ -132,9 +132,13 @@ def _yaml(lines: Callable[[Key], list[str]]) -> str:
 
 
 def _laid_out(lines: Callable[[Key], list[str]]) -> Iterator[str]:
+    began = False
     for section, group in itertools.groupby((key for key in keys() if len(key.path) < 3), _section_of):
         if section:
             yield from ("", f"# {sections()[section].__doc__}", f"{section}:")
+        elif began:
+            yield ""
+        began = True
         yield from (("  " if section else "") + line for key in group for line in lines(key))
 
 
@@ -162,7 +166,7 @@ def _text(value: object) -> str:
     if isinstance(value, str) and parse(value).value == value:
         return value
     if isinstance(value, Section):
-        return value.model_dump_json()
+        return f"{{{', '.join(f'{name}: {_text(below)}' for name, below in value)}}}"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, ensure_ascii=False, default=str)

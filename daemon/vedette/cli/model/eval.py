@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument, detector_of
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
-from vedette.config.models import DetectorConfig, EventsConfig
+from vedette.config.models import DetectorConfig
+from vedette.config.scene import EventsConfig
 from vedette.errors import UsageError
 from vedette.events.tracker import Tracker
 from vedette.validate.average_precision import Truth, average_precision
