@@ -17,8 +17,8 @@ FLOORS = {
     "errors": 0, "types": 0, "_lib": 0,
     "ports": 1, "net": 1, "tflite": 1, "supervisor": 1,
     "config": 2,
-    "events": 3, "messages": 3, "vision": 3,
-    "device": 4, "mqtt": 4, "serve": 4,
+    "messages": 3, "vision": 3,
+    "device": 4, "events": 4, "mqtt": 4, "serve": 4,
     "camera": 5, "fallback": 5, "store": 5,
     "detect": 6, "validate": 6,
     "drift": 7, "health": 7, "update": 7,
@@ -45,7 +45,7 @@ HOMES = {
     "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers
     "tuf": {"fleet.metadata", "update.source"},
     "numpy": {"camera", "events", "vision", "validate", "fallback.motion", "fallback.cloud_picture"},
-    "cv2": {"camera", "vision", "fallback.motion", "fallback.cloud_picture"},
+    "cv2": {"camera", "vision", "events.best_picture", "fallback.motion", "fallback.cloud_picture"},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,3 +56,32 @@ def test_a_requested_reply_topic() -> None:
 def test_publishable(topic: str, allowed: bool) -> None:
     """A topic that MQTT forbids for a message is refused here first."""
     assert topics.is_publishable(topic) is allowed
+
+
+@pytest.mark.parametrize(("label", "level"), [
+    ("person", "person"), ("traffic light", "traffic light"), ("Fußgänger", "Fußgänger"), ("a/b", "a%2Fb"),
+    ("+#", "%2B%23"), ("100%", "100%25"), ("a\0\n\x7f\x85", "a%00%0A%7F%C2%85"), ("$SYS", "%24SYS"), ("a$", "a$"),
+    ("", "%"), ("\ud800", "%ED%A0%80")])
+def test_a_label_as_a_level(label: str, level: str) -> None:
+    """What MQTT gives a meaning or forbids is percent-encoded, and nothing else."""
+    assert topics.topic_level(label) == level
+
+
+@given(st.text(st.characters(), max_size=60), st.text(st.sampled_from("%2F/~a$"), max_size=4))
+def test_a_level_is_valid_and_can_be_turned_back(label: str, other: str) -> None:
+    """It is one level of a topic, and the percent-decoding that everybody has gives the label."""
+    level = topics.topic_level(label + other)
+    assert topics.is_publishable(level)
+    assert "/" not in level
+    assert not level.startswith("$")
+    assert unquote(level, errors="surrogatepass") == label + other or level == "%"
+
+
+@given(st.text(st.sampled_from("ä/%a\U0001f600"), min_size=topics.LEVEL_BYTES - 20, max_size=topics.LEVEL_BYTES + 9))
+def test_a_long_label_is_cut_and_stays_another_one(label: str) -> None:
+    """The level is bounded and valid, and two long labels that begin alike differ."""
+    level = topics.topic_level(label)
+    assert len(level.encode()) <= topics.LEVEL_BYTES
+    assert "/" not in level
+    assert topics.is_publishable(level)
+    assert topics.topic_level(label + "a") != level
