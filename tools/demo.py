@@ -35,6 +35,8 @@ from vedette.errors import UsageError, VedetteError
 from vedette.messages import topics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vedette.camera.street.truth import SyntheticTruth
     from vedette.config.models import CameraConfig, Config
     from vedette.mqtt.command_filter import Incoming
@@ -62,10 +64,11 @@ class DemoError(Exception):
 
 def main() -> int:
     """Show the daemon until it ends or a signal ends it. Return the exit code."""
-    # A flag, not an exception: a second Ctrl-C during the cleaning up must leave nothing behind.
-    stopping = threading.Event()
+    # Not an exception: a second Ctrl-C during the cleaning up must leave nothing behind. Nor an Event: a second Ctrl-C
+    # during its `set` would wait for ever for the lock in it.
+    stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda got, _: stopping.append(got))
     try:
         return _run(_arguments(), stopping)
     except BrokenPipeError:
@@ -92,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
+def _run(args: argparse.Namespace, stopping: Sequence[int]) -> int:
     """Start the broker, subscribe, start the daemon, and show. They end in reverse order."""
     began_s = time.monotonic()
     with ExitStack() as stack:
@@ -110,21 +113,21 @@ def _run(args: argparse.Namespace, stopping: threading.Event) -> int:
         figures = Figures(_truth(config.camera), began_ns=int(began_s * 1e9))
         _show(figures, config, connection, daemon, stopping, began_s + args.seconds)
         code = daemon.poll()
-        if code and not stopping.is_set():
+        if code and not stopping:
             raise DemoError("\n".join(_log(folder)[-LOG_TAIL:]), code)
         print(summary(figures.read()), flush=True)
-    return EX_INTERRUPTED if stopping.is_set() else 0
+    return EX_INTERRUPTED if stopping else 0
 
 
 def _show(figures: Figures, config: Config, connection: Connection, daemon: subprocess.Popen[bytes],
-          stopping: threading.Event, until_s: float) -> None:
+          stopping: Sequence[int], until_s: float) -> None:
     """Show the messages until the daemon ends, a signal comes, or the time is over. Raises: BrokerError."""
     with (Screen if sys.stdout.isatty() else Lines)(config.camera.source, config.mqtt.port) as screen:
         next_s = time.monotonic()
         running = True
         while running:
             # Checked before the messages are taken, so the last messages of a daemon that ended are among them.
-            running = daemon.poll() is None and not stopping.is_set() and time.monotonic() < until_s
+            running = daemon.poll() is None and not stopping and time.monotonic() < until_s
             figures.take(_messages(connection))
             if time.monotonic() >= next_s:
                 screen.show(figures.read())

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.daemon.signals import interrupted_at_each_call
 from tests.support.network.detection_server import TOKEN, command, model, served
 from tests.support.present import present
 from vedette._lib.clock import SystemClock
@@ -89,3 +90,11 @@ def test_a_taken_address_is_named(tmp_path: Path) -> None:
     assert done.returncode == 69
     assert f"127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_signals_at_bad_moments_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the main thread begins to wait for one, and while it handles another."""
+    for name, value in interrupted_at_each_call(tmp_path, "server.py", "serve").items():
+        monkeypatch.setenv(name, value)
+    with served(tmp_path):
+        pass

@@ -10,11 +10,15 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.waiting.until import wait_until
+from tests.support.daemon.signals import interrupted_at_each_call
+from tests.support.waiting.until import ended, wait_until
 from tools.demo import DemoError, start_broker
 
 pytestmark = pytest.mark.daemon
@@ -23,10 +27,21 @@ DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 HITS = re.compile(r"recall (\d\.\d\d) precision (\d\.\d\d) over (\d+) frames")
 
 
-def start(folder: Path, *arguments: str | Path, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, DEMO, *map(str, arguments)], text=True, start_new_session=True,
+@contextmanager
+def start(folder: Path, *arguments: str | Path, out: int = subprocess.PIPE,
+          environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    demo = subprocess.Popen([sys.executable, DEMO, *map(str, arguments)], text=True, start_new_session=True,
                             stdout=out, stderr=subprocess.STDOUT,
-                            env={"PATH": os.environ["PATH"], "TMPDIR": str(folder)})
+                            env={"PATH": os.environ["PATH"], "TMPDIR": str(folder), **(environ or {})})
+    with ended(demo, partial(kill_all, folder)):
+        yield demo
+
+
+def kill_all(folder: Path) -> None:
+    """Its broker has the terminal open too."""
+    for process in processes_of(folder):
+        with suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
 
 
 def port_of(line: str) -> int:
@@ -45,7 +60,7 @@ def processes_of(folder: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if f"TMPDIR={folder}".encode() in (process / "environ").read_bytes():
+            if f"TMPDIR={folder}\0".encode() in (process / "environ").read_bytes():
                 found.append(process.name)
         except OSError:     # ended meanwhile, or another user's
             continue
@@ -112,15 +127,29 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
     assert_nothing_is_left(tmp_path, port)
 
 
+def test_signals_while_another_one_is_handled(tmp_path: Path) -> None:
+    """Ctrl-C again and again, at each call of the handler: everything ends."""
+    modules, temporary = tmp_path / "modules", tmp_path / "temporary"
+    modules.mkdir()
+    temporary.mkdir()
+    with start(temporary, environ=interrupted_at_each_call(modules, DEMO.name, "<lambda>")) as demo:
+        assert demo.stdout is not None
+        port = port_of(demo.stdout.readline())
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=240)
+    assert demo.returncode == 130
+    assert_nothing_is_left(temporary, port)
+
+
 def test_impatience_at_the_very_beginning_is_quiet(tmp_path: Path) -> None:
     """Ctrl-C while the modules are still being read, as the interpreter tells an audit hook of one of them."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "sys.addaudithook(lambda event, told: event == 'import' and told[0] == 'pydantic'\n"
         "                 and os.kill(os.getpid(), signal.SIGINT))\n")
-    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=240,
-                           env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
-    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+    done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=240,
+                          env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ then the process ends with exit code 0. It does not wait for a request that take
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"serving on {server.address}", file=sys.stderr, flush=True)
     notifier = Notifier()
     notifier.ready()
-    ended = serve(server, end.wait)
+    ended = serve(server, end.acquire)
     notifier.close()
     if not ended:       # a thread in native code must not come back into an interpreter that is being taken down
         sys.stderr.flush()
@@ -117,11 +118,14 @@ def _is_loopback(host: str) -> bool:
         return host.lower().removesuffix(".") == "localhost"
 
 
-def _end_on_signals() -> threading.Event:
-    end = threading.Event()
+def _end_on_signals() -> threading.Lock:
+    """Return a lock that a signal frees: an Event has a lock of its own, which the interrupted code may hold."""
+    end = threading.Lock()
+    end.acquire()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        end.set()
+        with contextlib.suppress(RuntimeError):     # free already
+            end.release()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 
 from tests.support.truth.bright_squares import write_model
+from tests.support.waiting.fair_clock import PATIENCE_S
+from tests.support.waiting.until import ended
 from vedette.config.models import DetectorConfig
 from vedette.serve import openapi
 from vedette.serve.server import HttpServer, serve
@@ -86,10 +88,8 @@ def served(folder: Path, *args: str) -> Iterator[str]:
     process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
                                text=True)
     assert process.stderr
-    try:
+    with ended(process):
         found = (re.fullmatch(r"serving on (http://.+)\n", line) for line in process.stderr)   # the runtime talks too
         yield next(match[1] for match in found if match)
-    finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(240) == 0
-        process.stderr.close()
+        assert process.wait(PATIENCE_S) == 0
