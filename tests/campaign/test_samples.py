@@ -49,6 +49,13 @@ def test_masks_hold_wherever_pixels_go(tmp_path: Path) -> None:
     assert all(place["pixels"] for place in figures["places"].values())
 
 
+def test_walks_through_zones_and_lines(tmp_path: Path) -> None:
+    """Two batches of walks: all are as the reference says, many are on borders, and naive rules are noticed."""
+    figures = sample("zones", tmp_path, "--walks", "60", "--batch", "40")
+    assert (figures["walks"], figures["wrong"]) == (60, [])
+    assert min(figures["feet_on_borders"], figures["crossed"], *figures["noticed"].values()) > 10
+
+
 def test_camera_faults_of_each_quick_kind(tmp_path: Path) -> None:
     """A killed, a stopped and a crashing child are reported and replaced while MQTT and health go on; counts add up."""
     figures = sample("daemon_faults", tmp_path, *UNHURRIED, "--cycles", "3", "--fault", "kill", "--fault", "stop",
