@@ -136,7 +136,8 @@ class _Stay(_Side):
 
     def seconds(self, at_s: float) -> float:
         """Return how long it has been in the zone; a change that does not count yet stops the clock."""
-        return (at_s if self.changed_s is None else self.changed_s) - self.since_s if self.now else 0.0
+        until_s = at_s if self.changed_s is None else self.changed_s
+        return until_s - self.since_s if self.now else 0.0
 
 
 @dataclass(slots=True)
