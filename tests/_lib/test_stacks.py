@@ -8,6 +8,7 @@ import sys
 import threading
 
 from tests.support.present import present
+from tests.support.waiting.bounded_popen import BoundedPopen
 
 STUCK = """
 import os, signal, threading
@@ -52,7 +53,7 @@ threading.Event().wait()
 
 def test_a_busy_process_survives_the_signal() -> None:
     """SIGUSR1 from outside comes while threads run: to walk their frames then is a crash."""
-    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with BoundedPopen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         present(process.stdout).readline()
         for _ in range(150):
             process.send_signal(signal.SIGUSR1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon.running import environment
+from tests.support.waiting.bounded_popen import BoundedPopen
 
 pytestmark = pytest.mark.slow
 
@@ -58,8 +59,8 @@ def test_a_later_interrupt_ends_a_command_in_order(tmp_path: Path) -> None:
     """While a command works, Ctrl-C is an exception: `tail` disconnects from the broker."""
     with socket.create_server(("127.0.0.1", 0)) as broker:
         command = [sys.executable, "-m", "vedette", "tail", "--port", str(broker.getsockname()[1])]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-                              env=environment(tmp_path)) as tail:
+        with BoundedPopen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                          env=environment(tmp_path)) as tail:
             broker.settimeout(240)
             client, _ = broker.accept()
             with client:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests.support.daemon.as_nobody import NOBODY
 from tests.support.faults import small_disk
+from tests.support.waiting.bounded_popen import BoundedPopen
 from vedette.config.models import DEVICE_PATTERN
 from vedette.device.identity import SYSTEM_STATE, StateFolder, default_name, installed_state_path, state_path
 from vedette.errors import AlreadyRunning, StateUnusable
@@ -67,11 +68,11 @@ def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:
 
 def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     """A folder in use is refused with the holder's process id, and it is free as soon as the holder is killed."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as holder:
+    with BoundedPopen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE,
+                      stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         try:
-            assert holder.stdout.readline() == b"held\n"
+            assert holder.stdout.readline() == "held\n"
             with pytest.raises(AlreadyRunning, match=f"in use by the daemon with process id {holder.pid};"):
                 StateFolder(tmp_path)
         finally:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.daemon.service_manager import run_stop_post
 from tests.support.present import present
+from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.until import wait_until
 from vedette.device.last_run import RECORD, STACKS, SYSTEMD, RunRecord
 from vedette.types import RunIdentity
@@ -63,8 +64,8 @@ from pathlib import Path
 from vedette.device import last_run
 from vedette.types import RunIdentity
 last_run.MAIN_WITHIN_S, last_run.REARM_S = 0.1, 0.02
-stopping = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+stopping = []       # not an Event: the handler would wait for its lock, which the main thread may hold
+signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
 def deep(depth):
     return [depth] if depth == 0 else [*deep(depth - 1), depth]
 def busy():
@@ -75,9 +76,9 @@ for _ in range(4):
 record = last_run.RunRecord(Path(sys.argv[1]), RunIdentity("gate", 3, "boot-1"))
 record.begin()
 print(flush=True)
-while not stopping.is_set():
+while not stopping:
     record.update(())
-    stopping.wait(0.02)
+    threading.Event().wait(0.02)
 record.ended(0, "SIGTERM")
 """
 PAUSES = int(os.environ.get("PAUSES", "15"))
@@ -146,7 +147,7 @@ def test_runs_in_a_row_that_hung_are_counted(tmp_path: Path) -> None:
 
 def test_a_main_thread_that_holds_the_interpreter_is_reported(tmp_path: Path) -> None:
     """The thread can write nothing any more, and the next run still reports it."""
-    with subprocess.Popen([sys.executable, "-c", HANGS, tmp_path], stdout=subprocess.PIPE) as process:
+    with BoundedPopen([sys.executable, "-c", HANGS, tmp_path], stdout=subprocess.PIPE) as process:
         present(process.stdout).readline()
         assert wait_until(lambda: (tmp_path / STACKS).stat().st_size > 0, 60)
         process.kill()
@@ -155,7 +156,7 @@ def test_a_main_thread_that_holds_the_interpreter_is_reported(tmp_path: Path) ->
 
 def test_a_pause_of_the_whole_process_is_no_hang(tmp_path: Path) -> None:
     """SIGSTOP and SIGCONT pause the process like a paused machine; its record says that it ended in order."""
-    with subprocess.Popen([sys.executable, "-c", PAUSED, tmp_path], stdout=subprocess.PIPE) as process:
+    with BoundedPopen([sys.executable, "-c", PAUSED, tmp_path], stdout=subprocess.PIPE) as process:
         present(process.stdout).readline()
         for _ in range(PAUSES):
             process.send_signal(signal.SIGSTOP)
@@ -176,8 +177,8 @@ def test_a_pause_of_the_whole_process_is_no_hang(tmp_path: Path) -> None:
 def test_the_watchdog_is_told_from_an_abort_in_native_code(tmp_path: Path, who: str, late: tuple[str, ...], boot: str,
                                                            end: tuple[str, str]) -> None:
     """A real SIGABRT, from another process or by abort(). What systemd saw counts once, also after a restart."""
-    with subprocess.Popen([sys.executable, "-c", ABORTS, tmp_path, who, *late], stdin=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as process:
+    with BoundedPopen([sys.executable, "-c", ABORTS, tmp_path, who, *late], stdin=subprocess.PIPE,
+                      stderr=subprocess.DEVNULL) as process:
         if who == "watchdog":
             assert wait_until(lambda: (tmp_path / STACKS).exists() and (not late or b"detect" in record(tmp_path)), 60)
             process.send_signal(signal.SIGABRT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, Literal, cast
 import pytest
 
 from tests.support.daemon.as_nobody import as_nobody
+from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.until import wait_until
 from vedette._lib.durable import Files, replace_file
 from vedette.device.identity import StateFolder
@@ -221,7 +221,7 @@ def test_an_answered_request_is_not_done_again(tmp_path: Path) -> None:
 def test_nobody_acts_for_a_command_that_was_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The kernel frees its lock, so its request is removed, and the log says so."""
     daemon = Daemon(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", COMMAND, str(tmp_path)]) as command:
+    with BoundedPopen([sys.executable, "-c", COMMAND, str(tmp_path)]) as command:
         try:
             assert wait_until(lambda: "killed.json" in waiting(tmp_path))
         finally:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting.bounded_popen import BoundedPopen
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -54,8 +56,8 @@ class Machine:
 
     def update_until(self, step: int, not_ready: str) -> None:
         """Kill the update, with all its processes, at this step."""
-        with subprocess.Popen(self._command(not_ready, "-x"), text=True, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, start_new_session=True) as process:
+        with BoundedPopen(self._command(not_ready, "-x"), text=True, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, start_new_session=True) as process:
             assert process.stderr
             for number, _ in enumerate(process.stderr):
                 if number == step:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting.bounded_popen import BoundedPopen
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -86,8 +88,8 @@ class Machine:
     def update_until(self, step: int, version: str) -> None:
         """Kill the update, with all its processes, when it reaches this step."""
         script = str(self.checkout / "systemd/install.sh")
-        with subprocess.Popen(["/bin/sh", "-x", script], env={**self.environ, "NEW_VERSION": version}, text=True,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True) as process:
+        with BoundedPopen(["/bin/sh", "-x", script], env={**self.environ, "NEW_VERSION": version}, text=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True) as process:
             assert process.stderr
             for number, _ in enumerate(process.stderr):
                 if number == step:
@@ -230,12 +232,12 @@ def test_a_broken_program_is_not_installed(machine: Machine) -> None:
 def test_two_installations_never_run_at_once(machine: Machine) -> None:
     """The second one says so and ends."""
     machine.update("1")
-    with subprocess.Popen(["flock", machine.opt, "sh", "-c", "echo; read wait"], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as holder:
+    with BoundedPopen(["flock", machine.opt, "sh", "-c", "echo; read wait"], stdin=subprocess.PIPE,
+                      stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         holder.stdout.readline()
         assert machine.update("2").returncode == 69
-        holder.communicate(b"\n")
+        holder.communicate("\n")
     assert machine.versions() == {"1"}
 
 

@@ -10,15 +10,15 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon.signals import interrupted_at_each_call
-from tests.support.waiting.until import ended, wait_until
+from tests.support.waiting.bounded_popen import BoundedPopen
+from tests.support.waiting.until import wait_until
 from tools.demo import DemoError, start_broker
 
 pytestmark = pytest.mark.daemon
@@ -27,21 +27,20 @@ DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
 HITS = re.compile(r"recall (\d\.\d\d) precision (\d\.\d\d) over (\d+) frames")
 
 
-@contextmanager
-def start(folder: Path, *arguments: str | Path, out: int = subprocess.PIPE,
-          environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    demo = subprocess.Popen([sys.executable, DEMO, *map(str, arguments)], text=True, start_new_session=True,
-                            stdout=out, stderr=subprocess.STDOUT,
-                            env={"PATH": os.environ["PATH"], "TMPDIR": str(folder), **(environ or {})})
-    with ended(demo, partial(kill_all, folder)):
-        yield demo
+class Demo(BoundedPopen[str]):
+    """`kill` ends its broker and its daemon too: the terminal is open as long as one of them lives."""
 
+    def __init__(self, folder: Path, *arguments: str | Path, out: int = subprocess.PIPE,
+                 environ: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        super().__init__([sys.executable, DEMO, *map(str, arguments)], text=True, start_new_session=True, stdout=out,
+                         stderr=subprocess.STDOUT,
+                         env={"PATH": os.environ["PATH"], "TMPDIR": str(folder), **(environ or {})})
 
-def kill_all(folder: Path) -> None:
-    """Its broker has the terminal open too."""
-    for process in processes_of(folder):
-        with suppress(ProcessLookupError):
-            os.kill(int(process), signal.SIGKILL)
+    def kill(self) -> None:
+        for process in processes_of(self._folder):
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
 
 
 def port_of(line: str) -> int:
@@ -75,7 +74,7 @@ def assert_nothing_is_left(folder: Path, port: int) -> None:
 
 def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
     """Neither model nor source named: most things are found, most detections are right, and nothing is left."""
-    with start(tmp_path, "--frames", "45") as demo:
+    with Demo(tmp_path, "--frames", "45") as demo:
         out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     last = out.splitlines()[-1]
@@ -91,7 +90,7 @@ def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
 
 def test_it_ends_by_itself(tmp_path: Path) -> None:
     """After the seconds it was given, whatever was seen by then, with 0 and nothing left."""
-    with start(tmp_path, "--seconds", "1") as demo:
+    with Demo(tmp_path, "--seconds", "1") as demo:
         out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     assert_nothing_is_left(tmp_path, port_of(out))
@@ -100,7 +99,7 @@ def test_it_ends_by_itself(tmp_path: Path) -> None:
 def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
     """What `vedette run` is told besides reaches it: it ends after three results; no truth is claimed."""
     model = real / "models" / "ssd_mobilenet_v1_coco_uint8_metadata.tflite"
-    with start(tmp_path, "--model", model, "--source", real / "videos" / "car-detection.mp4", "--frames", "3") as demo:
+    with Demo(tmp_path, "--model", model, "--source", real / "videos" / "car-detection.mp4", "--frames", "3") as demo:
         out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     assert out.splitlines()[-1].startswith("3 results")
@@ -111,7 +110,7 @@ def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C (to the whole group, twice), a kill and a closed terminal leave no broker, no daemon and no folder."""
-    with start(tmp_path) as demo:
+    with Demo(tmp_path) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         assert is_open(port)
@@ -132,7 +131,7 @@ def test_signals_while_another_one_is_handled(tmp_path: Path) -> None:
     modules, temporary = tmp_path / "modules", tmp_path / "temporary"
     modules.mkdir()
     temporary.mkdir()
-    with start(temporary, environ=interrupted_at_each_call(modules, DEMO.name, "<lambda>")) as demo:
+    with Demo(temporary, environ=interrupted_at_each_call(modules, DEMO.name, "<lambda>")) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         demo.send_signal(signal.SIGINT)
@@ -156,7 +155,7 @@ def test_a_terminal_shows_one_screen_and_is_given_back(tmp_path: Path) -> None:
     """Redrawn from its home, never scrolled; the cursor and the old screen are there again at the end."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
-    with start(tmp_path, out=theirs) as demo:
+    with Demo(tmp_path, out=theirs) as demo:
         os.close(theirs)
         shown = b""
         while chunk := read(ours):
@@ -185,7 +184,7 @@ def read(terminal: int) -> bytes:
 
 def test_a_reader_that_leaves_early_ends_it(tmp_path: Path) -> None:
     """`make run | head -1` is no error and leaves nothing."""
-    with start(tmp_path) as demo:
+    with Demo(tmp_path) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         demo.stdout.close()
@@ -195,7 +194,7 @@ def test_a_reader_that_leaves_early_ends_it(tmp_path: Path) -> None:
 
 def test_a_film_needs_a_model_of_its_own(tmp_path: Path) -> None:
     """The model in the box knows drawings only: 64, with an example, and nothing was started."""
-    with start(tmp_path, "--model", "", "--source", "street.mp4") as demo:
+    with Demo(tmp_path, "--model", "", "--source", "street.mp4") as demo:
         out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 64
     assert "make run MODEL=street.tflite SOURCE=street.mp4" in out
@@ -204,7 +203,7 @@ def test_a_film_needs_a_model_of_its_own(tmp_path: Path) -> None:
 
 def test_a_daemon_that_cannot_run_says_why(tmp_path: Path) -> None:
     """Its last words are shown, its exit code is handed on, and nothing is left."""
-    with start(tmp_path, "--model", tmp_path / "nothing.tflite", "--source", "synthetic") as demo:
+    with Demo(tmp_path, "--model", tmp_path / "nothing.tflite", "--source", "synthetic") as demo:
         out, _ = demo.communicate(timeout=240)
     assert demo.returncode not in {0, 130}
     assert "nothing.tflite" in out

@@ -17,6 +17,7 @@ from tests.support.daemon.running import environment, vedette
 from tests.support.daemon.update_device import Device, device_in, digest
 from tests.support.models import lamps
 from tests.support.present import present
+from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.until import wait_until
 from vedette.device.identity import StateFolder
 from vedette.store.inbox import Inbox, Request
@@ -34,8 +35,8 @@ def cut_off(device: Device, *command: str | Path) -> None:
     """Run a command until a daemon has claimed its request, then end both."""
     state = device.folder / "state"
     folder = StateFolder(state)
-    with subprocess.Popen([sys.executable, "-m", "vedette", "model", *command], cwd=device.folder,
-                          env=environment(device.folder), stdout=subprocess.DEVNULL) as process:
+    with BoundedPopen([sys.executable, "-m", "vedette", "model", *command], cwd=device.folder,
+                      env=environment(device.folder), stdout=subprocess.DEVNULL) as process:
         inbox, found = Inbox(state / "models"), list[Request]()
 
         def is_there() -> bool:

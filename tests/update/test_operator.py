@@ -21,6 +21,7 @@ from tests.support.daemon.running import environment, vedette
 from tests.support.daemon.update_device import DEVICE, Device, device_in, digest
 from tests.support.models import lamps
 from tests.support.present import present
+from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.until import wait_until
 from vedette.device.identity import StateFolder
 from vedette.errors import AlreadyRunning
@@ -158,8 +159,8 @@ def test_a_model_is_probed_before_the_state_folder_is_locked(device: Device, tmp
         device.staged(new)
     held = StateFolder(device.folder / "state")
     asked = [act, str(new) if act == "install" else digest(new)]
-    with subprocess.Popen([sys.executable, "-m", "vedette", "model", *asked, "--config", device.config],
-                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+    with BoundedPopen([sys.executable, "-m", "vedette", "model", *asked, "--config", device.config],
+                      env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.json")))
         held.close()
         assert wait_until(lambda: probes(command.pid) and is_free(device) and probes(command.pid))
@@ -174,8 +175,8 @@ def test_a_daemon_that_stops_during_a_probe_refuses_nothing(device: Device, tmp_
     new = lamps.write(tmp_path, "2", layers=200)      # takes a second
     with device.daemon() as daemon:
         assert device.waits_for_results_of("1"), daemon.log
-        with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
-                              env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+        with BoundedPopen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
             assert wait_until(lambda: any((device.folder / "state/models/requests").glob("*.taken")))
             daemon.signal(signal.SIGTERM)
             assert daemon.ends() == 0, daemon.log
@@ -192,8 +193,8 @@ def test_a_daemon_that_dies_between_file_and_state_loses_no_request(device: Devi
     device.good(lamps.write(tmp_path, "1"))
     new = lamps.write(tmp_path, "2")
     held = StateFolder(device.folder / "state")
-    with subprocess.Popen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
-                          env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
+    with BoundedPopen([sys.executable, "-m", "vedette", "model", "install", new, "--config", device.config],
+                      env=environment(device.folder), stdout=subprocess.PIPE, text=True) as command:
         store = device.store()
         assert wait_until(lambda: any((store.folder / "requests").glob("*.json")))
         request = present(Inbox(store.folder).next_request(store.state))

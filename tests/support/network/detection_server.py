@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from tests.support.truth.bright_squares import write_model
+from tests.support.waiting.bounded_popen import BoundedPopen
 from tests.support.waiting.fair_clock import PATIENCE_S
-from tests.support.waiting.until import ended
 from vedette.config.models import DetectorConfig
 from vedette.serve import openapi
 from vedette.serve.server import HttpServer, serve
@@ -85,10 +85,9 @@ def command(*args: str | Path) -> list[str]:
 def served(folder: Path, *args: str) -> Iterator[str]:
     """Run the command; yield the address that it prints; SIGTERM ends it with 0."""
     (folder / "tokens").write_text(TOKEN)
-    process = subprocess.Popen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
-                               text=True)
-    assert process.stderr
-    with ended(process):
+    with BoundedPopen(command("--model", model(folder), "--port", "0", *args), stderr=subprocess.PIPE,
+                      text=True) as process:
+        assert process.stderr
         found = (re.fullmatch(r"serving on (http://.+)\n", line) for line in process.stderr)   # the runtime talks too
         yield next(match[1] for match in found if match)
         process.send_signal(signal.SIGTERM)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import AnyStr, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from tests.support.present import present
 from tests.support.waiting.fair_clock import PATIENCE_S, fair_s
@@ -36,21 +34,3 @@ def eventually(answer: Callable[[], T | None], within_s: float = PATIENCE_S) -> 
 
     assert wait_until(answered, within_s), f"not within {within_s} s: {answer}"
     return present(newest[0])
-
-
-@contextmanager
-def ended(process: subprocess.Popen[AnyStr], kill: Callable[[], object] | None = None) -> Iterator[None]:
-    """Kill a process after the block, or in it after twice `PATIENCE_S`: its reader then gets the end of its output.
-
-    The `with` of a Popen alone waits for ever where the block fails. `kill` ends what holds its output as well.
-    """
-    kill = kill or process.kill
-    late = threading.Timer(2 * PATIENCE_S, kill)
-    late.daemon = True
-    late.start()
-    with process:
-        try:
-            yield
-        finally:
-            late.cancel()
-            kill()
