@@ -36,7 +36,11 @@ from vedette.drift.bundled import BundledScores
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
 from vedette.errors import ModelTimedOut
+from vedette.events.journal import EventJournal
+from vedette.events.pictures import BestPictures
+from vedette.events.reporter import EventReporter
 from vedette.events.results import ResultTracker
+from vedette.events.zone_reporter import ZoneReporter
 from vedette.fallback.build import Fallbacks
 from vedette.health.meters import FrameMeters
 from vedette.health.publisher import HealthPublisher
@@ -181,6 +185,13 @@ class Daemon:
                                          clock, clock_synced=synced, on_end=self._supervisor.worker_ended)
         self._publisher = MqttPublisher(config, identity.device, clock, spool=self._spool_worker,
                                         on_end=self._supervisor.worker_ended)
+        self._pictures = BestPictures(self._publisher, config, self._state.path, clock)
+        self._journal = EventJournal(self._spool_worker, self._publisher, self._state.path, identity, clock,
+                                     pictures=self._pictures, memory_only=not config.mqtt.spool_mb)
+        self._tracker.events = EventReporter(config, identity, put=self._journal.put, clock_synced=synced,
+                                             wants_picture=self._pictures.wants)
+        self._tracker.zones = ZoneReporter(self._publisher, clock, camera=self._camera, clock_synced=synced)
+        self._pipeline.subscribe(self._tracker.on_result)
         self._results = ResultReporter(self._publisher, config, clock, identity, flow=self._pipeline,
                                        camera=self._camera, clock_synced=synced)
         self._pipeline.subscribe(self._results.on_result)
@@ -214,7 +225,8 @@ class Daemon:
         config, publisher, identity = self._config, self._publisher, self._identity
         self._sources: tuple[ReasonSource, ...] = (
             self._camera, self._pipeline, self._result_check, publisher, self._monitor, self._wall_clock,
-            self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._supervisor)
+            self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._journal,
+            self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
@@ -225,8 +237,8 @@ class Daemon:
                                  results=self._results, main_thread=self._supervisor)
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
-            self._results, self._pipeline, self._tracker, self._opener, self._fallbacks, self._throttle, self._drift,
-            self._candidates, publisher, self._health, self._states, self._result_check)
+            self._results, self._pipeline, self._pictures, self._tracker, self._opener, self._fallbacks, self._throttle,
+            self._drift, self._candidates, publisher, self._health, self._states, self._result_check)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
@@ -309,6 +321,8 @@ class Daemon:
     def _stop_publisher(self) -> None:
         try:
             self._desk.stop()
+            self._tracker.close()       # the detect thread has ended
+            self._journal.settle(FLUSH_TIMEOUT_S)
             if self._publisher.status().connected:
                 self._publisher.flush(FLUSH_TIMEOUT_S)
         finally:

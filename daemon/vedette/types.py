@@ -7,7 +7,7 @@ Nothing is imported here but the standard library: the capture child loads this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -220,8 +220,9 @@ class CameraStatus:
 class Message:
     """One MQTT message. `topic` is below `<base>/` unless it starts with `/` (then absolute, slash removed).
 
-    `seq` is that of a result. `unsynced_ns`: its `captured_at` was read from a clock that was not set; this is the same
-    moment on the monotonic clock.
+    `seq` is that of a result. `unsynced_ns`: its first time stamp was read from a clock that was not set; this is the
+    same moment on the monotonic clock. `on_done` is called, on any thread, when the broker has accepted or refused it.
+    Whoever gives a message with it keeps the message: the outbox neither drops nor saves it.
     """
 
     topic: str
@@ -230,6 +231,7 @@ class Message:
     retain: bool = False
     seq: int | None = None
     unsynced_ns: int | None = None
+    on_done: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:

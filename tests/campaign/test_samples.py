@@ -98,6 +98,12 @@ def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path) -> None:
     assert figures["cuts"]["missing"] == 0
 
 
+def test_events_through_kills_and_power_cuts(tmp_path: Path) -> None:
+    """Each starts once and ends once."""
+    figures = sample("event_cuts", tmp_path, "--events", "60", "--cuts", "3")
+    assert figures["power"]["interrupted"] > 0
+
+
 def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path) -> None:
     """`online` after its return, a bounded outbox, and every result arrived or counted; no rate is checked."""
     figures = sample("daemon_broker", tmp_path, *UNHURRIED, "--cycles", "1", "--turn-s", "1.5", "--rate-floor", "0",

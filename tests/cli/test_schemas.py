@@ -62,8 +62,9 @@ def test_channels_are_distinct_and_known() -> None:
     """Each topic the device uses is described once, under a name of its own."""
     assert len({channel.name for channel in schemas.CHANNELS}) == len(schemas.CHANNELS)
     named = {channel.topic.split("/")[0] for channel in schemas.CHANNELS if not channel.topic.startswith("/")}
-    assert named == {topics.AVAILABILITY, topics.INFO, topics.DETECTIONS, topics.COUNTS, topics.CAMERA, topics.HEALTH,
-                     topics.MODEL, topics.SHADOW, topics.SNAPSHOT, topics.COMMANDS, topics.REPLIES}
+    assert named == {topics.AVAILABILITY, topics.INFO, topics.DETECTIONS, topics.EVENTS, topics.COUNTS, topics.ZONES,
+                     topics.BEST, topics.CAMERA, topics.HEALTH, topics.MODEL, topics.SHADOW,
+                     topics.SNAPSHOT, topics.COMMANDS, topics.REPLIES}
 
 
 @pytest.mark.parametrize("name", ["detections-1", "health-1"])

@@ -61,10 +61,12 @@ def test_the_keys_are_live(clock: FakeClock) -> None:
     """`events.enabled: false` leaves results as they are; `events.keep_s` applies from the next result on."""
     tracker = ResultTracker(Config(), clock)
     assert tracks(tracker, results(clock, HITS, CAR))[-1] == 1
-    tracker.reload(Config(events=EventsConfig(enabled=False)))
-    made = results(clock, 1, CAR)[0]
-    assert tracker.follow(made) is made
     tracker.reload(Config(events=EventsConfig(keep_s=60)))
     for result in results(clock, 150):
         tracker.follow(result)
     assert tracks(tracker, results(clock, 1, CAR)) == [1]
+    tracker.reload(Config(events=EventsConfig(enabled=False)))
+    made = results(clock, 1, CAR)[0]
+    assert tracker.follow(made) is made
+    tracker.reload(Config())
+    assert tracks(tracker, results(clock, HITS, CAR))[-1] == 2

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from vedette.cli.camera.shapes import CameraList
-from vedette.messages import health_shapes, shapes, topics
+from vedette.messages import event_shapes, health_shapes, shapes, topics
 from vedette.serve import openapi
 
 _WIDTH = 120
@@ -28,8 +28,8 @@ _INTRODUCTION = (
     "programs, and [schemas/](schemas) has one JSON Schema for each message. Later versions may add keys. Ignore the "
     "keys that you do not know. A [glossary](operations.md#glossary) explains the words of Vedette.")
 _REPEATS = (
-    "If an acknowledgement is lost, a message arrives twice. A result that you already have has the same "
-    "`(device, run, seq)`: drop it. For the other messages a repeat does no harm.")
+    "If an acknowledgement is lost, a message arrives twice. A result or an event that you already have has "
+    "the same `(device, run, seq)`: drop it. For the other messages a repeat does no harm.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Channel:
     @property
     def name(self) -> str:
         """The channel's key in documents: the topic without its placeholder."""
-        return self.topic.removeprefix(f"/{topics.ROOT}/").removesuffix("/{command}").replace("/", "-")
+        return self.topic.removeprefix(f"/{topics.ROOT}/").partition("/{")[0].replace("/", "-")
 
 
 CHANNELS = (
@@ -62,8 +62,15 @@ CHANNELS = (
             content_type="text/plain"),
     Channel(topics.INFO, 1, True, "What this device is, and which messages it uses.", shapes.InfoPayload),
     Channel(topics.DETECTIONS, 1, False, "One result, as often as `publish.results` says.", shapes.DetectionsPayload),
+    Channel(topics.EVENTS, 1, False,
+            "What happens to one thing: it comes, something about it changes, it goes. [events.md](events.md) explains "
+            "it.", event_shapes.EventPayload),
     Channel(topics.COUNTS, 1, True, "How many objects of each label are in view. It is published on every change.",
             shapes.CountsPayload),
+    Channel(topics.ZONES, 1, True, "What is in each zone. It is published on every change.", event_shapes.ZonesPayload),
+    Channel(f"{topics.BEST}/{{label}}", 1, True,
+            "The best picture of the newest event with this label, if `events.pictures` says so. A label's special "
+            "characters are escaped; see [events.md](events.md#best-pictures).", content_type="image/jpeg"),
     Channel(topics.CAMERA, 1, True, "What the camera does. It is published on every change.", shapes.CameraPayload),
     Channel(topics.HEALTH, 1, True,
             "The device's health. It is published on every change, and every `health.interval_s`.",

@@ -1,19 +1,20 @@
-"""Gives the detections of the device's own model their tracks, before the result is published.
+"""Gives the detections of the device's own model their tracks, before the result is published, and makes the events.
 
 Invariants: only results of source `local` are followed; no detection is added, removed or moved; a time in which no
-results could come ends no track.
+such results could come ends no track.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vedette.config.models import Config
+    from vedette.events.reporter import EventReporter
     from vedette.events.tracker import Tracker
+    from vedette.events.zone_reporter import ZoneReporter
     from vedette.ports import Clock
     from vedette.types import DetectionResult
 
@@ -22,39 +23,68 @@ class ResultTracker:
     """Follows things through the results of one run, as `events` in the configuration says."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
+        self.events: EventReporter | None = None
+        self.zones: ZoneReporter | None = None
+        """Who reports what the tracks show; set before the first result."""
         self._clock = clock
-        self._events = config.events
+        self._config = self._applied = config
+        self._tracker: Tracker | None = None
         self._blind = threading.Event()
 
     def __repr__(self) -> str:
         return f"<ResultTracker {self._tracker!r}>"
 
-    @cached_property
-    def _tracker(self) -> Tracker:
-        from vedette.events.tracker import Tracker  # imports numpy: later than the start
-        return Tracker(self._events.keep_s)
-
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration, from the next result on. Any thread."""
-        self._events = config.events
+        self._config = config
 
     def on_blind(self) -> None:
         """Note that no results could come since the last one. Any thread."""
         self._blind.set()
+        if self.zones is not None:
+            self.zones.on_blind()
+
+    def on_result(self, result: DetectionResult) -> None:
+        """Take any result that is published. Those of a fallback are not followed: meanwhile nobody looks."""
+        if result.source != "local":
+            self.on_blind()
 
     def follow(self, result: DetectionResult) -> DetectionResult:
         """Return the result with a track for each detection whose thing is confirmed. Detect thread only."""
-        if not self._events.enabled:
+        config = self._config
+        if not config.events.enabled:
+            self.close()
             return result
         begun_ns = self._clock.monotonic_ns()
-        self._tracker.keep_s = self._events.keep_s
+        if self._tracker is None:
+            from vedette.events.tracker import Tracker  # imports numpy: later than the start
+            self._tracker = Tracker(config.events.keep_s)
         looked_away = self._blind.is_set()
         if looked_away:     # else one that is set just now would be lost
             self._blind.clear()
+        self._tracker.keep_s = config.events.keep_s
         tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9, looked_away=looked_away)
         detections = tuple(
             detection if track is None or track.confirmed_s is None else replace(detection, track=track.id)
             for detection, track in zip(result.detections, tracks, strict=True))
+        if self.events is not None:
+            self._report(self.events, self._tracker, config, result)
         track_ms = (self._clock.monotonic_ns() - begun_ns) / 1e6
         return replace(result, detections=detections, timing=replace(result.timing, track_ms=track_ms),
                        age_ms=result.age_ms + track_ms)
+
+    def close(self) -> None:
+        """End all events: nobody follows the things any more. Detect thread, or after its end."""
+        if self._tracker is not None and self._tracker.tracks:
+            self._tracker.forget()
+            if self.events is not None:
+                self.events.end_all()
+            self.on_blind()
+
+    def _report(self, events: EventReporter, tracker: Tracker, config: Config, result: DetectionResult) -> None:
+        if config is not self._applied:
+            self._applied = config
+            events.apply(config)
+        events.follow(result, tracker.tracks, tracker.ended)
+        if self.zones is not None:
+            self.zones.show(config.zones, events.open, result)

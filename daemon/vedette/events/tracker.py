@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vedette.types import Detection
+    from vedette.types import Box, Detection
 
     Floats = NDArray[np.float64]
 
@@ -58,13 +58,22 @@ _BINS = 101
 
 @dataclass(slots=True)
 class Track:
-    """One thing, as far as it is known. `confirmed_s`: when it was confirmed, in seconds of the frames' clock."""
+    """One thing, as far as it is known. Its times are seconds of the frames' clock: `CLOCK_MONOTONIC`."""
 
     id: int
     label: str
+    box: Box
+    """The box of its last detection."""
+    began_s: float
+    seen_s: float
+    """The times of its first and of its last detection."""
     confirmed_s: float | None = None
+    """When it was confirmed, by its detections."""
+    interrupted: bool = False
+    """Whether there was a time since its last detection in which nobody looked."""
     hits: int = 0
     top_score: float = 0.0
+    last_score: float = 0.0
     unseen_s: float = 0.0
     """How long it was looked for since its last detection."""
     _histogram: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(_BINS, np.uint32))
@@ -74,11 +83,12 @@ class Track:
         """The median of its scores, to a hundredth."""
         return float(np.searchsorted(np.cumsum(self._histogram), (self.hits + 1) // 2)) / (_BINS - 1)
 
-    def hit(self, score: float, at_s: float) -> None:
+    def hit(self, score: float, box: Box, at_s: float) -> None:
         """Note a detection of it."""
         self.hits += 1
+        self.box, self.seen_s, self.interrupted = box, at_s, False
         self.unseen_s = 0.0
-        self.top_score = max(self.top_score, score)
+        self.last_score, self.top_score = score, max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
         sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
         if self.confirmed_s is None and self.hits >= HITS and self.score >= sure:
@@ -91,6 +101,8 @@ class Tracker:
     def __init__(self, keep_s: float) -> None:
         self.keep_s = keep_s
         self.tracks: list[Track] = []
+        self.ended: list[Track] = []
+        """Those that the last update ended, after they were confirmed."""
         self._ids = count(1)
         self._places = np.empty((0, 4))       # of each track: middle x and y, width, height
         self._speeds = np.empty((0, 4))       # and how much they change in a second
@@ -107,6 +119,9 @@ class Tracker:
         None: there are more things than it follows. `looked_away`: since the last frame, things could have been there
         unseen. Then that time counts for nothing.
         """
+        if looked_away:
+            for track in self.tracks:
+                track.interrupted = True
         self._predict(0.0 if looked_away else max(0.0, at_s - self._now_s))
         self._now_s = at_s
         boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
@@ -117,16 +132,22 @@ class Tracker:
                 self._correct(rows[column], boxes[column])
                 track = self.tracks[rows[column]]
             elif len(self.tracks) < TRACKS_MAX:
-                track = self._begin(detection, boxes[column])
+                track = self._begin(detection, boxes[column], at_s)
             else:
                 found.append(None)
                 continue
-            track.hit(detection.score or 0.0, at_s)
+            track.hit(detection.score or 0.0, detection.box, at_s)
             found.append(track)
         return found
 
+    def forget(self) -> None:
+        """End all tracks at once. What is detected next is new."""
+        self.tracks = self.ended = []
+        self._places, self._speeds, self._spreads = np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 3))
+
     def _predict(self, step: float) -> None:
         """Move the tracks to where they are expected `step` seconds later, and end those that are gone."""
+        self.ended = []
         if not self.tracks:
             return
         moves = (_MOVES_S - np.array([[track.unseen_s] for track in self.tracks])).clip(0, step)
@@ -143,6 +164,8 @@ class Tracker:
         kept = [index for index, track in enumerate(self.tracks) if inside[index] and track.unseen_s <= max(
             _TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
         if len(kept) < len(self.tracks):
+            left = {self.tracks[index].id for index in kept}
+            self.ended = [track for track in self.tracks if track.confirmed_s is not None and track.id not in left]
             self.tracks = [self.tracks[index] for index in kept]
             self._places, self._speeds, self._spreads = self._places[kept], self._speeds[kept], self._spreads[kept]
 
@@ -174,8 +197,8 @@ class Tracker:
         self._speeds[row] += speed_gain * off
         self._spreads[row] = (1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both
 
-    def _begin(self, detection: Detection, box: Floats) -> Track:
-        track = Track(next(self._ids), detection.label)
+    def _begin(self, detection: Detection, box: Floats, at_s: float) -> Track:
+        track = Track(next(self._ids), detection.label, detection.box, at_s, at_s)
         self.tracks.append(track)
         self._places = np.vstack([self._places, _middle_and_size(box)])
         self._speeds = np.vstack([self._speeds, np.zeros(4)])

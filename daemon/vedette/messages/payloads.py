@@ -41,7 +41,8 @@ from vedette.messages.shapes import (
 from vedette.types import BrokerStatus, CameraStatus, Detection, DetectionResult, DetectorFacts, ModelRef, ModelStatus
 
 SCHEMA_IDS = tuple(
-    f"vedette.{name}/1" for name in ("detections", "counts", "camera", "health", "info", "model", "shadow", "reply")
+    f"vedette.{name}/1" for name in (
+        "detections", "events", "counts", "zones", "camera", "health", "info", "model", "shadow", "reply")
 )
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -99,7 +100,7 @@ def detections(result: DetectionResult, *, device: str, run: int, seq: int, drop
             "decode": round(timing.decode_ms, 2),
             "track": round(timing.track_ms, 2),
         },
-        "model": None if result.model is None else _model_ref(result.model),
+        "model": None if result.model is None else model_ref(result.model),
         "dropped": dict(dropped),
         "backfilled": backfilled,
         "detections": [{**plain, "track": found.track} for plain, found in zip(
@@ -116,7 +117,7 @@ def shadow(frame: FrameFacts, *, device: str, run: int, clock_synced: bool, mode
         "device": device,
         "run": run,
         "frame": _frame(frame, clock_synced=clock_synced),
-        "model": _model_ref(model),
+        "model": model_ref(model),
         "invoke_ms": round(invoke_ms, 2),
         "detections": _detections(detections),
         "active_invoke_ms": round(active_invoke_ms, 2),
@@ -261,7 +262,8 @@ def _detections(detections: Sequence[Detection]) -> list[DetectionPayload]:
     ]
 
 
-def _model_ref(ref: ModelRef) -> ModelRefPayload:
+def model_ref(ref: ModelRef) -> ModelRefPayload:
+    """Return which model made a result."""
     return {"name": ref.name, "version": ref.version, "sha256": ref.sha256, "variant": ref.variant}
 
 

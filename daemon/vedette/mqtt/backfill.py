@@ -26,6 +26,7 @@ LATE_IN_FLIGHT_MAX = 10
 CATCH_UP_S = 0.5
 """A slow loop may send at once what the rate allowed during this time."""
 _LEAST_PAUSE_S = 0.005
+STAMPS = ("captured_at", "began", "ended")
 
 
 class Backfill:
@@ -86,16 +87,22 @@ def backfilled(payload: bytes) -> bytes:
 
 
 def corrected(message: Message, clock: Clock) -> Message:
-    """Return the message with the capture time that the clock, which has been set since, would have given."""
+    """Return the message with the times that the clock, which has been set since, would have given.
+
+    `unsynced_ns` belongs to the first of them, and the others lie as far from it as before.
+    """
     assert message.unsynced_ns is not None  # noqa: S101 - for the type checker: the caller has checked
-    captured_at: datetime = clock.utc_now() - timedelta(microseconds=(clock.monotonic_ns() - message.unsynced_ns) / 1e3)
+    right: datetime = clock.utc_now() - timedelta(microseconds=(clock.monotonic_ns() - message.unsynced_ns) / 1e3)
 
     def correct(content: dict[str, object]) -> None:
         stamped = content.get("frame", content)
-        if isinstance(stamped, dict) and "captured_at" in stamped:
-            stamped["captured_at"] = payloads.timestamp(captured_at)
-            if "clock_synced" in stamped:
-                stamped["clock_synced"] = True
+        if not isinstance(stamped, dict):
+            return
+        times = {key: datetime.fromisoformat(stamped[key]) for key in STAMPS if stamped.get(key) is not None}
+        for key, wrong in times.items():
+            stamped[key] = payloads.timestamp(right + (wrong - next(iter(times.values()))))
+        if times and "clock_synced" in stamped:
+            stamped["clock_synced"] = True
 
     return replace(message, payload=_changed(message.payload, correct), unsynced_ns=None)
 

@@ -1,7 +1,7 @@
 """Holds messages, up to a limit, while the broker is away or slow.
 
 A passing message is one that is not retained. A state is a retained message. A late message was saved on disk and
-loaded again.
+loaded again. A kept message has `on_done`: whoever gave it keeps it too, and limits how many wait here.
 
 Invariants:
 - At most `limit` passing messages wait; the oldest is dropped for a newer one and counted by kind.
@@ -35,7 +35,7 @@ class Waiting:
     @property
     def is_live(self) -> bool:
         """Whether it is a passing message that was never saved."""
-        return not self.late and not self.message.retain
+        return not (self.late or self.message.retain or self.message.on_done)
 
 
 class Outbox:
@@ -45,6 +45,7 @@ class Outbox:
         self._limit = limit
         self._now_s = now_s
         self._passing: deque[Waiting] = deque()
+        self._kept: deque[Waiting] = deque()
         self._states: dict[str, Waiting] = {}
         self._latest: dict[str, Message] = {}
         self._late: deque[Waiting] = deque()
@@ -67,7 +68,7 @@ class Outbox:
         """Return how many messages wait or are under way, without the late ones."""
         with self._lock:
             own_under_way = sum(not waiting.late for waiting in self._under_way.values())
-            return len(self._passing) + len(self._states) + own_under_way
+            return len(self._passing) + len(self._kept) + len(self._states) + own_under_way
 
     @property
     def dropped(self) -> int:
@@ -92,6 +93,8 @@ class Outbox:
                 self._latest[message.topic] = message
                 self._states.pop(message.topic, None)
                 self._states[message.topic] = self._numbered(message)
+            elif message.on_done:
+                self._kept.append(self._numbered(message))
             else:
                 self._passing.append(self._numbered(message))
                 self._make_room()
@@ -105,9 +108,10 @@ class Outbox:
         """Take the message that has waited longest, or None if none waits; never a late one."""
         with self._lock:
             state = next(iter(self._states.values()), None)
-            if state is not None and (not self._passing or state.number < self._passing[0].number):
+            first = {line[0].number: line for line in (self._passing, self._kept) if line}
+            if state is not None and state.number < min(first, default=state.number + 1):
                 return self._sent(self._states.pop(state.message.topic))
-            return self._sent(self._passing.popleft()) if self._passing else None
+            return self._sent(first[min(first)].popleft()) if first else None
 
     def finish(self, waiting: Waiting, *, accepted: bool = True) -> None:
         """Remove a message that was taken: the broker has accepted or refused it."""
@@ -118,6 +122,8 @@ class Outbox:
                 self._saved.discard(waiting.number)
             if accepted and waiting.message.seq is not None:
                 self._acknowledged_seq = max(self._acknowledged_seq, waiting.message.seq)
+        if waiting.message.on_done:
+            waiting.message.on_done()
 
     def discard(self, waiting: Waiting) -> None:
         """Remove a message that was taken and that no broker accepts. If it is a state, it is not renewed either."""
@@ -134,6 +140,7 @@ class Outbox:
             self._late = deque(_ordered([*self._late, *(waiting for waiting in unsent if waiting.late)]))
             self._passing = deque(_ordered([*self._passing, *(
                 waiting for waiting in unsent if waiting.is_live and waiting.number not in self._saved)]))
+            self._kept = deque(_ordered([*self._kept, *(waiting for waiting in unsent if waiting.message.on_done)]))
             states = _ordered([*self._states.values(), *(waiting for waiting in unsent if waiting.message.retain)])
             newest = {waiting.message.topic: waiting.number for waiting in states}
             self._states = {waiting.message.topic: waiting for waiting in states

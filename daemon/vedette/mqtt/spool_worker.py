@@ -61,6 +61,8 @@ class SpoolWorker:
         self._limit_s = mqtt.spool_hours * 3600
         self._spool = Spool(state / "outbox", self._limit_bytes)
         self._spooled = (0, 0)
+        self.rounds: list[Callable[[bool], None]] = []
+        """Called on the `outbox` thread several times a second, and at an ordered stop a last time with True."""
         self._wake = threading.Event()
         self._loaded: Callable[[], None] = lambda: None
         self._refill_requested = self._is_recovered = False
@@ -86,6 +88,10 @@ class SpoolWorker:
         self._wake.set()
         return self.worker.stop(timeout_s)
 
+    def wake(self) -> None:
+        """Have the next round now. Any thread; never blocks."""
+        self._wake.set()
+
     def when_loaded(self, loaded: Callable[[], None]) -> None:
         """Call `loaded`, on the `outbox` thread, when late messages were loaded into the outbox. Before `start`."""
         self._loaded = loaded
@@ -110,12 +116,18 @@ class SpoolWorker:
     def _run(self, worker: Worker) -> None:
         while not worker.stopping.is_set():
             worker.beat()
+            self._other_rounds(final=False)
             self._round()
             self._wake.wait(POLL_S)
             self._wake.clear()
+        self._other_rounds(final=True)
         for act in (self._recover, lambda: self._save(0.0), self._abandon_unsaved, self._make_room,
                     self._write_checkpoint):
             self._try(act)
+
+    def _other_rounds(self, *, final: bool) -> None:
+        for each in self.rounds:
+            each(final)
 
     def _round(self) -> None:
         if self._now_s() >= self._retry_s:

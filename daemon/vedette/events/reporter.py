@@ -1,0 +1,189 @@
+"""Makes events of tracks: a start, updates, and an end for each thing that comes, stays and goes.
+
+Invariants:
+- Each event that started ends exactly once: when its track ends, when it is no longer wanted, or with the run.
+- An end is `interrupted` where nobody looked between the last detection and the end.
+- Every time stamp is a frame's. One that was made before the clock was set is made anew once it is set.
+- Nothing here touches results, counts or tracks. One thread at a time.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from vedette.events.event import Event
+from vedette.events.zones import Places
+from vedette.messages import payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from vedette.config.models import Config
+    from vedette.config.scene import MinimumConfig
+    from vedette.events.best_picture import BestPicture
+    from vedette.events.tracker import Track
+    from vedette.messages.event_shapes import EventPayload, EventType
+    from vedette.types import DetectionResult, RunIdentity
+
+REMEMBER_EVERY_S = 60.0
+"""After a crash, an event ends at most so long before it was really seen last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message about an event, before it has its `seq`.
+
+    `seen_at`: when the thing was seen last. `unsynced_ns`: as in Message. `publish`: False if it is only to be
+    remembered, in case the run does not end in order.
+    """
+
+    payload: EventPayload
+    seen_at: datetime
+    unsynced_ns: int | None
+    publish: bool = True
+    picture: BestPicture | None = None
+    """The best picture so far, to be published before the message."""
+
+
+class EventReporter:
+    """Makes drafts of the events of one run, and hands them to `put`."""
+
+    def __init__(self, config: Config, identity: RunIdentity, *, put: Callable[[Draft], None],
+                 clock_synced: Callable[[], bool], wants_picture: Callable[[str], bool]) -> None:
+        self._identity = identity
+        self._put = put
+        self._clock_synced = clock_synced
+        self._wants_picture = wants_picture
+        self._events: dict[int, Event] = {}
+        self._count = 0
+        self._remembered_s = 0.0
+        self._result: DetectionResult | None = None
+        self.apply(config)
+
+    def __repr__(self) -> str:
+        return f"<EventReporter {self._count} events, {len(self._events)} things>"
+
+    def apply(self, config: Config) -> None:
+        """Use another configuration. Events that it does not want end with the next result."""
+        self._config = config
+        self._labels = frozenset(config.events.labels or config.detector.allow)
+        self.places = Places(config.zones, config.lines)
+
+    @property
+    def open(self) -> list[Event]:
+        """The events that have started and not ended."""
+        return [event for event in self._events.values() if event.id]
+
+    def follow(self, result: DetectionResult, tracks: Sequence[Track], ended: Iterable[Track]) -> None:
+        """Take a result, all tracks after it, and the confirmed ones that it ended."""
+        self._result = result
+        now_s = result.frame.captured_ns / 1e9
+        for track in ended:
+            self._end(self._events.pop(track.id, None))
+        for track in tracks:
+            if track.confirmed_s is not None and track.seen_s == now_s and self._is_wanted(track.label):
+                self._follow(track, now_s)
+        for event in [event for event in self._events.values() if not self._is_wanted(event.track.label)]:
+            self._end(self._events.pop(event.track.id), interrupted=True)
+        if now_s - self._remembered_s >= REMEMBER_EVERY_S:
+            self._remembered_s = now_s
+            for event in self.open:
+                self._draft(event, "update", publish=False)
+
+    def end_all(self) -> None:
+        """End every event as interrupted: nobody will look again."""
+        for event in self._events.values():
+            self._end(event, interrupted=True)
+        self._events.clear()
+
+    def _follow(self, track: Track, now_s: float) -> None:
+        event = self._events.get(track.id)
+        if event is None:
+            event = self._events[track.id] = Event(track, self._moment(track.began_s))
+        event.follow(self.places)
+        self._consider(event, now_s)
+        if not event.id and _reaches(event, self._config.events.minimum.get(track.label)):
+            self._count += 1
+            event.id = f"{self._identity.run}-{self._count}"
+            event.episode = next((other.episode for other in self.open if not other.stationary and other is not event),
+                                 event.id)
+            self._draft(event, "start")
+        elif event.id and event.is_due(now_s):
+            self._draft(event, "update")
+
+    def _consider(self, event: Event, now_s: float) -> None:
+        """Keep the picture of this frame if it is the best of the event so far."""
+        if not self._wants_picture(event.track.label):
+            event.picture = None
+            return
+        if event.picture is None:
+            from vedette.events.best_picture import BestPicture  # imports OpenCV: only where pictures are wanted
+            event.picture = BestPicture()
+        assert self._result is not None  # noqa: S101 - as below
+        event.picture.consider(self._result.frame, event.track.box, event.track.last_score)
+        after_s = self._config.events.best_after_s
+        if after_s is not None and not event.has_shown and event.id and now_s - event.track.began_s >= after_s:
+            event.has_shown = event.changed = True
+
+    def _end(self, event: Event | None, *, interrupted: bool = False) -> None:
+        if event is not None and event.id:
+            event.path.finish(self.places)
+            self._draft(event, "end", interrupted=interrupted or event.track.interrupted)
+
+    def _draft(self, event: Event, kind: EventType, *, interrupted: bool = False, publish: bool = True) -> None:
+        track, path = event.track, event.path
+        result = self._result
+        assert result is not None  # noqa: S101 - for the type checker: events come from results
+        if not event.began_is_right:
+            event.began, event.began_is_right = self._moment(track.began_s), self._clock_synced()
+        seen_at = self._moment(track.seen_s)
+        if publish:
+            event.changed, event.told_s = False, track.seen_s
+        payload: EventPayload = {
+            "schema": "vedette.events/1",
+            "device": self._identity.device,
+            "run": self._identity.run,
+            "seq": 0,
+            "type": kind,
+            "id": event.id,
+            "episode": event.episode,
+            "label": track.label,
+            "began": payloads.timestamp(event.began),
+            "ended": payloads.timestamp(seen_at) if kind == "end" else None,
+            "interrupted": interrupted,
+            "score": track.score,
+            "top_score": round(track.top_score, 3),
+            "box": [round(corner, 4) for corner in track.box],
+            "zones": list(path.zones),
+            "entered": list(path.entered),
+            "left": list(path.left),
+            "loitering": list(path.loitering),
+            "crossed": [{"line": crossing.line, "direction": crossing.direction} for crossing in path.crossed],
+            "dwell_s": {zone: round(seconds, 1) for zone, seconds in path.dwell_s(track.seen_s).items()},
+            "stationary": event.stationary,
+            "moved": round(event.moved, 3),
+            "best": None,
+            "model": None if result.model is None else payloads.model_ref(result.model),
+            "backfilled": False,
+        }
+        unsynced_ns = None if event.began_is_right else int(track.began_s * 1e9)
+        shows = event.picture and publish and (kind == "end" or event.has_shown)
+        self._put(Draft(payload, seen_at, unsynced_ns, publish, copy(event.picture) if shows else None))
+
+    def _moment(self, at_s: float) -> datetime:
+        """Return the wall clock's time of a moment of the frames' clock, as the newest frame has both."""
+        assert self._result is not None  # noqa: S101 - as above
+        frame = self._result.frame
+        return frame.captured_at - timedelta(seconds=frame.captured_ns / 1e9 - at_s)
+
+    def _is_wanted(self, label: str) -> bool:
+        return not self._labels or label in self._labels
+
+
+def _reaches(event: Event, minimum: MinimumConfig | None) -> bool:
+    track = event.track
+    return minimum is None or (track.score >= minimum.score and event.size >= minimum.size
+                               and track.seen_s - track.began_s >= minimum.duration_s)

@@ -1,0 +1,279 @@
+"""One visit is one event: when it starts, what changes, when it ends, and what is no event at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.support.fakes import IDENTITY, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
+from vedette.cli.schemas import json_schemas
+from vedette.config.models import Config
+from vedette.events.event import STILL_S
+from vedette.events.reporter import REMEMBER_EVERY_S, Draft, EventReporter
+from vedette.events.results import ResultTracker
+from vedette.events.tracker import HITS
+from vedette.events.zone_reporter import ZoneReporter
+from vedette.types import Box, Detection
+
+STEP_S = 0.2
+
+
+def car(x: float = 0.4, *, score: float = 0.9, label: str = "car", size: float = 0.2) -> Detection:
+    return Detection(label, 2, score, Box(x, 0.4, x + size, 0.4 + size))
+
+
+class Street:
+    """Results, five a second, and the events that are made of them."""
+
+    def __init__(self, **config: Any) -> None:
+        self.clock = FakeClock()
+        self.drafts: list[Draft] = []
+        self.is_synced = True
+        self.publisher = FakePublisher()
+        self.camera = StatusCamera([])
+        start = Config.model_validate(config)
+        self.tracker = ResultTracker(start, self.clock)
+        self.tracker.events = EventReporter(start, IDENTITY, put=self.drafts.append,
+                                            clock_synced=lambda: self.is_synced, wants_picture=lambda _: False)
+        self.tracker.zones = ZoneReporter(self.publisher, self.clock, camera=self.camera,
+                                          clock_synced=lambda: self.is_synced)
+
+    def reload(self, **config: Any) -> None:
+        self.tracker.reload(Config.model_validate(config))
+
+    def show(self, *things: Detection, seconds: float = STEP_S, every_s: float = STEP_S) -> None:
+        for _ in range(round(seconds / every_s)):
+            self.clock.advance(every_s)
+            self.tracker.follow(make_result(make_frame(self.clock), things))
+
+    def not_looking(self, seconds: float) -> None:
+        self.tracker.on_blind()
+        self.clock.advance(seconds)
+
+    @property
+    def told(self) -> list[Mapping[str, Any]]:
+        return [draft.payload for draft in self.drafts if draft.publish]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [told["type"] for told in self.told]
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def test_one_visit_is_one_start_and_one_end() -> None:
+    """The start comes once the thing is confirmed, the end `keep_s` after it was seen last; times are the frames'."""
+    street = Street()
+    street.show(car(), seconds=(HITS - 1) * STEP_S)
+    assert street.kinds == []
+    street.show(car())
+    assert street.kinds == ["start"]
+    street.show(car(), seconds=4)
+    street.show(seconds=2.8)
+    assert street.kinds == ["start"]
+    street.show(seconds=0.6)
+    start, end = street.told
+    assert end["type"] == "end"
+    assert start["id"] == end["id"] == "7-1"
+    assert start["episode"] == "7-1"
+    assert start["began"] == end["began"]
+    assert start["ended"] is None
+    assert seconds_between(end["began"], end["ended"]) == pytest.approx((HITS - 1) * STEP_S + 4, abs=0.01)
+    assert (end["score"], end["top_score"], end["interrupted"]) == (0.9, 0.9, False)
+    assert end["model"]["name"] == "street"
+
+
+def test_every_message_fits_its_schema() -> None:
+    """Also one of zones, with and without counts."""
+    street = Street(zones={"drive": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "loiter_s": 2}},
+                    lines={"gate": {"from": [0.5, 0], "to": [0.5, 1]}})
+    street.show(car(0.1), seconds=2)
+    street.show(car(0.2), seconds=1)
+    street.show(seconds=4)
+    street.tracker.on_blind()
+    assert street.kinds[0] == "start"
+    assert street.kinds[-1] == "end"
+    for told in street.told:
+        Draft202012Validator(json_schemas()["events-1"]).validate(told)
+    for message in street.publisher.messages:
+        Draft202012Validator(json_schemas()["zones-1"]).validate(json.loads(message.payload))
+
+
+def test_a_thing_that_comes_back_after_keep_s_is_a_new_one() -> None:
+    """Before, it is the same, also behind something."""
+    street = Street()
+    for _ in range(5):
+        street.show(car(), seconds=2)
+        street.show(seconds=2.6)
+    assert set(street.kinds) == {"start", "update"}
+    street.show(seconds=1)
+    street.show(car(), seconds=2)
+    assert [(told["type"], told["id"]) for told in street.told if told["type"] != "update"] == [
+        ("start", "7-1"), ("end", "7-1"), ("start", "7-2")]
+
+
+def test_what_stands_still_for_an_hour_is_one_event_with_one_update() -> None:
+    """Through other rates, too. What is remembered for a crash is not published."""
+    street = Street()
+    street.show(car(), seconds=1200)
+    street.show(car(), seconds=1200, every_s=2)
+    street.show(car(), seconds=1200, every_s=0.07)
+    assert street.kinds == ["start", "update"]
+    update = street.told[-1]
+    assert update["stationary"]
+    remembered = [draft for draft in street.drafts if not draft.publish]
+    assert 3600 / REMEMBER_EVERY_S - 3 <= len(remembered) <= 3600 / REMEMBER_EVERY_S + 1
+    assert street.drafts[-1].seen_at - street.drafts[0].seen_at > timedelta(seconds=3500)
+
+
+def test_stationary_ends_when_it_drives_off() -> None:
+    """A trembling box does not move it."""
+    street = Street()
+    for at in range(200):
+        street.show(car(0.4 + 0.01 * (at % 3)))
+    assert street.kinds == ["start", "update"]
+    for at in range(60):
+        street.show(car(0.4 + 0.005 * at))
+    assert street.kinds == ["start", "update", "update"]
+    assert not street.told[-1]["stationary"]
+    street.show(car(0.7), seconds=STILL_S + 2)
+    assert street.told[-1]["stationary"]
+    street.show(seconds=4)
+    assert street.told[-1]["moved"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_time_without_looking_ends_nothing_and_invents_nothing() -> None:
+    """What is seen afterwards goes on. What is not, ends as interrupted, when it was seen last."""
+    street = Street()
+    street.show(car(0.1), car(0.6), seconds=2)
+    seen_at = street.clock.utc_now()
+    street.not_looking(300)
+    assert street.kinds == ["start", "start"]
+    street.show(car(0.1), seconds=5)
+    assert street.kinds.count("end") == 1
+    end = next(told for told in street.told if told["type"] == "end")
+    assert end["id"] == "7-2"
+    assert end["interrupted"]
+    assert datetime.fromisoformat(end["ended"]) == seen_at.replace(microsecond=seen_at.microsecond // 1000 * 1000)
+    street.show(seconds=4)
+    assert street.told[-1]["id"] == "7-1"
+    assert not street.told[-1]["interrupted"]
+
+
+def test_the_results_of_a_fallback_are_no_look() -> None:
+    """The cloud sees for a minute; then the car is still there."""
+    street = Street()
+    street.show(car(), seconds=2)
+    for _ in range(60):
+        street.clock.advance(1)
+        street.tracker.on_result(replace(make_result(make_frame(street.clock)), source="cloud"))
+    street.show(car(), seconds=2)
+    assert {told["id"] for told in street.told} == {"7-1"}
+    assert "end" not in street.kinds
+
+
+def test_the_end_of_the_run_ends_what_is_open() -> None:
+    """Once, as interrupted; the tracks of the next results are new things."""
+    street = Street()
+    street.show(car(), seconds=2)
+    street.tracker.close()
+    street.tracker.close()
+    assert street.kinds == ["start", "end"]
+    assert street.told[-1]["interrupted"]
+
+
+def test_only_chosen_labels_make_events() -> None:
+    """`events.labels`, else `detector.allow`, else all. A label that is not wanted any more ends its events."""
+    def labels(**config: Any) -> set[str]:
+        street = Street(**config)
+        street.show(car(0.1), car(0.6, label="person"), seconds=2)
+        return {told["label"] for told in street.told}
+
+    assert labels() == {"car", "person"}
+    assert labels(events={"labels": ["person"]}) == {"person"}
+    assert labels(detector={"allow": ["car"]}) == {"car"}
+    assert labels(detector={"allow": ["car", "person"]}, events={"labels": ["person"]}) == {"person"}
+    street = Street()
+    street.show(car(0.1), car(0.6, label="person"), seconds=2)
+    street.reload(events={"labels": ["person"]})
+    street.show(car(0.1), car(0.6, label="person"), seconds=2)
+    assert [(told["type"], told["label"]) for told in street.told] == [
+        ("start", "car"), ("start", "person"), ("end", "car")]
+
+
+@pytest.mark.parametrize(("minimum", "reached"), [
+    ({"score": 0.8}, car(score=0.85)), ({"size": 0.05}, car(size=0.3)), ({"duration_s": 3}, car())])
+def test_what_a_thing_must_reach(minimum: dict[str, float], reached: Detection) -> None:
+    """Per label: the median of scores, the share of the frame, the seconds."""
+    street = Street(events={"minimum": {"car": minimum}})
+    street.show(car(score=0.7), car(0.7, score=0.7, label="person"), seconds=2)
+    assert [told["label"] for told in street.told] == ["person"]
+    street.show(reached, seconds=4)
+    assert [told["label"] for told in street.told if told["type"] == "start"] == ["person", "car"]
+
+
+def test_a_scene_is_one_episode() -> None:
+    """Who comes while another one is there belongs to it; a parked car holds no scene open."""
+    street = Street()
+    street.show(car(0.1), seconds=2)
+    street.show(car(0.1), car(0.6, label="person"), seconds=2)
+    assert [told["episode"] for told in street.told] == ["7-1", "7-1"]
+    street.show(car(0.1), seconds=STILL_S + 4)
+    street.show(car(0.1), car(0.6, label="person"), seconds=2)
+    assert street.told[-1]["episode"] == street.told[-1]["id"] == "7-3"
+
+
+def test_times_from_before_the_clock_was_set_are_made_right() -> None:
+    """The start says that they are wrong; the end has the right ones."""
+    street = Street()
+    street.is_synced = False
+    street.show(car(), seconds=2)
+    assert street.drafts[0].unsynced_ns == pytest.approx(1_200_000_000, abs=1000)
+    street.is_synced = True
+    street.show(car(), seconds=2)
+    street.show(seconds=4)
+    assert street.drafts[-1].unsynced_ns is None
+
+
+def test_updates_come_at_most_once_a_second() -> None:
+    """A crossing a result is told in one message a second, with all of them."""
+    street = Street(lines={"gate": {"from": [0.5, 0], "to": [0.5, 1]}})
+    for at in range(120):
+        street.show(car(0.3 if at // 4 % 2 else 0.42, size=0.2))
+    assert street.kinds.count("update") <= 24
+
+
+def test_zones_are_told_at_once_and_left_after_hold_s() -> None:
+    """Null while nobody looks, and told again after."""
+    street = Street(zones={"left": {"points": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "hold_s": 4},
+                           "right": {"points": [[0.5, 0], [1, 0], [1, 1], [0.5, 1]], "hold_s": 4}})
+
+    def told() -> list[Any]:
+        return [json.loads(message.payload)["zones"] for message in street.publisher.messages]
+
+    street.show()
+    assert told() == [{"left": {}, "right": {}}]
+    street.show(car(0.1), car(0.2, label="person"), seconds=2)
+    assert told()[-1] == {"left": {"car": 1, "person": 1}, "right": {}}
+    count = len(told())
+    street.show(seconds=6)
+    assert len(told()) == count
+    street.show(seconds=2)
+    assert told()[-1] == {"left": {}, "right": {}}
+    street.not_looking(10)
+    street.tracker.on_blind()
+    assert told()[-1] is None
+    assert told()[-2] is not None
+    street.show()
+    assert told()[-1] == {"left": {}, "right": {}}
+    street.reload(events={"enabled": False})
+    street.show(car(0.1), seconds=2)
+    assert told()[-1] == {"left": {}, "right": {}} or told()[-1] is None
