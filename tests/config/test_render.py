@@ -53,7 +53,10 @@ def test_rendered_text_reads_back_as_the_same_configuration(tmp_path: Path) -> N
     given = tmp_path / "given.yaml"
     given.write_text("device: gate-01\ncamera: {source: 'on', fps: 7.5, roi: [0, 0, 0.5, 1], "
                      "masks: [[[0, 0], [1, 1], [0, 1]]]}\ndetector: {labels: {'on': 0.5, 'é: x': 0.1}, "
-                     "labels_file: labels.txt}\nmqtt: {tls: {}, protocol: '3.1.1', username: '# no'}\n")
+                     "labels_file: labels.txt}\nmqtt: {tls: {}, protocol: '3.1.1', username: '# no'}\n"
+                     "zones: {'a: b, [c': {points: [[0, 0], [1, 0.1], [0, 1]], labels: ['on', '{'], loiter_s: 3}}\n"
+                     "lines: {'null': {from: [0, 0], to: [0.5, 1]}}\n"
+                     "events: {minimum: {'1': {score: 0.5}}, pictures: ['off'], clips: {folder: '/a, b'}}\n")
     loaded = read(given, environ={})
     printed = tmp_path / "printed.yaml"
     printed.write_text(render(loaded.config, loaded.places))

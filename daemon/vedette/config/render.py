@@ -165,8 +165,18 @@ def _text(value: object) -> str:
     """Return a value in YAML's flow form, which includes JSON. A text that reads back as itself gets no quotes."""
     if isinstance(value, str) and parse(value).value == value:
         return value
+    return _flow(value)
+
+
+def _flow(value: object) -> str:
+    """Return a value in YAML's flow form, in which every text has quotes."""
     if isinstance(value, Section):
-        return f"{{{', '.join(f'{name}: {_text(below)}' for name, below in value)}}}"
+        fields = type(value).model_fields.items()
+        return f"{{{', '.join(f'{field.alias or name}: {_flow(getattr(value, name))}' for name, field in fields)}}}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_flow(name)}: {_flow(below)}' for name, below in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, ensure_ascii=False, default=str)
