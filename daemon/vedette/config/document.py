@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import yaml
@@ -49,8 +50,11 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
 
 
-def parse(text: str) -> Document:
-    """Read a text. If it has a syntax error, that is the only problem, with its line."""
+def parse(text: str, switches: Container[KeyPath] = ()) -> Document:
+    """Read a text. If it has a syntax error, that is the only problem, with its line.
+
+    `switches`: the keys at which `on` and `off` are meant as true and false.
+    """
     document = Document()
     try:
         node = _Loader(text).get_single_node()
@@ -68,7 +72,7 @@ def parse(text: str) -> Document:
         return document
     if node is None:
         return document
-    return Document(_Reading(document)(node, ()), document.lines, document.problems)
+    return Document(_Reading(document, switches)(node, ()), document.lines, document.problems)
 
 
 def text_problem(text: str) -> str | None:
@@ -116,7 +120,8 @@ class _NotPlain(Exception):
 class _Reading:
     """Turns nodes into values, and adds lines and problems to the document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, switches: Container[KeyPath]) -> None:
+        self._switches = switches
         self._lines = document.lines
         self._problems = document.problems
 
@@ -127,7 +132,7 @@ class _Reading:
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return [self(item, (*path, index)) for index, item in enumerate(node.value)]
         try:
-            return _scalar(node)
+            return _scalar(node, is_switch=path in self._switches)
         except _NotPlain as trap:
             self._problem(node, path, str(trap))
             return None
@@ -151,7 +156,7 @@ class _Reading:
         self._problems.append(Problem(path, message, node.start_mark.line + 1))
 
 
-def _scalar(node: yaml.Node) -> object:
+def _scalar(node: yaml.Node, *, is_switch: bool) -> object:
     """Return the value of a scalar. Raises: _NotPlain for one that is not plain."""
     text = node.value
     if not isinstance(text, str):
@@ -159,7 +164,7 @@ def _scalar(node: yaml.Node) -> object:
     if node.tag == _TAG + "null":
         return None
     if node.tag == _TAG + "bool":
-        return _boolean(text)
+        return _boolean(text, is_switch=is_switch)
     if node.tag in (_TAG + "int", _TAG + "float"):
         return _number(text)
     if node.tag in _TEXT_TAGS:
@@ -169,7 +174,9 @@ def _scalar(node: yaml.Node) -> object:
     raise _NotPlain("a tag (!name) is not supported; quote text that begins with !")
 
 
-def _boolean(text: str) -> bool:
+def _boolean(text: str, *, is_switch: bool) -> bool:
+    if is_switch and text.lower() in ("on", "off"):
+        return text.lower() == "on"
     if text.lower() not in ("true", "false"):
         raise _NotPlain(f"YAML reads {text} as a boolean; write true or false, or quote it if text is meant")
     return text.lower() == "true"

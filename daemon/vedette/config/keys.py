@@ -84,6 +84,27 @@ def sections() -> dict[str, type[Section]]:
     return {name: section for name, field in Config.model_fields.items() if (section := _section(field))}
 
 
+@cache
+def mappings() -> frozenset[str]:
+    """Return the names at the top whose value is keys and values, and cannot be null."""
+    return frozenset(name for name, value in Config() if isinstance(value, Section | dict))
+
+
+def fields_at(path: tuple[str | int, ...]) -> dict[str, FieldInfo]:
+    """Return the keys in a section with their fields. The path may have names of the user's own, as in `zones.drive`.
+
+    There are none where no section is.
+    """
+    section: type[Section] | None = Config
+    names = iter(path)
+    for name in names:
+        field = _fields(section).get(str(name))
+        section = _section(field) if field else None
+        if field and section is None and next(names, None) is not None:
+            section = _named_section(field)
+    return _fields(section)
+
+
 def value_at(config: Config, path: tuple[str, ...]) -> Any:
     """Return the value of a key. Below a section that is null it is None."""
     value: Any = config
@@ -105,6 +126,17 @@ def _walk(model: type[Section], above: tuple[str, ...]) -> Iterator[Key]:
 def _section(field: FieldInfo) -> type[Section] | None:
     return next((member for member in _members(field.annotation)
                  if isinstance(member, type) and issubclass(member, Section)), None)
+
+
+def _fields(section: type[Section] | None) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()} if section else {}
+
+
+def _named_section(field: FieldInfo) -> type[Section] | None:
+    """Return the section that each value of a mapping is."""
+    value = typing.get_args(field.annotation)[-1] if typing.get_origin(field.annotation) is dict else None
+    section = typing.get_args(value)[0] if typing.get_origin(value) is typing.Annotated else value
+    return section if isinstance(section, type) and issubclass(section, Section) else None
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

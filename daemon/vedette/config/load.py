@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from vedette.config.document import KeyPath, Problem, parse, text_problem
 from vedette.config.files import check_file, expanded, resolve
-from vedette.config.keys import Key, keys, sections
+from vedette.config.keys import Key, keys, mappings
 from vedette.config.models import Config
 from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = 256 * 1024
 _PREFIX = "VEDETTE_"
 _NOT_OURS = {"VEDETTE_INSTANCE"}    # set by vedette@.service, read for the device's default name
+_SWITCHES: set[KeyPath] = {("events", "pictures")}     # on and off beside a list
 _ADDRESSES = {("camera", "source"), ("mqtt", "host"), ("cloud", "url"), ("update", "source")}
 
 
@@ -114,13 +115,13 @@ class _Layers:
         except ConfigError as error:
             self.problems += [(place, problem) for problem in error.problems]
             return
-        document = parse(text)
+        document = parse(text, _SWITCHES)
         self.places |= {at: Place(0, str(path), line) for at, line in document.lines.items()}
         for problem in document.problems:
             self._report(problem, Place(0, str(path), problem.line or 0))
         if isinstance(document.value, dict):
             # A section whose keys are all commented out is read as null; it means its defaults.
-            self.values = {name: {} if value is None and name in sections() else value
+            self.values = {name: {} if value is None and name in mappings() else value
                            for name, value in document.value.items()}
         elif document.value is not None:
             self._report(Problem((), "expected keys and values at the top level"))
@@ -133,7 +134,7 @@ class _Layers:
             if name not in known:
                 self._report(Problem((), "unknown variable" + did_you_mean(name, known)), place)
                 continue
-            document = parse(environ[name])
+            document = parse(environ[name], {()} if known[name].path in _SWITCHES else ())
             for problem in document.problems:
                 self._report(Problem(known[name].path, problem.message), place)
             if not document.problems:

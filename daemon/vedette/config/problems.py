@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vedette.config.document import KeyPath, Problem
-from vedette.config.keys import keys
+from vedette.config.keys import fields_at, keys
 from vedette.net.urls import masked
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|pwd", re.IGNORECASE)
 _LONGEST_SEEN = 60
+_NAME = "[key]"
+"""How pydantic calls the name of an entry that the user made."""
 _NUMBER = re.compile(r"(?P<number>-?[0-9]+(?:[.,][0-9]+)?)\s*(?P<unit>%|(?![eE][-+]?\d)[A-Za-z°][\w°/]*)?")
 
 _EXPECTED = {
@@ -38,7 +40,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
 }
-_PREFIXES = ("Input should be ", "Value error, expected ", "Value error, ")
+_PREFIXES = ("Input should be ", "String should have ", "Value error, expected ", "Value error, ")
 
 
 def is_secret(path: KeyPath) -> bool:
@@ -48,11 +50,11 @@ def is_secret(path: KeyPath) -> bool:
 
 def key_text(path: KeyPath) -> str:
     """Dotted name of a key: `camera.masks[0][1]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}" for part in path).lstrip(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}" for part in path).removeprefix(".")
 
 
 def _one_line(part: str) -> str:
-    return part if part.isprintable() else json.dumps(part)
+    return part if part and part.isprintable() else json.dumps(part)
 
 
 def problem_of(error: ErrorDetails) -> Problem:
@@ -60,7 +62,12 @@ def problem_of(error: ErrorDetails) -> Problem:
     path: KeyPath = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         return Problem(path, unknown_key(path))
+    if error["type"] == "missing" and isinstance(path[-1], str):
+        return Problem(path, f"expected a value, since it has no default{_meaning(path)}")
     expected = (_EXPECTED.get(error["type"]) or _expected(error)) + _form(error)
+    if path[-1:] == (_NAME,):
+        path = path[:-1]
+        expected = expected.replace("text that is", "a name that is").replace("at most", "a name of at most")
     return Problem(path, f"expected {expected}, saw {_seen(path, error)}{_meaning(path)}")
 
 
@@ -79,7 +86,7 @@ def _form(error: ErrorDetails) -> str:
 def unknown_key(path: KeyPath) -> str:
     """Return the message about an unknown key, with the key that may be meant."""
     above, name = path[:-1], str(path[-1])
-    siblings = sorted({key.path[len(above)] for key in keys() if key.path[:-1][:len(above)] == above})
+    siblings = sorted(fields_at(above))
     elsewhere = sorted(key.name for key in keys() if key.path[-1] == name)
     if name.isdecimal():
         return "unknown key; a decimal number is written with a point"
@@ -113,4 +120,5 @@ def _meaning(path: KeyPath) -> str:
     """Return the meaning of a key or of an item's list, in parentheses: it says how to correct the value."""
     while path and isinstance(path[-1], int):
         path = path[:-1]
-    return next((f" ({key.meaning.removesuffix('.')})" for key in keys() if key.path == path), "")
+    field = fields_at(path[:-1]).get(str(path[-1])) if path else None
+    return f" ({field.description.removesuffix('.')})" if field and field.description else ""

@@ -24,9 +24,14 @@ def _folder(value: Path | None) -> Path | None:
     return value
 
 
-def _switch(value: object) -> object:
-    """YAML reads `on` and `off` as true and false, or as text, and both are meant alike."""
-    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+def _pictures(value: object) -> object:
+    """Return the value with its own types: `on` and `off` may have been quoted, and JSON makes a list of a tuple."""
+    if isinstance(value, list | tuple) and all(isinstance(label, str) and label for label in value):
+        return tuple(value)
+    switched = {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+    if not isinstance(switched, bool):
+        raise ValueError("expected off, on or a list of labels")  # noqa: TRY004 - pydantic's own
+    return switched
 
 
 def _apart(value: LineConfig) -> LineConfig:
@@ -63,7 +68,7 @@ class EventsConfig(Section):
     minimum: dict[Label, MinimumConfig] = live(
         {}, "What a thing must reach before it is an event, by label: {person: {score: 0.6, size: 0.01, "
             "duration_s: 2}}. Score is the median, size the share of the frame.")
-    pictures: Annotated[bool | tuple[Label, ...], BeforeValidator(_switch)] = live(
+    pictures: Annotated[bool | tuple[Label, ...], BeforeValidator(_pictures)] = live(
         False, "off: no pictures of events. on: the best picture of each event is published, retained, on "
                "best/<label>. A list of labels: only for these.")
     best_after_s: float | None = live(
