@@ -36,6 +36,7 @@ from vedette.drift.bundled import BundledScores
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
 from vedette.errors import ModelTimedOut
+from vedette.events.clips import Clips
 from vedette.events.journal import EventJournal
 from vedette.events.pictures import BestPictures
 from vedette.events.reporter import EventReporter
@@ -176,6 +177,8 @@ class Daemon:
         self._drift = DriftWatch(Ledger(folder / FILE, clock, self._identity.boot_id), self._camera, config,
                                  bundled=BundledScores(self._opener), governed=self._throttle.governed, on_end=ended)
         self._pipeline.subscribe(self._drift.on_result)
+        self._clips = Clips(config, clock, device=self._identity.device, on_end=ended)
+        self._pipeline.subscribe(self._clips.on_result)
         self._detect = Worker("detect", self._pipeline.run, on_end=ended)
 
     def _build_messages(self) -> None:
@@ -226,7 +229,7 @@ class Daemon:
         self._sources: tuple[ReasonSource, ...] = (
             self._camera, self._pipeline, self._result_check, publisher, self._monitor, self._wall_clock,
             self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._journal,
-            self._supervisor)
+            self._clips, self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
@@ -237,8 +240,8 @@ class Daemon:
                                  results=self._results, main_thread=self._supervisor)
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
-            self._results, self._pipeline, self._pictures, self._tracker, self._opener, self._fallbacks, self._throttle,
-            self._drift, self._candidates, publisher, self._health, self._states, self._result_check)
+            self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,
+            self._throttle, self._drift, self._candidates, publisher, self._health, self._states, self._result_check)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
@@ -264,6 +267,7 @@ class Daemon:
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             *self._fallbacks.parts(),
             Part("drift", drift.start, partial(drift.stop, STOP_TIMEOUT_S), drift),
+            Part("clips", self._clips.start, partial(self._clips.stop, STOP_TIMEOUT_S)),    # may hang with its disk
             Part("detect", detect.start, partial(detect.stop, STOP_TIMEOUT_S), detect),
             Part("update", self._updater.start, partial(self._updater.stop, STOP_TIMEOUT_S), self._updater.worker),
         )

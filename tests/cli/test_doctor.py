@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.daemon.as_nobody import as_nobody, give_away
 from tests.support.faults.fake_v4l2 import WEBCAM, fake_ioctl, plug
 from tests.support.models import bundles
 from vedette.cli.checks import child, machine
@@ -330,3 +331,23 @@ def test_board_reasons_come_with_remedies(tmp_path: Path) -> None:
     assert found["hot"].state == "warn"
     assert "fan" in found["hot"].remedy
     assert "85 degrees" in found["board"].words
+
+
+@pytest.mark.parametrize(("events", "state", "words"), [
+    ({}, "ok", "Recording is off; nothing is kept"),
+    ({"enabled": False, "pictures": "on", "clips": {"folder": "/srv"}}, "ok", "Recording is off; nothing is kept"),
+    ({"pictures": "on"}, "ok", "no clips are kept; best pictures of all labels are published"),
+    ({"pictures": ["person", "car"]}, "ok", "no clips are kept; best pictures of person, car are published"),
+    ({"clips": {"folder": "PLACE"}}, "ok", "clips are kept in PLACE"),
+    ({"clips": {"folder": "PLACE/absent"}}, "warn", "clips: PLACE/absent is absent"),
+    ({"clips": {"folder": "PLACE/closed"}, "pictures": "on"}, "warn",
+     "clips: PLACE/closed cannot be written to; best pictures of all labels are published")])
+def test_whether_anything_is_kept_is_said(tmp_path: Path, events: dict[str, Any], state: str, words: str) -> None:
+    """Whoever asks reads that nothing is kept, or what is kept and where."""
+    (tmp_path / "closed").mkdir()
+    give_away(tmp_path)
+    (tmp_path / "closed").chmod(0o500)
+    settings = json.loads(json.dumps({"events": events}).replace("PLACE", str(tmp_path)))
+    check = as_nobody(lambda: machine.recording(a_machine(tmp_path, settings)))
+    assert (check.state, check.words) == (state, words.replace("PLACE", str(tmp_path)))
+    assert bool(check.remedy) is (state == "warn")

@@ -21,6 +21,8 @@ READERS = {
     "mqtt/command_filter.py": "`expires_at` of a command, which the sender gave by the wall clock",
     "mqtt/spool_worker.py": "when a batch was written: its age over a restart of the machine if both clocks were set",
     "mqtt/backfill.py": "the times of a message from before the clock was set",
+    "events/clips.py": "the age of clips in days, once the clock has not stepped for ten minutes",
+    "events/clip_folder.py": "as `events/clips.py`: when a clip was written",
     "net/http_client.py": "`Retry-After` as a date, of a server that does not send its own time; bounded",
     "detect/open_model.py": "whether a refused model's file is another one now",
     "device/identity.py": "the number of a run after one that cannot be read",

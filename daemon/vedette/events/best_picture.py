@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vedette.vision import jpeg
 
@@ -30,12 +29,10 @@ _GREY_PX = 96
 _HALF_SHARP = 16.0
 """Standard deviation of the Laplacian, in grey levels, at which a crop is worth half of a perfectly sharp one."""
 
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    crop: Pixels
+    crop: jpeg.Picture
     captured_at: datetime
     quality: float
 
@@ -81,7 +78,9 @@ class BestPicture:
         quality = most * _sharpness(_cut_out(pixels, box, 0.0))
         if quality <= best:
             return False
-        self._kept = _Kept(_shrunk(_cut_out(pixels, box, MARGIN), LONGEST_PX, copy=True), frame.captured_at, quality)
+        crop = _cut_out(pixels, box, MARGIN)
+        small = jpeg.shrunk(crop, LONGEST_PX)
+        self._kept = _Kept(crop.copy() if small is crop else small, frame.captured_at, quality)
         return True
 
     def jpeg(self) -> bytes:
@@ -100,7 +99,7 @@ def _edge(box: Box) -> float:
     return 1.0 if inside else _CUT
 
 
-def _cut_out(pixels: Pixels, box: Box, margin: float) -> Pixels:
+def _cut_out(pixels: jpeg.Picture, box: Box, margin: float) -> jpeg.Picture:
     """Return the pixels of the box and of a margin around it: at least one, a view."""
     spans = []
     for size, low, high in ((pixels.shape[0], box.ymin, box.ymax), (pixels.shape[1], box.xmin, box.xmax)):
@@ -110,17 +109,7 @@ def _cut_out(pixels: Pixels, box: Box, margin: float) -> Pixels:
     return pixels[spans[0], spans[1]]
 
 
-def _shrunk(crop: Pixels, longest_px: int, *, copy: bool = False) -> Pixels:
-    """Return the crop with at most so many pixels a side."""
-    share = longest_px / max(crop.shape[:2])
-    if share >= 1:
-        return crop.copy() if copy else crop
-    size = (max(1, round(crop.shape[1] * share)), max(1, round(crop.shape[0] * share)))
-    # Not INTER_AREA: it reads every pixel, and takes several times as long.
-    return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _sharpness(crop: Pixels) -> float:
-    grey = cv2.cvtColor(_shrunk(crop, _GREY_PX), cv2.COLOR_BGR2GRAY)
+def _sharpness(crop: jpeg.Picture) -> float:
+    grey = cv2.cvtColor(jpeg.shrunk(crop, _GREY_PX), cv2.COLOR_BGR2GRAY)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float((deviation[0, 0] + 1) / (deviation[0, 0] + _HALF_SHARP))

@@ -116,6 +116,10 @@ _TABLE = (
     Reason("spool_failed", "degraded",
            "The part of the outbox on disk cannot be written or read. Messages wait in memory.",
            "Free disk space. Check the disk and the owner of the state folder; see the detail."),
+    Reason("clips_failed", "degraded",
+           "The folder of the clips cannot be written, or does not answer. Everything else goes on.",
+           "Check `events.clips.folder`: is its disk there, does it have 100 MB free, and may the daemon's user write "
+           "there? The unit needs the line `ReadWritePaths=` for it. The daemon tries again."),
     Reason("clock_unsynced", "degraded",
            "No time server has set the clock, or not for a long time. Time stamps may be wrong.",
            "Give the device access to an NTP server. Order results by `run` and `seq`."),

@@ -9,6 +9,9 @@ import re
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
 
 QUALITY = 90
 END = b"\xff\xd9"
@@ -35,6 +38,16 @@ def encode(pixels: memoryview, quality: int = QUALITY) -> bytes:
     if not encoded:
         raise ValueError(f"pixels of shape {image.shape} cannot be encoded as JPEG")
     return picture.tobytes()
+
+
+def shrunk(picture: Picture, longest_px: int) -> Picture:
+    """Return a BGR picture (height, width, 3) with at most so many pixels a side: the same one if it is that small."""
+    share = longest_px / max(picture.shape[:2])
+    if share >= 1:
+        return picture
+    size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
+    # Not INTER_AREA: it reads every pixel, and takes several times as long.
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def lacks_end(content: bytes) -> bool:

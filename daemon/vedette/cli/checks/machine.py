@@ -182,6 +182,21 @@ def state(machine: Machine) -> CheckResult:
                        "Run this command as the daemon's user, or set STATE_DIRECTORY.")
 
 
+def recording(machine: Machine) -> CheckResult:
+    """Whether pictures leave the device or stay on it, and whether the folder of the clips may be written to."""
+    events = machine.config.events
+    folder = events.clips.folder if events.enabled else None
+    labels = ", ".join(events.pictures) if isinstance(events.pictures, tuple) else "all labels"
+    published = f"; best pictures of {labels} are published" if events.enabled and events.pictures else ""
+    if folder is None:
+        return CheckResult("recording", "ok", f"no clips are kept{published}" if published else
+                           "Recording is off; nothing is kept")
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return CheckResult("recording", "ok", f"clips are kept in {folder}{published}")
+    problem = "cannot be written to" if folder.is_dir() else "is absent"
+    return CheckResult("recording", "warn", f"clips: {folder} {problem}{published}", REASONS["clips_failed"].remedy)
+
+
 def board(machine: Machine) -> Iterator[CheckResult]:
     """The problems that the board reports now, and what board it is."""
     reading = machine.board.read()
@@ -198,7 +213,7 @@ def board(machine: Machine) -> Iterator[CheckResult]:
 
 
 CHECKS: tuple[Callable[[Machine], CheckResult | Iterator[CheckResult]], ...] = (
-    python, opencv, runtimes, self_test, model, threads, picamera2, camera, broker, state, board)
+    python, opencv, runtimes, self_test, model, threads, picamera2, camera, broker, state, recording, board)
 
 
 def run_checks(machine: Machine) -> Iterator[CheckResult]:
