@@ -91,7 +91,8 @@ class Scene:
                 RunningDaemon(self.folder, "--config", self.config) as daemon:
             def is_enough() -> bool:
                 section = subscriber.published("health")
-                return bool(section) and enough(section[-1]["fallback"]["cloud"])
+                seen = not self._dark or bool(subscriber.results_from("local"))
+                return bool(section) and seen and enough(section[-1]["fallback"]["cloud"])
             assert wait_until(is_enough, within_s), f"{subscriber.health}\n{daemon.log}"
             threading.Event().wait(quiet_s)
             peak = Path(f"/proc/{daemon.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]
