@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.daemon.as_nobody import in_fork
 from tests.support.daemon.cameras import Consumer, make_settings, running, same_child
 from tests.support.waiting.fair_clock import starved_s
 from tests.support.waiting.until import eventually
@@ -228,8 +229,9 @@ def test_a_control_that_cannot_be_is_refused_in_words(pi: Board, controls: dict[
 
 def test_a_failure_is_told_by_its_first_cause(pi: Board) -> None:
     """The rules `busy` and `memory`: the cause is told that libcamera gave, and the camera opens once it is gone."""
-    with opened(), closing(Process()) as other:
-        assert other.open() == "SourceMissing: picamera2: Failed to acquire camera: Device or resource busy"
+    with opened():
+        assert in_fork(refusal_elsewhere) == (
+            "SourceMissing: picamera2: Failed to acquire camera: Device or resource busy")
     pi(memory=1 << 20)
     with pytest.raises(SourceMissing, match=r"picamera2: \[Errno 12\] Cannot allocate memory"):
         PiCamera(make_settings("picamera2", width=1280, height=720))
@@ -238,26 +240,12 @@ def test_a_failure_is_told_by_its_first_cause(pi: Board) -> None:
         pass
 
 
-class Process:
-    """A forked process that tries to open the camera."""
-
-    def open(self) -> str:
-        read_end, write_end = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                sys.modules["picamera2"].Picamera2._open.clear()
-                PiCamera(make_settings("picamera2"))
-            except SourceError as failure:
-                os.write(write_end, f"{type(failure).__name__}: {failure}".encode())
-            finally:
-                os._exit(0)
-        os.close(write_end)
-        with os.fdopen(read_end) as pipe:
-            return pipe.read()
-
-    def close(self) -> None:
-        os.waitpid(self._pid, 0)
+def refusal_elsewhere() -> str:
+    """Try to open the camera in a process that has not opened it."""
+    sys.modules["picamera2"].Picamera2._open.clear()
+    with pytest.raises(SourceError) as refusal:
+        PiCamera(make_settings("picamera2"))
+    return f"{refusal.type.__name__}: {refusal.value}"
 
 
 def test_a_stalled_camera_can_be_stopped(pi: Board) -> None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.waiting.fair_clock import starved_s
+from tests.support.waiting.fair_clock import PATIENCE_S, starved_s
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.restart_policy import Replacements
@@ -68,11 +68,13 @@ def play_out(camera: Camera) -> tuple[list[Taken], str]:
 
 
 def _take_all(camera: Camera, frames: list[Taken]) -> None:
-    while True:
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
         frame = camera.take(1)
         if frame:
             frames.append((frame.seq, frame.captured_ns, frame.pixels[frame.height // 2, frame.width // 2, 1]))
             camera.release(frame)
+    pytest.fail(f"no end: {camera.status()}")
 
 
 class Consumer:

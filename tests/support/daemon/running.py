@@ -54,9 +54,9 @@ class RunningDaemon:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE_S)
-        for thread in self._threads:
+        for thread, stream in zip(self._threads, (self.process.stdout, self.process.stderr), strict=True):
             thread.join(PATIENCE_S)
-        for stream in (self.process.stdout, self.process.stderr):
+            assert not thread.is_alive(), "another process has its output open"     # to close it would wait for ever
             assert stream is not None
             stream.close()
 
