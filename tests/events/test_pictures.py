@@ -95,6 +95,32 @@ def test_chosen_labels_alone(tmp_path: Path) -> None:
     assert [topic for topic, _ in broker.sent()] == ["best/person", "best/a%2Fb"]
 
 
+@pytest.mark.parametrize("camera", [{"masks": [[[0, 0], [1, 0], [1, 1]]]}, {"rotate": 90}])
+def test_a_picture_of_before_a_mask_is_taken_back(tmp_path: Path, camera: dict[str, Any]) -> None:
+    """It may show what is hidden now. One that is made with the masks of now stays, and the note says so."""
+    BestPictures(Broker(), config(), tmp_path, FakeClock()).publish("person", picture())
+    broker = Broker()
+    pictures = BestPictures(broker, config(camera=camera), tmp_path, FakeClock())
+    for _ in range(2):
+        pictures.tidy()
+    assert broker.sent() == [("best/person", 0)]
+    assert noted(tmp_path) == []
+    assert pictures.publish("person", picture())
+    again = Broker()
+    BestPictures(again, config(camera=camera), tmp_path, FakeClock()).tidy()
+    assert again.sent() == []
+
+
+def test_a_new_picture_replaces_one_of_before_a_mask(tmp_path: Path) -> None:
+    """It comes before the old one was taken back, so there is nothing to take back any more."""
+    BestPictures(Broker(), config(), tmp_path, FakeClock()).publish("person", picture())
+    broker = Broker()
+    pictures = BestPictures(broker, config(camera={"rotate": 180}), tmp_path, FakeClock())
+    assert pictures.publish("person", picture())
+    pictures.tidy()
+    assert [bool(size) for _, size in broker.sent()] == [True]
+
+
 def test_the_note_stays_until_the_broker_has_the_empty_message(tmp_path: Path) -> None:
     """A run that ends while the broker is away leaves the rest to the next one."""
     BestPictures(Broker(), config(), tmp_path, FakeClock()).publish("person", picture())
@@ -148,7 +174,7 @@ def test_a_read_only_folder_is_a_disk_that_fails(tmp_path: Path) -> None:
         "person", picture())) is None
 
 
-@pytest.mark.parametrize("content", ["", "[", '{"a": 1}', "[1]", "\0" * 100])
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1}', '["a"]', "\0" * 100])
 def test_a_damaged_note_is_said_and_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture,
                                                   content: str) -> None:
     """Whoever damaged it; the labels of this run are noted again."""

@@ -4,11 +4,13 @@ Invariants:
 - No picture is published of a label that is not wanted, and none while pictures or events are off.
 - A label is durably noted before its first picture is published, and until the broker has the empty message that
   takes the picture back. So no picture stays behind, whatever ends a run.
+- A picture that was made with other masks is taken back at the next start: what is hidden now may be in it.
 - In 24 hours at most PICTURE_BYTES are published.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from functools import cached_property
@@ -77,6 +79,7 @@ class BestPictures:
         self._publisher = publisher
         self._config = config
         self._path = state_folder / FILE
+        self._masks = _digest(config)
         self._budget = PictureBudget(clock)
         self._leaving: set[str] = set()
         """Labels whose picture was taken back, and the broker has not acknowledged it yet."""
@@ -86,16 +89,16 @@ class BestPictures:
         return f"<BestPictures {self._budget!r} leaving={sorted(self._leaving)}>"
 
     @cached_property
-    def _labels(self) -> set[str]:
-        """The labels that may have a retained picture, as the file says."""
+    def _noted(self) -> dict[str, str]:
+        """Each label that may have a retained picture, and the digest of its masks, as the file says."""
         try:
             with self._path.open("rb") as file:
-                return _labels(file.read(_FILE_BYTES))
+                return _parsed(file.read(_FILE_BYTES))
         except FileNotFoundError:
-            return set()
+            return {}
         except (OSError, ValueError) as error:
             log.warning("%s cannot be used, so retained pictures of earlier runs may stay: %s", self._path, error)
-            return set()
+            return {}
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration; the next `tidy` takes back what is not wanted any more."""
@@ -125,10 +128,11 @@ class BestPictures:
 
     def tidy(self) -> None:
         """Take back what is not wanted. Call it several times a minute, the first time at the start of the run."""
-        surplus = {label for label in self._labels if not self.wants(label)}
+        surplus = {label for label, masks in self._noted.items() if masks != self._masks or not self.wants(label)}
         status = self._publisher.status() if surplus else None
         idle = status is not None and status.connected and not status.outbox_depth
-        if self._leaving and idle and self._save(self._labels - self._leaving):     # the broker has everything
+        if self._leaving and idle and self._save({label: masks for label, masks in self._noted.items()
+                                                  if label not in self._leaving}):      # the broker has everything
             surplus -= self._leaving
             self._leaving.clear()
         for label in surplus - self._leaving:
@@ -137,20 +141,20 @@ class BestPictures:
 
     def _note(self, label: str) -> bool:
         """Note durably that the label has a picture; returns whether it is noted."""
-        if label in self._labels:
+        if self._noted.get(label) == self._masks:
             return True
-        if len(self._labels) >= LABELS_MAX:
+        if label not in self._noted and len(self._noted) >= LABELS_MAX:
             self._report(f"{LABELS_MAX} labels have a picture already: none of another label is published")
             return False
-        return self._save(self._labels | {label})
+        return self._save(self._noted | {label: self._masks})
 
-    def _save(self, labels: set[str]) -> bool:
+    def _save(self, noted: dict[str, str]) -> bool:
         try:
-            replace_file(self._path, json.dumps(sorted(labels)).encode())
+            replace_file(self._path, json.dumps(noted).encode())
         except OSError as error:
             self._report(f"{self._path}: {error.strerror}: no pictures of other labels are published")
             return False
-        self._labels = labels
+        self._noted = noted
         return True
 
     def _report(self, trouble: str) -> None:
@@ -159,12 +163,17 @@ class BestPictures:
         self._trouble = trouble
 
 
-def _labels(content: bytes) -> set[str]:
-    """Return the labels in the file. Raises: ValueError."""
-    labels = json.loads(content)
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ValueError("expected a list of labels")
-    return set(labels)
+def _parsed(content: bytes) -> dict[str, str]:
+    """Return the content of the file. Raises: ValueError."""
+    noted = json.loads(content)
+    if not isinstance(noted, dict) or not all(isinstance(masks, str) for masks in noted.values()):
+        raise ValueError("expected labels with a digest each")
+    return noted
+
+
+def _digest(config: Config) -> str:
+    """Return what changes with the masks, and with where they lie in the picture."""
+    return hashlib.sha256(repr((config.camera.rotate, config.camera.masks)).encode()).hexdigest()[:16]
 
 
 def _message(label: str, content: bytes) -> Message:
