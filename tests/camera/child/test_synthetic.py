@@ -47,11 +47,12 @@ def test_options_are_read() -> None:
     assert parse_synthetic("synthetic") == SyntheticSource()
     assert parse_synthetic("synthetic?seed=7&hard=1&misbehave=dark:20:5&misbehave=stall:60:8.5") == SyntheticSource(
         7, True, (Phase("dark", 20, 5), Phase("stall", 60, 8.5)))
-    assert parse_synthetic("synthetic?quiet=1") == SyntheticSource(quiet=True)
+    assert parse_synthetic("synthetic?quiet=1&hour=6.5") == SyntheticSource(quiet=True, hour=6.5)
 
 
 @pytest.mark.parametrize("options", [
     "?sed=7", "?seed=-1", "?seed=x", "?seed=", "?seed=1&seed=2", "?hard=yes", "?quiet=2", "?hard=1&quiet=1",
+    "?hour=25", "?hour=-1", "?hour=nan", "?hour=noon", "?hour=", "?hard=1&hour=12",
     "?misbehave=sleep:1:1", "?misbehave=dark", "?misbehave=dark:1", "?misbehave=dark:1:0", "?misbehave=dark:nan:1",
     "?misbehave=dark:-1:1", "?misbehave=dark:1:inf", "?misbehave=dark:1:2:3", "?seed", "?seed=99999999999999999999"])
 def test_an_option_that_is_not_understood_ends_the_command(options: str) -> None:

@@ -112,7 +112,7 @@ class Synthetic:
 
     def _scene_of(self, size: tuple[int, int]) -> Scene:
         return Scene(self._options.seed, *size, self._rate, hard=self._options.hard,
-                     quiet=self._options.quiet)
+                     quiet=self._options.quiet, hour=self._options.hour)
 
     def _number_at(self, moment_ns: int) -> int:
         return ceil(moment_ns * self._rate / 1e9)

@@ -79,7 +79,7 @@ _SPOTS = (
     _Spot((objects.CONE,), (0.62, 0.92), 23.0), _Spot((objects.CONE,), (0.17, 0.4), 26.0),
     _Spot((_BICYCLE,), (0.64, 0.75), 33.0), _Spot((_CAR,), (0.18, 0.2), 41.0), _Spot((_DOG,), (0.65, 0.9), 19.0))
 _QUIET_TRACKS = (_TRACKS[1], _TRACKS[3], _TRACKS[8], _TRACKS[9])
-_QUIET_S = 240.0
+_QUIET_S = 1200.0
 _FURNITURE = 4
 
 

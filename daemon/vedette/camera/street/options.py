@@ -4,6 +4,7 @@
     synthetic?seed=7                                   another one
     synthetic?hard=1                                   stills that are harder for a detector
     synthetic?quiet=1                                  a street in which nobody comes by for minutes
+    synthetic?hour=12                                  the light of this hour (0 to 24) for ever
     synthetic?misbehave=freeze:20:10                   20 s normal, 10 s frozen, again and again
     synthetic?misbehave=dark:20:5&misbehave=stall:60:8 several
     synthetic?misbehave=cover:3600:60                  what people or the weather do to a camera: VIEW_FAULTS
@@ -28,8 +29,8 @@ MISBEHAVIOURS: tuple[Misbehaviour, ...] = get_args(Misbehaviour)
 VIEW_FAULTS = frozenset({"cover", "move", "defocus", "rain"})
 """Faults of the view: only a comparison with earlier pictures shows them."""
 _SWITCHES = ("hard", "quiet")
-_EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S, or quiet=1 for hard=1, "
-             f"with KIND one of {', '.join(MISBEHAVIOURS)}")
+_EXPECTED = ("expected synthetic, or synthetic?seed=7&hard=1&misbehave=KIND:WELL_S:ILL_S, or quiet=1 or hour=12 for "
+             f"hard=1, with KIND one of {', '.join(MISBEHAVIOURS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class SyntheticSource:
     hard: bool = False
     phases: tuple[Phase, ...] = ()
     quiet: bool = False
+    hour: float | None = None
+    """The hour whose light lasts. None: a day passes."""
 
     def fault_at(self, number: int, fps: float) -> Fault | None:
         """Return the first fault that is active at this frame number, or None."""
@@ -91,7 +94,7 @@ def parse_synthetic(source: str) -> SyntheticSource:
 
 def _read(options: list[tuple[str, str]]) -> SyntheticSource:
     single = {key: value for key, value in options if key != "misbehave"}
-    if unknown := single.keys() - {"seed", *_SWITCHES}:
+    if unknown := single.keys() - {"seed", "hour", *_SWITCHES}:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")
     if len(single) != sum(key != "misbehave" for key, _ in options):
         raise ValueError("an option other than misbehave is given twice")
@@ -102,10 +105,13 @@ def _read(options: list[tuple[str, str]]) -> SyntheticSource:
         if single.get(switch, "0") not in {"0", "1"}:
             raise ValueError(f"{switch} is {single[switch]!r}, expected 0 or 1")
     hard, quiet = (single.get(switch) == "1" for switch in _SWITCHES)
-    if hard and quiet:
-        raise ValueError("hard and quiet exclude each other")
+    if hard and (quiet or "hour" in single):
+        raise ValueError("hard excludes quiet and hour")
+    hour = float(single["hour"]) if "hour" in single else None
+    if hour is not None and not 0 <= hour <= 24:
+        raise ValueError(f"hour is {single['hour']!r}, expected 0 to 24")
     phases = tuple(_phase(value) for key, value in options if key == "misbehave")
-    return SyntheticSource(int(seed), hard, phases, quiet)
+    return SyntheticSource(int(seed), hard, phases, quiet, hour)
 
 
 def _phase(value: str) -> Phase:

@@ -65,12 +65,12 @@ class TruthBox:
 class Scene:
     """A street over time. With `hard`, each frame number has another street, another crowd and another light.
 
-    With `quiet`, nobody comes by for minutes.
+    With `quiet`, nobody comes by for minutes. With `hour`, its light lasts; otherwise a day takes `DAY_S`.
     """
 
     def __init__(self, seed: int, width: int, height: int, fps: float, *, hard: bool = False,
-                 quiet: bool = False) -> None:
-        self._seed, self._fps, self._hard, self._quiet = seed, fps, hard, quiet
+                 quiet: bool = False, hour: float | None = None) -> None:
+        self._seed, self._fps, self._hard, self._quiet, self._hour = seed, fps, hard, quiet, hour
         self._size = (width, height)
         self._ids = np.zeros((height, width), np.uint8)
         self._noise = noise_tile(width, height)
@@ -96,7 +96,8 @@ class Scene:
             street = any_street(rng, *self._size)
             return street, any_actors(rng, street.ground), any_light(rng)
         seconds = frame_number / self._fps
-        light = light_at((FIRST_HOUR + seconds / DAY_S * 24) % 24, self._lamps)
+        hour = (FIRST_HOUR + seconds / DAY_S * 24) % 24 if self._hour is None else self._hour
+        light = light_at(hour, self._lamps)
         return self._street, demo_actors(self._seed, self._street.ground, seconds, quiet=self._quiet), light
 
     def _draw_actors(self, out: Pixels, street: Street, actors: Sequence[Actor], light: Light) -> tuple[TruthBox, ...]:

@@ -43,7 +43,7 @@ def stills(count: int, *, hard: bool = False, seed: int = HELD_OUT_SEED) -> Iter
 
 def moving(source: SyntheticSource, count: int, rate: float) -> Iterator[Still]:
     """Draw `count` frames of a street in which things move, `rate` frames a second, one by one."""
-    scene = Scene(source.seed, *DEMO_SIZE, rate, quiet=source.quiet)
+    scene = Scene(source.seed, *DEMO_SIZE, rate, quiet=source.quiet, hour=source.hour)
     return _drawn(((scene, number) for number in range(count)), DEMO_SIZE, rate)
 
 

@@ -25,7 +25,7 @@ class SyntheticTruth:
         self._options = parse_synthetic(source)
         self._rate = fps
         self._scene = Scene(self._options.seed, width, height, fps, hard=self._options.hard,
-                            quiet=self._options.quiet)
+                            quiet=self._options.quiet, hour=self._options.hour)
         self._picture = np.empty((height, width, 3), np.uint8)
 
     def captured(self, captured_ns: int) -> tuple[TruthBox, ...]:
