@@ -25,7 +25,6 @@ from vedette.config.reload import Reloader
 from vedette.detect.open_model import DetectorOpener
 from vedette.detect.opening_count import OpeningCount
 from vedette.detect.pipeline import Pipeline
-from vedette.detect.switch import DetectionSwitch
 from vedette.device.board import Board, boot_id
 from vedette.device.board_monitor import BoardMonitor
 from vedette.device.governor import NORMAL_TIMING
@@ -169,6 +168,7 @@ class Daemon:
         self._tracker = ResultTracker(config, clock)
         self._pipeline.follow = self._tracker.follow
         self._pipeline.on_blind.append(self._tracker.on_blind)
+        self._pipeline.wants_all.append(self._tracker.follows)
         self._throttle = Throttle(config, self._pipeline, clock, timing)
         self._monitor.subscribe(self._throttle.on_reading)
         self._meters = FrameMeters(clock)
@@ -200,6 +200,7 @@ class Daemon:
                                        camera=self._camera, clock_synced=synced)
         self._pipeline.subscribe(self._results.on_result)
         self._pipeline.on_blind.append(self._results.on_blind)
+        self._pipeline.wants_all.append(self._results.is_due)
         if self._options.print_results:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 
@@ -221,6 +222,7 @@ class Daemon:
                                      clock_synced=self._monitor.clock_synced)
         self._updater = Updater(config, store, clock, switch=switch, prover=prover, trial=trial, fetcher=fetcher,
                                 on_end=self._supervisor.worker_ended)
+        self._pipeline.wants_all.append(self._updater.compares)
         self._pipeline.subscribe(trial.on_result)
         self._pipeline.subscribe(tap)
 
@@ -237,9 +239,8 @@ class Daemon:
                                        last_end=self._run_record.last)
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
-        switch = DetectionSwitch(self._pipeline, self._state.path, allowed="detection" in config.commands.allow)
         self._desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
-                                 results=self._results, main_thread=self._supervisor, switch=switch)
+                                 results=self._results, main_thread=self._supervisor)
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,

@@ -62,6 +62,9 @@ class Camera(Protocol):
     def scale_to(self, scaling: Scaling | None) -> None:
         """Request this part, scaled, with later frames: only a hint. Any thread, never blocks."""
 
+    def open_gate(self, *, wanted: bool) -> None:
+        """Give the detector frames in which nothing moves too, while this is wanted. Any thread, never blocks."""
+
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame; the detector still gets that frame. Any thread."""
 

@@ -76,6 +76,8 @@ class Frame:
     handed_over_ns: int
     scaling: Scaling | None = None
     scaled: memoryview | None = None
+    after_still: bool = False
+    """Whether there were frames without motion since the last frame that the detector took."""
 
     @property
     def height(self) -> int:
@@ -204,7 +206,7 @@ class CameraStatus:
     cause: str | None
     source: str                       # as configured, credentials removed
     captured: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy
+    dropped: Mapping[str, int] = field(default_factory=dict)   # replaced, busy, still
     pending: int = 0
     fps: float = 0.0
     width: int = 0

@@ -8,11 +8,13 @@ import pytest
 
 from tests.support.daemon.cameras import Consumer, Order, make_settings
 from tests.support.daemon.faulty import FAULTY_CHILD
+from tests.support.fakes import EPOCH
 from tests.support.waiting.until import eventually
 from vedette._lib.clock import SystemClock
 from vedette.camera.decoding_cost import WINDOW_S, DecodingCost
 from vedette.camera.remote import RemoteCamera
 from vedette.health.reasons import state_of
+from vedette.types import CameraStatus
 
 
 class Windows:
@@ -21,10 +23,15 @@ class Windows:
     def __init__(self) -> None:
         self.own_s = 0.0
         self.child_s = 0.0
-        self.frames = 0
+        self.frames = self.still = 0
         self.now_s = 0.0
         self.cost = DecodingCost(own_s=lambda: self.own_s, child_s=lambda _: self.child_s)
-        self.cost.measure(0, os.getpid(), 0)
+        self.cost.measure(0, os.getpid(), self.camera)
+
+    @property
+    def camera(self) -> CameraStatus:
+        """The camera's counts: each frame was taken, or was still."""
+        return CameraStatus("capturing", EPOCH, None, "fake", self.frames + self.still, {"still": self.still})
 
     def pass_one(self, child_share: float, own_share: float, frames: int = 600, pid: int | None = None) -> bool:
         """Let one window pass; returns whether the advice holds."""
@@ -32,7 +39,7 @@ class Windows:
         self.child_s += child_share * WINDOW_S
         self.own_s += own_share * WINDOW_S
         self.frames += frames
-        self.cost.measure(self.now_s, pid or os.getpid(), self.frames)
+        self.cost.measure(self.now_s, pid or os.getpid(), self.camera)
         return bool(self.cost.reasons())
 
 
@@ -54,6 +61,14 @@ def test_no_advice_without_need_or_ground() -> None:
     assert not windows.pass_one(0.50, 0.01, frames=0)
     assert not windows.pass_one(0.50, 0.01, pid=os.getppid())
     assert windows.pass_one(0.50, 0.01, pid=os.getppid())
+
+
+def test_a_detector_that_rests_is_no_ground() -> None:
+    """Where frames were still, the detector took less than it would take."""
+    windows = Windows()
+    windows.still = 1
+    assert not windows.pass_one(0.50, 0.01)
+    assert windows.pass_one(0.50, 0.01)
 
 
 def test_advice_leaves_the_device_ok() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame, make_pipeline
+from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, StatusCamera, make_frame, make_pipeline
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
@@ -423,3 +424,43 @@ def test_where_every_frame_counts_the_camera_waits() -> None:
     assert pipeline.status().dropped == {}
     pipeline.limit(0.001)
     assert worker.stop(60)
+
+
+def test_the_gate_closes_after_a_result_in_time() -> None:
+    """Until then, and after a frame without a result of the model, frames without motion are wanted too."""
+    clock = FakeClock()
+    ages_ms = {2: 2000.0, 5: 990.0}
+    camera = FakeCamera([make_frame(clock, seq, age_ms=ages_ms.get(seq, 5)) for seq in range(1, 8)])
+    pipeline = build(camera, FakeDetector({4: InvokeFailed("no")}), clock, Heard(), max_frame_age_ms=1000)
+    pipeline.follow = lambda result: replace(result, age_ms=result.age_ms + ages_ms.get(result.frame.seq, 0) + 10)
+    run(pipeline)
+    assert pipeline.status().dropped == {"stale": 1, "failed": 1}
+    assert camera.open_at == [True, False, True, False, True, True, False]
+    assert not camera.gate_is_open
+
+
+def test_the_gate_is_open_while_anybody_wants_all_frames() -> None:
+    """A track, a model in shadow or on trial, and a result that is due want them."""
+    clock, wanted = FakeClock(), [False, True, True, False, False]
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 5)])
+    pipeline = build(camera, FakeDetector(), clock, Heard())
+    pipeline.wants_all += [lambda: False, lambda: wanted[camera.taken]]
+    run(pipeline)
+    assert camera.open_at == [True, True, True, False]
+
+
+def test_the_gate_is_open_after_a_time_without_results() -> None:
+    """The counts are null until the next result, so that one is wanted."""
+    clock = FakeClock()
+    camera = StatusCamera([make_frame(clock, seq) for seq in range(1, 5)])
+    pipeline = build(camera, FakeDetector(), clock, Heard())
+    lost = replace(camera.now, interruptions=1)
+
+    def blind(result: DetectionResult) -> None:
+        if result.frame.seq == 3:
+            camera.now = lost
+        pipeline.report_blindness()
+    pipeline.on_blind.append(lambda: None)
+    pipeline.subscribe(blind)
+    run(pipeline)
+    assert camera.open_at == [True, False, False, True]

@@ -270,3 +270,18 @@ def test_a_reload_keeps_the_step_and_turning_it_off_restores_the_rate() -> None:
     assert throttle.limit.step > 0
     assert flow.limits[-2] is None
     assert flow.limits[-1] == throttle.limit.per_s
+
+
+def test_a_detector_that_rests_teaches_no_rate() -> None:
+    """While frames are still, the rate is what the gate makes it. The limit is a share of the rate before."""
+    clock, flow = FakeClock(), FakeFlow()
+    throttle = Throttle(configured(), flow, clock)
+    for tick in range(600):
+        clock.advance(2)
+        awake = tick < 100
+        flow.detected += 20 if awake else tick % 5 == 0
+        flow.still += 0 if awake else 20
+        throttle.on_reading(Reading(90.0 if tick > 400 else 50.0))
+        if throttle.limit.step:
+            break
+    assert throttle.limit.per_s == pytest.approx(10 * throttle.limit.share, rel=0.02)

@@ -57,7 +57,7 @@ class Site:
         self.clock = FakeClock()
         self.camera = ViewCamera()
         self.hours = 0
-        self.governed = False
+        self.governed = self.rests = False
         self._sections = dict(sections)
         self._bundled = bundled or {}
         self.start()
@@ -107,7 +107,7 @@ class Site:
     def see(self, label: str | None, score: float, times: int) -> None:
         """Give results with one detection of this label, or none."""
         found = () if label is None else (Detection(label, 0, score, Box(0, 0, 1, 1)),)
-        result = make_result(make_frame(self.clock), found)
+        result = make_result(replace(make_frame(self.clock), after_still=self.rests), found)
         result = replace(result, model=ModelRef("street", "1", self.model),
                          timing=replace(result.timing, invoke_ms=self.invoke_ms(self.day)))
         for _ in range(times):

@@ -232,3 +232,12 @@ def test_reading_the_figures_does_not_wait_for_the_bundle(tmp_path: Path) -> Non
     assert site.watch.reasons() == {}
     site.run(1)
     assert site.watch.health()["labels"]["person"]["baseline"] == 0.5
+
+
+def test_times_between_still_frames_do_not_count(tmp_path: Path) -> None:
+    """A processor that rests while nothing moves is slow for a moment, and the model is not."""
+    site = Site(tmp_path, invoke_ms=lambda day: 30.0 if day < 3 else 60.0)
+    site.run(3 * 24)
+    site.rests = True
+    site.run(7 * 24)
+    assert not site.watch.reasons()

@@ -265,9 +265,9 @@ def test_zones_are_told_at_once_and_left_after_hold_s() -> None:
     assert told()[-1] == {"left": {"car": 1, "person": 1}, "right": {}}
     count = len(told())
     street.show(seconds=6)
-    assert len(told()) == count
+    assert (len(told()), street.tracker.follows()) == (count, True)
     street.show(seconds=2)
-    assert told()[-1] == {"left": {}, "right": {}}
+    assert (told()[-1], street.tracker.follows()) == ({"left": {}, "right": {}}, False)
     street.not_looking(10)
     street.tracker.on_blind()
     assert told()[-1] is None

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.fakes import FakeClock, make_frame, make_result
+from tests.support.fakes import IDENTITY, FakeClock, make_frame, make_result
 from vedette.config.models import Config
 from vedette.config.scene import EventsConfig
-from vedette.events.results import ResultTracker
+from vedette.events.reporter import EventReporter
+from vedette.events.results import DOUBTFUL_HITS, ResultTracker
 from vedette.events.tracker import HITS
 from vedette.types import Box, Detection, DetectionResult
 
@@ -70,3 +71,62 @@ def test_the_keys_are_live(clock: FakeClock) -> None:
     assert tracker.follow(made) is made
     tracker.reload(Config())
     assert tracks(tracker, results(clock, HITS, CAR))[-1] == 2
+
+
+def seen(tracker: ResultTracker, made: list[DetectionResult]) -> list[bool]:
+    """After each result: whether the next frames are needed even if nothing moves in them."""
+    needed = []
+    for result in made:
+        tracker.follow(result)
+        needed.append(tracker.follows())
+    return needed
+
+
+@pytest.fixture
+def reported(clock: FakeClock) -> ResultTracker:
+    """A tracker with events, whose drafts nobody reads."""
+    tracker = ResultTracker(Config(), clock)
+    tracker.events = EventReporter(Config(), IDENTITY, put=lambda _: None, clock_synced=lambda: True,
+                                   wants_picture=lambda _: False)
+    return tracker
+
+
+def test_a_thing_is_needed_until_it_has_stood_for_ten_seconds_or_has_ended(clock: FakeClock,
+                                                                           reported: ResultTracker) -> None:
+    """What comes, moves or is not found again keeps the gate open. What stands does not, and is looked for again."""
+    assert not reported.follows()
+    needed = seen(reported, results(clock, 80, CAR))
+    assert needed[:50] == [True] * 50
+    assert needed[-20:] == [False] * 20
+    assert seen(reported, results(clock, 14)) == [True] * 14
+    assert seen(reported, results(clock, 1, CAR)) == [False]
+    assert seen(reported, results(clock, 16)) == [True] * 15 + [False]
+
+
+def test_a_thing_of_which_the_model_is_never_sure_is_not_needed_for_ever(clock: FakeClock,
+                                                                         reported: ResultTracker) -> None:
+    """It is needed while it may still be confirmed soon."""
+    needed = seen(reported, results(clock, DOUBTFUL_HITS + 1, replace(CAR, score=0.4)))
+    assert needed == [True] * (DOUBTFUL_HITS - 1) + [False] * 2
+
+
+def test_frames_without_motion_are_a_time_in_which_nobody_looked(clock: FakeClock, reported: ResultTracker) -> None:
+    """A thing that stands goes on after minutes of them; if it is gone then, its event was interrupted."""
+    seen(reported, results(clock, 80, CAR))
+    for _ in range(5):
+        clock.advance(100)
+        result = results(clock, 1, CAR)[0]
+        result = replace(result, frame=replace(result.frame, after_still=True))
+        assert reported.follow(result).detections[0].track == 1
+        assert not reported.follows()
+    clock.advance(100)
+    result = results(clock, 1)[0]
+    assert seen(reported, [replace(result, frame=replace(result.frame, after_still=True))]) == [True]
+    assert seen(reported, results(clock, 16))[-1] is False
+
+
+def test_switched_off_it_needs_no_frames(clock: FakeClock, reported: ResultTracker) -> None:
+    """`events.enabled: false` leaves the gate to motion alone."""
+    assert seen(reported, results(clock, 1, CAR)) == [True]
+    reported.reload(Config(events=EventsConfig(enabled=False)))
+    assert seen(reported, results(clock, 1, CAR)) == [False]

@@ -136,3 +136,14 @@ def test_counts_are_published_once_stable() -> None:
     assert not rule.changed({"car": 1})
     rule.forget()
     assert rule.changed({"car": 1})
+
+
+@pytest.mark.parametrize(("mode", "due"), [("changes", [False, False, True]), ("all", [False] * 3),
+                                          ("detections", [False] * 3)])
+def test_a_result_is_due_where_silence_means_trouble(mode: str, due: list[bool]) -> None:
+    """With `changes` one is due `refresh_s` after the last one."""
+    rule, found = PublishRule(publish(mode, refresh_s=10)), []
+    found.append(rule.is_due(START_NS))
+    rule.should_publish([], START_NS)
+    found += [rule.is_due(START_NS + 9_999 * MS), rule.is_due(START_NS + 10_000 * MS)]
+    assert found == due

@@ -68,6 +68,9 @@ class FakeCamera:
         self.captured = len(frames)
         self.closed = False
         self.scaling: Scaling | None = None
+        self.gate_is_open = True
+        self.open_at: list[bool] = []
+        """For each frame that was taken: whether those without motion would have come too."""
         self._ends = ends
 
     def take(self, timeout_s: float) -> Frame | None:
@@ -77,6 +80,7 @@ class FakeCamera:
             if self._ends:
                 raise SourceEnded("the frames of the test are used up")
             return None
+        self.open_at.append(self.gate_is_open)
         frame = self.frames.popleft()
         self.in_hand[frame.seq] = frame
         self.taken += 1
@@ -88,6 +92,9 @@ class FakeCamera:
     def scale_to(self, scaling: Scaling | None) -> None:
         assert scaling != self.scaling, "the same wish twice"
         self.scaling = scaling
+
+    def open_gate(self, *, wanted: bool) -> None:
+        self.gate_is_open = wanted
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         return self.frames[0] if self.frames else None
@@ -125,9 +132,10 @@ class FakeFlow:
 
     def __init__(self) -> None:
         self.limits: list[float | None] = []
+        self.still = 0
 
     def all_dropped(self) -> dict[str, int]:
-        return {"replaced": 2, "stale": 0}
+        return {"replaced": 2, "stale": 0, "still": self.still}
 
     def limit(self, per_s: float | None) -> None:
         self.limits.append(per_s)

@@ -1,7 +1,7 @@
 """Measures whether reading a stream takes more processor time than everything that the daemon does with its frames.
 
-Invariants: a verdict comes from a whole window in which frames were used, never from a start. What was said holds until
-a window clearly says the opposite. One thread measures, any thread reads.
+Invariants: a verdict comes from a whole window in which frames were used and none was still, never from a start. What
+was said holds until a window clearly says the opposite. One thread measures, any thread reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vedette.types import ReasonCode
+    from vedette.types import CameraStatus, ReasonCode
 
 WINDOW_S = 120.0
 COSTLY_FROM, COSTLY_UNTIL = 1.25, 1.0
@@ -35,6 +35,7 @@ class _Reading:
     child_s: float
     own_s: float
     frames: int
+    still: int
 
 
 class DecodingCost:
@@ -48,8 +49,8 @@ class DecodingCost:
         self._begin: _Reading | None = None
         self._detail: str | None = None
 
-    def measure(self, now_s: float, pid: int, frames: int) -> None:
-        """Measure if a window is over. `frames` counts those that the detector took. `now_s` is monotonic."""
+    def measure(self, now_s: float, pid: int, camera: CameraStatus) -> None:
+        """Measure if a window is over. `now_s` is monotonic."""
         begin = self._begin
         if begin is not None and begin.pid == pid and now_s - begin.at_s < self._window_s:
             return
@@ -58,8 +59,10 @@ class DecodingCost:
         except OSError:         # it has just ended
             self._begin = None
             return
-        self._begin = now = _Reading(now_s, pid, child_s, self._own_s(), frames)
-        if begin is not None and begin.pid == pid and now.frames - begin.frames >= LEAST_FRAMES:
+        taken = camera.captured - sum(camera.dropped.values()) - camera.pending
+        self._begin = now = _Reading(now_s, pid, child_s, self._own_s(), taken, camera.dropped.get("still", 0))
+        if begin is not None and (begin.pid, begin.still) == (pid, now.still) \
+                and now.frames - begin.frames >= LEAST_FRAMES:
             self._judge(now_s - begin.at_s, child_s - begin.child_s, now.own_s - begin.own_s)
 
     def reasons(self) -> dict[ReasonCode, str]:

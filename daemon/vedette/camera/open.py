@@ -57,7 +57,8 @@ def capture_settings(camera: CameraConfig) -> CaptureSettings:
         source=camera.source, width=camera.width, height=camera.height, fps=camera.fps, rotate=camera.rotate,
         masks=camera.masks, frozen_after_s=camera.frozen_after_s, every_frame=camera.every_frame, loop=camera.loop,
         credentials_file=str(camera.credentials_file) if camera.credentials_file else None,
-        decode=camera.decode, focus=camera.focus, controls=camera.controls)
+        decode=camera.decode, focus=camera.focus, controls=camera.controls,
+        gate_every_s=camera.gate.every_s if camera.gate.enabled else None)
     if settings.kind == "synthetic":
         parse_synthetic(settings.source)      # a wrong option can still end the command here
         return settings

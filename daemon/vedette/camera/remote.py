@@ -3,6 +3,7 @@
 Invariants:
 - captured == taken + sum(dropped) + pending at every moment, also after a child died: `captured` is the last frame's
   seq, and a gap in seq is the number of frames that found no free slot (`busy`).
+- A frame without motion (`still`) goes back to the child at once, unless the gate is open. It counts for all else.
 - The capture thread owns the child. Other threads only take frames, release them and read the status.
 - A child that hangs, stops, crashes or sends nonsense never blocks anybody: it is killed and replaced
   (`restart_policy`).
@@ -82,6 +83,8 @@ class RemoteCamera:
         self._reopened = self._slow_openings = 0
         self._final: SourceError | None = None
         self._scaling: Scaling | None = None
+        self._gate_is_open = True
+        self._still_seq = self._taken_seq = 0      # of the newest frame that was still, and of the last one taken
         self._session = self._new_session(child)
 
     def __repr__(self) -> str:
@@ -94,7 +97,7 @@ class RemoteCamera:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Frames that nobody took, by cause: replaced, busy. Any thread may read it, as often as it likes."""
+        """Frames that nobody took, by cause: replaced, busy, still. Any thread may read it, as often as it likes."""
         with self._lock:
             return dict(self._dropped)
 
@@ -105,6 +108,7 @@ class RemoteCamera:
     def take(self, timeout_s: float) -> Frame | None:
         """Return the next frame, or None after `timeout_s`. See ports.Camera."""
         frame = self._mailbox.take(timeout_s)
+        self._taken_seq = frame.seq if frame else self._taken_seq
         if frame is None and self._final is not None and not len(self._mailbox):
             raise type(self._final)(str(self._final))
         return frame
@@ -121,6 +125,10 @@ class RemoteCamera:
         """Request this scaled part from the child, from some later frame on. See ports.Camera."""
         self._scaling = scaling
         self._session.scale_to(scaling)
+
+    def open_gate(self, *, wanted: bool) -> None:
+        """Give frames without motion too, while `wanted`. See ports.Camera."""
+        self._gate_is_open = wanted
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame to arrive, or None after `timeout_s`."""
@@ -164,7 +172,7 @@ class RemoteCamera:
             while not worker.stopping.is_set():
                 worker.beat()
                 if self._settings.kind == "stream" and self._settings.decode == "all":
-                    self._cost.measure(self._clock.monotonic_ns() / 1e9, self._session.pid, self._taken)
+                    self._cost.measure(self._clock.monotonic_ns() / 1e9, self._session.pid, self.status())
                 if self._final is not None:
                     worker.stopping.wait(POLL_S)
                 elif trouble := self._read_messages():
@@ -206,7 +214,8 @@ class RemoteCamera:
         now_ns = self._clock.monotonic_ns()
         captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
-                      Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message))
+                      Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message),
+                      after_still=self._still_seq > self._taken_seq)
         self._serve_waiters(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1
@@ -214,10 +223,12 @@ class RemoteCamera:
             self._last = message
             self._view = self._session.view(message) or self._view
             self._rate.append((now_ns, message.seq))
-            replaced = self._mailbox.put(frame)
-            self._dropped["replaced"] += replaced is not None
-        if replaced:
-            self.release(replaced)
+            still = message.still and not self._gate_is_open
+            self._still_seq = frame.seq if still else self._still_seq
+            dropped = frame if still else self._mailbox.put(frame)
+            self._dropped["still" if still else "replaced"] += dropped is not None
+        if dropped:
+            self.release(dropped)
         self._replacements.worked()
         self._tracker.frame(message.reasons)
 
@@ -261,10 +272,6 @@ class RemoteCamera:
     @property
     def _captured(self) -> int:
         return self._last.seq if self._last else 0
-
-    @property
-    def _taken(self) -> int:
-        return self._captured - sum(self._dropped.values()) - len(self._mailbox)
 
     def _fps(self) -> float:
         """Return the recent frames per second, or 0 when none came for as long as a stall."""

@@ -53,6 +53,8 @@ class CaptureSettings:
     decode: Literal["all", "keyframes"] = "all"
     focus: float | None = None
     controls: Mapping[str, Any] = field(default_factory=dict)
+    gate_every_s: float | None = None
+    """Seconds after which a still frame is wanted. None: all frames are."""
     slow_openings: int = 0
     """Openings before this one, in a row, that gave no frame in time."""
 

@@ -45,7 +45,7 @@ class FrameReady:
     """A slot holds a frame. If `scaling` is not empty, a scaled part of the frame follows it (see types.Scaling).
 
     `reasons` are the health reason codes that hold now. `view` is (detail, focus) of a types.View that was measured
-    with this frame, and `outline` is its outline in hexadecimal. Both are empty on most frames.
+    with this frame, and `outline` is its outline in hexadecimal. Both are empty on most frames. `still`: nothing moves.
     """
 
     seq: int
@@ -60,6 +60,7 @@ class FrameReady:
     scaling: tuple[int, ...]
     view: tuple[float, ...] = ()
     outline: str = ""
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,6 @@ def _fits(value: Any, hint: Any) -> bool:
         return value is None or _fits(value, float)
     if hint is float:
         return type(value) in (int, float) and abs(value) < 1e12
-    if hint in (int, str):
+    if hint in (int, str, bool):
         return type(value) is hint
     return value in get_args(hint)

@@ -181,8 +181,7 @@ class MqttConfig(Section):
         return self
 
 
-CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn",
-                      "detection"]
+CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn"]
 
 
 class CommandsConfig(Section):

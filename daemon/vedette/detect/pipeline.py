@@ -6,6 +6,7 @@ Invariants:
   `on_fallback_result`, which accepts none once the detector works again.
 - Every frame taken is either detected, or dropped by exactly one counted cause.
 - A frame that could not be used never becomes an empty result. While no results come, `on_blind` is called.
+- The motion gate may close only after a result of the model that came in time.
 - Detectors change between two frames (`hot_swap`): each frame goes to the old one or to the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
@@ -17,7 +18,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING
 
 from vedette.detect.detector_health import DetectorHealth
@@ -87,9 +87,11 @@ class Pipeline:
         self._last_seq = 0
         self._dropped: Counter[str] = Counter()
         self._in_hand = 0
-        self._paused_until_ns = 0.0
+        self._paused_until_ns = 0
         self._scaling: Scaling | None = None
         self._interruptions = 0
+        self._must_look = True
+        self.wants_all: list[Callable[[], bool]] = []     # whether frames without motion are wanted too
         self.follow: Callable[[DetectionResult], DetectionResult] = lambda result: result
         """Adds tracks to a result of the detector, on the detect thread. Set it before `run`."""
 
@@ -135,6 +137,7 @@ class Pipeline:
                 self._switch_fallback()
                 worker.beat()
                 self._health.start_timer()
+                self._camera.open_gate(wanted=self._must_look or any(wanted() for wanted in self.wants_all))
                 frame = self._take(worker)
                 if frame is not None:
                     self._handle(frame)
@@ -187,10 +190,11 @@ class Pipeline:
         if camera.state != "capturing" or interrupted or not self.status().detecting:
             for on_blind in self.on_blind:
                 on_blind()
+            self._must_look = True
 
     def pause(self, seconds: float) -> None:
-        """Drop frames for `seconds`, which may be `inf`, counted as `paused`. Any thread."""
-        self._paused_until_ns = self._clock.monotonic_ns() + seconds * 1e9
+        """Drop frames for `seconds`, counted as `paused`. Any thread."""
+        self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
         if self._fallback is not None:
             self._fallback.deactivate()
 
@@ -219,7 +223,7 @@ class Pipeline:
         reasons = self._hot_swap.reasons() | self._health.reasons()
         if self._is_paused():
             left_s = (self._paused_until_ns - self._clock.monotonic_ns()) / 1e9
-            reasons["paused"] = f"for {left_s:.0f} s more" if left_s < inf else "until it is switched on"
+            reasons["paused"] = f"for {left_s:.0f} s more"
         return reasons
 
     def _fallback_detects(self) -> bool:
@@ -242,6 +246,7 @@ class Pipeline:
             dropped = self._refuse(frame) or self._use(frame)
             if dropped:
                 self._dropped[dropped] += 1
+                self._must_look = True
         finally:
             self._in_hand = 0
             self._camera.release(frame)
@@ -265,6 +270,7 @@ class Pipeline:
         with self._publishing:
             self._detected += 1
             self._last_seq = frame.seq if result.source == "local" else self._last_seq
+            self._must_look = result.source != "local" or result.age_ms > self._health.max_frame_age_ms
             self._publish(result)
         return None
 

@@ -131,14 +131,17 @@ class Governor:
     def __repr__(self) -> str:
         return f"<Governor {self.limit}>"
 
-    def update(self, reading: Reading, detected: int, now_s: float) -> Limit:
-        """Use a reading, and the number of frames detected in this run; returns the limit from now on."""
+    def update(self, reading: Reading, detected: int, now_s: float, *, rests: bool = False) -> Limit:
+        """Use a reading, and the number of frames detected in this run; returns the limit from now on.
+
+        `rests`: the detector could do without some frames since the last reading. Then the rate says nothing.
+        """
         timing = self._timing
         passed_s = math.inf if self._read_s is None else now_s - self._read_s
         if passed_s >= timing.gap:
             self._figures.clear()
             self._strained_s = self._calm_s = None
-        elif passed_s > 0:
+        elif passed_s > 0 and not rests:
             self._measure((detected - self._detected) / passed_s, passed_s)
         self._read_s, self._detected = now_s, detected
         self._smooth(reading, passed_s)

@@ -33,6 +33,7 @@ class Throttle:
         self._enabled = config.governor.enabled
         self._governor = Governor(config.governor.target_c, config.camera.fps, timing)
         self._since: Since | None = None
+        self._still = 0
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration."""
@@ -45,7 +46,9 @@ class Throttle:
     def on_reading(self, reading: Reading) -> None:
         """Apply the governor's decision about a new reading of the board."""
         if self._enabled:
-            self._apply(self._governor.update(reading, self._flow.detected, self._clock.monotonic_ns() / 1e9))
+            before, self._still = self._still, self._flow.all_dropped().get("still", 0)
+            self._apply(self._governor.update(reading, self._flow.detected, self._clock.monotonic_ns() / 1e9,
+                                              rests=self._still != before))
 
     def governed(self) -> bool:
         """Return whether a limit applies now. Any thread."""

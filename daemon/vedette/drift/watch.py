@@ -88,13 +88,14 @@ class DriftWatch:
     def on_result(self, result: DetectionResult) -> None:
         """Count a result of the device's own model. Any thread.
 
-        At a governed rate its time is not counted: the processor rests between frames, and lowers its clock.
+        At a governed rate its time is not counted, nor after a still frame: the processor rests between frames, and
+        lowers its clock.
         """
         if result.source != "local" or result.model is None:
             return
         with self._batches_lock:
             batch = self._batches.setdefault(result.model.sha256, _Batch())
-            if not self._governed():
+            if not (self._governed() or result.frame.after_still):
                 batch.invoke_ms.append(result.timing.invoke_ms)
             for found in result.detections:
                 number, total = batch.scores.get(found.label, (0, 0.0))

@@ -93,6 +93,11 @@ class EventReporter:
             for event in self.open:
                 self._draft(event, "update", publish=False)
 
+    def is_changing(self, track: Track) -> bool:
+        """Return whether there is more to tell of it soon: its thing is wanted, and does not stand still."""
+        event = self._events.get(track.id)
+        return event is not None and (event.changed or not event.stationary)
+
     def end_all(self) -> None:
         """End every event as interrupted: nobody will look again."""
         for event in self._events.values():

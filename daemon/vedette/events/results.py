@@ -11,12 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vedette.config.models import Config
     from vedette.events.reporter import EventReporter
-    from vedette.events.tracker import Tracker
+    from vedette.events.tracker import Track, Tracker
     from vedette.events.zone_reporter import ZoneReporter
     from vedette.ports import Clock
     from vedette.types import DetectionResult
+
+DOUBTFUL_HITS = 30
+"""A track that so many detections could not confirm is one of which the model is never sure."""
 
 
 class ResultTracker:
@@ -30,6 +35,7 @@ class ResultTracker:
         self._config = self._applied = config
         self._tracker: Tracker | None = None
         self._blind = threading.Event()
+        self._follows = False
 
     def __repr__(self) -> str:
         return f"<ResultTracker {self._tracker!r}>"
@@ -44,6 +50,10 @@ class ResultTracker:
         if self.zones is not None:
             self.zones.on_blind()
 
+    def follows(self) -> bool:
+        """Whether the next frames are needed even if nothing moves in them. Any thread."""
+        return self._follows
+
     def on_result(self, result: DetectionResult) -> None:
         """Take any result that is published. Those of a fallback are not followed: meanwhile nobody looks."""
         if result.source != "local":
@@ -52,6 +62,7 @@ class ResultTracker:
     def follow(self, result: DetectionResult) -> DetectionResult:
         """Return the result with a track for each detection whose thing is confirmed. Detect thread only."""
         config = self._config
+        self._follows = False
         if not config.events.enabled:
             self.close()
             return result
@@ -59,16 +70,18 @@ class ResultTracker:
         if self._tracker is None:
             from vedette.events.tracker import Tracker  # imports numpy: later than the start
             self._tracker = Tracker(config.events.keep_s)
-        looked_away = self._blind.is_set()
-        if looked_away:     # else one that is set just now would be lost
+        blind = self._blind.is_set()
+        if blind:     # else one that is set just now would be lost
             self._blind.clear()
         self._tracker.keep_s = config.events.keep_s
-        tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9, looked_away=looked_away)
+        tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9,
+                                      looked_away=blind or result.frame.after_still)
         detections = tuple(
             detection if track is None or track.confirmed_s is None else replace(detection, track=track.id)
             for detection, track in zip(result.detections, tracks, strict=True))
         if self.events is not None:
             self._report(self.events, self._tracker, config, result)
+        self._follows = self._needs_more(self._tracker.tracks, result.frame.captured_ns / 1e9)
         track_ms = (self._clock.monotonic_ns() - begun_ns) / 1e6
         return replace(result, detections=detections, timing=replace(result.timing, track_ms=track_ms),
                        age_ms=result.age_ms + track_ms)
@@ -88,3 +101,11 @@ class ResultTracker:
         events.follow(result, tracker.tracks, tracker.ended)
         if self.zones is not None:
             self.zones.show(config.zones, events.open, result)
+
+    def _needs_more(self, tracks: Sequence[Track], now_s: float) -> bool:
+        """Return whether a thing comes, moves or has vanished, or a zone is about to be empty."""
+        if self.zones is not None and self.zones.waits:
+            return True
+        return any(track.hits < DOUBTFUL_HITS if track.confirmed_s is None
+                   else track.seen_s != now_s or self.events is None or self.events.is_changing(track)
+                   for track in tracks)

@@ -38,6 +38,8 @@ class ZoneReporter:
         self._clock_synced = clock_synced
         self._lock = threading.Lock()
         self._published: Counts | None = NEVER
+        self.waits = False
+        """Whether a number is about to fall, although no thing leaves any more."""
         self._times: dict[tuple[str, str], list[float]] = {}
         """For zone and label: when there were at least 1, 2, 3 ... things, the last time of each."""
 
@@ -59,6 +61,7 @@ class ZoneReporter:
             if times:
                 counts[zone][label] = len(times)
         self._times = {place: times for place, times in self._times.items() if times}
+        self.waits = any(len(times) > now[place] for place, times in self._times.items())
         with self._lock:
             if counts != self._published and self._camera.status().state != "frozen":
                 self._publish(counts, result.frame.captured_at, result.frame.captured_ns)

@@ -53,7 +53,8 @@ class CaptureHealth(TypedDict):
     """Frames with a result of the model or of the motion detector. The cloud gets copies, which do not count here."""
     dropped: dict[str, Count]
     """By cause. `replaced`: by a newer frame. `busy`: no memory was free. `stale`: too old. `failed`: detection failed.
-    `paused`: by a command. `no_model`: no model runs. `slow`: the cloud was faster. `governed`: see `governor`."""
+    `paused`: by a command. `no_model`: no model runs. `slow`: the cloud was faster. `governed`: see `governor`.
+    `still`: the motion gate saw no motion."""
     pending: Count
     """Frames that wait for the detector or are in it."""
     age_ms: Percentiles | None

@@ -112,6 +112,10 @@ class PublishRule:
         self.published += 1
         return True
 
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a result is to be published even without a change."""
+        return self.publish.results == "changes" and now_ns - self._last_ns >= self.publish.refresh_s * 1e9
+
     def forget(self) -> None:
         """Have the next result count as a change, because it comes from another source."""
         self._counts.forget()
@@ -121,4 +125,4 @@ class PublishRule:
             return True
         if self.publish.results == "detections":
             return bool(counts or self._counts.published)
-        return changed or now_ns - self._last_ns >= self.publish.refresh_s * 1e9
+        return changed or self.is_due(now_ns)

@@ -51,6 +51,10 @@ class ResultReporter:
         """Results of this run that were published: the `seq` of the last. Any thread."""
         return self._seq
 
+    def is_due(self) -> bool:
+        """Whether a result is to be published even without a change. Any thread."""
+        return self._rule.is_due(self._clock.monotonic_ns())
+
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration, from the next result on. Any thread."""
         self._rule.publish = config.publish

@@ -106,6 +106,11 @@ class Updater:
         return model_status(self._switch.facts, self._store.state, pinned=self._pinned is not None,
                             downloaded=fetcher.progress if fetcher else None, compared=self._prover.progress)
 
+    def compares(self) -> bool:
+        """Whether a model is in shadow or on trial, so that the detector needs frames. Any thread."""
+        on_trial = self._pinned is None and self._store.state.trial is not None
+        return on_trial or self._prover.progress is not None
+
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
         fetcher, trouble = self._fetcher, self._trouble

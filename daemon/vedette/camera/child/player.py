@@ -18,6 +18,7 @@ import numpy as np
 
 from vedette.camera.child.cadence import Decimation, Playback
 from vedette.camera.child.damage import Damage
+from vedette.camera.child.gate import MotionGate
 from vedette.camera.child.shape import Shaper
 from vedette.camera.child.source import PictureDamaged
 from vedette.camera.child.watch import PictureWatch, RateWatch
@@ -54,6 +55,7 @@ class Player:
         self._to_skip = self._seq if settings.every_frame and not settings.loop else 0   # by a child that died
         self._shaper = Shaper(settings)
         self._pictures = PictureWatch(settings.frozen_after_s)
+        self._gate = MotionGate(settings.gate_every_s)
         self._last_slot = -1
         self._last_picture: NDArray[np.uint8] | None = None
         self._damage = Damage(settings.stall_s)
@@ -97,7 +99,7 @@ class Player:
 
     def _grab(self, source: Source, rates: RateWatch, playback: Playback) -> int:
         """Grab the next frame. Return its capture time, or for a film the time to show it."""
-        stamp_ns = source.grab()
+        self._stamp_ns = stamp_ns = source.grab()
         self._owner.receive(0)
         if source.live:
             captured_ns = min(stamp_ns, time.monotonic_ns())
@@ -134,7 +136,7 @@ class Player:
             self._pictures.brightness, self._pictures.contrast,
             self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns) + self._damage.reasons(now_ns),
             scaling or (), (view.detail, view.focus) if view else (),
-            view.outline.hex() if view else ""), slot)
+            view.outline.hex() if view else "", self._gate.is_still(picture, self._stamp_ns)), slot)
         self._last_slot, self._last_picture = slot, picture
         if source.live and source.reusable and self._pictures.take_frozen():
             raise PictureFrozen("the same picture again and again")
