@@ -85,10 +85,10 @@ def floor_per_s(args: argparse.Namespace) -> float:
         camera.close()
 
 
-def daemon_per_s(args: argparse.Namespace, port: int,
-                 folder: Path) -> tuple[float, float, float, float, dict[str, float]]:
+def daemon_per_s(args: argparse.Namespace, port: int, folder: Path,
+                 more: str = "") -> tuple[float, float, float, float, dict[str, float]]:
     """Return results per second at a subscriber, time to the first result, peak memory of daemon and child, and the
-    mean time of each stage.
+    mean time of each stage. `more` is added to the configuration.
     """
     config = folder / "config.yaml"
     config.write_text(f"""
@@ -97,7 +97,7 @@ camera: {{source: {args.source}, every_frame: true, loop: true}}
 detector: {{model: {args.model}, threads: 1}}
 publish: {{results: all, max_per_s: 1000000}}
 mqtt: {{port: {port}}}
-""")
+{more}""")
     command = [sys.executable, "-m", "vedette", "run", "--config", str(config)]
     environ = {"STATE_DIRECTORY": str(folder / "state")}
     first_result_s = time_to_first_line([*command, "--print"], environ)

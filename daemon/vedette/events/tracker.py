@@ -125,12 +125,13 @@ class Tracker:
         self._predict(0.0 if looked_away else max(0.0, at_s - self._now_s))
         self._now_s = at_s
         boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
-        rows = {column: row for row, column in self._match(detections, boxes).items()}
+        matched = self._match(detections, boxes)
+        self._correct(list(matched), boxes[list(matched.values())])
+        tracks = {column: self.tracks[row] for row, column in matched.items()}
         found: list[Track | None] = []
         for column, detection in enumerate(detections):
-            if column in rows:
-                self._correct(rows[column], boxes[column])
-                track = self.tracks[rows[column]]
+            if column in tracks:
+                track = tracks[column]
             elif len(self.tracks) < TRACKS_MAX:
                 track = self._begin(detection, boxes[column], at_s)
             else:
@@ -188,37 +189,37 @@ class Tracker:
                     taken.add(column)
         return chosen
 
-    def _correct(self, row: int, box: Floats) -> None:
-        """Move a track towards the box that was measured."""
-        variance, both, speed = self._spreads[row].tolist()
+    def _correct(self, rows: list[int], boxes: Floats) -> None:
+        """Move tracks towards the boxes that were measured."""
+        variance, both, speed = self._spreads[rows].T
         gain, speed_gain = variance / (variance + _MEASURED ** 2), both / (variance + _MEASURED ** 2)
-        off = _measured(box, self._places[row]) - self._places[row]
-        self._places[row] += gain * off
-        self._speeds[row] += speed_gain * off
-        self._spreads[row] = (1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both
+        off = _measured(boxes, self._places[rows]) - self._places[rows]
+        self._places[rows] += gain[:, None] * off
+        self._speeds[rows] += speed_gain[:, None] * off
+        self._spreads[rows] = np.stack([(1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both], 1)
 
     def _begin(self, detection: Detection, box: Floats, at_s: float) -> Track:
         track = Track(next(self._ids), detection.label, detection.box, at_s, at_s)
         self.tracks.append(track)
-        self._places = np.vstack([self._places, _middle_and_size(box)])
+        self._places = np.vstack([self._places, _middles_and_sizes(box[None])])
         self._speeds = np.vstack([self._speeds, np.zeros(4)])
         self._spreads = np.vstack([self._spreads, (_MEASURED ** 2, 0.0, _FIRST_SPEED ** 2)])
         return track
 
 
-def _middle_and_size(box: Floats) -> Floats:
-    return np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])
+def _middles_and_sizes(boxes: Floats) -> Floats:
+    return np.hstack([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]])
 
 
-def _measured(box: Floats, place: Floats) -> Floats:
-    """Return middle and size of a box. What the frame's edge cuts off is added from what is known of the size."""
-    measured = _middle_and_size(box)
-    for axis in (0, 1):
-        before, behind = box[axis] < _EDGE, box[axis + 2] > 1 - _EDGE
-        if before != behind:
-            size = max(measured[axis + 2], place[axis + 2])
-            measured[axis + 2] = size
-            measured[axis] = box[axis] + size / 2 if behind else box[axis + 2] - size / 2
+def _measured(boxes: Floats, places: Floats) -> Floats:
+    """Return middles and sizes of boxes. What the frame's edge cuts off is added from what is known of the size."""
+    measured = _middles_and_sizes(boxes)
+    before, behind = boxes[:, :2] < _EDGE, boxes[:, 2:] > 1 - _EDGE
+    cut = before != behind
+    if cut.any():
+        sizes = np.where(cut, np.maximum(measured[:, 2:], places[:, 2:]), measured[:, 2:])
+        middles = np.where(behind, boxes[:, :2] + sizes / 2, boxes[:, 2:] - sizes / 2)
+        measured = np.hstack([np.where(cut, middles, measured[:, :2]), sizes])
     return measured
 
 
