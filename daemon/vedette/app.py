@@ -25,6 +25,7 @@ from vedette.config.reload import Reloader
 from vedette.detect.open_model import DetectorOpener
 from vedette.detect.opening_count import OpeningCount
 from vedette.detect.pipeline import Pipeline
+from vedette.detect.switch import DetectionSwitch
 from vedette.device.board import Board, boot_id
 from vedette.device.board_monitor import BoardMonitor
 from vedette.device.governor import NORMAL_TIMING
@@ -239,8 +240,9 @@ class Daemon:
                                        last_end=self._run_record.last)
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
+        switch = DetectionSwitch(self._pipeline, self._state.path, allowed="detection" in config.commands.allow)
         self._desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
-                                 results=self._results, main_thread=self._supervisor)
+                                 results=self._results, main_thread=self._supervisor, switch=switch)
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,

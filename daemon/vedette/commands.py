@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from vedette.detect.pipeline import Pipeline
+    from vedette.detect.switch import DetectionSwitch
     from vedette.messages.results import ResultReporter
     from vedette.messages.shapes import ReplyStatus
     from vedette.ports import Camera, Publisher
@@ -68,7 +69,7 @@ class CommandDesk:
     """Main thread only, but for `accept`. `stop` comes before the last replies are sent."""
 
     def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *, updates: Updates, drift: Drift,
-                 results: ResultReporter, main_thread: MainThread) -> None:
+                 results: ResultReporter, main_thread: MainThread, switch: DetectionSwitch) -> None:
         self._pipeline = pipeline
         self._camera = camera
         self._publisher = publisher
@@ -76,12 +77,14 @@ class CommandDesk:
         self._drift = drift
         self._results = results
         self._main_thread = main_thread
+        self._switch = switch
         self._lock = threading.Lock()
         self._waiting: deque[Command] = deque()
         self._is_stopped = False
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._restart,
             "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
+            "detection": self._detection,
         }
 
     def accept(self, command: Command) -> None:
@@ -117,12 +120,33 @@ class CommandDesk:
             self._reply(command, "refused",
                         error=f"seconds: expected a number up to {PAUSE_LIMIT_S:.0f}, got {seconds!r}")
             return
+        if self._switch.is_off:
+            self._reply(command, "refused", error="detection is switched off already: only ON or `resume` ends that")
+            return
         self._pipeline.pause(seconds)
         self._reply(command, "ok", {"seconds": seconds})
 
     def _resume(self, command: Command) -> None:
-        self._pipeline.resume()
-        self._reply(command, "ok")
+        self._turn(command, on=True)
+
+    def _detection(self, command: Command) -> None:
+        state = command.arguments.get("state")
+        if state not in ("ON", "OFF") or command.arguments.keys() - {"state"}:
+            self._reply(command, "refused", error="expected ON, OFF, or an object with `state`: ON or OFF")
+            return
+        self._turn(command, on=state == "ON")
+
+    def _turn(self, command: Command, *, on: bool) -> None:
+        try:
+            if on:
+                self._switch.turn_on()
+            else:
+                self._switch.turn_off()
+        except OSError as error:
+            self._reply(command, "failed",
+                        error=f"done, but a restart would undo it: {error.filename}: {error.strerror}")
+        else:
+            self._reply(command, "ok")
 
     def _snapshot(self, command: Command) -> None:
         frame = self._camera.copy_next(SNAPSHOT_WITHIN_S)

@@ -188,7 +188,7 @@ class Set:
         actions: list[Callable[[], None]] = []
         parts = cast("Any", SimpleNamespace(call=actions.append))
         desk = CommandDesk(parts, cast("Any", camera), publisher, updates=parts, drift=parts, results=parts,
-                           main_thread=parts)
+                           main_thread=parts, switch=parts)
         desk.accept(Command("snapshot", {}, "t", "reply"))
         actions.pop()()
         jpeg = publisher.messages[0].payload

@@ -78,11 +78,14 @@ def test_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
 def test_later_messages_are_shown(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     """A message published after the command has started is shown."""
     codes: list[int] = []
-    following = threading.Thread(target=lambda: codes.append(tail(broker, "--count", "1")))
+    following = threading.Thread(target=lambda: codes.append(tail(broker, "--count", "1")), daemon=True)
     following.start()
     assert wait_until(lambda: "vedette." in broker.log)
-    while following.is_alive():
+
+    def is_shown() -> bool:
         send(broker.client(), "vedette/gate-01/camera", b'{"state": "stalled", "cause": "silence"}')
-        following.join(0.05)
+        return not following.is_alive()
+
+    assert wait_until(is_shown)
     assert codes == [0]
     assert "stalled silence" in capsys.readouterr().out

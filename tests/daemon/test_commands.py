@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.fakes import (
 )
 from vedette.commands import WAITING_LIMIT, CommandDesk
 from vedette.config.models import CameraConfig, Config, PublishConfig
+from vedette.detect.switch import FILE, DetectionSwitch
 from vedette.errors import StateUnusable, UpdateRefused, VedetteError
 from vedette.messages.results import ResultReporter
 from vedette.types import Command
@@ -63,7 +65,7 @@ class FakeDrift:
 class Rig:
     """A desk whose inbox is emptied by hand."""
 
-    def __init__(self, frames: int = 1) -> None:
+    def __init__(self, folder: Path, frames: int = 1) -> None:
         clock = FakeClock()
         self.publisher = FakePublisher()
         self.inbox: list[Callable[[], None]] = []
@@ -80,7 +82,8 @@ class Rig:
         self.updates = FakeUpdates()
         self.drift = FakeDrift()
         self.desk = CommandDesk(self.pipeline, camera, self.publisher, updates=self.updates, drift=self.drift,
-                                results=self.results, main_thread=self)
+                                results=self.results, main_thread=self,
+                                switch=DetectionSwitch(self.pipeline, folder, allowed=True))
 
     def call(self, action: Callable[[], None]) -> None:
         self.inbox.append(action)
@@ -101,17 +104,17 @@ class Rig:
         return answer
 
 
-def test_accepting_only_enqueues() -> None:
+def test_accepting_only_enqueues(tmp_path: Path) -> None:
     """The network thread only enqueues: the broker gets its acknowledgement before anything happens."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
     assert rig.restarts == 0
     assert rig.publisher.messages == []
 
 
-def test_pause_and_resume() -> None:
+def test_pause_and_resume(tmp_path: Path) -> None:
     """A pause lasts an hour at most, and is a reason until it is resumed."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     assert rig.send("pause", {"seconds": 60})["data"] == {"seconds": 60}
     assert "paused" in rig.pipeline.reasons()
     assert rig.send("resume")["status"] == "ok"
@@ -119,19 +122,66 @@ def test_pause_and_resume() -> None:
     assert rig.send("pause")["data"] == {"seconds": 3600}
 
 
+def test_the_switch_pauses_until_it_is_switched_on(tmp_path: Path) -> None:
+    """OFF has no end, and `pause` cannot give it one. ON ends any pause, and so does `resume`."""
+    rig = Rig(tmp_path)
+    assert rig.send("detection", {"state": "OFF"})["status"] == "ok"
+    assert rig.pipeline.reasons()["paused"] == "until it is switched on"
+    assert rig.send("pause", {"seconds": 1})["status"] == "refused"
+    assert rig.pipeline.reasons()["paused"] == "until it is switched on"
+    assert rig.send("detection", {"state": "ON"})["status"] == "ok"
+    assert "paused" not in rig.pipeline.reasons()
+    rig.send("pause")
+    assert rig.send("detection", {"state": "ON"})["status"] == "ok"
+    assert "paused" not in rig.pipeline.reasons()
+    rig.send("detection", {"state": "OFF"})
+    assert rig.send("resume")["status"] == "ok"
+    assert rig.send("pause", {"seconds": 1})["status"] == "ok"
+
+
+def test_what_is_switched_off_is_off_after_a_restart(tmp_path: Path) -> None:
+    """A power cut switches nothing on. Where the command is not allowed any more, nobody could switch it on."""
+    Rig(tmp_path).send("detection", {"state": "OFF"})
+    again = Rig(tmp_path)
+    assert "paused" in again.pipeline.reasons()
+    assert not DetectionSwitch(again.pipeline, tmp_path, allowed=False).is_off
+    assert "paused" not in again.pipeline.reasons()
+    assert "paused" not in Rig(tmp_path).pipeline.reasons()
+
+
+def test_a_switch_that_the_disk_does_not_keep(tmp_path: Path) -> None:
+    """It holds in this run, and the answer says that a restart would undo it."""
+    rig = Rig(tmp_path)
+    (tmp_path / FILE).mkdir()
+    answer = rig.send("detection", {"state": "OFF"})
+    assert answer["status"] == "failed"
+    assert FILE in answer["error"]
+    assert "paused" in rig.pipeline.reasons()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"state": "off"}, {"state": True}, {"state": ["ON"]},
+                                       {"state": "ON", "seconds": 1}])
+def test_another_state_of_the_switch_is_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
+    """The answer says what is expected; nothing is paused."""
+    rig = Rig(tmp_path)
+    answer = rig.send("detection", arguments)
+    assert (answer["status"], "ON" in answer["error"]) == ("refused", True)
+    assert "paused" not in rig.pipeline.reasons()
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 3601, "ten", None, True, float("nan")])
-def test_an_invalid_pause_is_refused(seconds: object) -> None:
+def test_an_invalid_pause_is_refused(tmp_path: Path, seconds: object) -> None:
     """The answer names the expected value; nothing is paused."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     answer = rig.send("pause", {"seconds": seconds})
     assert answer["status"] == "refused"
     assert "up to 3600" in answer["error"]
     assert "paused" not in rig.pipeline.reasons()
 
 
-def test_snapshot_publishes_a_picture_and_answers() -> None:
+def test_snapshot_publishes_a_picture_and_answers(tmp_path: Path) -> None:
     """The JPEG is published once with QoS 0, and the answer has its size."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     answer = rig.send("snapshot")
     picture = next(message for message in rig.publisher.messages if message.topic == "snapshot")
     assert picture.qos == 0
@@ -140,25 +190,25 @@ def test_snapshot_publishes_a_picture_and_answers() -> None:
     assert (answer["data"]["width"], answer["data"]["height"]) == (8, 6)
 
 
-def test_snapshot_without_a_frame_fails_with_a_message() -> None:
+def test_snapshot_without_a_frame_fails_with_a_message(tmp_path: Path) -> None:
     """No picture is published."""
-    rig = Rig(frames=0)
+    rig = Rig(tmp_path, frames=0)
     answer = rig.send("snapshot")
     assert answer["status"] == "failed"
     assert "no frame came" in answer["error"]
     assert len(rig.publisher.messages) == 1
 
 
-def test_restart_answers_first() -> None:
+def test_restart_answers_first(tmp_path: Path) -> None:
     """The answer is in the outbox before the stop begins."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     assert rig.send("restart")["status"] == "ok"
     assert rig.restarts == 1
 
 
-def test_update_asks_the_source_soon_or_gives_the_reason() -> None:
+def test_update_asks_the_source_soon_or_gives_the_reason(tmp_path: Path) -> None:
     """The answer comes at once; the model message has the outcome."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     assert rig.send("update")["data"] == {"within_s": 12.3}
     rig.updates.refusal = UpdateRefused("pinned: detector.model is street.tflite")
     answer = rig.send("update")
@@ -167,9 +217,9 @@ def test_update_asks_the_source_soon_or_gives_the_reason() -> None:
 
 @pytest.mark.parametrize(("error", "status"), [
     (None, "ok"), (UpdateRefused("no previous model"), "refused"), (StateUnusable("read-only"), "failed")])
-def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status: str) -> None:
+def test_rollback_is_answered_when_it_is_done(tmp_path: Path, error: VedetteError | None, status: str) -> None:
     """The answer waits for the outcome from the update thread."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     rig.desk.accept(Command("rollback", {}, "t-1", "vedette/gate/reply/rollback"))
     rig.inbox.pop()()
     assert rig.publisher.messages == []
@@ -180,9 +230,9 @@ def test_rollback_is_answered_when_it_is_done(error: VedetteError | None, status
     assert "street 3" in answer["data"]["words"] if error is None else answer["error"] == str(error)
 
 
-def test_few_commands_wait_and_the_others_are_answered_at_once() -> None:
+def test_few_commands_wait_and_the_others_are_answered_at_once(tmp_path: Path) -> None:
     """A flood of commands cannot keep the main thread from its other work; each command is still answered."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     for _ in range(WAITING_LIMIT + 3):
         rig.desk.accept(Command("resume", {}, None, "vedette/gate/reply/resume"))
     assert len(rig.inbox) == WAITING_LIMIT
@@ -193,9 +243,9 @@ def test_few_commands_wait_and_the_others_are_answered_at_once() -> None:
     assert rig.send("resume")["status"] == "ok"
 
 
-def test_commands_that_a_stop_finds_waiting_are_answered() -> None:
+def test_commands_that_a_stop_finds_waiting_are_answered(tmp_path: Path) -> None:
     """They are not carried out, and neither is one that comes later; each gets one reply."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     for _ in range(2):
         rig.desk.accept(Command("restart", {}, None, "vedette/gate/reply/restart"))
     rig.desk.stop()
@@ -208,9 +258,9 @@ def test_commands_that_a_stop_finds_waiting_are_answered() -> None:
     assert rig.restarts == 0
 
 
-def test_feedback_is_counted_and_answered() -> None:
+def test_feedback_is_counted_and_answered(tmp_path: Path) -> None:
     """Feedback about this run or an earlier one counts; a repetition does not."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     assert rig.send("feedback", {"run": 7, "seq": 100, "right": True})["data"] == {
         "counted": True, "count": 1, "wrong": 0}
     assert rig.send("feedback", {"run": 6, "seq": 4000, "right": False, "label": "person"})["data"]["wrong"] == 1
@@ -226,18 +276,18 @@ def test_feedback_is_counted_and_answered() -> None:
     {"run": 7, "seq": 1, "right": True, "label": 4}, {"run": 7, "seq": 1, "right": True, "label": "x" * 65},
     {"run": 7, "seq": 1, "right": True, "label": "a\x00"}, {"run": 7, "seq": 1, "right": True, "note": "x"},
     {"run": 2**60, "seq": 1, "right": True}])
-def test_feedback_about_no_result_is_refused(arguments: dict[str, object]) -> None:
+def test_feedback_about_no_result_is_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
     """The answer names the expected value, and nothing is counted."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     answer = rig.send("feedback", arguments)
     assert answer["status"] == "refused"
     assert "expected" in answer["error"] or "no result" in answer["error"]
     assert rig.drift.words == {}
 
 
-def test_relearn_starts_the_given_part_again() -> None:
+def test_relearn_starts_the_given_part_again(tmp_path: Path) -> None:
     """Scores, picture, or both; anything else is refused."""
-    rig = Rig()
+    rig = Rig(tmp_path)
     assert rig.send("relearn")["status"] == rig.send("relearn", {"what": "picture"})["status"] == "ok"
     for arguments in ({"what": "camera"}, {"what": ["picture"]}, {"part": "picture"}):     # a slip forgets nothing
         assert rig.send("relearn", arguments)["status"] == "refused"

@@ -127,17 +127,6 @@ def test_switched_off_nothing_is_kept(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_switched_off_and_stopped_at_once(tmp_path: Path) -> None:
-    """A clip under way is not completed after it was switched off."""
-    clock = FakeClock()
-    with started(config(tmp_path), clock) as clips:
-        clips.event_began("7-1", "car", clock.now_ns)
-        feed(clips, clock, 0.5)
-        assert wait_until(lambda: list(tmp_path.iterdir()))
-        clips.reload(config(None))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_switched_on_by_a_reload(tmp_path: Path) -> None:
     """The thread starts then; another reload changes nothing of a clip under way, if it is about something else."""
     clock = FakeClock()
@@ -246,6 +235,22 @@ def test_a_folder_that_never_answers_disturbs_nothing(tmp_path: Path) -> None:
         assert "no answer" in eventually(clips.reasons)["clips_failed"]
         assert not clips.stop(0.01)
         clock.answer.set()
+
+
+def test_switched_off_and_stopped_at_once(tmp_path: Path) -> None:
+    """A clip under way is not completed after it was switched off, even if the thread is busy until the stop."""
+    clock = StuckClock()
+    clock.answer.set()
+    with started(config(tmp_path), clock) as clips:
+        feed(clips, clock, 1)
+        clock.answer.clear()
+        clock.asked.clear()
+        clips.event_began("7-1", "car", clock.now_ns)
+        assert clock.asked.wait(PATIENCE_S)
+        clips.reload(config(None))
+        assert not clips.stop(0.01)
+        clock.answer.set()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ten_frames_a_second_are_enough(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def test_no_constructor_takes_more_than_eight_arguments() -> None:
     assert max(number for _, _, number in found) == 8, "the counting works"
 
 
+def test_no_process_of_a_test_outlives_its_block() -> None:
+    """The `with` of a plain Popen waits for ever where its block fails; the campaigns are ended as a whole."""
+    assert lines_with([path for path in TESTS if "campaign" not in path.parts], r"^ *with subprocess\.Popen\(") == []
+
+
 def test_few_lambdas() -> None:
     """Fewer than 30 lines of the package have one: a name says more."""
     assert len(lines_with(CODE, r"\blambda\b")) < 30

@@ -87,6 +87,31 @@ def test_invalid_commands_are_refused(incoming: Incoming, word: str) -> None:
     assert verdict.reply_topic.startswith(f"{BASE}/reply/")
 
 
+@pytest.mark.parametrize(("payload", "arguments"), [
+    (b"ON", {"state": "ON"}), (b"OFF", {"state": "OFF"}), (b'{"state": "OFF", "transaction": "t1"}', {"state": "OFF"}),
+    (b"", {})])
+def test_the_switch_takes_a_bare_word(payload: bytes, arguments: dict[str, str]) -> None:
+    """`detection` is the one command whose payload may be no JSON object."""
+    verdict = command_filter(("detection",)).decide(incoming_command("detection", payload=payload))
+    assert isinstance(verdict, Command)
+    assert verdict.arguments == arguments
+
+
+@pytest.mark.parametrize("incoming", [
+    incoming_command("detection", payload=b"on"), incoming_command("detection", payload=b"TRUE"),
+    incoming_command("resume", payload=b"ON"), incoming_command("pause", payload=b"OFF")])
+def test_no_other_word_and_no_other_command(incoming: Incoming) -> None:
+    """Only ON and OFF, and only for `detection`."""
+    assert isinstance(command_filter(("detection", "resume", "pause")).decide(incoming), Refusal)
+
+
+def test_the_switch_is_obeyed_only_if_it_is_allowed() -> None:
+    """As every command; a retained one never."""
+    off = incoming_command("detection", payload=b"OFF")
+    assert isinstance(command_filter().decide(off), Refusal)
+    assert command_filter(("detection",)).decide(incoming_command("detection", payload=b"OFF", retain=True)) is None
+
+
 def test_a_refusal_names_its_transaction() -> None:
     """A sender knows which of its commands was refused, even if only the expiry is malformed."""
     verdict = command_filter().decide(incoming_command(payload=b'{"transaction": "t1", "expires_at": 5}'))

@@ -80,8 +80,8 @@ def test_a_body_is_sent() -> None:
     def behave(connection: socket.socket, _over: threading.Event) -> None:
         head, _, body = head_of(connection).partition(b"\r\n\r\n")
         assert b"Content-Length: 1048576" in head
-        while len(body) < len(sent):
-            body += connection.recv(4096)
+        while len(body) < len(sent) and (more := connection.recv(4096)):
+            body += more
         got.append(body)
         connection.sendall(OK + b"Content-Length: 2\r\n\r\nok")
 

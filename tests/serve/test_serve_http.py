@@ -20,6 +20,7 @@ import pytest
 
 from tests.support.network.detection_server import TOKEN, ask, detection_server, lamp_picture, lamps
 from tests.support.waiting.fair_clock import fair_s
+from tests.support.waiting.until import wait_until
 from vedette.errors import InvokeFailed
 from vedette.serve.server import CONNECTIONS, HEAD_BYTES, HttpServer
 from vedette.types import DetectionResult, Frame
@@ -256,8 +257,7 @@ def test_more_requests_than_the_limit(tmp_path: Path, held: HeldDetector) -> Non
         inside = [pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG)]
         assert held.detecting.acquire(timeout=240)
         inside.append(pool.submit(ask, server, "POST", "/v1/detect", lamp_picture(), JPEG))
-        while "vedette_serve_busy 2" not in ask(server, "GET", "/metrics")[2].decode():
-            assert not inside[1].done()
+        assert wait_until(lambda: b"vedette_serve_busy 2" in ask(server, "GET", "/metrics")[2])
         status, headers, _ = ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)
         assert (status, headers["retry-after"]) == (503, "1")
         held.allowed.release(2)
@@ -332,8 +332,7 @@ def test_a_client_that_leaves_early_frees_its_place(tmp_path: Path) -> None:
         for sent in (b"", head[:40], head, head + b"\xff\xd8"):
             with socket.create_connection(("127.0.0.1", server.server_port), timeout=240) as connection:
                 connection.sendall(sent)
-        while "vedette_serve_busy 0" not in ask(server, "GET", "/metrics")[2].decode():
-            pass
+        assert wait_until(lambda: b"vedette_serve_busy 0" in ask(server, "GET", "/metrics")[2])
         assert ask(server, "POST", "/v1/detect", lamp_picture(), JPEG)[0] == 200
 
 
@@ -346,8 +345,7 @@ def test_more_connections_than_the_limit(tmp_path: Path) -> None:
         finally:
             for connection in idle:
                 connection.close()
-        while ask(server, "GET", "/healthz")[0] != 200:
-            pass
+        assert wait_until(lambda: ask(server, "GET", "/healthz")[0] == 200)
         assert b'route="connection",status="503"}' in ask(server, "GET", "/metrics")[2]
 
 

@@ -181,7 +181,8 @@ class MqttConfig(Section):
         return self
 
 
-CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn"]
+CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn",
+                      "detection"]
 
 
 class CommandsConfig(Section):

@@ -18,6 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from vedette.detect.detector_health import DetectorHealth
@@ -87,7 +88,7 @@ class Pipeline:
         self._last_seq = 0
         self._dropped: Counter[str] = Counter()
         self._in_hand = 0
-        self._paused_until_ns = 0
+        self._paused_until_ns = 0.0
         self._scaling: Scaling | None = None
         self._interruptions = 0
         self._must_look = True
@@ -193,8 +194,8 @@ class Pipeline:
             self._must_look = True
 
     def pause(self, seconds: float) -> None:
-        """Drop frames for `seconds`, counted as `paused`. Any thread."""
-        self._paused_until_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
+        """Drop frames for `seconds`, which may be `inf`, counted as `paused`. Any thread."""
+        self._paused_until_ns = self._clock.monotonic_ns() + seconds * 1e9
         if self._fallback is not None:
             self._fallback.deactivate()
 
@@ -223,7 +224,7 @@ class Pipeline:
         reasons = self._hot_swap.reasons() | self._health.reasons()
         if self._is_paused():
             left_s = (self._paused_until_ns - self._clock.monotonic_ns()) / 1e9
-            reasons["paused"] = f"for {left_s:.0f} s more"
+            reasons["paused"] = f"for {left_s:.0f} s more" if left_s < inf else "until it is switched on"
         return reasons
 
     def _fallback_detects(self) -> bool:

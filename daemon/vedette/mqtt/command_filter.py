@@ -1,8 +1,8 @@
 """Decides about each message on the command topics: obey it, refuse it with a reason, or ignore it.
 
 Invariants: a retained, expired or repeated command is never obeyed, nor a redelivered one that would act a second
-time; a payload is checked before it is used; a refusal is sent as a reply, an ignored message is only logged. Nothing
-here does I/O.
+time; a payload is checked before it is used, and is a JSON object, but for a bare ON or OFF of `detection`; a refusal
+is sent as a reply, an ignored message is only logged. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ KNOWN: tuple[str, ...] = get_args(CommandName)
 PAYLOAD_BYTES = 64 * 1024
 TRANSACTION_CHARS = 200
 REMEMBERED = 100
+SWITCH = "detection"
 NEVER_TWICE = frozenset({"restart", "rollback", "relearn"})
 """Commands that must not be done a second time when the broker delivers them again."""
 
@@ -66,7 +67,7 @@ class CommandFilter:
         reply_topic = topics.reply_topic(self._device, name if name in KNOWN else "unknown", incoming.response_topic)
         transaction = None
         try:
-            arguments = _parse(incoming.payload)
+            arguments = _parse(name, incoming.payload)
             transaction = _transaction(arguments)
             expires_at = _expires_at(arguments)
         except ValueError as problem:
@@ -108,8 +109,10 @@ class CommandFilter:
         return None
 
 
-def _parse(payload: bytes) -> dict[str, object]:
+def _parse(name: str, payload: bytes) -> dict[str, object]:
     """Return the payload's object, an empty one for no payload. Raises: ValueError with a message for the sender."""
+    if name == SWITCH and payload in (b"ON", b"OFF"):
+        return {"state": payload.decode()}
     if len(payload) > PAYLOAD_BYTES:
         raise ValueError(f"the payload has {len(payload)} bytes; expected at most {PAYLOAD_BYTES}")
     try:
