@@ -40,7 +40,7 @@ def login(broker: Mosquitto, folder: Path, user: str) -> MqttConfig:
 
 def test_a_device_writes_only_its_own_topics(broker: Mosquitto, tmp_path: Path) -> None:
     """The broker accepts every topic that a device publishes, but no commands, other devices' topics or fleet nudge."""
-    own = [channel.topic.replace("{command}", "pause") for channel in schemas.CHANNELS if not channel.incoming]
+    own = [channel.topic.format(command="pause", label="a%2Fb") for channel in schemas.CHANNELS if not channel.incoming]
     forbidden = ["/vedette/gate-01/cmd/restart", "/vedette/gate-02/detections", "/vedette/gate-02/cmd/restart",
                  "/vedette/fleet/update", "/vedette/gate-01/other", "/elsewhere"]
     with listening(login(broker, tmp_path, "dashboard"), "vedette/#", "elsewhere") as subscriber:
