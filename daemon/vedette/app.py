@@ -194,7 +194,7 @@ class Daemon:
         self._journal = EventJournal(self._spool_worker, self._publisher, self._state.path, identity, clock,
                                      pictures=self._pictures, memory_only=not config.mqtt.spool_mb)
         self._tracker.events = EventReporter(config, identity, put=self._journal.put, clock_synced=synced,
-                                             wants_picture=self._pictures.wants)
+                                             wants_picture=self._pictures.wants, clips=self._clips)
         self._tracker.zones = ZoneReporter(self._publisher, clock, camera=self._camera, clock_synced=synced)
         self._pipeline.subscribe(self._tracker.on_result)
         self._results = ResultReporter(self._publisher, config, clock, identity, flow=self._pipeline,
@@ -273,7 +273,7 @@ class Daemon:
             *self._fallbacks.parts(),
             Part("drift", drift.start, partial(drift.stop, STOP_TIMEOUT_S), drift),
             Part("clips", self._clips.start, partial(self._clips.stop, STOP_TIMEOUT_S)),    # may hang with its disk
-            Part("detect", detect.start, partial(detect.stop, STOP_TIMEOUT_S), detect),
+            Part("detect", detect.start, self._stop_detect, detect),
             Part("update", self._updater.start, partial(self._updater.stop, STOP_TIMEOUT_S), self._updater.worker),
         )
 
@@ -323,6 +323,10 @@ class Daemon:
         self._pipeline.report_blindness()
         self._health.tick(final=final)
 
+    def _stop_detect(self) -> None:
+        if self._detect.stop(STOP_TIMEOUT_S):
+            self._tracker.close()
+
     def _stop_camera(self) -> None:
         self._camera.close()
         self._publish_states(final=True)    # nothing moves any more, so the counts add up
@@ -330,7 +334,6 @@ class Daemon:
     def _stop_publisher(self) -> None:
         try:
             self._desk.stop()
-            self._tracker.close()       # the detect thread has ended
             self._journal.settle(FLUSH_TIMEOUT_S)
             if self._publisher.status().connected:
                 self._publisher.flush(FLUSH_TIMEOUT_S)

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
     from vedette.config.scene import MinimumConfig
     from vedette.events.best_picture import BestPicture
+    from vedette.events.clips import Clips
     from vedette.events.tracker import Track
     from vedette.messages.event_shapes import EventPayload, EventType
     from vedette.types import DetectionResult, RunIdentity
 
 REMEMBER_EVERY_S = 60.0
 """After a crash, an event ends at most so long before it was really seen last."""
+PICTURES_MAX = 20
+"""So many things have a picture at a time; each takes up to 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,13 @@ class EventReporter:
     """Makes drafts of the events of one run, and hands them to `put`."""
 
     def __init__(self, config: Config, identity: RunIdentity, *, put: Callable[[Draft], None],
-                 clock_synced: Callable[[], bool], wants_picture: Callable[[str], bool]) -> None:
+                 clock_synced: Callable[[], bool], wants_picture: Callable[[str], bool],
+                 clips: Clips | None = None) -> None:
         self._identity = identity
         self._put = put
         self._clock_synced = clock_synced
         self._wants_picture = wants_picture
+        self._clips = clips
         self._events: dict[int, Event] = {}
         self._count = 0
         self._remembered_s = 0.0
@@ -84,9 +89,11 @@ class EventReporter:
         for track in ended:
             self._end(self._events.pop(track.id, None))
         for track in tracks:
-            if track.confirmed_s is not None and track.seen_s == now_s and self._is_wanted(track.label):
+            if track.seen_s == now_s and self._is_wanted(track.label):
                 self._follow(track, now_s)
-        for event in [event for event in self._events.values() if not self._is_wanted(event.track.label)]:
+        known = {track.id for track in tracks}      # one that was never confirmed ends without a word
+        for event in [event for event in self._events.values()
+                      if event.track.id not in known or not self._is_wanted(event.track.label)]:
             self._end(self._events.pop(event.track.id), interrupted=True)
         if now_s - self._remembered_s >= REMEMBER_EVERY_S:
             self._remembered_s = now_s
@@ -109,6 +116,8 @@ class EventReporter:
         if event is None:
             event = self._events[track.id] = Event(track, self._moment(track.began_s))
         event.follow(self.places)
+        if track.confirmed_s is None:
+            return
         self._consider(event, now_s)
         if not event.id and _reaches(event, self._config.events.minimum.get(track.label)):
             self._count += 1
@@ -116,6 +125,8 @@ class EventReporter:
             event.episode = next((other.episode for other in self.open if not other.stationary and other is not event),
                                  event.id)
             self._draft(event, "start")
+            if self._clips is not None:
+                self._clips.event_began(event.id, track.label, int(track.began_s * 1e9))
         elif event.id and event.is_due(now_s):
             self._draft(event, "update")
 
@@ -125,6 +136,8 @@ class EventReporter:
             event.picture = None
             return
         if event.picture is None:
+            if sum(each.picture is not None for each in self._events.values()) >= PICTURES_MAX:
+                return
             from vedette.events.best_picture import BestPicture  # imports OpenCV: only where pictures are wanted
             event.picture = BestPicture()
         assert self._result is not None  # noqa: S101 - as below
@@ -137,6 +150,8 @@ class EventReporter:
         if event is not None and event.id:
             event.path.finish(self.places)
             self._draft(event, "end", interrupted=interrupted or event.track.interrupted)
+            if self._clips is not None:
+                self._clips.event_ended(event.id, int(event.track.seen_s * 1e9))
 
     def _draft(self, event: Event, kind: EventType, *, interrupted: bool = False, publish: bool = True) -> None:
         track, path = event.track, event.path

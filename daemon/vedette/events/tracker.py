@@ -37,6 +37,8 @@ HITS, SURE = 4, 0.54
 """A track is confirmed by this many detections with this median of scores, ..."""
 _PATIENCE, _LEAST_SURE = 0.01, 0.47
 """... or by more of them: each allows a median that is so much lower, down to the least."""
+_FLICKERS_S = 0.5
+"""And not before this time since the first of them: at a high rate, one flicker may be many detections."""
 _FIRST_PASS = 0.4
 """Detections with this score choose their track before all others."""
 _OVERLAP_SURE, _OVERLAP_WEAK = 0.15, 0.5
@@ -91,7 +93,7 @@ class Track:
         self.last_score, self.top_score = score, max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
         sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
-        if self.confirmed_s is None and self.hits >= HITS and self.score >= sure:
+        if self.confirmed_s is None and self.hits >= HITS and self.score >= sure and at_s - self.began_s >= _FLICKERS_S:
             self.confirmed_s = at_s
 
 
