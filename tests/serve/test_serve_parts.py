@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_network
 from pathlib import Path
 
 import cv2
@@ -102,3 +103,23 @@ def test_without_a_readable_file_no_token_is_accepted(tmp_path: Path) -> None:
     assert not Tokens(tmp_path / "gone").allow("Bearer ")
     (tmp_path / "tokens").write_text("\n")
     assert not Tokens(tmp_path / "tokens").allow("Bearer ")
+
+
+@pytest.mark.parametrize(("network", "address", "is_in"), [
+    ("192.168.1.0/24", "192.168.1.7", True), ("192.168.1.0/24", "192.168.2.7", False),
+    ("192.168.1.0/24", "::ffff:192.168.1.7", True), ("192.168.1.0/24", "::ffff:192.168.2.7", False),
+    ("192.168.1.0/24", "::192.168.1.7", False), ("192.168.1.7", "192.168.1.7", True),
+    ("192.168.1.7", "192.168.1.8", False), ("fe80::/10", "fe80::1%eth0", True), ("fd00::/8", "fe80::1", False),
+    ("fd00::/8", "192.168.1.7", False)])
+def test_networks_that_are_allowed(network: str, address: str, is_in: bool) -> None:
+    """IPv4 in IPv6 is IPv4, as a socket for both reports it. No token is known without a file."""
+    tokens = Tokens(None, [ip_network("10.0.0.0/8"), ip_network(network)])
+    assert tokens.allow_address(address) == is_in
+    assert not tokens.allow("Bearer ")
+    assert not tokens.allow_token("")
+
+
+def test_only_without_file_and_networks_everybody_is_allowed(tmp_path: Path) -> None:
+    """The command serves like that on loopback alone."""
+    assert Tokens(None).allow_address("127.0.0.1")
+    assert not Tokens(tmp_path / "gone").allow_address("127.0.0.1")

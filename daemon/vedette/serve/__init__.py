@@ -1,1 +1,1 @@
-"""The same detector behind HTTP, for devices whose own model cannot detect."""
+"""The same detector behind HTTP, for devices whose own model cannot detect, and for video recorders."""

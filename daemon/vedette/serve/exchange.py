@@ -18,9 +18,16 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    address: str
+    """The IP address that has connected. Behind a proxy it is the proxy's."""
     read: Callable[[int], bytes]
     waited_s: Callable[[], float]
     """Seconds since the server accepted the client's connection."""
+
+    @property
+    def kind(self) -> str:
+        """The media type of the body, in lower case, or "" where the head has none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,12 @@ class Refusal(Exception):
 
     def __init__(self, status: HTTPStatus, message: str, **headers: str) -> None:
         super().__init__(message)
-        self.reply = Reply(status, json.dumps({"error": message}).encode(),
-                           headers={name.replace("_", "-"): value for name, value in headers.items()})
+        self._status = status
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def reply(self, **more: object) -> Reply:
+        """Return the reply, with `more` keys before the message."""
+        return Reply(self._status, json.dumps({**more, "error": str(self)}).encode(), headers=self._headers)
 
 
 def busy(message: str) -> Refusal:

@@ -10,12 +10,31 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from vedette.messages.cloud_shapes import DEADLINE_HEADER, ErrorPayload, LookPayload, Yolov5Record
-from vedette.serve.service import DETECT, DETECT_PLAIN, FORM, HEALTH, IMAGE_TYPES, METRICS, OPENAPI, PLAIN_TEXT
+from vedette.messages.cloud_shapes import (
+    DEADLINE_HEADER,
+    DeepStackErrorPayload,
+    DeepStackModels,
+    DeepStackPayload,
+    ErrorPayload,
+    LookPayload,
+    Yolov5Record,
+)
+from vedette.serve import deepstack
+from vedette.serve.service import (
+    DETECT,
+    DETECT_PLAIN,
+    FORM,
+    HEALTH,
+    IMAGE_TYPES,
+    KEY_FORMS,
+    METRICS,
+    OPENAPI,
+    PLAIN_TEXT,
+)
 
 _REFUSALS = {
     "400": "The body or its form does not match its head.",
-    "401": "There is no bearer token, or it is not known.",
+    "401": "There is no bearer token or key, or it is not known.",
     "411": "The body has no Content-Length.",
     "413": "There are more bytes or pixels than the server accepts.",
     "415": "The server does not accept this content type.",
@@ -29,16 +48,24 @@ _PARAMETERS = [
     {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"},
      "description": "Accepted and not needed. Detection changes nothing, so a repeated request is safe."},
 ]
+_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"},
+          "description": "Any name. The server has one model."}
+_KEYED = {"security": [{"token": []}, {}],
+          "description": "A client without a bearer token has the key in the field `api_key`, or an address that the "
+                         "server allows."}
 
 
 def document() -> str:
     """Return the document as JSON text."""
     schemas: dict[str, Any] = {}
     image = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in IMAGE_TYPES}
-    form = {FORM: {"schema": {"type": "object", "required": ["image"], "properties": {
-        "image": {"type": "string", "format": "binary"}}}}}
+    form, deepstack_form = _form({}), _form({
+        "min_confidence": {"type": "number", "minimum": 0, "maximum": 1, "default": 0}, "api_key": {"type": "string"}})
+    key = {kind: {"schema": {"type": "object", "properties": {"api_key": {"type": "string"}}}}
+           for kind in KEY_FORMS}
     answer, records = _schema(LookPayload, schemas), _schema(list[Yolov5Record], schemas)
-    error = _schema(ErrorPayload, schemas)
+    found, models = _schema(DeepStackPayload, schemas), _schema(DeepStackModels, schemas)
+    error, deepstack_error = _schema(ErrorPayload, schemas), _schema(DeepStackErrorPayload, schemas)
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "Vedette detection server", "version": "1", "license": {"name": "Apache-2.0"},
@@ -47,8 +74,16 @@ def document() -> str:
             DETECT: {"post": _detecting("Detect objects in an image", image, answer, error)},
             f"{DETECT_PLAIN}{{model}}": {"post": {
                 **_detecting("The same in the dialect of a plain YOLOv5/Flask server", form, records, error),
-                "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"},
-                                "description": "Any name. The server has one model."}, *_PARAMETERS]}},
+                "parameters": [_MODEL, *_PARAMETERS]}},
+            deepstack.DETECT: {"post": {
+                **_detecting("The same in the dialect of DeepStack and CodeProject.AI", deepstack_form, found,
+                             deepstack_error), **_KEYED}},
+            f"{deepstack.CUSTOM}{{model}}": {"post": {
+                **_detecting("The same for clients that name a model", deepstack_form, found, deepstack_error),
+                "parameters": [_MODEL, *_PARAMETERS], **_KEYED}},
+            deepstack.MODELS: {"post": {
+                **_detecting("The name of the model, for the same clients", key, models, deepstack_error),
+                "parameters": [], **_KEYED, "requestBody": {"required": False, "content": key}}},
             HEALTH: {"get": _open("Whether the server is up, and with which model", "application/json")},
             METRICS: {"get": {**_open("Counters for Prometheus", PLAIN_TEXT), "security": [{"token": []}]}},
             OPENAPI: {"get": _open("This document", "application/json")},
@@ -69,6 +104,12 @@ def _detecting(summary: str, content: dict[str, Any], answer: dict[str, Any], er
                for status, meaning in _REFUSALS.items()},
         },
     }
+
+
+def _form(more: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a form with an image and `more` fields."""
+    return {FORM: {"schema": {"type": "object", "required": ["image"], "properties": {
+        "image": {"type": "string", "format": "binary"}, **more}}}}
 
 
 def _open(summary: str, content_type: str) -> dict[str, Any]:

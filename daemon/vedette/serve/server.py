@@ -38,8 +38,9 @@ CONNECTIONS = 64
 HEAD_BYTES = 32 * 1024
 DRAIN_S, DRAIN_BYTES = 1.0, 16 * 2**20
 _POLL_S = 0.2
-_SERVER_FULL = (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-                b"Connection: close\r\n\r\n")
+_FULL = b'{"success": false, "error": "the server has too many connections"}'
+_SERVER_FULL = (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_FULL), _FULL))
 
 
 class _Head:
@@ -99,7 +100,7 @@ class _Exchange(BaseHTTPRequestHandler):
         lengths = set(self.headers.get_all("Content-Length", ()))
         headers["content-length"] = " and ".join(lengths)     # several lengths are no number, so they are refused
         self._unread = 1 if headers["content-length"] or "transfer-encoding" in headers else 0
-        request = Request(self.command, self.path, headers, self._read, self._waited_s)
+        request = Request(self.command, self.path, headers, self.client_address[0], self._read, self._waited_s)
         self._send(self.server.service.answer(request))
 
     do_POST = do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET  # noqa: N815 - http.server's names

@@ -1,8 +1,9 @@
 """The answer to each request: which clients are allowed, how much at once, and what the detector detects.
 
 Invariants:
-- A request that its head can refuse is refused before a byte of its body is read. Dimensions are checked before an
-  image is decoded, and a PNG is decoded only as far as they promise. At most `concurrency` bodies are held at a time.
+- A request that its head can refuse is refused before a byte of its body is read. Where the key is in the form, the
+  body is read first. Dimensions are checked before an image is decoded, and a PNG is decoded only as far as they
+  promise. At most `concurrency` bodies are held at a time.
 - The detector gets one image at a time. An image whose client no longer waits is skipped.
 - A detection that fails is an error, never an empty answer.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from vedette.errors import DetectError, SourceInvalid
 from vedette.messages import payloads
 from vedette.messages.cloud_shapes import DEADLINE_HEADER
+from vedette.serve import deepstack
 from vedette.serve.counters import Counters
 from vedette.serve.exchange import Refusal, Reply, Request, busy
 from vedette.serve.form import form_field
@@ -36,6 +38,7 @@ DETECT_PLAIN = "/v1/object-detection/"
 HEALTH, METRICS, OPENAPI = "/healthz", "/metrics", "/openapi.json"
 IMAGE_TYPES = ("image/jpeg", "image/png")
 FORM = "multipart/form-data"
+KEY_FORMS = (FORM, deepstack.URL_ENCODED)
 PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 REQUEST_S = 10.0
@@ -68,6 +71,9 @@ class Service:
         self._routes: Mapping[tuple[str, str], tuple[_Answer, bool]] = {    # the answer, and whether it needs a token
             ("POST", DETECT): (self._detect, True),
             ("POST", DETECT_PLAIN): (self._detect_plain, True),
+            ("POST", deepstack.DETECT): (self._detect_deepstack, False),     # the key may be in the form
+            ("POST", deepstack.CUSTOM): (self._detect_deepstack, False),
+            ("POST", deepstack.MODELS): (self._models, False),
             ("GET", HEALTH): (self._health, False),
             ("GET", METRICS): (self._metrics, True),
             ("GET", OPENAPI): (self._document, False),
@@ -78,12 +84,11 @@ class Service:
 
     def answer(self, request: Request) -> Reply:
         """Return the reply to a request. Raises: OSError from its connection."""
-        path = request.path.partition("?")[0]
-        route = DETECT_PLAIN if path.startswith(DETECT_PLAIN) else path
+        route = _route_of(request.path.partition("?")[0])
         try:
             reply = self._answer_of(request, route)(request)
         except Refusal as refusal:
-            reply = refusal.reply
+            reply = refusal.reply(**({"success": False} if route.startswith(deepstack.VISION) else {}))
         known = any(route == each for _, each in self._routes)
         self.counters.count_reply(route if known else "other", reply.status)
         return reply
@@ -101,10 +106,13 @@ class Service:
             if allowed:
                 raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allowed}", Allow=allowed)
             raise Refusal(HTTPStatus.NOT_FOUND, f"there is no such path; {OPENAPI} lists the paths")
-        if secured and not self._tokens.allow(request.headers.get("authorization", "")):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "expected a known bearer token",
-                          WWW_Authenticate="Bearer")
+        if secured and not self._is_known(request):
+            raise _unknown("expected a known bearer token")
         return answer
+
+    def _is_known(self, request: Request) -> bool:
+        return (self._tokens.allow_address(request.address)
+                or self._tokens.allow(request.headers.get("authorization", "")))
 
     def _detect(self, request: Request) -> Reply:
         with self._body(request, IMAGE_TYPES) as body:
@@ -122,6 +130,30 @@ class Service:
         records = [payloads.encode(each).decode() for each in map(_record(result), result.detections)]
         return Reply(HTTPStatus.OK, f"[{','.join(records)}]".encode())
 
+    def _detect_deepstack(self, request: Request) -> Reply:
+        with self._body(request, (FORM,)) as body:
+            form = request.headers["content-type"], body
+            self._check_key(request, *form)
+            try:
+                lowest, content = deepstack.min_confidence(*form), form_field(*form, "image")
+            except ValueError as error:
+                raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+            result = self._run_detector(request, content)
+        return Reply(HTTPStatus.OK, payloads.encode(deepstack.answer(result, lowest)))
+
+    def _models(self, request: Request) -> Reply:
+        if request.kind in KEY_FORMS and not self._is_known(request):
+            with self._body(request, KEY_FORMS) as body:
+                self._check_key(request, request.headers["content-type"], body)
+        else:
+            self._check_key(request, "", b"")
+        return Reply(HTTPStatus.OK, payloads.encode(deepstack.models(self._detector.facts.model.name)))
+
+    def _check_key(self, request: Request, content_type: str, body: bytes) -> None:
+        """Refuse a client that neither its head nor the key in its form makes known. Raises: Refusal."""
+        if not self._is_known(request) and not self._tokens.allow_token(deepstack.key_of(content_type, body)):
+            raise _unknown("expected a known key in the field api_key")
+
     def _health(self, _request: Request) -> Reply:
         facts = self._detector.facts
         return Reply(HTTPStatus.OK, payloads.encode({
@@ -138,7 +170,7 @@ class Service:
     def _body(self, request: Request, types: tuple[str, ...]) -> Iterator[bytes]:
         """Yield the body, and count it as held until the end."""
         length = self._length_of(request)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in types:
+        if request.kind not in types:
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {' or '.join(types)}")
         if not self._room.acquire(blocking=False):
             raise busy(f"the server holds {self._limits.concurrency} images, which is its limit")
@@ -183,6 +215,17 @@ class Service:
             self._detector_lock.release()
         self.counters.count_image(result.timing)
         return result
+
+
+def _route_of(path: str) -> str:
+    """Return the service's own name of a path: without the name of a model."""
+    if path == deepstack.MODELS:
+        return path
+    return next((each for each in (DETECT_PLAIN, deepstack.CUSTOM) if path.startswith(each)), path)
+
+
+def _unknown(message: str) -> Refusal:
+    return Refusal(HTTPStatus.UNAUTHORIZED, message, WWW_Authenticate="Bearer")
 
 
 def _patience_s(request: Request) -> float:

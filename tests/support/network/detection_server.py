@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import signal
 import subprocess
@@ -41,13 +42,14 @@ def lamps(folder: Path) -> LocalDetector:
 
 
 @contextmanager
-def detection_server(folder: Path, *, detector: LocalDetector | None = None, tokens: bool = True,
+def detection_server(folder: Path, *, detector: LocalDetector | None = None, tokens: bool = True, allow: str = "",
                      kind: type[HttpServer] = HttpServer, **limits: int) -> Iterator[HttpServer]:
-    """Serve on a free port of loopback; ends in order."""
+    """Serve on a free port of loopback, and let clients of the network `allow` in; ends in order."""
     token_file = folder / "tokens"
     token_file.write_text(f"another-one\n{TOKEN}\n")
-    service = Service(detector or lamps(folder), Tokens(token_file if tokens else None), ServeLimits(**limits),
-                      openapi.document().encode())
+    networks = [ipaddress.ip_network(allow)] if allow else []
+    service = Service(detector or lamps(folder), Tokens(token_file if tokens else None, networks),
+                      ServeLimits(**limits), openapi.document().encode())
     server, end = kind("127.0.0.1", 0, service), threading.Event()
     thread = threading.Thread(target=serve, args=(server, end.wait))
     thread.start()
