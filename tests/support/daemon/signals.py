@@ -14,14 +14,17 @@ from pathlib import Path
 # The interpreter tells a profile function of each call and each return: the same moments in every run, without a clock.
 AT_EACH_CALL = """
 import os, signal, sys
-left = 200
+start, file, left = os.environ["INTERRUPT_FROM"], os.environ["INTERRUPT_IN"], 200
+def begin(frame, event, argument):
+    if frame.f_code.co_name == start and os.path.basename(frame.f_code.co_filename) == file:
+        sys.setprofile(interrupt)
 def interrupt(frame, event, argument):
     global left
-    here = frame.f_code.co_name, os.path.basename(frame.f_code.co_filename)
-    if left and (left < 200 or here == (os.environ["INTERRUPT_FROM"], os.environ["INTERRUPT_IN"])):
-        left -= 1
-        os.kill(os.getpid(), signal.SIGINT)
-sys.setprofile(interrupt)
+    left -= 1
+    os.kill(os.getpid(), signal.SIGINT)
+    if not left:
+        sys.setprofile(None)
+sys.setprofile(begin)
 """
 _ENDING = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 
