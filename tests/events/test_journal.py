@@ -161,15 +161,19 @@ def test_a_disk_that_fails_is_named_and_events_are_published_all_the_same(tmp_pa
 
     disk = Full()
     device = Device(tmp_path, 1, broker := Patient(), files=disk)
+    disk.is_full = False
+    tell(device, ("start", "1-0"))
+    disk.is_full = True
     tell(device, ("start", "1-1"))
-    assert [told[2:] for told in broker.told] == [("start", "1-1")]
+    assert [told[2:] for told in broker.told] == [("start", "1-0"), ("start", "1-1")]
     assert "No space left" in device.journal.reasons()["spool_failed"]
     disk.is_full = False
     device.journal.round(True)
     assert device.journal.reasons() == {}
     device, broker = Device(tmp_path, 2, other := Patient()), other
     device.journal.round(False)
-    assert [told[2:] for told in broker.told] == [("start", "1-1"), ("end", "1-1")]
+    assert [told[2:] for told in broker.told] == [
+        ("start", "1-0"), ("start", "1-1"), ("end", "1-0"), ("end", "1-1")]
 
 
 def test_damaged_lines_are_named_and_cost_only_themselves(visits: Visits) -> None:
@@ -214,6 +218,11 @@ def test_late_messages_say_so(visits: Visits) -> None:
     broker.connected = True
     tell(device, ("start", "1-2"))
     assert [json.loads(message.payload)["backfilled"] for message in broker.received] == [True, False]
+
+
+def test_power_cuts_lose_nothing() -> None:
+    """Each event starts once and ends once."""
+    assert power(200, 10)["wrong"] == []
 
 
 @pytest.mark.parametrize("disk", [NoContentSync, NoFolderSync])

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -362,3 +363,30 @@ def test_drops_are_counted_under_the_lock() -> None:
     dropped = OneDrop(outbox)
     outbox.drop(dropped)
     assert (dropped.was_locked, outbox.dropped) == (True, 1)
+
+
+def test_a_kept_message_is_never_dropped_or_saved_and_tells_when_it_is_done() -> None:
+    """Whoever gave it keeps it. It comes in its order, and again after a lost connection."""
+    done: list[str] = []
+    outbox = Outbox(2)
+    for number in range(5):
+        outbox.put(Message("events", b"%d" % number, on_done=partial(done.append, str(number))))
+        outbox.put(Message("detections", b"%d" % number))
+    assert outbox.dropped_by_kind == {"detections": 3}
+    assert len(outbox) == 7
+    first = outbox.next()
+    assert first is not None
+    saved = outbox.begin_saving(0)
+    assert {waiting.message.topic for waiting in saved} == {"detections"}
+    outbox.end_saving(saved=True)
+    outbox.requeue()
+    taken = list(iter(outbox.next, None))
+    assert [(waiting.message.topic, waiting.message.payload) for waiting in taken] == [
+        ("events", b"%d" % number) for number in range(5)]
+    assert outbox.abandon() == 0
+    assert done == []
+    for waiting in taken[:3]:
+        outbox.finish(waiting)
+    outbox.discard(taken[3])
+    assert done == ["0", "1", "2", "3"]
+    assert len(outbox) == 1
