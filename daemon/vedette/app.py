@@ -50,6 +50,7 @@ from vedette.health.report import HealthReport
 from vedette.health.result_check import ResultCheck
 from vedette.health.states import StatePublisher
 from vedette.messages.results import Printer, ResultReporter
+from vedette.mqtt.home_assistant import HomeAssistant
 from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.mqtt.spool_worker import SpoolWorker
@@ -191,6 +192,8 @@ class Daemon:
         self._publisher = MqttPublisher(config, identity.device, clock, spool=self._spool_worker,
                                         on_end=self._supervisor.worker_ended)
         self._pictures = BestPictures(self._publisher, config, self._state.path, clock)
+        self._home_assistant = HomeAssistant(self._spool_worker, self._publisher, config, identity, self._state.path,
+                                             clock, running=self._pipeline.status, wants_picture=self._pictures.wants)
         self._journal = EventJournal(self._spool_worker, self._publisher, self._state.path, identity, clock,
                                      pictures=self._pictures, memory_only=not config.mqtt.spool_mb)
         self._tracker.events = EventReporter(config, identity, put=self._journal.put, clock_synced=synced,
@@ -246,7 +249,8 @@ class Daemon:
         publisher.subscribe(self._desk.accept)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,
-            self._throttle, self._drift, self._candidates, publisher, self._health, self._states, self._result_check)
+            self._throttle, self._drift, self._candidates, publisher, self._health, self._states, self._result_check,
+            self._home_assistant)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""

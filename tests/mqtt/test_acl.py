@@ -16,7 +16,7 @@ from vedette.config.models import MqttConfig
 from vedette.messages import topics
 
 ACL = Path(__file__).parents[2] / "systemd" / "mosquitto.acl"
-USERS = ("gate-01", "gate-02", "operator", "dashboard")
+USERS = ("gate-01", "gate-02", "operator", "dashboard", "homeassistant")
 
 
 @pytest.fixture
@@ -40,10 +40,13 @@ def login(broker: Mosquitto, folder: Path, user: str) -> MqttConfig:
 
 def test_a_device_writes_only_its_own_topics(broker: Mosquitto, tmp_path: Path) -> None:
     """The broker accepts every topic that a device publishes, but no commands, other devices' topics or fleet nudge."""
-    own = [channel.topic.format(command="pause", label="a%2Fb") for channel in schemas.CHANNELS if not channel.incoming]
+    own = [channel.topic.format(command="pause", label="a%2Fb", device="gate-01") for channel in schemas.CHANNELS
+           if not channel.incoming]
     forbidden = ["/vedette/gate-01/cmd/restart", "/vedette/gate-02/detections", "/vedette/gate-02/cmd/restart",
-                 "/vedette/fleet/update", "/vedette/gate-01/other", "/elsewhere"]
-    with listening(login(broker, tmp_path, "dashboard"), "vedette/#", "elsewhere") as subscriber:
+                 "/vedette/fleet/update", "/vedette/gate-01/other", "/elsewhere",
+                 "/homeassistant/device/gate-02/config", "/homeassistant/sensor/gate-01/config",
+                 "/homeassistant/status"]
+    with listening(login(broker, tmp_path, "homeassistant"), "vedette/#", "elsewhere", "homeassistant/#") as subscriber:
         for topic in [*forbidden, *own]:
             send(login(broker, tmp_path, "gate-01"), topics.absolute("gate-01", topic), b"x")
         assert wait_until(lambda: len(subscriber.received) >= len(own))
@@ -58,6 +61,16 @@ def test_only_operators_command(broker: Mosquitto, tmp_path: Path) -> None:
         send(login(broker, tmp_path, "operator"), topics.FLEET_UPDATE, b"")
         assert device.waits_for(lambda message: message.topic == topics.FLEET_UPDATE)
         assert [message.payload for message in device.received] == [b"operator", b""]
+
+
+def test_home_assistant_announces_its_start_and_commands(broker: Mosquitto, tmp_path: Path) -> None:
+    """Devices hear that it has started, and its buttons. It sends no nudge to the fleet, and no results."""
+    with listening(login(broker, tmp_path, "gate-01"), "homeassistant/#", "vedette/#") as device:
+        for topic in (topics.FLEET_UPDATE, "vedette/gate-01/counts", "vedette/gate-01/cmd/detection",
+                      topics.HOME_ASSISTANT_STATUS):
+            send(login(broker, tmp_path, "homeassistant"), topic, b"x")
+        assert device.waits_for(lambda message: message.topic == topics.HOME_ASSISTANT_STATUS)
+        assert device.topics() == ["vedette/gate-01/cmd/detection", topics.HOME_ASSISTANT_STATUS]
 
 
 def test_device_receives_no_commands_for_another_device(broker: Mosquitto, tmp_path: Path) -> None:

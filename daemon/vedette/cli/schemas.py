@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from vedette.cli.camera.shapes import CameraList
 from vedette.messages import event_shapes, health_shapes, shapes, topics
+from vedette.messages.discovery import discovery_topic
 from vedette.serve import openapi
 
 _WIDTH = 120
@@ -52,7 +53,7 @@ class Channel:
     @property
     def name(self) -> str:
         """The channel's key in documents: the topic without its placeholder."""
-        return self.topic.removeprefix(f"/{topics.ROOT}/").partition("/{")[0].replace("/", "-")
+        return self.topic.removeprefix(f"/{topics.ROOT}/").partition("/{")[0].strip("/").replace("/", "-")
 
 
 CHANNELS = (
@@ -82,6 +83,9 @@ CHANNELS = (
     Channel(topics.SNAPSHOT, 0, False, "The answer to the command `snapshot`: one frame, with the masks applied.",
             content_type="image/jpeg"),
     Channel(f"{topics.REPLIES}/{{command}}", 1, False, "The answer to a command.", shapes.ReplyPayload),
+    Channel("/" + discovery_topic("homeassistant", "{device}"), 1, True,
+            "The device and its entities for Home Assistant, if `homeassistant.enabled` says so. The first level is "
+            "`homeassistant.prefix`. [home-assistant.md](home-assistant.md) explains it."),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback`, `relearn` or "
             "`detection`. The device obeys only commands that `commands.allow` lists. The payload is empty or a JSON "
@@ -94,6 +98,9 @@ CHANNELS = (
             incoming=True),
     Channel(f"/{topics.FLEET_UPDATE}", 1, False,
             "The command `update` for every device. Use it in small fleets only.", incoming=True),
+    Channel(f"/{topics.HOME_ASSISTANT_STATUS}", 0, False,
+            "Home Assistant's birth message, if `homeassistant.enabled` is true. After `online` the device announces "
+            "itself again.", content_type="text/plain", incoming=True),
 )
 
 

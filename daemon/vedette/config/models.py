@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.config.camera_values import Control, Masks, Roi, Unit
+from vedette.config.home_assistant import HomeAssistantConfig
 from vedette.config.scene import EventsConfig, GateConfig, Lines, Zones
 from vedette.config.section import Section, live, restart
 from vedette.net.urls import PLACEHOLDERS
@@ -331,6 +332,7 @@ class Config(Section):
             "line, a thing that crosses it from left to right goes `in`, else `out`.")
     mqtt: MqttConfig = MqttConfig()
     commands: CommandsConfig = CommandsConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     cloud: CloudConfig = CloudConfig()
     fallback: FallbackConfig = FallbackConfig()
     update: UpdateConfig = UpdateConfig()

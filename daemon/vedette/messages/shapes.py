@@ -188,7 +188,7 @@ class InfoPayload(TypedDict):
 
 
 class ModelPayload(TypedDict):
-    """Which model runs. The keys fit Home Assistant's `update` entity."""
+    """Which model runs. For Home Assistant's `update` entity, a template must leave out nulls and other keys."""
 
     schema: Literal["vedette.model/1"]
     state: ModelState

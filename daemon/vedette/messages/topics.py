@@ -31,6 +31,9 @@ REPLIES: Final = "reply"
 FLEET_UPDATE: Final = f"{ROOT}/fleet/update"
 """Absolute. The command `update`, to every device."""
 
+HOME_ASSISTANT_STATUS: Final = "homeassistant/status"
+"""Absolute. Home Assistant's birth and will: ONLINE when it has started."""
+
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 

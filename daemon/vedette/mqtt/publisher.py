@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from vedette._lib.backoff import backoff
@@ -57,6 +58,7 @@ class MqttPublisher:
         self._mqtt = mqtt
         self._device = device
         self._on_command: Callable[[Command], None] | None = None
+        self.heard: dict[str, Callable[[bytes], None]] = {}     # by absolute topic, besides commands. Before `start`
         self._command_filter = CommandFilter(device, config.commands.allow, clock.utc_now)
         self._outbox = Outbox(mqtt.outbox_messages) if spool is None else spool.outbox
         self._spool = spool
@@ -182,7 +184,7 @@ class MqttPublisher:
     def _connect(self, start: Start) -> Connection:
         return Connection(self._mqtt, f"vedette-{self._device}", clean=start.clean, keep_session=start.keep_session,
                           terms=start.terms, will=self._availability(topics.OFFLINE),
-                          filters=topics.subscriptions(self._device))
+                          filters=(*topics.subscriptions(self._device), *self.heard))
 
     def _connect_clean(self, terms: Terms) -> Connection:
         return self._connect(Start(terms, clean=True, keep_session=True))
@@ -259,6 +261,8 @@ class MqttPublisher:
         elif command is not None and self._on_command is not None:
             log.info("command %s accepted", command.name)
             self._on_command(command)
+        elif incoming.topic in self.heard:
+            self.heard[incoming.topic](incoming.payload)
 
     def _publish_offline(self, connection: Connection) -> None:
         offline = self._availability(topics.OFFLINE)
@@ -325,7 +329,7 @@ class MqttPublisher:
         elif losses := "; ".join(filter(None, (self._losses, self._poison_messages.losses()))):
             reasons["mqtt_limited"] = losses
         if connected and self._subscription_refused:
-            reasons["mqtt_denied"] = "the broker refuses the subscription to commands"
+            reasons["mqtt_denied"] = "the broker refuses a subscription; the log names it"
         elif now_s < self._denied_until_s:
             reasons["mqtt_denied"] = f"messages refused in this run: {self._refused}"
         if self._reconnect.has_duplicate:
@@ -338,7 +342,5 @@ class MqttPublisher:
         return Message(topics.absolute(self._device, topics.AVAILABILITY), word, retain=True)
 
     def _drain_wakes(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            return
