@@ -190,6 +190,15 @@ def test_the_end_of_the_run_ends_what_is_open() -> None:
     assert street.told[-1]["interrupted"]
 
 
+@pytest.mark.parametrize(("labels", "events"), [([], 1), (["car", "truck"], 1), (["car"], 1), (["truck", "bus"], 0)])
+def test_a_thing_whose_label_flickers_is_one_event(labels: list[str], events: int) -> None:
+    """A model that calls a car a truck now and then tells of no truck, whatever labels are wanted."""
+    street = Street(events={"labels": labels})
+    for name in ["car", "car", "car", "truck"] * 5:
+        street.show(car(label=name))
+    assert [(told["type"], told["label"]) for told in street.told] == [("start", "car")] * events
+
+
 def test_only_chosen_labels_make_events() -> None:
     """`events.labels`, else `detector.allow`, else all. A label that is not wanted any more ends its events."""
     def labels(**config: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""The tracker follows things: by time, through gaps, out of the frame, and one label at a time."""
+"""The tracker follows things: by time, through gaps, out of the frame, and whatever a model calls them."""
 
 import math
 from collections.abc import Iterable
@@ -69,13 +69,51 @@ def test_a_thing_that_has_left_makes_room_for_the_next() -> None:
     assert walk(tracker, [0.97, 0.93, 0.89], rate=5, begin_s=3.8)[0].id != first[0].id
 
 
-def test_a_track_keeps_its_label() -> None:
-    """A box of another label at the same place is another thing."""
+def test_a_thing_that_stops_unseen_is_the_same() -> None:
+    """A car drives in, is not detected while it stops, and is detected where it was seen last."""
     tracker = Tracker(KEEP_S)
+    before = walk(tracker, [0.2 + 0.04 * step for step in range(10)], rate=5)[-1]
+    for empty in range(8):
+        update(tracker, [], 2 + empty / 5)
+    assert update(tracker, [seen(0.57)], 3.6) == [before]
+
+
+@pytest.mark.parametrize("names", [["car", "car", "car", "truck", "car", "bus"], ["bus", "car", "car", "car", "bus"]])
+def test_a_thing_whose_label_flickers_is_one_track(names: list[str]) -> None:
+    """It has the label of most of its detections, and keeps it once it is confirmed."""
+    tracker = Tracker(KEEP_S)
+    tracks = [update(tracker, [seen(0.3 + 0.01 * step, label=name)], step / 5)[0] for step, name in enumerate(names)]
+    assert {track.id for track in tracks} == {1}
+    assert tracks[-1].label == "car"
+    assert update(tracker, [seen(0.3 + 0.01 * len(names), label="truck")], len(names) / 5) == tracks[-1:]
+    assert tracks[-1].label == "car"
+
+
+def test_a_thing_with_two_labels_in_one_frame_is_one_track() -> None:
+    """The other detection has no track, and begins none."""
+    tracker = Tracker(KEEP_S)
+    for step in range(10):
+        both = [seen(0.5), seen(0.505, label="truck", score=0.6)]
+        assert tracker.update(both if step % 2 else both[::-1], step / 5).count(None) == 1
+    assert [track.id for track in tracker.tracks] == [1]
+
+
+def test_a_label_that_is_not_wanted_is_another_thing() -> None:
+    """Only a wanted label can be another name of a wanted thing."""
+    tracker = Tracker(KEEP_S)
+    tracker.labels = frozenset({"car"})
     car = walk(tracker, [0.5] * 5, rate=5)[-1]
-    dog, same = update(tracker, [seen(0.5, label="dog"), seen(0.5)], 1.0)
-    assert (dog.label, same) == ("dog", car)
-    assert dog is not car
+    dog = update(tracker, [seen(0.5, label="dog")], 1.0)[0]
+    assert (dog is car, dog.label) == (False, "dog")
+    assert update(tracker, [seen(0.5, label="dog"), seen(0.5)], 1.2) == [dog, car]
+
+
+def test_two_things_of_two_labels_that_overlap_are_two() -> None:
+    """A person before a car: boxes that overlap by half are no one thing."""
+    tracker = Tracker(KEEP_S)
+    for step in range(10):
+        update(tracker, [seen(0.5, size=0.3), seen(0.5, size=0.21, label="person")], step / 5)
+    assert [track.label for track in tracker.tracks] == ["car", "person"]
 
 
 @pytest.mark.parametrize(("scores", "confirmed"), [
@@ -99,15 +137,18 @@ def test_one_flash_is_no_thing() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from("ab")),
-                         max_size=8), max_size=20), st.floats(0.01, 5))
+                         max_size=8), max_size=20), st.floats(0.01, 5), st.sampled_from(["", "a"]))
 def test_any_boxes_give_each_detection_a_track_of_its_own(frames: list[list[tuple[float, float, float, str]]],
-                                                          step_s: float) -> None:
-    """Whatever is detected: one track for each detection, of its label, no track twice in a frame, none for ever."""
+                                                          step_s: float, wanted: str) -> None:
+    """Whatever is detected: no track twice in a frame, none for ever; where one label is wanted, each has its own."""
     tracker = Tracker(KEEP_S)
+    tracker.labels = frozenset(wanted)
     for number, frame in enumerate(frames):
         detections = [seen(x, y, score=score, label=label) for x, y, score, label in frame]
-        tracks = update(tracker, detections, number * step_s)
-        assert [track.label for track in tracks] == [detection.label for detection in detections]
+        found = tracker.update(detections, number * step_s)
+        tracks = [track for track in found if track is not None]
+        if wanted:
+            assert [track.label for track in tracks] == [detection.label for detection in detections]
         assert len({track.id for track in tracks}) == len(tracks)
         assert all(track.unseen_s <= max(KEEP_S, 1.5 * step_s) for track in tracker.tracks)
 

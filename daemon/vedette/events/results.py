@@ -74,6 +74,7 @@ class ResultTracker:
         if blind:     # else one that is set just now would be lost
             self._blind.clear()
         self._tracker.keep_s = config.events.keep_s
+        self._tracker.labels = frozenset(config.events.labels or config.detector.allow)
         tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9,
                                       looked_away=blind or result.frame.after_still)
         detections = tuple(

@@ -7,13 +7,16 @@ ByteTrack, Zhang et al. 2022). The numbers below were chosen on streets of the s
 
 Invariants:
 - Time comes from the frames alone. How long a track is kept never depends on how many frames come in a second.
-- A track has one label for ever, and an id that no other track of this tracker has.
+- A track has one label from when it is confirmed, and an id that no other track of this tracker has.
+- Models change their mind about the label of a thing, or detect it under two at once. Where both labels are wanted,
+  that is one track. A label that is not wanted has tracks of its own.
 - Any detection without a track begins one. It is confirmed by the number of detections and their median score.
 - Memory per track is bounded, however long the thing stays.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,6 +46,12 @@ _FIRST_PASS = 0.4
 """Detections with this score choose their track before all others."""
 _OVERLAP_SURE, _OVERLAP_WEAK = 0.15, 0.5
 """Least overlap with where a track is expected, for those of the first pass and for the others."""
+_STAYED = 0.2
+"""An overlap with where a thing was seen last counts for so much less: it may have stopped since."""
+_OTHER_LABEL = 0.25
+"""An overlap with a box of another label counts for so much less."""
+_TWIN = 0.8
+"""Boxes of two labels in one frame that overlap so much show one thing."""
 _TENTATIVE_S = 0.41
 """A track that is not confirmed ends after this time without a detection."""
 _LOOKS = 1.5
@@ -64,6 +73,7 @@ class Track:
 
     id: int
     label: str
+    """That of most of its detections until it was confirmed."""
     box: Box
     """The box of its last detection."""
     began_s: float
@@ -78,6 +88,7 @@ class Track:
     last_score: float = 0.0
     unseen_s: float = 0.0
     """How long it was looked for since its last detection."""
+    _labels: Counter[str] = field(default_factory=Counter)
     _histogram: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(_BINS, np.uint32))
 
     @property
@@ -85,13 +96,17 @@ class Track:
         """The median of its scores, to a hundredth."""
         return float(np.searchsorted(np.cumsum(self._histogram), (self.hits + 1) // 2)) / (_BINS - 1)
 
-    def hit(self, score: float, box: Box, at_s: float) -> None:
+    def hit(self, detection: Detection, at_s: float) -> None:
         """Note a detection of it."""
+        score, box = detection.score or 0.0, detection.box
         self.hits += 1
         self.box, self.seen_s, self.interrupted = box, at_s, False
         self.unseen_s = 0.0
         self.last_score, self.top_score = score, max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
+        if self.confirmed_s is None:
+            self._labels[detection.label] += 1
+            self.label = self._labels.most_common(1)[0][0]
         sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
         if self.confirmed_s is None and self.hits >= HITS and self.score >= sure and at_s - self.began_s >= _FLICKERS_S:
             self.confirmed_s = at_s
@@ -102,6 +117,8 @@ class Tracker:
 
     def __init__(self, keep_s: float) -> None:
         self.keep_s = keep_s
+        self.labels = frozenset[str]()
+        """Those that are wanted; empty: all."""
         self.tracks: list[Track] = []
         self.ended: list[Track] = []
         """Those that the last update ended, after they were confirmed."""
@@ -118,8 +135,8 @@ class Tracker:
                looked_away: bool = False) -> list[Track | None]:
         """Take the detections of the frame that was captured at `at_s`, and return the track of each.
 
-        None: there are more things than it follows. `looked_away`: since the last frame, things could have been there
-        unseen. Then that time counts for nothing.
+        None: there are more things than it follows, or another detection shows the same thing under another label.
+        `looked_away`: since the last frame, things could have been there unseen. Then that time counts for nothing.
         """
         if looked_away:
             for track in self.tracks:
@@ -130,18 +147,13 @@ class Tracker:
         matched = self._match(detections, boxes)
         self._correct(list(matched), boxes[list(matched.values())])
         tracks = {column: self.tracks[row] for row, column in matched.items()}
-        found: list[Track | None] = []
+        for column, track in tracks.items():
+            track.hit(detections[column], at_s)
         for column, detection in enumerate(detections):
-            if column in tracks:
-                track = tracks[column]
-            elif len(self.tracks) < TRACKS_MAX:
-                track = self._begin(detection, boxes[column], at_s)
-            else:
-                found.append(None)
-                continue
-            track.hit(detection.score or 0.0, detection.box, at_s)
-            found.append(track)
-        return found
+            if column not in tracks and len(self.tracks) < TRACKS_MAX and not self._is_known(
+                    column, detections, boxes, tracks):
+                tracks[column] = self._begin(detection, boxes[column], at_s)
+        return [tracks.get(column) for column in range(len(detections))]
 
     def forget(self) -> None:
         """End all tracks at once. What is detected next is new."""
@@ -177,10 +189,11 @@ class Tracker:
         chosen: dict[int, int] = {}
         if not self.tracks or not detections:
             return chosen
-        overlaps = _overlaps(_corners(self._places).clip(0, 1), boxes)
+        expected, seen_last = np.vsplit(_overlaps(np.vstack([
+            _corners(self._places).clip(0, 1), np.array([track.box for track in self.tracks])]), boxes), 2)
+        overlaps = np.maximum(expected, _STAYED * seen_last)
         taken: set[int] = set()
-        overlaps[np.array([track.label for track in self.tracks])[:, None]
-                 != np.array([detection.label for detection in detections])] = 0
+        overlaps *= self._likeness([track.label for track in self.tracks], [each.label for each in detections])
         first = np.array([(detection.score or 0.0) >= _FIRST_PASS for detection in detections])
         for good in ((overlaps >= _OVERLAP_SURE) & first, (overlaps >= _OVERLAP_WEAK) & ~first):
             rows, columns = np.nonzero(good)
@@ -200,8 +213,26 @@ class Tracker:
         self._speeds[rows] += speed_gain[:, None] * off
         self._spreads[rows] = np.stack([(1 - gain) * variance, (1 - gain) * both, speed - speed_gain * both], 1)
 
+    def _likeness(self, labels: Sequence[str], others: Sequence[str]) -> Floats:
+        """Return how much an overlap counts, for each of some labels with each of the others."""
+        unlike = np.array([[_OTHER_LABEL]])
+        if self.labels:
+            wanted = [np.array([label in self.labels for label in each]) for each in (labels, others)]
+            unlike = unlike * np.outer(*wanted)
+        return np.where(np.array(labels)[:, None] == np.array(others), 1.0, unlike)
+
+    def _is_known(self, column: int, detections: Sequence[Detection], boxes: Floats, known: Iterable[int]) -> bool:
+        """Return whether one of the known detections shows the same thing under another label."""
+        label = detections[column].label
+        if self.labels and label not in self.labels:
+            return False
+        overlaps = _overlaps(boxes[column, None], boxes)[0]
+        return any(overlaps[other] >= _TWIN and detections[other].label != label
+                   and (not self.labels or detections[other].label in self.labels) for other in known)
+
     def _begin(self, detection: Detection, box: Floats, at_s: float) -> Track:
         track = Track(next(self._ids), detection.label, detection.box, at_s, at_s)
+        track.hit(detection, at_s)
         self.tracks.append(track)
         self._places = np.vstack([self._places, _middles_and_sizes(box[None])])
         self._speeds = np.vstack([self._speeds, np.zeros(4)])

@@ -73,7 +73,8 @@ class DetectionPayload(TypedDict):
     """xmin, ymin, xmax, ymax in 0-1 of the frame. The origin is top left."""
     track: NotRequired[int | None]
     """Only in `detections`: the number of the thing's track, the same in all results of this run that show this thing.
-    Null if it was detected too few times so far, and in results that are not from the device's own model."""
+    Null if it was detected too few times so far, and in results that are not from the device's own model. Null too if
+    another detection shows the same thing under another label."""
 
 
 class DetectionsPayload(TypedDict):

@@ -114,7 +114,7 @@ class _Evaluation:
         tracks = self._tracker.update(detections, at_s)
         self.tracked.append(TrackedFrame(
             at_s, [Seen(thing.id, thing.label, thing.box) for thing in still.truth],
-            [Seen(str(track.id), detection.label, detection.box)
+            [Seen(str(track.id), track.label, detection.box)
              for detection, track in zip(detections, tracks, strict=True)
              if track is not None and track.confirmed_s is not None]))
 
