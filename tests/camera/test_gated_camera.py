@@ -8,7 +8,11 @@ import pytest
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, make_settings, play_out, running
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.waiting.until import eventually
+from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
+from vedette.camera.session import Session
+from vedette.camera.settings import CHILD_MODULE
+from vedette.camera.wire import FrameReady
 
 pytestmark = pytest.mark.slow
 QUIET = make_settings("synthetic?quiet=1&hour=12", width=160, height=90, gate_every_s=1000.0)
@@ -56,6 +60,7 @@ def test_a_still_camera_works_for_all_but_the_detector() -> None:
     with running(QUIET) as camera, Consumer(camera) as consumer:
         camera.open_gate(wanted=False)
         rests(camera)
+        assert camera.status().dropped["still"] > 3
         copy = camera.copy_next(60)
         assert copy is not None
         assert (copy.width, copy.height) == (160, 90)
@@ -65,8 +70,29 @@ def test_a_still_camera_works_for_all_but_the_detector() -> None:
         taken = consumer.taken
         camera.open_gate(wanted=True)
         eventually(lambda: consumer.taken > taken + 5)
+        still = camera.status().dropped["still"]
+        eventually(lambda: consumer.taken > taken + 12)
+        assert camera.status().dropped["still"] == still
     status = camera.status()
     assert status.captured == consumer.taken + sum(status.dropped.values()) + status.pending
+
+
+def test_still_frames_stay_in_the_child() -> None:
+    """While the gate is closed, few of them cross the border of the process, and all count."""
+    kept_back = handed_over = 0
+    session = Session(QUIET, CHILD_MODULE, 1, SystemClock())
+    session.request(None, gate_is_open=False)
+    try:
+        while kept_back < 20:
+            session.wait_for_message(1)
+            message = session.receive()
+            if isinstance(message, FrameReady):
+                kept_back += message.kept_back
+                handed_over += message.still
+                session.give_back(message.slot)
+    finally:
+        session.end(gracefully=True)
+    assert 0 < handed_over < kept_back
 
 
 def test_a_frozen_or_dead_camera_is_named_behind_a_closed_gate(order: Order) -> None:

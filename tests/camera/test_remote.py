@@ -78,7 +78,8 @@ def test_a_frame_in_hand_outlives_its_child(order: Order) -> None:
 
 @pytest.mark.parametrize("lie", [
     "no such place", "too large", "negative", "future", "old seq", "wrong type", "nan", "another kind",
-    "a number for still", "scaled too large", "half a scaling", "half a view", "short outline", "odd outline",
+    "a number for still", "kept back itself", "kept back less", "scaled too large", "half a scaling", "half a view",
+    "short outline", "odd outline",
     "negative view", "negative brightness", "noise", "twice"])
 def test_a_lying_child_is_replaced(order: Order, lie: str) -> None:
     """A child whose message cannot be true is replaced."""

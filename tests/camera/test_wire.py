@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import make_settings
 from vedette.camera.settings import CaptureSettings, with_credentials
-from vedette.camera.wire import Final, FrameReady, Message, Opening, Trouble, decode, decode_answer, encode, encode_free
+from vedette.camera.wire import (
+    Final,
+    FrameReady,
+    Message,
+    Opening,
+    Trouble,
+    decode,
+    decode_answer,
+    encode,
+    encode_free,
+    encode_request,
+)
 from vedette.net.urls import shown
-from vedette.types import ReasonCode
+from vedette.types import ReasonCode, Scaling
 
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(
@@ -20,7 +31,7 @@ MESSAGES = st.one_of(
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
               st.lists(st.sampled_from(get_args(ReasonCode))).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
-              st.lists(REAL).map(tuple), st.text(max_size=9), st.booleans()))
+              st.lists(REAL).map(tuple), st.text(max_size=9), st.booleans(), st.integers(0, 99)))
 
 
 @given(MESSAGES)
@@ -55,6 +66,12 @@ def test_deep_nesting_is_a_value_error() -> None:
 def test_freed_slots_go_back(slot: int) -> None:
     """decode_answer(encode_free(p)) = p."""
     assert decode_answer(encode_free(slot)) == slot
+
+
+@given(st.none() | st.builds(Scaling, *[st.integers(0, 9999)] * 6), st.booleans())
+def test_requests_cross_the_socket(scaling: Scaling | None, gate_is_open: bool) -> None:
+    """decode_answer(encode_request(r)) = r."""
+    assert decode_answer(encode_request(scaling, gate_is_open=gate_is_open)) == (scaling, gate_is_open)
 
 
 def test_settings_cross_the_socket_whole() -> None:

@@ -2,7 +2,7 @@
 
 Invariants:
 - captured == taken + sum(dropped) + pending at every moment, also after a child died: `captured` is the last frame's
-  seq, and a gap in seq is the number of frames that found no free slot (`busy`).
+  seq. A gap in seq is the number of frames that found no free slot (`busy`), or that the child kept back (`still`).
 - A frame without motion (`still`) goes back to the child at once, unless the gate is open. It counts for all else.
 - The capture thread owns the child. Other threads only take frames, release them and read the status.
 - A child that hangs, stops, crashes or sends nonsense never blocks anybody: it is killed and replaced
@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
 from vedette.camera.camera_state import CameraStateTracker
 from vedette.camera.decoding_cost import DecodingCost
+from vedette.camera.frame_copies import FrameCopies
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import CHILD_MODULE, SLOTS
@@ -50,14 +51,6 @@ RATE_FRAMES = 60
 _FINAL_ERRORS: dict[str, type[SourceError]] = {"ended": SourceEnded, "invalid": SourceInvalid, "missing": SourceMissing}
 
 
-@dataclass(slots=True)
-class _Waiter:
-    """A thread that wants a copy of the next frame."""
-
-    arrived: threading.Event
-    frame: Frame | None = None
-
-
 class RemoteCamera:
     """A ports.Camera whose source runs in a child process. The constructor starts the child, `start()` the thread."""
 
@@ -72,7 +65,7 @@ class RemoteCamera:
         self._lock = threading.Lock()
         self._mailbox: Latest[Frame] = Latest(SLOTS if settings.every_frame else 1)
         self._holds: dict[int, tuple[Session, int]] = {}
-        self._waiters: list[_Waiter] = []
+        self._copies = FrameCopies()
         self._dropped: Counter[str] = Counter()
         self._replacements = replacements or Replacements()
         self._rate: deque[tuple[int, int]] = deque(maxlen=RATE_FRAMES)
@@ -124,22 +117,17 @@ class RemoteCamera:
     def scale_to(self, scaling: Scaling | None) -> None:
         """Request this scaled part from the child, from some later frame on. See ports.Camera."""
         self._scaling = scaling
-        self._session.scale_to(scaling)
+        self._session.request(scaling, gate_is_open=self._gate_is_open)
 
     def open_gate(self, *, wanted: bool) -> None:
         """Give frames without motion too, while `wanted`. See ports.Camera."""
-        self._gate_is_open = wanted
+        if wanted != self._gate_is_open:
+            self._gate_is_open = wanted
+            self._session.request(self._scaling, gate_is_open=wanted)
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame to arrive, or None after `timeout_s`."""
-        waiter = _Waiter(threading.Event())
-        with self._lock:
-            self._waiters.append(waiter)
-        if not waiter.arrived.wait(timeout_s):
-            with self._lock:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
-        return waiter.frame
+        return self._copies.next(timeout_s)
 
     def status(self) -> CameraStatus:
         """Return what the camera is doing."""
@@ -213,12 +201,14 @@ class RemoteCamera:
     def _on_frame(self, message: FrameReady) -> None:
         now_ns = self._clock.monotonic_ns()
         captured_at = self._clock.utc_now() - timedelta(microseconds=(now_ns - message.captured_ns) // 1000)
+        self._still_seq = message.seq - 1 if message.kept_back else self._still_seq
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
                       Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message),
                       after_still=self._still_seq > self._taken_seq)
-        self._serve_waiters(frame)
+        self._copies.serve(frame)
         with self._lock:
-            self._dropped["busy"] += message.seq - self._captured - 1
+            self._dropped["busy"] += message.seq - self._captured - 1 - message.kept_back
+            self._dropped["still"] += message.kept_back
             self._holds[frame.seq] = (self._session, message.slot)
             self._last = message
             self._view = self._session.view(message) or self._view
@@ -231,16 +221,6 @@ class RemoteCamera:
             self.release(dropped)
         self._replacements.worked()
         self._tracker.frame(message.reasons)
-
-    def _serve_waiters(self, frame: Frame) -> None:
-        if not self._waiters:
-            return
-        with self._lock:
-            waiters, self._waiters = self._waiters, []
-        pixels = memoryview(frame.pixels.tobytes()).cast("B", (frame.height, frame.width, 3))
-        for waiter in waiters:
-            waiter.frame = Frame(frame.seq, pixels, frame.captured_ns, frame.captured_at, frame.handed_over_ns)
-            waiter.arrived.set()
 
     def _on_final(self, message: Final) -> None:
         error = _FINAL_ERRORS[message.error](message.cause)
@@ -263,7 +243,7 @@ class RemoteCamera:
         self._slow_openings = 0 if self._session.gave_frame else self._slow_openings + 1
         if not worker.stopping.wait(delay_s):
             self._session = self._new_session()
-            self._session.scale_to(self._scaling)
+            self._session.request(self._scaling, gate_is_open=self._gate_is_open)
 
     def _new_session(self, child: Child | None = None) -> Session:
         settings = replace(self._settings, slow_openings=self._slow_openings)

@@ -4,7 +4,7 @@ Invariants:
 - Each message of the child is checked: it must own the slot, the shape must fit, and the seq must be newer.
 - The slots live until the session's last frame is released. The next session has its own, so no frame in use is
   overwritten.
-- Any thread may call `give_back` and `scale_to`. The capture thread makes all other calls.
+- Any thread may call `give_back` and `request`. The capture thread makes all other calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vedette._lib.patience import MOST_S
 from vedette.camera.restart_policy import start_limit_s
 from vedette.camera.settings import SLOTS, V4L2_SELECT_TIMEOUT_S
 from vedette.camera.shared_frames import SharedFrames
-from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_scaling
+from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_request
 from vedette.types import OUTLINE_BYTES, Scaling, View
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ class Session:
         *_, width, height = frame.scaling
         return self._slots.view(frame.slot, (height, width, 3), frame.height * frame.width * 3)
 
-    def scale_to(self, scaling: Scaling | None) -> None:
-        """Request this scaling from the child. Any thread may call it. It has no effect once the child is gone."""
-        self._child.send(encode_scaling(scaling))
+    def request(self, scaling: Scaling | None, *, gate_is_open: bool) -> None:
+        """Request frames from the child. Any thread may call it. It has no effect once the child is gone."""
+        self._child.send(encode_request(scaling, gate_is_open=gate_is_open))
 
     @staticmethod
     def view(frame: FrameReady) -> View | None:
@@ -160,6 +160,8 @@ class Session:
     def _accept(self, frame: FrameReady) -> None:
         if frame.seq <= self._seq:
             raise ValueError(f"frame {frame.seq} came after frame {self._seq}, expected a higher number")
+        if not 0 <= frame.kept_back < frame.seq - self._seq:
+            raise ValueError(f"{frame.kept_back} frames were kept back between {self._seq} and {frame.seq}")
         if frame.slot in self._held:
             raise ValueError(f"the child wrote slot {frame.slot}, which the daemon holds")
         if not 0 < frame.captured_ns <= self._clock.monotonic_ns() + AHEAD_NS:

@@ -3,8 +3,9 @@
 Invariants:
 - Each message of the child says when the next one comes at the latest (`within_s`). Silence beyond it is a hang.
 - The child owns a slot until it sends `FrameReady` for it, and again once the owner frees it. Only its owner writes it.
-- `seq` counts every captured frame, so a gap is the number of frames that found no free slot.
-- The owner sends freed slots and the scaling it requests. A request holds until the next one.
+- `seq` counts every captured frame, so a gap is the number of frames that were kept back or found no free slot.
+- The owner sends freed slots, and requests: a scaling, and whether it wants still frames. A request holds until the
+  next one.
 - `decode` accepts what `encode` wrote and raises ValueError for anything else: the child may send nonsense.
 """
 
@@ -46,6 +47,7 @@ class FrameReady:
 
     `reasons` are the health reason codes that hold now. `view` is (detail, focus) of a types.View that was measured
     with this frame, and `outline` is its outline in hexadecimal. Both are empty on most frames. `still`: nothing moves.
+    `kept_back` counts frames before it that were still and did not come, because the owner did not want them.
     """
 
     seq: int
@@ -61,6 +63,7 @@ class FrameReady:
     view: tuple[float, ...] = ()
     outline: str = ""
     still: bool = False
+    kept_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +106,17 @@ def encode_free(slot: int) -> bytes:
     return b"%d" % slot
 
 
-def encode_scaling(scaling: Scaling | None) -> bytes:
-    """Return the packet with which the owner requests scaled parts, or none from now on."""
-    return b"scale " + b" ".join(b"%d" % number for number in scaling or ())
+def encode_request(scaling: Scaling | None, *, gate_is_open: bool) -> bytes:
+    """Return the packet with which the owner requests scaled parts, or none, and all frames, or none that is still."""
+    return b"want " + b" ".join(b"%d" % number for number in (gate_is_open, *(scaling or ())))
 
 
-def decode_answer(packet: bytes) -> int | Scaling | None:
-    """Return the freed slot, or the requested scaling. Raises: ValueError."""
-    if not packet.startswith(b"scale "):
+def decode_answer(packet: bytes) -> int | tuple[Scaling | None, bool]:
+    """Return the freed slot, or the requested scaling and whether the gate is open. Raises: ValueError."""
+    if not packet.startswith(b"want "):
         return int(packet)
-    numbers = [int(number) for number in packet.split()[1:]]
-    return Scaling(*numbers) if numbers else None
+    gate_is_open, *numbers = map(int, packet.split()[1:])
+    return Scaling(*numbers) if numbers else None, bool(gate_is_open)
 
 
 def _checked(name: str, key: str, value: Any, hint: Any) -> Any:

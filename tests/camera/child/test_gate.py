@@ -156,3 +156,14 @@ def test_nothing_that_passes_on_the_quiet_street_is_missed(hour: float | None) -
     assert things > 20
     assert still_ones > 50
     assert missed == 0
+
+
+def test_still_frames_are_kept_back_but_two_a_second() -> None:
+    """Those of a closed gate are counted until the next frame that is handed over."""
+    gate, handed_over, counted = MotionGate(10), [], []
+    for number in range(40):
+        if not gate.keeps_back(SECOND + number * SECOND // 20, is_open=number >= 30):
+            handed_over.append(number)
+            counted.append(gate.take_kept_back())
+    assert handed_over == [0, 10, 20, *range(30, 40)]
+    assert counted == [0, 9, 9, 9, *[0] * 9]

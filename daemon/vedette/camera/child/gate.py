@@ -10,6 +10,7 @@ Invariants:
 - Time is that of the pictures, so a film played fast gives the same answers. A picture whose time does not advance is
   not still.
 - However much changes everywhere, a change of `MOST` grey levels is motion: the camera moves, or a light goes on.
+- While the gate is closed, still frames of a live source are kept back and counted; two a second are not.
 - Cost and memory depend on the width of the compared picture, hardly on that of the frame.
 """
 
@@ -30,6 +31,8 @@ WIDTH_PX = 160
 MEMORY_S = 4.0
 """Time constant of the running mean. What stops becomes background; what leaves then, moves."""
 HOLD_NS = 1_000_000_000
+REPORT_NS = 500_000_000
+"""A still frame is handed over this often although nobody detects in it: it shows that the camera works."""
 LIGHT_PX, THING_PX = 51, 3
 """Sides of the squares over which light is alike, and over which the change of a thing is averaged."""
 LEAST, MOST = 2.5, 16.0
@@ -47,6 +50,7 @@ class MotionGate:
         self._every_ns = None if every_s is None else int(every_s * 1e9)
         self._background: Floats | None = None
         self._last_ns = self._moved_ns = self._looked_ns = 0
+        self._reported_ns = self._kept_back = 0
 
     def is_still(self, picture: NDArray[np.uint8], at_ns: int) -> bool:
         """Take a BGR picture and its time. Return whether the detector may do without it."""
@@ -58,6 +62,19 @@ class MotionGate:
         if at_ns - self._moved_ns <= HOLD_NS or at_ns - self._looked_ns >= self._every_ns:
             self._looked_ns = at_ns
         return at_ns != self._looked_ns
+
+    def keeps_back(self, now_ns: int, *, is_open: bool) -> bool:
+        """Count a still frame that need not be handed over, if it need not; return whether that is so."""
+        if is_open or now_ns - self._reported_ns >= REPORT_NS:
+            self._reported_ns = now_ns
+            return False
+        self._kept_back += 1
+        return True
+
+    def take_kept_back(self) -> int:
+        """Return how many frames were kept back since the last call."""
+        kept_back, self._kept_back = self._kept_back, 0
+        return kept_back
 
     def _moves(self, small: Floats, passed_s: float) -> bool:
         """Compare with the background, then learn. The first picture, and one out of order, counts as motion."""

@@ -36,7 +36,8 @@ class OwnerSocket:
         self._poll.register(owner, select.POLLIN)
         self._free = deque(range(SLOTS))
         self.scaling: Scaling | None = None
-        """The scaled part that the owner requested last."""
+        self.gate_is_open = True
+        """The scaled part that the owner requested last, and whether it wants still frames."""
 
     def send(self, message: Message) -> None:
         """Send one message. Raises: OwnerLeft."""
@@ -58,7 +59,7 @@ class OwnerSocket:
             if isinstance(answer, int):
                 self._free.append(answer)
             else:
-                self.scaling = answer
+                self.scaling, self.gate_is_open = answer
             timeout_s = 0
 
     def wait_until(self, moment_ns: int) -> None:

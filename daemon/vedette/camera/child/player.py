@@ -126,18 +126,20 @@ class Player:
             self._seq += 1
             return
         picture = self._shaper.read(source, self._slots[slot])
-        scaling = self._shaper.scale(picture, self._slots[slot], self._owner.scaling)
         now_ns = time.monotonic_ns()
         self._pictures.check(picture, self._last_picture if slot != self._last_slot else None, now_ns)
-        view = self._pictures.take_view()
-        self._seq += 1
-        self._owner.hand_over(FrameReady(
-            self._seq, slot, picture.shape[0], picture.shape[1], captured_ns, self._settings.stall_s,
-            self._pictures.brightness, self._pictures.contrast,
-            self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns) + self._damage.reasons(now_ns),
-            scaling or (), (view.detail, view.focus) if view else (),
-            view.outline.hex() if view else "", self._gate.is_still(picture, self._stamp_ns)), slot)
         self._last_slot, self._last_picture = slot, picture
+        self._seq += 1
+        still = self._gate.is_still(picture, self._stamp_ns)
+        if not (still and source.live and self._gate.keeps_back(now_ns, is_open=self._owner.gate_is_open)):
+            view, scaling = self._pictures.take_view(), self._owner.scaling
+            self._owner.hand_over(FrameReady(
+                self._seq, slot, picture.shape[0], picture.shape[1], captured_ns, self._settings.stall_s,
+                self._pictures.brightness, self._pictures.contrast,
+                self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns) + self._damage.reasons(now_ns),
+                self._shaper.scale(picture, self._slots[slot], scaling) or (),
+                (view.detail, view.focus) if view else (), view.outline.hex() if view else "",
+                still, self._gate.take_kept_back()), slot)
         if source.live and source.reusable and self._pictures.take_frozen():
             raise PictureFrozen("the same picture again and again")
 
