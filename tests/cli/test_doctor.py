@@ -214,6 +214,18 @@ def test_model_that_runs(tmp_path: Path) -> None:
     assert "% of its nodes on XNNPACK" in check.words
 
 
+def test_labels_of_events_that_the_model_does_not_have_are_named(tmp_path: Path) -> None:
+    """Such an event would never come."""
+    zone = {"points": [[0, 0], [1, 0], [1, 1]], "labels": ["dogg"]}
+    check = model_checks.model(a_machine(tmp_path, {
+        "camera": {"source": "synthetic"}, "events": {"labels": ["person"], "minimum": {"bike": {}}},
+        "zones": {"lawn": zone}}))
+    assert check.state == "warn"
+    assert "the model has no label 'dogg'; did you mean 'dog'?" in check.words
+    assert "'bike'" in check.words
+    assert "'person'" not in check.words
+
+
 @pytest.mark.parametrize(("module", "expected"), [
     ("raise ImportError('libGL.so.1: cannot open shared object file')", "libGL.so"),
     ("import os; os.abort()", "crashes: Aborted")], ids=["no library", "crash"])

@@ -30,6 +30,8 @@ def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.Captu
         "availability": b"online", "detections": payloads.encode(seen),
         "counts": payloads.encode(payloads.counts({"person": 1}, captured_at=FakeClock().utc_now())),
         "health": b"\x1b[2J\xff",
+        "events": b'{"type": "end", "id": "4-2", "label": "dog", "score": 0.71, "zones": ["lawn"]}',
+        "zones": b'{"zones": {"drive": {"cat": 2}, "lawn": {}}}',
     }
     for topic, payload in messages.items():
         send(broker.client(), f"vedette/gate-01/{topic}", payload, retain=True)
@@ -38,7 +40,7 @@ def test_every_kind_of_message_is_a_line(broker: Mosquitto, capsys: pytest.Captu
     assert "\x1b" not in text
     lines = text.splitlines()
     assert len(lines) == len(messages)
-    for expected in ("online", "person 0.91", "1 person", "[2J"):
+    for expected in ("online", "person 0.91", "1 person", "[2J", "end 4-2 dog 0.71 in lawn", "drive: 2 cat; lawn: -"):
         assert sum(expected in line for line in lines) == 1
 
 

@@ -81,6 +81,14 @@ def _text(topic: str, payload: Any) -> str:
         case topics.COUNTS:
             counts = payload["counts"]
             return "no detection" if counts is None else ", ".join(f"{n} {label}" for label, n in counts.items()) or "-"
+        case topics.EVENTS:
+            where = f" in {', '.join(payload['zones'])}" if payload["zones"] else ""
+            return f"{payload['type']} {payload['id']} {payload['label']} {payload['score']:.2f}{where}"
+        case topics.ZONES:
+            zones = payload["zones"]
+            return "not looking" if zones is None else "; ".join(
+                f"{zone}: {', '.join(f'{n} {label}' for label, n in counts.items()) or '-'}"
+                for zone, counts in zones.items()) or "-"
         case topics.HEALTH:
             reasons = ", ".join(reason["code"] for reason in payload["reasons"])
             return f"{payload['state']}  {payload['capture']['fps']:.1f} fps  {reasons}".rstrip()

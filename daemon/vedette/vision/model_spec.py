@@ -248,7 +248,12 @@ def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], d
         yield f"{len(label_list)} labels for {wanted} classes: too few; the other classes are named class_N"
     elif decoder.classes is not None and len(label_list) > decoder.classes:
         yield f"{len(label_list)} labels for {decoder.classes} classes: too many"
-    for label in sorted({*detector.labels, *detector.allow, *detector.deny} - set(label_list)):
+    yield from unknown_labels({*detector.labels, *detector.allow, *detector.deny}, label_list)
+
+
+def unknown_labels(named: set[str], label_list: tuple[str, ...]) -> Iterator[str]:
+    """Yield a warning for each named label that the model does not have."""
+    for label in sorted(named - set(label_list)):
         near = get_close_matches(label, label_list[:_COMPARED_LABELS_MAX], n=1)
         yield f"the model has no label {label!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 

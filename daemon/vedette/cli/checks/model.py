@@ -5,8 +5,10 @@ Invariants: a model is read and run in a child process, because OpenCV or the ru
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vedette.cli.checks.child import ChildFailed, in_child, remedy_for
 from vedette.cli.checks.result import CheckResult, Machine
@@ -17,6 +19,9 @@ from vedette.errors import ModelError, VedetteError
 from vedette.health.reasons import REASONS
 from vedette.store.inbox import MODELS
 from vedette.store.model_store import ModelStore
+
+if TYPE_CHECKING:
+    from vedette.config.models import Config
 
 NO_XNNPACK = "Models run more slowly. XNNPACK must be able to read /sys/devices/system/cpu and /proc/cpuinfo."
 MODEL_TIMEOUT_S = 120.0
@@ -58,7 +63,16 @@ def model(machine: Machine) -> CheckResult:
     if choice is None:
         return CheckResult("model", "warn", REASONS["no_model"].meaning, REASONS["no_model"].remedy)
     detector = machine.config.detector.model_copy(update={"model": choice.path})
-    return _tried_in_child("model", choice.path, "try_model", detector.model_dump_json(exclude_unset=True))
+    return _tried_in_child("model", choice.path, "try_model", detector.model_dump_json(exclude_unset=True),
+                           json.dumps(_labels_of_events(machine.config)))
+
+
+def _labels_of_events(config: Config) -> list[str]:
+    """Return the labels that events, zones and lines name."""
+    events = config.events
+    places = [zone.labels for zone in config.zones.values()] + [line.labels for line in config.lines.values()]
+    shown = events.pictures if isinstance(events.pictures, tuple) else ()
+    return [*events.labels, *events.minimum, *shown, *itertools.chain.from_iterable(places)]
 
 
 def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> CheckResult:
@@ -72,11 +86,11 @@ def _tried_in_child(name: str, path: Path, function: str, *arguments: str) -> Ch
                            remedy_for(str(failure)) or "See the checks `opencv` and `runtime`.")
 
 
-def try_model(keys: str) -> CheckResult:
-    """Read, decode and run the model that these keys of `detector` (JSON) name."""
+def try_model(keys: str, labels: str) -> CheckResult:
+    """Read, decode and run the model that these keys of `detector` (JSON) name. It should have these labels (JSON)."""
     from vedette.config.models import DetectorConfig
     from vedette.tflite.file import read_model
-    from vedette.vision.model_spec import resolve
+    from vedette.vision.model_spec import resolve, unknown_labels
     from vedette.vision.probe import prove
     detector = DetectorConfig.model_validate_json(keys)
     assert detector.model is not None  # noqa: S101 - for the type checker: model() has set it
@@ -91,7 +105,7 @@ def try_model(keys: str) -> CheckResult:
         return CheckResult("model", "fail", str(refusal), "See the check `runtime`.")
     text = (f"{detector.model}: decoder {spec.decoder}, {proof.invoke_ms:.1f} ms on {proof.runtime}, "
             f"{proof.xnnpack_share:.0%} of its nodes on XNNPACK{f'; {proof.choice}' if proof.choice else ''}")
-    if spec.warnings:
-        return CheckResult("model", "warn", f"{text}; {'; '.join(spec.warnings)}",
+    if warnings := dict.fromkeys((*spec.warnings, *unknown_labels(set(json.loads(labels)), spec.labels))):
+        return CheckResult("model", "warn", f"{text}; {'; '.join(warnings)}",
                            f"Run `vedette model inspect {detector.model}`.")
     return CheckResult("model", "ok", text)
