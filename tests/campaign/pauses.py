@@ -83,7 +83,8 @@ def stop_all(daemon: RunningDaemon, seconds: float) -> None:
         os.kill(pid, signal.SIGSTOP)
     threading.Event().wait(seconds)
     for pid in both:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):   # the child was ended meanwhile
+            os.kill(pid, signal.SIGCONT)
 
 
 def stop_daemon(daemon: RunningDaemon, seconds: float) -> None:

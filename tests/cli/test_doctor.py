@@ -352,13 +352,14 @@ def test_board_reasons_come_with_remedies(tmp_path: Path) -> None:
     ({"pictures": ["person", "car"]}, "ok", "no clips are kept; best pictures of person, car are published"),
     ({"clips": {"folder": "PLACE"}}, "ok", "clips are kept in PLACE"),
     ({"clips": {"folder": "PLACE/absent"}}, "warn", "clips: PLACE/absent is absent"),
+    ({"clips": {"folder": "PLACE/closed/clips"}}, "warn", "clips: PLACE/closed/clips cannot be written to"),
     ({"clips": {"folder": "PLACE/closed"}, "pictures": "on"}, "warn",
      "clips: PLACE/closed cannot be written to; best pictures of all labels are published")])
 def test_whether_anything_is_kept_is_said(tmp_path: Path, events: dict[str, Any], state: str, words: str) -> None:
     """Whoever asks reads that nothing is kept, or what is kept and where."""
     (tmp_path / "closed").mkdir()
     give_away(tmp_path)
-    (tmp_path / "closed").chmod(0o500)
+    (tmp_path / "closed").chmod(0o400)
     settings = json.loads(json.dumps({"events": events}).replace("PLACE", str(tmp_path)))
     check = as_nobody(lambda: machine.recording(a_machine(tmp_path, settings)))
     assert (check.state, check.words) == (state, words.replace("PLACE", str(tmp_path)))

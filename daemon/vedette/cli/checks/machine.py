@@ -124,7 +124,7 @@ def camera(machine: Machine) -> CheckResult:
     if kind == "auto":
         return _any_v4l2(machine)
     path = Path(source.removeprefix("file://"))
-    if not path.exists():
+    if not _is_there(path):
         available = ", ".join(found.path for found in cameras(machine.dev, machine.ioctl)) or NO_V4L2
         return CheckResult("camera", "fail", f"{shown(source)} is not there (available: {available})",
                            "Correct camera.source. `vedette camera list` shows the cameras.")
@@ -191,9 +191,10 @@ def recording(machine: Machine) -> CheckResult:
     if folder is None:
         return CheckResult("recording", "ok", f"no clips are kept{published}" if published else
                            "Recording is off; nothing is kept")
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if os.access(folder, os.W_OK | os.X_OK):
         return CheckResult("recording", "ok", f"clips are kept in {folder}{published}")
-    problem = "cannot be written to" if folder.is_dir() else "is absent"
+    is_absent = os.access(folder.parent, os.X_OK) and not _is_there(folder)
+    problem = "is absent" if is_absent else "cannot be written to"
     return CheckResult("recording", "warn", f"clips: {folder} {problem}{published}", REASONS["clips_failed"].remedy)
 
 
@@ -225,4 +226,12 @@ def run_checks(machine: Machine) -> Iterator[CheckResult]:
 
 def nearest_existing(path: Path) -> Path:
     """Return the path, or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(place for place in (path, *path.parents) if _is_there(place))
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether the path exists, as far as this user can know: a folder above it may be closed."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
