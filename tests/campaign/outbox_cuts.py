@@ -40,10 +40,11 @@ from tests.support.truth.bright_squares import write_clip, write_model
 from tests.support.waiting.until import wait_until
 from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette.messages import payloads
+from vedette.mqtt.backfill import SAVE_AFTER_S
 from vedette.mqtt.checkpoint import Checkpoint
 from vedette.mqtt.reconnect_policy import SHORT_CONNECTION_S, SHORT_CONNECTIONS
 from vedette.mqtt.spool import Moment, SavedMessage, Spool
-from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S, SAVE_AFTER_S
+from vedette.mqtt.spool_worker import CHECKPOINT_EVERY_S, POLL_S
 from vedette.types import Acknowledged, Box, Detection, Message
 
 LOST_WITHIN_S = 5.0

@@ -10,7 +10,7 @@ import pytest
 from tests.support.fakes import EPOCH, FakeClock, make_frame, make_result
 from vedette.config.models import MqttConfig
 from vedette.messages import payloads
-from vedette.mqtt.backfill import CATCH_UP_S, LATE_IN_FLIGHT_MAX, Backfill, backfilled, corrected
+from vedette.mqtt.backfill import CATCH_UP_S, LATE_IN_FLIGHT_MAX, SAVE_AFTER_S, Backfill, backfilled, corrected
 from vedette.mqtt.outbox import Outbox
 from vedette.types import Message
 
@@ -142,3 +142,17 @@ def test_corrected_time_of_counts() -> None:
     assert json.loads(corrected(message, clock).payload) == {
         "schema": "vedette.counts/1", "captured_at": payloads.timestamp(before - timedelta(days=1)),
         "counts": {"person": 1}}
+
+
+def test_a_kept_message_that_waited_in_the_outbox_says_so() -> None:
+    """The connection ended with it under way, and the next one came late. At once, it is as it was."""
+    scene = Scene()
+    scene.outbox.put(Message("events", b'{"backfilled":false}', on_done=lambda: None))
+    told = []
+    for wait_s in (0.0, SAVE_AFTER_S / 2, SAVE_AFTER_S):
+        scene.now_s += wait_s
+        waiting = scene.outbox.next()
+        assert waiting is not None
+        told.append(json.loads(scene.replay.as_of_now(waiting).payload)["backfilled"])
+        scene.outbox.requeue()
+    assert told == [False, False, True]

@@ -22,9 +22,10 @@ from tests.support.broker.subscriber import Subscriber, listening
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
+from vedette.mqtt.backfill import SAVE_AFTER_S
 from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
-from vedette.mqtt.spool_worker import SAVE_AFTER_S, SpoolWorker
+from vedette.mqtt.spool_worker import SpoolWorker
 from vedette.types import Acknowledged, Message, RunIdentity
 
 pytestmark = pytest.mark.slow

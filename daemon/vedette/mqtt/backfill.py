@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.types import Message
 
+SAVE_AFTER_S = 3.0
+"""A message that waits for so long is late. With the poll and a slow disk: at most 5 s of results are lost with the
+process."""
 LATE_IN_FLIGHT_MAX = 10
 """Late messages that are sent and not yet acknowledged."""
 CATCH_UP_S = 0.5
@@ -64,8 +67,14 @@ class Backfill:
         now_s = self._now_s()
         return min(longest_s, max(_LEAST_PAUSE_S, self._next_s - now_s)) if self._may_send(now_s) else longest_s
 
-    def with_correct_time(self, message: Message) -> Message:
-        """Return the message, with a corrected time stamp if it was stamped before the clock was set."""
+    def as_of_now(self, waiting: Waiting) -> Message:
+        """Return the message, with a corrected time stamp if it was stamped before the clock was set.
+
+        One that its giver keeps (`on_done`) is marked if it is late: the outbox never saves it.
+        """
+        message = waiting.message
+        if message.on_done and self._now_s() - waiting.since_s >= SAVE_AFTER_S:
+            message = replace(message, payload=backfilled(message.payload))
         is_wrong = message.unsynced_ns is not None and self._clock_synced()
         return corrected(message, self._clock) if is_wrong else message
 

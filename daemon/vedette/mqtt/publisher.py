@@ -224,7 +224,7 @@ class MqttPublisher:
     def _feed(self, connection: Connection) -> None:
         while connection.has_room and not self._poison_messages.must_wait(len(self._in_flight)) and \
                 (waiting := self._next()) is not None:
-            message = waiting.message if self._backfill is None else self._backfill.with_correct_time(waiting.message)
+            message = waiting.message if self._backfill is None else self._backfill.as_of_now(waiting)
             topic = topics.absolute(self._device, message.topic)
             if self._poison_messages.is_too_large(message) or not connection.fits(topic, message.payload):
                 message = brief(message)

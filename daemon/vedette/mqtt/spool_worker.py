@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.double_buffered_file import DoubleBufferedFile
 from vedette._lib.worker import Worker
-from vedette.mqtt.backfill import backfilled
+from vedette.mqtt.backfill import SAVE_AFTER_S, backfilled
 from vedette.mqtt.checkpoint import Checkpoint
 from vedette.mqtt.spool import Batch, Moment, SavedMessage, SegmentReader, Spool
 from vedette.types import Acknowledged, BrokerStatus, Message, ReasonCode, RunIdentity
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-SAVE_AFTER_S = 3.0
-"""With the poll and a slow disk: at most 5 s of results are lost with the process."""
 RETRY_S = 3.0
 CHECKPOINT_EVERY_S = 15.0
 """240 pages an hour: half of what an hour online may write."""
