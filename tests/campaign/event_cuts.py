@@ -76,12 +76,13 @@ class Device:
     """One run of the device's side of events, with a real connection or with `publisher`."""
 
     def __init__(self, state: Path, run: int, publisher: Any = None, port: int = 0,
-                 files: Files = os) -> None:
+                 files: Files = os, *, memory_only: bool = False) -> None:
         clock, identity = SystemClock(), RunIdentity("gate-01", run, "boot")
         mqtt = MqttConfig(host="127.0.0.1", port=port or 1883)
         self.spool = SpoolWorker(Outbox(1000), mqtt, state, identity, clock, clock_synced=lambda: True)
         self.publisher = publisher or MqttPublisher(configuration(mqtt), "gate-01", clock, spool=self.spool)
-        self.journal = EventJournal(self.spool, self.publisher, state, identity, clock, files=files)
+        self.journal = EventJournal(self.spool, self.publisher, state, identity, clock, files=files,
+                                    memory_only=memory_only)
 
 
 def child(state: Path, run: int, port: int, count: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.campaign.event_cuts import Broker, Device, draft, power
 from tests.support.faults.forgetful_disk import CountedDisk, NoContentSync, NoFolderSync
 from vedette.events.journal import FILE, GROWN_BYTES, IN_FLIGHT_MAX, WAITING_MAX
-from vedette.mqtt.spool_worker import SAVE_AFTER_S
+from vedette.mqtt.backfill import SAVE_AFTER_S
 
 
 class Patient(Broker):
@@ -229,3 +229,55 @@ def test_power_cuts_lose_nothing() -> None:
 def test_without_each_sync_events_would_be_wrong(disk: Any) -> None:
     """This is what the campaign finds on a journal that does not sync."""
     assert power(200, 10, disk)["wrong"]
+
+
+def test_a_long_backlog_is_not_written_anew_for_each_message(tmp_path: Path) -> None:
+    """While the broker is away, an event costs its own bytes, however many wait before it."""
+    disk = CountedDisk(None, lambda: None)
+    device = Device(tmp_path, 1, broker := Patient(), files=disk)
+    broker.connected = False
+    for number in range(1, 501):
+        device.journal.put(draft("start", 1, f"1-{number}"))
+    device.journal.round(False)
+    assert (tmp_path / FILE).stat().st_size > 2 * GROWN_BYTES
+    steps = disk.steps
+    tell(device, *[("start", f"1-{number}") for number in range(501, 521)])
+    assert disk.steps - steps <= 20 * 3
+
+
+@pytest.mark.parametrize("how", ["memory only", "a full disk"])
+def test_what_the_broker_has_is_forgotten_without_a_disk(tmp_path: Path, how: str) -> None:
+    """Where no file takes note of it, nothing of it stays in memory."""
+    device = Device(tmp_path, 1, broker := Patient(), memory_only=how == "memory only")
+    if how == "a full disk":
+        (tmp_path / FILE).mkdir()
+    for number in range(1, 51):
+        tell(device, ("start", f"1-{number}"), ("end", f"1-{number}"))
+        broker.acknowledge()
+        broker.received.clear()
+    device.journal.round(False)
+    assert list(device.journal._done) == []
+
+
+def test_all_that_was_put_has_settled_only_when_the_broker_was_given_all(visits: Visits) -> None:
+    """At a stop, more events may end than may be under way at a time."""
+    device, broker = visits.run(1)
+    for number in range(1, IN_FLIGHT_MAX + 2):
+        device.journal.put(draft("start", 1, f"1-{number}"))
+    device.journal.round(False)
+    assert not device.journal.settle(0)
+    broker.acknowledge()
+    device.journal.round(False)
+    assert device.journal.settle(0)
+    broker.connected = False
+    tell(device, ("start", "1-0"))
+    assert device.journal.settle(0)
+
+
+def test_what_is_lost_with_a_run_without_a_spool_is_counted(tmp_path: Path) -> None:
+    """Neither the broker nor the disk has it."""
+    device = Device(tmp_path, 1, broker := Patient(), memory_only=True)
+    broker.connected = False
+    tell(device, ("start", "1-1"), ("end", "1-1"))
+    device.journal.round(True)
+    assert device.spool.outbox.dropped_by_kind == {"events": 2}

@@ -9,7 +9,7 @@ Invariants:
 - A message leaves only when the broker has accepted or refused it, or when there are too many, which is counted.
 - An event of an earlier run without an end gets one, once, with the `run` and `seq` of this run.
 - A start costs one write, an end one, and all events that go on together one a minute. What the broker has is written
-  with the next of these. The file is replaced as a whole when it has grown.
+  with the next of these. The file is replaced as a whole when it has grown, at the earliest to twice its size.
 - `put` never blocks. All else is done on the `outbox` thread.
 """
 
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from vedette._lib.durable import Files, replace_file, write_all
 from vedette.messages import payloads, topics
-from vedette.mqtt.backfill import backfilled
-from vedette.mqtt.spool_worker import DAMAGE_NAMED_FOR_S, RETRY_S, SAVE_AFTER_S
+from vedette.mqtt.backfill import SAVE_AFTER_S, backfilled
+from vedette.mqtt.spool_worker import DAMAGE_NAMED_FOR_S, RETRY_S
 from vedette.types import Message, ReasonCode
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ IN_FLIGHT_MAX = 20
 WAITING_MAX = 3000
 """Starts and ends that wait for the broker. Beyond it, the oldest is dropped and counted."""
 GROWN_BYTES = 64 * 1024
+"""A longer file is written anew, once it has twice the bytes that were written at the last time."""
 
 Key = tuple[int, int]
 """Run and seq of a message."""
@@ -102,6 +103,7 @@ class EventJournal:
         self._done: list[Key] = []                              # finished, and the disk does not know
         self._seq = 0
         self._size: int | None = None                           # None: the file is to be written anew
+        self._grown = GROWN_BYTES                               # and beyond this size too
         self._is_recovered = memory_only
         self._failure: str | None = None
         self._damage: str | None = None
@@ -118,7 +120,10 @@ class EventJournal:
         self._spool.wake()
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until every message that was put is on its way; returns whether that is so. Any other thread."""
+        """Wait until every message that was put is on its way, or waits for a broker that is away. Any other thread.
+
+        Returns whether that is so.
+        """
         return self._idle.wait(timeout_s)
 
     def reasons(self) -> dict[ReasonCode, str]:
@@ -141,10 +146,15 @@ class EventJournal:
         if may_write and self._is_recovered and (lines or (self._failure is not None) or (final and self._done)):
             self._write(b"".join(lines))
         self._hand_over(updates)
+        if self._size is None:
+            self._done = []     # a file that is written anew has none of them
         if self._pictures is not None and not final:
             self._pictures.tidy()
-        if not self._drafts:
+        all_under_way = len(self._handed_over) == len(self._waiting) or not self._publisher.status().connected
+        if all_under_way and not self._drafts:
             self._idle.set()
+        if final and self._size is None:
+            self._abandon()
 
     def _taken(self) -> tuple[list[bytes], list[Message]]:
         """Take the drafts; returns the lines to write, and the messages that are only published."""
@@ -215,6 +225,12 @@ class EventJournal:
             self._done += oldest
             self._spool.outbox.drop({topics.EVENTS: len(oldest)})
 
+    def _abandon(self) -> None:
+        """Count what neither the broker nor the disk has."""
+        if self._waiting:
+            self._spool.outbox.drop({topics.EVENTS: len(self._waiting)})
+            log.warning("%d messages of events are lost with this run", len(self._waiting))
+
     def _recover(self) -> None:
         """Read what earlier runs have left, end what they had not ended, and write the file anew."""
         try:
@@ -263,12 +279,12 @@ class EventJournal:
     def _write(self, lines: bytes) -> None:
         """Add lines durably, or write the file anew. A failure is reported, and then it is written anew later."""
         try:
-            if self._size is None or self._size + len(lines) > GROWN_BYTES:
+            if self._size is None or self._size + len(lines) > self._grown:
                 messages = (record.line(send=True, goes_on=None) for record, _ in self._waiting.values())
                 going_on = (record.line(send=False, goes_on=True) for record in self._open.values())
                 content = b"".join((*messages, *going_on))
                 replace_file(self._path, content, files=self._files)
-                self._size = len(content)
+                self._size, self._grown = len(content), max(GROWN_BYTES, 2 * len(content))
             else:
                 if self._done:
                     lines = _line(payloads.encode({"done": self._done})) + lines
