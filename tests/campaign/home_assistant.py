@@ -5,10 +5,10 @@
 Home Assistant is set up once in the folder `--root`, from apt and PyPI. The daemon watches the drawn street, with two
 zones, pictures and every command. In turn: each entity has the state that MQTT says; `snapshot` and the best pictures
 give the published JPEG; the switch and `pause` make every count unknown; a label that is not chosen any more goes, and
-one that is chosen comes; Home Assistant starts again and gets the message again; the daemon is killed, and every entity
-is unavailable; the daemon starts with it switched off, and every entity is gone. Home Assistant's log must have no
-warning and no error but those of its own installation. It needs root, debootstrap and the network. One JSON line; 1
-when anything was wrong.
+one that is chosen comes; Home Assistant starts again and gets the message again; messages come with every null that
+they may have; the daemon is killed, and every entity is unavailable; it starts with `enabled: false`, and every entity
+is gone. Home Assistant's log must have no warning and no error but those of its own installation. It needs root,
+debootstrap and the network. One JSON line; 1 when anything was wrong.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.support.broker.mosquitto import running
-from tests.support.broker.subscriber import Subscriber, listening
+from tests.support.broker.mosquitto import Mosquitto, running
+from tests.support.broker.subscriber import Subscriber, listening, send
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network.home_assistant import HomeAssistant, Json, install
 from tests.support.waiting.until import eventually, wait_until
@@ -48,6 +48,7 @@ commands: {{allow: [{COMMANDS}]}}
 homeassistant: {{enabled: ENABLED, labels: [LABELS]}}
 """
 LABELS = "person, car, bus, traffic light"
+STATES = {topics.COUNTS, topics.ZONES, topics.HEALTH, topics.CAMERA, topics.MODEL}
 STEADY_S = 1.0
 """A state is compared if its message is that old, and none came while the states were read."""
 AT_LEAST = 20
@@ -85,17 +86,17 @@ class Watched:
 
 
 def expected(key: str, newest: dict[str, bytes], labels: list[str]) -> str:
-    """The state that MQTT says, without a look at the templates; empty where there is no message yet."""
+    """The state that MQTT says, without a look at the templates."""
     def said(topic: str) -> Json:
-        found: Json = json.loads(newest.get(topic, b"{}"))
+        found: Json = json.loads(newest[topic])
         return found
     place, _, what = key.rpartition("/")
     if place.startswith("label-"):
-        counts = said(topics.COUNTS).get("counts")
+        counts = said(topics.COUNTS)["counts"]
         return counted(None if counts is None else counts.get(named(place[6:], labels), 0), what)
     if place.startswith("zone-"):
         zone, _, label = place[5:].partition("/")
-        zones = said(topics.ZONES).get("zones")
+        zones = said(topics.ZONES)["zones"]
         here = None if zones is None else zones.get(named(zone, ["road", "back yard"]))
         number = None if here is None else here.get(named(label, labels), 0) if label else sum(here.values())
         return counted(number, what)
@@ -109,7 +110,7 @@ def expected(key: str, newest: dict[str, bytes], labels: list[str]) -> str:
         "detection": lambda: "off" if any(each["code"] == "paused" for each in health["reasons"]) else "on",
         "model": lambda: "off" if said(topics.MODEL)["installed_version"] else UNKNOWN,
     }
-    return str(values[key]()) if key in values else ""
+    return str(values[key]())
 
 
 def counted(number: int | None, what: str) -> str:
@@ -133,16 +134,17 @@ def is_same(state: str, wanted: str) -> bool:
 class Campaign:
     """All steps, in order, with what they share."""
 
-    def __init__(self, folder: Path, ha: HomeAssistant, watched: Watched, port: int) -> None:
+    def __init__(self, folder: Path, ha: HomeAssistant, watched: Watched, broker: Mosquitto) -> None:
         self.folder = folder
         self.ha = ha
         self.watched = watched
-        self.port = port
+        self.broker = broker
         self.figures: dict[str, object] = {}
 
     def configure(self, labels: str = LABELS, enabled: str = "true") -> Path:
         path = self.folder / "config.yaml"
-        path.write_text(CONFIG.replace("PORT", str(self.port)).replace("LABELS", labels).replace("ENABLED", enabled))
+        text = CONFIG.replace("PORT", str(self.broker.port)).replace("LABELS", labels)
+        path.write_text(text.replace("ENABLED", enabled))
         return path
 
     def shown(self) -> dict[str, str]:
@@ -186,10 +188,10 @@ class Campaign:
         eventually(lambda: self.entity("snapshot")["state"] != before)
         snapshot = self.ha.picture(self.entity("snapshot"))
         best = eventually(lambda: [key for key in self.shown() if key.startswith("best/")
-                                   and self.entity(key)["state"] != UNKNOWN])[0]
+                                   and self.entity(key)["state"] not in (UNKNOWN, "unavailable")])[0]
         for topic, picture in ((topics.SNAPSHOT, lambda: snapshot),
                                (best, lambda: self.ha.picture(self.entity(best)))):
-            if not wait_until(lambda topic=topic, picture=picture: picture() == self.watched.newest()[topic]):  # type: ignore[misc]
+            if not wait_until(lambda topic=topic, picture=picture: picture() == self.watched.newest().get(topic)):  # type: ignore[misc]
                 raise Wrong(f"{topic}: another picture than the published one")
         self.figures["snapshot_bytes"] = len(snapshot)
         if snapshot[:2] != b"\xff\xd8":
@@ -231,6 +233,18 @@ class Campaign:
         eventually(lambda: self.watched.times_announced() > before)
         self.equal()
 
+    def nulls(self) -> None:
+        """Messages with every null that they may have, and health in its brief form, cost no warning."""
+        health = json.loads(self.watched.newest()[topics.HEALTH])
+        health["capture"]["age_ms"] = None
+        del health["board"]
+        model = json.loads(self.watched.newest()[topics.MODEL])
+        model |= dict.fromkeys(("title", "installed_version", "latest_version", "update_percentage"))
+        for topic, content in ((topics.MODEL, model), (topics.HEALTH, health)):
+            send(self.broker.client(), f"{BASE}/{topic}", json.dumps(content).encode())
+        if not wait_until(lambda: (self.shown()["age"], self.shown()["temperature"]) == (UNKNOWN, UNKNOWN)):
+            raise Wrong(f"nulls: {self.shown()}")
+
     def unavailable(self) -> None:
         """The broker has published the daemon's will."""
         if not wait_until(lambda: set(self.shown().values()) == {"unavailable"}):
@@ -247,13 +261,14 @@ def run(folder: Path, root: Path) -> dict[str, object]:
     """Go through all steps; returns figures, and what was wrong."""
     ha = HomeAssistant(root, "vedette")
     with running(folder) as broker, listening(broker.client(), f"{BASE}/#", TOPIC) as subscriber:
-        campaign = Campaign(folder, ha, Watched(subscriber), broker.port)
+        campaign = Campaign(folder, ha, Watched(subscriber), broker)
         try:
             ha.start()
             ha.set_up(broker.port)
             with RunningDaemon(folder, "--config", campaign.configure()) as daemon:
                 eventually(campaign.watched.announced)
                 eventually(lambda: len(campaign.shown()) == len(campaign.watched.entities()))
+                eventually(lambda: campaign.watched.newest().keys() >= STATES)
                 campaign.figures["message_bytes"] = len(subscriber.last(TOPIC).payload)     # type: ignore[union-attr]
                 campaign.equal()
                 campaign.pictures()
@@ -262,6 +277,7 @@ def run(folder: Path, root: Path) -> dict[str, object]:
                 campaign.unknown_while(("button.press", "command/pause"), ("button.press", "command/resume"))
                 campaign.other_labels(daemon)
                 campaign.another_start()
+                campaign.nulls()
                 daemon.signal(signal.SIGKILL)
                 campaign.unavailable()
             entities = campaign.watched.entities()

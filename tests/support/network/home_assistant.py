@@ -19,7 +19,7 @@ from tests.support.waiting.until import wait_until
 
 VERSION = "2026.2.3"
 SUITE = "trixie"        # its Python is new enough for this version
-PACKAGES = (f"homeassistant=={VERSION}", "paho-mqtt==2.1.0", "numpy")
+PACKAGES = (f"homeassistant=={VERSION}", "home-assistant-frontend==20260128.6", "paho-mqtt==2.1.0")
 OVERRIDE = "lru-dict>=1.3.1"        # the version that it names has no wheel for this Python
 START_S = 600
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
