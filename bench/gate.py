@@ -115,6 +115,8 @@ def measured(stills: Iterable[Still], detector: LocalDetector, *, has_truth: boo
         figures.boxes += len(counted)
         if moves or rest.tracker.follows() or rule.is_due(frame.captured_ns):
             figures.looked += 1
+            if not moves:
+                gate.keeps_back(frame.captured_ns, is_open=True)
             again = rest.follow(replace(result, frame=replace(frame, after_still=rests)))
             rule.should_publish(again, frame.captured_ns)
             found |= {one.track for one, other in zip(tracked, again, strict=True)

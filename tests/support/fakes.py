@@ -135,7 +135,7 @@ class FakeFlow:
         self.still = 0
 
     def all_dropped(self) -> dict[str, int]:
-        return {"replaced": 2, "stale": 0, "still": self.still}
+        return {"replaced": 2, "stale": 0} | ({"still": self.still} if self.still else {})
 
     def limit(self, per_s: float | None) -> None:
         self.limits.append(per_s)

@@ -208,7 +208,8 @@ class RemoteCamera:
         self._copies.serve(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1 - message.kept_back
-            self._dropped["still"] += message.kept_back
+            if message.kept_back:
+                self._dropped["still"] += message.kept_back
             self._holds[frame.seq] = (self._session, message.slot)
             self._last = message
             self._view = self._session.view(message) or self._view

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.types import DetectionResult
 
-DOUBTFUL_HITS = 30
-"""A track that so many detections could not confirm is one of which the model is never sure."""
+DOUBTFUL_HITS, DOUBTFUL_S = 11, 1.0
+"""A track that so many detections over so long could not confirm is one of which the model is never sure."""
 
 
 class ResultTracker:
@@ -107,6 +107,6 @@ class ResultTracker:
         """Return whether a thing comes, moves or has vanished, or a zone is about to be empty."""
         if self.zones is not None and self.zones.waits:
             return True
-        return any(track.hits < DOUBTFUL_HITS if track.confirmed_s is None
+        return any(track.hits < DOUBTFUL_HITS or now_s - track.began_s < DOUBTFUL_S if track.confirmed_s is None
                    else track.seen_s != now_s or self.events is None or self.events.is_changing(track)
                    for track in tracks)

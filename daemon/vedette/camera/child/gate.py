@@ -64,7 +64,12 @@ class MotionGate:
         return at_ns != self._looked_ns
 
     def keeps_back(self, now_ns: int, *, is_open: bool) -> bool:
-        """Count a still frame that need not be handed over, if it need not; return whether that is so."""
+        """Count a still frame that need not be handed over, if it need not; return whether that is so.
+
+        With an open gate the detector gets it, so it is a look.
+        """
+        if is_open:
+            self._looked_ns = self._last_ns
         if is_open or now_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = now_ns
             return False
