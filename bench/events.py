@@ -69,10 +69,10 @@ def cost() -> dict[str, float]:
     frames = walks(random.Random(7))  # noqa: S311 - the same walks each time
     clock, config = SystemClock(), Config.model_validate(SCENE)
     drafts: list[Draft] = []
-    bare, whole = Tracker(config.events.keep_s), ResultTracker(config, clock)
+    bare, whole = Tracker(config.events.keep_s), ResultTracker(config, clock, StatusCamera([]))
     whole.events = EventReporter(config, IDENTITY, put=drafts.append, clock_synced=lambda: True,
                                  wants_picture=lambda _: False)
-    whole.zones = ZoneReporter(FakePublisher(), clock, camera=StatusCamera([]), clock_synced=lambda: True)
+    whole.zones = ZoneReporter(FakePublisher(), clock, clock_synced=lambda: True)
     took_ms: dict[str, list[float]] = {"nms_ms": [], "bare_ms": [], "events_ms": []}
     began = datetime(2026, 1, 1, tzinfo=UTC)
     pixels = memoryview(bytearray(3)).cast("B", (1, 1, 3))

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from tests.support.daemon.cameras import make_settings
-from tests.support.fakes import IDENTITY
+from tests.support.fakes import IDENTITY, StatusCamera
 from vedette._lib.clock import SystemClock
 from vedette.camera.child.gate import MotionGate
 from vedette.camera.child.open_source import open_source
@@ -82,7 +82,7 @@ class Side:
 
     def __init__(self) -> None:
         config = Config()
-        self.tracker = ResultTracker(config, SystemClock())
+        self.tracker = ResultTracker(config, SystemClock(), StatusCamera([]))
         self.tracker.events = self.events = EventReporter(config, IDENTITY, put=_ignored, clock_synced=lambda: True,
                                                           wants_picture=lambda _: False)
 

@@ -167,7 +167,7 @@ class Daemon:
                                   fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
                                   read_files=self._opener.read_files,
                                   open_within_s=lambda: self._opener.within_s)
-        self._tracker = ResultTracker(config, clock)
+        self._tracker = ResultTracker(config, clock, self._camera)
         self._pipeline.follow = self._tracker.follow
         self._pipeline.on_blind.append(self._tracker.on_blind)
         self._pipeline.wants_all.append(self._tracker.follows)
@@ -198,7 +198,7 @@ class Daemon:
                                      pictures=self._pictures, memory_only=not config.mqtt.spool_mb)
         self._tracker.events = EventReporter(config, identity, put=self._journal.put, clock_synced=synced,
                                              wants_picture=self._pictures.wants, clips=self._clips)
-        self._tracker.zones = ZoneReporter(self._publisher, clock, camera=self._camera, clock_synced=synced)
+        self._tracker.zones = ZoneReporter(self._publisher, clock, clock_synced=synced)
         self._pipeline.subscribe(self._tracker.on_result)
         self._results = ResultReporter(self._publisher, config, clock, identity, flow=self._pipeline,
                                        camera=self._camera, clock_synced=synced)

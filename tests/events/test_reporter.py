@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.support.fakes import IDENTITY, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
+from tests.support.fakes import IDENTITY, MODEL, FakeClock, FakePublisher, StatusCamera, make_frame, make_result
 from vedette.cli.schemas import json_schemas
 from vedette.config.models import Config
 from vedette.events.event import STILL_S
@@ -38,11 +38,10 @@ class Street:
         self.publisher = FakePublisher()
         self.camera = StatusCamera([])
         start = Config.model_validate(config)
-        self.tracker = ResultTracker(start, self.clock)
+        self.tracker = ResultTracker(start, self.clock, self.camera)
         self.tracker.events = EventReporter(start, IDENTITY, put=self.drafts.append,
                                             clock_synced=lambda: self.is_synced, wants_picture=lambda _: False)
-        self.tracker.zones = ZoneReporter(self.publisher, self.clock, camera=self.camera,
-                                          clock_synced=lambda: self.is_synced)
+        self.tracker.zones = ZoneReporter(self.publisher, self.clock, clock_synced=lambda: self.is_synced)
 
     def reload(self, **config: Any) -> None:
         self.tracker.reload(Config.model_validate(config))
@@ -286,4 +285,42 @@ def test_zones_are_told_at_once_and_left_after_hold_s() -> None:
     assert told()[-1] == {"left": {}, "right": {}}
     street.reload(events={"enabled": False})
     street.show(car(0.1), seconds=2)
-    assert told()[-1] == {"left": {}, "right": {}} or told()[-1] is None
+    assert told()[-1] is None
+
+
+def test_a_frozen_picture_shows_nothing_new() -> None:
+    """Nobody loiters in it, stands still or comes. What is gone afterwards was seen last before it froze."""
+    street = Street(zones={"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "loiter_s": 5}})
+    street.show(car(0.1), car(0.4), seconds=2)
+    seen_at = street.clock.utc_now()
+    count = len(street.told)
+    street.camera.now = replace(street.camera.now, state="frozen")
+    street.show(car(0.1), car(0.4), car(0.7), seconds=60)
+    assert len(street.told) == count
+    assert json.loads(street.publisher.messages[-1].payload)["zones"] is None
+    street.camera.now = replace(street.camera.now, state="capturing")
+    street.show(car(0.4), seconds=4)
+    ends = [told for told in street.told if told["type"] == "end"]
+    assert [end["interrupted"] for end in ends] == [True]
+    assert datetime.fromisoformat(ends[0]["ended"]) == seen_at.replace(microsecond=seen_at.microsecond // 1000 * 1000)
+    assert {told["id"] for told in street.told} == {"7-1", "7-2"}
+
+
+def test_the_model_is_the_one_that_saw_the_thing_last() -> None:
+    """A new model that does not see it ends its event, and is not named in it."""
+    street = Street()
+    street.show(car(), seconds=2)
+    for _ in range(20):
+        street.clock.advance(STEP_S)
+        street.tracker.follow(replace(make_result(make_frame(street.clock)), model=replace(MODEL, version="99")))
+    assert [told["model"]["version"] for told in street.told] == [MODEL.version] * 2
+
+
+def test_zones_are_null_while_events_are_off() -> None:
+    """Also when nothing was there when they were switched off."""
+    street = Street(zones={"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}})
+    street.show()
+    assert json.loads(street.publisher.messages[-1].payload)["zones"] == {"all": {}}
+    street.reload(events={"enabled": False})
+    street.show()
+    assert json.loads(street.publisher.messages[-1].payload)["zones"] is None

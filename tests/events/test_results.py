@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.fakes import IDENTITY, FakeClock, make_frame, make_result
+from tests.support.fakes import IDENTITY, FakeClock, StatusCamera, make_frame, make_result
 from vedette.config.models import Config
 from vedette.config.scene import EventsConfig
 from vedette.events.reporter import EventReporter
@@ -36,7 +36,7 @@ def clock() -> FakeClock:
 
 def test_a_thing_has_no_track_until_it_is_confirmed_and_then_one(clock: FakeClock) -> None:
     """Nothing else of the result changes but its age, by the time that this took."""
-    tracker = ResultTracker(Config(), clock)
+    tracker = ResultTracker(Config(), clock, StatusCamera([]))
     made = results(clock, HITS + 2, CAR)
     found = [tracker.follow(result) for result in made]
     assert [result.detections[0].track for result in found] == [None] * (HITS - 1) + [1] * 3
@@ -48,7 +48,7 @@ def test_a_thing_has_no_track_until_it_is_confirmed_and_then_one(clock: FakeCloc
 
 def test_a_pause_keeps_the_track_and_an_absence_ends_it(clock: FakeClock) -> None:
     """A minute without any result is a time in which nobody looked. A minute of empty results is an absence."""
-    tracker = ResultTracker(Config(), clock)
+    tracker = ResultTracker(Config(), clock, StatusCamera([]))
     assert tracks(tracker, results(clock, HITS, CAR))[-1] == 1
     tracker.on_blind()
     clock.advance(60)
@@ -60,7 +60,7 @@ def test_a_pause_keeps_the_track_and_an_absence_ends_it(clock: FakeClock) -> Non
 
 def test_the_keys_are_live(clock: FakeClock) -> None:
     """`events.enabled: false` leaves results as they are; `events.keep_s` applies from the next result on."""
-    tracker = ResultTracker(Config(), clock)
+    tracker = ResultTracker(Config(), clock, StatusCamera([]))
     assert tracks(tracker, results(clock, HITS, CAR))[-1] == 1
     tracker.reload(Config(events=EventsConfig(keep_s=60)))
     for result in results(clock, 150):
@@ -85,7 +85,7 @@ def seen(tracker: ResultTracker, made: list[DetectionResult]) -> list[bool]:
 @pytest.fixture
 def reported(clock: FakeClock) -> ResultTracker:
     """A tracker with events, whose drafts nobody reads."""
-    tracker = ResultTracker(Config(), clock)
+    tracker = ResultTracker(Config(), clock, StatusCamera([]))
     tracker.events = EventReporter(Config(), IDENTITY, put=lambda _: None, clock_synced=lambda: True,
                                    wants_picture=lambda _: False)
     return tracker

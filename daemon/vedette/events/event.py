@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vedette.events.best_picture import BestPicture
     from vedette.events.tracker import Track
     from vedette.events.zones import Places
-    from vedette.types import Box
+    from vedette.types import Box, ModelRef
 
 STILL_S = 10.0
 """A thing that stays in its place for so long is stationary."""
@@ -39,6 +39,8 @@ class Event:
         self.moved = 0.0
         self.size = 0.0
         """The largest share of the frame that its box has covered."""
+        self.model: ModelRef | None = None
+        """The model that saw it last."""
         self.picture: BestPicture | None = None
         self.has_shown = False
         """Whether its picture was to be published before its end."""

@@ -90,7 +90,7 @@ class EventReporter:
             self._end(self._events.pop(track.id, None))
         for track in tracks:
             if track.seen_s == now_s and self._is_wanted(track.label):
-                self._follow(track, now_s)
+                self._follow(track, result)
         known = {track.id for track in tracks}      # one that was never confirmed ends without a word
         for event in [event for event in self._events.values()
                       if event.track.id not in known or not self._is_wanted(event.track.label)]:
@@ -111,14 +111,15 @@ class EventReporter:
             self._end(event, interrupted=True)
         self._events.clear()
 
-    def _follow(self, track: Track, now_s: float) -> None:
+    def _follow(self, track: Track, result: DetectionResult) -> None:
         event = self._events.get(track.id)
         if event is None:
             event = self._events[track.id] = Event(track, self._moment(track.began_s))
         event.follow(self.places)
+        event.model = result.model
         if track.confirmed_s is None:
             return
-        self._consider(event, now_s)
+        self._consider(event, result)
         if not event.id and _reaches(event, self._config.events.minimum.get(track.label)):
             self._count += 1
             event.id = f"{self._identity.run}-{self._count}"
@@ -127,10 +128,10 @@ class EventReporter:
             self._draft(event, "start")
             if self._clips is not None:
                 self._clips.event_began(event.id, track.label, int(track.began_s * 1e9))
-        elif event.id and event.is_due(now_s):
+        elif event.id and event.is_due(track.seen_s):
             self._draft(event, "update")
 
-    def _consider(self, event: Event, now_s: float) -> None:
+    def _consider(self, event: Event, result: DetectionResult) -> None:
         """Keep the picture of this frame if it is the best of the event so far."""
         if not self._wants_picture(event.track.label):
             event.picture = None
@@ -140,10 +141,9 @@ class EventReporter:
                 return
             from vedette.events.best_picture import BestPicture  # imports OpenCV: only where pictures are wanted
             event.picture = BestPicture()
-        assert self._result is not None  # noqa: S101 - as below
-        event.picture.consider(self._result.frame, event.track.box, event.track.last_score)
-        after_s = self._config.events.best_after_s
-        if after_s is not None and not event.has_shown and event.id and now_s - event.track.began_s >= after_s:
+        event.picture.consider(result.frame, event.track.box, event.track.last_score)
+        after_s, lasted_s = self._config.events.best_after_s, event.track.seen_s - event.track.began_s
+        if after_s is not None and not event.has_shown and event.id and lasted_s >= after_s:
             event.has_shown = event.changed = True
 
     def _end(self, event: Event | None, *, interrupted: bool = False) -> None:
@@ -155,8 +155,6 @@ class EventReporter:
 
     def _draft(self, event: Event, kind: EventType, *, interrupted: bool = False, publish: bool = True) -> None:
         track, path = event.track, event.path
-        result = self._result
-        assert result is not None  # noqa: S101 - for the type checker: events come from results
         if not event.began_is_right:
             event.began, event.began_is_right = self._moment(track.began_s), self._clock_synced()
         seen_at = self._moment(track.seen_s)
@@ -186,7 +184,7 @@ class EventReporter:
             "stationary": event.stationary,
             "moved": round(event.moved, 3),
             "best": None,
-            "model": None if result.model is None else payloads.model_ref(result.model),
+            "model": None if event.model is None else payloads.model_ref(event.model),
             "backfilled": False,
         }
         unsynced_ns = None if event.began_is_right else int(track.began_s * 1e9)
@@ -195,7 +193,7 @@ class EventReporter:
 
     def _moment(self, at_s: float) -> datetime:
         """Return the wall clock's time of a moment of the frames' clock, as the newest frame has both."""
-        assert self._result is not None  # noqa: S101 - as above
+        assert self._result is not None  # noqa: S101 - for the type checker: events come from results
         frame = self._result.frame
         return frame.captured_at - timedelta(seconds=frame.captured_ns / 1e9 - at_s)
 

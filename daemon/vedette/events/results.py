@@ -1,7 +1,7 @@
 """Gives the detections of the device's own model their tracks, before the result is published, and makes the events.
 
-Invariants: only results of source `local` are followed; no detection is added, removed or moved; a time in which no
-such results could come ends no track.
+Invariants: only results of source `local` are followed, and none of a frozen picture; no detection is added, removed or
+moved; a time in which no such results could come ends no track.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vedette.events.reporter import EventReporter
     from vedette.events.tracker import Track, Tracker
     from vedette.events.zone_reporter import ZoneReporter
-    from vedette.ports import Clock
+    from vedette.ports import Camera, Clock
     from vedette.types import DetectionResult
 
 DOUBTFUL_HITS, DOUBTFUL_S = 11, 1.0
@@ -27,11 +27,12 @@ DOUBTFUL_HITS, DOUBTFUL_S = 11, 1.0
 class ResultTracker:
     """Follows things through the results of one run, as `events` in the configuration says."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, camera: Camera) -> None:
         self.events: EventReporter | None = None
         self.zones: ZoneReporter | None = None
         """Who reports what the tracks show; set before the first result."""
         self._clock = clock
+        self._camera = camera
         self._config = self._applied = config
         self._tracker: Tracker | None = None
         self._blind = threading.Event()
@@ -66,6 +67,9 @@ class ResultTracker:
         if not config.events.enabled:
             self.close()
             return result
+        if self._camera.status().state == "frozen":
+            self.on_blind()
+            return result
         begun_ns = self._clock.monotonic_ns()
         if self._tracker is None:
             from vedette.events.tracker import Tracker  # imports numpy: later than the start
@@ -93,7 +97,7 @@ class ResultTracker:
             self._tracker.forget()
             if self.events is not None:
                 self.events.end_all()
-            self.on_blind()
+        self.on_blind()
 
     def _report(self, events: EventReporter, tracker: Tracker, config: Config, result: DetectionResult) -> None:
         if config is not self._applied:

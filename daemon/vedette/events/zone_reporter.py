@@ -1,7 +1,7 @@
 """Publishes how many things are in each zone: a number rises at once, and falls after the zone's `hold_s`.
 
-Invariants: null from the moment no results can come until the next result, and while the picture is frozen; what is
-published last is what holds. `show` is for the detect thread, `on_blind` for any.
+Invariants: null from the moment no results can come until the next one that is followed; what is published last is
+what holds. `show` is for the detect thread, `on_blind` for any.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vedette.config.scene import Zones
     from vedette.events.event import Event
     from vedette.messages.event_shapes import ZonesPayload
-    from vedette.ports import Camera, Clock, Publisher
+    from vedette.ports import Clock, Publisher
     from vedette.types import DetectionResult
 
     Counts = dict[str, dict[str, int]]
@@ -31,10 +31,9 @@ NEVER: Counts = {"": {}}
 class ZoneReporter:
     """What is in the zones of the configuration, as a retained message."""
 
-    def __init__(self, publisher: Publisher, clock: Clock, *, camera: Camera, clock_synced: Callable[[], bool]) -> None:
+    def __init__(self, publisher: Publisher, clock: Clock, *, clock_synced: Callable[[], bool]) -> None:
         self._publisher = publisher
         self._clock = clock
-        self._camera = camera
         self._clock_synced = clock_synced
         self._lock = threading.Lock()
         self._published: Counts | None = NEVER
@@ -63,7 +62,7 @@ class ZoneReporter:
         self._times = {place: times for place, times in self._times.items() if times}
         self.waits = any(len(times) > now[place] for place, times in self._times.items())
         with self._lock:
-            if counts != self._published and self._camera.status().state != "frozen":
+            if counts != self._published:
                 self._publish(counts, result.frame.captured_at, result.frame.captured_ns)
 
     def on_blind(self) -> None:
