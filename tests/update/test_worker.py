@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from tests.support.fakes import FakeClock
-from vedette.config.models import Config
+import pytest
+
+from tests.support.fakes import EPOCH, FakeClock
+from vedette.config.models import Config, DetectorConfig
 from vedette.errors import VedetteError
 from vedette.store.model_store import ModelStore
+from vedette.store.state import Trial
 from vedette.update.activate import ModelActivator
 from vedette.update.prove import Prover
 from vedette.update.trial import TrialMonitor
@@ -17,6 +20,8 @@ from vedette.update.worker import Updater
 
 class Idle:
     """Stands for every part of the updater: it does nothing."""
+
+    progress: float | None = None
 
     def interrupt(self) -> None:
         """Nothing is under way."""
@@ -39,3 +44,17 @@ def test_a_rollback_that_a_stop_finds_waiting_is_answered(tmp_path: Path) -> Non
     assert updater.stop(60)
     ((message, error),) = answers
     assert (message, str(error)) == ("", "the daemon stops")
+
+
+@pytest.mark.parametrize(("on_trial", "pinned", "in_shadow", "compares"), [
+    (False, False, False, False), (True, False, False, True), (True, True, False, False), (False, False, True, True)])
+def test_it_needs_frames_while_a_model_is_in_shadow_or_on_trial(tmp_path: Path, on_trial: bool, pinned: bool,
+                                                                in_shadow: bool, compares: bool) -> None:
+    """A trial that waits behind a pinned model needs none."""
+    store, idle = ModelStore(tmp_path), Idle()
+    idle.progress = 0.0 if in_shadow else None
+    store.change(store.state.model_copy(update={"trial": Trial(since_utc=EPOCH) if on_trial else None}))
+    config = Config(detector=DetectorConfig(model=tmp_path / "m.tflite" if pinned else None))
+    updater = Updater(config, store, FakeClock(), switch=cast(ModelActivator, idle), prover=cast(Prover, idle),
+                      trial=cast(TrialMonitor, idle), fetcher=None)
+    assert updater.compares() == compares
