@@ -78,6 +78,13 @@ class Frame:
     scaled: memoryview | None = None
     after_still: bool = False
     """Whether there were frames without motion since the last frame that the detector took."""
+    film_ns: int | None = None
+    """With `every_frame`: when this frame would be captured if the film played at its own rate. It never goes back."""
+
+    @property
+    def scene_s(self) -> float:
+        """Seconds of the clock by which things move in the picture: that of `film_ns`, else of `captured_ns`."""
+        return (self.captured_ns if self.film_ns is None else self.film_ns) / 1e9
 
     @property
     def height(self) -> int:

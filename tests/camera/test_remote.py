@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,18 @@ def test_every_frame_arrives_once_though_a_child_dies(clip: ClipMaker) -> None:
     assert [seq for seq, _, _ in seen] == list(range(1, 26))
     greys = [grey for _, _, grey in seen]
     assert greys == sorted(set(greys))
+
+
+def test_every_frame_has_the_time_of_the_film(clip: ClipMaker) -> None:
+    """However fast the detector is, frames are a period of the film apart; where it begins again, time stands still."""
+    times_s: list[float] = []
+    with running(make_settings(clip(frames=5, fps=4.0), every_frame=True, loop=True)) as camera:
+        for _ in range(12):
+            frame = eventually(lambda: camera.take(1))
+            times_s.append(frame.scene_s)
+            camera.release(frame)
+    steps_s = [after - before for before, after in pairwise(times_s)]
+    assert steps_s == pytest.approx(([0.25] * 4 + [0.0]) * 2 + [0.25], abs=0.001)
 
 
 def test_a_film_in_real_time_drops_like_a_camera(clip: ClipMaker) -> None:

@@ -31,7 +31,8 @@ MESSAGES = st.one_of(
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
               st.lists(st.sampled_from(get_args(ReasonCode))).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
-              st.lists(REAL).map(tuple), st.text(max_size=9), st.booleans(), st.integers(0, 99)))
+              st.lists(REAL).map(tuple), st.text(max_size=9), st.booleans(), st.integers(0, 99),
+              st.none() | st.integers(-9, 2**70)))
 
 
 @given(MESSAGES)

@@ -189,6 +189,17 @@ def test_the_end_of_the_run_ends_what_is_open() -> None:
     assert street.told[-1]["interrupted"]
 
 
+def test_a_film_that_is_detected_faster_than_it_plays_has_its_own_time() -> None:
+    """With `every_frame`, a thing stays as long as in the film, and is gone after `keep_s` of the film."""
+    street = Street()
+    for step in range(40):
+        street.clock.advance(STEP_S / 10)
+        frame = replace(make_frame(street.clock), film_ns=round((1 + step * STEP_S) * 1e9))
+        street.tracker.follow(make_result(frame, (car(),) if step < 20 else ()))
+    assert street.kinds == ["start", "end"]
+    assert seconds_between(street.told[-1]["began"], street.told[-1]["ended"]) == pytest.approx(19 * STEP_S)
+
+
 @pytest.mark.parametrize(("labels", "events"), [([], 1), (["car", "truck"], 1), (["car"], 1), (["truck", "bus"], 0)])
 def test_a_thing_whose_label_flickers_is_one_event(labels: list[str], events: int) -> None:
     """A model that calls a car a truck now and then tells of no truck, whatever labels are wanted."""

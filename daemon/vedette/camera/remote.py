@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.25
 STOP_WITHIN_S = 5.0
 RATE_FRAMES = 60
+FILM_STEP_NS = 600 * 1_000_000_000     # a longer step from frame to frame of a film is a damaged time
 
 _FINAL_ERRORS: dict[str, type[SourceError]] = {"ended": SourceEnded, "invalid": SourceInvalid, "missing": SourceMissing}
 
@@ -78,6 +79,7 @@ class RemoteCamera:
         self._scaling: Scaling | None = None
         self._gate_is_open = True
         self._still_seq = self._taken_seq = 0      # of the newest frame that was still, and of the last one taken
+        self._film_ns = self._scene_ns = 0         # where the film is, and when it would be there at its own rate
         self._session = self._new_session(child)
 
     def __repr__(self) -> str:
@@ -204,7 +206,7 @@ class RemoteCamera:
         self._still_seq = message.seq - 1 if message.kept_back else self._still_seq
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
                       Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message),
-                      after_still=self._still_seq > self._taken_seq)
+                      after_still=self._still_seq > self._taken_seq, film_ns=self._film_time(message))
         self._copies.serve(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1 - message.kept_back
@@ -222,6 +224,13 @@ class RemoteCamera:
             self.release(dropped)
         self._replacements.worked()
         self._tracker.frame(message.reasons)
+
+    def _film_time(self, message: FrameReady) -> int | None:
+        """Return what `Frame.film_ns` says. The clock goes on through a loop and another child."""
+        if message.film_ns is not None:
+            step_ns, self._film_ns = min(max(message.film_ns - self._film_ns, 0), FILM_STEP_NS), message.film_ns
+            self._scene_ns = self._scene_ns + step_ns if self._scene_ns else message.captured_ns
+        return self._scene_ns or None
 
     def _on_final(self, message: Final) -> None:
         error = _FINAL_ERRORS[message.error](message.cause)

@@ -47,7 +47,7 @@ class FrameReady:
 
     `reasons` are the health reason codes that hold now. `view` is (detail, focus) of a types.View that was measured
     with this frame, and `outline` is its outline in hexadecimal. Both are empty on most frames. `still`: nothing moves.
-    `kept_back` counts frames before it that were still and did not come, because the owner did not want them.
+    `kept_back` counts still frames before it that the owner did not want. `film_ns`: the place in a film that waits.
     """
 
     seq: int
@@ -64,6 +64,7 @@ class FrameReady:
     outline: str = ""
     still: bool = False
     kept_back: int = 0
+    film_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    if hint == float | None:
-        return value is None or _fits(value, float)
+    if hint in (float | None, int | None):
+        return value is None or _fits(value, get_args(hint)[0])
     if hint is float:
         return type(value) in (int, float) and abs(value) < 1e12
     if hint in (int, str, bool):

@@ -85,7 +85,7 @@ class EventReporter:
     def follow(self, result: DetectionResult, tracks: Sequence[Track], ended: Iterable[Track]) -> None:
         """Take a result, all tracks after it, and the confirmed ones that it ended."""
         self._result = result
-        now_s = result.frame.captured_ns / 1e9
+        now_s = result.frame.scene_s
         for track in ended:
             self._end(self._events.pop(track.id, None))
         for track in tracks:

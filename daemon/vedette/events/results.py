@@ -79,14 +79,14 @@ class ResultTracker:
             self._blind.clear()
         self._tracker.keep_s = config.events.keep_s
         self._tracker.labels = frozenset(config.events.labels or config.detector.allow)
-        tracks = self._tracker.update(result.detections, result.frame.captured_ns / 1e9,
+        tracks = self._tracker.update(result.detections, result.frame.scene_s,
                                       looked_away=blind or result.frame.after_still)
         detections = tuple(
             detection if track is None or track.confirmed_s is None else replace(detection, track=track.id)
             for detection, track in zip(result.detections, tracks, strict=True))
         if self.events is not None:
             self._report(self.events, self._tracker, config, result)
-        self._follows = self._needs_more(self._tracker.tracks, result.frame.captured_ns / 1e9)
+        self._follows = self._needs_more(self._tracker.tracks, result.frame.scene_s)
         track_ms = (self._clock.monotonic_ns() - begun_ns) / 1e6
         return replace(result, detections=detections, timing=replace(result.timing, track_ms=track_ms),
                        age_ms=result.age_ms + track_ms)

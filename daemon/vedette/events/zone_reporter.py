@@ -49,7 +49,7 @@ class ZoneReporter:
         """Publish what is in the zones after a result, if it has changed."""
         now: Counter[tuple[str, str]] = Counter((zone, event.track.label) for event in events
                                                 for zone in event.path.zones)
-        at_s = result.frame.captured_ns / 1e9
+        at_s = result.frame.scene_s
         for place, number in now.items():
             times = self._times.setdefault(place, [])
             times[:number] = [at_s] * number

@@ -139,7 +139,8 @@ class Player:
                 self._pictures.reasons() + rates.reasons() + self._size_reason(now_ns) + self._damage.reasons(now_ns),
                 self._shaper.scale(picture, self._slots[slot], scaling) or (),
                 (view.detail, view.focus) if view else (), view.outline.hex() if view else "",
-                still, self._gate.take_kept_back()), slot)
+                still, self._gate.take_kept_back(),
+                self._stamp_ns if self._settings.every_frame and not source.live else None), slot)
         if source.live and source.reusable and self._pictures.take_frozen():
             raise PictureFrozen("the same picture again and again")
 
