@@ -141,7 +141,7 @@ def overlap(one: Box, other: Box) -> float:
 @pytest.mark.parametrize("hour", [12, 0, None])
 def test_nothing_that_passes_on_the_quiet_street_is_missed(hour: float | None) -> None:
     """Each thing in a still picture was in the newest picture that was not still, in the same place."""
-    scene, picture = Scene(30, 640, 360, PER_S, quiet=True, hour=hour), np.empty((360, 640, 3), np.uint8)
+    scene, picture = Scene(69, 640, 360, PER_S, quiet=True, hour=hour), np.empty((360, 640, 3), np.uint8)
     gate, things, missed, still_ones = MotionGate(10), 0, 0, 0
     shown: list[TruthBox] = []
     for number in range(200):

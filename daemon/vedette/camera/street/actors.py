@@ -105,7 +105,10 @@ def any_actors(rng: np.random.Generator, ground: Ground) -> list[Actor]:
 
 def _passing(track: _Track, key: tuple[int, ...], ground: Ground, seconds: float, pause_s: float) -> list[Actor]:
     period_s = track.crossing_s * 1.25 + pause_s
-    turn, into_s = divmod(seconds + np.random.default_rng(key).uniform(0, period_s), period_s)
+    # On a quiet street each track has its own part of the pause, so that its things do not come all at once.
+    shift_s = key[-1] / len(_QUIET_TRACKS) * pause_s
+    within_s = pause_s / len(_QUIET_TRACKS) if pause_s else period_s
+    turn, into_s = divmod(seconds + shift_s + np.random.default_rng(key).uniform(0, within_s), period_s)
     rng = np.random.default_rng((*key, int(turn)))
     kind = track.kinds[rng.integers(len(track.kinds))]
     appearance, mirrored = int(rng.integers(_APPEARANCES)), rng.random() < 0.5
