@@ -196,3 +196,15 @@ def test_a_quiet_street_is_empty_for_minutes() -> None:
     seen = [bool(rendered(scene, number, 160, 90)[1]) for number in range(600)]
     assert 5 < sum(seen) < 60
     assert "0" * 180 in "".join("01"[each] for each in seen)
+
+
+def test_the_light_of_an_hour_lasts() -> None:
+    """A day goes by in three minutes, unless an hour is given."""
+    def light(hour: float | None) -> list[float]:
+        scene = Scene(8, 160, 90, 1, quiet=True, hour=hour)
+        return [float(rendered(scene, second, 160, 90)[0].mean()) for second in (0, 45, 90, 135)]
+    noon, night, day = light(12), light(0), light(None)
+    assert max(noon) - min(noon) < 1
+    assert max(night) - min(night) < 1
+    assert min(noon) > max(night) + 20
+    assert max(day) - min(day) > 20
