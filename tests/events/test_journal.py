@@ -281,3 +281,17 @@ def test_what_is_lost_with_a_run_without_a_spool_is_counted(tmp_path: Path) -> N
     tell(device, ("start", "1-1"), ("end", "1-1"))
     device.journal.round(True)
     assert device.spool.outbox.dropped_by_kind == {"events": 2}
+
+
+def test_a_run_without_a_spool_ends_what_one_with_a_spool_left(visits: Visits) -> None:
+    """Once; after that there is no file any more."""
+    device, broker = visits.run(1)
+    broker.connected = False
+    tell(device, ("start", "1-1"))
+    without = Visits(visits.state, memory_only=True)
+    for run, told in ((2, [(1, 1, "start", "1-1"), (2, 1, "end", "1-1")]), (3, [])):
+        device, broker = without.run(run)
+        device.journal.round(False)
+        assert broker.told == told
+        assert not (visits.state / FILE).exists()
+        assert device.journal.reasons() == {}

@@ -91,7 +91,7 @@ class EventJournal:
         self._identity = identity
         self._clock = clock
         self._pictures = pictures
-        self._memory_only = memory_only
+        self._keeps = not memory_only                           # on disk
         self._files = files
         self._drafts: deque[Draft] = deque()
         self._finished: deque[Key] = deque()
@@ -104,7 +104,7 @@ class EventJournal:
         self._seq = 0
         self._size: int | None = None                           # None: the file is to be written anew
         self._grown = GROWN_BYTES                               # and beyond this size too
-        self._is_recovered = memory_only
+        self._is_recovered = False
         self._failure: str | None = None
         self._damage: str | None = None
         self._retry_s = self._damage_until_s = 0.0
@@ -138,12 +138,12 @@ class EventJournal:
             self._handed_over.discard(key)
             if self._waiting.pop(key, None):
                 self._done.append(key)
-        may_write = not self._memory_only and (final or self._now_s() >= self._retry_s)
+        may_write = final or self._now_s() >= self._retry_s
         if may_write and not self._is_recovered:
             self._recover()
         lines, updates = self._taken()
         self._limit()
-        if may_write and self._is_recovered and (lines or (self._failure is not None) or (final and self._done)):
+        if may_write and self._keeps and self._is_recovered and (lines or (self._failure is not None) or (final and self._done)):
             self._write(b"".join(lines))
         self._hand_over(updates)
         if self._size is None:
@@ -259,8 +259,10 @@ class EventJournal:
         self._open = going_on
         self._waiting |= now
         self._limit()
-        if content:
+        if content and self._keeps:
             self._write(b"")
+        elif content:
+            self._remove()
 
     def _parsed(self, content: bytes) -> list[dict[str, Any]]:
         """Return the lines that are whole. A last line that is not whole is what a power cut leaves."""
@@ -298,6 +300,13 @@ class EventJournal:
         if self._failure is not None:
             log.info("events can be kept on disk again")
         self._failure = None
+
+    def _remove(self) -> None:
+        """Remove what a run with a spool has left: from now on it is in memory."""
+        try:
+            self._files.unlink(str(self._path))
+        except OSError as failure:
+            self._note_failure(failure)
 
     def _append(self, lines: bytes) -> None:
         descriptor = self._files.open(str(self._path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
