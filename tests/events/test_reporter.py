@@ -40,7 +40,8 @@ class Street:
         start = Config.model_validate(config)
         self.tracker = ResultTracker(start, self.clock, self.camera)
         self.tracker.events = EventReporter(start, IDENTITY, put=self.drafts.append,
-                                            clock_synced=lambda: self.is_synced, wants_picture=lambda _: False)
+                                            clock_synced=lambda: self.is_synced,
+                                            wants_picture=lambda _: bool(start.events.pictures))
         self.tracker.zones = ZoneReporter(self.publisher, self.clock, clock_synced=lambda: self.is_synced)
 
     def reload(self, **config: Any) -> None:
@@ -251,15 +252,19 @@ def test_a_scene_is_one_episode() -> None:
 
 
 def test_times_from_before_the_clock_was_set_are_made_right() -> None:
-    """The start says that they are wrong; the end has the right ones."""
-    street = Street()
+    """The start says that they are wrong; the end has the right ones, that of the picture too."""
+    street = Street(events={"pictures": True})
     street.is_synced = False
     street.show(car(), seconds=2)
     assert street.drafts[0].unsynced_ns == pytest.approx(1_200_000_000, abs=1000)
     street.is_synced = True
-    street.show(car(), seconds=2)
+    street.clock.epoch += timedelta(days=365)
+    street.show(car(score=0.5), seconds=2)
     street.show(seconds=4)
-    assert street.drafts[-1].unsynced_ns is None
+    end = street.drafts[-1]
+    assert end.unsynced_ns is None
+    assert end.picture
+    assert street.clock.utc_now() - end.picture.captured_at < timedelta(minutes=1)
 
 
 def test_updates_come_at_most_once_a_second() -> None:

@@ -144,6 +144,18 @@ def test_corrected_time_of_counts() -> None:
         "counts": {"person": 1}}
 
 
+def test_corrected_times_of_an_event() -> None:
+    """All of them, that of its picture too, lie as far from each other as before."""
+    clock = FakeClock()
+    times = [payloads.timestamp(EPOCH + timedelta(seconds=second)) for second in (0, 40, 20)]
+    right = [payloads.timestamp(EPOCH + timedelta(days=365, seconds=second)) for second in (0, 40, 20)]
+    message, expected = ({"began": began, "ended": ended, "best": {"captured_at": best, "bytes": 1}}
+                         for began, ended, best in (times, right))
+    clock.epoch = EPOCH + timedelta(days=365)
+    event = Message("events", payloads.encode(message), unsynced_ns=0)
+    assert json.loads(corrected(event, clock).payload) == expected
+
+
 def test_a_kept_message_that_waited_in_the_outbox_says_so() -> None:
     """The connection ended with it under way, and the next one came late. At once, it is as it was."""
     scene = Scene()

@@ -51,7 +51,7 @@ class FakeClock:
 def make_frame(clock: FakeClock, seq: int = 1, width: int = 8, height: int = 6, age_ms: float = 0.0) -> Frame:
     pixels = memoryview(bytearray(width * height * 3)).cast("B", (height, width, 3))
     at_ns = clock.now_ns - int(age_ms * 1e6)
-    return Frame(seq, pixels, at_ns, EPOCH + timedelta(microseconds=at_ns / 1e3), at_ns)
+    return Frame(seq, pixels, at_ns, clock.epoch + timedelta(microseconds=at_ns / 1e3), at_ns)
 
 
 def make_result(frame: Frame, detections: tuple[Detection, ...] = ()) -> DetectionResult:

@@ -6,7 +6,7 @@ the frame is given back; it shows the frame's pixels, so the masks are in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil, floor, sqrt
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ _HALF_SHARP = 16.0
 class _Kept:
     crop: jpeg.Picture
     captured_at: datetime
+    captured_ns: int
     quality: float
 
 
@@ -65,6 +66,15 @@ class BestPicture:
         """When the frame of the picture was captured. Any thread. Raises: ValueError if there is none."""
         return self._present().captured_at
 
+    @property
+    def captured_ns(self) -> int:
+        """The same on the monotonic clock. Any thread. Raises: ValueError if there is none."""
+        return self._present().captured_ns
+
+    def stamp(self, captured_at: datetime) -> None:
+        """Correct when the frame was captured: the clock was not set then. Raises: ValueError if there is none."""
+        self._kept = replace(self._present(), captured_at=captured_at)
+
     def consider(self, frame: Frame, box: Box, score: float) -> bool:
         """Keep a copy of this box of the frame if it is better than what is kept; returns whether it is.
 
@@ -80,7 +90,8 @@ class BestPicture:
             return False
         crop = _cut_out(pixels, box, MARGIN)
         small = jpeg.shrunk(crop, LONGEST_PX)
-        self._kept = _Kept(crop.copy() if small is crop else small, frame.captured_at, quality)
+        self._kept = _Kept(crop.copy() if small is crop else small, frame.captured_at, frame.captured_ns,
+                           quality)
         return True
 
     def jpeg(self) -> bytes:

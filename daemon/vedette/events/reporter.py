@@ -157,6 +157,8 @@ class EventReporter:
         track, path = event.track, event.path
         if not event.began_is_right:
             event.began, event.began_is_right = self._moment(track.began_s), self._clock_synced()
+            if event.picture and event.began_is_right:
+                event.picture.stamp(self._moment(event.picture.captured_ns / 1e9))
         seen_at = self._moment(track.seen_s)
         if publish:
             event.changed, event.told_s = False, track.seen_s

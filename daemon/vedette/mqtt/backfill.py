@@ -105,12 +105,12 @@ def corrected(message: Message, clock: Clock) -> Message:
 
     def correct(content: dict[str, object]) -> None:
         stamped = content.get("frame", content)
-        if not isinstance(stamped, dict):
-            return
-        times = {key: datetime.fromisoformat(stamped[key]) for key in STAMPS if stamped.get(key) is not None}
-        for key, wrong in times.items():
-            stamped[key] = payloads.timestamp(right + (wrong - next(iter(times.values()))))
-        if times and "clock_synced" in stamped:
+        holders = [each for each in (stamped, content.get("best")) if isinstance(each, dict)]
+        times = [(holder, key, datetime.fromisoformat(holder[key]))
+                 for holder in holders for key in STAMPS if holder.get(key) is not None]
+        for holder, key, wrong in times:
+            holder[key] = payloads.timestamp(right + (wrong - times[0][2]))
+        if times and isinstance(stamped, dict) and "clock_synced" in stamped:
             stamped["clock_synced"] = True
 
     return replace(message, payload=_changed(message.payload, correct), unsynced_ns=None)
