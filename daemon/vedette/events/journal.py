@@ -143,7 +143,8 @@ class EventJournal:
             self._recover()
         lines, updates = self._taken()
         self._limit()
-        if may_write and self._keeps and self._is_recovered and (lines or (self._failure is not None) or (final and self._done)):
+        must_write = lines or self._failure is not None or (final and self._done)
+        if must_write and may_write and self._keeps and self._is_recovered:
             self._write(b"".join(lines))
         self._hand_over(updates)
         if self._size is None:
