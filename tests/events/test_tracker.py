@@ -69,6 +69,13 @@ def test_a_thing_that_has_left_makes_room_for_the_next() -> None:
     assert walk(tracker, [0.97, 0.93, 0.89], rate=5, begin_s=3.8)[0].id != first[0].id
 
 
+@pytest.mark.parametrize("period_s", [5, 10, 20])
+def test_a_thing_at_the_edge_of_the_frame_is_one_track(period_s: float) -> None:
+    """It steps out of the frame and in again for minutes, and a part of it is always detected."""
+    places = [0.99 + 0.03 * math.sin(step / 5 / period_s * math.tau) for step in range(600)]
+    assert {track.id for track in walk(Tracker(KEEP_S), places, rate=5)} == {1}
+
+
 def test_a_thing_that_stops_unseen_is_the_same() -> None:
     """A car drives in, is not detected while it stops, and is detected where it was seen last."""
     tracker = Tracker(KEEP_S)

@@ -57,7 +57,8 @@ _TENTATIVE_S = 0.41
 _LOOKS = 1.5
 """But no track ends before this many times the time between two frames: where nobody looked, nothing was missed."""
 _INSIDE = 0.3
-"""A track ends when less than this share of the box where it is expected lies in the frame: the thing has left."""
+"""A track ends when less than this share of the box where it is expected lies in the frame: the thing has left. One
+that was detected in the last frame stays, since a thing may stand half behind the edge for long."""
 _EDGE = 0.03
 """A box that ends this close to the frame's edge goes on behind it."""
 _MEASURED, _WANDERS, _HASTES, _FIRST_SPEED = 0.22, 0.05, 0.05, 1.8
@@ -176,8 +177,8 @@ class Tracker:
         speed += _HASTES ** 2 * step
         expected = _corners(self._places)
         inside = _areas(expected.clip(0, 1)) >= _INSIDE * _areas(expected)
-        kept = [index for index, track in enumerate(self.tracks) if inside[index] and track.unseen_s <= max(
-            _TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
+        kept = [index for index, track in enumerate(self.tracks) if (inside[index] or track.unseen_s <= step) and
+                track.unseen_s <= max(_TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
         if len(kept) < len(self.tracks):
             left = {self.tracks[index].id for index in kept}
             self.ended = [track for track in self.tracks if track.confirmed_s is not None and track.id not in left]
