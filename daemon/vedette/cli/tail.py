@@ -30,7 +30,8 @@ exit codes:
   69  The broker cannot be used.
   78  The configuration cannot be used."""
 
-FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.COUNTS, topics.HEALTH, topics.MODEL)
+FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.EVENTS, topics.COUNTS, topics.ZONES,
+            topics.HEALTH, topics.MODEL)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
