@@ -105,11 +105,12 @@ class Track:
         self.unseen_s = 0.0
         self.last_score, self.top_score = score, max(self.top_score, score)
         self._histogram[round(score * (_BINS - 1))] += 1
-        if self.confirmed_s is None:
-            self._labels[detection.label] += 1
-            self.label = self._labels.most_common(1)[0][0]
+        if self.confirmed_s is not None:
+            return
+        self._labels[detection.label] += 1
+        self.label = self._labels.most_common(1)[0][0]
         sure = max(SURE - _PATIENCE * (self.hits - HITS), _LEAST_SURE)
-        if self.confirmed_s is None and self.hits >= HITS and self.score >= sure and at_s - self.began_s >= _FLICKERS_S:
+        if self.hits >= HITS and self.score >= sure and at_s - self.began_s >= _FLICKERS_S:
             self.confirmed_s = at_s
 
 
@@ -194,7 +195,9 @@ class Tracker:
             _corners(self._places).clip(0, 1), np.array([track.box for track in self.tracks])]), boxes), 2)
         overlaps = np.maximum(expected, _STAYED * seen_last)
         taken: set[int] = set()
-        overlaps *= self._likeness([track.label for track in self.tracks], [each.label for each in detections])
+        labels, others = [track.label for track in self.tracks], [detection.label for detection in detections]
+        if len({*labels, *others}) > 1:
+            overlaps *= self._likeness(labels, others)
         first = np.array([(detection.score or 0.0) >= _FIRST_PASS for detection in detections])
         for good in ((overlaps >= _OVERLAP_SURE) & first, (overlaps >= _OVERLAP_WEAK) & ~first):
             rows, columns = np.nonzero(good)
