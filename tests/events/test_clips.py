@@ -78,6 +78,28 @@ def test_an_event_is_recorded(tmp_path: Path) -> None:
         assert clips.replaced == clips.lost == 0
 
 
+@pytest.mark.parametrize("step_s", [0.05, 5], ids=["fast", "slow"])
+def test_a_film_that_waits_is_recorded_by_its_own_time(tmp_path: Path, step_s: float) -> None:
+    """The detector may be faster or slower than the film. The clip has the 5 s before and after the event."""
+    clock = FakeClock()
+    film_ns = begun_ns = clock.now_ns
+    with started(config(tmp_path), clock) as clips:
+        for number in range(120):
+            clock.advance(step_s)
+            film_ns = begun_ns + number * 500_000_000
+            shown = result(clock)
+            clips.on_result(replace(shown, frame=replace(shown.frame, film_ns=film_ns)))
+            assert wait_until(lambda: not len(clips._mailbox))
+            if number == 60:
+                clips.event_began("7-1", "car", film_ns)
+            if number == 70:
+                clips.event_ended("7-1", film_ns)
+        assert wait_until(lambda: films(tmp_path) == ["7-1.car.avi"])
+        film = cv2.VideoCapture(str(next(tmp_path.glob("*.avi"))))
+        assert film.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(150, abs=6)      # 15 s, ten a second
+        film.release()
+
+
 @pytest.mark.parametrize("off", [
     Config(), config(None), "no events"], ids=["default", "no folder", "no events"])
 def test_off_means_nothing_at_all(tmp_path: Path, off: Config | str) -> None:

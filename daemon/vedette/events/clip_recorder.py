@@ -40,7 +40,7 @@ _S = 10 ** 9
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame as a JPEG; `shape` is (width, height) in pixels."""
+    """One frame as a JPEG; `shape` is (width, height) in pixels, `captured_ns` is on the clock of Frame.scene_s."""
 
     captured_ns: int
     captured_at: datetime

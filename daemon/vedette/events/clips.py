@@ -44,8 +44,11 @@ EVENTS_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Copied:
+    """`scene_ns`: as Frame.scene_s, by which events have their times; `ahead_ns`: by how much this is after now."""
+
     pixels: memoryview
-    captured_ns: int
+    scene_ns: int
+    ahead_ns: int
     captured_at: datetime
 
 
@@ -65,6 +68,7 @@ class Clips:
         self._applied: Config | None = None
         self._started = False
         self._slot = -1
+        self._ahead_ns = 0
         self._mailbox: Latest[_Copied] = Latest()
         self._events: deque[partial[None]] = deque(maxlen=EVENTS_MAX)
         self._recorder: ClipRecorder | None = None
@@ -84,12 +88,13 @@ class Clips:
     def on_result(self, result: DetectionResult) -> None:
         """Copy the frame, if there is none yet of this tenth of a second. A listener of the pipeline."""
         frame = result.frame
-        slot = frame.captured_ns // SLOT_NS
+        scene_ns = round(frame.scene_s * 1e9)
+        slot = scene_ns // SLOT_NS
         if not self.is_on or slot <= self._slot:
             return
         self._slot = slot
         pixels = memoryview(frame.pixels.tobytes()).cast("B", (frame.height, frame.width, 3))
-        if self._mailbox.put(_Copied(pixels, frame.captured_ns, frame.captured_at)) is not None:
+        if self._mailbox.put(_Copied(pixels, scene_ns, scene_ns - frame.captured_ns, frame.captured_at)) is not None:
             self.replaced += 1
 
     def event_began(self, event_id: str, label: str, at_ns: int) -> None:
@@ -144,6 +149,7 @@ class Clips:
 
     def _step(self, recorder: ClipRecorder, copied: _Copied | None) -> None:
         if copied is not None:
+            self._ahead_ns = copied.ahead_ns
             self._try(recorder, partial(recorder.add, _shot(copied)))
         while self._events:
             self._try(recorder, partial(self._events.popleft(), recorder))
@@ -170,7 +176,7 @@ class Clips:
 
     def _tidy(self, recorder: ClipRecorder) -> None:
         now_ns = self._clock.monotonic_ns()
-        recorder.tick(now_ns)
+        recorder.tick(now_ns + self._ahead_ns)
         if not recorder.is_recording and now_ns >= self._tidy_ns:
             self._tidy_ns = now_ns + int(TIDY_S * 1e9)
             recorder.folder.tidy(self._settled_now())
@@ -213,4 +219,4 @@ def _shot(copied: _Copied) -> Shot:
     from vedette.vision import jpeg
     picture = jpeg.shrunk(np.asarray(copied.pixels), LONGEST_PX)
     height, width = picture.shape[:2]
-    return Shot(copied.captured_ns, copied.captured_at, jpeg.encode(picture.data, QUALITY), (width, height))
+    return Shot(copied.scene_ns, copied.captured_at, jpeg.encode(picture.data, QUALITY), (width, height))
