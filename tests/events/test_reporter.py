@@ -123,9 +123,9 @@ def test_a_thing_that_comes_back_after_keep_s_is_a_new_one() -> None:
 def test_what_stands_still_for_an_hour_is_one_event_with_one_update() -> None:
     """Through other rates, too. What is remembered for a crash is not published."""
     street = Street()
-    street.show(car(), seconds=1200)
-    street.show(car(), seconds=1200, every_s=2)
-    street.show(car(), seconds=1200, every_s=0.07)
+    street.show(car(), seconds=600)
+    street.show(car(), seconds=2940, every_s=2)
+    street.show(car(), seconds=60, every_s=0.07)
     assert street.kinds == ["start", "update"]
     update = street.told[-1]
     assert update["stationary"]
