@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mqtt.test_publisher import BASE, connected, publishing
+from tests.support.broker.fake_broker import ACCEPT_V3, FakeBroker
 from tests.support.broker.mosquitto import running
 from tests.support.broker.subscriber import listening
 from tests.support.network.rude_server import Behave, serving
@@ -220,6 +221,37 @@ def test_a_message_as_large_as_a_refused_one_is_not_sent_for_a_while() -> None:
         assert [poison.is_too_large(waiting(2, size).message) for size in (99, 100)] == [False, is_believed]
         now_s[0] += LIMIT_TRUSTED_S
         assert not poison.is_too_large(large.message)
+
+
+def test_messages_of_a_kind_that_was_never_accepted_are_not_sent_for_a_while() -> None:
+    """The broker may deny their topic. The other kinds are sent, however large they are."""
+    now_s = [0.0]
+    poison, event = PoisonMessages(lambda: now_s[0]), Waiting(1, Message("events", b"x"), since_s=0)
+    other = waiting(2, 50)
+    poison.accepted(other)
+    assert [hung_up_at(poison, event) for _ in range(HANG_UPS_MAX)] == [*[None] * (HANG_UPS_MAX - 1), event]
+    assert (poison.is_denied(event.message), poison.is_denied(other.message)) == (True, False)
+    assert poison.losses() == "it hangs up at messages for events, so they are lost"
+    now_s[0] += LIMIT_TRUSTED_S
+    assert not poison.is_denied(event.message)
+    assert poison.losses() == ""
+
+
+def test_a_broker_that_hangs_up_at_a_topic_gets_everything_else() -> None:
+    """MQTT 3.1.1 cannot say "denied". A device that learnt a new topic must not be cut off by old access rules."""
+    with FakeBroker(ACCEPT_V3, lambda _life, published: not published.topic.endswith("/events")) as broker, \
+            publishing(broker.client(protocol="3.1.1")) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publisher.publish(Message("info", LONG, retain=True))
+        for number in range(ROUNDS):
+            publisher.publish(Message("events", b"event"))
+            publisher.publish(Message("detections", str(number).encode()))
+        assert publisher.flush(30), publisher.status()
+        assert (publisher.status().connected, publisher.status().refused) == (True, ROUNDS)
+        assert set(publisher.reasons()) == {"mqtt_denied", "mqtt_limited"}
+        received = [published.payload for life in broker.lives for published in life.published
+                    if published.topic.endswith("/detections")]
+        assert {int(payload) for payload in received} == set(range(ROUNDS))
 
 
 def test_messages_go_one_by_one_for_a_while_after_a_hang_up() -> None:

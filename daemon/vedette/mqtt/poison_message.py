@@ -1,11 +1,12 @@
-"""Finds the poison message: the one at which a broker hangs up each time. MQTT 3.1.1 cannot say "too large".
+"""Finds the poison message: the one at which a broker hangs up each time. MQTT 3.1.1 cannot say why.
 
 Invariants:
 - A broker or a network that dies costs no message.
 - A message is poison only if it was in flight at HANG_UPS_MAX hang-ups in a row and the broker was reachable at
   every attempt between them. At all but the first hang-up it was alone in flight, and the broker had just accepted
-  something before it. It is also larger than every message that the broker accepted.
-- A message as large as a poison message is not sent for LIMIT_TRUSTED_S.
+  something before it. It is also larger than every message that the broker accepted, or the first of its kind: the
+  broker may deny the topic.
+- A message as large as a poison message, or of its kind, is not sent for LIMIT_TRUSTED_S.
 - After a hang-up, messages go one by one for ONE_BY_ONE_S, once the broker has accepted a first one.
 - The `mqtt` thread owns this; nothing blocks.
 """
@@ -22,6 +23,7 @@ from vedette.types import Message
 ONE_BY_ONE_S = 5.0
 LIMIT_TRUSTED_S = 600.0
 HANG_UPS_MAX = 3
+KINDS_MAX = 100
 
 
 class PoisonMessages:
@@ -37,6 +39,9 @@ class PoisonMessages:
         self._largest_accepted = 0
         self._too_large = math.inf
         self._limit_trusted_until_s = 0.0
+        self._kinds_accepted: set[str] = set()
+        self._denied: dict[str, float] = {}
+        """Kinds of messages that are not sent, and until when."""
 
     def connected(self) -> None:
         """A connection is made."""
@@ -50,6 +55,8 @@ class PoisonMessages:
         elif waiting.message.qos:       # a QoS 0 message was sent; whether it arrived is unknown
             self._has_accepted = True
             self._largest_accepted = max(self._largest_accepted, len(waiting.message.payload))
+            if len(self._kinds_accepted) < KINDS_MAX:
+                self._kinds_accepted.add(waiting.message.kind)
             self._hang_ups_of.pop(_name(waiting), None)
 
     def connection_ended(self, in_flight: Collection[Waiting]) -> Waiting | None:
@@ -62,10 +69,13 @@ class PoisonMessages:
         self._hang_ups_of = {name: 1 + before.get(name, 0) for name in map(_name, in_flight)}
         if alone is None or self._hang_ups_of[_name(alone)] < HANG_UPS_MAX:
             return None
-        if len(alone.message.payload) <= self._largest_accepted:
+        until_s = self._now_s() + LIMIT_TRUSTED_S
+        if len(alone.message.payload) > self._largest_accepted:
+            self._too_large, self._limit_trusted_until_s = len(alone.message.payload), until_s
+        elif alone.message.kind not in self._kinds_accepted and len(self._denied) < KINDS_MAX:
+            self._denied[alone.message.kind] = until_s
+        else:
             return None
-        self._too_large = len(alone.message.payload)
-        self._limit_trusted_until_s = self._now_s() + LIMIT_TRUSTED_S
         return alone
 
     def must_wait(self, in_flight: int) -> bool:
@@ -77,11 +87,17 @@ class PoisonMessages:
         """Return whether the broker would hang up at this message."""
         return len(message.payload) >= self._too_large and self._now_s() < self._limit_trusted_until_s
 
+    def is_denied(self, message: Message) -> bool:
+        """Return whether the broker would hang up at any message of this kind."""
+        return self._now_s() < self._denied.get(message.kind, 0.0)
+
     def losses(self) -> str:
-        """Say what the size limit costs; empty if none is known."""
-        if self._now_s() >= self._limit_trusted_until_s:
-            return ""
-        return f"it hangs up at a message of {self._too_large} bytes, so messages of that size are lost"
+        """Say what the hang-ups cost; empty if there was none for long."""
+        now_s = self._now_s()
+        denied = sorted(kind for kind, until_s in self._denied.items() if now_s < until_s)
+        size = f"a message of {self._too_large} bytes, so messages of that size are lost"
+        return "; ".join([f"it hangs up at {size}"] * (now_s < self._limit_trusted_until_s)
+                         + [f"it hangs up at messages for {kind}, so they are lost" for kind in denied])
 
 
 def _name(waiting: Waiting) -> int | str:

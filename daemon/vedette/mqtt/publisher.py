@@ -77,8 +77,8 @@ class MqttPublisher:
         self._reconnect = ReconnectPolicy(Terms(mqtt.protocol == 5))
         self._losses = ""
         self._poison_messages = PoisonMessages()
-        self._too_large: set[str] = set()
-        """Topics of messages that were too large to send; each is logged once."""
+        self._not_sent: set[str] = set()
+        """Topics of messages at which the broker would hang up; each is logged once."""
         self._drop_seen = (0, 0.0)
         if spool is not None:
             spool.when_loaded(self._wake)
@@ -228,8 +228,8 @@ class MqttPublisher:
             topic = topics.absolute(self._device, message.topic)
             if self._poison_messages.is_too_large(message) or not connection.fits(topic, message.payload):
                 message = brief(message)
-            if self._poison_messages.is_too_large(message):
-                self._refuse_too_large(waiting)
+            if self._poison_messages.is_too_large(message) or self._poison_messages.is_denied(message):
+                self._refuse(waiting)
                 continue
             number = connection.publish(topic, message.payload, qos=message.qos, retain=message.retain)
             self._in_flight[number] = replace(waiting, message=message)
@@ -292,11 +292,11 @@ class MqttPublisher:
             self._count_refused()
             self._reconnect.found_poison()
 
-    def _refuse_too_large(self, waiting: Waiting) -> None:
+    def _refuse(self, waiting: Waiting) -> None:
         topic = waiting.message.topic
-        if topic not in self._too_large:
-            self._too_large.add(topic)
-            log.warning("a message for %s with %d bytes is not sent: the broker hung up at a smaller one",
+        if topic not in self._not_sent:
+            self._not_sent.add(topic)
+            log.warning("a message for %s with %d bytes is not sent: the broker hung up at one like it",
                         topic, len(waiting.message.payload))
         self._outbox.finish(waiting, accepted=False)
         with self._lock:
