@@ -32,4 +32,7 @@ rm -f "$root/usr/lib/sysusers.d/vedette.conf"
 if [ -z "$root" ] && id vedette >/dev/null 2>&1; then
     userdel vedette
 fi
+if [ -z "$root" ] && getent group vedette-page >/dev/null; then
+    groupdel vedette-page
+fi
 echo "removed, together with configuration and state"

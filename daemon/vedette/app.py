@@ -29,7 +29,7 @@ from vedette.detect.switch import DetectionSwitch
 from vedette.device.board import Board, boot_id
 from vedette.device.board_monitor import BoardMonitor
 from vedette.device.governor import NORMAL_TIMING
-from vedette.device.identity import StateFolder, default_name, state_path
+from vedette.device.identity import StateFolder, default_name, socket_path, state_path
 from vedette.device.last_run import RunRecord
 from vedette.device.throttle import Throttle
 from vedette.device.wall_clock import WallClock
@@ -54,14 +54,16 @@ from vedette.mqtt.home_assistant import HomeAssistant
 from vedette.mqtt.outbox import Outbox
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.mqtt.spool_worker import SpoolWorker
+from vedette.serve.local.published import PublishedMessages
+from vedette.serve.local.recent_results import RecentResults
+from vedette.serve.local.server import LocalSocket
 from vedette.store.inbox import MODELS
 from vedette.store.model_store import ModelStore
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
 from vedette.types import RunIdentity
 from vedette.update.activate import ModelActivator
-from vedette.update.fetch import ReleaseFetcher
+from vedette.update.fetch import fetcher_of
 from vedette.update.prove import Candidates, Prover
-from vedette.update.schedule import PollSchedule
 from vedette.update.shadow import ShadowPublisher
 from vedette.update.trial import TrialMonitor
 from vedette.update.worker import Updater
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FLUSH_TIMEOUT_S = 2.0
+FLUSH_TIMEOUT_S, SOCKET_STOP_S = 2.0, 1.0
 COMMAND_WITHIN_S = 3.0
 """The longest time for which a command that changes the model store locks the state folder."""
 
@@ -157,31 +159,26 @@ class Daemon:
     def _build_detection(self, timing: GovernorTiming) -> None:
         """Build the flow from camera to results, and what measures it."""
         config, clock, folder, ended = self._config, self._clock, self._state.path, self._supervisor.worker_ended
-        last = self._run_record.last
-        by_a_probe = any(probe.open_boot for probe in self._store.state.probes)
-        died = last is not None and last.kind in ("killed", "hung") and not by_a_probe
+        last, probes = self._run_record.last, self._store.state.probes
+        died = last is not None and last.kind in ("killed", "hung") and not any(probe.open_boot for probe in probes)
         self._openings = OpeningCount(folder, died=died)
         self._opener = DetectorOpener(config, self._store, folder / "proofs.json", self._openings)
         self._fallbacks = Fallbacks(config, folder, self._camera, clock, boot_id=self._identity.boot_id, on_end=ended)
         self._pipeline = Pipeline(self._camera, self._open_detector, clock, config.camera,
                                   fallback=self._fallbacks.configured, stop_after=self._options.stop_after,
-                                  read_files=self._opener.read_files,
-                                  open_within_s=lambda: self._opener.within_s)
+                                  read_files=self._opener.read_files, open_within_s=lambda: self._opener.within_s)
         self._tracker = ResultTracker(config, clock, self._camera)
         self._pipeline.follow = self._tracker.follow
         self._pipeline.on_blind.append(self._tracker.on_blind)
         self._pipeline.wants_all.append(self._tracker.follows)
         self._throttle = Throttle(config, self._pipeline, clock, timing)
         self._monitor.subscribe(self._throttle.on_reading)
-        self._meters = FrameMeters(clock)
-        self._pipeline.subscribe(self._meters.on_result)
-        self._result_check = ResultCheck(config, clock)
-        self._pipeline.subscribe(self._result_check.on_result)
+        self._meters, self._result_check = FrameMeters(clock), ResultCheck(config, clock)
         self._drift = DriftWatch(Ledger(folder / FILE, clock, self._identity.boot_id), self._camera, config,
                                  bundled=BundledScores(self._opener), governed=self._throttle.governed, on_end=ended)
-        self._pipeline.subscribe(self._drift.on_result)
         self._clips = Clips(config, clock, device=self._identity.device, on_end=ended)
-        self._pipeline.subscribe(self._clips.on_result)
+        for part in (self._meters, self._result_check, self._drift, self._clips):
+            self._pipeline.subscribe(part.on_result)
         self._detect = Worker("detect", self._pipeline.run, on_end=ended)
 
     def _build_messages(self) -> None:
@@ -189,13 +186,15 @@ class Daemon:
         config, clock, identity, synced = self._config, self._clock, self._identity, self._monitor.clock_synced
         self._spool_worker = SpoolWorker(Outbox(config.mqtt.outbox_messages), config.mqtt, self._state.path, identity,
                                          clock, clock_synced=synced, on_end=self._supervisor.worker_ended)
-        self._publisher = MqttPublisher(config, identity.device, clock, spool=self._spool_worker,
-                                        on_end=self._supervisor.worker_ended)
+        self._mqtt = MqttPublisher(config, identity.device, clock, spool=self._spool_worker,
+                                   on_end=self._supervisor.worker_ended)
+        self._publisher = PublishedMessages(self._mqtt)
         self._pictures = BestPictures(self._publisher, config, self._state.path, clock)
-        self._home_assistant = HomeAssistant(self._spool_worker, self._publisher, config, identity, self._state.path,
+        self._home_assistant = HomeAssistant(self._spool_worker, self._mqtt, config, identity, self._state.path,
                                              clock, running=self._pipeline.status, wants_picture=self._pictures.wants)
         self._journal = EventJournal(self._spool_worker, self._publisher, self._state.path, identity, clock,
                                      pictures=self._pictures, memory_only=not config.mqtt.spool_mb)
+        self._journal.listeners.append(self._publisher.on_event)
         self._tracker.events = EventReporter(config, identity, put=self._journal.put, clock_synced=synced,
                                              wants_picture=self._pictures.wants, clips=self._clips)
         self._tracker.zones = ZoneReporter(self._publisher, clock, clock_synced=synced)
@@ -205,6 +204,8 @@ class Daemon:
         self._pipeline.subscribe(self._results.on_result)
         self._pipeline.on_blind.append(self._results.on_blind)
         self._pipeline.wants_all.append(self._results.is_due)
+        self._recent = RecentResults(identity, flow=self._pipeline, clock_synced=synced)
+        self._pipeline.subscribe(self._recent.on_result)
         if self._options.print_results:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 
@@ -219,11 +220,7 @@ class Daemon:
                         governed=self._throttle.governed)
         trial = TrialMonitor(store, tap, clock, self._candidates, self._pipeline,
                              throttled=self._monitor.throttled, governed=self._throttle.governed)
-        fetcher = None
-        if config.update.source is not None and config.detector.model is None:
-            schedule = PollSchedule(config.update.poll_minutes * 60, clock.monotonic_ns() / 1e9)
-            fetcher = ReleaseFetcher(store, config.update, schedule, clock, device=identity.device,
-                                     clock_synced=self._monitor.clock_synced)
+        fetcher = fetcher_of(config, store, clock, device=identity.device, clock_synced=self._monitor.clock_synced)
         self._updater = Updater(config, store, clock, switch=switch, prover=prover, trial=trial, fetcher=fetcher,
                                 on_end=self._supervisor.worker_ended)
         self._pipeline.wants_all.append(self._updater.compares)
@@ -234,7 +231,7 @@ class Daemon:
         """Build the parts that publish health and states, and the commands."""
         config, publisher, identity = self._config, self._publisher, self._identity
         self._sources: tuple[ReasonSource, ...] = (
-            self._camera, self._pipeline, self._result_check, publisher, self._monitor, self._wall_clock,
+            self._camera, self._pipeline, self._result_check, self._mqtt, self._monitor, self._wall_clock,
             self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._journal,
             self._clips, self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
@@ -243,22 +240,24 @@ class Daemon:
                                        last_end=self._run_record.last)
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
-        switch = DetectionSwitch(self._pipeline, self._state.path, allowed="detection" in config.commands.allow)
+        switch = DetectionSwitch(self._pipeline, self._state.path, allowed=config.obeys("detection"))
         self._desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
                                  results=self._results, main_thread=self._supervisor, switch=switch)
-        publisher.subscribe(self._desk.accept)
+        self._mqtt.subscribe(self._desk.accept)
+        self._socket = LocalSocket(socket_path(os.environ, self._state.path), config, publisher, self._recent,
+                                   accept=self._desk.accept, models=self._store.listed,
+                                   on_end=self._supervisor.worker_ended)
         self._reloadable: tuple[Reloadable, ...] = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,
-            self._throttle, self._drift, self._candidates, publisher, self._health, self._states, self._result_check,
-            self._home_assistant)
+            self._throttle, self._drift, self._candidates, self._mqtt, self._health, self._states, self._result_check,
+            self._home_assistant, self._socket)
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
         code = EXIT_INTERNAL
         self._run_record.begin()
-        hangs = self._run_record.hangs
-        if (within_s := self._notifier.allow_longer(hangs)) is not None:
-            log.warning("runs in a row that hung: %d; the watchdog now waits for %g s", hangs, within_s)
+        if (within_s := self._notifier.allow_longer(self._run_record.hangs)) is not None:
+            log.warning("runs in a row that hung: %d; the watchdog waits for %g s", self._run_record.hangs, within_s)
         try:
             self._monitor.tick()    # before the first result, which says whether the clock is set
             code = self._supervisor.run(self)
@@ -272,13 +271,14 @@ class Daemon:
         spool, drift, detect = self._spool_worker, self._drift.worker, self._detect
         return (
             Part("outbox", spool.start, partial(spool.stop, STOP_TIMEOUT_S), spool.worker),
-            Part("mqtt", self._publisher.start, self._stop_publisher, self._publisher.worker),
+            Part("mqtt", self._mqtt.start, self._stop_publisher, self._mqtt.worker),
             Part("capture", self._camera.start, self._stop_camera, self._camera.worker),
             *self._fallbacks.parts(),
             Part("drift", drift.start, partial(drift.stop, STOP_TIMEOUT_S), drift),
             Part("clips", self._clips.start, partial(self._clips.stop, STOP_TIMEOUT_S)),    # may hang with its disk
             Part("detect", detect.start, self._stop_detect, detect),
             Part("update", self._updater.start, partial(self._updater.stop, STOP_TIMEOUT_S), self._updater.worker),
+            Part("socket", self._socket.start, partial(self._socket.stop, SOCKET_STOP_S)),      # a viewer ends nothing
         )
 
     def tick(self) -> None:
@@ -339,10 +339,10 @@ class Daemon:
         try:
             self._desk.stop()
             self._journal.settle(FLUSH_TIMEOUT_S)
-            if self._publisher.status().connected:
-                self._publisher.flush(FLUSH_TIMEOUT_S)
+            if self._mqtt.status().connected:
+                self._mqtt.flush(FLUSH_TIMEOUT_S)
         finally:
-            self._publisher.stop(STOP_TIMEOUT_S)
+            self._mqtt.stop(STOP_TIMEOUT_S)
 
 
 def _is_supervised() -> bool:

@@ -1,8 +1,8 @@
-"""Carries out the commands that arrive over MQTT, and replies to each.
+"""Carries out the commands that arrive over MQTT or the local socket, and replies to each.
 
-Invariants: the `mqtt` thread only puts a command into the supervisor's inbox; the main thread carries it out, after the
-broker got its acknowledgement; every accepted command has exactly one reply; at most `WAITING_LIMIT` commands wait, the
-others get the reply `failed` at once, and so do those that wait when the daemon stops.
+Invariants: the thread that a command arrives on only puts it into the supervisor's inbox; the main thread carries it
+out, after the broker got its acknowledgement; every accepted command has exactly one reply; at most `WAITING_LIMIT`
+commands wait, the others get the reply `failed` at once, and so do those that wait when the daemon stops.
 """
 
 from __future__ import annotations
@@ -155,13 +155,14 @@ class CommandDesk:
             return
         from vedette.vision.jpeg import encode  # late: it takes memory
         jpeg = encode(frame.pixels)
-        self._publisher.publish(Message(topics.SNAPSHOT, jpeg, qos=0))
+        if command.on_reply is None:
+            self._publisher.publish(Message(topics.SNAPSHOT, jpeg, qos=0))
         self._reply(command, "ok", {"bytes": len(jpeg), "width": frame.width, "height": frame.height,
-                                    "captured_at": payloads.timestamp(frame.captured_at)})
+                                    "captured_at": payloads.timestamp(frame.captured_at)}, jpeg=jpeg)
 
     def _restart(self, command: Command) -> None:
         self._reply(command, "ok")
-        self._main_thread.stop(0, "a command over MQTT requested a restart")
+        self._main_thread.stop(0, "a command requested a restart")
 
     def _update(self, command: Command) -> None:
         try:
@@ -198,7 +199,10 @@ class CommandDesk:
         self._reply(command, "ok", {"what": what})
 
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
-               error: str | None = None) -> None:
+               error: str | None = None, jpeg: bytes = b"") -> None:
         log.info("command %s: %s", command.name, error or status)
-        reply = payloads.reply(status, transaction=command.transaction, data=data, error=error)
-        self._publisher.publish(Message("/" + command.reply_topic, payloads.encode(reply)))
+        reply = payloads.encode(payloads.reply(status, transaction=command.transaction, data=data, error=error))
+        if command.on_reply is not None:
+            command.on_reply(reply, jpeg)
+        else:
+            self._publisher.publish(Message("/" + command.reply_topic, reply))

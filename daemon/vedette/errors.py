@@ -44,6 +44,7 @@
     ├── FleetError               65  an operator's repository cannot be changed or published in this way
     │   ├── KeyUnusable          69  a signing key is missing or is a wrong one, or its passphrase is wrong
     │   └── FleetBusy            69  another command is changing the repository
+    ├── DaemonAway               69  no daemon of this machine gave a usable answer on its local socket
     └── BrokerError              69  the MQTT broker cannot be used, or can no longer be used
         ├── BrokerAway               no connection, no answer in time, or the connection was lost
         ├── BrokerRefused            it refused: credentials, client id, protocol
@@ -294,6 +295,12 @@ class UpdateRefused(UpdateError):
 
 class UpdateExpired(UpdateRefused):
     """The signatures of the source have expired."""
+
+
+class DaemonAway(VedetteError):
+    """No daemon of this machine gave a usable answer on its local socket."""
+
+    exit_code = 69
 
 
 class BrokerError(VedetteError):

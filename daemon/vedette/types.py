@@ -251,12 +251,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that came in on `<base>/cmd/<name>`, already checked: allowed, not retained, not repeated."""
+    """A command over MQTT or the local socket, already checked: allowed, not retained, not repeated.
+
+    `on_reply`, if set, is called on any thread in place of the broker, with the reply as JSON, and the JPEG of a snapshot
+    or nothing.
+    """
 
     name: str
     arguments: Mapping[str, object]
     transaction: str | None
     reply_topic: str                  # absolute
+    on_reply: Callable[[bytes, bytes], None] | None = field(default=None, compare=False, repr=False)
 
 
 class Acknowledged(NamedTuple):

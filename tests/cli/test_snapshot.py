@@ -16,7 +16,7 @@ from tests.support.present import present
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette.cli import main
-from vedette.config.models import CommandName
+from vedette.config.page import CommandName
 from vedette.messages import payloads, topics
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.types import Command, Message

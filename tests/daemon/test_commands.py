@@ -89,7 +89,7 @@ class Rig:
         self.inbox.append(action)
 
     def stop(self, exit_code: int, why: str) -> None:
-        assert (exit_code, why) == (0, "a command over MQTT requested a restart")
+        assert (exit_code, why) == (0, "a command requested a restart")
         self.restarts += 1
 
     def send(self, name: str, arguments: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Failing(Daemon):
 
     @property
     def stops_publishing(self) -> bool:
-        return self._publisher.worker.stopping.is_set()
+        return self._mqtt.worker.stopping.is_set()
 
 
 def test_the_publisher_is_stopped_also_if_the_last_replies_fail(make: Callable[[type[Failing]], Failing]) -> None:

@@ -29,8 +29,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 UNUSED = ("numpy", "cv2", "ai_edge_litert", "tflite_runtime", "tuf", "securesystemslib", "urllib3", "cryptography",
-          "av", "http.server", "asyncio", "vedette.serve", "vedette.fleet", "vedette.update.source",
-          "vedette.update.origin", "vedette.net.http_client", "vedette.fallback.motion",
+          "av", "http.server", "asyncio", "vedette.serve.server", "vedette.serve.service", "vedette.fleet",
+          "vedette.update.source", "vedette.update.origin", "vedette.net.http_client", "vedette.fallback.motion",
           "vedette.fallback.cloud_worker")
 """What a daemon needs only with a model, an update source, a fallback or a command, or never."""
 

@@ -20,7 +20,8 @@ from tests.support.broker.mosquitto import Mosquitto, configuration, running
 from tests.support.broker.subscriber import listening, send
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
-from vedette.config.models import CommandName, MqttConfig
+from vedette.config.models import MqttConfig
+from vedette.config.page import CommandName
 from vedette.messages import payloads
 from vedette.mqtt.connection import CONNECT_TIMEOUT_S, Connection
 from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher

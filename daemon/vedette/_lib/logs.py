@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 """syslog(3) priorities, as sd-daemon(3) expects them at the start of a line."""
+WITH_TIME = "%(asctime)s %(levelname)-8s %(threadName)s %(name)s: %(message)s"
+LINES_KEPT, LINE_CHARS = 200, 500
 
 
 class LineFormatter(logging.Formatter):
@@ -36,13 +39,33 @@ class JournalFormatter(LineFormatter):
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
+class LastLines(logging.Handler):
+    """Keeps the last lines of the log in memory: LINES_KEPT of LINE_CHARS at most. Any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter(WITH_TIME))
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record. One that cannot be formatted is reported as any handler does."""
+        try:
+            self._lines.append(self.format(record)[:LINE_CHARS])
+        except (TypeError, ValueError, KeyError):
+            self.handleError(record)
+
+    def last(self) -> list[str]:
+        """Return the lines, the oldest first."""
+        return list(self._lines)
+
+
 def setup(level: int, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Send everything from `level` up to `stream` (default: standard error). A second call replaces the first."""
     stream = stream or sys.stderr
     if is_journal(stream, environ):
         formatter: logging.Formatter = JournalFormatter("%(name)s: %(message)s")
     else:
-        formatter = LineFormatter("%(asctime)s %(levelname)-8s %(threadName)s %(name)s: %(message)s")
+        formatter = LineFormatter(WITH_TIME)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)

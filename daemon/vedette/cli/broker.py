@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from vedette.cli.arguments import add_config_argument
 from vedette.config.load import load
 from vedette.config.models import DEVICE_PATTERN
-from vedette.errors import BrokerError
+from vedette.device.identity import known_sockets
+from vedette.errors import BrokerAway, BrokerError
 from vedette.mqtt.connection import Connection
 
 if TYPE_CHECKING:
     from vedette.config.models import Config, MqttConfig
     from vedette.mqtt.terms import Terms
+    from vedette.serve.local.client import LocalClient
 
 LARGEST_PACKET = 64 * 1024 * 1024
 """Enough for a snapshot of the largest frame."""
@@ -67,6 +71,16 @@ def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close(send_disconnect=True)
+
+
+def local_daemons(away: BrokerAway, device: str) -> list[LocalClient]:
+    """Return the daemons of this machine with this name, where there is no broker. Raises: `away` if none answers."""
+    from vedette.serve.local.client import daemons
+    found = daemons(known_sockets(os.environ), device)
+    if not found:
+        raise away
+    print(f"vedette: {away}; asking the daemon on this machine", file=sys.stderr)
+    return found
 
 
 def _connect(mqtt: MqttConfig, filters: Sequence[str], terms: Terms | None = None) -> Connection:

@@ -7,6 +7,7 @@ with `--prefix` nothing outside of that folder changes.
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import pwd
 import re
@@ -128,6 +129,7 @@ def _write(root: Path, program: str, *, live: bool) -> Iterator[Path]:
 def _make_user() -> None:
     try:
         pwd.getpwnam("vedette")
+        grp.getgrnam("vedette-page")
     except KeyError:
         _call("systemd-sysusers", "vedette.conf")
 
@@ -170,7 +172,8 @@ def _remove(root: Path, program: str) -> None:
         if unit.exists():
             print(f"kept: {unit} does not start {program}")
     kept = f"{root / CONFIG} {root / STATE}* {root / USER_FILE}"
-    print(f"removed; kept: configuration, state and user. To remove them too: rm -r {kept}; userdel vedette")
+    print(f"removed; kept: configuration, state and user. To remove them too: rm -r {kept}; userdel vedette; "
+          "groupdel vedette-page")
 
 
 def _has_systemd() -> bool:

@@ -1,7 +1,8 @@
 """`vedette snapshot`: saves one frame as the detector gets it, with the masks applied, as a JPEG file.
 
 Invariants: the file is complete or does not exist; every wait ends after `--wait` seconds. With `--device` the command
-asks a running daemon over MQTT, because a camera has one owner. Without it the command opens the camera itself.
+asks a running daemon over MQTT, because a camera has one owner. Where there is no broker, it asks the one of that name
+on this machine, over its local socket. Without `--device` the command opens the camera itself.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.durable import replace_file
 from vedette.cli.arguments import between, file_path
-from vedette.cli.broker import add_broker_arguments, connected, device_name, load_config
-from vedette.errors import SourceMissing, UsageError
+from vedette.cli.broker import add_broker_arguments, connected, device_name, load_config, local_daemons
+from vedette.errors import BrokerAway, DaemonAway, SourceMissing, UsageError
 from vedette.messages import topics
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_broker_arguments(parser)
     parser.add_argument("--source", help="use this in place of camera.source")
     parser.add_argument("--device", type=device_name,
-                        help="ask this running device over MQTT; its commands.allow must list `snapshot`")
+                        help="ask this running device over MQTT; its commands.allow must list `snapshot`. Without a "
+                             "broker, a device of this machine is asked directly; its page.allow must list it")
     parser.add_argument("--out", type=file_path, required=True, metavar="FILE", help="the JPEG file to write")
     parser.add_argument("--wait", type=between(float, 0, 3600), default=10.0, metavar="S",
                         help="seconds to wait for a frame (10)")
@@ -49,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Save one frame. Raises: SourceError, BrokerError; UsageError when the file cannot be written."""
     config = load_config(args, camera__source=args.source)
-    jpeg = (_from_device(config.mqtt, args.device, time.monotonic() + args.wait) if args.device
-            else frame_of(config.camera, args.wait))
+    jpeg = _from_device(config.mqtt, args.device, args.wait) if args.device else frame_of(config.camera, args.wait)
     try:
         replace_file(args.out, jpeg)
     except OSError as failure:
@@ -79,7 +80,19 @@ def frame_of(camera_config: CameraConfig, wait_s: float) -> bytes:
         camera.close()
 
 
-def _from_device(mqtt: MqttConfig, device: str, deadline_s: float) -> bytes:
+def _from_device(mqtt: MqttConfig, device: str, wait_s: float) -> bytes:
+    deadline_s = time.monotonic() + wait_s
+    try:
+        return _over_mqtt(mqtt, device, deadline_s)
+    except BrokerAway as away:
+        client = local_daemons(away, device)[0]
+    try:
+        return client.snapshot(max(0.0, deadline_s - time.monotonic()))
+    except DaemonAway as refusal:
+        raise SourceMissing(str(refusal)) from refusal
+
+
+def _over_mqtt(mqtt: MqttConfig, device: str, deadline_s: float) -> bytes:
     transaction = secrets.token_hex(8)
     filters = [topics.absolute(device, name) for name in (topics.SNAPSHOT, f"{topics.REPLIES}/snapshot")]
     jpeg = b""

@@ -1,5 +1,7 @@
 """`vedette tail`: prints the messages of devices as they arrive over MQTT, a line for each.
 
+Where there is no broker, those of the daemons on this machine are printed, as their local sockets give them.
+
 Invariants: the terminal gets only printable characters of what comes from the network; a message of unknown shape is
 printed as it is and does not end the command.
 """
@@ -8,18 +10,33 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import between
-from vedette.cli.broker import add_broker_arguments, connected, device_name, load_config, parsed, printable
-from vedette.messages import topics
+from vedette.cli.broker import (
+    add_broker_arguments,
+    connected,
+    device_name,
+    load_config,
+    local_daemons,
+    parsed,
+    printable,
+)
+from vedette.errors import BrokerAway
+from vedette.messages import payloads, topics
 from vedette.messages.results import readable
+from vedette.mqtt.command_filter import Incoming
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
 
-    from vedette.mqtt.command_filter import Incoming
+    from vedette.serve.local.client import LocalClient
+
+    Poll = Callable[[], list[Incoming]]
 
 EXAMPLE = """examples:
   vedette tail --host broker.example
@@ -27,9 +44,10 @@ EXAMPLE = """examples:
 
 exit codes:
    0  N messages were printed, or nobody reads the output any more.
-  69  The broker cannot be used.
+  69  The broker cannot be used, and there is no such daemon on this machine.
   78  The configuration cannot be used."""
 
+POLL_S = 0.5
 FOLLOWED = (topics.AVAILABILITY, topics.CAMERA, topics.DETECTIONS, topics.EVENTS, topics.COUNTS, topics.ZONES,
             topics.HEALTH, topics.MODEL)
 
@@ -45,16 +63,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print until interrupted. Raises: BrokerError when the connection cannot be made or ends."""
+    """Print until interrupted. Raises: BrokerError or DaemonAway when the connection cannot be made or ends."""
     filters = [topics.absolute(args.device, topic) for topic in FOLLOWED]
     show = _json_line if args.json else _line
-    left = args.count
-    with connected(load_config(args).mqtt, filters) as connection:
+    with ExitStack() as stack:
+        try:
+            poll: Poll = partial(stack.enter_context(connected(load_config(args).mqtt, filters)).poll, POLL_S)
+        except BrokerAway as away:
+            poll = partial(_poll_daemons, local_daemons(away, args.device))
+        left = args.count
         while left is None or left > 0:
-            for incoming in connection.poll(0.5)[:left]:
+            for incoming in poll()[:left]:
                 print(show(incoming), file=sys.stdout, flush=True)
                 left = None if left is None else left - 1
     return 0
+
+
+def _poll_daemons(clients: Sequence[LocalClient]) -> list[Incoming]:
+    """Return what the daemons have published since the last call. Raises: DaemonAway when one has ended."""
+    return [Incoming(topics.absolute(client.device, topic), payloads.encode(payload))
+            for client in clients for topic, payload in client.messages(POLL_S / len(clients)) if topic in FOLLOWED]
 
 
 def _json_line(incoming: Incoming) -> str:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.config.camera_values import Control, Masks, Roi, Unit
 from vedette.config.home_assistant import HomeAssistantConfig
+from vedette.config.page import CommandName, PageConfig
 from vedette.config.scene import EventsConfig, GateConfig, Lines, Zones
 from vedette.config.section import Section, live, restart
 from vedette.net.urls import PLACEHOLDERS
@@ -182,10 +183,6 @@ class MqttConfig(Section):
         return self
 
 
-CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn",
-                      "detection"]
-
-
 class CommandsConfig(Section):
     """The commands that the device accepts over MQTT."""
 
@@ -332,9 +329,14 @@ class Config(Section):
             "line, a thing that crosses it from left to right goes `in`, else `out`.")
     mqtt: MqttConfig = MqttConfig()
     commands: CommandsConfig = CommandsConfig()
+    page: PageConfig = PageConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     cloud: CloudConfig = CloudConfig()
     fallback: FallbackConfig = FallbackConfig()
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
     health: HealthConfig = HealthConfig()
+
+    def obeys(self, command: CommandName) -> bool:
+        """Return whether somebody may send this command: over MQTT, or over the local socket."""
+        return command in (*self.commands.allow, *self.page.allow)

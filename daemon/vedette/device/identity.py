@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 SYSTEM_STATE = Path("/var/lib/vedette")
 """The folder of `StateDirectory=vedette` in the shipped unit; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
 HOST_LIMIT = 28
+SYSTEM_RUN = Path("/run")
+SOCKET = "socket"
 INSTANCE_LIMIT = 24
 """With the two groups of four digits and the dashes: 63, the longest name allowed. Each part has its own limit, so
 that a long part never looks like another part."""
@@ -54,6 +56,26 @@ def state_path(environ: Mapping[str, str]) -> Path:
 def installed_state_path(environ: Mapping[str, str]) -> Path:
     """Return a command's state folder: like `state_path`, but it prefers the installed daemon's to the user's."""
     return SYSTEM_STATE if not environ.get("STATE_DIRECTORY") and SYSTEM_STATE.is_dir() else state_path(environ)
+
+
+def socket_path(environ: Mapping[str, str], state: Path) -> Path:
+    """Return the path of the local socket of the daemon with this state folder.
+
+    It is in the runtime folder that systemd gives, else in the state folder. A command is given none. It finds that of
+    an installed daemon by its name: `/run/vedette-NAME` belongs to `/var/lib/vedette-NAME`.
+    """
+    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given, SOCKET)
+    is_installed = state.parent == SYSTEM_STATE.parent and state.name.startswith(SYSTEM_STATE.name)
+    found = SYSTEM_RUN / state.name / SOCKET
+    return found if is_installed and found.exists() else state / SOCKET
+
+
+def known_sockets(environ: Mapping[str, str]) -> list[Path]:
+    """Return the paths at which daemons of this machine may have their local socket: the command's own first."""
+    own = socket_path(environ, installed_state_path(environ))
+    return list(dict.fromkeys([own, *sorted(SYSTEM_RUN.glob(f"{SYSTEM_STATE.name}*/{SOCKET}"))]))
 
 
 def become_owner(path: Path) -> None:

@@ -32,6 +32,7 @@ from vedette.mqtt.spool_worker import DAMAGE_NAMED_FOR_S, RETRY_S
 from vedette.types import Message, ReasonCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vedette.events.pictures import BestPictures
@@ -108,6 +109,8 @@ class EventJournal:
         self._failure: str | None = None
         self._damage: str | None = None
         self._retry_s = self._damage_until_s = 0.0
+        self.listeners: list[Callable[[str, bytes], None]] = []
+        """Called with the id of an event and each message about it, on the `outbox` thread, broker or not."""
         spool.rounds.append(self.round)
 
     def __repr__(self) -> str:
@@ -167,6 +170,8 @@ class EventJournal:
             if draft.publish:
                 payload["seq"] = self._next_seq()
             record = Record.of(payload, payloads.timestamp(draft.seen_at), draft.unsynced_ns, self._identity.boot_id)
+            for listener in self.listeners if draft.publish else ():
+                listener(record.event, record.payload)
             if draft.publish and record.kind == "update":
                 updates.append(Message(topics.EVENTS, record.payload, unsynced_ns=record.unsynced_ns))
                 continue

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args
 
-from vedette.config.models import CommandName
+from vedette.config.page import CommandName
 from vedette.messages import topics
 from vedette.types import Command
 

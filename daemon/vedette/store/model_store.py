@@ -23,12 +23,12 @@ import logging
 import os
 import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vedette._lib.durable import Files, make_folder, sync_file, sync_folder
 from vedette.errors import ModelDamaged, ModelUnreadable, StateUnusable, StoreFull
 from vedette.store.incoming import Received, digest_of, paths_by_age, receive, remove_unlocked, write_error
-from vedette.store.state import CRASHES_MAX, Installed, StoreState, crash_looped
+from vedette.store.state import CRASHES_MAX, LISTED, Installed, StoreState, crash_looped
 from vedette.store.state_file import StateFile
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ class ModelStore:
     def trouble(self) -> str | None:
         """A message: what was wrong at `recover`, why the latest change was not saved, or which model is missing."""
         return self._trouble or self._missing
+
+    def listed(self) -> dict[str, Any]:
+        """Return what `vedette model list` shows, as JSON values. Any thread."""
+        return {**self._state.model_dump(mode="json", include=LISTED), "trouble": self.trouble}
 
     def read(self) -> StoreState:
         """Read the state and change nothing on disk. `trouble` says what is wrong with it."""

@@ -22,6 +22,8 @@ CRASHES_MAX = 3
 OTHER_ENDS_MAX = 30
 REFUSED_KEPT = 64
 ACTED_KEPT = 16
+LISTED = {"active", "previous", "candidate", "trial", "refused", "held", "latest", "last_outcome"}
+"""What people see of the state."""
 
 
 class Installed(FrozenModel):

@@ -15,19 +15,19 @@ from vedette._lib.whole_file import read_whole
 from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
 from vedette.store.state import Installed, Offer, StoreState
 from vedette.update import rules
+from vedette.update.schedule import PollSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import Path
 
-    from vedette.config.models import UpdateConfig
+    from vedette.config.models import Config, UpdateConfig
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.release import Target
     from vedette.types import ReasonCode
     from vedette.update.activate import ModelActivator
-    from vedette.update.schedule import PollSchedule
     from vedette.update.source import Trusted, UpdateSource
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,16 @@ REFRESH_WITHIN_S = 60.0
 """The bound of a first poll; a download goes on where it ended."""
 DOWNLOAD_WITHIN_S = 6 * 3600.0
 ROOT_BYTES_MAX = 1 << 20
+
+
+def fetcher_of(config: Config, store: ModelStore, clock: Clock, *, device: str,
+               clock_synced: Callable[[], bool]) -> ReleaseFetcher | None:
+    """Return who polls the update source; None where there is no source, or where a model is fixed."""
+    update = config.update
+    if update.source is None or config.detector.model is not None:
+        return None
+    schedule = PollSchedule(update.poll_minutes * 60, clock.monotonic_ns() / 1e9)
+    return ReleaseFetcher(store, update, schedule, clock, device=device, clock_synced=clock_synced)
 
 
 class ReleaseFetcher:

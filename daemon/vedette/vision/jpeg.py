@@ -1,4 +1,4 @@
-"""Encodes a frame's pixels as JPEG, for snapshots, and finds out whether a JPEG has its end.
+"""Encodes a frame's pixels as JPEG, for snapshots and viewers, and finds out whether a JPEG has its end.
 
 Invariants: the picture shows the frame's pixels with their masks; the file system is not used.
 """
@@ -48,6 +48,16 @@ def shrunk(picture: Picture, longest_px: int) -> Picture:
     size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
     # Not INTER_AREA: it reads every pixel, and takes several times as long.
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def encode_within(pixels: memoryview, width: int, height: int, quality: int) -> bytes:
+    """Return BGR pixels of shape (height, width, 3) as a JPEG that is at most so large in pixels; never scaled up.
+
+    Raises: ValueError, as `encode`.
+    """
+    picture = np.asarray(pixels)
+    share = min(width / picture.shape[1], height / picture.shape[0])
+    return encode(shrunk(picture, max(1, round(max(picture.shape[:2]) * share))).data, quality)
 
 
 def lacks_end(content: bytes) -> bool:

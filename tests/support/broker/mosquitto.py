@@ -15,7 +15,8 @@ from typing import Any
 from tests.support.network.ports import kept_port, listens
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
-from vedette.config.models import CameraConfig, CommandName, CommandsConfig, Config, MqttConfig
+from vedette.config.models import CameraConfig, CommandsConfig, Config, MqttConfig
+from vedette.config.page import CommandName
 
 PROGRAM = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 

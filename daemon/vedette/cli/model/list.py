@@ -1,7 +1,8 @@
 """`vedette model list`: lists the models in the store and the models that were refused.
 
-Invariants: the command only reads, so it can run beside a live daemon and as any user who may read; a problem of the
-store is printed on standard error and does not hide the rest.
+Invariants: the command only reads, so it can run beside a live daemon and as any user who may read; who may not read
+the store, but use the local socket, gets the list from the daemon; a problem of the store is printed on standard error
+and does not hide the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import file_path
-from vedette.errors import StateUnusable
+from vedette.errors import DaemonAway, StateUnusable
 
 if TYPE_CHECKING:
     import argparse
@@ -38,17 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is in the store. Raises: StateUnusable."""
-    from vedette.device.identity import installed_state_path
+    from vedette.device.identity import installed_state_path, socket_path
     from vedette.store.inbox import MODELS
     from vedette.store.model_store import ModelStore
-    folder = (args.state or installed_state_path(os.environ)) / MODELS
-    _check_readable(folder)
-    store = ModelStore(folder)
-    state = store.read()
-    if store.trouble:
-        print(f"vedette: {store.trouble}", file=sys.stderr)
+    from vedette.store.state import LISTED, StoreState
+    state_folder = args.state or installed_state_path(os.environ)
+    store = ModelStore(state_folder / MODELS)
+    try:
+        _check_readable(store.folder)
+        state, listed = store.read(), store.listed()
+    except StateUnusable as unreadable:
+        listed = _from_daemon(socket_path(os.environ, state_folder), unreadable)
+        state = StoreState.parse(json.dumps({name: listed[name] for name in LISTED}).encode())
+    if listed["trouble"]:
+        print(f"vedette: {listed['trouble']}", file=sys.stderr)
     if args.json:
-        print(json.dumps(_plain(state, store.trouble)))
+        print(json.dumps(listed))
         return 0
     for line in _lines(state):
         print(line)
@@ -67,9 +73,13 @@ def _check_readable(folder: Path) -> None:
         raise StateUnusable(f"{folder}: {error.strerror}; {remedy}") from error
 
 
-def _plain(state: StoreState, trouble: str | None) -> dict[str, Any]:
-    shown = {"active", "previous", "candidate", "trial", "refused", "held", "latest", "last_outcome"}
-    return {**state.model_dump(mode="json", include=shown), "trouble": trouble}
+def _from_daemon(path: Path, unreadable: StateUnusable) -> dict[str, Any]:
+    """Return the list of the daemon whose local socket this is. Raises: `unreadable` if there is none."""
+    from vedette.serve.local.client import LocalClient
+    try:
+        return LocalClient(path).models()
+    except DaemonAway:
+        raise unreadable from None
 
 
 def _lines(state: StoreState) -> Iterator[str]:

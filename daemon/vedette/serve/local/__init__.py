@@ -1,0 +1,1 @@
+"""The daemon's local socket: what a page and the commands of this machine get from a running daemon."""

@@ -1,0 +1,110 @@
+"""Asks a daemon of this machine over its local socket.
+
+Invariants: every call ends after its time; a reply has at most REPLY_BYTES.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from vedette.errors import DaemonAway
+from vedette.serve.local.socket_file import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+REPLY_BYTES = 64 * 1024 * 1024
+ANSWER_S = 10.0
+
+
+class LocalClient:
+    """One daemon, by the path of its socket. `device` is the name that it gives itself."""
+
+    def __init__(self, path: Path, device: str = "") -> None:
+        self.path = path
+        self.device = device
+        self._cursor = ""
+
+    def __repr__(self) -> str:
+        return f"<LocalClient {self.path} {self.device}>"
+
+    def messages(self, wait_s: float = 0.0) -> list[tuple[str, Any]]:
+        """Return topic and JSON value of what was published since the last call; first of each retained topic.
+
+        A picture has the value None. Raises: DaemonAway.
+        """
+        query = f"?wait={wait_s:.3f}" + (f"&after={quote(self._cursor)}" if self._cursor else "")
+        answer = self._object(self.ask("GET", f"/messages{query}", within_s=wait_s + ANSWER_S))
+        try:
+            self.device, self._cursor = str(answer["device"]), str(answer["next"])
+            return [(str(each["topic"]), each["payload"]) for each in answer["messages"]]
+        except (KeyError, TypeError) as error:
+            raise DaemonAway(f"{self.path}: an answer of unknown shape") from error
+
+    def models(self) -> dict[str, Any]:
+        """Return what `vedette model list --json` prints. Raises: DaemonAway."""
+        return self._object(self.ask("GET", "/models"))
+
+    def snapshot(self, within_s: float) -> bytes:
+        """Return one frame as JPEG. Raises: DaemonAway, with the daemon's message if it refuses."""
+        content = self.ask("POST", f"/commands/snapshot?wait={within_s:.3f}", within_s=within_s + ANSWER_S)
+        line, _, jpeg = content.partition(b"\n")
+        reply = self._object(line)
+        if reply.get("status") != "ok" or not jpeg:
+            raise DaemonAway(f"{self.device or self.path}: {reply.get('status')}: {reply.get('error')}")
+        return jpeg
+
+    def ask(self, method: str, target: str, *, within_s: float = ANSWER_S) -> bytes:
+        """Return the body of a reply. Raises: DaemonAway."""
+        deadline_s = time.monotonic() + within_s
+        received = bytearray()
+        try:
+            with address_of(self.path) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(within_s)
+                connection.connect(address)
+                connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: vedette\r\n\r\n".encode())
+                while len(received) < REPLY_BYTES and (content := connection.recv(1 << 16)):
+                    received += content
+                    connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+        except OSError as failure:
+            raise DaemonAway(f"{self.path}: {failure.strerror or failure}") from failure
+        head, _, body = bytes(received).partition(b"\r\n\r\n")
+        status = head.split(b" ", 2)[1:2]
+        if status not in ([b"200"], [b"204"]):
+            raise DaemonAway(f"{self.path}: {_error_of(body) or 'no usable answer'}")
+        return body
+
+    def _object(self, content: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(content)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise DaemonAway(f"{self.path}: an answer of unknown shape")
+        return value
+
+
+def daemons(paths: Iterable[Path], device: str) -> list[LocalClient]:
+    """Return the daemons at these paths that answer, and have this name; `+`: any name."""
+    found = []
+    for path in paths:
+        client = LocalClient(path)
+        try:
+            client.messages()
+        except DaemonAway:
+            continue
+        if device in ("+", client.device):
+            found.append(LocalClient(path, client.device))
+    return found
+
+
+def _error_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""
