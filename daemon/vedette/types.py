@@ -253,8 +253,8 @@ class Message:
 class Command:
     """A command over MQTT or the local socket, already checked: allowed, not retained, not repeated.
 
-    `on_reply`, if set, is called on any thread in place of the broker, with the reply as JSON, and the JPEG of a snapshot
-    or nothing.
+    `on_reply`, if set, is called on any thread in place of the broker: with the reply as JSON, and with the JPEG of a
+    snapshot or nothing.
     """
 
     name: str

@@ -190,6 +190,18 @@ def test_snapshot_publishes_a_picture_and_answers(tmp_path: Path) -> None:
     assert (answer["data"]["width"], answer["data"]["height"]) == (8, 6)
 
 
+def test_a_snapshot_over_the_socket_is_not_published(tmp_path: Path) -> None:
+    """Reply and picture go to the one who asked, and the broker gets neither."""
+    rig = Rig(tmp_path)
+    replies: list[tuple[bytes, bytes]] = []
+    rig.desk.accept(Command("snapshot", {}, None, "", lambda reply, jpeg: replies.append((reply, jpeg))))
+    while rig.inbox:
+        rig.inbox.pop(0)()
+    (reply, jpeg), = replies
+    assert json.loads(reply)["data"]["bytes"] == len(jpeg) > 0
+    assert rig.publisher.messages == []
+
+
 def test_snapshot_without_a_frame_fails_with_a_message(tmp_path: Path) -> None:
     """No picture is published."""
     rig = Rig(tmp_path, frames=0)

@@ -1,1 +1,1 @@
-"""The same detector behind HTTP, for devices whose own model cannot detect, and for video recorders."""
+"""What answers over HTTP: a detector for other devices and recorders, and a daemon on its local socket."""

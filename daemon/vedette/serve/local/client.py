@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from vedette._lib.clock import pause
 from vedette.errors import DaemonAway
 from vedette.serve.local.socket_file import address_of
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 REPLY_BYTES = 64 * 1024 * 1024
 ANSWER_S = 10.0
+RETRY_S = 0.02
 
 
 class LocalClient:
@@ -62,18 +65,15 @@ class LocalClient:
     def ask(self, method: str, target: str, *, within_s: float = ANSWER_S) -> bytes:
         """Return the body of a reply. Raises: DaemonAway."""
         deadline_s = time.monotonic() + within_s
-        received = bytearray()
         try:
-            with address_of(self.path) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(within_s)
-                connection.connect(address)
-                connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: vedette\r\n\r\n".encode())
-                while len(received) < REPLY_BYTES and (content := connection.recv(1 << 16)):
-                    received += content
-                    connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connect(connection, self.path, deadline_s)
+                with suppress(BrokenPipeError):     # refused before it was read: the reply says why
+                    connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: vedette\r\n\r\n".encode())
+                received = _read_all(connection, deadline_s)
         except OSError as failure:
             raise DaemonAway(f"{self.path}: {failure.strerror or failure}") from failure
-        head, _, body = bytes(received).partition(b"\r\n\r\n")
+        head, _, body = received.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]
         if status not in ([b"200"], [b"204"]):
             raise DaemonAway(f"{self.path}: {_error_of(body) or 'no usable answer'}")
@@ -89,6 +89,21 @@ class LocalClient:
         return value
 
 
+def connect(connection: socket.socket, path: Path, deadline_s: float) -> None:
+    """Connect to the socket at this path, and set the time-out. Raises: OSError."""
+    with address_of(path) as address:
+        while True:
+            connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+            try:
+                connection.connect(address)
+            except BlockingIOError:     # as many clients as may wait do so already
+                if time.monotonic() >= deadline_s:
+                    raise
+                pause(RETRY_S)
+            else:
+                return
+
+
 def daemons(paths: Iterable[Path], device: str) -> list[LocalClient]:
     """Return the daemons at these paths that answer, and have this name; `+`: any name."""
     found = []
@@ -101,6 +116,19 @@ def daemons(paths: Iterable[Path], device: str) -> list[LocalClient]:
         if device in ("+", client.device):
             found.append(LocalClient(path, client.device))
     return found
+
+
+def _read_all(connection: socket.socket, deadline_s: float) -> bytes:
+    """Return everything until the other side closes. Raises: OSError."""
+    received = bytearray()
+    try:
+        while len(received) < REPLY_BYTES and (content := connection.recv(1 << 16)):
+            received += content
+            connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+    except ConnectionResetError:        # it closed before it had read everything
+        if not received:
+            raise
+    return bytes(received)
 
 
 def _error_of(body: bytes) -> str:

@@ -86,7 +86,11 @@ def parsed(received: bytes) -> Request | None:
     if len(body) < length:
         return None
     path, _, query = words[1].partition("?")
-    return Request(words[0], unquote(path), dict(parse_qsl(query, max_num_fields=20)), bytes(body))
+    try:
+        fields = dict(parse_qsl(query, max_num_fields=20))
+    except ValueError as problem:
+        raise RequestRefused(400, "the query has too many fields") from problem
+    return Request(words[0], unquote(path), fields, bytes(body))
 
 
 def _length(lines: list[str]) -> int:

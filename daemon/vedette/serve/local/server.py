@@ -35,18 +35,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIENTS = 32
-REQUEST_S, REPLY_S = 5.0, 5.0
 WAIT_S, WAIT_MAX_S = 20.0, 30.0
 IDLE_S, BUSY_S = 1.0, 0.25
 """The thread wakes so often by itself, without and with clients."""
-CHECK_S = 10.0
-"""The file of the socket is checked so often."""
-REST_AFTER_S = 2.0
-"""So long after the last viewer, the copy of its frame is freed."""
 
 
 class LocalSocket:
-    """Offers the socket at a path. `start`, `stop`, `reload`: main thread."""
+    """Offers the socket at a path. `start`, `stop`, `reload`: main thread.
+
+    A client has `request_s` for its request and `reply_s` to take the reply. The file is checked every `check_s`.
+    The copy of a frame is freed `rest_s` after its last viewer.
+    """
+
+    request_s, reply_s, check_s, rest_s = 5.0, 5.0, 10.0, 2.0
 
     def __init__(self, path: Path, config: Config, published: PublishedMessages, results: RecentResults, *,
                  accept: Callable[[Command], None], models: Callable[[], Mapping[str, Any]],
@@ -65,7 +66,7 @@ class LocalSocket:
         self._exchanges: dict[int, Exchange] = {}
         self._bell: socket.socket | None = None
         self._polls_messages = False
-        self._check_s = self._viewed_s = 0.0
+        self._next_check_s = self._viewed_s = 0.0
         self._trouble = ""
 
     def __repr__(self) -> str:
@@ -125,9 +126,11 @@ class LocalSocket:
     def _listen(self, selector: selectors.BaseSelector) -> None:
         """Make the socket if there is none, or if its file is gone."""
         now_s = time.monotonic()
-        if now_s < self._check_s or self._file.is_there():
+        if now_s < self._next_check_s:
             return
-        self._check_s = now_s + CHECK_S
+        self._next_check_s = now_s + self.check_s
+        if self._file.is_there():
+            return
         if self._file.listening is not None:
             selector.unregister(self._file.listening)
             self._file.close()
@@ -159,7 +162,7 @@ class LocalSocket:
         self._polls_messages = any(each.is_waiting and each.path == "/messages" for each in self._exchanges.values())
         now_s = time.monotonic()
         if not any(self._views()):
-            if now_s - self._viewed_s >= REST_AFTER_S:
+            if now_s - self._viewed_s >= self.rest_s:
                 self._results.rest()
         elif self._left_s(now_s) <= 0:
             self._results.want()
@@ -193,7 +196,7 @@ class LocalSocket:
                 self.worker.stopping.wait(BUSY_S)
                 return
             client.setblocking(False)
-            exchange = Exchange(client, time.monotonic() + REQUEST_S)
+            exchange = Exchange(client, time.monotonic() + self.request_s)
             self._exchanges[client.fileno()] = exchange
             selector.register(client, selectors.EVENT_READ)
             if not may_use(client, self._file.group):
@@ -232,7 +235,7 @@ class LocalSocket:
             self._begin_reply(selector, exchange, reply)
 
     def _begin_reply(self, selector: selectors.BaseSelector, exchange: Exchange, reply: Reply) -> None:
-        exchange.begin_reply(reply, time.monotonic() + REPLY_S)
+        exchange.begin_reply(reply, time.monotonic() + self.reply_s)
         selector.modify(exchange.socket, selectors.EVENT_WRITE)
         self._go_on(selector, exchange)
 
