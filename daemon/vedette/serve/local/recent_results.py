@@ -119,11 +119,11 @@ class RecentResults:
         if self._state == IDLE:
             self._state = WANTED
 
-    def encode(self, page: PageConfig) -> None:
-        """Encode the frame that was copied, if there is one, once for all viewers."""
+    def encode(self, page: PageConfig) -> bool:
+        """Encode the frame that was copied, once for all viewers; returns whether there was one."""
         copied = self._copied
         if self._state != COPIED or copied is None:
-            return
+            return False
         from vedette.vision import jpeg  # late: it imports OpenCV
         kept, content = copied
         facts: FrameFacts = kept.result.frame  # type: ignore[assignment]  # as in `on_result`
@@ -133,6 +133,7 @@ class RecentResults:
         self.encoded += 1
         self._copied = None
         self._state = IDLE
+        return True
 
     def rest(self) -> None:
         """Copy no more, and free the copy: nobody views."""

@@ -67,6 +67,7 @@ class LocalSocket:
         self._bell: socket.socket | None = None
         self._polls_messages = False
         self._next_check_s = self._viewed_s = 0.0
+        self._slot_s = float("-inf")
         self._trouble = ""
 
     def __repr__(self) -> str:
@@ -154,29 +155,38 @@ class LocalSocket:
                 near.recv(4096)
             else:
                 self._accept(selector)
-        if any(self._views()):
-            self._viewed_s = time.monotonic()
-            self._results.encode(self._answers.page)
+        self._encode()
         for exchange in [each for each in self._exchanges.values() if each.is_waiting]:
             self._try_reply(selector, exchange)
         self._polls_messages = any(each.is_waiting and each.path == "/messages" for each in self._exchanges.values())
         now_s = time.monotonic()
+        self._want_or_rest(now_s)
+        for exchange in [each for each in self._exchanges.values() if not each.is_waiting and now_s >= each.deadline_s]:
+            self.dropped += 1
+            self._drop(selector, exchange)
+
+    def _encode(self) -> None:
+        """Encode the frame that was copied, if somebody waits for it."""
+        if any(self._views()):
+            self._viewed_s = time.monotonic()
+            if self._results.encode(self._answers.page):
+                period_s = 1 / self._answers.page.fps
+                self._slot_s = max(self._slot_s + period_s, self._viewed_s - period_s / 2)
+
+    def _want_or_rest(self, now_s: float) -> None:
+        """Have the next frame copied when it is time and somebody waits; have none copied when nobody views."""
         if not any(self._views()):
             if now_s - self._viewed_s >= self.rest_s:
                 self._results.rest()
         elif self._left_s(now_s) <= 0:
             self._results.want()
-        for exchange in [each for each in self._exchanges.values() if not each.is_waiting and now_s >= each.deadline_s]:
-            self.dropped += 1
-            self._drop(selector, exchange)
 
     def _views(self) -> Iterator[bool]:
         return (each.is_waiting and each.path == "/frame" for each in self._exchanges.values())
 
     def _left_s(self, now_s: float) -> float:
-        """Return the seconds until the next frame may be copied."""
-        newest = self._results.newest
-        return 0.0 if newest is None else newest.encoded_s + 1 / self._answers.page.fps - now_s
+        """Return the seconds until the next frame may be copied: one in each slot of 1 / fps, on average."""
+        return min(self._slot_s, now_s) + 1 / self._answers.page.fps - now_s
 
     def _pause_s(self) -> float:
         if not self._exchanges:
