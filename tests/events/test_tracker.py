@@ -76,6 +76,21 @@ def test_a_thing_at_the_edge_of_the_frame_is_one_track(period_s: float) -> None:
     assert {track.id for track in walk(Tracker(KEEP_S), places, rate=5)} == {1}
 
 
+def test_things_out_of_sight_make_room_for_new_ones() -> None:
+    """With a long `keep_s`, more of them may be waited for than can be followed. The newest are still known."""
+    tracker, at_s = Tracker(3600), 0.0
+    places = [(0.03 + 0.04 * column, 0.03 + 0.06 * row) for row in range(15) for column in range(20)]
+    found: dict[int, tuple[float, float]] = {}
+    for place in places:
+        for _ in range(HITS):
+            at_s += 0.2
+            track = update(tracker, [seen(*place, size=0.03)], at_s)[0]
+        found[track.id] = place
+    assert len(found) == len(places)
+    newest = list(found)[-TRACKS_MAX // 2:]
+    assert [update(tracker, [seen(*found[track], size=0.03)], at_s + 0.2)[0].id for track in newest] == newest
+
+
 def test_a_thing_that_stops_unseen_is_the_same() -> None:
     """A car drives in, is not detected while it stops, and is detected where it was seen last."""
     tracker = Tracker(KEEP_S)

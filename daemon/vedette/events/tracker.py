@@ -36,6 +36,8 @@ _MOVES_S = 3.0
 """A thing is expected to move on for so long unseen, and then to stay."""
 TRACKS_MAX = 200
 """A result full of boxes must not slow the next ones down."""
+_ROOM = 20
+"""So many more things than are followed may come: those that are out of sight the longest end for them."""
 HITS, SURE = 4, 0.54
 """A track is confirmed by this many detections with this median of scores, ..."""
 _PATIENCE, _LEAST_SURE = 0.01, 0.47
@@ -180,6 +182,10 @@ class Tracker:
         inside = _areas(expected.clip(0, 1)) >= _INSIDE * _areas(expected)
         kept = [index for index, track in enumerate(self.tracks) if (inside[index] or track.unseen_s <= step) and
                 track.unseen_s <= max(_TENTATIVE_S if track.confirmed_s is None else self.keep_s, _LOOKS * step)]
+        surplus = len(kept) - (TRACKS_MAX - _ROOM)
+        if surplus > 0:
+            unseen = sorted((-self.tracks[index].unseen_s, index) for index in kept)
+            kept = sorted({*kept} - {index for seconds, index in unseen[:surplus] if -seconds > step})
         if len(kept) < len(self.tracks):
             left = {self.tracks[index].id for index in kept}
             self.ended = [track for track in self.tracks if track.confirmed_s is not None and track.id not in left]
