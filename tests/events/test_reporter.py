@@ -15,7 +15,7 @@ from tests.support.fakes import IDENTITY, MODEL, FakeClock, FakePublisher, Statu
 from vedette.cli.schemas import json_schemas
 from vedette.config.models import Config
 from vedette.events.event import STILL_S
-from vedette.events.reporter import REMEMBER_EVERY_S, Draft, EventReporter
+from vedette.events.reporter import PICTURES_MAX, REMEMBER_EVERY_S, Draft, EventReporter
 from vedette.events.results import ResultTracker
 from vedette.events.tracker import HITS
 from vedette.events.zone_reporter import ZoneReporter
@@ -265,6 +265,21 @@ def test_times_from_before_the_clock_was_set_are_made_right() -> None:
     assert end.unsynced_ns is None
     assert end.picture
     assert street.clock.utc_now() - end.picture.captured_at < timedelta(minutes=1)
+
+
+def test_a_car_park_leaves_room_for_the_picture_of_who_comes() -> None:
+    """Things that stand still give way, one for each new one."""
+    street = Street(events={"pictures": True})
+    places = [Box(0.1 * column, 0.2 * row, 0.1 * column + 0.08, 0.2 * row + 0.15)
+              for row in range(4) for column in range(10)]
+    parked = [Detection("car", 2, 0.9, place) for place in places[:PICTURES_MAX]]
+    street.show(*parked, seconds=STILL_S + 2)
+    street.show(*parked, Detection("person", 0, 0.9, places[-1]), seconds=2)
+    street.show(*parked, seconds=4)
+    assert (street.told[-1]["type"], street.told[-1]["label"]) == ("end", "person")
+    assert street.drafts[-1].picture
+    street.tracker.close()
+    assert sum(bool(draft.picture) for draft in street.drafts) >= PICTURES_MAX
 
 
 def test_updates_come_at_most_once_a_second() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 REMEMBER_EVERY_S = 60.0
 """After a crash, an event ends at most so long before it was really seen last."""
 PICTURES_MAX = 20
-"""So many things have a picture at a time; each takes up to 1 MB."""
+"""So many things have a picture at a time; each takes up to 1 MB. One that stands still gives way to a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,12 @@ class EventReporter:
             event.picture = None
             return
         if event.picture is None:
-            if sum(each.picture is not None for each in self._events.values()) >= PICTURES_MAX:
-                return
+            held = [each for each in self._events.values() if each.picture is not None]
+            if len(held) >= PICTURES_MAX:
+                parked = next((each for each in held if each.stationary), None)
+                if parked is None or event.stationary:
+                    return
+                parked.picture = None
             from vedette.events.best_picture import BestPicture  # imports OpenCV: only where pictures are wanted
             event.picture = BestPicture()
         event.picture.consider(result.frame, event.track.box, event.track.last_score)
