@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import logging
 import os
@@ -179,6 +180,7 @@ def test_no_more_pictures_than_configured(tmp_path: Path) -> None:
             assert wait_until(lambda: rig.clients == 1)
             for _ in range(20):
                 rig.see()
+                assert get(rig.path, "/results")[0] == 200      # the thread has had its turn
             assert rig.results.encoded == 1
             rig.socket.reload(Config(page=PageConfig(fps=30)))
             assert wait_until(lambda: rig.see() and rig.results.encoded == 2)
@@ -275,6 +277,17 @@ def test_rights(rig: Rig, tmp_path: Path) -> None:
     rig.path.chmod(0o666)
     assert as_nobody(stranger) == "403"
     assert rig.socket.refused == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give any group")
+def test_the_group(tmp_path: Path) -> None:
+    """The socket gets the group of that name; where there is none, it keeps that of the process."""
+    for group, expected in (("daemon", grp.getgrnam("daemon").gr_gid), ("no-such-group", os.getegid())):
+        file = SocketFile(tmp_path / "socket", group)
+        file.open()
+        assert (file.group, file.path.stat().st_gid) == (expected, expected)
+        file.close()
+        assert not file.path.exists()
 
 
 def test_the_socket_of_a_dead_run_is_replaced(tmp_path: Path) -> None:

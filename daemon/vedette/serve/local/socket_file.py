@@ -46,8 +46,9 @@ def is_alive(path: Path) -> bool:
 class SocketFile:
     """A socket that listens at a path. One thread; `close` is safe to call twice."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group: str = GROUP) -> None:
         self.path = path
+        self._group = group
         self.group = os.getegid()
         """The group whose members may connect."""
         self.listening: socket.socket | None = None
@@ -67,7 +68,7 @@ class SocketFile:
                 fresh.unlink()
             with address_of(fresh) as address:
                 listening.bind(address)
-            self.group = _share(fresh)
+            self.group = _share(fresh, self._group)
             listening.listen(BACKLOG)
             fresh.rename(self.path)
             self._status = self.path.lstat()
@@ -106,11 +107,11 @@ def may_use(client: socket.socket, group: int) -> bool:
     return group in struct.unpack(f"{len(groups) // 4}I", groups)
 
 
-def _share(path: Path) -> int:
-    """Set mode and group of the socket; returns the group. Raises: OSError."""
+def _share(path: Path, name: str) -> int:
+    """Set mode and group of the socket; returns the number of the group. Raises: OSError."""
     path.chmod(MODE)
     with suppress(KeyError, PermissionError):
-        group = grp.getgrnam(GROUP).gr_gid
+        group = grp.getgrnam(name).gr_gid
         if os.geteuid() == 0 or group in os.getgroups():
             os.chown(path, -1, group)
     return path.lstat().st_gid
