@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,22 @@ def test_damaged_lines_are_named_and_cost_only_themselves(visits: Visits) -> Non
     device.journal.round(False)
     assert "1 lines are damaged" in device.journal.reasons()["spool_failed"]
     assert {told[3] for told in broker.told} == {"1-1", "1-3"}
+
+
+@pytest.mark.parametrize("content", [
+    b"[]", b'{"done": 7}', b'{"done": [[1]]}', b'{"payload": {}}', b'{"kind": "of another version"}', b'"text"',
+    b'{"send": true, "goes_on": true, "seen": "x", "ns": null, "boot": "b", "payload": {"run": 1}}'])
+def test_a_line_of_another_version_costs_only_itself(visits: Visits, content: bytes) -> None:
+    """Also a sound one. The next run works and says so."""
+    device, broker = visits.run(1)
+    broker.connected = False
+    tell(device, ("start", "1-1"))
+    with (visits.state / FILE).open("ab") as file:
+        file.write(b"%08x %s\n" % (zlib.crc32(content), content))
+    device, broker = visits.run(2)
+    device.journal.round(False)
+    assert [told[2:] for told in broker.told] == [("start", "1-1"), ("end", "1-1")]
+    assert "1 lines are damaged" in device.journal.reasons()["spool_failed"]
 
 
 def test_a_file_that_cannot_be_read_is_never_written_over(visits: Visits) -> None:

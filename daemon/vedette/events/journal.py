@@ -1,8 +1,5 @@
 """Keeps starts and ends of events on disk until the broker has them, and ends those of a run that was cut off.
 
-A line of the file is a CRC-32 and a JSON object: a message, or what is known of an event that goes on, or both, or
-which messages the broker has.
-
 Invariants:
 - A start or an end is durable before it is published, unless the disk fails: then it is published all the same, the
   failure is reported, and the whole file is written anew until that works.
@@ -19,13 +16,12 @@ import json
 import logging
 import os
 import threading
-import zlib
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vedette._lib.durable import Files, replace_file, write_all
+from vedette.events.journal_lines import Record, done_line, parse
 from vedette.messages import payloads, topics
 from vedette.mqtt.backfill import SAVE_AFTER_S, backfilled
 from vedette.mqtt.spool_worker import DAMAGE_NAMED_FOR_S, RETRY_S
@@ -35,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from vedette.events.journal_lines import Key
     from vedette.events.pictures import BestPictures
     from vedette.events.reporter import Draft
-    from vedette.messages.event_shapes import BestPayload, EventType
+    from vedette.messages.event_shapes import BestPayload
     from vedette.mqtt.spool_worker import SpoolWorker
     from vedette.ports import Clock, Publisher
     from vedette.types import RunIdentity
@@ -51,34 +48,6 @@ WAITING_MAX = 3000
 """Starts and ends that wait for the broker. Beyond it, the oldest is dropped and counted."""
 GROWN_BYTES = 64 * 1024
 """A longer file is written anew, once it has twice the bytes that were written at the last time."""
-
-Key = tuple[int, int]
-"""Run and seq of a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A message. `key` is its run and seq, `seen_at` ISO 8601, and `boot` the one that `unsynced_ns` counts in."""
-
-    key: Key
-    kind: EventType
-    event: str
-    payload: bytes
-    seen_at: str
-    unsynced_ns: int | None
-    boot: str
-
-    @classmethod
-    def of(cls, payload: dict[str, Any], seen_at: str, unsynced_ns: int | None, boot: str) -> Record:
-        """Return the record of a payload."""
-        return cls((payload["run"], payload["seq"]), payload["type"], payload["id"], payloads.encode(payload), seen_at,
-                   unsynced_ns, boot)
-
-    def line(self, *, send: bool, goes_on: bool | None) -> bytes:
-        """Return the line of the file. `send`: it is to be sent; `goes_on`: so does the event (None: not said here)."""
-        head = payloads.encode({"send": send, "goes_on": goes_on, "seen": self.seen_at, "ns": self.unsynced_ns,
-                                "boot": self.boot})
-        return _line(head.removesuffix(b"}") + b',"payload":' + self.payload + b"}")
 
 
 class EventJournal:
@@ -249,14 +218,16 @@ class EventJournal:
         self._is_recovered = True
         now, self._waiting = self._waiting, {}
         going_on, self._open = self._open, {}
-        for found in self._parsed(content):
-            for key in found.get("done", ()):
-                self._waiting.pop(tuple(key), None)
-            if "payload" in found:
-                boot = found["boot"]
-                record = Record.of(found["payload"], found["seen"],
-                                   found["ns"] if boot == self._identity.boot_id else None, boot)
-                self._take(record, send=found["send"], goes_on=found["goes_on"])
+        entries, damaged = parse(content, self._identity.boot_id)
+        for entry in entries:
+            for key in entry.done:
+                self._waiting.pop(key, None)
+            if entry.record is not None:
+                self._take(entry.record, send=entry.send, goes_on=entry.goes_on)
+        if damaged:
+            self._damage = f"{self._path}: {damaged} lines are damaged"
+            self._damage_until_s = self._now_s() + DAMAGE_NAMED_FOR_S
+            log.warning("%s", self._damage)
         for cut_off in self._open.values():
             payload = {**json.loads(cut_off.payload), "type": "end", "ended": cut_off.seen_at, "interrupted": True,
                        "device": self._identity.device, "run": self._identity.run, "seq": self._next_seq()}
@@ -270,20 +241,6 @@ class EventJournal:
         elif content:
             self._remove()
 
-    def _parsed(self, content: bytes) -> list[dict[str, Any]]:
-        """Return the lines that are whole. A last line that is not whole is what a power cut leaves."""
-        found, damaged = [], 0
-        lines = content.split(b"\n")
-        for line in lines[:-1]:
-            whole = _whole(line)
-            damaged += whole is None
-            found += [] if whole is None else [whole]
-        if damaged:
-            self._damage = f"{self._path}: {damaged} lines are damaged"
-            self._damage_until_s = self._now_s() + DAMAGE_NAMED_FOR_S
-            log.warning("%s", self._damage)
-        return found
-
     def _write(self, lines: bytes) -> None:
         """Add lines durably, or write the file anew. A failure is reported, and then it is written anew later."""
         try:
@@ -295,7 +252,7 @@ class EventJournal:
                 self._size, self._grown = len(content), max(GROWN_BYTES, 2 * len(content))
             else:
                 if self._done:
-                    lines = _line(payloads.encode({"done": self._done})) + lines
+                    lines = done_line(self._done) + lines
                 self._append(lines)
                 self._size += len(lines)
         except OSError as failure:
@@ -334,16 +291,3 @@ class EventJournal:
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
-
-
-def _line(encoded: bytes) -> bytes:
-    return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
-
-
-def _whole(line: bytes) -> dict[str, Any] | None:
-    """Return the object of a line, or None if the line is damaged."""
-    checksum, _, encoded = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(encoded):
-        return None
-    content: dict[str, Any] = json.loads(encoded)
-    return content
