@@ -15,7 +15,6 @@ from vedette.cli import main
 
 pytestmark = pytest.mark.slow
 
-BOX_MODEL = Path(__file__).parents[3] / "models" / "vedette-street.tflite"
 pytest.importorskip("pycocotools", reason="COCO AP needs the eval extra")
 
 
@@ -63,9 +62,10 @@ def test_the_drawn_street(model: Path, capsys: pytest.CaptureFixture[str], sourc
 def test_a_moving_street(capsys: pytest.CaptureFixture[str]) -> None:
     """With a rate, one street moves; with --tracking, the box model's tracks and events are measured."""
     pytest.importorskip("scipy", reason="the assignment in HOTA needs the eval extra")
-    street = ("eval", "--model", BOX_MODEL, "--source", "synthetic?seed=3", "--rate", "5", "--frames", "50", "--json")
+    street = ("eval", "--source", "synthetic?seed=3", "--rate", "5", "--frames", "50", "--json")
     assert call(*street, "--tracking") == 0
     printed = json.loads(capsys.readouterr().out)
+    assert printed["model"]["name"] == "vedette-street"
     assert 0.3 < printed["hota"] < 1
     assert 0.3 < printed["idf1"] < 1
     assert printed["things"] > printed["false_events"]

@@ -18,6 +18,7 @@ from vedette.cli.detector_arguments import add_runtime_argument, add_threads_arg
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
 from vedette.config.models import DetectorConfig
 from vedette.config.scene import EventsConfig
+from vedette.detect.box_model import BOX_MODEL
 from vedette.errors import UsageError
 from vedette.events.tracker import Tracker
 from vedette.validate.average_precision import Truth, average_precision
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette model eval --model street.tflite --source synthetic --frames 500
   vedette model eval --model yolov8n.tflite --coco val2017/ --json
-  vedette model eval --model street.tflite --source 'synthetic?seed=9' --rate 5 --frames 900 --tracking
+  vedette model eval --source 'synthetic?seed=9' --rate 5 --frames 900 --tracking
 
 A COCO folder has annotations.json and images/. The command needs the optional packages `vedette[eval]`.
 
@@ -52,7 +53,8 @@ DETECTIONS_MAX = 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
+    parser.add_argument("--model", type=file_path, default=BOX_MODEL, metavar="M",
+                        help="a .tflite file (default: the model in the box)")
     add_synthetic_arguments(parser)
     parser.add_argument("--coco", type=file_path, metavar="DIR", help="COCO folder; use it in place of --source")
     parser.add_argument("--iou-threshold", type=between(float, 0, 1), default=0.7, metavar="Y",
