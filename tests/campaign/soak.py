@@ -68,6 +68,8 @@ NOISE = 4
 """Frames in their places, messages on their way."""
 FILLING = 6000
 """Items (and the blocks they take) by which windows of a fixed size may fill, and small objects that come and go."""
+WINDOWS_FULL = 250
+"""Results after which the windows of the local socket, of results and of messages, hold as many as they ever do."""
 QUICK = SHORT_CONNECTIONS - 1
 """So many connections in a row may be cut young without being taken for another client of the same name."""
 PAUSE_S = 600
@@ -361,6 +363,7 @@ def run(frames: int, rounds: int, acts: Sequence[str], *, paced: bool) -> dict[s
                     soak.act(act)
                 soak.passes(int(frames * (number + place / len(acts)) / rounds))
             if number + 1 == early_round:
+                soak.passes(WINDOWS_FULL)
                 early = soak.held()
             print(f"  round {number + 1}/{rounds}: {soak.progress}", file=sys.stderr, flush=True)
         late = soak.held()
