@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.support.models.candidates import BOX, ONE, children, patient, refused
 from tests.support.models.mutation import Base, mutant
 from tests.support.present import present
 from tests.support.waiting.fair_clock import fair_s
+from tests.support.waiting.until import wait_until
 from vedette.config.models import DetectorConfig
 from vedette.errors import (
     ModelBadlyQuantised,
@@ -106,15 +108,21 @@ def test_invoke_ms_does_not_count_interruptions(tap: FrameTap) -> None:
         candidate.probe()
         shown = present(tapped(tap, street()))
         alone_ms = min(candidate.compare(shown).invoke_ms for _ in range(10))
+        comparisons = []
+
+        def interrupted() -> bool:
+            comparisons.append(candidate.compare(shown))
+            return comparisons[-1].total_ms > 3 * alone_ms
+
         burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
         try:
-            comparisons = [candidate.compare(shown) for _ in range(5)]
+            assert wait_until(interrupted)      # they take a moment to start
+            comparisons += [candidate.compare(shown) for _ in range(5)]
         finally:
             for process in burning:
                 process.kill()
                 process.wait()
-    assert max(comparison.total_ms for comparison in comparisons) > 3 * alone_ms
-    assert sorted(comparison.invoke_ms for comparison in comparisons)[2] < 2.5 * alone_ms + 0.5
+    assert median(comparison.invoke_ms for comparison in comparisons) < 2.5 * alone_ms + 0.5
 
 
 def test_an_interrupted_probe_does_not_blame_the_model() -> None:
