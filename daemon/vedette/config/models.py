@@ -186,8 +186,7 @@ class MqttConfig(Section):
 class CommandsConfig(Section):
     """The commands that the device accepts over MQTT."""
 
-    allow: tuple[CommandName, ...] = live(
-        ("update", "resume"), "Commands that the device obeys.")
+    allow: tuple[CommandName, ...] = live(("update", "resume"), "Commands that the device obeys.")
 
 
 def _cloud_url(value: str | None) -> str | None:
@@ -336,6 +335,15 @@ class Config(Section):
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
     health: HealthConfig = HealthConfig()
+
+    @property
+    def event_labels(self) -> tuple[str, ...]:
+        """The labels that make events. Empty: all."""
+        return self.events.labels or self.detector.allow
+
+    def makes_events(self, label: str) -> bool:
+        """Return whether things with this label make events."""
+        return not self.event_labels or label in self.event_labels
 
     def obeys(self, command: CommandName) -> bool:
         """Return whether somebody may send this command: over MQTT, or over the local socket."""

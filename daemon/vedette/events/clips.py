@@ -99,8 +99,7 @@ class Clips:
 
     def event_began(self, event_id: str, label: str, at_ns: int) -> None:
         """Record a clip of this event, which began at this time of the frames' clock. Any thread; never blocks."""
-        labels = self._config.events.labels or self._config.detector.allow
-        if self.is_on and (not labels or label in labels):
+        if self.is_on and self._config.makes_events(label):
             self.lost += len(self._events) == EVENTS_MAX
             self._events.append(partial(self._began, event_id, label, at_ns))
 

@@ -118,12 +118,14 @@ class EventJournal:
         must_write = lines or self._failure is not None or (final and self._done)
         if must_write and may_write and self._keeps and self._is_recovered:
             self._write(b"".join(lines))
-        self._hand_over(updates)
+        connected = self._publisher.status().connected
+        if connected:
+            self._hand_over(updates)
         if self._size is None:
             self._done = []     # a file that is written anew has none of them
         if self._pictures is not None and not final:
             self._pictures.tidy()
-        all_under_way = len(self._handed_over) == len(self._waiting) or not self._publisher.status().connected
+        all_under_way = len(self._handed_over) == len(self._waiting) or not connected
         if all_under_way and not self._drafts:
             self._idle.set()
         if final and self._size is None:
@@ -170,9 +172,7 @@ class EventJournal:
             self._waiting[record.key] = record, self._now_s()
 
     def _hand_over(self, updates: list[Message]) -> None:
-        """Give the outbox what it may have. Updates only behind everything else: later ones and the end say more."""
-        if not self._publisher.status().connected:
-            return
+        """Give the outbox what it may have. Updates come only behind all else: later ones and the end say more."""
         for key, (record, since_s) in self._waiting.items():
             if len(self._handed_over) >= IN_FLIGHT_MAX:
                 return

@@ -107,9 +107,8 @@ class BestPictures:
     def wants(self, label: str) -> bool:
         """Whether the best picture of an event with this label is to be published."""
         events = self._config.events
-        labels = events.labels or self._config.detector.allow
         wanted = events.pictures if isinstance(events.pictures, bool) else label in events.pictures
-        return events.enabled and wanted and (not labels or label in labels)
+        return events.enabled and wanted and self._config.makes_events(label)
 
     def publish(self, label: str, picture: BestPicture) -> int | None:
         """Publish the picture, retained; returns the bytes of the JPEG.

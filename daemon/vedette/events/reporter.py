@@ -74,7 +74,6 @@ class EventReporter:
     def apply(self, config: Config) -> None:
         """Use another configuration. Events that it does not want end with the next result."""
         self._config = config
-        self._labels = frozenset(config.events.labels or config.detector.allow)
         self.places = Places(config.zones, config.lines)
 
     @property
@@ -89,11 +88,11 @@ class EventReporter:
         for track in ended:
             self._end(self._events.pop(track.id, None))
         for track in tracks:
-            if track.seen_s == now_s and self._is_wanted(track.label):
+            if track.seen_s == now_s and self._config.makes_events(track.label):
                 self._follow(track, result)
         known = {track.id for track in tracks}      # one that was never confirmed ends without a word
         for event in [event for event in self._events.values()
-                      if event.track.id not in known or not self._is_wanted(event.track.label)]:
+                      if event.track.id not in known or not self._config.makes_events(event.track.label)]:
             self._end(self._events.pop(event.track.id), interrupted=True)
         if now_s - self._remembered_s >= REMEMBER_EVERY_S:
             self._remembered_s = now_s
@@ -181,10 +180,10 @@ class EventReporter:
             "score": track.score,
             "top_score": round(track.top_score, 3),
             "box": [round(corner, 4) for corner in track.box],
-            "zones": list(path.zones),
-            "entered": list(path.entered),
+            "zones": path.zones,
+            "entered": path.entered,
             "left": list(path.left),
-            "loitering": list(path.loitering),
+            "loitering": path.loitering,
             "crossed": [{"line": crossing.line, "direction": crossing.direction} for crossing in path.crossed],
             "dwell_s": {zone: round(seconds, 1) for zone, seconds in path.dwell_s(track.seen_s).items()},
             "stationary": event.stationary,
@@ -202,9 +201,6 @@ class EventReporter:
         assert self._result is not None  # noqa: S101 - for the type checker: events come from results
         frame = self._result.frame
         return frame.captured_at - timedelta(seconds=frame.captured_ns / 1e9 - at_s)
-
-    def _is_wanted(self, label: str) -> bool:
-        return not self._labels or label in self._labels
 
 
 def _reaches(event: Event, minimum: MinimumConfig | None) -> bool:

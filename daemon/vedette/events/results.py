@@ -78,7 +78,7 @@ class ResultTracker:
         if blind:     # else one that is set just now would be lost
             self._blind.clear()
         self._tracker.keep_s = config.events.keep_s
-        self._tracker.labels = frozenset(config.events.labels or config.detector.allow)
+        self._tracker.labels = frozenset(config.event_labels)
         tracks = self._tracker.update(result.detections, result.frame.scene_s,
                                       looked_away=blind or result.frame.after_still)
         detections = tuple(

@@ -161,7 +161,7 @@ class Tracker:
 
     def forget(self) -> None:
         """End all tracks at once. What is detected next is new."""
-        self.tracks = self.ended = []
+        self.tracks, self.ended = [], []
         self._places, self._speeds, self._spreads = np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 3))
 
     def _predict(self, step: float) -> None:

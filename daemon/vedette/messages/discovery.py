@@ -52,7 +52,7 @@ def chosen_labels(config: Config, of_model: Sequence[str]) -> tuple[tuple[str, .
     """Return the labels that get entities, and how many others were left out; `of_model`: the running model's."""
     if config.homeassistant.labels:
         return tuple(dict.fromkeys(config.homeassistant.labels)), 0
-    known = config.events.labels or config.detector.allow or of_model
+    known = config.event_labels or of_model
     labels = tuple(dict.fromkeys(label for label in known if label and label not in config.detector.deny))
     return labels[:LABELS_MAX], len(labels[LABELS_MAX:])
 
@@ -86,8 +86,7 @@ def _of_labels(labels: Sequence[str]) -> dict[str, Component]:
 
 def _of_zones(config: Config, labels: Sequence[str]) -> dict[str, Component]:
     """Return a number and the occupancy of each zone, and of each label in it if the configuration names labels."""
-    events = config.events.labels or config.detector.allow
-    stated = labels if config.homeassistant.labels or events else ()
+    stated = labels if config.homeassistant.labels or config.event_labels else ()
     found: dict[str, Component] = {}
     for zone, settings in config.zones.items():
         here = f"value_json.zones[{_text(zone)}]"
@@ -95,7 +94,7 @@ def _of_zones(config: Config, labels: Sequence[str]) -> dict[str, Component]:
         key = f"zone-{_level(zone)}"
         found |= _counted(key, _name(zone), topics.ZONES, f"{here}.values() | sum", known)
         for label in stated:
-            if (not settings.labels or label in settings.labels) and (not events or label in events):
+            if (not settings.labels or label in settings.labels) and config.makes_events(label):
                 found |= _counted(f"{key}/{_level(label)}", f"{_name(zone)} {_name(label).lower()}", topics.ZONES,
                                   f"{here}.get({_text(label)}, 0)", known)
     return found
