@@ -22,7 +22,7 @@ FLOORS = {
     "camera": 5, "events": 5, "fallback": 5, "store": 5,
     "detect": 6, "validate": 6,
     "drift": 7, "health": 7, "update": 7,
-    "commands": 8, "fleet": 8,
+    "commands": 8, "fleet": 8, "page": 8,
     "app": 9,
     "cli": 10,
     "__main__": 11,

@@ -16,7 +16,7 @@ PAGES = [ROOT / "ARCHITECTURE.md", *sorted(DECISIONS.glob("*.md"))]
 PARTS = ["Context", "Options", "Choice", "Consequences"]
 
 ROAD_FILES, ROAD_LINES = 30, 4500
-FOLDERS, MODULES = 20, 8
+FOLDERS, MODULES = 22, 8
 
 PATH = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.py)`")
 NAME = re.compile(r"`(\w+(?:\.\w+)*)`")
@@ -85,7 +85,7 @@ def test_the_table_of_floors_is_the_map_that_is_enforced() -> None:
 
 
 def test_the_package_has_few_rooms() -> None:
-    """At most 20 folders and 8 loose modules lie at its top, and each module is named in ARCHITECTURE.md."""
+    """At most 22 folders and 8 loose modules lie at its top, and each module is named in ARCHITECTURE.md."""
     modules = {path.name for path in PACKAGE.glob("*.py")}
     assert len(folders()) <= FOLDERS
     assert len(modules) <= MODULES
