@@ -329,6 +329,39 @@ def test_a_secret_everyone_can_read_is_warned_of(write: Write, tmp_path: Path,
     assert caplog.messages == [warning]
 
 
+def test_daemon_and_page_check_only_their_own_files(write: Write, tmp_path: Path) -> None:
+    """They are two users, and neither may read the secrets of the other."""
+    path = write("mqtt: {username: gate, password_file: broker}\npage: {password_file: page, tls: {cert_file: pem}}\n")
+    (tmp_path / "broker").write_text("a password")
+    assert load(path, environ={}).page.password_file == tmp_path / "page"
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={}, for_page=True)
+    assert [each.partition(": ")[2].partition(":")[0] for each in caught.value.problems] == \
+        ["page.password_file", "page.tls.cert_file"]
+    (tmp_path / "broker").rename(tmp_path / "page")
+    (tmp_path / "pem").write_text("a certificate")
+    assert load(path, environ={}, for_page=True).mqtt.password_file == tmp_path / "broker"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("page: {tls: {key_file: pem}}", "page.tls: expected cert_file"),
+    ("page: {hosts: ['https://cam.example.org']}", "page.hosts[0]: expected a host name or address alone"),
+    ("page: {hosts: ['cam.example.org:443']}", "page.hosts[0]: expected a host name or address alone"),
+    ("page: {hosts: ['cam example']}", "page.hosts[0]: expected one host name"),
+])
+def test_who_may_use_the_page(write: Write, tmp_path: Path, text: str, said: str) -> None:
+    """What cannot be is refused with the reason."""
+    (tmp_path / "pem").write_text("a key")
+    (printed,) = problems(write(text))
+    assert said in printed
+
+
+def test_names_of_the_page(write: Write) -> None:
+    """They are compared in lower case and without the last dot."""
+    hosts = load(write("page: {hosts: [Cam.Example.org., '192.168.1.9', 'FE80::1']}"), environ={}).page.hosts
+    assert hosts == ("cam.example.org", "192.168.1.9", "fe80::1")
+
+
 def test_places_show_where_each_value_came_from(write: Write) -> None:
     """Line, variable or command line; what is a default has no place."""
     path = write("camera:\n  width: 100\n  height: 100\n")

@@ -46,6 +46,16 @@ def bare_host(value: str, section: str) -> str:
     return value
 
 
+def host_alone(value: str) -> str:
+    """Return a host name or address as it stands in an address line, in lower case. Raises: ValueError."""
+    name = value.lower().removesuffix(".")
+    if not _is_ipv6(name):
+        if any(each in value for each in ":/@[]"):
+            raise ValueError("expected a host name or address alone, without scheme, port, brackets and path")
+        _check_name(name)
+    return name
+
+
 def web_url(value: str, *, plain_anywhere: bool) -> str:
     """Return an https:// URL, or http:// on loopback or `plain_anywhere`, whose host and port are in order.
 

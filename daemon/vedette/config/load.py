@@ -61,12 +61,12 @@ class Loaded:
 
 
 def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
-         overrides: Mapping[str, object] = MappingProxyType({})) -> Config:
+         overrides: Mapping[str, object] = MappingProxyType({}), for_page: bool = False) -> Config:
     """Return the effective configuration and log its warnings. `overrides` has dotted keys.
 
     Raises: ConfigError with every problem.
     """
-    loaded = read(path, environ=environ, overrides=overrides)
+    loaded = read(path, environ=environ, overrides=overrides, for_page=for_page)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     return loaded.config
@@ -74,9 +74,10 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
          overrides: Mapping[str, object] = MappingProxyType({}),
-         checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
+         checks: Mapping[str, Check] = MappingProxyType({}), for_page: bool = False) -> Loaded:
     """Return the effective configuration with the place of each value. `checks`: more checks of texts, by dotted key.
 
+    The daemon and the page are two users. Each may read only its own files, so only those are checked.
     Raises: ConfigError with every problem.
     """
     layers = _Layers(path.parent if path else Path())
@@ -86,7 +87,7 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
     layers.add_flags(overrides)
     layers.refuse_passwords_in_urls(layers.values, ())
     credentials = environ.get("CREDENTIALS_DIRECTORY")
-    layers.resolve_files(Path(credentials) if credentials else None)
+    layers.resolve_files(Path(credentials) if credentials else None, for_page=for_page)
     layers.check(checks)
     config = layers.validate()
     if layers.problems or config is None:
@@ -170,8 +171,8 @@ class _Layers:
             self._report(Problem(at, "a secret inside an address; put it in a file and name that in a *_file key "
                                      "(in camera.source, write {user} and {password} in its place)"))
 
-    def resolve_files(self, credentials: Path | None) -> None:
-        """Make every path absolute or relative to the working folder, expand `~`, and check every `*_file`."""
+    def resolve_files(self, credentials: Path | None, *, for_page: bool) -> None:
+        """Make every path absolute or relative to the working folder, expand `~`, and check each `*_file` of ours."""
         for key in keys():
             section, name = self._section(key.path), key.path[-1]
             if section is None or not isinstance(value := section.get(name), str):
@@ -187,7 +188,9 @@ class _Layers:
             path = resolve(value, folder, credentials)
             section[name] = str(path)
             folders = (credentials, folder) if credentials else (folder,)
-            self._check_file(key, path, () if Path(value).is_absolute() else tuple(each.absolute() for each in folders))
+            searched = () if Path(value).is_absolute() else tuple(each.absolute() for each in folders)
+            if for_page == (key.path[0] == "page"):
+                self._check_file(key, path, searched)
 
     def check(self, checks: Mapping[str, Check]) -> None:
         """Apply the caller's checks to the texts that they are for."""

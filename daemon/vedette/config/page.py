@@ -1,16 +1,34 @@
-"""The section `page`: what the daemon offers on its local socket.
+"""The section `page`: what the daemon offers on its local socket, and who may use the page.
 
 Invariants: those of `section`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from vedette.config.section import Section, live
+from pydantic import AfterValidator, model_validator
+
+from vedette.config.addresses import host_alone
+from vedette.config.section import Section, live, restart
 
 CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn",
                       "detection"]
+
+
+class PageTlsConfig(Section):
+    """TLS of the page."""
+
+    cert_file: Path | None = restart(
+        None, "PEM file of the page's certificate, and of those between it and the authority.")
+    key_file: Path | None = restart(None, "PEM file of the key. null: the key is in cert_file.")
+
+    @model_validator(mode="after")
+    def _has_certificate(self) -> Self:
+        if self.cert_file is None:
+            raise ValueError("expected cert_file")
+        return self
 
 
 class PageConfig(Section):
@@ -22,3 +40,14 @@ class PageConfig(Section):
     height: int = live(360, "Largest height of these pictures, in pixels.", ge=32, le=1920)
     allow: tuple[CommandName, ...] = live(
         ("pause", "resume", "snapshot", "update"), "Commands that the device obeys when they come over the socket.")
+    password_file: Path | None = restart(
+        None, "File with the password of the page. `vedette page --set-password FILE` writes it. The page needs it on "
+              "every address beyond loopback. null: everyone who connects on loopback may use the page.")
+    tls: PageTlsConfig | None = restart(
+        None, "TLS with these files: {cert_file, key_file}. null: no TLS.")
+    hosts: tuple[Annotated[str, AfterValidator(host_alone)], ...] = restart(
+        (), "More names of this machine in the address line of a browser, such as cam.example.org behind a proxy. The "
+            "page answers under no other names than these and its own.", max_length=100)
+    proxy_socket: Path | None = restart(
+        None, "Path of a unix socket for a proxy that checks who may use the page. The page believes the proxy's "
+              "header Remote-User, and asks for no password. null: no such socket.")

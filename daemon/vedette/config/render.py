@@ -62,7 +62,7 @@ Later sources replace earlier ones:
   a URL is an error.
 - The daemon searches for a relative `*_file` first in `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`), then in
   the folder of the configuration file. A missing or empty file is an error. If everyone may read a secret, there is a
-  warning.
+  warning. The files below `page` are for `vedette page` alone, and only that command checks them.
 - Other relative paths (`detector.model`) start from the folder of the configuration file. Relative paths from variables
   or flags start from the working folder. `camera.source` is used as it is written.
 - `~/` at the start of a path is the home folder of the user that runs the command.
