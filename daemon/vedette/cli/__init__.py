@@ -34,6 +34,7 @@ COMMANDS = {
     "camera list": ("vedette.cli.camera.list", "list the cameras of this machine, with a line for the configuration"),
     "serve": ("vedette.cli.serve", "detect over HTTP, for devices whose own model cannot run or is too slow"),
     "tail": ("vedette.cli.tail", "print the messages of devices as they arrive over MQTT"),
+    "page": ("vedette.cli.page", "show daemons of this machine in a browser, and answer Prometheus"),
     "model inspect": ("vedette.cli.model.inspect", "show what is in a model file and how Vedette would run it"),
     "model pack": ("vedette.cli.model.pack", "make a bundle from a model: labels, settings, golden frames"),
     "model verify": ("vedette.cli.model.verify", "check the digest and the golden frames of a bundle on this device"),

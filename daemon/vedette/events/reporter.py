@@ -173,6 +173,7 @@ class EventReporter:
             "type": kind,
             "id": event.id,
             "episode": event.episode,
+            "track": track.id,
             "label": track.label,
             "began": payloads.timestamp(event.began),
             "ended": payloads.timestamp(seen_at) if kind == "end" else None,

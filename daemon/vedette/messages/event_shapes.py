@@ -48,6 +48,8 @@ class EventPayload(TypedDict):
     """The same in all messages of one event, and never used again, also after a restart."""
     episode: str
     """The same for events of one scene: those that began while another thing of it was there and moved."""
+    track: Count
+    """Number of its track: the same as in the `detections` of this run that show it."""
     label: str
     began: Timestamp
     """When the thing was detected first."""

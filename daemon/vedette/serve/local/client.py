@@ -6,6 +6,7 @@ Invariants: every call ends after its time; a reply has at most REPLY_BYTES.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from contextlib import suppress
@@ -31,6 +32,8 @@ class LocalClient:
     def __init__(self, path: Path, device: str = "") -> None:
         self.path = path
         self.device = device
+        self.began_anew = True
+        """Whether the last `messages` gave the newest of each topic: at first, after a restart, if some were missed."""
         self._cursor = ""
 
     def __repr__(self) -> str:
@@ -44,10 +47,13 @@ class LocalClient:
         query = f"?wait={wait_s:.3f}" + (f"&after={quote(self._cursor)}" if self._cursor else "")
         answer = self._object(self.ask("GET", f"/messages{query}", within_s=wait_s + ANSWER_S))
         try:
+            messages = [(str(each["topic"]), each["payload"]) for each in answer["messages"]]
+            run, _, before = self._cursor.partition("-")
             self.device, self._cursor = str(answer["device"]), str(answer["next"])
-            return [(str(each["topic"]), each["payload"]) for each in answer["messages"]]
-        except (KeyError, TypeError) as error:
+            self.began_anew = self._cursor != f"{run}-{int(before or 0) + len(messages)}"
+        except (KeyError, TypeError, ValueError) as error:
             raise DaemonAway(f"{self.path}: an answer of unknown shape") from error
+        return messages
 
     def models(self) -> dict[str, Any]:
         """Return what `vedette model list --json` prints. Raises: DaemonAway."""
@@ -63,21 +69,30 @@ class LocalClient:
         return jpeg
 
     def ask(self, method: str, target: str, *, within_s: float = ANSWER_S) -> bytes:
-        """Return the body of a reply. Raises: DaemonAway."""
+        """Return the body of a reply. Raises: DaemonAway, also if the daemon refuses."""
+        status, body = self.exchange(method, target, within_s=within_s)
+        if status not in (200, 204):
+            raise DaemonAway(f"{self.path}: {_error_of(body) or 'no usable answer'}")
+        return body
+
+    def exchange(self, method: str, target: str, body: bytes = b"", *,
+                 within_s: float = ANSWER_S) -> tuple[int, bytes]:
+        """Return status and body of a reply. Raises: DaemonAway, also if the reply is cut off."""
         deadline_s = time.monotonic() + within_s
+        head = f"{method} {target} HTTP/1.1\r\nHost: vedette\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connect(connection, self.path, deadline_s)
                 with suppress(BrokenPipeError):     # refused before it was read: the reply says why
-                    connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: vedette\r\n\r\n".encode())
+                    connection.sendall(head + body)
                 received = _read_all(connection, deadline_s)
         except OSError as failure:
             raise DaemonAway(f"{self.path}: {failure.strerror or failure}") from failure
-        head, _, body = received.partition(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1:2]
-        if status not in ([b"200"], [b"204"]):
-            raise DaemonAway(f"{self.path}: {_error_of(body) or 'no usable answer'}")
-        return body
+        first, _, content = received.partition(b"\r\n\r\n")
+        found = re.match(rb"HTTP/1\.1 ([0-9]{3}) (?:.*\r\n)*Content-Length: ([0-9]+)\r\n", first)
+        if found is None or len(content) != int(found[2]):
+            raise DaemonAway(f"{self.path}: the reply is cut off")
+        return int(found[1]), content
 
     def _object(self, content: bytes) -> dict[str, Any]:
         try:

@@ -1,0 +1,129 @@
+"""`vedette page`: shows daemons of this machine in a browser, and answers Prometheus.
+
+Invariants: it is a process of its own, which a daemon does not notice; an address beyond loopback needs a password;
+after SIGTERM or Ctrl-C it ends with exit code 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vedette.cli.arguments import add_config_argument
+from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+    from vedette._lib.worker import Worker
+
+log = logging.getLogger(__name__)
+
+EXAMPLE = """example:
+  vedette page --config /etc/vedette/config.yaml
+  vedette page --listen 127.0.0.1:8780
+
+Then open http://127.0.0.1:8780/ on this machine. The guide docs/page.md shows how to reach it from another one.
+
+exit codes:
+   0  SIGTERM or Ctrl-C has ended the page.
+  64  The command line is wrong, or an address beyond loopback has no page.password_file.
+  69  The address is in use, or a part of the page has ended.
+  78  The configuration cannot be used."""
+HISTORY = "history.sqlite"
+STOP_S = 1.0
+EX_UNAVAILABLE = 69
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_config_argument(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="address to listen on (page.listen: 127.0.0.1:8780)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until a signal arrives, or a part of it ends."""
+    from vedette._lib import logs
+    from vedette._lib.sdnotify import Notifier
+    from vedette.config.load import load
+    from vedette.config.page import address_of
+    logs.setup(logging.INFO)
+    page = load(args.config).page
+    try:
+        host, port = address_of(args.listen or page.listen)
+    except ValueError as error:
+        raise UsageError(f"--listen {args.listen}: {error}") from error
+    end = _End()
+    from vedette.device.identity import known_sockets
+    from vedette.page.devices import Devices
+    from vedette.page.gate import Gate
+    from vedette.page.history import History
+    from vedette.page.service import REQUEST_S, PageService
+    from vedette.serve.server import HttpServer, serve
+    history = History(_history_path(), days=page.history_days, mb=page.history_mb)
+    devices = Devices(page.daemons or known_sockets(os.environ), history, on_end=end.on_end)
+    try:
+        gate = Gate(page, host, under_tls=page.tls is not None)
+        server = HttpServer(host, port, PageService(devices, history, gate))  # type: ignore[arg-type]  # for now
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+    server.request_s = REQUEST_S
+    devices.start()
+    print(f"page on {server.address}/", file=sys.stderr, flush=True)
+    notifier = Notifier()
+    notifier.ready()
+    serve(server, end.wait)
+    devices.stop(STOP_S)
+    history.close()
+    notifier.close()
+    sys.stderr.flush()
+    os._exit(EX_UNAVAILABLE if end.failed else 0)      # threads that wait for a daemon end here
+
+
+def _history_path() -> Path | None:
+    """Return the path of the history, in the page's own state folder; None if there can be none."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or Path(os.environ.get("HOME") or "/", ".local", "state")
+    folder = Path(given) if given else Path(home, "vedette-page")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("%s: %s; the history is kept in memory only", folder, error.strerror)
+        return None
+    return folder / HISTORY
+
+
+class _End:
+    """When the page ends: a signal came, or a part of it has ended."""
+
+    def __init__(self) -> None:
+        self.failed = False
+        self._lock = threading.Lock()       # an Event has a lock of its own, which the interrupted code may hold
+        self._lock.acquire()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def wait(self) -> None:
+        """Wait for the end."""
+        self._lock.acquire()
+
+    def on_end(self, worker: Worker) -> None:
+        """End the page, because a thread that should go on has ended."""
+        if not worker.stopping.is_set():
+            self.failed = True
+            log.error("%s ended unexpectedly", worker.name, exc_info=worker.failure)
+            self._free()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._free()
+
+    def _free(self) -> None:
+        with contextlib.suppress(RuntimeError):     # free already
+            self._lock.release()
