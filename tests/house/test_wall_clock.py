@@ -34,6 +34,9 @@ READERS = {
     "update/worker.py": "as `store/model_store.py`",
     "update/prove.py": "as `store/model_store.py`",
     "update/activate.py": "as `store/model_store.py`",
+    "page/device.py": "since when a daemon answers",
+    "page/recorder.py": "which minute a message belongs to, when a blind time began, and the age of what is kept",
+    "page/service.py": "`now` of an answer, and how far back a history goes",
     "validate/candidate_child.py": "`captured_at` of a frame that is never published",
     "vision/images.py": "`captured_at` of an image",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from vedette._lib.worker import Worker
 from vedette.errors import DaemonAway
 from vedette.messages import topics
+from vedette.page.device_state import DeviceState
 from vedette.page.frames import FrameFeed
 from vedette.serve.local.client import LocalClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from vedette.page.recorder import Recorder
@@ -34,28 +35,12 @@ TOPICS_MAX = 200
 NOT_KEPT = (topics.DETECTIONS, topics.EVENTS)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceState:
-    """What is known of one daemon."""
-
-    path: Path
-    device: str = ""
-    """Its name. Empty before its first answer."""
-    reachable: bool = False
-    since: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """Since when it is reachable, or is not."""
-    error: str | None = None
-    """Why it is not reachable."""
-    messages: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """Topic below the device's base -> the newest payload, as a JSON value. A picture is null."""
-
-
 class Device:
     """One daemon. `start` and `stop`: one thread; the rest: any."""
 
     def __init__(self, path: Path, recorder: Recorder, *, on_change: Callable[[], None],
                  on_end: Callable[[Worker], None] | None = None) -> None:
-        self.state = DeviceState(path)
+        self.state = DeviceState(path, since=datetime.now(UTC))
         self.frames = FrameFeed(LocalClient(path))
         self._client = LocalClient(path)
         self._recorder = recorder
@@ -96,7 +81,7 @@ class Device:
             if topic not in NOT_KEPT and (topic in kept or len(kept) < TOPICS_MAX):
                 kept[topic] = payload
         since = before.since if before.reachable else datetime.now(UTC)
-        self.state = DeviceState(before.path, self._client.device, reachable=True, since=since,
+        self.state = DeviceState(before.path, since, self._client.device, reachable=True,
                                  messages=MappingProxyType(kept))
         self._recorder.on_messages(self.state, messages, self._client)
         if kept != before.messages or not before.reachable:

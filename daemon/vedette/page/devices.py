@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vedette._lib.worker import Worker
-    from vedette.page.device import DeviceState
+    from vedette.page.device_state import DeviceState
     from vedette.page.history import History
 
 
@@ -59,8 +59,8 @@ class Devices:
     def changed(self, version: str | None, within_s: float) -> str:
         """Wait until the version is another than this one; return it. None: do not wait."""
         with self._changed:
-            if version is not None:
-                self._changed.wait_for(lambda: self._now() != version, within_s)
+            if version == self._now():
+                self._changed.wait(within_s)
             return self._now()
 
     def _now(self) -> str:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,9 @@ ON CONFLICT DO UPDATE SET began = excluded.began, label = excluded.label, run = 
     payload = excluded.payload, scores = coalesce(excluded.scores, scores),
     picture = coalesce(excluded.picture, picture)
 WHERE (excluded.run, excluded.seq) >= (events.run, events.seq)"""
-_OLDEST = ("DELETE FROM events WHERE began < ?", "DELETE FROM blind WHERE coalesce(ended, began) < ?",
-           "DELETE FROM minutes WHERE at < unixepoch(?)")
+_TOO_OLD = ("DELETE FROM events WHERE began < strftime('%Y-%m-%dT%H:%M:%fZ', ?, ?)",
+            "DELETE FROM blind WHERE coalesce(ended, began) < strftime('%Y-%m-%dT%H:%M:%fZ', ?, ?)",
+            "DELETE FROM minutes WHERE at < CAST(strftime('%s', ?, ?) AS INTEGER)")
 
 
 class Filter(NamedTuple):
@@ -75,26 +76,25 @@ class History:
         row = {name: payload[name] for name in ("device", "id", "began", "label", "run", "seq")}
         row |= {"payload": json.dumps(payload), "scores": None if scores is None else json.dumps(scores),
                 "picture": picture}
-        self._write(lambda: self._database.execute(_PUT_EVENT, row))
+        self._write(_PUT_EVENT, row)
 
     def put_minute(self, device: str, at_s: int, row: Mapping[str, Any]) -> None:
         """Keep what health said in this minute."""
-        self._write(lambda: self._database.execute("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?)",
-                                                   (device, at_s, json.dumps(row))))
+        self._write("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?)", (device, at_s, json.dumps(row)))
 
     def begin_blind(self, device: str, at: str, why: str) -> None:
         """Note that the device does not look from this moment on."""
-        self._write(lambda: self._database.execute("INSERT OR REPLACE INTO blind VALUES (?, ?, NULL, ?)",
-                                                   (device, at, why)))
+        self._write("INSERT OR REPLACE INTO blind VALUES (?, ?, NULL, ?)", (device, at, why))
 
     def end_blind(self, device: str, at: str) -> None:
         """Note that it looks again."""
-        self._write(lambda: self._database.execute("UPDATE blind SET ended = ? WHERE device = ? AND ended IS NULL",
-                                                   (at, device)))
+        self._write("UPDATE blind SET ended = ? WHERE device = ? AND ended IS NULL", (at, device))
 
     def prune(self, now: str) -> None:
         """Delete what is too old at this moment (ISO 8601 UTC)."""
-        self._write(lambda: self._delete_before(now, f"-{self._days} days"))
+        for statement in _TOO_OLD:
+            self._write(statement, (now, f"-{self._days} days"))
+        self._write("PRAGMA incremental_vacuum")
 
     def events(self, wanted: Filter) -> list[dict[str, Any]]:
         """Return the payloads, the newest first, each with `scores` and `picture` (whether there is one)."""
@@ -179,11 +179,11 @@ class History:
                 self._on_failure(error)
                 return self._database.execute(query, values).fetchall()
 
-    def _write(self, write: Callable[[], object]) -> None:
+    def _write(self, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> None:
         with self._lock:
             for _ in range(2):
                 try:
-                    write()
+                    self._database.execute(statement, values)
                 except sqlite3.Error as error:
                     self._on_failure(error)
                 else:
@@ -206,12 +206,6 @@ class History:
         for table, key in (("events", "began"), ("minutes", "at"), ("blind", "began")):
             self._database.execute(f"DELETE FROM {table} WHERE {key} <= (SELECT {key} FROM {table} ORDER BY {key} "  # noqa: S608 - names of ours
                                    f"LIMIT 1 OFFSET (SELECT count(*) / 10 FROM {table}))")
-        self._database.execute("PRAGMA incremental_vacuum")
-
-    def _delete_before(self, now: str, days: str) -> None:
-        (limit,) = self._database.execute("SELECT strftime('%Y-%m-%dT%H:%M:%fZ', ?, ?)", (now, days)).fetchone()
-        for statement in _OLDEST:
-            self._database.execute(statement, (limit,))
         self._database.execute("PRAGMA incremental_vacuum")
 
     def _say(self, message: str) -> None:

@@ -23,7 +23,7 @@ from vedette.messages.payloads import timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vedette.page.device import DeviceState
+    from vedette.page.device_state import DeviceState
     from vedette.page.history import History
     from vedette.serve.local.client import LocalClient
 

@@ -85,8 +85,8 @@ class PageService:
             ("GET", "/api/reasons"): self._reasons,
             **{("GET", f"/api/{name}"): self._hand_on for name in HANDED_ON},
             ("POST", "/api/commands"): self._command,
-            ("POST", "/api/login"): lambda request, _: self._gate.log_in(request),
-            ("POST", "/api/logout"): lambda request, _: self._gate.log_out(request),
+            ("POST", "/api/login"): self._log_in,
+            ("POST", "/api/logout"): self._log_out,
         }
 
     def __repr__(self) -> str:
@@ -194,6 +194,12 @@ class PageService:
         if jpeg:
             return Reply(HTTPStatus(status), jpeg, JPEG, NOT_STORED)
         return Reply(HTTPStatus(status), line, headers=NOT_STORED)
+
+    def _log_in(self, request: Request, _query: Query) -> Reply:
+        return self._gate.log_in(request)
+
+    def _log_out(self, request: Request, _query: Query) -> Reply:
+        return self._gate.log_out(request)
 
     def _device(self, query: Query) -> Device:
         """Return the device that is asked for; the only one, if none is named. Raises: Refusal."""
