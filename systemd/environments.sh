@@ -83,8 +83,8 @@ has_systemd() {
 # Those that run, and those that a power cut kept from being restarted.
 units_to_restart() {
     if has_systemd; then
-        systemctl list-units --plain --no-legend --state=active,reloading,start vedette.service 'vedette@*.service' |
-            cut -d ' ' -f 1
+        systemctl list-units --plain --no-legend --state=active,reloading,start vedette.service 'vedette@*.service' \
+            vedette-page.service | cut -d ' ' -f 1
     fi
     if [ -e "$opt/restarting" ]; then
         cat "$opt/restarting"

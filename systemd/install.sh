@@ -77,11 +77,12 @@ say_what_is_next() {
     installed=$("$opt/current/bin/vedette" --version)
     if [ ! -d "$opt/$old" ]; then
         echo "installed $installed. Next: edit $etc/config.yaml, then run: systemctl enable --now vedette"
+        echo "and, to watch it in a browser: systemctl enable --now vedette-page"
         return
     fi
     # shellcheck disable=SC2086  # a list of names
     echo "installed $installed, and restarted what ran:" ${units:-nothing}
-    echo "to go back: mv -T $opt/previous $opt/current && systemctl try-restart vedette 'vedette@*'"
+    echo "to go back: mv -T $opt/previous $opt/current && systemctl try-restart 'vedette*'"
 }
 
 hold_lock -n

@@ -16,11 +16,12 @@ from tests.support.daemon.scratch_root import ScratchRoot
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-UNITS = ("vedette.service", "vedette@.service")
+UNITS = ("vedette.service", "vedette@.service", "vedette-page.service")
 MODES = {"etc/vedette": 0o750, "etc/vedette/credentials": 0o750, "etc/vedette/config.yaml": 0o640,
          "var/lib/vedette": 0o750, "etc/systemd/system/vedette.service": 0o644,
-         "etc/systemd/system/vedette@.service": 0o644, "usr/lib/sysusers.d/vedette.conf": 0o644,
-         "opt/vedette/share/mosquitto.acl": 0o644, "opt/vedette/share/operations.md": 0o644}
+         "etc/systemd/system/vedette@.service": 0o644, "etc/systemd/system/vedette-page.service": 0o644,
+         "usr/lib/sysusers.d/vedette.conf": 0o644, "opt/vedette/share/mosquitto.acl": 0o644,
+         "opt/vedette/share/operations.md": 0o644}
 needs_root = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
 
@@ -66,6 +67,16 @@ def test_everything_lands_below_the_prefix(environment: Path, tmp_path: Path) ->
         written = (root / "etc/systemd/system" / name).read_text()
         assert written == (ROOT / "systemd" / name).read_text().replace("/opt/vedette/current", str(environment))
     assert "systemctl enable --now vedette" in done.stdout
+
+
+def test_the_wheel_carries_what_a_browser_gets(environment: Path) -> None:
+    """Every file of the page, whatever its kind and folder."""
+    def files(folder: Path) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+    there = files(ROOT / "daemon/vedette/page/static")
+    assert Path("index.html") in there
+    assert files(next(environment.glob("lib/python*/site-packages/vedette/page/static"))) == there
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is absent")

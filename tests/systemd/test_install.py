@@ -47,7 +47,8 @@ def test_a_first_installation_is_complete(tmp_path: Path) -> None:
         "etc/vedette": "drwxr-x---", "etc/vedette/config.yaml": "-rw-r-----",
         "etc/vedette/credentials": "drwxr-x---", "var/lib/vedette": "drwxr-x---"}
     for path in ("etc/systemd/system/vedette.service", "etc/systemd/system/vedette@.service",
-                 "usr/lib/sysusers.d/vedette.conf", "opt/vedette/share/operations.md",
+                 "etc/systemd/system/vedette-page.service", "usr/lib/sysusers.d/vedette.conf",
+                 "opt/vedette/share/operations.md",
                  "opt/vedette/share/mosquitto.acl"):
         assert mode(tmp_path / path) == "-rw-r--r--"
     assert not (ROOT / "build").exists()    # root's build leaves nothing for a later build, or a later owner
@@ -70,15 +71,16 @@ def test_removing_takes_only_our_command(tmp_path: Path, ours: str) -> None:
 def test_removing_keeps_what_is_the_owners(tmp_path: Path) -> None:
     """Configuration and state outlive the program; PURGE=1 takes them too; removing twice is safe."""
     kept = [tmp_path / "etc/vedette/config.yaml", tmp_path / "var/lib/vedette/run",
-            tmp_path / "var/lib/vedette-front/run"]
+            tmp_path / "var/lib/vedette-front/run", tmp_path / "var/lib/private/vedette-page/history"]
     gone = [tmp_path / "opt/vedette/venv/x", tmp_path / "opt/vedette/venv-1/x",
-            tmp_path / "etc/systemd/system/vedette.service", tmp_path / "etc/systemd/system/vedette@.service"]
+            *(tmp_path / "etc/systemd/system" / unit for unit in (
+                "vedette.service", "vedette@.service", "vedette-page.service"))]
     for path in (*kept, *gone):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "opt/vedette/current").symlink_to("venv-1")
     assert "kept" in make("uninstall", tmp_path)
-    assert [path.exists() for path in (*kept, *gone)] == [True] * 3 + [False] * 4
+    assert [path.exists() for path in (*kept, *gone)] == [True] * len(kept) + [False] * len(gone)
     assert not (tmp_path / "opt/vedette").exists()
     make("uninstall", tmp_path, PURGE="1")
     assert [path for path in kept if path.exists()] == []
@@ -111,7 +113,7 @@ def test_purging_works_after_removing(tmp_path: Path) -> None:
     setup = (f"install -D -m 644 {ROOT}/systemd/sysusers.d/vedette.conf /usr/lib/sysusers.d/vedette.conf\n"
              "systemd-sysusers vedette.conf\n"
              "mkdir -p /etc/vedette /var/lib/vedette /var/lib/vedette-front /opt/vedette/venv-1 /etc/systemd/system\n"
-             "touch /etc/systemd/system/vedette.service /etc/systemd/system/vedette@.service")
+             "cd /etc/systemd/system; touch vedette.service vedette@.service vedette-page.service")
     assert machine.run("sh", "-ec", setup).returncode == 0
     uninstall = f"{ROOT}/systemd/uninstall.sh"
     done = machine.run(uninstall)

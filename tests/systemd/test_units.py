@@ -18,6 +18,7 @@ from vedette.fallback import build
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("vedette.service", "vedette@.service")
+PAGE = "vedette-page.service"
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is absent")
 
@@ -27,7 +28,7 @@ def analyze(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, PAGE])
 def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     """`systemd-analyze verify` is clean; only the program's path is one that exists here."""
     text = (FOLDER / name).read_text().replace("/opt/vedette/current/bin/vedette", "/bin/true")
@@ -37,7 +38,7 @@ def test_systemd_has_nothing_to_say(name: str, tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [*UNITS, PAGE])
 def test_the_exposure_is_at_most_two(name: str) -> None:
     """A bare unit has 9.2; `--threshold` counts in tenths."""
     done = analyze("security", "--offline=true", "--threshold=20", FOLDER / name)
@@ -45,11 +46,12 @@ def test_the_exposure_is_at_most_two(name: str) -> None:
 
 
 @needs_systemd
-def test_every_relaxed_line_is_explained() -> None:
+@pytest.mark.parametrize("name", [UNITS[0], PAGE])
+def test_every_relaxed_line_is_explained(name: str) -> None:
     """Whatever systemd still finds exposed is named below the word `relaxed` in the unit."""
-    found = json.loads(analyze("security", "--offline=true", "--json=short", FOLDER / UNITS[0]).stdout)
+    found = json.loads(analyze("security", "--offline=true", "--json=short", FOLDER / name).stdout)
     exposed = {re.split(r"[=/]", check["name"])[0] for check in found if check["set"] is False and check["exposure"]}
-    explained = (FOLDER / UNITS[0]).read_text().partition("# relaxed:")[2]
+    explained = (FOLDER / name).read_text().partition("# relaxed:")[2]
     assert exposed
     assert {name for name in exposed if name not in explained} == set()
 
@@ -115,6 +117,15 @@ def test_a_broker_on_this_machine_is_stopped_later() -> None:
         assert after
         assert "mosquitto.service" in after[1].split()
         assert not re.search(r"^(Wants|Requires|BindsTo|PartOf)=", text, re.MULTILINE)
+
+
+def test_the_user_of_the_page_has_no_name_that_exists() -> None:
+    """With DynamicUser= systemd starts nothing as a user whose name belongs to a user or a group (217/USER)."""
+    text = (FOLDER / PAGE).read_text()
+    user = re.search(r"^User=(.*)$", text, re.MULTILINE)
+    made = re.findall(r"^[ug] (\S+)", (FOLDER / "sysusers.d/vedette.conf").read_text(), re.MULTILINE)
+    assert "vedette-page" in made
+    assert (user[1] if user else PAGE.removesuffix(".service")) not in made
 
 
 def test_the_template_differs_in_the_instance_only() -> None:

@@ -39,7 +39,10 @@ exit codes:
 SYSTEM = Path(__file__).parents[1] / "system"
 """The files that the package carries. In the source tree these are links to the project's own."""
 UNITS, SHARE, CONFIG = "etc/systemd/system", "opt/vedette/share", "etc/vedette"
+UNIT_NAMES = ("vedette.service", "vedette@.service", "vedette-page.service")
 STATE = "var/lib/vedette"
+PAGE_STATE = "var/lib/private/vedette-page"
+"""What the page keeps. Its user has no number of its own, so systemd hides the folder from all others."""
 USER_FILE = "usr/lib/sysusers.d/vedette.conf"
 PACKAGED_UNIT = Path("/usr/lib/systemd/system/vedette.service")
 SHIPPED_PROGRAM = "/opt/vedette/current/bin/vedette"
@@ -75,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     written = list(_write(root, program, live=args.prefix is None))
     print("\n".join(f"written: {path}" for path in written) or "nothing to change: everything is as it should be")
     print(f"next: edit {root / CONFIG / 'config.yaml'}, then run: systemctl enable --now vedette\n"
-          "after an upgrade: systemctl try-restart vedette 'vedette@*'")
+          "to watch it in a browser: systemctl enable --now vedette-page\n"
+          "after an upgrade: systemctl try-restart 'vedette*'")
     return 0
 
 
@@ -102,7 +106,7 @@ def check_readable(needed: tuple[Path, ...]) -> None:
 def _files(program: str) -> dict[str, bytes]:
     """Return the content of each file, by its path below the root. The configuration is not among them."""
     units = {f"{UNITS}/{name}": (SYSTEM / "systemd" / name).read_text("utf-8").replace(SHIPPED_PROGRAM, program)
-             for name in ("vedette.service", "vedette@.service")}
+             for name in UNIT_NAMES}
     copied = {USER_FILE: SYSTEM / "systemd/sysusers.d/vedette.conf",
               f"{SHARE}/mosquitto.acl": SYSTEM / "systemd/mosquitto.acl",
               **{f"{SHARE}/{page.name}": page for page in sorted((SYSTEM / "docs").glob("*.md"))}}
@@ -154,11 +158,12 @@ def _own_folders(root: Path, *, live: bool) -> Iterator[Path]:
 
 def _remove(root: Path, program: str) -> None:
     """Remove units and docs, and print what stays. A unit of another installation stays too."""
-    units = [root / UNITS / name for name in ("vedette.service", "vedette@.service")]
+    units = [root / UNITS / name for name in UNIT_NAMES]
     ours = [unit for unit in units if unit.exists() and f"ExecStart={program} " in unit.read_text("utf-8", "replace")]
     is_live = root == Path("/") and _has_systemd()
     if ours and is_live:
-        _call("systemctl", "stop", "vedette.service", "vedette@*.service")
+        # the page as a pattern, which may match nothing: units of an older version are without it
+        _call("systemctl", "stop", "vedette.service", "vedette@*.service", "[v]edette-page.service")
         _call("systemctl", "disable", *(unit.name for unit in ours))
     for unit in ours:
         unit.unlink()
@@ -171,7 +176,7 @@ def _remove(root: Path, program: str) -> None:
     for unit in units:
         if unit.exists():
             print(f"kept: {unit} does not start {program}")
-    kept = f"{root / CONFIG} {root / STATE}* {root / USER_FILE}"
+    kept = f"{root / CONFIG} {root / STATE}* {root / PAGE_STATE} {root / USER_FILE}"
     print(f"removed; kept: configuration, state and user. To remove them too: rm -r {kept}; userdel vedette; "
           "groupdel vedette-page")
 
