@@ -100,6 +100,7 @@ docs: setup      ## write again what is generated: config.yaml and parts of docs
 	.venv/bin/python -m vedette.config.render .
 	.venv/bin/python -m vedette.cli.schemas docs
 	.venv/bin/python -m vedette.health.reasons > docs/reasons.md
+	.venv/bin/python -m vedette.page.metrics > docs/metrics.md
 	.venv/bin/python -m tests.support.models.exporters > docs/exporters.md
 
 lock: setup      ## write locks/ again after a change of pyproject.toml; ARGS=--upgrade takes all newest versions

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from vedette.serve.exposition import Sample, family
 
 if TYPE_CHECKING:
     from vedette.types import Timing
@@ -55,15 +57,11 @@ class Counters:
         with self._lock:
             requests, seconds = dict(self._requests), dict(self._seconds)
             images, busy = self._images, self._busy
-        return "".join(_metric(*each) for each in (
-            ("requests_total", "counter", "Replies by route and status.",
-             {f'{{route="{route}",status="{status}"}}': count for (route, status), count in sorted(requests.items())}),
-            ("stage_seconds_total", "counter", "Time spent on images, by stage.",
-             {f'{{stage="{stage}"}}': round(spent, 6) for stage, spent in seconds.items()}),
-            ("pictures_total", "counter", "Images that were processed.", {"": images}),
-            ("busy", "gauge", "Bodies that are held now.", {"": busy})))
-
-
-def _metric(name: str, kind: str, meaning: str, values: Mapping[str, float]) -> str:
-    head = f"# HELP vedette_serve_{name} {meaning}\n# TYPE vedette_serve_{name} {kind}\n"
-    return head + "".join(f"vedette_serve_{name}{labels} {value}\n" for labels, value in values.items())
+        return "".join((
+            family("vedette_serve_requests_total", "counter", "Replies by route and status.",
+                   (Sample({"route": route, "status": str(status)}, count)
+                    for (route, status), count in sorted(requests.items()))),
+            family("vedette_serve_stage_seconds_total", "counter", "Time spent on images, by stage.",
+                   (Sample({"stage": stage}, round(spent, 6)) for stage, spent in seconds.items())),
+            family("vedette_serve_pictures_total", "counter", "Images that were processed.", [Sample({}, images)]),
+            family("vedette_serve_busy", "gauge", "Bodies that are held now.", [Sample({}, busy)])))

@@ -20,6 +20,7 @@ from vedette.messages.cloud_shapes import (
     Yolov5Record,
 )
 from vedette.serve import deepstack
+from vedette.serve.exposition import CONTENT_TYPE
 from vedette.serve.service import (
     DETECT,
     DETECT_PLAIN,
@@ -29,7 +30,6 @@ from vedette.serve.service import (
     KEY_FORMS,
     METRICS,
     OPENAPI,
-    PLAIN_TEXT,
 )
 
 _REFUSALS = {
@@ -85,7 +85,7 @@ def document() -> str:
                 **_detecting("The name of the model, for the same clients", key, models, deepstack_error),
                 "parameters": [], **_KEYED, "requestBody": {"required": False, "content": key}}},
             HEALTH: {"get": _open("Whether the server is up, and with which model", "application/json")},
-            METRICS: {"get": {**_open("Counters for Prometheus", PLAIN_TEXT), "security": [{"token": []}]}},
+            METRICS: {"get": {**_open("Counters for Prometheus", CONTENT_TYPE), "security": [{"token": []}]}},
             OPENAPI: {"get": _open("This document", "application/json")},
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}, "schemas": schemas},

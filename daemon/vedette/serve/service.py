@@ -23,6 +23,7 @@ from vedette.messages.cloud_shapes import DEADLINE_HEADER
 from vedette.serve import deepstack
 from vedette.serve.counters import Counters
 from vedette.serve.exchange import Refusal, Reply, Request, busy
+from vedette.serve.exposition import CONTENT_TYPE
 from vedette.serve.form import form_field
 from vedette.vision import images
 from vedette.vision.bounded_png import SIGNATURE, bounded_png
@@ -39,7 +40,6 @@ HEALTH, METRICS, OPENAPI = "/healthz", "/metrics", "/openapi.json"
 IMAGE_TYPES = ("image/jpeg", "image/png")
 FORM = "multipart/form-data"
 KEY_FORMS = (FORM, deepstack.URL_ENCODED)
-PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 REQUEST_S = 10.0
 """Time for a whole exchange, from the connection to the last byte of the reply."""
@@ -161,7 +161,7 @@ class Service:
             "runtime": facts.runtime, "xnnpack_share": round(facts.xnnpack_share, 4)}))
 
     def _metrics(self, _request: Request) -> Reply:
-        return Reply(HTTPStatus.OK, self.counters.document().encode(), PLAIN_TEXT)
+        return Reply(HTTPStatus.OK, self.counters.document().encode(), CONTENT_TYPE)
 
     def _document(self, _request: Request) -> Reply:
         return Reply(HTTPStatus.OK, self._openapi)
