@@ -6,9 +6,11 @@ const IRREGULAR = {person: "people", bus: "buses", mouse: "mice", sheep: "sheep"
   knife: "knives", bench: "benches", sandwich: "sandwiches", "wine glass": "wine glasses", toothbrush: "toothbrushes",
   couch: "couches", motion: "moving things"};
 
+// Numbers and their units stay on one line: \u00a0 is a space that does not break.
+
 /** "1 car", "3 people". */
 export function count(number, label) {
-  return `${whole(number)} ${number === 1 ? label : plural(label)}`;
+  return `${whole(number)}\u00a0${number === 1 ? label : plural(label)}`;
 }
 
 /** "people", "cars". */
@@ -23,13 +25,13 @@ export function whole(number) {
 
 /** "80 ms", "3.2 s", "12 s", "5 min", "3 h 20 min", "2 days". */
 export function duration(seconds) {
-  if (seconds < 0.9995) return `${Math.max(0, Math.round(seconds * 1000))} ms`;
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
-  if (seconds < 99.5) return `${Math.round(seconds)} s`;
+  if (seconds < 0.9995) return `${Math.max(0, Math.round(seconds * 1000))}\u00a0ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)}\u00a0s`;
+  if (seconds < 99.5) return `${Math.round(seconds)}\u00a0s`;
   const minutes = Math.round(seconds / 60);
-  if (minutes < 100) return `${minutes} min`;
-  if (minutes < 48 * 60) return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
-  return `${Math.round(minutes / 1440)} days`;
+  if (minutes < 100) return `${minutes}\u00a0min`;
+  if (minutes < 48 * 60) return minutes % 60 ? `${Math.floor(minutes / 60)}\u00a0h ${minutes % 60}\u00a0min` : `${minutes / 60}\u00a0h`;
+  return `${Math.round(minutes / 1440)}\u00a0days`;
 }
 
 /** "14:02" of the same day, else "29 Nov, 14:02". `now` and `time` are milliseconds or ISO texts. */
@@ -103,7 +105,7 @@ export const texts = Object.freeze({
     },
     age: (seconds) => `${duration(seconds)} old.`,
     still: "Nothing moves.",
-    more: (number) => (number === 1 ? "1 more" : `${number} more`),
+    more: (number) => `What to do about this and ${number} more`,
     toHealth: "What to do",
     pause: "Pause",
     resume: "Resume",
@@ -141,7 +143,12 @@ export const texts = Object.freeze({
     pageAway: "The page's server does not answer.",
     notDetecting: "The device does not detect, so it gives no pictures.",
     none: "No new picture.",
-    facts: (width, height, source, age) => `${width} × ${height} · ${source} · ${age} old`,
+    things: count,
+    facts: (width, height, source) => `${width} × ${height}, ${source}`,
+    states: Object.freeze({paused: "Paused", starting: "Starting", daemonAway: "Daemon away", cameraSilent: "Camera silent",
+      cameraOffline: "No camera", cameraFrozen: "Camera frozen", noModel: "No model", modelRefused: "Model refused",
+      modelFailing: "Model fails", allStale: "Pictures too old", otherFailure: "Not looking", notLooking: "Not looking",
+      pageAway: "Server away"}),
     sources: Object.freeze({local: "own model", cloud: "cloud", motion: "only motion"}),
     rate: (perSecond) => `${perSecond.toFixed(1)} pictures/s`,
     track: "Track",
