@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from vedette._lib.child import Child
     from vedette.camera.remote import RemoteCamera
     from vedette.config.models import Config
-    from vedette.config.reload import Reloadable
     from vedette.device.governor import GovernorTiming
     from vedette.ports import ReasonSource
     from vedette.vision.local import LocalDetector
@@ -241,16 +240,16 @@ class Daemon:
         self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
                                       models=self._updater, board=self._board_name)
         switch = DetectionSwitch(self._pipeline, self._state.path, allowed=config.obeys("detection"))
-        self._desk = CommandDesk(self._pipeline, self._camera, publisher, updates=self._updater, drift=self._drift,
-                                 results=self._results, main_thread=self._supervisor, switch=switch)
+        self._desk = CommandDesk(self._camera, publisher, updates=self._updater, drift=self._drift, switch=switch,
+                                 results=self._results, main_thread=self._supervisor, configuration=self._reloader)
         self._mqtt.subscribe(self._desk.accept)
-        self._socket = LocalSocket(socket_path(os.environ, self._state.path), config, publisher, self._recent,
+        self._socket = LocalSocket(socket_path(os.environ, self._state.path), self._reloader, publisher, self._recent,
                                    accept=self._desk.accept, models=self._store.listed,
                                    on_end=self._supervisor.worker_ended)
-        self._reloadable: tuple[Reloadable, ...] = (
+        self._reloader.parts = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,
-            self._throttle, self._drift, self._candidates, self._mqtt, self._health, self._states, self._result_check,
-            self._home_assistant, self._socket)
+            self._throttle, self._drift, self._candidates, self._mqtt, self._health, self._states, self._result_check)
+        self._reloader.lasting_parts = (self._home_assistant,)      # what is tried comes and goes; its entities stay
 
     def run(self) -> int:
         """Start, watch, stop; returns the exit code."""
@@ -299,7 +298,7 @@ class Daemon:
         """Read the configuration again, and try a refused model again."""
         self._openings.forget()
         self._pipeline.retry_model()
-        self._reloader.reload(self._reloadable)
+        self._reloader.reload()
 
     def ended(self) -> str | None:
         """Return a message if the source has ended, or if enough results were made."""

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vedette.drift.feedback import parse_feedback
-from vedette.errors import UpdateRefused, VedetteError
+from vedette.errors import ConfigError, UpdateRefused, VedetteError
 from vedette.messages import payloads, topics
 from vedette.types import Message
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from vedette.detect.pipeline import Pipeline
     from vedette.detect.switch import DetectionSwitch
     from vedette.messages.results import ResultReporter
     from vedette.messages.shapes import ReplyStatus
@@ -48,6 +47,12 @@ if TYPE_CHECKING:
         def relearn(self, part: Literal["scores", "picture", "all"]) -> None:
             """Learn the present state again, as the correct one."""
 
+    class Configuration(Protocol):
+        """The reloader."""
+
+        def try_out(self, wanted: Mapping[str, object]) -> tuple[str, ...]:
+            """Apply these keys until the next reload or start; returns them. Raises: ConfigError."""
+
     class MainThread(Protocol):
         """The supervisor."""
 
@@ -68,9 +73,8 @@ STOPPING = "the daemon stops"
 class CommandDesk:
     """Main thread only, but for `accept`. `stop` comes before the last replies are sent."""
 
-    def __init__(self, pipeline: Pipeline, camera: Camera, publisher: Publisher, *, updates: Updates, drift: Drift,
-                 results: ResultReporter, main_thread: MainThread, switch: DetectionSwitch) -> None:
-        self._pipeline = pipeline
+    def __init__(self, camera: Camera, publisher: Publisher, *, updates: Updates, drift: Drift, results: ResultReporter,
+                 main_thread: MainThread, switch: DetectionSwitch, configuration: Configuration) -> None:
         self._camera = camera
         self._publisher = publisher
         self._updates = updates
@@ -78,13 +82,14 @@ class CommandDesk:
         self._results = results
         self._main_thread = main_thread
         self._switch = switch
+        self._configuration = configuration
         self._lock = threading.Lock()
         self._waiting: deque[Command] = deque()
         self._is_stopped = False
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._restart,
             "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
-            "detection": self._detection,
+            "detection": self._detection, "try": self._try,
         }
 
     def accept(self, command: Command) -> None:
@@ -123,7 +128,7 @@ class CommandDesk:
         if self._switch.is_off:
             self._reply(command, "refused", error="detection is switched off already: only ON or `resume` ends that")
             return
-        self._pipeline.pause(seconds)
+        self._switch.pause(seconds)
         self._reply(command, "ok", {"seconds": seconds})
 
     def _resume(self, command: Command) -> None:
@@ -197,6 +202,14 @@ class CommandDesk:
             return
         self._drift.relearn(what)
         self._reply(command, "ok", {"what": what})
+
+    def _try(self, command: Command) -> None:
+        try:
+            tried = self._configuration.try_out(command.arguments)
+        except ConfigError as error:
+            self._reply(command, "refused", error="; ".join(error.problems))
+        else:
+            self._reply(command, "ok", {"tried": list(tried)})
 
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
                error: str | None = None, jpeg: bytes = b"") -> None:

@@ -26,7 +26,7 @@ ReasonCode = Literal[
     "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed", "clips_failed",
     "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot", "rate_lowered", "disk_low", "memory_low",
     "memory_pressure", "score_drift", "image_drift", "latency_drift", "worker_hung", "config_rejected",
-    "restart_needed",
+    "restart_needed", "config_tried",
 ]
 """Why the device is not `ok`, and advice. The table in health.reasons has meaning, state and remedy of each."""
 

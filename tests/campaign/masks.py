@@ -187,8 +187,8 @@ class Set:
         publisher = FakePublisher()
         actions: list[Callable[[], None]] = []
         parts = cast("Any", SimpleNamespace(call=actions.append))
-        desk = CommandDesk(parts, cast("Any", camera), publisher, updates=parts, drift=parts, results=parts,
-                           main_thread=parts, switch=parts)
+        desk = CommandDesk(cast("Any", camera), publisher, updates=parts, drift=parts, results=parts, main_thread=parts,
+                           switch=parts, configuration=parts)
         desk.accept(Command("snapshot", {}, "t", "reply"))
         actions.pop()()
         jpeg = publisher.messages[0].payload

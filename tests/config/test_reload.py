@@ -41,15 +41,15 @@ def test_a_refused_reload_keeps_what_an_earlier_one_left() -> None:
         return load(None, environ=environ)
     reloader = Reloader(load_now(), load_now)
     environ["VEDETTE_CAMERA__FPS"] = "3"
-    reloader.reload(())
+    reloader.reload()
     assert reloader.reasons() == {"restart_needed": "camera.fps"}
     environ["VEDETTE_DETECTOR__THREADS"] = "many"
-    reloader.reload(())
+    reloader.reload()
     assert reloader.reasons().keys() == {"restart_needed", "config_rejected"}
     assert reloader.reasons()["restart_needed"] == "camera.fps"
     environ["VEDETTE_DETECTOR__THREADS"] = "1"
-    reloader.reload(())
+    reloader.reload()
     assert reloader.reasons() == {"restart_needed": "camera.fps, detector.threads"}
     environ.clear()
-    reloader.reload(())
+    reloader.reload()
     assert reloader.reasons() == {}

@@ -21,6 +21,7 @@ from tests.support.fakes import (
 )
 from vedette.commands import WAITING_LIMIT, CommandDesk
 from vedette.config.models import CameraConfig, Config, PublishConfig
+from vedette.config.reload import Reloader
 from vedette.detect.switch import FILE, DetectionSwitch
 from vedette.errors import StateUnusable, UpdateRefused, VedetteError
 from vedette.messages.results import ResultReporter
@@ -81,9 +82,10 @@ class Rig:
         self.publisher.messages.clear()
         self.updates = FakeUpdates()
         self.drift = FakeDrift()
-        self.desk = CommandDesk(self.pipeline, camera, self.publisher, updates=self.updates, drift=self.drift,
-                                results=self.results, main_thread=self,
-                                switch=DetectionSwitch(self.pipeline, folder, allowed=True))
+        self.reloader = Reloader(config, lambda: config)
+        self.desk = CommandDesk(camera, self.publisher, updates=self.updates, drift=self.drift, results=self.results,
+                                main_thread=self, switch=DetectionSwitch(self.pipeline, folder, allowed=True),
+                                configuration=self.reloader)
 
     def call(self, action: Callable[[], None]) -> None:
         self.inbox.append(action)
@@ -304,3 +306,18 @@ def test_relearn_starts_the_given_part_again(tmp_path: Path) -> None:
     for arguments in ({"what": "camera"}, {"what": ["picture"]}, {"part": "picture"}):     # a slip forgets nothing
         assert rig.send("relearn", arguments)["status"] == "refused"
     assert rig.drift.relearnt == ["all", "picture"]
+
+
+def test_what_is_tried_is_answered_with_its_keys(tmp_path: Path) -> None:
+    """The reply names the keys that are tried now, or each one that is wrong; nothing is tried of a wrong one."""
+    rig = Rig(tmp_path)
+    zone = {"points": [[0, 0], [1, 0], [1, 1]]}
+    reply = rig.send("try", {"zones": {"drive": zone}, "detector": {"score_threshold": 0.7}})
+    assert (reply["status"], reply["data"]) == ("ok", {"tried": ["detector.score_threshold", "zones"]})
+    assert rig.reloader.config.detector.score_threshold == 0.7
+    reply = rig.send("try", {"detector": {"score_threshold": 7}, "camera": {"masks": []}})
+    assert reply["status"] == "refused"
+    assert "camera.masks: cannot be tried" in reply["error"]
+    assert rig.reloader.config.detector.score_threshold == 0.7
+    assert rig.send("try")["data"] == {"tried": []}
+    assert rig.reloader.config == Config(camera=CameraConfig(source="auto"), publish=PublishConfig(results="all"))

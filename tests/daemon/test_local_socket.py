@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -27,11 +28,11 @@ def path_of(folder: Path) -> Path:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[RunningDaemon]:
-    """A daemon whose socket answers."""
+def running(folder: Path, more: str = "") -> Iterator[RunningDaemon]:
+    """A daemon whose socket answers. `more`: lines of its configuration."""
     (folder / "run").mkdir(exist_ok=True)
     config = folder / "config.yaml"
-    config.write_text(f"device: gate\nmqtt: {{port: {free_port()}}}\ncamera: {{source: synthetic, fps: 10}}\n")
+    config.write_text(f"device: gate\nmqtt: {{port: {free_port()}}}\ncamera: {{source: synthetic, fps: 10}}\n{more}")
     with RunningDaemon(folder, "--config", config, "--print", env={"RUNTIME_DIRECTORY": str(folder / "run")}) as daemon:
         assert daemon.waits_for_log("local socket: "), daemon.log
         yield daemon
@@ -90,6 +91,53 @@ def test_rude_clients_disturb_nothing(tmp_path: Path) -> None:
         daemon.signal(signal.SIGTERM)
         assert daemon.ends() == 0
     assert not path.exists()
+
+
+def tries(path: Path, body: str = "") -> dict[str, Any]:
+    reply: dict[str, Any] = json.loads(send(path, request("/commands/try", "POST", body.encode()))[1])
+    return reply
+
+
+def sees(path: Path) -> bool:
+    return bool(get_json(path, "/results")["results"][-1]["detections"])
+
+
+def zones(path: Path) -> list[str]:
+    """The zones in the newest message about them."""
+    messages = {each["topic"]: each["payload"] for each in get_json(path, "/messages")["messages"]}
+    return [*(messages.get("zones", {}).get("zones") or {})]
+
+
+def advice(path: Path) -> dict[str, Any]:
+    health = get_json(path, "/health")
+    return {each["code"]: each for each in health["reasons"] if each["code"] == "config_tried"}
+
+
+def test_what_is_tried_lasts_until_it_is_taken_back(tmp_path: Path) -> None:
+    """A threshold and a zone take effect, and health says so. They end with an empty `try`, SIGHUP, and a restart."""
+    path, more = path_of(tmp_path), "page: {allow: [try]}\n"
+    blind = '{"detector": {"score_threshold": 1}, "zones": {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}}'
+    with running(tmp_path, more) as daemon:
+        assert daemon.waits_for_results(1), daemon.log
+        assert wait_until(lambda: sees(path))
+        for ends in (lambda: tries(path), lambda: daemon.signal(signal.SIGHUP)):
+            assert tries(path, blind)["data"] == {"tried": ["detector.score_threshold", "zones"]}
+            assert wait_until(lambda: zones(path) == ["all"] and not sees(path)), daemon.log
+            assert wait_until(lambda: advice(path))
+            assert advice(path)["config_tried"]["detail"] == "detector.score_threshold, zones"
+            assert tries(path, '{"detector": {"score_threshold": 2}}')["status"] == "refused"
+            assert get_json(path, "/config")["config"]["detector"]["score_threshold"] == 1
+            ends()
+            assert wait_until(lambda: sees(path) and zones(path) == [] and not advice(path)), daemon.log
+            assert get_json(path, "/config")["tried"] == {}
+        assert tries(path, blind)["status"] == "ok"
+        assert wait_until(lambda: not sees(path))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    with running(tmp_path, more) as daemon:
+        assert daemon.waits_for_results(1), daemon.log
+        assert wait_until(lambda: sees(path))
+        assert get_json(path, "/config")["tried"] == {}
 
 
 def test_after_a_kill_the_next_run_has_the_socket(tmp_path: Path) -> None:

@@ -49,10 +49,11 @@ def test_a_daemon_imports_only_what_it_uses(tmp_path: Path) -> None:
 
 def test_a_reload_reaches_every_part_with_live_keys(daemon: Daemon) -> None:
     """A part that is missing in the tuple would keep its old values."""
+    parts = (*daemon._reloader.parts, *daemon._reloader.lasting_parts)
     wanted = {name for name, part in vars(daemon).items() if hasattr(part, "reload") and not isinstance(part, Reloader)}
-    reached = {name for name, part in vars(daemon).items() if any(part is each for each in daemon._reloadable)}
+    reached = {name for name, part in vars(daemon).items() if any(part is each for each in parts)}
     assert wanted == reached
-    assert len(wanted) == len(daemon._reloadable)
+    assert len(wanted) == len(parts)
 
 
 def test_health_asks_every_part_with_reasons(daemon: Daemon) -> None:

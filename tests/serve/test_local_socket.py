@@ -25,8 +25,6 @@ from tests.support.network.local_clients import connect, get, get_json, reply_of
 from tests.support.network.local_rig import LISTED, PERSON, Rig, started
 from tests.support.present import present
 from tests.support.waiting.until import eventually, wait_until
-from vedette.config.models import Config
-from vedette.config.page import PageConfig
 from vedette.errors import DaemonAway
 from vedette.serve.local import published, recent_results, server
 from vedette.serve.local.client import LocalClient, daemons
@@ -123,7 +121,7 @@ def test_the_picture_has_the_configured_size(tmp_path: Path) -> None:
     with started(Rig(tmp_path, width=32, height=32)) as rig:
         result, picture = viewed(rig)
         assert picture.shape == (24, 32, 3)
-        rig.socket.reload(Config(page=PageConfig(width=640, height=360)))
+        rig.reload(width=640, height=360)
         assert viewed(rig, f"/frame?after={result['seq']}")[1].shape == (48, 64, 3)
 
 
@@ -138,7 +136,7 @@ def test_no_more_pictures_than_configured(tmp_path: Path) -> None:
                 rig.see()
                 assert get(rig.path, "/results")[0] == 200      # the thread has had its turn
             assert rig.results.encoded == 1
-            rig.socket.reload(Config(page=PageConfig(fps=30)))
+            rig.reload(fps=30)
             assert wait_until(lambda: rig.see() and rig.results.encoded == 2)
             assert reply_of(client)[0] == 200
 
@@ -348,8 +346,24 @@ def test_commands(rig: Rig) -> None:
         assert json.loads(send(rig.path, request(f"/commands/{name}", "POST", body))[1])["status"] == "refused"
     assert send(rig.path, request("/commands/resume?wait=0", "POST"))[0] == 504
     assert [each.name for each in rig.commands] == ["pause", "resume"]
-    rig.socket.reload(Config(page=PageConfig(allow=())))
+    rig.reload(allow=())
     assert json.loads(send(rig.path, request("/commands/pause", "POST"))[1])["status"] == "refused"
+
+
+def test_the_configuration_that_runs(tmp_path: Path) -> None:
+    """It has what a page shows, as the file would have it, what of it is tried, and which commands are allowed."""
+    with started(Rig(tmp_path, allow=("try",))) as rig:
+        answer = get_json(rig.path, "/config")
+        assert answer == {"tried": {}, "allow": ["try"], "config": {
+            "camera": {"rotate": 0, "roi": None, "masks": []},
+            "detector": {"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 100, "labels": {}, "allow": [],
+                         "deny": []},
+            "events": {"labels": [], "keep_s": 3, "minimum": {}}, "zones": {}, "lines": {}}}
+        wanted = {"lines": {"gate": {"from": [0, 0.5], "to": [1, 0.5]}}}
+        rig.reloader.try_out(wanted)
+        answer = get_json(rig.path, "/config")
+        assert answer["tried"] == wanted
+        assert answer["config"]["lines"] == {"gate": {"from": [0, 0.5], "to": [1, 0.5], "labels": []}}
 
 
 def test_a_snapshot_comes_after_its_reply(rig: Rig) -> None:

@@ -87,14 +87,16 @@ CHANNELS = (
             "The device and its entities for Home Assistant, if `homeassistant.enabled` says so. The first level is "
             "`homeassistant.prefix`. [home-assistant.md](home-assistant.md) explains it."),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
-            "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback`, `relearn` or "
-            "`detection`. The device obeys only commands that `commands.allow` lists. The payload is empty or a JSON "
-            "object. The object may have `transaction`: the device ignores a second command with the same value. The "
-            "object may have `expires_at`: the device ignores the command after that time. `feedback` takes `run`, "
-            "`seq`, `right` and, if you want, `label`. `right` says whether that result was right. `relearn` takes "
-            "`what`: `scores`, `picture` or `all`. The device then accepts the present state as right. `detection` "
-            "takes `ON` or `OFF`, bare or as `state` in an object. `OFF` pauses detection until `ON` or `resume` "
-            "comes, also over restarts.",
+            "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback`, `relearn`, "
+            "`detection` or `try`. The device obeys only commands that `commands.allow` lists. The payload is empty "
+            "or a JSON object. The object may have `transaction`: the device ignores a second command with the same "
+            "value. The object may have `expires_at`: the device ignores the command after that time. `feedback` "
+            "takes `run`, `seq`, `right` and, if you want, `label`. `right` says whether that result was right. "
+            "`relearn` takes `what`: `scores`, `picture` or `all`. The device then accepts the present state as "
+            "right. `detection` takes `ON` or `OFF`, bare or as `state` in an object. `OFF` pauses detection until "
+            "`ON` or `resume` comes, also over restarts. `try` takes keys of the configuration, nested as in the "
+            "file, and applies them until the next reload or start; see "
+            "[socket.md](socket.md#trying-a-configuration).",
             incoming=True),
     Channel(f"/{topics.FLEET_UPDATE}", 1, False,
             "The command `update` for every device. Use it in small fleets only.", incoming=True),

@@ -18,7 +18,8 @@ def _roi(value: tuple[float, float, float, float]) -> tuple[float, float, float,
 
 def _polygon(value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
     (x0, y0), *others = value
-    if not any((x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0) for x1, y1 in others for x2, y2 in others):
+    x1, y1 = next((point for point in others if point != value[0]), value[0])
+    if all((x1 - x0) * (y2 - y0) == (x2 - x0) * (y1 - y0) for x2, y2 in others):
         raise ValueError("expected a polygon with an inside; its points are all on a line")
     return value
 

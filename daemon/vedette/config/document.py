@@ -18,7 +18,7 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
-_MAX_DEPTH = 12
+MAX_DEPTH = 12
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = {_TAG + "str", _TAG + "timestamp", _TAG + "value", _TAG + "merge"}
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
@@ -104,8 +104,8 @@ class _Loader(yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             raise _Refused("aliases (*name) are not supported", line)
-        if self.depth >= _MAX_DEPTH:
-            raise _Refused(f"nested deeper than {_MAX_DEPTH}", line)
+        if self.depth >= MAX_DEPTH:
+            raise _Refused(f"nested deeper than {MAX_DEPTH}", line)
         self.depth += 1
         try:
             return super().compose_node(parent, index)

@@ -1,17 +1,19 @@
-"""What a reload may change at once, what has to wait for a restart, and who takes it.
+"""What a reload may change at once, what has to wait for a restart, what is only tried, and who takes it.
 
 Invariants: the mark of each key in `models` decides, nothing else; the running configuration changes in live keys only,
 and they have the effect that a restart would give them; a configuration that is refused changes nothing, and health
-says so.
+says so. What is tried lasts until it is taken back, until the next reload or the next start, and health says so.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vedette.config.keys import Key, keys, value_at
+from vedette.config.tried import names_of, with_tried
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from vedette.types import ReasonCode
 
 log = logging.getLogger(__name__)
+
+_LOGGED_CHARS = 1000
 
 
 class Reloadable(Protocol):
@@ -30,15 +34,24 @@ class Reloadable(Protocol):
 
 
 class Reloader:
-    """Reads the configuration again, and hands its live keys to the parts. A ports.ReasonSource. Main thread."""
+    """Reads the configuration again, and hands its live keys to the parts. A ports.ReasonSource. Main thread.
+
+    `parts` take each change, `lasting_parts` none that is only tried.
+    """
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
-        self._config = config
+        self.config = config
+        """The configuration that runs, with what is tried. Any thread."""
+        self.tried: Mapping[str, object] = {}
+        """What is tried, nested as in the file. Any thread."""
+        self.parts: Sequence[Reloadable] = ()
+        self.lasting_parts: Sequence[Reloadable] = ()
+        self._lasting = config
         self._load = load
         self._rejected: str | None = None
         self._pending = ""
 
-    def reload(self, parts: Iterable[Reloadable]) -> None:
+    def reload(self) -> None:
         """Have every part take the live keys; a refused configuration changes nothing."""
         try:
             wanted = self._load()
@@ -47,18 +60,36 @@ class Reloader:
             self._rejected = error.problems[0]
             return
         self._rejected = None
-        self._pending = ", ".join(restart_keys(self._config, wanted))
-        self._config = live_part(self._config, wanted)
-        for part in parts:
-            part.reload(self._config)
+        self._pending = ", ".join(restart_keys(self._lasting, wanted))
+        self._lasting = live_part(self._lasting, wanted)
+        self._apply(self._lasting, {})
+        for part in self.lasting_parts:
+            part.reload(self._lasting)
         log.info("reloaded%s", f"; at the next start: {self._pending}" if self._pending else "")
+
+    def try_out(self, wanted: Mapping[str, object]) -> tuple[str, ...]:
+        """Apply these keys, and no others that were tried before; returns them, dotted. They are nested as in the file.
+
+        Raises: ConfigError; then nothing has changed.
+        """
+        names = names_of(wanted)
+        self._apply(live_part(self._lasting, with_tried(self._lasting, wanted)), wanted if names else {})
+        log.info("tried until the next reload or start: %s", json.dumps(wanted)[:_LOGGED_CHARS] if names else "nothing")
+        return names
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource."""
         reasons: dict[ReasonCode, str] = {"restart_needed": self._pending} if self._pending else {}
         if self._rejected is not None:
             reasons["config_rejected"] = self._rejected
+        if self.tried:
+            reasons["config_tried"] = ", ".join(names_of(self.tried))
         return reasons
+
+    def _apply(self, config: Config, tried: Mapping[str, object]) -> None:
+        self.config, self.tried = config, tried
+        for part in self.parts:
+            part.reload(config)
 
 
 def restart_keys(old: Config, new: Config) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ class DetectionSwitch:
     def __repr__(self) -> str:
         return f"<DetectionSwitch {'off' if self.is_off else 'on'}>"
 
+    def pause(self, seconds: float) -> None:
+        """Pause for so long. What is switched off must stay so: the caller asks `is_off` before."""
+        self._pipeline.pause(seconds)
+
     def turn_off(self) -> None:
         """Pause without an end. Raises: OSError naming the file; then only this run knows it."""
         self._pipeline.pause(inf)

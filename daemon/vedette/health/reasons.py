@@ -161,6 +161,11 @@ _TABLE = (
            "Run `vedette check-config --config FILE`. Correct every problem that it prints, then reload."),
     Reason("restart_needed", "degraded", "The last reload changed keys that apply only after a restart.",
            "Restart the daemon at a good moment. The detail names the keys."),
+    Reason("config_tried", "ok",
+           "Keys are tried that the configuration file does not have so. The detail names them. The next reload or "
+           "restart ends it.",
+           "To keep them, write them to the file, for example with `vedette config apply FILE`. To take them back at "
+           "once, send the command `try` without keys, or reload."),
 )
 
 FALLBACKS = frozenset({"fallback_cloud", "fallback_motion"})

@@ -11,6 +11,7 @@ from tests.support.fakes import IDENTITY, FakeClock, FakeFlow, FakePublisher, ma
 from tests.support.waiting.until import wait_until
 from vedette.config.models import Config
 from vedette.config.page import PageConfig
+from vedette.config.reload import Reloader
 from vedette.serve.local.published import PublishedMessages
 from vedette.serve.local.recent_results import RecentResults
 from vedette.serve.local.server import LocalSocket
@@ -31,8 +32,15 @@ class Rig:
         self.results = RecentResults(IDENTITY, flow=FakeFlow(), clock_synced=lambda: True)
         self.commands: list[Command] = []
         self.seq = 0
-        self.socket = kind(self.path, Config(page=PageConfig(**page)), self.published, self.results,
+        self.configured = Config(page=PageConfig(**page))
+        self.reloader = Reloader(self.configured, lambda: self.configured)
+        self.socket = kind(self.path, self.reloader, self.published, self.results,
                            accept=self.commands.append, models=lambda: LISTED)
+
+    def reload(self, **page: Any) -> None:
+        """As SIGHUP does, with these keys of `page`."""
+        self.configured = Config(page=PageConfig(**page))
+        self.reloader.reload()
 
     def see(self, grey: int = 0, width: int = 64, height: int = 48) -> int:
         """A result of a frame of this grey; returns its number."""

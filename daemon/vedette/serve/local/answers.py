@@ -11,6 +11,7 @@ carried out only if `page.allow` lists it, by the same desk as those of the brok
     GET /results                     the last results of this run, published or not
     GET /log                         the last lines of the log
     GET /models                      what `vedette model list --json` prints
+    GET /config                      the configuration that runs, as far as a page shows it, and what of it is tried
     POST /commands/NAME              the body is a JSON object or empty; a snapshot is a line of JSON, then the JPEG
 """
 
@@ -21,16 +22,30 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vedette.config.tried import shown
 from vedette.messages import payloads, topics
 from vedette.serve.local.exchange import Reply, Request, refusal
 from vedette.types import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from vedette.config.models import Config
+    from vedette.config.page import PageConfig
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
+
+    class Running(Protocol):
+        """The reloader, for any thread."""
+
+        @property
+        def config(self) -> Config:
+            """The configuration that runs, with what is tried."""
+
+        @property
+        def tried(self) -> Mapping[str, object]:
+            """What is tried, nested as in the file."""
 
 PICTURE_AFTER_JSON = "application/vnd.vedette.json-line-and-jpeg"
 JPEG = "image/jpeg"
@@ -39,16 +54,22 @@ JPEG = "image/jpeg"
 class Answers:
     """One thread. `on_reply` is called after a command was carried out, on any thread; it must not block."""
 
-    def __init__(self, config: Config, published: PublishedMessages, results: RecentResults, *,
+    def __init__(self, running: Running, published: PublishedMessages, results: RecentResults, *,
                  accept: Callable[[Command], None], models: Callable[[], Mapping[str, Any]],
                  log_lines: Callable[[], Sequence[str]], on_reply: Callable[[], None]) -> None:
-        self.page = config.page
+        self._running = running
         self._published = published
         self._results = results
         self._accept = accept
-        self._models = models
         self._log_lines = log_lines
+        self._documents: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+            "models": models, "log": self._log, "config": self._config}
         self._on_reply = on_reply
+
+    @property
+    def page(self) -> PageConfig:
+        """The live keys of the socket, as they are now."""
+        return self._running.config.page
 
     def answer(self, request: Request, *, is_last: bool) -> Reply | None:
         """Return the reply, or None if there is none yet. `is_last`: it waits no more. Raises: RequestRefused."""
@@ -59,6 +80,8 @@ class Answers:
                 return self._messages(request, is_last=is_last)
             case "GET", ["health"]:
                 return _json(self._published.newest(topics.HEALTH))
+            case "GET", [name] if name in self._documents:
+                return _json(payloads.encode(self._documents[name]()))
             case "GET", ["events"]:
                 return Reply(_array("events", self._published.events()))
             case "GET", ["best", label]:
@@ -68,10 +91,6 @@ class Answers:
                 identity = self._results.identity
                 return Reply(_array("results", [payloads.encode(each.payload(identity))
                                                 for each in self._results.last()]))
-            case "GET", ["log"]:
-                return _json(payloads.encode({"lines": list(self._log_lines())}))
-            case "GET", ["models"]:
-                return _json(payloads.encode(self._models()))
             case "POST", ["commands", name]:
                 return self._command(request, name, is_last=is_last)
         return refusal(404, "there is no such resource")
@@ -94,6 +113,13 @@ class Answers:
         head = payloads.encode({"device": identity.device, "run": identity.run, "next": f"{identity.run}-{last}"})
         return Reply((head.removesuffix(b"}"), b",", *_array("messages", [
             b'{"topic":%b,"payload":%b}' % (json.dumps(kept.topic).encode(), kept.payload) for kept in messages])[1:]))
+
+    def _log(self) -> Mapping[str, Any]:
+        return {"lines": list(self._log_lines())}
+
+    def _config(self) -> Mapping[str, Any]:
+        config = self._running.config
+        return {"config": shown(config), "tried": self._running.tried, "allow": config.page.allow}
 
     def _command(self, request: Request, name: str, *, is_last: bool) -> Reply | None:
         if not request.begun:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from vedette.config.models import Config
+    from vedette.serve.local.answers import Running
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
     from vedette.types import Command
@@ -41,7 +41,7 @@ IDLE_S, BUSY_S = 1.0, 0.25
 
 
 class LocalSocket:
-    """Offers the socket at a path. `start`, `stop`, `reload`: main thread.
+    """Offers the socket at a path. `start`, `stop`: main thread.
 
     A client has `request_s` for its request and `reply_s` to take the reply. The file is checked every `check_s`.
     The copy of a frame is freed `rest_s` after its last viewer.
@@ -49,7 +49,7 @@ class LocalSocket:
 
     request_s, reply_s, check_s, rest_s = 5.0, 5.0, 10.0, 2.0
 
-    def __init__(self, path: Path, config: Config, published: PublishedMessages, results: RecentResults, *,
+    def __init__(self, path: Path, running: Running, published: PublishedMessages, results: RecentResults, *,
                  accept: Callable[[Command], None], models: Callable[[], Mapping[str, Any]],
                  on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("socket", self._run, on_end=on_end)
@@ -61,7 +61,7 @@ class LocalSocket:
         self._published = published
         self._results = results
         self._lines = LastLines()
-        self._answers = Answers(config, published, results, accept=accept, models=models,
+        self._answers = Answers(running, published, results, accept=accept, models=models,
                                 log_lines=self._lines.last, on_reply=self._ring)
         self._exchanges: dict[int, Exchange] = {}
         self._bell: socket.socket | None = None
@@ -72,10 +72,6 @@ class LocalSocket:
 
     def __repr__(self) -> str:
         return f"<LocalSocket {self._file!r} clients={len(self._exchanges)} dropped={self.dropped}>"
-
-    def reload(self, config: Config) -> None:
-        """Apply the live keys of a configuration."""
-        self._answers.page = config.page
 
     def start(self) -> None:
         """Start the thread, which makes the socket."""

@@ -1,0 +1,111 @@
+"""What can be tried on a running daemon: which keys, and whether a configuration with them is valid.
+
+Invariants: pure; only the keys of TRIABLE, all of them live; a configuration is checked as a whole, by the same models
+as a file, and is refused as a whole; a problem names its key.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from vedette.config.document import MAX_DEPTH, text_problem
+from vedette.config.keys import keys, sections
+from vedette.config.models import Config
+from vedette.config.problems import key_text, problem_of, unknown_key
+from vedette.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Nested = Mapping[str, object]
+
+TRIABLE = (
+    "detector.score_threshold", "detector.iou_threshold", "detector.max_detections", "detector.labels",
+    "detector.allow", "detector.deny", "events.labels", "events.keep_s", "events.minimum", "zones", "lines")
+"""No key of these hides or shows a part of the picture, names a file, or admits a command."""
+_ALSO_SHOWN = {"camera": {"rotate", "roi", "masks"}}
+_NUMBER_MAX = 1e18
+_PROBLEMS_MAX = 10
+
+
+def with_tried(config: Config, wanted: Nested) -> Config:
+    """Return the configuration with these keys, nested as in the file. `wanted` is JSON from outside.
+
+    Raises: ConfigError with every problem, up to _PROBLEMS_MAX.
+    """
+    paths = {tuple(name.split(".")) for name in names_of(wanted)}
+    values: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for path in paths:
+        section: dict[str, Any] = values if len(path) == 1 else values.setdefault(path[0], {})
+        section[path[-1]] = _value(wanted, path)
+    try:
+        return Config.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        problems = map(problem_of, error.errors(include_url=False)[:_PROBLEMS_MAX])
+        raise ConfigError(tuple(f"{key_text(each.path)}: {each.message}" for each in problems)) from error
+
+
+def names_of(wanted: Nested) -> tuple[str, ...]:
+    """Return the keys, dotted, in the order of TRIABLE. Raises: ConfigError, as `with_tried`."""
+    found, problems = set(), []
+    for path, value in _entries(wanted):
+        problem = _refusal(path) or _problem(value, MAX_DEPTH - len(path))
+        if problem:
+            problems.append(f"{key_text(path)}: {problem}")
+        if len(problems) >= _PROBLEMS_MAX:
+            break
+        found.add(".".join(path))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(name for name in TRIABLE if name in found)
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """Return what a page needs to show and to try, as JSON values, nested as in the file."""
+    wanted: dict[str, Any] = dict(_ALSO_SHOWN)
+    for section, *name in (key.split(".") for key in TRIABLE):
+        wanted[section] = {*wanted.get(section, ()), *name} or True
+    return config.model_dump(mode="json", by_alias=True, include=wanted)
+
+
+def _entries(wanted: Nested) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield each key with its value; a section that is none has the value as it is."""
+    for name, value in wanted.items():
+        if name in sections() and isinstance(value, dict):
+            yield from (((name, below), inner) for below, inner in value.items())
+        else:
+            yield (name,), value
+
+
+def _refusal(path: tuple[str, ...]) -> str | None:
+    if ".".join(path) in TRIABLE:
+        return None
+    if path[0] in sections() and len(path) == 1:
+        return "expected keys and values"
+    if path not in {key.path for key in keys()}:
+        return unknown_key(path)
+    return f"cannot be tried; expected {', '.join(TRIABLE[:-1])} or {TRIABLE[-1]}"
+
+
+def _problem(value: object, depth: int) -> str | None:
+    """Return why this is no value that a file could have."""
+    if isinstance(value, str):
+        return text_problem(value)
+    if isinstance(value, int | float):
+        return None if abs(value) < _NUMBER_MAX else "expected a plain decimal number"
+    if not isinstance(value, dict | list):
+        return None
+    if not depth:
+        return f"nested deeper than {MAX_DEPTH}"
+    inside = (*value, *value.values()) if isinstance(value, dict) else value
+    return next((problem for each in inside if (problem := _problem(each, depth - 1))), None)
+
+
+def _value(wanted: Nested, path: tuple[str, ...]) -> object:
+    value: Any = wanted
+    for name in path:
+        value = value[name]
+    return value
