@@ -7,6 +7,7 @@ after SIGTERM or Ctrl-C it ends with exit code 0.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vedette.cli.arguments import add_config_argument
+from vedette.cli.arguments import add_config_argument, file_path
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ log = logging.getLogger(__name__)
 EXAMPLE = """example:
   vedette page --config /etc/vedette/config.yaml
   vedette page --listen 127.0.0.1:8780
+  vedette page --set-password /etc/vedette/page-password
 
 Then open http://127.0.0.1:8780/ on this machine. The guide docs/page.md shows how to reach it from another one.
 
 exit codes:
    0  SIGTERM or Ctrl-C has ended the page.
-  64  The command line is wrong, or an address beyond loopback has no page.password_file.
+  64  The command line is wrong.
   69  The address is in use, or a part of the page has ended.
-  78  The configuration cannot be used."""
+  78  The configuration cannot be used, or an address beyond loopback has no page.password_file."""
 HISTORY = "history.sqlite"
 STOP_S = 1.0
 EX_UNAVAILABLE = 69
@@ -46,16 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("--listen", metavar="HOST:PORT", help="address to listen on (page.listen: 127.0.0.1:8780)")
+    parser.add_argument("--set-password", type=file_path, metavar="FILE",
+                        help="ask for a password, or read it from standard input; write its hash to FILE, and end")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until a signal arrives, or a part of it ends."""
+    if args.set_password is not None:
+        return _set_password(args.set_password)
     from vedette._lib import logs
     from vedette._lib.sdnotify import Notifier
     from vedette.config.load import load
     from vedette.config.page import address_of
     logs.setup(logging.INFO)
-    page = load(args.config).page
+    page = load(args.config, for_page=True).page
     try:
         host, port = address_of(args.listen or page.listen)
     except ValueError as error:
@@ -85,6 +91,20 @@ def run(args: argparse.Namespace) -> int:
     notifier.close()
     sys.stderr.flush()
     os._exit(EX_UNAVAILABLE if end.failed else 0)      # threads that wait for a daemon end here
+
+
+def _set_password(path: Path) -> int:
+    """Write the file for page.password_file."""
+    from vedette.page.passwords import write_password
+    if sys.stdin.isatty():
+        password = getpass.getpass("New password of the page: ")
+        if getpass.getpass("The same again: ") != password:
+            raise UsageError("the two passwords differ")
+    else:
+        password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    write_password(path, password)
+    print(f"written: {path}. Name it in page.password_file, and restart the page.", file=sys.stderr)
+    return 0
 
 
 def _history_path() -> Path | None:

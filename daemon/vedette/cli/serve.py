@@ -65,8 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives; returns 0."""
+    from vedette.config.addresses import is_loopback
     _check_host(args.host)
-    if args.token_file is None and not args.networks and not _is_loopback(args.host):
+    if args.token_file is None and not args.networks and not is_loopback(args.host):
         raise UsageError(f"--host {args.host}: an address beyond loopback needs --token-file or --allow")
     from vedette._lib import logs
     from vedette._lib.sdnotify import Notifier
@@ -125,13 +126,6 @@ def _check_tokens(path: Path) -> None:
             raise UsageError(f"--token-file {path}: no token in it; {expected}")
     except OSError as error:
         raise UsageError(f"--token-file {path}: {error.strerror}; {expected}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().removesuffix(".") == "localhost"
 
 
 def _end_on_signals() -> threading.Lock:

@@ -56,6 +56,14 @@ def host_alone(value: str) -> str:
     return name
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on this host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".") == "localhost"
+
+
 def web_url(value: str, *, plain_anywhere: bool) -> str:
     """Return an https:// URL, or http:// on loopback or `plain_anywhere`, whose host and port are in order.
 

@@ -23,6 +23,8 @@ class Request:
     read: Callable[[int], bytes]
     waited_s: Callable[[], float]
     """Seconds since the server accepted the client's connection."""
+    via_proxy: bool = False
+    """Whether it came over the unix socket of a proxy that says who asks."""
 
     @property
     def kind(self) -> str:
