@@ -1,19 +1,277 @@
-// The section "events".
+// The section "events": what came and went, and why it was published. Hatched where the device did not look.
 
-import {h} from "./dom.js";
+import {h, replace, setShown, setText} from "./dom.js";
+import {Lanes} from "./lanes.js";
+import {notice, renew} from "./tables.js";
 import {texts} from "./texts.js";
+import {Why} from "./why.js";
 
-/** Shows nothing yet. */
+const EVENTS_PER_ANSWER = 200;
+const EVENTS_MAX = 2000;        // in one view; the newest ones
+const SHOWN = 20;               // in the list, and with each "more"
+const EVERY_MS = 5_000;
+const HOUR_MS = 3_600_000;
+
+/** Events of some hours or of one day, with filters. */
 export class Events {
+  #timer;
+  #asked = 0;
+  #events = new Map();
+  #blind = [];
+  #since = null;
+  #last = null;
+  #isComplete = true;
+  #shown = SHOWN;
+  #error = "";
+  #isLoaded = false;
+
   constructor(app) {
     this.app = app;
-    this.element = h("section", {"aria-labelledby": "events-title"},
-      h("h2", {id: "events-title"}, texts.page.sections.events));
+    const reload = () => void this.#load();
+    this.hours = h("select", {id: "events-hours", onchange: () => {
+      setShown(this.dayLabel, this.hours.value === "day");
+      reload();
+    }}, Object.entries(texts.events.ranges).map(([value, text]) => h("option", {value}, text)));
+    this.hours.value = app.recall("events.hours", "24");
+    if (!this.hours.value) this.hours.value = "24";
+    this.day = h("input", {type: "date", id: "events-day", onchange: reload});
+    this.dayLabel = h("label", {class: "field", hidden: this.hours.value !== "day"}, texts.events.day, this.day);
+    this.label = h("select", {onchange: reload});
+    this.zone = h("select", {onchange: reload});
+    this.notice = h("p", {class: "notice", hidden: true});
+    this.lanes = new Lanes((event) => this.#why(event));
+    this.gaps = h("details", {class: "gaps", hidden: true}, h("summary"), h("ul"));
+    this.summary = h("p", {class: "events-summary"});
+    this.list = h("ul", {class: "event-list"});
+    this.more = h("button", {class: "button", type: "button", hidden: true, onclick: () => this.#showMore()});
+    this.why = new Why(app);
+    this.element = h("section", {class: "events stack", "aria-labelledby": "events-title"},
+      h("div", {class: "section-head"},
+        h("h2", {id: "events-title"}, texts.page.sections.events),
+        h("form", {class: "filters", onsubmit: (event) => event.preventDefault()},
+          h("label", {class: "field"}, texts.events.time, this.hours), this.dayLabel,
+          h("label", {class: "field"}, texts.events.label, this.label),
+          h("label", {class: "field"}, texts.events.zone, this.zone))),
+      this.notice, h("div", {class: "card stack"}, this.lanes.element, this.gaps),
+      this.summary, this.list, this.more, this.why.element);
   }
 
-  update() {}
+  show() {
+    this.day.max = isoDay(this.app.now());
+    if (!this.day.value) this.day.value = isoDay(this.app.now());
+    this.#timer = setInterval(() => {
+      if (!document.hidden) void this.#refresh();
+    }, EVERY_MS);
+    void this.#load();
+  }
 
-  show() {}
+  hide() {
+    clearInterval(this.#timer);
+    this.#asked += 1;
+  }
 
-  hide() {}
+  update() {
+    const words = notice(this.app) || (this.#isOff() ? texts.events.off : "");
+    setText(this.notice, words);
+    setShown(this.notice, Boolean(words));
+    if (this.app.current?.device && this.app.current.device !== this.device) void this.#load();
+    else this.#showSummary();
+  }
+
+  #isOff() {
+    return this.app.config?.config.events?.enabled === false;
+  }
+
+  /** The moments that are shown, in milliseconds: never later than now. */
+  #range() {
+    const now = this.app.now();
+    if (this.hours.value !== "day") return [now - Number(this.hours.value) * HOUR_MS, now];
+    const from = new Date(`${this.day.value || isoDay(now)}T00:00:00`).getTime();
+    const next = new Date(from);
+    next.setDate(next.getDate() + 1);
+    return [from, Math.max(from + 60_000, Math.min(next.getTime(), now))];
+  }
+
+  /** Asks for all events of the range, the newest first. A newer call ends this one. */
+  async #load() {
+    const device = this.app.current?.device;
+    if (!device) return;
+    this.app.remember("events.hours", this.hours.value);
+    const asked = ++this.#asked;
+    if (device !== this.device) this.#isLoaded = false;
+    this.device = device;
+    const [from, to] = this.#range();
+    const found = new Map();
+    try {
+      let before = new Date(to).toISOString();
+      this.#isComplete = true;
+      for (;;) {
+        const answer = await this.#ask(before, EVENTS_PER_ANSWER);
+        if (asked !== this.#asked) return;
+        this.#take(answer);
+        for (const event of answer.events) if (touches(event, from, to)) found.set(event.id, event);
+        before = answer.next;
+        if (answer.events.length < EVENTS_PER_ANSWER || Date.parse(answer.events.at(-1).began) < from) break;
+        if (found.size >= EVENTS_MAX) {
+          this.#isComplete = false;
+          break;
+        }
+      }
+      this.#last = found.size ? null : (await this.#ask("", 1)).events[0] ?? null;
+      if (asked !== this.#asked) return;
+      this.#error = "";
+      this.#events = found;
+      this.#isLoaded = true;
+    } catch (error) {
+      if (asked !== this.#asked) return;
+      this.#error = error.message;
+    }
+    this.#shown = SHOWN;
+    this.#render();
+  }
+
+  /** Asks for what is new since, while the time goes on. */
+  async #refresh() {
+    const [, to] = this.#range();
+    if (to < this.app.now() - EVERY_MS || !this.#isLoaded) return this.#isLoaded ? undefined : this.#load();
+    const asked = this.#asked;
+    try {
+      const answer = await this.#ask("", EVENTS_PER_ANSWER / 4);
+      if (asked !== this.#asked) return undefined;
+      this.#take(answer);
+      const [from] = this.#range();
+      const all = new Map(answer.events.map((event) => [event.id, event]));
+      for (const [id, event] of this.#events) if (!all.has(id)) all.set(id, event);
+      this.#events = new Map([...all].filter(([, event]) => touches(event, from, to))
+        .sort(([, one], [, other]) => other.began.localeCompare(one.began)));
+      if (!this.#events.size) this.#last = answer.events[0] ?? null;
+      this.#error = "";
+    } catch (error) {
+      if (asked !== this.#asked) return undefined;
+      this.#error = error.message;
+    }
+    return this.#render();
+  }
+
+  #ask(before, limit) {
+    const hours = Math.ceil((this.app.now() - this.#range()[0]) / HOUR_MS) + 1;
+    return this.app.get("api/events",
+      {device: this.device, label: this.label.value, zone: this.zone.value, before, limit, hours});
+  }
+
+  #take(answer) {
+    this.#blind = answer.blind.map(({from, to, why}) => ({from: Date.parse(from), to: to && Date.parse(to), why}));
+    this.#since = answer.since ? Date.parse(answer.since) : null;
+    const zones = new Set([...answer.zones, ...Object.keys(this.app.config?.config.zones ?? {})]);
+    choices(this.label, texts.events.allLabels, answer.labels);
+    choices(this.zone, texts.events.allZones, [...zones].sort());
+  }
+
+  #render() {
+    const [from, to] = this.#range();
+    const now = this.app.now();
+    const events = [...this.#events.values()];
+    const gaps = this.#blind.filter((gap) => gap.from < to && (gap.to ?? now) > from);
+    if (this.#since === null || this.#since > from) {
+      gaps.unshift({from, to: Math.min(to, this.#since ?? to), why: "unrecorded"});
+    }
+    const labels = [...new Set(events.map((event) => event.label))].sort();
+    this.lanes.show({from, to, labels, events, blind: gaps, now});
+    setShown(this.gaps, gaps.length > 0);
+    renew(this.gaps.querySelector("summary"), gaps.length, () => texts.events.gaps(gaps.length));
+    renew(this.gaps.querySelector("ul"), gaps, () => [...gaps].reverse().slice(0, 100).map((gap) =>
+      h("li", {}, texts.events.gap(gap.why, gap.from, gap.to, now))));
+    this.#showSummary();
+    this.#showList();
+  }
+
+  #showSummary() {
+    let words = this.#error ? texts.events.failed(this.#error) : "";
+    if (!words && !this.#isLoaded) words = this.app.current?.device ? texts.page.loading : "";
+    const events = this.#events.size;
+    if (!words && events) words = this.#isComplete ? texts.events.found(events) : texts.events.tooMany(events);
+    setText(this.summary, words || (this.#isLoaded ? this.#nothing() : ""));
+  }
+
+  /** "Nothing since 09:14. Looked at 41,200 pictures." */
+  #nothing() {
+    const [, to] = this.#range();
+    const now = this.app.now();
+    if (this.label.value || this.zone.value) return texts.events.nothingFits;
+    if (to < now - EVERY_MS) return texts.events.nothingThen;
+    const health = this.app.current?.messages.health;
+    const began = health ? Date.parse(health.at) - health.uptime_s * 1000 : null;
+    const looked = health ? health.capture.detected + (health.capture.dropped.still ?? 0) : null;
+    const last = this.#last ? Date.parse(this.#last.ended ?? this.#last.began) : null;
+    return texts.events.nothing(last ?? began, looked, last !== null && began !== null && began > last ? began : null,
+      now);
+  }
+
+  #showList() {
+    const events = [...this.#events.values()].slice(0, this.#shown);
+    const now = this.app.now();
+    const known = new Map([...this.list.children].map((item) => [item.dataset.id, item]));
+    const focused = document.activeElement;
+    replace(this.list, events.map((event) => {
+      const key = JSON.stringify([event.seq, event.type, event.ended, event.picture]);
+      const item = known.get(event.id);
+      if (item?.known === key) {
+        setText(item.querySelector(".event-time"), texts.events.when(event, now));
+        return item;
+      }
+      return Object.assign(this.#item(event, now), {known: key});
+    }));
+    if (this.list.contains(focused)) focused.focus({preventScroll: true});
+    const left = this.#events.size - events.length;
+    setShown(this.more, left > 0);
+    setText(this.more, texts.events.more(Math.min(SHOWN, left), left));
+  }
+
+  #item(event, now) {
+    const tags = texts.events.tags(event);
+    return h("li", {"data-id": event.id}, h("button", {class: "event", type: "button", "aria-haspopup": "dialog",
+      onclick: () => this.#why(this.#events.get(event.id) ?? event)},
+    event.picture ? h("img", {src: this.#picture(event), alt: "", loading: "lazy"})
+      : h("span", {class: "event-none"}, event.best || !event.ended ? "" : texts.events.noPicture),
+    h("span", {class: "event-text"},
+      h("strong", {}, event.label), " ",
+      h("span", {class: "event-time"}, texts.events.when(event, now)), " ",
+      h("span", {class: "event-tags"}, tags.map((tag) => h("span", {class: "chip"}, tag)))),
+    h("span", {class: "event-why"}, texts.events.whyButton)));
+  }
+
+  #showMore() {
+    const next = this.#shown;
+    this.#shown += SHOWN;
+    this.#showList();
+    this.list.children[next]?.querySelector("button").focus();
+  }
+
+  #picture(event) {
+    const query = new URLSearchParams({device: this.device, id: event.id, seq: event.seq});
+    return `event.jpg?${query}`;
+  }
+
+  #why(event) {
+    this.why.open(event, this.#picture(event));
+  }
+}
+
+function touches(event, from, to) {
+  return Date.parse(event.began) <= to && (event.ended === null || Date.parse(event.ended) >= from);
+}
+
+/** Offers these choices, and keeps the one that is chosen. */
+function choices(select, all, names) {
+  renew(select, names, () => {
+    const chosen = select.value;
+    const offered = chosen && !names.includes(chosen) ? [...names, chosen] : names;
+    return [h("option", {value: ""}, all),
+      offered.map((name) => h("option", {value: name, selected: name === chosen}, name))];
+  });
+}
+
+function isoDay(time) {
+  const at = new Date(time);
+  return [at.getFullYear(), at.getMonth() + 1, at.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
 }

@@ -46,7 +46,52 @@ export function clock(time, now = Date.now(), {seconds = false} = {}) {
 
 const list = (items) => (items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`);
 
+const orUnknown = (value, say = String) => (value === null || value === undefined ? "unknown" : say(value));
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+const megabytes = (value) => (value >= 1000 ? `${(value / 1000).toFixed(1)} GB`
+  : `${value < 10 ? value.toFixed(1) : whole(value)} MB`);
+const percent = (share) => `${share > 0 && share < 0.1 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`;
+const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : whole(value)} ms`;
+const named = (model) => `${model.name}${model.version ? ` ${model.version}` : ""}`;
+const short = (sha256) => sha256.slice(0, 12);
+const secondsOf = (event, now) => ((event.ended ? Date.parse(event.ended) : now) - Date.parse(event.began)) / 1000;
+const seenAt = (event) => `Detected last ${event.zones.length ? `in ${list(event.zones)}` : "here"}`;
+const GAPS = {
+  paused: "paused", camera_offline: "no camera", camera_stalled: "the camera was silent",
+  camera_frozen: "the camera was frozen", no_model: "no model", model_refused: "the model could not be used",
+  detector_failing: "the model failed", all_stale: "all pictures were too old",
+  worker_hung: "a part of the daemon hung",
+  away: "the daemon did not answer", unrecorded: "this page did not record", unknown: "no reason is known",
+};
+const DROPPED = {
+  replaced: "replaced by a newer picture", busy: "no memory was free", stale: "too old", failed: "detection failed",
+  paused: "paused", no_model: "no model", slow: "the cloud was faster", governed: "the rate is lowered",
+  still: "nothing moved",
+};
+const MODEL_STATES = {
+  none: "No model runs.",
+  pinned: "This model is set in the configuration. Updates do not replace it.",
+  box: "The model in the box runs. It knows only the drawn street.",
+  downloading: "A new model is on its way.",
+  staged: "A new model is here. The device tests it before it runs.",
+  shadow: "A new model runs unseen beside this one, and the device compares both.",
+  trial: "This model is new, and on trial. If it fails, the device goes back to the one before.",
+  good: "This model is proved.",
+};
+const labelsOf = (labels) => (labels.length > 12 ? `${labels.slice(0, 12).join(", ")} and ${labels.length - 12} more`
+  : labels.join(", "));
+const LAST_ENDS = {
+  stopped: "stopped on request", failed: "ended with an error", hung: "hung, and was ended",
+  killed: "killed, or crashed", power_cut: "the power was cut, or the machine restarted",
+};
+
 export const texts = Object.freeze({
+  notice: Object.freeze({
+    none: (error) => `No daemon has answered yet. ${error ?? ""}`.trim(),
+    away: (since, error, now) => `The daemon does not answer since ${clock(since, now)}. You see what was known before.`
+      + `${error ? ` (${error})` : ""}`,
+  }),
+
   page: Object.freeze({
     name: "Vedette",
     device: "Camera",
@@ -158,15 +203,234 @@ export const texts = Object.freeze({
   }),
 
   events: Object.freeze({
-    // events
+    time: "Time",
+    ranges: Object.freeze({1: "Last hour", 6: "Last 6 hours", 24: "Last 24 hours", 168: "Last 7 days", day: "One day"}),
+    day: "Day",
+    label: "What",
+    zone: "Zone",
+    allLabels: "All",
+    allZones: "All",
+    off: "Events are off in the configuration (events.enabled). The device detects, but records no visits.",
+    failed: (error) => `Not loaded: ${error}`,
+    found: (number) => `${count(number, "event")}.`,
+    tooMany: (number) => `The newest ${whole(number)} events. Choose a shorter time to see the others.`,
+    nothingFits: "No event fits. Choose another time, label or zone.",
+    nothingThen: "Nothing happened in this time.",
+    nothing: (since, looked, begun, now) => [since === null ? "Nothing yet." : `Nothing since ${clock(since, now)}.`,
+      looked === null ? "" : `Looked at ${count(looked, "picture")}`
+        + `${begun === null ? "." : ` since the start at ${clock(begun, now)}.`}`].join(" ").trim(),
+    more: (next, left) => `Show ${next} more of ${whole(left)}`,
+    bar: (event, now) => `${event.label}, ${texts.events.when(event, now)}`,
+    when: (event, now) => `${clock(event.began, now, {seconds: true})}, `
+      + (event.ended ? `for ${duration(secondsOf(event, now))}` : `still there after ${duration(secondsOf(event, now))}`),
+    tags: (event) => [
+      ...event.entered.map((zone) => (event.loitering.includes(zone) ? `stays in ${zone}` : `in ${zone}`)),
+      ...event.crossed.slice(-3).map(({line, direction}) => `crossed ${line}, ${direction}`),
+      ...(event.stationary ? ["stood still"] : []), ...(event.interrupted ? ["end not seen"] : [])],
+    noPicture: "no picture",
+    whyButton: "Why?",
+    pointAt: "Point at a bar or a hatched part to read what it is.",
+    lanesLabel: (number, from, to, now) => `${count(number, "event")} from ${clock(from, now)} to ${clock(to, now)}. `
+      + "The list below has them all.",
+    tick: (at) => (new Date(at).getHours() || new Date(at).getMinutes() ? clock(at, at)
+      : new Date(at).toLocaleDateString("en-GB", {day: "numeric", month: "short"})),
+    gap: (why, from, to, now) => `${why === "unrecorded" ? "Not recorded" : "Not looking"}, ${clock(from, now)} to `
+      + `${to === null ? "now" : clock(to, now)}: ${GAPS[why] ?? why}.`,
+    gaps: (number) => `Hatched: ${count(number, "time")} in which nothing is known`,
+    close: "Close",
+    pictureOf: (event) => `Best picture of this ${event.label}`,
+    score: "score",
+    thresholdKey: (threshold) => (threshold === null ? "threshold unknown" : `threshold ${threshold.toFixed(2)}`),
+    scoreAt: (seconds, score) => `${seconds.toFixed(1)} s: ${score.toFixed(2)}`,
+    chart: (scores, threshold) => {
+      const values = scores.map(([, score]) => score);
+      return `Scores from ${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}, `
+        + `${texts.events.thresholdKey(threshold)}.`;
+    },
+    noScores: "The single scores of this event were not recorded.",
+    why: (event, threshold, minimum, now) => {
+      const number = event.scores.length;
+      const seconds = duration(secondsOf(event, now));
+      const isSure = number < 100 && !event.stationary;
+      return [
+        number ? `Detected ${isSure ? "" : "at least "}${count(number, "time")} in ${seconds}.`
+          : `Was there for ${seconds}.`,
+        `Median score ${event.score.toFixed(2)}, ${threshold === null ? "threshold unknown"
+          : `threshold ${threshold.toFixed(2)}`}${minimum ? `; an event needs a median of ${minimum.toFixed(2)}` : ""}.`,
+        ...Object.entries(event.dwell_s).map(([zone, dwell]) => `Was in ${zone} for ${duration(dwell)}.`),
+        ...event.loitering.map((zone) => `Loiters in ${zone}.`),
+        ...event.crossed.map(({line, direction}) => `Crossed ${line} (${direction}).`),
+        event.stationary ? "Stood still." : "",
+        event.interrupted ? "Nobody saw it leave: the device did not look at that time." : "",
+      ].filter(Boolean).join(" ");
+    },
+    place: (event) => `${seenAt(event)}.`,
+    facts: (event) => [
+      ["Highest score", event.top_score.toFixed(2)],
+      ["Moved", `${percent(event.moved)} of the picture`],
+      ["Model", event.model ? named(event.model) : "unknown"],
+      ["Event", event.id],
+    ],
   }),
 
   health: Object.freeze({
-    // health
+    unknown: "unknown",
+    state: (state, at, reachable, now) => {
+      const words = {ok: "All is well.", degraded: "It works, but something is wrong.",
+        failed: "It does not detect."}[state] ?? state;
+      return reachable ? words : `Last known at ${clock(at, now)}: ${words}`;
+    },
+    noneYet: "No health message has come yet. The first comes within a minute.",
+    detail: (detail) => `Cause: ${detail}`,
+    toDo: "What to do:",
+    since: (since, now) => `Since ${clock(since, now)}.`,
+    time: "Time",
+    ranges: Object.freeze({24: "Last 24 hours", 168: "Last 7 days"}),
+    curvesTitle: "Over time",
+    noMinutes: "Nothing is recorded yet. The first point comes within a minute.",
+    curvesFailed: (error) => `Not loaded: ${error}`,
+    age: "Age of a result",
+    rate: "Pictures per second",
+    captured: "captured",
+    detected: "detected in",
+    temperature: "Temperature",
+    score: "Mean score",
+    ms: (value, isTick = false) => (isTick ? whole(value) : milliseconds(value)),
+    perSecond: (value, isTick = false) => (isTick ? `${value}` : `${value.toFixed(1)}/s`),
+    celsius: (value, isTick = false) => (isTick ? value.toFixed(0) : `${value.toFixed(1)} °C`),
+    scoreValue: (value) => orUnknown(value, (known) => known.toFixed(2)),
+    tick: (at) => texts.events.tick(at),
+    summary: (name, newest, low, high) =>
+      `${name ? `${capital(name)}: n` : "N"}ow ${newest ?? "unknown"}, lowest ${low}, `
+        + `highest ${high}.`,
+    unknownCurve: (name) => `${name ? `${capital(name)}: u` : "U"}nknown in all this time.`,
+    framesTitle: "What became of the pictures",
+    framesCaption: "Pictures since the start of the daemon. The rows below the first add up to it.",
+    what: "What",
+    frames: "Number",
+    share: "Share",
+    allCaptured: "Captured",
+    detectedIn: "Detected in",
+    dropped: (cause) => `Not detected in: ${DROPPED[cause] ?? cause}`,
+    pending: "Waiting",
+    number: (value) => orUnknown(value, whole),
+    shareOf: (part, all) => (all ? percent(part / all) : "unknown"),
+    deviceTitle: "Device",
+    facts: (health) => {
+      const board = health.board ?? {};
+      const last = health.last_end;
+      return [
+        ["Running for", duration(health.uptime_s)],
+        ["Last end", last ? `${LAST_ENDS[last.kind] ?? last.kind}${last.detail ? `: ${last.detail}` : ""}` : "unknown"],
+        ["Temperature", orUnknown(board.temperature_c, texts.health.celsius)],
+        ["Power and heat", orUnknown(board.throttled_now,
+          (now) => (now.length ? list(now).replaceAll("_", " ") : "no trouble"))],
+        ["Memory, daemon", orUnknown(board.rss_mb, megabytes)],
+        ["Memory, capture", orUnknown(board.capture_rss_mb, megabytes)],
+        ["Memory free", orUnknown(board.memory_available_mb, megabytes)],
+        ["Disk free", `${orUnknown(board.disk_free_mb, megabytes)} of ${orUnknown(board.disk_mb, megabytes)}`],
+        ["Clock", orUnknown(board.clock_synced, (synced) => (synced ? "" : "not ") + "set by a time server")],
+        ["Rate", orUnknown(health.governor, (governor) => (governor.step ? `lowered: ${governor.why ?? "cause unknown"}`
+          : "not lowered"))],
+        ["Time for one picture", orUnknown(health.inference.timing_ms.invoke, ({p50, p95}) =>
+          `${milliseconds(p50)}; 95 % within ${milliseconds(p95)}`)],
+      ];
+    },
+    driftTitle: "Slow changes (drift)",
+    driftIs: (hours) => "Compared over seven days. What gets worse here causes no error."
+      + `${hours === null ? "" : ` The device still learns what is usual, for ${duration(hours * 3600)}.`}`,
+    noDrift: "Drift is unknown: the health message came without it.",
+    noLabels: "No scores yet.",
+    driftCaption: "Mean score of each label, compared with its baseline",
+    label: "Label",
+    mean: "Mean",
+    baseline: "Baseline",
+    change: "Change",
+    scores: "Scores",
+    baselineOf: (value) => (value === null ? "not known yet" : value.toFixed(2)),
+    changeOf: (mean, baseline) => (mean === null || !baseline ? "unknown"
+      : `${mean < baseline ? "−" : "+"}${percent(Math.abs(mean / baseline - 1))}`),
+    driftFacts: ({latency, image, feedback}) => [
+      ["Time of the model", `${orUnknown(latency.mean_ms, milliseconds)}, usual: `
+        + (latency.baseline_ms === null ? "still learning" : milliseconds(latency.baseline_ms))],
+      ["View", image.changes.length ? `changed: ${list(image.changes)}`
+        : image.likeness === null ? "unknown: no view is known yet" : "as known"],
+      ["Likeness of the view", orUnknown(image.likeness, percent)],
+      ["Known views", whole(image.references)],
+      ["Feedback", feedback.count ? `${feedback.wrong} of ${count(feedback.count, "result")} wrong` : "none"],
+    ],
   }),
 
   model: Object.freeze({
-    // model
+    state: (model) => MODEL_STATES[model.state] ?? model.state,
+    noneYet: "Nothing is known of the model yet.",
+    progress: "Progress",
+    inProgress: (model) => (model.update_percentage === null ? "In progress."
+      : `${Math.round(model.update_percentage)} % done.`),
+    trial: (trial, active, now) => `On trial since ${clock(trial.since_utc, now)}: ${count(trial.frames, "picture")}`
+      + `${active?.trial ? ` of ${whole(active.trial.frames)}` : ""} in ${duration(trial.seconds)}`
+      + `${active?.trial ? ` of ${duration(60 * active.trial.minutes)}` : ""}. `
+      + `${count(trial.starts, "start")}, ${trial.crashes === 1 ? "1 crash" : `${trial.crashes} crashes`}.`,
+    runningTitle: "Runs now",
+    running: (model, detector, inference) => [
+      ["Name", model.title ?? "none"],
+      ["Version", model.installed_version ?? "unknown"],
+      ["Release", model.release === null ? "none" : String(model.release)],
+      ["File (SHA-256)", orUnknown(model.sha256, short)],
+      ...(model.variant ? [["Variant", model.variant]] : []),
+      ["Runtime", detector ? `${detector.runtime} ${detector.runtime_version}` : "unknown"],
+      ["On fast code (XNNPACK)", orUnknown(inference?.xnnpack_share ?? detector?.xnnpack_share, percent)],
+      ["Decoder", detector?.decoder ?? "unknown"],
+      ["Input", detector ? `${detector.input_width} × ${detector.input_height}` : "unknown"],
+      ["Threads", orUnknown(inference?.threads ?? detector?.threads)],
+      ["Labels", detector ? labelsOf(detector.labels) : "unknown"],
+      ...(detector?.warnings.length ? [["Warnings", detector.warnings.join(" ")]] : []),
+    ],
+    newestTitle: "Newest",
+    newest: (model) => (model.latest_version === null ? "No newer version is known."
+      : model.latest_version === model.installed_version ? `${model.latest_version} is the newest version, and it runs.`
+        : `Version ${model.latest_version} is the newest known one.`),
+    outcome: (words) => `Last update: ${words}.`,
+    check: "Check now",
+    back: "Go back",
+    noCheck: "You cannot check for a new model here: page.allow does not list update.",
+    noBack: "You cannot go back here: page.allow does not list rollback.",
+    noPrevious: "You cannot go back: there is no previous model.",
+    pinnedBack: "You cannot go back: the configuration names the model (detector.model).",
+    asked: (data) => `The device asks for a new model within ${duration(Math.max(1, data?.within_s ?? 1))}.`,
+    went: (data) => `Done: ${data?.words ?? "the previous model runs"}.`,
+    notDone: (error) => `Not done: ${error}`,
+    backTitle: "Go back to the previous model?",
+    backQuestion: (active, previous) => `${previous ? named(previous) : "The previous model"} will run in place of `
+      + `${active ? named(active) : "this one"}. It stays until a higher release comes. No picture is lost meanwhile.`,
+    cancel: "Cancel",
+    shadowTitle: "The new model, compared",
+    shadowNone: "No comparison was published. The release decides whether its results are (shadow.publish).",
+    shadowIs: (model) => `New: ${named(model)}. Its results reach no subscriber of detections.`,
+    compared: ({frames, both, running, coming}) => `Since you opened this page, ${count(frames, "picture")} compared. `
+      + `Both saw: ${whole(both)}. Only the running model: ${whole(running)}. Only the new one: ${whole(coming)}.`,
+    shadowTimes: (shadow) => `Time in the newest picture: running ${milliseconds(shadow.active_invoke_ms)}, `
+      + `new ${milliseconds(shadow.invoke_ms)}.`,
+    shadowCaption: (at) => `Scores in the picture of ${clock(at, Date.now(), {seconds: true})}`,
+    shadowEmpty: "Neither sees anything in the newest picture.",
+    label: "Label",
+    runningModel: "Running",
+    comingModel: "New",
+    scores: (detections, label) => detections.filter((each) => each.label === label)
+      .map(({score}) => score?.toFixed(2) ?? "unknown").join(", ") || "not seen",
+    listTitle: "On this device",
+    listCaption: "Models on the disk of the device",
+    listHead: Object.freeze(["Role", "Model", "Release", "File (SHA-256)", "Size"]),
+    listNone: "No model is installed. The running one comes from the configuration, or from the box.",
+    listFailed: (error) => `Not loaded${error ? `: ${error}` : "."}`,
+    roles: Object.freeze({active: "Active", previous: "Previous", candidate: "New, not active yet"}),
+    row: (model) => [named(model), model.release === null ? "none" : String(model.release), short(model.sha256),
+      megabytes(model.size / 1e6)],
+    held: (release) => `By choice of a person, only a release above ${release} replaces it.`,
+    refusedCaption: "Models that the device refused",
+    refusedHead: Object.freeze(["File (SHA-256)", "When", "Why"]),
+    refusedRow: (refused) => [short(refused.sha256), clock(refused.at), refused.why],
+    refusedNone: "No model was refused.",
   }),
 
   setup: Object.freeze({
@@ -174,6 +438,24 @@ export const texts = Object.freeze({
   }),
 
   broker: Object.freeze({
-    // broker
+    state: (connected, since, now) => (connected ? "Connected to the broker."
+      : `Not connected to the broker${since ? ` since ${clock(since, now)}` : ""}. Messages wait on the device.`),
+    noErrors: "No errors with the broker.",
+    facts: (mqtt) => [
+      ["Published", `${count(mqtt.published, "message")} in this run`],
+      ["Connected again", mqtt.reconnects === 1 ? "1 time" : `${whole(mqtt.reconnects)} times`],
+      ["Waiting in memory", count(mqtt.outbox_depth, "message")],
+      ["Waiting on disk", `${count(mqtt.spooled, "message")}, ${mqtt.spool_mb.toFixed(1)} MB`],
+      ["Dropped", `${count(mqtt.outbox_dropped, "message")} in this run`],
+      ["Dropped ever", Object.entries(mqtt.dropped_ever).map(([topic, number]) => `${topic} ${whole(number)}`).join(", ")
+        || "none"],
+      ["Refused by the broker", count(mqtt.refused, "message")],
+    ],
+    logTitle: "Log of the daemon",
+    filter: "Lines with",
+    onlyBad: "Only warnings and errors",
+    lines: (shown, all) => (all === 0 ? "The log is empty." : shown === all ? `The last ${count(all, "line")}.`
+      : `${whole(shown)} of the last ${count(all, "line")}.`),
+    logFailed: (error) => `Not loaded: ${error}`,
   }),
 });
