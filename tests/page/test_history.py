@@ -72,6 +72,15 @@ def test_label_and_zone_filter(history: History) -> None:
     assert history.labels("gate") == ["car", "person"]
 
 
+def test_it_says_since_when_it_records(history: History) -> None:
+    """A time before the first minute of a device is not one in which nothing happened."""
+    assert history.oldest_minute("gate") is None
+    history.put_minute("gate", 120, {})
+    history.put_minute("gate", 60, {})
+    history.put_minute("yard", 0, {})
+    assert (history.oldest_minute("gate"), history.newest_minute("gate")) == (60, 120)
+
+
 def test_what_is_too_old_goes(history: History) -> None:
     """Events, minutes and blind times of more than seven days."""
     put(history, event(1))

@@ -129,6 +129,11 @@ class History:
             "SELECT at, row FROM minutes WHERE device = ? AND at > ? ORDER BY at LIMIT ?", device, since_s,
             ROWS_PER_QUERY)]
 
+    def oldest_minute(self, device: str) -> int | None:
+        """Return the oldest minute that is kept (seconds since 1970): nothing before it was recorded."""
+        oldest: int | None = self._read("SELECT min(at) FROM minutes WHERE device = ?", device)[0][0]
+        return oldest
+
     def newest_minute(self, device: str) -> int | None:
         """Return the newest minute that is kept (seconds since 1970)."""
         newest: int | None = self._read("SELECT max(at) FROM minutes WHERE device = ?", device)[0][0]

@@ -159,8 +159,9 @@ class PageService:
         began, _, event = query.get("before", "").partition(" ")
         events = self._history.events(Filter(device, query.get("label", ""), query.get("zone", ""),
                                              (began or "~", event), int(query.number("limit", 50, 200))))
-        hours = query.number("hours", DAY_H, HOURS_MAX)
-        return _json({"events": events, "labels": self._history.labels(device),
+        hours, oldest_s = query.number("hours", DAY_H, HOURS_MAX), self._history.oldest_minute(device)
+        since = None if oldest_s is None else payloads.timestamp(datetime.fromtimestamp(oldest_s, UTC))
+        return _json({"events": events, "since": since, "labels": self._history.labels(device),
                       "zones": sorted({zone for each in events for zone in each["entered"]}),
                       "next": f"{events[-1]['began']} {events[-1]['id']}" if events else None,
                       "blind": self._history.blind(device, payloads.timestamp(

@@ -41,7 +41,7 @@ class Plot {
 }
 
 /** What all drawings have: axes in the colours of the page, no legend, no zoom. */
-function plain({range, yRange, xValues, yValues, series, onCursor, isTime}) {
+function plain({range, yRange, xValues, yValues, ySplits, series, onCursor, isTime}) {
   const axis = {stroke: () => colour("--text-2"), font: FONT, grid: {stroke: () => colour("--border"), width: 1},
     ticks: {show: false}};
   return {
@@ -49,7 +49,7 @@ function plain({range, yRange, xValues, yValues, series, onCursor, isTime}) {
     cursor: {y: false, drag: {x: false, y: false}},
     padding: [8, 12, 0, 0],
     scales: {x: {time: isTime, range: () => range()}, y: {range: yRange}},
-    axes: [{...axis, space: 60, values: xValues}, {...axis, size: 46, values: yValues}],
+    axes: [{...axis, space: 60, size: 28, values: xValues}, {...axis, size: 46, values: yValues, ...(ySplits ? {splits: () => ySplits} : {})}],
     series: [{}, ...series],
     hooks: {setCursor: [(plot) => onCursor(plot.cursor.idx)]},
   };
@@ -126,6 +126,7 @@ export class ScoreChart {
       range: () => [0, this.#seconds],
       yRange: () => [0, 1],
       xValues: (_, splits) => splits.map((value) => `${Number(value.toFixed(2))} s`),
+      ySplits: [0, 0.2, 0.4, 0.6, 0.8, 1],
       yValues: (_, splits) => splits.map((value) => value.toFixed(1)),
       series: [
         {stroke: () => colour("--chart-1"), width: 1.5, points: {show: true, size: 6, fill: () => colour("--chart-1")}},

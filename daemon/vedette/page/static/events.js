@@ -231,8 +231,8 @@ export class Events {
     const tags = texts.events.tags(event);
     return h("li", {"data-id": event.id}, h("button", {class: "event", type: "button", "aria-haspopup": "dialog",
       onclick: () => this.#why(this.#events.get(event.id) ?? event)},
-    event.picture ? h("img", {src: this.#picture(event), alt: "", loading: "lazy"})
-      : h("span", {class: "event-none"}, event.best || !event.ended ? "" : texts.events.noPicture),
+    h("span", {class: "event-none"}, event.picture || !event.ended ? "" : texts.events.noPicture),
+    event.picture ? h("img", {src: this.#picture(event), alt: "", loading: "lazy"}) : null,
     h("span", {class: "event-text"},
       h("strong", {}, event.label), " ",
       h("span", {class: "event-time"}, texts.events.when(event, now)), " ",

@@ -29,7 +29,7 @@ export class Health {
       score: new Curve(words.score, [{name: words.score, colour: "--chart-1"}], words.scoreValue),
     };
     this.frames = h("div");
-    this.drift = h("div");
+    this.drift = h("div", {class: "stack"});
     this.device = h("div");
     this.element = h("section", {class: "health stack", "aria-labelledby": "health-title"},
       h("h2", {id: "health-title"}, texts.page.sections.health),

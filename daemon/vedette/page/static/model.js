@@ -86,12 +86,11 @@ export class Model {
       : model?.in_progress ? texts.model.inProgress(model) : "";
     setText(this.progressSaid, said);
     setShown(this.progressSaid, Boolean(said));
-    setShown(this.progress, Boolean(model?.in_progress));
-    if (model?.update_percentage === null || model?.update_percentage === undefined) {
-      this.progress.removeAttribute("value");
-    } else {
-      this.progress.value = model.update_percentage;
-    }
+    const percent = model?.in_progress ? model.update_percentage
+      : model?.state === "trial" ? trialPercent(trial, this.#models?.active?.trial) : undefined;
+    setShown(this.progress, percent !== undefined);
+    if (percent === null) this.progress.removeAttribute("value");
+    else this.progress.value = percent ?? 0;
   }
 
   #showButtons(model) {
@@ -170,6 +169,12 @@ export class Model {
     }
     renew(this.shadow, [isOn, this.#compared], () => comparison(this.#shadow, this.#compared, isOn));
   }
+}
+
+/** How much of what a trial needs is there, in percent. Undefined if that is not known. */
+function trialPercent(trial, required) {
+  if (!trial || !required) return undefined;
+  return 100 * Math.min(1, trial.frames / required.frames, trial.seconds / (60 * required.minutes));
 }
 
 /** What both models see in the newest frame, and in all that were compared. */

@@ -50,7 +50,8 @@ const orUnknown = (value, say = String) => (value === null || value === undefine
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const megabytes = (value) => (value >= 1000 ? `${(value / 1000).toFixed(1)} GB`
   : `${value < 10 ? value.toFixed(1) : whole(value)} MB`);
-const percent = (share) => `${share > 0 && share < 0.1 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`;
+const percent = (share) => (share > 0 && share < 0.0005 ? "under 0.1 %"
+  : `${share > 0 && share < 0.0995 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`);
 const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : whole(value)} ms`;
 const named = (model) => `${model.name}${model.version ? ` ${model.version}` : ""}`;
 const short = (sha256) => sha256.slice(0, 12);
@@ -222,7 +223,7 @@ export const texts = Object.freeze({
     more: (next, left) => `Show ${next} more of ${whole(left)}`,
     bar: (event, now) => `${event.label}, ${texts.events.when(event, now)}`,
     when: (event, now) => `${clock(event.began, now, {seconds: true})}, `
-      + (event.ended ? `for ${duration(secondsOf(event, now))}` : `still there after ${duration(secondsOf(event, now))}`),
+      + `${event.ended ? "for" : "still there after"} ${duration(secondsOf(event, now))}`,
     tags: (event) => [
       ...event.entered.map((zone) => (event.loitering.includes(zone) ? `stays in ${zone}` : `in ${zone}`)),
       ...event.crossed.slice(-3).map(({line, direction}) => `crossed ${line}, ${direction}`),
@@ -255,8 +256,8 @@ export const texts = Object.freeze({
       return [
         number ? `Detected ${isSure ? "" : "at least "}${count(number, "time")} in ${seconds}.`
           : `Was there for ${seconds}.`,
-        `Median score ${event.score.toFixed(2)}, ${threshold === null ? "threshold unknown"
-          : `threshold ${threshold.toFixed(2)}`}${minimum ? `; an event needs a median of ${minimum.toFixed(2)}` : ""}.`,
+        `Median score ${event.score.toFixed(2)}, ${texts.events.thresholdKey(threshold)}.`,
+        minimum ? `An event needs a median of ${minimum.toFixed(2)}.` : "",
         ...Object.entries(event.dwell_s).map(([zone, dwell]) => `Was in ${zone} for ${duration(dwell)}.`),
         ...event.loitering.map((zone) => `Loiters in ${zone}.`),
         ...event.crossed.map(({line, direction}) => `Crossed ${line} (${direction}).`),
@@ -447,8 +448,8 @@ export const texts = Object.freeze({
       ["Waiting in memory", count(mqtt.outbox_depth, "message")],
       ["Waiting on disk", `${count(mqtt.spooled, "message")}, ${mqtt.spool_mb.toFixed(1)} MB`],
       ["Dropped", `${count(mqtt.outbox_dropped, "message")} in this run`],
-      ["Dropped ever", Object.entries(mqtt.dropped_ever).map(([topic, number]) => `${topic} ${whole(number)}`).join(", ")
-        || "none"],
+      ["Dropped ever", Object.entries(mqtt.dropped_ever)
+        .map(([topic, number]) => `${topic} ${whole(number)}`).join(", ") || "none"],
       ["Refused by the broker", count(mqtt.refused, "message")],
     ],
     logTitle: "Log of the daemon",
