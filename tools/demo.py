@@ -1,7 +1,8 @@
-"""Watch the daemon, with a private broker: `make run`, or `make run MODEL=… SOURCE=…`.
+"""Watch the daemon, with a private broker and its page: `make run`, or `make run MODEL=… SOURCE=…`.
 
-Invariants: the broker listens only on a free port of the loopback. Ctrl-C, the end of the source, or `--seconds` ends
-both processes within two seconds and leaves no file behind. All that is shown came over MQTT, as for any subscriber.
+Invariants: broker and page listen only on a free port of the loopback. Ctrl-C, the end of the source, or `--seconds`
+ends all processes within two seconds and leaves no file behind. All that the terminal shows came over MQTT, as for any
+subscriber.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +33,7 @@ from vedette.cli import Parser
 from vedette.cli.arguments import between
 from vedette.cli.broker import connected
 from vedette.config.load import load
+from vedette.device.identity import known_sockets
 from vedette.errors import UsageError, VedetteError
 from vedette.messages import topics
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vedette.camera.street.truth import SyntheticTruth
-    from vedette.config.models import CameraConfig, Config
+    from vedette.config.models import CameraConfig
     from vedette.mqtt.command_filter import Incoming
     from vedette.mqtt.connection import Connection
 
@@ -46,9 +49,16 @@ EXAMPLE = """examples:
   make run                                          the drawn street, with the model in the box
   make run SOURCE='synthetic?misbehave=dark:20:5'   the same, but its light fails at times
   make run MODEL=street.tflite SOURCE=street.mp4    a video, a folder of images, an address, /dev/video0, or auto
+  make run ARGS=--open                              opens the page in the browser of this desktop
   make run ARGS='--seconds 60'                      it ends after 60 s; other arguments go to `vedette run`"""
 DEVICE = "demo"
+PAGE_PORT = 8780
+STREET = {"VEDETTE_CAMERA__WIDTH": "640", "VEDETTE_CAMERA__HEIGHT": "360", "VEDETTE_CAMERA__FPS": "15",
+          "VEDETTE_ZONES": "{pavement: {points: [[0, 0.79], [1, 0.79], [1, 1], [0, 1]], loiter_s: 10}}",
+          "VEDETTE_LINES": "{crossing: {from: [0.5, 0.54], to: [0.5, 0.78]}}"}
+"""The settings of the drawn street. The zone is the near pavement, the line lies across the road."""
 SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+DAEMON_LOG, PAGE_LOG = "daemon.log", "page.log"
 LOG_TAIL = 12
 POLL_S = 0.1
 EX_UNAVAILABLE, EX_INTERRUPTED = 69, 130
@@ -86,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--source", default="", help="what to watch (default: synthetic)")
     parser.add_argument("--seconds", type=between(float, 0, 10**6), default=10**6, metavar="N",
                         help="end after N seconds")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser of this desktop")
     args, rest = parser.parse_known_args()
     args.rest = rest
     args.source = args.source or "synthetic"
@@ -96,7 +107,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace, stopping: Sequence[int]) -> int:
-    """Start the broker, subscribe, start the daemon, and show. They end in reverse order."""
+    """Start the broker, subscribe, start the daemon and its page, and show. They end in reverse order."""
     began_s = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-run-")))
@@ -107,27 +118,36 @@ def _run(args: argparse.Namespace, stopping: Sequence[int]) -> int:
         stack.callback(_end, broker, within_s=0.4)
         _wait_for(broker, port)
         print(f"broker on 127.0.0.1:{port}; follow it with: .venv/bin/vedette tail --port {port}", flush=True)
+        claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listen = f"127.0.0.1:{_page_port(claim)}"
+        print(f"page on http://{listen}/", flush=True)
         connection = stack.enter_context(connected(config.mqtt, [topics.absolute(DEVICE, "#")]))
         daemon = _start_daemon(args, folder, environment)
         stack.callback(_end, daemon, within_s=1.2)
+        page = _start(["page", "--listen", listen], folder / PAGE_LOG, environment)
+        stack.callback(_end, page, within_s=0.2)
+        if args.open:
+            threading.Thread(target=_open, args=(listen,), daemon=True).start()
         figures = Figures(_truth(config.camera), began_ns=int(began_s * 1e9))
-        _show(figures, config, connection, daemon, stopping, began_s + args.seconds)
-        code = daemon.poll()
-        if code and not stopping:
-            raise DemoError("\n".join(_log(folder)[-LOG_TAIL:]), code)
+        show = (Screen if sys.stdout.isatty() else Lines)(config.camera.source, config.mqtt.port, f"http://{listen}/")
+        _show(show, figures, connection, (daemon, page), stopping, began_s + args.seconds)
+        for process, log in ((daemon, DAEMON_LOG), (page, PAGE_LOG)):
+            if (code := process.poll()) and not stopping:
+                raise DemoError("\n".join(_log(folder / log)[-LOG_TAIL:]), code)
         print(summary(figures.read()), flush=True)
     return EX_INTERRUPTED if stopping else 0
 
 
-def _show(figures: Figures, config: Config, connection: Connection, daemon: subprocess.Popen[bytes],
-          stopping: Sequence[int], until_s: float) -> None:
-    """Show the messages until the daemon ends, a signal comes, or the time is over. Raises: BrokerError."""
-    with (Screen if sys.stdout.isatty() else Lines)(config.camera.source, config.mqtt.port) as screen:
+def _show(show: Screen | Lines, figures: Figures, connection: Connection,
+          processes: Sequence[subprocess.Popen[bytes]], stopping: Sequence[int], until_s: float) -> None:
+    """Show the messages until a process ends, a signal comes, or the time is over. Raises: BrokerError."""
+    with show as screen:
         next_s = time.monotonic()
         running = True
         while running:
             # Checked before the messages are taken, so the last messages of a daemon that ended are among them.
-            running = daemon.poll() is None and not stopping and time.monotonic() < until_s
+            running = not any(each.poll() is not None for each in processes) and not stopping \
+                and time.monotonic() < until_s
             figures.take(_messages(connection))
             if time.monotonic() >= next_s:
                 screen.show(figures.read())
@@ -151,11 +171,12 @@ def _truth(camera: CameraConfig) -> SyntheticTruth | None:
 
 def _environment(source: str, folder: Path, port: int) -> dict[str, str]:
     """Return the daemon's environment: that of the user, and the settings of the demo."""
-    street = {"VEDETTE_CAMERA__WIDTH": "640", "VEDETTE_CAMERA__HEIGHT": "360", "VEDETTE_CAMERA__FPS": "15"}
-    return {**(street if is_synthetic(source) else {}), **os.environ,
-            "XDG_STATE_HOME": str(folder), "VEDETTE_DEVICE": DEVICE,
-            "VEDETTE_MQTT__HOST": "127.0.0.1", "VEDETTE_MQTT__PORT": str(port),
-            "VEDETTE_PUBLISH__RESULTS": "all", "VEDETTE_PUBLISH__MAX_PER_S": "240", "VEDETTE_HEALTH__INTERVAL_S": "1"}
+    own = {"XDG_STATE_HOME": str(folder), "VEDETTE_DEVICE": DEVICE,
+           "VEDETTE_MQTT__HOST": "127.0.0.1", "VEDETTE_MQTT__PORT": str(port),
+           "VEDETTE_PUBLISH__RESULTS": "all", "VEDETTE_PUBLISH__MAX_PER_S": "240", "VEDETTE_HEALTH__INTERVAL_S": "1",
+           "VEDETTE_EVENTS__PICTURES": "on", "VEDETTE_PAGE__ALLOW": "[pause, resume, snapshot, update, try]"}
+    environment = {**(STREET if is_synthetic(source) else {}), **os.environ, **own}
+    return {**environment, "VEDETTE_PAGE__DAEMONS": f"['{known_sockets(environment)[0]}']"}
 
 
 def start_broker(folder: Path, port: int, path: str = SBIN) -> subprocess.Popen[bytes]:
@@ -171,14 +192,29 @@ def start_broker(folder: Path, port: int, path: str = SBIN) -> subprocess.Popen[
 
 
 def _start_daemon(args: argparse.Namespace, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    with (folder / "daemon.log").open("wb") as log:
-        model = ["--model", args.model] if args.model else []
-        return subprocess.Popen([sys.executable, "-m", "vedette", "run", "--source", args.source, *model, *args.rest],
-                                env=environment, stdout=log, stderr=log)
+    model = ["--model", args.model] if args.model else []
+    return _start(["run", "--source", args.source, *model, *args.rest], folder / DAEMON_LOG, environment)
 
 
-def _log(folder: Path) -> list[str]:
-    return (folder / "daemon.log").read_text(encoding="utf-8", errors="replace").splitlines()
+def _start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        return subprocess.Popen([sys.executable, "-m", "vedette", *command], env=environment, stdout=file, stderr=file)
+
+
+def _log(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _open(listen: str) -> None:
+    """Open the page once it answers. Without a desktop, a browser would take this terminal."""
+    host, port = listen.split(":")
+    for _ in range(600):
+        with socket.socket() as client:
+            if client.connect_ex((host, int(port))) == 0:
+                break
+        threading.Event().wait(POLL_S)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(f"http://{listen}/")
 
 
 def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
@@ -190,8 +226,17 @@ def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def _page_port(claim: socket.socket) -> int:
+    """Return the page's usual port, or another one if a program has it, or a demo that starts just now."""
+    try:
+        claim.bind("\0vedette-demo")        # no file: free again when the demo ends
+        return _free_port(PAGE_PORT)
+    except OSError:
+        return _free_port()
+
+
+def _free_port(wanted: int = 0) -> int:
+    with socket.create_server(("127.0.0.1", wanted)) as server:
         return int(server.getsockname()[1])
 
 

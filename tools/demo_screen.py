@@ -44,8 +44,8 @@ class Screen:
 
     period_s = 0.5
 
-    def __init__(self, source: str, port: int, stream: TextIO = sys.stdout) -> None:
-        self._source, self._port, self._stream = source, port, stream
+    def __init__(self, source: str, port: int, address: str, stream: TextIO = sys.stdout) -> None:
+        self._source, self._port, self._address, self._stream = source, port, address, stream
 
     def __enter__(self) -> Self:
         self._write(_ENTER)
@@ -57,7 +57,7 @@ class Screen:
     def show(self, reading: Reading) -> None:
         """Draw the screen over the last one."""
         columns, rows = shutil.get_terminal_size()
-        lines = [_painted(line, columns) for line in page(reading, self._source, self._port)[:rows]]
+        lines = [_painted(line, columns) for line in page(reading, self._source, self._port, self._address)[:rows]]
         self._write(_HOME + f"{_END_LINE}\n".join(lines) + _END_LINE + _END_SCREEN)
 
     def _write(self, text: str) -> None:
@@ -70,7 +70,7 @@ class Lines:
 
     period_s = 1.0
 
-    def __init__(self, _source: str, _port: int, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, _source: str, _port: int, _address: str, stream: TextIO = sys.stdout) -> None:
         self._stream = stream
 
     def __enter__(self) -> Self:
@@ -84,11 +84,12 @@ class Lines:
         print(_printable(line_of(reading)), file=self._stream, flush=True)
 
 
-def page(reading: Reading, source: str, port: int) -> list[Line]:
+def page(reading: Reading, source: str, port: int, address: str) -> list[Line]:
     """Return the screen, the least important lines last."""
     street = zip_longest(_map(reading), _listed(reading), fillvalue=())
     return [
-        (Span("VEDETTE", BOLD), Span(f"  {_watching(reading, source)}", DIM)), (),
+        (Span("VEDETTE", BOLD), Span(f"  {_watching(reading, source)}", DIM)),
+        _row("page", address, "the picture, in a browser"),
         (Span("health    "), *_health(reading)),
         _row("results", f"{reading.per_s:.1f} per second", _since(reading)),
         _row("age", _delays(reading.age_ms), "capture to result"),

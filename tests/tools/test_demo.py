@@ -13,12 +13,14 @@ import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from tests.support.daemon.signals import interrupted_at_each_call
 from tests.support.waiting.bounded_popen import BoundedPopen
-from tests.support.waiting.until import wait_until
+from tests.support.waiting.until import eventually, wait_until
 from tools.demo import DemoError, start_broker
 
 pytestmark = pytest.mark.daemon
@@ -47,6 +49,21 @@ def port_of(line: str) -> int:
     found = re.match(r"broker on 127\.0\.0\.1:(\d+);", line)
     assert found, line
     return int(found[1])
+
+
+def page_of(line: str) -> int:
+    found = re.match(r"page on http://127\.0\.0\.1:(\d+)/$", line)
+    assert found, line
+    return int(found[1])
+
+
+def picture_of(page: int) -> bytes | None:
+    """The newest picture of the page; None if it has none."""
+    try:
+        with urlopen(f"http://127.0.0.1:{page}/frame.jpg?wait=1", timeout=60) as answer:
+            return answer.read() or None
+    except URLError:
+        return None
 
 
 def is_open(port: int) -> bool:
@@ -89,11 +106,18 @@ def test_the_street_is_watched_with_its_truth_beside(tmp_path: Path) -> None:
 
 
 def test_it_ends_by_itself(tmp_path: Path) -> None:
-    """After the seconds it was given, whatever was seen by then, with 0 and nothing left."""
-    with Demo(tmp_path, "--seconds", "1") as demo:
-        out, _ = demo.communicate(timeout=240)
-    assert demo.returncode == 0, out
-    assert_nothing_is_left(tmp_path, port_of(out))
+    """After the seconds it was given, whatever was seen by then, with 0 and nothing left; two of them side by side."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    pages = set()
+    for folder in folders:
+        folder.mkdir()
+    with Demo(folders[0], "--seconds", "1") as one, Demo(folders[1], "--seconds", "1") as other:
+        for folder, demo in zip(folders, (one, other), strict=True):
+            out, _ = demo.communicate(timeout=240)
+            assert demo.returncode == 0, out
+            pages.add(page_of(out.splitlines()[1]))
+            assert_nothing_is_left(folder, port_of(out))
+    assert len(pages) == 2
 
 
 def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
@@ -109,13 +133,18 @@ def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C (to the whole group, twice), a kill and a closed terminal leave no broker, no daemon and no folder."""
+    """Ctrl-C (to the whole group, twice), a kill and a closed terminal leave no process and no folder.
+
+    Before that, the page has the picture with its boxes.
+    """
     with Demo(tmp_path) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         assert is_open(port)
+        page = page_of(demo.stdout.readline())
         while not HITS.search(demo.stdout.readline()):
             assert demo.poll() is None
+        assert b'"label":"' in eventually(lambda: picture_of(page))
         if number is signal.SIGINT:
             os.killpg(demo.pid, number)
             os.killpg(demo.pid, number)
@@ -123,6 +152,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
             demo.send_signal(number)
         demo.communicate(timeout=240)
     assert demo.returncode == 130
+    assert not is_open(page)
     assert_nothing_is_left(tmp_path, port)
 
 

@@ -114,9 +114,9 @@ def test_any_result_fits_the_screen(things: list[tuple[str, tuple[float, ...]]])
     figures = Figures(None, began_ns=0, clock=Clock())
     figures.take([told(1, things)])
     reading = figures.read()
-    assert len(page(reading, "film.mp4", 1883)) == 24
+    assert len(page(reading, "film.mp4", 1883, "http://127.0.0.1:1/")) == 24
     shown, lines = StringIO(), StringIO()
-    with Screen("film.mp4", 1883, shown) as screen, Lines("film.mp4", 1883, lines) as plain:
+    with Screen("film.mp4", 1883, "", shown) as screen, Lines("film.mp4", 1883, "", lines) as plain:
         screen.show(reading)
         plain.show(reading)
     rows = re.sub(r"\x1b\[[?\d]*[A-Za-z]", "", shown.getvalue()).split("\n")
@@ -130,4 +130,4 @@ def test_nothing_is_claimed_without_a_truth() -> None:
     figures = Figures(None, began_ns=0, clock=Clock())
     figures.take([told(1, [("car", (0.1, 0.1, 0.5, 0.5))])])
     assert "recall" not in line_of(figures.read())
-    assert "not known" in "".join(span.text for line in page(figures.read(), "film.mp4", 1) for span in line)
+    assert "not known" in "".join(span.text for line in page(figures.read(), "film.mp4", 1, "") for span in line)
