@@ -19,13 +19,15 @@ class View {
   #app;
   #feed;
   #layers;
+  #isTile;
   #spokenMs = -Infinity;
   #dirty = false;
 
-  constructor(app, device, layers, {waitS, onPicture}) {
+  constructor(app, device, layers, {waitS, isTile, onPicture}) {
     this.#app = app;
     this.device = device;
     this.#layers = layers;
+    this.#isTile = isTile;
     this.#feed = new Feed(app, device, () => {
       this.redraw();
       onPicture?.();
@@ -92,12 +94,13 @@ class View {
     } else isOld = false;
     setText(this.message, words);
     setShown(this.message, words !== "");
+    this.isOld = isOld;
     this.element.classList.toggle("old", isOld);
     this.element.classList.toggle("none", !picture);
   }
 
   get #config() {
-    return this.device === this.#app.current?.device ? this.#app.config?.config : undefined;
+    return this.#isTile ? undefined : this.#app.config?.config;
   }
 
   #shape(width, height) {
@@ -137,23 +140,27 @@ export class Live {
     this.layers = {boxes: true, names: true, zones: true, lines: true, masks: false, ...app.recall("layers", {})};
     this.isOne = app.recall("one", false);
     this.pictures = h("div", {class: "pictures"});
-    this.all = h("button", {class: "button", type: "button", hidden: true, onclick: () => this.#open(null)},
+    this.all = h("button", {class: "button small", type: "button", hidden: true,
+      onclick: () => this.#open(null)},
       icon("tiles"), texts.live.all);
     this.facts = h("p", {class: "muted small live-facts"});
     this.list = h("tbody");
-    this.nothing = h("p", {class: "muted", hidden: true}, texts.live.nothing);
-    this.side = h("aside", {class: "live-side", "aria-label": texts.live.seenNow},
-      h("div", {class: "card live-seen"}, h("h3", {}, texts.live.seenNow), this.nothing,
-        h("div", {class: "live-list", tabindex: "0", role: "region", "aria-label": texts.live.seenNow},
-          h("table", {class: "table"}, h("thead", {}, h("tr", {}, h("th", {scope: "col"}, texts.live.label),
-            h("th", {scope: "col", class: "number"}, texts.live.score),
-            h("th", {scope: "col", class: "number"}, texts.live.track))), this.list)), this.facts));
+    this.nothing = h("p", {class: "muted"}, texts.live.noPicture);
+    this.table = h("table", {class: "table", hidden: true}, h("thead", {}, h("tr", {},
+      h("th", {scope: "col"}, texts.live.label), h("th", {scope: "col", class: "number"}, texts.live.score),
+      h("th", {scope: "col", class: "number"}, texts.live.track))), this.list);
+    this.heading = h("h3", {}, texts.live.seenNow);
+    this.side = h("div", {class: "live-side"},
+      h("div", {class: "card live-seen"}, this.heading,
+        h("div", {class: "live-list", tabindex: "0", role: "region", "aria-label": texts.live.list},
+          this.nothing, this.table), this.facts));
     this.layersOf = h("fieldset", {class: "row live-layers"}, h("legend", {class: "visually-hidden"}, texts.live.show),
       LAYERS.map((name) => this.#layer(name)));
     this.body = h("div", {class: "live"}, this.pictures, this.side);
     this.empty = h("p", {class: "empty", hidden: true}, texts.live.noDevice);
     this.element = h("section", {"aria-labelledby": "live-title"},
-      h("div", {class: "section-head"}, h("h2", {id: "live-title"}, texts.live.title), this.layersOf, this.all),
+      h("div", {class: "section-head"},
+        h("div", {class: "row"}, h("h2", {id: "live-title"}, texts.live.title), this.all), this.layersOf),
       this.empty, this.body);
     document.addEventListener("visibilitychange", () => this.#followAll());
     setInterval(() => {
@@ -200,12 +207,11 @@ export class Live {
     for (const view of this.#views.values()) view.close();
     const waitS = names.length > FEW_CAMERAS ? 1 : undefined;
     this.#views = new Map(names.map((name) => [name,
-      new View(this.#app, name, this.layers, {waitS, onPicture: areTiles ? undefined : () => this.#describe()})]));
+      new View(this.#app, name, this.layers, {waitS, isTile: areTiles, onPicture: areTiles ? undefined : () => this.#describe()})]));
     if (names.length === 0) this.#views.set("", new View(this.#app, "", this.layers, {}));
     replace(this.pictures, [...this.#views.values()].map((view) => (areTiles ? this.#tile(view) : view.element)));
+    this.#list(null);
     this.#listedMs = -Infinity;
-    replace(this.list);
-    setText(this.facts, "");
   }
 
   #tile(view) {
@@ -254,15 +260,20 @@ export class Live {
   #describe() {
     if (this.body.classList.contains("tiled") || performance.now() - this.#listedMs < LISTED_EVERY_MS) return;
     const [view] = this.#views.values();
-    const result = view?.picture?.result;
-    if (!result) return;
+    setText(this.heading, view?.picture && view.isOld ? texts.live.seenLast : texts.live.seenNow);
+    if (view?.picture) this.#list(view.picture.result, view.rate);
+  }
+
+  #list(result, rate = 0) {
     this.#listedMs = performance.now();
-    replace(this.list, result.detections.map(({label, score, track}) => h("tr", {},
+    replace(this.list, (result?.detections ?? []).map(({label, score, track}) => h("tr", {},
       h("td", {}, this.#swatch(label), label), h("td", {class: "number"}, score === null ? "" : score.toFixed(2)),
       h("td", {class: "number"}, track ?? ""))));
-    setShown(this.nothing, result.detections.length === 0);
-    setText(this.facts, [texts.live.facts(result.frame.width, result.frame.height, texts.live.sources[result.source]),
-      view.rate ? texts.live.rate(view.rate) : ""].filter(Boolean).join("\n"));
+    setShown(this.table, Boolean(result?.detections.length));
+    setShown(this.nothing, !result?.detections.length);
+    setText(this.nothing, result ? texts.live.nothing : texts.live.noPicture);
+    setText(this.facts, result ? [texts.live.facts(result.frame.width, result.frame.height,
+      texts.live.sources[result.source]), rate ? texts.live.rate(rate) : ""].join("\n") : "");
   }
 
   #swatch(label) {
@@ -282,7 +293,7 @@ export class Live {
 
   /** Offers only what there is to draw: no switch for zones on a device without zones. */
   #showLayers() {
-    const config = this.#app.config?.config;
+    const config = this.body.classList.contains("tiled") ? undefined : this.#app.config?.config;
     const areThere = {boxes: true, names: true, zones: Object.keys(config?.zones ?? {}).length,
       lines: Object.keys(config?.lines ?? {}).length, masks: config?.camera?.masks?.length};
     for (const label of this.layersOf.querySelectorAll("[data-layer]")) {

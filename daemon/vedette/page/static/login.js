@@ -1,11 +1,9 @@
-// The login: sends name and password, then goes to the page.
+// The login: sends the password, then goes to the page.
 
 import {h, replace, setText} from "./dom.js";
 import {texts} from "./texts.js";
 
 const problem = h("p", {class: "problem", role: "alert"});
-const name = h("input", {id: "name", name: "name", autocomplete: "username", autocapitalize: "none", spellcheck: "false",
-  required: true});
 const password = h("input", {id: "password", name: "password", type: "password", autocomplete: "current-password",
   required: true});
 const submit = h("button", {class: "button primary", type: "submit"}, texts.login.submit);
@@ -16,13 +14,12 @@ async function logIn(event) {
   setText(problem, "");
   try {
     const answer = await fetch("api/login", {method: "POST", headers: {"Content-Type": "application/json"},
-      body: JSON.stringify({name: name.value, password: password.value})});
+      body: JSON.stringify({password: password.value})});
     if (answer.ok) {
       location.replace("./");
       return;
     }
-    setText(problem, {401: texts.login.wrong, 429: texts.login.limited}[answer.status]
-      ?? (await answer.json().catch(() => ({}))).error ?? texts.page.failed(answer.status));
+    setText(problem, await why(answer));
   } catch {
     setText(problem, texts.login.unreachable);
   }
@@ -31,11 +28,17 @@ async function logIn(event) {
   password.focus();
 }
 
+async function why(answer) {
+  if (answer.status === 401) return texts.login.wrong;
+  if (answer.status === 429) return texts.login.limited(Number(answer.headers.get("Retry-After")) || 60);
+  return (await answer.json().catch(() => ({}))).error ?? texts.page.failed(answer.status);
+}
+
 replace(document.getElementById("app"),
   h("form", {class: "card login-form", onsubmit: (event) => void logIn(event)},
     h("div", {class: "identity"}, h("img", {src: "static/icon.svg", alt: "", width: "28", height: "28"}),
       h("h1", {}, texts.page.name)),
-    h("label", {class: "field", for: "name"}, texts.login.name, name),
+    h("input", {name: "username", autocomplete: "username", value: texts.page.name, hidden: true}),
     h("label", {class: "field", for: "password"}, texts.login.password, password),
     problem, submit));
-name.focus();
+password.focus();

@@ -9,6 +9,7 @@ const WAIT_S = 20;
 const FIRST_WAIT_S = 2;         // then an old picture is better than none
 const AT_ONCE = 4;              // a browser has six connections to a host, and state and commands need some
 const SHORTEST_MS = 100;
+const RATE_OVER_MS = 5000;
 const LONGEST_BACKOFF_MS = 8_000;
 const COLOURS = {person: "#5ab8ff", car: "#ffa552", bicycle: "#c9a2ff", dog: "#5fe08d", cat: "#ffe45c", parcel: "#f5d547",
   cone: "#ff8a80", truck: "#ff8fb3", bus: "#4fe3e0", motorcycle: "#b7e05c"};
@@ -26,9 +27,6 @@ export class Feed {
 
   /** Why the last request failed, or null. */
   problem = null;
-
-  /** Pictures of the last seconds, per second. */
-  rate = 0;
 
   #app;
   #listener;
@@ -56,7 +54,6 @@ export class Feed {
     this.#stopping?.abort();
     this.#stopping = null;
     this.#times = [];
-    this.rate = 0;
   }
 
   /** Stops, and gives the memory of the picture back. */
@@ -64,6 +61,13 @@ export class Feed {
     this.stop();
     this.picture?.image.close();
     this.picture = null;
+  }
+
+  /** Pictures per second in the last five seconds; 0 while none come. */
+  get rate() {
+    const now = performance.now();
+    const times = this.#times.filter((at) => now - at < RATE_OVER_MS);
+    return times.length > 1 ? (times.length - 1) * 1000 / (now - times[0]) : 0;
   }
 
   async #follow(signal) {
@@ -108,15 +112,8 @@ export class Feed {
     this.picture?.image.close();
     this.picture = {image, result, seq: answer.seq ?? result.seq};
     this.#app.results.set(this.device, result);
-    this.#measure();
+    this.#times = [...this.#times.filter((at) => performance.now() - at < RATE_OVER_MS), performance.now()];
     this.#tell(null);
-  }
-
-  #measure() {
-    const now = performance.now();
-    this.#times = [...this.#times.filter((at) => now - at < 5000), now];
-    const [first] = this.#times;
-    this.rate = this.#times.length > 1 ? (this.#times.length - 1) * 1000 / (now - first) : 0;
   }
 
   #tell(problem) {

@@ -1,7 +1,7 @@
 // The strip: one sentence on what the device does, the worst thing first, and the commands that end or begin a pause.
 
 import {h, icon, replace, setShown, setText} from "./dom.js";
-import {clock, duration, texts} from "./texts.js";
+import {clock, elapsed, texts} from "./texts.js";
 
 const TICK_MS = 1000;
 const FRESH_MS = 3000;          // a result that is older says nothing on how old results are
@@ -71,7 +71,7 @@ export class Strip {
     this.snapshot = this.#button("snapshot", () => this.#takeSnapshot());
     this.resume.classList.add("primary");
     this.element = h("section", {class: "strip card", "aria-label": texts.strip.label},
-      this.dot, h("div", {class: "strip-words"}, h("p", {}, this.head, " ", this.rest), this.note),
+      this.dot, h("p", {class: "strip-words"}, this.head, " ", this.rest), this.note,
       h("div", {class: "strip-buttons"}, this.resume, this.pause, this.snapshot));
     setInterval(() => {
       if (!document.hidden) this.update();
@@ -97,7 +97,7 @@ export class Strip {
   #sentence({kind, since, until, reason}, entry) {
     const app = this.#app;
     const sentence = texts.strip[kind];
-    const ago = Number.isFinite(since) && since !== null ? duration(Math.max(0, app.now() - since) / 1000) : "";
+    const ago = Number.isFinite(since) && since !== null ? elapsed((app.now() - since) / 1000) : "";
     switch (kind) {
       case "pageAway": return sentence(clock(since, app.now()));
       case "daemonAway": return sentence(clock(since, app.now()), entry.error);

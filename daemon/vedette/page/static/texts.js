@@ -34,6 +34,11 @@ export function duration(seconds) {
   return `${Math.round(minutes / 1440)}\u00a0days`;
 }
 
+/** How long something has lasted, in whole seconds at least: "12 s", "5 min". */
+export function elapsed(seconds) {
+  return seconds < 99.5 ? `${Math.max(1, Math.round(seconds))}\u00a0s` : duration(seconds);
+}
+
 /** "14:02" of the same day, else "29 Nov, 14:02". `now` and `time` are milliseconds or ISO texts. */
 export function clock(time, now = Date.now(), {seconds = false} = {}) {
   const at = new Date(time);
@@ -42,6 +47,12 @@ export function clock(time, now = Date.now(), {seconds = false} = {}) {
   const text = at.toLocaleTimeString("en-GB", options);
   if (at.toDateString() === new Date(now).toDateString()) return text;
   return `${at.toLocaleDateString("en-GB", {day: "numeric", month: "short"})}, ${text}`;
+}
+
+/** Makes a sentence of a message of the daemon: "no route to host" becomes "No route to host." */
+function sentence(message) {
+  const text = /^[a-z]+( |$)/.test(message) ? message[0].toUpperCase() + message.slice(1) : message;
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 const list = (items) => (items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`);
@@ -113,11 +124,10 @@ export const texts = Object.freeze({
 
   login: Object.freeze({
     title: "Log in",
-    name: "Name",
     password: "Password",
     submit: "Log in",
-    wrong: "Name or password is wrong.",
-    limited: "Too many attempts. Wait a minute, then try again.",
+    wrong: "The password is wrong.",
+    limited: (seconds) => `Too many attempts. Wait ${elapsed(seconds)}, then try again.`,
     unreachable: "The page's server does not answer. Try again.",
   }),
 
@@ -127,26 +137,26 @@ export const texts = Object.freeze({
     connecting: ["Asking the daemon.", ""],
     pageAway: (at) => [`This page's server does not answer since ${at}.`, "Trying again."],
     noDevice: ["No camera is set up for this page.", "Name its socket in page.daemons."],
-    daemonAway: (at, error) => [`The daemon does not answer since ${at}.`, error ?? "Trying again."],
+    daemonAway: (at, error) => [`The daemon does not answer since ${at}.`, error ? sentence(error) : "Trying again."],
     starting: ["Starting.", "No picture was looked at yet."],
     watching: (seen, age) => ["Watching.", [seen, age].filter(Boolean).join(" ")],
     byCloud: (seen, age) => ["Detecting by the cloud.", [seen, age].filter(Boolean).join(" ")],
     byMotion: (seen, age) => ["Detecting only motion.", [seen, age].filter(Boolean).join(" ")],
     paused: (until) => [until ? `Not looking: paused until ${until}.` : "Not looking: paused until you resume it.", ""],
     cameraSilent: (age) => ["Camera silent", age ? `for ${age}; restarting it.` : "; restarting it."],
-    cameraOffline: (age, cause) => ["No camera", `${age ? `for ${age}; ` : ""}trying again. ${cause ?? ""}`.trim()],
+    cameraOffline: (age, cause) => ["No camera", `${age ? `for ${age}; ` : ""}trying again. ${cause ? sentence(cause) : ""}`.trim()],
     cameraFrozen: (age) => ["Camera frozen", `${age ? `for ${age}` : ""}: all pictures are the same.`],
     noModel: ["Not looking: no model is installed.", ""],
-    modelRefused: (detail) => ["Not looking: the model cannot be used.", detail ?? ""],
-    modelFailing: (detail) => ["Not looking: the model fails.", detail ?? ""],
+    modelRefused: (detail) => ["Not looking: the model cannot be used.", detail ? sentence(detail) : ""],
+    modelFailing: (detail) => ["Not looking: the model fails.", detail ? sentence(detail) : ""],
     allStale: ["Not looking: every picture is too old before its turn.", ""],
-    otherFailure: (meaning, detail) => ["Not looking:", [meaning, detail].filter(Boolean).join(" ")],
+    otherFailure: (meaning, detail) => ["Not looking:", [meaning, detail && sentence(detail)].filter(Boolean).join(" ")],
     notLooking: ["Not looking.", "No result counts now."],
     seen: (counts) => {
       const all = Object.entries(counts).filter(([, number]) => number > 0).sort((a, b) => b[1] - a[1]);
       if (!all.length) return "Nothing in view.";
-      const rest = all.slice(5).reduce((sum, [, number]) => sum + number, 0);
-      return `${all.slice(0, 5).map(([label, number]) => count(number, label)).join(", ")}`
+      const rest = all.slice(4).reduce((sum, [, number]) => sum + number, 0);
+      return `${all.slice(0, 4).map(([label, number]) => count(number, label)).join(", ")}`
         + `${rest ? ` and ${rest} more` : ""}.`;
     },
     age: (seconds) => `${duration(seconds)} old.`,
@@ -175,7 +185,10 @@ export const texts = Object.freeze({
     one: (device) => `Open ${device}`,
     picture: (device) => `Picture of ${device}`,
     seenNow: "In the picture",
+    seenLast: "In the last picture",
     nothing: "Nothing is detected in this picture.",
+    noPicture: "No picture yet.",
+    list: "All that is in the picture",
     thing: (label, score, track) =>
       `${label}${score === null ? "" : ` ${score.toFixed(2)}`}${track === null ? "" : ` #${track}`}`,
     spoken: (items) => (items.length ? `In view: ${list(items)}.` : "Nothing in view."),
