@@ -448,7 +448,109 @@ export const texts = Object.freeze({
   }),
 
   setup: Object.freeze({
-    // set-up
+    shapes: "Region, masks, zones and lines",
+    noShapes: "Nothing is drawn yet. The whole picture is used.",
+    stage: "Picture with the shapes on it",
+    kinds: Object.freeze({roi: "Region", mask: "Mask", zone: "Zone", line: "Line"}),
+    draw: Object.freeze({roi: "Set region", mask: "Draw mask", zone: "Draw zone", line: "Draw line"}),
+    shapeName: (kind, name) => (kind === "roi" ? "Region" : `${texts.setup.kinds[kind]} ${name}`),
+    axes: Object.freeze(["from left", "from top"]),
+    finish: "Finish",
+    back: "Remove last corner",
+    cancel: "Cancel",
+    undo: "Undo",
+    reset: "Discard changes",
+    remove: "Delete",
+    in: "in",
+    hint: "Drag a corner to move it, or choose it and use the arrow keys. Delete removes a corner or a shape.",
+    drawHints: Object.freeze({
+      zone: "Click each corner. Enter or a double click ends, Escape cancels. By keyboard: the arrow keys move the "
+        + "cross, Space sets a corner.",
+      mask: "Click each corner. Enter or a double click ends, Escape cancels. By keyboard: the arrow keys move the "
+        + "cross, Space sets a corner.",
+      line: "Click both ends. Things that cross from left to right, seen along the line, go in. By keyboard: the arrow "
+        + "keys move the cross, Space sets an end.",
+      roi: "Click two opposite corners. The model gets only this part. By keyboard: the arrow keys move the cross, "
+        + "Space sets a corner.",
+    }),
+    cornerSet: (number) => `Corner ${number} is set.`,
+    added: (shape) => `${shape} is drawn.`,
+    corner: (number, all, [x, y]) => `Corner ${number} of ${all}, at ${x}, ${y}`,
+    pointName: (kind, index) => (kind === "roi" ? ["Upper left", "Lower right"] : kind === "line" ? ["From", "To"]
+      : [])[index] ?? `${index + 1}`,
+    coordinate: (kind, index, axis) => {
+      const side = axis === 0 ? "from the left" : "from the top";
+      return `${texts.setup.pointName(kind, index).replace(/^\d+$/, "Corner $&")}, ${side}, 0 to 1`;
+    },
+    addCorner: (number) => `Add a corner after corner ${number}`,
+    removeCorner: (number) => `Remove corner ${number}`,
+    removeShape: (shape) => `Delete ${shape}`,
+    name: "Name",
+    labels: "Labels that count, with commas between them",
+    allLabels: "all",
+    noLabels: "none",
+    loiter: "Loiters after, in seconds",
+    never: "never",
+    hold: "Stays occupied for, in seconds",
+    direction: "The arrow shows the way in: from left to right, seen along the line.",
+    turn: "Turn around",
+    problems: Object.freeze({
+      name_empty: "Give it a name.",
+      name_long: "The name is longer than 64 characters.",
+      name_control: "The name has a character that cannot be shown.",
+      name_twice: "Another one has this name.",
+      range: "Each coordinate must be from 0 to 1.",
+      corners: "It has too few corners.",
+      region: "It has no area.",
+      length: "Both ends are at the same place.",
+      inside: "It has no area: its corners are all on a line.",
+      loiter: "The seconds must be more than 0, or empty.",
+      hold: "The seconds must be 0 or more.",
+    }),
+
+    thresholds: "Thresholds",
+    overall: "Lowest score of a box, for all labels",
+    ownThreshold: (label) => `Own threshold for ${label}`,
+    thresholdOf: (label) => `Threshold for ${label}`,
+    fewer: (threshold, fewer, boxes, results) =>
+      `At ${threshold.toFixed(2)}: ${whole(fewer)} fewer ${fewer === 1 ? "box" : "boxes"} of ${whole(boxes)} `
+      + `in the last ${count(results, "result")}.`,
+    fewerOf: (fewer, boxes) => `${whole(fewer)} fewer of ${whole(boxes)}`,
+    unknown: "cannot be previewed: try it",
+    lowered: "A lower threshold cannot be previewed: try it. The results have no box below the threshold that ran.",
+    noResults: "There is no result yet, so there is nothing to preview.",
+    allow: "Only these labels, with commas between them",
+    deny: "Never these labels",
+
+    tryTitle: "Try it",
+    try: "Try on the running daemon",
+    takeBack: "Take back",
+    same: "Nothing differs from what runs now.",
+    tryWhat: (keys) => `To try: ${list(keys)}. It lasts until the daemon restarts or reloads its configuration.`,
+    notTriable: "Region and masks cannot be tried: they need a restart. They are only in the YAML.",
+    notTried: "Nothing is tried now.",
+    tried: (keys) => `Tried now, until the daemon restarts: ${list(keys)}.`,
+    triedNow: "The daemon tries it now.",
+    takenBack: "The daemon runs its configuration again.",
+    refused: (error) => `Not done: ${error}`,
+    notAllowed: "This device does not allow to try. To allow it, list try in page.allow, then reload the daemon:",
+    allowYaml: "YAML that allows it",
+
+    forGoodTitle: "For good",
+    forGood: "The page cannot write files. Copy this YAML and apply it on the device:",
+    yaml: "YAML of the changes",
+    copy: "Copy",
+    copied: "Copied.",
+    notCopied: "The browser does not allow it. Select the text and copy it.",
+    mendFirst: "First mend what is said to be wrong.",
+    nothing: "Nothing differs from the configuration.",
+    save: "Save it on the device as a file, such as changes.yaml.",
+    apply: "Apply it: ",
+    command: "sudo vedette config apply changes.yaml",
+    restart: "Region and masks need a restart of the daemon.",
+
+    away: "The daemon does not answer.",
+    noConfig: "The daemon does not give its configuration yet.",
   }),
 
   broker: Object.freeze({
