@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,14 +68,15 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--listen {args.listen}: {error}") from error
     end = _End()
-    from vedette.device.identity import known_sockets
+    from vedette.device.identity import found_sockets
     from vedette.page.devices import Devices
     from vedette.page.gate import Gate
     from vedette.page.history import History
     from vedette.page.service import REQUEST_S, PageService
     from vedette.serve.server import HttpServer, serve
     history = History(_history_path(), days=page.history_days, mb=page.history_mb)
-    devices = Devices(page.daemons or known_sockets(os.environ), history, on_end=end.on_end)
+    find = partial(found_sockets, os.environ) if not page.daemons else partial(tuple, page.daemons)
+    devices = Devices(find, history, on_end=end.on_end)
     try:
         gate = Gate(page, host, under_tls=page.tls is not None)
         server = HttpServer(host, port, PageService(devices, history, gate))  # type: ignore[arg-type]  # for now

@@ -78,6 +78,16 @@ def known_sockets(environ: Mapping[str, str]) -> list[Path]:
     return list(dict.fromkeys([own, *sorted(SYSTEM_RUN.glob(f"{SYSTEM_STATE.name}*/{SOCKET}"))]))
 
 
+def found_sockets(environ: Mapping[str, str], run: Path = SYSTEM_RUN) -> list[Path]:
+    """Return the local sockets that are there now, for a page: of the units, and of a daemon that its user has started.
+
+    The state folder that systemd gives a page is no daemon's.
+    """
+    by_hand = state_path({name: value for name, value in environ.items() if name != "STATE_DIRECTORY"}) / SOCKET
+    found = [*sorted(run.glob(f"{SYSTEM_STATE.name}*/{SOCKET}")), by_hand]
+    return [path for path in found if os.path.exists(path)]  # noqa: PTH110 - False in a folder that is closed
+
+
 def become_owner(path: Path) -> None:
     """If root runs this, become the owner of the folder at `path`, for good: new files there then belong to the owner.
 

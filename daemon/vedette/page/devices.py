@@ -1,6 +1,7 @@
 """All daemons that the page shows.
 
-Invariants: a name belongs to the first daemon that has it; a change wakes everybody who waits for one.
+Invariants: a name belongs to the first daemon that has it; a change wakes everybody who waits for one; a daemon that
+is found later is added, and one that was found stays, so that its absence shows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING
 
+from vedette._lib.worker import Worker
 from vedette.page.device import Device
 from vedette.page.recorder import Recorder
 
@@ -16,30 +18,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from vedette._lib.worker import Worker
     from vedette.page.device_state import DeviceState
     from vedette.page.history import History
 
 
 class Devices:
-    """Any thread, but for `start` and `stop`. `on_end` is called when a device's thread has ended."""
+    """Any thread, but for `start` and `stop`. `on_end` is called when a thread has ended.
 
-    def __init__(self, paths: Iterable[Path], history: History, *, on_end: Callable[[Worker], None]) -> None:
+    `find` returns the sockets that are known now. It is asked again and again.
+    """
+
+    find_every_s = 3.0
+
+    def __init__(self, find: Callable[[], Iterable[Path]], history: History, *,
+                 on_end: Callable[[Worker], None]) -> None:
         self._changed = threading.Condition()
         self._run = secrets.token_hex(4)
         self._version = 0
-        self._devices = [Device(path, Recorder(history), on_change=self._on_change, on_end=on_end) for path in paths]
+        self._find, self._history, self._on_end = find, history, on_end
+        self._devices: tuple[Device, ...] = ()
+        self._finder = Worker("find daemons", self._run_finder, on_end=on_end)
 
     def __repr__(self) -> str:
         return f"<Devices {self._devices}>"
 
     def start(self) -> None:
         """Begin to follow the daemons."""
-        for device in self._devices:
-            device.worker.start()
+        self._add_found()
+        self._finder.start()
 
     def stop(self, timeout_s: float) -> None:
         """Follow them no more. A thread that still waits for its daemon ends with the process."""
+        self._finder.stop(timeout_s)
         for device in self._devices:
             device.worker.stopping.set()
         for device in self._devices:
@@ -62,6 +72,20 @@ class Devices:
             if version == self._now():
                 self._changed.wait(within_s)
             return self._now()
+
+    def _run_finder(self, worker: Worker) -> None:
+        while not worker.stopping.wait(self.find_every_s):
+            worker.beat()
+            self._add_found()
+
+    def _add_found(self) -> None:
+        known = {device.state.path for device in self._devices}
+        for path in self._find():
+            if path not in known:
+                device = Device(path, Recorder(self._history), on_change=self._on_change, on_end=self._on_end)
+                self._devices = (*self._devices, device)
+                device.worker.start()
+                self._on_change()
 
     def _now(self) -> str:
         return f"{self._run}-{self._version}"
