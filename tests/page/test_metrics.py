@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,7 @@ from tests.support.plain_english import long_sentences
 from vedette.messages.event_shapes import ZonesPayload
 from vedette.messages.health_shapes import HealthPayload
 from vedette.messages.shapes import CountsPayload, InfoPayload, ModelPayload
+from vedette.page.device_state import DeviceState
 from vedette.page.metric_table import METRICS
 from vedette.page.metrics import document, exposition
 from vedette.types import ReasonCode
@@ -28,14 +29,9 @@ REPEATED = {("health", "last_end", "run"), ("info", "run"), ("info", "detector")
 """Values that are the same elsewhere, or whose neighbour says it."""
 
 
-@dataclass(frozen=True)
-class State:
-    """As the page knows one daemon."""
-
-    device: str
-    messages: Mapping[str, Any]
-    reachable: bool = True
-    path: Path = Path("/run/vedette/socket")
+def state(device: str, messages: Mapping[str, Any], *, reachable: bool = True,
+          path: Path = Path("/run/vedette/socket")) -> DeviceState:
+    return DeviceState(path, datetime.now(UTC), device, reachable=reachable, messages=messages)
 
 
 def everything() -> dict[str, Any]:
@@ -49,7 +45,7 @@ def everything() -> dict[str, Any]:
 
 
 def samples(messages: Mapping[str, Any]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return series(exposition([State("gate", messages)]))
+    return series(exposition([state("gate", messages)]))
 
 
 def sample(messages: Mapping[str, Any], name: str, **labels: str) -> float | None:
@@ -101,7 +97,7 @@ def test_every_null_together() -> None:
                          "zones": ZonesPayload}.items():
         for path in sorted(nullable(shape), key=len, reverse=True):
             messages = replaced(messages, (topic, *path), None)
-    left = read(exposition([State("gate", messages)]))
+    left = read(exposition([state("gate", messages)]))
     assert "vedette_frame_age_seconds" not in left
     assert "vedette_board_temperature_celsius" not in left
     assert "vedette_objects" not in left
@@ -133,15 +129,15 @@ def test_zones() -> None:
 
 def test_a_daemon_that_does_not_answer_has_only_up() -> None:
     """What it said before is not repeated."""
-    text = exposition([State("gate", everything(), reachable=False)])
+    text = exposition([state("gate", everything(), reachable=False)])
     assert series(text) == {("vedette_up", frozenset({("device", "gate")})): 0}
     assert series(exposition([])) == {}
 
 
 def test_each_daemon_has_its_name() -> None:
     """Without a name, or with the name of another one, it has that of its socket."""
-    states = [State("gate", {}), State("", {}, reachable=False, path=Path("/run/vedette-a/socket")),
-              State("gate", everything(), path=Path("/run/vedette-b/socket"))]
+    states = [state("gate", {}), state("", {}, reachable=False, path=Path("/run/vedette-a/socket")),
+              state("gate", everything(), path=Path("/run/vedette-b/socket"))]
     up = read(exposition(states))["vedette_up"].samples
     assert {dict(labels)["device"]: value for (_, labels), value in up.items()} == {
         "gate": 1, "/run/vedette-a/socket": 0, "/run/vedette-b/socket": 1}
@@ -169,8 +165,8 @@ def test_states_are_one_of_many() -> None:
     messages = everything()
     messages["health"]["state"] = "failed"
     messages["health"]["reasons"] = [{"code": "hot", "since": "", "detail": None}, {"code": "new_one", "since": ""}]
-    assert [sample(messages, "vedette_health_state", state=state) for state in ("ok", "failed")] == [0, 1]
-    reasons = read(exposition([State("gate", messages)]))["vedette_reason"].samples
+    assert [sample(messages, "vedette_health_state", state=each) for each in ("ok", "failed")] == [0, 1]
+    reasons = read(exposition([state("gate", messages)]))["vedette_reason"].samples
     assert {dict(labels)["code"] for (_, labels), value in reasons.items() if value} == {"hot", "new_one"}
     assert len(reasons) == len(get_args(ReasonCode)) + 1
 
@@ -188,14 +184,14 @@ def test_the_brief_health_has_fewer_metrics() -> None:
     """A health message without its optional sections, and a device without other messages."""
     health = {key: value for key, value in everything()["health"].items()
               if key not in ("scores", "image", "drift", "board", "governor")}
-    found = read(exposition([State("gate", {"health": health, "best/car": None})]))
+    found = read(exposition([state("gate", {"health": health, "best/car": None})]))
     assert "vedette_frames_captured_total" in found
     assert not [name for name in found if name.startswith(("vedette_score", "vedette_disk", "vedette_objects"))]
 
 
 def test_every_metric_is_there_once_and_well_named() -> None:
     """A counter ends with `_total`, nothing else does; labels are those of the table."""
-    found = read(exposition([State("gate", everything()), State("yard", everything())]))
+    found = read(exposition([state("gate", everything()), state("yard", everything())]))
     assert list(found) == ["vedette_up", *(metric.name for metric in METRICS)]
     assert all(name.startswith("vedette_") and (family.kind == "counter") == name.endswith("_total")
                for name, family in found.items())
@@ -209,7 +205,7 @@ def test_promtool_has_nothing_to_say() -> None:
     program = promtool()
     if program is None:
         pytest.skip("promtool is not here; make deps-test brings it")
-    done = subprocess.run([program, "check", "metrics"], input=exposition([State("gate", everything())]),
+    done = subprocess.run([program, "check", "metrics"], input=exposition([state("gate", everything())]),
                           capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

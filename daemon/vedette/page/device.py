@@ -76,7 +76,7 @@ class Device:
 
     def _on_messages(self, messages: list[tuple[str, Any]]) -> None:
         before = self.state
-        kept = dict(before.messages) if before.device == self._client.device else {}
+        kept = {} if self._client.began_anew else dict(before.messages)
         for topic, payload in messages:
             if topic not in NOT_KEPT and (topic in kept or len(kept) < TOPICS_MAX):
                 kept[topic] = payload

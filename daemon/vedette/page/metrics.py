@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from vedette.page.metric_readers import Messages
 from vedette.page.metric_table import METRICS, Metric
 from vedette.serve.exposition import Sample, family
+
+if TYPE_CHECKING:
+    from vedette.page.device_state import DeviceState
 
 UP = "vedette_up"
 UP_MEANING = "1 if the daemon answers on its local socket. Otherwise there are no other samples of it."
@@ -33,29 +34,9 @@ if its text does not say otherwise.
 _WIDTH = 120
 
 
-class State(Protocol):
-    """What is known of one daemon."""
-
-    @property
-    def device(self) -> str:
-        """Its name, empty before its first answer."""
-
-    @property
-    def path(self) -> Path:
-        """Its socket."""
-
-    @property
-    def reachable(self) -> bool:
-        """Whether it answers."""
-
-    @property
-    def messages(self) -> Messages:
-        """Its newest messages."""
-
-
-def exposition(states: Sequence[State]) -> str:
+def exposition(states: Sequence[DeviceState]) -> str:
     """Return all metrics of these daemons. A daemon without a name of its own is named by its socket."""
-    named: dict[str, State] = {}
+    named: dict[str, DeviceState] = {}
     for state in states:
         named[str(state.path) if state.device in {"", *named} else state.device] = state
     up = family(UP, "gauge", UP_MEANING,
@@ -63,7 +44,7 @@ def exposition(states: Sequence[State]) -> str:
     return up + "".join(family(metric.name, metric.kind, metric.meaning, _samples(metric, named)) for metric in METRICS)
 
 
-def _samples(metric: Metric, named: dict[str, State]) -> Iterator[Sample]:
+def _samples(metric: Metric, named: dict[str, DeviceState]) -> Iterator[Sample]:
     for name, state in named.items():
         if state.reachable:
             for sample in metric.reader.read(state.messages):
