@@ -31,7 +31,9 @@ from vedette.health.reasons import REASONS
 from vedette.messages import payloads
 from vedette.page.files import CONTENT_POLICY, static_files
 from vedette.page.history import Filter
+from vedette.page.metrics import exposition
 from vedette.serve.exchange import Refusal, Reply, Request
+from vedette.serve.exposition import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +48,7 @@ REQUEST_S = 40.0
 WAIT_S, WAIT_MAX_S = 20.0, 25.0
 COMMAND_BYTES = 64 * 1024
 DAY_H, HOURS_MAX = 24.0, 24.0 * 31
-JPEG, PLAIN_TEXT = "image/jpeg", "text/plain; version=0.0.4; charset=utf-8"
+JPEG = "image/jpeg"
 NOT_STORED = {"Cache-Control": "no-store"}
 HANDED_ON = ("results", "log", "models", "config")
 
@@ -77,6 +79,7 @@ class PageService:
         self._files = static_files()
         self._routes: Mapping[tuple[str, str], _Answer] = {
             ("GET", "/healthz"): self._healthz,
+            ("GET", "/metrics"): self._metrics,
             ("GET", "/frame.jpg"): self._frame,
             ("GET", "/event.jpg"): self._event_picture,
             ("GET", "/api/state"): self._state,
@@ -131,6 +134,9 @@ class PageService:
         bad = [state for state in self._devices.states() if not state.reachable or _is_failed(state.messages)]
         return _json({"status": "failed" if bad else "ok"},
                      HTTPStatus.SERVICE_UNAVAILABLE if bad else HTTPStatus.OK)
+
+    def _metrics(self, _request: Request, _query: Query) -> Reply:
+        return Reply(HTTPStatus.OK, exposition(self._devices.states()).encode(), CONTENT_TYPE, NOT_STORED)
 
     def _frame(self, _request: Request, query: Query) -> Reply:
         device = self._device(query)
