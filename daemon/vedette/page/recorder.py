@@ -45,10 +45,9 @@ class Recorder:
         self._device = ""
         self._blind: str | None = None
         self._scores: dict[str, list[tuple[float, float]]] = {}
-        self._moving: dict[str, tuple[int, datetime]] = {}
-        """Event -> track and start, of events that go on and whose thing moves."""
+        self._moving: dict[str, tuple[tuple[int, int], datetime]] = {}
+        """Event -> run and track, and start, of events that go on and whose thing moves."""
         self._asked_s = self._pruned_s = 0.0
-        self._newest_seq = 0
         self._health: Mapping[str, Any] | None = None
 
     def on_messages(self, state: DeviceState, messages: Iterable[tuple[str, Any]], client: LocalClient) -> None:
@@ -84,7 +83,8 @@ class Recorder:
     def _note_tracks(self, events: Iterable[Mapping[str, Any]]) -> None:
         for payload in events:
             try:
-                event, track, began = payload["id"], int(payload["track"]), datetime.fromisoformat(payload["began"])
+                event, track = payload["id"], (int(payload["run"]), int(payload["track"]))
+                began = datetime.fromisoformat(payload["began"])
             except (KeyError, TypeError, ValueError):
                 continue
             self._moving.pop(event, None)
@@ -100,17 +100,15 @@ class Recorder:
         except (DaemonAway, ValueError, KeyError, TypeError):
             return
         events = {track: (event, began) for event, (track, began) in self._moving.items()}
-        if results and results[-1]["seq"] < self._newest_seq:
-            self._newest_seq = 0        # another run
         for result in results:
-            if result["seq"] <= self._newest_seq:
-                continue
             at = datetime.fromisoformat(result["frame"]["captured_at"])
             for found in result["detections"]:
-                if found.get("track") in events and found["score"] is not None:
-                    event, began = events[found["track"]]
-                    self._scores.setdefault(event, []).append((round((at - began).total_seconds(), 2), found["score"]))
-        self._newest_seq = results[-1]["seq"] if results else self._newest_seq
+                event, began = events.get((result["run"], found.get("track")), ("", at))
+                if not event or found["score"] is None:
+                    continue
+                scores, seconds = self._scores.setdefault(event, []), round((at - began).total_seconds(), 2)
+                if not scores or seconds > scores[-1][0]:       # the results before were read with an earlier answer
+                    scores.append((seconds, found["score"]))
         for event, scores in self._scores.items():
             if len(scores) > SCORES_MAX:
                 self._scores[event] = scores[::2]
