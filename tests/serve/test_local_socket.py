@@ -358,7 +358,8 @@ def test_the_configuration_that_runs(tmp_path: Path) -> None:
             "camera": {"rotate": 0, "roi": None, "masks": []},
             "detector": {"score_threshold": 0.5, "iou_threshold": 0.5, "max_detections": 100, "labels": {}, "allow": [],
                          "deny": []},
-            "events": {"labels": [], "keep_s": 3, "minimum": {}}, "zones": {}, "lines": {}}}
+            "events": {"enabled": True, "pictures": False, "labels": [], "keep_s": 3, "minimum": {}}, "zones": {},
+            "lines": {}}}
         wanted = {"lines": {"gate": {"from": [0, 0.5], "to": [1, 0.5]}}}
         rig.reloader.try_out(wanted)
         answer = get_json(rig.path, "/config")

@@ -26,7 +26,7 @@ TRIABLE = (
     "detector.score_threshold", "detector.iou_threshold", "detector.max_detections", "detector.labels",
     "detector.allow", "detector.deny", "events.labels", "events.keep_s", "events.minimum", "zones", "lines")
 """No key of these hides or shows a part of the picture, names a file, or admits a command."""
-_ALSO_SHOWN = {"camera": {"rotate", "roi", "masks"}}
+_ALSO_SHOWN = {"camera": {"rotate", "roi", "masks"}, "events": {"enabled", "pictures"}}
 _NUMBER_MAX = 1e18
 _PROBLEMS_MAX = 10
 

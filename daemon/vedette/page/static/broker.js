@@ -1,7 +1,7 @@
 // The section "broker": whether messages reach it, what waits, and the log of the daemon.
 
 import {h, setShown, setText} from "./dom.js";
-import {facts, notice, reasonCards, renew} from "./tables.js";
+import {facts, reasonCards, renew, showNotice} from "./tables.js";
 import {texts} from "./texts.js";
 
 const EVERY_MS = 3_000;
@@ -51,9 +51,7 @@ export class Broker {
   }
 
   update() {
-    const words = notice(this.app);
-    setText(this.notice, words);
-    setShown(this.notice, Boolean(words));
+    showNotice(this);
     const current = this.app.current;
     const health = current?.messages.health;
     const reasons = health?.reasons.filter(({code}) => ABOUT_THE_BROKER.has(code)) ?? [];
@@ -74,6 +72,7 @@ export class Broker {
     this.of = device;
     const asked = ++this.#asked;
     try {
+      if (!this.app.current.reachable) throw new Error(texts.notice.noAnswer);
       const answer = await this.app.get("api/log", {device});
       if (asked !== this.#asked) return;
       this.#lines = answer.lines;
@@ -90,6 +89,7 @@ export class Broker {
       && (!this.onlyBad.checked || BAD.test(line)));
     setText(this.logSaid, error ? texts.broker.logFailed(error)
       : texts.broker.lines(lines.length, this.#lines.length));
+    setShown(this.log, lines.length > 0);
     const selection = getSelection();
     if (!selection.isCollapsed && this.log.contains(selection.anchorNode)) return;
     const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;

@@ -49,7 +49,8 @@ function plain({range, yRange, xValues, yValues, ySplits, series, onCursor, isTi
     cursor: {y: false, drag: {x: false, y: false}},
     padding: [8, 12, 0, 0],
     scales: {x: {time: isTime, range: () => range()}, y: {range: yRange}},
-    axes: [{...axis, space: 60, size: 28, values: xValues}, {...axis, size: 46, values: yValues, ...(ySplits ? {splits: () => ySplits} : {})}],
+    axes: [{...axis, space: 60, size: 28, values: xValues},
+      {...axis, size: 46, values: yValues, ...(ySplits ? {splits: () => ySplits} : {})}],
     series: [{}, ...series],
     hooks: {setCursor: [(plot) => onCursor(plot.cursor.idx)]},
   };
@@ -132,8 +133,8 @@ export class ScoreChart {
         {stroke: () => colour("--chart-1"), width: 1.5, points: {show: true, size: 6, fill: () => colour("--chart-1")}},
         {stroke: () => colour("--chart-2"), width: 2, dash: [7, 5], points: {show: false}},
       ],
-      onCursor: (index) => setText(this.readout, this.#scores[index]
-        ? texts.events.scoreAt(...this.#scores[index]) : ""),
+      onCursor: (index) => setText(this.readout, (this.#scores[index]?.[1] ?? null) === null ? ""
+        : texts.events.scoreAt(...this.#scores[index])),
     }));
     this.key = h("span");
     this.element = h("figure", {class: "curve"},
@@ -142,13 +143,15 @@ export class ScoreChart {
       this.plot.element);
   }
 
-  /** Shows pairs of seconds and score. `threshold` null: it is not known. `said`: the same in words. */
-  show(scores, threshold, said) {
-    this.#scores = scores;
-    this.#seconds = Math.max(1, scores.at(-1)[0]);
+  /** Shows pairs of seconds and score, of an event of so many seconds. `threshold` null: it is not known. */
+  show(scores, seconds, threshold, said) {
+    this.#seconds = Math.max(seconds, scores.at(-1)[0], 0.1);
+    const ends = [[0, null], [this.#seconds, null]].filter(([at]) => !scores.some((score) => score[0] === at));
+    this.#scores = [...scores, ...ends].sort(([one], [other]) => one - other);
     setText(this.key, texts.events.thresholdKey(threshold));
     this.plot.element.setAttribute("aria-label", said);
-    this.plot.show([scores.map(([at]) => at), scores.map(([, score]) => score), scores.map(() => threshold)]);
+    this.plot.show([this.#scores.map(([at]) => at), this.#scores.map(([, score]) => score),
+      this.#scores.map(() => threshold)]);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import {h, replace, setShown, setText} from "./dom.js";
 import {Lanes} from "./lanes.js";
-import {notice, renew} from "./tables.js";
+import {renew, showNotice} from "./tables.js";
 import {texts} from "./texts.js";
 import {Why} from "./why.js";
 
@@ -11,6 +11,7 @@ const EVENTS_MAX = 2000;        // in one view; the newest ones
 const SHOWN = 20;               // in the list, and with each "more"
 const EVERY_MS = 5_000;
 const HOUR_MS = 3_600_000;
+const SHORTEST_MS = 300_000;    // of the time axis
 
 /** Events of some hours or of one day, with filters. */
 export class Events {
@@ -41,7 +42,7 @@ export class Events {
     this.notice = h("p", {class: "notice", hidden: true});
     this.lanes = new Lanes((event) => this.#why(event));
     this.gaps = h("details", {class: "gaps", hidden: true}, h("summary"), h("ul"));
-    this.summary = h("p", {class: "events-summary"});
+    this.summary = h("p", {class: "muted"});
     this.list = h("ul", {class: "event-list"});
     this.more = h("button", {class: "button", type: "button", hidden: true, onclick: () => this.#showMore()});
     this.why = new Why(app);
@@ -71,18 +72,14 @@ export class Events {
   }
 
   update() {
-    const words = notice(this.app) || (this.#isOff() ? texts.events.off : "");
-    setText(this.notice, words);
-    setShown(this.notice, Boolean(words));
+    const events = this.app.config?.config.events;
+    showNotice(this, events?.enabled === false ? texts.events.off
+      : events?.pictures === false ? texts.events.picturesOff : "");
     if (this.app.current?.device && this.app.current.device !== this.device) void this.#load();
     else this.#showSummary();
   }
 
-  #isOff() {
-    return this.app.config?.config.events?.enabled === false;
-  }
-
-  /** The moments that are shown, in milliseconds: never later than now. */
+  /** The moments that are asked for, in milliseconds: never later than now. */
   #range() {
     const now = this.app.now();
     if (this.hours.value !== "day") return [now - Number(this.hours.value) * HOUR_MS, now];
@@ -90,6 +87,14 @@ export class Events {
     const next = new Date(from);
     next.setDate(next.getDate() + 1);
     return [from, Math.max(from + 60_000, Math.min(next.getTime(), now))];
+  }
+
+  /** The moments that are drawn: the last hours begin a little before the first record. */
+  #axis() {
+    const [from, to] = this.#range();
+    if (this.hours.value === "day" || this.#since === null || this.#since <= from) return [from, to];
+    const seen = Math.max(to - this.#since, SHORTEST_MS);
+    return [Math.max(from, to - 1.04 * seen), to];
   }
 
   /** Asks for all events of the range, the newest first. A newer call ends this one. */
@@ -168,7 +173,7 @@ export class Events {
   }
 
   #render() {
-    const [from, to] = this.#range();
+    const [from, to] = this.#axis();
     const now = this.app.now();
     const events = [...this.#events.values()];
     const gaps = this.#blind.filter((gap) => gap.from < to && (gap.to ?? now) > from);
@@ -190,7 +195,8 @@ export class Events {
     if (!words && !this.#isLoaded) words = this.app.current?.device ? texts.page.loading : "";
     const events = this.#events.size;
     if (!words && events) words = this.#isComplete ? texts.events.found(events) : texts.events.tooMany(events);
-    setText(this.summary, words || (this.#isLoaded ? this.#nothing() : ""));
+    setText(this.summary, words || this.#nothing());
+    this.summary.className = this.#isLoaded && !events && !this.#error ? "empty" : "muted";
   }
 
   /** "Nothing since 09:14. Looked at 41,200 pictures." */
@@ -231,7 +237,8 @@ export class Events {
     const tags = texts.events.tags(event);
     return h("li", {"data-id": event.id}, h("button", {class: "event", type: "button", "aria-haspopup": "dialog",
       onclick: () => this.#why(this.#events.get(event.id) ?? event)},
-    h("span", {class: "event-none"}, event.picture || !event.ended ? "" : texts.events.noPicture),
+    h("span", {class: "event-none"}, event.picture || this.app.config?.config.events.pictures === false ? ""
+      : event.ended ? texts.events.noPicture : texts.events.laterPicture),
     event.picture ? h("img", {src: this.#picture(event), alt: "", loading: "lazy"}) : null,
     h("span", {class: "event-text"},
       h("strong", {}, event.label), " ",

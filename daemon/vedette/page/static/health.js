@@ -1,11 +1,12 @@
 // The section "health": how the device is, what to do about it, and how that went over the last hours or days.
 
 import {Curve} from "./charts.js";
-import {h, setShown, setText} from "./dom.js";
-import {facts, notice, reasonCards, renew, table} from "./tables.js";
+import {h, replace, setShown, setText} from "./dom.js";
+import {facts, reasonCards, renew, showNotice, table} from "./tables.js";
 import {texts} from "./texts.js";
 
 const EVERY_MS = 60_000;
+const SHORTEST_S = 600;     // of the time axis
 
 /** Health of the chosen device. */
 export class Health {
@@ -21,6 +22,7 @@ export class Health {
     this.hours = h("select", {"aria-label": words.time, onchange: () => void this.#load()},
       Object.entries(words.ranges).map(([value, text]) => h("option", {value}, text)));
     this.curvesSaid = h("p", {class: "muted", hidden: true});
+    this.curvesBox = h("div", {class: "curves"});
     this.curves = {
       age: new Curve(words.age, [{name: words.age, colour: "--chart-1"}], words.ms, 0),
       rate: new Curve(words.rate, [{name: words.captured, colour: "--chart-1"},
@@ -38,7 +40,7 @@ export class Health {
       h("div", {class: "card stack"},
         h("div", {class: "card-head"}, h("h3", {}, words.curvesTitle), this.hours),
         this.curvesSaid,
-        h("div", {class: "curves"}, Object.values(this.curves).map((curve) => curve.element))),
+        replace(this.curvesBox, Object.values(this.curves).map((curve) => curve.element))),
       h("div", {class: "halves"},
         h("div", {class: "card stack"}, h("h3", {}, words.framesTitle), this.frames),
         h("div", {class: "card stack"}, h("h3", {}, words.deviceTitle), this.device)),
@@ -58,9 +60,7 @@ export class Health {
   }
 
   update() {
-    const words = notice(this.app);
-    setText(this.notice, words);
-    setShown(this.notice, Boolean(words));
+    showNotice(this);
     const current = this.app.current;
     const health = current?.messages.health;
     if (current?.device && current.device !== this.of) void this.#load();
@@ -86,12 +86,13 @@ export class Health {
       const minutes = await this.app.get("api/minutes", {device, hours});
       if (asked !== this.#asked) return;
       const to = this.app.now() / 1000;
-      const range = [to - hours * 3600, to];
+      const range = [Math.max(to - hours * 3600, Math.min((minutes.at[0] ?? 0), to - SHORTEST_S)), to];
       this.curves.age.show(minutes.at, [minutes.age_ms], range);
       this.curves.rate.show(minutes.at, [minutes.captured_per_s, minutes.detected_per_s], range);
       this.curves.temperature.show(minutes.at, [minutes.temperature_c], range);
       this.curves.score.show(minutes.at, [minutes.score], range);
       if (!minutes.at.length) said = texts.health.noMinutes;
+      setShown(this.curvesBox, minutes.at.length > 0);
     } catch (error) {
       if (asked !== this.#asked) return;
       said = texts.health.curvesFailed(error.message);

@@ -1,7 +1,7 @@
 // The section "model": which one runs, which one comes, and what a person may do about it.
 
 import {h, replace, setShown, setText} from "./dom.js";
-import {facts, notice, renew, table} from "./tables.js";
+import {facts, renew, showNotice, table} from "./tables.js";
 import {texts} from "./texts.js";
 
 const SAME_BOX = 0.5;       // from this IoU on, two boxes of one label are the same thing
@@ -61,9 +61,7 @@ export class Model {
 
   update() {
     const {app} = this;
-    const words = notice(app);
-    setText(this.notice, words);
-    setShown(this.notice, Boolean(words));
+    showNotice(this);
     const {model, info, health, shadow} = app.current?.messages ?? {};
     const known = JSON.stringify([app.current?.device, app.current?.reachable, model]);
     if (known !== this.known) {
@@ -111,9 +109,10 @@ export class Model {
 
   async #load() {
     const device = this.app.current?.device;
-    if (!device || !this.app.current.reachable) return;
+    if (!device) return;
     const asked = ++this.#asked;
     try {
+      if (!this.app.current.reachable) throw new Error(texts.notice.noAnswer);
       const models = await this.app.get("api/models", {device});
       if (asked !== this.#asked) return;
       this.#models = models;

@@ -1,6 +1,6 @@
 // Tables and notices that several sections have in common.
 
-import {h} from "./dom.js";
+import {h, setShown, setText} from "./dom.js";
 import {texts} from "./texts.js";
 
 /**
@@ -39,11 +39,14 @@ export function reasonCards(app, reasons) {
   }));
 }
 
-/** Returns why there is nothing new to show of the chosen device, in words; "" if there is. */
-export function notice(app) {
-  if (!app.state) return texts.page.loading;
-  if (!app.current?.device) return texts.notice.none(app.current?.error);
-  return app.current.reachable ? "" : texts.notice.away(app.current.since, app.current.error, app.now());
+/** Says in `section.notice` why there is nothing new to show, or these words. Without a device, all else is hidden. */
+export function showNotice({app, element, notice}, otherwise = "") {
+  const {current} = app;
+  const words = !app.state ? texts.page.loading : !current?.device ? texts.notice.none
+    : current.reachable ? otherwise : texts.notice.away(current.since, app.now());
+  setText(notice, words);
+  setShown(notice, Boolean(words));
+  element.toggleAttribute("data-empty", !current?.device);
 }
 
 /** Calls `build` and shows what it returns, but only if `facts` differ from the last time. So nothing flickers. */

@@ -99,9 +99,9 @@ const LAST_ENDS = {
 
 export const texts = Object.freeze({
   notice: Object.freeze({
-    none: (error) => `No daemon has answered yet. ${error ?? ""}`.trim(),
-    away: (since, error, now) => `The daemon does not answer since ${clock(since, now)}. You see what was known before.`
-      + `${error ? ` (${error})` : ""}`,
+    none: "Nothing is known yet. This begins once a daemon answers.",
+    noAnswer: "the daemon does not answer",
+    away: (since, now) => `What you see here is from before ${clock(since, now)}.`,
   }),
 
   page: Object.freeze({
@@ -242,6 +242,9 @@ export const texts = Object.freeze({
       ...event.crossed.slice(-3).map(({line, direction}) => `crossed ${line}, ${direction}`),
       ...(event.stationary ? ["stood still"] : []), ...(event.interrupted ? ["end not seen"] : [])],
     noPicture: "no picture",
+    laterPicture: "picture at its end",
+    recorded: (since, now) => `Recorded since ${clock(since, now)}.`,
+    picturesOff: "Pictures of events are off in the configuration (events.pictures).",
     whyButton: "Why?",
     pointAt: "Point at a bar or a hatched part to read what it is.",
     lanesLabel: (number, from, to, now) => `${count(number, "event")} from ${clock(from, now)} to ${clock(to, now)}. `
@@ -250,7 +253,7 @@ export const texts = Object.freeze({
       : new Date(at).toLocaleDateString("en-GB", {day: "numeric", month: "short"})),
     gap: (why, from, to, now) => `${why === "unrecorded" ? "Not recorded" : "Not looking"}, ${clock(from, now)} to `
       + `${to === null ? "now" : clock(to, now)}: ${GAPS[why] ?? why}.`,
-    gaps: (number) => `Hatched: ${count(number, "time")} in which nothing is known`,
+    gaps: (number) => `Hatched: nothing is known of ${count(number, "time")}`,
     close: "Close",
     pictureOf: (event) => `Best picture of this ${event.label}`,
     score: "score",
@@ -265,7 +268,7 @@ export const texts = Object.freeze({
     why: (event, threshold, minimum, now) => {
       const number = event.scores.length;
       const seconds = duration(secondsOf(event, now));
-      const isSure = number < 100 && !event.stationary;
+      const isSure = number < 100 && !event.stationary && number && event.scores[0][0] < 0.05;
       return [
         number ? `Detected ${isSure ? "" : "at least "}${count(number, "time")} in ${seconds}.`
           : `Was there for ${seconds}.`,
@@ -335,7 +338,8 @@ export const texts = Object.freeze({
       const last = health.last_end;
       return [
         ["Running for", duration(health.uptime_s)],
-        ["Last end", last ? `${LAST_ENDS[last.kind] ?? last.kind}${last.detail ? `: ${last.detail}` : ""}` : "unknown"],
+        ["Last end", last ? `${LAST_ENDS[last.kind] ?? last.kind}${last.detail ? `: ${last.detail}` : ""}`
+          : "no earlier run is known"],
         ["Temperature", orUnknown(board.temperature_c, texts.health.celsius)],
         ["Power and heat", orUnknown(board.throttled_now,
           (now) => (now.length ? list(now).replaceAll("_", " ") : "no trouble"))],
@@ -402,7 +406,7 @@ export const texts = Object.freeze({
     ],
     newestTitle: "Newest",
     newest: (model) => (model.latest_version === null ? "No newer version is known."
-      : model.latest_version === model.installed_version ? `${model.latest_version} is the newest version, and it runs.`
+      : model.latest_version === model.installed_version ? `Version ${model.latest_version} is the newest known one, and it runs.`
         : `Version ${model.latest_version} is the newest known one.`),
     outcome: (words) => `Last update: ${words}.`,
     check: "Check now",
@@ -436,7 +440,7 @@ export const texts = Object.freeze({
     listCaption: "Models on the disk of the device",
     listHead: Object.freeze(["Role", "Model", "Release", "File (SHA-256)", "Size"]),
     listNone: "No model is installed. The running one comes from the configuration, or from the box.",
-    listFailed: (error) => `Not loaded${error ? `: ${error}` : "."}`,
+    listFailed: (error) => `Not loaded: ${error}.`,
     roles: Object.freeze({active: "Active", previous: "Previous", candidate: "New, not active yet"}),
     row: (model) => [named(model), model.release === null ? "none" : String(model.release), short(model.sha256),
       megabytes(model.size / 1e6)],
@@ -572,6 +576,6 @@ export const texts = Object.freeze({
     onlyBad: "Only warnings and errors",
     lines: (shown, all) => (all === 0 ? "The log is empty." : shown === all ? `The last ${count(all, "line")}.`
       : `${whole(shown)} of the last ${count(all, "line")}.`),
-    logFailed: (error) => `Not loaded: ${error}`,
+    logFailed: (error) => `Not loaded: ${error}.`,
   }),
 });

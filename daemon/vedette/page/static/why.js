@@ -45,7 +45,9 @@ export class Why {
     replace(this.place, place(event, config, this.app.current?.messages.info?.camera));
     replace(this.facts, facts(texts.events.facts(event)));
     this.element.showModal();
-    if (event.scores.length) this.chart.show(event.scores, threshold, texts.events.chart(event.scores, threshold));
+    if (!event.scores.length) return;
+    const seconds = ((event.ended ? Date.parse(event.ended) : now) - Date.parse(event.began)) / 1000;
+    this.chart.show(event.scores, seconds, threshold, texts.events.chart(event.scores, threshold));
   }
 }
 
@@ -68,7 +70,7 @@ function place(event, config, camera) {
         height: (ymax - ymin) * height}),
       Object.entries(config?.zones ?? {}).map(([name, zone]) => svg("text",
         {class: "place-name", x: mean(zone.points, 0) * width, y: mean(zone.points, 1) * height,
-          "font-size": height / 16, "text-anchor": "middle"}, name))),
+          "font-size": height / 12, "text-anchor": "middle"}, name))),
     h("figcaption", {class: "small muted"}, texts.events.place(event)));
 }
 
