@@ -83,7 +83,7 @@ class Stuck(LocalDetector):
 class ShortStop(HttpServer):
     """A server that waits only briefly at its end."""
 
-    request_s, idle_s, spare_s = 0.5, 0.5, 0.2
+    request_s, idle_s, finish_s = 0.5, 0.5, 0.7
 
 
 @pytest.fixture

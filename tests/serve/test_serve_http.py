@@ -23,6 +23,7 @@ from tests.support.waiting.fair_clock import fair_s
 from tests.support.waiting.until import wait_until
 from vedette.errors import InvokeFailed
 from vedette.serve.server import CONNECTIONS, HEAD_BYTES, HttpServer
+from vedette.serve.service import Service
 from vedette.types import DetectionResult, Frame
 from vedette.vision.local import LocalDetector
 
@@ -67,6 +68,7 @@ def test_an_image_gives_detections(tmp_path: Path, kind: str) -> None:
     assert (status, headers["content-type"]) == (200, "application/json")
     answer = json.loads(body)
     jsonschema.validate(answer, {"$ref": "#/components/schemas/LookPayload", "components": document["components"]})
+    assert isinstance(server.service, Service)
     assert answer["model"]["sha256"] == server.service._detector.facts.model.sha256
     (found,) = answer["detections"]
     assert found["label"] == "lamp"

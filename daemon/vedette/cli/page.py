@@ -22,9 +22,11 @@ from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from types import FrameType
 
     from vedette._lib.worker import Worker
+    from vedette.page.server import PageServer
 
 log = logging.getLogger(__name__)
 
@@ -72,27 +74,34 @@ def run(args: argparse.Namespace) -> int:
     from vedette.page.devices import Devices
     from vedette.page.gate import Gate
     from vedette.page.history import History
-    from vedette.page.service import REQUEST_S, PageService
-    from vedette.serve.server import HttpServer, serve
+    from vedette.page.server import PageServer, ProxyServer, serve, tls_of
+    from vedette.page.service import PageService
     history = History(_history_path(), days=page.history_days, mb=page.history_mb)
     find = partial(found_sockets, os.environ) if not page.daemons else partial(tuple, page.daemons)
     devices = Devices(find, history, on_end=end.on_end)
-    try:
-        gate = Gate(page, host, under_tls=page.tls is not None)
-        server = HttpServer(host, port, PageService(devices, history, gate))  # type: ignore[arg-type]  # for now
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
-    server.request_s = REQUEST_S
+    tls = tls_of(page.tls)
+    service = PageService(devices, history, Gate(page, host, under_tls=tls is not None))
+    servers = [_listening(partial(PageServer, host, port, service, tls), f"{host}:{port}")]
+    if page.proxy_socket is not None:
+        servers.append(_listening(partial(ProxyServer, page.proxy_socket, service), str(page.proxy_socket)))
     devices.start()
-    print(f"page on {server.address}/", file=sys.stderr, flush=True)
+    print(f"page on {servers[0].address}/", file=sys.stderr, flush=True)
     notifier = Notifier()
     notifier.ready()
-    serve(server, end.wait)
+    serve(servers, end.wait)
     devices.stop(STOP_S)
     history.close()
     notifier.close()
     sys.stderr.flush()
     os._exit(EX_UNAVAILABLE if end.failed else 0)      # threads that wait for a daemon end here
+
+
+def _listening(listen: Callable[[], PageServer], place: str) -> PageServer:
+    """Return a server that listens. Raises: OSError, which names the place."""
+    try:
+        return listen()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, place) from error
 
 
 def _set_password(path: Path) -> int:

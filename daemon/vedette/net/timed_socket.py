@@ -60,6 +60,10 @@ class TimedSocket:
         connected = _connect_first(_resolve_name(host, port, deadline, resolve), deadline)
         return cls(connected if tls is None else _start_tls(connected, host, deadline, tls), deadline, idle_s)
 
+    def set_deadline(self, deadline: Deadline) -> None:
+        """Replace the deadline, for the next part of the exchange."""
+        self._deadline = deadline
+
     def recv_into(self, buffer: Any) -> int:
         """Read the available bytes, at least one; returns 0 at the end."""
         got = self._ready().recv_into(buffer)

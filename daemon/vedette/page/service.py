@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from vedette.page.gate import Gate
     from vedette.page.history import History
 
-REQUEST_S = 40.0
-"""Time for a whole exchange."""
 WAIT_S, WAIT_MAX_S = 20.0, 25.0
 COMMAND_BYTES = 64 * 1024
 DAY_H, HOURS_MAX = 24.0, 24.0 * 31

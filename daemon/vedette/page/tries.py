@@ -11,11 +11,13 @@ Invariants:
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vedette.config.addresses import is_loopback
+from vedette.net.client_address import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,33 +75,12 @@ class Tries:
             bucket.is_known = True
 
     def _bucket(self, address: str, now_s: float) -> _Bucket:
-        name = _network_of(address)
+        name = client_of(address)
         bucket = self._buckets.pop(name, None)
         if bucket is None:
-            bucket = _Bucket(BURST, PERIOD_S, BURST, now_s, is_known=_is_loopback(name))
+            bucket = _Bucket(BURST, PERIOD_S, BURST, now_s, is_known=is_loopback(name))
             if len(self._buckets) >= ADDRESSES:
                 strangers = (each for each, other in self._buckets.items() if not other.is_known)
                 del self._buckets[next(strangers, next(iter(self._buckets)))]
         self._buckets[name] = bucket        # the last one is the one that was used last
         return bucket
-
-
-def _network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the first 64 bits. What is no address counts as it is."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        if not parsed.is_loopback:
-            return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-    return str(parsed)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+REQUEST_S = 10.0
+"""Time for a whole exchange, from the connection to the last byte of the reply."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -22,7 +22,7 @@ from vedette.messages import payloads
 from vedette.messages.cloud_shapes import DEADLINE_HEADER
 from vedette.serve import deepstack
 from vedette.serve.counters import Counters
-from vedette.serve.exchange import Refusal, Reply, Request, busy
+from vedette.serve.exchange import REQUEST_S, Refusal, Reply, Request, busy
 from vedette.serve.exposition import CONTENT_TYPE
 from vedette.serve.form import form_field
 from vedette.vision import images
@@ -40,9 +40,6 @@ HEALTH, METRICS, OPENAPI = "/healthz", "/metrics", "/openapi.json"
 IMAGE_TYPES = ("image/jpeg", "image/png")
 FORM = "multipart/form-data"
 KEY_FORMS = (FORM, deepstack.URL_ENCODED)
-
-REQUEST_S = 10.0
-"""Time for a whole exchange, from the connection to the last byte of the reply."""
 
 _Answer = Callable[[Request], Reply]
 
@@ -92,6 +89,10 @@ class Service:
         known = any(route == each for _, each in self._routes)
         self.counters.count_reply(route if known else "other", reply.status)
         return reply
+
+    def count_refused(self) -> None:
+        """Count a connection that was refused, because there are too many."""
+        self.counters.count_reply("connection", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def close(self) -> None:
         """Wait for the image under way, then close the detector."""
