@@ -33,6 +33,8 @@ LIMIT_S = 900
 OPT = "usr/lib/vedette"
 CONFIG = "camera: {{source: synthetic, width: 320, height: 180}}\ndevice: {device}\npublish: {{results: all}}\n"
 UNITS = {"vedette.service": "plain", "vedette@front.service": "front"}
+PAGE = "vedette-page.service"
+ASK = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8780/metrics', timeout=60).read().decode())"
 
 
 class Wrong(Exception):
@@ -102,16 +104,19 @@ class Machine:
 
 
 def must_run(machine: Machine, version: str) -> None:
-    """Both instances are active with the program of this version, online, and publish detections."""
-    for unit, device in UNITS.items():
+    """Both instances are active with the program of this version, online, and publish detections. The page shows them."""
+    for unit in (*UNITS, PAGE):
         machine.wait(f"{unit} is active", lambda unit=unit: machine.run(   # type: ignore[misc]
             f"systemctl is-active {unit}", None)[0] == 0)
         program = machine.run(f"tr '\\0' '\\n' </proc/$(systemctl show -P MainPID {unit})/cmdline | head -1")[1].strip()
         said = machine.run(f"{program} -P -m vedette --version")[1].strip()
         if said != f"vedette {version}":
             raise Wrong(f"{machine.step}: {unit} runs {said}, not {version}")
+    for device in UNITS.values():
         machine.run(f"mosquitto_sub -W 300 -C 1 -t vedette/{device}/availability | grep online")
         machine.run(f"mosquitto_sub -W 300 -C 1 -t vedette/{device}/detections | grep detections")
+        machine.wait(f"the page shows {device}", lambda device=device: machine.run(   # type: ignore[misc]
+            f'{program} -P -c "{ASK}" | grep \'^vedette_up.*"{device}".* 1$\'', None)[0] == 0)
 
 
 def must_be(machine: Machine, *, there: tuple[str, ...] = (), gone: tuple[str, ...] = ()) -> None:
@@ -126,6 +131,7 @@ def install(machine: Machine) -> None:
     """A fresh installation starts the daemon with the default configuration, and gives each thing its place."""
     machine.run("apt-get install -y ./first.deb")
     machine.run("systemctl is-active vedette && systemctl is-enabled vedette && systemctl status vedette")
+    machine.run(f"systemctl is-enabled {PAGE} || systemctl is-active {PAGE}", 3)
     must_be(machine, there=("usr/share/man/man1/vedette.1.gz", "usr/share/bash-completion/completions/vedette",
                             "usr/share/doc/vedette/examples/mosquitto.acl", "usr/lib/sysusers.d/vedette.conf"))
     modes = machine.run("stat -c '%a %U:%G' /etc/vedette /etc/vedette/config.yaml /var/lib/vedette")[1].split("\n")
@@ -137,6 +143,10 @@ def install(machine: Machine) -> None:
         name = "config" if device == "plain" else device
         (machine.root / f"etc/vedette/{name}.yaml").write_text(CONFIG.format(device=device))
         machine.run(f"chgrp vedette /etc/vedette/*.yaml && systemctl enable {unit} && systemctl restart {unit}")
+    machine.run(f"systemctl enable --now {PAGE}")
+    seen = machine.run(f"nsenter -t $(systemctl show -P MainPID {PAGE}) -m ls -A /etc/vedette /var/lib/vedette")[1]
+    if seen.split() != ["/etc/vedette:", "/var/lib/vedette:"]:
+        raise Wrong(f"the page sees {seen}")
 
 
 def upgrade(machine: Machine) -> None:
