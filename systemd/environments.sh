@@ -65,7 +65,7 @@ accepts() {
 # Every package can be imported, a frame goes from the camera process through the model, and the configuration is good.
 try_environment() {
     must "$new/bin/vedette" --version
-    must "$new/bin/python" -P -c "import vedette.app, vedette.update.source"
+    must "$new/bin/python" -P -c "import vedette.app, vedette.update.source, vedette.page.service"
     must "$new/bin/python" -P -c "from vedette.detect.box_model import BOX_MODEL; print(BOX_MODEL)"
     must "$new/bin/vedette" bench --model "$output" --source synthetic --threads 1 --warmup-runs 1 --num-runs 1
     for config in "$etc"/*.yaml; do

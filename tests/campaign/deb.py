@@ -104,7 +104,7 @@ class Machine:
 
 
 def must_run(machine: Machine, version: str) -> None:
-    """Both instances are active with the program of this version, online, and publish detections. The page shows them."""
+    """Both instances run this version, are online and publish detections. The page shows them."""
     for unit in (*UNITS, PAGE):
         machine.wait(f"{unit} is active", lambda unit=unit: machine.run(   # type: ignore[misc]
             f"systemctl is-active {unit}", None)[0] == 0)
