@@ -46,16 +46,18 @@ class Files(Protocol):
         """Make a folder."""
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = os) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o640, *, like: os.stat_result | None = None,
+                 files: Files = os) -> None:
     """Give the file at `path` the content `data`, durably.
 
-    The new file has `mode` (less the umask), whatever the old one had. Raises: OSError naming `path`.
+    The new file has `mode` (less the umask), whatever the old one had; or owner, group and mode of `like`.
+    Raises: OSError naming `path`.
     """
     if path.exists():
         check_regular(path)
     temporary = str(path.with_name(f".{path.name}.{threading.get_native_id()}.tmp"))
     try:
-        _write_synced(files, temporary, data, mode)
+        _write_synced(files, temporary, data, mode, like)
         files.replace(temporary, str(path))
         sync_folder(files, str(path.parent))
     except OSError as error:
@@ -64,9 +66,12 @@ def replace_file(path: Path, data: bytes, mode: int = 0o640, *, files: Files = o
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _write_synced(files: Files, path: str, data: bytes, mode: int) -> None:
-    descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+def _write_synced(files: Files, path: str, data: bytes, mode: int, like: os.stat_result | None) -> None:
+    descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600 if like else mode)
     try:
+        if like is not None:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, like.st_mode & 0o7777)
         write_all(files, descriptor, data)
         files.fsync(descriptor)
     finally:

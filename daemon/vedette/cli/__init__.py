@@ -27,6 +27,7 @@ COMMANDS = {
     "init": ("vedette.cli.init", "write units, user, configuration and docs of the service, or remove them"),
     "run": ("vedette.cli.run", "watch a camera and publish detections"),
     "check-config": ("vedette.cli.check_config", "print the effective configuration, or every problem in it"),
+    "config apply": ("vedette.cli.config.apply", "put keys of a file into the configuration, checked as a whole"),
     "doctor": ("vedette.cli.doctor", "check this machine: runtime, model, camera, broker, disk, clock, board"),
     "detect": ("vedette.cli.detect", "run a model on image files"),
     "bench": ("vedette.cli.bench", "measure how fast a model runs on this machine"),

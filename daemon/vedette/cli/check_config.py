@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the effective configuration. Raises: ConfigError with every problem."""
     try:
-        loaded = read(args.config, checks={"camera.source": _source_problem, "detector.model": _model_problem,
-                                           "update.source": _update_problem, "update.root": _root_problem})
+        loaded = read(args.config, checks=CHECKS)
     except ConfigError as error:
         if not args.json:
             raise
@@ -86,3 +85,8 @@ def _update_problem(source: str) -> str | None:
 
 def _root_problem(path: str) -> str | None:
     return check_file("root", Path(path)).problem
+
+
+CHECKS = {"camera.source": _source_problem, "detector.model": _model_problem, "update.source": _update_problem,
+          "update.root": _root_problem}
+"""What the daemon would find out only later, by dotted key."""

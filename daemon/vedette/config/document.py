@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import yaml
 
@@ -73,6 +74,59 @@ def parse(text: str, switches: Container[KeyPath] = ()) -> Document:
     if node is None:
         return document
     return Document(_Reading(document, switches)(node, ()), document.lines, document.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key in block style with its value. The places count the characters of the text from 0.
+
+    `colon` is the place behind the colon. The value is from `start` to `end`, without comments behind it; it is empty
+    where there is none. `is_block`: the value is a mapping in block style.
+    """
+
+    column: int
+    colon: int
+    start: int
+    end: int
+    is_block: bool
+
+
+def entries(text: str) -> dict[KeyPath, Entry]:
+    """Return the keys at the top, and those of each mapping in them, as far as they are in block style.
+
+    The text must be one that `parse` finds no problem in.
+    """
+    node = _Loader(text).get_single_node()
+    found = dict(_entries(text, node, ()))
+    for path, value in list(_block_items(node, ())):
+        found |= _entries(text, value, path)
+    return found
+
+
+def _block_items(node: yaml.Node | None, above: KeyPath) -> Iterator[tuple[KeyPath, yaml.Node]]:
+    if _is_block(node):
+        for key, value in node.value:
+            yield (*above, key.value), value
+
+
+def _entries(text: str, node: yaml.Node | None, above: KeyPath) -> Iterator[tuple[KeyPath, Entry]]:
+    if _is_block(node):
+        for key, value in node.value:
+            colon = text.index(":", key.end_mark.index) + 1
+            yield (*above, key.value), Entry(key.start_mark.column, colon, max(colon, value.start_mark.index),
+                                             max(colon, len(text[:_end(value)].rstrip("\r\n"))), _is_block(value))
+
+
+def _is_block(node: yaml.Node | None) -> TypeGuard[yaml.MappingNode]:
+    return isinstance(node, yaml.MappingNode) and not node.flow_style
+
+
+def _end(node: yaml.Node) -> int:
+    """Return where the last character of a value is. A node in block style itself ends after the comments behind it."""
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return _end(last[1] if isinstance(last, tuple) else last)
 
 
 def text_problem(text: str) -> str | None:

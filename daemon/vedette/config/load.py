@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vedette.config.changes import changed, paths_in, with_sections
 from vedette.config.document import KeyPath, Problem, parse, text_problem
 from vedette.config.files import check_file, expanded, resolve
-from vedette.config.keys import Key, keys, mappings
+from vedette.config.keys import Key, keys
 from vedette.config.models import Config
 from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 _MAX_BYTES = 256 * 1024
 _PREFIX = "VEDETTE_"
 _NOT_OURS = {"VEDETTE_INSTANCE"}    # set by vedette@.service, read for the device's default name
-_SWITCHES: set[KeyPath] = {("events", "pictures")}     # on and off beside a list
+SWITCHES: set[KeyPath] = {("events", "pictures")}     # on and off beside a list
 _ADDRESSES = {("camera", "source"), ("mqtt", "host"), ("cloud", "url"), ("update", "source")}
 
 
@@ -73,16 +74,19 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 
 
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
-         overrides: Mapping[str, object] = MappingProxyType({}),
+         overrides: Mapping[str, object] = MappingProxyType({}), changes: Path | None = None,
          checks: Mapping[str, Check] = MappingProxyType({}), for_page: bool = False) -> Loaded:
     """Return the effective configuration with the place of each value. `checks`: more checks of texts, by dotted key.
 
     The daemon and the page are two users. Each may read only its own files, so only those are checked.
+    `changes`: a second file, whose keys replace those of the first. Then only files that it names are checked.
     Raises: ConfigError with every problem.
     """
     layers = _Layers(path.parent if path else Path())
     if path is not None:
         layers.add_file(path)
+    if changes is not None:
+        layers.add_changes(changes)
     layers.add_variables(environ)
     layers.add_flags(overrides)
     layers.refuse_passwords_in_urls(layers.values, ())
@@ -106,26 +110,40 @@ class _Layers:
     problems: list[tuple[Place, str]] = field(default_factory=list)
     reported: set[KeyPath] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    changes: str = ""
+    """The name of the second file."""
 
     def add_file(self, path: Path) -> None:
         """Add the file as the first layer."""
+        self.places[()] = Place(0, str(path))
+        self.values, self.places = self._read(path)
+
+    def add_changes(self, path: Path) -> None:
+        """Add a second file. Each of its keys replaces one of the first, as in `changed`."""
+        values, places = self._read(path)
+        for at in paths_in(values):
+            for before in [each for each in self.places if each[:len(at)] == at]:
+                del self.places[before]
+        self.values = changed(self.values, values)
+        self.places |= {at: place for at, place in places.items() if at}
+        self.changes = str(path)
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+        """Return what is in a file, and the place of each value. A section that has no value is one without keys."""
         place = Place(0, str(path))
-        self.places[()] = place
         try:
-            text = _text_of(path)
+            document = parse(text_of(path), SWITCHES)
         except ConfigError as error:
             self.problems += [(place, problem) for problem in error.problems]
-            return
-        document = parse(text, _SWITCHES)
-        self.places |= {at: Place(0, str(path), line) for at, line in document.lines.items()}
+            return {}, {(): place}
         for problem in document.problems:
             self._report(problem, Place(0, str(path), problem.line or 0))
+        places = {(): place, **{at: Place(0, str(path), line) for at, line in document.lines.items()}}
         if isinstance(document.value, dict):
-            # A section whose keys are all commented out is read as null; it means its defaults.
-            self.values = {name: {} if value is None and name in mappings() else value
-                           for name, value in document.value.items()}
-        elif document.value is not None:
-            self._report(Problem((), "expected keys and values at the top level"))
+            return with_sections(document.value), places
+        if document.value is not None:
+            self._report(Problem((), "expected keys and values at the top level"), places[()])
+        return {}, places
 
     def add_variables(self, environ: Mapping[str, str]) -> None:
         """Add variables such as `VEDETTE_CAMERA__FPS=15`; values are YAML."""
@@ -135,7 +153,7 @@ class _Layers:
             if name not in known:
                 self._report(Problem((), "unknown variable" + did_you_mean(name, known)), place)
                 continue
-            document = parse(environ[name], {()} if known[name].path in _SWITCHES else ())
+            document = parse(environ[name], {()} if known[name].path in SWITCHES else ())
             for problem in document.problems:
                 self._report(Problem(known[name].path, problem.message), place)
             if not document.problems:
@@ -189,14 +207,15 @@ class _Layers:
             section[name] = str(path)
             folders = (credentials, folder) if credentials else (folder,)
             searched = () if Path(value).is_absolute() else tuple(each.absolute() for each in folders)
-            if for_page == (key.path[0] == "page"):
+            if for_page == (key.path[0] == "page") and self._is_checked(key.path):
                 self._check_file(key, path, searched)
 
     def check(self, checks: Mapping[str, Check]) -> None:
         """Apply the caller's checks to the texts that they are for."""
         for key in keys():
             value = (self._section(key.path) or {}).get(key.path[-1])
-            if key.name in checks and isinstance(value, str) and (message := checks[key.name](value)):
+            if key.name in checks and isinstance(value, str) and self._is_checked(key.path) \
+                    and (message := checks[key.name](value)):
                 self._report(Problem(key.path, message))
 
     def validate(self) -> Config | None:
@@ -214,6 +233,10 @@ class _Layers:
                 if detail["input"] is not None or problem.path not in self.reported:
                     self._report(problem)
             return None
+
+    def _is_checked(self, path: KeyPath) -> bool:
+        """Whether the file that a key names is to be looked at."""
+        return not self.changes or self._place(path).name == self.changes
 
     def _check_file(self, key: Key, path: Path, searched: tuple[Path, ...]) -> None:
         checked = check_file(key.path[-1], path, searched)
@@ -259,7 +282,7 @@ def _is_below(path: KeyPath, other: KeyPath) -> bool:
     return len(other) > len(path) and other[:len(path)] == path
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Return the text of the file. Raises: ConfigError with the reason why it has none."""
     try:
         if path.is_dir():

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 import textwrap
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +78,7 @@ Where only certain values are permitted, the last sentence lists them.
 
 def render(config: Config, places: Mapping[str, object]) -> str:
     """Return the effective configuration as YAML, each line with the place of its value."""
-    texts = {key.path: f"{key.path[-1]}: {_text(_masked(value_at(config, key.path)))}" for key in keys()}
+    texts = {key.path: f"{key.path[-1]}: {block(_masked(value_at(config, key.path)))}" for key in keys()}
     width = min(max(map(len, texts.values())), 60)
 
     def lines(key: Key) -> list[str]:
@@ -89,7 +91,7 @@ def example() -> str:
     def lines(key: Key) -> list[str]:
         text = f"[{key.applies}] {key.meaning}{_choices(key)}"
         return [*(f"# {line}" for line in textwrap.wrap(text, _COMMENT_WIDTH, break_on_hyphens=False)),
-                f"{key.path[-1]}: {_text(key.field.default)}"]
+                f"{key.path[-1]}: {block(key.field.default)}"]
     return f"{_HEAD}\n{_yaml(lines)}"
 
 
@@ -107,7 +109,7 @@ def _reference_lines() -> Iterator[str]:
 
 
 def _reference_item(key: Key) -> str:
-    head = f"- **`{key.name}`** (default `{_text(key.field.default)}`, {key.applies}): "
+    head = f"- **`{key.name}`** (default `{block(key.field.default)}`, {key.applies}): "
     return textwrap.fill(f"{head}{key.meaning}{_choices(key, quote='`')}", _PAGE_WIDTH, subsequent_indent="  ",
                          break_on_hyphens=False, break_long_words=False)
 
@@ -116,7 +118,7 @@ def _choices(key: Key, quote: str = "") -> str:
     """Return a sentence with the permitted values, where the type lists them."""
     if not key.choices:
         return ""
-    values = ", ".join(f"{quote}{_text(value)}{quote}" for value in key.choices)
+    values = ", ".join(f"{quote}{block(value)}{quote}" for value in key.choices)
     return f" {'Any' if key.is_list else 'One'} of {values}."
 
 
@@ -152,6 +154,11 @@ def _place_of(key: Key, places: Mapping[str, object]) -> str:
     return next(inside, "default")
 
 
+def shown(value: object) -> str:
+    """Return a value in YAML's flow form, credentials in URLs masked."""
+    return flow(_masked(value))
+
+
 def _masked(value: object) -> object:
     """Mask credentials in a value, also inside a section or a list. Keys are never secret."""
     if isinstance(value, str):
@@ -161,24 +168,28 @@ def _masked(value: object) -> object:
     return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _text(value: object) -> str:
-    """Return a value in YAML's flow form, which includes JSON. A text that reads back as itself gets no quotes."""
+def block(value: object) -> str:
+    """Return a key or value as it stands alone on its line. A text that reads back as itself gets no quotes."""
     if isinstance(value, str) and parse(value).value == value:
         return value
-    return _flow(value)
+    return flow(value)
 
 
-def _flow(value: object) -> str:
+def _flow_key(name: str) -> str:
+    return name if re.fullmatch("[a-z][a-z0-9_]*", name) and parse(name).value == name else flow(name)
+
+
+def flow(value: object) -> str:
     """Return a value in YAML's flow form, in which every text has quotes."""
     if isinstance(value, Section):
         fields = type(value).model_fields.items()
-        return f"{{{', '.join(f'{field.alias or name}: {_flow(getattr(value, name))}' for name, field in fields)}}}"
+        return f"{{{', '.join(f'{field.alias or name}: {flow(getattr(value, name))}' for name, field in fields)}}}"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_flow(name)}: {_flow(below)}' for name, below in value.items())}}}"
+        return f"{{{', '.join(f'{_flow_key(name)}: {flow(below)}' for name, below in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}".removesuffix(".0")     # 1e-05 would be read as a text
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

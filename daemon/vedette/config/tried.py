@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vedette.config.changes import changed, paths_in, value_in
 from vedette.config.document import MAX_DEPTH, text_problem
 from vedette.config.keys import keys, sections
 from vedette.config.models import Config
@@ -18,7 +19,7 @@ from vedette.config.problems import key_text, problem_of, unknown_key
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     Nested = Mapping[str, object]
 
@@ -36,11 +37,8 @@ def with_tried(config: Config, wanted: Nested) -> Config:
 
     Raises: ConfigError with every problem, up to _PROBLEMS_MAX.
     """
-    paths = {tuple(name.split(".")) for name in names_of(wanted)}
-    values: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    for path in paths:
-        section: dict[str, Any] = values if len(path) == 1 else values.setdefault(path[0], {})
-        section[path[-1]] = _value(wanted, path)
+    names_of(wanted)
+    values = changed(config.model_dump(mode="json", by_alias=True, exclude_unset=True), wanted)
     try:
         return Config.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
@@ -51,8 +49,8 @@ def with_tried(config: Config, wanted: Nested) -> Config:
 def names_of(wanted: Nested) -> tuple[str, ...]:
     """Return the keys, dotted, in the order of TRIABLE. Raises: ConfigError, as `with_tried`."""
     found, problems = set(), []
-    for path, value in _entries(wanted):
-        problem = _refusal(path) or _problem(value, MAX_DEPTH - len(path))
+    for path in paths_in(wanted):
+        problem = _refusal(path) or _problem(value_in(wanted, path), MAX_DEPTH - len(path))
         if problem:
             problems.append(f"{key_text(path)}: {problem}")
         if len(problems) >= _PROBLEMS_MAX:
@@ -69,15 +67,6 @@ def shown(config: Config) -> dict[str, Any]:
     for section, *name in (key.split(".") for key in TRIABLE):
         wanted[section] = {*wanted.get(section, ()), *name} or True
     return config.model_dump(mode="json", by_alias=True, include=wanted)
-
-
-def _entries(wanted: Nested) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield each key with its value; a section that is none has the value as it is."""
-    for name, value in wanted.items():
-        if name in sections() and isinstance(value, dict):
-            yield from (((name, below), inner) for below, inner in value.items())
-        else:
-            yield (name,), value
 
 
 def _refusal(path: tuple[str, ...]) -> str | None:
@@ -102,10 +91,3 @@ def _problem(value: object, depth: int) -> str | None:
         return f"nested deeper than {MAX_DEPTH}"
     inside = (*value, *value.values()) if isinstance(value, dict) else value
     return next((problem for each in inside if (problem := _problem(each, depth - 1))), None)
-
-
-def _value(wanted: Nested, path: tuple[str, ...]) -> object:
-    value: Any = wanted
-    for name in path:
-        value = value[name]
-    return value
