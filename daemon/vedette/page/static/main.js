@@ -42,7 +42,7 @@ class App {
   /** The table of reasons: code to {state, meaning, action}. Empty while it is not known. */
   reasons = {};
 
-  /** The newest result of each device whose pictures are followed, by its name. */
+  /** The newest result of each device whose pictures are followed now, by its name. */
   results = new Map();
 
   /** Since when the page's server does not answer, in milliseconds of `now()`; null while it does. */

@@ -54,6 +54,7 @@ export class Feed {
     this.#stopping?.abort();
     this.#stopping = null;
     this.#times = [];
+    this.#app.results.delete(this.device);      // nobody knows any more how old the newest one is
   }
 
   /** Stops, and gives the memory of the picture back. */

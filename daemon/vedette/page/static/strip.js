@@ -4,7 +4,8 @@ import {h, icon, replace, setShown, setText} from "./dom.js";
 import {clock, elapsed, texts} from "./texts.js";
 
 const TICK_MS = 1000;
-const FRESH_MS = 3000;          // a result that is older says nothing on how old results are
+const FRESH_MS = 3000;          // a younger picture is as old as its result was when it was ready
+const HEALTH_HOLDS_MS = 120_000;
 
 /**
  * Returns what a device does: {kind, tone, looks, since, until, reason}. `entry` is one of `app.state.devices`.
@@ -23,7 +24,9 @@ export function condition(app, entry) {
   const cameraKind = CAMERA[camera?.state];
   if (cameraKind) {
     const reason = reasons.get(`camera_${camera.state}`) ?? null;
-    return is(cameraKind, "bad", {since: Date.parse(camera.since), reason});
+    const newest = app.results.get(entry.device);
+    const since = Math.min(Date.parse(camera.since), newest ? Date.parse(newest.frame.captured_at) : Infinity);
+    return is(cameraKind, "bad", {since, reason});
   }
   if (!health) return is("starting", "off");
   const paused = reasons.get("paused");
@@ -31,7 +34,7 @@ export function condition(app, entry) {
   const fallback = {cloud: "byCloud", motion: "byMotion"}[health.fallback?.looking];
   if (fallback) return is(fallback, "warn", {looks: true, reason: reasons.get(`fallback_${health.fallback.looking}`) ?? null});
   const failure = health.reasons.find((reason) => FAILURES[reason.code])
-    ?? health.reasons.find((reason) => app.reasons[reason.code]?.state === "failed");
+    ?? health.reasons.find(({code}) => app.reasons[code]?.state === "failed" && !CAMERA[code.replace("camera_", "")]);
   if (failure) return is(FAILURES[failure.code] ?? "otherFailure", "bad", {reason: failure});
   if (counts && counts.counts !== null) {
     return is("watching", health.state === "ok" ? "ok" : "warn", {looks: true});
@@ -41,7 +44,7 @@ export function condition(app, entry) {
 
 /** Returns whether the motion gate keeps pictures back now, as far as one who follows the pictures can know. */
 export function isStill(app, entry, newest) {
-  return Boolean(newest) && (entry?.messages.health?.capture.dropped.still ?? 0) > 0
+  return Boolean(newest) && (newest.dropped.still || entry?.messages.health?.capture.dropped.still || 0) > 0
     && app.now() - Date.parse(newest.frame.captured_at) > FRESH_MS;
 }
 
@@ -116,12 +119,13 @@ export class Strip {
     const {counts, health} = entry.messages;
     const newest = app.results.get(entry.device);
     const seen = counts?.counts ? texts.strip.seen(counts.counts) : "";
-    if (newest && app.now() - Date.parse(newest.frame.captured_at) < FRESH_MS) {
-      return [seen, texts.strip.age(newest.age_ms / 1000)];
+    if (isStill(app, entry, newest)) return [texts.strip.still, seen];
+    let ms = app.now() - Date.parse(health.at) < HEALTH_HOLDS_MS ? health.capture.age_ms?.p50 : undefined;
+    if (newest) {
+      const lasts = app.now() - Date.parse(newest.frame.captured_at);
+      ms = lasts < FRESH_MS ? newest.age_ms : lasts;
     }
-    const typical = health.capture.age_ms?.p50;
-    if (typical === undefined) return [seen, ""];
-    return [seen, texts.strip.age(typical / 1000)];
+    return [seen, ms === undefined ? "" : texts.strip.age(ms / 1000)];
   }
 
   /** Says what else is wrong: the words of the first reason, and how many there are besides it. */
