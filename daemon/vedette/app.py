@@ -244,7 +244,7 @@ class Daemon:
                                  results=self._results, main_thread=self._supervisor, configuration=self._reloader)
         self._mqtt.subscribe(self._desk.accept)
         self._socket = LocalSocket(socket_path(os.environ, self._state.path), self._reloader, publisher, self._recent,
-                                   accept=self._desk.accept, models=self._store.listed,
+                                   accept=self._desk.accept, models=self._store.listed, limits=self._opener.limits,
                                    on_end=self._supervisor.worker_ended)
         self._reloader.parts = (
             self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_a_reload_reaches_a_detector_that_is_being_opened(store: ModelStore, tmp
         opened = opening.result()
     assert opened.limits.score_threshold == 0.9
     opened.close()
+
+
+@pytest.mark.slow
+def test_the_limits_are_those_of_the_model_that_is_open(store: ModelStore, tmp_path: Path) -> None:
+    """Where the configuration states no threshold, it is the model's own."""
+    config = Config.model_validate({"camera": {"source": "synthetic"}})
+    opener = DetectorOpener(config, store, tmp_path / "proofs.json", OpeningCount(tmp_path, died=False))
+    assert opener.limits() is None
+    with closing(present(opener.open_chosen())) as opened:
+        assert opener.limits() == opened.spec.limits
+        assert opened.spec.limits.score_threshold != config.detector.score_threshold
+        opener.reload(Config.model_validate({"camera": {"source": "synthetic"}, "detector": {"score_threshold": 0.8}}))
+        assert present(opener.limits()).score_threshold == 0.8
 
 
 @pytest.mark.slow

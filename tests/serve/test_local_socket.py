@@ -31,6 +31,7 @@ from vedette.serve.local.client import LocalClient, daemons
 from vedette.serve.local.server import CLIENTS, LocalSocket
 from vedette.serve.local.socket_file import SocketFile
 from vedette.types import Message
+from vedette.vision.limits import Limits
 
 
 class Impatient(LocalSocket):
@@ -365,6 +366,10 @@ def test_the_configuration_that_runs(tmp_path: Path) -> None:
         answer = get_json(rig.path, "/config")
         assert answer["tried"] == wanted
         assert answer["config"]["lines"] == {"gate": {"from": [0, 0.5], "to": [1, 0.5], "labels": []}}
+        rig.limits = Limits(0.35, 0.6, 100, {"person": 0.4}, frozenset(), frozenset())
+        detector = get_json(rig.path, "/config")["config"]["detector"]
+        assert (detector["score_threshold"], detector["iou_threshold"]) == (0.35, 0.6), "those of the model"
+        assert detector["labels"] == {"person": 0.4}
 
 
 def test_a_snapshot_comes_after_its_reply(rig: Rig) -> None:

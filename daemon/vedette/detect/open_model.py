@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vedette.config.models import Config
     from vedette.detect.opening_count import OpeningCount
     from vedette.store.model_store import ModelStore
+    from vedette.vision.limits import Limits
     from vedette.vision.local import LocalDetector
     from vedette.vision.probe import Proof
 
@@ -72,7 +73,7 @@ class DetectorOpener:
         self._patience = Patience()
         self._probe_s = probe_s
         self._lock = threading.Lock()
-        self._opened: weakref.WeakSet[LocalDetector] = weakref.WeakSet()
+        self._opened: weakref.WeakKeyDictionary[LocalDetector, Path] = weakref.WeakKeyDictionary()
 
     def choose(self) -> ModelChoice | None:
         """Return the model that is to run now; None if there is none."""
@@ -82,6 +83,12 @@ class DetectorOpener:
         """Return what identifies the files that a detector is opened from: a changed file gives another value."""
         choice, labels = self.choose(), self._config.detector.labels_file
         return _identity(None if choice is None else choice.path), _identity(labels)
+
+    def limits(self) -> Limits | None:
+        """Return what counts as a detection of that model, as it is open now; None while it is not."""
+        choice = self.choose()
+        with self._lock:
+            return next((each.limits for each, path in self._opened.items() if choice and path == choice.path), None)
 
     @property
     def within_s(self) -> float:
@@ -109,7 +116,7 @@ class DetectorOpener:
             raise
         self._patience.worked()
         with self._lock:
-            self._opened.add(opened)
+            self._opened[opened] = choice.path
             opened.reload(self._config.detector)        # the configuration may have been reloaded meanwhile
         if opened.facts.runtime_choice:
             log.info("%s runs on %s: %s", choice.path, opened.facts.runtime, opened.facts.runtime_choice)

@@ -16,6 +16,7 @@ from vedette.serve.local.published import PublishedMessages
 from vedette.serve.local.recent_results import RecentResults
 from vedette.serve.local.server import LocalSocket
 from vedette.types import Box, Command, Detection, Frame
+from vedette.vision.limits import Limits
 
 PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.4, 0.8), track=3)
 LISTED = {"active": None, "trouble": None}
@@ -31,11 +32,12 @@ class Rig:
         self.published = PublishedMessages(self.broker)
         self.results = RecentResults(IDENTITY, flow=FakeFlow(), clock_synced=lambda: True)
         self.commands: list[Command] = []
+        self.limits: Limits | None = None
         self.seq = 0
         self.configured = Config(page=PageConfig(**page))
         self.reloader = Reloader(self.configured, lambda: self.configured)
         self.socket = kind(self.path, self.reloader, self.published, self.results,
-                           accept=self.commands.append, models=lambda: LISTED)
+                           accept=self.commands.append, models=lambda: LISTED, limits=lambda: self.limits)
 
     def reload(self, **page: Any) -> None:
         """As SIGHUP does, with these keys of `page`."""

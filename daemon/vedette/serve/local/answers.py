@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vedette.config.page import PageConfig
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
+    from vedette.vision.limits import Limits
 
     class Running(Protocol):
         """The reloader, for any thread."""
@@ -56,7 +57,8 @@ class Answers:
 
     def __init__(self, running: Running, published: PublishedMessages, results: RecentResults, *,
                  accept: Callable[[Command], None], models: Callable[[], Mapping[str, Any]],
-                 log_lines: Callable[[], Sequence[str]], on_reply: Callable[[], None]) -> None:
+                 limits: Callable[[], Limits | None], log_lines: Callable[[], Sequence[str]],
+                 on_reply: Callable[[], None]) -> None:
         self._running = running
         self._published = published
         self._results = results
@@ -64,6 +66,7 @@ class Answers:
         self._log_lines = log_lines
         self._documents: Mapping[str, Callable[[], Mapping[str, Any]]] = {
             "models": models, "log": self._log, "config": self._config}
+        self._limits = limits
         self._on_reply = on_reply
 
     @property
@@ -118,8 +121,12 @@ class Answers:
         return {"lines": list(self._log_lines())}
 
     def _config(self) -> Mapping[str, Any]:
-        config = self._running.config
-        return {"config": shown(config), "tried": self._running.tried, "allow": config.page.allow}
+        config, limits = self._running.config, self._limits()
+        values = shown(config)
+        if limits is not None:      # a model has thresholds of its own, for keys that are not stated
+            values["detector"] |= {"score_threshold": limits.score_threshold, "iou_threshold": limits.iou_threshold,
+                                   "labels": dict(limits.labels)}
+        return {"config": values, "tried": self._running.tried, "allow": config.page.allow}
 
     def _command(self, request: Request, name: str, *, is_last: bool) -> Reply | None:
         if not request.begun:

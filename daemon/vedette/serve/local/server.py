@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
     from vedette.types import Command
+    from vedette.vision.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class LocalSocket:
 
     def __init__(self, path: Path, running: Running, published: PublishedMessages, results: RecentResults, *,
                  accept: Callable[[Command], None], models: Callable[[], Mapping[str, Any]],
-                 on_end: Callable[[Worker], None] | None = None) -> None:
+                 limits: Callable[[], Limits | None], on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("socket", self._run, on_end=on_end)
         self.refused = 0
         """Clients that were refused: too many, or without rights."""
@@ -61,7 +62,7 @@ class LocalSocket:
         self._published = published
         self._results = results
         self._lines = LastLines()
-        self._answers = Answers(running, published, results, accept=accept, models=models,
+        self._answers = Answers(running, published, results, accept=accept, models=models, limits=limits,
                                 log_lines=self._lines.last, on_reply=self._ring)
         self._exchanges: dict[int, Exchange] = {}
         self._bell: socket.socket | None = None
