@@ -14,7 +14,7 @@ const LONGEST_BACKOFF_MS = 8_000;
 const COLOURS = {person: "#5ab8ff", car: "#ffa552", bicycle: "#c9a2ff", dog: "#5fe08d", cat: "#ffe45c", parcel: "#f5d547",
   cone: "#ff8a80", truck: "#ff8fb3", bus: "#4fe3e0", motorcycle: "#b7e05c"};
 const OTHERS = ["#a9b8ff", "#4fe3e0", "#ffb3c7", "#b7e05c", "#ffc46b", "#d9b3ff", "#7fe3b5", "#ffd966"];
-const NARROW = 520;             // CSS pixels: there names are the label alone
+const NARROW = 600;             // CSS pixels: there names are the label alone
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 
 let underWay = 0;
@@ -270,8 +270,8 @@ function drawZone(view, name, {points, labels}, detections) {
   context.fillStyle = number ? "rgb(142 230 255 / 22%)" : "rgb(142 230 255 / 8%)";
   context.fill();
   outline(context, colour, [7, 5]);
-  const [x, y] = middle(points);
-  drawWords(view, number ? `${name}: ${number}` : name, x * width, y * height, colour);
+  const [x, y] = points.reduce((best, point) => (point[0] + point[1] < best[0] + best[1] ? point : best));
+  drawWords(view, number ? `${name}: ${number}` : name, x * width + 8, y * height + 12, colour, "left");
 }
 
 /** A line with an arrow to the side that counts as `in`: the right hand of who walks from its start to its end. */
@@ -292,15 +292,17 @@ function drawLine(view, name, from, to) {
   context.lineTo(tipX, tipY);
   context.lineTo(tipX - 7 * dx + 5 * dy, tipY - 7 * dy - 5 * dx);
   outline(context, colour, []);
-  drawWords(view, `${name}: ${texts.live.crossed}`, tipX + 12 * dx, tipY + 12 * dy, colour);
+  drawWords(view, texts.live.crossed, tipX + 12 * dx, tipY + 12 * dy, colour);
+  drawWords(view, name, x1, y1 - 11, colour);
 }
 
-function drawWords({context, width, height}, text, x, y, colour) {
+function drawWords({context, width, height}, text, x, y, colour, align = "center") {
   context.font = `600 12px ${FONT}`;
-  context.textAlign = "center";
+  context.textAlign = align;
   context.textBaseline = "middle";
-  const half = context.measureText(text).width / 2 + 3;
-  const at = [Math.min(Math.max(x, half), width - half), Math.min(Math.max(y, 9), height - 9)];
+  const wide = context.measureText(text).width + 6;
+  const before = align === "left" ? 3 : wide / 2;
+  const at = [Math.min(Math.max(x, before), width - wide + before), Math.min(Math.max(y, 9), height - 9)];
   context.lineJoin = "round";
   context.lineWidth = 3.5;
   context.strokeStyle = "rgb(0 0 0 / 75%)";
