@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.network.page_server import PASSWORD, cheap_password_file
 from vedette.config.page import PageConfig
 from vedette.errors import ConfigError, UsageError
 from vedette.page.gate import OPEN, OWNER, SESSION_DAYS, SESSIONS, Gate
@@ -22,7 +22,6 @@ from vedette.page.passwords import SHORTEST, Password, write_password
 from vedette.page.tries import ADDRESSES, BURST, BURST_ALL, PERIOD_S, Tries
 from vedette.serve.exchange import Refusal, Request
 
-PASSWORD = "correct horse 9"  # noqa: S105 - of the tests
 JSON: dict[str, Any] = {"content-type": "application/json"}
 
 
@@ -71,13 +70,7 @@ def basic(password: str, user: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def password_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose hash costs little."""
-    path, salt = tmp_path_factory.mktemp("page") / "password", b"0123456789abcdef"
-    value = hashlib.scrypt(PASSWORD.encode(), salt=salt, n=1 << 4, r=1, p=1, dklen=32)
-    texts = [base64.b64encode(each).decode().rstrip("=") for each in (salt, value)]
-    path.write_text(f"$scrypt$ln=4,r=1,p=1${'$'.join(texts)}\n")
-    path.chmod(0o600)
-    return path
+    return cheap_password_file(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
