@@ -7,7 +7,7 @@ import {texts} from "./texts.js";
 import {Why} from "./why.js";
 
 const EVENTS_PER_ANSWER = 200;
-const EVENTS_MAX = 2000;        // in one view; the newest ones
+const EVENTS_MAX = 1000;        // in one view; the newest ones
 const SHOWN = 20;               // in the list, and with each "more"
 const EVERY_MS = 5_000;
 const HOUR_MS = 3_600_000;
@@ -21,7 +21,7 @@ export class Events {
   #blind = [];
   #since = null;
   #last = null;
-  #isComplete = true;
+  #oldest = null;         // what began before this moment is not loaded; null: all is
   #shown = SHOWN;
   #error = "";
   #isLoaded = false;
@@ -72,11 +72,14 @@ export class Events {
   }
 
   update() {
-    const events = this.app.config?.config.events;
-    showNotice(this, events?.enabled === false ? texts.events.off
-      : events?.pictures === false ? texts.events.picturesOff : "");
+    showNotice(this, this.#isOff("enabled") ? texts.events.off : "");
     if (this.app.current?.device && this.app.current.device !== this.device) void this.#load();
     else this.#showSummary();
+  }
+
+  /** Whether this key of the section `events` of the configuration is false. */
+  #isOff(key) {
+    return this.app.config?.config.events[key] === false;
   }
 
   /** The moments that are asked for, in milliseconds: never later than now. */
@@ -107,32 +110,29 @@ export class Events {
     this.device = device;
     const [from, to] = this.#range();
     const found = new Map();
+    this.#shown = SHOWN;
     try {
       let before = new Date(to).toISOString();
-      this.#isComplete = true;
-      for (;;) {
+      do {
         const answer = await this.#ask(before, EVENTS_PER_ANSWER);
+        const last = answer.events.length ? null : (await this.#ask("", 1)).events[0] ?? null;
         if (asked !== this.#asked) return;
         this.#take(answer);
         for (const event of answer.events) if (touches(event, from, to)) found.set(event.id, event);
         before = answer.next;
-        if (answer.events.length < EVENTS_PER_ANSWER || Date.parse(answer.events.at(-1).began) < from) break;
-        if (found.size >= EVENTS_MAX) {
-          this.#isComplete = false;
-          break;
-        }
-      }
-      this.#last = found.size ? null : (await this.#ask("", 1)).events[0] ?? null;
-      if (asked !== this.#asked) return;
-      this.#error = "";
-      this.#events = found;
-      this.#isLoaded = true;
+        const began = Date.parse(answer.events.at(-1)?.began);
+        this.#oldest = answer.events.length < EVENTS_PER_ANSWER || began < from ? null : began;
+        this.#events = found;
+        this.#last = last ?? answer.events[0];
+        this.#error = "";
+        this.#isLoaded = true;
+        this.#render();
+      } while (this.#oldest !== null && found.size < EVENTS_MAX);
     } catch (error) {
       if (asked !== this.#asked) return;
       this.#error = error.message;
+      this.#render();
     }
-    this.#shown = SHOWN;
-    this.#render();
   }
 
   /** Asks for what is new since, while the time goes on. */
@@ -158,10 +158,13 @@ export class Events {
     return this.#render();
   }
 
-  #ask(before, limit) {
+  async #ask(before, limit) {
+    const run = this.app.current?.messages.health?.run;
     const hours = Math.ceil((this.app.now() - this.#range()[0]) / HOUR_MS) + 1;
-    return this.app.get("api/events",
+    const answer = await this.app.get("api/events",
       {device: this.device, label: this.label.value, zone: this.zone.value, before, limit, hours});
+    for (const event of answer.events) event.isLost = event.ended === null && run !== undefined && event.run !== run;
+    return answer;
   }
 
   #take(answer) {
@@ -180,6 +183,9 @@ export class Events {
     if (this.#since === null || this.#since > from) {
       gaps.unshift({from, to: Math.min(to, this.#since ?? to), why: "unrecorded"});
     }
+    if (this.#oldest !== null) {
+      gaps.push({from: Math.max(from, this.#since ?? from), to: this.#oldest, why: "unloaded"});
+    }
     const labels = [...new Set(events.map((event) => event.label))].sort();
     this.lanes.show({from, to, labels, events, blind: gaps, now});
     setShown(this.gaps, gaps.length > 0);
@@ -194,8 +200,10 @@ export class Events {
     let words = this.#error ? texts.events.failed(this.#error) : "";
     if (!words && !this.#isLoaded) words = this.app.current?.device ? texts.page.loading : "";
     const events = this.#events.size;
-    if (!words && events) words = this.#isComplete ? texts.events.found(events) : texts.events.tooMany(events);
-    setText(this.summary, words || this.#nothing());
+    if (!words && events) words = this.#oldest === null ? texts.events.found(events) : texts.events.tooMany(events);
+    if (events && this.#isOff("pictures")) words += ` ${texts.events.picturesOff}`;
+    setText(this.summary, words || (this.#isOff("enabled") ? "" : this.#nothing()));
+    setShown(this.summary, Boolean(this.summary.textContent));
     this.summary.className = this.#isLoaded && !events && !this.#error ? "empty" : "muted";
   }
 
@@ -219,7 +227,7 @@ export class Events {
     const known = new Map([...this.list.children].map((item) => [item.dataset.id, item]));
     const focused = document.activeElement;
     replace(this.list, events.map((event) => {
-      const key = JSON.stringify([event.seq, event.type, event.ended, event.picture]);
+      const key = JSON.stringify([event.seq, event.run, event.isLost, event.picture, this.#isOff("pictures")]);
       const item = known.get(event.id);
       if (item?.known === key) {
         setText(item.querySelector(".event-time"), texts.events.when(event, now));
@@ -235,10 +243,11 @@ export class Events {
 
   #item(event, now) {
     const tags = texts.events.tags(event);
-    return h("li", {"data-id": event.id}, h("button", {class: "event", type: "button", "aria-haspopup": "dialog",
+    const hasPlace = event.picture || !this.#isOff("pictures");
+    return h("li", {"data-id": event.id}, h("button", {class: hasPlace ? "event" : "event plain", type: "button", "aria-haspopup": "dialog",
       onclick: () => this.#why(this.#events.get(event.id) ?? event)},
-    h("span", {class: "event-none"}, event.picture || this.app.config?.config.events.pictures === false ? ""
-      : event.ended ? texts.events.noPicture : texts.events.laterPicture),
+    hasPlace ? h("span", {class: "event-none"}, event.picture ? ""
+      : event.ended ? texts.events.noPicture : texts.events.laterPicture) : null,
     event.picture ? h("img", {src: this.#picture(event), alt: "", loading: "lazy"}) : null,
     h("span", {class: "event-text"},
       h("strong", {}, event.label), " ",
@@ -265,7 +274,8 @@ export class Events {
 }
 
 function touches(event, from, to) {
-  return Date.parse(event.began) <= to && (event.ended === null || Date.parse(event.ended) >= from);
+  const until = event.isLost ? event.began : event.ended;
+  return Date.parse(event.began) <= to && (until === null || Date.parse(until) >= from);
 }
 
 /** Offers these choices, and keeps the one that is chosen. */

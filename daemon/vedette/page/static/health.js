@@ -71,8 +71,8 @@ export class Health {
       (health?.reasons.length ? reasonCards(this.app, health.reasons) : null));
     renew(this.frames, health?.capture, () => (health ? frames(health.capture) : texts.health.noneYet));
     renew(this.drift, [health?.drift, Boolean(health)], () => (health ? drift(health.drift) : texts.health.noneYet));
-    renew(this.device, health && [health.uptime_s, health.board, health.last_end, health.governor, health.inference],
-      () => (health ? facts(texts.health.facts(health)) : texts.health.noneYet));
+    renew(this.device, health?.at, () =>
+      (health ? facts(texts.health.facts(health)) : texts.health.noneYet));
   }
 
   async #load() {

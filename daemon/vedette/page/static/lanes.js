@@ -66,9 +66,9 @@ export class Lanes {
 
   #event(event, lane, x, now) {
     const left = x(Date.parse(event.began));
-    const right = x(event.ended ? Date.parse(event.ended) : now);
+    const right = event.isLost ? left : x(event.ended ? Date.parse(event.ended) : now);
     const said = texts.events.bar(event, now);
-    return svg("rect", {class: event.interrupted ? "lane-event interrupted" : "lane-event", x: left,
+    return svg("rect", {class: event.interrupted || event.isLost ? "lane-event interrupted" : "lane-event", x: left,
       y: lane * LANE + 19, width: Math.max(NARROWEST, right - left), height: LANE - 24, rx: 2,
       onclick: () => this.onChoose(event), onpointerenter: () => setText(this.said, said)}, svg("title", {}, said));
   }

@@ -63,6 +63,11 @@ export class Model {
     const {app} = this;
     showNotice(this);
     const {model, info, health, shadow} = app.current?.messages ?? {};
+    if (app.current?.device !== this.of) {
+      this.of = app.current?.device;
+      this.#models = this.#shadow = null;
+      this.#compared = {frames: 0, both: 0, running: 0, coming: 0};
+    }
     const known = JSON.stringify([app.current?.device, app.current?.reachable, model]);
     if (known !== this.known) {
       this.known = known;

@@ -66,13 +66,15 @@ const percent = (share) => (share > 0 && share < 0.0005 ? "under 0.1 %"
 const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : whole(value)} ms`;
 const named = (model) => `${model.name}${model.version ? ` ${model.version}` : ""}`;
 const short = (sha256) => sha256.slice(0, 12);
-const secondsOf = (event, now) => ((event.ended ? Date.parse(event.ended) : now) - Date.parse(event.began)) / 1000;
+const secondsOf = (event, now) => (event.isLost ? event.scores.at(-1)?.[0] ?? 0
+  : ((event.ended ? Date.parse(event.ended) : now) - Date.parse(event.began)) / 1000);
 const seenAt = (event) => `Detected last ${event.zones.length ? `in ${list(event.zones)}` : "here"}`;
 const GAPS = {
   paused: "paused", camera_offline: "no camera", camera_stalled: "the camera was silent",
   camera_frozen: "the camera was frozen", no_model: "no model", model_refused: "the model could not be used",
   detector_failing: "the model failed", all_stale: "all pictures were too old",
   worker_hung: "a part of the daemon hung",
+  unloaded: "too many events",
   away: "the daemon did not answer", unrecorded: "this page did not record", unknown: "no reason is known",
 };
 const DROPPED = {
@@ -236,7 +238,8 @@ export const texts = Object.freeze({
     more: (next, left) => `Show ${next} more of ${whole(left)}`,
     bar: (event, now) => `${event.label}, ${texts.events.when(event, now)}`,
     when: (event, now) => `${clock(event.began, now, {seconds: true})}, `
-      + `${event.ended ? "for" : "still there after"} ${duration(secondsOf(event, now))}`,
+      + (event.isLost ? "its end is not known" : `${event.ended ? "for" : "still there after"} `
+        + duration(secondsOf(event, now))),
     tags: (event) => [
       ...event.entered.map((zone) => (event.loitering.includes(zone) ? `stays in ${zone}` : `in ${zone}`)),
       ...event.crossed.slice(-3).map(({line, direction}) => `crossed ${line}, ${direction}`),
@@ -251,9 +254,13 @@ export const texts = Object.freeze({
       + "The list below has them all.",
     tick: (at) => (new Date(at).getHours() || new Date(at).getMinutes() ? clock(at, at)
       : new Date(at).toLocaleDateString("en-GB", {day: "numeric", month: "short"})),
-    gap: (why, from, to, now) => `${why === "unrecorded" ? "Not recorded" : "Not looking"}, ${clock(from, now)} to `
-      + `${to === null ? "now" : clock(to, now)}: ${GAPS[why] ?? why}.`,
-    gaps: (number) => `Hatched: nothing is known of ${count(number, "time")}`,
+    gap: (why, from, to, now) => {
+      const seconds = (to ?? now) - from < 120_000;
+      const kind = {unrecorded: "Not recorded", unloaded: "Not shown"}[why] ?? "Not looking";
+      return `${kind}, ${clock(from, now, {seconds})} to ${to === null ? "now" : clock(to, now, {seconds})}: `
+        + `${GAPS[why] ?? why}.`;
+    },
+    gaps: (number) => (number === 1 ? "What the hatched part is" : `What the ${whole(number)} hatched parts are`),
     close: "Close",
     pictureOf: (event) => `Best picture of this ${event.label}`,
     score: "score",
@@ -268,13 +275,14 @@ export const texts = Object.freeze({
     why: (event, threshold, minimum, now) => {
       const number = event.scores.length;
       const seconds = duration(secondsOf(event, now));
-      const isSure = number < 100 && !event.stationary && number && event.scores[0][0] < 0.05;
+      const isSure = number && number < 100 && !event.stationary && event.ended && event.scores[0][0] < 0.05;
       return [
         number ? `Detected ${isSure ? "" : "at least "}${count(number, "time")} in ${seconds}.`
           : `Was there for ${seconds}.`,
         `Median score ${event.score.toFixed(2)}, ${texts.events.thresholdKey(threshold)}.`,
         minimum ? `An event needs a median of ${minimum.toFixed(2)}.` : "",
-        ...Object.entries(event.dwell_s).map(([zone, dwell]) => `Was in ${zone} for ${duration(dwell)}.`),
+        ...Object.entries(event.dwell_s).map(([zone, dwell]) => (event.ended || !event.zones.includes(zone)
+          ? `Was in ${zone} for ${duration(dwell)}.` : `Is in ${zone}.`)),
         ...event.loitering.map((zone) => `Loiters in ${zone}.`),
         ...event.crossed.map(({line, direction}) => `Crossed ${line} (${direction}).`),
         event.stationary ? "Stood still." : "",
@@ -334,9 +342,11 @@ export const texts = Object.freeze({
     shareOf: (part, all) => (all ? percent(part / all) : "unknown"),
     deviceTitle: "Device",
     facts: (health) => {
+      const {looking} = health.fallback;
       const board = health.board ?? {};
       const last = health.last_end;
       return [
+        ["Detects with", looking ? {cloud: "the cloud", motion: "motion only"}[looking] : "its own model"],
         ["Running for", duration(health.uptime_s)],
         ["Last end", last ? `${LAST_ENDS[last.kind] ?? last.kind}${last.detail ? `: ${last.detail}` : ""}`
           : "no earlier run is known"],
@@ -406,7 +416,8 @@ export const texts = Object.freeze({
     ],
     newestTitle: "Newest",
     newest: (model) => (model.latest_version === null ? "No newer version is known."
-      : model.latest_version === model.installed_version ? `Version ${model.latest_version} is the newest known one, and it runs.`
+      : model.latest_version === model.installed_version
+        ? `Version ${model.latest_version} is the newest known one, and it runs.`
         : `Version ${model.latest_version} is the newest known one.`),
     outcome: (words) => `Last update: ${words}.`,
     check: "Check now",

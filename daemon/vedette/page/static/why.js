@@ -46,7 +46,8 @@ export class Why {
     replace(this.facts, facts(texts.events.facts(event)));
     this.element.showModal();
     if (!event.scores.length) return;
-    const seconds = ((event.ended ? Date.parse(event.ended) : now) - Date.parse(event.began)) / 1000;
+    const until = event.ended && Date.parse(event.ended);
+    const seconds = ((event.isLost ? 0 : until ?? now) - Date.parse(event.began)) / 1000;
     this.chart.show(event.scores, seconds, threshold, texts.events.chart(event.scores, threshold));
   }
 }
