@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WAIT_S, PERIOD_S, AWAY_S = 10.0, 1.0, 2.0
 TOPICS_MAX = 200
 NOT_KEPT = (topics.DETECTIONS, topics.EVENTS)
 
 
 class Device:
-    """One daemon. `start` and `stop`: one thread; the rest: any."""
+    """One daemon. Any thread. A request waits `wait_s`; the next comes `period_s` later, or `away_s` if it failed."""
+
+    wait_s, period_s, away_s = 10.0, 1.0, 2.0
 
     def __init__(self, path: Path, recorder: Recorder, *, on_change: Callable[[], None],
                  on_end: Callable[[Worker], None] | None = None) -> None:
@@ -45,7 +46,7 @@ class Device:
         self._client = LocalClient(path)
         self._recorder = recorder
         self._on_change = on_change
-        self.worker = Worker(f"device {path}", self._run, on_end=on_end, limit_s=WAIT_S * 3)
+        self.worker = Worker(f"device {path}", self._run, on_end=on_end, limit_s=self.wait_s * 3)
 
     def __repr__(self) -> str:
         return f"<Device {self.state.device or self.state.path}>"
@@ -58,14 +59,14 @@ class Device:
         while not worker.stopping.is_set():
             worker.beat()
             try:
-                messages = self._client.messages(WAIT_S if self.state.reachable else 0.0)
+                messages = self._client.messages(self.wait_s if self.state.reachable else 0.0)
                 events = self._missed_events() if self._client.began_anew else []
             except DaemonAway as away:
                 self._on_away(str(away))
-                worker.stopping.wait(AWAY_S)
+                worker.stopping.wait(self.away_s)
                 continue
             self._on_messages([*((topics.EVENTS, event) for event in events), *messages])
-            worker.stopping.wait(PERIOD_S)
+            worker.stopping.wait(self.period_s)
 
     def _missed_events(self) -> list[Any]:
         _, body = self._client.exchange("GET", "/events")

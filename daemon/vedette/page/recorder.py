@@ -21,7 +21,7 @@ from vedette.messages import topics
 from vedette.messages.payloads import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vedette.page.device_state import DeviceState
     from vedette.page.history import History
@@ -33,6 +33,8 @@ MINUTE_S = 60
 GAP_S = 150
 PRUNE_S = 600.0
 OPEN_MAX = 100
+SHAPE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError)
+"""What a message raises that has not the shape that it should have: a daemon of another version may send it."""
 AWAY, UNRECORDED, UNKNOWN = "away", "unrecorded", "unknown"
 """Why nothing is known of a time: the daemon did not answer; the page did not run; no reason was given."""
 
@@ -85,7 +87,7 @@ class Recorder:
             try:
                 event, track = payload["id"], (int(payload["run"]), int(payload["track"]))
                 began = datetime.fromisoformat(payload["began"])
-            except (KeyError, TypeError, ValueError):
+            except SHAPE_ERRORS:
                 continue
             self._moving.pop(event, None)
             if not payload.get("stationary") and len(self._moving) < OPEN_MAX:
@@ -97,8 +99,14 @@ class Recorder:
         try:
             _, body = client.exchange("GET", "/results")
             results = json.loads(body)["results"]
-        except (DaemonAway, ValueError, KeyError, TypeError):
+            self._add(results)
+        except (DaemonAway, *SHAPE_ERRORS):
             return
+        for event, scores in self._scores.items():
+            if len(scores) > SCORES_MAX:
+                self._scores[event] = scores[::2]
+
+    def _add(self, results: Sequence[Mapping[str, Any]]) -> None:
         events = {track: (event, began) for event, (track, began) in self._moving.items()}
         for result in results:
             at = datetime.fromisoformat(result["frame"]["captured_at"])
@@ -109,16 +117,13 @@ class Recorder:
                 scores, seconds = self._scores.setdefault(event, []), round((at - began).total_seconds(), 2)
                 if not scores or seconds > scores[-1][0]:       # the results before were read with an earlier answer
                     scores.append((seconds, found["score"]))
-        for event, scores in self._scores.items():
-            if len(scores) > SCORES_MAX:
-                self._scores[event] = scores[::2]
 
     def _put(self, payload: Mapping[str, Any], client: LocalClient) -> None:
         event, best = payload.get("id"), payload.get("best")
         try:
             self._history.put_event(payload, scores=self._scores.get(str(event)),
                                     picture=_picture(client, payload["label"], best["bytes"]) if best else None)
-        except (KeyError, TypeError):
+        except SHAPE_ERRORS:
             return
         if payload.get("type") == "end":
             self._scores.pop(str(event), None)
@@ -131,7 +136,7 @@ class Recorder:
         before, self._health = self._health, health
         try:
             row = _minute(before if before and before.get("run") == health["run"] else None, health)
-        except (KeyError, TypeError, ZeroDivisionError):
+        except SHAPE_ERRORS:
             return
         self._history.put_minute(state.device, int(time.time()) // MINUTE_S * MINUTE_S, row)
 
@@ -150,7 +155,10 @@ def _why_blind(messages: Mapping[str, Any]) -> str | None:
     counts, health = messages.get(topics.COUNTS), messages.get(topics.HEALTH)
     if not isinstance(counts, dict) or counts.get("counts") is not None:
         return None
-    codes = [each.get("code") for each in health["reasons"]] if isinstance(health, dict) else []
+    try:
+        codes = [reason["code"] for reason in health["reasons"]] if health is not None else []
+    except SHAPE_ERRORS:
+        codes = []
     return next((code for code in codes if code == "paused" or (code in REASONS and REASONS[code].state == "failed")),
                 UNKNOWN)
 
