@@ -218,7 +218,7 @@ export class App {
   }
 
   async #refusal(answer) {
-    if (answer.status === 401) location.assign("login.html");
+    if (answer.status === 401) location.assign(`login.html${location.hash}`);
     let message = texts.page.failed(answer.status);
     try {
       message = (await answer.json()).error || message;

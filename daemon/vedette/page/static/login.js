@@ -16,7 +16,7 @@ async function logIn(event) {
     const answer = await fetch("api/login", {method: "POST", headers: {"Content-Type": "application/json"},
       body: JSON.stringify({password: password.value})});
     if (answer.ok) {
-      location.replace("./");
+      location.replace(`./${location.hash}`);     // back to the section that asked for the login
       return;
     }
     setText(problem, await why(answer));
