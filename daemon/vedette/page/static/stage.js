@@ -30,6 +30,7 @@ export class Stage {
       class: "setup-stage", role: "application", tabindex: "0", "aria-label": words.stage,
       onpointerdown: (event) => this.#press(event), onpointermove: (event) => this.#move(event),
       onpointerup: (event) => this.#release(event), onpointercancel: (event) => this.#release(event),
+      onmousedown: (event) => event.preventDefault(),      // its target may be gone, and the focus would go astray
       ondblclick: () => this.finish(), onkeydown: (event) => this.#key(event),
     });
     new ResizeObserver(() => this.paint()).observe(this.element);
@@ -162,6 +163,7 @@ export class Stage {
 
   #press(event) {
     if (!event.isPrimary || event.button !== 0) return;
+    this.element.focus({preventScroll: true});
     if (this.drawing) {
       this.#addPoint(this.#place(event));
       this.#drag = {};
