@@ -24,6 +24,7 @@ export class Setup {
   #draft = null;        // the same with the thresholds that are wanted; the shapes are in `shapes`
   #feed = null;
   #timer = null;
+  #isShown = false;
   #isBusy = false;
 
   constructor(app) {
@@ -49,7 +50,7 @@ export class Setup {
       this.#device = current?.device;
       this.#running = null;
       this.stage.cancel();
-      if (this.#timer !== null) this.#follow();
+      this.#follow();
     }
     if (config?.config) this.#adopt(overlaid(config.config, config.tried ?? {}));
     this.away.hidden = this.#running !== null;
@@ -60,16 +61,19 @@ export class Setup {
   }
 
   show() {
+    this.#isShown = true;
     this.#follow();
     void this.app.refreshConfig();
   }
 
   hide() {
+    this.#isShown = false;
     this.#unfollow();
   }
 
   #follow() {
     this.#unfollow();
+    if (!this.#isShown || !this.#device) return;
     this.#feed = new Feed(this.app, this.#device, () => this.#drawPicture());
     this.#feed.start();
     void this.#readResults();
@@ -78,8 +82,8 @@ export class Setup {
 
   #unfollow() {
     this.#feed?.close();
+    this.#feed = null;
     clearInterval(this.#timer);
-    this.#timer = null;
   }
 
   /** Draw the newest picture, with the boxes that the wanted thresholds would leave. */
