@@ -6,9 +6,11 @@ Whatever a test does, at its end no request has left the page's own address, and
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.support.browser.chromium import Chromium, Scheme, chromium
 from tests.support.browser.sub_path import SubPath
 from tests.support.daemon.running import RunningDaemon
 from tests.support.network.local_clients import get_json
+from tests.support.present import present
 from tests.support.waiting.until import eventually, wait_until
 
 pytestmark = pytest.mark.daemon
@@ -91,7 +94,8 @@ class Site:
     folder: Path
     port: int
     daemon: RunningDaemon | None = None
-    address: str = ""
+    addresses: list[str] = field(default_factory=list)
+    """Of the page, and of other pages that tests have started."""
 
     @property
     def socket(self) -> Path:
@@ -115,7 +119,7 @@ class Site:
     def open(self, section: str = "live") -> None:
         """Load the page anew, at this section."""
         self.browser.open("about:blank")
-        self.browser.open(f"{self.address}#{section}")
+        self.browser.open(f"{self.addresses[0]}#{section}")
         self.browser.one("h2")
 
     def show(self, section: str) -> None:
@@ -141,13 +145,19 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "lines: {crossing: {from: [0.5, 0.54], to: [0.5, 0.78]}}\n"
             f"page: {{daemons: ['{site.socket}'], allow: [pause, resume, snapshot, update, try]}}\n")
         stack.callback(site.end_daemon)
-        page = stack.enter_context(RunningDaemon(
-            folder / "page", "--config", site.config, "--listen", "127.0.0.1:0", program=("-m", "vedette", "page")))
-        assert page.waits_for_log("page on http"), page.log
-        found = re.search(r"page on http://127\.0\.0\.1:(\d+)/", page.log)
-        assert found
-        site.address = stack.enter_context(SubPath(int(found[1]))).address
+        site.addresses.append(stack.enter_context(page_of(folder / "page", site.config)))
         yield site
+
+
+@contextmanager
+def page_of(folder: Path, config: Path, env: dict[str, str] | None = None) -> Iterator[str]:
+    """The address of a page that runs behind a proxy."""
+    with RunningDaemon(folder, "--config", config, "--listen", "127.0.0.1:0", env=env,
+                       program=("-m", "vedette", "page")) as page:
+        assert page.waits_for_log("page on http"), page.log
+        port = present(re.search(r"page on http://127\.0\.0\.1:(\d+)/", page.log))[1]
+        with SubPath(int(port)) as proxy:
+            yield proxy.address
 
 
 @pytest.fixture
@@ -162,7 +172,7 @@ def site(shared_site: Site) -> Iterator[Site]:
     browser.complaints.clear()
     yield shared_site
     browser.collect()
-    own = (shared_site.address, "blob:", "data:", "about:")
+    own = (*shared_site.addresses, "blob:", "data:", "about:")
     assert [each for each in browser.asked_for if not each.startswith(own)] == []
     assert browser.complaints == []
 
@@ -277,5 +287,25 @@ def test_a_daemon_that_is_killed(site: Site) -> None:
     site.start_daemon()
     browser.one(".strip", "Watching.")
     site.show("Live")
-    browser.collect()
-    browser.complaints = [each for each in browser.complaints if "a status of 503" not in each]   # as it had to be
+    browser.forgive(503)
+
+
+def test_the_login(site: Site, tmp_path: Path) -> None:
+    """A wrong password is called so; the right one opens the page, until one logs out."""
+    browser = site.browser
+    done = subprocess.run([sys.executable, "-m", "vedette", "page", "--set-password", tmp_path / "password"],
+                          input="a street with boxes\n", text=True, capture_output=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    with page_of(tmp_path, site.config, {"VEDETTE_PAGE__PASSWORD_FILE": str(tmp_path / "password")}) as address:
+        site.addresses.append(address)
+        browser.open(address)
+        browser.one("input[type=password]").send_keys("a lane with boxes", Keys.ENTER)
+        browser.one("[role=alert]", "wrong")
+        assert browser.barriers() == []
+        browser.save("login")
+        browser.one("input[type=password]").send_keys("a street with boxes", Keys.ENTER)
+        browser.one(".strip", "Watching.")
+        browser.one("button", "Log out").click()
+        browser.one("input[type=password]")
+        browser.open("about:blank")
+    browser.forgive(401)

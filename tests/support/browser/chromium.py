@@ -83,6 +83,11 @@ class Chromium:
         self.complaints += [entry["message"] for entry in self._log("browser")
                             if entry["level"] in {"SEVERE", "WARNING"}]
 
+    def forgive(self, status: int) -> None:
+        """Drop the complaints about answers with this status, where the test has caused them."""
+        self.collect()
+        self.complaints = [each for each in self.complaints if f"a status of {status}" not in each]
+
     def look(self, width: int, height: int, scheme: Scheme = "light", scale: float = 1) -> None:
         """Use a window of this size, as a person with this scheme of colours would see it."""
         self._cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
