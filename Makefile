@@ -18,7 +18,7 @@ MODEL ?=
 SOURCE ?=
 ARGS ?=
 
-.PHONY: help setup setup-tflite deps deps-test run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs \
+.PHONY: help setup setup-tflite deps deps-test run test quick test-tflite check campaign campaign-busy campaign-patient bench model docs screenshot \
   lock deb install uninstall clean
 
 help:            ## this list
@@ -102,6 +102,9 @@ docs: setup      ## write again what is generated: config.yaml and parts of docs
 	.venv/bin/python -m vedette.health.reasons > docs/reasons.md
 	.venv/bin/python -m vedette.page.metrics > docs/metrics.md
 	.venv/bin/python -m tests.support.models.exporters > docs/exporters.md
+
+screenshot: deps-test setup  ## take the picture of the page in README again: docs/page.jpg
+	.venv/bin/python tools/screenshot.py
 
 lock: setup      ## write locks/ again after a change of pyproject.toml; ARGS=--upgrade takes all newest versions
 	tools/lock $(ARGS)
