@@ -255,6 +255,43 @@ def test_pause_and_resume(site: Site) -> None:
     browser.one(".strip", "Watching.")
 
 
+def test_why_an_event_was_published(site: Site) -> None:
+    """The keyboard opens the reasons of an event, and leads back to it. A filter leaves only its label."""
+    browser = site.browser
+    site.open("events")
+    browser.one(".event-time", ", for ")
+    label = browser.value("const event = [...document.querySelectorAll('.event')].find((each) => "
+                          "each.innerText.includes(', for ')); event.focus();"
+                          "return event.querySelector('strong').textContent")
+    browser.keys(Keys.ENTER)
+    words = browser.one("dialog .why-words", "Median score").text
+    assert re.search(r"threshold 0\.\d\d", words), words
+    assert browser.barriers() == []
+    browser.save("why")
+    browser.keys(Keys.ESCAPE)
+    assert wait_until(lambda: browser.value("return document.activeElement.className") == "event")
+    browser.one(".filters option", label).click()
+    assert wait_until(lambda: browser.value("return [...new Set([...document.querySelectorAll('.event strong')]"
+                                            ".map((each) => each.textContent))]") == [label])
+
+
+def test_a_pause_is_hatched(site: Site) -> None:
+    """The time axis of the events says when the device did not look, and why."""
+    browser = site.browser
+    site.open("events")
+    browser.one("button", "Pause").click()
+    browser.one("button", "Resume").click()
+    browser.one(".strip", "Watching.")
+
+    def is_hatched() -> bool:
+        site.open("events")
+        browser.one(".lanes-box svg")
+        return bool(browser.value("return document.querySelector('.lane-gap[aria-label*=paused]') !== null"))
+    assert wait_until(is_hatched)
+    browser.one(".gaps summary").click()
+    browser.one(".gaps li", "paused")
+
+
 def test_without_a_mouse(site: Site) -> None:
     """Tab reaches the skip link and each section, in their order, and each shows that it has the focus."""
     browser = site.browser
