@@ -47,6 +47,7 @@ deps:            ## install the system packages that are missing (as root or wit
 deps-test:       ## the same, and those that only tests need
 	@tools/deps faketime
 	@tools/deps chromium chromedriver=chromium-driver || echo "no Chromium: tests of the page in a browser are skipped"
+	@tools/prometheus >/dev/null || echo "no promtool: tests with it are skipped"
 
 run: deps setup  ## watch the daemon, without a camera or a model: or make run MODEL=m.tflite SOURCE=film.mp4
 	@exec .venv/bin/python tools/demo.py --model "$(MODEL)" --source "$(SOURCE)" $(ARGS)

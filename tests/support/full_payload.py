@@ -4,11 +4,28 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from pydantic import TypeAdapter
 from typing_extensions import is_typeddict
+
+from vedette.messages import topics
+from vedette.messages.event_shapes import ZonesPayload
+from vedette.messages.health_shapes import HealthPayload
+from vedette.messages.shapes import CountsPayload, InfoPayload, ModelPayload
 
 Path = tuple[str | int, ...]
 NAMES = ("person", 'a "b"\\\n{c}')
 """The keys of every mapping from names: a plain one, and one that a text format must escape."""
+SHAPES: dict[str, Any] = {topics.HEALTH: HealthPayload, topics.INFO: InfoPayload, topics.MODEL: ModelPayload,
+                          topics.COUNTS: CountsPayload, topics.ZONES: ZonesPayload}
+
+
+def everything() -> dict[str, Any]:
+    """Return the full message of each of SHAPES, by its topic."""
+    messages = {topic: full(shape) for topic, shape in SHAPES.items()}
+    messages[topics.HEALTH]["at"] = "2026-11-30T08:02:21.333Z"
+    for topic, shape in SHAPES.items():
+        TypeAdapter(shape).validate_python(messages[topic])
+    return messages
 
 
 def full(shape: Any) -> Any:

@@ -1,9 +1,7 @@
-"""Prometheus' text format as a strict reader takes it, and promtool where it is installed."""
+"""Prometheus' text format as a strict reader takes it."""
 
 import re
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 NAME = r"[a-z][a-z0-9_]*"
 TYPE = re.compile(rf"# TYPE ({NAME}) (gauge|counter|histogram)")
@@ -62,9 +60,3 @@ def read(text: str) -> dict[str, Family]:
 def series(text: str) -> dict[Series, float]:
     """Return all samples of all families."""
     return {key: value for family in read(text).values() for key, value in family.samples.items()}
-
-
-def promtool() -> str | None:
-    """Return Prometheus' own checker: installed, or as `make deps-test` brings it."""
-    brought = Path(__file__).parents[3] / ".campaign" / "prometheus" / "usr" / "bin" / "promtool"
-    return str(brought) if brought.exists() else shutil.which("promtool")
