@@ -111,6 +111,13 @@ def test_a_broker_that_comes_late_restarts_and_refuses(tmp_path: Path) -> None:
     assert figures["reconnects"] == [2]
 
 
+def test_a_page_that_is_killed(tmp_path: Path) -> None:
+    """The daemon does not notice; no rate is checked."""
+    figures = sample("page_attacks", tmp_path, "--attack", "kills", "--count", "10", "--peace-s", "1",
+                     "--settle-s", "1", "--least-share", "0")
+    assert figures["attacks"]["kills"]["pages"] >= 3
+
+
 def test_planted_secrets_through_every_refusal(tmp_path: Path) -> None:
     """Broker, camera, cloud and update server refuse, configurations are wrong, stacks are dumped: no secret gets out.
     """

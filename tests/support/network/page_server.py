@@ -21,13 +21,49 @@ from vedette.page.service import PageService
 from vedette.serve.server import Answering
 
 PASSWORD = "correct horse 9"  # noqa: S105 - of the tests
+STATE = b"GET /api/state HTTP/1.1\r\nHost: localhost\r\n"
+PAUSE = b"POST /api/commands/pause HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+LOGIN = PAUSE.replace(b"commands/pause", b"login")
+CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + STATE + b"\r\n"
+BASIC = b"Authorization: Basic " + base64.b64encode(f":{PASSWORD}".encode()) + b"\r\n"
+
+TWO_MEANINGS = {
+    "two hosts": b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    "two hosts that are the same": b"GET / HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "a foreign name": b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "a whole address": b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "another whole address": b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "two lengths": PAUSE + b"Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}" + STATE + b"\r\n",
+    "a list of lengths": PAUSE + b"Content-Length: 2, 2\r\n\r\n{}",
+    "a signed length": PAUSE + b"Content-Length: +2\r\n\r\n{}",
+    "a length and chunks": PAUSE + b"Content-Length: 2\r\n" + CHUNKS,
+    "chunks": PAUSE + CHUNKS,
+    "a line that goes on": STATE + b"X: a\r\n Remote-User: ann\r\n\r\n",
+    "a lone CR": STATE + b"X: a\rRemote-User: ann\r\n\r\n",
+    "a NUL": STATE + b"X: a\0b\r\n\r\n",
+    "a space before the colon": STATE + b"Content-Length : 5\r\n\r\n",
+    "a line without a colon": STATE + b"nothing\r\nX: y\r\n\r\n",
+    "a name with a space": STATE + b"X Y: z\r\n\r\n",
+    "a path with a NUL": b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "up": b"GET /static/../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "up, encoded": b"GET /static/..%2f..%2f..%2fetc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "encoded twice": b"GET /static/%252e%252e%252fetc HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a huge head": STATE + b"X: y\r\n" * 90 + b"Y: " + b"z" * 40_000 + b"\r\n\r\n",
+    "many headers": STATE + b"X: y\r\n" * 2000 + b"\r\n",
+    "a huge path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "another version": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no version": b"GET /api/state\r\nHost: evil.example\r\n\r\n",
+    "another method": b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a preflight": b"OPTIONS /api/commands/pause HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n",
+}
+"""Heads that two programs could read differently, and paths that lead out."""
 
 
 class ShortPage(PageServer):
     """Its limits are short enough for a test, but a request may take long."""
 
-    head_s = body_s = 1.0
-    idle_s = 1.0
+    request_s, head_s, body_s, idle_s = 3600.0, 1.0, 1.0, 1.0
 
 
 def cheap_password_file(folder: Path) -> Path:
@@ -63,9 +99,9 @@ def page_server(kind: type[PageServer] = ShortPage, service: Answering | None = 
         assert not thread.is_alive()
 
 
-def connect(server: PageServer, source: str = "127.0.0.1", timeout_s: float = PATIENCE_S) -> socket.socket:
+def connect(port: int, source: str = "127.0.0.1", timeout_s: float = PATIENCE_S) -> socket.socket:
     """Connect from an address of loopback."""
-    return socket.create_connection(("127.0.0.1", server.server_port), timeout_s, (source, 0))
+    return socket.create_connection(("127.0.0.1", port), timeout_s, (source, 0))
 
 
 def exchange(connection: socket.socket, content: bytes) -> bytes:
