@@ -22,8 +22,7 @@ from pathlib import Path
 
 from vedette.camera.child.cadence import Decimation
 from vedette.camera.child.film import Film
-from vedette.camera.session import ENVIRON
-from vedette.camera.settings import CaptureSettings
+from vedette.camera.settings import ENVIRON, CaptureSettings
 from vedette.errors import SourceEnded
 
 

@@ -203,7 +203,7 @@ class Daemon:
         self._pipeline.subscribe(self._results.on_result)
         self._pipeline.on_blind.append(self._results.on_blind)
         self._pipeline.wants_all.append(self._results.is_due)
-        self._recent = RecentResults(identity, flow=self._pipeline, clock_synced=synced)
+        self._recent = RecentResults(identity, self._camera, flow=self._pipeline, clock_synced=synced)
         self._pipeline.subscribe(self._recent.on_result)
         if self._options.print_results:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)

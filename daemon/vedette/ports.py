@@ -75,6 +75,20 @@ class Camera(Protocol):
         """Stop capturing. Frames that nobody took yet still count as pending."""
 
 
+class Pictures(Protocol):
+    """A camera whose own process encodes frames."""
+
+    on_picture: Callable[[int, bytes], None] | None
+    """Gets the seq of a frame and its JPEG; the JPEG is empty if there is none. Any thread."""
+
+    def order_picture(self, frame: Frame, width: int, height: int, quality: int) -> bool:
+        """Have this frame encoded when it is released, scaled down to at most `width` x `height`.
+
+        Returns False if the camera has the frame no more, so that there will be no picture of it. An order replaces
+        the one before. Any thread, never blocks.
+        """
+
+
 class Detector(Protocol):
     """Frame in, detection result out. Owned by one thread at a time."""
 

@@ -14,8 +14,7 @@ from tests.support.daemon.cameras import ClipMaker, make_settings, real_video, r
 from tests.support.waiting.until import eventually
 from vedette._lib.child import Child
 from vedette.camera.open import capture_child, capture_settings, open_camera
-from vedette.camera.session import ENVIRON
-from vedette.camera.settings import CHILD_MODULE
+from vedette.camera.settings import CHILD_MODULE, ENVIRON
 from vedette.config.models import CameraConfig
 
 

@@ -2,19 +2,24 @@
 
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.support.daemon.cameras import ClipMaker, Consumer, Order, Taken, make_settings, play_out, running, same_child
 from tests.support.daemon.faulty import FAULTY_CHILD
 from tests.support.present import present
 from tests.support.waiting.fair_clock import starved_s
-from tests.support.waiting.until import eventually
+from tests.support.waiting.until import eventually, wait_until
 from vedette.camera.remote import RemoteCamera
 from vedette.camera.restart_policy import Replacements
+from vedette.camera.wire import PictureReady
 from vedette.errors import CameraStuck, SourceError, SourceInvalid, SourceMissing
+from vedette.types import Frame
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +80,53 @@ def test_a_frame_in_hand_outlives_its_child(order: Order) -> None:
             camera.release(later)
         assert frame.pixels.tobytes() == before
         assert seqs == sorted(set(seqs))
+
+
+def ordered(camera: RemoteCamera, pictures: dict[int, bytes], width: int, height: int) -> tuple[Frame, bytes]:
+    """A copy of a frame, and the picture that was ordered of it. A child that died gave none."""
+    def once() -> tuple[Frame, bytes] | None:
+        frame = eventually(lambda: camera.take(0.2))
+        kept = replace(frame, pixels=memoryview(frame.pixels.tobytes()).cast("B", (frame.height, frame.width, 3)))
+        assert camera.order_picture(frame, width, height, 95)
+        camera.release(frame)
+        wait_until(lambda: frame.seq in pictures or camera.status().captured > frame.seq + 20)
+        return (kept, pictures[frame.seq]) if frame.seq in pictures else None
+    return eventually(once)
+
+
+def test_the_child_encodes_the_frame_that_is_given_back(order: Order) -> None:
+    """The picture is that of this frame, scaled down, also from the next child. A frame that is not held gives none."""
+    pictures: dict[int, bytes] = {}
+    with running(make_settings(order("")), FAULTY_CHILD) as camera:
+        camera.on_picture = pictures.__setitem__
+        for width, height in ((160, 160), (9999, 9999), (50, 10)):
+            frame, jpeg = ordered(camera, pictures, width, height)
+            assert not camera.order_picture(frame, width, height, 95)
+            picture = present(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))
+            share = min(width / frame.width, height / frame.height, 1)
+            assert picture.shape == (round(frame.height * share), round(frame.width * share), 3)
+            wanted = cv2.resize(np.asarray(frame.pixels), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+            assert abs(wanted.astype(int) - picture).mean() < 20
+        os.kill(camera.child_pid, signal.SIGKILL)
+        eventually(lambda: camera.status().children_replaced == 1)
+        assert ordered(camera, pictures, 160, 160)[1].startswith(b"\xff\xd8")
+        flowing(camera)
+        assert camera.status().children_replaced == 1
+
+
+def test_a_frozen_camera_is_noticed_while_somebody_views(order: Order) -> None:
+    """The pictures leave the frames as they are, because the child compares each with the one before."""
+    pictures: dict[int, bytes] = {}
+    with running(make_settings(order("frozen"), frozen_after_s=0.5), FAULTY_CHILD) as camera:
+        camera.on_picture = pictures.__setitem__
+        eventually(lambda: ordered(camera, pictures, 64, 64) and "camera_frozen" in camera.reasons())
+
+
+@pytest.mark.parametrize("size_bytes", [-1, 10**9])
+def test_a_picture_that_cannot_be_is_refused(order: Order, size_bytes: int) -> None:
+    """Its size is below nothing, or beyond its slot."""
+    with running(make_settings(order("")), FAULTY_CHILD) as camera, pytest.raises(ValueError, match="shape"):
+        camera._session.picture(PictureReady(1, size_bytes))
 
 
 @pytest.mark.parametrize("lie", [

@@ -9,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.daemon.cameras import make_settings
+from vedette.camera.child.owner_socket import PACKET_BYTES
 from vedette.camera.settings import CaptureSettings, with_credentials
 from vedette.camera.wire import (
     Final,
     FrameReady,
     Message,
     Opening,
+    PictureOrder,
+    PictureReady,
     Trouble,
     decode,
     decode_answer,
     encode,
     encode_free,
+    encode_order,
     encode_request,
 )
 from vedette.net.urls import shown
@@ -28,6 +32,7 @@ from vedette.types import ReasonCode, Scaling
 REAL = st.floats(0, 1e6)
 MESSAGES = st.one_of(
     st.builds(Opening, REAL), st.builds(Trouble, st.sampled_from(["offline", "stalled"]), st.text(max_size=50), REAL),
+    st.builds(PictureReady, st.integers(0, 2**70), st.integers(-9, 2**70)),
     st.builds(Final, st.sampled_from(["ended", "invalid", "missing"]), st.text(max_size=50), REAL),
     st.builds(FrameReady, *[st.integers(-9, 2**70)] * 5, REAL, st.none() | REAL, st.none() | REAL,
               st.lists(st.sampled_from(get_args(ReasonCode))).map(tuple), st.lists(st.integers(0, 9999)).map(tuple),
@@ -73,6 +78,13 @@ def test_freed_slots_go_back(slot: int) -> None:
 def test_requests_cross_the_socket(scaling: Scaling | None, gate_is_open: bool) -> None:
     """decode_answer(encode_request(r)) = r."""
     assert decode_answer(encode_request(scaling, gate_is_open=gate_is_open)) == (scaling, gate_is_open)
+
+
+@given(st.builds(PictureOrder, *[st.integers(0, 9999)] * 7))
+def test_orders_cross_the_socket(order: PictureOrder) -> None:
+    """decode_answer(encode_order(o)) = o, in a packet that the child reads whole."""
+    assert decode_answer(encode_order(order)) == order
+    assert len(encode_order(order._replace(seq=10**15))) <= PACKET_BYTES
 
 
 def test_settings_cross_the_socket_whole() -> None:

@@ -82,6 +82,29 @@ def test_a_frame_comes_with_its_own_result(rig: Rig) -> None:
         assert result["detections"][0]["track"] == 3
 
 
+def test_the_camera_encodes_the_frame_that_it_has(rig: Rig) -> None:
+    """What it gives reaches the viewer with the result of that frame. Another picture, an empty one, or none at all is
+    followed by another order.
+    """
+    rig.camera.encodes = True
+    give = present(rig.camera.on_picture)
+    with connect(rig.path) as client:
+        client.sendall(request("/frame"))
+        assert wait_until(lambda: rig.see() and rig.camera.orders)
+        give(rig.camera.orders[0] + 1000, b"another")
+        rig.results._ordered_s -= recent_results.ORDER_S
+        assert wait_until(lambda: rig.see() and len(rig.camera.orders) == 2)
+        give(rig.camera.orders[0], b"late")
+        give(rig.camera.orders[1], b"")
+        assert wait_until(lambda: rig.see() and len(rig.camera.orders) == 3)
+        assert not _readable(client)
+        give(rig.camera.orders[2], b"jpeg")
+        status, body = reply_of(client)
+    assert (status, body.partition(b"\n")[2]) == (200, b"jpeg")
+    assert json.loads(body.partition(b"\n")[0])["frame"]["seq"] == rig.camera.orders[2]
+    assert not rig.results._pixels
+
+
 def test_a_frame_that_the_viewer_has_is_not_sent_again(rig: Rig) -> None:
     """With `after`, it waits for another one; with no other, it gets 204, and without `after` the last there is."""
     result, _ = viewed(rig)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from vedette._lib.child import Child
 from vedette._lib.clock import SystemClock
 from vedette.camera.remote import RemoteCamera
-from vedette.camera.session import ENVIRON, KILL_WITHIN_S
-from vedette.camera.settings import CHILD_MODULE, CaptureSettings
+from vedette.camera.session import KILL_WITHIN_S
+from vedette.camera.settings import CHILD_MODULE, ENVIRON, CaptureSettings
 from vedette.camera.street.options import parse_synthetic
 
 if TYPE_CHECKING:

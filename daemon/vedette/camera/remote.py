@@ -24,11 +24,13 @@ from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
 from vedette.camera.camera_state import CameraStateTracker
 from vedette.camera.decoding_cost import DecodingCost
+from vedette.camera.film_clock import FilmClock
+from vedette.camera.frame_check import view_of
 from vedette.camera.frame_copies import FrameCopies
 from vedette.camera.restart_policy import Replacements
 from vedette.camera.session import Session
 from vedette.camera.settings import CHILD_MODULE, SLOTS
-from vedette.camera.wire import Final, FrameReady, Opening, Trouble
+from vedette.camera.wire import Final, FrameReady, Opening, PictureOrder, PictureReady, Trouble
 from vedette.errors import CameraStuck, SourceEnded, SourceError, SourceInvalid, SourceMissing
 from vedette.net.urls import shown
 from vedette.types import CameraStatus, Frame, Scaling, View
@@ -47,7 +49,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.25
 STOP_WITHIN_S = 5.0
 RATE_FRAMES = 60
-FILM_STEP_NS = 600 * 1_000_000_000     # a longer step from frame to frame of a film is a damaged time
 
 _FINAL_ERRORS: dict[str, type[SourceError]] = {"ended": SourceEnded, "invalid": SourceInvalid, "missing": SourceMissing}
 
@@ -79,7 +80,10 @@ class RemoteCamera:
         self._scaling: Scaling | None = None
         self._gate_is_open = True
         self._still_seq = self._taken_seq = 0      # of the newest frame that was still, and of the last one taken
-        self._film_ns = self._scene_ns = 0         # where the film is, and when it would be there at its own rate
+        self._film_clock = FilmClock()
+        self.on_picture: Callable[[int, bytes], None] | None = None
+        """Gets the seq of a frame and its JPEG, which `order_picture` has ordered. On the capture thread."""
+        self._order: PictureOrder | None = None
         self._session = self._new_session(child)
 
     def __repr__(self) -> str:
@@ -112,9 +116,10 @@ class RemoteCamera:
         """Give the frame's slot back to its child. Safe to call twice."""
         with self._lock:
             hold = self._holds.pop(frame.seq, None)
+            order = self._order if self._order and self._order.seq == frame.seq else None
         if hold:
             session, slot = hold
-            session.give_back(slot)
+            session.give_back(slot, order)
 
     def scale_to(self, scaling: Scaling | None) -> None:
         """Request this scaled part from the child, from some later frame on. See ports.Camera."""
@@ -126,6 +131,14 @@ class RemoteCamera:
         if wanted != self._gate_is_open:
             self._gate_is_open = wanted
             self._session.request(self._scaling, gate_is_open=wanted)
+
+    def order_picture(self, frame: Frame, width: int, height: int, quality: int) -> bool:
+        """Have the child encode this frame when it is released. See ports.Pictures."""
+        with self._lock:
+            _, slot = self._holds.get(frame.seq, (None, -1))
+            if slot >= 0:
+                self._order = PictureOrder(slot, frame.seq, frame.width, frame.height, width, height, quality)
+        return slot >= 0
 
     def copy_next(self, timeout_s: float) -> Frame | None:
         """Return a copy of the next frame to arrive, or None after `timeout_s`."""
@@ -199,6 +212,8 @@ class RemoteCamera:
             self._tracker.trouble(message.state, message.cause)
         elif isinstance(message, Final):
             self._on_final(message)
+        elif isinstance(message, PictureReady) and self.on_picture and self._order and self._order.seq == message.seq:
+            self.on_picture(message.seq, self._session.picture(message))
 
     def _on_frame(self, message: FrameReady) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -206,7 +221,7 @@ class RemoteCamera:
         self._still_seq = message.seq - 1 if message.kept_back else self._still_seq
         frame = Frame(message.seq, self._session.pixels(message), message.captured_ns, captured_at, now_ns,
                       Scaling(*message.scaling) if message.scaling else None, self._session.scaled(message),
-                      after_still=self._still_seq > self._taken_seq, film_ns=self._film_time(message))
+                      after_still=self._still_seq > self._taken_seq, film_ns=self._film_clock.time_of(message))
         self._copies.serve(frame)
         with self._lock:
             self._dropped["busy"] += message.seq - self._captured - 1 - message.kept_back
@@ -214,7 +229,7 @@ class RemoteCamera:
                 self._dropped["still"] += message.kept_back
             self._holds[frame.seq] = (self._session, message.slot)
             self._last = message
-            self._view = self._session.view(message) or self._view
+            self._view = view_of(message) or self._view
             self._rate.append((now_ns, message.seq))
             still = message.still and not self._gate_is_open
             self._still_seq = frame.seq if still else self._still_seq
@@ -224,13 +239,6 @@ class RemoteCamera:
             self.release(dropped)
         self._replacements.worked()
         self._tracker.frame(message.reasons)
-
-    def _film_time(self, message: FrameReady) -> int | None:
-        """Return what `Frame.film_ns` says. The clock goes on through a loop and another child."""
-        if message.film_ns is not None:
-            step_ns, self._film_ns = min(max(message.film_ns - self._film_ns, 0), FILM_STEP_NS), message.film_ns
-            self._scene_ns = self._scene_ns + step_ns if self._scene_ns else message.captured_ns
-        return self._scene_ns or None
 
     def _on_final(self, message: Final) -> None:
         error = _FINAL_ERRORS[message.error](message.cause)

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.child import Child
 from vedette._lib.patience import MOST_S
+from vedette.camera.frame_check import check_frame
 from vedette.camera.restart_policy import start_limit_s
-from vedette.camera.settings import SLOTS, V4L2_SELECT_TIMEOUT_S
+from vedette.camera.settings import ENVIRON, SLOTS
 from vedette.camera.shared_frames import SharedFrames
-from vedette.camera.wire import FrameReady, Opening, decode, encode_free, encode_request
-from vedette.types import OUTLINE_BYTES, Scaling, View
+from vedette.camera.wire import FrameReady, Opening, PictureReady, decode, encode_free, encode_order, encode_request
 
 if TYPE_CHECKING:
     from vedette.camera.settings import CaptureSettings
-    from vedette.camera.wire import Message
+    from vedette.camera.wire import Message, PictureOrder
     from vedette.ports import Clock
+    from vedette.types import Scaling
 
 WITHIN_LIMIT_S = 30.0
 OPENING_LIMIT_S = MOST_S + 30
@@ -33,15 +34,6 @@ SLOW_OPENING_S = 4.0
 LEAVE_WITHIN_S = 1.0
 KILL_WITHIN_S = 2.0
 DIE_WITHIN_S = 8.0      # where no stop waits: a process needs processor time to die, and a slow board has little
-AHEAD_NS = 1_000_000_000
-
-ENVIRON = {
-    "OPENBLAS_NUM_THREADS": "1",             # each thread costs memory, and nothing here multiplies matrices
-    "OPENCV_LOG_LEVEL": "SILENT",            # our own message names the failure, without the URL and its password
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",          # AV_LOG_QUIET
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),
-    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(V4L2_SELECT_TIMEOUT_S),    # 10 by default
-}
 
 
 class Session:
@@ -61,7 +53,7 @@ class Session:
         self._seq = first_seq - 1
         self._held: set[int] = set()
         self._due_ns = self.started_ns + int(start_limit_s(settings.slow_openings) * 1e9)
-        self._slots = SharedFrames(SLOTS, settings.slot_bytes)
+        self._slots = SharedFrames(SLOTS + 1, settings.slot_bytes)
         try:
             self._child = child or Child(module, ENVIRON)
             self._child.send(json.dumps({"first_seq": first_seq}).encode() + b"\n" + settings.to_json(),
@@ -95,6 +87,8 @@ class Session:
             self._child.wait(KILL_WITHIN_S)
             raise EOFError(f"the capture child {self._child.ending() or 'closed its socket'}")
         message = decode(packet)
+        if isinstance(message, PictureReady):
+            return message
         if isinstance(message, FrameReady):
             self._accept(message)
         opening = isinstance(message, Opening)
@@ -118,23 +112,16 @@ class Session:
         """Request frames from the child. Any thread may call it. It has no effect once the child is gone."""
         self._child.send(encode_request(scaling, gate_is_open=gate_is_open))
 
-    @staticmethod
-    def view(frame: FrameReady) -> View | None:
-        """Return the view that was measured on a frame, or None. Raises: ValueError."""
-        if not frame.view:
-            return None
-        detail, focus = frame.view
-        outline = bytes.fromhex(frame.outline)
-        if len(outline) not in (0, OUTLINE_BYTES):
-            raise ValueError(f"the outline has {len(outline)} bytes, expected {OUTLINE_BYTES} or none")
-        return View(detail, focus, outline)
+    def picture(self, ready: PictureReady) -> bytes:
+        """Return a copy of the picture that was ordered; empty if there is none. Raises: ValueError."""
+        return bytes(self._slots.view(SLOTS, (ready.size_bytes,))) if ready.size_bytes else b""
 
-    def give_back(self, slot: int) -> None:
-        """Let the child write the slot again. Any thread may call it. It has no effect once the child is gone."""
+    def give_back(self, slot: int, order: PictureOrder | None = None) -> None:
+        """Let the child write the slot again, after the picture that is ordered. It has no effect on a dead child."""
         self._held.discard(slot)
         if self._every_frame:
             self._expect_next(self._stall_ns / 1e9)   # the child may have waited for this slot
-        self._child.send(encode_free(slot))
+        self._child.send(encode_order(order) if order else encode_free(slot))
 
     def silence(self) -> str | None:
         """Return why the child counts as hung, or None if it does not."""
@@ -158,21 +145,11 @@ class Session:
         return (gracefully and self._child.wait(LEAVE_WITHIN_S)) or self._child.kill(kill_s)
 
     def _accept(self, frame: FrameReady) -> None:
-        if frame.seq <= self._seq:
-            raise ValueError(f"frame {frame.seq} came after frame {self._seq}, expected a higher number")
-        if not 0 <= frame.kept_back < frame.seq - self._seq:
-            raise ValueError(f"{frame.kept_back} frames were kept back between {self._seq} and {frame.seq}")
+        check_frame(frame, self._seq, self._clock.monotonic_ns())
         if frame.slot in self._held:
             raise ValueError(f"the child wrote slot {frame.slot}, which the daemon holds")
-        if not 0 < frame.captured_ns <= self._clock.monotonic_ns() + AHEAD_NS:
-            raise ValueError(f"frame {frame.seq} was captured at {frame.captured_ns} ns, expected a time in the past")
         self.pixels(frame)
-        if frame.scaling and len(frame.scaling) != len(Scaling._fields):
-            raise ValueError(f"the scaling {frame.scaling} is incomplete, expected {len(Scaling._fields)} numbers")
         self.scaled(frame)
-        self.view(frame)
-        if min(*frame.view, frame.brightness or 0.0, frame.contrast or 0.0) < 0:
-            raise ValueError("negative picture statistics, expected 0 or more")
         self._held.add(frame.slot)
         self._seq = frame.seq
         self.gave_frame = True

@@ -30,6 +30,14 @@ SLOTS = 3
 SCALED_BYTES = 1024 * 1024 * 3
 """Room behind a frame for the scaled part that the detector requests. Only what is used takes memory."""
 V4L2_SELECT_TIMEOUT_S = 2
+ENVIRON = {
+    "OPENBLAS_NUM_THREADS": "1",             # each thread costs memory, and nothing here multiplies matrices
+    "OPENCV_LOG_LEVEL": "SILENT",            # our own message names the failure, without the URL and its password
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",          # AV_LOG_QUIET
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(64 * 2**20),
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(V4L2_SELECT_TIMEOUT_S),    # 10 by default
+}
+"""Variables of the capture child, which libraries read when they are loaded."""
 STALL_S = 3.0
 STALL_FRAMES = 3.0
 KEYFRAMES_FPS = 0.1

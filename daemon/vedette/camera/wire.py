@@ -5,7 +5,7 @@ Invariants:
 - The child owns a slot until it sends `FrameReady` for it, and again once the owner frees it. Only its owner writes it.
 - `seq` counts every captured frame, so a gap is the number of frames that were kept back or found no free slot.
 - The owner sends freed slots, and requests: a scaling, and whether it wants still frames. A request holds until the
-  next one.
+  next one. With a slot it may order a picture of the frame in it, which comes in the slot behind the last.
 - `decode` accepts what `encode` wrote and raises ValueError for anything else: the child may send nonsense.
 """
 
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal, NamedTuple, get_args, get_type_hints
 
+from vedette.camera.wire_fields import checked
 from vedette.types import ReasonCode, Scaling
 
 
@@ -76,9 +77,29 @@ class Final:
     within_s: float
 
 
-Message = Opening | Waiting | Trouble | FrameReady | Final
+@dataclass(frozen=True, slots=True)
+class PictureReady:
+    """The picture that was ordered of a frame has so many bytes; 0: there is none. It says nothing about the source."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Opening, Waiting, Trouble, FrameReady, Final)}
+    seq: int
+    size_bytes: int
+
+
+class PictureOrder(NamedTuple):
+    """A slot that is free once its frame was encoded as JPEG, scaled down to at most `most_width` x `most_height`."""
+
+    slot: int
+    seq: int
+    width: int
+    height: int
+    most_width: int
+    most_height: int
+    quality: int
+
+
+Message = Opening | Waiting | Trouble | FrameReady | Final | PictureReady
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 _HINTS = {name: get_type_hints(kind) for name, kind in _KINDS.items()}
 
 
@@ -99,7 +120,7 @@ def decode(packet: bytes) -> Message:
     kind, hints = _KINDS[name], _HINTS[name]
     if values.keys() != hints.keys():
         raise ValueError(f"{name} has the fields {sorted(values)}, expected {sorted(hints)}")
-    return kind(**{key: _checked(name, key, value, hints[key]) for key, value in values.items()})
+    return kind(**{key: checked(name, key, value, hints[key]) for key, value in values.items()})
 
 
 def encode_free(slot: int) -> bytes:
@@ -112,28 +133,16 @@ def encode_request(scaling: Scaling | None, *, gate_is_open: bool) -> bytes:
     return b"want " + b" ".join(b"%d" % number for number in (gate_is_open, *(scaling or ())))
 
 
-def decode_answer(packet: bytes) -> int | tuple[Scaling | None, bool]:
-    """Return the freed slot, or the requested scaling and whether the gate is open. Raises: ValueError."""
+def encode_order(order: PictureOrder) -> bytes:
+    """Return the packet with which the owner frees a slot after a picture of its frame."""
+    return b"jpeg " + b" ".join(b"%d" % number for number in order)
+
+
+def decode_answer(packet: bytes) -> int | PictureOrder | tuple[Scaling | None, bool]:
+    """Return the freed slot, the order, or the requested scaling and whether the gate is open. Raises: ValueError."""
+    if packet.startswith(b"jpeg "):
+        return PictureOrder(*map(int, packet.split()[1:]))
     if not packet.startswith(b"want "):
         return int(packet)
     gate_is_open, *numbers = map(int, packet.split()[1:])
     return Scaling(*numbers) if numbers else None, bool(gate_is_open)
-
-
-def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
-    if get_origin(hint) is tuple:
-        if isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value):
-            return tuple(value)
-    elif _fits(value, hint):
-        return value
-    raise ValueError(f"{name}.{key} is {value!r}, expected {hint}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if hint in (float | None, int | None):
-        return value is None or _fits(value, get_args(hint)[0])
-    if hint is float:
-        return type(value) in (int, float) and abs(value) < 1e12
-    if hint in (int, str, bool):
-        return type(value) is hint
-    return value in get_args(hint)

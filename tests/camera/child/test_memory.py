@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from vedette.camera.session import ENVIRON
+from vedette.camera.settings import ENVIRON
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,20 @@ PERSON = Detection("person", 0, 0.9, Box(0.1, 0.1, 0.4, 0.8), track=3)
 LISTED = {"active": None, "trouble": None}
 
 
+class NoEncoder:
+    """A camera that has the frames no more, so that the daemon encodes a copy. It keeps its orders if `encodes`."""
+
+    def __init__(self) -> None:
+        self.on_picture: Callable[[int, bytes], None] | None = None
+        self.encodes = False
+        self.orders: list[int] = []
+
+    def order_picture(self, frame: Frame, width: int, height: int, quality: int) -> bool:
+        if self.encodes:
+            self.orders.append(frame.seq)
+        return self.encodes
+
+
 class Rig:
     """A socket whose results and messages come from the test."""
 
@@ -30,7 +44,8 @@ class Rig:
         self.clock = FakeClock()
         self.broker = FakePublisher()
         self.published = PublishedMessages(self.broker)
-        self.results = RecentResults(IDENTITY, flow=FakeFlow(), clock_synced=lambda: True)
+        self.camera = NoEncoder()
+        self.results = RecentResults(IDENTITY, self.camera, flow=FakeFlow(), clock_synced=lambda: True)
         self.commands: list[Command] = []
         self.limits: Limits | None = None
         self.seq = 0

@@ -24,6 +24,7 @@ from vedette._lib.child import MESSAGE_BYTES, begin_as_child
 from vedette.camera.child.memory import MemoryLimit
 from vedette.camera.child.open_source import open_source
 from vedette.camera.child.owner_socket import OwnerLeft, OwnerSocket
+from vedette.camera.child.picture_encoder import PictureEncoder
 from vedette.camera.child.player import PictureFrozen, Player
 from vedette.camera.child.source import NoAnswer, ReadStalled
 from vedette.camera.restart_policy import STEADY_S, reopen_delay_s
@@ -121,8 +122,8 @@ def main(opener: Callable[[CaptureSettings], Source] = open_source) -> None:
         return
     first, settings_json = message.split(b"\n", 1)
     settings = CaptureSettings.from_json(settings_json)
-    frames = SharedFrames(SLOTS, settings.slot_bytes, fds[0])
-    owner = OwnerSocket(endpoint)
+    frames = SharedFrames(SLOTS + 1, settings.slot_bytes, fds[0])
+    owner = OwnerSocket(endpoint, PictureEncoder(frames).encode)
     player = Player(owner, frames, settings, json.loads(first)["first_seq"])
     with contextlib.suppress(OwnerLeft):
         Capture(owner, settings, player, opener, MemoryLimit(settings)).run()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.clock import pause
 from vedette.camera.settings import SLOTS
-from vedette.camera.wire import decode_answer, encode
+from vedette.camera.wire import PictureOrder, decode_answer, encode
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from vedette.camera.wire import Message
     from vedette.types import Scaling
@@ -30,8 +31,9 @@ class OwnerLeft(Exception):
 class OwnerSocket:
     """The socket to the owner, and the slots that the child may write."""
 
-    def __init__(self, owner: socket.socket) -> None:
+    def __init__(self, owner: socket.socket, encode_picture: Callable[[PictureOrder], Message]) -> None:
         self._socket = owner
+        self._encode_picture = encode_picture
         self._poll = select.poll()
         self._poll.register(owner, select.POLLIN)
         self._free = deque(range(SLOTS))
@@ -58,6 +60,9 @@ class OwnerSocket:
             answer = decode_answer(packet)
             if isinstance(answer, int):
                 self._free.append(answer)
+            elif isinstance(answer, PictureOrder):
+                self.send(self._encode_picture(answer))
+                self._free.append(answer.slot)
             else:
                 self.scaling, self.gate_is_open = answer
             timeout_s = 0

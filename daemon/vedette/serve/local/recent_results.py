@@ -2,8 +2,11 @@
 
 Invariants:
 - While nobody views, no pixel is copied and nothing is encoded. A result only costs an entry in a bounded list.
-- A frame is copied together with its result, only when the thread of the socket wants one, and never twice.
-- The detect thread never waits here: `_state` says which thread may write the copy.
+- A picture is ordered together with its result, only when the thread of the socket wants one. The camera's own process
+  encodes it, because it has OpenCV already. A frame that the camera has no more, such as one from the cloud, is copied,
+  and the thread of the socket encodes the copy.
+- The detect thread never waits here: `_state` says which thread may go on. A picture that does not come, because its
+  process has died, is ordered again after ORDER_S.
 - The frame has its masks, so the picture has them.
 """
 
@@ -22,13 +25,14 @@ if TYPE_CHECKING:
 
     from vedette.config.page import PageConfig
     from vedette.messages.shapes import DetectionsPayload
-    from vedette.ports import Flow
+    from vedette.ports import Flow, Pictures
     from vedette.types import DetectionResult, RunIdentity
 
 RESULTS_KEPT = 100
 DETECTIONS_KEPT = 5000
 QUALITY = 75
-IDLE, WANTED, COPIED = range(3)
+ORDER_S = 3.0
+IDLE, WANTED, ORDERED, COPIED = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,11 @@ class EncodedFrame:
 class RecentResults:
     """`on_result`: a listener of the pipeline. The rest: the thread of the socket, or any where it says so."""
 
-    def __init__(self, identity: RunIdentity, *, flow: Flow, clock_synced: Callable[[], bool]) -> None:
+    def __init__(self, identity: RunIdentity, camera: Pictures, *, flow: Flow,
+                 clock_synced: Callable[[], bool]) -> None:
         self.identity = identity
         self.on_copied: Callable[[], None] | None = None
-        """Called when a frame was copied, on the detect thread. Must not block."""
+        """Called when a frame was copied or encoded, on any thread. Must not block."""
         self.encoded = 0
         """Frames that were encoded in this run."""
         self.newest: EncodedFrame | None = None
@@ -82,14 +87,20 @@ class RecentResults:
         self._results: deque[RecentResult] = deque()
         self._detections = 0
         self._state = IDLE
-        self._copied: tuple[RecentResult, bytearray] | None = None
+        self._copied: tuple[RecentResult, bytearray | bytes] | None = None
+        """A result with the pixels of its frame, or with its JPEG."""
         self._pixels = bytearray()
+        self._camera = camera
+        self._limits = 0, 0
+        self._ordered: RecentResult | None = None
+        self._ordered_s = 0.0
+        camera.on_picture = self.on_picture
 
     def __repr__(self) -> str:
         return f"<RecentResults {self._seq} results, {self.encoded} encoded>"
 
     def on_result(self, result: DetectionResult) -> None:
-        """Keep the result, and copy its frame if one is wanted."""
+        """Keep the result, and order a picture of its frame if one is wanted."""
         frame = result.frame
         facts = FrameFacts(frame.seq, frame.width, frame.height, frame.captured_at)
         self._seq += 1
@@ -101,11 +112,28 @@ class RecentResults:
             self._detections -= len(self._results.popleft().result.detections)
         if self._state != WANTED:
             return
+        if self._camera.order_picture(frame, *self._limits, QUALITY):
+            self._ordered, self._ordered_s = kept, time.monotonic()
+            self._state = ORDERED
+            return
         pixels = self._pixels
         if len(pixels) != frame.pixels.nbytes:
             pixels = self._pixels = bytearray(frame.pixels.nbytes)
         memoryview(pixels)[:] = frame.pixels.cast("B")
-        self._copied = kept, pixels
+        self._have(kept, pixels)
+
+    def on_picture(self, seq: int, jpeg: bytes) -> None:
+        """Take the JPEG of the frame `seq`, empty if there is none. Any thread."""
+        ordered = self._ordered
+        if self._state != ORDERED or ordered is None or ordered.result.frame.seq != seq:
+            return
+        if jpeg:
+            self._have(ordered, jpeg)
+        else:
+            self._state = IDLE
+
+    def _have(self, kept: RecentResult, content: bytearray | bytes) -> None:
+        self._copied = kept, content
         self._state = COPIED
         if self.on_copied is not None:
             self.on_copied()
@@ -114,21 +142,20 @@ class RecentResults:
         """Return the last results, the oldest first. Any thread: a list is made of a deque in one step."""
         return list(self._results)
 
-    def want(self) -> None:
-        """Have the next frame copied."""
-        if self._state == IDLE:
+    def want(self, page: PageConfig) -> None:
+        """Have the next frame encoded or copied, for a picture of the size that `page` has."""
+        self._limits = page.width, page.height
+        if self._state == IDLE or (self._state == ORDERED and time.monotonic() - self._ordered_s > ORDER_S):
             self._state = WANTED
 
     def encode(self, page: PageConfig) -> bool:
-        """Encode the frame that was copied, once for all viewers; returns whether there was one."""
+        """Take the picture, or encode the frame that was copied, once for all viewers; returns whether there was one.
+        """
         copied = self._copied
         if self._state != COPIED or copied is None:
             return False
-        from vedette.vision import jpeg  # late: it imports OpenCV
         kept, content = copied
-        facts: FrameFacts = kept.result.frame  # type: ignore[assignment]  # as in `on_result`
-        pixels = memoryview(content).cast("B", (facts.height, facts.width, 3))
-        picture = jpeg.encode_within(pixels, page.width, page.height, QUALITY)
+        picture = content if isinstance(content, bytes) else _encoded(kept, content, page)
         self.newest = EncodedFrame(kept.seq, payloads.encode(kept.payload(self.identity)), picture, time.monotonic())
         self.encoded += 1
         self._copied = None
@@ -137,6 +164,13 @@ class RecentResults:
 
     def rest(self) -> None:
         """Copy no more, and free the copy: nobody views."""
-        self._copied = None
+        self._copied = self._ordered = None
         self._pixels = bytearray()      # a copy that is under way keeps its own, and is dropped here the next time
         self._state = IDLE
+
+
+def _encoded(kept: RecentResult, content: bytearray, page: PageConfig) -> bytes:
+    from vedette.vision import jpeg  # late: it imports OpenCV
+    facts: FrameFacts = kept.result.frame  # type: ignore[assignment]  # as in `on_result`
+    pixels = memoryview(content).cast("B", (facts.height, facts.width, 3))
+    return jpeg.encode_within(pixels, page.width, page.height, QUALITY)

@@ -163,7 +163,7 @@ class LocalSocket:
             self._drop(selector, exchange)
 
     def _encode(self) -> None:
-        """Encode the frame that was copied, if somebody waits for it."""
+        """Take the picture that has come, or encode the copy, if somebody waits for it."""
         if any(self._views()):
             self._viewed_s = time.monotonic()
             if self._results.encode(self._answers.page):
@@ -176,7 +176,7 @@ class LocalSocket:
             if now_s - self._viewed_s >= self.rest_s:
                 self._results.rest()
         elif self._left_s(now_s) <= 0:
-            self._results.want()
+            self._results.want(self._answers.page)
 
     def _views(self) -> Iterator[bool]:
         return (each.is_waiting and each.path == "/frame" for each in self._exchanges.values())
