@@ -8,7 +8,7 @@ import {Why} from "./why.js";
 
 const EVENTS_PER_ANSWER = 200;
 const EVENTS_MAX = 1000;        // in one view; the newest ones
-const SHOWN = 20;               // in the list, and with each "more"
+const SHOWN = 24;               // in the list, and with each "more"
 const EVERY_MS = 5_000;
 const HOUR_MS = 3_600_000;
 const SHORTEST_MS = 300_000;    // of the time axis
@@ -41,7 +41,8 @@ export class Events {
     this.zone = h("select", {onchange: reload});
     this.notice = h("p", {class: "notice", hidden: true});
     this.lanes = new Lanes((event) => this.#why(event));
-    this.gaps = h("details", {class: "gaps", hidden: true}, h("summary"), h("ul"));
+    this.gaps = h("details", {class: "gaps", hidden: true}, h("summary"),
+      h("ul", {tabindex: "0", "aria-label": texts.events.gapsLabel}));
     this.summary = h("p", {class: "muted"});
     this.list = h("ul", {class: "event-list"});
     this.more = h("button", {class: "button", type: "button", hidden: true, onclick: () => this.#showMore()});
@@ -92,12 +93,12 @@ export class Events {
     return [from, Math.max(from + 60_000, Math.min(next.getTime(), now))];
   }
 
-  /** The moments that are drawn: the last hours begin a little before the first record. */
+  /** The moments that are drawn: the last hours begin a little before the first record that is there. */
   #axis() {
     const [from, to] = this.#range();
-    if (this.hours.value === "day" || this.#since === null || this.#since <= from) return [from, to];
-    const seen = Math.max(to - this.#since, SHORTEST_MS);
-    return [Math.max(from, to - 1.04 * seen), to];
+    const known = Math.max(this.#since ?? from, this.#oldest ?? from);
+    if (this.hours.value === "day" || known <= from) return [from, to];
+    return [Math.max(from, to - 1.04 * Math.max(to - known, SHORTEST_MS)), to];
   }
 
   /** Asks for all events of the range, the newest first. A newer call ends this one. */
@@ -183,9 +184,8 @@ export class Events {
     if (this.#since === null || this.#since > from) {
       gaps.unshift({from, to: Math.min(to, this.#since ?? to), why: "unrecorded"});
     }
-    if (this.#oldest !== null) {
-      gaps.push({from: Math.max(from, this.#since ?? from), to: this.#oldest, why: "unloaded"});
-    }
+    const unloaded = {from: Math.max(from, this.#since ?? from), to: this.#oldest, why: "unloaded"};
+    if (this.#oldest !== null && unloaded.from < unloaded.to) gaps.push(unloaded);
     const labels = [...new Set(events.map((event) => event.label))].sort();
     this.lanes.show({from, to, labels, events, blind: gaps, now});
     setShown(this.gaps, gaps.length > 0);
@@ -225,8 +225,7 @@ export class Events {
     const events = [...this.#events.values()].slice(0, this.#shown);
     const now = this.app.now();
     const known = new Map([...this.list.children].map((item) => [item.dataset.id, item]));
-    const focused = document.activeElement;
-    replace(this.list, events.map((event) => {
+    const items = events.map((event) => {
       const key = JSON.stringify([event.seq, event.run, event.isLost, event.picture, this.#isOff("pictures")]);
       const item = known.get(event.id);
       if (item?.known === key) {
@@ -234,7 +233,11 @@ export class Events {
         return item;
       }
       return Object.assign(this.#item(event, now), {known: key});
-    }));
+    });
+    const focused = document.activeElement;
+    if (items.length !== this.list.children.length || items.some((item, at) => item !== this.list.children[at])) {
+      replace(this.list, items);
+    }
     if (this.list.contains(focused)) focused.focus({preventScroll: true});
     const left = this.#events.size - events.length;
     setShown(this.more, left > 0);

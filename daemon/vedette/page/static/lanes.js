@@ -15,8 +15,8 @@ export class Lanes {
 
   constructor(onChoose) {
     this.onChoose = onChoose;
-    this.said = h("p", {class: "lanes-said", "aria-hidden": "true"});
-    this.box = h("div", {class: "lanes-box"});
+    this.said = h("p", {class: "lanes-said", "aria-hidden": "true"}, texts.events.pointAt);
+    this.box = h("div", {class: "lanes-box", onpointerleave: () => setText(this.said, texts.events.pointAt)});
     this.element = h("div", {class: "lanes"}, this.box, this.said);
     new ResizeObserver(() => this.#draw()).observe(this.box);
   }
@@ -24,12 +24,12 @@ export class Lanes {
   /**
    * Shows `events` and `blind` ([{from, to, why}]) from one moment to another, in milliseconds.
    *
-   * `labels`: the names of the lanes. `now`: until when an event lasts that goes on.
+   * `labels`: the names of the lanes. `now`: until when an event lasts that goes on. While a hatched part has the focus,
+   * it stays as it is.
    */
   show(drawn) {
     this.#drawn = drawn;
-    setText(this.said, texts.events.pointAt);
-    this.#draw();
+    if (!this.box.contains(document.activeElement)) this.#draw();
   }
 
   #draw() {

@@ -229,7 +229,7 @@ export const texts = Object.freeze({
     off: "Events are off in the configuration (events.enabled). The device detects, but records no visits.",
     failed: (error) => `Not loaded: ${error}`,
     found: (number) => `${count(number, "event")}.`,
-    tooMany: (number) => `The newest ${whole(number)} events. Choose a shorter time to see the others.`,
+    tooMany: (number) => `The newest ${whole(number)} events. Choose a label or a zone to go further back.`,
     nothingFits: "No event fits. Choose another time, label or zone.",
     nothingThen: "Nothing happened in this time.",
     nothing: (since, looked, begun, now) => [since === null ? "Nothing yet." : `Nothing since ${clock(since, now)}.`,
@@ -261,6 +261,7 @@ export const texts = Object.freeze({
         + `${GAPS[why] ?? why}.`;
     },
     gaps: (number) => (number === 1 ? "What the hatched part is" : `What the ${whole(number)} hatched parts are`),
+    gapsLabel: "Hatched parts",
     close: "Close",
     pictureOf: (event) => `Best picture of this ${event.label}`,
     score: "score",
