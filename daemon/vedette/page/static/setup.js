@@ -25,6 +25,7 @@ export class Setup {
   #feed = null;
   #timer = null;
   #isShown = false;
+  #hasPicture = false;
   #isBusy = false;
 
   constructor(app) {
@@ -49,6 +50,8 @@ export class Setup {
     if (current?.device !== this.#device) {
       this.#device = current?.device;
       this.#running = null;
+      this.#hasPicture = false;
+      this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
       this.stage.cancel();
       this.#follow();
     }
@@ -56,7 +59,7 @@ export class Setup {
     this.away.hidden = this.#running !== null;
     this.body.hidden = this.#running === null;
     setText(this.away, current && !current.reachable ? words.away : words.noConfig);
-    setText(this.stale, current?.reachable ? "" : words.away);
+    this.#showStale();
     if (this.#running) this.#showChanges();
   }
 
@@ -89,12 +92,20 @@ export class Setup {
   /** Draw the newest picture, with the boxes that the wanted thresholds would leave. */
   #drawPicture() {
     const picture = this.#feed?.picture;
+    this.#showStale();
     if (!picture) return;
+    this.#hasPicture = true;
     this.canvas.style.aspectRatio = `${picture.image.width} / ${picture.image.height}`;
     const wanted = this.#draft?.detector;
     const detections = picture.result.detections.filter(({label, score}) =>
       !wanted || score === null || score >= thresholdOf(wanted, label));
     draw(this.canvas, {...picture, result: {...picture.result, detections}}, {boxes: true, names: true});
+  }
+
+  /** Say why there is no new picture. */
+  #showStale() {
+    const why = this.app.current?.reachable ? "" : words.away;
+    setText(this.stale, this.#hasPicture ? why && `${why} ${words.lastPicture}` : `${why} ${words.noPicture}`.trim());
   }
 
   async #readResults() {
@@ -113,7 +124,7 @@ export class Setup {
   #pictureCard() {
     this.hint = h("p", {class: "muted small", id: "setup-hint"});
     this.stage.element.setAttribute("aria-describedby", "setup-hint");
-    this.stale = h("p", {class: "problem"});
+    this.stale = h("p", {class: "warn small"});
     this.undo = h("button", {class: "button small", type: "button", onclick: () => this.shapes.undo()}, words.undo);
     this.reset = h("button", {class: "button small", type: "button", onclick: () => this.#discard()}, words.reset);
     this.tools = h("div", {class: "row"}, KINDS.map((kind) => h("button", {class: "button small", type: "button",
@@ -147,7 +158,8 @@ export class Setup {
     this.copy = h("button", {class: "button", type: "button", onclick: () => void this.#copy()}, words.copy);
     this.restart = h("p", {class: "warn"}, words.restart);
     this.forGood = h("div", {class: "stack"}, h("p", {}, words.forGood), this.yaml, h("div", {class: "row"}, this.copy),
-      h("ol", {class: "setup-steps"}, h("li", {}, words.save), h("li", {}, words.apply, h("code", {}, words.command))),
+      h("ol", {class: "setup-steps"}, h("li", {}, words.save), h("li", {}, words.apply, h("code", {}, words.command)),
+        h("li", {}, words.next)),
       this.restart);
     return h("div", {class: "card setup-apply"},
       h("div", {class: "stack"}, h("h3", {}, words.tryTitle), this.problems, this.tried,

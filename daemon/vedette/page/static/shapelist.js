@@ -108,7 +108,7 @@ export class ShapeList {
     });
     return h("div", {class: "setup-corners"},
       h("p", {class: "setup-corner muted small", "aria-hidden": "true"}, h("span"),
-        words.axes.map((axis) => h("b", {}, axis))),
+        words.axes.map((axis) => h("b", {}, axis)), POINTS_MAX[kind] > 2 && h("i")),
       h("ol", {class: "setup-corners"}, rows));
   }
 

@@ -563,10 +563,13 @@ export const texts = Object.freeze({
     save: "Save it on the device as a file, such as changes.yaml.",
     apply: "Apply it: ",
     command: "sudo vedette config apply changes.yaml",
+    next: "Reload or restart the daemon, as this command then says.",
     restart: "Region and masks need a restart of the daemon.",
 
     away: "The daemon does not answer.",
     noConfig: "The daemon does not give its configuration yet.",
+    lastPicture: "This is the last picture.",
+    noPicture: "There is no picture yet. You can draw all the same.",
   }),
 
   broker: Object.freeze({
