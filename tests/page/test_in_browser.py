@@ -140,7 +140,7 @@ def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site = Site(browser, folder, broker.port)
         site.config.write_text(
             f"device: gate\nmqtt: {{port: {broker.port}}}\nhealth: {{interval_s: 1}}\n"
-            "camera: {source: synthetic, width: 640, height: 360, fps: 10}\nevents: {pictures: on}\n"
+            "camera: {source: synthetic, width: 640, height: 360, fps: 5}\nevents: {pictures: on}\n"
             "zones: {pavement: {points: [[0, 0.79], [1, 0.79], [1, 1], [0, 1]]}}\n"
             "lines: {crossing: {from: [0.5, 0.54], to: [0.5, 0.78]}}\n"
             f"page: {{daemons: ['{site.socket}'], allow: [pause, resume, snapshot, update, try]}}\n")

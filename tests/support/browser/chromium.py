@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.waiting.fair_clock import PATIENCE_S
@@ -31,6 +29,12 @@ ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-s
              "--disable-breakpad", "--mute-audio", "--hide-scrollbars", "--force-color-profile=srgb",
              "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 SERIOUS = ("serious", "critical")
+
+FIRST = """
+    const [selector, text] = arguments;
+    return [...document.querySelectorAll(selector)].find((element) => element.checkVisibility()
+        && (element.innerText ?? "").concat(" ", element.ariaLabel).includes(text));
+"""
 
 Scheme = Literal["light", "dark"]
 
@@ -111,25 +115,13 @@ class Chromium:
         assert "error" not in got, got["error"]
         return got.get("value")
 
-    def all(self, selector: str) -> list[WebElement]:
-        """The elements that are displayed."""
-        found = []
-        for element in self.driver.find_elements(By.CSS_SELECTOR, selector):
-            with suppress(StaleElementReferenceException):
-                if element.is_displayed():
-                    found.append(element)
-        return found
-
     def one(self, selector: str, text: str = "") -> WebElement:
         """The first element that is displayed and has the text, as soon as there is one."""
         found: list[WebElement] = []
 
         def is_there() -> bool:
-            for element in self.all(selector):
-                with suppress(StaleElementReferenceException):
-                    if text in element.text or text in (element.get_attribute("aria-label") or ""):
-                        found.append(element)
-            return bool(found)
+            found[:] = [self.driver.execute_script(FIRST, selector, text)]
+            return found != [None]
 
         assert wait_until(is_there), f"no {selector} with {text!r} in: {self.value('return document.body.innerText')}"
         return found[0]
