@@ -52,6 +52,10 @@ def test_a_head_with_two_meanings_is_refused() -> None:
             assert not body or json.loads(body).keys() == {"error"}, case
             assert b"root:" not in reply, case
         assert status_of(exchange(connect(server.server_port), TWO_MEANINGS["a huge head"])) == 431
+        for path in (b"/", b"/static/main.js", b"/api/state", b"/nothing", b"/\0"):
+            reply = exchange(connect(server.server_port), STATE.replace(b"/api/state", path) + b"\r\n")
+            assert all(b"\r\n%b: %b\r\n" % each in reply for each in (
+                (b"X-Content-Type-Options", b"nosniff"), (b"Cross-Origin-Resource-Policy", b"same-origin"))), path
         assert status_of(exchange(connect(server.server_port), STATE + b"\r\n" + STATE + b"\r\n")) == 200
 
 

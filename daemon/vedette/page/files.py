@@ -33,9 +33,7 @@ class PageFile:
 
     def reply(self, known_tag: str) -> Reply:
         """Return the reply for a browser that has the file with this tag already, or with none."""
-        headers = {"Cache-Control": "no-cache", "ETag": self.tag, "Content-Security-Policy": CONTENT_POLICY,
-                   "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-                   "Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY"}
+        headers = {"Cache-Control": "no-cache", "ETag": self.tag, "Content-Security-Policy": CONTENT_POLICY}
         if known_tag == self.tag:
             return Reply(HTTPStatus.NOT_MODIFIED, b"", self.content_type, headers)
         return Reply(HTTPStatus.OK, self.content, self.content_type, headers)

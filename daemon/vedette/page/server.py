@@ -3,6 +3,7 @@
 Invariants:
 - No client holds a connection for long before it has asked, and none has more than half of all connections. The proxy
   has as many of its own, so it cannot lock out who connects without it.
+- No reply, not even an error, can be shown or read by another site.
 - At the end nobody waits for a browser that waits for the next picture.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ssl
 import threading
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vedette.errors import ConfigError
@@ -32,6 +34,9 @@ class PageServer(HttpServer):
 
     request_s, head_s, body_s, finish_s = 40.0, 5.0, 5.0, 1.0
     per_client = CONNECTIONS // 2
+    headers = MappingProxyType({
+        "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
+        "Cross-Origin-Resource-Policy": "same-origin"})
 
 
 class ProxyServer(PageServer):

@@ -28,6 +28,7 @@ from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from socketserver import TCPServer
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from vedette import __version__
@@ -36,7 +37,7 @@ from vedette.net.timed_socket import Deadline, TimedSocket
 from vedette.serve.exchange import REQUEST_S, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)
         for name, value in {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body)),
-                            "Connection": "close", **reply.headers}.items():
+                            "Connection": "close", **self.server.headers, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -207,6 +208,8 @@ class HttpServer(ThreadingHTTPServer):
     request_queue_size = CONNECTIONS
     request_s, head_s, body_s, idle_s, finish_s = REQUEST_S, 5.0, REQUEST_S, 5.0, REQUEST_S + 2.0
     per_client = CONNECTIONS
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Headers of every reply, unless the reply has its own."""
     is_proxy = False
     """Whether only a proxy can connect, which says who asks."""
 
