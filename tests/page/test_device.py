@@ -85,6 +85,21 @@ def test_the_newest_of_each_topic_is_known(rig: Rig, history: History) -> None:
         assert topics.DETECTIONS not in device.state.messages
 
 
+def test_a_run_that_begins_has_nothing_of_the_run_before(tmp_path: Path, history: History) -> None:
+    """What a daemon said last stays while it is away, and goes when it answers again and has not said it again."""
+    with following(tmp_path / "socket", history) as device:
+        with started(Rig(tmp_path)) as before:
+            for run in (6, 7):
+                put(before, topics.INFO, {"run": run})
+            assert wait_until(lambda: device.state.messages.get(topics.INFO) == {"run": 7})
+        assert wait_until(lambda: not device.state.reachable)
+        assert device.state.messages[topics.INFO] == {"run": 7}
+        with started(Rig(tmp_path)) as after:
+            put(after, topics.COUNTS, {"counts": None})
+            assert wait_until(lambda: device.state.reachable and topics.COUNTS in device.state.messages)
+            assert dict(device.state.messages) == {topics.COUNTS: {"counts": None}}
+
+
 def test_a_daemon_that_goes_and_comes(tmp_path: Path, history: History) -> None:
     """It is away before and between, its last messages stay, and the time is blind."""
     with following(tmp_path / "socket", history) as device:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -45,11 +45,11 @@ def another(value: object) -> object:
 def test_every_value_of_the_messages_has_a_metric() -> None:
     """Each number, truth value and state of the messages changes the exposition when it changes."""
     messages = everything()
-    before = samples(messages)
+    before = exposition([state("gate", messages)])
     messages_of = [(path, value) for path, value in leaves(messages)
                    if not NO_METRIC & set(path) and not any(path[:len(each)] == each for each in REPEATED)]
     missing = [path for path, value in messages_of if path != ("health", "at")
-               and samples(replaced(messages, path, another(value))) == before]
+               and exposition([state("gate", replaced(messages, path, another(value)))]) == before]
     assert missing == []
     assert len(messages_of) > 100
 
@@ -84,6 +84,26 @@ def test_every_null_together() -> None:
     assert "vedette_board_temperature_celsius" not in left
     assert "vedette_objects" not in left
     assert sample(messages, "vedette_detecting") == 0
+
+
+def test_a_message_of_another_shape_costs_only_its_own_metric() -> None:
+    """Whatever is in the place of a value, the rest is there, and all of it can be read."""
+    messages = everything()
+    for number, path in enumerate(nodes(messages)):
+        strange = replaced(messages, path, (7, "text", [7], {"x": [None]}, [{"code": 7}])[number % 5])
+        assert ("vedette_up", frozenset({("device", "gate")})) in samples(strange), path
+        if path[0] != "health":
+            assert sample(strange, "vedette_runs_total") == messages["health"]["run"], path
+
+
+def nodes(tree: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything in the messages, but one value of each list."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield (*path, key)
+            yield from nodes(value, (*path, key))
+    elif isinstance(tree, list):
+        yield (*path, 0)
 
 
 def test_counts() -> None:

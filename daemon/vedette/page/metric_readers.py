@@ -99,4 +99,4 @@ def walk(tree: object, path: Sequence[str], keys: tuple[str, ...] = ()) -> Itera
 
 
 def _code(entry: str | Mapping[str, str]) -> str:
-    return entry if isinstance(entry, str) else entry["code"]
+    return entry if isinstance(entry, str) else str(entry["code"])

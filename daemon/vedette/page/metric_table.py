@@ -55,7 +55,7 @@ def _objects(messages: Messages) -> Iterator[Sample]:
         if counts is not None:
             seen = [keys[0] for keys, _ in walk(messages, ("health", "scores", "*")) if keys != ("other",)]
             for label, count in {**dict.fromkeys(seen, 0), **counts}.items():
-                yield Sample({"label": label}, count)
+                yield Sample({"label": label}, int(count))
 
 
 def _zone_things(messages: Messages) -> Iterator[Sample]:
@@ -71,10 +71,10 @@ def _fallback(messages: Messages) -> Iterator[Sample]:
 def _score_buckets(messages: Messages) -> Iterator[Sample]:
     """No `_sum`: of a mean with three decimals it would sometimes fall, and look like a new start of the counter."""
     for (label,), scores in walk(messages, ("health", "scores", "*")):
-        for edge, count in enumerate(accumulate(scores["histogram"]), 1):
+        for edge, count in enumerate(accumulate(map(int, scores["histogram"])), 1):
             yield Sample({"label": label, "le": str(edge / 10)}, count, "_bucket")
-        yield Sample({"label": label, "le": "+Inf"}, scores["count"], "_bucket")
-        yield Sample({"label": label}, scores["count"], "_count")
+        yield Sample({"label": label, "le": "+Inf"}, int(scores["count"]), "_bucket")
+        yield Sample({"label": label}, int(scores["count"]), "_count")
 
 
 METRICS = (

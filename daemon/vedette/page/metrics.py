@@ -47,7 +47,11 @@ def exposition(states: Sequence[DeviceState]) -> str:
 def _samples(metric: Metric, named: dict[str, DeviceState]) -> Iterator[Sample]:
     for name, state in named.items():
         if state.reachable:
-            for sample in metric.reader.read(state.messages):
+            try:
+                found = list(metric.reader.read(state.messages))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue        # a message of another shape, which costs only this metric
+            for sample in found:
                 yield sample._replace(labels={"device": name, **sample.labels})
 
 

@@ -134,7 +134,8 @@ class PageService:
                      HTTPStatus.SERVICE_UNAVAILABLE if bad else HTTPStatus.OK)
 
     def _metrics(self, _request: Request, _query: Query) -> Reply:
-        return Reply(HTTPStatus.OK, exposition(self._devices.states()).encode(), CONTENT_TYPE, NOT_STORED)
+        text = exposition(self._devices.states()).encode("utf-8", "replace")
+        return Reply(HTTPStatus.OK, text, CONTENT_TYPE, NOT_STORED)
 
     def _frame(self, _request: Request, query: Query) -> Reply:
         device = self._device(query)
