@@ -6,6 +6,7 @@ import {facts, reasonCards, renew, showNotice, table} from "./tables.js";
 import {texts} from "./texts.js";
 
 const EVERY_MS = 60_000;
+const WEEK_EVERY = 10;      // of these times: a week of minutes is much to send
 const SHORTEST_S = 600;     // of the time axis
 
 /** Health of the chosen device. */
@@ -48,8 +49,10 @@ export class Health {
   }
 
   show() {
+    let times = 0;
     this.#timer = setInterval(() => {
-      if (!document.hidden) void this.#load();
+      times += 1;
+      if (!document.hidden && (this.hours.value === "24" || times % WEEK_EVERY === 0)) void this.#load();
     }, EVERY_MS);
     void this.#load();
   }
