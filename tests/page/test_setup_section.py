@@ -97,8 +97,9 @@ def test_what_is_drawn_comes_back_as_it_was(browser: Chromium, tmp_path: Path) -
         const {Shapes} = await import("./shapes.js");
         const [base] = arguments, shapes = new Shapes();
         shapes.reset(shapesOf(base));
-        const zones = Object.fromEntries(Object.entries(base.zones).reverse());
-        const same = differences(base, {...withShapes(base, shapes.list), zones});
+        const drawn = withShapes(base, shapes.list);
+        const zones = Object.fromEntries(Object.entries(drawn.zones).reverse());
+        const same = differences(base, {...drawn, zones});
         shapes.remove(shapes.list.find(({name}) => name === "a").id);
         shapes.add("mask", [[0.5, 0.5], [1, 0.5], [1, 1]]);
         const found = differences(base, withShapes(base, shapes.list));
