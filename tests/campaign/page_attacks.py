@@ -306,7 +306,8 @@ def staged() -> Iterator[Stage]:
             Witness(broker.client(), DEVICE) as witness:
         write_password(folder / "password", PASSWORD)
         write_config(folder, broker.port, camera=f"{{source: synthetic, width: 640, height: 360, fps: {FPS}}}",
-                     detector="{threads: 1}", page=f"{{daemons: [{folder}/state/socket], password_file: password}}")
+                     detector="{threads: 1}", publish="{results: all, max_per_s: 1000000}",
+                     page=f"{{daemons: [{folder}/state/socket], password_file: password}}")
         stage = Stage(folder, free_port(), witness)
         with stage.daemon:
             try:
@@ -320,8 +321,9 @@ def one_attack(name: str, count: int, peace_s: float, settle_s: float) -> dict[s
     """Attack once to warm up, and once to measure; return the figures."""
     with staged() as stage, Viewer(stage) as viewer:
         stage.wait("the viewer's pictures", lambda: viewer.pictures > FPS)
-        before_peace, reasons_before = stage.moment(), stage.witness.reasons
+        reasons_before, peace = stage.witness.reasons, [stage.moment()]
         stage.passes(peace_s)
+        peace.append(stage.moment())
         ATTACKS[name](stage, count // 4)
         stage.passes(settle_s)      # until the limits of time have ended what was left open
         before, pictures, failures = stage.moment(), viewer.pictures, viewer.failures
@@ -343,8 +345,8 @@ def one_attack(name: str, count: int, peace_s: float, settle_s: float) -> dict[s
         capture = stage.capture
         last = stage.witness.health
         return {"seconds": round(attack_s, 1), "statuses": dict(stage.statuses), "viewer": seen, "pages": stage.pages,
-                "rate": {"peace": rate(before_peace, before), "attack": rate(before, after)},
-                "dropped": {"peace": dropped(before_peace, before), "attack": dropped(before, after)},
+                "rate": {"peace": rate(*peace), "attack": rate(before, after)},
+                "dropped": {"peace": dropped(*peace), "attack": dropped(before, after)},
                 "balance": capture["captured"] - capture["detected"] - sum(capture["dropped"].values())
                 - capture["pending"], "errors": last["inference"]["errors"], "reasons": reasons,
                 "missing": capture["detected"] - stage.arrived(),

@@ -255,11 +255,13 @@ def test_a_proxy_must_name_the_user_even_where_tcp_needs_no_login(local: Gate) -
     assert local.check(asked(via_proxy=True, remote_user="ann"), route="/api/state") == "ann"
 
 
-def test_tries_of_one_address_are_limited(gate: Gate, clock: Clock) -> None:
-    """1,000 tries: a few are checked. A little later the owner gets in, from the same address."""
+def test_tries_of_one_address_are_limited(gate: Gate, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """1,000 tries: a few are checked, and logged. A little later the owner gets in, from the same address."""
+    caplog.set_level("INFO")
     statuses = [refusal(lambda: log_in(gate, "wrong")) for _ in range(500)]
     statuses += [status_of(gate, asked(authorization=basic("wrong"))) for _ in range(500)]
     assert statuses == [401] * BURST + [429] * (1000 - BURST)
+    assert [record.getMessage() for record in caplog.records] == ["a wrong password from 192.168.1.20"] * BURST
     assert refusal(lambda: log_in(gate)) == 429, "else the answer would say which try was right"
     clock.now_s += PERIOD_S
     cookie = log_in(gate)

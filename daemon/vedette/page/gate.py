@@ -18,6 +18,7 @@ import binascii
 import hashlib
 import ipaddress
 import json
+import logging
 import re
 import secrets
 import socket
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vedette.config.page import PageConfig
+
+log = logging.getLogger(__name__)
 
 OPEN = frozenset(("/", "/index.html", "/login.html", "/healthz", "/api/login"))
 """Paths that need no login: they say nothing of the daemons."""
@@ -175,6 +178,7 @@ class Gate:
         if wait_s:
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"too many tries; wait {wait_s} s", Retry_After=str(wait_s))
         if not self._password.verify(password):
+            log.info("a wrong password from %s", address)
             raise _unknown("the password is wrong")
         self._tries.give_back(address)
 
