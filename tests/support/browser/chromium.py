@@ -32,7 +32,8 @@ SERIOUS = ("serious", "critical")
 
 FIRST = """
     const [selector, text] = arguments;
-    return [...document.querySelectorAll(selector)].find((element) => element.checkVisibility()
+    const isShown = (element) => (element.closest("select") ?? element).checkVisibility();    // options have no place
+    return [...document.querySelectorAll(selector)].find((element) => isShown(element)
         && (element.innerText ?? "").concat(" ", element.ariaLabel).includes(text));
 """
 
