@@ -205,6 +205,7 @@ class Daemon:
         self._pipeline.wants_all.append(self._results.is_due)
         self._recent = RecentResults(identity, self._camera, flow=self._pipeline, clock_synced=synced)
         self._pipeline.subscribe(self._recent.on_result)
+        self._pipeline.wants_all.append(self._recent.is_due)
         if self._options.print_results:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 

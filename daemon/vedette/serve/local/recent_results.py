@@ -5,6 +5,7 @@ Invariants:
 - A picture is ordered together with its result, only when the thread of the socket wants one. The camera's own process
   encodes it, because it has OpenCV already. A frame that the camera has no more, such as one from the cloud, is copied,
   and the thread of the socket encodes the copy.
+- While somebody waits for a picture, a still frame is due LOOK_S after the last result.
 - The detect thread never waits here: `_state` says which thread may go on. A picture that does not come, because its
   process has died, is ordered again after ORDER_S.
 - The frame has its masks, so the picture has them.
@@ -32,6 +33,7 @@ RESULTS_KEPT = 100
 DETECTIONS_KEPT = 5000
 QUALITY = 75
 ORDER_S = 3.0
+LOOK_S = 1.0
 IDLE, WANTED, ORDERED, COPIED = range(4)
 
 
@@ -84,6 +86,7 @@ class RecentResults:
         self._flow = flow
         self._clock_synced = clock_synced
         self._seq = 0
+        self._seen_s = 0.0
         self._results: deque[RecentResult] = deque()
         self._detections = 0
         self._state = IDLE
@@ -103,7 +106,7 @@ class RecentResults:
         """Keep the result, and order a picture of its frame if one is wanted."""
         frame = result.frame
         facts = FrameFacts(frame.seq, frame.width, frame.height, frame.captured_at)
-        self._seq += 1
+        self._seq, self._seen_s = self._seq + 1, time.monotonic()
         kept = RecentResult(self._seq, replace(result, frame=facts),  # type: ignore[arg-type]  # a payload needs no more
                             self._flow.all_dropped(), self._clock_synced())
         self._results.append(kept)
@@ -141,6 +144,10 @@ class RecentResults:
     def last(self) -> list[RecentResult]:
         """Return the last results, the oldest first. Any thread: a list is made of a deque in one step."""
         return list(self._results)
+
+    def is_due(self) -> bool:
+        """Whether the next frame is needed even if nothing moves in it, because somebody waits. Any thread."""
+        return self._state == WANTED and time.monotonic() - self._seen_s >= LOOK_S
 
     def want(self, page: PageConfig) -> None:
         """Have the next frame encoded or copied, for a picture of the size that `page` has."""
