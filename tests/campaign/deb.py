@@ -200,7 +200,7 @@ def remove(machine: Machine) -> None:
     must_be(machine, there=("etc/vedette/config.yaml", "etc/vedette/front.yaml", "var/lib/vedette/*"),
             gone=(OPT, "usr/bin/vedette", "usr/lib/systemd/system/vedette*"))
     machine.run("pgrep -u vedette", 1)
-    machine.run("apt-get install -y ./second.deb && systemctl start vedette@front")
+    machine.run(f"apt-get install -y ./second.deb && systemctl start vedette@front {PAGE}")
 
 
 def purge(machine: Machine) -> None:
