@@ -28,7 +28,7 @@ from tests.support.waiting.until import eventually, wait_until
 pytestmark = pytest.mark.daemon
 
 # The words that a section shows once all of it is there.
-SECTIONS = {"Live": ".live-list td", "Events": ".event", "Health": ".u-wrap", "Model": "dd", "Set-up": ".setup-stage",
+SECTIONS = {"Live": ".live-list td", "Events": ".event", "Health": ".u-wrap", "Model": "dd", "Set-up": ".setup-bars",
             "Broker": "dd"}
 DESKTOP, PHONE = (1280, 800), (390, 844)
 SEEN = """
