@@ -74,11 +74,12 @@ def run(args: argparse.Namespace) -> int:
     from vedette.page.devices import Devices
     from vedette.page.gate import Gate
     from vedette.page.history import History
-    from vedette.page.server import PageServer, ProxyServer, serve, tls_of
+    from vedette.page.server import PageServer, ProxyServer, serve, share_arena, tls_of
     from vedette.page.service import PageService
     history = History(_history_path(), days=page.history_days, mb=page.history_mb)
     find = partial(found_sockets, os.environ) if not page.daemons else partial(tuple, page.daemons)
     devices = Devices(find, history, on_end=end.on_end)
+    share_arena()
     tls = tls_of(page.tls)
     service = PageService(devices, history, Gate(page, host, under_tls=tls is not None))
     servers = [_listening(partial(PageServer, host, port, service, tls), f"{host}:{port}")]

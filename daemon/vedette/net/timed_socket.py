@@ -76,9 +76,9 @@ class TimedSocket:
         while view:
             view = view[self._ready().send(view[:CHUNK_BYTES]):]
 
-    def makefile(self, _mode: str = "rb") -> io.BufferedReader:
+    def makefile(self, _mode: str = "rb", buffer_bytes: int = CHUNK_BYTES) -> io.BufferedReader:
         """Return a reader."""
-        return io.BufferedReader(_Reader(self), CHUNK_BYTES)
+        return io.BufferedReader(_Reader(self), buffer_bytes)
 
     def close(self) -> None:
         """Do nothing: http.client calls it while the body is still to come. `disconnect` closes."""

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 64
 HEAD_BYTES = 32 * 1024
+BUFFER_BYTES = 4096      # each connection has one, and most heads are shorter
 DRAIN_S, DRAIN_BYTES = 1.0, 16 * 2**20
 _FIRST_LINE = re.compile(rb"[^\r\n\0]*\r?\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~\w-]+:[^\r\n\0]*)?\r?\n")
@@ -103,7 +104,7 @@ class _Exchange(BaseHTTPRequestHandler):
             self.request.settimeout(deadline.left())
             self.request.do_handshake()
         self._socket = TimedSocket(self.request, deadline, self.server.idle_s)
-        self._body = self._socket.makefile()
+        self._body = self._socket.makefile(buffer_bytes=BUFFER_BYTES)
         self._unread = 0
         self._head = _Head(self._body)
         self.rfile = self._head  # type: ignore[assignment]  # it has the method that http.server uses
