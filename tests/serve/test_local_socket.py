@@ -105,6 +105,18 @@ def test_the_camera_encodes_the_frame_that_it_has(rig: Rig) -> None:
     assert not rig.results._pixels
 
 
+def test_a_camera_that_gives_its_pictures_late(rig: Rig) -> None:
+    """Where frames are seconds apart, so are the pictures: one that comes before another was ordered still counts."""
+    rig.camera.encodes = True
+    with connect(rig.path) as client:
+        client.sendall(request("/frame"))
+        assert wait_until(lambda: rig.see() and rig.camera.orders)
+        rig.results._ordered_s -= recent_results.ORDER_S
+        assert wait_until(lambda: rig.results._state == recent_results.WANTED)
+        present(rig.camera.on_picture)(rig.camera.orders[0], b"jpeg")
+        assert reply_of(client)[1].endswith(b"\njpeg")
+
+
 def test_a_frame_that_the_viewer_has_is_not_sent_again(rig: Rig) -> None:
     """With `after`, it waits for another one; with no other, it gets 204, and without `after` the last there is."""
     result, _ = viewed(rig)

@@ -128,9 +128,9 @@ class RecentResults:
     def on_picture(self, seq: int, jpeg: bytes) -> None:
         """Take the JPEG of the frame `seq`, empty if there is none. Any thread."""
         ordered = self._ordered
-        if self._state != ORDERED or ordered is None or ordered.result.frame.seq != seq:
+        if self._state not in (ORDERED, WANTED) or ordered is None or ordered.result.frame.seq != seq:
             return
-        if jpeg:
+        if jpeg:        # also a late one, if no other was ordered meanwhile
             self._have(ordered, jpeg)
         else:
             self._state = IDLE
