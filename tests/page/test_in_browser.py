@@ -270,7 +270,7 @@ def test_why_an_event_was_published(site: Site) -> None:
     browser.save("why")
     browser.keys(Keys.ESCAPE)
     assert wait_until(lambda: browser.value("return document.activeElement.className") == "event")
-    browser.one(".filters option", label).click()
+    browser.one(".events label:nth-of-type(3) select").send_keys(label)
     assert wait_until(lambda: browser.value("return [...new Set([...document.querySelectorAll('.event strong')]"
                                             ".map((each) => each.textContent))]") == [label])
 
