@@ -346,3 +346,36 @@ def test_the_login(site: Site, tmp_path: Path) -> None:
         browser.one("input[type=password]")
         browser.open("about:blank")
     browser.forgive(401)
+
+
+def test_several_cameras(site: Site, tmp_path: Path) -> None:
+    """They are tiles, also if they become known one after the other; a tile opens, and a person's choice stays."""
+    browser = site.browser
+    (tmp_path / "run").mkdir()
+    yard = Site(browser, tmp_path, site.port)
+    yard.config.write_text(site.config.read_text().replace("device: gate", "device: yard"))
+    sockets = f"['{yard.socket}', '{site.socket}']"
+    try:
+        with page_of(tmp_path, site.config, {"VEDETTE_PAGE__DAEMONS": sockets}) as address:
+            site.addresses.append(address)
+            browser.open(address)
+            browser.one(".picture")
+            yard.start_daemon()
+            browser.one(".tile", "gate")
+            browser.one(".tile", "yard")
+            assert wait_until(lambda: browser.value("return document.querySelectorAll('.picture.none').length") == 0)
+            assert browser.barriers() == []
+            browser.save("tiles")
+            browser.one(".tile", "gate").click()
+            browser.one(".live-list td")
+            browser.open("about:blank")
+            browser.open(address)
+            browser.one("button", "All cameras").click()
+            browser.one(".tile", "gate")
+            yard.end_daemon()
+            browser.one(".tile", "Daemon away")
+            browser.save("tiles-away")
+            browser.open("about:blank")
+    finally:
+        yard.end_daemon()
+    browser.forgive(503)

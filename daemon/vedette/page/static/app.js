@@ -33,6 +33,9 @@ export class App {
   /** The table of reasons: code to {state, meaning, action}. Empty while it is not known. */
   reasons = {};
 
+  /** How often a person has chosen a device. */
+  choices = 0;
+
   /** The newest result of each device whose pictures are followed now, by its name. */
   results = new Map();
 
@@ -82,6 +85,7 @@ export class App {
   choose(device) {
     if (device !== this.device) this.config = undefined;
     this.device = device;
+    this.choices += 1;
     this.remember("device", device);
     this.changed();
     void this.refreshConfig();
@@ -198,7 +202,11 @@ export class App {
     this.#heardMs = performance.now();
     this.awaySince = null;
     this.state = state;
-    if (!state.devices.some((entry) => entry.device === this.device)) this.device = state.devices[0]?.device ?? "";
+    const isKnown = (name) => state.devices.some((entry) => entry.device === name);
+    if (!isKnown(this.device)) {
+      const remembered = this.recall("device", "");
+      this.device = isKnown(remembered) ? remembered : state.devices[0]?.device ?? "";
+    }
     this.changed();
     const current = this.current;
     if (current?.reachable && this.#configOf !== `${current.device} ${current.messages.info?.run}`) {

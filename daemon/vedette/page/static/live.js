@@ -139,6 +139,7 @@ export class Live {
     this.#app = app;
     this.layers = {boxes: true, names: true, zones: true, lines: true, masks: false, ...app.recall("layers", {})};
     this.isOne = app.recall("one", false);
+    this.choices = app.choices;
     this.pictures = h("div", {class: "pictures"});
     this.all = h("button", {class: "button small", type: "button", hidden: true,
       onclick: () => this.#open(null)},
@@ -183,8 +184,8 @@ export class Live {
     const app = this.#app;
     if (!app.state) return;
     const names = app.state.devices.map((entry) => entry.device).filter(Boolean);
-    if (this.chosen !== undefined && this.chosen !== app.device && names.length > 1) this.#remember(true);
-    this.chosen = app.device;
+    if (this.choices !== app.choices) this.#remember(true);
+    this.choices = app.choices;
     const shown = names.length > 1 && !this.isOne ? names : [app.current?.device].filter(Boolean);
     setShown(this.empty, app.state.devices.length === 0);
     setShown(this.body, app.state.devices.length > 0);
@@ -224,10 +225,7 @@ export class Live {
 
   #open(device) {
     this.#remember(device !== null);
-    if (device !== null && device !== this.#app.device) {
-      this.chosen = device;
-      this.#app.choose(device);
-    }
+    if (device !== null && device !== this.#app.device) this.#app.choose(device);
     this.update();
     if (device !== null) this.all.focus();
     else this.pictures.querySelector("button")?.focus();
