@@ -115,8 +115,9 @@ class RecentResults:
             self._detections -= len(self._results.popleft().result.detections)
         if self._state != WANTED:
             return
+        self._ordered_s = self._seen_s
         if self._camera.order_picture(frame, *self._limits, QUALITY):
-            self._ordered, self._ordered_s = kept, time.monotonic()
+            self._ordered = kept
             self._state = ORDERED
             return
         pixels = self._pixels
@@ -155,19 +156,21 @@ class RecentResults:
         if self._state == IDLE or (self._state == ORDERED and time.monotonic() - self._ordered_s > ORDER_S):
             self._state = WANTED
 
-    def encode(self, page: PageConfig) -> bool:
-        """Take the picture, or encode the frame that was copied, once for all viewers; returns whether there was one.
+    def encode(self, page: PageConfig) -> float | None:
+        """Take the picture, or encode the frame that was copied, once for all viewers.
+
+        Returns when it was ordered or copied, in seconds of the monotonic clock; None if there was none.
         """
         copied = self._copied
         if self._state != COPIED or copied is None:
-            return False
+            return None
         kept, content = copied
         picture = content if isinstance(content, bytes) else _encoded(kept, content, page)
         self.newest = EncodedFrame(kept.seq, payloads.encode(kept.payload(self.identity)), picture, time.monotonic())
         self.encoded += 1
         self._copied = None
         self._state = IDLE
-        return True
+        return self._ordered_s
 
     def rest(self) -> None:
         """Copy no more, and free the copy: nobody views."""

@@ -166,9 +166,10 @@ class LocalSocket:
         """Take the picture that has come, or encode the copy, if somebody waits for it."""
         if any(self._views()):
             self._viewed_s = time.monotonic()
-            if self._results.encode(self._answers.page):
+            ordered_s = self._results.encode(self._answers.page)
+            if ordered_s is not None:
                 period_s = 1 / self._answers.page.fps
-                self._slot_s = max(self._slot_s + period_s, self._viewed_s - period_s / 2)
+                self._slot_s = max(self._slot_s + period_s, ordered_s - period_s / 2)
 
     def _want_or_rest(self, now_s: float) -> None:
         """Have the next frame copied when it is time and somebody waits; have none copied when nobody views."""
