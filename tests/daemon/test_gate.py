@@ -44,7 +44,7 @@ def test_a_viewer_gets_pictures_although_nothing_moves(tmp_path: Path) -> None:
         assert seen == sorted(set(seen))
         before, number = still(path), newest(path)
         assert number >= seen[-1]
-        assert wait_until(lambda: still(path) >= before + 30), daemon.log
+        assert wait_until(lambda: still(path) >= before + 10), daemon.log
         assert newest(path) <= number + 1
 
 
