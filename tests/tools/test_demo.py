@@ -135,9 +135,14 @@ def test_a_film_and_a_model_of_ones_own(real: Path, tmp_path: Path) -> None:
 def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C (to the whole group, twice), a kill and a closed terminal leave no process and no folder.
 
-    Before that, the page has the picture with its boxes.
+    Before that, the page is open in the browser of the desktop, and has the picture with its boxes.
     """
-    with Demo(tmp_path) as demo:
+    opened, folder = tmp_path / "opened", tmp_path / "temporary"
+    folder.mkdir()
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
+    browser.chmod(0o755)
+    with Demo(folder, "--open", environ={"DISPLAY": ":0", "BROWSER": str(browser)}) as demo:
         assert demo.stdout is not None
         port = port_of(demo.stdout.readline())
         assert is_open(port)
@@ -145,6 +150,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
         while not HITS.search(demo.stdout.readline()):
             assert demo.poll() is None
         assert b'"label":"' in eventually(lambda: picture_of(page))
+        assert wait_until(lambda: opened.exists() and opened.read_text() == f"http://127.0.0.1:{page}/\n")
         if number is signal.SIGINT:
             os.killpg(demo.pid, number)
             os.killpg(demo.pid, number)
@@ -153,7 +159,7 @@ def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals) -> Non
         demo.communicate(timeout=240)
     assert demo.returncode == 130
     assert not is_open(page)
-    assert_nothing_is_left(tmp_path, port)
+    assert_nothing_is_left(folder, port)
 
 
 def test_signals_while_another_one_is_handled(tmp_path: Path) -> None:
