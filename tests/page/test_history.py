@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,23 @@ def test_a_file_that_is_damaged_inside_is_set_aside(tmp_path: Path) -> None:
     path.write_bytes(content)
     history = History(path, days=7, mb=4)
     assert ids(history) == []
+    put(history, event(1))
+    assert ids(history) == ["1-1"]
+    history.close()
+
+
+def test_a_disk_that_cannot_be_read_costs_the_history_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The page goes on, with a history in memory."""
+    history = History(tmp_path / "history.sqlite", days=7, mb=10)
+    for number in range(1, 60):
+        put(history, event(number), picture=bytes(100_000))
+    with open(os.devnull, "wb") as unreadable:
+        for each in Path("/proc/self/fd").iterdir():
+            if each.is_symlink() and os.path.realpath(each).startswith(str(tmp_path)):
+                os.dup2(unreadable.fileno(), int(each.name))
+    assert history.picture("gate", "1-1") is None
+    assert history.oldest_minute("gate") is None
+    assert "in memory only" in caplog.text
     put(history, event(1))
     assert ids(history) == ["1-1"]
     history.close()

@@ -31,7 +31,7 @@ from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
 from vedette.errors import ConfigError
 from vedette.page.passwords import Password
-from vedette.page.server import PageServer, tls_of
+from vedette.page.server import CONTENT_POLICY, PageServer, tls_of
 from vedette.serve.exchange import Reply, Request
 from vedette.serve.server import CONNECTIONS
 
@@ -56,7 +56,8 @@ def test_a_head_with_two_meanings_is_refused() -> None:
         for path in (b"/", b"/static/main.js", b"/api/state", b"/nothing", b"/\0"):
             reply = exchange(connect(server.server_port), STATE.replace(b"/api/state", path) + b"\r\n")
             assert all(b"\r\n%b: %b\r\n" % each in reply for each in (
-                (b"X-Content-Type-Options", b"nosniff"), (b"Cross-Origin-Resource-Policy", b"same-origin"))), path
+                (b"Content-Security-Policy", CONTENT_POLICY.encode()), (b"X-Content-Type-Options", b"nosniff"),
+                (b"Cross-Origin-Resource-Policy", b"same-origin"))), path
         assert status_of(exchange(connect(server.server_port), STATE + b"\r\n" + STATE + b"\r\n")) == 200
 
 
@@ -71,6 +72,13 @@ def test_a_client_that_drips_is_gone_before_a_request_that_waits(tmp_path: Path)
             connection.sendall(begin)
         assert wait_until(lambda: not [each for each in slow if not is_gone(each)])
         assert waiting.recv(65536).startswith(b"HTTP/1.1 200"), "a client that has asked may wait for longer"
+
+
+def test_a_page_without_a_daemon_is_not_healthy() -> None:
+    """Who watches `healthz` must hear of a machine on which no daemon has started."""
+    with page_server() as server:
+        reply = exchange(connect(server.server_port), STATE.replace(b"/api/state", b"/healthz") + b"\r\n")
+        assert (status_of(reply), reply.partition(b"\r\n\r\n")[2]) == (503, b'{"status":"failed"}')
 
 
 def waiting_for_news(server: PageServer, wait_s: int = 3) -> bytes:

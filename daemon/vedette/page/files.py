@@ -1,6 +1,6 @@
 """The files of the page, read once. Their names are the only paths that lead to a file.
 
-Invariants: none comes from outside the package; each says that a browser may load and run only what this page has.
+Invariants: none comes from outside the package; a browser that has a file already gets only its tag.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
-CONTENT_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-                  "form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8",
          "svg": "image/svg+xml", "txt": "text/plain; charset=utf-8"}
 
@@ -33,7 +31,7 @@ class PageFile:
 
     def reply(self, known_tag: str) -> Reply:
         """Return the reply for a browser that has the file with this tag already, or with none."""
-        headers = {"Cache-Control": "no-cache", "ETag": self.tag, "Content-Security-Policy": CONTENT_POLICY}
+        headers = {"Cache-Control": "no-cache", "ETag": self.tag}
         if known_tag == self.tag:
             return Reply(HTTPStatus.NOT_MODIFIED, b"", self.content_type, headers)
         return Reply(HTTPStatus.OK, self.content, self.content_type, headers)

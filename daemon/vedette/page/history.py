@@ -3,7 +3,7 @@
 Invariants:
 - The file has at most `mb` megabytes, and nothing in it is older than `days`. The oldest goes first.
 - A file that is damaged is set aside once, and a new one is begun. A disk that fails costs what would be written, with
-  a line in the log, and nothing else.
+  a line in the log, and nothing else. If nothing can be read either, the history goes on in memory.
 - Any thread may call; one connection, under one lock. No query reads more than a bounded number of rows.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY = "the history is kept in memory only"
 EVENTS_PER_QUERY, ROWS_PER_QUERY = 200, 20_000
 PAGE_BYTES = 4096
 _TABLES = """
@@ -150,7 +151,7 @@ class History:
             try:
                 return self._connect(str(self._path or ":memory:"))
             except sqlite3.OperationalError as error:
-                self._say(f"{self._path}: {error}; the history is kept in memory only")
+                self._say(f"{self._path}: {error}; {IN_MEMORY}")
                 break
             except sqlite3.DatabaseError as error:
                 self._say(f"{self._path}: {error}; it is set aside, and a new history is begun")
@@ -182,6 +183,12 @@ class History:
                 return self._database.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 self._on_failure(error)
+            try:
+                return self._database.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                self._say(f"{self._path}: {error}; {IN_MEMORY}")
+                self._database.close()
+                self._database = self._connect(":memory:")
                 return self._database.execute(query, values).fetchall()
 
     def _write(self, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> None:

@@ -3,7 +3,8 @@
 Invariants:
 - No client holds a connection for long before it has asked, and none has more than half of all connections. The proxy
   has as many of its own, so it cannot lock out who connects without it.
-- No reply, not even an error, can be shown or read by another site.
+- No reply, not even an error, can be shown or read by another site. Each says to the browser that it may load and run
+  only what comes from this page.
 - At the end nobody waits for a browser that waits for the next picture.
 """
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from vedette.config.page import PageTlsConfig
 
+CONTENT_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+                  "form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 _POLL_S = 0.2
 _M_ARENA_MAX = -8
 """mallopt(3). Python has no name for it."""
@@ -38,8 +41,8 @@ class PageServer(HttpServer):
     request_s, head_s, body_s, finish_s = 40.0, 5.0, 5.0, 1.0
     per_client = CONNECTIONS // 2
     headers = MappingProxyType({
-        "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
-        "Cross-Origin-Resource-Policy": "same-origin"})
+        "Content-Security-Policy": CONTENT_POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"})
 
 
 class ProxyServer(PageServer):

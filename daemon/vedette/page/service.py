@@ -3,7 +3,6 @@
 Invariants:
 - The gate is asked first, whatever is wanted. A file is one of those that were read at the start, so no path leads out.
 - The page knows what daemons say on their sockets, and nothing else: no configuration, model, broker or password.
-- Each answer says to the browser that it may load and run only what comes from this page.
 
     GET  /                            the page, and its files below /static/
     GET  /healthz, /metrics           for programs
@@ -29,7 +28,7 @@ from vedette import __version__
 from vedette.errors import DaemonAway
 from vedette.health.reasons import REASONS
 from vedette.messages import payloads
-from vedette.page.files import CONTENT_POLICY, static_files
+from vedette.page.files import static_files
 from vedette.page.history import Filter
 from vedette.page.metrics import exposition
 from vedette.serve.exchange import Refusal, Reply, Request
@@ -129,9 +128,10 @@ class PageService:
         return answer(request, query)
 
     def _healthz(self, _request: Request, _query: Query) -> Reply:
-        bad = [state for state in self._devices.states() if not state.reachable or _is_failed(state.messages)]
-        return _json({"status": "failed" if bad else "ok"},
-                     HTTPStatus.SERVICE_UNAVAILABLE if bad else HTTPStatus.OK)
+        states = self._devices.states()
+        is_ok = bool(states) and all(state.reachable and not _is_failed(state.messages) for state in states)
+        return _json({"status": "ok" if is_ok else "failed"},
+                     HTTPStatus.OK if is_ok else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _metrics(self, _request: Request, _query: Query) -> Reply:
         text = exposition(self._devices.states()).encode("utf-8", "replace")
@@ -242,4 +242,4 @@ def _columns(minutes: list[tuple[int, dict[str, object]]]) -> dict[str, list[obj
 
 
 def _json(value: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Reply:
-    return Reply(status, payloads.encode(value), headers={**NOT_STORED, "Content-Security-Policy": CONTENT_POLICY})
+    return Reply(status, payloads.encode(value), headers=NOT_STORED)
