@@ -44,7 +44,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 @contextmanager
 def following(path: Path, history: History) -> Iterator[Device]:
-    device = Quick(path, Recorder(history), on_change=lambda: None)
+    device = Quick(path, Recorder(history), owner_of=lambda _name, path: path, on_change=lambda: None)
     device.worker.start()
     try:
         yield device

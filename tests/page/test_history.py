@@ -141,7 +141,7 @@ def test_a_disk_that_cannot_be_read_costs_the_history_alone(tmp_path: Path, capl
     history = History(tmp_path / "history.sqlite", days=7, mb=10)
     for number in range(1, 60):
         put(history, event(number), picture=bytes(100_000))
-    with open(os.devnull, "wb") as unreadable:
+    with Path(os.devnull).open("wb") as unreadable:
         for each in Path("/proc/self/fd").iterdir():
             if each.is_symlink() and os.path.realpath(each).startswith(str(tmp_path)):
                 os.dup2(unreadable.fileno(), int(each.name))

@@ -3,6 +3,7 @@
 Invariants:
 - One thread per daemon. It asks at most once a second, so that a daemon that publishes much costs no more.
 - What is kept is bounded: the newest message of each topic, at most TOPICS_MAX of them. Results are not kept.
+- A daemon whose name belongs to another counts as one that does not answer.
 - A daemon that does not answer keeps its last messages; `reachable` says that they are old.
 """
 
@@ -35,16 +36,20 @@ NOT_KEPT = (topics.DETECTIONS, topics.EVENTS)
 
 
 class Device:
-    """One daemon. Any thread. A request waits `wait_s`; the next comes `period_s` later, or `away_s` if it failed."""
+    """One daemon. Any thread. A request waits `wait_s`; the next comes `period_s` later, or `away_s` if it failed.
+
+    `owner_of` returns the path of the daemon that has a name, for the name and the path of this one.
+    """
 
     wait_s, period_s, away_s = 10.0, 1.0, 2.0
 
-    def __init__(self, path: Path, recorder: Recorder, *, on_change: Callable[[], None],
-                 on_end: Callable[[Worker], None] | None = None) -> None:
+    def __init__(self, path: Path, recorder: Recorder, *, owner_of: Callable[[str, Path], Path],
+                 on_change: Callable[[], None], on_end: Callable[[Worker], None] | None = None) -> None:
         self.state = DeviceState(path, since=datetime.now(UTC))
         self.frames = FrameFeed(LocalClient(path))
         self._client = LocalClient(path)
         self._recorder = recorder
+        self._owner_of = owner_of
         self._on_change = on_change
         self.worker = Worker(f"device {path}", self._run, on_end=on_end, limit_s=self.wait_s * 3)
 
@@ -60,6 +65,7 @@ class Device:
             worker.beat()
             try:
                 messages = self._client.messages(self.wait_s if self.state.reachable else 0.0)
+                self._check_name()
                 events = self._missed_events() if self._client.began_anew else []
             except DaemonAway as away:
                 self._on_away(str(away))
@@ -67,6 +73,14 @@ class Device:
                 continue
             self._on_messages([*((topics.EVENTS, event) for event in events), *messages])
             worker.stopping.wait(self.period_s)
+
+    def _check_name(self) -> None:
+        """Raises: DaemonAway if another daemon has this name, so nobody could tell their pictures and events apart."""
+        name, path = self._client.device, self.state.path
+        owner = self._owner_of(name, path)
+        if owner != path:
+            self._client = LocalClient(path)    # its messages are wanted again once the name is another
+            raise DaemonAway(f"{path}: the daemon at {owner} is called {name} too; expected a name (device) of its own")
 
     def _missed_events(self) -> list[Any]:
         _, body = self._client.exchange("GET", "/events")

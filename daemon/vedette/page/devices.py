@@ -37,6 +37,7 @@ class Devices:
         self._version = 0
         self._find, self._history, self._on_end = find, history, on_end
         self._devices: tuple[Device, ...] = ()
+        self._names: dict[Path, str] = {}
         self._finder = Worker("find daemons", self._run_finder, on_end=on_end)
 
     def __repr__(self) -> str:
@@ -82,10 +83,19 @@ class Devices:
         known = {device.state.path for device in self._devices}
         for path in self._find():
             if path not in known:
-                device = Device(path, Recorder(self._history), on_change=self._on_change, on_end=self._on_end)
+                device = Device(path, Recorder(self._history), owner_of=self._owner_of, on_change=self._on_change,
+                                on_end=self._on_end)
                 self._devices = (*self._devices, device)
                 device.worker.start()
                 self._on_change()
+
+    def _owner_of(self, name: str, path: Path) -> Path:
+        """Return which daemon has this name. The daemon at the path gets it if no other has it."""
+        with self._changed:
+            owner = next((each for each, other in self._names.items() if other == name), path)
+            if owner == path:
+                self._names[path] = name
+            return owner
 
     def _now(self) -> str:
         return f"{self._run}-{self._version}"
