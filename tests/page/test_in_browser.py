@@ -59,6 +59,16 @@ SEEN = """
     };
 """
 """Keeps what the page was sent in `results`, and with each canvas the rectangles on its newest picture."""
+STRANGE_NAMES = """
+    const names = {car: "constructor",
+        person: "<img src=x onerror='window.ran = 1'>\\"</title></svg>" + "W".repeat(150),
+        bicycle: "\\u202e\\u0645\\u0631\\u062d\\u0628\\u0627 \\ud83d\\ude00".repeat(20)};
+    const {parse} = JSON;
+    JSON.parse = (text) => parse(String(text).replace(/"(person|car|bicycle)"/g,
+        (_, name) => JSON.stringify(names[name])));
+    Response.prototype.json = async function() { return JSON.parse(await this.text()); };
+"""
+"""Gives some labels other names, in whatever the page is sent."""
 DRAWN = """
     const {colourOf} = await import("./static/picture.js");
     const canvas = document.querySelector(".live canvas");
@@ -191,6 +201,22 @@ def test_every_section_at_both_widths_in_both_schemes(site: Site) -> None:
             if number in {0, 3}:        # each width and each scheme once: it takes a second
                 assert browser.barriers() == [], f"{section}, {width} pixels, {scheme}"
             browser.save(f"{section.lower()}-{width}-{scheme}")
+
+
+def test_names_that_are_long_or_look_like_html(site: Site) -> None:
+    """A name is text wherever it is shown. However long it is, the page stays as wide as its window."""
+    browser = site.browser
+    with browser.first(STRANGE_NAMES):
+        for width, height in (DESKTOP, PHONE):
+            browser.look(width, height)
+            site.open()
+            for section in SECTIONS:
+                site.show(section)
+                wide, ran = browser.value("return [document.documentElement.scrollWidth, window.ran ?? null]")
+                assert wide <= width, f"{section}, {width} pixels"
+                assert ran is None
+                browser.save(f"{section.lower()}-{width}-names")
+            assert "native code" not in browser.one(".strip").text
 
 
 def test_the_live_picture_has_its_boxes(site: Site) -> None:

@@ -41,8 +41,8 @@ class PageServer(HttpServer):
     request_s, head_s, body_s, finish_s = 40.0, 5.0, 5.0, 1.0
     per_client = CONNECTIONS // 2
     headers = MappingProxyType({
-        "Content-Security-Policy": CONTENT_POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-        "X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"})
+        "Content-Security-Policy": CONTENT_POLICY, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin"})
 
 
 class ProxyServer(PageServer):

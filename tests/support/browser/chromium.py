@@ -103,6 +103,13 @@ class Chromium:
     def open(self, address: str) -> None:
         self.driver.get(address)
 
+    @contextmanager
+    def first(self, script: str) -> Iterator[None]:
+        """Run this in each page before anything of its own."""
+        added = self._cdp("Page.addScriptToEvaluateOnNewDocument", source=script)
+        yield
+        self._cdp("Page.removeScriptToEvaluateOnNewDocument", **added)
+
     def run(self, script: str, *arguments: object) -> Any:
         """The value of a script; of what it promises, if it returns a promise."""
         return self.driver.execute_async_script(

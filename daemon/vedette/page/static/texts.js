@@ -15,7 +15,7 @@ export function count(number, label) {
 
 /** "people", "cars". */
 export function plural(label) {
-  return IRREGULAR[label] ?? `${label}s`;
+  return Object.hasOwn(IRREGULAR, label) ? IRREGULAR[label] : `${label}s`;
 }
 
 /** 41200 becomes "41,200". */
