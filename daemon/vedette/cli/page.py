@@ -6,13 +6,10 @@ after SIGTERM or Ctrl-C it ends with exit code 0.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import logging
 import os
-import signal
 import sys
-import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +20,6 @@ from vedette.errors import UsageError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from types import FrameType
 
     from vedette._lib.worker import Worker
     from vedette.page.server import PageServer
@@ -60,25 +56,34 @@ def run(args: argparse.Namespace) -> int:
     if args.set_password is not None:
         return _set_password(args.set_password)
     from vedette._lib import logs
+    from vedette._lib.ending import Ending
     from vedette._lib.sdnotify import Notifier
     from vedette.config.load import load
     from vedette.config.page import address_of
-    logs.setup(logging.INFO)
-    page = load(args.config, for_page=True).page
-    try:
-        host, port = address_of(args.listen or page.listen)
-    except ValueError as error:
-        raise UsageError(f"--listen {args.listen}: {error}") from error
-    end = _End()
     from vedette.device.identity import found_sockets
     from vedette.page.devices import Devices
     from vedette.page.gate import Gate
     from vedette.page.history import History
     from vedette.page.server import PageServer, ProxyServer, serve, share_arena, tls_of
     from vedette.page.service import PageService
+    logs.setup(logging.INFO)
+    page = load(args.config, for_page=True).page
+    try:
+        host, port = address_of(args.listen or page.listen)
+    except ValueError as error:
+        raise UsageError(f"--listen {args.listen}: {error}") from error
+    end = Ending()
+    failed: list[Worker] = []
+
+    def on_end(worker: Worker) -> None:
+        if not worker.stopping.is_set():
+            failed.append(worker)
+            log.error("%s ended unexpectedly", worker.name, exc_info=worker.failure)
+            end.ask()
+
     history = History(_history_path(), days=page.history_days, mb=page.history_mb)
     find = partial(found_sockets, os.environ) if not page.daemons else partial(tuple, page.daemons)
-    devices = Devices(find, history, on_end=end.on_end)
+    devices = Devices(find, history, on_end=on_end)
     share_arena()
     tls = tls_of(page.tls)
     service = PageService(devices, history, Gate(page, host, under_tls=tls is not None))
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     history.close()
     notifier.close()
     sys.stderr.flush()
-    os._exit(EX_UNAVAILABLE if end.failed else 0)      # threads that wait for a daemon end here
+    os._exit(EX_UNAVAILABLE if failed else 0)      # threads that wait for a daemon end here
 
 
 def _listening(listen: Callable[[], PageServer], place: str) -> PageServer:
@@ -130,32 +135,3 @@ def _history_path() -> Path | None:
         log.warning("%s: %s; the history is kept in memory only", folder, error.strerror)
         return None
     return folder / HISTORY
-
-
-class _End:
-    """When the page ends: a signal came, or a part of it has ended."""
-
-    def __init__(self) -> None:
-        self.failed = False
-        self._lock = threading.Lock()       # an Event has a lock of its own, which the interrupted code may hold
-        self._lock.acquire()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def wait(self) -> None:
-        """Wait for the end."""
-        self._lock.acquire()
-
-    def on_end(self, worker: Worker) -> None:
-        """End the page, because a thread that should go on has ended."""
-        if not worker.stopping.is_set():
-            self.failed = True
-            log.error("%s ended unexpectedly", worker.name, exc_info=worker.failure)
-            self._free()
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._free()
-
-    def _free(self) -> None:
-        with contextlib.suppress(RuntimeError):     # free already
-            self._lock.release()

@@ -8,13 +8,10 @@ longer than any may.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ipaddress
 import logging
 import os
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between, file_path
@@ -23,7 +20,6 @@ from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import FrameType
 
 EXAMPLE = """example:
   vedette serve --model street.tflite --token-file tokens --port 8801
@@ -70,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.token_file is None and not args.networks and not is_loopback(args.host):
         raise UsageError(f"--host {args.host}: an address beyond loopback needs --token-file or --allow")
     from vedette._lib import logs
+    from vedette._lib.ending import Ending
     from vedette._lib.sdnotify import Notifier
     from vedette.serve import openapi
     from vedette.serve.server import HttpServer, serve
@@ -79,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.token_file is not None:
         _check_tokens(args.token_file)
     logs.setup(logging.DEBUG if args.verbose else logging.INFO)
-    end = _end_on_signals()
+    end = Ending()
     limits = ServeLimits(int(args.max_mb * 1e6), int(args.max_megapixels * 1e6), args.concurrency)
     service = Service(open_detector(detector_of(args)), Tokens(args.token_file, args.networks), limits,
                       openapi.document().encode())
@@ -91,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"serving on {server.address}", file=sys.stderr, flush=True)
     notifier = Notifier()
     notifier.ready()
-    ended = serve(server, end.acquire)
+    ended = serve(server, end.wait)
     notifier.close()
     if not ended:       # a thread in native code must not come back into an interpreter that is being taken down
         sys.stderr.flush()
@@ -126,17 +123,3 @@ def _check_tokens(path: Path) -> None:
             raise UsageError(f"--token-file {path}: no token in it; {expected}")
     except OSError as error:
         raise UsageError(f"--token-file {path}: {error.strerror}; {expected}") from error
-
-
-def _end_on_signals() -> threading.Lock:
-    """Return a lock that a signal frees: an Event has a lock of its own, which the interrupted code may hold."""
-    end = threading.Lock()
-    end.acquire()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(RuntimeError):     # free already
-            end.release()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return end

@@ -10,6 +10,7 @@ import {clock, texts} from "./texts.js";
 const LAYERS = ["boxes", "names", "zones", "lines", "masks"];
 const SPOKEN_EVERY_MS = 3000;
 const LISTED_EVERY_MS = 500;
+const LISTED_MAX = 100;         // a thousand rows twice a second would hold up the browser
 const TICK_MS = 1000;
 const SILENT_MS = 5000;         // so long a picture may be alone before it is called an old one
 const FEW_CAMERAS = 3;          // more of them take turns, since a browser makes few requests at a time
@@ -264,9 +265,11 @@ export class Live {
 
   #list(result, rate = 0) {
     this.#listedMs = performance.now();
-    replace(this.list, (result?.detections ?? []).map(({label, score, track}) => h("tr", {},
+    const found = result?.detections ?? [];
+    replace(this.list, found.slice(0, LISTED_MAX).map(({label, score, track}) => h("tr", {},
       h("td", {}, this.#swatch(label), label), h("td", {class: "number"}, score === null ? "" : score.toFixed(2)),
-      h("td", {class: "number"}, track ?? ""))));
+      h("td", {class: "number"}, track ?? ""))),
+    found.length > LISTED_MAX && h("tr", {}, h("td", {colspan: 3}, texts.live.more(found.length - LISTED_MAX))));
     setShown(this.table, Boolean(result?.detections.length));
     setShown(this.nothing, !result?.detections.length);
     setText(this.nothing, result ? texts.live.nothing : texts.live.noPicture);

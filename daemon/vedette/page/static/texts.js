@@ -191,6 +191,7 @@ export const texts = Object.freeze({
     nothing: "Nothing is detected in this picture.",
     noPicture: "No picture yet.",
     list: "All that is in the picture",
+    more: (number) => `and ${whole(number)} more`,
     thing: (label, score, track) =>
       `${label}${score === null ? "" : ` ${score.toFixed(2)}`}${track === null ? "" : ` #${track}`}`,
     spoken: (items) => (items.length ? `In view: ${list(items)}.` : "Nothing in view."),
