@@ -96,8 +96,9 @@ def test_what_is_too_old_goes(history: History) -> None:
     assert [each["from"] for each in history.blind("gate", "")] == ["2026-11-30T11:00:00.000Z"]
 
 
-def test_the_file_stays_small_and_the_oldest_goes_first(history: History, tmp_path: Path) -> None:
-    """Ten megabytes of pictures leave the newest, in one megabyte, and nothing is refused."""
+def test_the_file_stays_small_and_the_oldest_goes_first(history: History, tmp_path: Path,
+                                                        caplog: pytest.LogCaptureFixture) -> None:
+    """Ten megabytes of pictures leave the newest, in one megabyte, and nothing is refused. The log says what goes."""
     for number in range(1, 201):
         put(history, event(number), picture=bytes(50_000))
     kept = ids(history, limit=200)
@@ -105,6 +106,7 @@ def test_the_file_stays_small_and_the_oldest_goes_first(history: History, tmp_pa
     assert kept == [f"1-{number}" for number in range(200, 200 - len(kept), -1)]
     assert 5 <= len(kept) <= 20
     assert (tmp_path / "history.sqlite").stat().st_size <= 1_000_000
+    assert "the oldest tenth goes" in caplog.text
 
 
 def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -204,8 +204,9 @@ class History:
 
     def _on_failure(self, error: sqlite3.Error) -> None:
         """Make room in a full file, or begin a new one in place of a damaged one."""
-        self._say(f"{self._path or 'history'}: {error}")
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL     # `mb` is reached, or the disk is full
+        self._say(f"{self._path or 'history'}: {error}{'; the oldest tenth goes' if is_full else ''}")
+        if is_full:
             with suppress(sqlite3.Error):
                 self._delete_oldest()
         elif error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

@@ -114,7 +114,6 @@ export const texts = Object.freeze({
     away: "away",
     logOut: "Log out",
     loggedInAs: (name) => `Logged in as ${name}`,
-    dismiss: "Dismiss",
     title: (section, device) => [section, device, "Vedette"].filter(Boolean).join(" · "),
     version: (vedette) => `Vedette ${vedette}`,
     loading: "Loading.",
@@ -125,7 +124,6 @@ export const texts = Object.freeze({
   }),
 
   login: Object.freeze({
-    title: "Log in",
     password: "Password",
     submit: "Log in",
     wrong: "The password is wrong.",
@@ -247,7 +245,6 @@ export const texts = Object.freeze({
       ...(event.stationary ? ["stood still"] : []), ...(event.interrupted ? ["end not seen"] : [])],
     noPicture: "no picture",
     laterPicture: "picture at its end",
-    recorded: (since, now) => `Recorded since ${clock(since, now)}.`,
     picturesOff: "Pictures of events are off in the configuration (events.pictures).",
     whyButton: "Why?",
     pointAt: "Point at a bar or a hatched part to read what it is.",
