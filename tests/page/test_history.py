@@ -96,6 +96,19 @@ def test_what_is_too_old_goes(history: History) -> None:
     assert [each["from"] for each in history.blind("gate", "")] == ["2026-11-30T11:00:00.000Z"]
 
 
+def test_what_a_wrong_clock_left_in_the_future_goes(history: History) -> None:
+    """Else it would be the newest for years. What is only a few days ahead may be right, and the clock late."""
+    for began in ("2030-01-01T00:00:00.000Z", "2026-12-03T00:00:00.000Z"):
+        put(history, {**event(1), "id": began, "began": began})
+        history.begin_blind("gate", began, "paused")
+    for days in (3, 30):
+        history.put_minute("gate", 1_796_040_000 + days * 86_400, {"state": "ok"})
+    history.prune(NOW)
+    assert ids(history) == ["2026-12-03T00:00:00.000Z"]
+    assert [at for at, _ in history.minutes("gate", 0)] == [1_796_040_000 + 3 * 86_400]
+    assert [each["from"] for each in history.blind("gate", "")] == ["2026-12-03T00:00:00.000Z"]
+
+
 def test_the_file_stays_small_and_the_oldest_goes_first(history: History, tmp_path: Path,
                                                         caplog: pytest.LogCaptureFixture) -> None:
     """Ten megabytes of pictures leave the newest, in one megabyte, and nothing is refused. The log says what goes."""

@@ -1,7 +1,8 @@
 """What the page keeps of the past, in one SQLite file: events with their picture, minutes of health, blind times.
 
 Invariants:
-- The file has at most `mb` megabytes, and nothing in it is older than `days`. The oldest goes first.
+- The file has at most `mb` megabytes, and nothing in it is older than `days`, or as far in the future, where a wrong
+  clock has put it. The oldest goes first.
 - A file that is damaged is set aside once, and a new one is begun. A disk that fails costs what would be written, with
   a line in the log, and nothing else. If nothing can be read either, the history goes on in memory.
 - Any thread may call; one connection, under one lock. No query reads more than a bounded number of rows.
@@ -41,9 +42,13 @@ ON CONFLICT DO UPDATE SET began = excluded.began, label = excluded.label, run = 
     payload = excluded.payload, scores = coalesce(excluded.scores, scores),
     picture = coalesce(excluded.picture, picture)
 WHERE (excluded.run, excluded.seq) >= (events.run, events.seq)"""
-_TOO_OLD = ("DELETE FROM events WHERE began < strftime('%Y-%m-%dT%H:%M:%fZ', ?, ?)",
-            "DELETE FROM blind WHERE coalesce(ended, began) < strftime('%Y-%m-%dT%H:%M:%fZ', ?, ?)",
-            "DELETE FROM minutes WHERE at < CAST(strftime('%s', ?, ?) AS INTEGER)")
+_MOMENT = "strftime('%Y-%m-%dT%H:%M:%fZ', :now, {})"
+_SECOND = "CAST(strftime('%s', :now, {}) AS INTEGER)"
+_TOO_FAR = tuple(
+    f"DELETE FROM {table} WHERE {last} < {at.format(':ago')} OR {first} > {at.format(':ahead')}"  # noqa: S608 - ours
+    for table, first, last, at in (("events", "began", "began", _MOMENT),
+                                   ("blind", "began", "coalesce(ended, began)", _MOMENT),
+                                   ("minutes", "at", "at", _SECOND)))
 
 
 class Filter(NamedTuple):
@@ -92,9 +97,10 @@ class History:
         self._write("UPDATE blind SET ended = ? WHERE device = ? AND ended IS NULL", (at, device))
 
     def prune(self, now: str) -> None:
-        """Delete what is too old at this moment (ISO 8601 UTC)."""
-        for statement in _TOO_OLD:
-            self._write(statement, (now, f"-{self._days} days"))
+        """Delete what is too old at this moment (ISO 8601 UTC), and what a wrong clock has put far into the future."""
+        limits = {"now": now, "ago": f"-{self._days} days", "ahead": f"+{self._days} days"}
+        for statement in _TOO_FAR:
+            self._write(statement, limits)
         self._write("PRAGMA incremental_vacuum")
 
     def events(self, wanted: Filter) -> list[dict[str, Any]]:

@@ -116,7 +116,6 @@ export class Events {
       let before = new Date(to).toISOString();
       do {
         const answer = await this.#ask(before, EVENTS_PER_ANSWER);
-        const last = answer.events.length ? null : (await this.#ask("", 1)).events[0] ?? null;
         if (asked !== this.#asked) return;
         this.#take(answer);
         for (const event of answer.events) if (touches(event, from, to)) found.set(event.id, event);
@@ -124,7 +123,7 @@ export class Events {
         const began = Date.parse(answer.events.at(-1)?.began);
         this.#oldest = answer.events.length < EVENTS_PER_ANSWER || began < from ? null : began;
         this.#events = found;
-        this.#last = last ?? answer.events[0];
+        this.#last = answer.events[0] ?? null;
         this.#error = "";
         this.#isLoaded = true;
         this.#render();
@@ -142,7 +141,7 @@ export class Events {
     if (to < this.app.now() - EVERY_MS || !this.#isLoaded) return this.#isLoaded ? undefined : this.#load();
     const asked = this.#asked;
     try {
-      const answer = await this.#ask("", EVENTS_PER_ANSWER / 4);
+      const answer = await this.#ask(new Date(to).toISOString(), EVENTS_PER_ANSWER / 4);
       if (asked !== this.#asked) return undefined;
       this.#take(answer);
       const [from] = this.#range();
