@@ -151,6 +151,21 @@ def test_a_file_that_is_damaged_inside_is_set_aside(tmp_path: Path) -> None:
     history.close()
 
 
+def test_a_file_that_somebody_removes_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else the page would write on into a file without a name, and lose all of it at its end."""
+    path = tmp_path / "history.sqlite"
+    history = History(path, days=7, mb=1)
+    put(history, event(1))
+    path.unlink()
+    history.prune(NOW)
+    put(history, event(2))
+    history.close()
+    assert "a new history is begun" in caplog.text
+    history = History(path, days=7, mb=1)
+    assert ids(history) == ["1-2"]
+    history.close()
+
+
 def test_a_disk_that_cannot_be_read_costs_the_history_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The page goes on, with a history in memory."""
     history = History(tmp_path / "history.sqlite", days=7, mb=10)

@@ -66,7 +66,7 @@ class History:
     """Any thread. `path` None: in memory only. `close` is safe to call twice."""
 
     def __init__(self, path: Path | None, *, days: float, mb: float) -> None:
-        self._path = path
+        self._path = path       # None once the history is kept in memory
         self._days = days
         self._pages = max(64, int(mb * 1e6 / PAGE_BYTES))
         self._lock = threading.Lock()
@@ -98,6 +98,7 @@ class History:
 
     def prune(self, now: str) -> None:
         """Delete what is too old at this moment (ISO 8601 UTC), and what a wrong clock has put far into the future."""
+        self._find_again()
         limits = {"now": now, "ago": f"-{self._days} days", "ahead": f"+{self._days} days"}
         for statement in _TOO_FAR:
             self._write(statement, limits)
@@ -151,6 +152,14 @@ class History:
         with self._lock, suppress(sqlite3.Error):
             self._database.close()
 
+    def _find_again(self) -> None:
+        """Begin a new file if somebody has removed it."""
+        with self._lock:
+            if self._path is not None and not self._path.exists():
+                self._say(f"{self._path}: removed; a new history is begun")
+                self._database.close()
+                self._database = self._open()
+
     def _open(self) -> sqlite3.Connection:
         """Return the database, in memory if the file cannot be used."""
         for _ in range(2):
@@ -162,6 +171,7 @@ class History:
             except sqlite3.DatabaseError as error:
                 self._say(f"{self._path}: {error}; it is set aside, and a new history is begun")
                 self._set_aside()
+        self._path = None
         return self._connect(":memory:")
 
     def _set_aside(self) -> None:
@@ -193,6 +203,7 @@ class History:
                 return self._database.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 self._say(f"{self._path}: {error}; {IN_MEMORY}")
+                self._path = None
                 self._database.close()
                 self._database = self._connect(":memory:")
                 return self._database.execute(query, values).fetchall()
