@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="synthetic")
     parser.add_argument("--model")
+    parser.add_argument("--every-frame", action="store_true", help="as fast as the detector can: what a viewer takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     args = parser.parse_args()
@@ -54,7 +55,8 @@ def start(args: argparse.Namespace, folder: Path) -> tuple[subprocess.Popen[byte
     config = folder / "config.yaml"
     model = f"detector: {{model: {Path(args.model).resolve()}}}\n" if args.model else ""
     source = args.source if args.source.startswith("synthetic") else Path(args.source).resolve()
-    config.write_text(f"device: bench\ncamera: {{source: '{source}', width: 1280, height: 720, loop: true}}\n"
+    config.write_text(f"device: bench\ncamera: {{source: '{source}', width: 1280, height: 720, loop: true, "
+                      f"every_frame: {str(args.every_frame).lower()}}}\n"
                       f"{model}mqtt: {{port: 9, spool_mb: 0}}\npage: {{daemons: [{folder}/vedette/socket]}}\n")
     environ = {**os.environ, "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-m", "vedette"]
