@@ -3,10 +3,11 @@
     .venv/bin/python bench/page.py [--source video.mp4 --model M.tflite] [--rounds 3] [--seconds 15]
 
 Each round measures no viewer, one and four, so that they can be compared on a noisy machine. A viewer asks for the next
-picture as soon as it has one, as a browser does. Its own time does not count. CPU is that of the process and all its
-children, in percent of one core. Memory is what belongs to the processes alone (Private_* of smaps_rollup), in MB: of
-the page, and of the daemon without its capture child. `results_per_s` are the daemon's results. The bench prints one
-JSON object. Every figure is the median over the rounds; `extra_…` are medians of the differences to no viewer.
+picture as soon as it has one, as a browser does. Its own time does not count. The detector has one thread. CPU is that
+of the process and all its children, in percent of one core. Memory is what belongs to the processes alone (Private_* of
+smaps_rollup), in MB: of the page, and of the daemon without its capture child. `results_per_s` are the daemon's
+results. The bench prints one JSON object. Every figure is the median over the rounds. `extra_…` are medians of the
+differences to no viewer.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ def main() -> None:
 def start(args: argparse.Namespace, folder: Path) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes], int]:
     """Start a daemon without a broker, and its page. Return both and the page's port."""
     config = folder / "config.yaml"
-    model = f"detector: {{model: {Path(args.model).resolve()}}}\n" if args.model else ""
+    model = f", model: {Path(args.model).resolve()}" if args.model else ""
     source = args.source if args.source.startswith("synthetic") else Path(args.source).resolve()
     config.write_text(f"device: bench\ncamera: {{source: '{source}', width: 1280, height: 720, loop: true, "
                       f"every_frame: {str(args.every_frame).lower()}}}\n"
-                      f"{model}mqtt: {{port: 9, spool_mb: 0}}\npage: {{daemons: [{folder}/vedette/socket]}}\n")
+                      f"detector: {{threads: 1{model}}}\nmqtt: {{port: 9, spool_mb: 0}}\n"
+                      f"page: {{daemons: [{folder}/vedette/socket]}}\n")
     environ = {**os.environ, "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-m", "vedette"]
     daemon = subprocess.Popen([*command, "run", "--config", str(config)], env=environ, stderr=subprocess.DEVNULL)
