@@ -35,6 +35,7 @@ UNUSED = ("numpy", "cv2", "ai_edge_litert", "tflite_runtime", "tuf", "securesyst
 """What a daemon needs only with a model, an update source, a fallback or a command, or never."""
 
 
+@pytest.mark.slow
 def test_a_daemon_imports_only_what_it_uses(tmp_path: Path) -> None:
     """A daemon that is built from the defaults has loaded nothing of updates, of fallbacks, and of the detector."""
     code = ("import sys; from pathlib import Path; from vedette.app import Daemon, Options; "

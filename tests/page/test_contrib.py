@@ -119,6 +119,7 @@ def promtool(*args: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_promtool_accepts_the_alerts_and_their_tests() -> None:
     """Prometheus' own checker takes the rules, and each alert is quiet and fires as its test says."""
     folder = RULES.parent

@@ -173,7 +173,7 @@ def test_a_disk_that_cannot_be_read_costs_the_history_alone(tmp_path: Path, capl
         put(history, event(number), picture=bytes(100_000))
     with Path(os.devnull).open("wb") as unreadable:
         for each in Path("/proc/self/fd").iterdir():
-            if each.is_symlink() and os.path.realpath(each).startswith(str(tmp_path)):
+            if os.path.realpath(each) == str(tmp_path / "history.sqlite"):      # its lock file would cost ten seconds
                 os.dup2(unreadable.fileno(), int(each.name))
     assert history.picture("gate", "1-1") is None
     assert history.oldest_minute("gate") is None

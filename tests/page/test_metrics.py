@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
+
 from tests.support.full_payload import NAMES, SHAPES, everything, leaves, nullable, replaced
 from tests.support.network.exposition import read, series
 from tests.support.network.prometheus import needed
@@ -86,6 +88,7 @@ def test_every_null_together() -> None:
     assert sample(messages, "vedette_detecting") == 0
 
 
+@pytest.mark.slow
 def test_a_message_of_another_shape_costs_only_its_own_metric() -> None:
     """Whatever is in the place of a value, the rest is there, and all of it can be read."""
     messages = everything()

@@ -56,6 +56,7 @@ def test_every_relaxed_line_is_explained(name: str) -> None:
     assert {name for name in exposed if name not in explained} == set()
 
 
+@pytest.mark.slow
 def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
     """A hung camera must not cost the messages that are waiting, nor `offline`: all parts' bounds together, and 5 s."""
     token = tmp_path / "token"

@@ -59,6 +59,7 @@ def test_no_pixel_inside_any_polygon_is_uncovered(polygons: list[Polygon], width
     assert uncovered(polygons, hidden_pixels(polygons, width, height)) == []
 
 
+@pytest.mark.slow
 def test_a_thousand_random_mask_sets_leave_no_pixel_open() -> None:
     """Each set goes through the capture child's shaper, where snapshot, drift, frame tap and golden frames begin."""
     draw = random.Random(7)

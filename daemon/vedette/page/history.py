@@ -180,7 +180,7 @@ class History:
                 self._path.replace(self._path.with_suffix(".damaged"))
 
     def _connect(self, name: str) -> sqlite3.Connection:
-        database = sqlite3.connect(name, timeout=5, check_same_thread=False, isolation_level=None)
+        database = sqlite3.connect(name, timeout=0.5, check_same_thread=False, isolation_level=None)
         try:
             database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")

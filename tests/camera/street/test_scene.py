@@ -50,6 +50,7 @@ def test_a_frame_is_the_same_in_every_process_and_order() -> None:
     assert digest.hexdigest() == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_what_a_scene_keeps_changes_no_frame(hard: bool) -> None:
     """A scene that has drawn for a minute draws the same frame as a new one, though it keeps sprites and drawings."""
@@ -77,6 +78,7 @@ def test_truth_lies_in_the_frame_and_can_be_seen(seed: int, number: int, hard: b
         assert objects.LABELS[thing.class_id] == thing.label
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6))
 @FEWER
 def test_one_seed_is_one_street_at_every_size(number: int) -> None:
