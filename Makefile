@@ -59,7 +59,7 @@ check: setup     ## ruff and mypy
 test: deps-test check  ## ruff, mypy, and every test with branch coverage
 	.venv/bin/python $(PYTEST) --cov --cov-report=term $(ARGS)
 
-quick: setup     ## the tests that start no daemon, in under a minute
+quick: setup     ## the tests that start no daemon, in about a minute
 	.venv/bin/python $(PYTEST) -m "not daemon and not slow" $(ARGS)
 
 test-tflite: deps-test setup-tflite  ## every test on tflite-runtime
