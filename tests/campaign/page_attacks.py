@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.support.broker.mosquitto import running
 from tests.support.broker.witness import Witness
@@ -43,6 +43,7 @@ from tests.support.network.page_server import (
     status_of,
 )
 from tests.support.network.ports import free_port
+from tests.support.waiting.in_thread import InThread
 from tests.support.waiting.until import wait_until
 from vedette.page.passwords import write_password
 from vedette.serve.server import CONNECTIONS
@@ -133,22 +134,13 @@ class Stage:
         assert self.daemon.process.poll() is None, self.daemon.log[-3000:]
 
 
-class Viewer:
+class Viewer(InThread):
     """Somebody who has logged in, and asks for each new picture."""
 
     def __init__(self, stage: Stage) -> None:
+        super().__init__()
         self.pictures = self.failures = 0
         self._stage = stage
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(WITHIN_S)
 
     def _run(self) -> None:
         cookie, seq = b"", 0
