@@ -22,7 +22,7 @@ FLOORS = {
     "camera": 5, "events": 5, "fallback": 5, "store": 5,
     "detect": 6, "validate": 6,
     "drift": 7, "health": 7, "update": 7,
-    "commands": 8, "fleet": 8, "page": 8,
+    "commands": 8, "fleet": 8, "page": 8, "workshop": 8,
     "app": 9,
     "cli": 10,
     "__main__": 11,
@@ -30,7 +30,8 @@ FLOORS = {
 HOMES = {
     "paho": {"mqtt.connection", "mqtt.bounded_client"},
     "yaml": {"config.document"},
-    "ai_edge_litert": {"vision.interpreter", "vision.xnnpack"},
+    "ai_edge_litert": {"vision.interpreter", "vision.xnnpack", "workshop"},
+    "litert_quantizer": {"workshop"}, "flatbuffers": {"workshop"},
     "tflite_runtime": {"vision.interpreter", "vision.xnnpack"},
     "picamera2": {"camera.child.picamera"},
     "libcamera": {"camera.child.picamera"},
@@ -44,7 +45,7 @@ HOMES = {
     "cryptography": {"fleet.keys"},
     "securesystemslib": {"fleet.keys", "fleet.metadata"},     # python-tuf's own keys and signers
     "tuf": {"fleet.metadata", "update.source"},
-    "numpy": {"camera", "events", "vision", "validate", "fallback.motion", "fallback.cloud_picture"},
+    "numpy": {"camera", "events", "vision", "validate", "workshop", "fallback.motion", "fallback.cloud_picture"},
     "cv2": {"camera", "vision", "events.best_picture", "fallback.motion", "fallback.cloud_picture"},
 }
 

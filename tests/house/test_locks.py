@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {"device": (), "device-numpy1": (), "dev": ("dev", "eval"), "dev-tflite": ("dev", "eval")}
+LOCKS = {"device": (), "device-numpy1": (), "dev": ("dev", "eval", "workshop"), "dev-tflite": ("dev", "eval")}
 NOT_WITH_TFLITE = {"ai-edge-litert", "ruff", "mypy", "uv"}
 MACHINES = [{"platform_machine": machine, "python_version": python, "python_full_version": f"{python}.0",
              "sys_platform": "linux"}
