@@ -1,7 +1,7 @@
-"""Writes an INT8 graph as a `.tflite` file, with LiteRT's own schema classes and without TensorFlow.
+"""Writes an INT8 or float graph as a `.tflite` file, with LiteRT's own schema classes and without TensorFlow.
 
 Invariants: the same graph gives the same bytes. Tensors are (1, rows, columns, channels). Per-channel weights are
-symmetric. Only the operations that `int8.Export` needs are here.
+symmetric. Only the operations of the network are here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-_DTYPES = {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.int32): schema.TensorType.INT32}
+_DTYPES = {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.int32): schema.TensorType.INT32,
+           np.dtype(np.float32): schema.TensorType.FLOAT32}
 _RELU6, _LINEAR = schema.ActivationFunctionType.RELU6, schema.ActivationFunctionType.NONE
 # Versions of the operations as the TFLite converter writes them for per-channel INT8.
 _VERSIONS = {schema.BuiltinOperator.CONV_2D: 3, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
@@ -31,6 +32,10 @@ class Graph:
     def activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
         """Add a tensor that the runtime computes."""
         return self._tensor(name, shape, np.dtype(np.int8), np.array([scale]), np.array([zero_point]), 0, buffer=0)
+
+    def float_activation(self, name: str, shape: tuple[int, ...]) -> int:
+        """Add a float tensor that the runtime computes."""
+        return self._tensor(name, shape, np.dtype(np.float32), None, None, 0, buffer=0)
 
     def constant(self, name: str, values: NDArray[Any], scales: NDArray[np.float64] | None = None,
                  axis: int = 0) -> int:
@@ -76,7 +81,8 @@ class Graph:
         self._operator(schema.BuiltinOperator.RESIZE_BILINEAR, inputs, output,
                        schema.BuiltinOptions.ResizeBilinearOptions, options)
 
-    def to_bytes(self, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
+    def to_bytes(self, inputs: dict[str, int], outputs: dict[str, int],
+                 description: str = "Vedette street, INT8") -> bytes:
         """Return the file. Inputs and outputs keep the given order and get these names."""
         for name, tensor in (inputs | outputs).items():
             self._tensors[tensor].name = name
@@ -86,7 +92,7 @@ class Graph:
         graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
         model = schema.ModelT()
         model.version = 3
-        model.description = "Vedette street, INT8"
+        model.description = description
         model.operatorCodes = [self._code(operator) for operator in _VERSIONS]
         model.subgraphs, model.buffers = [graph], self._buffers
         builder = flatbuffers.Builder(1 << 20)

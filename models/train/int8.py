@@ -9,6 +9,7 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from models.train.net import STRIDES, Street, TorchOperations, Unit
 from models.train.scenes import SIDE
 
 Range = tuple[float, float]
+T = TypeVar("T", bound=np.generic)
 IMAGE = "image"
 
 
@@ -71,7 +73,7 @@ class Export:
     def unit(self, unit: Unit, x: int) -> int:
         """See Operations."""
         weights, bias = folded(unit)
-        deep = weights.transpose(1, 2, 3, 0) if unit.depthwise else weights.transpose(0, 2, 3, 1)    # to TFLite's order
+        deep = to_tflite(unit, weights)
         scales = np.maximum(np.abs(weights).max((1, 2, 3)) / 127, 1e-8)
         axis = 3 if unit.depthwise else 0
         along = (1, 1, 1, -1) if unit.depthwise else (-1, 1, 1, 1)
@@ -121,9 +123,18 @@ def exported(network: Street, ranges: dict[str, Range]) -> bytes:
     export = Export(ranges)
     image = export.image()
     levels = network.wire(image, export)
-    outputs = {f"{what}_{stride}": tensor for stride, level in zip(STRIDES, levels, strict=True)
-               for what, tensor in zip(("logits", "ltrb"), level, strict=True)}
+    outputs = dict(zip(output_names(), (tensor for level in levels for tensor in level), strict=True))
     return export.graph.to_bytes({IMAGE: image}, outputs)
+
+
+def output_names() -> list[str]:
+    """Return the names of the outputs, in the order of the network."""
+    return [f"{what}_{stride}" for stride in STRIDES for what in ("logits", "ltrb")]
+
+
+def to_tflite(unit: Unit, weights: NDArray[T]) -> NDArray[T]:
+    """Return weights (outputs, inputs, rows, columns) in the order of TFLite's axes."""
+    return weights.transpose(1, 2, 3, 0) if unit.depthwise else weights.transpose(0, 2, 3, 1)
 
 
 def folded(unit: Unit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
