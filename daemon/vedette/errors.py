@@ -24,6 +24,7 @@
     ├── OutputLost               69  the output of a command cannot be written
     │   └── OutputUnread          0  its reader has left, as in `| head -1`
     ├── ExtraMissing             69  a command needs a package of an optional extra that is not installed
+    ├── ToolMissing              69  a tool of the workshop, or its Python, is not here and cannot be installed
     ├── NotInstallable           69  the service cannot be installed on this machine, or not from this environment
     ├── StateUnusable            69  the state folder cannot be made, locked, read or written
     │   ├── AlreadyRunning           another daemon holds it
@@ -180,6 +181,12 @@ class OutputUnread(OutputLost):
 
 class ExtraMissing(VedetteError):
     """A command needs a package of an optional extra, which is not installed."""
+
+    exit_code = 69
+
+
+class ToolMissing(VedetteError):
+    """A tool of the workshop is not here and cannot be installed: no fitting Python, no network, no room."""
 
     exit_code = 69
 

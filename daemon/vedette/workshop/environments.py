@@ -1,0 +1,179 @@
+"""The tools' own Python environments: their versions conflict, so never are two tools in one environment.
+
+    <cache>/environments/onnx2tf-<digest>           a link to the environment that is used
+    <cache>/environments/onnx2tf-<digest>.<random>/ that environment; scripts in it name it, so it is never moved
+    <cache>/environments/onnx2tf.log, onnx2tf.lock  what pip wrote; who makes one now
+
+Invariants: only a complete environment has a link, whatever ends this process; what has no link is removed by the next
+who makes one; the digest is that of the pinned requirements, so new pins get a new environment; an environment that is
+there is used without the network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vedette.errors import ToolMissing
+from vedette.workshop.tool import Progress, reason, run
+
+REQUIREMENTS = Path(__file__).with_name("requirements")
+_LOOK_S = 60.0
+_PIP = ("-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off",
+        "--only-binary", ":all:", "-r")
+_VERSION = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a tool's environment needs: one of these Pythons, and about so many megabytes."""
+
+    pythons: tuple[str, ...]
+    megabytes: int
+
+
+TOOLS = {
+    "onnx": Needs(("3.11", "3.12", "3.13"), 213),
+    "torch": Needs(("3.11", "3.12", "3.13"), 900),
+    "onnx2tf": Needs(("3.12", "3.13"), 661),
+    "litert-torch": Needs(("3.11", "3.12", "3.13"), 2138),
+    "tensorflow": Needs(("3.11", "3.12", "3.13"), 2135),
+    "ultralytics": Needs(("3.11", "3.12", "3.13"), 1600),
+}
+
+
+def cache() -> Path:
+    """Return the folder in which the workshop keeps what it can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME") or "/", ".cache"), "vedette")
+
+
+def python_of(tool: str, progress: Progress, *, requirements: Path = REQUIREMENTS) -> Path:
+    """Return the Python of a tool's own environment. A missing one is made, which takes minutes and the network.
+
+    pip's own settings hold, such as PIP_NO_INDEX and PIP_FIND_LINKS for a folder of wheels. `requirements` has a file
+    TOOL.txt for the tool. Raises: ToolMissing, which names the log.
+    """
+    pinned = requirements / f"{tool}.txt"
+    home = cache() / "environments"
+    link = home / f"{tool}-{_digest(pinned)}"
+    if (link / "bin" / "python").exists():
+        return link / "bin" / "python"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with _locked(home / f"{tool}.lock", tool, progress):
+            if not (link / "bin" / "python").exists():      # another command may have made it just now
+                _remove_unlinked(home, tool)
+                _make(tool, pinned, link, progress)
+    except OSError as error:
+        raise ToolMissing(f"{tool}: its environment cannot be made in {home}: {error.strerror or error}") from error
+    return link / "bin" / "python"
+
+
+def _digest(pinned: Path) -> str:
+    return hashlib.sha256(pinned.read_bytes() + platform.machine().encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _locked(path: Path, tool: str, progress: Progress) -> Iterator[None]:
+    with path.open("a") as lock:        # the kernel unlocks it, also after SIGKILL
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"{tool}: another command makes its environment; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_unlinked(home: Path, tool: str) -> None:
+    """Remove what was never finished, and links to nothing."""
+    entries = list(home.glob(f"{tool}-????????????*"))
+    used = {entry.resolve() for entry in entries if entry.is_symlink() and (entry / "bin" / "python").exists()}
+    for entry in entries:
+        if entry.is_symlink():
+            if entry.resolve() not in used:
+                entry.unlink()
+        elif entry not in used and entry.resolve() not in used:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _make(tool: str, pinned: Path, link: Path, progress: Progress) -> None:
+    log = link.with_name(f"{tool}.log")
+    log.unlink(missing_ok=True)
+    needs = TOOLS[tool]
+    python, uv = _python(needs.pythons), _uv()
+    advice = "" if python else (f"; it needs Python {' or '.join(needs.pythons)} with its venv module, as apt's "
+                                f"python{needs.pythons[0]}-venv, or uv, which fetches a Python (pip install uv)")
+    if python is None and uv is None:
+        raise ToolMissing(f"{tool}: its environment cannot be made{advice}")
+    progress(f"{tool}: making its environment, once: about {needs.megabytes} MB in {link.parent}")
+    folder = Path(tempfile.mkdtemp(prefix=f"{link.name}.", dir=link.parent))
+    inner = folder / "bin" / "python"
+    if python is not None:
+        steps = [[python, "-I", "-m", "venv", folder], [inner, *_PIP, pinned]]
+    else:
+        steps = [[uv, "venv", "--clear", "--python", needs.pythons[0], folder],
+                 [uv, "pip", "install", "--python", inner, "--only-binary", ":all:", "-r", pinned]]
+    try:
+        if not all(run([str(part) for part in step], log, _Steps(tool, progress)) == 0 for step in steps):
+            raise ToolMissing(f"{tool}: its environment cannot be made: {reason(log)}{advice}; the log is {log}")  # noqa: TRY301
+        _link(folder, link)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _link(folder: Path, link: Path) -> None:
+    """Let the name stand for this environment, in one step."""
+    beside = folder.with_name(f"{folder.name}.link")
+    beside.symlink_to(folder.name)
+    beside.replace(link)
+
+
+class _Steps:
+    """Passes on which package pip fetches or installs."""
+
+    def __init__(self, tool: str, progress: Progress) -> None:
+        self._tool, self._progress = tool, progress
+
+    def __call__(self, line: str) -> None:
+        words = line.split()
+        if words[:1] == ["Downloading"]:
+            self._progress(f"{self._tool}: downloading {words[1].rpartition('/')[2]} {' '.join(words[2:])}".strip())
+        elif words[:1] == ["Installing"]:
+            self._progress(f"{self._tool}: installing {len(words) - 3} packages")
+
+
+def _python(versions: tuple[str, ...]) -> Path | None:
+    """Return a Python of one of these versions that can make environments: this one, else the first that is found."""
+    homes = [Path(folder) for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path(os.environ.get("HOME") or "/", ".pyenv"))
+    candidates = [Path(sys.base_prefix, "bin", f"python{version}") for version in versions]
+    for version in versions:
+        candidates += [folder / f"python{version}" for folder in (*homes, Path("/usr/bin"), Path("/usr/local/bin"))]
+        candidates += sorted(pyenv.glob(f"versions/{version}*/bin/python{version}"))
+    return next((found for found in dict.fromkeys(candidates) if found.exists() and _can_make(found, versions)), None)
+
+
+def _can_make(python: Path, versions: tuple[str, ...]) -> bool:
+    """Whether it runs, has a version that fits, and has venv and ensurepip, which Debian packages apart."""
+    try:
+        done = subprocess.run([python, "-I", "-c", _VERSION], capture_output=True, text=True, timeout=_LOOK_S,
+                              check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.strip() in versions
+
+
+def _uv() -> Path | None:
+    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
+    return Path(found) if found else None
