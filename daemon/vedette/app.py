@@ -144,7 +144,7 @@ class Daemon:
         """Build the identity of this run, the store, the camera, and what reads the board."""
         config, state = self._config, self._state
         device = config.device or default_name(socket.gethostname(), os.environ.get("VEDETTE_INSTANCE", ""),
-                                               state.machine_id(), state.path)
+                                               state.machine_id(), state.path, state.machine_digits())
         self._identity = RunIdentity(device, state.next_run(), boot_id())
         self._run_record = RunRecord(state.path, self._identity)
         log.info("vedette %s: device %s, run %d", __version__, device, self._identity.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -22,10 +23,19 @@ from tests.support.daemon.as_nobody import NOBODY
 from tests.support.faults import small_disk
 from tests.support.waiting.bounded_popen import BoundedPopen
 from vedette.config.models import DEVICE_PATTERN
-from vedette.device.identity import SYSTEM_STATE, StateFolder, default_name, installed_state_path, state_path
+from vedette.device.identity import (
+    FIRST_MACHINE_DIGITS,
+    MACHINE_DIGITS,
+    SYSTEM_STATE,
+    StateFolder,
+    default_name,
+    installed_state_path,
+    state_path,
+)
 from vedette.errors import AlreadyRunning, StateUnusable
 
 MACHINE = "6f1c0a2b3c4d5e6f708192a3b4c5d6e7"
+TEN = MACHINE[:10]
 HOLDER = """
 import sys
 from contextlib import closing
@@ -183,11 +193,11 @@ def test_a_missing_machine_id_is_generated_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("hostname", "instance", "state", "expected"), [
-    ("raspberrypi", "", SYSTEM_STATE, "raspberrypi-6f1c"),
-    ("Gate_01.example.org", "", SYSTEM_STATE, "gate_01-example-org-6f1c"),
-    ("gate", "front", Path("/var/lib/vedette-front"), "gate-front-6f1c"),
-    ("---", "", SYSTEM_STATE, "vedette-6f1c"),
-    ("fleet", "", SYSTEM_STATE, "fleet-6f1c"),
+    ("raspberrypi", "", SYSTEM_STATE, f"raspberrypi-{TEN}"),
+    ("Gate_01.example.org", "", SYSTEM_STATE, f"gate_01-example-org-{TEN}"),
+    ("gate", "front", Path("/var/lib/vedette-front"), f"gate-front-{TEN}"),
+    ("---", "", SYSTEM_STATE, f"vedette-{TEN}"),
+    ("fleet", "", SYSTEM_STATE, f"fleet-{TEN}"),
 ])
 def test_usual_names(hostname: str, instance: str, state: Path, expected: str) -> None:
     """The daemons that the shipped units start have no more in their names than host, instance and machine."""
@@ -197,25 +207,64 @@ def test_usual_names(hostname: str, instance: str, state: Path, expected: str) -
 @given(hostname=st.text(max_size=80), instance=st.text(max_size=80), state=st.text(max_size=20))
 def test_every_name_fits_a_topic(hostname: str, instance: str, state: str) -> None:
     """Any host name and instance make a valid device name that is not `fleet`."""
-    name = default_name(hostname, instance, MACHINE, Path("/", state))
-    assert re.fullmatch(DEVICE_PATTERN, name)
-    assert name != "fleet"
+    for digits in (MACHINE_DIGITS, FIRST_MACHINE_DIGITS):
+        name = default_name(hostname, instance, MACHINE, Path("/", state), digits)
+        assert re.fullmatch(DEVICE_PATTERN, name)
+        assert name != "fleet"
 
 
 def test_daemons_of_one_host_differ() -> None:
     """Daemons with different state folders never share a default name, even if their instances look the same."""
-    instances = ["", "front", "Front", "front.", "front-", "x" * 24, "x" * 25, "x" * 26, "6f1c"]
+    instances = ["", "front", "Front", "front.", "front-", "x" * 22, "x" * 23, "x" * 24, "x" * 25, "6f1c", TEN]
     states = [SYSTEM_STATE, *(Path(f"/var/lib/vedette-{instance}") for instance in instances if instance),
               Path("/home/pi/.local/state/vedette"), Path("/root/.local/state/vedette")]
     for host in ("gate", "g" * 63):
-        names = [default_name(host, instance, MACHINE, state) for state in states for instance in instances]
-        assert len(set(names)) == len(names)
+        for digits in (MACHINE_DIGITS, FIRST_MACHINE_DIGITS):
+            names = [default_name(host, instance, MACHINE, state, digits) for state in states for instance in instances]
+            assert len(set(names)) == len(names)
 
 
 def test_one_name_per_machine() -> None:
     """Hosts that are all called raspberrypi differ by their machine ids."""
     assert default_name("raspberrypi", "", MACHINE, SYSTEM_STATE) != \
         default_name("raspberrypi", "", "6f1d" + MACHINE[4:], SYSTEM_STATE)
+
+
+def test_a_thousand_machines_of_one_host_name_differ() -> None:
+    """In 20 fleets of 1,000 fresh machines no two have the same name; with four digits every such fleet has some."""
+    draw = random.Random(1)
+    for _ in range(20):
+        machines = [f"{draw.getrandbits(128):032x}" for _ in range(1000)]
+        assert len({default_name("raspberrypi", "", machine, SYSTEM_STATE) for machine in machines}) == 1000
+        assert len({default_name("raspberrypi", "", machine, SYSTEM_STATE, FIRST_MACHINE_DIGITS)
+                    for machine in machines}) < 1000
+
+
+def test_a_device_that_has_run_keeps_its_name(tmp_path: Path) -> None:
+    """Its topics and its bucket depend on the name. A fresh folder gets the longer one."""
+    (tmp_path / "run").write_text("17\n")
+    old = StateFolder(tmp_path)
+    assert old.machine_digits() == FIRST_MACHINE_DIGITS
+    assert old.next_run() == 18
+    assert old.machine_digits() == FIRST_MACHINE_DIGITS
+    old.close()
+    fresh = StateFolder(tmp_path / "fresh")
+    for _ in range(2):
+        assert fresh.machine_digits() == MACHINE_DIGITS
+        fresh.next_run()
+    fresh.close()
+
+
+def test_a_power_cut_in_the_first_run_does_not_change_the_name(tmp_path: Path) -> None:
+    """The digits are saved before the run number is, so a cut between both leaves the longer name."""
+    cut = tmp_path / "cut"
+    folder = StateFolder(cut)
+    folder.next_run()
+    (cut / "run").unlink()
+    assert folder.machine_digits() == MACHINE_DIGITS
+    folder.next_run()
+    assert folder.machine_digits() == MACHINE_DIGITS
+    folder.close()
 
 
 def test_a_folder_that_was_removed_and_put_back_is_locked_again(tmp_path: Path) -> None:
@@ -288,4 +337,5 @@ def test_runs_are_counted_on_a_full_disk(tmp_path: Path) -> None:
         assert [folder.next_run() for _ in range(12)] == list(range(2, 14))
         folder.close()
         assert StateFolder(folder.path).next_run() == 14
-        assert sorted(path.name for path in folder.path.iterdir() if path.name != "more") == ["lock", "run"]
+        assert sorted(path.name for path in folder.path.iterdir() if path.name != "more") == [
+                "lock", "machine-digits", "run"]

@@ -313,8 +313,8 @@ class Config(Section):
     """The whole configuration of one device."""
 
     device: Annotated[Annotated[str, Field(pattern=DEVICE_PATTERN)] | None, AfterValidator(_device)] = restart(
-        None, "Name of the device in every topic. null: a name from the host name, the instance and four digits of the "
-              "machine id.")
+        None, "Name of the device in every topic. null: a name from the host name, the instance and ten digits of the "
+              "machine id (four where an earlier version has run).")
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()
     publish: PublishConfig = PublishConfig()

@@ -4,7 +4,7 @@ Invariants:
 - One daemon per state folder: the kernel frees the lock when its holder dies, however it dies.
 - The run number grows with every start and is durable before anything is published under it.
 - Two daemons never get the same default name: the machine id distinguishes hosts; instance and state folder
-  distinguish the daemons of one host (see `default_name`).
+  distinguish the daemons of one host (see `default_name`). A daemon that has run once keeps the form of its name.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ log = logging.getLogger(__name__)
 
 SYSTEM_STATE = Path("/var/lib/vedette")
 """The folder of `StateDirectory=vedette` in the shipped unit; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
-HOST_LIMIT = 28
 SYSTEM_RUN = Path("/run")
 SOCKET = "socket"
-INSTANCE_LIMIT = 24
-"""With the two groups of four digits and the dashes: 63, the longest name allowed. Each part has its own limit, so
-that a long part never looks like another part."""
+MACHINE_DIGITS = 10
+"""Of the machine id in a default name. Among 1,000 machines, two are alike with a probability of 5e-7."""
+FIRST_MACHINE_DIGITS = 4
+"""The digits in the names of daemons that ran before there was a file that says how many."""
+_LIMITS = {MACHINE_DIGITS: (24, 22), FIRST_MACHINE_DIGITS: (28, 24)}
+"""The longest host and instance in a name. With the digits of machine and folder and the dashes that is 63, the longest
+name allowed. Each part has its own limit, so that a long part never looks like another part."""
+_DIGITS_FILE = "machine-digits"
 _LOCK_POLL_S = 0.02
 RUN_DIGITS = 15
 """Below 2^53: JSON readers that use doubles must still distinguish two runs."""
@@ -152,6 +156,8 @@ class StateFolder:
         path = self.path / "run"
         try:
             run = _last_run(path, now_s) + 1
+            if run == 1 and not path.exists():
+                _save_number(self.path / _DIGITS_FILE, MACHINE_DIGITS)
             _save_number(path, run)
             self._run = run
         except OSError as error:
@@ -209,6 +215,11 @@ class StateFolder:
             raise StateUnusable(f"{self.path}: the random machine id cannot be saved: {error.strerror}") from error
         return drawn
 
+    def machine_digits(self) -> int:
+        """Return how many digits of the machine id the default name has: as in the first run of this folder."""
+        has_run = (self.path / "run").exists()
+        return FIRST_MACHINE_DIGITS if has_run and not (self.path / _DIGITS_FILE).exists() else MACHINE_DIGITS
+
     def _acquire(self, lock: int, deadline_s: float) -> None:
         while True:
             try:
@@ -228,17 +239,18 @@ class StateFolder:
             return "unknown"
 
 
-def default_name(hostname: str, instance: str, machine_id: str, state: Path) -> str:
+def default_name(hostname: str, instance: str, machine_id: str, state: Path, digits: int = MACHINE_DIGITS) -> str:
     """Return the device name if none is configured: `<host>[-<instance>]-<machine>[-<folder>]`.
 
-    `<machine>` is the first four digits of the machine id. `<folder>` is four digits of a SHA-256 over instance and
-    state folder. It is left out for the daemon that the unit of that instance starts: a second daemon cannot have the
+    `<machine>` is the first `digits` of the machine id. `<folder>` is four digits of a SHA-256 over instance and state
+    folder. It is left out for the daemon that the unit of that instance starts: a second daemon cannot have the
     same state folder, so it gets another name. It is added too if an instance's name was changed to fit in a topic,
     since another name might give the same result.
     """
-    host = _normalised(hostname)[:HOST_LIMIT] or "vedette"
-    part = _normalised(instance)[:INSTANCE_LIMIT]
-    parts = [host, part, machine_id[:4]]
+    host_limit, instance_limit = _LIMITS[digits]
+    host = _normalised(hostname)[:host_limit] or "vedette"
+    part = _normalised(instance)[:instance_limit]
+    parts = [host, part, machine_id[:digits]]
     usual = Path(f"{SYSTEM_STATE}-{instance}") if instance else SYSTEM_STATE
     if part != instance or state != usual:
         parts.append(hashlib.sha256(f"{instance}\0{state}".encode("utf-8", "surrogateescape")).hexdigest()[:4])
