@@ -1,0 +1,80 @@
+"""Calibration: between which values each tensor of a float graph lies on the pictures.
+
+Invariants: the range is that of the smallest and the largest value of all pictures, so their order does not matter.
+The input's range is that of the bytes 0-255 as the model is fed, whatever the pictures show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from vedette.vision.normalization import ZERO_TO_ONE
+from vedette.workshop.graph import Graph, missing, write
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vedette.vision.normalization import Normalization
+
+Ranges = Mapping[str, Mapping[str, "NDArray[np.float64]"]]
+"""For each tensor by its name: "min" and "max", arrays of one number."""
+_THREADS = 2
+_REPORTED_EVERY = 10
+
+
+class Inputs(Protocol):
+    """Pictures as the model is fed with: float32 arrays (1, …). They can be counted."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
+
+
+def measure(graph: Graph, inputs: Inputs, normalization: Normalization | None,
+            progress: Callable[[str], None]) -> Ranges:
+    """Run every picture through the float graph, which must have a signature. Raises: ExtraMissing."""
+    try:
+        from litert_quantizer import calibrator, recipe_manager
+        from litert_quantizer.utils.qsv_utils import min_max_update
+    except ImportError as error:
+        raise missing(error) from error
+    signature = next(each for each in graph.model.signatureDefs if each.subgraphIndex == 0)
+    name = signature.inputs[0].name.decode()
+    key, recipe = signature.signatureKey.decode(), recipe_manager.RecipeManager()
+    with quiet():
+        calibration = calibrator.Calibrator(
+            write(graph), num_threads=_THREADS, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            qsv_update_func=min_max_update)
+    for number, values in enumerate(inputs, 1):
+        with quiet():       # one by one: given all, it would hold all of them in memory to count them
+            calibration.calibrate({key: [{name: values}]}, recipe)
+        if number % _REPORTED_EVERY == 0 or number == len(inputs):
+            progress(f"calibrating: picture {number} of {len(inputs)}")
+    found: dict[str, Any] = dict(calibration.get_model_qsvs())
+    found[graph.name(int(graph.main.inputs[0]))] = input_range(normalization)
+    return found
+
+
+def input_range(normalization: Normalization | None) -> Mapping[str, NDArray[np.float64]]:
+    """Return the range of the input: with 255 steps, each byte of a picture has an integer of its own.
+
+    None stands for 0-1. Where channels differ in their normalization, the range holds those of all channels.
+    """
+    used = normalization or ZERO_TO_ONE
+    mean, std = np.array(used.mean, np.float64), np.array(used.std, np.float64)
+    ends = np.stack([(0.0 - mean) / std, (255.0 - mean) / std])
+    return {"min": ends.min(keepdims=True)[0], "max": ends.max(keepdims=True)[0]}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the quantizer's bars and warnings from the terminal: `progress` says what happens."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
