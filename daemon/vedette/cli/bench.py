@@ -1,7 +1,7 @@
 """`vedette bench`: measures how fast a model runs on this machine, in the same way as in the daemon.
 
 Invariants: the time of a frame starts when it is taken from the camera's shared memory and ends when its result is
-ready, and the invoke time is part of it; each row of the sweep runs in its own process and has its own peak memory.
+ready, and the invoke time is part of it; each row of a table runs in its own process and has its own peak memory.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from vedette._lib.patience import Patience
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument
+from vedette.config.models import DetectorConfig
 from vedette.errors import SourceMissing
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from vedette.ports import Camera, Detector
     from vedette.types import Frame
@@ -30,58 +32,77 @@ if TYPE_CHECKING:
 FRAME_S = 15.0
 """The first bound of the wait for a frame. It grows, because a slow board is not a camera without frames."""
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   vedette bench --model street.tflite --source street.mp4 --threads 1 --json
+  vedette bench --model float.tflite --model int8.tflite
+  vedette bench --ops
 
 exit codes:
    0  The model is measured.
   65  The model or the source cannot be used.
-  69  The source gives no frames, or no TFLite runtime is installed."""
+  69  The source gives no frames, no TFLite runtime is installed, or it cannot measure its operations."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model", type=file_path, required=True, metavar="M", help="a .tflite file")
-    parser.add_argument("--source", required=True, metavar="S",
-                        help="source of the frames, as in camera.source; a file or a folder starts again when it ends")
+    parser.add_argument("--model", type=file_path, action="append", metavar="M", dest="models",
+                        help="a .tflite file (default: the model in the box); give several to compare them")
+    parser.add_argument("--source", default="synthetic", metavar="S",
+                        help="source of the frames, as in camera.source; a file or a folder starts again when it ends "
+                             "(synthetic)")
+    parser.add_argument("--ops", action="store_true",
+                        help="show how long each type of operation takes inside the graph, with the file's size and "
+                             "the peak memory")
     parser.add_argument("--threads", type=between(int, 1, 16), metavar="N",
-                        help="threads of the interpreter (default: measure 1, 2, … up to the number of cores)")
+                        help="threads of the interpreter (default: measure 1, 2, … up to the number of cores; with "
+                             "--ops or several models: as in detector.threads)")
     add_runtime_argument(parser, "auto")
     parser.add_argument("--warmup-runs", type=between(int, 0, 10**6), default=10, metavar="N",
                         help="frames before the measurement (10)")
     parser.add_argument("--num-runs", type=between(int, 1, 10**6), default=200, metavar="N",
                         help="frames to measure (200)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each number of threads")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each number of threads, or model")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns 0."""
+    """Measure and print; returns 0, or the exit code of the first model that could not be measured."""
+    from vedette.detect.box_model import BOX_MODEL
+    models = args.models or [BOX_MODEL]
+    if args.ops or len(models) > 1:
+        from vedette.cli.bench_models import side_by_side
+        threads = args.threads or DetectorConfig().threads
+        commands = [(path, _command(args, path, threads, "--json")) for path in models]
+        return side_by_side(commands, args.num_runs if args.ops else 0, as_json=args.json)
     if args.threads is None:
-        return _sweep(args)
-    figures = _measure(args)
+        return _sweep(args, models[0])
+    figures = _measure(args, models[0])
     print(json.dumps(figures) if args.json else _row(figures))
     return 0
 
 
-def _sweep(args: argparse.Namespace) -> int:
+def _command(args: argparse.Namespace, model: Path, threads: int, *more: str) -> list[str]:
+    """Return the command that measures a single row in a process of its own."""
+    return [sys.executable, "-m", "vedette", "bench", "--model", str(model), "--source", args.source,
+            "--threads", str(threads), "--runtime", args.runtime, "--warmup-runs", str(args.warmup_runs),
+            "--num-runs", str(args.num_runs), *more]
+
+
+def _sweep(args: argparse.Namespace, model: Path) -> int:
     if not args.json:
         print(f"{'threads':>7} {'invoke ms (median p95 p99)':>28} {'frame ms (median p95 p99)':>28} "
               f"{'ratio':>6} {'xnnpack':>8} {'init ms':>8} {'peak MB':>8}", flush=True)
     for threads in range(1, (os.cpu_count() or 1) + 1):
-        command = [sys.executable, "-m", "vedette", "bench", "--model", str(args.model), "--source", args.source,
-                   "--threads", str(threads), "--runtime", args.runtime, "--warmup-runs", str(args.warmup_runs),
-                   "--num-runs", str(args.num_runs)] + ["--json"] * args.json
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(_command(args, model, threads, *["--json"] * args.json), check=False).returncode
         if code:
             return code
     return 0
 
 
-def _measure(args: argparse.Namespace) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, model: Path) -> dict[str, Any]:
     from vedette.camera.open import open_camera
     from vedette.config.load import load
     camera_keys = {"camera.source": args.source, "camera.every_frame": True, "camera.loop": True,
-                   "detector.model": args.model, "detector.runtime": args.runtime, "detector.threads": args.threads}
+                   "detector.model": model, "detector.runtime": args.runtime, "detector.threads": args.threads}
     config = load(None, overrides=camera_keys)
     camera = open_camera(config.camera)
     camera.start()

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 from vedette.errors import ModelBadlyQuantised, ModelUnsupported
+from vedette.tflite.arithmetic import INT8, arithmetic_of
 from vedette.tflite.file import DETECTION_POSTPROCESS, ModelFile
 from vedette.tflite.model_errors import with_model_errors_only
 from vedette.vision import hints, labels
@@ -37,7 +38,6 @@ _LARGEST_INPUT = 2560    # what a decoder keeps for each cell of a larger one wo
 SHAPES = "tensor shapes"
 _ASSUMED = "assumed"
 _COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
-_WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _INPUT_TYPES = ("uint8", "int8", "float32")
 
 
@@ -236,8 +236,9 @@ def _stated_or_usual(model: ModelFile, decoder_name: str, usual: Normalization,
 
 def _warnings(model: ModelFile, decoder: Decoder, label_list: tuple[str, ...], detector: DetectorConfig,
               choice: _Choice) -> Iterator[str]:
-    if kind := _float_kind(model):
-        yield f"{kind}: it works, but an INT8 export is several times faster"
+    arithmetic = arithmetic_of(model)
+    if arithmetic and INT8 not in arithmetic:
+        yield f"{arithmetic} model: it works, but an INT8 export is several times faster"
     if decoder.score_step > COARSE_SCALE:
         yield (f"output scale {decoder.score_step:.3g}: scores have steps larger than {COARSE_SCALE}; "
                "the export is probably badly quantised")
@@ -256,14 +257,3 @@ def unknown_labels(named: set[str], label_list: tuple[str, ...]) -> Iterator[str
     for label in sorted(named - set(label_list)):
         near = get_close_matches(label, label_list[:_COMPARED_LABELS_MAX], n=1)
         yield f"the model has no label {label!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
-def _float_kind(model: ModelFile) -> str | None:
-    """Return the kind of a model whose convolutions do not run on integers; None for INT8."""
-    kinds = {spec.index: spec.dtype for spec in model.tensors}
-    layers = [op for op in model.ops if op.name in _WEIGHTED and len(op.inputs) > 1]
-    if not layers or any(kinds.get(index) in {"int8", "uint8"} for op in layers for index in op.outputs[:1]):
-        return None
-    if any(kinds.get(op.inputs[1]) == "int8" for op in layers):
-        return "dynamic-range model (float arithmetic on INT8 weights)"
-    return "float16 model" if "float16" in kinds.values() else "float32 model"
