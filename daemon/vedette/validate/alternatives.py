@@ -52,7 +52,7 @@ def alternatives(spec: ModelSpec, tensor: TensorSpec) -> Iterator[Alternative]:
         if not any(np.array_equal(table, known) for known in tables):
             tables.append(table)
             tried = normalization or bytes_normalization(tensor)
-            yield Alternative("normalization", f"{_text(stated)}{_factor(stated, tried)}", _text(tried),
+            yield Alternative("normalization", f"{shown(stated)}{_factor(stated, tried)}", shown(tried),
                               replace(spec, normalization=normalization))
 
 
@@ -64,7 +64,8 @@ def bytes_normalization(tensor: TensorSpec) -> Normalization:
     return Normalization((float(tensor.zero_point - lowest),), (1.0 / tensor.scale,))
 
 
-def _text(normalization: Normalization) -> str:
+def shown(normalization: Normalization) -> str:
+    """Return a text for a normalization."""
     mean, std = (", ".join(f"{number:.6g}" for number in numbers)
                  for numbers in (normalization.mean, normalization.std))
     return f"mean {mean}, std {std}"

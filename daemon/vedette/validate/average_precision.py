@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,13 @@ class Truth:
     def images(self) -> Mapping[int, str]:
         """File names by image id."""
         return {image["id"]: image["file_name"] for image in self.document["images"]}
+
+    def only(self, image_ids: Collection[int]) -> Truth:
+        """Return the truth of these images."""
+        document = self.document
+        return Truth({
+            **document, "images": [image for image in document["images"] if image["id"] in image_ids],
+            "annotations": [thing for thing in document["annotations"] if thing["image_id"] in image_ids]})
 
     def add(self, image_id: int, width: int, height: int, things: Iterable[tuple[str, Box]]) -> None:
         """Add an image with its objects: labels, and boxes in 0-1."""

@@ -46,6 +46,11 @@ class Runner:
         self.close()
 
     @property
+    def interpreter(self) -> Interpreter:
+        """What runs the model, until `close`."""
+        return self._interpreter
+
+    @property
     def family(self) -> Family:
         """The family of runtimes that round like this one."""
         ran = self._interpreter

@@ -6,7 +6,7 @@ none failed. A cause is named only if the golden frames agree once it is correct
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -176,11 +176,18 @@ def _expected_labels(frames: Golden, family: str) -> Mapping[int, str]:
 
 
 def _label_cause(labels: tuple[str, ...], expected: Mapping[int, str]) -> str:
+    if shift := label_shift(labels, expected):
+        return shift
+    class_id = min(class_id for class_id, label in expected.items() if labels[class_id:class_id + 1] != (label,))
+    stated = labels[class_id] if class_id < len(labels) else "nothing"
+    return f"labels: class id {class_id} is {expected[class_id]!r} in the golden frames, but {stated!r} in labels.txt"
+
+
+def label_shift(labels: Sequence[str], expected: Mapping[int, str]) -> str | None:
+    """Return a text if the expected labels by class id are those of the list, shifted by one; else None."""
     for shift, mistake in ((1, "one too many at the start"), (-1, "the first one is missing")):
         shifted = {class_id: labels[class_id + shift] for class_id in expected if 0 <= class_id + shift < len(labels)}
         if 2 * len(shifted) > len(expected) and all(expected[class_id] == label
                                                     for class_id, label in shifted.items()):
             return f"labels: shifted by one ({mistake})"
-    class_id = min(class_id for class_id, label in expected.items() if labels[class_id:class_id + 1] != (label,))
-    stated = labels[class_id] if class_id < len(labels) else "nothing"
-    return f"labels: class id {class_id} is {expected[class_id]!r} in the golden frames, but {stated!r} in labels.txt"
+    return None

@@ -37,6 +37,7 @@ _SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
 _LARGEST_INPUT = 2560    # what a decoder keeps for each cell of a larger one would take hundreds of megabytes
 SHAPES = "tensor shapes"
 _ASSUMED = "assumed"
+_NO_LABELS = "no labels found: names are made of class ids"
 _COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
 _INPUT_TYPES = ("uint8", "int8", "float32")
 
@@ -65,6 +66,11 @@ class ModelSpec:
     def guessed(self) -> bool:
         """Whether only the shapes of the tensors decided the decoder."""
         return self.decided_by["decoder"].startswith(SHAPES)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether anything states its labels."""
+        return self.decided_by["labels"] != _NO_LABELS
 
 
 class _Choice:
@@ -118,7 +124,7 @@ def resolve(model: ModelFile, detector: DetectorConfig, doubts: Mapping[str, str
     shape = _input(model)
     choice = _Choice((hints.from_configuration(detector), hints.from_bundle(model), hints.from_exporter(model),
                       hints.from_label_file(model), _op_list(model)))
-    stated_labels = choice.of("labels", (), "no labels found: names are made of class ids")
+    stated_labels = choice.of("labels", (), _NO_LABELS)
     decoder_name, decoder = _decoder(model, shape, choice, _Evidence(stated_labels, doubts))
     label_list = labels.align(stated_labels, classes=decoder.classes, background=decoder.background)
     limits = limits_of(model, detector)

@@ -1,6 +1,6 @@
-"""`vedette model compare`: runs two models on the same frames and shows where they differ.
+"""`vedette model compare`: runs steps of any kind on the same pictures and shows where they differ, and why.
 
-Invariants: both models run on each frame, one directly after the other, so their latencies can be compared; each model
+Invariants: all steps run on each picture, one directly after the other, so their latencies can be compared; each model
 runs with the settings in its file. A bundle with a wrong digest is compared too, with a warning: the effect of the
 damage is worth seeing.
 """
@@ -10,154 +10,157 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument
 from vedette.cli.image_folder import ImageFolder
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
-from vedette.config.models import DetectorConfig
-from vedette.errors import ModelDamaged, SourceInvalid, UsageError
+from vedette.config.files import expanded
+from vedette.errors import SourceInvalid, UsageError
 from vedette.messages.payloads import rounded
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from vedette.types import DetectionResult, Frame
     from vedette.validate.agreement import Agreement
-    from vedette.vision.local import LocalDetector
+    from vedette.validate.average_precision import Truth
+    from vedette.workshop.comparison import Compared, Comparison
+    from vedette.workshop.steps import Picture, Step
 
 EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite porch.jpg gate.jpg
-  vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out pictures/
+  vedette model compare float.tflite int8.tflite --images pictures/ --coco val2017/ --json
+  vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out differences/
 
-The agreement is F1: twice the number of common detections, divided by the number of all detections.
-A common detection has the same label in both models and an IoU of 0.5 or more.
-In the images of --out, A is on the left and B is on the right.
+A step is a .tflite file. Each one is compared with A, the first. The agreement is F1: twice the number of common
+detections, divided by the number of all detections. A common detection has the same label in both steps and an IoU of
+0.5 or more. The report names the step at which it breaks, and the likely cause.
+In the images of --out, A is on the left and the step that differs most is on the right.
 
 exit codes:
-   0  The models are compared.
+   0  The steps are compared.
   64  The command line is wrong.
   65  A model or an image cannot be used.
   69  No TFLite runtime is installed."""
 
-SHOWN = 5
-"""How many of the frames with the largest differences are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One frame, what each model detects in it, and how far both agree."""
-
-    name: str
-    pixels: memoryview
-    a: DetectionResult
-    b: DetectionResult
-    agreement: Agreement
+Item = TypeVar("Item")
+STREET_FRAMES, FOLDER_FRAMES = 500, 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("a", type=file_path, metavar="A", help="a .tflite file")
-    parser.add_argument("b", type=file_path, metavar="B", help="another .tflite file")
-    parser.add_argument("images", nargs="*", type=file_path, metavar="IMAGE",
-                        help="image files; use them in place of --source")
+    parser.add_argument("a", type=expanded, metavar="A", help="the step that the others are compared with")
+    parser.add_argument("b", type=expanded, metavar="B", help="another step")
+    parser.add_argument("more", nargs="*", type=expanded, metavar="…",
+                        help="more steps, and image files in place of --images and --source")
+    parser.add_argument("--images", type=file_path, metavar="DIR", help="folder of images")
+    parser.add_argument("--coco", type=file_path, metavar="DIR",
+                        help="COCO folder: the things in the images, and without --images also the images")
     add_synthetic_arguments(parser)
+    parser.set_defaults(frames=None)
     add_runtime_argument(parser, "auto")
     add_threads_argument(parser, 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=file_path, metavar="DIR",
-                        help="folder for images of the frames with the largest differences")
+                        help="folder for images of the pictures with the largest differences")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the comparison; returns 0. Raises: ModelError, DetectError, SourceInvalid, RuntimeMissing."""
-    if bool(args.images) == (args.source is not None):
-        raise UsageError("expected either image files or --source")
+    """Print the comparison; returns 0.
+
+    Raises: ModelError, DetectError, SourceInvalid, RuntimeMissing, ExtraMissing, UsageError.
+    """
+    from vedette.validate.average_precision import Truth
+    from vedette.workshop.comparison import compare
+    arguments, paths = _sorted([args.a, args.b, *args.more])
+    if sum(map(bool, (paths, args.source, args.images or args.coco))) != 1:
+        raise UsageError("expected either image files or --source, or else --images or --coco")
     folder = ImageFolder(args.out) if args.out else None
+    truth = Truth.of_folder(args.coco) if args.coco else None
     with ExitStack() as stack:
-        a, b = (_open(path, args, stack) for path in (args.a, args.b))
-        tally = _Tally()
-        for name, frame in _frames(args):
-            tally.add(name, frame, a.detect(frame), b.detect(frame))
-        figures = tally.figures(a, b)
-    if not tally.agreements:
+        steps = _open(arguments, args, stack)
+        comparison = compare(steps, _pictures(args, paths, truth), truth)
+    if not comparison.frames:
         raise SourceInvalid("there is no frame to compare")
-    print(json.dumps(figures) if args.json else _text(figures))
+    print(json.dumps(_plain(comparison)) if args.json else "\n".join(_text(comparison)))
     if folder:
-        from vedette.vision import images
-        for place, worst in enumerate(tally.worst, 1):
-            folder.write(f"{place}-{worst.name}",
-                         images.draw_side_by_side(worst.pixels, worst.a.detections, worst.b.detections))
+        _write_differences(folder, comparison)
     return 0
 
 
-class _Tally:
-    """Sums up the frames and keeps those with the largest differences."""
-
-    def __init__(self) -> None:
-        self.agreements: list[Agreement] = []
-        self.worst: list[Comparison] = []
-        self._invokes_ms: list[tuple[float, float]] = []
-
-    def add(self, name: str, frame: Frame, a: DetectionResult, b: DetectionResult) -> None:
-        """Compare one frame."""
-        from vedette.validate.agreement import match
-        agreement = match(a.detections, b.detections)
-        self.agreements.append(agreement)
-        self._invokes_ms.append((a.timing.invoke_ms, b.timing.invoke_ms))
-        if agreement.distance > 0:
-            self.worst.append(Comparison(name, frame.pixels, a, b, agreement))
-            self.worst.sort(key=attrgetter("agreement.distance"), reverse=True)
-            del self.worst[SHOWN:]
-
-    def figures(self, a: LocalDetector, b: LocalDetector) -> dict[str, Any]:
-        """Return the comparison as a value for JSON."""
-        from vedette.validate.agreement import total
-        whole = total(self.agreements)
-        a_ms, b_ms = ([times[side] for times in self._invokes_ms] for side in (0, 1))
-        return {
-            "a": _model(a, a_ms), "b": _model(b, b_ms), "frames": len(self.agreements), **_agreement(whole),
-            "labels": {label: _agreement(whole.for_label(label)) for label in sorted(whole.labels)},
-            "latency_ratio": rounded(median(y / x for x, y in self._invokes_ms), 4) if self._invokes_ms else None,
-            "worst": [{"frame": each.name, **_agreement(each.agreement)} for each in self.worst]}
-
-
-def _open(path: Path, args: argparse.Namespace, stack: ExitStack) -> LocalDetector:
-    from vedette.tflite.file import read_model
-    from vedette.validate.runner import Runner
-    from vedette.vision.bundle import with_matching_digest
-    from vedette.vision.model_spec import resolve
-    model = read_model(path)
-    config = DetectorConfig(model=path)
-    try:
-        resolve(model, config)
-    except ModelDamaged as damage:
-        print(f"vedette: warning: {damage}; it is compared as it is", file=sys.stderr)
-        model = with_matching_digest(model)
-    runner = stack.enter_context(Runner(model, args.runtime, args.threads))
-    return runner.detector(resolve(model, config, runner.proof.doubts))
-
-
-def _frames(args: argparse.Namespace) -> Iterator[tuple[str, Frame]]:
-    if args.source:
-        for still in with_progress(synthetic_frames(args), args.frames):
-            yield f"frame-{still.frame.seq}", still.frame
-        return
+def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Return the steps and the image files among the arguments. The first two are steps."""
     from vedette.vision import images
-    for seq, path in enumerate(with_progress(args.images, len(args.images)), 1):
-        yield path.stem, images.frame_of(images.read(path), seq)
+    known, more = images.suffixes(), arguments[2:]
+    pictures = [argument for argument in more if Path(argument).suffix.lower() in known]
+    return [*arguments[:2], *(argument for argument in more if argument not in pictures)], list(map(Path, pictures))
 
 
-def _model(detector: LocalDetector, invokes_ms: list[float]) -> dict[str, Any]:
-    facts = detector.facts
-    return {"name": facts.model.name, "version": facts.model.version, "sha256": facts.model.sha256,
-            "runtime": facts.runtime, "invoke_ms": rounded(median(invokes_ms), 4) if invokes_ms else None}
+def _open(arguments: Sequence[str], args: argparse.Namespace, stack: ExitStack) -> list[Step]:
+    from vedette.workshop.steps import StepOptions, open_step
+    options = StepOptions(args.runtime, args.threads)
+    steps: list[Step] = []
+    for argument in arguments:
+        like = next((step.spec for step in steps if step.spec), None)
+        step = open_step(argument, like, options)
+        stack.callback(step.close)
+        for note in step.notes:
+            print(f"vedette: warning: {note}", file=sys.stderr)
+        steps.append(step)
+    return steps
+
+
+def _pictures(args: argparse.Namespace, paths: Sequence[Path], truth: Truth | None) -> Iterator[Picture]:
+    from vedette.workshop.prepared import picture_files
+    from vedette.workshop.steps import Picture, read_pictures
+    if args.source:
+        args.frames = args.frames or STREET_FRAMES
+        for still in with_progress(synthetic_frames(args), args.frames):
+            yield Picture(f"frame-{still.frame.seq}", still.frame)
+        return
+    if args.images:
+        paths = _spread(picture_files(args.images), args.frames or FOLDER_FRAMES)
+    elif truth:
+        names = _spread(list(truth.images.values()), args.frames or FOLDER_FRAMES)
+        paths = [args.coco / "images" / name for name in names]
+    yield from with_progress(read_pictures(paths), len(paths))
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most so many of the items, evenly spread."""
+    count = min(most, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def _write_differences(folder: ImageFolder, comparison: Comparison) -> None:
+    from vedette.vision import images
+    for place, worst in enumerate(comparison.worst, 1):
+        other = max(range(1, len(worst.agreements)), key=[each.distance for each in worst.agreements].__getitem__)
+        folder.write(f"{place}-{worst.name}",
+                     images.draw_side_by_side(worst.pixels, worst.detections[0], worst.detections[other]))
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison for JSON. Two steps have further keys, as before there were more."""
+    figures = comparison.plain()
+    if len(comparison.steps) != 2:
+        return figures
+    a, b = comparison.steps
+    ratios = [y / x for x, y in zip(a.invokes_ms, b.invokes_ms, strict=False)]
+    return {
+        "a": _model(a), "b": _model(b), "frames": comparison.frames, **_agreement(b.agreement),
+        "labels": {label: _agreement(b.agreement.for_label(label)) for label in sorted(b.agreement.labels)},
+        "latency_ratio": rounded(median(ratios), 4) if ratios else None,
+        "worst": [{"frame": each.name, **_agreement(each.agreements[1])} for each in comparison.worst], **figures}
+
+
+def _model(step: Compared) -> dict[str, Any]:
+    return {"name": step.title, "version": step.version, "sha256": step.sha256,
+            "runtime": step.runtime and step.runtime.split()[0], "invoke_ms": rounded(step.invoke_ms, 4)}
 
 
 def _agreement(of: Agreement) -> dict[str, Any]:
@@ -165,18 +168,42 @@ def _agreement(of: Agreement) -> dict[str, Any]:
             "only_b": len(of.only_other), "score_shift": rounded(of.score_shift, 4), "iou": rounded(of.mean_iou, 4)}
 
 
-def _text(figures: dict[str, Any]) -> str:
+def _text(comparison: Comparison) -> Iterator[str]:
+    if len(comparison.steps) == 2:
+        yield from _pair_text(_plain(comparison))
+    yield from _steps_text(comparison)
+
+
+def _pair_text(figures: dict[str, Any]) -> Iterator[str]:
     a, b = figures["a"], figures["b"]
-    lines = [f"A {a['name']} {a['version'] or ''}".rstrip() + f", B {b['name']} {b['version'] or ''}".rstrip()
-             + f" on {figures['frames']} frames: agreement {figures['agreement']:.4f}",
-             f"  invoke A {a['invoke_ms']} ms, B {b['invoke_ms']} ms, B/A {figures['latency_ratio']}",
-             f"  {'label':20} {'agreement':>9} {'both':>6} {'only A':>6} {'only B':>6} {'score B-A':>9} {'IoU':>6}"]
-    rows = {"all": figures, **figures["labels"]}
-    lines += [f"  {label:20} {each['agreement']:9.4f} {each['both']:6} {each['only_a']:6} {each['only_b']:6} "
-              f"{_cell(each['score_shift'], 9)} {_cell(each['iou'], 6)}" for label, each in rows.items()]
-    lines += [f"  differs most: {each['frame']} (both {each['both']}, only A {each['only_a']}, only B {each['only_b']})"
-              for each in figures["worst"]]
-    return "\n".join(lines)
+    yield (f"A {a['name']} {a['version'] or ''}".rstrip() + f", B {b['name']} {b['version'] or ''}".rstrip()
+           + f" on {figures['frames']} frames: agreement {figures['agreement']:.4f}")
+    yield f"  invoke A {a['invoke_ms']} ms, B {b['invoke_ms']} ms, B/A {figures['latency_ratio']}"
+    yield f"  {'label':20} {'agreement':>9} {'both':>6} {'only A':>6} {'only B':>6} {'score B-A':>9} {'IoU':>6}"
+    for label, each in {"all": figures, **figures["labels"]}.items():
+        yield (f"  {label:20} {each['agreement']:9.4f} {each['both']:6} {each['only_a']:6} {each['only_b']:6} "
+               f"{_cell(each['score_shift'], 9)} {_cell(each['iou'], 6)}")
+    for each in figures["worst"]:
+        yield (f"  differs most: {each['frame']} (both {each['both']}, only A {each['only_a']}, "
+               f"only B {each['only_b']})")
+
+
+def _steps_text(comparison: Comparison) -> Iterator[str]:
+    figures = comparison.plain()
+    yield f"{'step':34} {'found':>6} {'F1':>7} {'box px':>8} {'score':>7} {'AP':>7} {'ms':>8}"
+    for step in figures["steps"]:
+        yield (f"{step['step'] + ' ' + step['name']:34} {step['detections']:6} {_cell(step['f1'], 7)} "
+               f"{_cell(step['box_px'], 8)} {_cell(step['score_difference'], 7)} {_cell(step['ap'], 7)} "
+               f"{_cell(step['invoke_ms'], 8)}")
+    for step in figures["steps"]:
+        if step["first_values"]:
+            yield f"{step['step']} first values: {' '.join(format(value, '.4f') for value in step['first_values'])}"
+    for name, value in (figures["training"] or {}).items():
+        yield f"training: {name} {value}"
+    for step in figures["steps"]:
+        if step["breaks"]:
+            yield f"{step['step']} breaks: {step['cause'] or 'no cause found'}"
+    yield f"breaks at {figures['breaks_at']}" if figures["breaks_at"] else "every step agrees with A"
 
 
 def _cell(value: float | None, width: int) -> str:
