@@ -17,7 +17,7 @@ from flatbuffers import flexbuffers
 from vedette.tflite import operators
 
 TYPES = {operators.type_name(code): code for code in range(23)}
-OPERATORS = {operators.operator_name(code): code for code in range(127)}
+OPERATORS = {operators.operator_name(code): code for code in range(210)}
 # kind of a field of a table -> (writer of flatbuffers.Builder, default)
 _WRITERS = {"int32": "PrependInt32Slot", "int8": "PrependInt8Slot", "bool": "PrependBoolSlot",
             "float32": "PrependFloat32Slot", "uint32": "PrependUint32Slot", "int64": "PrependInt64Slot"}
@@ -33,6 +33,7 @@ class Tensor:
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
     data: bytes = b""
+    signature: tuple[int, ...] = ()     # the shape with -1 for each size that is not fixed
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Op:
     outputs: tuple[int, ...]
     options: tuple[int, Sequence[tuple[int, str, float]]] = (0, ())
     custom_options: bytes = b""
+    version: int = 1
 
 
 @dataclass
@@ -62,15 +64,15 @@ class Graph:
 def build(graph: Graph) -> bytes:
     """Return the bytes of the `.tflite` file."""
     b = flatbuffers.Builder(1024)
-    kinds = list(dict.fromkeys(op.name for op in graph.ops))
+    kinds = list(dict.fromkeys((op.name, op.version) for op in graph.ops))
     contents = [b"", *(tensor.data for tensor in graph.tensors), *graph.metadata.values()]
     first_metadata = 1 + len(graph.tensors)
     buffers = [_table(b, {0: byte_vector(b, content)} if content else {}) for content in contents]
     tensors = [_tensor(b, tensor, 1 + index) for index, tensor in enumerate(graph.tensors)]
-    ops = [_op(b, op, kinds.index(op.name)) for op in graph.ops]
+    ops = [_op(b, op, kinds.index((op.name, op.version))) for op in graph.ops]
     subgraph = _table(b, {0: offsets(b, tensors), 1: int32s(b, graph.inputs), 2: int32s(b, graph.outputs),
                           3: offsets(b, ops), 4: b.CreateString("main")})
-    codes = [_op_code(b, name) for name in kinds]
+    codes = [_op_code(b, *kind) for kind in kinds]
     metadata = [_table(b, {0: b.CreateString(name)}, [(1, "uint32", first_metadata + index)])
                 for index, name in enumerate(graph.metadata)]
     model = _table(b, {1: offsets(b, codes), 2: offsets(b, [subgraph]), 3: b.CreateString(graph.description),
@@ -250,6 +252,8 @@ def _tensor(b: flatbuffers.Builder, tensor: Tensor, buffer: int) -> int:
     references = {0: int32s(b, tensor.shape), 3: b.CreateString(tensor.name)}
     if tensor.scales:
         references[4] = _table(b, {2: floats(b, tensor.scales), 3: int64s(b, tensor.zero_points)})
+    if tensor.signature:
+        references[7] = int32s(b, tensor.signature)
     return _table(b, references, [(1, "int8", TYPES[tensor.dtype]), (2, "uint32", buffer)])
 
 
@@ -263,7 +267,7 @@ def _op(b: flatbuffers.Builder, op: Op, kind: int) -> int:
     return _table(b, references, [(0, "uint32", kind), (3, "int8", union)])
 
 
-def _op_code(b: flatbuffers.Builder, name: str) -> int:
+def _op_code(b: flatbuffers.Builder, name: str, version: int) -> int:
     code = OPERATORS.get(name, operators.CUSTOM)
     references = {1: b.CreateString(name)} if code == operators.CUSTOM else {}
-    return _table(b, references, [(0, "int8", code), (2, "int32", 1), (3, "int32", code)])
+    return _table(b, references, [(0, "int8", min(code, 127)), (2, "int32", version), (3, "int32", code)])

@@ -1,0 +1,59 @@
+"""One operation of a network that does not fit, where it stands in the source, and the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from vedette.workshop.unfit.rules import Rule
+
+WayOut = Literal["cut", "replace", "custom", "select-tf"]
+_NAMES_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """One thing that does not fit TFLite's built-in operations, or INT8 on XNNPACK.
+
+    `place` names it as its source does: node and tensors, line, layer. `way_out` is one of four:
+    - cut: end the network before it, at the tensors in `cut`. The device's decoder does the rest.
+    - replace: change it in the source, and export again.
+    - custom: it would become a custom operation, which the device refuses. It must be replaced or cut off.
+    - select-tf: only TensorFlow's own kernels have it, which neither runtime holds. It must be replaced or cut off.
+    With `refused` the device refuses what becomes of it. Without, it runs, but slowly or not in INT8.
+    """
+
+    op: str
+    place: str
+    why: str
+    way_out: WayOut
+    advice: str
+    cut: tuple[str, ...] = ()
+    refused: bool = True
+
+    def __str__(self) -> str:
+        cut = f". Cut at: {', '.join(self.cut)}" if self.cut else ""
+        return f"{self.op} at {self.place}: {self.why}. Way out ({self.way_out}): {self.advice}{cut}"
+
+
+def by_rule(op: str, place: str, rule: Rule, way_out: WayOut = "replace") -> Unfit:
+    """Return what a rule says of an operation."""
+    return Unfit(op, place, rule.why, way_out, rule.advice, refused=rule.refused)
+
+
+def at_the_end(op: str, place: str, rule: Rule, tensors: tuple[str, ...], otherwise: WayOut) -> Unfit:
+    """Return what a rule says of an operation before which the network can be cut off at these tensors.
+
+    Without any, layers with weights follow it. The way out is then `otherwise`.
+    """
+    if tensors:
+        return Unfit(op, place, rule.why, "cut", rule.advice, tensors, rule.refused)
+    return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take a "
+                 "network that ends with its boxes and scores", refused=rule.refused)
+
+
+def few(names: tuple[str, ...]) -> str:
+    """Return the first names of a list as a text."""
+    rest = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return (", ".join(names[:_NAMES_MAX]) or "none") + rest

@@ -1,0 +1,126 @@
+"""What does not fit in an ONNX network, found in the file alone, before any tool runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vedette.workshop.unfit import cut, onnx_graph, rules
+from vedette.workshop.unfit.found import at_the_end, by_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vedette.workshop.unfit.found import Unfit
+    from vedette.workshop.unfit.onnx_graph import Graph, Node, Value
+    from vedette.workshop.unfit.rules import Rule
+
+_STANDARD = ("", "ai.onnx")
+_KNOWN_NAMES = """
+Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization
+BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BlackmanWindow Cast CastLike Ceil Celu CenterCropPad Clip Concat
+Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace Div Dropout Einsum Elu Equal Erf Exp Expand
+EyeLike Flatten Floor FusedConv FusedMatMul Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool
+GlobalMaxPool Greater GreaterOrEqual GroupNorm GroupNormalization HammingWindow HannWindow HardSigmoid HardSwish Hardmax
+Identity InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
+LpNormalization LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mish Mod Mul MultiHeadAttention Neg
+NegativeLogLikelihoodLoss Not OneHot Or PRelu Pad Pow Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
+ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize RotaryEmbedding Round Scatter
+Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss Softplus Softsign SpaceToDepth Split
+Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile Transpose Trilu Unsqueeze Upsample Where Xor
+"""
+# What onnx2tf 2.6.9 turns into built-in operations, beside the names in `rules.RULES`.
+_KNOWN = frozenset(_KNOWN_NAMES.split())
+_PARTS = frozenset(("Identity", "Reshape", "Split", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Gather"))
+_CHOICES = frozenset(("ReduceMax", "ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal",
+                      "Not", "And", "Or", "Cast"))
+_LEARNED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "LSTM", "GRU", "RNN",
+                      "DeformConv"))
+_DEEP = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
+_PICTURE_TYPES = ("float32", "uint8", "int8")
+
+
+def unfit_in_onnx(path: Path) -> tuple[Unfit, ...]:
+    """Return what does not fit, in the order of the graph, its input first. Raises: ModelUnreadable."""
+    graph = onnx_graph.read(path)
+    return (*_inputs(graph), *_nodes(graph))
+
+
+def _inputs(graph: Graph) -> Iterator[Unfit]:
+    if len(graph.inputs) != 1:
+        yield by_rule("input", f"inputs {', '.join(map(str, graph.inputs)) or '(none)'}", rules.INPUTS)
+        return
+    value, = graph.inputs
+    if len(value.shape or ()) != 4:
+        yield by_rule("input", f"input {value}", rules.SHAPE)
+    elif not all(isinstance(size, int) for size in (value.shape or ())[1:]):
+        yield by_rule("input", f"input {value}", rules.SIZE)
+    if value.dtype not in _PICTURE_TYPES:
+        yield by_rule("input", f"input {value}", rules.TYPE)
+
+
+def _nodes(graph: Graph) -> Iterator[Unfit]:
+    steps = [cut.Step(node.inputs, node.outputs, learned=node.op in _LEARNED and _is_constant(node.inputs[1:], graph),
+                      choice=node.op in _CHOICES, turned=node.op == "Transpose",
+                      part=node.op in _PARTS and not _is_constant(node.inputs[:1], graph)) for node in graph.nodes]
+    found = [(index, rule) for index, node in enumerate(graph.nodes)
+             if (rule := _rule(node, graph)) is not None]
+    ends = [index for index, rule in found if rule.ends]
+    tensors = cut.before(steps, ends, [value.name for value in graph.inputs],
+                         [value.name for value in graph.outputs]) if ends else ()
+    quantized = False
+    for index, rule in found:
+        if rule is rules.QUANTIZED and quantized:
+            continue        # one says it all
+        quantized = quantized or rule is rules.QUANTIZED
+        yield _of_node(graph.nodes[index], rule, tensors)
+    for node in graph.nodes:
+        yield from _inside(node, graph)
+
+
+def _of_node(node: Node, rule: Rule, tensors: tuple[str, ...], inside: str = "") -> Unfit:
+    op, place = node.op if node.domain in _STANDARD else f"{node.domain}::{node.op}", f"{node}{inside}"
+    if rule.ends:
+        return at_the_end(op, place, rule, tensors, "custom" if rule is rules.END_PLUGIN else "replace")
+    return by_rule(op, place, rule, "custom" if rule is rules.UNKNOWN else "replace")
+
+
+def _inside(node: Node, graph: Graph) -> Iterator[Unfit]:
+    """What does not fit in the branches of a node, and in what the file defines itself."""
+    inner = [inside for branch in node.graphs for inside in branch.nodes]
+    if node.domain not in _STANDARD:
+        inner += graph.functions.get((node.domain, node.op), ())
+    for inside in inner:
+        rule = _rule(inside, graph)
+        if rule is not None:
+            yield _of_node(inside, rule, (), f", inside {node}")
+        if inside is not node and inside.graphs:
+            yield from _inside(inside, graph)
+
+
+def _rule(node: Node, graph: Graph) -> Rule | None:
+    if node.domain in _STANDARD and (rule := rules.RULES.get(node.op)) is not None:
+        return rule
+    if (node.domain, node.op) in graph.functions:
+        return None
+    if node.domain != "ai.onnx.ml" and node.op in _KNOWN:
+        return rules.DEEP if node.op in _DEEP and _axes(node, graph) > 4 else None
+    if node.domain == "com.microsoft" and (rule := rules.RULES.get(node.op)) is not None:
+        return rule
+    return rules.END_PLUGIN if "NMS" in node.op.upper() else rules.UNKNOWN
+
+
+def _axes(node: Node, graph: Graph) -> int:
+    """Return how many axes the node works on, as its weights or its input say; 4 where nothing does."""
+    shapes = (_shape(graph, name) for name in (*node.inputs[1:2], *node.inputs[:1]))
+    return next((len(shape) for shape in shapes if shape is not None), 4)
+
+
+def _shape(graph: Graph, name: str) -> tuple[int | str, ...] | None:
+    value: Value | None = graph.constants.get(name) or graph.values.get(name)
+    return value.shape if value is not None else None
+
+
+def _is_constant(names: tuple[str, ...], graph: Graph) -> bool:
+    return any(name in graph.constants for name in names)
+
