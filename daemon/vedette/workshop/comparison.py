@@ -7,7 +7,8 @@ pixels of the model's input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from vedette.types import Detection, Frame
     from vedette.vision.model_spec import ModelSpec
 
+_METRICS = {**dict.fromkeys(("ap", "map", "map5095", "ap5095", "cocoap"), "ap"),
+            **dict.fromkeys(("ap50", "map50", "map05"), "ap50")}
+"""Names of average precision in trainings, without signs."""
 SHOWN = 5
 """How many of the pictures with the largest differences are kept."""
 TOLERANCE = Tolerance()
@@ -154,6 +158,22 @@ def compare(steps: Sequence[Step], pictures: Iterable[Picture], truth: Truth | N
     exact = steps[0].exact
     compared = (tally.compared(letter_of(place), exact=exact) for place, tally in enumerate(tallies))
     return Comparison(frames, tuple(compared), tuple(worst), _training(steps))
+
+
+def hold(comparison: Comparison) -> Iterator[str]:
+    """Yield a line for each metric of the training: what it is, and how far the AP of each step is from it."""
+    for name, stated in comparison.training.items():
+        measured = _measured_as(name)
+        steps = ((step.letter, getattr(step.precision, measured)) for step in comparison.steps
+                 if measured and step.precision)
+        held = ", ".join(f"{letter} {value:.4f} ({value - stated:+.4f})" for letter, value in steps)
+        yield f"training: {name} {stated:g}{f'; {held}' if held else ''}"
+
+
+def _measured_as(metric: str) -> str | None:
+    """Return the figure of a precision that has the name of this metric of a training: ap, ap50 or none."""
+    plain = re.sub(r"[^a-z0-9]", "", metric.lower().rpartition("/")[2].partition("(")[0])
+    return _METRICS.get(plain)
 
 
 def letter_of(place: int) -> str:

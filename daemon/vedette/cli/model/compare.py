@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite porch.jpg gate.jpg
-  vedette model compare float.tflite int8.tflite --images pictures/ --coco val2017/ --json
+  vedette model compare float.tflite int8.tflite --images pictures/ --coco val2017/ --html report.html
   vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out differences/
 
 A step is a .tflite file. Each one is compared with A, the first. The agreement is F1: twice the number of common
@@ -65,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_argument(parser, "auto")
     add_threads_argument(parser, 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--html", type=file_path, metavar="FILE",
+                        help="write the report with pictures and curves as one file")
     parser.add_argument("--out", type=file_path, metavar="DIR",
                         help="folder for images of the pictures with the largest differences")
 
@@ -79,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     arguments, paths = _sorted([args.a, args.b, *args.more])
     if sum(map(bool, (paths, args.source, args.images or args.coco))) != 1:
         raise UsageError("expected either image files or --source, or else --images or --coco")
+    if args.html and not args.html.parent.is_dir():     # said before minutes of work
+        raise UsageError(f"--html {args.html}: no such folder; expected a file name in an existing one")
     folder = ImageFolder(args.out) if args.out else None
     truth = Truth.of_folder(args.coco) if args.coco else None
     with ExitStack() as stack:
@@ -89,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     print(json.dumps(_plain(comparison)) if args.json else "\n".join(_text(comparison)))
     if folder:
         _write_differences(folder, comparison)
+    if args.html:
+        _write_report(args.html, comparison)
     return 0
 
 
@@ -134,6 +140,15 @@ def _spread(items: Sequence[Item], most: int) -> list[Item]:
     """Return at most so many of the items, evenly spread."""
     count = min(most, len(items))
     return [items[place * len(items) // count] for place in range(count)]
+
+
+def _write_report(path: Path, comparison: Comparison) -> None:
+    from vedette._lib.durable import replace_file
+    from vedette.workshop.report import html
+    try:
+        replace_file(path, html(comparison).encode(), mode=0o644)
+    except OSError as error:
+        raise UsageError(f"--html {path}: {error.strerror}; expected a file name in an existing folder") from error
 
 
 def _write_differences(folder: ImageFolder, comparison: Comparison) -> None:
@@ -189,6 +204,7 @@ def _pair_text(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _steps_text(comparison: Comparison) -> Iterator[str]:
+    from vedette.workshop.comparison import hold
     figures = comparison.plain()
     yield f"{'step':34} {'found':>6} {'F1':>7} {'box px':>8} {'score':>7} {'AP':>7} {'ms':>8}"
     for step in figures["steps"]:
@@ -198,8 +214,7 @@ def _steps_text(comparison: Comparison) -> Iterator[str]:
     for step in figures["steps"]:
         if step["first_values"]:
             yield f"{step['step']} first values: {' '.join(format(value, '.4f') for value in step['first_values'])}"
-    for name, value in (figures["training"] or {}).items():
-        yield f"training: {name} {value}"
+    yield from hold(comparison)
     for step in figures["steps"]:
         if step["breaks"]:
             yield f"{step['step']} breaks: {step['cause'] or 'no cause found'}"
