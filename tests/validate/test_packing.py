@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,56 @@ def test_the_same_parts_give_the_same_bytes(tmp_path: Path) -> None:
     assert once.read_bytes() == again.read_bytes()
     assert call(once, "-o", tmp_path / "three.tflite") == 0
     assert (tmp_path / "three.tflite").read_bytes() == once.read_bytes()
+
+
+def float_classifier(folder: Path, *arguments: object) -> Path:
+    """Pack a model of three shares, red, green and blue, whose input wants numbers."""
+    model, labels = folder / "shares.tflite", folder / "colors.txt"
+    model.write_bytes(writer.dynamic_output())
+    labels.write_text("red\ngreen\nblue\n")
+    return bundles.pack(folder, "--labels", labels, "--decoder", "classifier", "--mean", "127.5", "--std", "64",
+                        "--golden", bundles.picture(folder), "--score-threshold", "0.2", *arguments, model=model)
+
+
+def test_a_model_that_others_can_read_gets_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its graph stays, the golden frames are those of the new flatbuffer, and the metadata says what vedette.json says.
+    """
+    path = float_classifier(tmp_path)
+    assert capsys.readouterr().out.endswith("MediaPipe and the TFLite Task Library can read it\n")
+    packed = read_model(path)
+    assert bundle.flatbuffer_of(packed).endswith(writer.dynamic_output())
+    assert bundle.check_digest(path)
+    assert present(golden.read(packed)).flatbuffer_sha256 == packed.flatbuffer_sha256
+    assert main(["model", "verify", str(path)]) == 0
+    stated = resolve(packed, DetectorConfig())
+    others = {name: content for name, content in packed.attachments.items() if name != "vedette.json"}
+    read = resolve(replace(packed, attachments=others), DetectorConfig())
+    assert (read.normalization, read.labels, read.resize) == (stated.normalization, stated.labels, stated.resize)
+    assert {read.decided_by[part] for part in ("normalization", "labels")} == {"TFLite Metadata"}
+    assert stated.decided_by["labels"] == "vedette.json"
+
+
+def test_metadata_is_written_once_and_never_where_it_is_not_wanted(tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    """A bundle with metadata is packed to the same bytes; without it, it keeps the detections of other runtimes."""
+    plain = float_classifier(tmp_path, "--no-metadata")
+    assert bundle.flatbuffer_of(read_model(plain)) == writer.dynamic_output()
+    document = json.loads(read_model(plain).attachments[golden.EXPECTED])
+    for frame in document["frames"].values():
+        frame["another-runtime"] = next(iter(frame.values()))
+    old = bundles.altered(plain, files={golden.EXPECTED: json.dumps(document).encode()})
+    one, two = tmp_path / "one.tflite", tmp_path / "two.tflite"
+    assert call(old, "-o", one) == 0
+    assert "another-runtime" in present(golden.read(read_model(one))).families
+    assert call(one, "-o", two) == 0
+    assert one.read_bytes() == two.read_bytes()
+    assert "find the TFLite Metadata that was in the file" in capsys.readouterr().out
+
+
+def test_a_family_that_others_cannot_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says that they cannot, and why."""
+    bundles.pack(tmp_path)
+    assert "cannot read it: decoder fomo; they know ssd" in capsys.readouterr().out
 
 
 def test_golden_frames_are_the_pictures_with_their_detections(tmp_path: Path) -> None:

@@ -88,10 +88,21 @@ class Table:
         value, = struct.unpack("<f", struct.pack("<I", self.integer(slot, "I")))
         return float(value)
 
+    def target(self, slot: int) -> int | None:
+        """Return the byte at which a table, vector or string field begins, or None when it is absent."""
+        at = self._field(slot)
+        return None if at is None else self._buffer.follow(at)
+
+    def targets(self, slot: int) -> tuple[int, ...]:
+        """Return the byte at which each table of a vector field begins; empty when it is absent."""
+        start, count = self._vector(slot, 4)
+        self._buffer.spend(4 * count * _NUMBER_COST)
+        return tuple(self._buffer.follow(at) for at in range(start, start + 4 * count, 4))
+
     def table(self, slot: int) -> Table | None:
         """Return a table field, or None when it is absent."""
-        at = self._field(slot)
-        return None if at is None else Table(self._buffer, self._buffer.follow(at))
+        at = self.target(slot)
+        return None if at is None else Table(self._buffer, at)
 
     def tables(self, slot: int) -> Iterator[Table]:
         """Yield the tables of a vector field; none when it is absent."""

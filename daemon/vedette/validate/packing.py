@@ -2,29 +2,36 @@
 
 Invariants: a model is packed only if it was proven to run. Golden frames are encoded before the model runs on them, so
 that the expected detections belong to exactly the pixels in the bundle. Expected detections of a runtime that is not
-installed are kept only if flatbuffer, settings and frames have not changed since.
+installed are kept only if graph, settings and frames have not changed since. A model without TFLite Metadata gets it
+where other programs can read the model; its graph and weights stay as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelError, ModelUnsupported, SourceInvalid
-from vedette.tflite.file import ModelFile
+from vedette.tflite.file import ModelFile, read_model
+from vedette.tflite.flatbuffer import Malformed
 from vedette.validate import golden
 from vedette.validate.golden import Golden, GoldenFrame, Tolerance
 from vedette.validate.runner import Runner
 from vedette.validate.verify import explanations, stills_of
-from vedette.vision import bundle, images
+from vedette.vision import bundle, images, mediapipe
 from vedette.vision.baseline import Baseline
 from vedette.vision.hints import BUNDLE
 from vedette.vision.interpreter import available_runtimes, chosen_runtime
 from vedette.vision.model_spec import ModelSpec, resolve
+from vedette.vision.probe import prove
 
 _TIMES_INPUT = 2     # a larger golden frame does not show the model more
+_OTHERS = "MediaPipe and the TFLite Task Library"
 _UNNAMED = "???"     # an empty line at the end of a label list would be lost
 
 
@@ -38,16 +45,19 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A whole bundle, its golden frames, and warnings for its maker."""
+    """A whole bundle, its golden frames, warnings for its maker, and what other programs can read of it."""
 
     content: bytes
     golden: Golden | None
     warnings: tuple[str, ...]
+    others: str
 
 
 def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures: Sequence[Picture] = (),
-         baseline: Baseline | None = None) -> Packed:
+         baseline: Baseline | None = None, metadata: bool = True) -> Packed:
     """Pack a bundle; without `pictures` the model's golden frames get new expected detections.
+
+    Without `metadata` the bytes of the flatbuffer stay as they are.
 
     Raises: ModelError, RuntimeMissing, SourceInvalid (no detection in any picture, which would prove nothing).
     """
@@ -63,11 +73,14 @@ def pack(model: ModelFile, spec: ModelSpec, *, name: str, version: str, pictures
     others = {path: content for path, content in model.attachments.items() if not path.startswith(golden.FOLDER)}
     baseline = baseline or bundle.baseline_of(model)
     warnings += baseline.mismatches(spec.labels, spec.limits) if baseline else ()
-    settings = bundle.settings_json(spec, model.flatbuffer_sha256, name=name, version=version, baseline=baseline)
+    flatbuffer, readers = _described(model, spec, metadata=metadata)
+    sha256 = hashlib.sha256(flatbuffer).hexdigest()
+    settings = bundle.settings_json(spec, sha256, name=name, version=version, baseline=baseline)
     files = others | {BUNDLE: settings, bundle.LABELS: bundle.labels_text(spec.labels)}
-    _check_reads_back(replace(model, attachments=files), spec)
-    content = bundle.assemble(bundle.flatbuffer_of(model), files | (golden.files(frames) if frames else {}))
-    return Packed(content, frames, tuple(dict.fromkeys(warnings)))
+    frames = frames and replace(frames, flatbuffer_sha256=sha256)
+    content = bundle.assemble(flatbuffer, files | (golden.files(frames) if frames else {}))
+    _check_reads_back(content, model, spec)
+    return Packed(content, frames, tuple(dict.fromkeys(warnings)), readers)
 
 
 def _prove(model: ModelFile) -> None:
@@ -135,8 +148,31 @@ def _with_expected_of(runtime: str, frames: Golden, model: ModelFile, spec: Mode
     return frames
 
 
-def _check_reads_back(packed: ModelFile, spec: ModelSpec) -> None:
-    read = resolve(packed, DetectorConfig(model=packed.path))
-    if _settings(read) != _settings(spec):
-        raise ModelUnsupported(f"{packed.path}: the settings of its bundle read back as {_settings(read)}; "
-                               f"expected {_settings(spec)}")
+def _described(model: ModelFile, spec: ModelSpec, *, metadata: bool) -> tuple[bytes, str]:
+    """Return the flatbuffer, with TFLite Metadata if it can have some, and what other programs can read of it."""
+    flatbuffer = bundle.flatbuffer_of(model)
+    obstacle = mediapipe.unreadable(model, spec)
+    if obstacle is None and model.tflite_metadata is not None:
+        return flatbuffer, f"{_OTHERS} find the TFLite Metadata that was in the file"
+    if obstacle is None and not metadata:
+        obstacle = "without TFLite Metadata"
+    if obstacle is None:
+        try:
+            return mediapipe.described(flatbuffer, model, spec, bundle.LABELS), f"{_OTHERS} can read it"
+        except Malformed as error:
+            obstacle = str(error)
+    return flatbuffer, f"{_OTHERS} cannot read it: {obstacle}"
+
+
+def _check_reads_back(content: bytes, model: ModelFile, spec: ModelSpec) -> None:
+    """Read the whole bundle as a device would, and prove a flatbuffer that is not the one that was proven."""
+    with TemporaryDirectory(prefix="vedette-pack-") as folder:
+        path = Path(folder, model.path.name)
+        path.write_bytes(content)
+        packed = read_model(path)
+        read = resolve(packed, DetectorConfig(model=path))
+        if _settings(read) != _settings(spec):
+            raise ModelUnsupported(f"{model.path}: the settings of its bundle read back as {_settings(read)}; "
+                                   f"expected {_settings(spec)}")
+        if packed.flatbuffer_sha256 != model.flatbuffer_sha256:
+            prove(path, sha256=packed.sha256)

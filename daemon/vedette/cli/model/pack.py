@@ -1,6 +1,6 @@
 """`vedette model pack`: makes a bundle, one file that carries its labels, settings and golden frames.
 
-Invariants: the output is complete or does not exist; the model's own bytes are never changed.
+Invariants: the output is complete or does not exist; the model's graph and weights are never changed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="images for the golden frames (default: the golden frames in the file)")
     parser.add_argument("--baseline", type=file_path, metavar="FILE",
                         help="file that `vedette model eval --baseline-out FILE` has written")
+    parser.add_argument("--no-metadata", dest="metadata", action="store_false",
+                        help="do not add TFLite Metadata: the bytes of the flatbuffer stay as they are")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if PLACEHOLDERS.issuperset(spec.labels):
         raise UsageError("--labels: the model has no labels; expected a file with one label a line")
     packed = pack(model, spec, name=args.name or spec.name, version=version, pictures=_pictures(args.golden),
-                  baseline=_baseline(args.baseline))
+                  baseline=_baseline(args.baseline), metadata=args.metadata)
     for warning in packed.warnings:
         print(f"vedette: warning: {warning}", file=sys.stderr)
     try:
@@ -83,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"--out {args.out}: {error.strerror}; expected a file name in an existing folder") from error
     print(f"{args.out}: {len(packed.content):,} bytes, {_golden_text(packed.golden)}")
+    print(packed.others)
     return 0
 
 
