@@ -84,7 +84,7 @@ class Interpreter:
                 self._inputs = self._invoke_on_zeros()
             self.outputs = self._output_specs()
             self._outputs: list[NDArray[Any]] = [_view(self._native, spec) for spec in self.outputs]
-            self.xnnpack_share = delegated_share(map(_node, self._native._get_ops_details()))
+            self.xnnpack_share = delegated_share([*map(_node, self._native._get_ops_details())])
         except _REFUSALS as error:
             _check_works(self.runtime, module)
             raise ModelUnsupported(

@@ -144,6 +144,44 @@ class Graph:
         self.model.signatureDefs = [*signatures, signature]
         return True
 
+    def drop_last_conversions(self) -> None:
+        """Make the integers the output where the last operation turns them into floats."""
+        writers, outputs = self.producers(), [int(index) for index in self.main.outputs]
+        for place, index in enumerate(outputs):
+            op = writers.get(index)
+            if op is None or self.kind(op) != "DEQUANTIZE" or self.consumers(index):
+                continue
+            source = int(op.inputs[0])
+            if self.constant(source) is not None or source in outputs:
+                continue
+            outputs[place] = source
+            self.main.operators = [each for each in self.main.operators if each is not op]
+            self._move_entries(index, source)
+        self.main.outputs = outputs
+
+    def widen_constants(self) -> bool:
+        """Make constants of float16 float32, where an operation would do so each time. Returns whether there were any.
+        """
+        kept = []
+        for op in self.main.operators:
+            data = self.constant(int(op.inputs[0])) if self.kind(op) == "DEQUANTIZE" else None
+            if data is None or self.main.tensors[int(op.inputs[0])].type != self.schema.TensorType.FLOAT16:
+                kept.append(op)
+                continue
+            buffer = self.schema.BufferT()
+            buffer.data = np.frombuffer(data.view(np.float16).astype(np.float32).tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            self.main.tensors[int(op.outputs[0])].buffer = len(self.model.buffers) - 1
+        found = len(kept) < len(self.main.operators)
+        self.main.operators = kept
+        return found
+
+    def _move_entries(self, old: int, new: int) -> None:
+        for signature in self.model.signatureDefs or ():
+            for entry in signature.outputs if signature.subgraphIndex == 0 else ():
+                if entry.tensorIndex == old:
+                    entry.tensorIndex = new
+
     def _entry(self, index: int) -> Any:
         entry = self.schema.TensorMapT()
         entry.name, entry.tensorIndex = self.name(index).encode(), index

@@ -7,28 +7,35 @@ result does not depend on the order of the pictures.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import read_bytes
 from vedette.workshop import graph as graphs
 from vedette.workshop import ranges
-from vedette.workshop.graph import Graph
+from vedette.workshop.layers import BOXES, OUTPUT, Layers
+from vedette.workshop.running import Running
+from vedette.workshop.schemes import Scheme, apply, untouched
+from vedette.workshop.sensitivity import PICTURES, BlockCost, Scores, choose
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vedette.tflite.file import ModelFile
     from vedette.vision.model_spec import ModelSpec
+    from vedette.workshop.graph import Graph
+    from vedette.workshop.layers import Block
     from vedette.workshop.ranges import Inputs, Ranges
 
-Scheme = Literal["static", "per-tensor", "dynamic-range", "weight-only", "float16"]
+__all__ = ["CALIBRATED", "SCHEMES", "BlockCost", "Quantized", "Recipe", "Scheme", "quantize"]
+
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 CALIBRATED: tuple[Scheme, ...] = ("static", "per-tensor")
 """The schemes that need pictures."""
-_EVERYTHING = ".*"
-_BITS = 8
+_WORTH_DB = 1.0         # what the blocks that stay float must bring, all together
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +44,6 @@ class Recipe:
 
     scheme: Scheme = "static"
     keep_float: Literal["auto", "none"] | tuple[str, ...] = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class BlockCost:
-    """What one block costs: the scores' signal-to-noise ratio where only this block is INT8, and its float bytes."""
-
-    block: str
-    sqnr_db: float
-    bytes_float: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,63 +61,83 @@ def quantize(model: ModelFile, spec: ModelSpec, inputs: Inputs, recipe: Recipe,
              progress: Callable[[str], None]) -> Quantized:
     """Quantize a float model. `inputs` are pictures as the model is fed with; only calibrated schemes read them.
 
-    Raises: ModelUnsupported (quantized already, or an operation that the quantizer refuses), ExtraMissing.
+    Raises: ModelUnsupported (quantized already, or the quantizer refuses it), UsageError (no such block), ExtraMissing.
     """
-    graph = graphs.read(read_bytes(model.path))
     _require_float(model)
-    cures = []
-    if graph.add_signature():
-        cures.append("the file had no signature, so it could not be calibrated: one was added")
-    measured: Ranges = {}
-    if recipe.scheme in CALIBRATED:
-        measured = ranges.measure(graph, inputs, spec.normalization, progress)
-    progress("quantizing")
-    content = apply(graph, measured, recipe.scheme, ())
-    return Quantized(content, (), (), tuple(cures), ())
-
-
-def apply(graph: Graph, measured: Ranges, scheme: Scheme, kept: Iterable[str]) -> bytes:
-    """Return the file of a graph in a scheme. The operations that write the tensors `kept` stay float.
-
-    Raises: ModelUnsupported.
-    """
-    from litert_quantizer import Quantizer
-    names = tuple(kept)
-    with ranges.quiet():
-        quantizer = Quantizer(graphs.write(graph))
-        _configure(quantizer, scheme)
-        _leave_float(quantizer, [f"{name};" for name in names])
-        try:
-            result = quantizer.quantize(dict(measured) or None, enable_progress_report=False)
-        except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
-            raise ModelUnsupported(f"the quantizer refuses this graph: {error}") from error
-    changed = graphs.read(bytes(result.quantized_model))
-    return graphs.write(changed)
-
-
-def _configure(quantizer: Any, scheme: Scheme) -> None:
-    from litert_quantizer import qtyping
-    from litert_quantizer.algorithm_manager import AlgorithmName
-    every, kinds = qtyping.TFLOperationName, qtyping.QuantGranularity
-    if scheme in CALIBRATED:
-        granularity = kinds.CHANNELWISE if scheme == "static" else kinds.TENSORWISE
-        quantizer.add_static_config(_EVERYTHING, every.ALL_SUPPORTED, _BITS, _BITS, granularity)
-    elif scheme == "dynamic-range":
-        quantizer.add_dynamic_config(_EVERYTHING, every.ALL_SUPPORTED, _BITS)
-    elif scheme == "weight-only":
-        quantizer.add_weight_only_config(_EVERYTHING, every.ALL_SUPPORTED, _BITS)
+    graph = graphs.read(read_bytes(model.path))
+    cures = tuple(_prepare(graph))
+    if recipe.scheme not in CALIBRATED:
+        progress("quantizing")
+        content = apply(graph, {}, recipe.scheme)
+        return Quantized(content, (), (), cures, (Running(content).placement(),))
+    measured = ranges.measure(graph, inputs, spec.normalization, progress)
+    work = _Calibrated(graph, measured, recipe.scheme)
+    if recipe.keep_float == "auto":
+        scores = Scores(model, spec, graphs.write(graph), _spread(inputs))
+        kept, costs = work.choose(scores, progress)
     else:
-        quantizer.add_weight_only_config(_EVERYTHING, every.ALL_SUPPORTED, 16,
-                                         algorithm_key=AlgorithmName.FLOAT_CASTING)
+        kept, costs = () if recipe.keep_float == "none" else recipe.keep_float, ()
+    progress("quantizing")
+    content = work.quantized(kept)
+    kept = (*kept, OUTPUT) if work.joined and BOXES not in kept else kept
+    return Quantized(content, kept, costs, (*cures, *work.cures()),
+                     (Running(content).placement(), *untouched(graph)))
 
 
-def _leave_float(quantizer: Any, scopes: list[str]) -> None:
-    from litert_quantizer import qtyping
-    from litert_quantizer.algorithm_manager import AlgorithmName
-    if scopes:
-        quantizer.update_quantization_recipe("^(?:" + "|".join(map(re.escape, scopes)) + ")",
-                                             qtyping.TFLOperationName.ALL_SUPPORTED,
-                                             algorithm_key=AlgorithmName.NO_QUANTIZE)
+class _Calibrated:
+    """A graph with the ranges of its tensors: it can be quantized again and again, in parts of a second."""
+
+    def __init__(self, graph: Graph, measured: Ranges, scheme: Scheme) -> None:
+        self._graph, self._measured, self._scheme = graph, measured, scheme
+        self._layers = Layers(graph)
+        self.joined = self._layers.mixed(measured)
+
+    def cures(self) -> Sequence[str]:
+        """Return what was cured, in words."""
+        if not self.joined:
+            return ()
+        name, = self._layers.names(self.joined[:1])
+        text = (f"boxes in pixels and scores share the tensor {name}: in INT8 one step of its integers would be larger "
+                "than every score, so it stays float")
+        return [text]
+
+    def quantized(self, kept: Sequence[str]) -> bytes:
+        """Return the file in which these blocks and tensors stay float. Raises: UsageError, ModelUnsupported."""
+        places = {*self.joined, *(place for name in kept for place in self._layers.find(name))}
+        return apply(self._graph, self._measured, self._scheme, kept=self._layers.names(sorted(places)))
+
+    def choose(self, scores: Scores, progress: Callable[[str], None]) -> tuple[tuple[str, ...], tuple[BlockCost, ...]]:
+        """Return what is worth to stay float, and what each block costs."""
+        costs = tuple(self._cost(scores, block, progress) for block in self._layers.blocks)
+        always = (BOXES,) if self._layers.boxes else ()
+        plain = self.quantized(always)
+        chosen = choose(costs, self._layers.blocks, len(plain))
+        names = (*always, *(block.name for block in self._layers.blocks if block in chosen))
+        if chosen and scores.ratio(self.quantized(names)) < scores.ratio(plain) + _WORTH_DB:
+            return always, costs
+        return names, costs
+
+    def _cost(self, scores: Scores, block: Block, progress: Callable[[str], None]) -> BlockCost:
+        progress(f"measuring what {block.name} costs as INT8")
+        places = [place for place in block.places if place not in self.joined]
+        content = apply(self._graph, self._measured, self._scheme, only=self._layers.names(places))
+        return BlockCost(block.name, round(scores.ratio(content), 1), block.bytes_float)
+
+
+def _prepare(graph: Graph) -> Sequence[str]:
+    """Cure what keeps a float graph from being quantized; returns what was done, in words."""
+    cures = []
+    if graph.widen_constants():
+        cures.append("the weights were float16, which cannot be calibrated: they were made float32 first")
+    if graph.add_signature():
+        cures.append("the file had no signature, without which it cannot be calibrated: one was added")
+    return cures
+
+
+def _spread(inputs: Inputs) -> list[NDArray[np.float32]]:
+    """Return a few of the pictures, spread over all."""
+    step = max(1, len(inputs) // PICTURES)
+    return [values for number, values in enumerate(inputs) if number % step == 0][:PICTURES]
 
 
 def _require_float(model: ModelFile) -> None:
