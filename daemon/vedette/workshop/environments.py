@@ -1,30 +1,23 @@
 """The tools' own Python environments: their versions conflict, so never are two tools in one environment.
 
-    <cache>/environments/onnx2tf-<digest>           a link to the environment that is used
-    <cache>/environments/onnx2tf-<digest>.<random>/ that environment; scripts in it name it, so it is never moved
-    <cache>/environments/onnx2tf.log, onnx2tf.lock  what pip wrote; who makes one now
-
-Invariants: only a complete environment has a link, whatever ends this process; what has no link is removed by the next
-who makes one; the digest is that of the pinned requirements, so new pins get a new environment; an environment that is
-there is used without the network.
+Invariants: the name of an environment has the digest of its pinned requirements, so new pins get a new one. An
+environment that is there is used without the network. `once` keeps it whole: `<cache>/environments/onnx2tf-<digest>`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vedette.errors import ToolMissing
+from vedette.workshop.once import DIGITS, cache, made
 from vedette.workshop.tool import Progress, reason, run
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
@@ -44,17 +37,12 @@ class Needs:
 
 TOOLS = {
     "onnx": Needs(("3.11", "3.12", "3.13"), 213),
-    "torch": Needs(("3.11", "3.12", "3.13"), 900),
+    "torch": Needs(("3.11", "3.12", "3.13"), 967),
     "onnx2tf": Needs(("3.12", "3.13"), 661),
     "litert-torch": Needs(("3.11", "3.12", "3.13"), 2138),
     "tensorflow": Needs(("3.11", "3.12", "3.13"), 2135),
-    "ultralytics": Needs(("3.11", "3.12", "3.13"), 1600),
+    "ultralytics": Needs(("3.11", "3.12", "3.13"), 2623),
 }
-
-
-def cache() -> Path:
-    """Return the folder in which the workshop keeps what it can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME") or "/", ".cache"), "vedette")
 
 
 def python_of(tool: str, progress: Progress, *, requirements: Path = REQUIREMENTS) -> Path:
@@ -65,49 +53,22 @@ def python_of(tool: str, progress: Progress, *, requirements: Path = REQUIREMENT
     """
     pinned = requirements / f"{tool}.txt"
     home = cache() / "environments"
-    link = home / f"{tool}-{_digest(pinned)}"
-    if (link / "bin" / "python").exists():
-        return link / "bin" / "python"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with _locked(home / f"{tool}.lock", tool, progress):
-            if not (link / "bin" / "python").exists():      # another command may have made it just now
-                _remove_unlinked(home, tool)
-                _make(tool, pinned, link, progress)
+        link = made(home / f"{tool}-{digest(tool, requirements)}", "bin/python", partial(_make, tool, pinned, progress),
+                    partial(progress, f"{tool}: another command makes its environment; waiting for it"))
     except OSError as error:
         raise ToolMissing(f"{tool}: its environment cannot be made in {home}: {error.strerror or error}") from error
     return link / "bin" / "python"
 
 
-def _digest(pinned: Path) -> str:
-    return hashlib.sha256(pinned.read_bytes() + platform.machine().encode()).hexdigest()[:12]
+def digest(tool: str, requirements: Path = REQUIREMENTS) -> str:
+    """Return what stands for the pinned versions of a tool on this kind of machine."""
+    pinned = (requirements / f"{tool}.txt").read_bytes()
+    return hashlib.sha256(pinned + platform.machine().encode()).hexdigest()[:DIGITS]
 
 
-@contextmanager
-def _locked(path: Path, tool: str, progress: Progress) -> Iterator[None]:
-    with path.open("a") as lock:        # the kernel unlocks it, also after SIGKILL
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"{tool}: another command makes its environment; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_unlinked(home: Path, tool: str) -> None:
-    """Remove what was never finished, and links to nothing."""
-    entries = list(home.glob(f"{tool}-????????????*"))
-    used = {entry.resolve() for entry in entries if entry.is_symlink() and (entry / "bin" / "python").exists()}
-    for entry in entries:
-        if entry.is_symlink():
-            if entry.resolve() not in used:
-                entry.unlink()
-        elif entry not in used and entry.resolve() not in used:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _make(tool: str, pinned: Path, link: Path, progress: Progress) -> None:
-    log = link.with_name(f"{tool}.log")
+def _make(tool: str, pinned: Path, progress: Progress, folder: Path) -> None:
+    log = folder.with_name(f"{tool}.log")
     log.unlink(missing_ok=True)
     needs = TOOLS[tool]
     python, uv = _python(needs.pythons), _uv()
@@ -115,28 +76,15 @@ def _make(tool: str, pinned: Path, link: Path, progress: Progress) -> None:
                                 f"python{needs.pythons[0]}-venv, or uv, which fetches a Python (pip install uv)")
     if python is None and uv is None:
         raise ToolMissing(f"{tool}: its environment cannot be made{advice}")
-    progress(f"{tool}: making its environment, once: about {needs.megabytes} MB in {link.parent}")
-    folder = Path(tempfile.mkdtemp(prefix=f"{link.name}.", dir=link.parent))
+    progress(f"{tool}: making its environment, once: about {needs.megabytes} MB in {folder.parent}")
     inner = folder / "bin" / "python"
     if python is not None:
         steps = [[python, "-I", "-m", "venv", folder], [inner, *_PIP, pinned]]
     else:
         steps = [[uv, "venv", "--clear", "--python", needs.pythons[0], folder],
                  [uv, "pip", "install", "--python", inner, "--only-binary", ":all:", "-r", pinned]]
-    try:
-        if not all(run([str(part) for part in step], log, _Steps(tool, progress)) == 0 for step in steps):
-            raise ToolMissing(f"{tool}: its environment cannot be made: {reason(log)}{advice}; the log is {log}")  # noqa: TRY301
-        _link(folder, link)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _link(folder: Path, link: Path) -> None:
-    """Let the name stand for this environment, in one step."""
-    beside = folder.with_name(f"{folder.name}.link")
-    beside.symlink_to(folder.name)
-    beside.replace(link)
+    if not all(run([str(part) for part in step], log, _Steps(tool, progress)) == 0 for step in steps):
+        raise ToolMissing(f"{tool}: its environment cannot be made: {reason(log)}{advice}; the log is {log}")
 
 
 class _Steps:

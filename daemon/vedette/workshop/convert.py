@@ -1,0 +1,129 @@
+"""A network of any kind becomes a float `.tflite`: the right tool converts it, in an environment of its own.
+
+Invariants: the same input, tool versions and options are converted once; the result is in the cache, whole or not at
+all. The result is a model that the device reads: no custom operation. Every error of a tool is one message, with its
+log's path; where an operation does not fit, the message names it, its place and the way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from vedette.errors import ModelError, ModelUnsupported, ToolMissing
+from vedette.tflite.file import read_model
+from vedette.vision.bundle import assemble
+from vedette.workshop import environments
+from vedette.workshop.inputs import Kind, Source
+from vedette.workshop.once import DIGITS, cache, made
+from vedette.workshop.tool import Progress, reason, run
+from vedette.workshop.unfit import rules, unfit_in
+
+SCRIPTS = Path(__file__).with_name("tools")
+_SAID = "vedette: "
+_METADATA = "metadata.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The environment and the program that convert a kind of network."""
+
+    tool: str
+    script: str
+
+
+ROUTES: Mapping[Kind, Route] = {
+    "onnx": Route("onnx2tf", "from_onnx.py"),
+    "exported-program": Route("litert-torch", "from_torch.py"),
+    "module": Route("litert-torch", "from_torch.py"),
+    "ultralytics": Route("ultralytics", "from_ultralytics.py"),
+    "saved-model": Route("tensorflow", "from_tensorflow.py"),
+    "keras": Route("tensorflow", "from_tensorflow.py"),
+}
+
+
+def to_float(source: Source, progress: Progress, size: str | None = None) -> Path:
+    """Return the float `.tflite` of a network: the file itself where it is one, else in the cache.
+
+    `size` is WIDTHxHEIGHT, for a network that does not state the size of its input.
+    Raises: ModelUnsupported (INT8 already, or the tool cannot convert it), ToolMissing.
+    """
+    if source.kind == "tflite":
+        _check_is_float(source.path)
+    _check_fits(source, size, progress)
+    if source.kind == "tflite":
+        return source.path
+    route = ROUTES[source.kind]
+    script = SCRIPTS / route.script
+    made_from = (source.sha256, environments.digest(route.tool), script.read_text(), size or "")
+    digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:DIGITS]
+    stem = source.path.resolve().stem
+    home = cache() / "converted"
+    try:
+        folder = made(home / f"{stem}-{digest}", f"{stem}.tflite",
+                      partial(_convert, source, (route.tool, script), size, progress),
+                      partial(progress, f"{route.tool}: another command converts {stem}; waiting for it"))
+    except OSError as error:
+        raise ToolMissing(f"{source.path}: cannot be converted in {home}: {error.strerror or error}") from error
+    progress(f"{source.path.name}: its float model is {folder / f'{stem}.tflite'}")
+    return folder / f"{stem}.tflite"
+
+
+def _check_fits(source: Source, size: str | None, progress: Progress) -> None:
+    """Refuse a network before minutes of work, if the device would refuse what becomes of it."""
+    found = [each for each in unfit_in(source.path) if size is None or each.why != rules.SIZE.why]
+    for each in found:
+        if not each.refused:
+            progress(f"warning: {each}")
+    if refused := [str(each) for each in found if each.refused]:
+        raise ModelUnsupported("\n".join((f"{source.path}: the device cannot run all of it", *refused)))
+
+
+def _check_is_float(path: Path) -> None:
+    model = read_model(path, pictures=False)
+    if any(tensor.dtype in ("int8", "uint8") for tensor in (*model.inputs, *model.outputs)):
+        raise ModelUnsupported(f"{path}: INT8 already, so there is nothing to convert; `vedette model inspect` says "
+                               "how it runs, and `vedette model pack` makes a bundle of it")
+
+
+def _convert(source: Source, how: tuple[str, Path], size: str | None, progress: Progress, folder: Path) -> None:
+    tool, script = how
+    python = environments.python_of(tool, progress)
+    log = folder.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    began = time.monotonic()
+    progress(f"{tool}: converting {source.path.name}; the log is {log}")
+    code = run([python, "-I", script, source.path.resolve(), folder, size or "-", source.kind], log,
+               _Said(tool, progress), folder)
+    stem = source.path.resolve().stem
+    try:
+        if code != 0:
+            raise ModelUnsupported(reason(log).removeprefix(_SAID))
+        content = (folder / "float.tflite").read_bytes()
+        stated = folder / _METADATA
+        (folder / f"{stem}.tflite").write_bytes(
+            assemble(content, {_METADATA: stated.read_bytes()}) if stated.exists() else content)
+        read_model(folder / f"{stem}.tflite")
+    except (ModelError, OSError) as error:
+        text = str(error).removeprefix(f"{folder}/")
+        written = folder / f"{stem}.tflite"
+        unfit = [str(each) for each in unfit_in(written) if each.refused] if written.exists() else []
+        raise ModelUnsupported("\n".join((
+            f"{source.path}: {tool} cannot convert it: {text}; the log is {log}", *unfit))) from error
+    progress(f"{tool}: converted in {time.monotonic() - began:.0f} s")
+
+
+class _Said:
+    """Passes on the lines that a script means for a person."""
+
+    def __init__(self, tool: str, progress: Callable[[str], None]) -> None:
+        self._tool, self._progress = tool, progress
+
+    def __call__(self, line: str) -> None:
+        if line.startswith(_SAID):
+            self._progress(f"{self._tool}: {line.removeprefix(_SAID)}")
