@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from vedette.validate.golden import family_of
+from vedette.vision.geometry import WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector
 from vedette.vision.probe import ensure_proof
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile
-    from vedette.types import Detection, Frame
+    from vedette.types import Box, Detection, Frame
     from vedette.validate.golden import Family
     from vedette.vision.model_spec import ModelSpec
 
@@ -56,9 +57,9 @@ class Runner:
         ran = self._interpreter
         return family_of(ran.runtime, delegate=ran.delegate, xnnpack_share=ran.xnnpack_share)
 
-    def detector(self, spec: ModelSpec) -> LocalDetector:
+    def detector(self, spec: ModelSpec, roi: Box = WHOLE) -> LocalDetector:
         """Return a detector with these settings; it may be used until the next call."""
-        return LocalDetector(self._interpreter, self._model, spec)
+        return LocalDetector(self._interpreter, self._model, spec, roi=roi)
 
     def detect(self, spec: ModelSpec, frames: Iterable[Frame]) -> tuple[tuple[Detection, ...], ...]:
         """Return the detections of each frame, and record the times of the invokes. Raises: DetectError."""

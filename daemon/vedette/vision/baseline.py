@@ -1,7 +1,8 @@
 """The training baseline of a bundle: statistics of the detections and of the frames of the model's evaluation.
 
 Invariants: it is measured with the thresholds that the model states, since a device compares with those. Brightness and
-contrast are the measures that health publishes of a camera. Keys that a later version adds are kept.
+contrast are the measures that health publishes of a camera. Keys that a later version adds are kept. A baseline without
+a training has no such key.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean, pstdev
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_serializer
+from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from vedette.config.camera_values import Unit
 from vedette.errors import ModelUnsupported
@@ -19,6 +21,7 @@ from vedette.types import Detection
 from vedette.vision.documents import first_problem
 from vedette.vision.limits import NEVER, Limits
 
+P = TypeVar("P", bound=BaseModel)
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -41,6 +44,14 @@ class LabelBaseline(_Part):
     per_frame: Amount
 
 
+class Training(_Part):
+    """What the training says of the network: its own figures, how it was done, and the SHA-256 of its weights."""
+
+    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+    configuration: dict[str, JsonValue] = {}
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
 class Baseline(_Part):
     """The value of the key `baseline` in `vedette.json`."""
 
@@ -48,6 +59,12 @@ class Baseline(_Part):
     brightness: Spread
     contrast: Spread
     labels: dict[str, LabelBaseline]
+    training: Training | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_training(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = plain(self)
+        return values if self.training else {key: value for key, value in values.items() if key != "training"}
 
     def mismatches(self, labels: Sequence[str], limits: Limits) -> Iterator[str]:
         """Yield a message for each label that was not measured with these labels and thresholds."""
@@ -61,8 +78,17 @@ class Baseline(_Part):
 
 def parse(document: object, where: str) -> Baseline:
     """Return the baseline of a JSON value. Raises: ModelUnsupported, naming `where` and the key."""
+    return _parsed(Baseline, document, where)
+
+
+def parse_training(document: object, where: str) -> Training:
+    """Return the training of a JSON value. Raises: ModelUnsupported, naming `where` and the key."""
+    return _parsed(Training, document, where)
+
+
+def _parsed(part: type[P], document: object, where: str) -> P:
     try:
-        return Baseline.model_validate(document, strict=True)
+        return part.model_validate(document, strict=True)
     except ValidationError as error:
         key, problem = first_problem(error)
         raise ModelUnsupported(f"{where}{f'.{key}' if key else ''}: {problem}") from error

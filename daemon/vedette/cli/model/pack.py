@@ -6,14 +6,14 @@ Invariants: the output is complete or does not exist; the model's graph and weig
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_labels_argument, add_threshold_arguments, detector_of
-from vedette.errors import ModelUnsupported, UsageError
+from vedette.cli.json_file import read_json
+from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     from vedette.validate.golden import Golden
@@ -29,8 +29,6 @@ exit codes:
   64  The command line is wrong, or the version or the labels are missing.
   65  The model, an image or the baseline cannot be used.
   69  No TFLite runtime is installed."""
-
-_BASELINE_BYTES_MAX = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,17 +103,8 @@ def _pictures(paths: list[Path]) -> tuple[Picture, ...]:
 def _baseline(path: Path | None) -> Baseline | None:
     if path is None:
         return None
-    from vedette._lib.whole_file import read_whole
     from vedette.vision.baseline import parse
-    try:
-        content = json.loads(read_whole(path, _BASELINE_BYTES_MAX))
-    except OSError as error:
-        raise UsageError(f"--baseline {path}: {error.strerror}; expected a JSON file") from error
-    except UnicodeDecodeError as error:
-        raise ModelUnsupported(f"--baseline {path}: not UTF-8 text; expected a JSON file") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelUnsupported(f"--baseline {path}: {error}; expected a JSON file") from error
-    return parse(content, f"--baseline {path}")
+    return parse(read_json(path, "--baseline"), f"--baseline {path}")
 
 
 def _label_threshold(text: str) -> tuple[str, float]:

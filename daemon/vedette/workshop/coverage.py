@@ -1,0 +1,175 @@
+"""What the pictures for a calibration cover: how many there are, their light, and what the float model sees in them.
+
+Invariants: pure. Brightness and contrast are the measures that health publishes of a camera. Only what was measured to
+cost accuracy is refused (docs/workshop.md has the table): the values that a network sees are as far apart as light and
+dark in its pictures, and noise looks like nothing that it was trained on. What a picture shows costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vedette.camera.brightness import light_of
+from vedette.errors import ModelUnsupported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vedette.types import Detection, Frame
+
+FEW = 100
+"""Fewer pictures are a warning."""
+HIGHLIGHT_LEAST = 110.0
+"""The highlights of the lightest tenth of the pictures must reach this grey level, 0-255."""
+CONTRAST_LEAST = 10.0
+"""So must the contrast of the tenth with the most contrast."""
+LIKENESS_LEAST = 0.5
+"""Neighbouring pixels of a picture must be at least so alike: 0 is noise, 1 the same everywhere."""
+_LIGHTEST = 90
+_LISTED_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A measure over the pictures: mean, standard deviation, and the 11 deciles from the lowest to the highest."""
+
+    mean: float
+    std: float
+    deciles: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
+        found = np.asarray(values, np.float64)
+        deciles = np.percentile(found, range(0, 101, 10))
+        return cls(round(float(found.mean()), 1), round(float(found.std()), 1),
+                   tuple(round(float(value), 1) for value in deciles))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a device's health messages say: brightness and contrast (0-255) of each, and its scores by label."""
+
+    brightness: tuple[float, ...]
+    contrast: tuple[float, ...]
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the pictures cover. `highlight`: brightness plus twice the contrast, 0-255 or more; `likeness`: median, 0-1.
+
+    `labels`: how many pictures show each label, as the float model sees them.
+    """
+
+    pictures: int
+    brightness: Spread
+    contrast: Spread
+    highlight: float
+    likeness: float
+    labels: Mapping[str, int]
+
+    def refusals(self) -> Iterator[str]:
+        """Yield why a calibration with these pictures would cost accuracy."""
+        if self.highlight < HIGHLIGHT_LEAST:
+            yield (f"the pictures are dark: the highlights of the lightest tenth reach grey level {self.highlight:.0f}; "
+                   f"expected at least {HIGHLIGHT_LEAST:.0f}, as in pictures by day")
+        elif self.contrast.deciles[_LIGHTEST // 10] < CONTRAST_LEAST:
+            yield (f"the pictures are flat: their contrast is {self.contrast.deciles[_LIGHTEST // 10]:.1f}; expected at "
+                   f"least {CONTRAST_LEAST:.0f}")
+        if self.likeness < LIKENESS_LEAST:
+            yield (f"the pictures are noise: their neighbouring pixels are alike by {self.likeness:.2f}; expected at "
+                   f"least {LIKENESS_LEAST}, as in pictures of a camera")
+
+    def warnings(self, seen: Seen | None = None) -> Iterator[str]:
+        """Yield what is worth a look; `seen` is what the device sees."""
+        if self.pictures < FEW:
+            yield f"{self.pictures} pictures are few; expected 100 to 500"
+        if self.brightness.std == 0 and self.pictures > 1:
+            yield "all pictures have the same brightness; expected pictures of a day and a night"
+        if seen is not None:
+            yield from self._unlike(seen)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as a value for JSON."""
+        return {"pictures": self.pictures, "brightness": _plain(self.brightness), "contrast": _plain(self.contrast),
+                "highlight": self.highlight, "likeness": self.likeness, "labels": dict(self.labels)}
+
+    def _unlike(self, seen: Seen) -> Iterator[str]:
+        for name, here, there in (("brightness", self.brightness, seen.brightness),
+                                  ("contrast", self.contrast, seen.contrast)):
+            low, high = here.deciles[0], here.deciles[-1]
+            if there and not low <= min(there) <= max(there) <= high:
+                yield (f"the device sees a {name} of {_between(min(there), max(there))}, the pictures have "
+                       f"{_between(low, high)}: add pictures of that light")
+        missing = [label for label, count in seen.labels.items() if count and not self.labels.get(label)]
+        if missing:
+            more = ", …" if len(missing) > _LISTED_MAX else ""
+            yield f"the device sees labels that no picture shows: {', '.join(missing[:_LISTED_MAX])}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is measured of one picture: brightness and contrast (0-255), and how alike its neighbouring pixels are."""
+
+    light: tuple[float, float]
+    likeness: float
+
+    @classmethod
+    def at(cls, frame: Frame, values: NDArray[np.float32]) -> Look:
+        """Measure a frame; `values` are the model's input for it, without any padding."""
+        return cls(light_of(frame.pixels), likeness_of(values))
+
+
+def coverage_of(looks: Sequence[Look], found: Sequence[Sequence[Detection]], labels: Iterable[str]) -> Coverage:
+    """Return what pictures cover: at least one, with its detections. `labels`: those that the model can detect."""
+    brightness, contrast = zip(*(look.light for look in looks), strict=True)
+    highlights = [mean + 2 * std for mean, std in (look.light for look in looks)]
+    shown = Counter(label for detections in found for label in {each.label for each in detections})
+    return Coverage(len(looks), Spread.of(brightness), Spread.of(contrast),
+                    highlight=round(float(np.percentile(highlights, _LIGHTEST)), 1),
+                    likeness=round(float(np.median([look.likeness for look in looks])), 2),
+                    labels={label: shown[label] for label in labels} | shown)
+
+
+def likeness_of(values: NDArray[np.float32]) -> float:
+    """Return how alike neighbouring pixels are: their correlation along the rows; 1 where all are equal.
+
+    `values`: a model's input, (1, rows, columns, channels) or (1, channels, rows, columns).
+    """
+    picture = values[0].mean(axis=-1 if values.shape[-1] in (1, 3) else 0, dtype=np.float64)
+    variance = float(picture.var())
+    return 1.0 - float(np.square(np.diff(picture, axis=1)).mean()) / (2 * variance) if variance > 0 else 1.0
+
+
+def seen_by(messages: Iterable[object], where: str) -> Seen:
+    """Return what health messages of a device say. Raises: ModelUnsupported (another message), naming `where`."""
+    light: dict[str, list[float]] = {"brightness": [], "contrast": []}
+    labels: Counter[str] = Counter()
+    for message in messages:
+        if not isinstance(message, dict) or not str(message.get("schema")).startswith("vedette.health/"):
+            raise ModelUnsupported(f"{where}: expected health messages of a device, with schema vedette.health/1")
+        for name, value in _dict(message.get("image")).items():
+            if name in light and isinstance(value, int | float):
+                light[name].append(float(value))
+        for label, each in _dict(message.get("scores")).items():
+            if isinstance(count := _dict(each).get("count"), int):
+                labels[label] = max(labels[label], count)
+    return Seen(tuple(light["brightness"]), tuple(light["contrast"]), dict(labels))
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _plain(spread: Spread) -> dict[str, Any]:
+    return {"mean": spread.mean, "std": spread.std, "deciles": list(spread.deciles)}
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.0f}" if round(low) == round(high) else f"{low:.0f}-{high:.0f}"
