@@ -37,6 +37,7 @@ COMMANDS = {
     "tail": ("vedette.cli.tail", "print the messages of devices as they arrive over MQTT"),
     "page": ("vedette.cli.page", "show daemons of this machine in a browser, and answer Prometheus"),
     "model inspect": ("vedette.cli.model.inspect", "show what is in a model file and how Vedette would run it"),
+    "model quantize": ("vedette.cli.model.quantize", "make an INT8 bundle of a float model, calibrated with pictures"),
     "model pack": ("vedette.cli.model.pack", "make a bundle from a model: labels, settings, golden frames"),
     "model verify": ("vedette.cli.model.verify", "check the digest and the golden frames of a bundle on this device"),
     "model eval": ("vedette.cli.model.eval", "measure the accuracy of a model: COCO AP on drawn or COCO images"),

@@ -36,6 +36,16 @@ def add_labels_argument(parser: argparse.ArgumentParser) -> None:
                              "own")
 
 
+def add_feeding_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how the model is fed and how its output is read."""
+    parser.add_argument("--decoder", help="how the output is decoded: a value of detector.decoder")
+    parser.add_argument("--color", choices=("rgb", "bgr"), help="order of the color channels of the input")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="how a frame is fitted to the input")
+    parser.add_argument("--mean", type=float, nargs="+", metavar="X",
+                        help="input = (byte - mean) / std; one number, or one for each channel")
+    parser.add_argument("--std", type=float, nargs="+", metavar="X", help="one number, or one for each channel")
+
+
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the two thresholds."""
     parser.add_argument("--score-threshold", type=between(float, 0, 1), metavar="X",

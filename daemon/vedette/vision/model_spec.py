@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 COARSE_SCALE = 0.05
+FLOAT_WORKS = "it works, but an INT8 export is several times faster"
 _SMALLEST_INPUT = 8      # in some exports a size of 1x1 means "any size"
 _LARGEST_INPUT = 2560    # what a decoder keeps for each cell of a larger one would take hundreds of megabytes
 SHAPES = "tensor shapes"

@@ -30,7 +30,7 @@ from vedette.vision.baseline import BaselineMeter
 from vedette.vision.geometry import WHOLE, place, roi_pixels
 from vedette.vision.hints import BUNDLE
 from vedette.vision.limits import NEVER
-from vedette.vision.model_spec import resolve
+from vedette.vision.model_spec import FLOAT_WORKS, resolve
 from vedette.vision.normalization import normalization_of
 from vedette.workshop.coverage import Coverage, Look, Seen, coverage_of
 from vedette.workshop.graph import missing
@@ -49,7 +49,7 @@ Progress = Callable[[str], None]
 Found = tuple["Detection", ...]
 F1_LEAST = 0.5
 """A new model that agrees less with the float model does not work: broken ones were measured below, others above 0.88."""
-GOLDEN_FRAMES = 4
+GOLDEN_FRAMES = 3
 _CERTAIN = 0.1      # a detection so far above its threshold stays one, whatever rounds
 _REPORTED_EVERY = 10
 
@@ -105,7 +105,8 @@ def make(order: Order, progress: Progress) -> Made:
     looks, padded = _looks(order)
     coverage = coverage_of(looks, found, [label for label in order.spec.labels
                                           if order.spec.limits.threshold_of(label) != NEVER])
-    warnings = [*order.spec.warnings, *coverage.warnings(order.seen)]
+    warnings = [warning for warning in order.spec.warnings if not warning.endswith(FLOAT_WORKS)]
+    warnings += coverage.warnings(order.seen)
     _refuse(order, coverage, found, warnings)
     quantized = quantize(order.model, order.spec, Prepared(order.pictures, order.spec, order.roi), order.recipe, progress)
     with TemporaryDirectory(prefix="vedette-") as folder:
@@ -205,12 +206,10 @@ def _golden(spec: ModelSpec, agreements: Sequence[Agreement], padded: Sequence[b
             for each in agreements]
     chosen: list[int] = []
     shown: set[str] = set()
-    while len(chosen) < GOLDEN_FRAMES:
-        worth = [(len(labels - shown), padded[number], round(agreements[number].f1, 2), len(labels), -number)
-                 for number, labels in enumerate(sure) if labels - shown]
-        if not worth:
-            break
-        chosen.append(-max(worth)[-1])
+    for _ in range(min(GOLDEN_FRAMES, sum(map(bool, sure)))):
+        best = max((len(labels - shown), padded[number], round(agreements[number].f1, 2), len(labels), -number)
+                   for number, labels in enumerate(sure) if labels and number not in chosen)
+        chosen.append(-best[-1])
         shown |= sure[chosen[-1]]
     return chosen or [number for number, each in enumerate(agreements) if each.pairs or each.only_other][:1]
 

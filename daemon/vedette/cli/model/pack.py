@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between, file_path
-from vedette.cli.detector_arguments import add_labels_argument, add_threshold_arguments, detector_of
+from vedette.cli.detector_arguments import (
+    add_feeding_arguments,
+    add_labels_argument,
+    add_threshold_arguments,
+    detector_of,
+)
 from vedette.cli.json_file import read_json
 from vedette.errors import UsageError
 
@@ -39,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version",
                         help="version of the model (default: the version in the file; needed if there is none)")
     add_labels_argument(parser)
-    parser.add_argument("--decoder", help="how the output is decoded: a value of detector.decoder")
-    parser.add_argument("--color", choices=("rgb", "bgr"), help="order of the color channels of the input")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="how a frame is fitted to the input")
-    parser.add_argument("--mean", type=float, nargs="+", metavar="X",
-                        help="input = (byte - mean) / std; one number, or one for each channel")
-    parser.add_argument("--std", type=float, nargs="+", metavar="X", help="one number, or one for each channel")
+    add_feeding_arguments(parser)
     add_threshold_arguments(parser)
     parser.add_argument("--label-threshold", type=_label_threshold, action="append", default=[], metavar="LABEL=X",
                         help="score threshold of one label; repeat it for more labels")
