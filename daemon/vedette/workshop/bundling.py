@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Found = tuple["Detection", ...]
 F1_LEAST = 0.5
-"""A new model that agrees less with the float model does not work: broken ones were measured below, others above 0.88."""
+"""A model that agrees less with the float model does not work: broken ones were measured below, others above 0.88."""
 GOLDEN_FRAMES = 3
 _CERTAIN = 0.1      # a detection so far above its threshold stays one, whatever rounds
 _REPORTED_EVERY = 10
@@ -108,7 +108,8 @@ def make(order: Order, progress: Progress) -> Made:
     warnings = [warning for warning in order.spec.warnings if not warning.endswith(FLOAT_WORKS)]
     warnings += coverage.warnings(order.seen)
     _refuse(order, coverage, found, warnings)
-    quantized = quantize(order.model, order.spec, Prepared(order.pictures, order.spec, order.roi), order.recipe, progress)
+    inputs = Prepared(order.pictures, order.spec, order.roi)
+    quantized = quantize(order.model, order.spec, inputs, order.recipe, progress)
     with TemporaryDirectory(prefix="vedette-") as folder:
         path = Path(folder) / f"{order.name.replace('/', '-')}.tflite"
         model, spec = _as_bundle(order, quantized, path)

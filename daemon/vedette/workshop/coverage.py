@@ -76,12 +76,12 @@ class Coverage:
 
     def refusals(self) -> Iterator[str]:
         """Yield why a calibration with these pictures would cost accuracy."""
+        contrast = self.contrast.deciles[_LIGHTEST // 10]
         if self.highlight < HIGHLIGHT_LEAST:
-            yield (f"the pictures are dark: the highlights of the lightest tenth reach grey level {self.highlight:.0f}; "
+            yield (f"the pictures are dark: the highlights of the lightest tenth reach {self.highlight:.0f} of 255; "
                    f"expected at least {HIGHLIGHT_LEAST:.0f}, as in pictures by day")
-        elif self.contrast.deciles[_LIGHTEST // 10] < CONTRAST_LEAST:
-            yield (f"the pictures are flat: their contrast is {self.contrast.deciles[_LIGHTEST // 10]:.1f}; expected at "
-                   f"least {CONTRAST_LEAST:.0f}")
+        elif contrast < CONTRAST_LEAST:
+            yield f"the pictures are flat: their contrast is {contrast:.1f}; expected at least {CONTRAST_LEAST:.0f}"
         if self.likeness < LIKENESS_LEAST:
             yield (f"the pictures are noise: their neighbouring pixels are alike by {self.likeness:.2f}; expected at "
                    f"least {LIKENESS_LEAST}, as in pictures of a camera")

@@ -1,7 +1,8 @@
 """Calibration: between which values each tensor of a float graph lies on the pictures.
 
 Invariants: the range is that of the smallest and the largest value of all pictures, so their order does not matter.
-The input's range is that of the bytes 0-255 as the model is fed, whatever the pictures show.
+The input's range is that of the bytes 0-255 as the model is fed, whatever the pictures show. The logits of several
+strides have one range, since the decoder `ltrb` has one integer as the threshold of all.
 """
 
 from __future__ import annotations
@@ -58,7 +59,20 @@ def measure(graph: Graph, inputs: Inputs, normalization: Normalization | None,
             progress(f"calibrating: picture {number} of {len(inputs)}")
     found: dict[str, Any] = dict(calibration.get_model_qsvs())
     found[graph.name(int(graph.main.inputs[0]))] = input_range(normalization)
-    return found
+    logits = _logits(graph)
+    ends = {end: pick([found[name][end] for name in logits], axis=0)
+            for end, pick in (("min", np.min), ("max", np.max)) if logits}
+    return found | dict.fromkeys(logits, ends)
+
+
+def _logits(graph: Graph) -> list[str]:
+    """Return the names of the logits of each stride, where the outputs are pairs of logits and distances."""
+    outputs = [int(index) for index in graph.main.outputs]
+    shapes = [graph.shape(index) for index in outputs]
+    paired = len(shapes) % 2 == 0 and all(
+        len(logits) == 4 and distances == (*logits[:3], 4) and logits[3] == shapes[0][3]
+        for logits, distances in zip(shapes[::2], shapes[1::2], strict=True))
+    return [graph.name(index) for index in outputs[::2]] if paired else []
 
 
 def input_range(normalization: Normalization | None) -> Mapping[str, NDArray[np.float64]]:
