@@ -13,7 +13,7 @@ from vedette.camera.street.stills import stills
 from vedette.errors import ModelUnsupported
 from vedette.types import Box, Detection
 from vedette.vision.images import frame_of
-from vedette.workshop.coverage import Coverage, Look, Seen, coverage_of, likeness_of, seen_by
+from vedette.workshop.coverage import Coverage, Measured, Seen, coverage_of, likeness_of, seen_by
 
 Picture = NDArray[np.uint8]
 LABELS = ("person", "car")
@@ -27,12 +27,12 @@ def street() -> list[Picture]:
 
 
 def covered(pictures: Iterable[Picture]) -> Coverage:
-    looks = []
+    measured = []
     for picture in pictures:
         values = picture[None, ::2, ::2].astype(np.float32)
-        looks.append(Look.at(frame_of(np.ascontiguousarray(picture).data), values))
-    found = [(Detection("person", 0, 0.9, Box(0, 0, 1, 1)),) * 2, *[()] * (len(looks) - 1)]
-    return coverage_of(looks, found, LABELS)
+        measured.append(Measured.at(frame_of(np.ascontiguousarray(picture).data), values))
+    found = [(Detection("person", 0, 0.9, Box(0, 0, 1, 1)),) * 2, *[()] * (len(measured) - 1)]
+    return coverage_of(measured, found, LABELS)
 
 
 def test_the_drawn_street_is_accepted(street: list[Picture]) -> None:
@@ -72,6 +72,12 @@ def test_a_narrow_range_is_refused(street: list[Picture], spoil: Callable[[Pictu
 def test_one_picture_by_day_is_enough_light(street: list[Picture]) -> None:
     """The range of a calibration is that of all pictures, so many dark ones do no harm beside some by day."""
     assert not list(covered([*map(dim, street[:16]), *street]).refusals())
+
+
+def test_one_picture_many_times_is_refused(street: list[Picture]) -> None:
+    """The same picture again and again is one picture."""
+    refusal, = covered([street[0]] * 9).refusals()
+    assert "same light" in refusal
 
 
 def test_neighbours_along_the_rows() -> None:

@@ -29,21 +29,25 @@ from vedette.vision import bundle
 from vedette.vision.baseline import BaselineMeter
 from vedette.vision.geometry import WHOLE, place, roi_pixels
 from vedette.vision.hints import BUNDLE
+from vedette.vision.images import frame_of
 from vedette.vision.limits import NEVER
 from vedette.vision.model_spec import FLOAT_WORKS, resolve
 from vedette.vision.normalization import normalization_of
-from vedette.workshop.coverage import Coverage, Look, Seen, coverage_of
+from vedette.workshop import steps
+from vedette.workshop.comparison import compare
+from vedette.workshop.coverage import Coverage, Measured, Seen, coverage_of
 from vedette.workshop.graph import missing
 from vedette.workshop.prepared import Pictures, Prepared
 from vedette.workshop.quantizer import CALIBRATED, Quantized, Recipe, quantize
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile
-    from vedette.types import Box, Detection
+    from vedette.types import Box, Detection, Frame
     from vedette.validate.agreement import Agreement
     from vedette.validate.verify import Verification
     from vedette.vision.baseline import Baseline, Training
     from vedette.vision.model_spec import ModelSpec
+    from vedette.workshop.comparison import Comparison
 
 Progress = Callable[[str], None]
 Found = tuple["Detection", ...]
@@ -102,8 +106,8 @@ def make(order: Order, progress: Progress) -> Made:
         raise missing(ImportError(name="litert_quantizer"))
     with Runner(order.model) as runner:
         found, before_ms = _detections(runner, order.spec, order, f"{order.model.path.name}: ", progress)
-    looks, padded = _looks(order)
-    coverage = coverage_of(looks, found, [label for label in order.spec.labels
+    measured, padded = _measured(order)
+    coverage = coverage_of(measured, found, [label for label in order.spec.labels
                                           if order.spec.limits.threshold_of(label) != NEVER])
     warnings = [warning for warning in order.spec.warnings if not warning.endswith(FLOAT_WORKS)]
     warnings += coverage.warnings(order.seen)
@@ -117,7 +121,7 @@ def make(order: Order, progress: Progress) -> Made:
             again, after_ms = _detections(runner, spec, order, "INT8: ", progress)
         agreements = tuple(map(match, found, again))
         _judge(order, found, again, total(agreements).f1, warnings)
-        baseline = _baseline(order, spec, again, looks)
+        baseline = _baseline(order, spec, again, measured)
         shown = [_picture(order, number) for number in _golden(spec, agreements, padded)]
         packed = pack(model, spec, name=order.name, version=order.version, pictures=shown, baseline=baseline)
         path.write_bytes(packed.content)
@@ -129,6 +133,20 @@ def make(order: Order, progress: Progress) -> Made:
     warnings += [*packed.warnings, *(f"not verified: {check.name}: {check.message}" for check in failed)]
     return Made(packed.content, coverage, quantized, agreements, baseline, tuple(picture.name for picture in shown),
                 verification, (before_ms, after_ms), tuple(dict.fromkeys(warnings)))
+
+
+def compared(order: Order, bundle_path: Path) -> Comparison:
+    """Compare a bundle with the float model that it was made of, on all pictures, for a report.
+
+    Raises: ModelError, DetectError, SourceInvalid, RuntimeMissing.
+    """
+    model = read_model(bundle_path)
+    spec = resolve(model, DetectorConfig(model=bundle_path))
+    pictures = (steps.Picture(order.pictures.paths[number].stem, frame_of(_part(order, frame), number + 1))
+                for number, frame in enumerate(order.pictures))
+    with Runner(order.model) as before, Runner(model) as after:
+        return compare([steps.NetworkStep("tflite", before.interpreter, order.model, order.spec, exact=True),
+                        steps.NetworkStep("tflite", after.interpreter, model, spec, exact=False)], pictures)
 
 
 def _detections(runner: Runner, spec: ModelSpec, order: Order, who: str,
@@ -144,14 +162,14 @@ def _detections(runner: Runner, spec: ModelSpec, order: Order, who: str,
     return tuple(found), median(invokes_ms)
 
 
-def _looks(order: Order) -> tuple[list[Look], list[bool]]:
+def _measured(order: Order) -> tuple[list[Measured], list[bool]]:
     """Return what is measured of each picture, and whether the model's input for it is padded."""
-    spec, looks, padded = order.spec, [], []
+    spec, measured, padded = order.spec, [], []
     unpadded = Prepared(order.pictures, replace(spec, resize="stretch"), order.roi)
     for frame, values in zip(order.pictures, unpadded, strict=True):
-        looks.append(Look.at(frame, values))
+        measured.append(Measured.at(frame, values))
         padded.append(place(frame.width, frame.height, order.roi, spec.input, spec.resize).padded)
-    return looks, padded
+    return measured, padded
 
 
 def _refuse(order: Order, coverage: Coverage, found: Sequence[Found], warnings: list[str]) -> None:
@@ -193,10 +211,10 @@ def _judge(order: Order, found: Sequence[Found], again: Sequence[Found], f1: flo
     warnings.append(refusal)
 
 
-def _baseline(order: Order, spec: ModelSpec, found: Sequence[Found], looks: Sequence[Look]) -> Baseline:
+def _baseline(order: Order, spec: ModelSpec, found: Sequence[Found], measured: Sequence[Measured]) -> Baseline:
     meter = BaselineMeter(spec.labels, spec.limits)
-    for detections, look in zip(found, looks, strict=True):
-        meter.add(detections, *look.light)
+    for detections, each in zip(found, measured, strict=True):
+        meter.add(detections, *each.light)
     return meter.read().model_copy(update={"training": order.training})
 
 
@@ -216,8 +234,11 @@ def _golden(spec: ModelSpec, agreements: Sequence[Agreement], padded: Sequence[b
 
 
 def _picture(order: Order, number: int) -> Picture:
+    return Picture(order.pictures.paths[number].stem, _part(order, order.pictures[number]))
+
+
+def _part(order: Order, frame: Frame) -> memoryview:
     """Return the part of a picture that the device detects in."""
-    frame = order.pictures[number]
     region = roi_pixels(frame.width, frame.height, order.roi)
     part = np.asarray(frame.pixels)[region.top:region.bottom, region.left:region.right]
-    return Picture(order.pictures.paths[number].stem, np.ascontiguousarray(part).data)
+    return np.ascontiguousarray(part).data

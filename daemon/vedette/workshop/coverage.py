@@ -2,7 +2,7 @@
 
 Invariants: pure. Brightness and contrast are the measures that health publishes of a camera. Only what was measured to
 cost accuracy is refused (docs/workshop.md has the table): the values that a network sees are as far apart as light and
-dark in its pictures, and noise looks like nothing that it was trained on. What a picture shows costs nothing.
+dark in its pictures, and noise measured like nothing that it was trained on. What a picture shows costs nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 FEW = 100
 """Fewer pictures are a warning."""
-HIGHLIGHT_LEAST = 110.0
+HIGHLIGHT_LEAST = 40.0
 """The highlights of the lightest tenth of the pictures must reach this grey level, 0-255."""
 CONTRAST_LEAST = 10.0
 """So must the contrast of the tenth with the most contrast."""
+ALIKE = 1.0
+"""Pictures whose brightness and whose contrast lie closer together are one and the same."""
 LIKENESS_LEAST = 0.5
 """Neighbouring pixels of a picture must be at least so alike: 0 is noise, 1 the same everywhere."""
 _LIGHTEST = 90
@@ -82,16 +84,16 @@ class Coverage:
                    f"expected at least {HIGHLIGHT_LEAST:.0f}, as in pictures by day")
         elif contrast < CONTRAST_LEAST:
             yield f"the pictures are flat: their contrast is {contrast:.1f}; expected at least {CONTRAST_LEAST:.0f}"
+        elif max(spread.deciles[-1] - spread.deciles[0] for spread in (self.brightness, self.contrast)) < ALIKE:
+            yield "all pictures have the same light; expected different ones, of many hours"
         if self.likeness < LIKENESS_LEAST:
             yield (f"the pictures are noise: their neighbouring pixels are alike by {self.likeness:.2f}; expected at "
                    f"least {LIKENESS_LEAST}, as in pictures of a camera")
 
     def warnings(self, seen: Seen | None = None) -> Iterator[str]:
-        """Yield what is worth a look; `seen` is what the device sees."""
+        """Yield what is worth knowing; `seen` is what the device sees."""
         if self.pictures < FEW:
             yield f"{self.pictures} pictures are few; expected 100 to 500"
-        if self.brightness.std == 0 and self.pictures > 1:
-            yield "all pictures have the same brightness; expected pictures of a day and a night"
         if seen is not None:
             yield from self._unlike(seen)
 
@@ -114,26 +116,26 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Measured:
     """What is measured of one picture: brightness and contrast (0-255), and how alike its neighbouring pixels are."""
 
     light: tuple[float, float]
     likeness: float
 
     @classmethod
-    def at(cls, frame: Frame, values: NDArray[np.float32]) -> Look:
+    def at(cls, frame: Frame, values: NDArray[np.float32]) -> Measured:
         """Measure a frame; `values` are the model's input for it, without any padding."""
         return cls(light_of(frame.pixels), likeness_of(values))
 
 
-def coverage_of(looks: Sequence[Look], found: Sequence[Sequence[Detection]], labels: Iterable[str]) -> Coverage:
+def coverage_of(measured: Sequence[Measured], found: Sequence[Sequence[Detection]], labels: Iterable[str]) -> Coverage:
     """Return what pictures cover: at least one, with its detections. `labels`: those that the model can detect."""
-    brightness, contrast = zip(*(look.light for look in looks), strict=True)
-    highlights = [mean + 2 * std for mean, std in (look.light for look in looks)]
+    brightness, contrast = zip(*(each.light for each in measured), strict=True)
+    highlights = [mean + 2 * std for mean, std in (each.light for each in measured)]
     shown = Counter(label for detections in found for label in {each.label for each in detections})
-    return Coverage(len(looks), Spread.of(brightness), Spread.of(contrast),
+    return Coverage(len(measured), Spread.of(brightness), Spread.of(contrast),
                     highlight=round(float(np.percentile(highlights, _LIGHTEST)), 1),
-                    likeness=round(float(np.median([look.likeness for look in looks])), 2),
+                    likeness=round(float(np.median([each.likeness for each in measured])), 2),
                     labels={label: shown[label] for label in labels} | shown)
 
 

@@ -65,8 +65,9 @@ def test_a_bundle_of_pictures_of_the_camera(street: Path, tmp_path: Path, capsys
                       "  masks: [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]]\n")
     metrics.write_text(json.dumps(TRAINING))
     assert quantize(street, street / "pictures", out, "--config", config, "--metrics", metrics, "--json",
-                    "--keep-float", "none", "--name", "porch") == 0
+                    "--html", tmp_path / "report.html", "--keep-float", "none", "--name", "porch") == 0
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert "float.tflite" in (tmp_path / "report.html").read_text()
     verification = verify(out)
     assert verification.passed
     assert printed["verified"]

@@ -23,6 +23,7 @@ from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from vedette.config.models import CameraConfig, DetectorConfig
     from vedette.tflite.file import ModelFile
@@ -73,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="JSON file of the training: metrics, configuration, weights_sha256")
     parser.add_argument("--health", type=file_path, metavar="FILE",
                         help="health messages of the device, one a line: what it sees is held against the pictures")
+    parser.add_argument("--html", type=file_path, metavar="FILE",
+                        help="write the comparison with the float model as one HTML file, with pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -80,14 +83,16 @@ def run(args: argparse.Namespace) -> int:
     """Write the bundle; returns 0. Raises: ModelError, SourceInvalid, UsageError, ConfigError, RuntimeMissing,
     ExtraMissing.
     """
-    from vedette._lib.durable import replace_file
-    from vedette.workshop.bundling import make
+    from vedette.workshop.bundling import compared, make
+    for argument, path in (("--out", args.out), ("--html", args.html)):
+        if path and not path.parent.is_dir():       # said before minutes of work
+            raise UsageError(f"{argument} {path}: no such folder; expected a file name in an existing one")
     order = _order(args)
     made = make(order, _Progress())
-    try:
-        replace_file(args.out, made.content, mode=0o644)
-    except OSError as error:
-        raise UsageError(f"--out {args.out}: {error.strerror}; expected a file name in an existing folder") from error
+    _write(args.out, made.content, "--out")
+    if args.html:
+        from vedette.workshop.report import html
+        _write(args.html, html(compared(order, args.out)).encode(), "--html")
     for warning in made.warnings:
         print(f"vedette: warning: {warning}", file=sys.stderr)
     if args.json:
@@ -96,6 +101,14 @@ def run(args: argparse.Namespace) -> int:
         for line in _lines(args, order, made):
             print("".join(letter if letter.isprintable() else "?" for letter in line))   # names come out of the file
     return 0
+
+
+def _write(path: Path, content: bytes, argument: str) -> None:
+    from vedette._lib.durable import replace_file
+    try:
+        replace_file(path, content, mode=0o644)
+    except OSError as error:
+        raise UsageError(f"{argument} {path}: {error.strerror}; expected a file name in an existing folder") from error
 
 
 class _Progress:
@@ -216,8 +229,8 @@ def _sqnr_db(cost: Any) -> float:
 
 def _spread(spread: Spread) -> str:
     low, middle, high = (spread.deciles[place] for place in (1, 5, 9))
-    return f"{spread.mean:.0f} ± {spread.std:.0f}; lowest {spread.deciles[0]:.0f}, deciles {low:.0f}, {middle:.0f}, " \
-           f"{high:.0f}, highest {spread.deciles[-1]:.0f}"
+    return (f"{spread.mean:.0f} ± {spread.std:.0f}; lowest {spread.deciles[0]:.0f}, deciles {low:.0f}, {middle:.0f}, "
+            f"{high:.0f}, highest {spread.deciles[-1]:.0f}")
 
 
 def _shown(labels: Any) -> str:
