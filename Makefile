@@ -12,7 +12,7 @@ LANE = @for part in $(1); do \
 	  .venv/bin/python tests/campaign/$$part.py --state .campaign/$$part.json $(ARGS) || exit; \
 	  echo "campaign $$part: $$(($$(date +%s) - from)) s"; \
 	done
-# tests, bench and tools import one another from the project's root, wherever they are started.
+# tests, bench, examples and tools import one another from the project's root, wherever they are started.
 AT_ROOT = @pwd > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vedette-root.pth"
 MODEL ?=
 SOURCE ?=

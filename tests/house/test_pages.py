@@ -9,7 +9,8 @@ from vedette.config.models import Config
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "daemon/vedette"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md"),
+                *(ROOT / "examples").rglob("*.md")])
 NAMED = re.compile(r"`([\w./-]+(?:\.py|/))`")
 """A file or a folder, as inline code of its own."""
 DOTTED = re.compile(r"`([a-z_]+\.(?!(?:py|json|yaml)`)[a-z_]+)`")

@@ -13,7 +13,7 @@ from vedette.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "models/README.md")),
-                *(ROOT / "docs").rglob("*.md")])
+                *(ROOT / "examples").rglob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COLUMNS_MAX = 120
 
 WORDS = {
