@@ -66,6 +66,17 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path, name: str, content:
         source_of(path)
 
 
+@pytest.mark.parametrize(("at", "value"), [(6, 1), (8, 99)], ids=["encrypted", "unknown method"])
+def test_a_zip_that_cannot_be_unpacked_is_damaged(tmp_path: Path, at: int, value: int) -> None:
+    """What encrypts it or packs it otherwise is no checkpoint of PyTorch."""
+    path = zipped(tmp_path / "net.pt", {"net/data.pkl": b"x"})
+    content = bytearray(path.read_bytes())
+    content[at] = content[content.index(b"PK\x01\x02") + at + 2] = value
+    path.write_bytes(content)
+    with pytest.raises(ModelUnreadable, match=r"net\.pt: a damaged ZIP file"):
+        source_of(path)
+
+
 def test_a_folder_is_a_saved_model_or_refused(tmp_path: Path) -> None:
     """Its digest covers its weights. A missing file is named."""
     with pytest.raises(ModelUnsupported, match=r"no saved_model\.pb"):
@@ -91,3 +102,11 @@ def test_weights_beside_an_onnx_file_belong_to_it(tmp_path: Path) -> None:
     assert source_of(path).sha256 == first
     weights.write_bytes(b"2")
     assert source_of(path).sha256 != first
+
+
+def test_weights_may_have_an_absolute_path(tmp_path: Path) -> None:
+    """The digest covers them too, wherever they are."""
+    place = Path("/etc/hostname")
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\n\x08location\x12" + bytes([len(str(place))]) + str(place).encode())
+    assert len(source_of(path).sha256) == 64

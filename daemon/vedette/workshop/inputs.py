@@ -7,9 +7,11 @@ file that belongs to it, also the weights that an ONNX file keeps beside itself.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickletools
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,7 @@ from vedette.errors import ModelUnreadable, ModelUnsupported
 
 Kind = Literal["tflite", "onnx", "exported-program", "module", "ultralytics", "saved-model", "keras"]
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)      # the last one: encrypted, or an unknown method
 _EXTERNAL = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 _EXPORT = "export it where it was trained: torch.export.save(torch.export.export(net.eval(), (example,)), 'net.pt2')"
 
@@ -38,7 +41,7 @@ def source_of(path: Path) -> Source:
         return Source(path, kind, _digest(path, kind))
     except OSError as error:
         raise ModelUnreadable(f"{path}: {error.strerror}; expected a network") from error
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise ModelUnreadable(f"{path}: a damaged ZIP file: {error}") from error
 
 
@@ -110,5 +113,5 @@ def _digest(path: Path, kind: Kind) -> str:
     for part in parts:
         with part.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{part.relative_to(path.parent)} {sha256}\n".encode())
+        whole.update(f"{os.path.relpath(part, path.parent)} {sha256}\n".encode())
     return whole.hexdigest()
