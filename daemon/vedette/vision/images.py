@@ -87,14 +87,17 @@ def frame_of(pixels: memoryview, seq: int = 1) -> Frame:
     return Frame(seq=seq, pixels=pixels, captured_ns=now_ns, captured_at=datetime.now(UTC), handed_over_ns=now_ns)
 
 
-def encode_png(pixels: memoryview, longest_px: int) -> bytes:
-    """Return a PNG of the pixels, scaled down if a side is longer than `longest_px`. Raises: SourceInvalid."""
+def encode_png(pixels: memoryview, longest_px: int, compression: int = 9) -> bytes:
+    """Return a PNG of the pixels, scaled down if a side is longer than `longest_px`. Raises: SourceInvalid.
+
+    `compression` is 1 (fast) to 9 (small).
+    """
     picture = np.asarray(pixels)
     share = longest_px / max(picture.shape[:2])
     if share < 1:
         size = (max(1, round(picture.shape[1] * share)), max(1, round(picture.shape[0] * share)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    encoded, content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    encoded, content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, compression])
     if not encoded:
         raise SourceInvalid(f"pixels of shape {picture.shape} cannot be encoded as PNG")
     return content.tobytes()

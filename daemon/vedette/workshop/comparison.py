@@ -225,10 +225,10 @@ class _Tally:
         breaks = agreement.f1 < least or (exact and (px > MOST_PX_EXACT or score > MOST_SCORE_EXACT))
         doubtful = breaks or agreement.f1 < LEAST_F1_EXACT or score > TOLERANCE.score
         cause = cause_of(step, self._known, self._examples, least) if doubtful else None
-        model, spec = step.model, step.spec
+        spec, ref = step.spec, step.ref
         return Compared(
-            letter, step.name, spec.name if spec else step.name, step.kind, step.exact, step.runtime,
-            text_of(spec) if spec else None, spec.version if spec else None, model.sha256 if model else None,
+            letter, step.name, ref.name if ref else step.name, step.kind, step.exact, step.runtime,
+            text_of(spec) if spec else None, ref.version if ref else None, ref.sha256 if ref else None,
             step.notes, self._first_values, agreement, tuple(self._box_px), tuple(self._invokes_ms),
             self._precision.read() if self._precision else None, breaks or cause is not None, cause)
 

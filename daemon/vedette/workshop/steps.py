@@ -19,6 +19,7 @@ from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged
 from vedette.tflite.arithmetic import FLOAT16, FLOAT32, arithmetic_of
 from vedette.tflite.file import read_model
+from vedette.types import ModelRef
 from vedette.validate.alternatives import Alternative, alternatives, shown
 from vedette.validate.runner import Runner
 from vedette.vision import bundle
@@ -27,6 +28,7 @@ from vedette.vision.hints import BUNDLE
 from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
+from vedette.workshop.answers import DeviceStep, ResultsStep, is_results
 from vedette.workshop.prepared import Pictures
 
 if TYPE_CHECKING:
@@ -80,6 +82,11 @@ class Step(Protocol):
         ...
 
     @property
+    def ref(self) -> ModelRef | None:
+        """Which model it is, as far as anything says so."""
+        ...
+
+    @property
     def runtime(self) -> str | None:
         """Name and version of what runs it; None where it is unknown."""
         ...
@@ -121,6 +128,11 @@ class NetworkStep:
 
     def __repr__(self) -> str:
         return f"<NetworkStep {self.name} {self.kind} {self._interpreter!r}>"
+
+    @property
+    def ref(self) -> ModelRef:
+        """Which model it is."""
+        return ModelRef(self.spec.name, self.spec.version, self.model.sha256)
 
     @property
     def runtime(self) -> str:
@@ -186,9 +198,14 @@ class StepOptions:
 def open_step(argument: str, like: ModelSpec | None = None, options: StepOptions | None = None) -> Step:
     """Open a step: a file, a folder of results, or the http address of a device.
 
-    `like` gives what a file does not state. Raises: ModelError, InvokeFailed, RuntimeMissing.
+    `like` gives what a file does not state.
+    Raises: ModelError, InvokeFailed, RuntimeMissing, SourceInvalid (results of another form).
     """
-    return open_tflite(Path(argument), like, options or StepOptions())
+    options = options or StepOptions()
+    if argument.startswith(("http://", "https://")):
+        return DeviceStep(argument, options.token_file)
+    path = Path(argument)
+    return ResultsStep(path) if is_results(path) else open_tflite(path, like, options)
 
 
 def open_tflite(path: Path, like: ModelSpec | None, options: StepOptions) -> NetworkStep:

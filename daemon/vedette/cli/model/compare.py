@@ -34,9 +34,14 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite porch.jpg gate.jpg
   vedette model compare float.tflite int8.tflite --images pictures/ --coco val2017/ --html report.html
+  vedette model compare float.tflite street.tflite http://127.0.0.1:8801 --images pictures/
   vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out differences/
 
-A step is a .tflite file. Each one is compared with A, the first. The agreement is F1: twice the number of common
+A step is one of these:
+  a .tflite file
+  http://DEVICE:8801, where `vedette serve` runs the model of the device
+  a folder of results, or one file of them, as `vedette detect --json` prints them
+Each one is compared with A, the first. The agreement is F1: twice the number of common
 detections, divided by the number of all detections. A common detection has the same label in both steps and an IoU of
 0.5 or more. The report names the step at which it breaks, and the likely cause.
 In the images of --out, A is on the left and the step that differs most is on the right.
@@ -44,8 +49,8 @@ In the images of --out, A is on the left and the step that differs most is on th
 exit codes:
    0  The steps are compared.
   64  The command line is wrong.
-  65  A model or an image cannot be used.
-  69  No TFLite runtime is installed."""
+  65  A model, an image or a result cannot be used.
+  69  No TFLite runtime is installed, or a device gives no usable answer."""
 
 Item = TypeVar("Item")
 STREET_FRAMES, FOLDER_FRAMES = 500, 100
@@ -65,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_argument(parser, "auto")
     add_threads_argument(parser, 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--token-file", type=file_path, metavar="F", help="file with the bearer token of a device")
     parser.add_argument("--html", type=file_path, metavar="FILE",
                         help="write the report with pictures and curves as one file")
     parser.add_argument("--out", type=file_path, metavar="DIR",
@@ -108,7 +114,7 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 def _open(arguments: Sequence[str], args: argparse.Namespace, stack: ExitStack) -> list[Step]:
     from vedette.workshop.steps import StepOptions, open_step
-    options = StepOptions(args.runtime, args.threads)
+    options = StepOptions(args.runtime, args.threads, args.token_file)
     steps: list[Step] = []
     for argument in arguments:
         like = next((step.spec for step in steps if step.spec), None)
