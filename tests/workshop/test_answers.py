@@ -17,7 +17,8 @@ from tests.support.network.detection_server import TOKEN, model, served
 from vedette.cli import main
 from vedette.errors import HttpError, HttpStatus, SourceInvalid
 from vedette.workshop.comparison import Comparison, compare
-from vedette.workshop.steps import Step, StepOptions, open_step, read_pictures
+from vedette.workshop.step import Step, read_pictures
+from vedette.workshop.steps import StepOptions, open_step
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 

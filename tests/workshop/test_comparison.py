@@ -17,7 +17,8 @@ from vedette.cli import main
 from vedette.types import Box
 from vedette.validate.average_precision import Truth
 from vedette.workshop.comparison import TOLERANCE, Comparison, compare, letter_of
-from vedette.workshop.steps import Step, open_step, read_pictures
+from vedette.workshop.step import Step, read_pictures
+from vedette.workshop.steps import open_step
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vedette.tflite.file import ModelFile
     from vedette.vision.model_spec import ModelSpec
-    from vedette.workshop.steps import Kind, Picture
+    from vedette.workshop.step import Kind, Picture
 
 ROUTE = "/v1/detect"
 DEADLINE_S = 120.0

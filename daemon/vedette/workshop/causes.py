@@ -18,7 +18,8 @@ from vedette.validate.agreement import Agreement, match, total
 from vedette.validate.verify import label_shift
 from vedette.vision.geometry import WHOLE, InputShape, clip, place
 from vedette.vision.model_spec import COARSE_SCALE
-from vedette.workshop.steps import NetworkStep, Picture, Step
+from vedette.workshop.step import Picture, Step
+from vedette.workshop.steps import NetworkStep
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile

@@ -22,7 +22,8 @@ from vedette.validate.golden import Tolerance
 from vedette.vision import bundle
 from vedette.vision.geometry import WHOLE, place
 from vedette.workshop.causes import EXAMPLES, Example, cause_of
-from vedette.workshop.steps import Picture, Step, text_of
+from vedette.workshop.step import Picture, Step
+from vedette.workshop.steps import text_of
 
 if TYPE_CHECKING:
     from vedette.types import Detection, Frame

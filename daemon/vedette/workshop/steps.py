@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,86 +29,18 @@ from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
 from vedette.workshop.answers import DeviceStep, ResultsStep, is_results
-from vedette.workshop.prepared import Pictures
+from vedette.workshop.step import Picture as Picture
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile
-    from vedette.types import Detection, Frame
+    from vedette.types import Detection
     from vedette.vision.interpreter import Interpreter
     from vedette.vision.model_spec import ModelSpec
-    from vedette.vision.privacy_masks import Polygon
+    from vedette.workshop.step import Kind, Step
 
-Kind = Literal["tflite", "onnx", "torch", "device", "results"]
 VALUES = 10
 EVERYTHING = Limits(0.001, 0.7, 300, {}, frozenset(), frozenset())
 """What COCO's figures count, as in `vedette model eval`."""
-
-
-class Picture(NamedTuple):
-    """A frame with its name in reports, and the name of its file, which the annotations of a truth have."""
-
-    name: str
-    frame: Frame
-    file: str = ""
-
-
-def read_pictures(paths: Sequence[Path], masks: Sequence[Polygon] = ()) -> Iterator[Picture]:
-    """Read image files one by one, with the privacy masks painted. Raises: SourceInvalid."""
-    for path, frame in zip(paths, Pictures(paths, masks), strict=True):
-        yield Picture(path.stem, frame, path.name)
-
-
-class Step(Protocol):
-    """One step of the way to the device: pictures in, detections out. One thread uses it.
-
-    `exact`: it calculates with floats, so another such step must agree with it closely. `notes` are warnings for
-    its owner. `invoke_ms`: of the last picture; None where it is unknown.
-    """
-
-    name: str
-    kind: Kind
-    exact: bool
-    notes: tuple[str, ...]
-    invoke_ms: float | None
-
-    @property
-    def spec(self) -> ModelSpec | None:
-        """How its pictures are prepared; None where that is unknown."""
-        ...
-
-    @property
-    def model(self) -> ModelFile | None:
-        """The file, where there is one."""
-        ...
-
-    @property
-    def ref(self) -> ModelRef | None:
-        """Which model it is, as far as anything says so."""
-        ...
-
-    @property
-    def runtime(self) -> str | None:
-        """Name and version of what runs it; None where it is unknown."""
-        ...
-
-    def detect(self, picture: Picture) -> tuple[Detection, ...]:
-        """Return what it detects with its own thresholds. Raises: DetectError, CloudError, SourceInvalid."""
-        ...
-
-    def detect_all(self, picture: Picture) -> tuple[Detection, ...]:
-        """Return what counts for average precision; from answers, what they have. Raises: as `detect`."""
-        ...
-
-    def first_values(self, picture: Picture) -> tuple[float, ...]:
-        """Return the first ten values of the prepared input where the picture is, in the order row, pixel, channel.
-
-        They are real values, also of an INT8 input. None are known of answers.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free what it holds. Safe to call twice."""
-        ...
 
 
 class NetworkStep:

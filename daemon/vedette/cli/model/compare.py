@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vedette.validate.agreement import Agreement
     from vedette.validate.average_precision import Truth
     from vedette.workshop.comparison import Compared, Comparison
-    from vedette.workshop.steps import Picture, Step
+    from vedette.workshop.step import Picture, Step
 
 EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite porch.jpg gate.jpg
@@ -128,7 +128,7 @@ def _open(arguments: Sequence[str], args: argparse.Namespace, stack: ExitStack) 
 
 def _pictures(args: argparse.Namespace, paths: Sequence[Path], truth: Truth | None) -> Iterator[Picture]:
     from vedette.workshop.prepared import picture_files
-    from vedette.workshop.steps import Picture, read_pictures
+    from vedette.workshop.step import Picture, read_pictures
     if args.source:
         args.frames = args.frames or STREET_FRAMES
         for still in with_progress(synthetic_frames(args), args.frames):
