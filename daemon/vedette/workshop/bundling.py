@@ -33,7 +33,7 @@ from vedette.vision.images import frame_of
 from vedette.vision.limits import NEVER
 from vedette.vision.model_spec import FLOAT_WORKS, resolve
 from vedette.vision.normalization import normalization_of
-from vedette.workshop import steps
+from vedette.workshop import step, steps
 from vedette.workshop.comparison import compare
 from vedette.workshop.coverage import Coverage, Measured, Seen, coverage_of
 from vedette.workshop.graph import missing
@@ -142,7 +142,7 @@ def compared(order: Order, bundle_path: Path) -> Comparison:
     """
     model = read_model(bundle_path)
     spec = resolve(model, DetectorConfig(model=bundle_path))
-    pictures = (steps.Picture(order.pictures.paths[number].stem, frame_of(_part(order, frame), number + 1))
+    pictures = (step.Picture(order.pictures.paths[number].stem, frame_of(_part(order, frame), number + 1))
                 for number, frame in enumerate(order.pictures))
     with Runner(order.model) as before, Runner(model) as after:
         return compare([steps.NetworkStep("tflite", before.interpreter, order.model, order.spec, exact=True),

@@ -29,14 +29,13 @@ from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
 from vedette.workshop.answers import DeviceStep, ResultsStep, is_results
-from vedette.workshop.step import Picture as Picture
 
 if TYPE_CHECKING:
     from vedette.tflite.file import ModelFile
     from vedette.types import Detection
     from vedette.vision.interpreter import Interpreter
     from vedette.vision.model_spec import ModelSpec
-    from vedette.workshop.step import Kind, Step
+    from vedette.workshop.step import Kind, Picture, Step
 
 VALUES = 10
 EVERYTHING = Limits(0.001, 0.7, 300, {}, frozenset(), frozenset())
