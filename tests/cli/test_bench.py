@@ -51,11 +51,13 @@ def test_the_tables_are_for_people() -> None:
                "invoke_ms": {"median": 0.5, "p95": 0.56, "p99": 0.6}, "frame_ms": {"median": 1.05},
                "runtime": "litert", "runtime_version": "2.3.0", "threads": 2,
                "ops": [asdict(Row("Add (ND)", 12, 0.026, 0.027, 100.0, 100.0))]}
-    assert list(lines([figures, {**figures, "model": "b.tflite", "type": "", "ops": None}])) == [
+    other = {**figures, "model": "b.tflite", "type": "", "ops": None, "ops_refused": "no times"}
+    assert list(lines([figures, other])) == [
         "model                 type      MB   invoke ms: median      p95  frame ms  xnnpack  peak MB",
         "a.tflite              INT8    0.59                0.50     0.56      1.05     100%       76",
         "b.tflite                 -    0.59                0.50     0.56      1.05     100%       76",
         "",
         "a.tflite: litert 2.3.0, 2 threads",
         "operation  count    min ms  median ms       %  cumulated %",
-        "Add (ND)      12     0.026      0.027   100.0        100.0"]
+        "Add (ND)      12     0.026      0.027   100.0        100.0",
+        "", "no times"]

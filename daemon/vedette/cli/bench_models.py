@@ -21,43 +21,44 @@ if TYPE_CHECKING:
 def side_by_side(commands: Sequence[tuple[Path, list[str]]], ops_runs: int, *, as_json: bool) -> int:
     """Measure each model by its command, and print a row for each; returns 0, or the exit code of the first failure.
 
-    `ops_runs`: in how many runs its operations are measured; 0: not at all.
-    Raises: what stands against the table of operations, after all else is printed.
+    `ops_runs`: in how many runs its operations are measured; 0: not at all. Where they cannot be, it prints why.
     """
     measured: list[dict[str, Any]] = []
     codes: list[int] = []
-    refusals: list[VedetteError] = []
     for path, command in commands:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        codes.append(done.returncode)
         if done.returncode:
-            codes.append(done.returncode)
             continue
-        figures = _with_file(json.loads(done.stdout), path, ops_runs, refusals)
+        figures, code = _with_file(json.loads(done.stdout), path, ops_runs)
+        codes.append(code)
         measured.append(figures)
         if as_json:
             print(json.dumps(figures), flush=True)
     if not as_json:
         print(*lines(measured), sep="\n")
-    if refusals:
-        raise refusals[0]
-    return next(iter(codes), 0)
+    return next(filter(None, codes), 0)
 
 
-def _with_file(figures: dict[str, Any], path: Path, ops_runs: int, refusals: list[VedetteError]) -> dict[str, Any]:
-    """Return the figures with what the file itself says, and the times of its operations if they are wanted."""
+def _with_file(figures: dict[str, Any], path: Path, ops_runs: int) -> tuple[dict[str, Any], int]:
+    """Return the figures with what the file itself says, and the times of its operations if they are wanted.
+
+    The second part is the exit code that a missing table of operations gives.
+    """
     from vedette.tflite.arithmetic import arithmetic_of
     from vedette.tflite.file import read_model
     from vedette.vision.operator_profile import profile
     model = read_model(path)
     more = {"model": str(path), "model_bytes": model.size, "type": arithmetic_of(model)}
+    code = 0
     if ops_runs:
         try:
             rows = profile(model, figures["runtime"], figures["runtime_version"], figures["threads"], ops_runs)
             more["ops"] = [asdict(row) for row in rows]
         except VedetteError as refusal:
             more.update(ops=None, ops_refused=str(refusal))
-            refusals.append(refusal)
-    return {**figures, **more}
+            code = refusal.exit_code
+    return {**figures, **more}, code
 
 
 def lines(measured: list[dict[str, Any]]) -> Iterator[str]:
@@ -73,6 +74,8 @@ def lines(measured: list[dict[str, Any]]) -> Iterator[str]:
     for figures in measured:
         if figures.get("ops"):
             yield from ("", *_table(figures))
+        elif "ops_refused" in figures:
+            yield from ("", figures["ops_refused"])
 
 
 def _table(figures: dict[str, Any]) -> Iterator[str]:
