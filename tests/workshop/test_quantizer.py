@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.support.models import float_detectors
 from tests.support.models.float_detectors import SIZE
 from vedette.config.models import DetectorConfig
-from vedette.errors import ModelUnsupported
+from vedette.errors import ModelUnsupported, UsageError
 from vedette.tflite.file import ModelFile, read_model
 from vedette.tflite.tensors import TensorSpec
 from vedette.vision.interpreter import Interpreter
@@ -19,7 +19,10 @@ from vedette.vision.model_spec import ModelSpec, resolve
 
 pytest.importorskip("litert_quantizer", reason="the workshop needs litert-quantizer")
 
+from vedette.workshop import graph as graphs
+from vedette.workshop import ranges
 from vedette.workshop.quantizer import Quantized, Recipe, Scheme, quantize
+from vedette.workshop.schemes import apply
 
 Floats = NDArray[np.float32]
 
@@ -120,8 +123,88 @@ def test_a_file_without_a_signature_gets_one(tmp_path: Path, pictures: Drawn) ->
     assert any("signature" in cure for cure in result.cures)
 
 
-def test_a_quantized_file_is_refused(tmp_path: Path, pictures: Drawn) -> None:
+@pytest.mark.parametrize("scheme", ["static", "dynamic-range", "weight-only"])
+def test_a_quantized_file_is_refused(tmp_path: Path, pictures: Drawn, scheme: Scheme) -> None:
     """What is INT8 already cannot become better."""
-    _, made = quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe(keep_float="none"), pictures)
+    _, made = quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe(scheme, "none"), pictures)
     with pytest.raises(ModelUnsupported, match="quantized already"):
         quantize(*described(made), pictures, Recipe(), silent)
+
+
+def test_a_float16_file_can_be_calibrated(tmp_path: Path, pictures: Drawn) -> None:
+    """Its weights become float32 first, and then INT8."""
+    _, half = quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe("float16"), pictures)
+    result, made = quantized(tmp_path / "half.tflite", half.read_bytes(), Recipe(keep_float="none"), pictures)
+    assert any("float16" in cure for cure in result.cures)
+    assert {spec.dtype for spec in read_model(made).tensors} <= {"int8", "int32"}
+
+
+def test_boxes_in_pixels_leave_the_scores_alone(tmp_path: Path, pictures: Drawn) -> None:
+    """Joined in one INT8 tensor, no score would be left: the tensor stays float, and this is said."""
+    plain = tmp_path / "float.tflite"
+    result, made = quantized(plain, float_detectors.write(SIZE), Recipe(keep_float="none"), pictures)
+    wanted, given = (outputs(path, Drawn(4, seed=9))[..., 4:] for path in (plain, made))
+    assert wanted.std() > 0.1
+    assert np.quantile(np.abs(given - wanted), 0.95) < 0.05
+    assert result.kept_float == ("output",)
+    assert any("boxes in pixels" in cure and "output" in cure for cure in result.cures)
+
+
+def test_without_that_cure_the_scores_are_lost(tmp_path: Path, pictures: Drawn) -> None:
+    """This is what every quantizer makes of boxes in pixels."""
+    graph = graphs.read(float_detectors.write(SIZE))
+    graph.add_signature()
+    made = tmp_path / "made.tflite"
+    made.write_bytes(apply(graph, ranges.measure(graph, pictures, None, silent), "static"))
+    assert len(np.unique(outputs(made, pictures)[..., 4:])) <= 4
+
+
+def test_auto_keeps_the_box_arithmetic_float(tmp_path: Path, pictures: Drawn) -> None:
+    """Boxes come nearer to the float ones, the input stays INT8, and each block has its cost."""
+    plain = tmp_path / "float.tflite"
+    wanted = {}
+    for keep in ("none", "auto"):
+        recipe = Recipe(keep_float="none" if keep == "none" else "auto")
+        result, made = quantized(plain, float_detectors.write(), recipe, pictures)
+        wanted[keep] = np.abs(outputs(made, Drawn(4, seed=9)) - outputs(plain, Drawn(4, seed=9)))[..., :4].mean()
+    assert wanted["auto"] < wanted["none"]
+    assert "boxes" in result.kept_float
+    model = read_model(made)
+    assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("int8", "float32")
+    assert [cost.block for cost in result.sensitivity] == [f"layer-{number}" for number in range(1, 9)]
+    assert all(cost.bytes_float > 0 and cost.sqnr_db > 0 for cost in result.sensitivity)
+
+
+@pytest.mark.parametrize(("keep", "tensor"), [("layer-1", "stem"), ("layers-1-2", "second"), ("head16", "head16")])
+def test_blocks_and_tensors_stay_float_by_name(tmp_path: Path, pictures: Drawn, keep: str, tensor: str) -> None:
+    """The named layer has float weights, and the input is still INT8."""
+    recipe = Recipe(keep_float=(keep,))
+    result, made = quantized(tmp_path / "float.tflite", float_detectors.write(), recipe, pictures)
+    model = read_model(made)
+    kinds = {spec.name: spec.dtype for spec in model.tensors}
+    assert kinds[f"{tensor}/weights"] == "float32"
+    assert (kinds["down8/weights"], model.inputs[0].dtype, result.kept_float) == ("int8", "int8", (keep,))
+
+
+def test_an_unknown_name_gets_the_list_of_blocks(tmp_path: Path, pictures: Drawn) -> None:
+    """The names cannot be guessed."""
+    with pytest.raises(UsageError, match=r"'neck'.*8 layers.*layer-1, layer-2.*boxes"):
+        quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe(keep_float=("neck",)), pictures)
+
+
+def test_each_output_has_the_type_of_its_operation(pictures: Drawn) -> None:
+    """No output is converted because another one is float."""
+    graph = graphs.read(float_detectors.write(SIZE, apart=True))
+    graph.add_signature()
+    graph.drop_unused()
+    made = graphs.read(apply(graph, ranges.measure(graph, pictures, None, silent), "static", kept=["boxes"]))
+    types = made.schema.TensorType
+    assert [made.main.tensors[index].type for index in made.main.outputs] == [types.FLOAT32, types.INT8]
+    assert [made.name(int(index)) for index in made.main.outputs] == ["boxes", "scores"]
+    assert [entry.tensorIndex for entry in made.model.signatureDefs[0].outputs] == list(made.main.outputs)
+
+
+def test_what_runs_outside_xnnpack_is_said(tmp_path: Path, pictures: Drawn) -> None:
+    """One node, or the operations that split the graph."""
+    result, _ = quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe(keep_float="none"), pictures)
+    assert any("XNNPACK runs" in note for note in result.notes)

@@ -1,7 +1,8 @@
 """A `.tflite` file as an object that can be changed, with LiteRT's own schema.
 
 Invariants: what is read and written again runs as before. Every tensor of a graph that `read` returns has a name of
-its own, since the quantizer tells tensors apart by their names. A written file holds no buffer that nothing uses.
+its own, since the quantizer tells tensors apart by their names. A written file holds no tensor and no buffer that
+nothing uses. The first `write` drops them from the graph too, which changes its indices; a second one changes nothing.
 """
 
 from __future__ import annotations
@@ -159,6 +160,16 @@ class Graph:
             self._move_entries(index, source)
         self.main.outputs = outputs
 
+    def drop_unused(self) -> None:
+        """Drop operations whose results nobody reads: they never run, so they cannot be calibrated."""
+        needed = {int(index) for index in self.main.outputs}
+        kept = []
+        for op in reversed(self.main.operators):
+            if needed.intersection(int(index) for index in op.outputs):
+                needed.update(int(index) for index in op.inputs)
+                kept.append(op)
+        self.main.operators = kept[::-1]
+
     def widen_constants(self) -> bool:
         """Make constants of float16 float32, where an operation would do so each time. Returns whether there were any.
         """
@@ -233,6 +244,7 @@ def write(graph: Graph) -> bytes:
                 self.Prep(_ALIGNMENT, x.size)
             return int(super().CreateNumpyVector(x))
 
+    _drop_unused_tensors(graph)
     _drop_unused_buffers(graph.model)
     builder = AlignedBuilder(_FIRST_BYTES)
     builder.Finish(graph.model.Pack(builder), _IDENTIFIER)
@@ -244,6 +256,24 @@ def _unique(name: str, taken: set[str]) -> str:
     while found in taken:
         found, count = f"{name}_{count}", count + 1
     return found
+
+
+def _drop_unused_tensors(graph: Graph) -> None:
+    main = graph.main
+    lists = [main.inputs, main.outputs, *(each for op in main.operators
+                                          for each in (op.inputs, op.outputs, op.intermediates) if each is not None)]
+    entries = [entry for signature in graph.model.signatureDefs or () if signature.subgraphIndex == 0
+               for entry in (*signature.inputs, *signature.outputs)]
+    used = sorted({int(index) for each in lists for index in each} - {-1} | {int(each.tensorIndex) for each in entries})
+    places = {-1: -1} | {old: new for new, old in enumerate(used)}
+    main.tensors = [main.tensors[old] for old in used]
+    main.inputs, main.outputs = ([places[int(index)] for index in each] for each in (main.inputs, main.outputs))
+    for op in main.operators:
+        op.inputs, op.outputs = ([places[int(index)] for index in each] for each in (op.inputs, op.outputs))
+        if op.intermediates is not None:
+            op.intermediates = [places[int(index)] for index in op.intermediates]
+    for entry in entries:
+        entry.tensorIndex = places[int(entry.tensorIndex)]
 
 
 def _drop_unused_buffers(model: Any) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 BOXES, OUTPUT = "boxes", "output"
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 _FEW_WEIGHTS = 64           # the sum over a distribution of distances is written as a convolution with 16 weights
-_ARITHMETIC = frozenset({"ADD", "SUB", "MUL", "DIV", "EXP", "POW", "SQUARE", "SQRT", "TANH", "SOFTMAX", *_WEIGHTED})
 _OFFSETS = frozenset({"ADD", "SUB"})
 _SINGLE, _GROUPS = 4, 12    # the first layers cost the fewest bytes, and often the most precision
 _APART = 8.0                # by which factor numbers must differ to count as different kinds of numbers
@@ -50,8 +49,8 @@ class Layers:
                 self._after.setdefault(int(tensor), []).append(place)
         self._weighted = [place for place in range(len(self._ops)) if self._weights(place) > _FEW_WEIGHTS]
         self._tail = self._find_tail()
-        self.boxes = tuple(sorted(self._find_boxes()))
-        """The box arithmetic after the last layers: from its first calculation to the output."""
+        self.boxes = tuple(self._tail) if any(self._kinds[place] in _OFFSETS for place in self._tail) else ()
+        """What follows the last layers, where it calculates boxes: nothing else there adds or subtracts."""
         self.blocks = tuple(self._find_blocks())
 
     def __repr__(self) -> str:
@@ -126,15 +125,6 @@ class Layers:
                 found |= new
                 waiting += new
         return found
-
-    def _find_boxes(self) -> set[int]:
-        """Return what leads to an addition or subtraction after the layers, and what follows it."""
-        after = {place: self._following(place) for place in self._tail}
-        offsets = {place for place in self._tail if self._kinds[place] in _OFFSETS}
-        leading = {place for place in self._tail if place in offsets or after[place] & offsets}
-        calculating = {place for place in leading if self._kinds[place] in _ARITHMETIC}
-        started = calculating.union(*(after[place] & leading for place in calculating))
-        return started.union(*(after[place] for place in offsets))
 
     def _find_blocks(self) -> Iterator[Block]:
         count = len(self._weighted)

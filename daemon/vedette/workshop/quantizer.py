@@ -127,6 +127,7 @@ class _Calibrated:
 def _prepare(graph: Graph) -> Sequence[str]:
     """Cure what keeps a float graph from being quantized; returns what was done, in words."""
     cures = []
+    graph.drop_unused()
     if graph.widen_constants():
         cures.append("the weights were float16, which cannot be calibrated: they were made float32 first")
     if graph.add_signature():
@@ -141,9 +142,10 @@ def _spread(inputs: Inputs) -> list[NDArray[np.float32]]:
 
 
 def _require_float(model: ModelFile) -> None:
-    kinds = {spec.dtype for spec in model.tensors if spec.quantised} & {"int8", "uint8", "int16"}
-    weights = {model.tensors[op.inputs[1]].dtype for op in model.ops
-               if op.name in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"} and len(op.inputs) > 1}
-    if kinds or weights & {"int8", "uint8"}:
-        raise ModelUnsupported(f"{model.path}: quantized already ({', '.join(sorted(kinds or weights))}); expected the "
-                               "float model that it was made of")
+    kinds = {spec.dtype for spec in model.tensors
+             if spec.dtype == "int8" or (spec.quantised and spec.dtype in {"uint8", "int16"})}
+    if kinds:
+        raise ModelUnsupported(f"{model.path}: quantized already ({', '.join(sorted(kinds))}); expected the float "
+                               "model that it was made of")
+    if model.inputs[0].dtype != "float32":
+        raise ModelUnsupported(f"{model.path}: input {model.inputs[0]}; expected float32, as a float model has it")

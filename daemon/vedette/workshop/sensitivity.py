@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PICTURES = 6
 SILENT_DB = 99.0        # no noise at all
 _BOX = 4
-_NOISE_SHARE, _BYTES_SHARE, _PRODUCTS_SHARE = 0.1, 0.02, 0.1
+_NOISE_SHARE, _BYTES_SHARE, _PRODUCTS_SHARE = 0.05, 0.02, 0.1
 
 
 @dataclass(frozen=True, slots=True)

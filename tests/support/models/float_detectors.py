@@ -51,8 +51,8 @@ class _Writer:
         return self.op("CONV_2D", name, (source, weights, bias), (1, side, side, wide), (1, options))
 
 
-def write(side: float = 1.0, *, seed: int = 5) -> bytes:
-    """Return the file, which has no signature, as many float files."""
+def write(side: float = 1.0, *, seed: int = 5, apart: bool = False) -> bytes:
+    """Return the file, which has no signature, as many float files. `apart`: boxes and scores are two outputs."""
     w = _Writer(np.random.default_rng(seed))
     deep = 12
     at = w.add("images", (1, SIZE, SIZE, 3))
@@ -67,10 +67,9 @@ def write(side: float = 1.0, *, seed: int = 5) -> bytes:
                           (1, now * now, 4 + CLASSES), (17, [])))
     rows = w.op("CONCATENATION", "rows", tuple(parts), (1, CELLS, 4 + CLASSES), (10, [(0, "int32", 1)]))
     boxes, scores = _split(w, rows)
-    centred = _arithmetic(w, boxes, side)
-    w.op("CONCATENATION", "output", (centred, w.op("LOGISTIC", "scores", (scores,), (1, CELLS, CLASSES))),
-         (1, CELLS, 4 + CLASSES), (10, [(0, "int32", 2)]))
-    return build(Graph(w.tensors, w.ops, (0,), (len(w.tensors) - 1,)))
+    found = _arithmetic(w, boxes, side), w.op("LOGISTIC", "scores", (scores,), (1, CELLS, CLASSES))
+    joined = w.op("CONCATENATION", "output", found, (1, CELLS, 4 + CLASSES), (10, [(0, "int32", 2)]))
+    return build(Graph(w.tensors, w.ops, (0,), found if apart else (joined,)))
 
 
 def _split(w: _Writer, rows: int) -> tuple[int, int]:
