@@ -33,7 +33,8 @@ _RANDOM = Rule("it draws random numbers at inference, so the same picture gives 
 _LISTS = Rule("it works on a list of tensors, which TFLite does not have",
               "export again with plain tensors in place of lists: torch.split and torch.stack with fixed sizes")
 _TEXT = Rule("it works on texts or files, not on numbers", "do this before or after the network, in a program")
-_SPECTRUM = Rule("it makes complex numbers, which have no INT8 form", "do this before the network, in a program")
+_SPECTRUM = Rule("it makes complex numbers, which stay float and outside XNNPACK",
+                 "do this before the network, in a program, or leave it where it is small", refused=False)
 _PLACES = Rule("it reads at places that the network finds itself. It becomes some ten operations of indices and "
                "products, in which INT8 loses the place, and the quantizer refuses them",
                "replace it by a resize (nn.Upsample) or a convolution, and train the last layers again")
@@ -76,16 +77,19 @@ RULES = {
 
 DEEP = Rule("it works in space and time on tensors of five axes, for which XNNPACK has no kernel",
             "give single pictures: take a network with 2-D convolutions")
-UNKNOWN = Rule("neither TFLite's built-in operations nor the converter have it. The converter writes it as a custom "
-               "operation without a word, and the device refuses that",
+UNKNOWN = Rule("neither TFLite's built-in operations nor the converter have it. It could only become a custom "
+               "operation, which the device refuses",
                "replace it by standard operations in the source, and export again")
-END_PLUGIN = Rule("a plug-in of another runtime finds the boxes. The converter writes it as a custom operation without "
-                  "a word, and the device refuses that",
+END_PLUGIN = Rule("a plug-in of another runtime finds the boxes. It could only become a custom operation, which the "
+                  "device refuses",
                   "cut the network off before it: the device's decoder finds the boxes itself", ends=True)
 INPUTS = Rule("the device gives one picture and nothing else",
               "make each other input a constant in the source, and export again")
 SIZE = Rule("its size is not fixed, and the converter takes 1 for what it does not know",
             "export again with a fixed size, such as 1x3x320x320")
+EXAMPLE = Rule("its size is not fixed, and the converter takes that of the example with which it was exported",
+               "nothing where that is the size for the device; otherwise export again with an example of that size",
+               refused=False)
 SHAPE = Rule("the device gives one picture: 1xHxWx3 or 1x3xHxW", "export again with such an input")
 TYPE = Rule("the device gives pictures as float32, int8 or uint8",
             "export again in float32: model.float(), and a float32 example as the input")
@@ -93,3 +97,21 @@ CUSTOM = Rule("it is a custom operation, which neither runtime has, so the devic
               "replace it by built-in operations in the source, and export again")
 SELECT_TF = Rule("only TensorFlow's own kernels have it (Select TF). Neither runtime holds them, so the device refuses "
                  "it", "replace it by built-in operations in the source, and export again without SELECT_TF_OPS")
+SELECT_TF_END = Rule(SELECT_TF.why, END_PLUGIN.advice, ends=True)
+UNROLL = Rule("a recurrent layer becomes a list of tensors. Only TensorFlow's own kernels have it (Select TF), so the "
+              "device refuses it",
+              "build the layer with unroll=True, which gives built-in operations for each step, or use convolutions")
+STEPS = Rule("each step of it becomes operations of its own, hundreds in all; they run in INT8 on XNNPACK",
+             "leave it where its time is acceptable (vedette bench --ops), or train the network with convolutions "
+             "instead", refused=False)
+SORTED = Rule("it becomes StableHLO's sort, which neither runtime has",
+              "use torch.topk for the best few, or cut the network off before it: the device's decoder sorts itself",
+              ends=True)
+NOT_LOWERED = Rule("the converter of PyTorch networks has nothing for it",
+                   "take it out in the source: one branch only, and no random numbers (model.eval()). Or convert the "
+                   "network through ONNX")
+SLOW_PLACES = Rule("it reads at places that the network finds itself. It becomes some hundred operations, most of them "
+                   "outside XNNPACK", "replace it by a resize (nn.Upsample) or a convolution, and train the last "
+                   "layers again", refused=False)
+ONE_BRANCH = Rule("one of two inner graphs runs, as the picture decides, and XNNPACK takes neither",
+                  "export the one branch that the device needs", refused=False)

@@ -34,8 +34,6 @@ _RULES = {
     "SCATTER_ND": "ScatterND",
 }
 """The names that TFLite has for what `rules.RULES` knows by ONNX' names."""
-_IF = rules.Rule("one of two inner graphs runs, as the picture decides", "export the one branch that the device needs",
-                 refused=False)
 _LEARNED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"))
 _CHOICES = frozenset(("REDUCE_MAX", "ARG_MAX", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "CAST"))
 _PARTS = frozenset(("RESHAPE", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "SQUEEZE", "EXPAND_DIMS", "GATHER"))
@@ -148,7 +146,7 @@ def _rule(op: _Op) -> rules.Rule | None:
     if not op.custom:
         if op.name in {"CONV_3D", "CONV_3D_TRANSPOSE"}:
             return rules.DEEP
-        return _IF if op.name == "IF" else rules.RULES.get(_RULES.get(op.name, ""))
+        return rules.ONE_BRANCH if op.name == "IF" else rules.RULES.get(_RULES.get(op.name, ""))
     if op.name == DETECTION_POSTPROCESS:
         return None
     if op.name.startswith(_OF_TENSORFLOW):
