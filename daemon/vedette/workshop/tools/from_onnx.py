@@ -17,20 +17,13 @@ def main(source: str, out: Path, size: str) -> None:
     images = [each for each in model.graph.input if each.name not in constants]
     if len(images) != 1:
         sys.exit(f"vedette: {len(images)} inputs ({', '.join(each.name for each in images)}); expected one image")
-    shape = [each.dim_value for each in images[0].type.tensor_type.shape.dim]
-    options = {}
-    if len(shape) == 4 and not all(shape):
-        if not all(shape[1:]) and size == "-":
-            sys.exit("vedette: the size of the input is not fixed; expected --size WIDTHxHEIGHT")
-        channels_last = shape[3] in (1, 3) and shape[1] not in (1, 3)
-        width, height = map(int, size.split("x")) if size != "-" else (0, 0)
-        fixed = [1, height, width, 3] if channels_last else [1, 3, height, width]
-        fixed = [known or wanted for known, wanted in zip(shape, fixed, strict=True)]
-        options["overwrite_input_shape"] = [f"{images[0].name}:{','.join(map(str, fixed))}"]
+    sides = images[0].type.tensor_type.shape.dim
+    if len(sides) == 4 and not all(side.dim_value for side in sides):
+        source = _fixed(source, sides, size, model, out)
     print("vedette: onnx2tf converts the graph", flush=True)
     work = out / "onnx2tf"
     onnx2tf.convert(input_onnx_file_path=source, output_folder_path=str(work), tflite_backend="flatbuffer_direct",
-                    report_op_coverage=True, copy_onnx_input_output_names_to_tflite=True, non_verbose=True, **options)
+                    report_op_coverage=True, copy_onnx_input_output_names_to_tflite=True, non_verbose=True)
     (written,) = work.glob("*_float32.tflite")
     written.replace(out / "float.tflite")
     for report in work.glob("*_op_coverage_report.json"):
@@ -39,6 +32,24 @@ def main(source: str, out: Path, size: str) -> None:
     stated = {each.key: each.value for each in model.metadata_props}
     if "names" in stated:       # Ultralytics' exporter writes Python literals
         (out / "metadata.json").write_text(json.dumps({key: _value(text) for key, text in stated.items()}))
+
+
+def _fixed(source: str, sides: list[onnx.TensorShapeProto.Dimension], size: str, model: onnx.ModelProto,
+           out: Path) -> str:
+    """Write the network with each open size of its input fixed, and return where."""
+    if not all(side.dim_value for side in sides[1:]) and size == "-":
+        sys.exit("vedette: the size of the input is not fixed; expected --size WIDTHxHEIGHT")
+    width, height = map(int, size.split("x")) if size != "-" else (0, 0)
+    channels_last = sides[3].dim_value in (1, 3) and sides[1].dim_value not in (1, 3)
+    for side, wanted in zip(sides, (1, height, width, 3) if channels_last else (1, 3, height, width), strict=True):
+        side.dim_value = side.dim_value or wanted
+    del model.graph.value_info[:]       # they and the outputs have the open sizes
+    for each in model.graph.output:
+        each.type.tensor_type.ClearField("shape")
+    onnx.load_external_data_for_model(model, str(Path(source).parent))
+    fixed = out / Path(source).name
+    onnx.save(onnx.shape_inference.infer_shapes(model), fixed)
+    return str(fixed)
 
 
 def _value(text: str) -> object:
