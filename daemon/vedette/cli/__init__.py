@@ -44,6 +44,7 @@ COMMANDS = {
     "model install": ("vedette.cli.model.install", "test a model file, install it, and start its trial"),
     "model activate": ("vedette.cli.model.activate", "activate an installed model"),
     "model rollback": ("vedette.cli.model.rollback", "go back to the previous model, until a newer release arrives"),
+    "model convert": ("vedette.cli.model.convert", "make an INT8 bundle of a network of PyTorch, ONNX or Keras"),
     "model compare": ("vedette.cli.model.compare", "show where two models differ on the same frames"),
     "model list": ("vedette.cli.model.list", "list the installed models, and the models that were refused"),
     "fleet init": ("vedette.cli.fleet.init", "create the signing keys and the empty repository of a fleet"),

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from vedette.errors import ModelError, ModelUnsupported, ToolMissing
 from vedette.tflite.file import read_model
-from vedette.vision.bundle import assemble
+from vedette.vision import bundle
+from vedette.vision.hints import BUNDLE
+from vedette.vision.normalization import normalization_of
 from vedette.workshop import environments
 from vedette.workshop.inputs import Kind, Source
 from vedette.workshop.once import DIGITS, cache, made
@@ -74,6 +76,23 @@ def to_float(source: Source, progress: Progress, size: str | None = None) -> Pat
     return folder / f"{stem}.tflite"
 
 
+def dressed(model: Path, made: Path) -> bytes:
+    """Return a float model with the settings of the bundle that was made of it, so that only the numbers differ.
+
+    The outputs of the bundle may be others, so its decoder is not taken. Raises: ModelError.
+    """
+    floating, bundled = read_model(model), read_model(made)
+    stated = json.loads(bundled.attachments[BUNDLE])
+    covered = normalization_of(bundled.inputs[0])
+    if covered is not None:
+        stated["normalization"] = {"mean": covered.mean, "std": covered.std}
+    for key in ("decoder", "baseline"):
+        stated.pop(key, None)
+    stated["sha256"] = floating.flatbuffer_sha256
+    return bundle.assemble(bundle.flatbuffer_of(floating), {
+        BUNDLE: json.dumps(stated).encode(), bundle.LABELS: bundled.attachments[bundle.LABELS]})
+
+
 def _check_fits(source: Source, size: str | None, progress: Progress) -> None:
     """Refuse a network before minutes of work, if the device would refuse what becomes of it."""
     found = [each for each in unfit_in(source.path) if size is None or each.why != rules.SIZE.why]
@@ -107,7 +126,7 @@ def _convert(source: Source, how: tuple[str, Path], size: str | None, progress: 
         content = (folder / "float.tflite").read_bytes()
         stated = folder / _METADATA
         (folder / f"{stem}.tflite").write_bytes(
-            assemble(content, {_METADATA: stated.read_bytes()}) if stated.exists() else content)
+            bundle.assemble(content, {_METADATA: stated.read_bytes()}) if stated.exists() else content)
         read_model(folder / f"{stem}.tflite")
     except (ModelError, OSError) as error:
         text = str(error).removeprefix(f"{folder}/")

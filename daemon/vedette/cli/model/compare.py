@@ -113,16 +113,25 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 
 def _open(arguments: Sequence[str], args: argparse.Namespace, stack: ExitStack) -> list[Step]:
+    """Open the steps. Those that state no labels get the labels of the first one that does, wherever it stands."""
     from vedette.workshop.steps import StepOptions, open_step
-    options = StepOptions(args.runtime, args.threads, args.token_file)
+    options = StepOptions(args.runtime, args.threads)
     steps: list[Step] = []
+    like = None
     for argument in arguments:
-        like = next((step.spec for step in steps if step.spec), None)
         step = open_step(argument, like, options)
         stack.callback(step.close)
+        steps.append(step)
+        if step.spec and (like is None or (step.spec.labelled and not like.labelled)):
+            like = step.spec
+    for place, step in enumerate(steps):
+        if like and like.labelled and step.spec and not step.spec.labelled:     # it stands before the labelled one
+            step.close()
+            steps[place] = open_step(arguments[place], like, options)
+            stack.callback(steps[place].close)
+    for step in steps:
         for note in step.notes:
             print(f"vedette: warning: {note}", file=sys.stderr)
-        steps.append(step)
     return steps
 
 

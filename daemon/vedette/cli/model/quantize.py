@@ -54,6 +54,11 @@ _VERSION = "1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", type=file_path, metavar="FLOAT", help="a float .tflite file")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `model convert` takes as well."""
     parser.add_argument("--images", type=file_path, required=True, metavar="DIR",
                         help="folder of 100 to 500 pictures of the camera, or like those")
     parser.add_argument("-o", "--out", type=file_path, required=True, metavar="OUT", help="the bundle to write")
@@ -84,9 +89,7 @@ def run(args: argparse.Namespace) -> int:
     ExtraMissing.
     """
     from vedette.workshop.bundling import compared, make
-    for argument, path in (("--out", args.out), ("--html", args.html)):
-        if path and not path.parent.is_dir():       # said before minutes of work
-            raise UsageError(f"{argument} {path}: no such folder; expected a file name in an existing one")
+    check_folders(args)
     order = _order(args)
     made = make(order, _Progress())
     _write(args.out, made.content, "--out")
@@ -101,6 +104,13 @@ def run(args: argparse.Namespace) -> int:
         for line in _lines(args, order, made):
             print("".join(letter if letter.isprintable() else "?" for letter in line))   # names come out of the file
     return 0
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Say before minutes of work that a file cannot be written. Raises: UsageError."""
+    for argument, path in (("--out", args.out), ("--html", args.html)):
+        if path and not path.parent.is_dir():
+            raise UsageError(f"{argument} {path}: no such folder; expected a file name in an existing one")
 
 
 def _write(path: Path, content: bytes, argument: str) -> None:

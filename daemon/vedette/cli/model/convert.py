@@ -1,0 +1,74 @@
+"""`vedette model convert`: from a trained network to an INT8 bundle, each step compared with the one before.
+
+Invariants: OUT is complete or does not exist; what was converted once is not converted again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vedette.cli.arguments import file_path
+
+EXAMPLE = """examples:
+  vedette model convert street.onnx --images pictures -o street.tflite
+  vedette model convert best.pt --images pictures -o best.tflite --size 416x416
+
+exit codes:
+   0  The bundle is written and compared.
+  64  The command line is wrong.
+  65  The network cannot be converted or quantized, or a picture cannot be used.
+  69  A tool or the Python that it needs is missing and cannot be installed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments: those of `model quantize`, and the size of an open input."""
+    from vedette.cli.model.quantize import add_options
+    parser.add_argument("network", type=file_path, metavar="IN",
+                        help=".onnx, .pt2, .pt, .keras, .h5, a SavedModel folder, or a float .tflite")
+    parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT",
+                        help="input of a network that does not state its own, such as 320x320")
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, quantize and compare; returns 0.
+
+    Raises: ModelError, SourceInvalid, UsageError, ConfigError, ToolMissing, ExtraMissing, RuntimeMissing.
+    """
+    from vedette.cli.model import quantize
+    from vedette.workshop.convert import to_float
+    from vedette.workshop.inputs import source_of
+    from vedette.workshop.prepared import picture_files
+    quantize.check_folders(args)
+    picture_files(args.images)
+    source = source_of(args.network)
+    args.model, html, args.html = to_float(source, _progress, args.size), args.html, None
+    quantize.run(args)
+    args.html = html
+    return _compare(args)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from vedette.cli import parser_of
+    from vedette.workshop.convert import dressed
+    options = [*(["--html", args.html] if args.html else []), *(["--json"] if args.json else [])]
+    parser, compare = parser_of("model compare")
+    with TemporaryDirectory() as folder:
+        floating = Path(folder, f"float-{args.model.name}")
+        floating.write_bytes(dressed(args.model, args.out))
+        words = [floating, args.out, "--images", args.images, *options]
+        return int(compare.run(parser.parse_intermixed_args(list(map(str, words)))))
+
+
+def _progress(line: str) -> None:
+    print(f"vedette: {line}", file=sys.stderr, flush=True)
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected WIDTHxHEIGHT, as in 320x320")
+    return text

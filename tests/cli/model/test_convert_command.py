@@ -1,0 +1,67 @@
+"""`vedette model convert`, from a network to an INT8 bundle that is compared with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("litert_quantizer", reason="the workshop needs litert-quantizer")
+
+from tests.support.models.dequantised import dequantised
+from vedette.camera.street.stills import stills
+from vedette.cli import main
+from vedette.config.models import DetectorConfig
+from vedette.detect.box_model import BOX_MODEL
+from vedette.tflite.file import read_model
+from vedette.validate.verify import verify
+from vedette.vision.model_spec import resolve
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Pictures of the drawn street."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for still in stills(12, seed=77):
+        cv2.imwrite(str(folder / f"{still.frame.seq:02}.png"), np.asarray(still.frame.pixels))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_float_model_becomes_a_bundle_and_both_are_compared(tmp_path: Path, pictures: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs no tool. What the command says of the model holds for both sides of the comparison."""
+    network, labels, out = tmp_path / "net.tflite", tmp_path / "labels.txt", tmp_path / "out.tflite"
+    network.write_bytes(dequantised(BOX_MODEL.read_bytes()))
+    labels.write_text("\n".join(resolve(read_model(BOX_MODEL), DetectorConfig(model=BOX_MODEL)).labels))
+    command = ["model", "convert", str(network), "--images", str(pictures), "-o", str(out), "--labels", str(labels),
+               "--resize", "letterbox", "--keep-float", "none", "--json"]
+    assert main(command) == 0
+    quantized, compared = map(json.loads, capsys.readouterr().out.splitlines())
+    assert quantized["verified"]
+    assert verify(out).passed
+    assert [step["name"] for step in compared["steps"]] == ["float-net.tflite", "out.tflite"]
+    assert compared["steps"][1]["f1"] > 0.9
+
+
+@pytest.mark.parametrize(("name", "options", "code", "said"), [
+    ("box.tflite", [], 65, "INT8 already"),
+    ("box.tflite", ["--size", "320"], 64, "expected WIDTHxHEIGHT"),
+    ("box.tflite", ["-o", "nowhere/out.tflite"], 64, "no such folder"),
+    ("box.tflite", ["--images", "."], 65, "no image in it"),
+    ("none.onnx", [], 65, "none.onnx: No such file or directory; expected a network")])
+def test_a_mistake_shows_at_once(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], code: int,
+                                 said: str) -> None:
+    """One line, the exit code, and no file."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    (tmp_path / "box.tflite").write_bytes(BOX_MODEL.read_bytes())
+    arguments = ["--images", str(pictures), "-o", "out.tflite", *options]
+    assert main(["model", "convert", str(tmp_path / name), *arguments]) == code
+    assert said in capsys.readouterr().err
+    assert list(Path.cwd().iterdir()) == []
