@@ -13,7 +13,7 @@ from vedette.camera.street.stills import stills
 from vedette.errors import ModelUnsupported
 from vedette.types import Box, Detection
 from vedette.vision.images import frame_of
-from vedette.workshop.coverage import Coverage, Measured, Seen, coverage_of, likeness_of, seen_by
+from vedette.workshop.coverage import Coverage, Measured, Seen, coverage_of, seen_by, similarity_of
 
 Picture = NDArray[np.uint8]
 LABELS = ("person", "car")
@@ -84,10 +84,10 @@ def test_neighbours_along_the_rows() -> None:
     """Stripes that run along the rows are alike; single columns are not; planes are read like channels."""
     rows, columns = np.mgrid[0:32, 0:48]
     along, across = ((axis % 2).astype(np.float32) for axis in (rows, columns))
-    assert likeness_of(np.repeat(along[None, :, :, None], 3, axis=3)) == pytest.approx(1)
-    assert likeness_of(np.repeat(across[None, :, :, None], 3, axis=3)) < 0
-    assert likeness_of(np.repeat(across[None, None], 3, axis=1)) < 0
-    assert likeness_of(np.ones((1, 8, 8, 3), np.float32)) == 1
+    assert similarity_of(np.repeat(along[None, :, :, None], 3, axis=3)) == pytest.approx(1)
+    assert similarity_of(np.repeat(across[None, :, :, None], 3, axis=3)) < 0
+    assert similarity_of(np.repeat(across[None, None], 3, axis=1)) < 0
+    assert similarity_of(np.ones((1, 8, 8, 3), np.float32)) == 1
 
 
 def test_what_the_device_sees(street: list[Picture]) -> None:

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 FEW = 100
 """Fewer pictures are a warning."""
-HIGHLIGHT_LEAST = 40.0
-"""The highlights of the lightest tenth of the pictures must reach this grey level, 0-255."""
-CONTRAST_LEAST = 10.0
-"""So must the contrast of the tenth with the most contrast."""
+CONTRAST_LEAST = 5.0
+"""A tenth of the pictures must have this contrast, in grey levels."""
+DARK = 32.0
+"""Where nine tenths of the pictures are darker, that is the reason why they have no contrast."""
 ALIKE = 1.0
 """Pictures whose brightness and whose contrast lie closer together are one and the same."""
-LIKENESS_LEAST = 0.5
+SIMILARITY_LEAST = 0.5
 """Neighbouring pixels of a picture must be at least so alike: 0 is noise, 1 the same everywhere."""
-_LIGHTEST = 90
+_NINTH = 9      # nine tenths are at most this
 _LISTED_MAX = 5
 
 
@@ -64,7 +64,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the pictures cover. `highlight`: brightness plus twice the contrast, 0-255 or more; `likeness`: median, 0-1.
+    """What the pictures cover. `similarity`: how alike neighbouring pixels are in most pictures, 1 at most.
 
     `labels`: how many pictures show each label, as the float model sees them.
     """
@@ -72,23 +72,21 @@ class Coverage:
     pictures: int
     brightness: Spread
     contrast: Spread
-    highlight: float
-    likeness: float
+    similarity: float
     labels: Mapping[str, int]
 
     def refusals(self) -> Iterator[str]:
         """Yield why a calibration with these pictures would cost accuracy."""
-        contrast = self.contrast.deciles[_LIGHTEST // 10]
-        if self.highlight < HIGHLIGHT_LEAST:
-            yield (f"the pictures are dark: the highlights of the lightest tenth reach {self.highlight:.0f} of 255; "
-                   f"expected at least {HIGHLIGHT_LEAST:.0f}, as in pictures by day")
-        elif contrast < CONTRAST_LEAST:
-            yield f"the pictures are flat: their contrast is {contrast:.1f}; expected at least {CONTRAST_LEAST:.0f}"
+        contrast, brightness = (spread.deciles[_NINTH] for spread in (self.contrast, self.brightness))
+        if contrast < CONTRAST_LEAST:
+            kind = "dark" if brightness < DARK else "flat"
+            yield (f"the pictures are {kind}: the contrast of nine tenths is {contrast:.1f} or less; expected at least "
+                   f"{CONTRAST_LEAST:.0f}, as in pictures by day")
         elif max(spread.deciles[-1] - spread.deciles[0] for spread in (self.brightness, self.contrast)) < ALIKE:
             yield "all pictures have the same light; expected different ones, of many hours"
-        if self.likeness < LIKENESS_LEAST:
-            yield (f"the pictures are noise: their neighbouring pixels are alike by {self.likeness:.2f}; expected at "
-                   f"least {LIKENESS_LEAST}, as in pictures of a camera")
+        if self.similarity < SIMILARITY_LEAST:
+            yield (f"the pictures are noise: their neighbouring pixels are alike by {self.similarity:.2f}; expected at "
+                   f"least {SIMILARITY_LEAST}, as in pictures of a camera")
 
     def warnings(self, seen: Seen | None = None) -> Iterator[str]:
         """Yield what is worth knowing; `seen` is what the device sees."""
@@ -100,7 +98,8 @@ class Coverage:
     def plain(self) -> dict[str, Any]:
         """Return it as a value for JSON."""
         return {"pictures": self.pictures, "brightness": _plain(self.brightness), "contrast": _plain(self.contrast),
-                "highlight": self.highlight, "likeness": self.likeness, "labels": dict(self.labels)}
+                "similarity": self.similarity, "labels": dict(self.labels),
+                "refused": list(self.refusals())}
 
     def _unlike(self, seen: Seen) -> Iterator[str]:
         for name, here, there in (("brightness", self.brightness, seen.brightness),
@@ -120,26 +119,24 @@ class Measured:
     """What is measured of one picture: brightness and contrast (0-255), and how alike its neighbouring pixels are."""
 
     light: tuple[float, float]
-    likeness: float
+    similarity: float
 
     @classmethod
     def at(cls, frame: Frame, values: NDArray[np.float32]) -> Measured:
         """Measure a frame; `values` are the model's input for it, without any padding."""
-        return cls(light_of(frame.pixels), likeness_of(values))
+        return cls(light_of(frame.pixels), similarity_of(values))
 
 
 def coverage_of(measured: Sequence[Measured], found: Sequence[Sequence[Detection]], labels: Iterable[str]) -> Coverage:
     """Return what pictures cover: at least one, with its detections. `labels`: those that the model can detect."""
     brightness, contrast = zip(*(each.light for each in measured), strict=True)
-    highlights = [mean + 2 * std for mean, std in (each.light for each in measured)]
     shown = Counter(label for detections in found for label in {each.label for each in detections})
     return Coverage(len(measured), Spread.of(brightness), Spread.of(contrast),
-                    highlight=round(float(np.percentile(highlights, _LIGHTEST)), 1),
-                    likeness=round(float(np.median([each.likeness for each in measured])), 2),
+                    similarity=round(float(np.median([each.similarity for each in measured])), 2),
                     labels={label: shown[label] for label in labels} | shown)
 
 
-def likeness_of(values: NDArray[np.float32]) -> float:
+def similarity_of(values: NDArray[np.float32]) -> float:
     """Return how alike neighbouring pixels are: their correlation along the rows; 1 where all are equal.
 
     `values`: a model's input, (1, rows, columns, channels) or (1, channels, rows, columns).

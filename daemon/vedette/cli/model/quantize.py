@@ -216,7 +216,7 @@ def _lines(args: argparse.Namespace, order: Order, made: Made) -> Iterator[str]:
     yield f"  pictures      {coverage.pictures}"
     yield f"  brightness    {_spread(coverage.brightness)}"
     yield f"  contrast      {_spread(coverage.contrast)}"
-    yield f"  highlights    {coverage.highlight:.0f}, neighbouring pixels alike by {coverage.likeness:.2f}"
+    yield f"  similarity    {coverage.similarity:.2f}, of neighbouring pixels"
     yield f"  they show     {_shown(coverage.labels)}"
     for cost in sorted(quantized.sensitivity, key=_sqnr_db)[:_SHOWN]:
         yield f"  INT8 alone    {cost.block:40} {cost.sqnr_db:6.1f} dB  {cost.bytes_float:11,} bytes as float"
