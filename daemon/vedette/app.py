@@ -68,6 +68,7 @@ from vedette.update.shadow import ShadowPublisher
 from vedette.update.trial import TrialMonitor
 from vedette.update.worker import Updater
 from vedette.validate.frame_tap import FrameTap
+from vedette.workshop.collector import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -176,7 +177,9 @@ class Daemon:
         self._drift = DriftWatch(Ledger(folder / FILE, clock, self._identity.boot_id), self._camera, config,
                                  bundled=BundledScores(self._opener), governed=self._throttle.governed, on_end=ended)
         self._clips = Clips(config, clock, device=self._identity.device, on_end=ended)
-        for part in (self._meters, self._result_check, self._drift, self._clips):
+        self._collector = Collector(config, folder, clock, self._opener, self._reloader, on_end=ended)
+        self._pipeline.wants_all.append(self._collector.is_due)
+        for part in (self._meters, self._result_check, self._drift, self._clips, self._collector):
             self._pipeline.subscribe(part.on_result)
         self._detect = Worker("detect", self._pipeline.run, on_end=ended)
 
@@ -233,7 +236,7 @@ class Daemon:
         self._sources: tuple[ReasonSource, ...] = (
             self._camera, self._pipeline, self._result_check, self._mqtt, self._monitor, self._wall_clock,
             self._throttle, self._updater, self._store, self._state, self._reloader, self._drift, self._journal,
-            self._clips, self._supervisor)
+            self._clips, self._collector, self._supervisor)
         report = HealthReport(self._camera, self._pipeline, self._meters, self._fallbacks.chain, self._drift, publisher,
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
@@ -243,13 +246,14 @@ class Daemon:
         switch = DetectionSwitch(self._pipeline, self._state.path, allowed=config.obeys("detection"))
         self._desk = CommandDesk(self._camera, publisher, updates=self._updater, drift=self._drift, switch=switch,
                                  results=self._results, main_thread=self._supervisor, configuration=self._reloader)
+        report.collection = self._desk.collection = self._collector
         self._mqtt.subscribe(self._desk.accept)
         self._socket = LocalSocket(socket_path(os.environ, self._state.path), self._reloader, publisher, self._recent,
                                    accept=self._desk.accept, models=self._store.listed, limits=self._opener.limits,
                                    on_end=self._supervisor.worker_ended)
-        self._reloader.parts = (
-            self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener, self._fallbacks,
-            self._throttle, self._drift, self._candidates, self._mqtt, self._health, self._states, self._result_check)
+        self._reloader.parts = (self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener,
+                                self._fallbacks, self._throttle, self._drift, self._candidates, self._mqtt,
+                                self._health, self._states, self._result_check, self._collector)
         self._reloader.lasting_parts = (self._home_assistant,)      # what is tried comes and goes; its entities stay
 
     def run(self) -> int:
@@ -276,6 +280,7 @@ class Daemon:
             *self._fallbacks.parts(),
             Part("drift", drift.start, partial(drift.stop, STOP_TIMEOUT_S), drift),
             Part("clips", self._clips.start, partial(self._clips.stop, STOP_TIMEOUT_S)),    # may hang with its disk
+            Part("collect", self._collector.start, partial(self._collector.stop, STOP_TIMEOUT_S)),  # as its disk may
             Part("detect", detect.start, self._stop_detect, detect),
             Part("update", self._updater.start, partial(self._updater.stop, STOP_TIMEOUT_S), self._updater.worker),
             Part("socket", self._socket.start, partial(self._socket.stop, SOCKET_STOP_S)),      # a viewer ends nothing
@@ -292,7 +297,7 @@ class Daemon:
         self._run_record.update(self._supervisor.late_workers())
         refusal = self._pipeline.refusal
         is_final = refusal is not None and not isinstance(refusal, ModelTimedOut)
-        if refusal is not None and is_final and self._store.state.trial is None and not _is_supervised():
+        if refusal is not None and is_final and self._store.state.trial is None and "NOTIFY_SOCKET" not in os.environ:
             self._supervisor.stop(refusal.exit_code, "started by hand with a model that cannot be used")
 
     def reload(self) -> None:
@@ -343,8 +348,3 @@ class Daemon:
                 self._mqtt.flush(FLUSH_TIMEOUT_S)
         finally:
             self._mqtt.stop(STOP_TIMEOUT_S)
-
-
-def _is_supervised() -> bool:
-    """Return whether a service manager runs this: then the daemon goes on, publishes `failed`, and tries again."""
-    return "NOTIFY_SOCKET" in os.environ

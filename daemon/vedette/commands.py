@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vedette.drift.feedback import parse_feedback
-from vedette.errors import ConfigError, UpdateRefused, VedetteError
+from vedette.errors import ConfigError, UpdateRefused, UsageError, VedetteError
 from vedette.messages import payloads, topics
 from vedette.types import Message
 
@@ -46,6 +46,15 @@ if TYPE_CHECKING:
 
         def relearn(self, part: Literal["scores", "picture", "all"]) -> None:
             """Learn the present state again, as the correct one."""
+
+    class Collection(Protocol):
+        """The pictures for the workshop."""
+
+        def request(self, what: str, answered: Callable[[VedetteError | None], None]) -> None:
+            """Start, stop or clear it; `answered` is called with None or the error, on any thread.
+
+            A UsageError: the configuration of the device does not allow it.
+            """
 
     class Configuration(Protocol):
         """The reloader."""
@@ -83,13 +92,15 @@ class CommandDesk:
         self._main_thread = main_thread
         self._switch = switch
         self._configuration = configuration
+        self.collection: Collection | None = None
+        """Set it before the first command."""
         self._lock = threading.Lock()
         self._waiting: deque[Command] = deque()
         self._is_stopped = False
         self._actions: Mapping[str, Callable[[Command], None]] = {
             "pause": self._pause, "resume": self._resume, "snapshot": self._snapshot, "restart": self._restart,
             "update": self._update, "rollback": self._roll_back, "feedback": self._feedback, "relearn": self._relearn,
-            "detection": self._detection, "try": self._try,
+            "detection": self._detection, "try": self._try, "collect": self._collect,
         }
 
     def accept(self, command: Command) -> None:
@@ -210,6 +221,19 @@ class CommandDesk:
             self._reply(command, "refused", error="; ".join(error.problems))
         else:
             self._reply(command, "ok", {"tried": list(tried)})
+
+    def _collect(self, command: Command) -> None:
+        what = command.arguments.get("what")
+        if self.collection is None or what not in ("start", "stop", "clear") or command.arguments.keys() - {"what"}:
+            self._reply(command, "refused", error="expected what: start, stop or clear")
+            return
+
+        def answered(error: VedetteError | None) -> None:
+            if error is None:
+                self._reply(command, "ok", {"what": what})
+            else:
+                self._reply(command, "refused" if isinstance(error, UsageError) else "failed", error=str(error))
+        self.collection.request(what, answered)
 
     def _reply(self, command: Command, status: ReplyStatus, data: Mapping[str, JsonValue] | None = None,
                error: str | None = None, jpeg: bytes = b"") -> None:

@@ -24,9 +24,9 @@ ReasonCode = Literal[
     "fallback_cloud", "fallback_motion", "cloud_failing", "all_stale", "runtime_fallback", "paused",
     "update_unreachable", "update_refused", "update_failed", "store_failed", "mqtt_offline", "mqtt_refused",
     "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed", "clips_failed",
-    "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot", "rate_lowered", "disk_low", "memory_low",
-    "memory_pressure", "score_drift", "image_drift", "latency_drift", "worker_hung", "config_rejected",
-    "restart_needed", "config_tried",
+    "collect_failed", "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot", "rate_lowered",
+    "disk_low", "memory_low", "memory_pressure", "score_drift", "image_drift", "latency_drift", "worker_hung",
+    "config_rejected", "restart_needed", "config_tried",
 ]
 """Why the device is not `ok`, and advice. The table in health.reasons has meaning, state and remedy of each."""
 

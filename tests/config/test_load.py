@@ -103,7 +103,8 @@ camra: {}
         ('config.yaml:9: detector.allow: expected a list, saw "person" (Keep only detections with these labels. '
          'Empty: all labels)'),
         ("config.yaml:10: commands.allow[0]: expected 'update', 'rollback', 'snapshot', 'pause', 'resume', "
-         "'restart', 'feedback', 'relearn', 'detection' or 'try', saw \"updat\" (Commands that the device obeys)"),
+         "'restart', 'feedback', 'relearn', 'detection', 'try' or 'collect', saw \"updat\" (Commands that the device "
+         "obeys)"),
         "config.yaml:11: camra: unknown key; did you mean camera?",
         "VEDETTE_CAMERA__FPPS: unknown variable; did you mean VEDETTE_CAMERA__FPS?",
         ("VEDETTE_HEALTH__INTERVAL_S: health.interval_s: expected a number greater than or equal to 1, saw 0 "

@@ -23,7 +23,7 @@ from vedette.commands import WAITING_LIMIT, CommandDesk
 from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.config.reload import Reloader
 from vedette.detect.switch import FILE, DetectionSwitch
-from vedette.errors import StateUnusable, UpdateRefused, VedetteError
+from vedette.errors import StateUnusable, UpdateRefused, UsageError, VedetteError
 from vedette.messages.results import ResultReporter
 from vedette.types import Command
 
@@ -63,6 +63,18 @@ class FakeDrift:
         self.relearnt.append(part)
 
 
+class FakeCollection:
+    """A collection that answers with an error if it has one, and records what it was asked."""
+
+    def __init__(self) -> None:
+        self.error: VedetteError | None = None
+        self.asked: list[str] = []
+
+    def request(self, what: str, answered: Callable[[VedetteError | None], None]) -> None:
+        self.asked.append(what)
+        answered(self.error)
+
+
 class Rig:
     """A desk whose inbox is emptied by hand."""
 
@@ -82,10 +94,12 @@ class Rig:
         self.publisher.messages.clear()
         self.updates = FakeUpdates()
         self.drift = FakeDrift()
+        self.collection = FakeCollection()
         self.reloader = Reloader(config, lambda: config)
         self.desk = CommandDesk(camera, self.publisher, updates=self.updates, drift=self.drift, results=self.results,
                                 main_thread=self, switch=DetectionSwitch(self.pipeline, folder, allowed=True),
                                 configuration=self.reloader)
+        self.desk.collection = self.collection
 
     def call(self, action: Callable[[], None]) -> None:
         self.inbox.append(action)
@@ -321,3 +335,18 @@ def test_what_is_tried_is_answered_with_its_keys(tmp_path: Path) -> None:
     assert rig.reloader.config.detector.score_threshold == 0.7
     assert rig.send("try")["data"] == {"tried": []}
     assert rig.reloader.config == Config(camera=CameraConfig(source="auto"), publish=PublishConfig(results="all"))
+
+
+def test_collecting_is_started_stopped_and_cleared(tmp_path: Path) -> None:
+    """Each word reaches the collection. What the owner has not enabled is refused, what the disk prevents has failed.
+    """
+    rig = Rig(tmp_path)
+    for what in ("start", "stop", "clear"):
+        assert rig.send("collect", {"what": what})["data"] == {"what": what}
+    for arguments in ({}, {"what": "fetch"}, {"what": "start", "frames": 9}):
+        assert rig.send("collect", arguments)["status"] == "refused"
+    assert rig.collection.asked == ["start", "stop", "clear"]
+    rig.collection.error = UsageError("collect.enabled is false")
+    assert rig.send("collect", {"what": "start"})["status"] == "refused"
+    rig.collection.error = StateUnusable("no space")
+    assert rig.send("collect", {"what": "clear"})["status"] == "failed"

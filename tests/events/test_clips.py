@@ -20,8 +20,9 @@ from tests.support.fakes import EPOCH, FakeClock, make_frame, make_result
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import eventually, wait_until
 from vedette.config.models import Config
+from vedette.device.wall_clock import SETTLED_S
 from vedette.events.clip_folder import ClipFolder
-from vedette.events.clips import LONGEST_PX, SETTLED_S, TIDY_S, Clips
+from vedette.events.clips import LONGEST_PX, TIDY_S, Clips
 from vedette.types import DetectionResult
 
 

@@ -47,6 +47,8 @@ COMMANDS = {
     "model convert": ("vedette.cli.model.convert", "make an INT8 bundle of a network of PyTorch, ONNX or Keras"),
     "model compare": ("vedette.cli.model.compare", "show where two models differ on the same frames"),
     "model list": ("vedette.cli.model.list", "list the installed models, and the models that were refused"),
+    "collect fetch": ("vedette.cli.collect.fetch", "copy the pictures out that the device has collected"),
+    "collect clear": ("vedette.cli.collect.clear", "delete the pictures that the device has collected"),
     "fleet init": ("vedette.cli.fleet.init", "create the signing keys and the empty repository of a fleet"),
     "fleet add": ("vedette.cli.fleet.add", "verify a bundle and store it for a release"),
     "fleet release": ("vedette.cli.fleet.release", "release a bundle to a share of the devices, or change a release"),

@@ -88,15 +88,17 @@ CHANNELS = (
             "`homeassistant.prefix`. [home-assistant.md](home-assistant.md) explains it."),
     Channel(f"{topics.COMMANDS}/{{command}}", 1, False,
             "A command: `update`, `rollback`, `snapshot`, `pause`, `resume`, `restart`, `feedback`, `relearn`, "
-            "`detection` or `try`. The device obeys only commands that `commands.allow` lists. The payload is empty "
-            "or a JSON object. The object may have `transaction`: the device ignores a second command with the same "
-            "value. The object may have `expires_at`: the device ignores the command after that time. `feedback` "
-            "takes `run`, `seq`, `right` and, if you want, `label`. `right` says whether that result was right. "
-            "`relearn` takes `what`: `scores`, `picture` or `all`. The device then accepts the present state as "
-            "right. `detection` takes `ON` or `OFF`, bare or as `state` in an object. `OFF` pauses detection until "
+            "`detection`, `try` or `collect`. The device obeys only commands that `commands.allow` lists. The payload "
+            "is empty or a JSON object. The object may have `transaction`: the device ignores a second command with "
+            "the same value. The object may have `expires_at`: the device ignores the command after that time. "
+            "`feedback` takes `run`, `seq`, `right` and, if you want, `label`. `right` says whether that result was "
+            "right. `relearn` takes `what`: `scores`, `picture` or `all`. The device then accepts the present state "
+            "as right. `detection` takes `ON` or `OFF`, bare or as `state` in an object. `OFF` pauses detection until "
             "`ON` or `resume` comes, also over restarts. `try` takes keys of the configuration, nested as in the "
             "file, and applies them until the next reload or start; see "
-            "[socket.md](socket.md#trying-a-configuration).",
+            "[socket.md](socket.md#trying-a-configuration). `collect` takes `what`: `start`, `stop` or `clear`, for "
+            "the pictures of the camera itself. The device refuses it unless its configuration has `collect.enabled`; "
+            "see [workshop.md](workshop.md#pictures-from-the-camera-itself).",
             incoming=True),
     Channel(f"/{topics.FLEET_UPDATE}", 1, False,
             "The command `update` for every device. Use it in small fleets only.", incoming=True),

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vedette.config.addresses import bare_host, camera_source, no_number, web_url
 from vedette.config.camera_values import Control, Masks, Roi, Unit
+from vedette.config.collect import CollectConfig
 from vedette.config.home_assistant import HomeAssistantConfig
 from vedette.config.page import CommandName, PageConfig
 from vedette.config.scene import EventsConfig, GateConfig, Lines, Zones
@@ -30,9 +31,9 @@ class CameraConfig(Section):
         "auto", "auto: picamera2, else the first V4L2 device. synthetic: a street that the daemon draws. Others: "
                 "picamera2, picamera2:1, picamera2:imx708, /dev/v4l/by-id/…, rtsp://…, http://…, a video file, a "
                 "folder of images. `vedette camera list` shows the cameras of this machine.", min_length=1)
-    width: int = restart(1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a "
-                               "camera for this size. It scales a larger frame down to fit. It never scales a smaller "
-                               "frame up.", ge=32, le=7680)
+    width: int = restart(
+        1280, "Frame width in pixels. Width and height apply before the rotation. The daemon asks a camera for this "
+              "size. It scales a larger frame down to fit. It never scales a smaller frame up.", ge=32, le=7680)
     height: int = restart(720, "Frame height in pixels.", ge=32, le=4320)
     fps: float = restart(15, "Highest number of frames per second.", gt=0, le=240)
     rotate: Literal[0, 90, 180, 270] = restart(
@@ -58,10 +59,10 @@ class CameraConfig(Section):
         {}, "For picamera2: controls by the names of libcamera, such as {ExposureTime: 10000, AnalogueGain: 2, "
             "AwbMode: Daylight, HdrMode: SingleExposure}. hflip and vflip mirror the picture. If the camera does not "
             "have a control, the cause in health names those that it has.")
-    every_frame: bool = restart(False, "For a file, a folder or synthetic. true: the daemon detects in every frame, as "
-                                       "fast as possible, for evaluation. false: the source plays in real time, and "
-                                       "frames may be dropped, as with a camera. max_frame_age_ms applies in both "
-                                       "cases.")
+    every_frame: bool = restart(
+        False, "For a file, a folder or synthetic. true: the daemon detects in every frame, as fast as possible, for "
+               "evaluation. false: the source plays in real time, and frames may be dropped, as with a camera. "
+               "max_frame_age_ms applies in both cases.")
     loop: bool = restart(False, "For a file or a folder. true: the source starts again when it has ended.")
     gate: GateConfig = restart(
         GateConfig(), "Motion gate: {enabled: true, every_s: 10}. The detector then gets no frames in which nothing "
@@ -89,8 +90,7 @@ class DetectorConfig(Section):
         2, "Threads of the interpreter. If there are more threads than cores, the model is several times slower.",
         ge=1, le=16)
     score_threshold: Unit = live(0.5, "Lowest score of a detection.")
-    iou_threshold: Unit = live(
-        0.5, "If two boxes of one label overlap more than this (IoU), they are one object.")
+    iou_threshold: Unit = live(0.5, "If two boxes of one label overlap more than this (IoU), they are one object.")
     max_detections: int = live(
         100, "Highest number of detections in one frame. The detections with the best scores are kept.", ge=1, le=1000)
     labels: dict[str, Unit] = live({}, "Score threshold for single labels, such as {person: 0.6}.")
@@ -145,14 +145,11 @@ class TlsConfig(Section):
         return self
 
 
-_BrokerHost = Annotated[str, AfterValidator(partial(bare_host, section="mqtt"))]
-
-
 class MqttConfig(Section):
     """The MQTT broker, and the messages that wait for it."""
 
-    host: _BrokerHost = restart("127.0.0.1", "Host name or address of the broker, without scheme, brackets and port.",
-                                min_length=1)
+    host: Annotated[str, AfterValidator(partial(bare_host, section="mqtt"))] = restart(
+        "127.0.0.1", "Host name or address of the broker, without scheme, brackets and port.", min_length=1)
     port: int = restart(1883, "Port of the broker: usually 1883, or 8883 with tls.", ge=1, le=65535)
     protocol: Literal[5, "3.1.1"] = restart(5, "MQTT version. 3.1.1 is for an old broker.")
     username: str | None = restart(None, "User name at the broker.")
@@ -161,20 +158,20 @@ class MqttConfig(Section):
         None, "TLS with these files: {ca_file, cert_file, key_file}. {}: TLS with the system's certificates. null: no "
               "TLS.")
     keepalive_s: int = restart(15, "Seconds between keep-alive messages on the connection.", ge=5, le=600)
-    outbox_messages: int = restart(1000, "Highest number of messages in memory while the broker is away. If there are "
-                                         "more, the daemon drops the oldest one and counts it. It also keeps up to 20 "
-                                         "messages that are being sent, and the latest message of each retained "
-                                         "topic.", ge=10, le=100_000)
-    spool_mb: float = restart(64, "Megabytes on disk for messages that the broker does not acknowledge in time. If "
-                                  "there are more, the daemon drops the oldest messages and counts them. 0: memory "
-                                  "only.", ge=0)
+    outbox_messages: int = restart(
+        1000, "Highest number of messages in memory while the broker is away. If there are more, the daemon drops the "
+              "oldest one and counts it. It also keeps up to 20 messages that are being sent, and the latest message "
+              "of each retained topic.", ge=10, le=100_000)
+    spool_mb: float = restart(
+        64, "Megabytes on disk for messages that the broker does not acknowledge in time. If there are more, the "
+            "daemon drops the oldest messages and counts them. 0: memory only.", ge=0)
     spool_hours: float = restart(
         72, "If a message waits on disk for longer than these hours, the daemon drops and counts it.", gt=0)
     replay_per_s: float = restart(50, "Messages per second that are sent from disk when the broker is back. Live "
                                       "messages go first.", gt=0)
-    clock_wait_s: float = restart(60, "Messages on disk may have time stamps from before the clock was set. They wait "
-                                      "for these seconds from the first connect, so that the clock can be set. Then "
-                                      "they are sent as they are.", ge=0)
+    clock_wait_s: float = restart(
+        60, "Messages on disk may have time stamps from before the clock was set. They wait for these seconds from the "
+            "first connect, so that the clock can be set. Then they are sent as they are.", ge=0)
 
     @model_validator(mode="after")
     def _login(self) -> Self:
@@ -298,9 +295,9 @@ class HealthConfig(Section):
                   "bundle: the scores from the model's training, which are usually not right for another place.")
     learn_hours: float = live(
         48, "Hours of watching in which the device learns scores, latency and view. Use whole days.", gt=0)
-    image_drift_after_s: float = live(60, "If a camera is covered, moved or out of focus for these seconds, health "
-                                          "reports it. Use a larger value where trucks stop in front of the camera.",
-                                      ge=1)
+    image_drift_after_s: float = live(
+        60, "If a camera is covered, moved or out of focus for these seconds, health reports it. Use a larger value "
+            "where trucks stop in front of the camera.", ge=1)
 
 
 def _device(value: str | None) -> str | None:
@@ -335,6 +332,7 @@ class Config(Section):
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
     health: HealthConfig = HealthConfig()
+    collect: CollectConfig = CollectConfig()
 
     @property
     def event_labels(self) -> tuple[str, ...]:

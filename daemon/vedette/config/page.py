@@ -14,7 +14,7 @@ from vedette.config.addresses import bare_host, host_alone
 from vedette.config.section import Section, live, restart
 
 CommandName = Literal["update", "rollback", "snapshot", "pause", "resume", "restart", "feedback", "relearn",
-                      "detection", "try"]
+                      "detection", "try", "collect"]
 
 
 def _listen(value: str) -> str:

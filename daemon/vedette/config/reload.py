@@ -46,10 +46,11 @@ class Reloader:
         """What is tried, nested as in the file. Any thread."""
         self.parts: Sequence[Reloadable] = ()
         self.lasting_parts: Sequence[Reloadable] = ()
+        self.pending: tuple[str, ...] = ()
+        """Keys that the file has otherwise, dotted: they wait for a restart. Any thread."""
         self._lasting = config
         self._load = load
         self._rejected: str | None = None
-        self._pending = ""
 
     def reload(self) -> None:
         """Have every part take the live keys; a refused configuration changes nothing."""
@@ -60,12 +61,12 @@ class Reloader:
             self._rejected = error.problems[0]
             return
         self._rejected = None
-        self._pending = ", ".join(restart_keys(self._lasting, wanted))
+        self.pending = restart_keys(self._lasting, wanted)
         self._lasting = live_part(self._lasting, wanted)
         self._apply(self._lasting, {})
         for part in self.lasting_parts:
             part.reload(self._lasting)
-        log.info("reloaded%s", f"; at the next start: {self._pending}" if self._pending else "")
+        log.info("reloaded%s", f"; at the next start: {', '.join(self.pending)}" if self.pending else "")
 
     def try_out(self, wanted: Mapping[str, object]) -> tuple[str, ...]:
         """Apply these keys, and no others that were tried before; returns them, dotted. They are nested as in the file.
@@ -79,7 +80,7 @@ class Reloader:
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource."""
-        reasons: dict[ReasonCode, str] = {"restart_needed": self._pending} if self._pending else {}
+        reasons: dict[ReasonCode, str] = {"restart_needed": ", ".join(self.pending)} if self.pending else {}
         if self._rejected is not None:
             reasons["config_rejected"] = self._rejected
         if self.tried:

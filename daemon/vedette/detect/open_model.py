@@ -90,6 +90,12 @@ class DetectorOpener:
         with self._lock:
             return next((each.limits for each, path in self._opened.items() if choice and path == choice.path), None)
 
+    def detector_of(self, sha256: str) -> LocalDetector | None:
+        """Return the detector of the model with this digest that was opened last; None if it is not open any more."""
+        with self._lock:
+            fitting = [each for each in self._opened if each.facts.model.sha256 == sha256]
+        return fitting[-1] if fitting else None
+
     @property
     def within_s(self) -> float:
         """The seconds that the next opening may take: one child chooses the runtime, and two may prove the model."""

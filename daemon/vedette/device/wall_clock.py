@@ -19,6 +19,8 @@ SET_WITHIN_S = 2.0
 """A clock that was never set may jump this long before the board reports that a time server set it."""
 NAMED_FOR_S = 600.0
 """After this many seconds the new time counts as correct."""
+SETTLED_S = 600.0
+"""After a step by more than STEP_S, nothing is too old for so long."""
 _UNITS = (("years", 365.25 * 86_400), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
@@ -83,6 +85,23 @@ class Since:
         if abs(began - self._reported) > timedelta(seconds=1):
             self._reported = began
         return self._reported
+
+
+class SettledClock:
+    """The wall clock for the age of files, where it has not stepped lately. One thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_s: float | None = None
+        self._stepped_s = 0.0
+
+    def now(self) -> datetime | None:
+        """Return the wall clock; None where it was set less than SETTLED_S ago, because it may be wrong."""
+        now, now_s = self._clock.utc_now(), self._clock.monotonic_ns() / 1e9
+        offset_s = now.timestamp() - now_s
+        if self._offset_s is None or abs(offset_s - self._offset_s) > STEP_S:
+            self._offset_s, self._stepped_s = offset_s, now_s
+        return now if now_s - self._stepped_s >= SETTLED_S else None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
+from vedette.device.wall_clock import SettledClock
 from vedette.events.clip_folder import ClipFolder
 from vedette.events.clip_recorder import SLOT_NS, ClipRecorder, Shot
 
@@ -36,8 +37,6 @@ LONGEST_PX = 1280
 POLL_S = 0.5
 TIDY_S = 60.0
 """The folder is tidied so often, and tried again after it failed."""
-STEP_S, SETTLED_S = 10.0, 600.0
-"""After a step of the wall clock by more than the first, no clip is too old for the second."""
 EVENTS_MAX = 1000
 """Starts and ends of events that wait for a folder that does not answer."""
 
@@ -74,8 +73,7 @@ class Clips:
         self._recorder: ClipRecorder | None = None
         self._failure = ""
         self._tidy_ns = 0
-        self._offset_s: float | None = None
-        self._stepped_s = 0.0
+        self._wall_clock = SettledClock(clock)
 
     def __repr__(self) -> str:
         return f"<Clips {self._recorder!r} replaced={self.replaced} lost={self.lost} {self._failure}>"
@@ -168,7 +166,7 @@ class Clips:
             self._recorder = ClipRecorder(ClipFolder(clips.folder, self._device, mb=clips.mb, days=clips.days))
 
     def _began(self, event_id: str, label: str, at_ns: int, recorder: ClipRecorder) -> None:
-        recorder.began(event_id, label, at_ns, self._settled_now())
+        recorder.began(event_id, label, at_ns, self._wall_clock.now())
 
     def _ended(self, event_id: str, at_ns: int, recorder: ClipRecorder) -> None:
         recorder.ended(event_id, at_ns)
@@ -178,18 +176,10 @@ class Clips:
         recorder.tick(now_ns + self._ahead_ns)
         if not recorder.is_recording and now_ns >= self._tidy_ns:
             self._tidy_ns = now_ns + int(TIDY_S * 1e9)
-            recorder.folder.tidy(self._settled_now())
+            recorder.folder.tidy(self._wall_clock.now())
             if self._failure:
                 log.info("the folder of the clips can be written again")
             self._failure = ""
-
-    def _settled_now(self) -> datetime | None:
-        """Return the wall clock; None where it was set less than SETTLED_S ago, because it may be wrong."""
-        now, now_s = self._clock.utc_now(), self._clock.monotonic_ns() / 1e9
-        offset_s = now.timestamp() - now_s
-        if self._offset_s is None or abs(offset_s - self._offset_s) > STEP_S:
-            self._offset_s, self._stepped_s = offset_s, now_s
-        return now if now_s - self._stepped_s >= SETTLED_S else None
 
     def _try(self, recorder: ClipRecorder, act: Callable[[], None]) -> None:
         try:

@@ -121,6 +121,10 @@ _TABLE = (
            "The folder of the clips cannot be written, or does not answer. Everything else goes on.",
            "Check `events.clips.folder`: is its disk there, does it have 100 MB free, and may the daemon's user write "
            "there? The unit needs the line `ReadWritePaths=` for it. The daemon tries again."),
+    Reason("collect_failed", "degraded",
+           "The pictures for the workshop cannot be written, or their disk does not answer. Everything else goes on.",
+           "Free disk space: 100 MB must stay free. Check the disk and the owner of the state folder; see the detail. "
+           "The daemon tries again. To end it, set `collect.enabled: false`."),
     Reason("clock_unsynced", "degraded",
            "No time server has set the clock, or not for a long time. Time stamps may be wrong.",
            "Give the device access to an NTP server. Order results by `run` and `seq`."),

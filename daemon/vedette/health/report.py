@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vedette.health.meters import FrameMeters
     from vedette.messages.health_shapes import (
         BoardHealth,
+        CollectHealth,
         DriftHealth,
         FallbackHealth,
         HealthPayload,
@@ -50,6 +51,8 @@ class HealthReport:
         self._publisher = publisher
         self._board = board
         self._throttle = throttle
+        self.collection: HasSection[CollectHealth | None] | None = None
+        """The pictures for the workshop. Set it before the first message."""
 
     @property
     def governor_step(self) -> int:
@@ -77,6 +80,7 @@ class HealthReport:
             "scores": dict(meters.scores),
             "image": payloads.image_health(camera),
             "drift": self._drift.health(),
+            "collect": self.collection.health() if self.collection else None,
             "mqtt": payloads.mqtt_health(self._publisher.status()),
             "board": cast("BoardHealth", asdict(self._board.reading)),
             "governor": self._throttle.health(),

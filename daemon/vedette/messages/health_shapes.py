@@ -288,6 +288,19 @@ class GovernorHealth(TypedDict):
     """Time when the step changed last."""
 
 
+class CollectHealth(TypedDict):
+    """The pictures of the camera that the device collects for the workshop. They stay on the device."""
+
+    state: Literal["off", "collecting", "stopped", "complete"]
+    """`off`: the configuration does not allow it, and older pictures are still there. `stopped`: by a command.
+    `complete`: its hours are over."""
+    pictures: Count
+    mb: float
+    """Size of the pictures, in 10^6 bytes."""
+    hours_left: float | None
+    """Hours of detection that are left. Null: the collection is off or complete."""
+
+
 class HealthPayload(TypedDict):
     """The device's health. Published on every change of state or reasons, and every `health.interval_s`.
 
@@ -310,6 +323,8 @@ class HealthPayload(TypedDict):
     """By label. If there are too many labels, the rare ones are together in `other`."""
     image: NotRequired[ImageHealth]
     drift: NotRequired[DriftHealth]
+    collect: CollectHealth | None
+    """Null: it is off, and there are no pictures."""
     mqtt: MqttHealth
     board: NotRequired[BoardHealth]
     governor: NotRequired[GovernorHealth]

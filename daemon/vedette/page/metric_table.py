@@ -21,6 +21,7 @@ MEGA = 1e6
 HOUR = 3600.0
 _BREAKER = ("closed", "open", "half_open")
 _THROTTLING = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
+_COLLECTION = ("off", "collecting", "stopped", "complete")
 _VIEW = ("covered", "moved", "out of focus", "dark", "flat")
 
 
@@ -176,6 +177,12 @@ METRICS = (
     Metric("vedette_feedback_wrong_results", "Results that were wrong, in seven days.",
            Value("health.drift.feedback.wrong")),
     Metric("vedette_feedback_error_ratio", "Share of wrong results.", Value("health.drift.feedback.error_rate")),
+    Metric("vedette_collection_state", "The pictures for the workshop: 1 for the present state.",
+           States("health.collect.state", "state", _COLLECTION)),
+    Metric("vedette_collected_pictures", "Pictures that the device has collected.", Value("health.collect.pictures")),
+    Metric("vedette_collected_bytes", "Size of these pictures.", Value("health.collect.mb", unit=MEGA)),
+    Metric("vedette_collection_left_seconds", "Time of detection that is left to collect them.",
+           Value("health.collect.hours_left", unit=HOUR)),
     Metric("vedette_mqtt_connected", "1 while the device is connected to the broker.", Value("health.mqtt.connected")),
     Metric("vedette_mqtt_reconnects_total", "How often it connected again.", Value("health.mqtt.reconnects")),
     Metric("vedette_mqtt_published_total", "Messages that the broker acknowledged.", Value("health.mqtt.published")),

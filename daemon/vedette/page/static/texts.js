@@ -359,6 +359,8 @@ export const texts = Object.freeze({
         ["Clock", orUnknown(board.clock_synced, (synced) => (synced ? "" : "not ") + "set by a time server")],
         ["Rate", orUnknown(health.governor, (governor) => (governor.step ? `lowered: ${governor.why ?? "cause unknown"}`
           : "not lowered"))],
+        ["Pictures for the workshop",
+          health.collect ? `${whole(health.collect.pictures)}, ${health.collect.state}` : "off"],
         ["Time for one picture", orUnknown(health.inference.timing_ms.invoke, ({p50, p95}) =>
           `${milliseconds(p50)}; 95 % within ${milliseconds(p95)}`)],
       ];

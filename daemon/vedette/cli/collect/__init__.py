@@ -1,0 +1,1 @@
+"""The commands `vedette collect …`: the pictures that the device has collected of its own camera."""
