@@ -142,7 +142,11 @@ def test_what_is_wrong_with_results_is_named(first: Step, pictures: list[Path], 
     ('{"detections": [{"label": "lamp", "box": [0, 0, 1, NaN]}]}', r"detections\[0\]"),
     ('{"detections": [{"label": "lamp", "score": "high", "box": [0, 0, 1, 1]}]}', r"detections\[0\]"),
     ('{"file": "porch.png", "detections": []}', "no result for gate.png"),
-])
+    ('{"file": "porch", "detections": []}', "no result for gate.png"),
+    ('{"detections": [{"label": "lamp", "class_id": Infinity, "box": [0, 0, 1, 1]}]}', r"detections\[0\]"),
+    ("[" * 100_000, "porch.json: too deeply nested"),
+    ('{"file": "a/porch.png", "detections": []}\n{"file": "b/porch.jpg", "detections": []}', "two results for porch"),
+], ids=range(12))
 def test_results_of_another_form_are_refused(first: Step, pictures: list[Path], tmp_path: Path, content: str,
                                              message: str) -> None:
     """The error names the file; a picture without a result is no empty result."""

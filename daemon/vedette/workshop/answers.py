@@ -11,6 +11,7 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -115,7 +116,10 @@ class ResultsStep(_Answers):
         self._detections: dict[str, tuple[Detection, ...]] = {}
         for file in _files(path):
             for document in _documents(file):
-                self._detections[_stem(document.get("file"), file)] = tuple(_detections(document, file))
+                name = _stem(document.get("file"), file)
+                if name in self._detections:
+                    raise SourceInvalid(f"{file}: two results for {name}; expected one for each picture")
+                self._detections[name] = tuple(_detections(document, file))
                 self.ref = self.ref or _model(document.get("model"))
 
     def __repr__(self) -> str:
@@ -158,6 +162,8 @@ def _documents(file: Path) -> Iterator[Mapping[str, Any]]:
         documents = [json.loads(text)]
     except ValueError:
         documents = [_line(line, number, file) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    except RecursionError as error:
+        raise SourceInvalid(f"{file}: too deeply nested; expected results as JSON") from error
     for document in documents:
         if not isinstance(document, dict) or not isinstance(document.get("detections"), list):
             raise SourceInvalid(f'{file}: expected objects with a list "detections", as `vedette detect --json` prints')
@@ -167,13 +173,13 @@ def _documents(file: Path) -> Iterator[Mapping[str, Any]]:
 def _line(line: str, number: int, file: Path) -> object:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceInvalid(f"{file}: line {number}: {error}; expected one result in the file, or one on each line"
                             ) from error
 
 
 def _stem(stated: object, file: Path) -> str:
-    return (stated if isinstance(stated, str) else file.name).rpartition("/")[2].rpartition(".")[0]
+    return PurePosixPath(stated).stem if isinstance(stated, str) else file.stem
 
 
 def _detections(document: Mapping[str, Any], file: Path) -> Iterator[Detection]:
@@ -182,7 +188,7 @@ def _detections(document: Mapping[str, Any], file: Path) -> Iterator[Detection]:
             class_id, score = each.get("class_id"), each.get("score")
             found = Detection(str(each["label"]), None if class_id is None else int(class_id),
                               None if score is None else _finite(score), Box(*map(_finite, each["box"])))
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
             raise SourceInvalid(f"{file}: detections[{number}]: {error}; expected label, box (four numbers), class_id "
                                 "and score") from error
         yield found
