@@ -110,8 +110,9 @@ def make(order: Order, progress: Progress) -> Made:
     coverage = coverage_of(measured, found, [label for label in order.spec.labels
                                           if order.spec.limits.threshold_of(label) != NEVER])
     warnings = [warning for warning in order.spec.warnings if not warning.endswith(FLOAT_WORKS)]
-    warnings += coverage.warnings(order.seen)
-    _refuse(order, coverage, found, warnings)
+    calibrated = order.recipe.scheme in CALIBRATED
+    warnings += coverage.warnings(order.seen) if calibrated else ()
+    _refuse(order, list(coverage.refusals()) if calibrated else [], found, warnings)
     inputs = Prepared(order.pictures, order.spec, order.roi)
     quantized = quantize(order.model, order.spec, inputs, order.recipe, progress)
     with TemporaryDirectory(prefix="vedette-") as folder:
@@ -172,9 +173,8 @@ def _measured(order: Order) -> tuple[list[Measured], list[bool]]:
     return measured, padded
 
 
-def _refuse(order: Order, coverage: Coverage, found: Sequence[Found], warnings: list[str]) -> None:
-    """Refuse pictures that were measured to cost accuracy, or that show nothing. Raises: SourceInvalid."""
-    refusals = list(coverage.refusals()) if order.recipe.scheme in CALIBRATED else []
+def _refuse(order: Order, refusals: list[str], found: Sequence[Found], warnings: list[str]) -> None:
+    """Refuse pictures for these reasons, or because they show nothing. Raises: SourceInvalid."""
     if not any(found):
         refusals.append("the float model detects nothing in any picture, so nothing can be compared; expected pictures "
                         "of what it detects, and the right --color, --resize, --mean and --std")

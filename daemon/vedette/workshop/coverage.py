@@ -108,7 +108,7 @@ class Coverage:
             if there and not low <= min(there) <= max(there) <= high:
                 yield (f"the device sees a {name} of {_between(min(there), max(there))}, the pictures have "
                        f"{_between(low, high)}: add pictures of that light")
-        missing = [label for label, count in seen.labels.items() if count and not self.labels.get(label)]
+        missing = [label for label, count in seen.labels.items() if count and self.labels.get(label) == 0]
         if missing:
             more = ", …" if len(missing) > _LISTED_MAX else ""
             yield f"the device sees labels that no picture shows: {', '.join(missing[:_LISTED_MAX])}{more}"

@@ -150,6 +150,9 @@ def _baseline_lines(baseline: Baseline) -> Iterator[str]:
     light = (f"{name} {spread.mean:.1f} ± {spread.std:.1f}"
              for name, spread in (("brightness", baseline.brightness), ("contrast", baseline.contrast)))
     yield f"  baseline    {baseline.frames} frames, {', '.join(light)}"
+    if training := baseline.training:
+        weights = f"; weights {training.weights_sha256[:12]}…" if training.weights_sha256 else ""
+        yield f"  training    {', '.join(f'{name} {value:g}' for name, value in training.metrics.items())}{weights}"
     for label, each in list(baseline.labels.items())[:_SHOWN_LABELS]:
         score = "" if each.score_mean is None else f", mean score {each.score_mean:.3f}"
         yield f"    {label:15} {each.per_frame:.3f} a frame{score} (from {each.score_threshold})"

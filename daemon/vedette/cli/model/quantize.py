@@ -90,8 +90,11 @@ def run(args: argparse.Namespace) -> int:
     """
     from vedette.workshop.bundling import compared, make
     check_folders(args)
-    order = _order(args)
-    made = make(order, _Progress())
+    order, progress = _order(args), _Progress()
+    try:
+        made = make(order, progress)
+    finally:
+        progress("")
     _write(args.out, made.content, "--out")
     if args.html:
         from vedette.workshop.report import html
