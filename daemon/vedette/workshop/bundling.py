@@ -81,7 +81,8 @@ class Order:
 class Made:
     """A verified bundle, and all that was measured on the way. `agreement`: of the float model and the new one.
 
-    Times are medians of the invokes in milliseconds, with one thread: of the float model, of the new one.
+    Times are medians of the invokes in milliseconds, with one thread: of the float model, of the new one. `others`:
+    what other programs can read of the bundle.
     """
 
     content: bytes
@@ -93,6 +94,7 @@ class Made:
     verification: Verification
     invoke_ms: tuple[float, float]
     warnings: tuple[str, ...]
+    others: str
 
     @property
     def agreement(self) -> Agreement:
@@ -133,7 +135,7 @@ def make(order: Order, progress: Progress) -> Made:
         raise ModelMismatched(f"the new bundle is not verified: {failed[0].name}: {failed[0].message}")
     warnings += [*packed.warnings, *(f"not verified: {check.name}: {check.message}" for check in failed)]
     return Made(packed.content, coverage, quantized, agreements, baseline, tuple(picture.name for picture in shown),
-                verification, (before_ms, after_ms), tuple(dict.fromkeys(warnings)))
+                verification, (before_ms, after_ms), tuple(dict.fromkeys(warnings)), packed.others)
 
 
 def compared(order: Order, bundle_path: Path) -> Comparison:

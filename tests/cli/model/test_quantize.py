@@ -71,6 +71,7 @@ def test_a_bundle_of_pictures_of_the_camera(street: Path, tmp_path: Path, capsys
     verification = verify(out)
     assert verification.passed
     assert printed["verified"]
+    assert "cannot read it: decoder ltrb" in printed["others"]
     assert printed["agreement"]["f1"] > 0.9
     model, spec = present(verification.model), present(verification.spec)
     assert model.sha256 == printed["sha256"]

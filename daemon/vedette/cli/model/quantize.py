@@ -202,7 +202,8 @@ def _plain(args: argparse.Namespace, order: Order, made: Made) -> dict[str, Any]
         "xnnpack_share": verification.proof.xnnpack_share if verification.proof else None,
         "verified": verification.passed,
         "checks": [{"name": check.name, "state": check.state, "words": check.message} for check in verification.checks],
-        "golden": list(made.golden), "baseline": made.baseline.model_dump(), "warnings": list(made.warnings)}
+        "golden": list(made.golden), "baseline": made.baseline.model_dump(), "others": made.others,
+        "warnings": list(made.warnings)}
 
 
 def _agreement(agreement: Agreement) -> dict[str, Any]:
@@ -234,6 +235,7 @@ def _lines(args: argparse.Namespace, order: Order, made: Made) -> Iterator[str]:
     for check in made.verification.checks:
         yield f"  {check.state:13} {check.name}: {check.message}"
     yield f"  golden frames {', '.join(made.golden) or 'none'}"
+    yield f"  others        {made.others}"
 
 
 def _sqnr_db(cost: Any) -> float:
