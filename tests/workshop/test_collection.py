@@ -129,7 +129,9 @@ def test_what_a_kill_leaves_does_not_count(tmp_path: Path, three: Collection, cl
     assert again.pictures == three.pictures[1:]
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"version": 2}', "[]", '{"version": 1, "state": "collecting"}'])
+@pytest.mark.parametrize("damage", [
+    "", "{", '{"version": 2}', "[]", '{"version": 1, "state": "collecting"}',
+    '{"version": 1, "state": "stopped", "view": "the masks", "watched_s": 0, "pictures": [{"name": null}]}'])
 def test_a_record_that_cannot_be_used(tmp_path: Path, three: Collection, clock: FakeClock, damage: str) -> None:
     """Nobody knows any more what its pictures may show, so they go."""
     (tmp_path / RECORD).write_text(damage)

@@ -25,7 +25,7 @@ from vedette.vision.limits import Limits
 from vedette.vision.model_spec import resolve
 from vedette.vision.prepare import InputWriter
 from vedette.workshop.collection import CANDIDATES, FOLDER
-from vedette.workshop.collector import TIDY_S, Collector
+from vedette.workshop.collector import TIDY_S, WAITING_LIMIT, Collector
 from vedette.workshop.prepared import Pictures, Prepared, float_input, picture_files
 
 SPACING_S = 10.0
@@ -300,12 +300,14 @@ def test_a_disk_that_fails_is_named_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_requests_that_wait_at_the_end_are_answered(tmp_path: Path) -> None:
-    """Each has one answer, also if the thread is gone."""
+    """Each has one answer, also if the disk does not answer; then not many wait."""
     rig = Rig(tmp_path, config())
     answers: list[VedetteError | None] = []
-    rig.collector.request("start", answers.append)
+    for _ in range(WAITING_LIMIT + 1):
+        rig.collector.request("start", answers.append)
+    assert [str(answer) for answer in answers] == ["8 requests are waiting already: the disk does not answer"]
     assert rig.collector.stop(PATIENCE_S)
-    assert [type(answer) for answer in answers] == [StateUnusable]
+    assert [type(answer) for answer in answers] == [StateUnusable] * (WAITING_LIMIT + 1)
 
 
 def test_a_thread_that_is_too_slow_costs_pictures_only(tmp_path: Path) -> None:

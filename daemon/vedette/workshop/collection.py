@@ -20,7 +20,7 @@ import re
 from bisect import insort
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vedette._lib.durable import make_folder, replace_file
 from vedette._lib.whole_file import read_whole
@@ -152,7 +152,10 @@ class Collection:
         self.save()
 
     def tidy(self, limits: CollectConfig) -> None:
-        """Delete pictures that are too old, or too many for new limits. Raises: OSError, also for a full disk."""
+        """Delete pictures that are too old, or too many for new limits.
+
+        Raises: OSError, also if the disk is too full to collect.
+        """
         before = self.pictures
         now = self._settled.now()
         if now is not None:
@@ -162,7 +165,8 @@ class Collection:
         self._delete(self._surplus(self.pictures, limits))
         if self.pictures != before or self.watched_s - self._saved_s > _SAVE_EVERY_S:
             self.save()
-        self._check_room()
+        if limits.enabled and self.state == "collecting":
+            self._check_room()
 
     def notice(self) -> None:
         """Notice what the owner has deleted. If no picture is left, the collection begins anew. Raises: OSError."""
@@ -253,9 +257,16 @@ def _parsed(content: bytes) -> _Saved:
     """Return what the record says. Raises: ValueError."""
     try:
         saved = json.loads(content)
-        if saved.pop("version") != _VERSION or saved["state"] not in get_args(State):
+        if saved["version"] != _VERSION or saved["state"] not in get_args(State):
             raise ValueError("of another version")
-        pictures = tuple(Picture(**{**each, "labels": tuple(each["labels"])}) for each in saved.pop("pictures"))
-        return _Saved(**saved, pictures=pictures)
+        return _Saved(str(saved["view"]), saved["state"], float(saved["watched_s"]),
+                      tuple(map(_picture, saved["pictures"])))
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("not the record of a collection") from error
+
+
+def _picture(saved: dict[str, Any]) -> Picture:
+    """Return a picture of the record. Raises: KeyError, TypeError, ValueError."""
+    return Picture(str(saved["name"]), int(saved["size_bytes"]), float(saved["brightness"]),
+                   tuple(map(str, saved["labels"])), bool(saved["doubtful"]), int(saved["part"]),
+                   int(saved["width"]), int(saved["height"]), float(saved["at_s"]))

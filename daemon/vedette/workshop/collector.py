@@ -53,6 +53,7 @@ DOUBT = 0.1
 EAGER = 10
 """Frames with a doubtful score, or with a label that is rare so far, are considered so many times as often."""
 FEW = 5
+WAITING_LIMIT = 8
 POLL_S = 0.5
 TIDY_S = 60.0
 """The folder is tidied so often, and tried again after it failed."""
@@ -103,8 +104,7 @@ class Collector:
 
     def on_result(self, result: DetectionResult) -> None:
         """Copy the frame if it is worth considering. A listener of the pipeline."""
-        at_s = result.frame.scene_s
-        if not self._wanted or result.source != "local" or at_s < self._eager_s:
+        if not self._wanted or result.source != "local" or (at_s := result.frame.scene_s) < self._eager_s:
             return
         doubtful = self._is_doubtful(result)
         due = at_s >= self._due_s
@@ -145,6 +145,9 @@ class Collector:
         """
         if not self._config.collect.enabled:
             answered(UsageError("collect.enabled is false: only the configuration of the device can change that"))
+            return
+        if len(self._requests) >= WAITING_LIMIT:
+            answered(StateUnusable(f"{WAITING_LIMIT} requests are waiting already: the disk does not answer"))
             return
         self._requests.append((what, answered))
 
