@@ -34,6 +34,7 @@ HOMES = {
     "litert_quantizer": {"workshop"}, "flatbuffers": {"workshop"},
     # in the environments of their tools
     "keras": {"workshop.tools"}, "tensorflow": {"workshop.tools"}, "onnx": {"workshop.tools"},
+    "onnxruntime": {"workshop.tools"},
     "onnx2tf": {"workshop.tools"}, "litert_torch": {"workshop.tools"}, "torch": {"workshop.tools"},
     "ultralytics": {"workshop.tools"},
     "tflite_runtime": {"vision.interpreter", "vision.xnnpack"},

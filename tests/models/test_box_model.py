@@ -20,6 +20,7 @@ from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
 from vedette.types import DetectorFacts
 from vedette.vision import bundle
+from vedette.vision.interpreter import Interpreter
 from vedette.vision.open import open_detector
 
 FOLDER = Path(__file__).parents[2] / "models"
@@ -31,7 +32,9 @@ FLOORS = {"hard": 0.80, "demo": 0.855}
 @pytest.fixture(scope="module")
 def facts() -> Iterator[tuple[DetectorFacts, int]]:
     detector = open_detector(DetectorConfig(model=MODEL, threads=1))
-    nodes = [each["op_name"] for each in detector._interpreter._native._get_ops_details()]
+    interpreter = detector._interpreter
+    assert isinstance(interpreter, Interpreter)
+    nodes = [each["op_name"] for each in interpreter._native._get_ops_details()]
     yield detector.facts, nodes.count("DELEGATE")
     detector.close()
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.tflite.file import ModelFile
     from vedette.types import Frame, Scaling
+    from vedette.vision.any_interpreter import AnyInterpreter
     from vedette.vision.decoders.base import Array
-    from vedette.vision.interpreter import Interpreter
     from vedette.vision.limits import Limits
     from vedette.vision.model_spec import ModelSpec
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class LocalDetector:
     """Implements `ports.Detector`. Takes over the interpreter and closes it."""
 
-    def __init__(self, interpreter: Interpreter, model: ModelFile, spec: ModelSpec, *, roi: Box = WHOLE,
+    def __init__(self, interpreter: AnyInterpreter, model: ModelFile, spec: ModelSpec, *, roi: Box = WHOLE,
                  clock: Clock | None = None, variant: str | None = None) -> None:
         self._interpreter = interpreter
         self._model = model

@@ -7,36 +7,45 @@ given, so that a wrong unit or order shows.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vedette.config.models import DetectorConfig
-from vedette.errors import ModelDamaged
+from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
 from vedette.tflite.arithmetic import FLOAT16, FLOAT32, arithmetic_of
-from vedette.tflite.file import read_model
+from vedette.tflite.file import ModelFile, read_model
 from vedette.types import ModelRef
 from vedette.validate.alternatives import Alternative, alternatives, shown
 from vedette.validate.runner import Runner
 from vedette.vision import bundle
 from vedette.vision.geometry import WHOLE, place
-from vedette.vision.hints import BUNDLE
+from vedette.vision.hints import BUNDLE, ULTRALYTICS
 from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
 from vedette.workshop.answers import DeviceStep, ResultsStep, is_results
+from vedette.workshop.environments import python_of
+from vedette.workshop.foreign import PROGRAM, ForeignInterpreter
+from vedette.workshop.inputs import source_of
 
 if TYPE_CHECKING:
-    from vedette.tflite.file import ModelFile
     from vedette.types import Detection
-    from vedette.vision.interpreter import Interpreter
+    from vedette.vision.any_interpreter import AnyInterpreter
     from vedette.vision.model_spec import ModelSpec
     from vedette.workshop.step import Kind, Picture, Step
 
+Engine = Literal["onnx", "exported-program", "script", "module", "ultralytics"]
+ENVIRONMENTS: Mapping[Engine, str] = {
+    "onnx": "onnx", "exported-program": "torch", "script": "torch", "module": "torch", "ultralytics": "ultralytics"}
+_INTEGER_OPS = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"quantized_decomposed")
 VALUES = 10
 EVERYTHING = Limits(0.001, 0.7, 300, {}, frozenset(), frozenset())
 """What COCO's figures count, as in `vedette model eval`."""
@@ -45,7 +54,7 @@ EVERYTHING = Limits(0.001, 0.7, 300, {}, frozenset(), frozenset())
 class NetworkStep:
     """A network in a file. Takes over the interpreter and closes it."""
 
-    def __init__(self, kind: Kind, interpreter: Interpreter, model: ModelFile, spec: ModelSpec, *,
+    def __init__(self, kind: Kind, interpreter: AnyInterpreter, model: ModelFile, spec: ModelSpec, *,
                  exact: bool, notes: tuple[str, ...] = ()) -> None:
         self.kind: Kind = kind
         self.name = model.path.name
@@ -127,16 +136,94 @@ class StepOptions:
 
 
 def open_step(argument: str, like: ModelSpec | None = None, options: StepOptions | None = None) -> Step:
-    """Open a step: a file, a folder of results, or the http address of a device.
+    """Open a step: a network in a file, a folder of results, or the http address of a device.
 
     `like` gives what a file does not state.
-    Raises: ModelError, InvokeFailed, RuntimeMissing, SourceInvalid (results of another form).
+    Raises: ModelError, InvokeFailed, RuntimeMissing, ToolMissing, SourceInvalid (results of another form).
     """
     options = options or StepOptions()
     if argument.startswith(("http://", "https://")):
         return DeviceStep(argument, options.token_file)
     path = Path(argument)
-    return ResultsStep(path) if is_results(path) else open_tflite(path, like, options)
+    if is_results(path):
+        return ResultsStep(path)
+    engine = _engine_of(path)
+    if engine is None:
+        return open_tflite(path, like, options)
+    size = f"{like.input.width}x{like.input.height}" if like else "0x0"
+    command: list[str | Path] = [
+        python_of(ENVIRONMENTS[engine], options.progress), "-I", PROGRAM, engine, path.absolute(), size,
+        str(options.threads)]
+    return open_foreign(path, "onnx" if engine == "onnx" else "torch", command, like)
+
+
+def settings_of(arguments: Sequence[str]) -> ModelSpec | None:
+    """Return the settings of the first .tflite file that states its labels, for the steps that state none."""
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_file() and not is_results(path) and _engine_of(path) is None:
+            with contextlib.suppress(ModelDamaged, ModelUnsupported, ModelBadlyQuantised):
+                spec = resolve(read_model(path), DetectorConfig(model=path))
+                if spec.labelled:
+                    return spec
+    return None
+
+
+def _engine_of(path: Path) -> Engine | None:
+    """Return what runs a file outside of TFLite, None for a .tflite file and for what is no network.
+
+    Raises: ModelUnreadable, ModelUnsupported (it must be converted first).
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                if any("/code/" in name for name in archive.namelist()):
+                    return "script"
+    except (OSError, zipfile.BadZipFile):
+        return None         # `read_model` says what is wrong with it
+    if not head.startswith((b"PK", b"\x89HDF")) and path.suffix.lower() != ".onnx":
+        return None
+    kind = source_of(path).kind
+    if kind == "keras" or kind == "saved-model" or kind == "tflite":
+        raise ModelUnsupported(f"{path}: a network of Keras; `vedette model convert` makes a .tflite file of it")
+    return kind
+
+
+def open_foreign(path: Path, kind: Kind, command: Sequence[str | Path], like: ModelSpec | None) -> NetworkStep:
+    """Open a network of another framework. `command` starts its child, without the memory.
+
+    Raises: ModelError, ToolMissing.
+    """
+    content = path.read_bytes()
+    interpreter = ForeignInterpreter(path, command)
+    try:
+        sha256 = hashlib.sha256(content).hexdigest()
+        known = interpreter.metadata
+        stated = {"metadata.json": json.dumps(known).encode()} if known.get("names") else {}
+        tensors = interpreter.inputs + interpreter.outputs
+        model = ModelFile(path, sha256, sha256, len(content), interpreter.inputs, interpreter.outputs, tensors, (), "",
+                          {}, stated, None)
+        model, spec = _settled(model, like)
+        return NetworkStep(kind, interpreter, model, spec, exact=not any(map(content.__contains__, _INTEGER_OPS)))
+    except BaseException:
+        interpreter.close()
+        raise
+
+
+def _settled(model: ModelFile, like: ModelSpec | None) -> tuple[ModelFile, ModelSpec]:
+    """Return a network with the settings of `like` where it states none, and how it runs. Raises: ModelUnsupported."""
+    config = DetectorConfig(model=model.path)
+    if like is None:
+        return model, resolve(model, config)
+    settings = ("thresholds",) if model.attachments else ("thresholds", "color", "resize", "normalization")
+    try:
+        known = dressed(model, like, (*settings, "decoder"))
+        return known, resolve(known, config)
+    except ModelUnsupported:        # another head than that of the other model
+        known = dressed(model, like, settings)
+        return known, resolve(known, config)
 
 
 def open_tflite(path: Path, like: ModelSpec | None, options: StepOptions) -> NetworkStep:
@@ -162,12 +249,12 @@ def open_tflite(path: Path, like: ModelSpec | None, options: StepOptions) -> Net
 
 
 def dressed(model: ModelFile, like: ModelSpec, settings: Sequence[str]) -> ModelFile:
-    """Return the model as a bundle with the labels of another one, and with these keys of its vedette.json."""
+    """Return the model as a bundle with these keys of another one's vedette.json, and its labels, if it has none."""
     stated = json.loads(bundle.settings_json(like, "", name=like.name, version=""))
     kept = {**json.loads(model.attachments.get(BUNDLE, b"{}")), **{key: stated[key] for key in settings
                                                                     if key in stated}}
-    return replace(model, attachments={**model.attachments, BUNDLE: json.dumps(kept).encode(),
-                                       bundle.LABELS: bundle.labels_text(like.labels)})
+    labels = {} if model.attachments.keys() & ULTRALYTICS else {bundle.LABELS: bundle.labels_text(like.labels)}
+    return replace(model, attachments={**model.attachments, **labels, BUNDLE: json.dumps(kept).encode()})
 
 
 def text_of(spec: ModelSpec) -> str:

@@ -38,7 +38,8 @@ EXAMPLE = """example:
   vedette model compare street-3.tflite street-4.tflite --source synthetic --frames 200 --out differences/
 
 A step is one of these:
-  a .tflite file
+  a .tflite file, an .onnx file, a torch program (.pt2), TorchScript, or a checkpoint of Ultralytics (.pt); what runs
+  them is installed in environments of its own, once; a .pt file runs the code in it
   http://DEVICE:8801, where `vedette serve` runs the model of the device
   a folder of results, or one file of them, as `vedette detect --json` prints them
 Each one is compared with A, the first. The agreement is F1: twice the number of common
@@ -50,7 +51,7 @@ exit codes:
    0  The steps are compared.
   64  The command line is wrong.
   65  A model, an image or a result cannot be used.
-  69  No TFLite runtime is installed, or a device gives no usable answer."""
+  69  A runtime or an environment is missing, or a device gives no usable answer."""
 
 Item = TypeVar("Item")
 STREET_FRAMES, FOLDER_FRAMES = 500, 100
@@ -113,26 +114,22 @@ def _sorted(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 
 def _open(arguments: Sequence[str], args: argparse.Namespace, stack: ExitStack) -> list[Step]:
-    """Open the steps. Those that state no labels get the labels of the first one that does, wherever it stands."""
-    from vedette.workshop.steps import StepOptions, open_step
-    options = StepOptions(args.runtime, args.threads)
+    """Open the steps. Those that state no labels get the labels of the first file that does, wherever it stands."""
+    from vedette.workshop.steps import StepOptions, open_step, settings_of
+    options = StepOptions(args.runtime, args.threads, args.token_file, _show)
     steps: list[Step] = []
-    like = None
+    stated = settings_of(arguments)
     for argument in arguments:
-        step = open_step(argument, like, options)
+        step = open_step(argument, stated or next((step.spec for step in steps if step.spec), None), options)
         stack.callback(step.close)
-        steps.append(step)
-        if step.spec and (like is None or (step.spec.labelled and not like.labelled)):
-            like = step.spec
-    for place, step in enumerate(steps):
-        if like and like.labelled and step.spec and not step.spec.labelled:     # it stands before the labelled one
-            step.close()
-            steps[place] = open_step(arguments[place], like, options)
-            stack.callback(steps[place].close)
-    for step in steps:
         for note in step.notes:
             print(f"vedette: warning: {note}", file=sys.stderr)
+        steps.append(step)
     return steps
+
+
+def _show(line: str) -> None:
+    print(f"vedette: {line}", file=sys.stderr)
 
 
 def _pictures(args: argparse.Namespace, paths: Sequence[Path], truth: Truth | None) -> Iterator[Picture]:
