@@ -4,9 +4,10 @@
 
 The float network of the model in the box (`python -m models.train.float`) as ONNX, `.pt2` and `.tflite`; a net that
 finds lamps as Keras, HDF5 and SavedModel; a checkpoint of Ultralytics made from its yaml, whose weights are random. For
-each: seconds, megabytes on disk, packages and megabytes that pip took, and F1 of each step. Then the environment stays,
-all else goes, and the command runs again in a network namespace of its own, which has no interface. It must do the
-same. It needs root, some 5 GB of disk and pip's registry. Resumable by kind. One JSON line; 1 when a run fails.
+each: seconds, the processor's seconds, megabytes on disk, packages and megabytes that pip took, and F1 of each step.
+Then the environment stays, all else goes, and the command runs again in a network namespace of its own, which has no
+interface. It must do the same. It needs root, some 5 GB of disk and pip's registry. Resumable by kind. One JSON line; 1
+when a run fails.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -112,15 +114,22 @@ def taken(log: Path) -> dict[str, Any]:
     return {"packages": len(sizes), "fetched_mb": round(sum(sizes), 1)}
 
 
+def cpu_s() -> float:
+    """Return the processor's time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def converted(kind: str, inputs: Path, work: Path, *, offline: bool) -> dict[str, Any]:
     name, pictures, _ = KINDS[kind]
     labels = [] if kind == "ultralytics" else ["--labels", inputs / f"labels-{pictures}.txt"]
     command = [*(["unshare", "--net"] if offline else []), *VEDETTE, "model", "convert", inputs / name, "--images",
                inputs / f"pictures-{pictures}", "-o", work / "out.tflite", "--json", *labels, *OPTIONS.get(kind, [])]
-    began = time.monotonic()
+    began, used = time.monotonic(), cpu_s()
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S,
                           env={**os.environ, "XDG_CACHE_HOME": str(work / "cache")})
-    found: dict[str, Any] = {"code": done.returncode, "seconds": round(time.monotonic() - began, 1)}
+    found: dict[str, Any] = {"code": done.returncode, "seconds": round(time.monotonic() - began, 1),
+                             "cpu_seconds": round(cpu_s() - used, 1)}
     if done.returncode == 0:
         compared = json.loads(done.stdout.splitlines()[-1])
         found["f1"] = {step["step"]: step["f1"] for step in compared["steps"]}

@@ -49,26 +49,38 @@ ROUTES: Mapping[Kind, Route] = {
 }
 
 
-def to_float(source: Source, progress: Progress, size: str | None = None) -> Path:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the network does not state.
+
+    `size` is WIDTHxHEIGHT, for an input of an open size. `cut` names the tensors at which an ONNX network is to end.
+    """
+
+    size: str | None = None
+    cut: tuple[str, ...] = ()
+
+
+def to_float(source: Source, progress: Progress, options: Options | None = None) -> Path:
     """Return the float `.tflite` of a network: the file itself where it is one, else in the cache.
 
-    `size` is WIDTHxHEIGHT, for a network that does not state the size of its input.
     Raises: ModelUnsupported (INT8 already, or the tool cannot convert it), ToolMissing.
     """
+    options = options or Options()
+    if options.cut and source.kind != "onnx":
+        raise ModelUnsupported(f"{source.path}: cannot be cut off; expected an ONNX file")
+    _check_fits(source, options, progress)
     if source.kind == "tflite":
         _check_is_float(source.path)
-    _check_fits(source, size, progress)
-    if source.kind == "tflite":
         return source.path
     route = ROUTES[source.kind]
     script = SCRIPTS / route.script
-    made_from = (source.sha256, environments.digest(route.tool), script.read_text(), size or "")
+    made_from = (source.sha256, environments.digest(route.tool), script.read_text(), options.size, options.cut)
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:DIGITS]
     stem = source.path.resolve().stem
     home = cache() / "converted"
     try:
         folder = made(home / f"{stem}-{digest}", f"{stem}.tflite",
-                      partial(_convert, source, (route.tool, script), size, progress),
+                      partial(_convert, source, (route.tool, script), options, progress),
                       partial(progress, f"{route.tool}: another command converts {stem}; waiting for it"))
     except OSError as error:
         raise ToolMissing(f"{source.path}: cannot be converted in {home}: {error.strerror or error}") from error
@@ -93,9 +105,11 @@ def dressed(model: Path, made: Path) -> bytes:
         BUNDLE: json.dumps(stated).encode(), bundle.LABELS: bundled.attachments[bundle.LABELS]})
 
 
-def _check_fits(source: Source, size: str | None, progress: Progress) -> None:
+def _check_fits(source: Source, options: Options, progress: Progress) -> None:
     """Refuse a network before minutes of work, if the device would refuse what becomes of it."""
-    found = [each for each in unfit_in(source.path) if size is None or each.why != rules.SIZE.why]
+    solved = rules.SIZE.why if options.size else None
+    found = [each for each in unfit_in(source.path)
+             if each.why != solved and not (each.cut and set(each.cut) <= set(options.cut))]
     for each in found:
         if not each.refused:
             progress(f"warning: {each}")
@@ -110,15 +124,15 @@ def _check_is_float(path: Path) -> None:
                                "how it runs, and `vedette model pack` makes a bundle of it")
 
 
-def _convert(source: Source, how: tuple[str, Path], size: str | None, progress: Progress, folder: Path) -> None:
+def _convert(source: Source, how: tuple[str, Path], options: Options, progress: Progress, folder: Path) -> None:
     tool, script = how
     python = environments.python_of(tool, progress)
     log = folder.with_suffix(".log")
     log.unlink(missing_ok=True)
     began = time.monotonic()
     progress(f"{tool}: converting {source.path.name}; the log is {log}")
-    code = run([python, "-I", script, source.path.resolve(), folder, size or "-", source.kind], log,
-               _Said(tool, progress), folder)
+    more = (options.size or "-", source.kind, *options.cut)
+    code = run([python, "-I", script, source.path.resolve(), folder, *more], log, _Said(tool, progress), folder)
     stem = source.path.resolve().stem
     try:
         if code != 0:

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=".onnx, .pt2, .pt, .keras, .h5, a SavedModel folder, or a float .tflite")
     parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT",
                         help="input of a network that does not state its own, such as 320x320")
+    parser.add_argument("--cut", type=_names, default=(), metavar="NAME,…",
+                        help="end an ONNX network at these tensors, which the message about what does not fit names")
     add_options(parser)
 
 
@@ -40,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
     Raises: ModelError, SourceInvalid, UsageError, ConfigError, ToolMissing, ExtraMissing, RuntimeMissing.
     """
     from vedette.cli.model import quantize
-    from vedette.workshop.convert import to_float
+    from vedette.workshop.convert import Options, to_float
     from vedette.workshop.inputs import source_of
     from vedette.workshop.prepared import picture_files
     quantize.check_folders(args)
     picture_files(args.images)
     source = source_of(args.network)
-    args.model, html, args.html = to_float(source, _progress, args.size), args.html, None
+    html, args.html = args.html, None
+    args.model = to_float(source, _progress, Options(args.size, args.cut))
     quantize.run(args)
     args.html = html
     return _compare(args)
@@ -72,3 +75,7 @@ def _size(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", text):
         raise argparse.ArgumentTypeError(f"{text!r}; expected WIDTHxHEIGHT, as in 320x320")
     return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))

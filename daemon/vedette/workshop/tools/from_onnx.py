@@ -1,4 +1,4 @@
-"""Runs in the environment `onnx2tf`: IN OUT_FOLDER WIDTHxHEIGHT|- KIND -> OUT_FOLDER/float.tflite."""
+"""Runs in the environment `onnx2tf`: IN OUT_FOLDER WIDTHxHEIGHT|- KIND CUT… -> OUT_FOLDER/float.tflite."""
 
 import ast
 import json
@@ -7,16 +7,24 @@ import sys
 from pathlib import Path
 
 import onnx
+import onnx.utils
 import onnx2tf
 
 
-def main(source: str, out: Path, size: str) -> None:
+def main(source: str, out: Path, size: str, cut: list[str]) -> None:
     """Convert one file. A message for a person begins with `vedette: `."""
     model = onnx.load(source, load_external_data=False)
     constants = {each.name for each in model.graph.initializer}
     images = [each for each in model.graph.input if each.name not in constants]
     if len(images) != 1:
         sys.exit(f"vedette: {len(images)} inputs ({', '.join(each.name for each in images)}); expected one image")
+    stated = {each.key: each.value for each in model.metadata_props}
+    if cut:
+        onnx.utils.extract_model(source, str(out / "cut.onnx"), [images[0].name], cut,
+                                 check_model=False)      # what onnx2tf takes is enough
+        source = str(out / "cut.onnx")
+        model = onnx.load(source)
+        images = list(model.graph.input)
     sides = images[0].type.tensor_type.shape.dim
     if len(sides) == 4 and not all(side.dim_value for side in sides):
         source = _fixed(source, sides, size, model, out)
@@ -29,7 +37,6 @@ def main(source: str, out: Path, size: str) -> None:
     for report in work.glob("*_op_coverage_report.json"):
         report.replace(out / "op_coverage.json")
     shutil.rmtree(work)
-    stated = {each.key: each.value for each in model.metadata_props}
     if "names" in stated:       # Ultralytics' exporter writes Python literals
         (out / "metadata.json").write_text(json.dumps({key: _value(text) for key, text in stated.items()}))
 
@@ -60,4 +67,4 @@ def _value(text: str) -> object:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[5:])
