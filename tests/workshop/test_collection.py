@@ -15,7 +15,7 @@ from vedette.config.collect import CollectConfig
 from vedette.device.wall_clock import SETTLED_S
 from vedette.vision import images
 from vedette.vision.bounded_png import SIGNATURE
-from vedette.workshop.collection import FILE_TIME_S, FOLDER, RECORD, Collection, picture_files
+from vedette.workshop.collection import FILE_TIME_S, FOLDER, RECORD, Collection, are_collected, picture_files
 from vedette.workshop.selection import Picture
 
 LIMITS = CollectConfig(enabled=True, frames=5, mb=1, hours=1, days=14)
@@ -229,3 +229,13 @@ def test_a_full_disk_takes_no_picture_but_gives_them_up(tmp_path: Path, clock: F
         small_disk.fill(tmp_path)
         again.clear()
         assert (names(tmp_path), loaded(tmp_path, clock).pictures) == (set(), ())
+
+
+def test_collected_pictures_are_recognised(tmp_path: Path, three: Collection) -> None:
+    """By their names, wherever they were copied to: others beside them, or a changed one, are something else."""
+    paths = picture_files(tmp_path / FOLDER)
+    assert are_collected(paths)
+    (tmp_path / "other.png").write_bytes(png(9))
+    assert not are_collected([*paths, tmp_path / "other.png"])
+    paths[0].write_bytes(png(9))
+    assert not are_collected(paths)

@@ -28,7 +28,7 @@ from vedette.device.wall_clock import SettledClock
 from vedette.workshop.selection import Picture, given_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from vedette.config.collect import CollectConfig
@@ -120,7 +120,7 @@ class Collection:
         if picture in self._surplus((*self.pictures, picture), limits):
             return False
         content = encode()
-        new = replace(picture, name=f"{hashlib.sha256(content).hexdigest()[:32]}.png", size_bytes=len(content),
+        new = replace(picture, name=_name_of(content), size_bytes=len(content),
                       at_s=self._clock.utc_now().timestamp())
         surplus = self._surplus((*self.pictures, new), limits)
         if new in surplus or any(each.name == new.name for each in self.pictures):
@@ -251,6 +251,18 @@ def picture_files(folder: Path, *, unfinished: bool = False) -> list[Path]:
         return []
     return [folder / entry.name for entry in found if entry.is_file(follow_symlinks=False) and (
         _OWN.fullmatch(entry.name) or (unfinished and _UNFINISHED.fullmatch(entry.name)))]
+
+
+def are_collected(paths: Sequence[Path]) -> bool:
+    """Whether all of these files are pictures of a collection: the name of each is the digest of its content.
+
+    Then masks and region are in them already. Raises: OSError.
+    """
+    return all(_OWN.fullmatch(path.name) and path.name == _name_of(path.read_bytes()) for path in paths)
+
+
+def _name_of(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()[:32]}.png"
 
 
 def _parsed(content: bytes) -> _Saved:

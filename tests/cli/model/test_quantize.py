@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,14 @@ pytest.importorskip("litert_quantizer", reason="the workshop needs litert-quanti
 from tests.support.models.dequantised import dequantised
 from tests.support.present import present
 from vedette.camera.street.stills import stills
-from vedette.cli import main
+from vedette.cli import main, parser_of
 from vedette.config.models import DetectorConfig
 from vedette.detect.box_model import BOX_MODEL
 from vedette.tflite.file import read_model
 from vedette.validate import golden
 from vedette.validate.verify import stills_of, verify
 from vedette.vision import bundle
+from vedette.vision.geometry import WHOLE
 from vedette.vision.model_spec import resolve
 
 Picture = NDArray[np.uint8]
@@ -130,3 +132,19 @@ def test_wrong_arguments(street: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "metrics.json.metrics.ap" in capsys.readouterr().err
     assert quantize(street, tmp_path, out) == 65
     assert not out.exists()
+
+
+def test_masks_and_region_are_not_applied_twice(street: Path, tmp_path: Path) -> None:
+    """They are in the pictures that a device has collected, and not in others."""
+    (tmp_path / "config.yaml").write_text("camera: {roi: [0.1, 0.2, 0.9, 1.0], masks: [[[0, 0], [1, 0], [1, 1]]]}\n")
+    (tmp_path / "collected").mkdir()
+    for path in (street / "pictures").iterdir():
+        content = path.read_bytes()
+        (tmp_path / "collected" / f"{hashlib.sha256(content).hexdigest()[:32]}.png").write_bytes(content)
+    for images, roi, is_masked in ((street / "pictures", ROI, True), (tmp_path / "collected", WHOLE, False)):
+        parser, module = parser_of("model quantize")
+        order = module._order(parser.parse_args(
+            [str(street / "float.tflite"), "--images", str(images), "-o", str(tmp_path / "out.tflite"),
+             "--labels", str(street / "labels.txt"), "--config", str(tmp_path / "config.yaml")]))
+        assert order.roi == roi
+        assert np.asarray(order.pictures[0].pixels)[1, -2].any() != is_masked

@@ -141,6 +141,7 @@ def _order(args: argparse.Namespace) -> Order:
     from vedette.vision.baseline import parse_training
     from vedette.vision.geometry import WHOLE
     from vedette.workshop.bundling import Order
+    from vedette.workshop.collection import are_collected
     from vedette.workshop.coverage import seen_by
     from vedette.workshop.prepared import Pictures, picture_files
     training = args.metrics and parse_training(read_json(args.metrics, "--metrics"), f"--metrics {args.metrics}")
@@ -148,9 +149,12 @@ def _order(args: argparse.Namespace) -> Order:
     camera, detector = _configured(args)
     model = read_model(args.model)
     spec = _spec(model, detector)
+    paths = picture_files(args.images)
+    collected = are_collected(paths)        # by `vedette collect`: masks and region are in them
     return Order(model, spec, args.name or spec.name, args.version or spec.version or _VERSION,
-                 Pictures(picture_files(args.images), camera.masks), _recipe(args),
-                 roi=Box(*camera.roi) if camera.roi else WHOLE, training=training, seen=seen, forced=args.force)
+                 Pictures(paths, () if collected else camera.masks), _recipe(args),
+                 roi=Box(*camera.roi) if camera.roi and not collected else WHOLE, training=training, seen=seen,
+                 forced=args.force)
 
 
 def _configured(args: argparse.Namespace) -> tuple[CameraConfig, DetectorConfig]:
