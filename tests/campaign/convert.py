@@ -51,12 +51,11 @@ from ultralytics import YOLO
 YOLO("yolov8n.yaml").save(sys.argv[1] + "/blank.pt")
 """
 KINDS = {
-    "onnx": ("street.onnx", "street", "onnx2tf"), "exported-program": ("street.pt2", "street", "litert-torch"),
-    "float tflite": ("street.tflite", "street", None), "keras": ("lamps.keras", "lamps", "tensorflow"),
-    "hdf5": ("lamps.h5", "lamps", "tensorflow"), "saved-model": ("lamps", "lamps", "tensorflow"),
-    "ultralytics": ("blank.pt", "street", "ultralytics"),
+    "onnx": ("street.onnx", "street"), "exported-program": ("street.pt2", "street"),
+    "float tflite": ("street.tflite", "street"), "keras": ("lamps.keras", "lamps"), "hdf5": ("lamps.h5", "lamps"),
+    "saved-model": ("lamps", "lamps"), "ultralytics": ("blank.pt", "street"),
 }
-"""For each kind: its file, its pictures and labels, and its tool."""
+"""For each kind: its file, and the name of its pictures and labels."""
 OPTIONS = {"ultralytics": ["--size", "320x320", "--force"]}
 _TAKEN = re.compile(r"(?:Downloading|Using cached) \S+ \(([\d.]+) (kB|MB)\)")
 _LOCAL = re.compile(r"Processing (/\S+\.whl)")
@@ -106,9 +105,9 @@ def megabytes(folder: Path) -> float:
                  / 1e6, 1)
 
 
-def taken(log: Path) -> dict[str, Any]:
-    """Return how many packages pip took, and their megabytes, as its log has it."""
-    text = log.read_text() if log.exists() else ""
+def taken(logs: Path) -> dict[str, Any]:
+    """Return how many packages pip took for all tools, and their megabytes, as its logs have it."""
+    text = "".join(log.read_text() for log in logs.glob("*.log"))
     sizes = [float(size) / (1000 if unit == "kB" else 1) for size, unit in _TAKEN.findall(text)]
     sizes += [Path(wheel).stat().st_size / 1e6 for wheel in _LOCAL.findall(text)]
     return {"packages": len(sizes), "fetched_mb": round(sum(sizes), 1)}
@@ -121,7 +120,7 @@ def cpu_s() -> float:
 
 
 def converted(kind: str, inputs: Path, work: Path, *, offline: bool) -> dict[str, Any]:
-    name, pictures, _ = KINDS[kind]
+    name, pictures = KINDS[kind]
     labels = [] if kind == "ultralytics" else ["--labels", inputs / f"labels-{pictures}.txt"]
     command = [*(["unshare", "--net"] if offline else []), *VEDETTE, "model", "convert", inputs / name, "--images",
                inputs / f"pictures-{pictures}", "-o", work / "out.tflite", "--json", *labels, *OPTIONS.get(kind, [])]
@@ -144,7 +143,7 @@ def case(kind: str, inputs: Path, work: Path) -> dict[str, Any]:
     try:
         first = converted(kind, inputs, work, offline=False)
         cache = work / "cache" / "vedette"
-        found = {**first, **taken(cache / "environments" / f"{KINDS[kind][2]}.log"), "disk_mb": megabytes(cache)}
+        found = {**first, **taken(cache / "environments"), "disk_mb": megabytes(cache)}
         shutil.rmtree(cache / "converted", ignore_errors=True)
         (work / "out.tflite").unlink(missing_ok=True)
         return {"empty": found, "offline": converted(kind, inputs, work, offline=True)}

@@ -24,6 +24,10 @@ exit codes:
   69  A tool or the Python that it needs is missing and cannot be installed."""
 
 
+RUN_BY_THEIR_OWN = ("onnx", "exported-program", "module", "ultralytics")
+"""Kinds of networks that the comparison runs in ONNX Runtime or torch, as the first step."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments: those of `model quantize`, and the size of an open input."""
     from vedette.cli.model.quantize import add_options
@@ -52,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     args.model = to_float(source, _progress, Options(args.size, args.cut))
     quantize.run(args)
     args.html = html
-    return _compare(args)
+    return _compare(args, [args.network] if source.kind in RUN_BY_THEIR_OWN else [])
 
 
-def _compare(args: argparse.Namespace) -> int:
+def _compare(args: argparse.Namespace, steps: list[Path]) -> int:
     from vedette.cli import parser_of
     from vedette.workshop.convert import dressed
     options = [*(["--html", args.html] if args.html else []), *(["--json"] if args.json else [])]
@@ -63,7 +67,7 @@ def _compare(args: argparse.Namespace) -> int:
     with TemporaryDirectory() as folder:
         floating = Path(folder, f"float-{args.model.name}")
         floating.write_bytes(dressed(args.model, args.out))
-        words = [floating, args.out, "--images", args.images, *options]
+        words = [*steps, floating, args.out, "--images", args.images, *options]
         return int(compare.run(parser.parse_intermixed_args(list(map(str, words)))))
 
 
