@@ -83,6 +83,19 @@ def test_operations_in_branches_and_in_functions_of_the_file_are_found(tmp_path:
     assert "inside node '/Bend'" in places["Unique"]
 
 
+def test_what_follows_the_end_falls_away_with_it(tmp_path: Path) -> None:
+    """An operation behind the cut has the same way out, in a branch as well, which reads from around it."""
+    branch = w.graph([w.node("Unique", ("rows",), ("kept",), name="/post/Unique")], [], [w.value("kept", None)])
+    nodes = [w.node("Relu", ("images",), ("maps",), name="/Relu"),
+             w.node("NonZero", ("maps",), ("rows",), name="/post/NonZero"),
+             w.node("If", ("flag",), ("out",), name="/post/If", then_branch=branch, else_branch=branch)]
+    content = w.model(w.graph(nodes, [w.value("images", (1, 3, 32, 32))], [w.value("out", None)],
+                              constants={"flag": unfit_onnx.YES}))
+    found = unfit_in(write(tmp_path, content))
+    assert [unfit.op for unfit in found] == ["NonZero", "If", "Unique", "Unique"]
+    assert {(unfit.way_out, unfit.cut) for unfit in found} == {("cut", ("maps",))}
+
+
 def test_a_cut_never_loses_an_output_that_can_stay(tmp_path: Path) -> None:
     """An output that does not depend on what is cut off remains, and its tensors are not replaced by others."""
     nodes = [w.node("Relu", ("images",), ("maps",), name="/Relu"),

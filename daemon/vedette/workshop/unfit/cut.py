@@ -27,15 +27,21 @@ class Step(NamedTuple):
     turned: bool = False
 
 
-def before(steps: Sequence[Step], first: Collection[int], inputs: Collection[str],
-           outputs: Sequence[str]) -> tuple[str, ...]:
-    """Return the tensors to cut at so that the steps of numbers `first` and all that follows from them fall away.
+class Cut(NamedTuple):
+    """The tensors to cut at, and the numbers of the steps that fall away. Both are empty where no cut is of use."""
 
-    Empty where no cut is of use: a learned layer follows, or nothing but the inputs of the network is left.
+    tensors: tuple[str, ...] = ()
+    lost: frozenset[int] = frozenset()
+
+
+def before(steps: Sequence[Step], first: Collection[int], inputs: Collection[str], outputs: Sequence[str]) -> Cut:
+    """Return the cut by which the steps of numbers `first` and all that follows from them fall away.
+
+    None is of use where a learned layer follows, or where nothing but the inputs of the network is left.
     """
     lost = _after(steps, first)
-    if any(steps[index].learned for index in lost):
-        return ()
+    if not first or any(steps[index].learned for index in lost):
+        return Cut()
     lost = _with_choices(steps, lost, outputs)
     kept = [step for index, step in enumerate(steps) if index not in lost]
     made = {name for step in kept for name in step.outputs}
@@ -45,7 +51,8 @@ def before(steps: Sequence[Step], first: Collection[int], inputs: Collection[str
         others = [other for other in names if other != name]
         if name not in outputs and not _follows(kept, set(inputs), name, others):
             names = others
-    return tuple(names) if set(names) & set(outputs) else _whole(kept, names)
+    tensors = tuple(names) if set(names) & set(outputs) else _whole(kept, names)
+    return Cut(tensors, frozenset(lost)) if tensors else Cut()
 
 
 def _after(steps: Sequence[Step], first: Collection[int]) -> set[int]:

@@ -42,15 +42,18 @@ def by_rule(op: str, place: str, rule: Rule, way_out: WayOut = "replace") -> Unf
     return Unfit(op, place, rule.why, way_out, rule.advice, refused=rule.refused)
 
 
-def at_the_end(op: str, place: str, rule: Rule, tensors: tuple[str, ...], otherwise: WayOut) -> Unfit:
-    """Return what a rule says of an operation before which the network can be cut off at these tensors.
+def judged(op: str, place: str, rule: Rule, tensors: tuple[str, ...], otherwise: WayOut, how: str = "") -> Unfit:
+    """Return what a rule says of an operation: cut off at these tensors where there are any, else `otherwise`.
 
-    Without any, layers with weights follow it. The way out is then `otherwise`.
+    `how` says how to cut, where no option does it.
     """
     if tensors:
-        return Unfit(op, place, rule.why, "cut", rule.advice, tensors, rule.refused)
-    return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take a "
-                 "network that ends with its boxes and scores", refused=rule.refused)
+        advice = rule.advice if rule.ends else "cut the network off before it: it belongs to what finds the boxes"
+        return Unfit(op, place, rule.why, "cut", advice + how, tensors, rule.refused)
+    if rule.ends:
+        return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take a "
+                     "network that ends with its boxes and scores", refused=rule.refused)
+    return by_rule(op, place, rule, otherwise)
 
 
 def few(names: tuple[str, ...]) -> str:

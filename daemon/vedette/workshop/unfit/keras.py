@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import Unfit, at_the_end, by_rule, few
+from vedette.workshop.unfit.found import Unfit, by_rule, few, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,18 +77,15 @@ def _layers(config: Mapping[str, Any], inside: str) -> Iterator[Unfit]:
         steps.append(cut.Step(read, (before,), learned=kind in _LEARNED, choice=kind in _CHOICES,
                               part=kind in _PARTS, turned=kind in {"Permute", "Transpose"}))
     found = [(index, rule) for index, layer in enumerate(layers) if (rule := _rule(layer)) is not None]
-    ends = [index for index, rule in found if rule.ends]
     inputs = [step.outputs[0] for step, layer in zip(steps, layers, strict=True)
               if layer["class_name"] == "InputLayer"] or [steps[0].outputs[0]]
-    tensors = cut.before(steps, ends, inputs, _outputs(config) or [before]) if ends else ()
+    end = cut.before(steps, [index for index, rule in found if rule.ends], inputs, _outputs(config) or [before])
     for index, rule in found:
         kind = str(layers[index]["class_name"])
         place = f"layer {steps[index].outputs[0]!r} ({few(steps[index].inputs)}){inside}"
-        if rule.ends:
-            how = f"{rule.advice}. Make a keras.Model from the input to the outputs of these"
-            yield at_the_end(kind, place, rule._replace(advice=how), tensors, "replace")
-        else:
-            yield by_rule(kind, place, rule, "select-tf" if rule is rules.UNROLL else "replace")
+        yield judged(kind, place, rule, end.tensors if index in end.lost else (),
+                     "select-tf" if rule is rules.UNROLL else "replace",
+                     ". Make a keras.Model from the input to the outputs of these layers")
     for layer in layers:
         if layer["class_name"] in _NETWORKS and "layers" in layer["config"]:
             yield from _layers(layer["config"], f", inside {layer['config'].get('name')!r}{inside}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette.workshop.unfit import cut, onnx_graph, rules
-from vedette.workshop.unfit.found import at_the_end, by_rule
+from vedette.workshop.unfit.found import by_rule, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,32 +60,36 @@ def _inputs(graph: Graph) -> Iterator[Unfit]:
 
 
 def _nodes(graph: Graph) -> Iterator[Unfit]:
-    steps = [cut.Step(node.inputs, node.outputs, learned=node.op in _LEARNED and _is_constant(node.inputs[1:], graph),
+    steps = [cut.Step(_read_by(node), node.outputs, learned=node.op in _LEARNED and _is_constant(node.inputs[1:], graph),
                       choice=node.op in _CHOICES, turned=node.op == "Transpose",
                       part=node.op in _PARTS and not _is_constant(node.inputs[:1], graph)) for node in graph.nodes]
     found = [(index, rule) for index, node in enumerate(graph.nodes)
              if (rule := _rule(node, graph)) is not None]
-    ends = [index for index, rule in found if rule.ends]
-    tensors = cut.before(steps, ends, [value.name for value in graph.inputs],
-                         [value.name for value in graph.outputs]) if ends else ()
+    end = cut.before(steps, [index for index, rule in found if rule.ends], [value.name for value in graph.inputs],
+                     [value.name for value in graph.outputs])
     quantized = False
     for index, rule in found:
         if rule is rules.QUANTIZED and quantized:
             continue        # one says it all
         quantized = quantized or rule is rules.QUANTIZED
-        yield _of_node(graph.nodes[index], rule, tensors)
-    for node in graph.nodes:
-        yield from _inside(node, graph)
+        yield _of_node(graph.nodes[index], rule, end.tensors if index in end.lost else ())
+    for index, node in enumerate(graph.nodes):
+        yield from _inside(node, graph, end.tensors if index in end.lost else ())
+
+
+def _read_by(node: Node) -> tuple[str, ...]:
+    """Return the tensors that a node reads; its branches read those of the graph around them."""
+    inner = (name for branch in node.graphs for inside in branch.nodes for name in _read_by(inside))
+    return (*node.inputs, *inner)
 
 
 def _of_node(node: Node, rule: Rule, tensors: tuple[str, ...], inside: str = "") -> Unfit:
-    op, place = node.op if node.domain in _STANDARD else f"{node.domain}::{node.op}", f"{node}{inside}"
-    if rule.ends:
-        return at_the_end(op, place, rule, tensors, "custom" if rule is rules.END_PLUGIN else "replace")
-    return by_rule(op, place, rule, "custom" if rule is rules.UNKNOWN else "replace")
+    op = node.op if node.domain in _STANDARD else f"{node.domain}::{node.op}"
+    return judged(op, f"{node}{inside}", rule, tensors,
+                  "custom" if rule in (rules.UNKNOWN, rules.END_PLUGIN) else "replace")
 
 
-def _inside(node: Node, graph: Graph) -> Iterator[Unfit]:
+def _inside(node: Node, graph: Graph, tensors: tuple[str, ...]) -> Iterator[Unfit]:
     """What does not fit in the branches of a node, and in what the file defines itself."""
     inner = [inside for branch in node.graphs for inside in branch.nodes]
     if node.domain not in _STANDARD:
@@ -93,9 +97,9 @@ def _inside(node: Node, graph: Graph) -> Iterator[Unfit]:
     for inside in inner:
         rule = _rule(inside, graph)
         if rule is not None:
-            yield _of_node(inside, rule, (), f", inside {node}")
-        if inside is not node and inside.graphs:
-            yield from _inside(inside, graph)
+            yield _of_node(inside, rule, tensors, f", inside {node}")
+        if inside.graphs:
+            yield from _inside(inside, graph, tensors)
 
 
 def _rule(node: Node, graph: Graph) -> Rule | None:

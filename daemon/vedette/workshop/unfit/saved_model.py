@@ -14,7 +14,7 @@ from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import cut, rules
-from vedette.workshop.unfit.found import at_the_end, by_rule, few
+from vedette.workshop.unfit.found import by_rule, few, judged
 from vedette.workshop.unfit.protobuf import Message
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def _nodes(graph: Message, signature: Message) -> Iterator[Unfit]:
 
 def _of_graph(graph: _Graph) -> Iterator[Unfit]:
     found = [(index, rule) for index, node in enumerate(graph.nodes) if (rule := _rule(node)) is not None]
-    ends = [index for index, rule in found if rule.ends]
     steps = [cut.Step(node.inputs, (node.name,), learned=node.op in _LEARNED, choice=node.op in _CHOICES,
                       part=node.op in _PARTS, turned=node.op == "Transpose") for node in graph.nodes]
-    tensors = cut.before(steps, ends, graph.inputs, tuple(map(_node_of, graph.outputs))) if ends else ()
+    end = cut.before(steps, [index for index, rule in found if rule.ends], graph.inputs,
+                     tuple(map(_node_of, graph.outputs)))
     recurrent: set[str] = set()
     for index, rule in found:
         node = graph.nodes[index]
@@ -142,8 +142,7 @@ def _of_graph(graph: _Graph) -> Iterator[Unfit]:
             continue        # one says it all
         place = f"node {node.name!r}{f', function {graph.name!r}' if graph.name else ''}"
         otherwise: WayOut = "select-tf" if node.op in _TENSORFLOW else "replace"
-        yield (at_the_end(node.op, place, rule, tensors, otherwise) if rule.ends
-               else by_rule(node.op, place, rule, otherwise))
+        yield judged(node.op, place, rule, end.tensors if index in end.lost else (), otherwise)
 
 
 def _whole(nodes: Iterator[Message]) -> tuple[_Node, ...]:

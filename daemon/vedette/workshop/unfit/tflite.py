@@ -12,7 +12,7 @@ from vedette.tflite.flatbuffer import Buffer, Malformed
 from vedette.tflite.model_errors import model_errors_only
 from vedette.tflite.operators import CUSTOM, operator_name, type_name
 from vedette.workshop.unfit import builtins, cut, rules
-from vedette.workshop.unfit.found import Unfit, at_the_end, by_rule, few
+from vedette.workshop.unfit.found import Unfit, by_rule, few, judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,14 +129,13 @@ def _inputs(graph: _Graph) -> Iterator[Unfit]:
 
 def _ops(graph: _Graph) -> Iterator[Unfit]:
     found = [(index, rule) for index, op in enumerate(graph.ops) if (rule := _rule(op)) is not None]
-    ends = [index for index, rule in found if rule.ends]
-    tensors = _cut(graph, ends) if ends and not graph.number else ()
+    end = _cut(graph, [index for index, rule in found if rule.ends]) if not graph.number else cut.Cut()
+    tensors = tuple(graph.tensors[int(index)].name for index in end.tensors)
     for index, rule in found:
         op, place = graph.ops[index], graph.place(index)
         refused: WayOut = "select-tf" if op.name.startswith(_OF_TENSORFLOW) else "custom"
         way_out = refused if op.custom else "replace"
-        yield (at_the_end(op.name, place, rule, tensors, way_out) if rule.ends
-               else by_rule(op.name, place, rule, way_out))
+        yield judged(op.name, place, rule, tensors if index in end.lost else (), way_out)
     for index, op in enumerate(graph.ops):
         if not op.custom:
             yield from _version(op, graph.place(index))
@@ -166,15 +165,14 @@ def _version(op: _Op, place: str) -> Iterator[Unfit]:
                     "write the file again with an older converter", refused=False)
 
 
-def _cut(graph: _Graph, ends: Sequence[int]) -> tuple[str, ...]:
+def _cut(graph: _Graph, ends: Sequence[int]) -> cut.Cut:
     def names(indices: Sequence[int]) -> tuple[str, ...]:
         return tuple(str(index) for index in indices if index >= 0 and not graph.tensors[index].constant)
 
     steps = [cut.Step(names(op.inputs), names(op.outputs), choice=op.name in _CHOICES, part=op.name in _PARTS,
                       learned=op.name in _LEARNED and any(graph.tensors[index].constant for index in op.inputs[1:2]),
                       turned=op.name == "TRANSPOSE") for op in graph.ops]
-    found = cut.before(steps, ends, names(graph.inputs), names(graph.outputs))
-    return tuple(graph.tensors[int(index)].name for index in found)
+    return cut.before(steps, ends, names(graph.inputs), names(graph.outputs))
 
 
 def _read(content: bytes) -> tuple[_Graph, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import at_the_end, by_rule, few
+from vedette.workshop.unfit.found import by_rule, few, judged
 from vedette.workshop.unfit.rules import Rule
 
 if TYPE_CHECKING:
@@ -103,17 +103,14 @@ def _nodes(nodes: list[_Node], inputs: list[str], outputs: list[str], given: set
                       learned=node.op in _LEARNED and not given.isdisjoint(node.inputs), turned=node.op in _TURNED)
              for node in nodes]
     found = [(index, rule) for index, node in enumerate(nodes) if (rule := _rule(node)) is not None]
-    ends = [index for index, rule in found if rule.ends]
-    tensors = cut.before(steps, ends, inputs, outputs) if ends else ()
+    end = cut.before(steps, [index for index, rule in found if rule.ends], inputs, outputs)
+    made = (f"{name} of {node.source or node.op}" for name in end.tensors for node in nodes if name in node.outputs)
+    how = f". Let forward() return {' and '.join(made)}"
     for index, rule in found:
         node = nodes[index]
         op = node.op if node.namespace == "aten" else f"{node.namespace}.{node.op}"
-        if rule.ends:
-            made = (f"{name} of {each.source or each.op}" for name in tensors for each in nodes if name in each.outputs)
-            how = f"{rule.advice}. Let forward() return {' and '.join(made)}"
-            yield at_the_end(op, str(node), rule._replace(advice=how), tensors, "replace")
-        else:
-            yield by_rule(op, str(node), rule, "custom" if rule is rules.UNKNOWN else "replace")
+        yield judged(op, str(node), rule, end.tensors if index in end.lost else (),
+                     "custom" if rule is rules.UNKNOWN else "replace", how)
 
 
 def _rule(node: _Node) -> Rule | None:
