@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.models import onnx_writer as w
 from tests.support.models import unfit_onnx
-from vedette.errors import ModelUnreadable
+from vedette.errors import ModelUnreadable, ModelUnsupported
+from vedette.workshop.convert import to_float
+from vedette.workshop.inputs import source_of
 from vedette.workshop.unfit import unfit_in
 from vedette.workshop.unfit.onnx_graph import DEPTH_MAX
 
@@ -66,6 +68,22 @@ def test_what_does_not_fit_is_named_with_its_place_and_way_out(tmp_path: Path, n
 def test_a_network_that_fits_is_left_alone(tmp_path: Path) -> None:
     """Nothing is said of a plain detector."""
     assert unfit_in(write(tmp_path, unfit_onnx.plain())) == ()
+
+
+@pytest.mark.parametrize("name", [name for name, row in EXPECTED.items() if row[-1]])
+def test_convert_refuses_it_before_any_tool_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       name: str) -> None:
+    """The message says all of it. Nothing is left behind."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write(tmp_path, unfit_onnx.GRAPHS[name]())
+    op, place, _, cut, _ = EXPECTED[name]
+    with pytest.raises(ModelUnsupported) as refusal:
+        to_float(source_of(path), pytest.fail)
+    message = str(refusal.value)
+    assert f"{op} at " in message
+    assert place in message
+    assert (f"Cut at: {', '.join(cut)}" in message) == bool(cut)
+    assert [each.name for each in tmp_path.iterdir()] == ["network.onnx"]
 
 
 def test_operations_in_branches_and_in_functions_of_the_file_are_found(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from vedette.errors import ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import read_model
 from vedette.tflite.operators import operator_name
 from vedette.vision.interpreter import Interpreter
+from vedette.workshop.convert import Options, to_float
+from vedette.workshop.inputs import source_of
 from vedette.workshop.unfit import unfit_in
 from vedette.workshop.unfit.builtins import NEWEST, NOWHERE
 from vedette.workshop.unfit.tflite import cut_off
@@ -111,6 +113,26 @@ def test_a_network_that_is_cut_off_runs_and_gives_the_same_values(tmp_path: Path
     wanted = 1 / (1 + np.exp(-np.linspace(-3, 3, 8 * 8 * 7))).reshape(64, 7)
     assert interpreter.output() == pytest.approx(wanted, abs=1e-5)
     interpreter.close()
+
+
+def test_convert_cuts_a_file_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--cut` gives the file that ends there, in the cache; the source stays as it is."""
+    pytest.importorskip("ai_edge_litert", reason="the file is cut off with LiteRT's schema")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, said = write(tmp_path, end_to_end()), list[str]()
+    assert to_float(source_of(path), said.append) == path
+    assert said[0].startswith("warning: TOPK_V2 at operation 3")
+    made = to_float(source_of(path), said.append, Options(cut=("cells",)))
+    assert [op.name for op in read_model(made).ops] == ["LOGISTIC", "RESHAPE"]
+    assert path.read_bytes() == end_to_end()
+
+
+def test_a_network_that_only_its_source_can_end_is_refused(tmp_path: Path) -> None:
+    """`--cut` is refused for it, and the message says so."""
+    path = tmp_path / "network.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(ModelUnsupported, match="in its source"):
+        to_float(source_of(path), pytest.fail, Options(cut=("cells",)))
 
 
 def test_a_cut_at_a_tensor_that_is_not_there_is_refused() -> None:

@@ -25,6 +25,7 @@ from vedette.workshop.inputs import Kind, Source
 from vedette.workshop.once import DIGITS, cache, made
 from vedette.workshop.tool import Progress, reason, run
 from vedette.workshop.unfit import rules, unfit_in
+from vedette.workshop.unfit.tflite import cut_off
 
 SCRIPTS = Path(__file__).with_name("tools")
 _SAID = "vedette: "
@@ -53,7 +54,8 @@ ROUTES: Mapping[Kind, Route] = {
 class Options:
     """What the network does not state.
 
-    `size` is WIDTHxHEIGHT, for an input of an open size. `cut` names the tensors at which an ONNX network is to end.
+    `size` is WIDTHxHEIGHT, for an input of an open size. `cut` names the tensors at which it is to end: an ONNX
+    network or a `.tflite`.
     """
 
     size: str | None = None
@@ -66,26 +68,40 @@ def to_float(source: Source, progress: Progress, options: Options | None = None)
     Raises: ModelUnsupported (INT8 already, or the tool cannot convert it), ToolMissing.
     """
     options = options or Options()
-    if options.cut and source.kind != "onnx":
-        raise ModelUnsupported(f"{source.path}: cannot be cut off; expected an ONNX file")
+    if options.cut and source.kind not in ("onnx", "tflite"):
+        raise ModelUnsupported(f"{source.path}: only in its source can it be cut off; expected an ONNX or .tflite file")
     _check_fits(source, options, progress)
     if source.kind == "tflite":
         _check_is_float(source.path)
-        return source.path
-    route = ROUTES[source.kind]
-    script = SCRIPTS / route.script
-    made_from = (source.sha256, environments.digest(route.tool), script.read_text(), options.size, options.cut)
+        if not options.cut:
+            return source.path
+    how, make = _way(source, options, progress)
+    made_from = (source.sha256, *how, options.size, options.cut)
     digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:DIGITS]
     stem = source.path.resolve().stem
     home = cache() / "converted"
     try:
-        folder = made(home / f"{stem}-{digest}", f"{stem}.tflite",
-                      partial(_convert, source, (route.tool, script), options, progress),
-                      partial(progress, f"{route.tool}: another command converts {stem}; waiting for it"))
+        folder = made(home / f"{stem}-{digest}", f"{stem}.tflite", make,
+                      partial(progress, f"another command converts {stem}; waiting for it"))
     except OSError as error:
         raise ToolMissing(f"{source.path}: cannot be converted in {home}: {error.strerror or error}") from error
     progress(f"{source.path.name}: its float model is {folder / f'{stem}.tflite'}")
     return folder / f"{stem}.tflite"
+
+
+def _way(source: Source, options: Options, progress: Progress) -> tuple[tuple[str, ...], Callable[[Path], None]]:
+    """Return what converts, for the digest, and the function that does."""
+    if source.kind == "tflite":
+        return (), partial(_cut_off, source, options)
+    route = ROUTES[source.kind]
+    script = SCRIPTS / route.script
+    return ((environments.digest(route.tool), script.read_text()),
+            partial(_convert, source, (route.tool, script), options, progress))
+
+
+def _cut_off(source: Source, options: Options, folder: Path) -> None:
+    content = cut_off(source.path.read_bytes(), options.cut)
+    (folder / f"{source.path.resolve().stem}.tflite").write_bytes(content)
 
 
 def dressed(model: Path, made: Path) -> bytes:

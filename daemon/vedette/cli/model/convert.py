@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT",
                         help="input of a network that does not state its own, such as 320x320")
     parser.add_argument("--cut", type=_names, default=(), metavar="NAME,…",
-                        help="end an ONNX network at these tensors, which the message about what does not fit names")
+                        help="end an ONNX network or a .tflite at these tensors; what does not fit is named with them")
     add_options(parser)
 
 

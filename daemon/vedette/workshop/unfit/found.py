@@ -37,12 +37,8 @@ class Unfit:
         return f"{self.op} at {self.place}: {self.why}. Way out ({self.way_out}): {self.advice}{cut}"
 
 
-def by_rule(op: str, place: str, rule: Rule, way_out: WayOut = "replace") -> Unfit:
-    """Return what a rule says of an operation."""
-    return Unfit(op, place, rule.why, way_out, rule.advice, refused=rule.refused)
-
-
-def judged(op: str, place: str, rule: Rule, tensors: tuple[str, ...], otherwise: WayOut, how: str = "") -> Unfit:
+def by_rule(op: str, place: str, rule: Rule, tensors: tuple[str, ...] = (), otherwise: WayOut = "replace",
+            how: str = "") -> Unfit:
     """Return what a rule says of an operation: cut off at these tensors where there are any, else `otherwise`.
 
     `how` says how to cut, where no option does it.
@@ -51,9 +47,9 @@ def judged(op: str, place: str, rule: Rule, tensors: tuple[str, ...], otherwise:
         advice = rule.advice if rule.ends else "cut the network off before it: it belongs to what finds the boxes"
         return Unfit(op, place, rule.why, "cut", advice + how, tensors, rule.refused)
     if rule.ends:
-        return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take a "
-                     "network that ends with its boxes and scores", refused=rule.refused)
-    return by_rule(op, place, rule, otherwise)
+        return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take "
+                     "a network that ends with its boxes and scores", refused=rule.refused)
+    return Unfit(op, place, rule.why, otherwise, rule.advice, refused=rule.refused)
 
 
 def few(names: tuple[str, ...]) -> str:

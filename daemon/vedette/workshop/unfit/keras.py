@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import Unfit, by_rule, few, judged
+from vedette.workshop.unfit.found import Unfit, by_rule, few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ def _layers(config: Mapping[str, Any], inside: str) -> Iterator[Unfit]:
     for index, rule in found:
         kind = str(layers[index]["class_name"])
         place = f"layer {steps[index].outputs[0]!r} ({few(steps[index].inputs)}){inside}"
-        yield judged(kind, place, rule, end.tensors if index in end.lost else (),
+        yield by_rule(kind, place, rule, end.tensors if index in end.lost else (),
                      "select-tf" if rule is rules.UNROLL else "replace",
                      ". Make a keras.Model from the input to the outputs of these layers")
     for layer in layers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette.workshop.unfit import cut, onnx_graph, rules
-from vedette.workshop.unfit.found import by_rule, judged
+from vedette.workshop.unfit.found import by_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +60,8 @@ def _inputs(graph: Graph) -> Iterator[Unfit]:
 
 
 def _nodes(graph: Graph) -> Iterator[Unfit]:
-    steps = [cut.Step(_read_by(node), node.outputs, learned=node.op in _LEARNED and _is_constant(node.inputs[1:], graph),
-                      choice=node.op in _CHOICES, turned=node.op == "Transpose",
+    steps = [cut.Step(_read_by(node), node.outputs, choice=node.op in _CHOICES, turned=node.op == "Transpose",
+                      learned=node.op in _LEARNED and _is_constant(node.inputs[1:], graph),
                       part=node.op in _PARTS and not _is_constant(node.inputs[:1], graph)) for node in graph.nodes]
     found = [(index, rule) for index, node in enumerate(graph.nodes)
              if (rule := _rule(node, graph)) is not None]
@@ -85,7 +85,7 @@ def _read_by(node: Node) -> tuple[str, ...]:
 
 def _of_node(node: Node, rule: Rule, tensors: tuple[str, ...], inside: str = "") -> Unfit:
     op = node.op if node.domain in _STANDARD else f"{node.domain}::{node.op}"
-    return judged(op, f"{node}{inside}", rule, tensors,
+    return by_rule(op, f"{node}{inside}", rule, tensors,
                   "custom" if rule in (rules.UNKNOWN, rules.END_PLUGIN) else "replace")
 
 

@@ -1,6 +1,6 @@
 """What does not fit in a SavedModel of TensorFlow, found in its graph, without TensorFlow.
 
-Invariants: only what the signature for inference reaches is judged. A SavedModel holds training and saving too.
+Invariants: only what the signature for inference reaches counts. A SavedModel holds training and saving too.
 
 The field numbers are those of saved_model.proto, meta_graph.proto, graph.proto and function.proto.
 """
@@ -14,7 +14,7 @@ from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import cut, rules
-from vedette.workshop.unfit.found import by_rule, few, judged
+from vedette.workshop.unfit.found import by_rule, few
 from vedette.workshop.unfit.protobuf import Message
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _of_graph(graph: _Graph) -> Iterator[Unfit]:
             continue        # one says it all
         place = f"node {node.name!r}{f', function {graph.name!r}' if graph.name else ''}"
         otherwise: WayOut = "select-tf" if node.op in _TENSORFLOW else "replace"
-        yield judged(node.op, place, rule, end.tensors if index in end.lost else (), otherwise)
+        yield by_rule(node.op, place, rule, end.tensors if index in end.lost else (), otherwise)
 
 
 def _whole(nodes: Iterator[Message]) -> tuple[_Node, ...]:

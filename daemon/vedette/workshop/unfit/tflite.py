@@ -12,7 +12,7 @@ from vedette.tflite.flatbuffer import Buffer, Malformed
 from vedette.tflite.model_errors import model_errors_only
 from vedette.tflite.operators import CUSTOM, operator_name, type_name
 from vedette.workshop.unfit import builtins, cut, rules
-from vedette.workshop.unfit.found import Unfit, by_rule, few, judged
+from vedette.workshop.unfit.found import Unfit, by_rule, few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,7 +135,7 @@ def _ops(graph: _Graph) -> Iterator[Unfit]:
         op, place = graph.ops[index], graph.place(index)
         refused: WayOut = "select-tf" if op.name.startswith(_OF_TENSORFLOW) else "custom"
         way_out = refused if op.custom else "replace"
-        yield judged(op.name, place, rule, tensors if index in end.lost else (), way_out)
+        yield by_rule(op.name, place, rule, tensors if index in end.lost else (), way_out)
     for index, op in enumerate(graph.ops):
         if not op.custom:
             yield from _version(op, graph.place(index))

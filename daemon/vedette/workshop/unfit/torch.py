@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import by_rule, few, judged
+from vedette.workshop.unfit.found import by_rule, few
 from vedette.workshop.unfit.rules import Rule
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _nodes(nodes: list[_Node], inputs: list[str], outputs: list[str], given: set
     for index, rule in found:
         node = nodes[index]
         op = node.op if node.namespace == "aten" else f"{node.namespace}.{node.op}"
-        yield judged(op, str(node), rule, end.tensors if index in end.lost else (),
+        yield by_rule(op, str(node), rule, end.tensors if index in end.lost else (),
                      "custom" if rule is rules.UNKNOWN else "replace", how)
 
 
