@@ -47,7 +47,8 @@
     │   └── FleetBusy            69  another command is changing the repository
     ├── DaemonAway               69  no daemon of this machine gave a usable answer on its local socket
     └── BrokerError              69  the MQTT broker cannot be used, or can no longer be used
-        ├── BrokerAway               no connection, no answer in time, or the connection was lost
+        ├── BrokerAway               no connection, or the connection was lost
+        │   └── BrokerBusy           no answer in time, or it hung up before its answer
         ├── BrokerRefused            it refused: credentials, client id, protocol
         └── BrokerTakenOver          another client with the same id took over the connection
 
@@ -317,7 +318,11 @@ class BrokerError(VedetteError):
 
 
 class BrokerAway(BrokerError):
-    """There is no connection or no answer in time, or the connection was lost."""
+    """There is no connection, or the connection was lost."""
+
+
+class BrokerBusy(BrokerAway):
+    """The broker did not answer in time, or it hung up before its answer: it may have too much to do."""
 
 
 class BrokerRefused(BrokerError):

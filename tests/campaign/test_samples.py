@@ -91,6 +91,12 @@ def test_devices_with_default_names_do_not_evict_each_other(tmp_path: Path) -> N
     assert len(set(figures["one_host"][0]["names"])) == 3
 
 
+def test_a_device_comes_back_with_its_broker(tmp_path: Path) -> None:
+    """One device through the limiter; the crowd is only in the campaign, because it takes minutes."""
+    figures = sample("returning", tmp_path, *UNHURRIED, "--devices", "1", "--down-s", "0.5")
+    assert figures["1 at 300/s after 0.5 s"]["back"] == 1
+
+
 def test_results_through_cuts_restarts_and_a_kill(tmp_path: Path) -> None:
     """Only counted or young results are missing; order is kept; few bytes are written."""
     figures = sample("outbox_cuts", tmp_path, *UNHURRIED, "--restarts", "1", "--cuts", "4", "--results", "200",

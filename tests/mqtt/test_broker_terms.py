@@ -24,7 +24,7 @@ from vedette.errors import BrokerAway
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import MqttPublisher
 from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS
-from vedette.mqtt.terms import IN_FLIGHT_MAX, Terms
+from vedette.mqtt.terms import IN_FLIGHT_MAX, Start, Terms
 from vedette.types import Message
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_messages_in_flight_stay_below_receive_maximum(receive_maximum: int) -> 
 def test_there_is_no_room_beyond_the_messages_in_flight() -> None:
     """Also where only the terms say so, after a broker that named no limit has refused more."""
     with FakeBroker(ACCEPT_V5, is_slow=True) as broker:
-        connection = Connection(broker.client(), "gate", terms=Terms(is_v5=True, in_flight=2))
+        connection = Connection(broker.client(), "gate", Start(Terms(is_v5=True, in_flight=2)))
         while not connection.connected:
             connection.poll(1)
         for room in (True, False):
@@ -172,7 +172,7 @@ def test_the_subscription_asks_for_no_more_than_the_terms() -> None:
         mqtt = broker.client(protocol="3.1.1")
         with closing(Connection(mqtt, "gate", filters=["a"])) as refused, pytest.raises(BrokerAway, match="closed"):
             poll_until_it_ends(refused)
-        with closing(Connection(mqtt, "gate", filters=["a"], terms=less)) as connection:
+        with closing(Connection(mqtt, "gate", Start(less), filters=["a"])) as connection:
             while not connection.connected:
                 connection.poll(1)
             connection.publish("b", b"1", qos=1)

@@ -23,9 +23,10 @@ from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
 from vedette.config.page import CommandName
 from vedette.messages import payloads
-from vedette.mqtt.connection import CONNECT_TIMEOUT_S, Connection
+from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
 from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS, TAKEN_OVER_PAUSE_S
+from vedette.mqtt.terms import CONNECT_TIMEOUT_S
 from vedette.types import Command, Message
 
 pytestmark = pytest.mark.slow

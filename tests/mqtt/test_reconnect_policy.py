@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from vedette.errors import BrokerAway, BrokerError, BrokerTakenOver
+from vedette.errors import BrokerAway, BrokerBusy, BrokerError, BrokerTakenOver
 from vedette.mqtt.reconnect_policy import (
     DUPLICATE_NAMED_FOR_S,
     NO_TAKEOVER_FOR_S,
@@ -17,9 +18,8 @@ from vedette.mqtt.reconnect_policy import (
     SHORT_CONNECTIONS,
     TAKEN_OVER_PAUSE_S,
     ReconnectPolicy,
-    Start,
 )
-from vedette.mqtt.terms import Terms
+from vedette.mqtt.terms import CONNECT_TIMEOUT_S, Start, Terms
 
 FULL, V3 = Terms(is_v5=True), Terms(is_v5=False)
 KEPT = Start(FULL, clean=False, keep_session=True)
@@ -69,10 +69,16 @@ class Device:
         self.policy.ended(Connection(hung_up=False, demand=demand))
         return start
 
-    def unanswered(self) -> Start:
+    def unanswered(self, *, hung_up: bool = True) -> Start:
         start = self.policy.start()
-        self.policy.ended(Connection(answered=False))
+        self.policy.ended(Connection(answered=False, hung_up=hung_up))
         return start
+
+    def unreachable(self, end: BrokerError | None = None) -> float:
+        """A connect that fails before there is a connection; returns the pause after it."""
+        end = end or BrokerAway("refused")
+        self.policy.unreachable(end)
+        return self.policy.pause_s(end, DELAY_S)
 
 
 @pytest.fixture
@@ -138,14 +144,14 @@ def test_while_a_takeover_is_known_one_short_life_is_enough(device: Device) -> N
 
 def test_long_lives_and_a_broker_that_is_away_clear_the_suspicion(device: Device) -> None:
     """Short connections count only in a row."""
-    for clear in (lambda: device.lived(SHORT_CONNECTION_S), device.policy.unreachable, device.policy.found_poison):
+    for clear in (lambda: device.lived(SHORT_CONNECTION_S), device.unreachable, device.policy.found_poison):
         for _ in range(SHORT_CONNECTIONS - 1):
             device.lived()
         clear()
         assert device.policy.start().keep_session
         device.lived()
         assert device.policy.start().keep_session
-        device.policy.unreachable()
+        device.unreachable()
 
 
 def test_an_end_with_a_reason_is_no_short_life(device: Device) -> None:
@@ -168,8 +174,48 @@ def test_a_demand_of_the_broker_applies_to_the_next_connection(device: Device) -
     assert device.policy.start() == Start(V3, clean=True, keep_session=True)
     device.lived(SHORT_CONNECTION_S)
     assert device.policy.start().terms == V3
-    device.policy.unreachable()
+    device.unreachable()
     assert device.policy.start().terms == FULL
+
+
+@pytest.mark.parametrize("late", [
+    lambda device: device.unreachable(BrokerBusy("timed out")),      # TCP or TLS
+    lambda device: device.unanswered(hung_up=False),                 # CONNECT
+])
+def test_a_late_broker_gets_more_time(device: Device, late: Callable[[Device], object]) -> None:
+    """In a crowd, whoever gives up joins the end of the queue again. A minute is the most, and success resets it."""
+    bounds = []
+    for _ in range(4):
+        bounds.append(device.policy.start().within_s)
+        late(device)
+    assert bounds == [CONNECT_TIMEOUT_S, 60, 60, 60]
+    device.lived()
+    assert device.policy.start().within_s == CONNECT_TIMEOUT_S
+    late(device)
+    device.unreachable()
+    assert device.policy.start().within_s == CONNECT_TIMEOUT_S
+
+
+def test_pauses_grow_only_for_a_busy_broker(device: Device) -> None:
+    """Of 2,000 devices each, the longest pause comes near a minute, and the pauses spread over it from zero."""
+    longest = []
+    for failures in (1, 4, 8, 12):
+        pauses = []
+        for _ in range(2000):
+            one = Device()
+            for _ in range(failures):
+                pause_s = one.unreachable(BrokerBusy("hung up"))
+            pauses.append(pause_s)
+        longest.append(max(pauses))
+        assert min(pauses) < longest[-1] / 50
+        assert 0.4 < statistics.fmean(pauses) / longest[-1] < 0.6
+    assert [round(one / full, 1) for one, full in zip(longest, (0.5, 4, 60, 60), strict=True)] == [1] * 4
+    for _ in range(12):
+        device.unreachable(BrokerBusy("hung up"))
+    assert device.unreachable() == DELAY_S
+    assert device.unreachable(BrokerBusy("hung up")) <= 0.5
+    device.lived()
+    assert device.unreachable(BrokerBusy("hung up")) <= 0.5
 
 
 def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: Device) -> None:

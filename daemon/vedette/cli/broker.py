@@ -23,6 +23,7 @@ from vedette.config.models import DEVICE_PATTERN
 from vedette.device.identity import known_sockets
 from vedette.errors import BrokerAway, BrokerError
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.terms import Start
 
 if TYPE_CHECKING:
     from vedette.config.models import Config, MqttConfig
@@ -84,8 +85,8 @@ def local_daemons(away: BrokerAway, device: str) -> list[LocalClient]:
 
 
 def _connect(mqtt: MqttConfig, filters: Sequence[str], terms: Terms | None = None) -> Connection:
-    return Connection(mqtt, f"vedette.{secrets.token_hex(6)}", terms=terms, filters=filters,
-                      largest_packet=LARGEST_PACKET)
+    start = None if terms is None else Start(terms)
+    return Connection(mqtt, f"vedette.{secrets.token_hex(6)}", start, filters=filters, largest_packet=LARGEST_PACKET)
 
 
 def _less(connection: Connection) -> Terms | None:

@@ -3,7 +3,7 @@
 Invariants: one thread owns a connection, and paho's own loop is not started, so an exception in a callback reaches the
 caller; "connected" means that the broker accepted the CONNECT; what paho holds is bounded, since `has_room` is false
 while a byte is unsent or `terms.in_flight` messages are unacknowledged; every wait is bounded, the connect by
-CONNECT_TIMEOUT_S for each address and for TLS, the answer to it by `answer_within_s`; the end of a connection is always
+`Start.within_s` for each address, for TLS, and for the answer to it; the end of a connection is always
 a BrokerError. A broker that accepts and then acknowledges nothing for FROZEN_AFTER_S counts as frozen. What CONNACK
 announces is obeyed: QoS, retained messages, and the number and size of messages, since each breach would end the
 connection. A message longer than `largest_packet` is never delivered and never held.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import select
+import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -28,17 +29,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vedette._lib.clock import pause
 from vedette.config.models import MqttConfig
-from vedette.errors import BrokerAway, BrokerError, BrokerRefused, BrokerTakenOver
+from vedette.errors import BrokerAway, BrokerBusy, BrokerError, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.bounded_client import BoundedClient
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.packets import Receipt, Sent, publish_bytes
-from vedette.mqtt.terms import REFUSED_TERMS, Terms
+from vedette.mqtt.terms import REFUSED_TERMS, Start, Terms
 from vedette.mqtt.tls import TlsRefused, expects_tls
 from vedette.types import Message
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
 FROZEN_AFTER_S = 10.0
 RECEIVED_MAX = 20
 """Messages that are held until their acknowledgement was sent. While there are more, nothing is read."""
@@ -57,6 +57,8 @@ _FIRST_BYTES = {ord("H"): "it answers like a web server", ord("<"): "it answers 
 _EXPLANATION_MAX = 200
 _UNSENT_NUMBERS = 2**16
 """The first number for messages that are never sent: beyond any packet identifier."""
+_BUSY = (TimeoutError, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How a connect fails at a broker, or at a proxy before it, that has too much to do."""
 _NOT_MQTT = (ValueError, IndexError, KeyError, struct.error, MQTTException)
 """What paho raises when the peer sends something that is not MQTT."""
 # mosquitto 2.0.11 sends this PUBACK for a message above its `message_size_limit`. MQTT 5 has no such PUBACK, so paho
@@ -71,23 +73,20 @@ class _Socket(Protocol):
 class Connection:
     """A client that has sent one CONNECT. The constructor blocks, for a bounded time, until the socket is open.
 
-    `clean`: discard the session that the broker kept for this client id. `keep_session`: it keeps this one at its end.
     `will` and `filters` name absolute topics.
     Raises: BrokerAway, also for a secret or certificate that cannot be read; BrokerRefused after a TLS alert.
     """
 
-    def __init__(self, mqtt: MqttConfig, client_id: str, *, clean: bool = True, keep_session: bool = True,
-                 terms: Terms | None = None, will: Message | None = None, filters: Sequence[str] = (),
-                 largest_packet: int = COMMAND_PACKET) -> None:
-        self.terms = terms or Terms(mqtt.protocol == 5)
+    def __init__(self, mqtt: MqttConfig, client_id: str, start: Start | None = None, *, will: Message | None = None,
+                 filters: Sequence[str] = (), largest_packet: int = COMMAND_PACKET) -> None:
+        self.terms = (start := start or Start(Terms(mqtt.protocol == 5))).terms
         """What was asked for; once connected, what the broker allows of it."""
         self.demand: Terms | None = None
         """The terms to ask for next time: the broker refused these ones and said which."""
         self.connected = False
         self.answered = False
         """Whether the broker answered CONNECT, with yes or no."""
-        self.answer_within_s = CONNECT_TIMEOUT_S
-        """How long the broker may take to answer CONNECT."""
+        self._within_s = start.within_s
         self.session_present = False
         """Whether the broker had kept a session of this client id."""
         self.hung_up = False
@@ -109,12 +108,13 @@ class Connection:
         self._refusals: set[tuple[str, int]] = set()
         self._opened_s = time.monotonic()
         self._mqtt = mqtt
-        self._client = self._new_client(clean, largest_packet)
+        self._client = self._new_client(largest_packet, clean=start.clean)
         try:
             self._client.configure(mqtt, will)
-            self._client.send_connect(mqtt, keep_session=keep_session)
+            self._client.send_connect(mqtt, keep_session=start.keep_session)
         except (OSError, ValueError) as failure:
-            raise BrokerAway(f"no connection to the broker at {self._where}: {failure}") from failure
+            raise (BrokerBusy if isinstance(failure, _BUSY) else BrokerAway)(
+                f"no connection to the broker at {self._where}: {failure}") from failure
         except TlsRefused as alert:
             raise self._tls_refused(alert) from alert
         self._check()
@@ -194,9 +194,9 @@ class Connection:
             sock.close()
         self._end = self._end or BrokerAway("the connection was closed")
 
-    def _new_client(self, clean: bool, largest_packet: int) -> BoundedClient:
+    def _new_client(self, largest_packet: int, *, clean: bool) -> BoundedClient:
         client = BoundedClient(largest_packet, self.terms, self._client_id, clean=clean)
-        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.connect_timeout = self._within_s
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -245,9 +245,9 @@ class Connection:
 
     def _check_patience(self) -> None:
         now_s, other = time.monotonic(), self._other_service()
-        if not self.connected and now_s - self._opened_s > self.answer_within_s:
-            raise BrokerAway(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
-                             f"within {self.answer_within_s:g} s" + (f": {other}" if other else ""))
+        if not self.connected and now_s - self._opened_s > self._within_s:
+            raise BrokerBusy(f"the broker at {self._where} accepted the connection, but did not answer CONNECT "
+                             f"within {self._within_s:g} s" + (f": {other}" if other else ""))
         oldest = next(iter(self._sent.values()), None)
         if oldest is not None and now_s - max(oldest.since_s, self._client.dropped_s) > FROZEN_AFTER_S:
             raise BrokerAway(f"the broker at {self._where} has acknowledged nothing for {FROZEN_AFTER_S:.0f} s")
@@ -283,7 +283,8 @@ class Connection:
         else:
             cause = "closed without a reason" if reason.value == _UNSPECIFIED else _explained(reason, properties)
             guess = "" if self.answered else f" before it answered{self._hint()}"
-            self._end = BrokerAway(f"the connection to the broker at {self._where} ended: {cause}{guess}")
+            self._end = (BrokerAway if self.answered else BrokerBusy)(
+                f"the connection to the broker at {self._where} ended: {cause}{guess}")
 
     def _hint(self) -> str:
         """Return what is known about a peer that did not answer CONNECT."""

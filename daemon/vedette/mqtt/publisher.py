@@ -27,21 +27,21 @@ from vedette.messages import payloads, topics
 from vedette.messages.brief import brief
 from vedette.mqtt.backfill import Backfill
 from vedette.mqtt.command_filter import CommandFilter, Incoming, Refusal
-from vedette.mqtt.connection import CONNECT_TIMEOUT_S, Connection
+from vedette.mqtt.connection import Connection
 from vedette.mqtt.outbox import Outbox, Waiting
 from vedette.mqtt.poison_message import PoisonMessages
-from vedette.mqtt.reconnect_policy import ReconnectPolicy, Start
+from vedette.mqtt.reconnect_policy import ReconnectPolicy
 from vedette.mqtt.search import Search
 from vedette.mqtt.spool_worker import SpoolWorker
-from vedette.mqtt.terms import Terms
+from vedette.mqtt.terms import Start, Terms
 from vedette.ports import Clock
 from vedette.types import BrokerStatus, Command, Message, ReasonCode
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-CONNECT_WITHIN_S = 60.0
-"""The resolver may take long, and each address of a name has its own time-out."""
+CONNECT_WITHIN_S, ADDRESSES = 60.0, 4
+"""The resolver may take long. Each address of a name, and TLS, may take as long as the connection may."""
 RETRY_FIRST_S, RETRY_CAP_S = 0.25, 3.0
 OFFLINE_WITHIN_S = 2.0
 DROPPING_NAMED_FOR_S = 60.0
@@ -161,13 +161,13 @@ class MqttPublisher:
 
     def _run_connection(self, worker: Worker) -> None:
         """Use one connection until `worker.stopping`. Raises: BrokerError if it ends before."""
-        worker.beat(CONNECT_WITHIN_S)
+        start = self._reconnect.start()
+        worker.beat(CONNECT_WITHIN_S + ADDRESSES * start.within_s)
         try:
-            connection = self._connect(self._reconnect.start())
-        except BrokerError:
-            self._reconnect.unreachable()
+            connection = self._connect(start)
+        except BrokerError as end:
+            self._reconnect.unreachable(end)
             raise
-        connection.answer_within_s = self._reconnect.answer_within_s(CONNECT_TIMEOUT_S)
         try:
             while not worker.stopping.is_set():
                 worker.beat()
@@ -182,12 +182,11 @@ class MqttPublisher:
             self._requeue(connection)
 
     def _connect(self, start: Start) -> Connection:
-        return Connection(self._mqtt, f"vedette-{self._device}", clean=start.clean, keep_session=start.keep_session,
-                          terms=start.terms, will=self._availability(topics.OFFLINE),
+        return Connection(self._mqtt, f"vedette-{self._device}", start, will=self._availability(topics.OFFLINE),
                           filters=(*topics.subscriptions(self._device), *self.heard))
 
     def _connect_clean(self, terms: Terms) -> Connection:
-        return self._connect(Start(terms, clean=True, keep_session=True))
+        return self._connect(Start(terms))
 
     def _search(self, worker: Worker) -> None:
         """Find out what the broker supports, since it does not say it."""

@@ -10,7 +10,9 @@ Invariants:
 - After SHORT_CONNECTIONS failures in a row a connection begins clean: a broker may have damaged or lost the session.
 - Less than before is asked of a broker only if it demands that, or if a search has shown that it helps.
 - A broker that could not be reached may come back as another: everything begins anew.
-- A broker that did not answer in time gets more time at the next connection.
+- A broker that did not answer in time gets more time at the next connection. Whoever waits takes part in the queue of a
+  crowded broker; whoever gives up and comes again makes it longer. After a hang-up the pauses grow instead.
+- A broker that refuses, or is not there, is tried again within a few seconds, since nothing is crowded then.
 - The `mqtt` thread owns this; nothing blocks.
 """
 
@@ -19,11 +21,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from vedette._lib.patience import Patience
-from vedette.errors import BrokerError, BrokerTakenOver
+from vedette.errors import BrokerBusy, BrokerError, BrokerTakenOver
+from vedette.mqtt.terms import CONNECT_TIMEOUT_S, Start
 
 if TYPE_CHECKING:
     from vedette.mqtt.terms import Terms
@@ -40,8 +41,11 @@ NO_TAKEOVER_FOR_S = 15.0
 SEARCH_AFTER = 2
 """Connections in a row to which the broker did not even answer. The number doubles while a search finds nothing."""
 SEARCH_AFTER_MAX = 64
-ANSWER_MOST_S = 60.0
-"""A broker whose machine went away in the middle of a connection is found again within this time."""
+LATE_WITHIN_S = 60.0
+"""For a broker that was late once. One whose machine went away in the middle of a connection is found within this time.
+Steps in between would only fill the queue of a crowded broker with those who gave up."""
+BUSY_FIRST_S, BUSY_CAP_S = 0.5, 60.0
+"""The longest pause after one connect that failed at a busy broker, and after many. It doubles in between."""
 
 
 class KnownConnection(Protocol):
@@ -52,15 +56,6 @@ class KnownConnection(Protocol):
     session_present: bool
     hung_up: bool
     demand: Terms | None
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """How a connection begins."""
-
-    terms: Terms
-    clean: bool
-    keep_session: bool
 
 
 class ReconnectPolicy:
@@ -76,7 +71,9 @@ class ReconnectPolicy:
         self._failures = 0
         self._short_connections = 0
         self._unanswered = 0
-        self._patience = Patience()
+        self._was_late = False
+        self._busy = 0
+        """Connects in a row that ended as those to a busy broker do."""
         self._search_after = SEARCH_AFTER
         self._leaves_no_session = False
         """Whether the next connection, or the one that just ended, asks the broker to keep no session."""
@@ -99,15 +96,12 @@ class ReconnectPolicy:
         """Return how the next connection is to begin."""
         is_clean = self._is_first or self._leaves_no_session or (
             not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
-        return Start(self._terms, is_clean, not self._leaves_no_session)
-
-    def answer_within_s(self, base_s: float) -> float:
-        """Return how long the broker may take to answer the next CONNECT. It may only be slow."""
-        return min(self._patience.bound_s(base_s), ANSWER_MOST_S)
+        within_s = LATE_WITHIN_S if self._was_late else CONNECT_TIMEOUT_S
+        return Start(self._terms, is_clean, not self._leaves_no_session, within_s)
 
     def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
-        self._patience.worked()
+        self._was_late, self._busy = False, 0
         self._is_first = False
         if self._finds_foreign_session:
             self._finds_foreign_session = False
@@ -122,7 +116,7 @@ class ReconnectPolicy:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
         if not connection.answered and not connection.hung_up:
-            self._patience.ran_out()
+            self._was_late = True
         left_no_session = self._leaves_no_session
         self._leaves_no_session = left_no_session and lived_s is None
         if lived_s is not None and lived_s >= SHORT_CONNECTION_S:
@@ -139,8 +133,9 @@ class ReconnectPolicy:
         elif lived_s is not None:
             self._count_short_connection(left_no_session=left_no_session)
 
-    def unreachable(self) -> None:
+    def unreachable(self, end: BrokerError) -> None:
         """No connection was made: no other client and no limit of the broker ended it."""
+        self._was_late = isinstance(end, BrokerBusy)
         self._failures = self._short_connections = self._unanswered = 0
         self._leaves_no_session = self._finds_foreign_session = False
         self._terms = self._wanted
@@ -151,7 +146,11 @@ class ReconnectPolicy:
         self._leaves_no_session = False
 
     def pause_s(self, end: BrokerError, delay_s: float) -> float:
-        """Return how long to wait before the next connection: `delay_s`, or longer after a takeover."""
+        """Return how long to wait before the next connection: mostly `delay_s`."""
+        self._busy = self._busy + 1 if isinstance(end, BrokerBusy) else 0
+        if self._busy:
+            longest_s = min(BUSY_FIRST_S * 2.0 ** min(self._busy - 1, 9), BUSY_CAP_S)
+            return random.uniform(0, longest_s)  # noqa: S311 - jitter, no secret
         if isinstance(end, BrokerTakenOver):
             self._duplicate_until_s = self._now_s() + DUPLICATE_NAMED_FOR_S
         elif not (self.has_duplicate and self._short_connections):

@@ -11,6 +11,7 @@ from itertools import product
 
 from vedette.mqtt.packets import LARGEST_PACKET
 
+CONNECT_TIMEOUT_S = 5.0
 IN_FLIGHT_MAX = 20
 """Messages that are sent and not yet acknowledged."""
 SESSION_EXPIRY_S = 60
@@ -81,3 +82,17 @@ class Terms:
                 self.is_v5 and self.session_s < WILL_DELAY_S,
         }
         return "; ".join(words for words, is_so in lost.items() if is_so)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a connection begins. `clean`: discard the session that the broker kept for this client id.
+
+    `keep_session`: it keeps this one at its end. `within_s`: how long the socket, TLS and the answer to CONNECT may
+    take, each.
+    """
+
+    terms: Terms
+    clean: bool = True
+    keep_session: bool = True
+    within_s: float = CONNECT_TIMEOUT_S

@@ -12,6 +12,7 @@ from vedette.config.models import MqttConfig
 from vedette.errors import BrokerError
 from vedette.mqtt.command_filter import Incoming
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.terms import Start, Terms
 
 RETRY_S = 0.1
 
@@ -67,7 +68,8 @@ class Witness(InThread):
                 self._stopping.wait(RETRY_S)
 
     def _listen(self) -> None:
-        connection = Connection(self._mqtt, f"test.witness-{self._device}", clean=False,
+        connection = Connection(self._mqtt, f"test.witness-{self._device}",
+                                Start(Terms(self._mqtt.protocol == 5), clean=False),
                                 filters=[f"vedette/{self._device}/#"], largest_packet=1_000_000)
         try:
             while not self._stopping.is_set():
