@@ -132,7 +132,7 @@ def coverage_of(measured: Sequence[Measured], found: Sequence[Sequence[Detection
     brightness, contrast = zip(*(each.light for each in measured), strict=True)
     shown = Counter(label for detections in found for label in {each.label for each in detections})
     return Coverage(len(measured), Spread.of(brightness), Spread.of(contrast),
-                    similarity=round(float(np.median([each.similarity for each in measured])), 2),
+                    similarity=round(float(np.median([each.similarity for each in measured])), 2) or 0.0,    # no -0.0
                     labels={label: shown[label] for label in labels} | shown)
 
 
