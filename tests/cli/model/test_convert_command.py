@@ -26,7 +26,7 @@ def pictures(tmp_path: Path) -> Path:
     """Pictures of the drawn street."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for still in stills(12, seed=77):
+    for still in stills(8, seed=77):
         cv2.imwrite(str(folder / f"{still.frame.seq:02}.png"), np.asarray(still.frame.pixels))
     return folder
 
@@ -54,10 +54,12 @@ def test_a_float_model_becomes_a_bundle_and_both_are_compared(tmp_path: Path, pi
     ("box.tflite", ["-o", "nowhere/out.tflite"], 64, "no such folder"),
     ("box.tflite", ["--images", "."], 65, "no image in it"),
     ("none.onnx", [], 65, "none.onnx: No such file or directory; expected a network")])
-def test_a_mistake_shows_at_once(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str],
-                                 monkeypatch: pytest.MonkeyPatch, name: str, options: list[str], code: int,
-                                 said: str) -> None:
+def test_a_mistake_shows_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                 name: str, options: list[str], code: int, said: str) -> None:
     """One line, the exit code, and no file."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "1.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     (tmp_path / "box.tflite").write_bytes(BOX_MODEL.read_bytes())
