@@ -4,7 +4,8 @@
 
 Both libraries are installed from PyPI into environments of their own beside the state. Models of ../shared/real are
 packed without the TFLite Metadata that they had, so that they carry ours: two detectors with their own suppression, one
-of them with its outputs in another order, and a classifier. A float classifier of our own shows the normalization. Each
+of them with its outputs in another order, and a classifier. A float classifier of our own shows the normalization. The
+float form of the classifier is quantized again, with `--uint8`. Each
 library answers about every picture of ../shared/real, once as it is and once already at the size of the model's input.
 The second has no scaling in it, so its answers must be those of Vedette. The first shows what other scaling changes.
 Families that the libraries cannot read must be named by `pack`. Without ../shared/real or the packages it is skipped,
@@ -27,6 +28,7 @@ import cv2
 import numpy as np
 
 from tests.support.models import tiny_detectors, writer
+from tests.support.models.dequantised import dequantised
 from vedette.config.models import DetectorConfig
 from vedette.tflite import appended_zip
 from vedette.tflite.file import read_model
@@ -87,6 +89,7 @@ class Case(NamedTuple):
     content: bytes
     labels: list[str]
     told: tuple[str, ...] = ()
+    command: str = "pack"
 
 
 def without_metadata(path: Path) -> bytes:
@@ -107,7 +110,11 @@ def cases() -> dict[str, Case]:
         "mobilenet_v2": Case("classifier", without_metadata(imagenet.path),
                              list(resolve(imagenet, DetectorConfig(model=imagenet.path)).labels)),
         "float": Case("classifier", writer.dynamic_output(), ["red", "green", "blue"],
-                      ("--decoder", "classifier", "--mean", "127.5", "--std", "63.75"))}
+                      ("--decoder", "classifier", "--mean", "127.5", "--std", "63.75")),
+        "quantized": Case("classifier", dequantised(without_metadata(imagenet.path)),
+                          list(resolve(imagenet, DetectorConfig(model=imagenet.path)).labels),
+                          ("--images", str(REAL / "coco" / "images"), "--uint8", "--keep-float", "none", "--force",
+                           "--mean", "127.5", "--std", "127.5", "--score-threshold", "0.1"), "quantize")}
 
 
 def packed(case: Case, name: str, folder: Path) -> tuple[Path, str]:
@@ -115,8 +122,8 @@ def packed(case: Case, name: str, folder: Path) -> tuple[Path, str]:
     model, labels, out = (folder / f"{name}{end}" for end in ("-plain.tflite", ".txt", ".tflite"))
     model.write_bytes(case.content)
     labels.write_text("".join(f"{label}\n" for label in case.labels))
-    done = subprocess.run([sys.executable, "-m", "vedette", "model", "pack", model, "--labels", labels, "--version",
-                           "1", *case.told, "-o", out], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "vedette", "model", case.command, model, "--labels", labels,
+                           "--version", "1", *case.told, "-o", out], capture_output=True, text=True, check=True)
     return out, done.stdout.splitlines()[-1]
 
 

@@ -1,8 +1,8 @@
 """A float model becomes a smaller and faster one: INT8 by calibration, or one of four other schemes.
 
 Invariants: the integers of the input are the bytes of a picture, at most shifted by 128. An output is INT8 where the
-operation that writes it is, else float, so nothing converts at the end. A model without a signature gets one. The
-result does not depend on the order of the pictures.
+operation that writes it is, else float: nothing converts at the end, unless `uint8` is wanted. A model without a
+signature gets one. The result does not depend on the order of the pictures.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vedette.workshop.layers import BOXES, OUTPUT, Layers
 from vedette.workshop.running import Running
 from vedette.workshop.schemes import Scheme, apply, untouched
 from vedette.workshop.sensitivity import PICTURES, BlockCost, Scores, choose
+from vedette.workshop.uint8 import with_uint8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,10 +41,14 @@ _WORTH_DB = 1.0         # what the blocks that stay float must bring, all togeth
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to quantize. `keep_float`: what stays float in the calibrated schemes, by the names of blocks or tensors."""
+    """How to quantize. `keep_float`: what stays float in the calibrated schemes, by the names of blocks or tensors.
+
+    `uint8`: their INT8 input and outputs become `uint8`, which other programs want.
+    """
 
     scheme: Scheme = "static"
     keep_float: Literal["auto", "none"] | tuple[str, ...] = "auto"
+    uint8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def quantize(model: ModelFile, spec: ModelSpec, inputs: Inputs, recipe: Recipe,
         kept, costs = () if recipe.keep_float == "none" else recipe.keep_float, ()
     progress("quantizing")
     content = work.quantized(kept)
+    content = with_uint8(content) if recipe.uint8 else content
     kept = (*kept, OUTPUT) if work.joined and BOXES not in kept else kept
     return Quantized(content, kept, costs, (*cures, *work.cures()),
                      (Running(content).placement(), *untouched(graph)))

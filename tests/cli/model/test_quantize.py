@@ -128,6 +128,7 @@ def test_wrong_arguments(street: Path, tmp_path: Path, capsys: pytest.CaptureFix
     out, pictures = tmp_path / "new.tflite", street / "pictures"
     assert quantize(street, pictures, out, "--keep-float", " , ") == 64
     assert quantize(street, pictures, out, "--per-tensor", "--float16") == 64
+    assert quantize(street, pictures, out, "--uint8", "--float16") == 64
     assert quantize(street, pictures, out, "--metrics", tmp_path / "metrics.json") == 65
     assert "metrics.json.metrics.ap" in capsys.readouterr().err
     assert quantize(street, tmp_path, out) == 65

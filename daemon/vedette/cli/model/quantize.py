@@ -74,6 +74,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name in _SCHEMES:
         scheme.add_argument(f"--{name}", dest="scheme", action="store_const", const=name, default="static",
                             help=f"{name} in place of static INT8 per channel, for comparison")
+    parser.add_argument("--uint8", action="store_true",
+                        help="INT8 input and outputs as uint8, which MediaPipe and the TFLite Task Library take")
     parser.add_argument("--force", action="store_true", help="write the bundle whatever the pictures and the model are")
     parser.add_argument("--metrics", type=file_path, metavar="FILE",
                         help="JSON file of the training: metrics, configuration, weights_sha256")
@@ -180,14 +182,16 @@ def _spec(model: ModelFile, detector: DetectorConfig) -> ModelSpec:
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
-    from vedette.workshop.quantizer import Recipe
+    from vedette.workshop.quantizer import CALIBRATED, Recipe
     kept = args.keep_float
+    if args.uint8 and args.scheme not in CALIBRATED:
+        raise UsageError(f"--uint8: with --{args.scheme} the input is float; expected it without that argument")
     if kept in {"auto", "none"}:
-        return Recipe(args.scheme, kept)
+        return Recipe(args.scheme, kept, args.uint8)
     names = tuple(filter(None, (name.strip() for name in kept.split(","))))
     if not names:
         raise UsageError(f"--keep-float {kept!r}: expected auto, none, or names with commas between them")
-    return Recipe(args.scheme, names)
+    return Recipe(args.scheme, names, args.uint8)
 
 
 def _plain(args: argparse.Namespace, order: Order, made: Made) -> dict[str, Any]:
