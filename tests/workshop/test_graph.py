@@ -79,3 +79,12 @@ def test_operations_that_never_run_are_dropped(tmp_path: Path) -> None:
     assert [graph.kind(op) for op in graphs.read(content).ops] == ["CONV_2D"]
     assert len(content) < 4096
     assert first_output(tmp_path / "stem.tflite", content).shape == (1, 32, 32, 12)
+
+
+def test_operations_of_older_files_are_known_to_the_quantizer() -> None:
+    """They have their number in an older field, so that the quantizer would take each of them for an addition."""
+    graph = graphs.read(float_detectors.write())
+    plain = graphs.write(graph)
+    for code in graph.model.operatorCodes:
+        code.builtinCode = 0
+    assert graphs.write(graphs.read(graphs.write(graph))) == plain

@@ -204,6 +204,26 @@ def test_each_output_has_the_type_of_its_operation(pictures: Drawn) -> None:
     assert [entry.tensorIndex for entry in made.model.signatureDefs[0].outputs] == list(made.main.outputs)
 
 
+def test_a_layer_that_is_always_zero_stays_harmless(tmp_path: Path, pictures: Drawn) -> None:
+    """Trained networks have them, and XNNPACK crashes on a scale of nothing."""
+    graph = graphs.read(float_detectors.write())
+    bias = next(tensor for tensor in graph.main.tensors if tensor.name == b"down8/bias")
+    graph.model.buffers[bias.buffer].data = np.frombuffer(np.full(12, -100, np.float32).tobytes(), np.uint8)
+    plain = tmp_path / "float.tflite"
+    _, made = quantized(plain, graphs.write(graph), Recipe(keep_float="none"), pictures)
+    difference = np.abs(outputs(made, Drawn(4, seed=9)) - outputs(plain, Drawn(4, seed=9)))
+    assert np.quantile(difference, 0.95) < 0.05
+
+
+def test_a_graph_that_does_not_run_is_refused(pictures: Drawn) -> None:
+    """What the quantizer raises becomes an error of ours."""
+    graph = graphs.read(float_detectors.write())
+    graph.add_signature()
+    graph.main.operators = graph.ops[:-1]
+    with pytest.raises(ModelUnsupported, match="cannot run this graph"):
+        ranges.measure(graph, pictures, None, silent)
+
+
 def test_what_runs_outside_xnnpack_is_said(tmp_path: Path, pictures: Drawn) -> None:
     """One node, or the operations that split the graph."""
     result, _ = quantized(tmp_path / "float.tflite", float_detectors.write(), Recipe(keep_float="none"), pictures)

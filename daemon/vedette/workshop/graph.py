@@ -59,10 +59,11 @@ class Graph:
         return list(self.main.operators)
 
     def kind(self, op: Any) -> str:
-        """Return the name of an operation, such as CONV_2D."""
+        """Return the name of an operation, such as CONV_2D, or of a custom one."""
         code = self.model.operatorCodes[op.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        return str(self._names.get(number, number))
+        if code.customCode:
+            return str(code.customCode.decode("utf-8", "replace"))
+        return str(self._names.get(code.builtinCode, code.builtinCode))
 
     def name(self, index: int) -> str:
         """Return the name of a tensor."""
@@ -223,6 +224,8 @@ def read(content: bytes) -> Graph:
         if buffer.offset > 1:       # its bytes follow the flatbuffer, where older runtimes do not look
             buffer.data = np.frombuffer(content[buffer.offset:buffer.offset + buffer.size], np.uint8)
         buffer.offset = buffer.size = 0
+    for code in graph.model.operatorCodes:      # older files use one field only, which the quantizer does not read
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     taken: set[str] = set()
     for subgraph in graph.model.subgraphs:
         for tensor in subgraph.tensors:

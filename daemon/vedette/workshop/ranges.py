@@ -11,10 +11,12 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from vedette.errors import ModelUnsupported
+from vedette.vision.interpreter import error_line
 from vedette.vision.normalization import ZERO_TO_ONE
 from vedette.workshop.graph import Graph, missing, write
 
@@ -27,6 +29,8 @@ Ranges = Mapping[str, Mapping[str, "NDArray[np.float64]"]]
 """For each tensor by its name: "min" and "max", arrays of one number."""
 _THREADS = 2
 _REPORTED_EVERY = 10
+_WIDTH_LEAST = 1e-4
+_REFUSALS = (ValueError, RuntimeError, NotImplementedError, LookupError, TypeError, AttributeError)
 
 
 class Inputs(Protocol):
@@ -39,7 +43,10 @@ class Inputs(Protocol):
 
 def measure(graph: Graph, inputs: Inputs, normalization: Normalization | None,
             progress: Callable[[str], None]) -> Ranges:
-    """Run every picture through the float graph, which must have a signature. Raises: ExtraMissing."""
+    """Run every picture through the float graph, which must have a signature.
+
+    Raises: ModelUnsupported, ExtraMissing.
+    """
     try:
         from litert_quantizer import calibrator, recipe_manager
         from litert_quantizer.utils.qsv_utils import min_max_update
@@ -48,16 +55,16 @@ def measure(graph: Graph, inputs: Inputs, normalization: Normalization | None,
     signature = next(each for each in graph.model.signatureDefs if each.subgraphIndex == 0)
     name = signature.inputs[0].name.decode()
     key, recipe = signature.signatureKey.decode(), recipe_manager.RecipeManager()
-    with quiet():
+    with quiet("cannot run this graph"):
         calibration = calibrator.Calibrator(
             write(graph), num_threads=_THREADS, mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
             qsv_update_func=min_max_update)
     for number, values in enumerate(inputs, 1):
-        with quiet():       # one by one: given all, it would hold all of them in memory to count them
+        with quiet("cannot run this graph"):    # one by one: given all, it would hold all in memory to count them
             calibration.calibrate({key: [{name: values}]}, recipe)
         if number % _REPORTED_EVERY == 0 or number == len(inputs):
             progress(f"calibrating: picture {number} of {len(inputs)}")
-    found: dict[str, Any] = dict(calibration.get_model_qsvs())
+    found = {name: _alive(each) for name, each in calibration.get_model_qsvs().items()}
     found[graph.name(int(graph.main.inputs[0]))] = input_range(normalization)
     logits = _logits(graph)
     ends = {end: pick([found[name][end] for name in logits], axis=0)
@@ -86,9 +93,21 @@ def input_range(normalization: Normalization | None) -> Mapping[str, NDArray[np.
     return {"min": ends.min(keepdims=True)[0], "max": ends.max(keepdims=True)[0]}
 
 
+def _alive(each: Mapping[str, NDArray[np.float64]]) -> Mapping[str, NDArray[np.float64]]:
+    """Return a range that has a width: XNNPACK crashes on the scale of a tensor that is always 0."""
+    low, high = np.asarray(each["min"], np.float64), np.asarray(each["max"], np.float64)
+    return {"min": low, "max": low + 1.0} if (high - low).max() < _WIDTH_LEAST else {"min": low, "max": high}
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the quantizer's bars and warnings from the terminal: `progress` says what happens."""
+def quiet(refusal: str) -> Iterator[None]:
+    """Keep the quantizer's bars and warnings from the terminal: `progress` says what happens.
+
+    Raises: ModelUnsupported, with `refusal`, in place of its errors.
+    """
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except _REFUSALS as error:
+            raise ModelUnsupported(f"the quantizer {refusal}: {error_line(error)}") from error

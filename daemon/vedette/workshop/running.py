@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vedette.errors import ModelUnsupported
+from vedette.tflite.file import DETECTION_POSTPROCESS
 from vedette.vision.delegated import DELEGATE, Node, undelegated
 
 if TYPE_CHECKING:
@@ -31,13 +32,17 @@ class Running:
             self._native.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ModelUnsupported(f"LiteRT cannot build the quantized model: {error}") from error
+        self._read = self._outputs()
 
     def outputs(self, picture: NDArray[np.float32]) -> list[Reals]:
-        """Return every output for one input (1, …)."""
+        """Return every output for one input (1, …). Those of SSD's post-process are the boxes and scores before it.
+
+        What it gives cannot be compared: it sorts, and leaves what it does not need as it was.
+        """
         given, = self._native.get_input_details()
         self._native.set_tensor(given["index"], _integers(picture, given))
         self._native.invoke()
-        return [_real(self._native.get_tensor(each["index"]), each) for each in self._native.get_output_details()]
+        return [_real(self._native.get_tensor(each["index"]), each) for each in self._read]
 
     def placement(self) -> str:
         """Return how much of the graph XNNPACK runs, in how many nodes, and what it leaves out."""
@@ -50,6 +55,14 @@ class Running:
             return f"XNNPACK runs all {whole} operations, in {_nodes(parts)}"
         rest = ", ".join(f"{name} ({count})" for name, count in left.most_common())
         return f"XNNPACK runs {whole - left.total()} of {whole} operations, in {_nodes(parts)}; it has no {rest}"
+
+    def _outputs(self) -> list[Any]:
+        """Return the details of the tensors that are compared."""
+        for node in self._native._get_ops_details():
+            if node["op_name"] == DETECTION_POSTPROCESS:
+                details = {each["index"]: each for each in self._native.get_tensor_details()}
+                return [details[index] for index in node["inputs"].tolist()[:2]]
+        return list(self._native.get_output_details())
 
 
 def _nodes(count: int) -> str:

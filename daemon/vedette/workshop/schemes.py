@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from vedette.errors import ModelUnsupported
+from vedette.tflite.file import DETECTION_POSTPROCESS
 from vedette.workshop import graph as graphs
 from vedette.workshop.graph import missing
 from vedette.workshop.ranges import quiet
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 Scheme = Literal["static", "per-tensor", "dynamic-range", "weight-only", "float16"]
 _EVERYTHING = ".*"
-_NEVER_QUANTIZED = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST", "SHAPE", "RANGE", "FILL"})
-_REFUSALS = (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError, AttributeError)
+_NEVER_QUANTIZED = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST", "SHAPE", "RANGE", "FILL", DETECTION_POSTPROCESS})
 
 
 def apply(graph: Graph, measured: Ranges, scheme: Scheme, *, kept: Sequence[str] = (),
@@ -38,15 +37,12 @@ def apply(graph: Graph, measured: Ranges, scheme: Scheme, *, kept: Sequence[str]
         raise missing(error) from error
     if only is not None and not only:
         return graphs.write(graph)
-    try:
-        with quiet():
-            quantizer = Quantizer(graphs.write(graph))
-            _configure(quantizer, scheme, _EVERYTHING if only is None else _scopes(only))
-            _leave_float(quantizer, kept)
-            ranges = {name: dict(each) for name, each in measured.items()}      # it changes what it is given
-            result = quantizer.quantize(ranges or None, enable_progress_report=False)
-    except _REFUSALS as error:
-        raise ModelUnsupported(f"the quantizer refuses this graph: {error}") from error
+    with quiet("refuses this graph"):
+        quantizer = Quantizer(graphs.write(graph))
+        _configure(quantizer, scheme, _EVERYTHING if only is None else _scopes(only))
+        _leave_float(quantizer, kept)
+        ranges = {name: dict(each) for name, each in measured.items()}      # it changes what it is given
+        result = quantizer.quantize(ranges or None, enable_progress_report=False)
     made = graphs.read(bytes(result.quantized_model))
     made.drop_last_conversions()
     return graphs.write(made)

@@ -14,12 +14,16 @@ import numpy as np
 from vedette.workshop import graph as graphs
 from vedette.workshop.graph import Graph
 
+_CHANGES = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_CLOSE = 0.1
+
 
 def dequantised(content: bytes, *, pixels: bool = False, planar: bool = False, signature: bool = True) -> bytes:
     """Return the float form of an INT8 `.tflite` file. `pixels`: only for a YOLO head that ends in 0-1."""
     graph = graphs.read(content)
     if pixels:
         _count_in_pixels(graph)
+    _state_clamps(graph)
     _drop_changes_of_scale(graph)
     for index, tensor in enumerate(graph.main.tensors):
         _to_float(graph, index, tensor)
@@ -31,15 +35,26 @@ def dequantised(content: bytes, *, pixels: bool = False, planar: bool = False, s
     return graphs.write(graph)
 
 
+def _state_clamps(graph: Graph) -> None:
+    """State RELU6 where only the range of the integers, 0-6, had it, as in uint8 files of old."""
+    for op in graph.ops:
+        quantization, options = graph.main.tensors[int(op.outputs[0])].quantization, op.builtinOptions
+        if graph.kind(op) in {"CONV_2D", "DEPTHWISE_CONV_2D"} and len(quantization.scale) == 1:
+            scale, zero = float(quantization.scale[0]), int(quantization.zeroPoint[0])
+            if zero in {0, -128} and abs(255 * scale - 6) < _CLOSE and not options.fusedActivationFunction:
+                options.fusedActivationFunction = graph.schema.ActivationFunctionType.RELU6
+
+
 def _drop_changes_of_scale(graph: Graph) -> None:
-    """Take out QUANTIZE: what it wrote is what it read."""
+    """Take out QUANTIZE and DEQUANTIZE: what they wrote is what they read."""
     same: dict[int, int] = {}
     for op in graph.ops:
-        if graph.kind(op) == "QUANTIZE":
+        if graph.kind(op) in _CHANGES:
             same[int(op.outputs[0])] = same.get(int(op.inputs[0]), int(op.inputs[0]))
-    graph.main.operators = [op for op in graph.ops if graph.kind(op) != "QUANTIZE"]
+    graph.main.operators = [op for op in graph.ops if graph.kind(op) not in _CHANGES]
     for op in graph.ops:
         op.inputs = [same.get(int(index), int(index)) for index in op.inputs]
+    graph.set_outputs([same.get(int(index), int(index)) for index in graph.main.outputs])
 
 
 def _to_float(graph: Graph, index: int, tensor: Any) -> None:
