@@ -204,6 +204,22 @@ def test_each_output_has_the_type_of_its_operation(pictures: Drawn) -> None:
     assert [entry.tensorIndex for entry in made.model.signatureDefs[0].outputs] == list(made.main.outputs)
 
 
+def test_a_bias_without_weights_is_kept(tmp_path: Path, pictures: Drawn) -> None:
+    """An anchor that was never trained has them, and its scores must not become 0.5."""
+    graph = graphs.read(float_detectors.write())
+    for name, size, number in ((b"head32/weights", 12, 0.0), (b"head32/bias", 1, -4.6)):
+        tensor = next(each for each in graph.main.tensors if each.name == name)
+        numbers = np.frombuffer(graph.model.buffers[tensor.buffer].data.tobytes(), np.float32).copy()
+        numbers[-size:] = number
+        graph.model.buffers[tensor.buffer].data = np.frombuffer(numbers.tobytes(), np.uint8)
+    plain = tmp_path / "float.tflite"
+    result, made = quantized(plain, graphs.write(graph), Recipe(keep_float="none"), pictures)
+    wanted, given = (outputs(path, Drawn(2, seed=9))[:, 0, -4:, -1] for path in (plain, made))
+    np.testing.assert_allclose(wanted, 0.01, atol=0.001)
+    np.testing.assert_allclose(given, wanted, atol=0.01)
+    assert any("bias" in cure for cure in result.cures)
+
+
 def test_a_layer_that_is_always_zero_stays_harmless(tmp_path: Path, pictures: Drawn) -> None:
     """Trained networks have them, and XNNPACK crashes on a scale of nothing."""
     graph = graphs.read(float_detectors.write())

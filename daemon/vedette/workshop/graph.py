@@ -83,6 +83,13 @@ class Graph:
         data = self.model.buffers[self.main.tensors[index].buffer].data if index >= 0 else None
         return None if data is None or len(data) == 0 else np.frombuffer(bytes(data), np.uint8)
 
+    def set_constant(self, index: int, values: NDArray[Any]) -> None:
+        """Give a tensor other numbers, which no other tensor shares."""
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        self.main.tensors[index].buffer = len(self.model.buffers) - 1
+
     def producers(self) -> Mapping[int, Any]:
         """Return the operation that writes each tensor."""
         return {int(index): op for op in self.main.operators for index in op.outputs}
@@ -96,11 +103,10 @@ class Graph:
         types = self.schema.TensorType
         tensor = self.schema.TensorT()
         tensor.type = {"float32": types.FLOAT32, "float16": types.FLOAT16, "int32": types.INT32}[values.dtype.name]
-        buffer = self.schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        tensor.buffer, tensor.shape = len(self.model.buffers) - 1, list(values.shape)
-        return self._add(tensor, name)
+        tensor.shape = list(values.shape)
+        index = self._add(tensor, name)
+        self.set_constant(index, values)
+        return index
 
     def add_tensor(self, shape: Iterable[int], name: str) -> int:
         """Add a float32 tensor that an operation fills; returns its index."""
@@ -180,10 +186,7 @@ class Graph:
             if data is None or self.main.tensors[int(op.inputs[0])].type != self.schema.TensorType.FLOAT16:
                 kept.append(op)
                 continue
-            buffer = self.schema.BufferT()
-            buffer.data = np.frombuffer(data.view(np.float16).astype(np.float32).tobytes(), np.uint8)
-            self.model.buffers.append(buffer)
-            self.main.tensors[int(op.outputs[0])].buffer = len(self.model.buffers) - 1
+            self.set_constant(int(op.outputs[0]), data.view(np.float16).astype(np.float32))
         found = len(kept) < len(self.main.operators)
         self.main.operators = kept
         return found

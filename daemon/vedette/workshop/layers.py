@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from vedette.errors import UsageError
+from vedette.tflite.file import DETECTION_POSTPROCESS
 
 if TYPE_CHECKING:
     from vedette.workshop.graph import Graph
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BOXES, OUTPUT = "boxes", "output"
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 _FEW_WEIGHTS = 64           # the sum over a distribution of distances is written as a convolution with 16 weights
-_OFFSETS = frozenset({"ADD", "SUB"})
+_OF_BOXES = frozenset({"ADD", "SUB", DETECTION_POSTPROCESS})
 _SINGLE, _GROUPS = 4, 12    # the first layers cost the fewest bytes, and often the most precision
 _APART = 8.0                # by which factor numbers must differ to count as different kinds of numbers
 
@@ -49,8 +50,11 @@ class Layers:
                 self._after.setdefault(int(tensor), []).append(place)
         self._weighted = [place for place in range(len(self._ops)) if self._weights(place) > _FEW_WEIGHTS]
         self._tail = self._find_tail()
-        self.boxes = tuple(self._tail) if any(self._kinds[place] in _OFFSETS for place in self._tail) else ()
-        """What follows the last layers, where it calculates boxes: nothing else there adds or subtracts."""
+        self.boxes = tuple(self._tail) if any(self._kinds[place] in _OF_BOXES for place in self._tail) else ()
+        """What follows the last layers, where it calculates boxes: nothing else there adds or subtracts.
+
+        SSD's post-process reads floats in any case.
+        """
         self.blocks = tuple(self._find_blocks())
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from vedette.errors import ModelUnsupported
 from vedette.tflite.file import read_bytes
 from vedette.workshop import graph as graphs
 from vedette.workshop import ranges
+from vedette.workshop.biases import hold_biases
 from vedette.workshop.layers import BOXES, OUTPUT, Layers
 from vedette.workshop.running import Running
 from vedette.workshop.schemes import Scheme, apply, untouched
@@ -37,6 +38,7 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 CALIBRATED: tuple[Scheme, ...] = ("static", "per-tensor")
 """The schemes that need pictures."""
 _WORTH_DB = 1.0         # what the blocks that stay float must bring, all together
+_GOOD_DB = 25.0         # scores that are as near as this need no block of layers as float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ def quantize(model: ModelFile, spec: ModelSpec, inputs: Inputs, recipe: Recipe,
         content = apply(graph, {}, recipe.scheme)
         return Quantized(content, (), (), cures, (Running(content).placement(),))
     measured = ranges.measure(graph, inputs, spec.normalization, progress)
+    if held := hold_biases(graph, measured):
+        text = f"{held} channels have a bias and hardly any weights, so that INT8 would lose it: a weight was raised"
+        cures = (*cures, text)
     work = _Calibrated(graph, measured, recipe.scheme)
     if recipe.keep_float == "auto":
         scores = Scores(model, spec, graphs.write(graph), _spread(inputs))
@@ -117,9 +122,10 @@ class _Calibrated:
         costs = tuple(self._cost(scores, block, progress) for block in self._layers.blocks)
         always = (BOXES,) if self._layers.boxes else ()
         plain = self.quantized(always)
-        chosen = choose(costs, self._layers.blocks, len(plain))
+        ratio = scores.ratio(plain)
+        chosen = choose(costs, self._layers.blocks, len(plain)) if ratio < _GOOD_DB else ()
         names = (*always, *(block.name for block in self._layers.blocks if block in chosen))
-        if chosen and scores.ratio(self.quantized(names)) < scores.ratio(plain) + _WORTH_DB:
+        if chosen and scores.ratio(self.quantized(names)) < ratio + _WORTH_DB:
             return always, costs
         return names, costs
 
