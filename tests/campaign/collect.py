@@ -2,13 +2,13 @@
 
     .venv/bin/python tests/campaign/collect.py --state .campaign/collect.json
 
-A daemon watches a day of the street in fast-forward and collects pictures of it: once until their number is reached,
-once, with a region, until their megabytes are. Meanwhile the folder is looked at again and again, for the quota. As
-root, that happens in a closed network in which every packet is recorded (closed_network.py): there may be none to
-anything but the broker, and no message to it is as long as the smallest picture. Then the pictures are fetched with
-`vedette collect fetch`. Each must be black below the masks and have no metadata. The tenths of the day's brightness,
-which are measured on the street itself, must have as many pictures as each other within 20 %. Resumable by life. One
-JSON line; 1 when something is not so.
+A daemon watches the street, whose day passes in three minutes, and collects pictures of it: once until their number is
+reached, once, with a region, until their megabytes are. Meanwhile the folder is looked at again and again, for the
+quota. As root, that happens in a closed network in which every packet is recorded (closed_network.py): there may be
+none to anything but the broker, and no message to it is as long as the smallest picture. Then the pictures are fetched
+with `vedette collect fetch`. Each must be black below the masks and have no metadata. The tenths of the brightness
+that the camera has shown, measured on the street itself, must have as many pictures as each other within 20 %.
+Resumable by life. One JSON line; 1 when something is not so.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +67,23 @@ class Life:
 LIVES = {"number": Life(200, 20, (0, 0, 1, 1)), "megabytes": Life(200, 3, (0.1, 0.2, 0.9, 1))}
 
 
-def brightness_of_the_day(size: tuple[int, int], fps: float, life: Life) -> NDArray[np.float64]:
-    """Return the brightness of each frame of the street's day, masked, in the region; sorted."""
+def brightness_of(numbers: Iterable[int], size: tuple[int, int], fps: float, life: Life) -> NDArray[np.float64]:
+    """Return the brightness of these frames of the street, masked, in the region; sorted."""
     scene, masks = Scene(DEFAULT_SEED, *size, fps), PrivacyMasks(MASKS)
     picture = np.empty((size[1], size[0], 3), np.uint8)
     left, top, right, bottom = (round(share * side) for share, side in zip(life.roi, size * 2, strict=True))
     shown = []
-    for number in range(round(DAY_S * fps)):
+    for number in numbers:
         scene.render(number, picture)
         masks.paint(picture)
         shown.append(picture[top:bottom, left:right].mean(axis=(0, 1)) @ LUMA)
     return np.sort(shown)
+
+
+def frames_of(results: list[dict[str, Any]], fps: float) -> list[int]:
+    """Return the numbers of the live street's frames that have a result: each belongs to a time of the clock."""
+    offset_s = time.time() - time.monotonic()
+    return [round((datetime.fromisoformat(each["captured_at"]).timestamp() - offset_s) * fps) for each in results]
 
 
 def chunks_of(content: bytes) -> Counter[str]:
@@ -129,7 +138,8 @@ class Quota(threading.Thread):
             self.looks += 1
 
 
-def run_life(life: Life, size: tuple[int, int], fps: float, network: ClosedNetwork | None) -> dict[str, Any]:
+def run_life(life: Life, size: tuple[int, int], fps: float, network: ClosedNetwork | None, *,
+             as_film: bool) -> dict[str, Any]:
     """Collect a day, fetch the pictures and judge them."""
     with tempfile.TemporaryDirectory() as at, running(Path(at), "allow_anonymous true\n") as broker:
         folder = Path(at)
@@ -144,8 +154,8 @@ def run_life(life: Life, size: tuple[int, int], fps: float, network: ClosedNetwo
         config.write_text(
             f"device: gate\nmqtt: {{host: {host}, port: {broker.port}}}\nhealth: {{interval_s: 1}}\n"
             f"publish: {{results: all, max_per_s: 1000}}\n"
-            f"camera: {{source: synthetic, every_frame: true, fps: {fps}, width: {size[0]}, height: {size[1]}, "
-            f"masks: {json.dumps(MASKS)}, roi: {list(life.roi)}}}\n"
+            f"camera: {{source: synthetic, every_frame: {json.dumps(as_film)}, fps: {fps}, "
+            f"width: {size[0]}, height: {size[1]}, masks: {json.dumps(MASKS)}, roi: {list(life.roi)}}}\n"
             f"collect: {{enabled: true, frames: {life.frames}, mb: {life.mb}, hours: {DAY_S / 3600}}}\n")
         seen = Subscriber(broker.client(), "vedette/#")
         quota = Quota(folder / "state" / FOLDER)
@@ -165,11 +175,13 @@ def run_life(life: Life, size: tuple[int, int], fps: float, network: ClosedNetwo
         record = json.loads((folder / "state" / RECORD).read_text())["pictures"]
         least = min(path.stat().st_size for path in (folder / "fetched").iterdir())
         doubts = [any(each["score"] <= DOUBTFUL for each in result["detections"]) for result in seen.results]
-        found = judged(folder / "fetched", brightness_of_the_day(size, fps, life), size, life)
-        return {**found, "health": health, "most pictures": quota.pictures, "most bytes": quota.size_bytes,
-                "looks": quota.looks, "longest message": max(len(each.payload) for each in seen.received),
-                "smallest picture": least, "doubtful": [sum(each["doubtful"] for each in record) / len(record),
-                                                        sum(doubts) / max(1, len(doubts))],
+        numbers = range(round(DAY_S * fps)) if as_film else frames_of(seen.results, fps)
+        found = judged(folder / "fetched", brightness_of(numbers, size, fps, life), size, life)
+        return {**found, "frames": len(numbers), "health": health, "looks": quota.looks,
+                "most pictures": quota.pictures, "most bytes": quota.size_bytes, "smallest picture": least,
+                "longest message": max(len(each.payload) for each in seen.received),
+                "doubtful": [sum(each["doubtful"] for each in record) / len(record),
+                             sum(doubts) / max(1, len(doubts))],
                 "labels": dict(Counter(label for each in record for label in each["labels"] or ["nothing"])),
                 "parts": len({each["part"] for each in record}),
                 "elsewhere": network.elsewhere(broker.port) if network else None}
@@ -191,7 +203,8 @@ def wrong(name: str, done: dict[str, Any], *, even: float) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--life", choices=LIVES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--fps", type=float, default=10, help="of the film: its day has 180 s")
+    parser.add_argument("--fps", type=float, default=5, help="frames per second")
+    parser.add_argument("--as-film", action="store_true", help="as fast as possible; some frames are then missed")
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
     parser.add_argument("--even", type=float, default=EVEN, help="how far a tenth may be from its share")
     parser.add_argument("--state", type=Path, default=Path(".campaign/collect.json"))
@@ -207,7 +220,7 @@ def main() -> int:
             network = stack.enter_context(ClosedNetwork())
         for name in args.life or LIVES:
             if name not in lives:
-                lives[name] = run_life(LIVES[name], tuple(args.size), args.fps, network)
+                lives[name] = run_life(LIVES[name], tuple(args.size), args.fps, network, as_film=args.as_film)
                 args.state.write_text(json.dumps(lives))
     problems = [problem for name, done in lives.items() for problem in wrong(name, done, even=args.even)]
     print(json.dumps({"campaign": "collect", "lives": lives, "wrong": problems,

@@ -248,6 +248,7 @@ def test_a_slow_board_gives_results(tmp_path: Path) -> None:
 
 
 def test_a_day_of_the_street_is_collected(tmp_path: Path) -> None:
-    """In fast-forward, with few and small frames: masked, within the quota, never sent. Evenness is not checked."""
-    figures = sample("collect", tmp_path, "--life", "megabytes", "--fps", "0.5", "--size", "320", "180", "--even", "9")
+    """As a film of few and small frames: masked, within the quota, never sent. Evenness is not checked."""
+    figures = sample("collect", tmp_path, "--life", "megabytes", "--as-film", "--fps", "0.5", "--size", "320", "180",
+                     "--even", "9")
     assert figures["lives"]["megabytes"]["pictures"] >= 10
