@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.models import bundles, tiny_detectors
+from tests.support.models import bundles, constant_heads, tiny_detectors
 from tests.support.models.writer import Graph, Op, Tensor, build, with_zip
 from vedette.cli import main
 from vedette.types import Box
@@ -151,6 +151,20 @@ def test_precision_counts_the_pictures_that_the_truth_has(sound: Path, pictures:
     assert first.precision.labels.keys() == {"leaf", "sky"}
     assert first.precision.labels["leaf"].things == 1
     assert first.precision.ap50 > other.precision.ap50
+
+
+@pytest.mark.parametrize("scale", [320 / 255, 640 / 255])
+def test_boxes_in_pixels_that_share_a_scale_with_scores_are_named(tmp_path: Path, scale: float) -> None:
+    """Of a plain INT8 export: its scores have a step of more than 1. With the larger one none can reach a threshold."""
+    whole, pixels = tmp_path / "whole", tmp_path / "pixels"
+    whole.mkdir()
+    pixels.mkdir()
+    first = constant_heads.write(whole, constant_heads.v8())
+    second = constant_heads.write(pixels, constant_heads.v8(pixels=True), scale=scale)
+    found = compared([first, second], [bundles.picture(tmp_path)])
+    assert found.broken
+    assert found.broken.cause
+    assert found.broken.cause.startswith("boxes in pixels: boxes and scores share one output with a scale of")
 
 
 def test_nothing_in_the_first_step_is_said(sound: Path, tmp_path: Path) -> None:

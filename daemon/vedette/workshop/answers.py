@@ -1,4 +1,4 @@
-"""Steps whose detections something else has given: a device that is asked over HTTP, and a folder of results.
+"""Steps without a network that runs here: a device that is asked over HTTP, results in files, a model without any.
 
 Invariants: boxes stay as they were given, so that a wrong unit or order shows; an answer that is missing or has another
 shape raises, and never becomes an empty result. A picture is sent to a device as PNG, without any loss, where it is
@@ -56,6 +56,24 @@ class _Answers:
 
     def close(self) -> None:
         """Do nothing: no resource is held."""
+
+
+class RefusedStep(_Answers):
+    """A model that can never detect anything, with the message that says so."""
+
+    kind: Kind = "tflite"
+
+    def __init__(self, model: ModelFile, refusal: str) -> None:
+        self.name, self.model, self.refusal = model.path.name, model, refusal
+
+    def __repr__(self) -> str:
+        return f"<RefusedStep {self.name}>"
+
+    def detect(self, _picture: Picture) -> tuple[Detection, ...]:
+        """Return nothing, as the model would."""
+        return ()
+
+    detect_all = detect
 
 
 class DeviceStep(_Answers):

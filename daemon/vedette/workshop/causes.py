@@ -18,6 +18,7 @@ from vedette.validate.agreement import Agreement, match, total
 from vedette.validate.verify import label_shift
 from vedette.vision.geometry import WHOLE, InputShape, clip, place
 from vedette.vision.model_spec import COARSE_SCALE
+from vedette.workshop.answers import RefusedStep
 from vedette.workshop.step import Picture, Step
 from vedette.workshop.steps import NetworkStep
 
@@ -51,6 +52,8 @@ def cause_of(step: Step, known: ModelSpec | None, examples: Sequence[Example], b
         return NOTHING
     stated = total(match(each.expected, each.found) for each in examples)
     search = _Search(stated, bound)
+    if isinstance(step, RefusedStep):
+        return _shared_scale(step.model) or step.refusal
     return (_shared_scale(step.model) or _limits_cause(step, known, examples, search)
             or _labels_cause(step, known.labels if known else (), examples, search)
             or _box_cause(step, known, examples, search) or _input_cause(step, examples, search))

@@ -31,7 +31,7 @@ from vedette.vision.hints import BUNDLE, ULTRALYTICS
 from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
-from vedette.workshop.answers import DeviceStep, ResultsStep, is_results
+from vedette.workshop.answers import DeviceStep, RefusedStep, ResultsStep, is_results
 from vedette.workshop.environments import python_of
 from vedette.workshop.foreign import PROGRAM, ForeignInterpreter
 from vedette.workshop.inputs import source_of
@@ -138,7 +138,7 @@ class StepOptions:
 def open_step(argument: str, like: ModelSpec | None = None, options: StepOptions | None = None) -> Step:
     """Open a step: a network in a file, a folder of results, or the http address of a device.
 
-    `like` gives what a file does not state.
+    `like` gives what a file does not state. With it, a model that can never detect anything is a step too.
     Raises: ModelError, InvokeFailed, RuntimeMissing, ToolMissing, SourceInvalid (results of another form).
     """
     options = options or StepOptions()
@@ -149,7 +149,12 @@ def open_step(argument: str, like: ModelSpec | None = None, options: StepOptions
         return ResultsStep(path)
     engine = _engine_of(path)
     if engine is None:
-        return open_tflite(path, like, options)
+        try:
+            return open_tflite(path, like, options)
+        except ModelBadlyQuantised as refusal:
+            if like is None:
+                raise
+            return RefusedStep(read_model(path), str(refusal))
     size = f"{like.input.width}x{like.input.height}" if like else "0x0"
     command: list[str | Path] = [
         python_of(ENVIRONMENTS[engine], options.progress), "-I", PROGRAM, engine, path.absolute(), size,

@@ -26,8 +26,8 @@ _ADD, _MUL, _RESHAPE, _MEAN = 11, 21, 17, 27
 
 
 def write(folder: Path, *outputs: Array, files: dict[str, bytes] | None = None, planar: bool = False,
-          side: int = SIDE) -> Path:
-    """Write a model with these outputs; returns its path."""
+          side: int = SIDE, scale: float | None = None) -> Path:
+    """Write a model with these outputs, as INT8 from 0 up where there is a `scale`; returns its path."""
     image = (1, 3, side, side) if planar else (1, side, side, 3)
     tensors = [Tensor(image, "float32", "image"), Tensor((3,), "int32", "axes", data=struct.pack("<3i", 1, 2, 3)),
                Tensor((1, 1, 1, 1), "float32", "mean"), Tensor((1,), "float32", "nought", data=bytes(4)),
@@ -42,7 +42,10 @@ def write(folder: Path, *outputs: Array, files: dict[str, bytes] | None = None, 
                     Tensor(values.shape, "float32", f"output{number}")]
         ops += [Op("RESHAPE", (4, here), (here + 1,), (_RESHAPE, [])), Op("ADD", (here + 2, here + 1), (here + 3,),
                                                                          (_ADD, []))]
-        results.append(here + 3)
+        if scale:
+            tensors.append(Tensor(values.shape, "int8", f"quantized{number}", (scale,), (-128,)))
+            ops.append(Op("QUANTIZE", (here + 3,), (here + 4,)))
+        results.append(len(tensors) - 1)
     path = folder / "head.tflite"
     path.write_bytes(with_zip(build(Graph(tensors, ops, (0,), tuple(results))), files or {"licence": b"none"}))
     return path
