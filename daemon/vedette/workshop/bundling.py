@@ -228,7 +228,8 @@ def _golden(spec: ModelSpec, agreements: Sequence[Agreement], padded: Sequence[b
     chosen: list[int] = []
     shown: set[str] = set()
     for _ in range(min(GOLDEN_FRAMES, sum(map(bool, sure)))):
-        best = max((len(labels - shown), padded[number], round(agreements[number].f1, 2), len(labels), -number)
+        best = max((len(labels - shown), padded[number], round(agreements[number].f1, 2), len(labels),
+                    min((abs(number - other) for other in chosen), default=0), -number)     # of another hour
                    for number, labels in enumerate(sure) if labels and number not in chosen)
         chosen.append(-best[-1])
         shown |= sure[chosen[-1]]

@@ -12,12 +12,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument
 from vedette.cli.image_folder import ImageFolder
-from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
+from vedette.cli.model.frame_source import add_synthetic_arguments, spread, synthetic_frames, with_progress
 from vedette.config.files import expanded
 from vedette.errors import SourceInvalid, UsageError
 from vedette.messages.payloads import rounded
@@ -53,7 +53,6 @@ exit codes:
   65  A model, an image or a result cannot be used.
   69  A runtime or an environment is missing, or a device gives no usable answer."""
 
-Item = TypeVar("Item")
 STREET_FRAMES, FOLDER_FRAMES = 500, 100
 
 
@@ -141,17 +140,11 @@ def _pictures(args: argparse.Namespace, paths: Sequence[Path], truth: Truth | No
             yield Picture(f"frame-{still.frame.seq}", still.frame)
         return
     if args.images:
-        paths = _spread(picture_files(args.images), args.frames or FOLDER_FRAMES)
+        paths = spread(picture_files(args.images), args.frames or FOLDER_FRAMES)
     elif truth:
-        names = _spread(list(truth.images.values()), args.frames or FOLDER_FRAMES)
+        names = spread(list(truth.images.values()), args.frames or FOLDER_FRAMES)
         paths = [args.coco / "images" / name for name in names]
     yield from with_progress(read_pictures(paths), len(paths))
-
-
-def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most so many of the items, evenly spread."""
-    count = min(most, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
 
 
 def _write_report(path: Path, comparison: Comparison) -> None:

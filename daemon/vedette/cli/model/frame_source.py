@@ -1,4 +1,4 @@
-"""The frames of `model eval` and `model compare`, one by one, with the progress on a terminal.
+"""The frames of `model eval`, `compare` and `quantize`, one by one, with the progress on a terminal.
 
 Invariants: the order of the frames is fixed and is the same for every model.
 """
@@ -15,7 +15,7 @@ from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vedette.camera.street.stills import Still
 
@@ -61,6 +61,12 @@ def _synthetic(text: str) -> str:
     except SourceInvalid as error:
         raise ArgumentTypeError(str(error)) from error
     raise ArgumentTypeError(f"{text!r}, expected synthetic, with seed=, hard=1 or quiet=1 after a question mark")
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Return at most so many of the items, evenly spread."""
+    count = min(most, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def with_progress(items: Iterable[T], total: int) -> Iterator[T]:

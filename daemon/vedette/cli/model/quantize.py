@@ -19,6 +19,7 @@ from vedette.cli.detector_arguments import (
     detector_of,
 )
 from vedette.cli.json_file import read_json, read_json_lines
+from vedette.cli.model.frame_source import spread
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ exit codes:
   69  The runtime or the optional packages are missing."""
 
 _SCHEMES = ("per-tensor", "dynamic-range", "weight-only", "float16")
+PICTURES_MAX = 500
+"""More pictures do not make a calibration better. Of a larger folder, so many are taken."""
 _SHOWN = 12
 _VERSION = "1"
 
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what `model convert` takes as well."""
     parser.add_argument("--images", type=file_path, required=True, metavar="DIR",
-                        help="folder of 100 to 500 pictures of the camera, or like those")
+                        help="folder of 100 to 500 pictures of the camera, or like those; of more, 500 are taken")
     parser.add_argument("-o", "--out", type=file_path, required=True, metavar="OUT", help="the bundle to write")
     parser.add_argument("--name", help="name of the model (default: the name in the file, else the file name)")
     parser.add_argument("--version", help="version of the model (default: the version in the file, else 1)")
@@ -151,7 +154,7 @@ def _order(args: argparse.Namespace) -> Order:
     camera, detector = _configured(args)
     model = read_model(args.model)
     spec = _spec(model, detector)
-    paths = picture_files(args.images)
+    paths = spread(picture_files(args.images), PICTURES_MAX)
     collected = are_collected(paths)        # by `vedette collect`: masks and region are in them
     return Order(model, spec, args.name or spec.name, args.version or spec.version or _VERSION,
                  Pictures(paths, () if collected else camera.masks), _recipe(args),
