@@ -83,7 +83,8 @@ def brightness_of(numbers: Iterable[int], size: tuple[int, int], fps: float, lif
 def frames_of(results: list[dict[str, Any]], fps: float) -> list[int]:
     """Return the numbers of the live street's frames that have a result: each belongs to a time of the clock."""
     offset_s = time.time() - time.monotonic()
-    return [round((datetime.fromisoformat(each["captured_at"]).timestamp() - offset_s) * fps) for each in results]
+    moments = (datetime.fromisoformat(each["frame"]["captured_at"]).timestamp() for each in results)
+    return [round((moment - offset_s) * fps) for moment in moments]
 
 
 def chunks_of(content: bytes) -> Counter[str]:

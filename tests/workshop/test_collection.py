@@ -198,6 +198,15 @@ def test_the_owner_may_delete_pictures_at_any_time(tmp_path: Path, three: Collec
     assert offer(three, png(10))
 
 
+def test_the_owner_may_delete_pictures_of_a_stopped_daemon(tmp_path: Path, three: Collection, clock: FakeClock) -> None:
+    """That is the same."""
+    three.turn("complete")
+    for path in (tmp_path / FOLDER).iterdir():
+        path.unlink()
+    again = loaded(tmp_path, clock)
+    assert (again.pictures, again.state) == ((), "collecting")
+
+
 def test_cleared_everything_is_gone(tmp_path: Path, three: Collection, clock: FakeClock) -> None:
     """Also what the record does not name. A collection that was stopped stays so; `start` begins a complete one anew.
     """

@@ -100,7 +100,7 @@ class Collection:
         for path in picture_files(self.path, unfinished=True):
             if path.name not in valid:
                 path.unlink(missing_ok=True)
-        if saved.pictures and not valid:
+        if saved.pictures and not self.pictures:
             self._begin_anew()
         self._changed_ns = self._folder_ns()
         if self.pictures != saved.pictures:
