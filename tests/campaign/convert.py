@@ -6,8 +6,8 @@ The float network of the model in the box (`python -m models.train.float`) as ON
 finds lamps as Keras, HDF5 and SavedModel; a checkpoint of Ultralytics made from its yaml, whose weights are random. For
 each: seconds, the processor's seconds, megabytes on disk, packages and megabytes that pip took, and F1 of each step.
 Then the environment stays, all else goes, and the command runs again in a network namespace of its own, which has no
-interface. It must do the same. It needs root, some 5 GB of disk and pip's registry. Resumable by kind. One JSON line; 1
-when a run fails.
+interface. It must do the same, and the input must stay as it was. It needs root, some 5 GB of disk and pip's registry.
+Resumable by kind. One JSON line; 1 when a run fails.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 
 from vedette.camera.street.stills import stills
 from vedette.workshop import environments
+from vedette.workshop.inputs import source_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VEDETTE = [sys.executable, "-m", "vedette"]
@@ -154,13 +155,17 @@ def converted(kind: str, inputs: Path, work: Path, *, offline: bool) -> dict[str
 def case(kind: str, inputs: Path, work: Path) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
+    before = source_of(inputs / KINDS[kind][0])
     try:
         first = converted(kind, inputs, work, offline=False)
         cache = work / "cache" / "vedette"
         found = {**first, **taken(cache / "environments"), "disk_mb": megabytes(cache)}
         shutil.rmtree(cache / "converted", ignore_errors=True)
         (work / "out.tflite").unlink(missing_ok=True)
-        return {"empty": found, "offline": converted(kind, inputs, work, offline=True)}
+        offline = converted(kind, inputs, work, offline=True)
+        for each in (found, offline):
+            each["input_kept"] = source_of(before.path) == before       # a tool may write where it reads
+        return {"empty": found, "offline": offline}
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -182,7 +187,7 @@ def main() -> int:
             state[kind] = case(kind, folder, folder / "work")
             say(f"{kind}: {json.dumps(state[kind])}")
             args.state.write_text(json.dumps(state, indent=1))
-    wrong = [kind for kind, runs in state.items() if any(run["code"] != 0 for run in runs.values())]
+    wrong = [kind for kind, runs in state.items() if any(run["code"] or not run["input_kept"] for run in runs.values())]
     print(json.dumps({**state, "wrong": wrong}))
     return 1 if wrong else 0
 

@@ -154,6 +154,7 @@ def _convert(source: Source, how: tuple[str, Path], options: Options, progress: 
         if code != 0:
             raise ModelUnsupported(reason(log).removeprefix(_SAID))
         content = (folder / "float.tflite").read_bytes()
+        (folder / "float.tflite").unlink()
         stated = folder / _METADATA
         (folder / f"{stem}.tflite").write_bytes(
             bundle.assemble(content, {_METADATA: stated.read_bytes()}) if stated.exists() else content)

@@ -13,7 +13,7 @@ import onnx2tf
 
 def main(source: str, out: Path, size: str, cut: list[str]) -> None:
     """Convert one file. A message for a person begins with `vedette: `."""
-    model = onnx.load(source, load_external_data=False)
+    model = onnx.load(source)
     constants = {each.name for each in model.graph.initializer}
     images = [each for each in model.graph.input if each.name not in constants]
     if len(images) != 1:
@@ -22,28 +22,29 @@ def main(source: str, out: Path, size: str, cut: list[str]) -> None:
     if cut:
         onnx.utils.extract_model(source, str(out / "cut.onnx"), [images[0].name], cut,
                                  check_model=False)      # what onnx2tf takes is enough
-        source = str(out / "cut.onnx")
-        model = onnx.load(source)
+        model = onnx.load(out / "cut.onnx")
         images = list(model.graph.input)
     sides = images[0].type.tensor_type.shape.dim
     if len(sides) == 4 and not all(side.dim_value for side in sides):
-        source = _fixed(source, sides, size, model, out)
+        model = _fixed(model, sides, size)
+    copied = out / "copy.onnx"
+    onnx.save(model, copied)        # onnx2tf simplifies the file that it gets, in its place
     print("vedette: onnx2tf converts the graph", flush=True)
     work = out / "onnx2tf"
-    onnx2tf.convert(input_onnx_file_path=source, output_folder_path=str(work), tflite_backend="flatbuffer_direct",
+    onnx2tf.convert(input_onnx_file_path=str(copied), output_folder_path=str(work), tflite_backend="flatbuffer_direct",
                     report_op_coverage=True, copy_onnx_input_output_names_to_tflite=True, non_verbose=True)
     (written,) = work.glob("*_float32.tflite")
     written.replace(out / "float.tflite")
     for report in work.glob("*_op_coverage_report.json"):
         report.replace(out / "op_coverage.json")
     shutil.rmtree(work)
+    copied.unlink()
     if "names" in stated:       # Ultralytics' exporter writes Python literals
         (out / "metadata.json").write_text(json.dumps({key: _value(text) for key, text in stated.items()}))
 
 
-def _fixed(source: str, sides: list[onnx.TensorShapeProto.Dimension], size: str, model: onnx.ModelProto,
-           out: Path) -> str:
-    """Write the network with each open size of its input fixed, and return where."""
+def _fixed(model: onnx.ModelProto, sides: list[onnx.TensorShapeProto.Dimension], size: str) -> onnx.ModelProto:
+    """Return the network with each open size of its input fixed."""
     if not all(side.dim_value for side in sides[1:]) and size == "-":
         sys.exit("vedette: the size of the input is not fixed; expected --size WIDTHxHEIGHT")
     width, height = map(int, size.split("x")) if size != "-" else (0, 0)
@@ -53,10 +54,7 @@ def _fixed(source: str, sides: list[onnx.TensorShapeProto.Dimension], size: str,
     del model.graph.value_info[:]       # they and the outputs have the open sizes
     for each in model.graph.output:
         each.type.tensor_type.ClearField("shape")
-    onnx.load_external_data_for_model(model, str(Path(source).parent))
-    fixed = out / Path(source).name
-    onnx.save(onnx.shape_inference.infer_shapes(model), fixed)
-    return str(fixed)
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def _value(text: str) -> object:
