@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.support.models import bundles
+from tests.support.present import present
 from vedette.errors import InvokeFailed, ModelUnreadable, ModelUnsupported, ToolMissing
 from vedette.vision.model_spec import ModelSpec
 from vedette.workshop.comparison import Comparison, compare
 from vedette.workshop.foreign import PROGRAM, ForeignInterpreter
-from vedette.workshop.step import read_pictures
+from vedette.workshop.step import Step, read_pictures
 from vedette.workshop.steps import open_foreign, open_step
 
 HEAD = f"""
@@ -34,16 +36,16 @@ TAIL = "sys.exit(serve(load, int(sys.argv[1])))"
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles.pack(tmp_path_factory.mktemp("sound"))
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Step]:
+    """The INT8 file, opened once."""
+    step = open_step(str(bundles.pack(tmp_path_factory.mktemp("sound"))))
+    yield step
+    step.close()
 
 
 @pytest.fixture(scope="module")
-def spec(sound: Path) -> ModelSpec:
-    step = open_step(str(sound))
-    step.close()
-    assert step.spec
-    return step.spec
+def spec(first: Step) -> ModelSpec:
+    return present(first.spec)
 
 
 def command(folder: Path, tail: str = TAIL) -> tuple[Path, list[str | Path]]:
@@ -53,31 +55,30 @@ def command(folder: Path, tail: str = TAIL) -> tuple[Path, list[str | Path]]:
     return program, [sys.executable, "-I", program]
 
 
-def against(sound: Path, spec: ModelSpec, folder: Path, tail: str = TAIL) -> Comparison:
+def against(first: Step, folder: Path, tail: str = TAIL) -> Comparison:
     path, started = command(folder, tail)
-    first, step = open_step(str(sound)), open_foreign(path, "onnx", started, spec)
+    step = open_foreign(path, "onnx", started, first.spec)
     try:
         return compare([first, step], read_pictures([bundles.picture(folder), bundles.picture(folder, "b.png")]))
     finally:
-        first.close()
         step.close()
 
 
-def test_a_network_with_planes_agrees(sound: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_network_with_planes_agrees(first: Step, tmp_path: Path) -> None:
     """A float network in another layout gives what the INT8 file gives, within a step of its scores."""
-    first, step = against(sound, spec, tmp_path).steps
+    expected, step = against(first, tmp_path).steps
     assert (step.kind, step.exact, step.runtime) == ("onnx", True, f"numpy {np.__version__}")
     assert (step.agreement.f1, step.breaks) == (1, False)
     assert step.agreement.labels == {"leaf", "sky"}
     assert max(step.box_px) == 0
     assert step.score_difference == pytest.approx(0, abs=0.01)
-    assert step.first_values == pytest.approx(first.first_values, abs=0.005)
+    assert step.first_values == pytest.approx(expected.first_values, abs=0.005)
 
 
-def test_a_network_that_takes_other_values_is_named(sound: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_network_that_takes_other_values_is_named(first: Step, tmp_path: Path) -> None:
     """Its channels were swapped by whoever converted it."""
     tail = f"swapped = load\nload = lambda: swapped(lambda cells: cells[..., ::-1])\n{TAIL}"
-    step = against(sound, spec, tmp_path, tail).broken
+    step = against(first, tmp_path, tail).broken
     assert step
     assert step.cause == "color: it agrees with bgr, but runs with rgb"
 
