@@ -79,7 +79,7 @@ def quantize(model: ModelFile, spec: ModelSpec, inputs: Inputs, recipe: Recipe,
         return Quantized(content, (), (), cures, (Running(content).placement(),))
     measured = ranges.measure(graph, inputs, spec.normalization, progress)
     if held := hold_biases(graph, measured):
-        text = f"{held} channels have a bias and hardly any weights, so that INT8 would lose it: a weight was raised"
+        text = f"INT8 would lose the bias where a channel has hardly any weights ({held}): a weight of each was raised"
         cures = (*cures, text)
     work = _Calibrated(graph, measured, recipe.scheme)
     if recipe.keep_float == "auto":
