@@ -124,11 +124,7 @@ class Graph:
             op.builtinOptionsType = getattr(self.schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         return op
 
-    def replace_input(self, op: Any, old: int, new: int) -> None:
-        """Let an operation read another tensor."""
-        op.inputs = [new if index == old else int(index) for index in op.inputs]
-
-    def rename(self, index: int, name: str) -> None:
+    def _rename(self, index: int, name: str) -> None:
         """Give a tensor a name that no other tensor has."""
         taken = {self.name(other) for other in range(len(self.main.tensors)) if other != index}
         self.main.tensors[index].name = _unique(name or "tensor", taken).encode()
@@ -206,7 +202,7 @@ class Graph:
         tensor.name, tensor.hasRank = b"", True
         self.main.tensors.append(tensor)
         index = len(self.main.tensors) - 1
-        self.rename(index, name)
+        self._rename(index, name)
         return index
 
     def _code(self, number: int) -> int:

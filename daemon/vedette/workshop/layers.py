@@ -60,11 +60,6 @@ class Layers:
     def __repr__(self) -> str:
         return f"<Layers {len(self._weighted)} in {len(self.blocks)} blocks>"
 
-    @property
-    def products(self) -> int:
-        """The multiplications of all layers."""
-        return sum(block.products for block in self.blocks)
-
     def names(self, places: Iterable[int]) -> list[str]:
         """Return the names of the tensors that these operations write first."""
         return [self._graph.name(int(self._ops[place].outputs[0])) for place in places]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Literal, get_args
+from zlib import crc32
 
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import read_bytes
@@ -148,9 +150,12 @@ def _prepare(graph: Graph) -> Sequence[str]:
 
 
 def _spread(inputs: Inputs) -> list[NDArray[np.float32]]:
-    """Return a few of the pictures, spread over all."""
-    step = max(1, len(inputs) // PICTURES)
-    return [values for number, values in enumerate(inputs) if number % step == 0][:PICTURES]
+    """Return a few of the pictures, the same ones in whatever order they come."""
+    return nsmallest(PICTURES, inputs, key=_checksum)
+
+
+def _checksum(values: NDArray[np.float32]) -> int:
+    return crc32(values.tobytes())
 
 
 def _require_float(model: ModelFile) -> None:
