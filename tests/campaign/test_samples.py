@@ -203,6 +203,12 @@ def test_a_release_to_a_share_of_two_devices(tmp_path: Path) -> None:
     assert [step["moved"] for step in figures["stories"][0]] == [2, 1]
 
 
+def test_watching_more_devices_than_a_broker_queues(tmp_path: Path) -> None:
+    """Every count of 1,200 devices is right, and so is that of those that failed. No time is checked."""
+    figures = sample("watching", tmp_path, "--devices", "1200", "--times", "1", "--within-s", "400")
+    assert (sum(figures["failed"].values()), figures["wrong"]) == (31, [])
+
+
 @pytest.mark.skipif(bool(missing()), reason=str(missing()))
 def test_operators_beside_a_daemon_that_is_killed(tmp_path: Path) -> None:
     """Root and the service's user send requests while it ends and starts: each is answered, and every file is the

@@ -58,6 +58,47 @@ def test_json_once(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> Non
         ("gate-01", "4", True, 7), ("gate-02", "3", True, 7)]
 
 
+def test_a_summary_is_one_object(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the counts and nothing else; what may be missing is on standard error."""
+    send(broker.client(), "vedette/gate-03/availability", b"offline", retain=True)
+    assert main(arguments(broker, "--once", "0.5", "--summary", "--json")) == 0
+    printed = capsys.readouterr()
+    (summary,) = map(json.loads, printed.out.splitlines())
+    assert summary == {"devices": 3, "online": 2, "models": {"street\x1b 4": 1, "street\x1b 3": 1},
+                       "states": {"good": 2}, "failed": {}, "silent": 1}
+    assert printed.err.splitlines() == [
+        "vedette: 3 devices were expected to have published model, and 2 have; missing: gate-03",
+        "vedette: 3 devices were expected to have published health, and 0 have; missing: gate-01, gate-02, gate-03"]
+
+
+def test_failures_in_words(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table and the summary name what failed, and who has been silent for longest."""
+    health = {"state": "failed", "reasons": [{"code": "camera_offline"}], "at": "2026-11-30T11:00:00.000Z"}
+    send(broker.client(), "vedette/gate-02/health", json.dumps(health).encode(), retain=True)
+    failed, silent = "failed   camera_offline: 1", "silent   1; longest: gate-02, its last health is of 2026-11-30T11:"
+    for option in ((), ("--summary",)):
+        assert main(arguments(broker, "--once", "0.5", "--silent-after", "0.1", *option)) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert failed in lines
+        assert any(line.startswith(silent) for line in lines)
+    assert lines[-2:] == ["reasons  camera_offline: 1", "heard    availability 2, model 2, health 1, of 2 expected"]
+
+
+def test_summaries_while_they_change(broker: Mosquitto, tmp_path: Path) -> None:
+    """A pipe gets an object for each change of a count."""
+    child = subprocess.Popen([sys.executable, "-m", "vedette", *arguments(broker, "--summary", "--json")], text=True,
+                             stdout=subprocess.PIPE, env=environment(tmp_path))
+    assert child.stdout is not None
+    try:
+        assert json.loads(child.stdout.readline())["states"] == {"good": 2}
+        send(broker.client(), "vedette/gate-02/model", model("4", "trial"), retain=True)
+        assert json.loads(child.stdout.readline())["states"] == {"good": 1, "trial": 1}
+    finally:
+        child.kill()
+        child.wait(240)
+        child.stdout.close()
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_follows_changes(broker: Mosquitto, tmp_path: Path, terminal: bool) -> None:
     """A pipe gets a line for each change, a terminal the table again; Ctrl-C ends it."""

@@ -1,12 +1,14 @@
 """The roster of devices, filled from their messages."""
 
 import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.support.present import present
 from vedette.fleet import roster
-from vedette.fleet.roster import Roster
+from vedette.fleet.roster import Roster, Row
 
 MODEL = {"state": "trial", "title": "street", "installed_version": "4", "release": 7, "variant": "b",
          "update_percentage": None, "last_outcome": None}
@@ -49,3 +51,50 @@ def test_strangers_cannot_fill_the_memory() -> None:
     rows = heard.rows()
     assert len(rows) == roster.DEVICES_MAX
     assert len(present(rows[0].model)) == 80
+
+
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+AFTER = timedelta(minutes=15)
+FINE = Row("gate-01", online=True, state="good", health="ok", health_at="2026-11-30T11:59:00.000Z")
+
+
+@pytest.mark.parametrize(("changes", "silent"), [
+    ({}, False), ({"online": False}, True), ({"online": None}, True), ({"health": None, "health_at": None}, False),
+    ({"state": None}, False), ({"state": None, "health": None}, True),
+    ({"health_at": "2026-11-30T11:44:00.000Z"}, True),
+    ({"health_at": "2026-11-30T11:44:00.000Z", "reasons": ("clock_unsynced",)}, False),
+    ({"health_at": "2027-01-01T00:00:00Z"}, False), ({"health_at": "yesterday"}, False),
+    ({"health_at": "2026-11-29T11:44:00"}, False)])
+def test_who_is_silent(changes: dict[str, object], silent: bool) -> None:
+    """Who is offline, says nothing but its availability, or has an old health by a clock that is right."""
+    assert replace(FINE, **changes).is_silent(NOW, AFTER) is silent   # type: ignore[arg-type]  # any field
+
+
+@pytest.mark.parametrize(("changes", "code"), [
+    ({}, None), ({"failed": "blind"}, "blind"), ({"failed": "blind", "reasons": ("update_failed",)}, "blind"),
+    ({"health": "degraded", "reasons": ("clock_unsynced", "update_failed")}, "update_failed"),
+    ({"health": "degraded", "reasons": ("clock_unsynced",)}, None),
+    ({"health": "failed", "reasons": ("clock_unsynced", "camera_offline")}, "camera_offline"),
+    ({"health": "failed", "reasons": ("clock_unsynced", "of_a_newer_version")}, "of_a_newer_version"),
+    ({"health": "failed"}, "failed")])
+def test_what_has_failed(changes: dict[str, object], code: str | None) -> None:
+    """The last update by its code, or else the reason for which the device does not detect."""
+    assert replace(FINE, **changes).failure == code       # type: ignore[arg-type]  # any field
+
+
+def test_counts_of_a_fleet() -> None:
+    """Each device counts once; too many kinds are counted together, and nothing is left out."""
+    heard = Roster()
+    for number in range(150):
+        heard.update(f"vedette/gate-{number}/availability", "online" if number else "offline")
+        heard.update(f"vedette/gate-{number}/model", {**MODEL, "title": f"model-{max(number, 40)}"})
+        heard.update(f"vedette/gate-{number}/health", {**HEALTH, "at": f"2026-11-30T11:{min(number, 59):02}:00Z",
+                                                       "reasons": []})
+    heard.update("vedette/gate-7/model", {**MODEL, "last_update": {"ok": False, "code": "slow"}})
+    counted = heard.counted(NOW, AFTER)
+    assert (counted.devices, counted.online, counted.states) == (150, 149, {"trial": 150})
+    assert (counted.failed, counted.silent) == ({"slow": 1}, 45)
+    assert (sum(counted.models.values()), counted.models["model-40 4"], len(counted.models)) == (150, 40, 101)
+    assert present(heard.longest_silent(NOW, AFTER)).device == "gate-0"
+    assert heard.update(f"vedette/{'x' * 81}/availability", "online") is None
+    assert heard.counted(NOW, AFTER).devices == 150

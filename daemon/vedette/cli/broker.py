@@ -22,7 +22,7 @@ from vedette.config.load import load
 from vedette.config.models import DEVICE_PATTERN
 from vedette.device.identity import known_sockets
 from vedette.errors import BrokerAway, BrokerError
-from vedette.mqtt.connection import Connection
+from vedette.mqtt.listener import Listener
 from vedette.mqtt.terms import Start
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def device_name(text: str) -> str:
 
 
 @contextmanager
-def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Connection]:
+def connected(mqtt: MqttConfig, filters: Sequence[str]) -> Iterator[Listener]:
     """Connect and subscribe; the body polls. Raises: BrokerError when the broker is away or refuses."""
     connection = _connect(mqtt, filters)
     try:
@@ -84,19 +84,19 @@ def local_daemons(away: BrokerAway, device: str) -> list[LocalClient]:
     return found
 
 
-def _connect(mqtt: MqttConfig, filters: Sequence[str], terms: Terms | None = None) -> Connection:
+def _connect(mqtt: MqttConfig, filters: Sequence[str], terms: Terms | None = None) -> Listener:
     start = None if terms is None else Start(terms)
-    return Connection(mqtt, f"vedette.{secrets.token_hex(6)}", start, filters=filters, largest_packet=LARGEST_PACKET)
+    return Listener(mqtt, f"vedette.{secrets.token_hex(6)}", start, filters=filters, largest_packet=LARGEST_PACKET)
 
 
-def _less(connection: Connection) -> Terms | None:
+def _less(connection: Listener) -> Terms | None:
     """Return what to ask of a broker that may not take MQTT 5. None: that was not the reason."""
     if connection.hung_up and not connection.answered and connection.terms.is_v5:
         return replace(connection.terms, is_v5=False)
     return connection.demand
 
 
-def _wait(connection: Connection) -> None:
+def _wait(connection: Listener) -> None:
     while not connection.connected:
         connection.poll(0.5)
 

@@ -11,12 +11,15 @@ QoS that nobody subscribed to, end the connection.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vedette.config.models import MqttConfig
 from vedette.mqtt.login import password, user_name
@@ -64,6 +67,11 @@ class BoundedClient(paho.Client):
             self.connect(mqtt.host, mqtt.port, mqtt.keepalive_s, clean_start=self._begins_clean, properties=asked)
         else:
             self.connect(mqtt.host, mqtt.port, mqtt.keepalive_s)
+
+    def ask_for(self, filters: Sequence[str], qos: int) -> int | None:
+        """Subscribe to topics; returns the packet identifier."""
+        asked: Any = SubscribeOptions(qos=qos) if self._terms.is_v5 else qos
+        return self.subscribe([(topic, asked) for topic in filters])[1]
 
     @property
     def declared(self) -> int:

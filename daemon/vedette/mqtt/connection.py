@@ -165,9 +165,9 @@ class Connection:
         if not self._has_buffered(sock):
             self._wait(sock, timeout_s, wake_fd)
         try:
-            if self._may_read:
-                self._client.loop_read()
-            while self._may_read and self._end is None and self._has_buffered(sock):
+            before = -1
+            while self._may_read and (before < len(self._received) < RECEIVED_MAX or self._has_buffered(sock)):
+                before = len(self._received)
                 self._client.loop_read()
             self._client.loop_write()
             self._client.loop_misc()
@@ -229,7 +229,7 @@ class Connection:
     @property
     def _may_read(self) -> bool:
         """Whether there is room for messages: a broker that reads no acknowledgement must not fill the memory."""
-        return len(self._received) < RECEIVED_MAX or not self._client.want_write()
+        return self._end is None and (len(self._received) < RECEIVED_MAX or not self._client.want_write())
 
     @staticmethod
     def _has_buffered(sock: Any) -> bool:

@@ -1,7 +1,7 @@
 """`vedette fleet watch`: shows the model, state, speed and health of every device as they change.
 
 Invariants: the output has only printable characters of what comes from the network; on a terminal the table is drawn
-at most once a second; elsewhere each change is one line.
+at most once a second; elsewhere each change is one line; if devices or messages may be missing, standard error says so.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
-from vedette.fleet.roster import FOLLOWED, Roster, Row
-from vedette.messages import topics
+from vedette.fleet.gathering import Gathering
+from vedette.fleet.roster import DEVICES_MAX, FOLLOWED, Roster, Row
 
 if TYPE_CHECKING:
     import argparse
 
-    from vedette.mqtt.connection import Connection
-
 EXAMPLE = """examples:
   vedette fleet watch --host broker.example
   vedette fleet watch --config operator.yaml --once 5 --json | jq -r 'select(.state == "trial").device'
+  vedette fleet watch --host broker.example --once --summary --json | jq .failed
 
 exit codes:
    0  The table of --once is printed, or nobody reads the output any more.
@@ -34,6 +34,9 @@ exit codes:
   78  The configuration cannot be used."""
 
 REDRAW_S = 1.0
+WAIT_MAX_S = 60.0
+"""So much longer than asked for, --once waits for what the broker is still sending."""
+NAMED_MAX = 5
 _HEAD = f"{'DEVICE':<28} {'ONLINE':<7} {'MODEL':<24} {'RELEASE':>7} {'STATE':<12} {'FPS':>5} {'MS':>6}  HEALTH"
 
 
@@ -44,44 +47,108 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="listen for SECONDS (3), print the table, and end")
     parser.add_argument("--json", action="store_true",
                         help="print one JSON object per line: a device whose values have changed")
+    parser.add_argument("--summary", action="store_true",
+                        help="print only counts, whenever they change; with --json one object")
+    parser.add_argument("--silent-after", type=between(float, 0.1, 1e6), default=15.0, metavar="MINUTES",
+                        help="count an online device as silent if its health is older (15)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print until interrupted. Raises: BrokerError when the connection cannot be made or ends."""
-    filters = [topics.absolute("+", topic) for topic in FOLLOWED]
-    roster = Roster()
-    with connected(load_config(args).mqtt, filters) as connection:
+    with connected(load_config(args).mqtt, ()) as connection:
+        view = _View(Roster(), timedelta(minutes=args.silent_after), as_json=args.json)
+        gathering = Gathering(connection, view.roster, parsed)
         if args.once is not None:
-            _listen(connection, roster, args.once)
-            print(*(map(_json, roster.rows()) if args.json else _table(roster)), sep="\n")
-        elif sys.stdout.isatty() and not args.json:
-            while True:
-                _listen(connection, roster, REDRAW_S)
-                columns, lines = shutil.get_terminal_size()
-                table = [line[:columns] for line in _table(roster)]
-                print("\x1b[H\x1b[2J", "\n".join(table[:lines - 1]), sep="", flush=True)
+            gathering.listen(args.once)
+            end_s = time.monotonic() + WAIT_MAX_S
+            while not gathering.is_complete and time.monotonic() < end_s:
+                gathering.listen(REDRAW_S / 10)
+            print(*(view.summary() if args.summary else view.table()), sep="\n")
+            for line in view.missing(connection.refused_filters, is_complete=gathering.is_complete):
+                print(f"vedette: {line}", file=sys.stderr)
         else:
-            while True:
-                for row in _listen(connection, roster, REDRAW_S):
-                    now = datetime.now().astimezone()
-                    print(_json(row) if args.json else f"{now:%H:%M:%S}  {_line(row)}", flush=True)
+            _follow(gathering, view, only_summary=args.summary)
     return 0
 
 
-def _listen(connection: Connection, roster: Roster, seconds: float) -> list[Row]:
-    """Receive messages for some seconds and return the rows that have changed."""
-    changed: dict[str, Row] = {}
-    end_s = time.monotonic() + seconds
-    while (left_s := end_s - time.monotonic()) > 0:
-        for incoming in connection.poll(left_s):
-            row = roster.update(incoming.topic, parsed(incoming.payload))
-            if row is not None:
-                changed[row.device] = row
-    return [*changed.values()]
+def _follow(gathering: Gathering, view: _View, *, only_summary: bool) -> None:
+    shown: list[str] = []
+    while True:
+        rows = gathering.listen(REDRAW_S)
+        if sys.stdout.isatty() and not view.as_json:
+            columns, lines = shutil.get_terminal_size()
+            text = view.summary() if only_summary else view.table(lines - 1)
+            print("\x1b[H\x1b[2J", "\n".join(line[:columns] for line in text[:lines - 1]), sep="", flush=True)
+        elif only_summary:
+            if gathering.is_complete and (summary := view.summary()) != shown:
+                shown = summary
+                print(*summary, sep="\n", flush=True)
+        else:
+            now = datetime.now().astimezone()
+            for row in rows:
+                print(_json(row) if view.as_json else f"{now:%H:%M:%S}  {_line(row)}", flush=True)
 
 
-def _table(roster: Roster) -> list[str]:
-    return [printable(roster.summary()), _HEAD, *map(_line, roster.rows())]
+class _View:
+    """What is shown of a roster, as lines."""
+
+    def __init__(self, roster: Roster, silent_after: timedelta, *, as_json: bool) -> None:
+        self.roster = roster
+        self.as_json = as_json
+        self._silent_after = silent_after
+
+    def table(self, lines: int | None = None) -> list[str]:
+        """Return a line for each device; if they are more than `lines`, those with problems come first."""
+        rows = self.roster.rows()
+        if self.as_json:
+            return [*map(_json, rows)]
+        top = [printable(self.roster.summary()), *self._problems(), _HEAD]
+        if lines is not None and len(rows) + len(top) > lines:
+            rows.sort(key=self._urgency)
+        return [*top, *map(_line, rows)]
+
+    def summary(self) -> list[str]:
+        """Return the counts: one JSON object, or a line for each kind of count."""
+        counted = self.roster.counted(datetime.now(UTC), self._silent_after)
+        if self.as_json:
+            return [json.dumps(asdict(counted))]
+        heard = ", ".join(f"{topic} {counted.devices - len(self.roster.lacking(topic))}" for topic in FOLLOWED)
+        return [f"{counted.devices} devices, {counted.online} online",
+                *_counts("models", counted.models), *_counts("states", counted.states), *self._problems(),
+                *_counts("reasons", self.roster.reasons()), f"heard    {heard}, of {counted.devices} expected"]
+
+    def missing(self, refused: tuple[str, ...], *, is_complete: bool) -> Iterator[str]:
+        """Yield what may be missing, in words."""
+        if not is_complete:
+            yield f"the broker has not sent everything after {WAIT_MAX_S:g} more seconds: the counts are too low"
+        if refused:
+            yield f"the broker refuses the subscription to {', '.join(refused)}: see its access rules"
+        if self.roster.is_full:
+            yield f"there may be more devices than {DEVICES_MAX}: the others are not counted"
+        expected = len(self.roster)
+        for topic in FOLLOWED:
+            if lacking := self.roster.lacking(topic):
+                names = ", ".join(lacking[:NAMED_MAX]) + (", ..." if len(lacking) > NAMED_MAX else "")
+                yield printable(f"{expected} devices were expected to have published {topic}, and "
+                                f"{expected - len(lacking)} have; missing: {names}")
+
+    def _urgency(self, row: Row) -> tuple[bool, bool]:
+        """Return the key by which devices that failed come first, then silent ones."""
+        return row.failure is None, not row.is_silent(datetime.now(UTC), self._silent_after)
+
+    def _problems(self) -> Iterator[str]:
+        now = datetime.now(UTC)
+        counted = self.roster.counted(now, self._silent_after)
+        yield from _counts("failed", counted.failed)
+        if counted.silent:
+            longest = self.roster.longest_silent(now, self._silent_after)
+            since = f"; longest: {longest.device}, its last health is of {longest.health_at}" if longest else ""
+            yield printable(f"silent   {counted.silent}{since}")
+
+
+def _counts(name: str, counts: dict[str, int]) -> Iterator[str]:
+    if counts:
+        yield printable(f"{name:<8} " + ", ".join(f"{kind}: {count}" for kind, count in counts.items()))
 
 
 def _line(row: Row) -> str:
