@@ -75,14 +75,16 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
          overrides: Mapping[str, object] = MappingProxyType({}), changes: Path | None = None,
-         checks: Mapping[str, Check] = MappingProxyType({}), for_page: bool = False) -> Loaded:
+         checks: Mapping[str, Check] = MappingProxyType({}), for_page: bool = False,
+         elsewhere: bool = False) -> Loaded:
     """Return the effective configuration with the place of each value. `checks`: more checks of texts, by dotted key.
 
     The daemon and the page are two users. Each may read only its own files, so only those are checked.
     `changes`: a second file, whose keys replace those of the first. Then only files that it names are checked.
+    `elsewhere`: it is the configuration of another machine, so no file that it names is checked.
     Raises: ConfigError with every problem.
     """
-    layers = _Layers(path.parent if path else Path())
+    layers = _Layers(path.parent if path else Path(), elsewhere=elsewhere)
     if path is not None:
         layers.add_file(path)
     if changes is not None:
@@ -112,6 +114,7 @@ class _Layers:
     warnings: list[str] = field(default_factory=list)
     changes: str = ""
     """The name of the second file."""
+    elsewhere: bool = False
 
     def add_file(self, path: Path) -> None:
         """Add the file as the first layer."""
@@ -236,7 +239,7 @@ class _Layers:
 
     def _is_checked(self, path: KeyPath) -> bool:
         """Whether the file that a key names is to be looked at."""
-        return not self.changes or self._place(path).name == self.changes
+        return not self.elsewhere and (not self.changes or self._place(path).name == self.changes)
 
     def _check_file(self, key: Key, path: Path, searched: tuple[Path, ...]) -> None:
         checked = check_file(key.path[-1], path, searched)

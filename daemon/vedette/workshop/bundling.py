@@ -105,7 +105,7 @@ class Made:
 def make(order: Order, progress: Progress) -> Made:
     """Make a bundle. Raises: ModelError, SourceInvalid (the pictures), DetectError, RuntimeMissing, ExtraMissing."""
     if find_spec("litert_quantizer") is None:
-        raise missing(ImportError(name="litert_quantizer"))
+        raise missing(ModuleNotFoundError("there is no such module", name="litert_quantizer"))
     with Runner(order.model) as runner:
         found, before_ms = _detections(runner, order.spec, order, f"{order.model.path.name}: ", progress)
     measured, padded = _measured(order)

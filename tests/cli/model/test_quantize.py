@@ -60,10 +60,12 @@ def quantize(street: Path, images: Path, out: Path, *more: object) -> int:
 def test_a_bundle_of_pictures_of_the_camera(street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The bundle is verified, agrees with the float model, and has its labels, baseline and training.
 
-    Golden frames show what the masks and the region of the configuration let through.
+    Golden frames show what the masks and the region of the configuration let through. The other files that the
+    configuration names are on the device.
     """
     config, out, metrics = tmp_path / "config.yaml", tmp_path / "new.tflite", tmp_path / "training.json"
-    config.write_text(f"camera:\n  source: synthetic\n  roi: {list(ROI)}\n"
+    config.write_text("mqtt: {username: porch, password_file: /etc/vedette/absent}\n"
+                      f"camera:\n  source: synthetic\n  roi: {list(ROI)}\n"
                       "  masks: [[[0.0, 0.0], [0.3, 0.0], [0.3, 1.0], [0.0, 1.0]]]\n")
     metrics.write_text(json.dumps(TRAINING))
     assert quantize(street, street / "pictures", out, "--config", config, "--metrics", metrics, "--json",

@@ -45,7 +45,8 @@ exit codes:
    0  The bundle is written.
   64  The command line is wrong, or the labels are missing.
   65  The model or an image cannot be used, or the pictures or the new model are not good enough. Nothing is written.
-  69  The runtime or the optional packages are missing."""
+  69  The runtime or the optional packages are missing.
+  78  The configuration cannot be used."""
 
 _SCHEMES = ("per-tensor", "dynamic-range", "weight-only", "float16")
 PICTURES_MAX = 500
@@ -164,8 +165,8 @@ def _order(args: argparse.Namespace) -> Order:
 
 def _configured(args: argparse.Namespace) -> tuple[CameraConfig, DetectorConfig]:
     """Return the camera of the configuration, and how the model is fed: the arguments go before the configuration."""
-    from vedette.config.load import load
-    config = load(args.config)
+    from vedette.config.load import read
+    config = read(args.config, environ={}, elsewhere=True).config     # of the device, not of this machine
     stated = {key: getattr(config.detector, key) for key in ("decoder", "color", "resize", "mean", "std", "labels_file")
               if args.config and key in config.detector.model_fields_set}
     given = {key: value for key, value in vars(args).items() if key in stated and value is not None}
