@@ -30,7 +30,7 @@ Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLo
 Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile Transpose Trilu Unsqueeze Upsample Where Xor
 """
 # What onnx2tf 2.6.9 turns into built-in operations, beside the names in `rules.RULES`.
-_KNOWN = frozenset(_KNOWN_NAMES.split())
+KNOWN = frozenset(_KNOWN_NAMES.split())
 _PARTS = frozenset(("Identity", "Reshape", "Split", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Gather"))
 _CHOICES = frozenset(("ReduceMax", "ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal",
                       "Not", "And", "Or", "Cast"))
@@ -107,7 +107,7 @@ def _rule(node: Node, graph: Graph) -> Rule | None:
         return rule
     if (node.domain, node.op) in graph.functions:
         return None
-    if node.domain != "ai.onnx.ml" and node.op in _KNOWN:
+    if node.domain != "ai.onnx.ml" and node.op in KNOWN:
         return rules.DEEP if node.op in _DEEP and _axes(node, graph) > 4 else None
     if node.domain == "com.microsoft" and (rule := rules.RULES.get(node.op)) is not None:
         return rule
