@@ -23,7 +23,7 @@ from vedette.workshop.tool import Progress, reason, run
 REQUIREMENTS = Path(__file__).with_name("requirements")
 _LOOK_S = 60.0
 _PIP = ("-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off",
-        "--only-binary", ":all:", "-r")
+        "--no-compile", "--only-binary", ":all:", "-r")     # compiling all is half of the work, and little is used
 _VERSION = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -36,12 +36,12 @@ class Needs:
 
 
 TOOLS = {
-    "onnx": Needs(("3.11", "3.12", "3.13"), 213),
-    "torch": Needs(("3.11", "3.12", "3.13"), 967),
-    "onnx2tf": Needs(("3.12", "3.13"), 661),
-    "litert-torch": Needs(("3.11", "3.12", "3.13"), 2138),
-    "tensorflow": Needs(("3.11", "3.12", "3.13"), 2135),
-    "ultralytics": Needs(("3.11", "3.12", "3.13"), 2623),
+    "onnx": Needs(("3.11", "3.12", "3.13"), 175),
+    "torch": Needs(("3.11", "3.12", "3.13"), 813),
+    "onnx2tf": Needs(("3.12", "3.13"), 544),
+    "litert-torch": Needs(("3.11", "3.12", "3.13"), 1803),
+    "tensorflow": Needs(("3.11", "3.12", "3.13"), 2035),
+    "ultralytics": Needs(("3.11", "3.12", "3.13"), 2252),
 }
 
 
