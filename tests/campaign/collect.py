@@ -30,7 +30,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.support.broker.mosquitto import running
 from tests.support.broker.subscriber import Subscriber
@@ -40,9 +39,13 @@ from tests.support.network.closed_network import US, ClosedNetwork, missing
 from tests.support.waiting.until import wait_until
 from vedette.camera.street.options import DEFAULT_SEED
 from vedette.camera.street.scene import DAY_S, Scene
+from vedette.types import Box, Scaling
 from vedette.vision.bounded_png import SIGNATURE
+from vedette.vision.geometry import roi_pixels
 from vedette.vision.privacy_masks import PrivacyMasks, hidden_pixels
+from vedette.vision.scale import Scaler
 from vedette.workshop.collection import FILE_TIME_S, FOLDER, RECORD
+from vedette.workshop.selection import tenth
 
 Polygon = tuple[tuple[float, float], ...]
 MASKS: tuple[Polygon, ...] = (((0.0, 0.0), (0.3, 0.0), (0.25, 0.4), (0.0, 0.35)),
@@ -67,17 +70,19 @@ class Life:
 LIVES = {"number": Life(200, 20, (0, 0, 1, 1)), "megabytes": Life(200, 3, (0.1, 0.2, 0.9, 1))}
 
 
-def brightness_of(numbers: Iterable[int], size: tuple[int, int], fps: float, life: Life) -> NDArray[np.float64]:
-    """Return the brightness of these frames of the street, masked, in the region; sorted."""
-    scene, masks = Scene(DEFAULT_SEED, *size, fps), PrivacyMasks(MASKS)
-    picture = np.empty((size[1], size[0], 3), np.uint8)
-    left, top, right, bottom = (round(share * side) for share, side in zip(life.roi, size * 2, strict=True))
+def brightness_of(numbers: Iterable[int], size: tuple[int, int], fps: float, life: Life,
+                  small: tuple[int, int]) -> list[float]:
+    """Return the brightness of these frames of the street: masked, the region, in the size `small`; sorted."""
+    scene, masks, part = Scene(DEFAULT_SEED, *size, fps), PrivacyMasks(MASKS), roi_pixels(*size, Box(*life.roi))
+    scaler = Scaler(Scaling(part.left, part.top, part.right, part.bottom, *small))
+    picture, scaled = np.empty((size[1], size[0], 3), np.uint8), np.empty((small[1], small[0], 3), np.uint8)
     shown = []
     for number in numbers:
         scene.render(number, picture)
         masks.paint(picture)
-        shown.append(picture[top:bottom, left:right].mean(axis=(0, 1)) @ LUMA)
-    return np.sort(shown)
+        scaler.scale(picture, scaled)
+        shown.append(round(float(scaled.mean(axis=(0, 1)) @ LUMA), 6))
+    return sorted(shown)
 
 
 def frames_of(results: list[dict[str, Any]], fps: float) -> list[int]:
@@ -97,7 +102,7 @@ def chunks_of(content: bytes) -> Counter[str]:
     return found
 
 
-def judged(folder: Path, day: NDArray[np.float64], size: tuple[int, int], life: Life) -> dict[str, Any]:
+def judged(folder: Path, day: list[float], size: tuple[int, int], life: Life) -> dict[str, Any]:
     """Look at each fetched picture: masks, metadata, brightness."""
     tenths, told, opened = Counter[int](), list[str](), list[str]()
     left, top, right, bottom = (round(share * side) for share, side in zip(life.roi, size * 2, strict=True))
@@ -112,8 +117,7 @@ def judged(folder: Path, day: NDArray[np.float64], size: tuple[int, int], life: 
             opened.append(path.name)
         if chunks_of(path.read_bytes()).keys() != {"IHDR", "IDAT", "IEND"} or path.stat().st_mtime != FILE_TIME_S:
             told.append(path.name)
-        rank = np.searchsorted(day, picture.mean(axis=(0, 1)) @ LUMA) / len(day)
-        tenths[min(int(rank * 10), 9)] += 1
+        tenths[tenth(round(float(picture.mean(axis=(0, 1)) @ LUMA), 6), day)] += 1
     return {"pictures": len(paths), "open below a mask": opened, "with metadata": told,
             "tenths": [tenths[each] for each in range(10)]}
 
@@ -177,7 +181,8 @@ def run_life(life: Life, size: tuple[int, int], fps: float, network: ClosedNetwo
         least = min(path.stat().st_size for path in (folder / "fetched").iterdir())
         doubts = [any(each["score"] <= DOUBTFUL for each in result["detections"]) for result in seen.results]
         numbers = range(round(DAY_S * fps)) if as_film else frames_of(seen.results, fps)
-        found = judged(folder / "fetched", brightness_of(numbers, size, fps, life), size, life)
+        small = record[0]["width"], record[0]["height"]
+        found = judged(folder / "fetched", brightness_of(numbers, size, fps, life, small), size, life)
         return {**found, "frames": len(numbers), "health": health, "looks": quota.looks,
                 "most pictures": quota.pictures, "most bytes": quota.size_bytes, "smallest picture": least,
                 "longest message": max(len(each.payload) for each in seen.received),
@@ -204,9 +209,9 @@ def wrong(name: str, done: dict[str, Any], *, even: float) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--life", choices=LIVES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--fps", type=float, default=5, help="frames per second")
+    parser.add_argument("--fps", type=float, default=15, help="frames per second")
     parser.add_argument("--as-film", action="store_true", help="as fast as possible; some frames are then missed")
-    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
+    parser.add_argument("--size", type=int, nargs=2, default=(640, 360))
     parser.add_argument("--even", type=float, default=EVEN, help="how far a tenth may be from its share")
     parser.add_argument("--state", type=Path, default=Path(".campaign/collect.json"))
     args = parser.parse_args()
