@@ -35,11 +35,10 @@ JUDGE = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter as Plain
-from litert_quantizer import quantizer, recipe
 from vedette.tflite.file import read_model
 from vedette.vision.geometry import InputShape
 from vedette.vision.interpreter import Interpreter
+from vedette.workshop import graph, ranges, schemes
 path = Path(sys.argv[1])
 model = read_model(path)
 seen = [str(each) for each in model.inputs]
@@ -54,14 +53,11 @@ noise = np.random.default_rng(0)
 for _ in range(3):
     first.input()[:] = noise.random(image.shape)
     first.invoke()
-made = quantizer.Quantizer(str(path))
-made.load_quantization_recipe(recipe.static_wi8_ai8())
-runner = Plain(model_path=str(path))
-key = next(iter(runner.get_signature_list()))
-names = runner.get_signature_runner(key).get_input_details()
-pictures = [{name: noise.random(image.shape).astype(np.float32) for name in names} for _ in range(4)]
+net = graph.read(path.read_bytes())
+net.add_signature()
+pictures = [noise.random(image.shape).astype(np.float32) for _ in range(4)]
 small = path.with_suffix(".int8")
-small.write_bytes(bytes(made.quantize(made.calibrate({key: pictures})).quantized_model))
+small.write_bytes(schemes.apply(net, ranges.measure(net, pictures, None, str), "static"))
 quantized = read_model(small)
 second = Interpreter(small)
 second.input()[:] = 0

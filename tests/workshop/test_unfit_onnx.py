@@ -37,7 +37,7 @@ EXPECTED = {
     "quantized": ("QuantizeLinear", "'/QuantizeLinear' (images, scale, zero -> bytes)", "replace", (), True),
     "sequences": ("SplitToSequence", "'/SplitToSequence' (maps -> parts)", "replace", (), True),
     "non_zero": ("NonZero", "'/post/NonZero' (sure -> cells_found)", "cut", ("scores",), True),
-    "warped": ("GridSample", "'/GridSample' (maps, grid -> out)", "replace", (), True),
+    "warped": ("GridSample", "'/GridSample' (maps, grid -> out)", "replace", (), False),
     "noisy": ("RandomNormalLike", "'/RandomNormalLike' (images -> noise)", "replace", (), False),
     "trees": ("ai.onnx.ml::Normalizer", "'/Normalizer' (maps -> out)", "custom", (), True),
 }

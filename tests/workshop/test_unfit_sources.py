@@ -122,6 +122,7 @@ def keras(folder: Path, *layers: Json, shape: tuple[int | None, ...] = (1, 32, 3
 @pytest.mark.parametrize(("last", "way_out", "cut", "refused"), [
     (layer("LSTM", "last", "flat"), "select-tf", (), True),
     (layer("Bidirectional", "last", "flat", layer=layer("GRU", "inner")), "select-tf", (), True),
+    (layer("LSTM", "last", "flat", unroll=True), "replace", (), True),
     (layer("Conv3D", "last", "flat"), "replace", (), True),
     (layer("Lambda", "last", "flat"), "replace", (), True),
     (layer("TextVectorization", "last", "flat"), "replace", (), True),
@@ -140,8 +141,8 @@ def test_a_keras_layer_has_its_way_out(tmp_path: Path, last: Json, way_out: str,
 
 
 def test_keras_layers_that_fit_are_left_alone(tmp_path: Path) -> None:
-    """A recurrent layer that is unrolled becomes built-in operations."""
-    assert unfit_in(keras(tmp_path, layer("Conv2D", "conv", "image"), layer("LSTM", "rnn", "conv", unroll=True))) == ()
+    """Nothing is said of a plain network."""
+    assert unfit_in(keras(tmp_path, layer("Conv2D", "conv", "image"), layer("Dense", "last", "conv"))) == ()
 
 
 def test_a_layer_inside_a_keras_network_is_found(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _rule(layer: Mapping[str, Any]) -> Rule | None:
     if kind == "Bidirectional":
         return _rule(layer["config"]["layer"])
     if kind in _RECURRENT:
-        return None if layer["config"].get("unroll") else rules.UNROLL
+        return rules.UNROLLED if layer["config"].get("unroll") else rules.UNROLL
     return None
 
 

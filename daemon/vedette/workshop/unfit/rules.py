@@ -35,9 +35,9 @@ _LISTS = Rule("it works on a list of tensors, which TFLite does not have",
 _TEXT = Rule("it works on texts or files, not on numbers", "do this before or after the network, in a program")
 _SPECTRUM = Rule("it makes complex numbers, which stay float and outside XNNPACK",
                  "do this before the network, in a program, or leave it where it is small", refused=False)
-_PLACES = Rule("it reads at places that the network finds itself. It becomes some ten operations of indices and "
-               "products, in which INT8 loses the place, and the quantizer refuses them",
-               "replace it by a resize (nn.Upsample) or a convolution, and train the last layers again")
+PLACES = Rule("it reads at places that the network finds itself. It becomes dozens of operations, many of them outside "
+              "XNNPACK, and INT8 loses the places",
+              "replace it by a resize (nn.Upsample) or a convolution, and train the last layers again", refused=False)
 _RARE = Rule("no INT8 kernel on XNNPACK has it", "leave it where it costs little (vedette bench --ops), or replace it "
              "by convolutions, pooling and products", refused=False)
 QUANTIZED = Rule("the network is quantised already, and calibrating starts from a float network",
@@ -65,7 +65,7 @@ RULES = {
     **dict.fromkeys(("StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer",
                      "ImageDecoder"), _TEXT),
     **dict.fromkeys(("DFT", "STFT", "MelWeightMatrix"), _SPECTRUM),
-    **dict.fromkeys(("GridSample", "DeformConv"), _PLACES),
+    **dict.fromkeys(("GridSample", "DeformConv"), PLACES),
     **dict.fromkeys(("MaxUnpool", "Col2Im", "Det", "Inverse", "CumProd", "ScatterElements", "ScatterND",
                      "TensorScatter", "ReverseSequence"), _RARE),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
@@ -100,7 +100,10 @@ SELECT_TF = Rule("only TensorFlow's own kernels have it (Select TF). Neither run
 SELECT_TF_END = Rule(SELECT_TF.why, END_PLUGIN.advice, ends=True)
 UNROLL = Rule("a recurrent layer becomes a list of tensors. Only TensorFlow's own kernels have it (Select TF), so the "
               "device refuses it",
-              "build the layer with unroll=True, which gives built-in operations for each step, or use convolutions")
+              "build the layer with unroll=True and give the network as a SavedModel (model.export('folder')), or use "
+              "convolutions")
+UNROLLED = Rule("from a .keras file, XNNPACK cannot prepare the INT8 form of an unrolled layer",
+                "give the same network as a SavedModel: model.export('folder')")
 STEPS = Rule("each step of it becomes operations of its own, hundreds in all; they run in INT8 on XNNPACK",
              "leave it where its time is acceptable (vedette bench --ops), or train the network with convolutions "
              "instead", refused=False)
@@ -110,8 +113,5 @@ SORTED = Rule("it becomes StableHLO's sort, which neither runtime has",
 NOT_LOWERED = Rule("the converter of PyTorch networks has nothing for it",
                    "take it out in the source: one branch only, and no random numbers (model.eval()). Or convert the "
                    "network through ONNX")
-SLOW_PLACES = Rule("it reads at places that the network finds itself. It becomes some hundred operations, most of them "
-                   "outside XNNPACK", "replace it by a resize (nn.Upsample) or a convolution, and train the last "
-                   "layers again", refused=False)
 ONE_BRANCH = Rule("one of two inner graphs runs, as the picture decides, and XNNPACK takes neither",
                   "export the one branch that the device needs", refused=False)

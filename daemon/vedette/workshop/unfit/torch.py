@@ -41,7 +41,7 @@ _MEASURED: Mapping[str, Rule] = {
     **dict.fromkeys(("sort", "argsort", "msort"), rules.SORTED),
     **dict.fromkeys(("rand", "randn", "rand_like", "randn_like", "bernoulli", "multinomial", "normal", "randint",
                      "cond", "while_loop", "scan", "map_impl"), rules.NOT_LOWERED),
-    **dict.fromkeys(("grid_sampler", "grid_sampler_2d"), rules.SLOW_PLACES),
+    **dict.fromkeys(("grid_sampler", "grid_sampler_2d"), rules.PLACES),
     **dict.fromkeys(("conv3d", "conv_transpose3d", "max_pool3d", "avg_pool3d"), rules.DEEP),
 }
 """Where PyTorch's converter does something else than the others."""
