@@ -170,6 +170,25 @@ class DetectorFacts:
     runtime_choice: str | None = None
 
 
+UpdateCode = Literal[
+    "good", "activated", "rolled_back", "withdrawn",
+    "damaged", "unsupported", "golden_frames", "latency", "labels", "refused", "died", "not_tried",
+    "agreement", "slow", "no_evidence",
+    "errors", "blind", "crashed", "not_opened", "lost", "not_counted", "unknown"]
+"""How an update ended. The first four are no failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastUpdate:
+    """How the last update ended. `release` is None for a model that was installed by hand, or that is not known."""
+
+    release: int | None
+    sha256: str
+    ok: bool
+    code: UpdateCode
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """The state of the models: `model` runs, `latest_version` is the newest for this device.
@@ -184,6 +203,7 @@ class ModelStatus:
     in_progress: bool = False
     percentage: float | None = None
     last_outcome: str | None = None
+    last_update: LastUpdate | None = None
 
 
 OUTLINE_BYTES = 2 * 32 * 18

@@ -17,7 +17,7 @@ from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from vedette.cli import schemas
 from vedette.messages import payloads
 from vedette.messages.health_shapes import BoardHealth, HealthPayload, Percentiles
-from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, ModelRef, ModelStatus
+from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, LastUpdate, ModelRef, ModelStatus
 
 AT = datetime(2026, 11, 21, 0, 42, 7, 123_900, UTC)
 FACTS = DetectorFacts(MODEL, "litert", "2.3.0", 0.987654, 2, "yolov8", 416, 416, ("person",), ())
@@ -97,7 +97,8 @@ def test_keys_and_rounding_of_a_result() -> None:
     ("camera-1", payloads.camera(CAMERA)),
     ("health-1", health()),
     ("model-1", payloads.model(ModelStatus("shadow", ModelRef("street", "3", "ab" * 32, "B"), 7, "4", in_progress=True,
-                                           percentage=41.4, last_outcome="good"))),
+                                           percentage=41.4, last_outcome="good",
+                                           last_update=LastUpdate(None, "ab" * 32, ok=True, code="good", at=AT)))),
     ("model-1", payloads.model(ModelStatus("none"))),
     ("reply-1", payloads.reply("ok", transaction="t", data={"a": [1, None]})),
     ("reply-1", payloads.reply("refused", transaction=None, error="no")),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.present import present
 from vedette.store.probes import DEATHS_MAX, PROBES_KEPT, Probe, begun, ended, forced, probe_of
 from vedette.store.release import ShadowRequirement, TrialRequirement
 from vedette.store.state import (
@@ -107,7 +108,8 @@ def test_install_to_good() -> None:
     assert B_ON_TRIAL.trial == Trial(since_utc=NOW)
     good = B_ON_TRIAL.marked_good(LATER)
     assert (good.active, good.previous, good.trial) == (B, A, None)
-    assert good.last_outcome == Outcome(sha256=B.sha256, name="model 2", version="2", words="good", at=LATER, ok=True)
+    assert good.last_outcome == Outcome(sha256=B.sha256, name="model 2", version="2", words="good", at=LATER, ok=True,
+                                        release=B.release, code="good")
     assert good.marked_good(NOW) == good
 
 
@@ -285,3 +287,27 @@ def test_trusted_time_never_goes_back() -> None:
     floors = {"root": RoleFloor(version=3, keyids=("k",))}
     state = StoreState().trusted(floors, LATER).trusted(floors, NOW).trusted(floors, None)
     assert (state.trusted_time, state.floors) == (LATER, floors)
+
+
+def test_each_end_of_an_update_has_a_code() -> None:
+    """A trial, a rollback, a refusal, an activation and an operator's rollback; a withdrawal is no failure."""
+    ends = [B_ON_TRIAL.marked_good(LATER), B_ON_TRIAL.rolled_back("blind", LATER, code="blind"),
+            GOOD_A.staged(C).dropped_candidate("slow", LATER, code="slow"),
+            GOOD_A.staged(C).dropped_candidate("gone", LATER, code="withdrawn", refuse=False),
+            GOOD_A.staged(C).postponed_candidate("no memory", LATER), B_ON_TRIAL.rolled_back_by_operator(LATER),
+            B_ON_TRIAL.marked_good(NOW).activated(A, LATER, on_trial=False)]
+    told = [(present(end.last_outcome).code, present(end.last_outcome).ok, present(end.last_outcome).release)
+            for end in map(StoreState.parse, [end.serialize() for end in ends])]
+    assert told == [("good", True, B.release), ("blind", False, B.release), ("slow", False, C.release),
+                    ("withdrawn", True, C.release), ("not_tried", False, C.release), ("rolled_back", True, B.release),
+                    ("activated", True, A.release)]
+    assert present(ends[1].refusal_of(B.sha256)).code == "blind"
+
+
+def test_an_older_state_has_no_codes() -> None:
+    """It is read, and its outcome is one of an unknown kind."""
+    old = json.loads(B_ON_TRIAL.rolled_back("blind", LATER, code="blind").serialize())
+    for part in (old["last_outcome"], old["refused"][0]):
+        del part["code"]
+    state = StoreState.parse(json.dumps(old).encode())
+    assert (present(state.last_outcome).code, state.refused[0].code) == ("unknown", "unknown")

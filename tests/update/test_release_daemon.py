@@ -56,6 +56,7 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
             assert device.waits_for_model(state="trial", installed_version="3"), daemon.log
             assert device.waits_for_model(state="good", installed_version="2"), daemon.log
             assert "blind" in device.model["last_outcome"]
+            assert [device.model["last_update"][key] for key in ("release", "ok", "code")] == [3, False, "blind"]
             assert (device.model["latest_version"], device.model["in_progress"]) == ("3", False)
             assert wait_until(lambda: "blind" in str(device.reasons().get("update_failed"))), device.reasons()
             polls = daemon.log.count("fetching")
@@ -65,6 +66,7 @@ def test_a_device_follows_the_releases(device: Device, tmp_path: Path) -> None:
 
             fleet.release(lamps.write(tmp_path, "4"), "--trial", TRIAL)
             assert device.waits_for_model(state="good", installed_version="4"), daemon.log
+            assert [device.model["last_update"][key] for key in ("release", "ok", "code")] == [4, True, "good"]
             assert wait_until(lambda: "update_failed" not in device.reasons()), device.reasons()
 
             fleet.run("withdraw", "4")

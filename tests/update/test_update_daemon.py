@@ -62,6 +62,9 @@ def test_a_model_that_fails_on_trial_is_rolled_back(
         assert device.waits_for_model(state="good", installed_version="1", within_s=300), daemon.log
         assert device.waits_for_results_of("1"), daemon.log
         assert why in device.model["last_outcome"]
+        last = device.model["last_update"]
+        assert (last["sha256"], last["ok"], why) == (digest(tmp_path / "lamps-2.tflite"), False, {
+            "errors": "detection failed"}.get(last["code"], last["code"]))
         assert wait_until(lambda: why in str(device.reasons().get("update_failed"))), device.reasons()
     assert device.state.refusal_of(digest(tmp_path / "lamps-2.tflite"))
 
@@ -79,6 +82,7 @@ def test_a_model_that_kills_the_daemon_three_times_is_not_started_again(device: 
         assert device.waits_for_results_of("1"), daemon.log
         assert device.waits_for_model(state="good", installed_version="1"), daemon.log
         assert f"{CRASHES_MAX} crashes" in device.model["last_outcome"]
+        assert (device.model["last_update"]["code"], device.model["last_update"]["ok"]) == ("crashed", False)
 
 
 def test_orderly_restarts_fail_no_model_and_keep_the_evidence(device: Device, tmp_path: Path) -> None:

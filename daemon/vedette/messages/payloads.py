@@ -40,10 +40,8 @@ from vedette.messages.shapes import (
 )
 from vedette.types import BrokerStatus, CameraStatus, Detection, DetectionResult, DetectorFacts, ModelRef, ModelStatus
 
-SCHEMA_IDS = tuple(
-    f"vedette.{name}/1" for name in (
-        "detections", "events", "counts", "zones", "camera", "health", "info", "model", "shadow", "reply")
-)
+SCHEMA_IDS = tuple(f"vedette.{name}/1" for name in (
+    "detections", "events", "counts", "zones", "camera", "health", "info", "model", "shadow", "reply"))
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -216,7 +214,7 @@ def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInf
 
 def model(status: ModelStatus) -> ModelPayload:
     """Return which model runs, and which one is coming."""
-    ref = status.model
+    ref, last = status.model, status.last_update
     version = None if ref is None else ref.version
     return {
         "schema": "vedette.model/1",
@@ -230,6 +228,8 @@ def model(status: ModelStatus) -> ModelPayload:
         "in_progress": status.in_progress,
         "update_percentage": rounded(status.percentage, 0),
         "last_outcome": status.last_outcome,
+        "last_update": None if last is None else {
+            "release": last.release, "sha256": last.sha256, "ok": last.ok, "code": last.code, "at": timestamp(last.at)},
     }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
 
-from vedette.types import CameraState, ModelState, Source
+from vedette.types import CameraState, ModelState, Source, UpdateCode
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -188,6 +188,20 @@ class InfoPayload(TypedDict):
     """The commands that the device obeys over MQTT."""
 
 
+class LastUpdatePayload(TypedDict):
+    """How the last update ended, for programs."""
+
+    release: Count | None
+    """Null for a model that was installed by hand."""
+    sha256: str
+    """Digest of the file that was tried."""
+    ok: bool
+    """Whether it ended without a failure."""
+    code: UpdateCode
+    """What happened. docs/updates.md explains each code."""
+    at: Timestamp
+
+
 class ModelPayload(TypedDict):
     """Which model runs. For Home Assistant's `update` entity, a template must leave out nulls and other keys."""
 
@@ -213,6 +227,9 @@ class ModelPayload(TypedDict):
     """Progress of the download or of the shadow."""
     last_outcome: str | None
     """Text: how the last update ended."""
+    last_update: LastUpdatePayload | None
+    """The same for programs. While the newest release for this device is one that it refused, this is about that
+    release. Null before the first update."""
 
 
 class ShadowPayload(TypedDict):

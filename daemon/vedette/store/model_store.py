@@ -123,12 +123,13 @@ class ModelStore:
             reason = (f"{state.trial.crashes} crashes and {state.trial.other_ends} other ends in "
                       f"{state.trial.starts - 1} starts on trial")
             state, _ = self._with_usable_active(state.rolled_back(
-                reason, now, lasting=state.trial.crashes >= CRASHES_MAX and not hung))
+                reason, now, code="crashed", lasting=state.trial.crashes >= CRASHES_MAX and not hung))
         if self._try_to_save(state):
             return state.active, reason
         if reason is None and self._state.trial and self._state.previous:
             reason = f"a start on trial cannot be counted: {self.trouble}"
-            state, _ = self._with_usable_active(self._state.rolled_back(reason, now, refuse=False))
+            state, _ = self._with_usable_active(self._state.rolled_back(
+                reason, now, code="not_counted", refuse=False))
         self._state = state
         return state.active, reason
 
@@ -285,7 +286,7 @@ class ModelStore:
             except (ModelDamaged, ModelUnreadable) as error:
                 lasting = lasting and isinstance(error, ModelDamaged)
                 self._report(str(error))
-                state = state.rolled_back(str(error), self._utc_now(), refuse=False)
+                state = state.rolled_back(str(error), self._utc_now(), code="lost", refuse=False)
         for part in ("previous", "candidate"):
             model = getattr(state, part)
             if model is not None and not self.path_of(model.sha256).is_file():

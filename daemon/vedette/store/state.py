@@ -17,11 +17,13 @@ from pydantic import AwareDatetime, Field, ValidationError
 from vedette.store.frozen import Count, FrozenModel, PrintableText
 from vedette.store.probes import Probe, without
 from vedette.store.release import Sha256, ShadowRequirement, TrialRequirement
+from vedette.types import UpdateCode
 
 CRASHES_MAX = 3
 OTHER_ENDS_MAX = 30
 REFUSED_KEPT = 64
 ACTED_KEPT = 16
+NO_FAILURES: frozenset[UpdateCode] = frozenset({"good", "activated", "rolled_back", "withdrawn"})
 LISTED = {"active", "previous", "candidate", "trial", "refused", "held", "latest", "last_outcome"}
 """What people see of the state."""
 
@@ -63,10 +65,11 @@ class Refused(FrozenModel):
     why: PrintableText
     at: AwareDatetime
     lasting: bool = True
+    code: UpdateCode = "unknown"
 
 
 class Outcome(FrozenModel):
-    """How the last update ended."""
+    """How the last update ended. An older Vedette saved no code."""
 
     sha256: Sha256
     name: PrintableText
@@ -74,6 +77,8 @@ class Outcome(FrozenModel):
     words: PrintableText
     at: AwareDatetime
     ok: bool
+    release: Count | None = None
+    code: UpdateCode = "unknown"
 
 
 class Offer(FrozenModel):
@@ -146,7 +151,8 @@ class StoreState(FrozenModel):
         """Make a model that is complete in the store the candidate."""
         return self._replace(candidate=model)
 
-    def dropped_candidate(self, why: str, now: datetime, *, refuse: bool = True, lasting: bool = True) -> Self:
+    def dropped_candidate(self, why: str, now: datetime, *, code: UpdateCode = "unknown", refuse: bool = True,
+                          lasting: bool = True) -> Self:
         """Drop the candidate; `refuse`: it is not put on trial again. Without a candidate nothing changes.
 
         Not `lasting`: a higher release of the same file is tried again.
@@ -154,8 +160,8 @@ class StoreState(FrozenModel):
         model = self.candidate
         if model is None:
             return self
-        refused = self._with_refused(model, why, now, lasting=lasting) if refuse else self.refused
-        return self._with_outcome(model, why, now, ok=False)._replace(
+        refused = self._with_refused(model, why, now, code, lasting=lasting) if refuse else self.refused
+        return self._with_outcome(model, why, now, code)._replace(
             candidate=None, refused=refused, probes=without(self.probes, model.sha256) if refuse else self.probes)
 
     def activated(self, model: Installed, now: datetime, *, on_trial: bool = True, held: int | None = None) -> Self:
@@ -167,12 +173,15 @@ class StoreState(FrozenModel):
         """
         same = self.active is not None and self.active.sha256 == model.sha256
         proven = self.active if self.trial is None and not same else self.previous
-        trial = Trial(since_utc=now) if on_trial else None
+        new_trial = Trial(since_utc=now) if on_trial else None
+        trial = self.trial if same else new_trial
         failed = self.last_outcome is not None and self.last_outcome.sha256 == model.sha256 and not self.last_outcome.ok
-        return self._replace(
-            last_outcome=None if failed else self.last_outcome,
+        told = self._replace(last_outcome=None) if failed else self
+        if trial is None and not same:
+            told = self._with_outcome(model, "active; it was proven before", now, "activated")
+        return told._replace(
             active=model, previous=None if proven is not None and proven.sha256 == model.sha256 else proven,
-            trial=self.trial if same else trial,
+            trial=trial,
             candidate=None if self.candidate is not None and self.candidate.sha256 == model.sha256 else self.candidate,
             refused=self.refusal_cleared(model.sha256).refused, probes=without(self.probes, model.sha256),
             held=held if held is not None else self._held_after(model))
@@ -202,13 +211,14 @@ class StoreState(FrozenModel):
         """End the trial: the active model is proven. Without a trial nothing changes."""
         if self.active is None or self.trial is None:
             return self
-        return self._with_outcome(self.active, message, now, ok=True)._replace(trial=None)
+        return self._with_outcome(self.active, message, now, "good")._replace(trial=None)
 
     def postponed_candidate(self, why: str, now: datetime) -> Self:
         """Keep the candidate, which could not be tested yet, and say why. Without a candidate nothing changes."""
-        return self if self.candidate is None else self._with_outcome(self.candidate, why, now, ok=False)
+        return self if self.candidate is None else self._with_outcome(self.candidate, why, now, "not_tried")
 
-    def rolled_back(self, why: str, now: datetime, *, refuse: bool = True, lasting: bool = True) -> Self:
+    def rolled_back(self, why: str, now: datetime, *, code: UpdateCode = "unknown", refuse: bool = True,
+                    lasting: bool = True) -> Self:
         """Replace the active model by the previous one, which is good, or by none.
 
         Not `lasting`: a higher release of the same file is tried again.
@@ -216,9 +226,9 @@ class StoreState(FrozenModel):
         model = self.active
         if model is None:
             return self
-        return self._with_outcome(model, why, now, ok=False)._replace(
+        return self._with_outcome(model, why, now, code)._replace(
             active=self.previous, previous=None, trial=None,
-            refused=self._with_refused(model, why, now, lasting=lasting) if refuse else self.refused)
+            refused=self._with_refused(model, why, now, code, lasting=lasting) if refuse else self.refused)
 
     def rolled_back_by_operator(self, now: datetime, message: str = "rolled back by the operator") -> Self:
         """Make the previous model active again. It is held until a release above the replaced one is available.
@@ -229,7 +239,7 @@ class StoreState(FrozenModel):
         if self.active is None or self.previous is None:
             raise ValueError("there is no previous model to roll back to")
         known = (self.active.release, self.latest.release if self.latest else None, self.previous.release, 0)
-        return self._with_outcome(self.active, message, now, ok=True)._replace(
+        return self._with_outcome(self.active, message, now, "rolled_back")._replace(
             active=self.previous, previous=self.active if self.trial is None else None, trial=None,
             held=next(release for release in known if release is not None))
 
@@ -257,24 +267,28 @@ class StoreState(FrozenModel):
 
     def with_request_outcome(self, kind: str, sha256: str, message: str, now: datetime, *, ok: bool) -> Self:
         """Record how a request ended that nobody waits for any more."""
-        return self._replace(last_outcome=Outcome(sha256=sha256, name=kind, version=None, words=message, at=now, ok=ok))
+        done: UpdateCode = "rolled_back" if kind == "rollback" else "activated"
+        return self._replace(last_outcome=Outcome(sha256=sha256, name=kind, version=None, words=message, at=now, ok=ok,
+                                                  code=done if ok else "refused"))
 
     def _held_after(self, model: Installed) -> int | None:
         beyond = self.held is not None and model.release is not None and model.release > self.held
         return None if beyond else self.held
 
-    def _with_refused(self, model: Installed, why: str, now: datetime, *, lasting: bool = True) -> tuple[Refused, ...]:
+    def _with_refused(self, model: Installed, why: str, now: datetime, code: UpdateCode, *,
+                      lasting: bool = True) -> tuple[Refused, ...]:
         others = tuple(one for one in self.refused if one.sha256 != model.sha256)
-        refused = Refused(sha256=model.sha256, release=model.release, why=why, at=now, lasting=lasting)
+        refused = Refused(sha256=model.sha256, release=model.release, why=why, at=now, lasting=lasting, code=code)
         return (*others, refused)[-REFUSED_KEPT:]
 
     def _with_trial(self, **changes: object) -> Self:
         assert self.trial is not None  # noqa: S101 - for the type checker: the callers have checked
         return self._replace(trial=self.trial.model_copy(update=changes))
 
-    def _with_outcome(self, model: Installed, message: str, now: datetime, *, ok: bool) -> Self:
-        return self._replace(last_outcome=Outcome(sha256=model.sha256, name=model.name, version=model.version,
-                                                  words=message, at=now, ok=ok))
+    def _with_outcome(self, model: Installed, message: str, now: datetime, code: UpdateCode) -> Self:
+        return self._replace(last_outcome=Outcome(
+            sha256=model.sha256, name=model.name, version=model.version, words=message, at=now, ok=code in NO_FAILURES,
+            release=model.release, code=code))
 
     def _replace(self, **changes: object) -> Self:
         return self.model_copy(update=changes)

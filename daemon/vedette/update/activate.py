@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed
-    from vedette.types import DetectorFacts, ModelRef
+    from vedette.types import DetectorFacts, ModelRef, UpdateCode
     from vedette.vision.local import LocalDetector
 
 log = logging.getLogger(__name__)
@@ -91,15 +91,16 @@ class ModelActivator:
             self._pipeline.offer(opened, OFFER_WITHIN_S)
         self._store.clean_up()
 
-    def roll_back(self, why: str, *, refuse: bool = True, lasting: bool = True) -> None:
+    def roll_back(self, why: str, code: UpdateCode = "unknown", *, refuse: bool = True,
+                  lasting: bool = True) -> None:
         """Go back to the previous model, or to none. Going back to a model also works on a full disk.
 
         Not `lasting`: a higher release of the same file is tried again.
 
         Raises: StateUnusable, ModelDamaged, ModelUnreadable; then nothing has changed.
         """
-        self._store.roll_back(self._store.state.rolled_back(why, self._clock.utc_now(), refuse=refuse,
-                                                             lasting=lasting))
+        self._store.roll_back(self._store.state.rolled_back(
+            why, self._clock.utc_now(), code=code, refuse=refuse, lasting=lasting))
         log.warning("rolled back: %s", why)
         self.match()
         self._store.clean_up()
@@ -154,13 +155,13 @@ class ModelActivator:
         elif isinstance(refusal, ModelTimedOut):
             return      # it may only be slow, and the pipeline's next try has more time
         elif state.trial is not None:
-            self.roll_back(f"on trial it cannot be opened: {refusal}",
+            self.roll_back(f"on trial it cannot be opened: {refusal}", "not_opened",
                            lasting=not isinstance(refusal, ModelUnproven))
         elif state.previous is not None:
             try:
                 self._store.verified(state.active.sha256)
             except ModelDamaged as damage:
-                self.roll_back(str(damage), refuse=False)
+                self.roll_back(str(damage), "lost", refuse=False)
 
 
 def _sha256_of(choice: ModelChoice) -> str:

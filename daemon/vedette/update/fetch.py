@@ -146,7 +146,7 @@ class ReleaseFetcher:
         if candidate is not None and candidate.release is not None and (
                 target is None or candidate.sha256 != target.sha256):
             self._store.change(state.dropped_candidate("no longer the release for this device", self._clock.utc_now(),
-                                                       refuse=False))
+                                                       code="withdrawn", refuse=False))
             state = self._store.state
         if target is None or (state.candidate is not None and state.candidate.release is None):
             return

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.state import Installed
+    from vedette.types import UpdateCode
     from vedette.update.activate import ModelActivator
     from vedette.update.shadow import OnComparison
     from vedette.validate.candidate import Candidate, ProbeReport
@@ -188,7 +189,7 @@ class Prover:
             log.warning("%s", error)
             self._retry_or_drop(model, error)
         except (ModelError, UpdateRefused) as error:
-            self._drop(str(error), lasting=not isinstance(error, ModelTooSlow | UpdateRefused))
+            self._drop(str(error), rules.code_of(error), lasting=not isinstance(error, ModelTooSlow | UpdateRefused))
 
     def _retry_or_drop(self, model: Installed, error: ModelUnproven | RuntimeMissing) -> None:
         """After a try that did not prove the model: try again later what is slow or a release, drop another file."""
@@ -202,14 +203,14 @@ class Prover:
         if tries < UNPROVEN_MAX and not is_slow:
             return
         if RuntimeMissing in self._failures or (model.release is None and not is_slow):
-            self._drop(str(error), refuse=False)
+            self._drop(str(error), rules.code_of(error), refuse=False)
         else:
             self._store.change(self._store.state.postponed_candidate(f"tried again later: {error}",
                                                                      self._clock.utc_now()))
 
     def _begin(self, model: Installed) -> None:
         if why := self._switch.probe_count.refusal(model.sha256, model.release):
-            self._drop(why, lasting=False)
+            self._drop(why, "died", lasting=False)
             return
         self._settings = self._candidates.settings
         with contextlib.ExitStack() as begun:
@@ -233,18 +234,18 @@ class Prover:
             self.close()
             self._activate(shadow.model)
         elif verdict.ruling == "refused":
-            self._drop(verdict.message, lasting=verdict.lasting)
+            self._drop(verdict.message, verdict.code, lasting=verdict.lasting)
 
     def _activate(self, model: Installed) -> None:
         self._tried = ""
         self._candidates.patience(model.sha256).worked()
         self._switch.activate(model)
 
-    def _drop(self, why: str, *, refuse: bool = True, lasting: bool = True) -> None:
+    def _drop(self, why: str, code: UpdateCode, *, refuse: bool = True, lasting: bool = True) -> None:
         self.close()
         self._tried = ""
-        self._store.change(self._store.state.dropped_candidate(why, self._clock.utc_now(), refuse=refuse,
-                                                               lasting=lasting))
+        self._store.change(self._store.state.dropped_candidate(
+            why, self._clock.utc_now(), code=code, refuse=refuse, lasting=lasting))
         log.warning("the new model is not activated: %s", why)
         self._store.clean_up()
 

@@ -10,12 +10,25 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vedette.errors import ModelTooSlow, UpdateRefused
+from vedette.errors import (
+    ModelBadlyQuantised,
+    ModelDamaged,
+    ModelMismatched,
+    ModelTooSlow,
+    ModelUnproven,
+    ModelUnreadable,
+    ModelUnsupported,
+    RuntimeMissing,
+    UpdateRefused,
+    VedetteError,
+)
 from vedette.store.release import Target
 from vedette.store.state import StoreState
+from vedette.types import UpdateCode
 
 SET_CLOCK = datetime(2026, 11, 1, tzinfo=UTC)
 """No device ran before this day, so an earlier clock was never set."""
+_LABELS = "labels:"
 
 
 def choose(targets: Iterable[Target], *, device: str, device_class: str, channel: str, any_bucket: bool,
@@ -66,7 +79,7 @@ def admit_labels(labels: Collection[str], wanted: Iterable[str]) -> None:
     """Accept a model's labels. `wanted`: the labels that `detector.labels` names. Raises: UpdateRefused."""
     lacking = [label for label in wanted if label not in labels]
     if lacking:
-        raise UpdateRefused(f"labels: the model lacks {', '.join(lacking)}, which detector.labels names; "
+        raise UpdateRefused(f"{_LABELS} the model lacks {', '.join(lacking)}, which detector.labels names; "
                             f"it has {len(labels)} others")
 
 
@@ -75,6 +88,17 @@ def admit_latency(name: str, invoke_ms: float, budget_ms: float | None) -> None:
     if budget_ms is not None and invoke_ms > budget_ms:
         raise ModelTooSlow(f"latency: {name} takes {invoke_ms:.1f} ms for a frame; expected at most {budget_ms:g} "
                            "(update.latency_budget_ms)")
+
+
+def code_of(error: VedetteError) -> UpdateCode:
+    """Return the code of what keeps a model from being tried."""
+    codes: tuple[tuple[type[VedetteError], UpdateCode], ...] = (
+        (ModelUnproven, "not_tried"), (RuntimeMissing, "not_tried"), (ModelDamaged, "damaged"),
+        (ModelUnreadable, "damaged"), (ModelUnsupported, "unsupported"), (ModelBadlyQuantised, "unsupported"),
+        (ModelMismatched, "golden_frames"), (ModelTooSlow, "latency"), (UpdateRefused, "refused"))
+    if isinstance(error, UpdateRefused) and str(error).startswith(_LABELS):
+        return "labels"
+    return next((code for kind, code in codes if isinstance(error, kind)), "unknown")
 
 
 def reference_time(clock_utc: datetime, *, synced: bool, persisted: datetime | None) -> datetime | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from vedette.store.state import Installed, StoreState
-from vedette.types import DetectorFacts, ModelRef, ModelState, ModelStatus, ReasonCode
+from vedette.store.state import Installed, Refused, StoreState
+from vedette.types import DetectorFacts, LastUpdate, ModelRef, ModelState, ModelStatus, ReasonCode
 
 
 def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool, downloaded: float | None,
@@ -34,6 +34,7 @@ def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool
         coming or _state_of_running(model, active, state, pinned=pinned),
         model, active.release if active else None, state.latest.version if state.latest else None,
         in_progress=coming is not None, percentage=None if progress is None else 100 * progress,
+        last_update=_last_update(state),
         last_outcome=f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}" if outcome else None)
 
 
@@ -59,10 +60,25 @@ def update_reasons(state: StoreState, source: Mapping[ReasonCode, str],
     outcome = state.last_outcome
     if outcome is not None and not outcome.ok and (offered is None or outcome.sha256 in offered):
         reasons["update_failed"] = f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}"
-    latest = state.latest
-    if "update_failed" not in reasons and latest is not None and latest.sha256 is not None:
-        refused = state.refusal_of(latest.sha256)
-        if refused is not None and state.refuses(latest.sha256, latest.release):
-            reasons["update_failed"] = (f"{latest.name} {latest.version}: refused on {refused.at:%Y-%m-%d}: "
-                                        f"{refused.why}")
+    refused, latest = _refused_offer(state), state.latest
+    if "update_failed" not in reasons and refused is not None and latest is not None:
+        reasons["update_failed"] = f"{latest.name} {latest.version}: refused on {refused.at:%Y-%m-%d}: {refused.why}"
     return reasons
+
+
+def _last_update(state: StoreState) -> LastUpdate | None:
+    """Return how the last update ended; the newest release for this device counts as the last if it is refused."""
+    outcome, refused, latest = state.last_outcome, _refused_offer(state), state.latest
+    if refused is not None and latest is not None:
+        return LastUpdate(latest.release, refused.sha256, ok=False, code=refused.code, at=refused.at)
+    if outcome is None:
+        return None
+    return LastUpdate(outcome.release, outcome.sha256, ok=outcome.ok, code=outcome.code, at=outcome.at)
+
+
+def _refused_offer(state: StoreState) -> Refused | None:
+    """Return the refusal of the newest release for this device. None: it is not refused."""
+    latest = state.latest
+    if latest is None or latest.sha256 is None or not state.refuses(latest.sha256, latest.release):
+        return None
+    return state.refusal_of(latest.sha256)

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from vedette.store.release import ShadowRequirement, TrialRequirement
-from vedette.types import Detection
+from vedette.types import Detection, UpdateCode
 from vedette.validate.agreement import match
 
 Ruling = Literal["accepted", "refused", "good", "bad", "undecided"]
@@ -39,12 +39,14 @@ which both models were timed. A busy moment slows both, so it is no fault of the
 class Verdict:
     """The decision, and a message with its figures. A shadow is accepted or refused, a trial good or bad.
 
-    Not `lasting`: the cause may be a busy device and not the model, so a higher release is tried again.
+    Not `lasting`: the cause may be a busy device and not the model, so a higher release is tried again. `code`: what is
+    wrong, where the model is refused or bad.
     """
 
     ruling: Ruling
     message: str
     lasting: bool = True
+    code: UpdateCode = "good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,12 @@ class ShadowFigures:
     agreement: float
     score_shift: float | None
     latency_ratio: float | None
+
+
+def _code(fault: str) -> UpdateCode:
+    codes: dict[str, UpdateCode] = {"agreement": "agreement", "scores": "agreement", _TOOK: "slow", _SLOW: "slow",
+                                    "detection": "errors", "blind": "blind"}
+    return codes[fault.split(maxsplit=1)[0].rstrip(":")]
 
 
 class ShadowTally:
@@ -108,12 +116,12 @@ class ShadowTally:
         faults = self._faults() if self._frames >= min(required.frames, LEAST_FRAMES) else []
         if faults:
             return Verdict("refused", f"in shadow over {self._frames} frames: {', '.join(faults)}",
-                           lasting=not all(fault.startswith(_TOOK) for fault in faults))
+                           lasting=not all(fault.startswith(_TOOK) for fault in faults), code=_code(faults[0]))
         if enough:
             return Verdict("accepted", f"in shadow over {self._frames} frames: {summary}")
         return Verdict("accepted" if required.on_deadline == "accept" else "refused",
                        f"in shadow only {self._frames} of {required.frames} frames were compared within "
-                       f"{required.deadline_minutes:g} minutes", lasting=False)
+                       f"{required.deadline_minutes:g} minutes", lasting=False, code="no_evidence")
 
     def _faults(self) -> list[str]:
         required, seen = self._required, self.figures
@@ -203,7 +211,7 @@ class TrialTally:
         """Decide from the evidence so far."""
         if faults := self._faults():
             return Verdict("bad", f"on trial after {self.frames} frames: {faults[0]}",
-                           lasting=not faults[0].startswith(_SLOW))
+                           lasting=not faults[0].startswith(_SLOW), code=_code(faults[0]))
         if missing := self._missing():
             return Verdict("undecided", f"on trial: {', '.join(missing)}")
         return Verdict("good", f"on trial over {self.frames} frames and {self.seconds / 60:.1f} minutes: "

@@ -224,7 +224,7 @@ class Updater:
             log.info("marked good: %s", verdict.message)
             self._store.clean_up()
         else:
-            self._switch.roll_back(verdict.message, lasting=verdict.lasting)
+            self._switch.roll_back(verdict.message, verdict.code, lasting=verdict.lasting)
 
     def _expect_opening(self) -> None:
         self.worker.beat(self._prove_within_s)

@@ -1,6 +1,6 @@
 """A fleet of simulated devices: what they would have retained on a broker, in the shapes of the daemon's own payloads.
 
-Of `count` devices one in 200 is offline, its health a day old, and `FAILED` are failures of four kinds.
+Of `count` devices one in 200 is offline, its health a day old, and `FAILED` are failures of three kinds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vedette.config.models import MqttConfig
 from vedette.messages import payloads
 from vedette.messages.health_shapes import HealthPayload
 from vedette.mqtt.connection import Connection
-from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, ModelRef, ModelStatus
+from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, LastUpdate, ModelRef, ModelStatus, UpdateCode
 
 FAILED = 31
 OLD, NEW = (ModelRef("street", version, digit * 64, None) for version, digit in (("3", "a"), ("4", "b")))
@@ -89,7 +89,10 @@ def _messages(fleet: list[Device]) -> Iterator[tuple[str, bytes]]:
 def _failed(device: Device, place: int) -> Device:
     if place % 4 == 0:
         return replace(device, state="failed", reasons=("camera_offline", "clips_failed"), failure="camera_offline")
-    return replace(device, state="degraded", reasons=("update_failed",), failure="update_failed")
+    code: UpdateCode = "blind" if place % 4 == 1 else "slow"
+    last = LastUpdate(2, NEW.sha256, ok=False, code=code, at=datetime.now(UTC))
+    return replace(device, state="degraded", reasons=("update_failed",), failure=code,
+                   status=replace(device.status, last_update=last))
 
 
 def _ref(device: Device) -> ModelRef:
