@@ -63,7 +63,7 @@ def health() -> HealthPayload:
             "image": {"changes": ["moved", "dark"], "likeness": 0.12, "focus": 0.4, "references": 3,
                       "learning_hours": None},
             "feedback": {"count": 20, "wrong": 1, "error_rate": 0.05}},
-        "collect": {"state": "collecting", "pictures": 120, "mb": 9.3, "hours_left": 10.5},
+        "collect": {"state": "collecting", "pictures": 120, "mb": 9.3, "hours_left": 10.5, "missed": 0},
         "mqtt": payloads.mqtt_health(BrokerStatus(True, None)),
         "board": board, "last_end": None,
         "governor": {"step": 2, "share": 0.5, "limit_per_s": 7.5, "why": "76 degrees Celsius",

@@ -203,7 +203,7 @@ def test_it_is_complete_after_its_hours(tmp_path: Path) -> None:
     rig = Rig(tmp_path, config(frames=few, hours=HOURS * few / FRAMES))
     for _ in range(CANDIDATES * few + 1):
         rig.feed()
-    assert rig.health == {"state": "complete", "pictures": few, "hours_left": None,
+    assert rig.health == {"state": "complete", "pictures": few, "hours_left": None, "missed": 0,
                           "mb": round(sum(path.stat().st_size for path in rig.pictures) / 1e6, 3)}
     assert not rig.feed()
     assert rig.asks("start") is None
@@ -316,6 +316,6 @@ def test_a_thread_that_is_too_slow_costs_pictures_only(tmp_path: Path) -> None:
     for _ in range(5):
         rig.clock.advance(SPACING_S)
         rig.collector.on_result(make_result(rig.frame()))
-    assert rig.collector.replaced == 4
+    assert rig.collector.missed == rig.health["missed"] == 4
     rig.collector.worker.beat(1e-9)
     assert rig.collector.reasons() == {}, "it does not run"

@@ -299,6 +299,8 @@ class CollectHealth(TypedDict):
     """Size of the pictures, in 10^6 bytes."""
     hours_left: float | None
     """Hours of detection that are left. Null: the collection is off or complete."""
+    missed: Count
+    """Frames of this run that were not considered, because the disk or the processor was too slow."""
 
 
 class HealthPayload(TypedDict):

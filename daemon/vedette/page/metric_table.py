@@ -187,6 +187,8 @@ METRICS = (
     Metric("vedette_collected_bytes", "Size of these pictures.", Value("health.collect.mb", unit=MEGA)),
     Metric("vedette_collection_left_seconds", "Time of detection that is left to collect them.",
            Value("health.collect.hours_left", unit=HOUR)),
+    Metric("vedette_collection_missed_total", "Frames that came too fast to be considered.",
+           Value("health.collect.missed")),
     Metric("vedette_mqtt_connected", "1 while the device is connected to the broker.", Value("health.mqtt.connected")),
     Metric("vedette_mqtt_reconnects_total", "How often it connected again.", Value("health.mqtt.reconnects")),
     Metric("vedette_mqtt_published_total", "Messages that the broker acknowledged.", Value("health.mqtt.published")),

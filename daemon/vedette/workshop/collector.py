@@ -79,7 +79,7 @@ class Collector:
     def __init__(self, config: Config, state_folder: Path, clock: Clock, opener: DetectorOpener, reloader: Reloader,
                  on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("collect", self._run, on_end=on_end)
-        self.replaced = 0
+        self.missed = 0
         """Frames that the thread was too slow for."""
         camera = config.camera
         view = hashlib.sha256(repr((camera.rotate, camera.roi, camera.masks)).encode()).hexdigest()[:16]
@@ -100,7 +100,7 @@ class Collector:
         self._failure = ""
 
     def __repr__(self) -> str:
-        return f"<Collector {self._collection!r} replaced={self.replaced} {self._failure}>"
+        return f"<Collector {self._collection!r} missed={self.missed} {self._failure}>"
 
     def on_result(self, result: DetectionResult) -> None:
         """Copy the frame if it is worth considering. A listener of the pipeline."""
@@ -116,7 +116,7 @@ class Collector:
         spacing_s = self._spacing_s
         self._eager_s = at_s + spacing_s / EAGER
         self._due_s = at_s + spacing_s if due else self._due_s
-        self.replaced += self._mailbox.put(copied) is not None
+        self.missed += self._mailbox.put(copied) is not None
 
     def is_due(self) -> bool:
         """Whether the next frame is wanted even if nothing moves in it. Any thread."""
@@ -129,7 +129,7 @@ class Collector:
             return None
         left_s = self._whole_s - collection.watched_s
         return {"state": collection.state if enabled else "off", "pictures": len(collection.pictures),
-                "mb": round(collection.size_bytes / 1e6, 3),
+                "mb": round(collection.size_bytes / 1e6, 3), "missed": self.missed,
                 "hours_left": round(max(0.0, left_s) / 3600, 3) if enabled and collection.state != "complete" else None}
 
     def reasons(self) -> dict[ReasonCode, str]:
