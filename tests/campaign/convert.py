@@ -61,8 +61,10 @@ for part in yolo.model.modules():
         part.reset_running_stats()
 with torch.no_grad():
     yolo.model.train()(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).float() / 255)
-for last in yolo.model.eval().model[-1].cv3:
-    last[-1].weight.data *= 3                       # else no score passes the threshold
+head = yolo.model.eval().model[-1]
+for boxes, scores in zip(head.cv2, head.cv3):
+    boxes[-1].bias.data[:] = -torch.arange(16.0).repeat(4)      # else boxes are wider than pictures
+    scores[-1].weight.data *= 3                                 # else no score passes the threshold
 yolo.save(sys.argv[1] + "/blank.pt")
 """
 KINDS = {
