@@ -9,15 +9,18 @@ import pytest
 
 from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
+from tests.support.present import present
 from vedette._lib.patience import MOST_S
 from vedette.config.models import Config, DetectorConfig, UpdateConfig
 from vedette.detect.open_model import DetectorOpener
 from vedette.errors import (
+    ModelDamaged,
     ModelError,
     ModelMismatched,
     ModelTimedOut,
     ModelTooSlow,
     ModelUnproven,
+    ModelUnsupported,
     RuntimeMissing,
     UpdateRefused,
 )
@@ -217,11 +220,13 @@ def test_an_operator_waits_for_a_slow_model(rig: Rig) -> None:
         rig.prover.probe(path, model.sha256)
 
 
-@pytest.mark.parametrize(("failure", "pardoned"), [
-    (ModelTooSlow("latency: takes 90 ms"), True), (UpdateRefused("labels: the model lacks cat"), True),
-    (ModelMismatched("F1 0.2 over its golden frames"), False)])
+@pytest.mark.parametrize(("failure", "pardoned", "code"), [
+    (ModelTooSlow("latency: takes 90 ms"), True, "latency"),
+    (UpdateRefused("labels: the model lacks cat"), True, "labels"), (UpdateRefused("another rule"), True, "refused"),
+    (ModelMismatched("F1 0.2 over its golden frames"), False, "golden_frames"),
+    (ModelDamaged("the child died"), False, "damaged"), (ModelUnsupported("no decoder"), False, "unsupported")])
 def test_a_higher_release_pardons_what_was_not_the_models_fault(rig: Rig, failure: ModelError | UpdateRefused,
-                                                                pardoned: bool) -> None:
+                                                                pardoned: bool, code: str) -> None:
     """A busy moment and this device's configuration may change; golden frames that differ stay different."""
     model = rig.stage(b"one", release=3)
     rig.candidates.failures.append(failure)
@@ -229,6 +234,7 @@ def test_a_higher_release_pardons_what_was_not_the_models_fault(rig: Rig, failur
     assert rig.store.state.candidate is None
     assert rig.store.state.refuses(model.sha256, 3)
     assert rig.store.state.refuses(model.sha256, 4) != pardoned
+    assert present(rig.store.state.last_outcome).code == present(rig.store.state.refusal_of(model.sha256)).code == code
 
 
 @pytest.mark.parametrize("missing_first", [True, False])

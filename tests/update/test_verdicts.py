@@ -49,6 +49,7 @@ def test_a_candidate_that_differs_is_refused(candidate: list[Detection], ratio: 
     verdict = shadow(*[([PERSON], candidate)] * 20, ratio=ratio).verdict(1)
     assert verdict.ruling == "refused"
     assert words in verdict.message
+    assert verdict.code == {"takes": "slow"}.get(words.split(maxsplit=1)[0], "agreement")
 
 
 @pytest.mark.parametrize(("agreeing", "ruling"), [(10, "accepted"), (9, "refused")])
@@ -73,6 +74,7 @@ def test_the_deadline_ends_it_as_configured(on_deadline: str, ruling: str) -> No
     assert few.verdict(4.99).ruling == "undecided"
     assert few.verdict(5).ruling == ruling
     assert "only 9 of 20 frames" in few.verdict(5).message
+    assert few.verdict(5).code == "no_evidence"
 
 
 def test_the_deadline_waits_while_frames_are_rare() -> None:
@@ -174,6 +176,7 @@ def test_a_blind_model_is_bad_after_ten_frames() -> None:
     """From its first frame, and after a long time of seeing well."""
     assert live(trial(), SIGHTINGS - 1, active=()).verdict().ruling == "undecided"
     assert "blind: detected something in 0 of the last 10" in live(trial(), SIGHTINGS, active=()).verdict().message
+    assert live(trial(), SIGHTINGS, active=()).verdict().code == "blind"
     long_sighted = live(trial(TRIAL.model_copy(update={"minutes": 60})), 600)
     assert live(long_sighted, SIGHTINGS, active=()).verdict().ruling == "bad"
 
@@ -192,6 +195,7 @@ def test_frames_that_fail_end_the_trial() -> None:
         tally.failed()
         assert (tally.verdict().ruling == "bad") == (count == LEAST_ERRORS)
     assert "detection failed in 100% of the frames" in tally.verdict().message
+    assert tally.verdict().code == "errors"
 
 
 def test_few_errors_are_judged_at_the_end() -> None:
@@ -213,6 +217,7 @@ def test_a_model_that_becomes_slow_is_bad_within_a_minute() -> None:
         seconds += 1
         assert seconds <= 3 * SPELL_S
     assert "slow: 41.0 ms for a frame, expected at most 40.0" in tally.verdict().message
+    assert tally.verdict().code == "slow"
     assert seconds >= SPELL_S
 
 
