@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import codecs
+import grp  # noqa: F401 - see as_nobody
 import os
 import pickle
 import select
@@ -24,7 +25,7 @@ def as_nobody(call: Callable[[], T]) -> T:
     """Return the call's result (or fail with its trace); call it as the present user if that is not root."""
     if os.geteuid() != 0:
         return call()
-    codecs.lookup("utf-8-sig")       # loaded before the fork: nobody may not read this Python's library
+    codecs.lookup("utf-8-sig")       # loaded before the fork, as grp is: nobody may not read this Python's library
 
     def call_as_nobody() -> T:
         os.setgroups([])
