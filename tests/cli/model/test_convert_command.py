@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,8 @@ from vedette.detect.box_model import BOX_MODEL
 from vedette.tflite.file import read_model
 from vedette.validate.verify import verify
 from vedette.vision.model_spec import resolve
+from vedette.workshop.convert import ROUTES, Route
+from vedette.workshop.environments import digest
 
 
 @pytest.fixture
@@ -46,6 +50,30 @@ def test_a_float_model_becomes_a_bundle_and_both_are_compared(tmp_path: Path, pi
     assert verify(out).passed
     assert [step["name"] for step in compared["steps"]] == ["float-net.tflite", "out.tflite"]
     assert compared["steps"][1]["f1"] > 0.9
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_run_here_is_left_out_of_the_comparison(
+        tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of torch cannot be made. The bundle is there, and compared with the float model."""
+    cache = tmp_path / "cache/vedette/environments"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    python = cache / f"litert-torch-{digest('litert-torch')}/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (cache / "torch.lock").mkdir()
+    script, network, floating = tmp_path / "script.py", tmp_path / "net.pt", tmp_path / "float.tflite"
+    script.write_text(f"import shutil, sys; shutil.copy({str(floating)!r}, sys.argv[2] + '/float.tflite')")
+    monkeypatch.setitem(ROUTES, "module", Route("litert-torch", str(script)))
+    floating.write_bytes(dequantised(BOX_MODEL.read_bytes()))
+    with zipfile.ZipFile(network, "w") as archive:
+        archive.writestr("net/data.pkl", b"cnet\nNet\n.")
+    (tmp_path / "labels.txt").write_text("person\nbicycle\ncar\ndog\nparcel\ncone\n")
+    assert main(["model", "convert", str(network), "--images", str(pictures), "-o", str(tmp_path / "out.tflite"),
+                 "--labels", str(tmp_path / "labels.txt"), "--keep-float", "none", "--json", "--force"]) == 0
+    out, err = capsys.readouterr()
+    assert "warning: the comparison begins with the float model: torch: its environment cannot be made" in err
+    assert [step["name"] for step in json.loads(out.splitlines()[1])["steps"]] == ["float-net.tflite", "out.tflite"]
 
 
 @pytest.mark.parametrize(("name", "options", "code", "said"), [

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vedette.cli.arguments import file_path
+from vedette.errors import ModelUnsupported, ToolMissing
 
 EXAMPLE = """examples:
   vedette model convert street.onnx --images pictures -o street.tflite
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     Raises: ModelError, SourceInvalid, UsageError, ConfigError, ToolMissing, ExtraMissing, RuntimeMissing.
     """
     from vedette.cli.model import quantize
-    from vedette.workshop.convert import Options, to_float
+    from vedette.workshop.convert import Options, dressed, to_float
     from vedette.workshop.inputs import source_of
     from vedette.workshop.prepared import picture_files
     quantize.check_folders(args)
@@ -56,19 +57,22 @@ def run(args: argparse.Namespace) -> int:
     args.model = to_float(source, _progress, Options(args.size, args.cut))
     quantize.run(args)
     args.html = html
-    return _compare(args, [args.network] if source.kind in RUN_BY_THEIR_OWN else [])
-
-
-def _compare(args: argparse.Namespace, steps: list[Path]) -> int:
-    from vedette.cli import parser_of
-    from vedette.workshop.convert import dressed
-    options = [*(["--html", args.html] if args.html else []), *(["--json"] if args.json else [])]
-    parser, compare = parser_of("model compare")
     with TemporaryDirectory() as folder:
         floating = Path(folder, f"float-{args.model.name}")
         floating.write_bytes(dressed(args.model, args.out))
-        words = [*steps, floating, args.out, "--images", args.images, *options]
-        return int(compare.run(parser.parse_intermixed_args(list(map(str, words)))))
+        if source.kind in RUN_BY_THEIR_OWN and not args.cut:
+            try:
+                return _compare(args, args.network, floating, args.out)
+            except (ModelUnsupported, ToolMissing) as error:        # OUT is made and proven without it
+                _progress(f"warning: the comparison begins with the float model: {error}")
+        return _compare(args, floating, args.out)
+
+
+def _compare(args: argparse.Namespace, *steps: Path) -> int:
+    from vedette.cli import parser_of
+    options = [*(["--html", args.html] if args.html else []), *(["--json"] if args.json else [])]
+    parser, compare = parser_of("model compare")
+    return int(compare.run(parser.parse_intermixed_args(list(map(str, [*steps, "--images", args.images, *options])))))
 
 
 def _progress(line: str) -> None:
