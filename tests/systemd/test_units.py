@@ -65,8 +65,8 @@ def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
         "cloud.enabled": True, "cloud.url": "https://localhost/", "cloud.token_file": str(token)})
     bounds_s = {"outbox": supervisor.STOP_TIMEOUT_S, "mqtt": supervisor.STOP_TIMEOUT_S + app.FLUSH_TIMEOUT_S,
                 "capture": remote.STOP_WITHIN_S, "cloud": build.CLOUD_STOP_S, "drift": supervisor.STOP_TIMEOUT_S,
-                "clips": supervisor.STOP_TIMEOUT_S, "detect": supervisor.STOP_TIMEOUT_S,
-                "update": supervisor.STOP_TIMEOUT_S, "socket": app.SOCKET_STOP_S}
+                "clips": supervisor.STOP_TIMEOUT_S, "collect": supervisor.STOP_TIMEOUT_S,
+                "detect": supervisor.STOP_TIMEOUT_S, "update": supervisor.STOP_TIMEOUT_S, "socket": app.SOCKET_STOP_S}
     state = StateFolder(tmp_path / "state")
     try:
         parts = app.Daemon(app.Options(None, {}), config, state).parts()
