@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.train.bundle import bundled
 from models.train.flatbuffer import Graph
 from models.train.int8 import IMAGE, folded, output_names, to_tflite
+from models.train.net import TorchOperations
 from models.train.scenes import SIDE
 from vedette.camera.street.objects import LABELS
 
@@ -67,7 +68,6 @@ class _Outputs(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the six outputs, channels last."""
-        from models.train.net import TorchOperations
         levels = self.network.wire(image, TorchOperations())
         return tuple(part.permute(0, 2, 3, 1) for level in levels for part in level)
 

@@ -156,7 +156,7 @@ class StateFolder:
         path = self.path / "run"
         try:
             run = _last_run(path, now_s) + 1
-            if run == 1 and not path.exists():
+            if not path.exists():
                 _save_number(self.path / _DIGITS_FILE, MACHINE_DIGITS)
             _save_number(path, run)
             self._run = run

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 TOKEN_BYTES = 4096
 
 
+def authorization(token_file: Path | None) -> dict[str, str]:
+    """Return the header with the token of a file; none without a file. Raises: ValueError, as `read_token` does."""
+    return {} if token_file is None else {"Authorization": f"Bearer {read_token(token_file)}"}
+
+
 def read_token(path: Path) -> str:
     """Return the token that the file holds on its only line. Raises: ValueError, with the file and what is wrong."""
     try:

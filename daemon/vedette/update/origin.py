@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
 from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
-from vedette.net.bearer import read_token
+from vedette.net.bearer import authorization
 from vedette.net.http_client import HttpClient, HttpResponse
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
@@ -80,10 +80,8 @@ class WebOrigin:
             yield Opened(_start_of(answer), answer.length, answer.chunks())
 
     def _authorization(self) -> dict[str, str]:
-        if self._token_file is None:
-            return {}
         try:
-            return {"Authorization": f"Bearer {read_token(self._token_file)}"}
+            return authorization(self._token_file)
         except ValueError as error:
             raise UpdateUnreachable(str(error)) from error
 

@@ -40,7 +40,7 @@ SHAPES = "tensor shapes"
 _ASSUMED = "assumed"
 _NO_LABELS = "no labels found: names are made of class ids"
 _COMPARED_LABELS_MAX = 2000     # a search in all labels of a long list takes seconds
-_INPUT_TYPES = ("uint8", "int8", "float32")
+INPUT_TYPES = ("uint8", "int8", "float32")
 
 
 
@@ -172,9 +172,9 @@ def _input(model: ModelFile) -> InputShape:
     shape = InputShape.of(model.inputs[0].shape)
     if shape is not None and max(shape.width, shape.height) > _LARGEST_INPUT:
         raise ModelUnsupported(f"{model.path}: input {seen}; expected at most {_LARGEST_INPUT} pixels a side")
-    if shape is None or min(shape.width, shape.height) < _SMALLEST_INPUT or model.inputs[0].dtype not in _INPUT_TYPES:
+    if shape is None or min(shape.width, shape.height) < _SMALLEST_INPUT or model.inputs[0].dtype not in INPUT_TYPES:
         raise ModelUnsupported(f"{model.path}: input {seen}; expected one image of a fixed size, 1xHxWx3, 1x3xHxW or "
-                               f"with one channel, of {', '.join(_INPUT_TYPES)}")
+                               f"with one channel, of {', '.join(INPUT_TYPES)}")
     return shape
 
 

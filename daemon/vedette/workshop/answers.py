@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from vedette.errors import CloudError, SourceInvalid, UsageError
 from vedette.fallback.cloud_dialects import DIALECTS
-from vedette.net.bearer import read_token
+from vedette.net.bearer import authorization
 from vedette.net.http_client import HttpClient
 from vedette.net.timed_socket import Deadline
 from vedette.types import Box, Detection, ModelRef
@@ -111,10 +111,8 @@ class DeviceStep(_Answers):
     detect_all = detect
 
     def _authorization(self) -> dict[str, str]:
-        if self._token_file is None:
-            return {}
         try:
-            return {"Authorization": f"Bearer {read_token(self._token_file)}"}
+            return authorization(self._token_file)
         except ValueError as error:
             raise UsageError(f"--token-file: {error}") from error
 

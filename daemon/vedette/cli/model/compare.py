@@ -18,6 +18,7 @@ from vedette.cli.arguments import file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument
 from vedette.cli.image_folder import ImageFolder
 from vedette.cli.model.frame_source import add_synthetic_arguments, spread, synthetic_frames, with_progress
+from vedette.cli.out_file import check_folder, write_file
 from vedette.config.files import expanded
 from vedette.errors import SourceInvalid, UsageError
 from vedette.messages.payloads import rounded
@@ -87,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
     arguments, paths = _sorted([args.a, args.b, *args.more])
     if sum(map(bool, (paths, args.source, args.images or args.coco))) != 1:
         raise UsageError("expected either image files or --source, or else --images or --coco")
-    if args.html and not args.html.parent.is_dir():     # said before minutes of work
-        raise UsageError(f"--html {args.html}: no such folder; expected a file name in an existing one")
+    check_folder(args.html, "--html")
     folder = ImageFolder(args.out) if args.out else None
     truth = Truth.of_folder(args.coco) if args.coco else None
     with ExitStack() as stack:
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if folder:
         _write_differences(folder, comparison)
     if args.html:
-        _write_report(args.html, comparison)
+        from vedette.workshop.report import html
+        write_file(args.html, html(comparison).encode(), "--html")
     return 0
 
 
@@ -145,15 +146,6 @@ def _pictures(args: argparse.Namespace, paths: Sequence[Path], truth: Truth | No
         names = spread(list(truth.images.values()), args.frames or FOLDER_FRAMES)
         paths = [args.coco / "images" / name for name in names]
     yield from with_progress(read_pictures(paths), len(paths))
-
-
-def _write_report(path: Path, comparison: Comparison) -> None:
-    from vedette._lib.durable import replace_file
-    from vedette.workshop.report import html
-    try:
-        replace_file(path, html(comparison).encode(), mode=0o644)
-    except OSError as error:
-        raise UsageError(f"--html {path}: {error.strerror}; expected a file name in an existing folder") from error
 
 
 def _write_differences(folder: ImageFolder, comparison: Comparison) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vedette.cli.arguments import between, file_path
 from vedette.cli.detector_arguments import add_runtime_argument, add_threads_argument, detector_of
 from vedette.cli.model.frame_source import add_synthetic_arguments, synthetic_frames, with_progress
+from vedette.cli.out_file import write_file
 from vedette.config.models import DetectorConfig
 from vedette.config.scene import EventsConfig
 from vedette.detect.box_model import BOX_MODEL
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from vedette.camera.street.stills import Still
     from vedette.types import Detection, DetectorFacts, Frame
     from vedette.validate.average_precision import Precision
-    from vedette.vision.baseline import Baseline
     from vedette.vision.local import LocalDetector
 
 EXAMPLE = """example:
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         detector.close()
     if args.baseline_out:
-        _write(args.baseline_out, evaluation.baseline.read())
+        baseline = evaluation.baseline.read()
+        write_file(args.baseline_out, f"{baseline.model_dump_json(indent=1)}\n".encode(), "--baseline-out")
     invokes_ms = evaluation.invokes_ms
     figures = _plain(detector.facts, args, precision, invokes_ms)
     if args.tracking:
@@ -162,15 +163,6 @@ def _precision(evaluation: _Evaluation, truth: Truth, frames: Iterator[tuple[int
     for image_id, frame in frames:
         rows += truth.rows(image_id, frame.width, frame.height, evaluation.detections(frame))
     return average_precision(truth, rows)
-
-
-def _write(path: Path, baseline: Baseline) -> None:
-    from vedette._lib.durable import replace_file
-    try:
-        replace_file(path, f"{baseline.model_dump_json(indent=1)}\n".encode(), mode=0o644)
-    except OSError as error:
-        raise UsageError(f"--baseline-out {path}: {error.strerror}; expected a file name in an existing "
-                         "folder") from error
 
 
 def _plain(facts: DetectorFacts, args: argparse.Namespace, precision: Precision,

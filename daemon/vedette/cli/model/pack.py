@@ -18,6 +18,7 @@ from vedette.cli.detector_arguments import (
     detector_of,
 )
 from vedette.cli.json_file import read_json
+from vedette.cli.out_file import write_file
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the bundle. Raises: ModelError, SourceInvalid, UsageError, RuntimeMissing."""
-    from vedette._lib.durable import replace_file
     from vedette.tflite.file import read_model
     from vedette.validate.packing import pack
     from vedette.vision.limits import PLACEHOLDERS
@@ -78,10 +78,7 @@ def run(args: argparse.Namespace) -> int:
                   baseline=_baseline(args.baseline), metadata=args.metadata)
     for warning in packed.warnings:
         print(f"vedette: warning: {warning}", file=sys.stderr)
-    try:
-        replace_file(args.out, packed.content, mode=0o644)
-    except OSError as error:
-        raise UsageError(f"--out {args.out}: {error.strerror}; expected a file name in an existing folder") from error
+    write_file(args.out, packed.content, "--out")
     print(f"{args.out}: {len(packed.content):,} bytes, {_golden_text(packed.golden)}")
     print(packed.others)
     return 0

@@ -20,11 +20,11 @@ from vedette.cli.detector_arguments import (
 )
 from vedette.cli.json_file import read_json, read_json_lines
 from vedette.cli.model.frame_source import spread
+from vedette.cli.out_file import check_folder, write_file
 from vedette.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from vedette.config.models import CameraConfig, DetectorConfig
     from vedette.tflite.file import ModelFile
@@ -101,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
         made = make(order, progress)
     finally:
         progress("")
-    _write(args.out, made.content, "--out")
+    write_file(args.out, made.content, "--out")
     if args.html:
         from vedette.workshop.report import html
-        _write(args.html, html(compared(order, args.out)).encode(), "--html")
+        write_file(args.html, html(compared(order, args.out)).encode(), "--html")
     for warning in made.warnings:
         print(f"vedette: warning: {warning}", file=sys.stderr)
     if args.json:
@@ -117,17 +117,8 @@ def run(args: argparse.Namespace) -> int:
 
 def check_folders(args: argparse.Namespace) -> None:
     """Say before minutes of work that a file cannot be written. Raises: UsageError."""
-    for argument, path in (("--out", args.out), ("--html", args.html)):
-        if path and not path.parent.is_dir():
-            raise UsageError(f"{argument} {path}: no such folder; expected a file name in an existing one")
-
-
-def _write(path: Path, content: bytes, argument: str) -> None:
-    from vedette._lib.durable import replace_file
-    try:
-        replace_file(path, content, mode=0o644)
-    except OSError as error:
-        raise UsageError(f"{argument} {path}: {error.strerror}; expected a file name in an existing folder") from error
+    check_folder(args.out, "--out")
+    check_folder(args.html, "--html")
 
 
 class _Progress:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vedette.vision.model_spec import INPUT_TYPES
+from vedette.workshop.unfit import rules
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vedette.workshop.unfit.rules import Rule
 
 WayOut = Literal["cut", "replace", "custom", "select-tf"]
@@ -50,6 +55,19 @@ def by_rule(op: str, place: str, rule: Rule, tensors: tuple[str, ...] = (), othe
         return Unfit(op, place, rule.why, otherwise, "it cannot be cut off, since layers with weights follow it: take "
                      "a network that ends with its boxes and scores", refused=rule.refused)
     return Unfit(op, place, rule.why, otherwise, rule.advice, refused=rule.refused)
+
+
+def of_input(place: str, axes: int, dtype: str, *, fixed: bool, opened: Rule = rules.SIZE) -> Iterator[Unfit]:
+    """Yield what does not fit in the only input: its number of axes, a size that is not `fixed`, its type.
+
+    `opened` is the rule for an open size.
+    """
+    if axes != 4:
+        yield by_rule("input", place, rules.SHAPE)
+    elif not fixed:
+        yield by_rule("input", place, opened)
+    if dtype not in INPUT_TYPES:
+        yield by_rule("input", place, rules.TYPE)
 
 
 def few(names: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import Unfit, by_rule, few
+from vedette.workshop.unfit.found import Unfit, by_rule, few, of_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,6 @@ _CHOICES = frozenset(("Max", "Amax", "Argmax", "Greater", "GreaterEqual", "Less"
 _PARTS = frozenset(("Reshape", "Flatten", "Split", "GetItem", "Squeeze", "ExpandDims", "Slice"))
 _NETWORKS = frozenset(("Functional", "Sequential", "Model"))
 _OURS = ("keras", "builtins", "tensorflow.keras", "tf_keras")
-_PICTURE_TYPES = ("float32", "uint8", "int8")
 _LAMBDA = rules.Rule("it holds Python code, which Keras refuses to load from a file",
                      "replace it by a layer of Keras, or export the network as a SavedModel where its code is "
                      "(model.export('folder')) and give that")
@@ -59,12 +58,7 @@ def _inputs(config: Mapping[str, Any]) -> Iterator[Unfit]:
     shape = stated.get("batch_shape") or stated.get("batch_input_shape") or ()
     dtype = stated.get("dtype") or "float32"
     place = f"layer {stated['name']!r} {dtype} {'x'.join('?' if size is None else str(size) for size in shape)}"
-    if len(shape) != 4:
-        yield by_rule("input", place, rules.SHAPE)
-    elif None in shape[1:]:
-        yield by_rule("input", place, rules.SIZE)
-    if dtype not in _PICTURE_TYPES:
-        yield by_rule("input", place, rules.TYPE)
+    yield from of_input(place, len(shape), dtype, fixed=None not in shape[1:])
 
 
 def _layers(config: Mapping[str, Any], inside: str) -> Iterator[Unfit]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette.workshop.unfit import cut, onnx_graph, rules
-from vedette.workshop.unfit.found import by_rule
+from vedette.workshop.unfit.found import by_rule, of_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,6 @@ _CHOICES = frozenset(("ReduceMax", "ArgMax", "Greater", "GreaterOrEqual", "Less"
 _LEARNED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "LSTM", "GRU", "RNN",
                       "DeformConv"))
 _DEEP = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
-_PICTURE_TYPES = ("float32", "uint8", "int8")
 
 
 def unfit_in_onnx(path: Path) -> tuple[Unfit, ...]:
@@ -51,12 +50,9 @@ def _inputs(graph: Graph) -> Iterator[Unfit]:
         yield by_rule("input", f"inputs {', '.join(map(str, graph.inputs)) or '(none)'}", rules.INPUTS)
         return
     value, = graph.inputs
-    if len(value.shape or ()) != 4:
-        yield by_rule("input", f"input {value}", rules.SHAPE)
-    elif not all(isinstance(size, int) for size in (value.shape or ())[1:]):
-        yield by_rule("input", f"input {value}", rules.SIZE)
-    if value.dtype not in _PICTURE_TYPES:
-        yield by_rule("input", f"input {value}", rules.TYPE)
+    shape = value.shape or ()
+    yield from of_input(f"input {value}", len(shape), value.dtype,
+                        fixed=all(isinstance(size, int) for size in shape[1:]))
 
 
 def _nodes(graph: Graph) -> Iterator[Unfit]:

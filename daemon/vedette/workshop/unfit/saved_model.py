@@ -14,7 +14,7 @@ from vedette._lib.whole_file import read_whole
 from vedette.errors import ModelUnreadable
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import cut, rules
-from vedette.workshop.unfit.found import by_rule, few
+from vedette.workshop.unfit.found import by_rule, few, of_input
 from vedette.workshop.unfit.protobuf import Message
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ _LEARNED = frozenset(("Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV
 _CHOICES = frozenset(("Max", "ArgMax", "Greater", "GreaterEqual", "Less", "LessEqual", "Cast"))
 _PARTS = frozenset(("Reshape", "Split", "SplitV", "Slice", "StridedSlice", "Squeeze", "ExpandDims", "Identity"))
 _LOOPS = frozenset(("While", "StatelessWhile"))
-_PICTURE_TYPES = ("float32", "uint8", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +109,7 @@ def _inputs(signature: Message) -> Iterator[Unfit]:
     shape = [size.integer(1) for size in info.message(3).messages(2)]
     dtype = _TYPES.get(info.integer(2), f"type {info.integer(2)}")
     place = f"input {name!r} {dtype} {'x'.join('?' if size < 0 else str(size) for size in shape)}"
-    if len(shape) != 4:
-        yield by_rule("input", place, rules.SHAPE)
-    elif min(shape[1:]) < 0:
-        yield by_rule("input", place, rules.SIZE)
-    if dtype not in _PICTURE_TYPES:
-        yield by_rule("input", place, rules.TYPE)
+    yield from of_input(place, len(shape), dtype, fixed=all(size >= 0 for size in shape[1:]))
 
 
 def _nodes(graph: Message, signature: Message) -> Iterator[Unfit]:

@@ -12,7 +12,7 @@ from vedette.tflite.flatbuffer import Buffer, Malformed
 from vedette.tflite.model_errors import model_errors_only
 from vedette.tflite.operators import CUSTOM, operator_name, type_name
 from vedette.workshop.unfit import builtins, cut, rules
-from vedette.workshop.unfit.found import Unfit, by_rule, few
+from vedette.workshop.unfit.found import Unfit, by_rule, few, of_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,6 @@ _RULES = {
 _LEARNED = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"))
 _CHOICES = frozenset(("REDUCE_MAX", "ARG_MAX", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "CAST"))
 _PARTS = frozenset(("RESHAPE", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "SQUEEZE", "EXPAND_DIMS", "GATHER"))
-_PICTURE_TYPES = ("float32", "int8", "uint8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +117,9 @@ def _inputs(graph: _Graph) -> Iterator[Unfit]:
         yield by_rule("input", place, rules.INPUTS)
         return
     index, tensor = graph.inputs[0], graph.tensors[graph.inputs[0]]
-    place = f"tensor {index} {tensor}"
-    if len(tensor.shape) != 4:
-        yield by_rule("input", place, rules.SHAPE)
-    elif min(tensor.signature[1:] or tensor.shape[1:]) < 1:
-        yield by_rule("input", place, rules.SIZE)
-    if tensor.dtype not in _PICTURE_TYPES:
-        yield by_rule("input", place, rules.TYPE)
+    sizes = tensor.signature[1:] or tensor.shape[1:]
+    yield from of_input(f"tensor {index} {tensor}", len(tensor.shape), tensor.dtype,
+                        fixed=all(size >= 1 for size in sizes))
 
 
 def _ops(graph: _Graph) -> Iterator[Unfit]:

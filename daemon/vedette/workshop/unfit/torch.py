@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.tflite.model_errors import model_errors_only
 from vedette.workshop.unfit import archive, cut, rules
-from vedette.workshop.unfit.found import by_rule, few
+from vedette.workshop.unfit.found import by_rule, few, of_input
 from vedette.workshop.unfit.rules import Rule
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ _PARTS = frozenset(("split", "split_with_sizes", "chunk", "slice", "select", "ge
                     "reshape", "flatten", "_unsafe_view", "clone", "contiguous", "expand", "alias", "unbind"))
 _TURNED = frozenset(("permute", "transpose", "t"))
 _NAMESPACES = frozenset(("aten", "prims", "torchvision", "higher_order", "quantized_decomposed", "_operator"))
-_PICTURE_TYPES = ("float32", "uint8", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +89,7 @@ def _inputs(names: list[str], tensors: Mapping[str, Mapping[str, Any]]) -> Itera
     sizes = [size.get("as_int") for size in tensor["sizes"]]
     dtype = _TYPES.get(tensor["dtype"], f"type {tensor['dtype']}")
     place = f"input {names[0]!r} {dtype} {'x'.join('?' if size is None else str(size) for size in sizes)}"
-    if len(sizes) != 4:
-        yield by_rule("input", place, rules.SHAPE)
-    elif None in sizes[1:]:
-        yield by_rule("input", place, rules.EXAMPLE)
-    if dtype not in _PICTURE_TYPES:
-        yield by_rule("input", place, rules.TYPE)
+    yield from of_input(place, len(sizes), dtype, fixed=None not in sizes[1:], opened=rules.EXAMPLE)
 
 
 def _nodes(nodes: list[_Node], inputs: list[str], outputs: list[str], given: set[str]) -> Iterator[Unfit]:
