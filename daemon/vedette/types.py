@@ -176,6 +176,7 @@ UpdateCode = Literal[
     "agreement", "slow", "no_evidence",
     "errors", "blind", "crashed", "not_opened", "lost", "not_counted", "unknown"]
 """How an update ended. The first four are no failures."""
+ConfigurationState = Literal["none", "trial", "good"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,31 @@ class LastUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """What a device says about the releases that it takes."""
+
+    device_class: str
+    channel: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationStatus:
+    """The signed configuration of the device, and how the last one ended. It has none in the state `none`."""
+
+    state: ConfigurationState = "none"
+    release: int | None = None
+    version: str | None = None
+    sha256: str | None = None
+    last_update: LastUpdate | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """The state of the models: `model` runs, `latest_version` is the newest for this device.
 
     `percentage` is the progress of the download or the shadow. `last_outcome` is a message: how the last update ended.
+    `receiver` and `configuration` are None without an update source.
     """
 
     state: ModelState
@@ -204,6 +226,8 @@ class ModelStatus:
     percentage: float | None = None
     last_outcome: str | None = None
     last_update: LastUpdate | None = None
+    receiver: Receiver | None = None
+    configuration: ConfigurationStatus | None = None
 
 
 OUTLINE_BYTES = 2 * 32 * 18

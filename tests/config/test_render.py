@@ -99,5 +99,6 @@ def test_permitted_values_are_listed_where_the_type_lists_them() -> None:
         assert sentence in flat
     assert {key.name for key in keys() if key.choices} == {
         "camera.rotate", "camera.decode", "detector.runtime", "detector.decoder", "detector.color", "detector.resize",
-        "publish.results", "mqtt.protocol", "commands.allow", "page.allow", "cloud.dialect", "health.baseline"}
+        "publish.results", "mqtt.protocol", "commands.allow", "page.allow", "cloud.dialect", "update.configuration",
+        "health.baseline"}
     assert "One of rgb, bgr." in example()

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.present import present
 from vedette.fleet import roster
-from vedette.fleet.roster import Roster, Row
+from vedette.fleet.roster import ConfigurationRow, Roster, Row
+from vedette.types import Receiver
 
 MODEL = {"state": "trial", "title": "street", "installed_version": "4", "release": 7, "variant": "b",
          "update_percentage": None, "last_outcome": None}
@@ -27,6 +28,18 @@ def test_a_row_is_built_from_a_devices_topics() -> None:
     assert (row.model, row.release, row.state, row.fps, row.invoke_ms) == ("street", 7, "trial", 3, 31.2)
     assert present(heard.update("vedette/gate-01/availability", "offline")).state == "trial"
     assert heard.summary() == "1 devices, 0 online; street 4: 1; trial: 1"
+
+
+def test_a_row_says_what_the_device_takes_and_how_its_updates_ended() -> None:
+    """So the operator's side can tell which releases are for it."""
+    heard = Roster()
+    last = {"release": 8, "sha256": "a" * 64, "ok": False, "code": "blind", "at": "2026-11-30T10:00:00Z"}
+    row = present(heard.update("vedette/gate-01/model", {
+        **MODEL, "last_update": last, "receiver": {"device_class": "dome", "channel": "canary", "tags": ["shop", 7]},
+        "configuration": {"state": "trial", "release": 9, "last_update": {**last, "ok": True, "code": "good"}}}))
+    assert row.receiver == Receiver("dome", "canary", ("shop",))
+    assert (row.failed, row.last_release, row.last_sha256, row.last_ok) == ("blind", 8, "a" * 64, False)
+    assert row.configuration == ConfigurationRow("trial", 9, None, 8, "a" * 64, True)
 
 
 @pytest.mark.parametrize("payload", [

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from vedette.cli import schemas
-from vedette.messages import payloads
+from vedette.messages import payloads, updates
 from vedette.messages.health_shapes import BoardHealth, HealthPayload, Percentiles
 from vedette.types import Box, BrokerStatus, CameraStatus, Detection, DetectorFacts, LastUpdate, ModelRef, ModelStatus
 
@@ -96,10 +96,10 @@ def test_keys_and_rounding_of_a_result() -> None:
     ("counts-1", payloads.counts(None, captured_at=AT)),
     ("camera-1", payloads.camera(CAMERA)),
     ("health-1", health()),
-    ("model-1", payloads.model(ModelStatus("shadow", ModelRef("street", "3", "ab" * 32, "B"), 7, "4", in_progress=True,
+    ("model-1", updates.model(ModelStatus("shadow", ModelRef("street", "3", "ab" * 32, "B"), 7, "4", in_progress=True,
                                            percentage=41.4, last_outcome="good",
                                            last_update=LastUpdate(None, "ab" * 32, ok=True, code="good", at=AT)))),
-    ("model-1", payloads.model(ModelStatus("none"))),
+    ("model-1", updates.model(ModelStatus("none"))),
     ("reply-1", payloads.reply("ok", transaction="t", data={"a": [1, None]})),
     ("reply-1", payloads.reply("refused", transaction=None, error="no")),
     ("info-1", payloads.info(device="gate-01", run=1, versions={"vedette": "0.1.0", "python": "3.11", "os": "Debian"},

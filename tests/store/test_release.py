@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vedette.store.release import Release, ShadowRequirement, TrialRequirement, bucket_of
+from vedette.types import Receiver
 
 WHOLE: dict[str, Any] = {"name": "street", "version": "3", "release": 7, "device_classes": ["default"],
                          "channel": "stable"}
@@ -26,8 +27,8 @@ def test_ranges_share_the_fleet_out() -> None:
     """Two ranges that cover all buckets: every device is in exactly one, in about the ranges' proportion."""
     low, high = (Release(**WHOLE, salt="s", buckets=buckets) for buckets in ((0, 3999), (4000, 9999)))
     devices = [f"gate-{number}" for number in range(2000)]
-    takes = [(low.is_for(name, device_class="default", channel="stable"),
-              high.is_for(name, device_class="default", channel="stable")) for name in devices]
+    takes = [(low.is_for(name, Receiver("default", "stable")),
+              high.is_for(name, Receiver("default", "stable"))) for name in devices]
     assert all(sum(pair) == 1 for pair in takes)
     assert 0.36 < sum(pair[0] for pair in takes) / len(takes) < 0.44
 
@@ -35,7 +36,41 @@ def test_ranges_share_the_fleet_out() -> None:
 @pytest.mark.parametrize(("device_class", "channel"), [("other", "stable"), ("default", "beta")])
 def test_class_and_channel_decide(device_class: str, channel: str) -> None:
     """They also decide where the buckets are ignored."""
-    assert not Release(**WHOLE).is_for("gate", device_class=device_class, channel=channel, any_bucket=True)
+    assert not Release(**WHOLE).is_for("gate", Receiver(device_class, channel), any_bucket=True)
+
+
+@pytest.mark.parametrize(("device", "release", "takes"), [
+    ("canary", "stable", True), ("canary-eu", "stable", True), ("canary", "canary", True),
+    ("canary", "canary-eu", False), ("stable", "canary", False), ("canaryland", "stable", False),
+    ("beta", "stable", False)])
+def test_a_canary_takes_stable_releases_too(device: str, release: str, takes: bool) -> None:
+    """A device that tries releases first must not stay behind when nothing is tried."""
+    assert Release(**WHOLE | {"channel": release}).is_for("gate", Receiver("default", device)) is takes
+
+
+def test_a_device_must_have_each_tag_of_a_release() -> None:
+    """Tags narrow a release; a device may have more of them."""
+    indoor = Release(**WHOLE, tags=("indoor", "north"))
+    assert indoor.is_for("gate", Receiver("default", "stable", ("north", "shop", "indoor")))
+    assert not indoor.is_for("gate", Receiver("default", "stable", ("indoor",)))
+
+
+@pytest.mark.parametrize("new", [{"kind": "configuration"}, {"tags": ("indoor",)}])
+def test_an_older_vedette_ignores_what_it_would_understand_wrongly(new: dict[str, Any]) -> None:
+    """It has read the plain values, so it refuses these; this one reads them back."""
+    release = Release(**WHOLE | new)
+    wire = json.loads(json.dumps(release.custom()))
+    assert Release.of(wire) == release
+    with pytest.raises(ValidationError):
+        Release.model_validate(wire)
+
+
+def test_what_needs_a_newer_vedette_is_refused() -> None:
+    """So a later version can add to releases without harm to this one."""
+    with pytest.raises(ValueError, match="it needs moonlight"):
+        Release.of({"needs": ["tags", "moonlight"], "release": WHOLE})
+    with pytest.raises(ValueError, match="valid dict"):
+        Release.of(None)
 
 
 @pytest.mark.parametrize("wrong", [{"release": 0}, {"release": "new"}, {"name": "a\nb"}, {"name": ""},

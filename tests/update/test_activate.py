@@ -21,7 +21,8 @@ from tests.support.truth.bright_squares import SIZE
 from tests.support.waiting.until import wait_until
 from vedette._lib.durable import Files
 from vedette._lib.worker import Worker
-from vedette.config.models import CameraConfig, Config, DetectorConfig, UpdateConfig
+from vedette.config.models import CameraConfig, Config, DetectorConfig
+from vedette.config.update import UpdateConfig
 from vedette.detect.open_model import DetectorOpener, ModelChoice
 from vedette.detect.opening_count import OpeningCount
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError, StateUnusable

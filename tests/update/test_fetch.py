@@ -9,7 +9,7 @@ from tests.support.fakes import FakeClock
 from tests.support.network.operators import Operator
 from tests.support.waiting.until import wait_until
 from vedette._lib.background_task import BackgroundTask
-from vedette.config.models import UpdateConfig
+from vedette.config.update import UpdateConfig
 from vedette.store.model_store import ModelStore
 from vedette.store.release import Target
 from vedette.update.activate import ModelActivator

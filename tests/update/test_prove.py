@@ -11,7 +11,8 @@ from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from tests.support.present import present
 from vedette._lib.patience import MOST_S
-from vedette.config.models import Config, DetectorConfig, UpdateConfig
+from vedette.config.models import Config, DetectorConfig
+from vedette.config.update import UpdateConfig
 from vedette.detect.open_model import DetectorOpener
 from vedette.errors import (
     ModelDamaged,

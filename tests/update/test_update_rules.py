@@ -1,5 +1,6 @@
 """Which release a device takes, what it refuses before trying, and what time it believes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from vedette.errors import ModelTooSlow, UpdateRefused
 from vedette.store.release import Release, Target, bucket_of
 from vedette.store.state import Refused, StoreState
+from vedette.types import Receiver
 from vedette.update.rules import SET_CLOCK, admit, admit_labels, admit_latency, choose, reference_time
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -22,7 +24,7 @@ def target(release: int, *, buckets: tuple[int, int] = (0, 9999), device_class: 
 
 
 def chosen(*targets: Target, state: StoreState | None = None, any_bucket: bool = False) -> int | None:
-    found = choose(targets, device="gate-01", device_class="default", channel="stable", any_bucket=any_bucket,
+    found = choose(targets, device="gate-01", receiver=Receiver("default", "stable"), any_bucket=any_bucket,
                    state=state or StoreState())
     return found.release.release if found else None
 
@@ -39,6 +41,15 @@ def test_the_highest_release_that_is_for_us_is_taken() -> None:
     assert chosen(*others, target(4), target(5, buckets=(bucket, bucket)), target(3)) == 5
     assert chosen(*reversed([*others, target(4), target(5, buckets=(bucket, bucket)), target(3)])) == 5
     assert chosen(*others) is None
+
+
+def test_a_configuration_is_no_model() -> None:
+    """It is chosen apart from the models, and no operator can install it as one."""
+    configuration = target(9)
+    configuration = replace(configuration, release=configuration.release.model_copy(update={"kind": "configuration"}))
+    assert chosen(target(4), configuration) == 4
+    with pytest.raises(UpdateRefused, match="unsigned"):
+        admitted(configuration.sha256, (configuration,))
 
 
 def test_a_folder_has_no_buckets() -> None:

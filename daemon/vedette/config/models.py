@@ -19,6 +19,7 @@ from vedette.config.home_assistant import HomeAssistantConfig
 from vedette.config.page import CommandName, PageConfig
 from vedette.config.scene import EventsConfig, GateConfig, Lines, Zones
 from vedette.config.section import Section, live, restart
+from vedette.config.update import UpdateConfig
 from vedette.net.urls import PLACEHOLDERS
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -233,48 +234,6 @@ class FallbackConfig(Section):
 
     motion: bool = restart(False, "true: moving things are published as boxes with the label `motion` and without a "
                                   "score. false: nothing is published, and health is `failed`.")
-
-
-def _update_source(value: str | None) -> str | None:
-    if value is not None and not value.lower().startswith(("http://", "https://", "/")):
-        raise ValueError("expected http://…, https://… or the absolute path of a folder")
-    return value if value is None or value.startswith("/") else web_url(value, plain_anywhere=True)
-
-
-class UpdateConfig(Section):
-    """Where new models come from, and which are accepted."""
-
-    source: Annotated[str | None, AfterValidator(_update_source)] = restart(
-        None, "https://… of a signed repository (see `vedette fleet`), or the absolute path of a folder with one. "
-              "null: no polling.")
-    root: Path | None = restart(
-        None, "The file root.json of that repository. It has the keys that the device trusts first.")
-    ca_file: Path | None = restart(
-        None, "PEM file of the authority that signed the server's certificate. null: the system's certificates.")
-    token_file: Path | None = restart(
-        None, "File that contains the bearer token for source, if its server wants one. It is read again for each "
-              "request. It needs https://, or http:// on loopback.")
-    device_class: str = restart(
-        "default", "Class of this device. The device takes only releases for its class.", min_length=1)
-    channel: str = restart(
-        "stable", "Channel of this device. The device takes only releases of its channel.", min_length=1)
-    poll_minutes: float = restart(60, "Minutes between polls. Each interval differs at random by up to a tenth.", gt=0)
-    require_signed: bool = restart(
-        True, "true: the device accepts a model only if signed metadata lists it, also a model installed by hand.")
-    latency_budget_ms: float | None = restart(
-        None, "Longest time for a frame, in milliseconds. A slower model is refused. null: no limit.", gt=0)
-    min_free_mb: float = restart(100, "Megabytes of disk space that every download leaves free.", ge=0)
-
-    @model_validator(mode="after")
-    def _trusted(self) -> Self:
-        if self.source is not None and self.root is None:
-            raise ValueError("expected root beside source: without it no release can be trusted")
-        if self.token_file is not None:
-            try:
-                web_url(self.source or "", plain_anywhere=False)
-            except ValueError as error:
-                raise ValueError("expected a source of https://… beside token_file, or http:// on loopback") from error
-        return self
 
 
 class GovernorConfig(Section):

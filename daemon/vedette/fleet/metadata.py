@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from pydantic import ValidationError
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
@@ -88,9 +87,9 @@ class Signed:
     def targets(self) -> tuple[Target, ...]:
         """Return the releases, the highest first. Raises: FleetError for a release that no device can parse."""
         try:
-            found = [Target(path, target.length, target.hashes["sha256"], Release.model_validate(target.custom))
+            found = [Target(path, target.length, target.hashes["sha256"], Release.of(target.custom))
                      for path, target in self._roles["targets"].signed.targets.items()]
-        except (ValidationError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise FleetError(f"a release in the signed metadata cannot be parsed: {error}") from error
         return tuple(sorted(found, key=attrgetter("release.release"), reverse=True))
 

@@ -11,17 +11,32 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from vedette.health.reasons import REASONS
 from vedette.messages import topics
+from vedette.types import Receiver
 
 FOLLOWED: Final = (topics.AVAILABILITY, topics.MODEL, topics.HEALTH)
 DEVICES_MAX: Final = 100_000
 _TEXT_MAX: Final = 80
+_LABEL_MAX: Final = 100
+_TAGS_MAX: Final = 20
 _KINDS_MAX: Final = 100
 OTHER: Final = "other"
 """The rare kinds together, where there are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRow:
+    """The signed configuration of one device, as `Row` has the model."""
+
+    state: str | None = None
+    release: int | None = None
+    failed: str | None = None
+    last_release: int | None = None
+    last_sha256: str | None = None
+    last_ok: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,8 @@ class Row:
     """One device. `invoke_ms`: the interpreter's median; None: the device has not published it.
 
     `failed`: the code of its last update, if that failed. `health_at`: the time of its newest health, by its own clock.
+    `last_release`, `last_sha256`, `last_ok`: of its last update. Those of its signed configuration are in
+    `configuration`. `receiver`: which releases it takes.
     """
 
     device: str
@@ -46,12 +63,17 @@ class Row:
     fps: float | None = None
     invoke_ms: float | None = None
     health_at: str | None = None
+    last_release: int | None = None
+    last_sha256: str | None = None
+    last_ok: bool | None = None
+    receiver: Receiver | None = None
+    configuration: ConfigurationRow = ConfigurationRow()
 
     @property
     def news(self) -> tuple[object, ...]:
         """The values whose change is news: all but figures."""
         return (self.online, self.model, self.version, self.release, self.variant, self.state, self.outcome,
-                self.failed, self.health, self.reasons)
+                self.failed, self.health, self.reasons, self.receiver, self.configuration)
 
     def lacks(self, topic: str) -> bool:
         """Return whether the device has not published on one of the topics that are followed."""
@@ -155,10 +177,14 @@ def _after(row: Row, topic: str, payload: Any) -> Row:
         case topics.AVAILABILITY, "online" | "offline":
             return replace(row, online=payload == "online")
         case topics.MODEL, {"state": _}:
+            last = _inside(payload, "last_update")
             return replace(row, model=_text(payload, "title"), version=_text(payload, "installed_version"),
                            release=_whole(payload, "release"), variant=_text(payload, "variant"),
                            state=_text(payload, "state"), percentage=_number(payload, "update_percentage"),
-                           outcome=_text(payload, "last_outcome"), failed=_failed(_inside(payload, "last_update")))
+                           outcome=_text(payload, "last_outcome"), failed=_failed(last),
+                           last_release=_whole(last, "release"), last_sha256=_text(last, "sha256"),
+                           last_ok=_truth(last, "ok"), receiver=_receiver(_inside(payload, "receiver")),
+                           configuration=_configuration(_inside(payload, "configuration")))
         case topics.HEALTH, {"state": _}:
             return replace(row, health=_text(payload, "state"), reasons=tuple(_codes(payload.get("reasons"))),
                            fps=_number(_inside(payload, "capture"), "fps"),
@@ -174,6 +200,23 @@ def _model(row: Row) -> str | None:
 
 def _failed(update: Mapping[str, Any]) -> str | None:
     return (_text(update, "code") or "unknown") if update.get("ok") is False else None
+
+
+def _receiver(payload: Mapping[str, Any]) -> Receiver | None:
+    device_class, channel, tags = payload.get("device_class"), payload.get("channel"), payload.get("tags")
+    if not _is_label(device_class) or not _is_label(channel) or not isinstance(tags, list):
+        return None
+    return Receiver(device_class, channel, tuple(filter(_is_label, tags[:_TAGS_MAX])))
+
+
+def _is_label(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _LABEL_MAX
+
+
+def _configuration(payload: Mapping[str, Any]) -> ConfigurationRow:
+    last = _inside(payload, "last_update")
+    return ConfigurationRow(_text(payload, "state"), _whole(payload, "release"), _failed(last),
+                            _whole(last, "release"), _text(last, "sha256"), _truth(last, "ok"))
 
 
 def _kinds(values: Iterable[str | None]) -> dict[str, int]:
@@ -207,6 +250,11 @@ def _text(payload: Mapping[str, Any], key: str) -> str | None:
 def _number(payload: Mapping[str, Any], key: str) -> float | None:
     value = payload.get(key)
     return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _truth(payload: Mapping[str, Any], key: str) -> bool | None:
+    value = payload.get(key)
+    return value if isinstance(value, bool) else None
 
 
 def _whole(payload: Mapping[str, Any], key: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vedette import __version__
 from vedette.health.reasons import REASONS
-from vedette.messages import payloads, topics
+from vedette.messages import payloads, topics, updates
 from vedette.types import Message
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StatePublisher:
         """Publish the messages that have changed. Called several times a second."""
         camera = self._camera.status()
         self._publish_change(topics.CAMERA, payloads.camera(camera))
-        self._publish_change(topics.MODEL, payloads.model(self._models.status()))
+        self._publish_change(topics.MODEL, updates.model(self._models.status()))
         self._publish_change(topics.INFO, self._info(camera))
 
     def _publish_change(self, topic: str, payload: Mapping[str, Any]) -> None:

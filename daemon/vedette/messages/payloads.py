@@ -31,14 +31,13 @@ from vedette.messages.shapes import (
     FramePayload,
     HardwareInfo,
     InfoPayload,
-    ModelPayload,
     ModelRefPayload,
     ReplyPayload,
     ReplyStatus,
     ShadowPayload,
     VersionsInfo,
 )
-from vedette.types import BrokerStatus, CameraStatus, Detection, DetectionResult, DetectorFacts, ModelRef, ModelStatus
+from vedette.types import BrokerStatus, CameraStatus, Detection, DetectionResult, DetectorFacts, ModelRef
 
 SCHEMA_IDS = tuple(f"vedette.{name}/1" for name in (
     "detections", "events", "counts", "zones", "camera", "health", "info", "model", "shadow", "reply"))
@@ -209,27 +208,6 @@ def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInf
         "schemas": list(SCHEMA_IDS),
         "reason_codes": list(reason_codes),
         "commands": list(commands),
-    }
-
-
-def model(status: ModelStatus) -> ModelPayload:
-    """Return which model runs, and which one is coming."""
-    ref, last = status.model, status.last_update
-    version = None if ref is None else ref.version
-    return {
-        "schema": "vedette.model/1",
-        "state": status.state,
-        "title": None if ref is None else ref.name,
-        "installed_version": version,
-        "latest_version": status.latest_version or version,
-        "release": status.release,
-        "sha256": None if ref is None else ref.sha256,
-        "variant": None if ref is None else ref.variant,
-        "in_progress": status.in_progress,
-        "update_percentage": rounded(status.percentage, 0),
-        "last_outcome": status.last_outcome,
-        "last_update": None if last is None else {
-            "release": last.release, "sha256": last.sha256, "ok": last.ok, "code": last.code, "at": timestamp(last.at)},
     }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12
 
-from vedette.types import CameraState, ModelState, Source, UpdateCode
+from vedette.types import CameraState, ConfigurationState, ModelState, Source, UpdateCode
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -202,6 +202,26 @@ class LastUpdatePayload(TypedDict):
     at: Timestamp
 
 
+class ReceiverPayload(TypedDict):
+    """Which releases the device takes, as its configuration says."""
+
+    device_class: str
+    channel: str
+    tags: list[str]
+
+
+class ConfigurationPayload(TypedDict):
+    """The signed configuration of the device."""
+
+    state: ConfigurationState
+    """`none`: the device has none. Otherwise its configuration is on `trial` or `good`."""
+    release: Count | None
+    version: str | None
+    sha256: str | None
+    last_update: LastUpdatePayload | None
+    """How the last one ended, as for a model."""
+
+
 class ModelPayload(TypedDict):
     """Which model runs. For Home Assistant's `update` entity, a template must leave out nulls and other keys."""
 
@@ -230,6 +250,10 @@ class ModelPayload(TypedDict):
     last_update: LastUpdatePayload | None
     """The same for programs. While the newest release for this device is one that it refused, this is about that
     release. Null before the first update."""
+    receiver: ReceiverPayload | None
+    """Null without an update source."""
+    configuration: ConfigurationPayload | None
+    """Null without an update source."""
 
 
 class ShadowPayload(TypedDict):

@@ -7,18 +7,23 @@ its repository; the operator's tool writes with the same types that the device r
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from vedette.store.frozen import FrozenModel
+from vedette.types import Receiver
 
 BUCKETS = 10_000
+STABLE, CANARY = "stable", "canary"
+_KNOWN_NEEDS = {"configuration", "tags"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Kind = Literal["model", "configuration"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -51,11 +56,14 @@ class TrialRequirement(FrozenModel):
 class Release(FrozenModel):
     """The custom metadata of one target."""
 
+    kind: Kind = "model"
     name: Label
     version: Label
     release: int = Field(ge=1, lt=2**53)
     device_classes: tuple[Label, ...] = Field(min_length=1)
     channel: Label
+    tags: tuple[Label, ...] = ()
+    """A device must have each of them."""
     buckets: tuple[Annotated[int, Field(ge=0, lt=BUCKETS)], Annotated[int, Field(ge=0, lt=BUCKETS)]] = (0, BUCKETS - 1)
     """The first and the last bucket, both included."""
     salt: str = Field("", max_length=100)
@@ -69,18 +77,30 @@ class Release(FrozenModel):
             raise ValueError(f"buckets: expected first <= last, got {self.buckets[0]}-{self.buckets[1]}")
         return self
 
-    def is_for(self, device: str, *, device_class: str, channel: str, any_bucket: bool = False) -> bool:
+    def is_for(self, device: str, receiver: Receiver, *, any_bucket: bool = False) -> bool:
         """Return whether a device takes this release. `any_bucket`: ignore the buckets, as for files in a folder."""
-        return (device_class in self.device_classes and channel == self.channel
+        return (receiver.device_class in self.device_classes and set(self.tags) <= set(receiver.tags)
+                and _is_on(receiver.channel, self.channel)
                 and (any_bucket or self.buckets[0] <= bucket_of(self.salt, device) <= self.buckets[1]))
 
     def custom(self) -> dict[str, Any]:
-        """Return the content for signed metadata; `Release.model_validate` reads it back.
+        """Return the content for signed metadata; `of` reads it back.
 
-        Fractions are strings there: the canonical JSON that is signed allows only whole numbers.
+        Fractions are strings there: the canonical JSON that is signed allows only whole numbers. A release that an
+        older Vedette would understand wrongly is written so that it ignores the release: it needs something new.
         """
         written: dict[str, Any] = _without_fractions(self.model_dump(mode="json"))
-        return written
+        needs = [*(["configuration"] if self.kind == "configuration" else []), *(["tags"] if self.tags else [])]
+        return {"needs": needs, "release": written} if needs else written
+
+    @classmethod
+    def of(cls, custom: Mapping[str, Any] | None) -> Release:
+        """Read the content of signed metadata. Raises: ValueError, also if it needs something that is not known."""
+        if custom is None or "needs" not in custom:
+            return cls.model_validate(custom)
+        if unknown := set(custom["needs"]) - _KNOWN_NEEDS:
+            raise ValueError(f"it needs {', '.join(sorted(map(str, unknown)))}: it is for a newer Vedette")
+        return cls.model_validate(custom.get("release"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +116,12 @@ class Target:
 def bucket_of(salt: str, device: str) -> int:
     """Return a device's bucket, 0 to 9,999: the first 8 hex digits of SHA-256(salt, NUL, device) mod 10,000."""
     return int(hashlib.sha256(f"{salt}\0{device}".encode()).hexdigest()[:8], 16) % BUCKETS
+
+
+def _is_on(device: str, release: str) -> bool:
+    """Return whether a device on one channel takes releases of another: a canary takes the stable ones too."""
+    is_canary = device == CANARY or device.startswith(f"{CANARY}-")
+    return release == device or (is_canary and release == STABLE)
 
 
 def _without_fractions(value: Any) -> Any:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from vedette.config.models import Config, UpdateConfig
+    from vedette.config.models import Config
+    from vedette.config.update import UpdateConfig
     from vedette.ports import Clock
     from vedette.store.model_store import ModelStore
     from vedette.store.release import Target
@@ -136,8 +137,7 @@ class ReleaseFetcher:
         self._stage_or_download(self._chosen(trusted.targets, self._store.state), switch)
 
     def _chosen(self, targets: tuple[Target, ...], state: StoreState) -> Target | None:
-        return rules.choose(targets, device=self._device, device_class=self._update.device_class,
-                            channel=self._update.channel, state=state,
+        return rules.choose(targets, device=self._device, receiver=self._update.receiver, state=state,
                             any_bucket=not str(self._update.source).startswith("http"))
 
     def _stage_or_download(self, target: Target | None, switch: ModelActivator) -> None:

@@ -24,22 +24,22 @@ from vedette.errors import (
 )
 from vedette.store.release import Target
 from vedette.store.state import StoreState
-from vedette.types import UpdateCode
+from vedette.types import Receiver, UpdateCode
 
 SET_CLOCK = datetime(2026, 11, 1, tzinfo=UTC)
 """No device ran before this day, so an earlier clock was never set."""
 _LABELS = "labels:"
 
 
-def choose(targets: Iterable[Target], *, device: str, device_class: str, channel: str, any_bucket: bool,
+def choose(targets: Iterable[Target], *, device: str, receiver: Receiver, any_bucket: bool,
            state: StoreState) -> Target | None:
-    """Return the target with the highest release that is for this device, or None.
+    """Return the model with the highest release that is for this device, or None.
 
     Refused digests are left out. While an operator's rollback holds, every release up to `state.held` is left out too.
     `any_bucket`: the source is a folder.
     """
     ours = (target for target in targets
-            if target.release.is_for(device, device_class=device_class, channel=channel, any_bucket=any_bucket)
+            if target.release.kind == "model" and target.release.is_for(device, receiver, any_bucket=any_bucket)
             and not state.refuses(target.sha256, target.release.release)
             and (state.held is None or target.release.release > state.held))
     return max(ours, key=lambda target: (target.release.release, target.path), default=None)
@@ -54,7 +54,7 @@ def admit(sha256: str, known: Iterable[Target], *, state: StoreState, device_cla
     """
     admit_unpinned(pinned)
     refused = state.refusal_of(sha256)
-    named = [target for target in known if target.sha256 == sha256]
+    named = [target for target in known if target.sha256 == sha256 and target.release.kind == "model"]
     newest = max((target.release.release for target in named), default=0)
     if refused is not None and state.refuses(sha256, newest) and not force:
         raise UpdateRefused(f"refused before: {sha256[:12]} failed on this device on {refused.at:%Y-%m-%d} "

@@ -212,9 +212,10 @@ def _target(path: str, file: TargetFile) -> Target | None:
         log.info("target %r is ignored: no usable path or digest", path)
         return None
     try:
-        return Target(path, file.length, sha256, Release.model_validate(file.custom))
-    except ValidationError as failure:
-        log.info("target %r is ignored: %s", path, failure.errors()[0]["msg"])
+        return Target(path, file.length, sha256, Release.of(file.custom))
+    except (ValueError, TypeError) as failure:
+        why = failure.errors()[0]["msg"] if isinstance(failure, ValidationError) else failure
+        log.info("target %r is ignored: %s", path, why)
         return None
 
 

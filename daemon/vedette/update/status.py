@@ -10,12 +10,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from vedette.store.state import Installed, Refused, StoreState
-from vedette.types import DetectorFacts, LastUpdate, ModelRef, ModelState, ModelStatus, ReasonCode
+from vedette.types import DetectorFacts, LastUpdate, ModelRef, ModelState, ModelStatus, ReasonCode, Receiver
 
 
 def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool, downloaded: float | None,
-                 compared: float | None) -> ModelStatus:
-    """Return which model runs (`facts`), and which one comes. `downloaded`, `compared`: progress, 0 to 1, or None."""
+                 compared: float | None, receiver: Receiver | None = None) -> ModelStatus:
+    """Return which model runs (`facts`), and which one comes. `downloaded`, `compared`: progress, 0 to 1, or None.
+
+    `receiver`: what the device takes; None without an update source.
+    """
     model = facts.model if facts else None
     active = state.active if model and state.active and model.sha256 == state.active.sha256 else None
     if model is not None and active is not None:
@@ -34,7 +37,7 @@ def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool
         coming or _state_of_running(model, active, state, pinned=pinned),
         model, active.release if active else None, state.latest.version if state.latest else None,
         in_progress=coming is not None, percentage=None if progress is None else 100 * progress,
-        last_update=_last_update(state),
+        last_update=_last_update(state), receiver=receiver,
         last_outcome=f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}" if outcome else None)
 
 

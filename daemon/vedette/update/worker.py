@@ -56,6 +56,7 @@ class Updater:
                  on_end: Callable[[Worker], None] | None = None) -> None:
         self.worker = Worker("update", self._run, on_end=on_end)
         self._pinned = config.detector.model
+        self._receiver = config.update.receiver if config.update.source else None
         self._store = store
         self._clock = clock
         self._switch = switch
@@ -104,7 +105,8 @@ class Updater:
         """Return which model runs, and which one comes. Any thread."""
         fetcher = self._fetcher
         return model_status(self._switch.facts, self._store.state, pinned=self._pinned is not None,
-                            downloaded=fetcher.progress if fetcher else None, compared=self._prover.progress)
+                            downloaded=fetcher.progress if fetcher else None, compared=self._prover.progress,
+                            receiver=self._receiver)
 
     def compares(self) -> bool:
         """Whether a model is in shadow or on trial, so that the detector needs frames. Any thread."""

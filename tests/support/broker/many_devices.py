@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.waiting.fair_clock import PATIENCE_S
 from vedette.config.models import MqttConfig
-from vedette.messages import payloads
+from vedette.messages import payloads, updates
 from vedette.messages.health_shapes import HealthPayload
 from vedette.mqtt.connection import Connection
 from vedette.types import BrokerStatus, CameraStatus, DetectorFacts, LastUpdate, ModelRef, ModelStatus, UpdateCode
@@ -81,7 +81,7 @@ def _messages(fleet: list[Device]) -> Iterator[tuple[str, bytes]]:
     now = datetime.now(UTC)
     for device in fleet:
         yield f"vedette/{device.name}/availability", b"online" if device.online else b"offline"
-        yield f"vedette/{device.name}/model", payloads.encode(payloads.model(device.status))
+        yield f"vedette/{device.name}/model", payloads.encode(updates.model(device.status))
         health = _health(device, now if device.online else now - timedelta(days=1))
         yield f"vedette/{device.name}/health", payloads.encode(health)
 
