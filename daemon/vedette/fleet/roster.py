@@ -84,17 +84,25 @@ class Row:
         """The code of what failed: the last update, or else the health. None: nothing did."""
         if self.failed is None and "update_failed" in self.reasons:
             return "update_failed"
-        if self.failed is None and self.health == "failed":
-            severe = [code for code in self.reasons if code not in REASONS or REASONS[code].state == "failed"]
-            return next(iter(severe or self.reasons), "failed")
-        return self.failed
+        return self.failed or self.health_failure
+
+    @property
+    def health_failure(self) -> str | None:
+        """The code of what keeps the device from detecting. None: its health is not failed."""
+        if self.health != "failed":
+            return None
+        severe = [code for code in self.reasons if code not in REASONS or REASONS[code].state == "failed"]
+        return next(iter(severe or self.reasons), "failed")
 
     def is_silent(self, now: datetime, after: timedelta) -> bool:
-        """Return whether the device says nothing: offline, without model and health, or with a health that is old."""
+        """Return whether the device says nothing: offline, without model and health, or with a health of another time.
+
+        A health of the future would be news for ever, so it is as silent as an old one.
+        """
         if self.online is not True or (self.state is None and self.health is None):
             return True
         at = None if "clock_unsynced" in self.reasons else _moment(self.health_at)
-        return at is not None and now - at > after
+        return at is not None and abs(now - at) > after
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +155,13 @@ class Roster:
         """Return the counts. A device without news for longer than `silent_after` is silent."""
         rows = self._rows.values()
         return Summary(
-            len(rows), sum(row.online is True for row in rows), _kinds(_model(row) for row in rows),
-            _kinds(row.state for row in rows), _kinds(row.failure for row in rows),
+            len(rows), sum(row.online is True for row in rows), kinds(_model(row) for row in rows),
+            kinds(row.state for row in rows), kinds(row.failure for row in rows),
             sum(row.is_silent(now, silent_after) for row in rows))
 
     def reasons(self) -> dict[str, int]:
         """Return how many devices have each reason in their health."""
-        return _kinds(code for row in self._rows.values() for code in set(row.reasons))
+        return kinds(code for row in self._rows.values() for code in set(row.reasons))
 
     def longest_silent(self, now: datetime, after: timedelta) -> Row | None:
         """Return the silent device with the oldest health. None: no silent device has published its health."""
@@ -219,8 +227,8 @@ def _configuration(payload: Mapping[str, Any]) -> ConfigurationRow:
                             _whole(last, "release"), _text(last, "sha256"), _truth(last, "ok"))
 
 
-def _kinds(values: Iterable[str | None]) -> dict[str, int]:
-    """Count equal values, the most frequent first."""
+def kinds(values: Iterable[str | None]) -> dict[str, int]:
+    """Count equal values, the most frequent first; the rare ones are together in `OTHER`."""
     counts = Counter(value for value in values if value is not None)
     kept = dict(counts.most_common(_KINDS_MAX))
     rest = counts.total() - sum(kept.values())
