@@ -1,4 +1,4 @@
-"""The files that a configuration names: where a relative `*_file` is, and whether it can be used.
+"""The file of a configuration, and the files that it names: where a relative `*_file` is, and whether it can be used.
 
 Invariants: no content is kept or printed; the name of a missing secret file is not printed, because somebody may have
 written the secret in place of the name; a relative `*_file` is searched for in the systemd credentials first, then
@@ -12,7 +12,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from vedette.errors import ConfigError
+
 _SECRET_FILES = {"credentials_file", "password_file", "token_file", "key_file"}
+_MAX_BYTES = 256 * 1024
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -68,3 +71,23 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:   # a name too long, a folder not ours to enter
         return False
+
+
+def text_of(path: Path) -> str:
+    """Return the text of the file. Raises: ConfigError with the reason why it has none."""
+    try:
+        if path.is_dir():
+            raise ConfigError((f"{path}: is a directory; expected a file",))
+        if path.exists() and not path.is_file():
+            raise ConfigError((f"{path}: is not a regular file",))
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    if len(content) > _MAX_BYTES:
+        raise ConfigError((f"{path}: is larger than {_MAX_BYTES // 1024} kB",))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[:error.start].count(b"\n") + 1
+        raise ConfigError((f"{path}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x})",)) from error

@@ -1,5 +1,7 @@
 """Reads the configuration: defaults, then the file, then `VEDETTE_…` variables, then flags. A later layer wins.
 
+A signed configuration comes last, or below all of them but the defaults, as `update.configuration` says.
+
 Invariants: the result is a complete valid `Config`, or one `ConfigError` with every problem; a problem is one line with
 its place, its key, what was expected and what was given; no secret is read into a value or printed; the file must be a
 regular file of bounded size, so reading it ends.
@@ -10,19 +12,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vedette.config.changes import changed, paths_in, with_sections
+from vedette.config.changes import changed, is_in, paths_in, value_in, with_sections
 from vedette.config.document import KeyPath, Problem, parse, text_problem
-from vedette.config.files import check_file, expanded, resolve
+from vedette.config.files import check_file, expanded, resolve, text_of
 from vedette.config.keys import Key, keys
 from vedette.config.models import Config
-from vedette.config.problems import did_you_mean, key_text, problem_of, unknown_key
+from vedette.config.problems import details_of, did_you_mean, key_text, problem_of, unknown_key
+from vedette.config.signed import Signed, signed_of
 from vedette.errors import ConfigError
 from vedette.net.urls import has_password, has_secret
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAX_BYTES = 256 * 1024
 _PREFIX = "VEDETTE_"
 _NOT_OURS = {"VEDETTE_INSTANCE"}    # set by vedette@.service, read for the device's default name
 SWITCHES: set[KeyPath] = {("events", "pictures")}     # on and off beside a list
@@ -42,7 +44,7 @@ _ADDRESSES = {("camera", "source"), ("mqtt", "host"), ("cloud", "url"), ("update
 
 @dataclass(frozen=True, order=True, slots=True)
 class Place:
-    """Where a value was given. The order is that of the problems: the file by line, then variables, then flags."""
+    """Where a value was given. The order is that of the problems: file by line, variables, flags, what is signed."""
 
     layer: int
     name: str
@@ -57,8 +59,8 @@ class Loaded:
     """A configuration, the place of every value that is not a default (by dotted key), and the warnings."""
 
     config: Config
-    places: Mapping[str, Place]
-    warnings: tuple[str, ...]
+    places: Mapping[str, Place] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
@@ -76,12 +78,13 @@ def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
          overrides: Mapping[str, object] = MappingProxyType({}), changes: Path | None = None,
          checks: Mapping[str, Check] = MappingProxyType({}), for_page: bool = False,
-         elsewhere: bool = False) -> Loaded:
+         elsewhere: bool = False, signed: Signed | None = None) -> Loaded:
     """Return the effective configuration with the place of each value. `checks`: more checks of texts, by dotted key.
 
     The daemon and the page are two users. Each may read only its own files, so only those are checked.
     `changes`: a second file, whose keys replace those of the first. Then only files that it names are checked.
     `elsewhere`: it is the configuration of another machine, so no file that it names is checked.
+    `signed`: a signed configuration. It counts only beside `update.source`, and where all else is valid without it.
     Raises: ConfigError with every problem.
     """
     layers = _Layers(path.parent if path else Path(), elsewhere=elsewhere)
@@ -95,11 +98,26 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     layers.resolve_files(Path(credentials) if credentials else None, for_page=for_page)
     layers.check(checks)
-    config = layers.validate()
-    if layers.problems or config is None:
-        raise ConfigError(tuple(dict.fromkeys(text for _, text in sorted(layers.problems))))
-    places = {key_text(at): place for at, place in layers.places.items()}
-    return Loaded(config, MappingProxyType(places), tuple(layers.warnings))
+    local = layers.loaded()
+    if signed is None or local.config.update.source is None:
+        return local
+    layers.add_signed(signed, wins=local.config.update.configuration == "signed")
+    return layers.loaded()
+
+
+def read_running(path: Path | None, state_folder: Path, *, environ: Mapping[str, str] = os.environ,
+                 overrides: Mapping[str, object] = MappingProxyType({}),
+                 checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
+    """Return what a daemon with this state folder runs with: `read`, with the signed configuration that is kept there.
+
+    One that cannot be used is left out, with a warning: the device must start all the same. Raises: as `read`.
+    """
+    try:
+        signed = signed_of(state_folder)
+    except ConfigError as error:
+        local = read(path, environ=environ, overrides=overrides, checks=checks)
+        return replace(local, warnings=(*local.warnings, *(f"not used: {problem}" for problem in error.problems)))
+    return read(path, environ=environ, overrides=overrides, checks=checks, signed=signed)
 
 
 @dataclass
@@ -130,6 +148,21 @@ class _Layers:
         self.values = changed(self.values, values)
         self.places |= {at: place for at, place in places.items() if at}
         self.changes = str(path)
+
+    def add_signed(self, signed: Signed, *, wins: bool) -> None:
+        """Add a signed configuration. Its keys replace those that are there, or with `wins` false only join them."""
+        place = Place(3, str(signed))
+        for at in paths_in(signed.values):
+            if wins or not is_in(self.values, at):
+                self._set(at, value_in(signed.values, at), place)
+
+    def loaded(self) -> Loaded:
+        """Return the configuration of all layers so far. Raises: ConfigError with every problem."""
+        config = self.validate()
+        if self.problems or config is None:
+            raise ConfigError(tuple(dict.fromkeys(text for _, text in sorted(self.problems))))
+        places = {key_text(at): place for at, place in self.places.items()}
+        return Loaded(config, MappingProxyType(places), tuple(self.warnings))
 
     def _read(self, path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
         """Return what is in a file, and the place of each value. A section that has no value is one without keys."""
@@ -227,11 +260,8 @@ class _Layers:
             # As JSON, because strict JSON is all that a file can mean: a list may be a tuple, a text a path, no more.
             return Config.model_validate_json(json.dumps(self.values), strict=True)
         except ValidationError as error:
-            details = error.errors(include_url=False)
-            for detail in details:
+            for detail in details_of(error):
                 problem = problem_of(detail)
-                if detail["type"] == "too_short" and any(_is_below(problem.path, each["loc"]) for each in details):
-                    continue        # an item that is wrong does not count, so the list only seems too short
                 # A scalar that could not be read is null here, and its problem is reported already.
                 if detail["input"] is not None or problem.path not in self.reported:
                     self._report(problem)
@@ -279,27 +309,3 @@ class _Layers:
         key = f"{key_text(problem.path)}: " if problem.path else ""
         self.problems.append((place, f"{place}: {key}{problem.message}"))
         self.reported.add(problem.path)
-
-
-def _is_below(path: KeyPath, other: KeyPath) -> bool:
-    return len(other) > len(path) and other[:len(path)] == path
-
-
-def text_of(path: Path) -> str:
-    """Return the text of the file. Raises: ConfigError with the reason why it has none."""
-    try:
-        if path.is_dir():
-            raise ConfigError((f"{path}: is a directory; expected a file",))
-        if path.exists() and not path.is_file():
-            raise ConfigError((f"{path}: is not a regular file",))
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
-    if len(content) > _MAX_BYTES:
-        raise ConfigError((f"{path}: is larger than {_MAX_BYTES // 1024} kB",))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[:error.start].count(b"\n") + 1
-        raise ConfigError((f"{path}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x})",)) from error

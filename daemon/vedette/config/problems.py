@@ -11,17 +11,18 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from vedette.config.document import KeyPath, Problem
+from vedette.config.document import MAX_DEPTH, KeyPath, Problem, text_problem
 from vedette.config.keys import fields_at, keys
 from vedette.net.urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pydantic_core import ErrorDetails
+    from pydantic_core import ErrorDetails, ValidationError
 
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|pwd", re.IGNORECASE)
 _LONGEST_SEEN = 60
+_NUMBER_MAX = 1e18
 _NAME = "[key]"
 """How pydantic calls the name of an entry that the user made."""
 _NUMBER = re.compile(r"(?P<number>-?[0-9]+(?:[.,][0-9]+)?)\s*(?P<unit>%|(?![eE][-+]?\d)[A-Za-z°][\w°/]*)?")
@@ -55,6 +56,17 @@ def key_text(path: KeyPath) -> str:
 
 def _one_line(part: str) -> str:
     return part if part and part.isprintable() else json.dumps(part)
+
+
+def details_of(error: ValidationError) -> list[ErrorDetails]:
+    """Return what pydantic found, without what only follows: an item that is wrong makes its list seem too short."""
+    details = error.errors(include_url=False)
+    return [detail for detail in details if detail["type"] != "too_short"
+            or not any(_is_below(detail["loc"], each["loc"]) for each in details)]
+
+
+def _is_below(path: KeyPath, other: KeyPath) -> bool:
+    return len(other) > len(path) and other[:len(path)] == path
 
 
 def problem_of(error: ErrorDetails) -> Problem:
@@ -98,6 +110,20 @@ def did_you_mean(name: str, candidates: Iterable[str], otherwise: Iterable[str] 
     """`; did you mean …?` with the closest candidate, else the first of `otherwise`, else nothing."""
     close = [*difflib.get_close_matches(name, list(candidates), 1), *otherwise]
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def value_problem(value: object, depth: int) -> str | None:
+    """Return why a JSON value is none that a file could have, or None. `depth`: how deep it may be nested."""
+    if isinstance(value, str):
+        return text_problem(value)
+    if isinstance(value, int | float):
+        return None if abs(value) < _NUMBER_MAX else "expected a plain decimal number"
+    if not isinstance(value, dict | list):
+        return None
+    if not depth:
+        return f"nested deeper than {MAX_DEPTH}"
+    inside = (*value, *value.values()) if isinstance(value, dict) else value
+    return next((problem for each in inside if (problem := value_problem(each, depth - 1))), None)
 
 
 def _seen(path: KeyPath, error: ErrorDetails) -> str:

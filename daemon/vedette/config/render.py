@@ -47,7 +47,9 @@ Later sources replace earlier ones:
 2. the file,
 3. environment variables, such as `VEDETTE_CAMERA__FPS=15`. The name is the key in capitals, with two underscores for
    each dot. The value is YAML. An empty value is null.
-4. flags on the command line.
+4. flags on the command line,
+5. the [signed configuration](fleet.md#one-change-for-all-devices) of a fleet, where `update.source` offers one. With
+   `update.configuration: local` it comes second, so each local key wins.
 
 `VEDETTE_INSTANCE` is not a key. `vedette@.service` sets it, and the default device name contains it.
 
@@ -56,6 +58,8 @@ Later sources replace earlier ones:
 - Unknown keys, duplicate keys, wrong types and values out of range are errors. `vedette check-config` prints all of
   them at once and ends with exit code 78. Each message has the file, the line, the key and what was expected.
 - Without errors, `vedette check-config` prints the effective configuration and where each value came from.
+- The local sources must be valid without the signed configuration. If that one cannot be used, the device ignores it as
+  a whole and says so.
 - A reload (`systemctl reload vedette`, or `SIGHUP`) applies *live* keys. A changed *restart* key waits for the next
   start, and health says `restart_needed`. A bad file changes nothing, and health says `config_rejected`.
 - YAML 1.1 does not read `yes`, `on`, `010` and `1:30` as text: it reads true, true, 8 and 90. Here they are errors.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vedette.config.changes import changed, paths_in, value_in
-from vedette.config.document import MAX_DEPTH, text_problem
+from vedette.config.document import MAX_DEPTH
 from vedette.config.keys import keys, sections
 from vedette.config.models import Config
-from vedette.config.problems import key_text, problem_of, unknown_key
+from vedette.config.problems import key_text, problem_of, unknown_key, value_problem
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ TRIABLE = (
     "detector.allow", "detector.deny", "events.labels", "events.keep_s", "events.minimum", "zones", "lines")
 """No key of these hides or shows a part of the picture, names a file, or admits a command."""
 _ALSO_SHOWN = {"camera": {"rotate", "roi", "masks"}, "events": {"enabled", "pictures"}}
-_NUMBER_MAX = 1e18
 _PROBLEMS_MAX = 10
 
 
@@ -50,7 +49,7 @@ def names_of(wanted: Nested) -> tuple[str, ...]:
     """Return the keys, dotted, in the order of TRIABLE. Raises: ConfigError, as `with_tried`."""
     found, problems = set(), []
     for path in paths_in(wanted):
-        problem = _refusal(path) or _problem(value_in(wanted, path), MAX_DEPTH - len(path))
+        problem = _refusal(path) or value_problem(value_in(wanted, path), MAX_DEPTH - len(path))
         if problem:
             problems.append(f"{key_text(path)}: {problem}")
         if len(problems) >= _PROBLEMS_MAX:
@@ -77,17 +76,3 @@ def _refusal(path: tuple[str, ...]) -> str | None:
     if path not in {key.path for key in keys()}:
         return unknown_key(path)
     return f"cannot be tried; expected {', '.join(TRIABLE[:-1])} or {TRIABLE[-1]}"
-
-
-def _problem(value: object, depth: int) -> str | None:
-    """Return why this is no value that a file could have."""
-    if isinstance(value, str):
-        return text_problem(value)
-    if isinstance(value, int | float):
-        return None if abs(value) < _NUMBER_MAX else "expected a plain decimal number"
-    if not isinstance(value, dict | list):
-        return None
-    if not depth:
-        return f"nested deeper than {MAX_DEPTH}"
-    inside = (*value, *value.values()) if isinstance(value, dict) else value
-    return next((problem for each in inside if (problem := _problem(each, depth - 1))), None)

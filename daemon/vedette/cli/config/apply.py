@@ -16,8 +16,9 @@ from vedette.cli.arguments import file_path
 from vedette.cli.check_config import CHECKS
 from vedette.config.changes import differs, is_in, paths_in, value_in
 from vedette.config.edit import edited, values_of
+from vedette.config.files import text_of
 from vedette.config.keys import keys
-from vedette.config.load import read, text_of
+from vedette.config.load import read
 from vedette.config.render import shown
 from vedette.errors import ConfigError, OutputLost
 
