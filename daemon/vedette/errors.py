@@ -31,7 +31,8 @@
     │   ├── StoreFull                the disk has no room for a model
     │   └── RequestUnanswered        the daemon that holds it did not answer a command in time
     ├── HttpError                69  a server gave no usable answer
-    │   ├── HttpUnreachable          no address, no connection, no TLS, or an incomplete answer
+    │   ├── HttpUnreachable          no address, no connection, or no TLS
+    │   │   └── HttpHungUp               the server ended the connection before its answer was complete
     │   ├── HttpTooSlow              the total deadline passed, or no byte came for a long time
     │   ├── HttpTooLong              the body is longer than the requested file can be
     │   └── HttpStatus               a status other than success; it carries the status and the time to retry
@@ -39,6 +40,7 @@
     │   └── CloudBudgetSpent         the hour's or the day's calls or bytes are used up; no call was made
     ├── UpdateError              69  the update source gives no update now
     │   ├── UpdateUnreachable        the source gave no complete answer; it may later
+    │   │   ├── UpdateBusy               it may have too much to do: late, hung up, or it said so
     │   │   └── UpdateMissing            the source has no such file: not yet, or no longer
     │   └── UpdateRefused        65  its data is not trusted, or not for this device; the message names the rule
     │       └── UpdateExpired        its signatures have expired
@@ -241,7 +243,11 @@ class HttpError(VedetteError):
 
 
 class HttpUnreachable(HttpError):
-    """There is no address, no connection or no TLS, or the answer ended early."""
+    """There is no address, no connection or no TLS."""
+
+
+class HttpHungUp(HttpUnreachable):
+    """The server ended the connection before its answer was complete. It may have too much to do."""
 
 
 class HttpTooSlow(HttpError):
@@ -289,6 +295,10 @@ class UpdateUnreachable(UpdateError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class UpdateBusy(UpdateUnreachable):
+    """The source may have too much to do: it was late, hung up before its answer was complete, or said so."""
 
 
 class UpdateMissing(UpdateUnreachable):

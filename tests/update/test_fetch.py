@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from tests.support.fakes import FakeClock
 from tests.support.network.operators import Operator
+from tests.support.network.rude_server import Behave, answering, serving
 from tests.support.waiting.until import wait_until
 from vedette._lib.background_task import BackgroundTask
 from vedette.config.update import UpdateConfig
@@ -14,7 +17,7 @@ from vedette.store.model_store import ModelStore
 from vedette.store.release import Target
 from vedette.update.activate import ModelActivator
 from vedette.update.fetch import ReleaseFetcher
-from vedette.update.schedule import PollSchedule
+from vedette.update.schedule import BUSY_FIRST_S, NUDGE_SPREAD_S, PollSchedule
 
 
 def download(task: BackgroundTask[Path]) -> Path:
@@ -65,3 +68,27 @@ def test_a_source_that_is_only_slow_answers_at_last(tmp_path: Path) -> None:
     assert wait_until(answers)
     assert any("not done within 0.0001 s" in why for why in told), told
     assert fetcher.reasons() == {}
+
+
+@pytest.mark.parametrize(("behave", "within_s"), [
+    (answering(), BUSY_FIRST_S),
+    (answering(b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"), 7 + BUSY_FIRST_S),
+    (answering(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), NUDGE_SPREAD_S),
+], ids=["hangs up", "has too much to do", "fails"])
+def test_a_busy_source_is_not_nudged(tmp_path: Path, behave: Behave, within_s: float) -> None:
+    """The device comes when its own pause is over."""
+    root = tmp_path / "root.json"
+    root.write_bytes(Operator(tmp_path).root)
+    store, clock = ModelStore(tmp_path / "models"), FakeClock()
+    store.recover()
+    with serving(behave) as port:
+        update = UpdateConfig(source=f"http://127.0.0.1:{port}", root=root)
+        fetcher = ReleaseFetcher(store, update, PollSchedule(3600, 0, lambda _low, high: high), clock, device="gate",
+                                 clock_synced=lambda: True)
+        clock.advance(60)
+
+        def has_failed() -> bool:
+            fetcher.step(cast(ModelActivator, None))
+            return "update_unreachable" in fetcher.reasons()
+        assert wait_until(has_failed)
+    assert fetcher.nudge() == pytest.approx(within_s)

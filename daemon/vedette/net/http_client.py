@@ -20,11 +20,14 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
 from vedette import __version__
-from vedette.errors import HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
+from vedette.errors import HttpHungUp, HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
 from vedette.net import urls
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline, Resolve, TimedSocket
 
 RETRY_AFTER_MOST_S = 3600.0
+IDLE_S = 30.0
+_HUNG_UP = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.IncompleteRead, ssl.SSLEOFError,
+            ssl.SSLZeroReturnError)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -54,7 +57,7 @@ class HttpResponse:
                 raise HttpTooLong(f"{self._shown}: the body is too long; expected at most {self._most_bytes} bytes")
             yield chunk
         if self.length is not None and got < self.length:
-            raise HttpUnreachable(f"{self._shown}: the connection ended after {got} of {self.length} bytes")
+            raise HttpHungUp(f"{self._shown}: the connection ended after {got} of {self.length} bytes")
 
     def _read(self) -> bytes:
         with _named_failures(self._shown):
@@ -67,7 +70,7 @@ class HttpClient:
     `ca_file` (PEM) replaces the system's certificates; `idle_s` bounds the time without a single byte.
     """
 
-    def __init__(self, *, ca_file: Path | None = None, idle_s: float = 30.0,
+    def __init__(self, *, ca_file: Path | None = None, idle_s: float = IDLE_S,
                  resolve: Resolve = socket.getaddrinfo) -> None:
         self._ca_file = ca_file
         self._idle_s = idle_s
@@ -92,7 +95,7 @@ class HttpClient:
             with _named_failures(shown, secret):
                 response = _send(connection, parts, method, headers or {}, body)
             if connection.ended:                # http.client treats that as the end of the headers
-                raise HttpUnreachable(f"{shown}: the connection ended within the headers")
+                raise HttpHungUp(f"{shown}: the connection ended within the headers")
             _check_status(shown, response, secret)
             yield HttpResponse(shown, response, most_bytes)
         finally:
@@ -194,4 +197,5 @@ def _named_failures(shown: str, secret: str = "") -> Iterator[None]:
         raise HttpUnreachable(f"{shown}: its certificate is not trusted: {failure.verify_message}") from failure
     except (OSError, http.client.HTTPException, ValueError) as failure:
         reason = _without(secret, str(failure)) or "the connection ended"
-        raise HttpUnreachable(f"{shown}: no usable response: {reason}") from failure
+        kind = HttpHungUp if isinstance(failure, _HUNG_UP) else HttpUnreachable
+        raise kind(f"{shown}: no usable response: {reason}") from failure

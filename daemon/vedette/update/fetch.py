@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vedette._lib.background_task import BackgroundTask
 from vedette._lib.patience import Patience
 from vedette._lib.whole_file import read_whole
-from vedette.errors import StateUnusable, UpdateRefused, UpdateUnreachable
+from vedette.errors import StateUnusable, UpdateBusy, UpdateRefused, UpdateUnreachable
 from vedette.store.state import Installed, Offer, StoreState
 from vedette.update import rules
 from vedette.update.schedule import PollSchedule
@@ -185,7 +185,7 @@ class ReleaseFetcher:
         if self._reasons.get(code) != str(error):
             log.warning("update: %s", error)
         self._reasons = {code: str(error)}
-        self._schedule.failed(self._now_s(), retry_after_s)
+        self._schedule.failed(self._now_s(), retry_after_s, is_busy=isinstance(error, UpdateBusy))
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9

@@ -16,12 +16,23 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
-from vedette.errors import HttpError, HttpStatus, HttpTooLong, UpdateMissing, UpdateRefused, UpdateUnreachable
+from vedette.errors import (
+    HttpError,
+    HttpHungUp,
+    HttpStatus,
+    HttpTooLong,
+    HttpTooSlow,
+    UpdateBusy,
+    UpdateMissing,
+    UpdateRefused,
+    UpdateUnreachable,
+)
 from vedette.net.bearer import authorization
-from vedette.net.http_client import HttpClient, HttpResponse
+from vedette.net.http_client import IDLE_S, HttpClient, HttpResponse
 from vedette.net.timed_socket import CHUNK_BYTES, Deadline
 
 _MISSING = (403, 404, 410)      # an object store that may not be listed answers 403
+_BUSY = (429, 503, 504)
 _RANGE_UNKNOWN = 416
 
 
@@ -44,10 +55,11 @@ class Origin(Protocol):
         """Open a file from `start` on if possible, else from 0. Raises: UpdateError, also while it is read."""
 
 
-def origin_of(source: str, *, ca_file: Path | None = None, token_file: Path | None = None) -> Origin:
-    """Return the origin that `update.source` names: a URL or a folder."""
+def origin_of(source: str, *, ca_file: Path | None = None, token_file: Path | None = None,
+              idle_s: float = IDLE_S) -> Origin:
+    """Return the origin that `update.source` names: a URL or a folder. `idle_s` as in `HttpClient`."""
     if "://" in source:
-        return WebOrigin(source, HttpClient(ca_file=ca_file), token_file)
+        return WebOrigin(source, HttpClient(ca_file=ca_file, idle_s=idle_s), token_file)
     return FolderOrigin(Path(source))
 
 
@@ -148,7 +160,14 @@ def _as_update() -> Iterator[None]:
     except HttpTooLong as failure:
         raise UpdateRefused(f"too long: {failure}") from failure
     except HttpStatus as failure:
-        kind = UpdateMissing if failure.status in _MISSING else UpdateUnreachable
-        raise kind(str(failure), failure.retry_after_s) from failure
+        raise _kind_of(failure.status)(str(failure), failure.retry_after_s) from failure
+    except (HttpTooSlow, HttpHungUp) as failure:
+        raise UpdateBusy(str(failure)) from failure
     except HttpError as failure:
         raise UpdateUnreachable(str(failure)) from failure
+
+
+def _kind_of(status: int) -> type[UpdateUnreachable]:
+    if status in _BUSY:
+        return UpdateBusy
+    return UpdateMissing if status in _MISSING else UpdateUnreachable

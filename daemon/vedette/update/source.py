@@ -33,6 +33,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from vedette._lib.durable import Files, make_folder, replace_file
 from vedette.errors import UpdateError, UpdateExpired, UpdateMissing, UpdateRefused
+from vedette.net.http_client import IDLE_S
 from vedette.net.timed_socket import Deadline
 from vedette.store.incoming import write_error
 from vedette.store.release import Release, Target
@@ -65,12 +66,12 @@ class UpdateSource:
     """The repository at `source` (a URL or a folder); `root` (the bytes of a root.json) is where trust starts.
 
     `metadata` is a folder whose parent exists. One thread at a time. No call returns later than its deadline. Only a
-    download can be ended before that, by its `progress`.
+    download can be ended before that, by its `progress`. A server may be silent for half of `deadline_s`.
     """
 
     def __init__(self, source: str, root: bytes, metadata: Path, *, deadline_s: float = 60.0,
                  ca_file: Path | None = None, token_file: Path | None = None, files: Files = os) -> None:
-        self._origin = origin_of(source, ca_file=ca_file, token_file=token_file)
+        self._origin = origin_of(source, ca_file=ca_file, token_file=token_file, idle_s=max(IDLE_S, deadline_s / 2))
         self._root = root
         self._metadata = metadata
         self._deadline_s = deadline_s
