@@ -1,0 +1,177 @@
+"""The rules of a rollout: how far the next step reaches, and when it goes on, stops or is done.
+
+Invariants: free of I/O; what devices report can stop a rollout, but it shortens neither the soak nor the time of
+watching; while nobody listens, no step goes on and silence counts for nothing; who is neither good nor failed is not
+good; until the release is accepted, a step adds at most as many devices as were watched before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vedette.fleet.halt_test import HaltTest
+from vedette.store.frozen import Count, FrozenModel, PrintableText
+from vedette.store.release import BUCKETS
+
+if TYPE_CHECKING:
+    from vedette.fleet.outcomes import Tally
+
+Phase = Literal["rolling", "asking", "stopping", "stopped", "done", "ended"]
+"""`asking`: waits for a yes. `stopping`: the stop is not signed yet. `ended`: somebody changed the release by hand."""
+Verdict = Literal["wait", "ask", "go_on", "done", "stop"]
+OVER: tuple[Phase, ...] = ("stopped", "done", "ended")
+Seconds = Annotated[float, Field(ge=0, le=366 * 86400)]
+End = Annotated[int, Field(ge=0, le=BUCKETS)]
+
+
+class Plan(FrozenModel):
+    """What the operator wants. `steps`: the ends of the ranges of buckets, the first bucket past each, ascending."""
+
+    steps: Annotated[tuple[End, ...], Field(min_length=1, max_length=100)]
+    soak_s: Seconds
+    max_failed: Annotated[float, Field(gt=0, lt=1)]
+    min_good: Annotated[int, Field(ge=1)]
+    silent_after_s: Annotated[float, Field(gt=0, le=366 * 86400)] = 900.0
+    within_s: Seconds = 86400.0
+    approve: bool = False
+    on_stop: Literal["withdraw", "narrow"] = "withdraw"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.steps[0] < 1 or any(one >= other for one, other in zip(self.steps, self.steps[1:], strict=False)):
+            raise ValueError("steps: expected shares that grow, each of at least one bucket (0.01 %)")
+        if self.within_s < max(self.soak_s, self.silent_after_s):
+            raise ValueError("within: expected at least the soak, and at least the time after which a device is silent")
+        return self
+
+    @property
+    def test(self) -> HaltTest:
+        """The test that stops it."""
+        return HaltTest(self.max_failed)
+
+
+class RolloutState(FrozenModel):
+    """How far a rollout is. `end`: the first bucket past the present step; `passed`: of the last step that passed.
+
+    `published_at` is None until the newest signatures are published. `reached`: known devices in the present step and
+    those before it.
+    """
+
+    release: Count
+    phase: Phase = "rolling"
+    step: Count = 0
+    end: End = 0
+    passed: End = 0
+    reached: Count = 0
+    published_at: datetime | None = None
+    accepted: bool = False
+    approved: bool = False
+    words: PrintableText = ""
+    """Why it is in this phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now, and why, in words. `accepted`: the halt test has accepted the release."""
+
+    verdict: Verdict
+    words: str
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a step reaches: the first bucket past it, and the known devices in it. `empty`: ends passed over."""
+
+    end: int
+    reached: int
+    empty: tuple[int, ...] = ()
+
+
+def next_step(state: RolloutState, plan: Plan, buckets: Sequence[int], watched: int) -> Step | None:
+    """Return the step after the present one; None: the present one is the last.
+
+    `buckets`: those of the known devices, ascending. `watched`: how many devices were expected in the steps so far.
+    A step without a new device is passed over, but never the last one.
+    """
+    following = [end for end in plan.steps if end > state.end]
+    before = bisect_left(buckets, state.end)
+    reaching = [end for end in following if bisect_left(buckets, end) > before]
+    if not reaching:
+        return Step(following[-1], before, tuple(following[:-1])) if following else None
+    end = reaching[0]
+    if not state.accepted and end != plan.steps[0]:
+        end = min(end, _bound(buckets, before, max(1, watched)))
+    return Step(end, bisect_left(buckets, end), tuple(following[:following.index(reaching[0])]))
+
+
+def decide(state: RolloutState, plan: Plan, tally: Tally, now: datetime, *,
+           listening_since: datetime | None) -> Decision:
+    """Return what to do with the present step.
+
+    `tally`: of the devices expected in the steps so far. Its silent ones were silent for `plan.silent_after_s`.
+    `now`, `listening_since`: of one clock that never jumps. None: nobody listens to the devices now.
+    """
+    if state.published_at is None:
+        return Decision("wait", "not published yet")
+    if listening_since is None:
+        return Decision("wait", "not connected to the broker: what the devices do is not known, so the step lasts")
+    has_watched = now - max(state.published_at, listening_since) >= timedelta(seconds=plan.silent_after_s)
+    silent = tally.silent if has_watched else 0
+    failed = sum(tally.failed.values()) + silent
+    is_small = tally.expected < plan.min_good
+    passed_s = (now - state.published_at).total_seconds()
+    soaked = has_watched and passed_s >= plan.soak_s
+    if why := _stop(state, plan, failed, tally.expected, soaked=soaked):
+        return Decision("stop", f"{why}: {described(tally)}")
+    needed = max(1, tally.expected if is_small else max(plan.min_good, plan.test.least_good(tally.expected)))
+    if not soaked:
+        left = "until it is known who is silent" if passed_s >= plan.soak_s else \
+            f"{_duration(plan.soak_s - passed_s)} of the soak left"
+        return Decision("wait", f"{described(tally)}; {left}")
+    if tally.good >= needed:
+        accepted = state.accepted or plan.test.accepts(failed, tally.good + failed)
+        verdict: Verdict = "done" if state.end >= plan.steps[-1] else \
+            "go_on" if state.approved or not plan.approve else "ask"
+        return Decision(verdict, f"{tally.good} good, {needed} needed: {described(tally)}", accepted)
+    if passed_s >= plan.within_s:
+        return Decision("stop", f"too few reports after {_duration(plan.within_s)}, {needed} good devices needed: "
+                                f"{described(tally)}")
+    return Decision("wait", f"{described(tally)}; {needed} good devices needed")
+
+
+def described(tally: Tally) -> str:
+    """Return the counts in words."""
+    codes = ", ".join(f"{code} {count}" for code, count in tally.failed.items())
+    return (f"of {tally.expected} devices {tally.good} good, {tally.trial} on trial, {sum(tally.failed.values())} failed"
+            f"{f' ({codes})' if codes else ''}, {tally.silent} silent, {tally.waiting} waiting")
+
+
+def _stop(state: RolloutState, plan: Plan, failed: int, expected: int, *, soaked: bool) -> str | None:
+    """Return why it must stop. None: it need not. `failed`: with those that are silent."""
+    if failed and expected < plan.min_good:
+        return f"one of fewer than {plan.min_good} devices failed"
+    if not state.accepted and plan.test.stops(failed, expected):
+        return f"{failed} of {expected} failed or silent: the halt test says more than {plan.max_failed:.2%} will fail"
+    if (state.accepted or soaked) and plan.test.exceeds(failed, expected):
+        return f"{failed} of {expected} failed or silent: more than {plan.max_failed:.2%}"
+    return None
+
+
+def _bound(buckets: Sequence[int], before: int, more: int) -> int:
+    """Return the end of the buckets that have at most so many more devices, but at least one more."""
+    if before + more >= len(buckets):
+        return BUCKETS
+    end = buckets[before + more]
+    return end if end > buckets[before] else end + 1
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.1f} h"
