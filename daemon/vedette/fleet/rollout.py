@@ -137,9 +137,7 @@ def decide(state: RolloutState, plan: Plan, tally: Tally, now: datetime, *,
         return Decision("wait", f"{described(tally)}; {left}")
     if tally.good >= needed:
         accepted = state.accepted or plan.test.accepts(failed, tally.good + failed)
-        verdict: Verdict = "done" if state.end >= plan.steps[-1] else \
-            "go_on" if state.approved or not plan.approve else "ask"
-        return Decision(verdict, f"{tally.good} good, {needed} needed: {described(tally)}", accepted)
+        return Decision(_onward(state, plan), f"{tally.good} good, {needed} needed: {described(tally)}", accepted)
     if passed_s >= plan.within_s:
         return Decision("stop", f"too few reports after {_duration(plan.within_s)}, {needed} good devices needed: "
                                 f"{described(tally)}")
@@ -149,8 +147,15 @@ def decide(state: RolloutState, plan: Plan, tally: Tally, now: datetime, *,
 def described(tally: Tally) -> str:
     """Return the counts in words."""
     codes = ", ".join(f"{code} {count}" for code, count in tally.failed.items())
-    return (f"of {tally.expected} devices {tally.good} good, {tally.trial} on trial, {sum(tally.failed.values())} failed"
-            f"{f' ({codes})' if codes else ''}, {tally.silent} silent, {tally.waiting} waiting")
+    return (f"of {tally.expected} devices {tally.good} good, {tally.trial} on trial, {sum(tally.failed.values())} "
+            f"failed{f' ({codes})' if codes else ''}, {tally.silent} silent, {tally.waiting} waiting")
+
+
+def _onward(state: RolloutState, plan: Plan) -> Verdict:
+    """Return what follows a step that has passed."""
+    if state.end >= plan.steps[-1]:
+        return "done"
+    return "go_on" if state.approved or not plan.approve else "ask"
 
 
 def _stop(state: RolloutState, plan: Plan, failed: int, expected: int, *, soaked: bool) -> str | None:
@@ -173,5 +178,6 @@ def _bound(buckets: Sequence[int], before: int, more: int) -> int:
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.1f} h"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
