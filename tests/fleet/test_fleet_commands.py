@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_a_bundle_is_added_and_released(fleet: Path, sound: Path, capsys: pytest
     assert (added["name"], added["version"], added["proven"]) == ("garden", "7", True)
     for number, asked in enumerate(("garden", "garden:7", added["sha256"][:8], sound), 1):
         assert call("release", fleet, asked, "--json", "--buckets", "0-99", "--class", "default,yard",
-                    "--shadow", "frames=7,publish=true", "--trial", "minutes=0.5") == 0
+                    "--salt", "common", "--shadow", "frames=7,publish=true", "--trial", "minutes=0.5") == 0
         release = json.loads(capsys.readouterr().out)
         assert (release["release"], release["buckets"], release["device_classes"]) == (number, [0, 99],
                                                                                      ["default", "yard"])
@@ -80,8 +81,32 @@ def test_a_bundle_is_added_and_released(fleet: Path, sound: Path, capsys: pytest
     assert status["expiring"] == []
 
 
+def test_each_release_has_a_salt_of_its_own(fleet: Path, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Variants share the fleet's; a change of a release keeps its salt; --salt and --tags say otherwise."""
+    assert call("add", fleet, sound) == 0
+    capsys.readouterr()
+
+    def released(*arguments: str) -> dict[str, Any]:
+        assert call("release", fleet, *arguments, "--json") == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    common = json.loads((fleet / "fleet.json").read_text())["salt"]
+    salts = [released("garden", *more)["salt"] for more in (
+        (), (), ("--variant", "a"), ("--salt", "common"), ("--salt", "fresh", "--variant", "b"), ("--salt", "north"))]
+    assert len({common, *salts}) == 5
+    assert (salts[2:4], salts[5]) == ([common, common], "north")
+    changed = released("--release", "1", "--variant", "a", "--tags", "indoor,south")
+    assert (changed["salt"], changed["tags"]) == (salts[0], ["indoor", "south"])
+    assert call("release", fleet, "--release", "1", "--salt", "common") == 0
+    assert "on stable, tags indoor, south, buckets 0-9999 (100%), variant a" in capsys.readouterr().out
+    changed = released("--release", "1", "--tags", "")
+    assert (changed["salt"], changed["tags"]) == (common, [])
+
+
 @pytest.mark.parametrize("arguments", [
     ("--buckets", "5-2"), ("--buckets", "0-10000"), ("--buckets", "half"), ("--trial", "frames"), ("--release", "0"),
+    ("--tags", "a,,b"),
     ("--shadow", "framez=3"), ("--shadow", "frames=3", "--no-shadow"), ("--trial", "frames=many")])
 def test_a_release_called_wrongly(fleet: Path, sound: Path, arguments: tuple[str, ...]) -> None:
     """It ends with 64 before anything is signed."""

@@ -42,9 +42,38 @@ def test_two_variants_that_overlap_spoil_the_comparison() -> None:
     assert list(notes(a, [release(3, 5000, 9999, variant="b")])) == []
 
 
+def test_two_salts_share_devices_by_chance() -> None:
+    """How many devices are in both ranges is said, unless one release is for all of them."""
+    own = {"salt": "own"}
+    assert list(notes(release(2, 0, 99, **own), [BASE])) == ["buckets 0-99 leave release 1 (street 1)"]
+    assert list(notes(release(3, 0, 99, **own), [release(2, 100, 199)])) == [
+        "about 0.01% of the devices leave release 2 (street 2)"]
+    (told,) = notes(release(2, 0, 4999, **own), [release(3, 9000, 9999)])
+    assert told.startswith("warning: about 5% of the devices stay with release 3")
+    a, b = release(2, 0, 4999, variant="a", **own), release(3, 5000, 9999, variant="b")
+    (told,) = notes(b, [a])
+    assert told.startswith("warning: about 25% of the devices are also in release 2, variant a: only b runs there")
+    assert told.endswith("give both the same --salt")
+
+
+def test_a_canary_shares_its_devices_with_the_stable_channel() -> None:
+    """A device on a canary channel takes stable releases too, and no device is on two canary channels."""
+    canary = release(2, 0, 9999, channel="canary-eu")
+    assert list(notes(canary, [BASE])) == ["buckets 0-9999 (channel canary-eu) leave release 1 (street 1)"]
+    (told,) = notes(BASE, [canary])
+    assert told.startswith("warning: buckets 0-9999 (channel canary-eu) stay with release 2")
+    assert list(notes(canary, [release(1, 0, 9999, channel="canary")])) == []
+
+
+def test_tags_limit_what_is_shared() -> None:
+    """A device with all tags of both releases is in both."""
+    inside, south = release(1, 0, 9999, tags=("indoor",)), release(2, 0, 99, tags=("south", "indoor"))
+    assert list(notes(south, [inside])) == ["buckets 0-99 (tags indoor, south) leave release 1 (street 1)"]
+
+
 def test_separate_releases_give_no_line() -> None:
-    """A release of another channel, salt or class, and the release itself."""
-    others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999, salt="other"),
+    """A release of another channel, class or kind, and the release itself."""
+    others = [release(1, 0, 9999, channel="beta"), release(1, 0, 9999, kind="configuration"),
               release(1, 0, 9999).model_copy(update={"device_classes": ("yard",)})]
     assert list(notes(release(2, 0, 9999), [*others, release(2, 0, 9999)])) == []
     assert share(release(2, 0, 3999)) == 0.4

@@ -81,21 +81,17 @@ class Repository:
         self._folder.change({bundle.path: content, SETTINGS: settings.serialize()})
         self.settings = settings
 
+    def planned(self, bundle: Bundle | None, number: int | None, changes: Mapping[str, object]) -> Target:
+        """Return what `release` would sign. Raises: FleetError, ModelDamaged, UsageError."""
+        return self._plan(bundle, number, changes)[0]
+
     def release(self, keys: KeyFolder, bundle: Bundle | None, number: int | None,
                 changes: Mapping[str, object]) -> Release:
         """Release a bundle, or change a release: `changes` are fields of Release; the other fields do not change.
 
         Raises: FleetError for a number that cannot be given, KeyUnusable, ModelDamaged, UsageError, StateUnusable.
         """
-        old = next((target for target in self.targets if target.release.release == number), None)
-        contents: dict[str, bytes] = {}
-        if old is None:
-            target, contents = self._new(bundle, number, changes)
-        elif bundle is None or bundle.sha256 == old.sha256:
-            target = replace(old, release=_validated({**old.release.model_dump(), **changes}))
-        else:
-            raise FleetError(f"release {number} is {old.release.name} {old.release.version}, {old.sha256[:12]}…: "
-                             "expected the same bundle; release another bundle under another number")
+        target, contents = self._plan(bundle, number, changes)
         edit = self._edit(keys)
         edit.put(target)
         edit.sign_from("targets")
@@ -166,6 +162,16 @@ class Repository:
         return (*map(_file_of, self.targets), f"metadata/{version['targets']}.targets.json",
                 f"metadata/{version['snapshot']}.snapshot.json", "metadata/timestamp.json",
                 *(f"metadata/{number}.root.json" for number in range(1, version["root"] + 1)))
+
+    def _plan(self, bundle: Bundle | None, number: int | None,
+              changes: Mapping[str, object]) -> tuple[Target, dict[str, bytes]]:
+        old = next((target for target in self.targets if target.release.release == number), None)
+        if old is None:
+            return self._new(bundle, number, changes)
+        if bundle is not None and bundle.sha256 != old.sha256:
+            raise FleetError(f"release {number} is {old.release.name} {old.release.version}, {old.sha256[:12]}…: "
+                             "expected the same bundle; release another bundle under another number")
+        return replace(old, release=_validated({**old.release.model_dump(), **changes})), {}
 
     def _new(self, bundle: Bundle | None, number: int | None,
              changes: Mapping[str, object]) -> tuple[Target, dict[str, bytes]]:

@@ -1,10 +1,12 @@
-"""What the commands of `vedette fleet` share: the arguments of the folder and the keys, releases and expiries as text.
+"""What the commands of `vedette fleet` share: arguments of the folder, keys and devices; releases and expiries as text.
 
 Invariants: a passphrase comes from a file, never from the command line, where every user of the machine can read it.
 """
 
 from __future__ import annotations
 
+import argparse
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,10 +19,9 @@ from vedette.fleet.folder import FleetFolder
 from vedette.fleet.keys import KeyFolder
 from vedette.fleet.ranges import share
 from vedette.fleet.repository import Repository
+from vedette.store.release import BUCKETS
 
 if TYPE_CHECKING:
-    import argparse
-
     from vedette.store.release import Release
 
 
@@ -38,6 +39,41 @@ def add_key_arguments(parser: argparse.ArgumentParser, *, root: bool = False) ->
     if root:
         parser.add_argument("--root-key", type=file_path, metavar="F", action="append", default=[],
                             help="file of a root key that is kept elsewhere; repeat it for more keys")
+
+
+def add_audience_arguments(parser: argparse.ArgumentParser, *, buckets: bool = True) -> None:
+    """Declare which devices get a release. `buckets`: a range may be given too."""
+    parser.add_argument("--channel", metavar="C", help="channel whose devices get the release")
+    parser.add_argument("--class", dest="device_classes", type=_names, metavar="X[,Y]",
+                        help="device classes that get the release")
+    parser.add_argument("--tags", type=_names, metavar="A[,B]",
+                        help="only devices that have each of these tags; '' removes them")
+    parser.add_argument("--salt", metavar="S",
+                        help="decides which devices a range has: `common` (the fleet's), `fresh` (others than those of "
+                             "any other release), or a text (default for a new release: fresh, with --variant common)")
+    if buckets:
+        parser.add_argument("--buckets", type=_buckets, metavar="A-B",
+                            help=f"first and last bucket, within 0-{BUCKETS - 1}")
+
+
+def audience_of(args: argparse.Namespace, repository: Repository, *, is_new: bool) -> dict[str, object]:
+    """Return the fields of Release that say which devices get it: those that the command line gives.
+
+    `is_new`: a release without --salt gets one of its own, so that its first devices are other ones each time. Two
+    variants are compared on devices that one salt divides.
+    """
+    fields = {key: value for key in ("channel", "device_classes", "tags", "buckets")
+              if (value := getattr(args, key, None)) is not None}
+    default = ("common" if getattr(args, "variant", None) else "fresh") if is_new else None
+    match args.salt if args.salt is not None else default:
+        case None:
+            return fields
+        case "common":
+            return {**fields, "salt": repository.settings.salt}
+        case "fresh":
+            return {**fields, "salt": secrets.token_hex(8)}
+        case salt:
+            return {**fields, "salt": salt}
 
 
 _LINE_BYTES_MAX = 64 * 1024
@@ -74,11 +110,24 @@ def passphrase_of(args: argparse.Namespace) -> bytes | None:
 
 
 def describe(release: Release) -> str:
-    """Return a release as one line: the model, the devices, their share, and the variant."""
+    """Return a release as one line: the file, the devices, their share, and the variant."""
     first, last = release.buckets
     variant = f", variant {release.variant}" if release.variant else ""
+    tags = f", tags {', '.join(release.tags)}" if release.tags else ""
     return (f"release {release.release}: {release.name} {release.version} to {', '.join(release.device_classes)} on "
-            f"{release.channel}, buckets {first}-{last} ({share(release):.0%}){variant}")
+            f"{release.channel}{tags}, buckets {first}-{last} ({100 * share(release):.3g}%){variant}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _buckets(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not (first + last).isascii() or not first.isdigit() or not last.isdigit() \
+            or not int(first) <= int(last) < BUCKETS:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected FIRST-LAST within 0-{BUCKETS - 1}, such as 0-3999")
+    return int(first), int(last)
 
 
 def expiry_lines(repository: Repository, now: datetime) -> Sequence[str]:

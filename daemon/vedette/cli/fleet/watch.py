@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
+from vedette.cli.fleet.known_devices import add_silence_argument, gather, print_missing
 from vedette.fleet.gathering import Gathering
-from vedette.fleet.roster import DEVICES_MAX, FOLLOWED, Roster, Row
+from vedette.fleet.roster import FOLLOWED, Roster, Row
 
 if TYPE_CHECKING:
     import argparse
@@ -34,9 +34,6 @@ exit codes:
   78  The configuration cannot be used."""
 
 REDRAW_S = 1.0
-WAIT_MAX_S = 60.0
-"""So much longer than asked for, --once waits for what the broker is still sending."""
-NAMED_MAX = 5
 _HEAD = f"{'DEVICE':<28} {'ONLINE':<7} {'MODEL':<24} {'RELEASE':>7} {'STATE':<12} {'FPS':>5} {'MS':>6}  HEALTH"
 
 
@@ -49,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="print one JSON object per line: a device whose values have changed")
     parser.add_argument("--summary", action="store_true",
                         help="print only counts, whenever they change; with --json one object")
-    parser.add_argument("--silent-after", type=between(float, 0.1, 1e6), default=15.0, metavar="MINUTES",
-                        help="count an online device as silent if its health is older (15)")
+    add_silence_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,13 +55,9 @@ def run(args: argparse.Namespace) -> int:
         view = _View(Roster(), timedelta(minutes=args.silent_after), as_json=args.json)
         gathering = Gathering(connection, view.roster, parsed)
         if args.once is not None:
-            gathering.listen(args.once)
-            end_s = time.monotonic() + WAIT_MAX_S
-            while not gathering.is_complete and time.monotonic() < end_s:
-                gathering.listen(REDRAW_S / 10)
+            gather(gathering, args.once)
             print(*(view.summary() if args.summary else view.table()), sep="\n")
-            for line in view.missing(connection.refused_filters, is_complete=gathering.is_complete):
-                print(f"vedette: {line}", file=sys.stderr)
+            print_missing(view.roster, connection.refused_filters, is_complete=gathering.is_complete)
         else:
             _follow(gathering, view, only_summary=args.summary)
     return 0
@@ -116,21 +108,6 @@ class _View:
         return [f"{counted.devices} devices, {counted.online} online",
                 *_counts("models", counted.models), *_counts("states", counted.states), *self._problems(),
                 *_counts("reasons", self.roster.reasons()), f"heard    {heard}, of {counted.devices} expected"]
-
-    def missing(self, refused: tuple[str, ...], *, is_complete: bool) -> Iterator[str]:
-        """Yield what may be missing, in words."""
-        if not is_complete:
-            yield f"the broker has not sent everything after {WAIT_MAX_S:g} more seconds: the counts are too low"
-        if refused:
-            yield f"the broker refuses the subscription to {', '.join(refused)}: see its access rules"
-        if self.roster.is_full:
-            yield f"there may be more devices than {DEVICES_MAX}: the others are not counted"
-        expected = len(self.roster)
-        for topic in FOLLOWED:
-            if lacking := self.roster.lacking(topic):
-                names = ", ".join(lacking[:NAMED_MAX]) + (", ..." if len(lacking) > NAMED_MAX else "")
-                yield printable(f"{expected} devices were expected to have published {topic}, and "
-                                f"{expected - len(lacking)} have; missing: {names}")
 
     def _urgency(self, row: Row) -> tuple[bool, bool]:
         """Return the key by which devices that failed come first, then silent ones."""
