@@ -49,8 +49,8 @@ def add_audience_arguments(parser: argparse.ArgumentParser, *, buckets: bool = T
     parser.add_argument("--tags", type=_names, metavar="A[,B]",
                         help="only devices that have each of these tags; '' removes them")
     parser.add_argument("--salt", metavar="S",
-                        help="decides which devices a range has: `common` (the fleet's), `fresh` (others than those of "
-                             "any other release), or a text (default for a new release: fresh, with --variant common)")
+                        help="chooses the devices of a range: `common` (the fleet's salt), `fresh` (random), or a "
+                             "text. A new release has a fresh one, with --variant the common one")
     if buckets:
         parser.add_argument("--buckets", type=_buckets, metavar="A-B",
                             help=f"first and last bucket, within 0-{BUCKETS - 1}")
@@ -64,16 +64,13 @@ def audience_of(args: argparse.Namespace, repository: Repository, *, is_new: boo
     """
     fields = {key: value for key in ("channel", "device_classes", "tags", "buckets")
               if (value := getattr(args, key, None)) is not None}
-    default = ("common" if getattr(args, "variant", None) else "fresh") if is_new else None
-    match args.salt if args.salt is not None else default:
-        case None:
-            return fields
-        case "common":
-            return {**fields, "salt": repository.settings.salt}
-        case "fresh":
-            return {**fields, "salt": secrets.token_hex(8)}
-        case salt:
-            return {**fields, "salt": salt}
+    salt = args.salt
+    if salt is None and is_new:
+        salt = "common" if getattr(args, "variant", None) else "fresh"
+    if salt is None:
+        return fields
+    named = {"common": repository.settings.salt, "fresh": secrets.token_hex(8)}
+    return {**fields, "salt": named.get(salt, salt)}
 
 
 _LINE_BYTES_MAX = 64 * 1024
