@@ -65,6 +65,8 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
             elif " watch " in line:
                 shown = "1 devices, 1 online" if "--summary" in line else "gate-01                      online"
                 assert shown in done.stdout
+            elif "--host" in line:
+                assert "known devices: 1" in done.stdout
     assert [numbers for number, numbers in enumerate(released) if numbers not in released[:number]] == [
         {1}, {1, 2}, {1, 2, 3, 4}, {1, 2, 5}]
     assert released[-1] == {1, 2}
