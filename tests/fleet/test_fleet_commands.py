@@ -15,6 +15,8 @@ from tests.support.daemon.running import environment
 from tests.support.models import bundles, tiny_detectors
 from tests.support.network.operators import NOW, Operator
 from vedette.cli import main
+from vedette.cli.fleet.arguments import describe
+from vedette.store.release import Release
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +104,14 @@ def test_each_release_has_a_salt_of_its_own(fleet: Path, sound: Path, capsys: py
     assert "on stable, tags indoor, south, buckets 0-9999 (100%), variant a" in capsys.readouterr().out
     changed = released("--release", "1", "--tags", "")
     assert (changed["salt"], changed["tags"]) == (common, [])
+
+
+def test_a_release_as_a_line() -> None:
+    """A configuration is called one, and a single bucket has a share."""
+    release = Release(kind="configuration", name="night", version="2", release=9, device_classes=("default", "yard"),
+                      channel="canary", buckets=(7, 7), salt="")
+    assert describe(release) == ("release 9: configuration night 2 to default, yard on canary, "
+                                 "buckets 7-7 (0.01%)")
 
 
 @pytest.mark.parametrize("arguments", [

@@ -111,8 +111,10 @@ def describe(release: Release) -> str:
     first, last = release.buckets
     variant = f", variant {release.variant}" if release.variant else ""
     tags = f", tags {', '.join(release.tags)}" if release.tags else ""
-    return (f"release {release.release}: {release.name} {release.version} to {', '.join(release.device_classes)} on "
-            f"{release.channel}{tags}, buckets {first}-{last} ({100 * share(release):.3g}%){variant}")
+    kind = "configuration " if release.kind == "configuration" else ""
+    return (f"release {release.release}: {kind}{release.name} {release.version} to "
+            f"{', '.join(release.device_classes)} on {release.channel}{tags}, "
+            f"buckets {first}-{last} ({100 * share(release):.3g}%){variant}")
 
 
 def _names(text: str) -> tuple[str, ...]:
