@@ -67,8 +67,8 @@ def test_a_summary_is_one_object(broker: Mosquitto, capsys: pytest.CaptureFixtur
     assert summary == {"devices": 3, "online": 2, "models": {"street\x1b 4": 1, "street\x1b 3": 1},
                        "states": {"good": 2}, "failed": {}, "silent": 1}
     assert printed.err.splitlines() == [
-        "vedette: 3 devices were expected to have published model, and 2 have; missing: gate-03",
-        "vedette: 3 devices were expected to have published health, and 0 have; missing: gate-01, gate-02, gate-03"]
+        "vedette: model was expected of 3 devices, and came from 2; missing: gate-03",
+        "vedette: health was expected of 3 devices, and came from 0; missing: gate-01, gate-02, gate-03"]
 
 
 def test_failures_in_words(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:

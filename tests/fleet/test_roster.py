@@ -27,7 +27,7 @@ def test_a_row_is_built_from_a_devices_topics() -> None:
     (row,) = heard.rows()
     assert (row.model, row.release, row.state, row.fps, row.invoke_ms) == ("street", 7, "trial", 3, 31.2)
     assert present(heard.update("vedette/gate-01/availability", "offline")).state == "trial"
-    assert heard.summary() == "1 devices, 0 online; street 4: 1; trial: 1"
+    assert heard.summary() == "1 device, 0 online; street 4: 1; trial: 1"
 
 
 def test_a_row_says_what_the_device_takes_and_how_its_updates_ended() -> None:

@@ -117,6 +117,11 @@ class Summary:
     silent: int
 
 
+def devices(count: int) -> str:
+    """Return so many devices in words."""
+    return f"{count} device{'' if count == 1 else 's'}"
+
+
 class Roster:
     """Every device that has published."""
 
@@ -174,7 +179,7 @@ class Roster:
         rows = self._rows.values()
         models = Counter(filter(None, map(_model, rows)))
         states = Counter(row.state for row in rows if row.state)
-        parts = [f"{len(rows)} devices, {sum(row.online is True for row in rows)} online",
+        parts = [f"{devices(len(rows))}, {sum(row.online is True for row in rows)} online",
                  *(", ".join(f"{name}: {count}" for name, count in counts.most_common(5))
                    for counts in (models, states) if counts)]
         return "; ".join(parts)

@@ -18,7 +18,7 @@ from vedette.cli.arguments import between
 from vedette.cli.broker import add_broker_arguments, connected, load_config, parsed, printable
 from vedette.cli.fleet.known_devices import add_silence_argument, gather, print_missing
 from vedette.fleet.gathering import Gathering
-from vedette.fleet.roster import FOLLOWED, Roster, Row
+from vedette.fleet.roster import FOLLOWED, Roster, Row, devices
 
 if TYPE_CHECKING:
     import argparse
@@ -105,7 +105,7 @@ class _View:
         if self.as_json:
             return [json.dumps(asdict(counted))]
         heard = ", ".join(f"{topic} {counted.devices - len(self.roster.lacking(topic))}" for topic in FOLLOWED)
-        return [f"{counted.devices} devices, {counted.online} online",
+        return [f"{devices(counted.devices)}, {counted.online} online",
                 *_counts("models", counted.models), *_counts("states", counted.states), *self._problems(),
                 *_counts("reasons", self.roster.reasons()), f"heard    {heard}, of {counted.devices} expected"]
 
