@@ -62,6 +62,7 @@ class Ended:
     session_present: bool = False
     hung_up: bool = False
     demand: Terms | None = None
+    expects_tls: bool | None = None
 
 
 class NaivePolicy(ReconnectPolicy):

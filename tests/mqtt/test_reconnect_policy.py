@@ -37,6 +37,7 @@ class Connection:
     session_present: bool = True
     hung_up: bool = True
     demand: Terms | None = None
+    expects_tls: bool | None = None
 
 
 class Device:
@@ -216,6 +217,29 @@ def test_pauses_grow_only_for_a_busy_broker(device: Device) -> None:
     assert device.unreachable(BrokerBusy("hung up")) <= 0.5
     device.lived()
     assert device.unreachable(BrokerBusy("hung up")) <= 0.5
+
+
+def test_the_connections_of_a_search_wait_like_all_others(device: Device) -> None:
+    """Until one succeeds. A crowd that searches would otherwise come back at once, ten times each."""
+    for _ in range(9):
+        device.policy.busy_pause_s(BrokerBusy("hung up"))
+    assert max(device.policy.busy_pause_s(BrokerBusy("hung up")) for _ in range(50)) > 4
+    assert device.policy.busy_pause_s(None) == 0
+    assert device.policy.busy_pause_s(BrokerBusy("hung up")) <= 0.5
+    assert device.policy.busy_pause_s(BrokerAway("after its answer")) == 0
+
+
+def test_what_is_known_of_tls_is_kept_until_the_broker_may_be_another(device: Device) -> None:
+    """Each device of a crowd would otherwise come twice."""
+    def hung_up() -> None:
+        device.policy.ended(Connection(answered=False, expects_tls=device.policy.start().expects_tls or False))
+    for clear in (device.unreachable, device.lived):
+        assert device.policy.start().expects_tls is None
+        hung_up()
+        hung_up()
+        assert device.policy.start().expects_tls is False
+        clear()
+    assert device.policy.start().expects_tls is None
 
 
 def test_a_broker_that_does_not_answer_is_searched_less_and_less_often(device: Device) -> None:

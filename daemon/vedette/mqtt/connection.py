@@ -86,6 +86,8 @@ class Connection:
         self.connected = False
         self.answered = False
         """Whether the broker answered CONNECT, with yes or no."""
+        self.expects_tls = start.expects_tls
+        """Whether the port expects TLS. Only a hang-up before the answer asks for it, with a connection of its own."""
         self._within_s = start.within_s
         self.session_present = False
         """Whether the broker had kept a session of this client id."""
@@ -292,7 +294,11 @@ class Connection:
             return f": {self._other_service()}"
         if self._mqtt.tls is not None:
             return ""
-        if self._client.first_byte == _TLS_ALERT or expects_tls(self._mqtt.host, self._mqtt.port):
+        if self._client.first_byte == _TLS_ALERT:
+            self.expects_tls = True
+        elif self.expects_tls is None:
+            self.expects_tls = expects_tls(self._mqtt.host, self._mqtt.port)
+        if self.expects_tls:
             return ": the port expects TLS: set mqtt.tls"
         return ": it speaks no TLS; it may take no more clients, or refuse the version of MQTT or the will"
 

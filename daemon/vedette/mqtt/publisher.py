@@ -186,11 +186,12 @@ class MqttPublisher:
                           filters=(*topics.subscriptions(self._device), *self.heard))
 
     def _connect_clean(self, terms: Terms) -> Connection:
-        return self._connect(Start(terms))
+        return self._connect(replace(self._reconnect.start(), terms=terms, clean=True, keep_session=True))
 
     def _search(self, worker: Worker) -> None:
         """Find out what the broker supports, since it does not say it."""
-        search = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive, worker)
+        search = Search(self._connect_clean, self._availability(topics.ONLINE), self._receive,
+                        self._reconnect.busy_pause_s, worker)
         self._reconnect.found(search.run(self._reconnect.start().terms))
 
     def _step(self, connection: Connection) -> None:

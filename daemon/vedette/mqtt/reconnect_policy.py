@@ -12,6 +12,8 @@ Invariants:
 - A broker that could not be reached may come back as another: everything begins anew.
 - A broker that did not answer in time gets more time at the next connection. Whoever waits takes part in the queue of a
   crowded broker; whoever gives up and comes again makes it longer. After a hang-up the pauses grow instead.
+- The connections of a search wait like all others, and whether the port expects TLS is found out once. So a crowd at
+  a broker that hangs up does not grow by them.
 - A broker that refuses, or is not there, is tried again within a few seconds, since nothing is crowded then.
 - The `mqtt` thread owns this; nothing blocks.
 """
@@ -56,6 +58,7 @@ class KnownConnection(Protocol):
     session_present: bool
     hung_up: bool
     demand: Terms | None
+    expects_tls: bool | None
 
 
 class ReconnectPolicy:
@@ -72,6 +75,7 @@ class ReconnectPolicy:
         self._short_connections = 0
         self._unanswered = 0
         self._was_late = False
+        self._expects_tls: bool | None = None
         self._busy = 0
         """Connects in a row that ended as those to a busy broker do."""
         self._search_after = SEARCH_AFTER
@@ -97,11 +101,11 @@ class ReconnectPolicy:
         is_clean = self._is_first or self._leaves_no_session or (
             not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
         within_s = LATE_WITHIN_S if self._was_late else CONNECT_TIMEOUT_S
-        return Start(self._terms, is_clean, not self._leaves_no_session, within_s)
+        return Start(self._terms, is_clean, not self._leaves_no_session, within_s, self._expects_tls)
 
     def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
-        self._was_late, self._busy = False, 0
+        self._was_late, self._expects_tls, self._busy = False, None, 0
         self._is_first = False
         if self._finds_foreign_session:
             self._finds_foreign_session = False
@@ -115,6 +119,7 @@ class ReconnectPolicy:
     def ended(self, connection: KnownConnection) -> None:
         """A connection has ended that had reached the broker."""
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
+        self._expects_tls = connection.expects_tls
         if not connection.answered and not connection.hung_up:
             self._was_late = True
         left_no_session = self._leaves_no_session
@@ -138,6 +143,7 @@ class ReconnectPolicy:
         self._was_late = isinstance(end, BrokerBusy)
         self._failures = self._short_connections = self._unanswered = 0
         self._leaves_no_session = self._finds_foreign_session = False
+        self._expects_tls = None
         self._terms = self._wanted
 
     def found_poison(self) -> None:
@@ -147,10 +153,8 @@ class ReconnectPolicy:
 
     def pause_s(self, end: BrokerError, delay_s: float) -> float:
         """Return how long to wait before the next connection: mostly `delay_s`."""
-        self._busy = self._busy + 1 if isinstance(end, BrokerBusy) else 0
-        if self._busy:
-            longest_s = min(BUSY_FIRST_S * 2.0 ** min(self._busy - 1, 9), BUSY_CAP_S)
-            return random.uniform(0, longest_s)  # noqa: S311 - jitter, no secret
+        if busy_pause_s := self.busy_pause_s(end):
+            return busy_pause_s
         if isinstance(end, BrokerTakenOver):
             self._duplicate_until_s = self._now_s() + DUPLICATE_NAMED_FOR_S
         elif not (self.has_duplicate and self._short_connections):
@@ -159,6 +163,12 @@ class ReconnectPolicy:
         self._short_connections = 0
         self._leaves_no_session = False
         return random.uniform(*TAKEN_OVER_PAUSE_S)  # noqa: S311 - jitter, no secret
+
+    def busy_pause_s(self, end: BrokerError | None) -> float:
+        """Return how long to wait after a connection to a busy broker, of a search too; 0 after any other."""
+        self._busy = self._busy + 1 if isinstance(end, BrokerBusy) else 0
+        longest_s = min(BUSY_FIRST_S * 2.0 ** min(self._busy - 1, 9), BUSY_CAP_S) if self._busy else 0.0
+        return random.uniform(0, longest_s)  # noqa: S311 - jitter, no secret
 
     def found(self, terms: Terms | None) -> None:
         """A search has ended. None: the broker bears no terms at all."""

@@ -89,10 +89,11 @@ class Start:
     """How a connection begins. `clean`: discard the session that the broker kept for this client id.
 
     `keep_session`: it keeps this one at its end. `within_s`: how long the socket, TLS and the answer to CONNECT may
-    take, each.
+    take, each. `expects_tls`: whether the port expects TLS, although none is configured; None: not known.
     """
 
     terms: Terms
     clean: bool = True
     keep_session: bool = True
     within_s: float = CONNECT_TIMEOUT_S
+    expects_tls: bool | None = None
