@@ -72,7 +72,7 @@ def test_how_each_release_is_doing(broker: Mosquitto, operator: Operator, capsys
         2: {"expected": 8, "good": 2, "trial": 1, "failed": {"blind": 2, "slow": 1}, "silent": 1, "waiting": 1},
         1: {"expected": 3, "good": 2, "trial": 0, "failed": {}, "silent": 0, "waiting": 1}}
     assert status["known"] == {"devices": 13, "without_receiver": 2}
-    assert "13 devices were expected to have published model, and 12 have; missing: gate-13" in printed.err
+    assert "model was expected of 13 devices, and came from 12; missing: gate-13" in printed.err
     assert call("status", operator, *place, "--within", "15") == 1
     first, counts, *lines = capsys.readouterr().out.splitlines()
     assert first == "release 2: street 4 to default on canary, tags indoor, buckets 0-9999 (100%)"
