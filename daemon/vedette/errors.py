@@ -37,7 +37,8 @@
     │   ├── HttpTooLong              the body is longer than the requested file can be
     │   └── HttpStatus               a status other than success; it carries the status and the time to retry
     ├── CloudError               69  the cloud gave no result for a frame: no usable answer, or no token to call it
-    │   └── CloudBudgetSpent         the hour's or the day's calls or bytes are used up; no call was made
+    │   ├── CloudBudgetSpent         the hour's or the day's calls or bytes are used up; no call was made
+    │   └── RegionChanged            the picture shows a region that a reload has changed since
     ├── UpdateError              69  the update source gives no update now
     │   ├── UpdateUnreachable        the source gave no complete answer; it may later
     │   │   ├── UpdateBusy               it may have too much to do: late, hung up, or it said so
@@ -278,6 +279,10 @@ class CloudError(VedetteError):
 
 class CloudBudgetSpent(CloudError):
     """The calls or bytes of the hour or the day are used up, or cannot be counted. No call was made."""
+
+
+class RegionChanged(CloudError):
+    """The picture shows a region that a reload has changed since. It was not sent, or not as a whole."""
 
 
 class UpdateError(VedetteError):

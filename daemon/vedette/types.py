@@ -49,6 +49,9 @@ class Box(NamedTuple):
     ymax: float
 
 
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
+
 class Scaling(NamedTuple):
     """A part of a frame (`right` and `bottom` are past it) and the size it is scaled to. All in pixels."""
 
@@ -138,7 +141,8 @@ class Timing:
 class DetectionResult:
     """All detections of one frame, best score first, with their source and time.
 
-    `age_ms` is capture to result ready. The pixels of `frame` are no longer valid once it was released.
+    `age_ms` is capture to result ready. The pixels of `frame` are no longer valid once it was released. `roi` is the
+    part of the frame that was looked at: a reload may have changed it since, but the boxes are those of this part.
     """
 
     frame: Frame
@@ -147,6 +151,7 @@ class DetectionResult:
     source: Source
     timing: Timing
     age_ms: float
+    roi: Box = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

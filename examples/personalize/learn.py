@@ -18,9 +18,9 @@ import numpy as np
 
 from vedette.config.models import DetectorConfig
 from vedette.tflite.file import read_model
+from vedette.types import WHOLE
 from vedette.vision import images
 from vedette.vision.bundle import flatbuffer_of
-from vedette.vision.geometry import WHOLE
 from vedette.vision.interpreter import PACKAGES, chosen_runtime
 from vedette.vision.model_spec import resolve
 from vedette.vision.prepare import InputWriter
@@ -54,13 +54,13 @@ class Learner:
         self._native = module.Interpreter(model_content=flatbuffer_of(self.model), num_threads=1)
         self._runners = {key: self._native.get_signature_runner(key) for key in self._native.get_signature_list()}
         self._image = np.zeros(self.model.inputs[0].shape, self.model.inputs[0].dtype)
-        self._writer = InputWriter(self._image, self.model.inputs[0], spec.input, roi=WHOLE, color=spec.color,
-                                   resize=spec.resize, normalization=spec.normalization)
+        self._writer = InputWriter(self._image, self.model.inputs[0], spec.input, color=spec.color, resize=spec.resize,
+                                   normalization=spec.normalization)
         self.labels = self.model.outputs[0].shape[1]
 
     def features(self, frame: Frame) -> Reals:
         """Return what the frozen backbone gives for a picture, (1, features)."""
-        self._writer.write(frame)
+        self._writer.write(frame, WHOLE)
         return self._call("features", image=self._image)["features"]
 
     def train(self, examples: Sequence[Example], steps: int = STEPS, seed: int = 0) -> None:
@@ -75,7 +75,7 @@ class Learner:
 
     def scores(self, frame: Frame) -> Reals:
         """Return the score of each label for a picture, (labels,)."""
-        self._writer.write(frame)
+        self._writer.write(frame, WHOLE)
         return np.asarray(self._call("infer", image=self._image)["scores"][0])
 
     def read(self) -> dict[str, Reals]:

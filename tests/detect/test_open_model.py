@@ -85,10 +85,12 @@ def test_a_reload_reaches_a_detector_that_is_being_opened(store: ModelStore, tmp
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(opener.open, ModelChoice(path))
         with proofs.open("wb") as pipe:
-            opener.reload(Config.model_validate({"detector": {"score_threshold": 0.9}}))
+            opener.reload(Config.model_validate({"detector": {"score_threshold": 0.9},
+                                                 "camera": {"roi": [0, 0.5, 1, 1]}}))
             pipe.write(b"[]")
         opened = opening.result()
     assert opened.limits.score_threshold == 0.9
+    assert opened.detect(tiny_detectors.frame(8, 8)).roi == (0.0, 0.5, 1.0, 1.0)
     opened.close()
 
 

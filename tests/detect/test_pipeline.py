@@ -14,6 +14,7 @@ from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, StatusCamer
 from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.worker import Worker
+from vedette.config.models import Config
 from vedette.detect.hot_swap import RETRY_MODEL_S
 from vedette.detect.pipeline import Pipeline
 from vedette.errors import InvokeFailed, ModelDamaged, ModelError
@@ -437,6 +438,18 @@ def test_the_gate_closes_after_a_result_in_time() -> None:
     assert pipeline.status().dropped == {"stale": 1, "failed": 1}
     assert camera.open_at == [True, False, True, False, True, True, False]
     assert not camera.gate_is_open
+
+
+def test_the_gate_is_open_until_a_result_shows_the_new_region() -> None:
+    """A frame that was under way when the region was changed is none, although it came in time."""
+    clock, right = FakeClock(), Box(0.5, 0, 1, 1)
+    camera = FakeCamera([make_frame(clock, seq) for seq in range(1, 7)])
+    pipeline = build(camera, FakeDetector(), clock, Heard())
+    pipeline.follow = lambda result: replace(result, roi=right if result.frame.seq >= 5 else result.roi)
+    pipeline.subscribe(lambda result: pipeline.reload(
+        Config.model_validate({"camera": {"roi": right}})) if result.frame.seq == 2 else None)
+    run(pipeline)
+    assert camera.open_at == [True, False, False, True, True, False]
 
 
 def test_the_gate_is_open_while_anybody_wants_all_frames() -> None:

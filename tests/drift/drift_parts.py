@@ -12,7 +12,7 @@ from tests.support.present import present
 from vedette.config.models import Config
 from vedette.drift.ledger import FILE, Ledger
 from vedette.drift.watch import DriftWatch
-from vedette.types import OUTLINE_BYTES, Box, CameraStatus, Detection, ModelRef, View
+from vedette.types import OUTLINE_BYTES, WHOLE, Box, CameraStatus, Detection, ModelRef, View
 
 BOOT = "one boot"
 HOUR_S = 3600
@@ -53,7 +53,7 @@ class Site:
         self.path = folder / FILE
         self.scores = scores or (lambda day: {})
         self.per_hour, self.invoke_ms = per_hour, invoke_ms
-        self.model = "a" * 64
+        self.model, self.roi = "a" * 64, WHOLE
         self.clock = FakeClock()
         self.camera = ViewCamera()
         self.hours = 0
@@ -108,7 +108,7 @@ class Site:
         """Give results with one detection of this label, or none."""
         found = () if label is None else (Detection(label, 0, score, Box(0, 0, 1, 1)),)
         result = make_result(replace(make_frame(self.clock), after_still=self.rests), found)
-        result = replace(result, model=ModelRef("street", "1", self.model),
+        result = replace(result, model=ModelRef("street", "1", self.model), roi=self.roi,
                          timing=replace(result.timing, invoke_ms=self.invoke_ms(self.day)))
         for _ in range(times):
             self.watch.on_result(result)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.drift.drift_parts import BOOT, Site
+from vedette.types import Box
 
 DAY, LEARN_DAYS = 24, 2
 
@@ -169,6 +170,20 @@ def test_other_thresholds_are_learnt_again(tmp_path: Path) -> None:
     site = Site(tmp_path, scores=lambda day: {"person": 0.8})
     site.run(4 * DAY)
     site.reload(detector={"score_threshold": 0.3})
+    site.scores = lambda day: {"person": 0.6}
+    assert first_reported(site, 14) is None
+
+
+def test_another_region_is_learnt_again_from_its_first_frame_on(tmp_path: Path) -> None:
+    """Things in it may look weaker: that is no drift. The frame of the old region that was under way counts there."""
+    site = Site(tmp_path, scores=lambda day: {"person": 0.8})
+    site.run(4 * DAY)
+    site.reload(camera={"roi": [0.5, 0, 1, 1]})
+    site.see("person", 0.1, 1)
+    site.roi = Box(0.5, 0, 1, 1)
+    site.see("person", 0.6, 1)
+    site.watch.step()
+    assert site.watch.health()["labels"]["person"] == {"mean": 0.6, "baseline": None, "count": 1}
     site.scores = lambda day: {"person": 0.6}
     assert first_reported(site, 14) is None
 

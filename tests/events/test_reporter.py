@@ -19,7 +19,7 @@ from vedette.events.reporter import PICTURES_MAX, REMEMBER_EVERY_S, Draft, Event
 from vedette.events.results import ResultTracker
 from vedette.events.tracker import HITS
 from vedette.events.zone_reporter import ZoneReporter
-from vedette.types import Box, Detection
+from vedette.types import WHOLE, Box, Detection
 
 STEP_S = 0.2
 
@@ -51,6 +51,11 @@ class Street:
         for _ in range(round(seconds / every_s)):
             self.clock.advance(every_s)
             self.tracker.follow(make_result(make_frame(self.clock), things))
+
+    def look_at(self, roi: Box, *things: Detection, seconds: float = STEP_S) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            self.clock.advance(STEP_S)
+            self.tracker.follow(replace(make_result(make_frame(self.clock), things), roi=roi))
 
     def not_looking(self, seconds: float) -> None:
         self.tracker.on_blind()
@@ -105,6 +110,32 @@ def test_every_message_fits_its_schema() -> None:
         Draft202012Validator(json_schemas()["events-1"]).validate(told)
     for message in street.publisher.messages:
         Draft202012Validator(json_schemas()["zones-1"]).validate(json.loads(message.payload))
+
+
+def test_another_region_ends_what_lies_outside() -> None:
+    """At once and as interrupted, since nobody looks there; no zone has it any more. What lies inside goes on."""
+    street = Street(zones={"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "hold_s": 0}})
+    street.look_at(WHOLE, car(0.1), car(0.7), seconds=2)
+    assert street.kinds.count("start") == 2
+    street.look_at(Box(0.5, 0, 1, 1), car(0.7))
+    assert street.kinds.count("end") == 1
+    street.look_at(Box(0.5, 0, 1, 1), car(0.7), seconds=6)
+    ends = [told for told in street.told if told["type"] == "end"]
+    assert [(end["box"][0], end["interrupted"]) for end in ends] == [(0.1, True)]
+    assert seconds_between(ends[0]["began"], ends[0]["ended"]) == pytest.approx(2 - STEP_S, abs=0.01)
+    assert street.kinds.count("start") == 2
+    zones = [json.loads(message.payload)["zones"] for message in street.publisher.messages]
+    assert zones == [{"all": {}}, {"all": {"car": 2}}, {"all": {"car": 1}}]
+
+
+def test_a_region_that_is_new_may_cut_a_thing() -> None:
+    """The part that is left of its box is the same thing. In a larger region it is whole again."""
+    street = Street()
+    street.look_at(WHOLE, car(0.4), seconds=2)
+    street.look_at(Box(0.5, 0, 1, 1), car(0.5, size=0.1), seconds=2)
+    street.look_at(WHOLE, car(0.4), seconds=2)
+    assert street.kinds.count("start") == 1
+    assert "end" not in street.kinds
 
 
 def test_a_thing_that_comes_back_after_keep_s_is_a_new_one() -> None:

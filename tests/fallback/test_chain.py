@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 from typing import cast
 
@@ -10,15 +11,17 @@ import pytest
 
 from tests.support.fakes import FakeCamera, FakeClock, FakeDetector, make_frame, make_pipeline
 from vedette._lib.worker import Worker
+from vedette.config.models import Config
 from vedette.detect.detector_health import FAILING_AFTER, STALE_AFTER_S, DetectorHealth
 from vedette.detect.hot_swap import RETRY_MODEL_S, WORN_AFTER
 from vedette.errors import DetectError, InvokeFailed
 from vedette.fallback.breaker import Allowance, Spent, left
+from vedette.fallback.build import Fallbacks
 from vedette.fallback.chain import CLOUD_DUE_S, HOLD_S, REASON_OF, FallbackChain
 from vedette.fallback.cloud_worker import CloudWorker
 from vedette.fallback.motion import MotionDetector
 from vedette.health.reasons import state_of
-from vedette.types import Box, Detection, DetectionResult, Frame, ReasonCode, Source, Timing
+from vedette.types import WHOLE, Box, Detection, DetectionResult, Frame, ReasonCode, Source, Timing
 
 MOVING = Detection("motion", None, None, Box(0.1, 0.1, 0.2, 0.2))
 
@@ -291,6 +294,28 @@ class Interleaved(FallbackChain):
         if name == "_active" and value is False and self.other is not None and not self.other.is_alive():
             self.other.start()
             self.other.join(0.2)        # it must wait until the deactivation has ended
+
+
+def test_motion_examines_the_region_of_the_last_reload(tmp_path: Path) -> None:
+    """Motion that is at work goes over to it, and so does motion that starts later."""
+    clock, region = FakeClock(), Box(0.5, 0, 1, 1)
+    fallbacks = Fallbacks(Config.model_validate({"fallback": {"motion": True}}), tmp_path, FakeCamera([]), clock,
+                          boot_id="boot", on_end=print)
+
+    def regions(frames: int) -> set[Box]:
+        seen = set()
+        for _ in range(frames):
+            clock.advance(0.1)
+            result = fallbacks.chain.detect(make_frame(clock, width=64, height=36))
+            seen |= {result.roi} if result else set()
+        return seen
+    fallbacks.chain.activate(lambda _: True)
+    assert regions(20) == {WHOLE}
+    fallbacks.reload(Config.model_validate({"fallback": {"motion": True}, "camera": {"roi": region}}))
+    assert regions(20) == {region}
+    fallbacks.chain.deactivate()
+    fallbacks.chain.activate(lambda _: True)
+    assert regions(20) == {region}
 
 
 def test_two_threads_may_switch_it_at_once() -> None:

@@ -6,6 +6,8 @@ import json
 import socket
 import ssl
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from tests.support.network.clouds import (
     RECORD,
     TOKEN,
     client,
+    config,
     frame,
     ok,
     serving_answers,
@@ -26,6 +29,9 @@ from tests.support.network.clouds import (
 )
 from tests.support.network.rude_server import Behave, answering, certify, dripping, head_of, serving, within
 from tests.support.present import present
+from tests.support.waiting.until import wait_until
+from vedette._lib.clock import SystemClock
+from vedette.config.models import DetectorConfig
 from vedette.errors import (
     CloudBudgetSpent,
     CloudError,
@@ -34,8 +40,11 @@ from vedette.errors import (
     HttpTooLong,
     HttpTooSlow,
     HttpUnreachable,
+    RegionChanged,
 )
-from vedette.types import Box, Frame, ModelRef
+from vedette.fallback.cloud_budget import Budget
+from vedette.fallback.cloud_client import CloudClient
+from vedette.types import WHOLE, Box, Frame, ModelRef
 
 DEADLINE_S = 2.0
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -118,6 +127,42 @@ def test_only_the_region_of_interest_is_sent(tmp_path: Path) -> None:
     assert sent.shape == (64, 32, 3)
     assert sent[40:].max() <= 8 < sent[:24].min()
     assert result.detections[0].box == Box(0.5, 0.0, 1.0, 0.5)
+
+
+class ReloadingBudget(Budget):
+    """Has the configuration reloaded when a call is charged: the picture is made then, and nothing is sent yet."""
+
+    reload: Callable[[], None]
+
+    def charge(self, size: int, *, probe: bool) -> None:
+        super().charge(size, probe=probe)
+        self.reload()
+
+
+def test_a_picture_of_an_old_region_is_not_sent(tmp_path: Path) -> None:
+    """Not even if it was made before the reload. The next one shows the new region alone."""
+    right, detector, got = Box(0.5, 0, 1, 1), DetectorConfig(), list[bytes]()
+
+    def read_all(connection: socket.socket, _: threading.Event) -> None:
+        got.append(b"".join(iter(lambda: connection.recv(65536), b"")))
+    with serving(read_all) as port:
+        cloud, clock = config(tmp_path, f"http://127.0.0.1:{port}/v1/detect"), SystemClock()
+        budget = ReloadingBudget(tmp_path, cloud, clock, "this boot")
+        one = CloudClient(cloud, detector, WHOLE, budget, clock)
+        budget.reload = partial(one.reload, detector, right)
+        with pytest.raises(RegionChanged, match=r"camera\.roi"):
+            one.detect(frame(64, 64))
+        assert wait_until(lambda: len(got) == 1)
+    head, _, body = got[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST ")
+    assert body == b""
+    with serving_answers() as server:
+        one = client(tmp_path, server.url)
+        one.reload(detector, right)
+        result = one.detect(frame(64, 64))
+    assert picture(server.asked[0].body).shape == (64, 32, 3)
+    assert result.roi == right
+    assert result.detections[0].box == Box(0.625, 0.25, 0.75, 0.75)
 
 
 def test_boxes_are_cut_to_the_frame(tmp_path: Path) -> None:

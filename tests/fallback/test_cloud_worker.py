@@ -21,7 +21,7 @@ from tests.support.waiting.until import wait_until
 from vedette._lib.clock import SystemClock
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
-from vedette.config.models import CameraConfig, CloudConfig, Config
+from vedette.config.models import CameraConfig, CloudConfig, Config, DetectorConfig
 from vedette.fallback.breaker import Breaker
 from vedette.fallback.cloud_worker import CloudStatus, CloudWorker
 from vedette.ports import Clock
@@ -107,6 +107,30 @@ def test_the_first_result_comes_within_a_deadline(tmp_path: Path) -> None:
         one.activate()
         assert one.results.take(60) is not None
         assert fair_s() - began_s < 2
+
+
+def test_a_reload_that_changes_the_region_drops_the_answer_under_way(tmp_path: Path) -> None:
+    """The next calls are about the new region. The server is not blamed."""
+    roi, asked, go_on = (0.5, 0.0, 1.0, 1.0), threading.Semaphore(0), threading.Semaphore(0)
+
+    def behave(connection: socket.socket, _: threading.Event) -> None:
+        whole_request(connection)
+        asked.release()
+        assert go_on.acquire(timeout=240)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(ANSWER).encode())
+
+    with serving(behave) as port, standing(tmp_path, f"http://127.0.0.1:{port}/v1/detect", max_age_ms=1e9) as one:
+        one.activate()
+        assert asked.acquire(timeout=240)
+        one.cloud.reload(Config(camera=CameraConfig(roi=roi), detector=DetectorConfig()))
+        go_on.release(1000)
+        result = one.results.take(60)
+        assert result is not None
+        assert result.roi == roi
+        assert result.frame.seq == 2
+        status = one.settled(lambda status: status.results >= 2)
+        assert (status.late, status.failed, status.breaker) == (1, 0, "closed")
+        one.cloud.deactivate()
 
 
 def test_each_call_is_about_the_newest_frame(tmp_path: Path) -> None:

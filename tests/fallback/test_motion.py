@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -162,9 +163,26 @@ def test_only_the_region_of_interest_is_watched() -> None:
     pictures = list(still(20))
     pictures[15][40:120, 40:120] = 255
     pictures[15][200:300, 400:500] = 255
-    results = detected(pictures, roi=(0.5, 0.5, 1.0, 1.0))
+    results = detected(pictures, roi=Box(0.5, 0.5, 1.0, 1.0))
     (box,) = boxes(results[15:16])[0]
     assert box == pytest.approx((400 / 640, 200 / 360, 500 / 640, 300 / 360), abs=0.02)
+
+
+def test_another_region_is_learnt_first() -> None:
+    """Of the same size too: what was learnt of the old part says nothing of the new one."""
+    left, right = Box(0, 0, 0.5, 1), Box(0.5, 0, 1, 1)
+    detector, pictures = MotionDetector(left), list(still(40))
+    pictures[35][200:300, 400:500] = 255
+    seen: dict[int, DetectionResult] = {}
+    for number, picture in enumerate(pictures[:36]):
+        detector.roi = right if number >= 15 else left
+        with contextlib.suppress(DetectError):
+            seen[number] = detector.detect(frame_of(picture, number))
+    assert list(seen) == [*range(LEARN_FRAMES, 15), *range(15 + LEARN_FRAMES, 36)]
+    assert [result.roi for result in seen.values()] == [left] * (15 - LEARN_FRAMES) + [right] * (21 - LEARN_FRAMES)
+    assert all(not result.detections for number, result in seen.items() if number < 35)
+    (found,) = seen[35].detections
+    assert found.box == pytest.approx((400 / 640, 200 / 360, 500 / 640, 300 / 360), abs=0.02)
 
 
 @pytest.mark.parametrize("change", ["size", "gap", "back in time"])

@@ -10,8 +10,7 @@ import pytest
 from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from vedette.config.models import Config, DetectorConfig
 from vedette.health.result_check import ResultCheck
-from vedette.types import Box, Detection, Source
-from vedette.vision.geometry import WHOLE
+from vedette.types import WHOLE, Box, Detection, Source
 
 Frames = Iterable[Sequence[int]]
 """The class ids of each frame."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.network.rude_server import Behave, answering, certify, dripping, head_of, serving, within
+from tests.support.waiting.until import wait_until
 from vedette.errors import HttpError, HttpStatus, HttpTooLong, HttpTooSlow, HttpUnreachable
 from vedette.net.http_client import RETRY_AFTER_MOST_S, HttpClient
 from vedette.net.timed_socket import Deadline
@@ -22,7 +25,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 def fetch(port: int, *, scheme: str = "http", most_bytes: int = 1000, client: HttpClient | None = None,
         headers: dict[str, str] | None = None, host: str = "127.0.0.1", deadline_s: float = 60,
-        body: bytes | None = None) -> bytes:
+        body: bytes | Iterator[bytes] | None = None) -> bytes:
     with (client or HttpClient()).request(f"{scheme}://{host}:{port}/a%20b?token=secret",
                                           deadline=Deadline(deadline_s), most_bytes=most_bytes,
                                           headers=headers, body=body) as response:
@@ -45,6 +48,24 @@ def test_a_body_arrives(sent: bytes) -> None:
     """By length, by the end of the connection, in chunks, as a part, after an interim response."""
     with serving(answering(sent)) as port:
         assert fetch(port) == b"hello"
+
+
+def test_a_body_in_pieces_ends_with_the_error_of_a_piece() -> None:
+    """What came before it was sent. The connection ends, and the error is the caller's own."""
+    got: list[bytes] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield b"first "
+        yield b"second "
+        raise LookupError("no third")
+
+    def read_all(connection: socket.socket, _: threading.Event) -> None:
+        got.append(b"".join(iter(partial(connection.recv, 4096), b"")))
+    with serving(read_all) as port:
+        with pytest.raises(LookupError, match="no third"):
+            fetch(port, headers={"Content-Length": "18"}, body=pieces())
+        assert wait_until(lambda: len(got) == 1)
+    assert got[0].endswith(b"\r\n\r\nfirst second ")
 
 
 @pytest.mark.parametrize("sent", [OK + b"\r\nhello", OK + b"Content-Length: 5\r\n\r\nhello",

@@ -18,7 +18,7 @@ from vedette.config.models import CloudConfig, DetectorConfig
 from vedette.errors import HttpStatus
 from vedette.fallback.cloud_budget import Budget
 from vedette.fallback.cloud_client import CloudClient
-from vedette.types import DetectionResult, Frame
+from vedette.types import WHOLE, DetectionResult, Frame
 from vedette.vision.open import open_detector
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def detect(folder: Path, url: str, dialect: str, token: str = TOKEN) -> Detectio
     cloud = CloudConfig.model_validate({"enabled": True, "url": url, "token_file": token_file, "dialect": dialect,
                                         "deadline_s": 30})
     clock = SystemClock()
-    return CloudClient(cloud, DetectorConfig(), None, Budget(folder, cloud, clock, ""), clock).detect(frame())
+    return CloudClient(cloud, DetectorConfig(), WHOLE, Budget(folder, cloud, clock, ""), clock).detect(frame())
 
 
 def has_ipv6() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from tests.support.fakes import MODEL, FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from tests.support.present import present
 from vedette._lib.patience import MOST_S
+from vedette.config.camera_values import region_of
 from vedette.config.models import Config, DetectorConfig
 from vedette.config.update import UpdateConfig
 from vedette.detect.open_model import DetectorOpener
@@ -30,7 +32,7 @@ from vedette.store.probes import probe_of
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
 from vedette.tflite.file import read_model
-from vedette.types import ModelRef
+from vedette.types import WHOLE, Box, ModelRef
 from vedette.update.activate import ModelActivator
 from vedette.update.probe_count import ProbeCount
 from vedette.update.prove import RETRY_MOST_S, UNPROVEN_MAX, Candidates, Prover
@@ -99,7 +101,8 @@ class Rig:
         """Let the active model detect in one frame, and the candidate too if it is in shadow."""
         self.clock.advance(1)
         self.tap.request()      # else the next step waits for a frame
-        self.tap(make_result(make_frame(self.clock), detected(self.config)))
+        result = make_result(make_frame(self.clock), detected(self.config))
+        self.tap(replace(result, roi=region_of(self.config.camera.roi)))
         self.prover.step()
 
 
@@ -148,6 +151,21 @@ def test_a_reload_during_a_shadow_starts_it_again(rig: Rig) -> None:
     assert (rig.active.activated, rig.store.state.refused) == ([model], ())
     assert [child.comparisons for child in rig.candidates.opened] == [6, 10]
     assert all(child.is_closed for child in rig.candidates.opened)
+
+
+def test_only_frames_of_one_region_are_compared(rig: Rig) -> None:
+    """The active detector has the new region before the candidate's child. Frames of both are not compared."""
+    right = configured(roi=Box(0.5, 0, 1, 1))
+    rig.stage(b"new", ShadowRequirement(frames=10, minutes=0.1))
+    rig.prover.step()
+    rig.frame()
+    rig.config = right
+    rig.frame()
+    rig.reload(right)
+    rig.frame()     # begins anew
+    rig.frame()
+    assert [(child.comparisons, child.roi) for child in rig.candidates.opened] == [
+        (1, WHOLE), (1, right.camera.roi)]
 
 
 def fail(rig: Rig, *failures: ModelUnproven | RuntimeMissing) -> None:

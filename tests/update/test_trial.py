@@ -12,10 +12,11 @@ import pytest
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.models.sham_candidates import ShamCandidates, configured, detected, stored
 from tests.support.present import present
+from vedette.config.camera_values import region_of
 from vedette.config.models import Config
 from vedette.ports import Flow
 from vedette.store.model_store import ModelStore
-from vedette.types import ModelRef, Source
+from vedette.types import Box, ModelRef, Source
 from vedette.update.trial import COMPARE_S, TrialMonitor
 from vedette.update.verdicts import LEAST_ERRORS, SIGHTINGS, Verdict
 from vedette.validate.frame_tap import FrameTap
@@ -54,7 +55,8 @@ class Rig:
         self.clock.advance(COMPARE_S)
         self.tap.request()      # else the next step waits for a frame
         model = ModelRef("new", None, sha256 or present(self.store.state.active).sha256)
-        result = replace(make_result(make_frame(self.clock), detected(self.config)), model=model, source=source)
+        result = replace(make_result(make_frame(self.clock), detected(self.config)), model=model, source=source,
+                         roi=region_of(self.config.camera.roi))
         self.tap(result)
         self.trial.on_result(result)
         return present(self.trial.step(compare=True))
@@ -86,6 +88,21 @@ def test_sightings_of_before_a_reload_do_not_count(rig: Rig) -> None:
     rig.reload(configured(score_threshold=0.6))
     assert f"0 of {SIGHTINGS} frames" in rig.frame().message, "that frame was from before the reload"
     assert f"1 of {SIGHTINGS} frames" in rig.frame().message
+    rig.trial.close()
+
+
+def test_only_frames_of_one_region_are_compared(rig: Rig) -> None:
+    """After a reload a child with the new region is started. It gets no frame that was detected in the old one."""
+    rig.frame()
+    rig.candidates.reload(configured(roi=Box(0.5, 0, 1, 1)))
+    for _ in range(3):
+        rig.frame()
+    rig.reload(configured(roi=Box(0.5, 0, 1, 1)))
+    for _ in range(2):
+        rig.frame()
+    before, after = rig.candidates.opened
+    assert (before.comparisons, before.is_closed) == (1, True)
+    assert (after.comparisons, after.roi) == (2, Box(0.5, 0, 1, 1))
     rig.trial.close()
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vedette.types import Box
-from vedette.vision.geometry import WHOLE, Area, InputShape, clip, iou, place, roi_pixels
+from vedette.types import WHOLE, Box
+from vedette.vision.geometry import Area, InputShape, clip, iou, place, roi_pixels
 
 sides = st.integers(16, 4000)
 inputs = st.builds(InputShape, width=st.integers(32, 640), height=st.integers(32, 640), channels=st.just(3),

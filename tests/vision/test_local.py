@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tests.support.truth import decoder_references as reference
 from vedette.config.models import DetectorConfig
 from vedette.errors import InvokeFailed, ModelDamaged, ModelUnreadable, ModelUnsupported, OutputInvalid
 from vedette.tflite.file import read_model
-from vedette.types import Box, Frame
-from vedette.vision.geometry import LEAST_SIDE, WHOLE
+from vedette.types import WHOLE, Box, Frame
+from vedette.vision.geometry import LEAST_SIDE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
@@ -127,12 +128,61 @@ def test_limits_change_between_two_frames(opened: Open) -> None:
     """Live keys apply from the next frame on: thresholds, label lists, the maximum."""
     detector = opened()
     seen = frame(64, 48, (TOP, LEFT, GREEN), (BOTTOM, RIGHT, BLUE))
-    detector.reload(DetectorConfig(deny=("sky",)))
+    detector.reload(DetectorConfig(deny=("sky",)), WHOLE)
     assert [label for label, *_ in found(detector, seen)] == ["leaf"]
-    detector.reload(DetectorConfig(labels={"leaf": 1.0}))
+    detector.reload(DetectorConfig(labels={"leaf": 1.0}), WHOLE)
     assert [label for label, *_ in found(detector, seen)] == ["sky"]
     detector.limits = replace(detector.limits, labels={}, max_detections=1)
     assert len(found(detector, seen)) == 1
+
+
+QUARTERS = (WHOLE, Box(0, 0, 0.5, 0.5), Box(0.5, 0, 1, 0.5), Box(0, 0.5, 0.5, 1), Box(0.5, 0.5, 1, 1))
+
+
+class StageClock(Clock):
+    """Has the configuration reloaded while a frame is at the stage `stage`, counted from 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = -1
+        self.reload: Callable[[], None] = lambda: None
+
+    def monotonic_ns(self) -> int:
+        if self.stage == 0:
+            self.reload()
+        self.stage -= 1
+        return super().monotonic_ns()
+
+
+@pytest.mark.parametrize("stage", range(4), ids=["taken", "prepared", "invoked", "decoded"])
+def test_a_reload_at_any_stage_of_a_frame_mixes_nothing(opened: Open, stage: int) -> None:
+    """Its boxes are right, and so are those of the next frame: of the region and the limits before, or of those after.
+
+    In each quarter of the frame a leaf and a sky have another place. With each region only one of them is wanted.
+    """
+    cells = [slice(8 * number, 8 * number + 8) for number in range(8)]
+    seen = frame(64, 64, (cells[0], cells[1], GREEN), (cells[1], cells[0], BLUE), (cells[0], cells[6], GREEN),
+                 (cells[3], cells[4], BLUE), (cells[4], cells[2], GREEN), (cells[6], cells[3], BLUE),
+                 (cells[5], cells[5], GREEN), (cells[7], cells[7], BLUE))
+    wanted = [(roi, DetectorConfig(allow=(("leaf", "sky")[number % 2],), score_threshold=0.05))
+              for number, roi in enumerate(QUARTERS)]
+    alone = {}
+    for roi, config in wanted:
+        detector = opened(roi=roi)
+        detector.reload(config, roi)
+        alone[roi] = found(detector, seen)
+    assert len({tuple(boxes) for boxes in alone.values()}) == len(QUARTERS)
+    clock = StageClock()
+    detector = opened(clock=clock)
+    detector.reload(wanted[0][1], WHOLE)
+    for roi, config in (*wanted[1:], *reversed(wanted), *wanted[::2]):
+        before = detector.detect(seen).roi
+        clock.stage, clock.reload = stage, partial(detector.reload, config, roi)
+        under_way = detector.detect(seen)
+        after = detector.detect(seen)
+        assert (under_way.roi, after.roi) == (roi if stage == 0 else before, roi)
+        for result in (under_way, after):
+            assert [(each.label, each.class_id, each.box) for each in result.detections] == alone[result.roi]
 
 
 def test_facts(opened: Open) -> None:

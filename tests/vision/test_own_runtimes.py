@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tests.support.truth.decoder_references import real as dequantized
 from tests.support.truth.decoder_references import retinanet_anchors
 from vedette.config.models import DetectorConfig
+from vedette.types import WHOLE
 from vedette.vision.images import frame_of
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.open import open_detector
@@ -120,7 +121,7 @@ def counts(path: Path, reference: Reference, *, unit: bool = True) -> list[tuple
         for frame in frames_of(side):
             outputs = outputs_for(interpreter, frame, unit=unit)
             for score in SCORES:
-                detector.reload(DetectorConfig(model=path, score_threshold=score, max_detections=MOST))
+                detector.reload(DetectorConfig(model=path, score_threshold=score, max_detections=MOST), WHOLE)
                 found.append((len(detector.detect(frame_of(frame.data)).detections), reference(outputs, side, score)))
         return found
     finally:

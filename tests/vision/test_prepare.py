@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.support.present import present
 from vedette.tflite.tensors import TensorSpec
-from vedette.types import Box, Frame
-from vedette.vision.geometry import WHOLE, InputShape, Placement
+from vedette.types import WHOLE, Box, Frame
+from vedette.vision.geometry import InputShape, Placement
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.normalization import Normalization, byte_table, quantized_as_bytes
 from vedette.vision.prepare import InputWriter
@@ -59,10 +59,9 @@ def test_every_kind_of_tensor(dtype: str, shape: tuple[int, ...], color: Literal
     scale, zero_point = QUANTIZATIONS[dtype]
     spec = TensorSpec("x", 0, shape, dtype, scale, zero_point)
     view, image = np.zeros(shape, dtype), present(InputShape.of(shape))
-    writer = InputWriter(view, spec, image, roi=Box(0.1, 0, 0.9, 1), color=color, resize=resize,
-                         normalization=normalization)
+    writer = InputWriter(view, spec, image, color=color, resize=resize, normalization=normalization)
     for seen in (frame(), frame(40, 60), frame(40, 60, seed=2)):     # sizes change, then stay
-        placement = writer.write(seen)
+        placement = writer.write(seen, Box(0.1, 0, 0.9, 1))
         assert np.array_equal(view[0], expected(seen, placement, image, byte_table(spec, normalization, image.channels),
                                                 color))
 
@@ -72,11 +71,11 @@ def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size: tuple[int, ...]
     """The tensor is the same whether the camera scaled the part or not; a part of another scaling is not used."""
     spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
     views = np.zeros((2, 1, 32, 48, 3), np.int8)
-    alone, helped = (InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb",
+    alone, helped = (InputWriter(view, spec, present(InputShape.of(view.shape)), color="rgb",
                                  resize="letterbox", normalization=None) for view in views)
     seen = frame(*size)
-    placement = alone.write(seen)
-    assert helped.write(seen) == placement
+    placement = alone.write(seen, WHOLE)
+    assert helped.write(seen, WHOLE) == placement
     wish = helped.scaling
     if wish is None:
         assert (placement.source.width, placement.source.height) == size == (48, 27)
@@ -84,12 +83,12 @@ def test_a_part_scaled_by_the_camera_gives_the_same_tensor(size: tuple[int, ...]
     part = np.empty((wish.height, wish.width, 3), np.uint8)
     Scaler(wish).scale(np.asarray(seen.pixels), part)
     part = np.ascontiguousarray(part[..., ::-1])      # RGB
-    helped.write(replace(seen, scaling=wish, scaled=part.data))
+    helped.write(replace(seen, scaling=wish, scaled=part.data), WHOLE)
     assert np.array_equal(*views)
     part[:] = 0
-    helped.write(replace(seen, scaling=wish, scaled=part.data))
+    helped.write(replace(seen, scaling=wish, scaled=part.data), WHOLE)
     assert not np.array_equal(*views)
-    helped.write(replace(seen, scaling=wish._replace(left=wish.left + 1), scaled=part.data))
+    helped.write(replace(seen, scaling=wish._replace(left=wish.left + 1), scaled=part.data), WHOLE)
     assert np.array_equal(*views)
 
 
@@ -124,15 +123,28 @@ def test_padding_is_written_once() -> None:
     """Padding that a test overwrites stays so while frames keep their size: it is not written per frame."""
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
-    writer = InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb", resize="letterbox",
+    writer = InputWriter(view, spec, present(InputShape.of(view.shape)), color="rgb", resize="letterbox",
                          normalization=None)
-    writer.write(frame())
+    writer.write(frame(), WHOLE)
     assert (view[0, 0] == GREY).all()
     view[0, 0] = 7
-    writer.write(frame(seed=1))
+    writer.write(frame(seed=1), WHOLE)
     assert (view[0, 0] == 7).all()
-    writer.write(frame(50, 43))
+    writer.write(frame(50, 43), WHOLE)
     assert (view[0, :, 0] != 7).all()
+
+
+def test_the_region_may_change_with_every_frame() -> None:
+    """The tensor and the place are those of a new writer, with bars of the letterbox and without."""
+    spec = TensorSpec("x", 0, (1, 32, 48, 3), "int8", 1 / 255, -128)
+    views = np.zeros((2, 1, 32, 48, 3), np.int8)
+    shape = present(InputShape.of(spec.shape))
+    used, new = (InputWriter(view, spec, shape, color="rgb", resize="letterbox", normalization=None) for view in views)
+    for roi in (WHOLE, Box(0.5, 0, 1, 1), Box(0, 0.5, 1, 1), Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 1), WHOLE):
+        new = InputWriter(views[1], spec, shape, color="rgb", resize="letterbox", normalization=None)
+        assert used.write(frame(), roi) == new.write(frame(), roi)
+        assert used.scaling == new.scaling
+        assert np.array_equal(*views)
 
 
 def test_strong_shrinking_averages() -> None:
@@ -141,8 +153,8 @@ def test_strong_shrinking_averages() -> None:
     pixels[:, 1::3] = 210
     view = np.zeros((1, 32, 32, 3), np.uint8)
     spec = TensorSpec("x", 0, view.shape, "uint8", 1 / 255, 0)
-    InputWriter(view, spec, present(InputShape.of(view.shape)), roi=WHOLE, color="rgb", resize="letterbox",
-                normalization=None).write(Frame(1, pixels.data, 0, datetime.now(UTC), 0))
+    InputWriter(view, spec, present(InputShape.of(view.shape)), color="rgb", resize="letterbox",
+                normalization=None).write(Frame(1, pixels.data, 0, datetime.now(UTC), 0), WHOLE)
     assert abs(view.astype(int) - 70).max() <= 25
 
 

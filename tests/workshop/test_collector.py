@@ -13,14 +13,14 @@ import pytest
 from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
+from vedette.config.camera_values import region_of
 from vedette.config.models import Config, DetectorConfig
 from vedette.config.reload import Reloader
 from vedette.detect.box_model import BOX_MODEL
 from vedette.detect.open_model import DetectorOpener
 from vedette.errors import StateUnusable, UsageError, VedetteError
 from vedette.tflite.file import read_model
-from vedette.types import Box, Detection, Frame, Scaling
-from vedette.vision.geometry import WHOLE
+from vedette.types import WHOLE, Box, Detection, Frame, Scaling
 from vedette.vision.limits import Limits
 from vedette.vision.model_spec import resolve
 from vedette.vision.prepare import InputWriter
@@ -77,7 +77,8 @@ class Rig:
     def feed(self, seconds: float = SPACING_S, *found: Detection, frame: Frame | None = None) -> bool:
         """Give a result after so many seconds; returns whether its frame was considered."""
         self.clock.advance(seconds)
-        self.collector.on_result(make_result(frame or self.frame(), found))
+        result = make_result(frame or self.frame(), found)
+        self.collector.on_result(replace(result, roi=region_of(self.reloader.config.camera.roi)))
         considered = len(self.collector._mailbox) == 1
         self.turn()
         return considered
@@ -170,16 +171,16 @@ def test_a_picture_gives_the_model_what_it_saw(tmp_path: Path, roi: Box, scaled:
     tensor = float_input(spec.input)
     view = np.empty(tensor.shape, np.float32)
     prepared = next(iter(Prepared([Rig(tmp_path, config()).frame(640, 360)], spec, roi)))
-    writer = InputWriter(view, tensor, spec.input, roi=roi, color=spec.color, resize=spec.resize,
+    writer = InputWriter(view, tensor, spec.input, color=spec.color, resize=spec.resize,
                          normalization=spec.normalization)
     rig = Rig(tmp_path, config(camera={"roi": list(roi)}))
     frame = rig.frame(640, 360)
-    writer.write(frame)
+    writer.write(frame, roi)
     np.testing.assert_array_equal(view, prepared)
     rig.opener.detector.scaling = scaling = writer.scaling
     assert scaling is not None
     if scaled:
-        rgb = writer._scaled(frame, writer.write(frame).source)
+        rgb = writer._scaled(frame, writer.write(frame, roi).source)
         frame = replace(frame, scaling=scaling, scaled=np.ascontiguousarray(rgb).data)
     rig.feed(1, CAR, frame=frame)
     assert len(rig.pictures) == 1
@@ -261,7 +262,7 @@ def test_a_reload_switches_it_on_and_off(tmp_path: Path) -> None:
     assert rig.collector.stop(PATIENCE_S)
 
 
-@pytest.mark.parametrize("camera", [{"masks": [[[0, 0], [1, 0], [1, 1]]]}, {"roi": [0, 0, 0.5, 1]}, {"rotate": 90}])
+@pytest.mark.parametrize("camera", [{"masks": [[[0, 0], [1, 0], [1, 1]]]}, {"rotate": 90}])
 def test_other_masks_delete_the_pictures_at_once(tmp_path: Path, camera: dict[str, Any]) -> None:
     """The reload says what shall not be seen. Until the restart that hides it, there are no pictures."""
     rig = Rig(tmp_path, config())
@@ -274,12 +275,34 @@ def test_other_masks_delete_the_pictures_at_once(tmp_path: Path, camera: dict[st
     assert rig.feed()
 
 
-def test_a_frame_under_way_when_the_masks_change(tmp_path: Path) -> None:
+def test_another_region_deletes_the_pictures_and_is_collected_at_once(tmp_path: Path) -> None:
+    """New pictures show only the new region, also after a restart. One of a frame under way is not kept."""
+    rig = Rig(tmp_path, config())
+    rig.feed()
+    rig.reload(config(camera={"roi": [0.5, 0, 1, 1]}))
+    assert rig.pictures == []
+    rig.clock.advance(SPACING_S)
+    rig.collector.on_result(make_result(rig.frame()))       # detected in the old region
+    rig.turn()
+    assert rig.pictures == []
+    rig.clock.advance(SPACING_S)
+    frame = rig.frame(16, 12)
+    old = Scaling(0, 0, 16, 12, 4, 3)       # of a detector that has not seen a frame since the reload
+    rig.opener.detector.scaling = old
+    rig.feed(frame=replace(frame, scaling=old, scaled=memoryview(bytes(36)).cast("B", (3, 4, 3))))
+    [picture] = Pictures(rig.pictures)
+    np.testing.assert_array_equal(np.asarray(picture.pixels), np.asarray(frame.pixels)[:, 8:])
+    assert len(Rig(tmp_path, config(camera={"roi": [0.5, 0, 1, 1]})).pictures) == 1
+    assert Rig(tmp_path, config()).pictures == []
+
+
+@pytest.mark.parametrize("camera", [{"masks": [[[0, 0], [1, 0], [1, 1]]]}, {"roi": [0, 0, 0.5, 1]}])
+def test_a_frame_under_way_when_the_masks_or_the_region_change(tmp_path: Path, camera: dict[str, Any]) -> None:
     """It was copied before the reload, and is dropped."""
     rig = Rig(tmp_path, config())
     rig.clock.advance(1)
     rig.collector.on_result(make_result(rig.frame()))
-    rig.reload(config(camera={"roi": [0, 0, 0.5, 1]}))
+    rig.reload(config(camera=camera))
     assert rig.pictures == []
 
 

@@ -11,8 +11,8 @@ from vedette.config.models import DetectorConfig
 from vedette.detect.box_model import BOX_MODEL
 from vedette.errors import SourceInvalid
 from vedette.tflite.file import read_model
-from vedette.types import Box
-from vedette.vision.geometry import WHOLE, InputShape
+from vedette.types import WHOLE, Box
+from vedette.vision.geometry import InputShape
 from vedette.vision.model_spec import ModelSpec, resolve
 from vedette.vision.normalization import Normalization
 from vedette.vision.prepare import InputWriter
@@ -41,12 +41,12 @@ def test_the_values_are_those_of_the_device(folder: Path, spec: ModelSpec) -> No
     frames = Pictures(picture_files(folder))
     roi = Box(0.1, 0.2, 0.9, 1.0)
     view = np.empty(tensor.shape, tensor.dtype)
-    writer = InputWriter(view, tensor, spec.input, roi=roi, color=spec.color, resize=spec.resize,
+    writer = InputWriter(view, tensor, spec.input, color=spec.color, resize=spec.resize,
                          normalization=spec.normalization)
     prepared = Prepared(frames, spec, roi)
     assert len(prepared) == 3
     for frame, values in zip(frames, prepared, strict=True):
-        writer.write(frame)
+        writer.write(frame, roi)
         on_device = (view.astype(np.float64) - tensor.zero_point) * tensor.scale
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, on_device, atol=tensor.scale / 2)

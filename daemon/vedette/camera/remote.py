@@ -123,8 +123,9 @@ class RemoteCamera:
 
     def scale_to(self, scaling: Scaling | None) -> None:
         """Request this scaled part from the child, from some later frame on. See ports.Camera."""
-        self._scaling = scaling
-        self._session.request(scaling, gate_is_open=self._gate_is_open)
+        if scaling != self._scaling:
+            self._scaling = scaling
+            self._session.request(scaling, gate_is_open=self._gate_is_open)
 
     def open_gate(self, *, wanted: bool) -> None:
         """Give frames without motion too, while `wanted`. See ports.Camera."""

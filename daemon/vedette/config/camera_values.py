@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from vedette.types import WHOLE, Box
+
 
 def _roi(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     if not (value[0] < value[2] and value[1] < value[3]):
@@ -38,3 +40,8 @@ Polygon = Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3), AfterVal
 Masks = tuple[Polygon, ...]
 Control = Annotated[Any, AfterValidator(_control)]
 """A number, the name of a value, several numbers, or rectangles. The camera knows its own controls and ranges."""
+
+
+def region_of(roi: tuple[float, float, float, float] | None) -> Box:
+    """Return the part of a frame that is looked at, as `camera.roi` says: the whole frame for null."""
+    return WHOLE if roi is None else Box(*roi)

@@ -39,7 +39,7 @@ class CameraConfig(Section):
     fps: float = restart(15, "Highest number of frames per second.", gt=0, le=240)
     rotate: Literal[0, 90, 180, 270] = restart(
         0, "Rotation of each frame, in degrees clockwise. The rotation comes before roi and masks.")
-    roi: Roi | None = restart(
+    roi: Roi | None = live(
         None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part of the frame. Boxes stay relative to the "
               "whole frame.")
     masks: Masks = restart(

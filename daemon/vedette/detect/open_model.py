@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.patience import Patience
 from vedette.camera.street.options import is_synthetic
+from vedette.config.camera_values import region_of
 from vedette.detect.box_model import BOX_MODEL
 from vedette.errors import ModelTimedOut
 from vedette.vision.model_child import TIMEOUT_S
@@ -123,7 +124,7 @@ class DetectorOpener:
         self._patience.worked()
         with self._lock:
             self._opened[opened] = choice.path
-            opened.reload(self._config.detector)        # the configuration may have been reloaded meanwhile
+            self._apply(opened)     # the configuration may have been reloaded meanwhile
         if opened.facts.runtime_choice:
             log.info("%s runs on %s: %s", choice.path, opened.facts.runtime, opened.facts.runtime_choice)
         for warning in opened.facts.warnings:
@@ -140,7 +141,10 @@ class DetectorOpener:
         with self._lock:
             self._config = config
             for opened in self._opened:
-                opened.reload(config.detector)
+                self._apply(opened)
+
+    def _apply(self, opened: LocalDetector) -> None:
+        opened.reload(self._config.detector, region_of(self._config.camera.roi))
 
 
 def _identity(path: Path | None) -> tuple[int, ...] | None:

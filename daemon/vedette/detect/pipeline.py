@@ -6,7 +6,7 @@ Invariants:
   `on_fallback_result`, which accepts none once the detector works again.
 - Every frame taken is either detected, or dropped by exactly one counted cause.
 - A frame that could not be used never becomes an empty result. While no results come, `on_blind` is called.
-- The motion gate may close only after a result of the model that came in time.
+- The motion gate may close only after a result of the model that came in time, of the region that is configured now.
 - Detectors change between two frames (`hot_swap`): each frame goes to the old one or to the new one.
 - No adapter is imported: camera, detector and listeners come in through their ports.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from vedette.config.camera_values import region_of
 from vedette.detect.detector_health import DetectorHealth
 from vedette.detect.hot_swap import HotSwap
 from vedette.detect.pace import Pace
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from vedette.config.models import CameraConfig, Config
     from vedette.errors import ModelError, RuntimeMissing
     from vedette.ports import Camera, Clock, Detector, Fallback
-    from vedette.types import DetectorFacts, Frame, ReasonCode, Scaling
+    from vedette.types import DetectorFacts, Frame, ReasonCode
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,8 @@ class Pipeline:
         self._dropped: Counter[str] = Counter()
         self._in_hand = 0
         self._paused_until_ns = 0.0
-        self._scaling: Scaling | None = None
         self._interruptions = 0
-        self._must_look = True
+        self._must_look, self._roi = True, region_of(config.roi)
         self.wants_all: list[Callable[[], bool]] = []     # whether frames without motion are wanted too
         self.follow: Callable[[DetectionResult], DetectionResult] = lambda result: result
         """Adds tracks to a result of the detector, on the detect thread. Set it before `run`."""
@@ -176,7 +176,7 @@ class Pipeline:
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration. Any thread."""
-        self._health.max_frame_age_ms = config.camera.max_frame_age_ms
+        self._health.max_frame_age_ms, self._roi = config.camera.max_frame_age_ms, region_of(config.camera.roi)
 
     def check_hang(self) -> None:
         """Activate the fallback if the detector hangs in a frame. Main thread, several times a second."""
@@ -271,7 +271,8 @@ class Pipeline:
         with self._publishing:
             self._detected += 1
             self._last_seq = frame.seq if result.source == "local" else self._last_seq
-            self._must_look = result.source != "local" or result.age_ms > self._health.max_frame_age_ms
+            came = result.source == "local" and result.age_ms <= self._health.max_frame_age_ms
+            self._must_look = not came or result.roi != self._roi
             self._publish(result)
         return None
 
@@ -289,7 +290,7 @@ class Pipeline:
                 log.warning("frame %d: %s", frame.seq, failure)
             return "failed"
         self._invoked += 1
-        self._request_scaling(detector.scaling if self._pace.per_s is None else None)
+        self._camera.scale_to(detector.scaling if self._pace.per_s is None else None)
         hung = self._health.hanging
         self._health.on_result(result.age_ms)
         beaten = (hung or self._health.slow) and self._fallback is not None and self._fallback.active_source == "cloud"
@@ -321,8 +322,3 @@ class Pipeline:
 
     def _is_paused(self) -> bool:
         return self._clock.monotonic_ns() < self._paused_until_ns
-
-    def _request_scaling(self, scaling: Scaling | None) -> None:
-        if scaling != self._scaling:
-            self._scaling = scaling
-            self._camera.scale_to(scaling)

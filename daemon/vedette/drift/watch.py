@@ -21,6 +21,7 @@ from vedette._lib.worker import Worker
 from vedette.drift.hours import HOUR_S
 from vedette.drift.scores import OTHER, ModelScores, Terms
 from vedette.messages.payloads import rounded
+from vedette.types import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vedette.drift.picture import Picture
     from vedette.messages.health_shapes import DriftHealth, LabelDrift
     from vedette.ports import Camera
-    from vedette.types import DetectionResult, ReasonCode, View
+    from vedette.types import Box, DetectionResult, ReasonCode, View
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ DISK_WITHIN_S = 120.0
 
 @dataclass(slots=True)
 class _Batch:
-    """Results of one model that are not yet counted: number and sum of scores by label; invoke times."""
+    """Results of one model in one region that are not yet counted: number and sum of scores by label; invoke times."""
 
     scores: dict[str, tuple[int, float]] = field(default_factory=dict)
     invoke_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
@@ -66,7 +67,7 @@ class DriftWatch:
         self._bundled = bundled
         self._governed = governed
         self._batches_lock = threading.Lock()
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[tuple[str, Box], _Batch] = {}
         self._lock = threading.Lock()       # guards the ledger and the fields below
         self._model: ModelScores | None = ledger.models[-1] if ledger.models else None
         self._picture: Picture = ledger.picture_of(_view_key(config))
@@ -94,7 +95,7 @@ class DriftWatch:
         if result.source != "local" or result.model is None:
             return
         with self._batches_lock:
-            batch = self._batches.setdefault(result.model.sha256, _Batch())
+            batch = self._batches.setdefault((result.model.sha256, result.roi), _Batch())
             if not (self._governed() or result.frame.after_still):
                 batch.invoke_ms.append(result.timing.invoke_ms)
             for found in result.detections:
@@ -198,17 +199,17 @@ class DriftWatch:
     def _count_results(self, now_s: float) -> None:
         a_minute = now_s >= self._minute_s
         with self._batches_lock:
-            batches = {sha256: (each.scores, tuple(each.invoke_ms) if a_minute else ())
-                       for sha256, each in self._batches.items()}
+            batches = {key: (each.scores, tuple(each.invoke_ms) if a_minute else ())
+                       for key, each in self._batches.items()}
             if a_minute:
                 self._batches = {}
             for each in self._batches.values():
                 each.scores = {}
         if a_minute:
             self._minute_s = now_s + MINUTE_S
-        for sha256, (scores, invoke_ms) in batches.items():
+        for (sha256, roi), (scores, invoke_ms) in batches.items():
             if scores or invoke_ms:
-                self._model = self._ledger.model(f"{sha256}:{_limits_key(self._config)}")
+                self._model = self._ledger.model(f"{sha256}:{_limits_key(self._config, roi)}")
                 self._model.add_scores(now_s, scores)
                 if invoke_ms:
                     self._model.add_invoke_ms(now_s, median(invoke_ms))
@@ -236,10 +237,11 @@ class DriftWatch:
                 "count": series.hours.read(now_s)[0]}
 
 
-def _limits_key(config: Config) -> str:
+def _limits_key(config: Config, roi: Box) -> str:
     """Return a digest of all that decides which detections are scored: another threshold gives another mean."""
     detector = config.detector
-    return _digest(detector.score_threshold, detector.labels, detector.allow, detector.deny, config.camera.roi)
+    return _digest(detector.score_threshold, detector.labels, detector.allow, detector.deny,
+                   None if roi == WHOLE else roi)
 
 
 def _view_key(config: Config) -> str:

@@ -79,6 +79,7 @@ class ResultTracker:
             self._blind.clear()
         self._tracker.keep_s = config.events.keep_s
         self._tracker.labels = frozenset(config.event_labels)
+        blind = self._tracker.set_region(result.roi) or blind
         tracks = self._tracker.update(result.detections, result.frame.scene_s,
                                       looked_away=blind or result.frame.after_still)
         detections = tuple(

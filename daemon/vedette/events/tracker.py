@@ -123,6 +123,8 @@ class Tracker:
         self.keep_s = keep_s
         self.labels = frozenset[str]()
         """Those that are wanted; empty: all."""
+        self.roi: Box | None = None
+        """The part of the frame that is looked at; None: nobody has looked yet."""
         self.tracks: list[Track] = []
         self.ended: list[Track] = []
         """Those that the last update ended, after they were confirmed."""
@@ -164,6 +166,24 @@ class Tracker:
         self.tracks, self.ended = [], []
         self._places, self._speeds, self._spreads = np.empty((0, 4)), np.empty((0, 4)), np.empty((0, 3))
 
+    def set_region(self, roi: Box) -> bool:
+        """Follow things in this part of the frame (0-1) from now on; returns whether it is another part than before.
+
+        Where it is, the tracks of the things that lie outside of it are dropped: nobody looks for them any more.
+        """
+        before, self.roi = self.roi, roi
+        if before in (None, roi):
+            return False
+        boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
+        inside = _areas(boxes.clip([*roi[:2], *roi[:2]], [*roi[2:], *roi[2:]])) >= _INSIDE * _areas(boxes)
+        self._keep(np.flatnonzero(inside).tolist())
+        return True
+
+    def _keep(self, kept: list[int]) -> None:
+        """Drop all tracks but those at these places."""
+        self.tracks = [self.tracks[index] for index in kept]
+        self._places, self._speeds, self._spreads = self._places[kept], self._speeds[kept], self._spreads[kept]
+
     def _predict(self, step: float) -> None:
         """Move the tracks to where they are expected `step` seconds later, and end those that are gone."""
         self.ended = []
@@ -189,8 +209,7 @@ class Tracker:
         if len(kept) < len(self.tracks):
             left = {self.tracks[index].id for index in kept}
             self.ended = [track for track in self.tracks if track.confirmed_s is not None and track.id not in left]
-            self.tracks = [self.tracks[index] for index in kept]
-            self._places, self._speeds, self._spreads = self._places[kept], self._speeds[kept], self._spreads[kept]
+            self._keep(kept)
 
     def _match(self, detections: Sequence[Detection], boxes: Floats) -> dict[int, int]:
         """Return track -> detection, both as positions: the largest overlap first, in two passes by score."""

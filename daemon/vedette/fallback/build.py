@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette._lib.worker import Worker
+from vedette.config.camera_values import region_of
 from vedette.fallback.chain import FallbackChain
 from vedette.supervisor import Part
 
@@ -29,7 +30,7 @@ class Fallbacks:
 
     def __init__(self, config: Config, state: Path, camera: Camera, clock: Clock, *, boot_id: str,
                  on_end: Callable[[Worker], None]) -> None:
-        self._roi = config.camera.roi
+        self._roi = region_of(config.camera.roi)
         self._on_end = on_end
         self._cloud = _build_cloud(config, state, camera, clock, boot_id) if config.cloud.enabled else None
         self.chain = FallbackChain(
@@ -53,6 +54,8 @@ class Fallbacks:
         """Apply the live keys of a configuration. Any thread."""
         if self._cloud is not None:
             self._cloud.reload(config)
+        self._roi = region_of(config.camera.roi)    # before the call: the chain may make a motion detector just now
+        self.chain.set_region(self._roi)
 
     def _make_motion(self) -> MotionDetector:
         from vedette.fallback.motion import MotionDetector  # late: it takes memory
@@ -65,5 +68,5 @@ def _build_cloud(config: Config, state: Path, camera: Camera, clock: Clock, boot
     from vedette.fallback.cloud_client import CloudClient
     from vedette.fallback.cloud_worker import CloudWorker
     budget = Budget(state, config.cloud, clock, boot_id)
-    client = CloudClient(config.cloud, config.detector, config.camera.roi, budget, clock)
+    client = CloudClient(config.cloud, config.detector, region_of(config.camera.roi), budget, clock)
     return CloudWorker(client, Breaker(config.cloud.interval_s), camera.copy_next, clock, config)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vedette.fallback.motion import MotionDetector
     from vedette.messages.health_shapes import CloudHealth, FallbackHealth
     from vedette.ports import Clock
-    from vedette.types import DetectionResult, Frame, ReasonCode, Source
+    from vedette.types import Box, DetectionResult, Frame, ReasonCode, Source
 
 CLOUD_DUE_S = 1.5
 """Motion gives no results until the cloud's result is late by this time."""
@@ -81,6 +81,12 @@ class FallbackChain:
             self._cloud_due_ns = self._cloud_until_ns = self._motion_until_ns = 0
             if self._cloud is not None:
                 self._cloud.deactivate()
+
+    def set_region(self, roi: Box) -> None:
+        """Have motion examine this part of the frame (0-1), from the next frame on. Any thread."""
+        with self._switching:
+            if self._motion is not None:
+                self._motion.roi = roi
 
     def detect(self, frame: Frame) -> DetectionResult | None:
         """Return what moves in a frame that the detector could not use; None if there is nothing to publish."""

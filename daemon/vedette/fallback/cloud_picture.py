@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.types import Box
+from vedette.types import WHOLE, Box
 from vedette.vision import jpeg
-from vedette.vision.geometry import WHOLE, roi_pixels
+from vedette.vision.geometry import roi_pixels
 from vedette.vision.privacy_masks import hidden_pixels
 
 QUALITIES = (85, 70, 55)

@@ -4,7 +4,7 @@ Invariants:
 - There are never two calls in flight. The breaker and the budget decide when the next one starts. Nobody waits for
   this thread.
 - A frame is taken when its call starts, so it is the newest. An answer after `deactivate`, or about a frame that is too
-  old by then, is counted and dropped.
+  old by then, or about a region that is not looked at any more, is counted and dropped.
 - Each call ends as exactly one of: result, late, failed.
 """
 
@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vedette.errors import CloudBudgetSpent, CloudError, HttpError, HttpStatus
+from vedette.config.camera_values import region_of
+from vedette.errors import CloudBudgetSpent, CloudError, HttpError, HttpStatus, RegionChanged
 from vedette.fallback.breaker import Allowance, Breaker, BreakerState
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class CloudWorker:
 
     def reload(self, config: Config) -> None:
         """Apply the live keys of a configuration. Any thread."""
-        self._client.reload(config.detector)
+        self._client.reload(config.detector, region_of(config.camera.roi))
         self._max_age_ms = _max_age_ms(config)
 
     @property
@@ -127,6 +128,8 @@ class CloudWorker:
         except CloudBudgetSpent as spent:
             self._not_before_s = self._now_s() + SPENT_S
             self._record_cause(str(spent))
+        except RegionChanged:       # says nothing about the server; the next frame is sent at once
+            self._count(tried=1, late=1)
         except (HttpError, CloudError) as failure:
             self._breaker.failed(self._now_s(), failure.retry_after_s if isinstance(failure, HttpStatus) else None)
             self._count(tried=1, failed=1)
@@ -138,7 +141,8 @@ class CloudWorker:
     def _deliver(self, result: DetectionResult, turn: int) -> None:
         self._status = replace(self._status, cause=None)
         on_result = self._on_result
-        late = self._turn != turn or result.age_ms > self._max_age_ms or on_result is None or not on_result(result)
+        late = self._turn != turn or result.age_ms > self._max_age_ms or result.roi != self._client.roi or \
+            on_result is None or not on_result(result)
         self._count(tried=1, late=int(late), results=int(not late))
 
     def _record_cause(self, cause: str) -> None:

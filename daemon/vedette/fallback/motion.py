@@ -5,7 +5,8 @@ Invariants:
   moved): such a frame cannot be examined, and that is not the same as no motion.
 - How fast the background is learnt depends on time, not on the frame rate. Things that stand still for long become
   background.
-- Boxes lie within the part of the frame that a model would see; the largest comes first. One thread.
+- Boxes lie within the part of the frame that a model would see; the largest comes first. One thread, but any may set
+  `roi`: from the next frame on, the background of that part is learnt.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 
 from vedette._lib.clock import SystemClock
 from vedette.errors import DetectError
-from vedette.types import Box, Detection, DetectionResult, Timing
-from vedette.vision.geometry import WHOLE, Area, roi_pixels
+from vedette.types import WHOLE, Box, Detection, DetectionResult, Timing
+from vedette.vision.geometry import Area, roi_pixels
 
 if TYPE_CHECKING:
     from vedette.ports import Clock
@@ -46,12 +47,13 @@ Array = NDArray[np.uint8]
 class MotionDetector:
     """Detects motion in one camera's frames, in their order."""
 
-    def __init__(self, roi: tuple[float, float, float, float] | None = None, clock: Clock | None = None) -> None:
-        self._roi = WHOLE if roi is None else Box(*roi)
+    def __init__(self, roi: Box = WHOLE, clock: Clock | None = None) -> None:
+        self.roi = roi
         self._clock = clock or SystemClock()
         self._small, self._round = np.ones((2, 2), np.uint8), np.ones((5, 5), np.uint8)
         self._background: cv2.BackgroundSubtractorMOG2 | None = None
-        self._shape: tuple[int, int] = (0, 0)
+        self._compares: tuple[Area, int, int] | None = None
+        """The part that the background is of, and the width and height of its frames."""
         self._began_ns = self._last_ns = 0
         self._learnt = 0
 
@@ -62,26 +64,30 @@ class MotionDetector:
         """Return what moves. Raises: DetectError if this frame does not show it."""
         now_ns = self._clock.monotonic_ns
         taken_ns = now_ns()
-        area = roi_pixels(frame.width, frame.height, self._roi)
+        roi = self.roi
+        area = roi_pixels(frame.width, frame.height, roi)
         picture = _compared(np.asarray(frame.pixels), area)
         prepared_ns = now_ns()
-        moving = self._moving(picture, frame)
+        moving = self._moving(picture, area, frame)
         compared_ns = now_ns()
         boxes = self._boxes(moving, area, frame)
         ready_ns = now_ns()
         return DetectionResult(
             frame=frame, detections=tuple(Detection(LABEL, None, None, box) for box in boxes), model=None,
-            source="motion", timing=Timing(wait_ms=(taken_ns - frame.handed_over_ns) / 1e6,
-                                           prepare_ms=(prepared_ns - taken_ns) / 1e6,
-                                           invoke_ms=(compared_ns - prepared_ns) / 1e6,
-                                           decode_ms=(ready_ns - compared_ns) / 1e6),
+            source="motion", roi=roi,
+            timing=Timing(wait_ms=(taken_ns - frame.handed_over_ns) / 1e6,
+                          prepare_ms=(prepared_ns - taken_ns) / 1e6,
+                          invoke_ms=(compared_ns - prepared_ns) / 1e6,
+                          decode_ms=(ready_ns - compared_ns) / 1e6),
             age_ms=(ready_ns - frame.captured_ns) / 1e6)
 
-    def _moving(self, picture: Array, frame: Frame) -> Array:
+    def _moving(self, picture: Array, area: Area, frame: Frame) -> Array:
         """Compare with the background, then learn; returns 255 where something moves."""
         gap_s = (frame.captured_ns - self._last_ns) / 1e9
-        if self._background is None or picture.shape != self._shape or not 0 <= gap_s <= GAP_S:
-            self._begin(picture, frame)
+        compares = area, frame.width, frame.height
+        if self._background is None or compares != self._compares or not 0 <= gap_s <= GAP_S:
+            self._begin(frame)
+            self._compares = compares
         self._last_ns = frame.captured_ns
         self._learnt += 1
         rate = max(1 / self._learnt, min(1.0, gap_s / MEMORY_S))
@@ -91,14 +97,13 @@ class MotionDetector:
             raise DetectError(f"frame {frame.seq}: the background is not learnt yet")
         changed = cv2.countNonZero(moving) / moving.size
         if changed > CHANGED_SHARE:
-            self._begin(picture, frame)
+            self._begin(frame)
             raise DetectError(f"frame {frame.seq}: {changed:.0%} of the picture changed at once, expected at most "
                               f"{CHANGED_SHARE:.0%}; the background is learnt again")
         return moving
 
-    def _begin(self, picture: Array, frame: Frame) -> None:
+    def _begin(self, frame: Frame) -> None:
         self._background = cv2.createBackgroundSubtractorMOG2(varThreshold=VAR_THRESHOLD, detectShadows=False)
-        self._shape = (picture.shape[0], picture.shape[1])
         self._began_ns, self._learnt = frame.captured_ns, 0
 
     def _learning(self, frame: Frame) -> bool:

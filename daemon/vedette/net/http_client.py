@@ -78,8 +78,11 @@ class HttpClient:
 
     @contextmanager
     def request(self, url: str, *, deadline: Deadline, most_bytes: int, method: str = "GET",
-                headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Iterator[HttpResponse]:
+                headers: Mapping[str, str] | None = None,
+                body: bytes | Iterator[bytes] | None = None) -> Iterator[HttpResponse]:
         """Send a request and give the response: its headers are read, its body (at most `most_bytes`) is not.
+
+        A `body` in pieces needs the header `Content-Length`; an error of theirs ends the connection, and is raised.
 
         Raises: HttpStatus for every status except success, redirects included; HttpUnreachable, HttpTooSlow,
         HttpTooLong.
@@ -125,7 +128,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _send(connection: TimedSocket, parts: SplitResult, method: str, headers: Mapping[str, str],
-         body: bytes | None) -> http.client.HTTPResponse:
+         body: bytes | Iterator[bytes] | None) -> http.client.HTTPResponse:
     sender = http.client.HTTPConnection(parts.hostname or "", parts.port or _PORTS[parts.scheme])
     sender.sock = connection
     with suppress(ConnectionError):     # a server that hangs up on the body may have sent its refusal before

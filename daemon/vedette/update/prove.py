@@ -64,8 +64,9 @@ class Candidates:
 
     @property
     def settings(self) -> str:
-        """The detector's settings in the next child. A child that has others must not be compared any more."""
-        return self._config.detector.model_dump_json(exclude_unset=True)
+        """The settings and the region of the next child. A child that has others must not be compared any more."""
+        config = self._config
+        return f"{config.detector.model_dump_json(exclude_unset=True)} {config.camera.roi}"
 
     def patience(self, sha256: str) -> Patience:
         """Return how patient the next child of this digest is."""

@@ -82,7 +82,7 @@ class Shadow:
         if now_ns >= self._compare_ns:
             self._compare_ns = now_ns + int(COMPARE_EVERY_S * 1e9)
             tapped = self._tap.next(TAKE_WITHIN_S)
-            if tapped is not None:
+            if tapped is not None and tapped.roi == self._candidate.roi:    # else from before or after a reload
                 self._compare(tapped)
                 self._hold_while_slow()
         return self._tally.verdict(self._minutes, held_minutes=self._held_ns / 60e9)

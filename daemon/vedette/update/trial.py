@@ -149,6 +149,8 @@ class TrialMonitor:
                 self._previous = self._candidates.open(self._store.verified(previous.sha256), previous.sha256)
             if self._interrupted:
                 self._previous.interrupt()
+            if tapped.roi != self._previous.roi:
+                return      # it is from before or after a reload that the child was not started for
             seen = self._previous.compare(tapped)
         except (ModelError, RuntimeMissing) as error:
             if isinstance(error, ModelTimedOut):

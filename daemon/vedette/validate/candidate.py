@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vedette.config.camera_values import Unit
+from vedette.config.camera_values import Unit, region_of
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelDamaged, ModelMismatched, ModelTimedOut, ModelUnproven, VedetteError
 from vedette.tflite.file import ModelFile, digest, read_model
@@ -104,7 +104,8 @@ class Candidate:
         self._memory_bytes = memory_bytes
         self._probe_timeout_s = probe_timeout_s
         self._compare_timeout_s = compare_timeout_s
-        self._roi = roi
+        self.roi = region_of(roi)
+        """The part of each frame that it gets: only the same part can be compared."""
         self._module = child_module
         self._child: ModelChild | None = None
         self._proof: Proof | None = None
@@ -201,7 +202,7 @@ class Candidate:
     def _start(self, request: Mapping[str, object]) -> Proof:
         """Load the model in a new child."""
         response = self._start_child(self._module, self._path).call(
-            {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self._roi,
+            {**request, "detector": self._detector.model_dump_json(exclude_unset=True), "roi": self.roi,
              "cpu_s": self._probe_timeout_s * self._detector.threads}, self._probe_timeout_s, LOADING)
         proof = parse_proof(response, request)
         try:

@@ -29,11 +29,10 @@ from vedette._lib.child import MESSAGE_BYTES
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile, read_model
-from vedette.types import Box, Frame
+from vedette.types import WHOLE, Box, Frame
 from vedette.validate import golden
 from vedette.validate.verify import stills_of
 from vedette.vision import images, probe_child
-from vedette.vision.geometry import WHOLE
 from vedette.vision.local import LocalDetector
 from vedette.vision.model_spec import resolve
 
@@ -77,11 +76,11 @@ class ProcessorClock:
 class Session:
     """One model, run with its bundle's settings on golden frames, and with the device's settings on live frames."""
 
-    def __init__(self, detector: str, roi: list[float] | None, **load_arguments: Any) -> None:
+    def __init__(self, detector: str, roi: list[float], **load_arguments: Any) -> None:
         self.path = str(load_arguments["path"])
         self._load_arguments = load_arguments
         self._config = DetectorConfig.model_validate_json(detector)
-        self._roi = Box(*roi) if roi else WHOLE
+        self._roi = Box(*roi)
         self._interpreter: Interpreter | None = None
         self._share = 1.0
         self._detector: LocalDetector | None = None

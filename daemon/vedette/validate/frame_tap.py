@@ -16,14 +16,14 @@ from vedette.camera.shared_frames import SharedFrames
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vedette.types import Detection, DetectionResult, ModelRef, Timing
+    from vedette.types import Box, Detection, DetectionResult, ModelRef, Timing
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TappedFrame:
-    """One frame: its BGR pixels (height, width, 3) in slot 0 of `memory`, and the running model's result.
+    """One frame: its BGR pixels (height, width, 3) in slot 0 of `memory`, and the running model's result in its `roi`.
 
     The pixels are valid until the next request.
     """
@@ -37,6 +37,7 @@ class TappedFrame:
     model: ModelRef | None
     detections: tuple[Detection, ...]
     timing: Timing
+    roi: Box
 
 
 class FrameTap:
@@ -100,7 +101,7 @@ class FrameTap:
                 return None
         memory.view(0)[:] = frame.pixels.cast("B")
         return TappedFrame(memory, frame.height, frame.width, frame.seq, frame.captured_ns, frame.captured_at,
-                           result.model, result.detections, result.timing)
+                           result.model, result.detections, result.timing, result.roi)
 
     def _is_served(self) -> bool:
         return not self._requested

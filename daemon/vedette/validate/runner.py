@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
+from vedette.types import WHOLE
 from vedette.validate.golden import family_of
-from vedette.vision.geometry import WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.local import LocalDetector
 from vedette.vision.probe import ensure_proof

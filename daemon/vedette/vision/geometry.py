@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vedette.types import Box
+from vedette.types import WHOLE, Box
 
 Resize = Literal["letterbox", "stretch"]
-WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 LEAST_SIDE = 1e-4
 """A thinner box counts as a line. Rounding leaves such slivers when boxes are cut, and messages have four decimals."""
 
@@ -64,7 +63,7 @@ class InputShape:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The part `source` of a frame is scaled to the part `content` of the model's input. All in pixels."""
+    """The part `source` of a frame (its `roi`, 0-1) is scaled to the part `content` of the model's input, in pixels."""
 
     frame_width: int
     frame_height: int
@@ -72,6 +71,7 @@ class Placement:
     input_height: int
     source: Area
     content: Area
+    roi: Box
 
     @property
     def padded(self) -> bool:
@@ -119,7 +119,7 @@ def place(frame_width: int, frame_height: int, roi: Box, shape: InputShape, resi
         width = max(1, round(source.width * ratio))
         height = max(1, round(source.height * ratio))
         content = Area((input_width - width) // 2, (input_height - height) // 2, width, height)
-    return Placement(frame_width, frame_height, input_width, input_height, source, content)
+    return Placement(frame_width, frame_height, input_width, input_height, source, content, roi)
 
 
 def clip(box: Box, limits: Box = WHOLE) -> Box:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vedette.config.camera_values import region_of
 from vedette.errors import InvokeFailed, ModelError, ModelUnreadable, ModelUnsupported
 from vedette.tflite.file import digest, read_model
 from vedette.tflite.model_errors import model_errors_only
-from vedette.types import Box
-from vedette.vision.geometry import WHOLE
 from vedette.vision.interpreter import Interpreter
 from vedette.vision.probe import ProofStore, ensure_proof, start_child
 
@@ -46,7 +45,7 @@ def open_detector(detector: DetectorConfig, roi: tuple[float, float, float, floa
     try:
         interpreter.invoke()    # the first invoke is slower: it packs the weights
         with model_errors_only(detector.model):
-            return LocalDetector(interpreter, model, spec, roi=WHOLE if roi is None else Box(*roi), variant=variant)
+            return LocalDetector(interpreter, model, spec, roi=region_of(roi), variant=variant)
     except InvokeFailed as failure:
         interpreter.close()
         raise ModelUnsupported(str(failure)) from failure

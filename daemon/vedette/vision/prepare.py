@@ -3,7 +3,7 @@
 Invariants:
 - The camera gives the part that the model sees, scaled and in RGB. Where it did not, that is done here.
 - Pixels are written to the tensor once, in the cheapest way for it (`vision/paint.py`).
-- There is no float arithmetic per frame, and nothing is allocated while frames keep their size.
+- There is no float arithmetic per frame, and nothing is allocated while frames keep their size and region.
 - Padding is written when the geometry changes, and never again (the runtimes keep their inputs: a test checks that).
 """
 
@@ -28,11 +28,10 @@ PADDING_BYTE = 114      # grey: Ultralytics trains with it
 class InputWriter:
     """Fills one input tensor. The thread that invokes owns it."""
 
-    def __init__(self, view: Array, spec: TensorSpec, shape: InputShape, *, roi: Box, color: Color, resize: Resize,
+    def __init__(self, view: Array, spec: TensorSpec, shape: InputShape, *, color: Color, resize: Resize,
                  normalization: Normalization | None) -> None:
         self._view = view[0]
         self._shape = shape
-        self._roi = roi
         self._color: Color = color
         self._resize: Resize = resize
         self._table = byte_table(spec, normalization, shape.channels)
@@ -44,11 +43,11 @@ class InputWriter:
         """The scaling that the camera may do in advance, for frames of the last size; None if none is needed."""
         return self._scaler.scaling if self._scaler else None
 
-    def write(self, frame: Frame) -> Placement:
-        """Fill the tensor from a frame; returns where the frame lies in the tensor."""
-        placement = self._placement
-        if placement is None or (placement.frame_width, placement.frame_height) != (frame.width, frame.height):
-            placement = self._place(frame.width, frame.height)
+    def write(self, frame: Frame, roi: Box) -> Placement:
+        """Fill the tensor from a part of a frame (0-1); returns where it lies in the tensor."""
+        placement, wanted = self._placement, (frame.width, frame.height, roi)
+        if placement is None or (placement.frame_width, placement.frame_height, placement.roi) != wanted:
+            placement = self._place(*wanted)
         self._paint(self._scaled(frame, placement.source))
         return placement
 
@@ -62,9 +61,9 @@ class InputWriter:
         self._scaler.scale(pixels, self._scratch)
         return to_rgb(self._scratch, self._rgb)
 
-    def _place(self, width: int, height: int) -> Placement:
-        """Prepare for a new frame size: padding, scratch buffer, and the part of the tensor that takes pixels."""
-        placement = place(width, height, self._roi, self._shape, self._resize)
+    def _place(self, width: int, height: int, roi: Box) -> Placement:
+        """Prepare for a new size or region: padding, scratch buffer, and the part of the tensor that takes pixels."""
+        placement = place(width, height, roi, self._shape, self._resize)
         part, padding = placement.content, self._table[PADDING_BYTE]
         rows, columns = slice(part.top, part.bottom), slice(part.left, part.right)
         self._scratch, self._rgb = np.empty((2, part.height, part.width, 3), np.uint8)

@@ -20,8 +20,6 @@ SKIPS_PIXELS = 2.0
 """Bilinear scaling uses four pixels, so it skips some when it shrinks by more than this. In that case the part is first
 scaled to twice the size, and blocks of four pixels are averaged. That uses more pixels than bilinear scaling, and is
 faster than INTER_AREA alone."""
-
-
 PLAIN_FRAMES = 8
 """So many frames are scaled without OpenCV, if it is not loaded. The camera scales the frames after them, as a rule."""
 

@@ -20,6 +20,7 @@ import numpy as np
 from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelMismatched, SourceInvalid
 from vedette.tflite.file import read_model
+from vedette.types import WHOLE
 from vedette.validate.agreement import match, total
 from vedette.validate.golden import FOLDER as GOLDEN
 from vedette.validate.packing import Picture, pack
@@ -27,7 +28,7 @@ from vedette.validate.runner import Runner
 from vedette.validate.verify import verify
 from vedette.vision import bundle
 from vedette.vision.baseline import BaselineMeter
-from vedette.vision.geometry import WHOLE, place, roi_pixels
+from vedette.vision.geometry import place, roi_pixels
 from vedette.vision.hints import BUNDLE
 from vedette.vision.images import frame_of
 from vedette.vision.limits import NEVER

@@ -13,10 +13,10 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from vedette.errors import DetectError
-from vedette.types import Box
+from vedette.types import WHOLE, Box
 from vedette.validate.agreement import Agreement, match, total
 from vedette.validate.verify import label_shift
-from vedette.vision.geometry import WHOLE, InputShape, clip, place
+from vedette.vision.geometry import InputShape, clip, place
 from vedette.vision.model_spec import COARSE_SCALE
 from vedette.workshop.answers import RefusedStep
 from vedette.workshop.step import Picture, Step

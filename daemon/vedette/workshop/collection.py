@@ -151,6 +151,18 @@ class Collection:
         self._begin_anew()
         self.save()
 
+    def show(self, view: str) -> bool:
+        """Have the pictures show this from now on; if that is a change, delete them. Returns whether it is.
+
+        Raises: OSError; the next call then tries again.
+        """
+        changed = view != self._view
+        if changed:
+            self.clear()
+            self._view = view
+            self.save()
+        return changed
+
     def tidy(self, limits: CollectConfig) -> None:
         """Delete pictures that are too old, or too many for new limits.
 

@@ -6,7 +6,7 @@ Invariants:
 - The detect thread only copies a frame, mostly the part that the model sees. What the thread `collect` cannot keep up
   with is replaced and counted.
 - Pictures come from masked frames, and show what the model sees: the region, scaled as for the model. After a reload
-  that changes what they may show, they are deleted, and there are no new ones until the restart.
+  that changes what they may show, they are deleted. The new region is collected at once, new masks after the restart.
 - Nothing here sends a picture anywhere. A command starts, stops or clears only while `collect.enabled` is true.
 - A disk that is full, fails, or never answers, disturbs nothing else. `collect_failed` has the cause.
 """
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from vedette._lib.latest import Latest
 from vedette._lib.worker import Worker
+from vedette.config.camera_values import region_of
 from vedette.errors import StateUnusable, UsageError
-from vedette.types import Box, Scaling
-from vedette.vision.geometry import WHOLE, roi_pixels
+from vedette.types import Scaling
+from vedette.vision.geometry import roi_pixels
 from vedette.workshop.collection import CANDIDATES, Collection, picture_files
 from vedette.workshop.selection import PARTS, Picture
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from vedette.errors import VedetteError
     from vedette.messages.health_shapes import CollectHealth
     from vedette.ports import Clock
-    from vedette.types import DetectionResult, ReasonCode
+    from vedette.types import Box, DetectionResult, ReasonCode
     from vedette.vision.limits import Limits
 
     Answered = Callable[[VedetteError | None], None]
@@ -57,7 +58,8 @@ WAITING_LIMIT = 8
 POLL_S = 0.5
 TIDY_S = 60.0
 """The folder is tidied so often, and tried again after it failed."""
-_SHOWS = frozenset({"camera.masks", "camera.roi", "camera.rotate"})
+_SHOWS = frozenset({"camera.masks", "camera.rotate"})
+"""Keys that decide what a picture may show, and wait for a restart."""
 _LUMA = (0.114, 0.587, 0.299)
 
 
@@ -67,6 +69,7 @@ class _Copied:
 
     pixels: memoryview
     scaling: Scaling | None
+    roi: Box
     at_s: float
     labels: tuple[str, ...]
     doubtful: bool
@@ -81,10 +84,7 @@ class Collector:
         self.worker = Worker("collect", self._run, on_end=on_end)
         self.missed = 0
         """Frames that the thread was too slow for."""
-        camera = config.camera
-        view = hashlib.sha256(repr((camera.rotate, camera.roi, camera.masks)).encode()).hexdigest()[:16]
-        self._collection = Collection(state_folder, view, clock)
-        self._roi = WHOLE if camera.roi is None else Box(*camera.roi)
+        self._collection = Collection(state_folder, _view_of(config), clock)
         self._config = config
         self._clock = clock
         self._opener = opener
@@ -199,15 +199,17 @@ class Collector:
         detector = self._opener.detector_of(result.model.sha256) if result.model else None
         if detector is None:
             return None
-        scaling = detector.scaling
+        roi, scaling = result.roi, detector.scaling
         labels = tuple(sorted({found.label for found in result.detections}))
-        if frame.scaled is not None and scaling is not None and frame.scaling == scaling:
+        part = roi_pixels(frame.width, frame.height, roi)
+        seen = part.left, part.top, part.right, part.bottom
+        if scaling is None or scaling[:4] != seen:
+            scaling = Scaling(*seen, part.width, part.height)
+        if frame.scaled is not None and frame.scaling == scaling:
             pixels = memoryview(frame.scaled.tobytes()).cast("B", (scaling.height, scaling.width, 3))
-            return _Copied(pixels, None, frame.scene_s, labels, doubtful, due)
-        part = roi_pixels(frame.width, frame.height, self._roi)
+            return _Copied(pixels, None, roi, frame.scene_s, labels, doubtful, due)
         pixels = memoryview(frame.pixels.tobytes()).cast("B", (frame.height, frame.width, 3))
-        scaling = scaling or Scaling(part.left, part.top, part.right, part.bottom, part.width, part.height)
-        return _Copied(pixels, scaling, frame.scene_s, labels, doubtful, due)
+        return _Copied(pixels, scaling, roi, frame.scene_s, labels, doubtful, due)
 
     def _run(self, worker: Worker) -> None:
         while not worker.stopping.is_set():
@@ -235,16 +237,19 @@ class Collector:
         answered(None)
 
     def _step(self, copied: _Copied | None) -> None:
-        collection, limits = self._collection, self._config.collect
+        collection, config = self._collection, self._config
+        limits = config.collect
         self._tidy()
         if not self._is_loaded or self._failure:
             return
         collection.notice()
+        if collection.show(_view_of(config)):
+            log.info("the region has changed: the collected pictures are deleted")
         is_outdated = not _SHOWS.isdisjoint(self._reloader.pending)
         if is_outdated and collection.pictures:
             collection.clear()
             log.info("what pictures may show changes with the next start: the collected ones are deleted")
-        if copied is not None and self._wanted and not is_outdated:
+        if copied is not None and copied.roi == region_of(config.camera.roi) and self._wanted and not is_outdated:
             self._consider(copied)
         if collection.state == "collecting" and collection.watched_s >= self._whole_s:
             collection.turn("complete")
@@ -296,6 +301,11 @@ class Collector:
             if self._failure != message:
                 log.warning("pictures cannot be collected: %s", message)
             self._failure = message
+
+
+def _view_of(config: Config) -> str:
+    camera = config.camera
+    return hashlib.sha256(repr((camera.rotate, camera.roi, camera.masks)).encode()).hexdigest()[:16]
 
 
 def _bgr(copied: _Copied) -> NDArray[Any]:

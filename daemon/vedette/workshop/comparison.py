@@ -16,11 +16,12 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from vedette.messages.payloads import rounded
+from vedette.types import WHOLE
 from vedette.validate.agreement import Agreement, Pair, match, total
 from vedette.validate.average_precision import Precision, Truth, average_precision
 from vedette.validate.golden import Tolerance
 from vedette.vision import bundle
-from vedette.vision.geometry import WHOLE, place
+from vedette.vision.geometry import place
 from vedette.workshop.causes import EXAMPLES, Example, cause_of
 from vedette.workshop.step import Picture, Step
 from vedette.workshop.steps import text_of

@@ -14,8 +14,9 @@ import numpy as np
 
 from vedette.errors import SourceInvalid
 from vedette.tflite.tensors import TensorSpec
+from vedette.types import WHOLE
 from vedette.vision import images
-from vedette.vision.geometry import WHOLE, InputShape
+from vedette.vision.geometry import InputShape
 from vedette.vision.normalization import ZERO_TO_ONE
 from vedette.vision.prepare import InputWriter
 from vedette.vision.privacy_masks import Polygon, PrivacyMasks
@@ -78,10 +79,10 @@ class Prepared:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         spec, tensor = self._spec, float_input(self._spec.input)
         view = np.empty(tensor.shape, np.float32)
-        writer = InputWriter(view, tensor, spec.input, roi=self._roi, color=spec.color, resize=spec.resize,
+        writer = InputWriter(view, tensor, spec.input, color=spec.color, resize=spec.resize,
                              normalization=spec.normalization or ZERO_TO_ONE)
         for frame in self._frames:
-            writer.write(frame)
+            writer.write(frame, self._roi)
             yield view.copy()
 
 

@@ -22,11 +22,11 @@ from vedette.config.models import DetectorConfig
 from vedette.errors import ModelBadlyQuantised, ModelDamaged, ModelUnsupported
 from vedette.tflite.arithmetic import FLOAT16, FLOAT32, arithmetic_of
 from vedette.tflite.file import ModelFile, read_model
-from vedette.types import ModelRef
+from vedette.types import WHOLE, ModelRef
 from vedette.validate.alternatives import Alternative, alternatives, shown
 from vedette.validate.runner import Runner
 from vedette.vision import bundle
-from vedette.vision.geometry import WHOLE, place
+from vedette.vision.geometry import place
 from vedette.vision.hints import BUNDLE, ULTRALYTICS
 from vedette.vision.limits import Limits
 from vedette.vision.local import LocalDetector

@@ -22,10 +22,10 @@ from vedette.cli import main, parser_of
 from vedette.config.models import DetectorConfig
 from vedette.detect.box_model import BOX_MODEL
 from vedette.tflite.file import read_model
+from vedette.types import WHOLE
 from vedette.validate import golden
 from vedette.validate.verify import stills_of, verify
 from vedette.vision import bundle
-from vedette.vision.geometry import WHOLE
 from vedette.vision.model_spec import resolve
 
 Picture = NDArray[np.uint8]

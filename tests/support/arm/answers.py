@@ -23,6 +23,7 @@ import numpy as np
 from tests.support.models.scalings import SCALINGS, scaled
 from vedette.config.models import DetectorConfig
 from vedette.errors import VedetteError
+from vedette.types import WHOLE
 from vedette.validate.verify import verify
 from vedette.vision import images, xnnpack
 from vedette.vision.open import open_detector
@@ -43,7 +44,7 @@ def of_model(model: Path, pictures: list[Path]) -> dict[str, Any]:
             found = {}
             for picture in pictures:
                 frame = images.frame_of(images.read(picture))
-                detector._write(frame)
+                detector._write(frame, WHOLE)
                 prepared = digest(detector._interpreter.input(0).tobytes())
                 result = detector.detect(frame)
                 found[picture.name] = {"input": prepared, "detections": [

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Self, cast
 
 from tests.support.present import present
-from vedette.config.models import Config, DetectorConfig
+from vedette.config.camera_values import region_of
+from vedette.config.models import CameraConfig, Config, DetectorConfig
 from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, UpdateRefused
 from vedette.store.model_store import ModelStore
 from vedette.store.release import ShadowRequirement
 from vedette.store.state import Installed
-from vedette.types import Box, Detection
+from vedette.types import WHOLE, Box, Detection
 from vedette.update.prove import Candidates
 from vedette.validate.candidate import Candidate, Comparison, ProbeReport
 from vedette.validate.frame_tap import TappedFrame
@@ -22,8 +23,8 @@ from vedette.vision.probe import Proof
 PERSON = Detection("person", 0, 0.8, Box(0.1, 0.1, 0.3, 0.5))
 
 
-def configured(score_threshold: float = 0.5) -> Config:
-    return Config(detector=DetectorConfig(score_threshold=score_threshold))
+def configured(score_threshold: float = 0.5, roi: Box = WHOLE) -> Config:
+    return Config(detector=DetectorConfig(score_threshold=score_threshold), camera=CameraConfig(roi=roi))
 
 
 def detected(config: Config) -> tuple[Detection, ...]:
@@ -34,9 +35,10 @@ def detected(config: Config) -> tuple[Detection, ...]:
 class ShamCandidate:
     """Raises when it is used after its end."""
 
-    def __init__(self, detections: tuple[Detection, ...],
+    def __init__(self, detections: tuple[Detection, ...], roi: Box,
                  failure: ModelError | RuntimeMissing | UpdateRefused | None) -> None:
         self.detections = detections
+        self.roi = roi
         self.failure = failure
         self.comparisons = 0
         self.is_closed = self.is_interrupted = False
@@ -73,7 +75,7 @@ class ShamCandidates(Candidates):
 
     def open(self, path: Path, sha256: str) -> Candidate:
         failure = self.failures.pop(0) if self.failures else None
-        self.opened.append(ShamCandidate(detected(self._config), failure))
+        self.opened.append(ShamCandidate(detected(self._config), region_of(self._config.camera.roi), failure))
         return cast(Candidate, self.opened[-1])
 
     def probe(self, candidate: Candidate) -> ProbeReport:

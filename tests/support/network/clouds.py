@@ -16,6 +16,7 @@ import numpy as np
 
 from tests.support.network.http_server import served
 from vedette._lib.clock import SystemClock
+from vedette.config.camera_values import region_of
 from vedette.config.models import CloudConfig, DetectorConfig
 from vedette.fallback.cloud_budget import Budget
 from vedette.fallback.cloud_client import CloudClient
@@ -48,7 +49,7 @@ def client(folder: Path, url: str, *, detector: dict[str, Any] | None = None,
            roi: tuple[float, float, float, float] | None = None, **more: object) -> CloudClient:
     """Return a client with a budget of its own in `folder`."""
     cloud, clock = config(folder, url, **more), SystemClock()
-    return CloudClient(cloud, DetectorConfig.model_validate(detector or {}), roi,
+    return CloudClient(cloud, DetectorConfig.model_validate(detector or {}), region_of(roi),
                        Budget(folder, cloud, clock, "this boot"), clock)
 
 

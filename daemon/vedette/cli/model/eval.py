@@ -22,6 +22,7 @@ from vedette.config.scene import EventsConfig
 from vedette.detect.box_model import BOX_MODEL
 from vedette.errors import UsageError
 from vedette.events.tracker import Tracker
+from vedette.types import WHOLE
 from vedette.validate.average_precision import Truth, average_precision
 from vedette.validate.tracking_metrics import Seen, TrackedFrame, event_figures, tracking_figures
 
@@ -100,7 +101,7 @@ class _Evaluation:
         from vedette.vision.limits import Limits
         self._detector = detector
         self._everything = Limits(LEAST_SCORE, args.iou_threshold, DETECTIONS_MAX, {}, frozenset(), frozenset())
-        detector.reload(DetectorConfig(model=args.model))      # the thresholds of the file, not of the arguments
+        detector.reload(DetectorConfig(model=args.model), WHOLE)   # the thresholds of the file, not of the arguments
         self.baseline = BaselineMeter(detector.spec.labels, detector.limits)
         self._wants_baseline = args.baseline_out is not None
         self._tracker = Tracker(EventsConfig().keep_s) if args.tracking else None

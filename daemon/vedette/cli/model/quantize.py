@@ -134,9 +134,8 @@ class _Progress:
 
 def _order(args: argparse.Namespace) -> Order:
     from vedette.tflite.file import read_model
-    from vedette.types import Box
+    from vedette.types import WHOLE, Box
     from vedette.vision.baseline import parse_training
-    from vedette.vision.geometry import WHOLE
     from vedette.workshop.bundling import Order
     from vedette.workshop.collection import are_collected
     from vedette.workshop.coverage import seen_by

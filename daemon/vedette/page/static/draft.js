@@ -77,8 +77,13 @@ export function triable({camera, ...live}) {
 }
 
 /** Return whether a region or masks are among the differences. */
-export function needsRestart({camera}) {
+export function hasUntriable({camera}) {
   return camera !== undefined;
+}
+
+/** Return whether masks are among the differences. */
+export function needsRestart({camera}) {
+  return camera?.masks !== undefined;
 }
 
 /** Return the labels that a person wrote, with commas between them. */

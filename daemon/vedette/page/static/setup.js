@@ -4,7 +4,7 @@
 // the draft says the same. Only `try` changes the daemon, and a region or masks are never part of it.
 
 import {h, replace, setText} from "./dom.js";
-import {differences, needsRestart, overlaid, same, shapesOf, triable, withShapes} from "./draft.js";
+import {differences, hasUntriable, needsRestart, overlaid, same, shapesOf, triable, withShapes} from "./draft.js";
 import {draw, Feed} from "./picture.js";
 import {Thresholds} from "./preview.js";
 import {ShapeList} from "./shapelist.js";
@@ -212,7 +212,7 @@ export class Setup {
     this.takeBack.hidden = Object.keys(tried).length === 0;
     this.takeBack.disabled = this.#isBusy || !allowed;
     setText(this.tried, Object.keys(tried).length ? words.tried(namesOf(tried)) : words.notTried);
-    setText(this.tryNote, [live && words.tryWhat(namesOf(triable(found))), needsRestart(found) && words.notTriable]
+    setText(this.tryNote, [live && words.tryWhat(namesOf(triable(found))), hasUntriable(found) && words.notTriable]
       .filter(Boolean).join(" ") || words.same);
     this.allowHow.hidden = allowed;
     setText(this.allowYaml, toYaml({page: {allow: [...config?.allow ?? [], "try"]}}));

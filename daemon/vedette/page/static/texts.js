@@ -543,7 +543,7 @@ export const texts = Object.freeze({
     takeBack: "Take back",
     same: "Nothing differs from what runs now.",
     tryWhat: (keys) => `To try: ${list(keys)}. It lasts until the daemon restarts or reloads its configuration.`,
-    notTriable: "Region and masks cannot be tried: they need a restart. They are only in the YAML.",
+    notTriable: "Region and masks cannot be tried. They are only in the YAML.",
     notTried: "Nothing is tried now.",
     tried: (keys) => `Tried now, until the daemon restarts: ${list(keys)}.`,
     triedNow: "The daemon tries it now.",
@@ -564,7 +564,7 @@ export const texts = Object.freeze({
     apply: "Apply it: ",
     command: "sudo vedette config apply changes.yaml",
     next: "Reload or restart the daemon, as this command then says.",
-    restart: "Region and masks need a restart of the daemon.",
+    restart: "Masks need a restart of the daemon.",
 
     away: "The daemon does not answer.",
     noConfig: "The daemon does not give its configuration yet.",

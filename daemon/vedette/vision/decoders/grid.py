@@ -14,7 +14,7 @@ import numpy as np
 from vedette.errors import ModelUnsupported
 from vedette.tflite.file import ModelFile
 from vedette.tflite.tensors import TensorSpec
-from vedette.types import Box
+from vedette.types import WHOLE, Box
 from vedette.vision.decoders.base import (
     Array,
     DecodeLimits,
@@ -25,7 +25,7 @@ from vedette.vision.decoders.base import (
     select_best,
 )
 from vedette.vision.decoders.maker import is_probability, maker_of
-from vedette.vision.geometry import WHOLE, InputShape
+from vedette.vision.geometry import InputShape
 from vedette.vision.nms import Candidate
 from vedette.vision.normalization import MINUS_ONE_TO_ONE, Normalization
 
