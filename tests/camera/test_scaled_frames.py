@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from tests.support.daemon.cameras import make_settings, running
+from tests.support.fakes import make_pipeline
+from tests.support.truth.bright_squares import write_model
+from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import eventually
+from vedette._lib.clock import SystemClock
+from vedette._lib.worker import Worker
 from vedette.camera.remote import RemoteCamera
-from vedette.types import Frame, Scaling
+from vedette.config.models import DetectorConfig
+from vedette.tflite.file import read_model
+from vedette.types import WHOLE, Box, DetectionResult, Frame, Scaling
+from vedette.vision.interpreter import Interpreter
+from vedette.vision.local import LocalDetector
+from vedette.vision.model_spec import resolve
 from vedette.vision.scale import Scaler
 
 PART = Scaling(10, 20, 310, 220, 64, 48)
@@ -47,6 +57,34 @@ def test_the_child_scales_as_the_detector_would(noise: Path, part: Scaling) -> N
         Scaler(part).scale(np.asarray(frame.pixels), here)
         assert np.array_equal(np.asarray(frame.scaled), here[..., ::-1])      # RGB
         camera.release(frame)
+
+
+def test_the_camera_goes_over_to_the_region_of_a_reload(noise: Path, tmp_path: Path) -> None:
+    """In between, the detector scales itself. Each part that comes with a frame is the one it is called."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path, right, seen = write_model(folder), Box(0.5, 0, 1, 1), set[tuple[Box, Scaling | None]]()
+    model = read_model(path)
+    detector = LocalDetector(Interpreter(path), model, resolve(model, DetectorConfig(resize="letterbox")))
+
+    def note(result: DetectionResult) -> None:
+        frame = result.frame
+        seen.add((result.roi, frame.scaling))
+        if frame.scaling is not None:
+            here = np.empty((frame.scaling.height, frame.scaling.width, 3), np.uint8)
+            Scaler(frame.scaling).scale(np.asarray(frame.pixels), here)
+            assert np.array_equal(np.asarray(frame.scaled), here[..., ::-1])
+    with running(make_settings(noise, every_frame=True, loop=True)) as camera:
+        pipeline = make_pipeline(camera, lambda: detector, SystemClock(), note, max_frame_age_ms=1e9, every_frame=True)
+        worker = Worker("detect", pipeline.run)
+        worker.start()
+        eventually(lambda: (WHOLE, Scaling(0, 0, 320, 240, 32, 24)) in seen)
+        detector.reload(DetectorConfig(), right)
+        eventually(lambda: (right, Scaling(160, 0, 320, 240, 21, 32)) in seen)
+        assert worker.stop(PATIENCE_S)
+        assert worker.failure is None
+    assert {scaling for roi, scaling in seen if roi == right} <= {
+        Scaling(0, 0, 320, 240, 32, 24), Scaling(160, 0, 320, 240, 21, 32)}
 
 
 def test_the_requested_scaling_outlives_the_child(noise: Path) -> None:
