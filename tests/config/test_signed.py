@@ -38,7 +38,7 @@ def device(folder: Path, text: str = "", *, source: str = SOURCE, active: object
 def test_the_keys_are_the_live_ones_that_no_device_must_keep_for_itself() -> None:
     """Commands, the page, and what is kept of pictures stay with each device. The region of the camera may be signed.
     """
-    live = {key.name for key in keys() if len(key.path) <= 2 and key.applies == "live"} | {"camera.roi"}
+    live = {key.name for key in keys() if len(key.path) <= 2 and key.applies == "live"}
     kept = {name for name in live if name.startswith(("commands.", "page.", "collect."))}
     assert set(SIGNED) == live - kept - {"events.pictures", "events.clips"}
     assert kept

@@ -41,7 +41,7 @@ _LOCAL_KEYS = ("events.pictures", "events.clips")
 
 
 def _signed_names() -> tuple[str, ...]:
-    live = (key.name for key in keys() if len(key.path) <= 2 and (key.applies == "live" or key.name == "camera.roi"))
+    live = (key.name for key in keys() if len(key.path) <= 2 and key.applies == "live")
     return tuple(name for name in live if name.split(".")[0] not in _LOCAL_SECTIONS and name not in _LOCAL_KEYS)
 
 
