@@ -20,7 +20,7 @@ from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
-from vedette.config.load import load
+from vedette.config.load import load_running
 from vedette.config.reload import Reloader
 from vedette.detect.open_model import DetectorOpener
 from vedette.detect.opening_count import OpeningCount
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 
     from vedette._lib.child import Child
     from vedette.camera.remote import RemoteCamera
-    from vedette.config.models import Config
+    from vedette.config.load import Loaded
     from vedette.device.governor import GovernorTiming
     from vedette.ports import ReasonSource
     from vedette.vision.local import LocalDetector
@@ -98,9 +98,9 @@ class Options:
     stop_after: int | None = None
     verbose: bool = False
 
-    def load(self) -> Config:
+    def load(self) -> Loaded:
         """Return the configuration as it is now. Raises: ConfigError."""
-        return load(self.config_path, overrides=self.overrides)
+        return load_running(self.config_path, state_path(os.environ), self.overrides)
 
 
 def run_daemon(options: Options, child: Child | None = None) -> int:
@@ -111,10 +111,10 @@ def run_daemon(options: Options, child: Child | None = None) -> int:
     """
     logs.setup(logging.DEBUG if options.verbose else logging.INFO)
     stacks.dump_on_signals()
-    config = options.load()
+    loaded = options.load()
     state = StateFolder(state_path(os.environ), wait_s=COMMAND_WITHIN_S)
     try:
-        return Daemon(options, config, state, camera_opener=partial(open_camera, child=child)).run()
+        return Daemon(options, loaded, state, camera_opener=partial(open_camera, child=child)).run()
     finally:
         state.close()
 
@@ -125,16 +125,16 @@ class Daemon:
     For fault tests: `camera_opener` (children that misbehave), `board` (a board of files), `timing` (shortened).
     """
 
-    def __init__(self, options: Options, config: Config, state: StateFolder, *,
+    def __init__(self, options: Options, loaded: Loaded, state: StateFolder, *,
                  camera_opener: Callable[..., RemoteCamera] = open_camera, board: Callable[[Path], Board] = Board,
                  timing: GovernorTiming = NORMAL_TIMING) -> None:
         self._options = options
-        self._config = config
+        self._config = loaded.config
         self._state = state
         self._clock = SystemClock()
         self._notifier = Notifier()
         self._supervisor = Supervisor(self._notifier)
-        self._reloader = Reloader(config, options.load)
+        self._reloader = Reloader(loaded, options.load)
         self._build_device(camera_opener, board(state.path))
         self._build_detection(timing)
         self._build_messages()
@@ -241,8 +241,8 @@ class Daemon:
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
                                        last_end=self._run_record.last)
-        self._states = StatePublisher(publisher, config, identity, camera=self._camera, pipeline=self._pipeline,
-                                      models=self._updater, board=self._board_name)
+        self._states = StatePublisher(publisher, self._reloader, identity, camera=self._camera, models=self._updater,
+                                      pipeline=self._pipeline, limits=self._opener.limits, board=self._board_name)
         switch = DetectionSwitch(self._pipeline, self._state.path, allowed=config.obeys("detection"))
         self._desk = CommandDesk(self._camera, publisher, updates=self._updater, drift=self._drift, switch=switch,
                                  results=self._results, main_thread=self._supervisor, configuration=self._reloader)
@@ -253,7 +253,7 @@ class Daemon:
                                    on_end=self._supervisor.worker_ended)
         self._reloader.parts = (self._results, self._pipeline, self._pictures, self._clips, self._tracker, self._opener,
                                 self._fallbacks, self._throttle, self._drift, self._candidates, self._mqtt,
-                                self._health, self._states, self._result_check, self._collector)
+                                self._health, self._result_check, self._collector)
         self._reloader.lasting_parts = (self._home_assistant,)      # what is tried comes and goes; its entities stay
 
     def run(self) -> int:

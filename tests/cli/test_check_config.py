@@ -144,3 +144,23 @@ def test_a_quiet_check_prints_problems_only(tmp_path: Path, capsys: pytest.Captu
     path.write_text("devise: gate\n")
     assert main(["check-config", "--quiet", "--config", str(path)]) == 78
     assert "devise" in capsys.readouterr().err
+
+
+def test_the_signed_configuration_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its values are printed with their place. One that cannot be used is a warning: the daemon starts without it."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    path, kept = tmp_path / "config.yaml", tmp_path / "configuration.json"
+    (tmp_path / "root.json").write_text("{}")
+    path.write_text(f"update: {{source: {tmp_path}, root: root.json}}\ndetector: {{score_threshold: 0.3}}\n")
+    kept.write_text('{"format": 1, "active": {"values": {"detector": {"score_threshold": 0.6}}, "release": 7, '
+                    '"version": "night", "sha256": "00"}}')
+    assert main(["check-config", "--config", str(path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["config"]["detector"]["score_threshold"] == 0.6
+    assert printed["places"]["detector.score_threshold"] == "signed configuration 7"
+    kept.write_text("{")
+    assert main(["check-config", "--config", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert any(line.startswith("  score_threshold: 0.3 ") and line.endswith(f"# {path}:2") for line in out.splitlines())
+    assert err == f"warning: the signed configuration is left out: {kept}: is damaged\n"

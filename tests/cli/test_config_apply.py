@@ -63,6 +63,19 @@ def test_keys_replace_those_of_the_configuration(folder: Folder, capsys: pytest.
     assert folder.kept.read_text() == CONFIG
 
 
+def test_a_key_that_is_signed_as_well_is_named(folder: Folder, capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file gets the new value, and whoever waits for its effect knows why there is none."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder.path))
+    (folder.path / "root.json").write_text("{}")
+    folder.config.write_text(f"update: {{source: {folder.path}, root: root.json}}\n")
+    (folder.path / "configuration.json").write_text(
+        '{"active": {"values": {"detector": {"score_threshold": 0.7}}, "release": 7, "version": "night"}}')
+    assert folder.apply() == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "effect" in line] == [
+        "detector.score_threshold: has no effect now, since signed configuration 7 wins (update.configuration)"]
+
+
 def test_a_key_that_needs_a_restart_is_named(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     """A reload would not apply it."""
     assert folder.apply("camera: {masks: [[[0, 0], [1, 0], [1, 1]]]}\ndetector: {deny: [car]}\n") == 0

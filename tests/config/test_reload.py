@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vedette.config.load import load
+from vedette.config.load import Loaded, load, read
 from vedette.config.models import Config
 from vedette.config.reload import Reloader, live_part
 from vedette.tflite.file import read_model
@@ -37,8 +37,8 @@ def test_a_refused_reload_keeps_what_an_earlier_one_left() -> None:
     """Both reasons hold until a configuration is accepted; then it alone says what waits for a restart."""
     environ: dict[str, str] = {}
 
-    def load_now() -> Config:
-        return load(None, environ=environ)
+    def load_now() -> Loaded:
+        return read(None, environ=environ)
     reloader = Reloader(load_now(), load_now)
     environ["VEDETTE_CAMERA__FPS"] = "3"
     reloader.reload()

@@ -36,12 +36,12 @@ def device(folder: Path, text: str = "", *, source: str = SOURCE, active: object
 
 
 def test_the_keys_are_the_live_ones_that_no_device_must_keep_for_itself() -> None:
-    """Commands, the page, and what is kept of pictures stay with each device. The region of the camera may be signed.
-    """
+    """Commands, the page, and what is kept of pictures stay with each device."""
     live = {key.name for key in keys() if len(key.path) <= 2 and key.applies == "live"}
     kept = {name for name in live if name.startswith(("commands.", "page.", "collect."))}
     assert set(SIGNED) == live - kept - {"events.pictures", "events.clips"}
     assert kept
+    assert "camera.roi" in SIGNED
 
 
 @pytest.mark.parametrize("name", [key.name for key in keys() if len(key.path) == 2 and key.name not in SIGNED])
@@ -192,7 +192,7 @@ def test_a_damaged_one_leaves_the_local_keys(tmp_path: Path, content: bytes) -> 
     loaded = read_running(path, tmp_path, environ={})
     assert loaded.config.detector.score_threshold == 0.3
     assert len(loaded.warnings) == 1
-    assert loaded.warnings[0].startswith("not used: ")
+    assert loaded.warnings[0].startswith("the signed configuration is left out: ")
 
 
 def test_a_file_that_nobody_may_read_leaves_the_local_keys(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vedette.config.keys import keys
-from vedette.config.load import load
+from vedette.config.load import Loaded, read
 from vedette.config.models import Config
 from vedette.config.reload import Reloader
 from vedette.config.tried import TRIABLE, with_tried
@@ -41,8 +41,8 @@ class Rig:
         self.part, self.lasting = Part(), Part()
         self.reloader.parts, self.reloader.lasting_parts = (self.part,), (self.lasting,)
 
-    def load(self) -> Config:
-        return load(self.file, environ={})
+    def load(self) -> Loaded:
+        return read(self.file, environ={})
 
 
 @pytest.fixture
@@ -67,10 +67,13 @@ def test_what_is_tried_is_what_the_file_would_say(rig: Rig) -> None:
     assert rig.reloader.try_out(wanted) == ("detector.score_threshold", "zones", "lines")
     rig.file.write_text("detector: {score_threshold: 0.7, deny: [cone]}\n"
                         "zones: {drive: {points: [[0, 0.5], [1, 0.5], [1, 1]]}}\nlines: {}\n", encoding="utf-8")
-    tried, wished = rig.part.seen[-1], rig.load()
+    tried, wished = rig.part.seen[-1], rig.load().config
     assert tried == wished == rig.reloader.config
     assert tried.detector.model_fields_set == wished.detector.model_fields_set
     assert rig.reloader.reasons() == {"config_tried": "detector.score_threshold, zones, lines"}
+    assert {name: place for name, place in rig.reloader.places.items() if place == "tried"}.keys() == {
+        "detector.score_threshold", "zones", "lines"}
+    assert rig.reloader.places["detector.deny"] == f"{rig.file}:1"
     assert rig.lasting.seen == []
 
 
@@ -85,6 +88,7 @@ def test_a_second_one_replaces_the_first_and_none_takes_it_back(rig: Rig, caplog
     assert rig.reloader.try_out({"detector": {}}) == ()
     assert rig.part.seen[-1] == before
     assert (rig.reloader.tried, rig.reloader.reasons()) == ({}, {})
+    assert rig.reloader.places["detector.score_threshold"] == f"{rig.file}:1"
     said = [record.message.partition(": ")[2] for record in caplog.records]
     assert said == ['{"detector": {"score_threshold": 0.7}}', '{"detector": {"allow": ["person"]}}', "nothing"]
 

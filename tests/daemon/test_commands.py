@@ -20,6 +20,7 @@ from tests.support.fakes import (
     make_result,
 )
 from vedette.commands import WAITING_LIMIT, CommandDesk
+from vedette.config.load import Loaded
 from vedette.config.models import CameraConfig, Config, PublishConfig
 from vedette.config.reload import Reloader
 from vedette.detect.switch import FILE, DetectionSwitch
@@ -95,7 +96,7 @@ class Rig:
         self.updates = FakeUpdates()
         self.drift = FakeDrift()
         self.collection = FakeCollection()
-        self.reloader = Reloader(config, lambda: config)
+        self.reloader = Reloader(Loaded(config), lambda: Loaded(config))
         self.desk = CommandDesk(camera, self.publisher, updates=self.updates, drift=self.drift, results=self.results,
                                 main_thread=self, switch=DetectionSwitch(self.pipeline, folder, allowed=True),
                                 configuration=self.reloader)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vedette.app import Daemon, Options
-from vedette.config.load import load
+from vedette.config.load import read
 from vedette.config.reload import Reloader
 from vedette.device.identity import StateFolder
 
@@ -19,7 +19,7 @@ from vedette.device.identity import StateFolder
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon that is built and never started."""
     state = StateFolder(tmp_path / "state")
-    daemon = Daemon(Options(None, {}), load(None, overrides={"camera.source": "synthetic"}), state)
+    daemon = Daemon(Options(None, {}), read(None, overrides={"camera.source": "synthetic"}), state)
     try:
         yield daemon
     finally:
@@ -39,9 +39,9 @@ UNUSED = ("numpy", "cv2", "ai_edge_litert", "tflite_runtime", "tuf", "securesyst
 def test_a_daemon_imports_only_what_it_uses(tmp_path: Path) -> None:
     """A daemon that is built from the defaults has loaded nothing of updates, of fallbacks, and of the detector."""
     code = ("import sys; from pathlib import Path; from vedette.app import Daemon, Options; "
-            "from vedette.config.load import load; from vedette.device.identity import StateFolder; "
+            "from vedette.config.load import read; from vedette.device.identity import StateFolder; "
             "state = StateFolder(Path(sys.argv[1])); "
-            "daemon = Daemon(Options(None, {}), load(None, overrides={'camera.source': 'synthetic'}), state); "
+            "daemon = Daemon(Options(None, {}), read(None, overrides={'camera.source': 'synthetic'}), state); "
             "[part.stop() for part in reversed(daemon.parts())]; "
             f"print([name for name in {UNUSED} if name in sys.modules])")
     ended = subprocess.run([sys.executable, "-c", code, tmp_path / "state"], capture_output=True, text=True, check=True)

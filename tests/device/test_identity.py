@@ -31,6 +31,7 @@ from vedette.device.identity import (
     default_name,
     installed_state_path,
     state_path,
+    state_path_of,
 )
 from vedette.errors import AlreadyRunning, StateUnusable
 
@@ -64,6 +65,18 @@ def test_a_command_uses_the_installed_daemons_folder() -> None:
     environ = {"HOME": "/home/pi"}
     assert installed_state_path(environ) == (SYSTEM_STATE if SYSTEM_STATE.is_dir() else state_path(environ))
     assert installed_state_path({**environ, "STATE_DIRECTORY": "/var/lib/other"}) == Path("/var/lib/other")
+
+
+@pytest.mark.parametrize(("configuration", "environ", "state"), [
+    ("/etc/vedette/config.yaml", {}, "/var/lib/vedette"), ("/etc/vedette/gate.yaml", {}, "/var/lib/vedette-gate"),
+    ("/etc/vedette/gate.yaml", {"STATE_DIRECTORY": "/x"}, "/x"), ("/etc/vedette/more/gate.yaml", {}, None),
+    ("config.yaml", {}, None), (None, {}, None)])
+def test_a_configuration_file_leads_to_the_state_of_its_unit(configuration: str | None, environ: dict[str, str],
+                                                             state: str | None) -> None:
+    """For any other file it is the state folder of a daemon that the user starts by hand."""
+    environ = {"HOME": "/home/pi", **environ}
+    wanted = Path(state) if state else state_path(environ)
+    assert state_path_of(Path(configuration) if configuration else None, environ) == wanted
 
 
 def test_folder_is_made_for_its_owner(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.fakes import IDENTITY, FakeClock, FakeDetector, FakePublisher, StatusCamera, make_frame
 from vedette._lib.worker import Worker
+from vedette.config.load import Loaded
 from vedette.config.models import CameraConfig, Config
+from vedette.config.reload import Reloader
 from vedette.detect.pipeline import Pipeline
 from vedette.device.board import BoardReading
 from vedette.device.board_monitor import BoardMonitor
@@ -94,6 +96,7 @@ class Rig:
         self.pipeline.subscribe(self.meters.on_result)
         self.pipeline.on_blind.append(self.count)
         self.board = QuietBoard()
+        self.running = Reloader(Loaded(config), lambda: Loaded(config))
         self.own, self.other = Source(), Source()
         self.models = Models(self.pipeline)
         self.monitor = BoardMonitor(self.board, Child(), self.clock)
@@ -102,8 +105,8 @@ class Rig:
         report = HealthReport(self.camera, self.pipeline, self.meters,
                               Quiet({"looking": None, "cloud": None, "motion_results": None}), Quiet(DRIFT),
                               self.publisher, self.monitor, self.throttle)
-        self.states = StatePublisher(self.publisher, config, IDENTITY, camera=self.camera, pipeline=self.pipeline,
-                                     models=self.models, board=None)
+        self.states = StatePublisher(self.publisher, self.running, IDENTITY, camera=self.camera, pipeline=self.pipeline,
+                                     models=self.models, limits=lambda: None, board=None)
         self.health = HealthPublisher(
             self.publisher, config, self.clock, IDENTITY, report=report,
             sources=(self.camera, self.pipeline, self.monitor, WallClock(self.clock), self.throttle,
@@ -240,6 +243,7 @@ def test_info_camera_and_model_are_published_on_change_only() -> None:
     for topic in ("info", "camera", "model"):
         assert len(rig.published(topic)) == 1
     assert rig.published("info")[0]["detector"]["decoder"] == "yolov8"
+    assert rig.published("info")[0]["config"]["detector"]["score_threshold"] == 0.5
 
 
 def test_board_problems_are_reasons() -> None:

@@ -105,7 +105,8 @@ def test_keys_and_rounding_of_a_result() -> None:
     ("info-1", payloads.info(device="gate-01", run=1, versions={"vedette": "0.1.0", "python": "3.11", "os": "Debian"},
                              hardware={"board": None, "machine": "aarch64", "cores": 4},
                              camera={"source": "auto", "width": 0, "height": 0, "fps": 15}, detector=FACTS,
-                             reason_codes=["paused"], commands=["update"])),
+                             reason_codes=["paused"], commands=["update"],
+                             config={"zones": {}}, places={"zones": "config.yaml:3"})),
 ])
 def test_messages_fit_their_schemas(name: str, payload: Mapping[str, Any]) -> None:
     """Every kind of message fits its published schema, and parses back to the same."""

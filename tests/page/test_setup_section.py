@@ -22,10 +22,12 @@ import vedette.page
 from tests.support.browser.chromium import Chromium, chromium
 from tests.support.network.http_server import serving_folder
 from vedette.config.document import text_problem
-from vedette.config.load import load
+from vedette.config.effective import ON_PAGE, effective
+from vedette.config.load import Loaded, load
 from vedette.config.models import Config
+from vedette.config.reload import Reloader
 from vedette.config.scene import LineConfig
-from vedette.config.tried import shown, with_tried
+from vedette.config.tried import with_tried
 from vedette.events.zones import Path as Way
 from vedette.events.zones import Places
 
@@ -91,7 +93,7 @@ def test_the_yaml_reads_back_as_the_same_values(browser: Chromium, tmp_path: Pat
 
 def test_what_is_drawn_comes_back_as_it_was(browser: Chromium, tmp_path: Path) -> None:
     """Only what a person changed differs, as the file would have it, and the rest stays as it is to the last digit."""
-    base = shown(SCENE)
+    base = effective(Reloader(Loaded(SCENE), lambda: Loaded(SCENE)), None, ON_PAGE)["config"]
     script = """
         const {differences, shapesOf, triable, withShapes} = await import("./draft.js");
         const {Shapes} = await import("./shapes.js");

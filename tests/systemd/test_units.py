@@ -12,7 +12,7 @@ import pytest
 from tests.support.daemon.running import RunningDaemon, environment
 from vedette import app, supervisor
 from vedette.camera import remote
-from vedette.config.load import load
+from vedette.config.load import read
 from vedette.device.identity import StateFolder
 from vedette.fallback import build
 
@@ -61,7 +61,7 @@ def test_systemd_waits_for_the_longest_ordered_stop(tmp_path: Path) -> None:
     """A hung camera must not cost the messages that are waiting, nor `offline`: all parts' bounds together, and 5 s."""
     token = tmp_path / "token"
     token.write_text("t")
-    config = load(None, overrides={
+    config = read(None, overrides={
         "cloud.enabled": True, "cloud.url": "https://localhost/", "cloud.token_file": str(token)})
     bounds_s = {"outbox": supervisor.STOP_TIMEOUT_S, "mqtt": supervisor.STOP_TIMEOUT_S + app.FLUSH_TIMEOUT_S,
                 "capture": remote.STOP_WITHIN_S, "cloud": build.CLOUD_STOP_S, "drift": supervisor.STOP_TIMEOUT_S,

@@ -14,6 +14,7 @@ from tests.support.fakes import FakeClock, make_frame, make_result
 from tests.support.waiting.fair_clock import PATIENCE_S
 from tests.support.waiting.until import wait_until
 from vedette.config.camera_values import region_of
+from vedette.config.load import Loaded
 from vedette.config.models import Config, DetectorConfig
 from vedette.config.reload import Reloader
 from vedette.detect.box_model import BOX_MODEL
@@ -60,7 +61,7 @@ class Rig:
         self.state = folder
         self.opener = opener or Opener()
         self.wanted = settings
-        self.reloader = Reloader(settings, lambda: self.wanted)
+        self.reloader = Reloader(Loaded(settings), lambda: Loaded(self.wanted))
         self.collector = Collector(settings, folder, self.clock, cast(DetectorOpener, self.opener), self.reloader)
         self.reloader.parts = (self.collector,)
         self._chance = np.random.default_rng(7)
@@ -109,7 +110,8 @@ def test_off_means_nothing_at_all(tmp_path: Path) -> None:
     """No thread, no copy of a frame (its pixels are gone already), no file, and no command can change that."""
     clock = FakeClock()
     settings = Config()
-    collector = Collector(settings, tmp_path, clock, cast(DetectorOpener, Opener()), Reloader(settings, Config))
+    collector = Collector(settings, tmp_path, clock, cast(DetectorOpener, Opener()),
+                          Reloader(Loaded(settings), lambda: Loaded(Config())))
     collector.start()
     gone = memoryview(bytearray(6)).cast("B", (1, 2, 3))
     late = replace(make_frame(clock), pixels=gone)

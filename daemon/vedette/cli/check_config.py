@@ -18,8 +18,9 @@ from vedette.camera.source_hint import missing
 from vedette.camera.street.options import is_synthetic, parse_synthetic
 from vedette.cli.arguments import add_config_argument
 from vedette.config.files import check_file
-from vedette.config.load import read
+from vedette.config.load import read_running
 from vedette.config.render import plain, render
+from vedette.device.identity import state_path_of
 from vedette.errors import ConfigError, SourceInvalid
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   vedette check-config --config /etc/vedette/config.yaml
 
-It prints the value of every key, and where the value came from.
+It prints the value of every key, and where the value came from. The state folder of this daemon may have a signed
+configuration, which counts too.
 
 exit codes:
    0  The configuration can be used. Standard error has the warnings.
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the effective configuration. Raises: ConfigError with every problem."""
     try:
-        loaded = read(args.config, checks=CHECKS)
+        loaded = read_running(args.config, state_path_of(args.config, os.environ), checks=CHECKS)
     except ConfigError as error:
         if not args.json:
             raise

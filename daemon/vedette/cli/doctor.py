@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from vedette.cli.arguments import add_config_argument
 from vedette.cli.checks.machine import nearest_existing, run_checks
 from vedette.cli.checks.result import CheckResult, Machine
-from vedette.config.load import read
+from vedette.config.load import read_running
 from vedette.config.models import Config
 from vedette.device.board import Board
-from vedette.device.identity import state_path
+from vedette.device.identity import state_path, state_path_of
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _results(path: Path | None) -> Iterator[CheckResult]:
 
 def _read_config(path: Path | None) -> tuple[Config, CheckResult]:
     try:
-        loaded = read(path)
+        loaded = read_running(path, state_path_of(path, os.environ))
     except ConfigError as error:
         return Config(), CheckResult("config", "fail", "; ".join(error.problems), "Correct each problem that is named.")
     if loaded.warnings:

@@ -63,16 +63,24 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
+def load_running(path: Path | None, state_folder: Path, overrides: Mapping[str, object]) -> Loaded:
+    """Return what a daemon with this state folder runs with, and log the warnings. Raises: as `read_running`."""
+    return _logged(read_running(path, state_folder, overrides=overrides))
+
+
 def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,
          overrides: Mapping[str, object] = MappingProxyType({}), for_page: bool = False) -> Config:
     """Return the effective configuration and log its warnings. `overrides` has dotted keys.
 
     Raises: ConfigError with every problem.
     """
-    loaded = read(path, environ=environ, overrides=overrides, for_page=for_page)
+    return _logged(read(path, environ=environ, overrides=overrides, for_page=for_page)).config
+
+
+def _logged(loaded: Loaded) -> Loaded:
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    return loaded.config
+    return loaded
 
 
 def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
@@ -87,6 +95,32 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
     `signed`: a signed configuration. It counts only beside `update.source`, and where all else is valid without it.
     Raises: ConfigError with every problem.
     """
+    layers = _local_layers(path, environ, overrides, changes=changes, checks=checks, for_page=for_page,
+                           elsewhere=elsewhere)
+    local = layers.loaded()
+    return local if signed is None else layers.with_signed(signed, local)
+
+
+def read_running(path: Path | None, state_folder: Path, *, environ: Mapping[str, str] = os.environ,
+                 overrides: Mapping[str, object] = MappingProxyType({}), changes: Path | None = None,
+                 checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
+    """Return what a daemon with this state folder runs with: `read`, with the signed configuration that is kept there.
+
+    One that cannot be used is left out, with a warning: the device must start all the same. Raises: as `read`.
+    """
+    layers = _local_layers(path, environ, overrides, changes=changes, checks=checks)
+    local = layers.loaded()
+    try:
+        signed = signed_of(state_folder)
+        return local if signed is None else layers.with_signed(signed, local)
+    except ConfigError as error:
+        warnings = (f"the signed configuration is left out: {problem}" for problem in error.problems)
+        return replace(local, warnings=(*local.warnings, *warnings))
+
+
+def _local_layers(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object], *,
+                  changes: Path | None, checks: Mapping[str, Check], for_page: bool = False,
+                  elsewhere: bool = False) -> _Layers:
     layers = _Layers(path.parent if path else Path(), elsewhere=elsewhere)
     if path is not None:
         layers.add_file(path)
@@ -98,26 +132,7 @@ def read(path: Path | None, *, environ: Mapping[str, str] = os.environ,
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     layers.resolve_files(Path(credentials) if credentials else None, for_page=for_page)
     layers.check(checks)
-    local = layers.loaded()
-    if signed is None or local.config.update.source is None:
-        return local
-    layers.add_signed(signed, wins=local.config.update.configuration == "signed")
-    return layers.loaded()
-
-
-def read_running(path: Path | None, state_folder: Path, *, environ: Mapping[str, str] = os.environ,
-                 overrides: Mapping[str, object] = MappingProxyType({}),
-                 checks: Mapping[str, Check] = MappingProxyType({})) -> Loaded:
-    """Return what a daemon with this state folder runs with: `read`, with the signed configuration that is kept there.
-
-    One that cannot be used is left out, with a warning: the device must start all the same. Raises: as `read`.
-    """
-    try:
-        signed = signed_of(state_folder)
-    except ConfigError as error:
-        local = read(path, environ=environ, overrides=overrides, checks=checks)
-        return replace(local, warnings=(*local.warnings, *(f"not used: {problem}" for problem in error.problems)))
-    return read(path, environ=environ, overrides=overrides, checks=checks, signed=signed)
+    return layers
 
 
 @dataclass
@@ -149,12 +164,13 @@ class _Layers:
         self.places |= {at: place for at, place in places.items() if at}
         self.changes = str(path)
 
-    def add_signed(self, signed: Signed, *, wins: bool) -> None:
-        """Add a signed configuration. Its keys replace those that are there, or with `wins` false only join them."""
-        place = Place(3, str(signed))
-        for at in paths_in(signed.values):
-            if wins or not is_in(self.values, at):
+    def with_signed(self, signed: Signed, local: Loaded) -> Loaded:
+        """Return `local` with a signed configuration, as `update.configuration` says. Raises: as `loaded`."""
+        update, place = local.config.update, Place(3, str(signed))
+        for at in paths_in(signed.values) if update.source is not None else ():
+            if update.configuration == "signed" or not is_in(self.values, at):
                 self._set(at, value_in(signed.values, at), place)
+        return self.loaded()
 
     def loaded(self) -> Loaded:
         """Return the configuration of all layers so far. Raises: ConfigError with every problem."""

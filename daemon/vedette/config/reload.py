@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from vedette.config.effective import places_by_key
 from vedette.config.keys import Key, keys, value_at
 from vedette.config.tried import names_of, with_tried
 from vedette.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vedette.config.load import Loaded
     from vedette.config.models import Config
     from vedette.config.section import Section
     from vedette.types import ReasonCode
@@ -39,30 +41,33 @@ class Reloader:
     `parts` take each change, `lasting_parts` none that is only tried.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
-        self.config = config
+    def __init__(self, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+        self.config = loaded.config
         """The configuration that runs, with what is tried. Any thread."""
+        self.places: Mapping[str, str] = places_by_key(loaded.places)
+        """Where the value of each key came from that is not a default, by its dotted name. Any thread."""
         self.tried: Mapping[str, object] = {}
         """What is tried, nested as in the file. Any thread."""
         self.parts: Sequence[Reloadable] = ()
         self.lasting_parts: Sequence[Reloadable] = ()
         self.pending: tuple[str, ...] = ()
         """Keys that the file has otherwise, dotted: they wait for a restart. Any thread."""
-        self._lasting = config
+        self._lasting, self._lasting_places = loaded.config, self.places
         self._load = load
         self._rejected: str | None = None
 
     def reload(self) -> None:
         """Have every part take the live keys; a refused configuration changes nothing."""
         try:
-            wanted = self._load()
+            loaded = self._load()
         except ConfigError as error:
             log.error("reload refused, nothing changed:\n%s", error)
             self._rejected = error.problems[0]
             return
         self._rejected = None
-        self.pending = restart_keys(self._lasting, wanted)
-        self._lasting = live_part(self._lasting, wanted)
+        self.pending = restart_keys(self._lasting, loaded.config)
+        self._lasting = live_part(self._lasting, loaded.config)
+        self._lasting_places = places_by_key(loaded.places)
         self._apply(self._lasting, {})
         for part in self.lasting_parts:
             part.reload(self._lasting)
@@ -89,6 +94,7 @@ class Reloader:
 
     def _apply(self, config: Config, tried: Mapping[str, object]) -> None:
         self.config, self.tried = config, tried
+        self.places = {**self._lasting_places, **dict.fromkeys(names_of(tried), "tried")}
         for part in self.parts:
             part.reload(config)
 

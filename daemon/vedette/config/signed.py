@@ -40,12 +40,9 @@ _LOCAL_SECTIONS = ("commands", "page", "collect")
 _LOCAL_KEYS = ("events.pictures", "events.clips")
 
 
-def _signed_names() -> tuple[str, ...]:
-    live = (key.name for key in keys() if len(key.path) <= 2 and key.applies == "live")
-    return tuple(name for name in live if name.split(".")[0] not in _LOCAL_SECTIONS and name not in _LOCAL_KEYS)
-
-
-SIGNED: Final = _signed_names()
+SIGNED: Final = tuple(
+    key.name for key in keys() if len(key.path) <= 2 and key.applies == "live"
+    and key.path[0] not in _LOCAL_SECTIONS and key.name not in _LOCAL_KEYS)
 """The keys that may be signed, dotted: the live ones, but those that decide who may command the device, and what is
 kept of its pictures."""
 

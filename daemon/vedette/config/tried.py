@@ -7,7 +7,7 @@ as a file, and is refused as a whole; a problem names its key.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -27,7 +27,6 @@ TRIABLE = (
     "detector.score_threshold", "detector.iou_threshold", "detector.max_detections", "detector.labels",
     "detector.allow", "detector.deny", "events.labels", "events.keep_s", "events.minimum", "zones", "lines")
 """No key of these hides or shows a part of the picture, names a file, or admits a command."""
-_ALSO_SHOWN = {"camera": {"rotate", "roi", "masks"}, "events": {"enabled", "pictures"}}
 _PROBLEMS_MAX = 10
 
 
@@ -58,14 +57,6 @@ def names_of(wanted: Nested) -> tuple[str, ...]:
     if problems:
         raise ConfigError(tuple(problems))
     return tuple(name for name in TRIABLE if name in found)
-
-
-def shown(config: Config) -> dict[str, Any]:
-    """Return what a page needs to show and to try, as JSON values, nested as in the file."""
-    wanted: dict[str, Any] = dict(_ALSO_SHOWN)
-    for section, *name in (key.split(".") for key in TRIABLE):
-        wanted[section] = {*wanted.get(section, ()), *name} or True
-    return config.model_dump(mode="json", by_alias=True, include=wanted)
 
 
 def _refusal(path: tuple[str, ...]) -> str | None:

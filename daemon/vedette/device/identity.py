@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 SYSTEM_STATE = Path("/var/lib/vedette")
 """The folder of `StateDirectory=vedette` in the shipped unit; `vedette@NAME` gets `/var/lib/vedette-NAME`."""
+CONFIGURATION = Path("/etc/vedette")
+"""The folder of `config.yaml` of that unit, and of `NAME.yaml` of the others."""
 SYSTEM_RUN = Path("/run")
 SOCKET = "socket"
 MACHINE_DIGITS = 10
@@ -60,6 +62,14 @@ def state_path(environ: Mapping[str, str]) -> Path:
 def installed_state_path(environ: Mapping[str, str]) -> Path:
     """Return a command's state folder: like `state_path`, but it prefers the installed daemon's to the user's."""
     return SYSTEM_STATE if not environ.get("STATE_DIRECTORY") and SYSTEM_STATE.is_dir() else state_path(environ)
+
+
+def state_path_of(configuration: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the state folder of the daemon with this configuration file: that of the shipped unit, if it has one."""
+    if configuration is None or environ.get("STATE_DIRECTORY") or configuration.absolute().parent != CONFIGURATION:
+        return state_path(environ)
+    name = configuration.stem
+    return SYSTEM_STATE if name == "config" else SYSTEM_STATE.with_name(f"{SYSTEM_STATE.name}-{name}")
 
 
 def socket_path(environ: Mapping[str, str], state: Path) -> Path:

@@ -11,18 +11,20 @@ import platform
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vedette import __version__
+from vedette.config.effective import effective
 from vedette.health.reasons import REASONS
 from vedette.messages import payloads, topics, updates
 from vedette.types import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from vedette.config.models import Config
+    from vedette.config.effective import Running
     from vedette.detect.pipeline import Pipeline
     from vedette.messages.shapes import InfoPayload
     from vedette.ports import Camera, Publisher
     from vedette.types import CameraStatus, ModelStatus, RunIdentity
+    from vedette.vision.limits import Limits
 
 
 class Models(Protocol):
@@ -33,22 +35,19 @@ class Models(Protocol):
 
 
 class StatePublisher:
-    """`board`: the name of the board, if the device tree has one."""
+    """`limits`: of the model that runs. `board`: the name of the board, if the device tree has one."""
 
-    def __init__(self, publisher: Publisher, config: Config, identity: RunIdentity, *, camera: Camera,
-                 pipeline: Pipeline, models: Models, board: str | None) -> None:
+    def __init__(self, publisher: Publisher, running: Running, identity: RunIdentity, *, camera: Camera,
+                 pipeline: Pipeline, models: Models, limits: Callable[[], Limits | None], board: str | None) -> None:
         self._publisher = publisher
-        self._config = config
+        self._running = running
         self._identity = identity
         self._camera = camera
         self._pipeline = pipeline
         self._models = models
+        self._limits = limits
         self._board = board
         self._published: dict[str, bytes] = {}
-
-    def reload(self, config: Config) -> None:
-        """Apply the live keys of a configuration."""
-        self._config = config
 
     def tick(self) -> None:
         """Publish the messages that have changed. Called several times a second."""
@@ -64,13 +63,15 @@ class StatePublisher:
             self._publisher.publish(Message(topic, encoded, retain=True))
 
     def _info(self, camera: CameraStatus) -> InfoPayload:
+        config = self._running.config
         return payloads.info(
             device=self._identity.device, run=self._identity.run,
             versions={"vedette": __version__, "python": platform.python_version(), "os": system()},
             hardware={"board": self._board, "machine": platform.machine(), "cores": os.cpu_count() or 1},
             camera={"source": camera.source, "width": camera.width, "height": camera.height,
-                    "fps": self._config.camera.fps},
-            detector=self._pipeline.status().facts, reason_codes=tuple(REASONS), commands=self._config.commands.allow)
+                    "fps": config.camera.fps},
+            detector=self._pipeline.status().facts, reason_codes=tuple(REASONS), commands=config.commands.allow,
+            **effective(self._running, self._limits()))
 
 
 def system() -> str:

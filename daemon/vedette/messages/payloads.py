@@ -195,7 +195,8 @@ def mqtt_health(status: BrokerStatus) -> MqttHealth:
 
 
 def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInfo, camera: CameraInfo,
-         detector: DetectorFacts | None, reason_codes: Sequence[str], commands: Sequence[str]) -> InfoPayload:
+         detector: DetectorFacts | None, reason_codes: Sequence[str], commands: Sequence[str],
+         config: dict[str, Any], places: dict[str, str]) -> InfoPayload:
     """Return what the device is, and which messages it uses."""
     return {
         "schema": "vedette.info/1",
@@ -208,6 +209,8 @@ def info(*, device: str, run: int, versions: VersionsInfo, hardware: HardwareInf
         "schemas": list(SCHEMA_IDS),
         "reason_codes": list(reason_codes),
         "commands": list(commands),
+        "config": config,
+        "places": places,
     }
 
 

@@ -186,6 +186,12 @@ class InfoPayload(TypedDict):
     """Every reason code that health may have."""
     commands: list[str]
     """The commands that the device obeys over MQTT."""
+    config: dict[str, JsonValue]
+    """The effective value of each key that a signed configuration may set, nested as in `config.yaml`."""
+    places: dict[str, str]
+    """Where the value of a key came from, by its dotted name: `signed configuration 7`, the file and line, a variable
+    or `command line`. `tried` is until the next reload. `model` is a threshold of the model. Any other key has its
+    default."""
 
 
 class LastUpdatePayload(TypedDict):

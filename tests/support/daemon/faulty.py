@@ -89,10 +89,10 @@ def main() -> int:
     stacks.dump_on_signals()
     options = Options(config_path=Path(sys.argv[1]), overrides={})
     state = StateFolder(state_path(os.environ))
-    config = options.load()
-    Orders(Path(config.camera.source.removeprefix("tcp://")))
+    loaded = options.load()
+    Orders(Path(loaded.config.camera.source.removeprefix("tcp://")))
     try:
-        return Daemon(options, config, state, camera_opener=open_faulty_camera).run()
+        return Daemon(options, loaded, state, camera_opener=open_faulty_camera).run()
     finally:
         state.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.fakes import IDENTITY, FakeClock, FakeFlow, FakePublisher, make_frame, make_result
 from tests.support.waiting.until import wait_until
+from vedette.config.load import Loaded
 from vedette.config.models import Config
 from vedette.config.page import PageConfig
 from vedette.config.reload import Reloader
@@ -50,7 +51,7 @@ class Rig:
         self.limits: Limits | None = None
         self.seq = 0
         self.configured = Config(page=PageConfig(**page))
-        self.reloader = Reloader(self.configured, lambda: self.configured)
+        self.reloader = Reloader(Loaded(self.configured), lambda: Loaded(self.configured))
         self.socket = kind(self.path, self.reloader, self.published, self.results,
                            accept=self.commands.append, models=lambda: LISTED, limits=lambda: self.limits)
 

@@ -7,6 +7,7 @@ secret is printed.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ from vedette.cli.arguments import file_path
 from vedette.cli.check_config import CHECKS
 from vedette.config.changes import differs, is_in, paths_in, value_in
 from vedette.config.edit import edited, values_of
+from vedette.config.effective import places_by_key
 from vedette.config.files import text_of
 from vedette.config.keys import keys
-from vedette.config.load import read
+from vedette.config.load import read_running
 from vedette.config.render import shown
+from vedette.device.identity import state_path_of
 from vedette.errors import ConfigError, OutputLost
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the result and write it. Raises: ConfigError with every problem; OutputLost."""
     target = args.config.resolve()
-    loaded = read(target, changes=args.file, checks=CHECKS)
+    loaded = read_running(target, state_path_of(target, os.environ), changes=args.file, checks=CHECKS)
     text = text_of(target)
     try:
         fresh = edited(text, values_of(text_of(args.file)))
@@ -68,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
     changes = [path for path in paths_in(after) if differs(before, after, path)]
     for path in changes:
         print(f"{'.'.join(path)}: {_shown(before, path)} -> {_shown(after, path)}")
+    for name, place in places_by_key(loaded.places).items():
+        if place.startswith("signed configuration ") and tuple(name.split(".")) in changes:
+            print(f"{name}: has no effect now, since {place} wins (update.configuration)")
     print(f"written: {target}\nkept: {kept}\nnext: {_next(target, changes)}")
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vedette.cli.arguments import between, file_path
-from vedette.device.identity import SYSTEM_STATE, become_owner, installed_state_path
+from vedette.device.identity import CONFIGURATION, SYSTEM_STATE, become_owner, installed_state_path
 from vedette.errors import VedetteError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ EXIT_CODES = """exit codes:
   65  The request is refused, with the cause. Nothing has changed.
   69  The daemon did not answer in time, or the state folder or the runtime cannot be used.
   78  The configuration cannot be used."""
-CONFIGURATION = Path("/etc/vedette")
 
 
 def add_arguments(parser: argparse.ArgumentParser, wait_s: float) -> None:

@@ -22,31 +22,19 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vedette.config.tried import shown
+from vedette.config.effective import ON_PAGE, effective
 from vedette.messages import payloads, topics
 from vedette.serve.local.exchange import Reply, Request, refusal
 from vedette.types import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Protocol
 
-    from vedette.config.models import Config
+    from vedette.config.effective import Running
     from vedette.config.page import PageConfig
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
     from vedette.vision.limits import Limits
-
-    class Running(Protocol):
-        """The reloader, for any thread."""
-
-        @property
-        def config(self) -> Config:
-            """The configuration that runs, with what is tried."""
-
-        @property
-        def tried(self) -> Mapping[str, object]:
-            """What is tried, nested as in the file."""
 
 PICTURE_AFTER_JSON = "application/vnd.vedette.json-line-and-jpeg"
 JPEG = "image/jpeg"
@@ -121,12 +109,8 @@ class Answers:
         return {"lines": list(self._log_lines())}
 
     def _config(self) -> Mapping[str, Any]:
-        config, limits = self._running.config, self._limits()
-        values = shown(config)
-        if limits is not None:      # a model has thresholds of its own, for keys that are not stated
-            values["detector"] |= {"score_threshold": limits.score_threshold, "iou_threshold": limits.iou_threshold,
-                                   "labels": dict(limits.labels)}
-        return {"config": values, "tried": self._running.tried, "allow": config.page.allow}
+        return {**effective(self._running, self._limits(), ON_PAGE), "tried": self._running.tried,
+                "allow": self.page.allow}
 
     def _command(self, request: Request, name: str, *, is_last: bool) -> Reply | None:
         if not request.begun:

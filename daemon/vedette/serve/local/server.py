@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from vedette.serve.local.answers import Running
+    from vedette.config.effective import Running
     from vedette.serve.local.published import PublishedMessages
     from vedette.serve.local.recent_results import RecentResults
     from vedette.types import Command
