@@ -194,8 +194,7 @@ def publish(fleet: Fleet, *words: str) -> None:
 
 
 def replace_keys(fleet: Fleet) -> None:
-    for role in ("timestamp", "snapshot", "targets", "root"):
-        publish(fleet, "rotate-keys", role)
+    publish(fleet, "rotate-keys", "timestamp", "snapshot", "targets", "root")
     publish(fleet, "renew", "--days", "120")
 
 

@@ -209,6 +209,25 @@ def test_a_missing_part_is_named(fleet: Path, tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "lock").exists()
 
 
+def test_several_roles_get_new_keys_at_once(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is named with the key that it had."""
+    assert call("rotate-keys", fleet, "timestamp", "targets") == 0
+    said = capsys.readouterr().out
+    assert "timestamp: new keys" in said
+    assert "targets: new keys" in said
+    assert said.count("until their next poll") == 2
+    assert len(list((fleet / "keys").glob("t*-*.pem"))) == 4
+
+
+def test_renewing_names_the_role_whose_key_is_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cron then goes on with the others."""
+    operator = Operator(tmp_path, now=NOW - timedelta(days=6), targets=10, snapshot=10)
+    operator.key_file("targets").rename(tmp_path / "stick")
+    assert call("renew", operator.folder) == 0
+    said = capsys.readouterr().out
+    assert "renewed: snapshot, timestamp\nnot renewed, since its key is not here: targets\n" in said
+
+
 @pytest.mark.slow
 def test_without_cryptography_the_extra_is_named(tmp_path: Path) -> None:
     """Creating keys needs it; reading a fleet and publishing do not."""

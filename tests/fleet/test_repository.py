@@ -76,11 +76,19 @@ def rotate(role: str, operator: Operator) -> None:
     change(operator, "rotate", role)
 
 
+def rotate_all(fleet: Operator) -> None:
+    """Give every role new keys before anything is published, in the order in which each is signed again by the next."""
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        rotate(role, fleet)
+    change(fleet, "renew")
+
+
 CHANGES: dict[str, Callable[[Operator], object]] = {
     "release": lambda fleet: fleet.release(OTHER, "4"),
     "withdraw": lambda fleet: change(fleet, "withdraw", 1),
     "renew": lambda fleet: change(fleet, "renew", 120),
     **{role: partial(rotate, role) for role in ROLES},
+    "every role, and a renewal": rotate_all,
 }
 
 
@@ -134,6 +142,19 @@ def test_the_old_key_is_refused_after_rotation(operator: Operator, device: Devic
     (operator.served / "metadata/timestamp.json").write_bytes(before)
     with pytest.raises(RepositoryError):
         device.releases()
+
+
+def test_an_old_key_signs_until_it_is_destroyed(operator: Operator) -> None:
+    """A device that has not polled since verifies what came after the rotation too."""
+    def signatures() -> int:
+        return len(json.loads((operator.folder / "repository/metadata/timestamp.json").read_bytes())["signatures"])
+    old = operator.key_file("timestamp")
+    change(operator, "rotate", "timestamp")
+    change(operator, "renew")
+    assert signatures() == 2
+    old.unlink()
+    change(operator, "renew")
+    assert signatures() == 1
 
 
 def test_a_lost_online_key_is_replaced_with_the_root_key(operator: Operator, device: Device) -> None:
@@ -207,6 +228,21 @@ def test_renewing_without_the_root_key(operator: Operator, tmp_path: Path) -> No
     operator.keys = KeyFolder(operator.folder / "keys", extra=(stick,))
     change(operator, "renew")
     assert expiries(operator)["root"] == 400
+
+
+def test_renewing_without_the_targets_key(operator: Operator, tmp_path: Path) -> None:
+    """It may be on a stick: the other roles are renewed until it has expired, and then the key is asked for."""
+    operator.key_file("targets").rename(tmp_path / "stick")
+    operator.now = NOW + timedelta(days=60)
+    with operator.opened() as repository:
+        assert repository.renew(operator.keys) == ("snapshot", "timestamp")
+        assert repository.due == ("targets",)
+    assert expiries(operator) == {"timestamp": 14, "snapshot": 90, "targets": 30, "root": 340}
+    with pytest.raises(KeyUnusable, match="targets key"):
+        change(operator, "renew", 120)
+    operator.now = NOW + timedelta(days=91)
+    with pytest.raises(KeyUnusable, match="targets key"):
+        change(operator, "renew")
 
 
 def test_a_release_is_widened_and_keeps_the_rest(operator: Operator, device: Device) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from securesystemslib.signer import CryptoSigner, Key
+    from securesystemslib.signer import CryptoSigner
 
 _DIGITS = 8
 
@@ -55,21 +55,21 @@ class KeyFolder:
         """Return the path of a role's key file."""
         return self.path / f"{role}-{keyid[:_DIGITS]}.pem"
 
-    def signer(self, role: str, key: Key) -> CryptoSigner:
-        """Return the signer with the private half of `key`.
+    def signer(self, role: str, keyid: str) -> CryptoSigner:
+        """Return the signer of a key.
 
         Raises: KeyUnusable if the file is missing, unreadable or another key, or the passphrase is wrong.
         """
-        usual = self.file_of(role, key.keyid)
+        usual = self.file_of(role, keyid)
         for path in (*self._extra, usual):
             if path == usual and not path.exists():
                 continue
             signer = _signer_of(_read(path, self._passphrase))
-            if signer.public_key.keyid == key.keyid:
+            if signer.public_key.keyid == keyid:
                 return signer
             if path == usual:
-                raise KeyUnusable(f"{path}: another key; expected the {role} key {key.keyid[:_DIGITS]}…")
-        raise KeyUnusable(f"{usual}: expected the {role} key {key.keyid[:_DIGITS]}… there; the file is missing"
+                raise KeyUnusable(f"{path}: another key; expected the {role} key {keyid[:_DIGITS]}…")
+        raise KeyUnusable(f"{usual}: expected the {role} key {keyid[:_DIGITS]}… there; the file is missing"
                           f"{''.join(f', and {path} is another key' for path in self._extra)}. If it is elsewhere,"
                           f" name its folder with --keys{' or its file with --root-key' if role == 'root' else ''}")
 

@@ -1,7 +1,8 @@
 """The four signed roles: read and verified from root down, edited, signed again. The operator's side of python-tuf.
 
 Invariants: only verified content is shown; the next role of `CHAIN` names each role except root, with version, length
-and digest; an edit works on a copy, and signs roles in the order in which they name each other.
+and digest; an edit works on a copy, and signs roles in the order in which they name each other. A key that signed the
+version before signs again as long as it is available, so that a device without the new roots can verify the role.
 """
 
 from __future__ import annotations
@@ -108,7 +109,6 @@ class Edit:
     now: datetime
     terms: Terms
     contents: dict[str, bytes] = field(default_factory=dict)
-    _farewells: dict[Role, list[Signer]] = field(default_factory=dict)
 
     def signed(self) -> Signed:
         """Return the present roles."""
@@ -124,19 +124,19 @@ class Edit:
         del self.roles["targets"].signed.targets[target.path]
 
     def replace_keys(self, role: Role) -> tuple[str, ...]:
-        """Give a role new keys, as many as it had; returns the ids of the old ones. Raises: KeyUnusable, ExtraMissing.
-
-        The available old keys sign the role too, so that a device without the new root can verify it.
-        """
+        """Give a role new keys, as many as it had; returns the old ones' ids. Raises: KeyUnusable, ExtraMissing."""
         root: Root = self.roles["root"].signed
         self._root_signers(root)      # raises before a key is created that no root could introduce
-        old = {keyid: root.keys[keyid] for keyid in root.roles[role].keyids}
-        self._farewells[role] = [signer for key in old.values() if (signer := self._at_hand(role, key))]
+        old = tuple(root.roles[role].keyids)
         for keyid in old:
             root.revoke_key(keyid, role)
         for _ in old:
             root.add_key(self.keys.create(role).public_key, role)
-        return tuple(old)
+        return old
+
+    def can_sign(self, role: Role) -> bool:
+        """Whether the keys of a role are available."""
+        return None not in [self._available(role, keyid) for keyid in self.roles["root"].signed.roles[role].keyids]
 
     def sign_root(self) -> None:
         """Sign root with its own keys and those of the version before. Raises: KeyUnusable."""
@@ -147,8 +147,10 @@ class Edit:
         """Sign a role of the chain and those that name it. Raises: KeyUnusable, FleetError."""
         root: Root = self.roles["root"].signed
         for role in CHAIN[CHAIN.index(first):]:
-            signers = [self.keys.signer(role, root.keys[keyid]) for keyid in root.roles[role].keyids]
-            content = self._sign(role, [*signers, *self._farewells.get(role, ())])
+            valid = root.roles[role].keyids
+            before = [self._available(role, keyid) for keyid in self.before[role].signatures if keyid not in valid]
+            signers = [self.keys.signer(role, keyid) for keyid in valid]
+            content = self._sign(role, [*signers, *(signer for signer in before if signer is not None)])
             named = MetaFile.from_data(self.roles[role].signed.version, content, ["sha256"])
             if role == "targets":
                 self.roles["snapshot"].signed.meta["targets.json"] = named
@@ -178,16 +180,16 @@ class Edit:
         refusal = None
         for keyid in root.roles["root"].keyids:
             try:
-                found.append(self.keys.signer("root", root.keys[keyid]))
+                found.append(self.keys.signer("root", keyid))
             except KeyUnusable as error:
                 refusal = error
         if refusal is not None and len(found) < root.roles["root"].threshold:
             raise refusal
         return found
 
-    def _at_hand(self, role: Role, key: Any) -> Signer | None:
+    def _available(self, role: Role, keyid: str) -> Signer | None:
         try:
-            return self.keys.signer(role, key)
+            return self.keys.signer(role, keyid)
         except KeyUnusable:
             return None
 

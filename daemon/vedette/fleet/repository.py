@@ -73,6 +73,11 @@ class Repository:
         """The releases, the highest first."""
         return self._signed.targets()
 
+    @property
+    def due(self) -> tuple[Role, ...]:
+        """The roles past half of their terms, which the next `renew` signs if their keys are available."""
+        return tuple(filter(self._is_due, ROLES))
+
     def add(self, content: bytes, bundle: Bundle) -> None:
         """Store a verified bundle. Raises: ModelDamaged if the digest of `content` is another one; StateUnusable."""
         _check_digest(content, bundle.sha256, f"{bundle.name} {bundle.version}")
@@ -114,10 +119,11 @@ class Repository:
         return target.release
 
     def renew(self, keys: KeyFolder, days: int | None = None, *, root: bool = False) -> tuple[Role, ...]:
-        """Sign each role again that is past half of its term, and the timestamp always; returns the renewed roles.
+        """Sign each role again that is due, and the timestamp always; returns the renewed roles.
 
-        `days`: renew all three online roles, for this many days. `root`: renew root too; without it, root is renewed
-        if it is due and its key is available. Raises: FleetError, KeyUnusable, StateUnusable.
+        A role is due after half of its term. It waits for a key that is not available, until it has expired. `days`:
+        renew all three online roles, for this many days. `root`: renew root in any case. Raises: FleetError,
+        KeyUnusable, StateUnusable.
         """
         renewed: tuple[Role, ...] = ()
         edit = self._edit(keys, expired_root=True)
@@ -130,7 +136,8 @@ class Repository:
                     raise
         if days is not None:
             edit.terms = Terms(timestamp=days, snapshot=days, targets=days)
-        first: Role = next((role for role in CHAIN if days is not None or self._is_due(role)), "timestamp")
+        first: Role = next((role for role in CHAIN if days is not None or (
+            self._is_due(role) and (edit.can_sign(role) or self._is_expired(role)))), "timestamp")
         edit.sign_from(first)
         self._put(edit)
         return renewed + CHAIN[CHAIN.index(first):]

@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     """Sign. Raises: FleetError, KeyUnusable, StateUnusable."""
     with opened(args) as repository:
         renewed = repository.renew(keys_of(args, repository), args.days, root=bool(args.root_key))
-    print(f"renewed: {', '.join(renewed)}", *expiry_lines(repository, datetime.now(UTC)),
-          f"next: vedette fleet publish {args.folder} DEST", sep="\n")
+        waiting = [role for role in repository.due if role not in renewed]
+    print(f"renewed: {', '.join(renewed)}",
+          *(f"not renewed, since its key is not here: {role}" for role in waiting),
+          *expiry_lines(repository, datetime.now(UTC)), f"next: vedette fleet publish {args.folder} DEST", sep="\n")
     return 0
