@@ -8,7 +8,7 @@ import pytest
 
 from vedette.config.load import Loaded, load, read
 from vedette.config.models import Config
-from vedette.config.reload import Reloader, live_part
+from vedette.config.reload import Reloader, live_part, restart_keys
 from vedette.tflite.file import read_model
 from vedette.vision.model_spec import limits_of
 
@@ -31,6 +31,30 @@ def test_only_live_keys_become_stated() -> None:
     """A key that needs a restart stays as unstated as it was."""
     wanted = load(None, environ={**STATED, "VEDETTE_DETECTOR__THREADS": "1"})
     assert live_part(Config(), wanted).detector.model_fields_set == {"score_threshold", "iou_threshold"}
+
+
+FRAME = [("camera", "source", "folder/"), ("camera", "width", 640), ("camera", "height", 360), ("camera", "rotate", 90),
+         ("camera", "controls", {"HdrMode": 0})]
+MASKS = [("camera", "masks", [[[0, 0], [1, 0], [1, 1]]]), ("cloud", "masks", [[[0, 0], [1, 0], [1, 1]]])]
+INSIDE, BESIDE = [0.25, 0.25, 0.5, 0.5], [0.4, 0.25, 0.8, 0.5]
+
+
+@pytest.mark.parametrize(("more", "roi", "waits"), [
+    *((each, INSIDE, True) for each in FRAME), *((each, BESIDE, True) for each in MASKS),
+    *((each, None, True) for each in MASKS), *((each, INSIDE, False) for each in MASKS),
+    (("camera", "fps", 7), None, False), (("detector", "threads", 1), None, False)])
+def test_a_region_does_not_come_before_what_it_is_a_part_of(more: tuple[str, str, object], roi: list[float] | None,
+                                                            waits: bool) -> None:
+    """Of another camera it would show another place; without its masks, what they shall hide."""
+    section, name, value = more
+    old = Config.model_validate({"camera": {"roi": [0.2, 0.2, 0.6, 0.6]}})
+    wanted: dict[str, dict[str, object]] = {"camera": {"roi": roi}}
+    wanted.setdefault(section, {})[name] = value
+    new = Config.model_validate(wanted)
+    now = live_part(old, new)
+    assert {*restart_keys(old, new)} == {f"{section}.{name}", *waits * ["camera.roi"]}
+    assert now.camera.roi == (old if waits else new).camera.roi
+    assert restart_keys(now, new) == restart_keys(old, new)
 
 
 def test_a_refused_reload_keeps_what_an_earlier_one_left() -> None:

@@ -41,7 +41,8 @@ class CameraConfig(Section):
         0, "Rotation of each frame, in degrees clockwise. The rotation comes before roi and masks.")
     roi: Roi | None = live(
         None, "[xmin, ymin, xmax, ymax] in 0-1. The model gets only this part of the frame. Boxes stay relative to the "
-              "whole frame.")
+              "whole frame. If the source, size, rotation or controls change too, it waits with them for the "
+              "restart. A region that shows more waits with new masks.")
     masks: Masks = restart(
         (), "Privacy masks: polygons of [x, y] in 0-1. The inside of each polygon is black before the daemon uses or "
             "sends a frame.")

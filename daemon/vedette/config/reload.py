@@ -1,8 +1,9 @@
 """What a reload may change at once, what has to wait for a restart, what is only tried, and who takes it.
 
-Invariants: the mark of each key in `models` decides, nothing else; the running configuration changes in live keys only,
-and they have the effect that a restart would give them; a configuration that is refused changes nothing, and health
-says so. What is tried lasts until it is taken back, until the next reload or the next start, and health says so.
+Invariants: the mark of each key in `models` decides, but the region may wait with the keys that decide what a frame
+shows; the running configuration changes in live keys only, and they have the effect that a restart would give them; a
+configuration that is refused changes nothing, and health says so. What is tried lasts until it is taken back, until the
+next reload or the next start, and health says so.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from vedette.config.camera_values import region_of
 from vedette.config.effective import places_by_key
 from vedette.config.keys import Key, keys, value_at
 from vedette.config.tried import names_of, with_tried
 from vedette.errors import ConfigError
+from vedette.types import Box
 
 if TYPE_CHECKING:
     from vedette.config.load import Loaded
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOGGED_CHARS = 1000
+_FRAME = frozenset({"camera.source", "camera.width", "camera.height", "camera.rotate", "camera.controls"})
+"""What a frame shows. The region is a part of that, so it is not applied before them."""
+_MASKS = frozenset({"camera.masks", "cloud.masks"})
+"""What is hidden in a frame. A region that shows more is not applied before them."""
 
 
 class Reloadable(Protocol):
@@ -101,17 +108,28 @@ class Reloader:
 
 def restart_keys(old: Config, new: Config) -> tuple[str, ...]:
     """Return the keys that differ and need a restart, dotted."""
-    return tuple(key.name for key in _differing(old, new) if key.applies == "restart")
+    differing = _differing(old, new)
+    waiting = {key.name for key in differing if key.applies == "restart"}
+    if waiting & _FRAME or (waiting & _MASKS and _shows_more(old, new)):
+        waiting.add("camera.roi")
+    return tuple(key.name for key in differing if key.name in waiting)
 
 
 def live_part(old: Config, new: Config) -> Config:
     """Return `old` with the live keys of `new`: their values, and whether they are stated."""
-    live = [key.path for key in keys() if key.applies == "live"]
+    waiting = restart_keys(old, new)
+    live = [key.path for key in keys() if key.applies == "live" and key.name not in waiting]
     names: dict[str, set[str]] = {}
     for section, name in (path for path in live if len(path) == 2):
         names.setdefault(section, set()).add(name)
     return old.model_copy(update={path[0]: getattr(new, path[0]) for path in live if len(path) == 1} | {
         section: _with_live(getattr(old, section), getattr(new, section), live) for section, live in names.items()})
+
+
+def _shows_more(old: Config, new: Config) -> bool:
+    before, after = region_of(old.camera.roi), region_of(new.camera.roi)
+    return after != Box(max(before.xmin, after.xmin), max(before.ymin, after.ymin),
+                        min(before.xmax, after.xmax), min(before.ymax, after.ymax))
 
 
 def _with_live(old: Section, new: Section, live: set[str]) -> Section:
