@@ -23,10 +23,11 @@ from vedette._lib.clock import SystemClock
 from vedette.config.models import MqttConfig
 from vedette.config.page import CommandName
 from vedette.messages import payloads
+from vedette.mqtt.bounded_client import BoundedClient
 from vedette.mqtt.connection import Connection
 from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
 from vedette.mqtt.reconnect_policy import PROOF_CONNECTIONS, SHORT_CONNECTIONS, TAKEN_OVER_PAUSE_S
-from vedette.mqtt.terms import CONNECT_TIMEOUT_S
+from vedette.mqtt.terms import CONNECT_TIMEOUT_S, Terms
 from vedette.types import Command, Message
 
 pytestmark = pytest.mark.slow
@@ -236,6 +237,33 @@ def test_a_retained_command_is_ignored(broker: Mosquitto) -> None:
         assert wait_until(lambda: connected(publisher))
         send(broker.client(), f"{BASE}/cmd/resume", b"", retain=True)      # also one that comes while we listen
         send(broker.client(), f"{BASE}/cmd/update", b"")
+        assert commands.get(timeout=240).name == "update"
+    assert commands.empty()
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_a_command_during_a_short_absence_is_delivered(broker: Mosquitto, protocol: int | str) -> None:
+    """The broker keeps the session from the first connection on, and an old one is discarded before it."""
+    mqtt = broker.client(protocol=protocol)
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    old = BoundedClient(1000, Terms(protocol == 5), "vedette-gate-01", clean=False)
+    old.send_connect(mqtt, keep_session=True)
+    while not old.is_connected():
+        old.loop(1)
+    old.ask_for([f"{BASE}/cmd/+"], 1)
+    while old.want_write():
+        old.loop(1)
+    old.disconnect()
+    send(mqtt, f"{BASE}/cmd/resume", b"")
+    with CuttingProxy(broker.port) as proxy, \
+            publishing(mqtt.model_copy(update={"port": proxy.port}), commands=commands) as publisher:
+        assert wait_until(lambda: connected(publisher))
+        publisher.publish(Message("detections", b"1"))
+        assert publisher.flush(60)      # the subscription was before it
+        proxy.refusing = True
+        proxy.cut()
+        send(mqtt, f"{BASE}/cmd/update", b"")
+        proxy.refusing = False
         assert commands.get(timeout=240).name == "update"
     assert commands.empty()
 

@@ -43,9 +43,9 @@ class Connection:
 class Device:
     """ReconnectPolicy with a clock that the test sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Terms = FULL) -> None:
         self.now_s = 1000.0
-        self.policy = ReconnectPolicy(FULL, self.clock)
+        self.policy = ReconnectPolicy(wanted, self.clock)
 
     def clock(self) -> float:
         return self.now_s
@@ -85,6 +85,39 @@ class Device:
 @pytest.fixture
 def device() -> Device:
     return Device()
+
+
+def test_mqtt_3_1_1_discards_a_session_with_a_connection_of_its_own() -> None:
+    """The connection that begins clean would keep no session. The next one keeps its own, as all after it."""
+    device = Device(V3)
+    first = device.policy.start()
+    device.policy.discarded()
+    starts = [device.lived(SHORT_CONNECTION_S)[0] for _ in range(3)]
+    assert first.only_discards
+    assert starts == [Start(V3, clean=False)] * 3
+    assert not any(start.only_discards for start in (*starts, CLEAN, KEPT, LEAVES_NO_SESSION))
+
+
+def test_a_broker_that_bears_no_kept_session_gets_none() -> None:
+    """With MQTT 3.1.1, the connection after a kept one that failed behind a clean one asks for no session, and lives.
+    """
+    device = Device(V3)
+    device.policy.discarded()
+    assert device.refused() == Start(V3, clean=False)
+    assert device.lived(SHORT_CONNECTION_S)[0] == Start(V3, keep_session=False)
+    assert device.policy.start() == Start(V3, clean=False)
+
+
+def test_failures_in_a_row_discard_the_session_once_each_time() -> None:
+    """With MQTT 3.1.1, behind the connection that discards comes one that keeps its session."""
+    device = Device(V3)
+    device.policy.discarded()
+    device.lived(SHORT_CONNECTION_S)
+    for _ in range(SHORT_CONNECTIONS):
+        assert device.refused() == Start(V3, clean=False)
+    assert device.policy.start().only_discards
+    device.policy.discarded()
+    assert device.policy.start() == Start(V3, clean=False)
 
 
 def test_a_session_that_this_device_did_not_leave_proves_a_takeover(device: Device) -> None:

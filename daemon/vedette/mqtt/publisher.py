@@ -171,22 +171,26 @@ class MqttPublisher:
         try:
             while not worker.stopping.is_set():
                 worker.beat()
-                self._step(connection)
+                if not start.only_discards:
+                    self._step(connection)
+                elif connection.poll(POLL_S) or connection.connected:
+                    self._reconnect.discarded()
+                    return
             if connection.connected:
                 self._publish_offline(connection)
         except BrokerError:
             self._reconnect.ended(connection)
             raise
         finally:
-            connection.close(send_disconnect=worker.stopping.is_set())
+            connection.close(send_disconnect=start.only_discards or worker.stopping.is_set())
             self._requeue(connection)
 
     def _connect(self, start: Start) -> Connection:
         return Connection(self._mqtt, f"vedette-{self._device}", start, will=self._availability(topics.OFFLINE),
-                          filters=(*topics.subscriptions(self._device), *self.heard))
+                          filters=() if start.only_discards else (*topics.subscriptions(self._device), *self.heard))
 
     def _connect_clean(self, terms: Terms) -> Connection:
-        return self._connect(replace(self._reconnect.start(), terms=terms, clean=True, keep_session=True))
+        return self._connect(replace(self._reconnect.start(), terms=terms, clean=True, keep_session=False))
 
     def _search(self, worker: Worker) -> None:
         """Find out what the broker supports, since it does not say it."""

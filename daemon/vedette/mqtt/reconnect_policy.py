@@ -8,6 +8,8 @@ Invariants:
   a row one connection begins clean and asks for no session. If the next one finds a session, another client made it.
 - While a takeover is known, one short connection is enough to step back.
 - After SHORT_CONNECTIONS failures in a row a connection begins clean: a broker may have damaged or lost the session.
+- MQTT 3.1.1 keeps no session of a connection that begins clean. So one connection only discards the old session, and
+  the next one keeps its own. Where that one fails, the one after it does without a session.
 - Less than before is asked of a broker only if it demands that, or if a search has shown that it helps.
 - A broker that could not be reached may come back as another: everything begins anew.
 - A broker that did not answer in time gets more time at the next connection. Whoever waits takes part in the queue of a
@@ -71,6 +73,10 @@ class ReconnectPolicy:
         self._terms = wanted
         self._now_s = now_s
         self._is_first = True
+        self._has_discarded = False
+        """Whether the last connection only discarded a session: the next one keeps its own."""
+        self._bears_no_session = False
+        """Whether that next connection failed: this one asks for no session, and lives."""
         self._failures = 0
         self._short_connections = 0
         self._unanswered = 0
@@ -99,9 +105,11 @@ class ReconnectPolicy:
     def start(self) -> Start:
         """Return how the next connection is to begin."""
         is_clean = self._is_first or self._leaves_no_session or (
-            not self._finds_foreign_session and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
+            not (self._finds_foreign_session or self._has_discarded)
+            and self._failures > 0 and self._failures % SHORT_CONNECTIONS == 0)
         within_s = LATE_WITHIN_S if self._was_late else CONNECT_TIMEOUT_S
-        return Start(self._terms, is_clean, not self._leaves_no_session, within_s, self._expects_tls)
+        keeps = not (self._leaves_no_session or self._bears_no_session)
+        return Start(self._terms, is_clean or self._bears_no_session, keeps, within_s, self._expects_tls)
 
     def connected(self, connection: KnownConnection) -> None:
         """The broker accepted a connection."""
@@ -116,8 +124,13 @@ class ReconnectPolicy:
                 self._not_suspected_until_s = self._now_s() + NO_TAKEOVER_FOR_S
                 self.must_search = True
 
+    def discarded(self) -> None:
+        """The broker has discarded the session that it kept: the next connection keeps its own."""
+        self._is_first, self._has_discarded = False, True
+
     def ended(self, connection: KnownConnection) -> None:
         """A connection has ended that had reached the broker."""
+        had_discarded, self._has_discarded, self._bears_no_session = self._has_discarded, False, False
         lived_s = None if connection.connected_s is None else self._now_s() - connection.connected_s
         self._expects_tls = connection.expects_tls
         if not connection.answered and not connection.hung_up:
@@ -131,6 +144,7 @@ class ReconnectPolicy:
         if connection.demand is not None:
             self._terms = connection.demand
             return
+        self._bears_no_session = had_discarded and lived_s is None
         self._failures += connection.hung_up or (connection.answered and lived_s is None)
         self._count_unanswered(connection)
         if not connection.hung_up:

@@ -97,3 +97,8 @@ class Start:
     keep_session: bool = True
     within_s: float = CONNECT_TIMEOUT_S
     expects_tls: bool | None = None
+
+    @property
+    def only_discards(self) -> bool:
+        """Whether this connection only discards a session: MQTT 3.1.1 keeps no session of one that begins clean."""
+        return self.clean and self.keep_session and not self.terms.is_v5
