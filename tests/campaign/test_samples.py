@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.daemon.as_service import missing
 from tests.support.daemon.slow_board import can_be_slow
+from tests.support.network import postgres
 from tests.support.network.another_host import possible
 
 pytestmark = pytest.mark.daemon
@@ -258,3 +259,11 @@ def test_a_day_of_the_street_is_collected(tmp_path: Path) -> None:
     figures = sample("collect", tmp_path, "--life", "megabytes", "--as-film", "--fps", "0.5", "--size", "320", "180",
                      "--even", "9")
     assert figures["lives"]["megabytes"]["pictures"] >= 10
+
+
+def test_results_reach_the_database_once(tmp_path: Path) -> None:
+    """The program is killed, the broker restarts, and the database crashes; each result is one row."""
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL's server is missing: apt install postgresql")
+    figures = sample("ingest", tmp_path, "--results", "600", "--kills", "1", "--part", "once")
+    assert (figures["once"]["rows"], figures["once"]["distinct"]) == (600, 600)

@@ -37,6 +37,13 @@ class Mosquitto:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @property
+    def resident_bytes(self) -> int:
+        """Its resident memory."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
     def configure(self, settings: str) -> None:
         self._config.write_text(f"user root\nlistener {self.port} 127.0.0.1\n{settings}\n")
 
