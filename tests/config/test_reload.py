@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_a_region_does_not_come_before_what_it_is_a_part_of(more: tuple[str, str
     assert {*restart_keys(old, new)} == {f"{section}.{name}", *waits * ["camera.roi"]}
     assert now.camera.roi == (old if waits else new).camera.roi
     assert restart_keys(now, new) == restart_keys(old, new)
+
+
+def test_a_key_that_waits_keeps_its_place(tmp_path: Path) -> None:
+    """The value that runs came from there, and the value that waits does not run."""
+    path = tmp_path / "config.yaml"
+    path.write_text("camera: {rotate: 90, masks: [[[0, 0], [1, 0], [1, 1]]]}\ndetector: {deny: [cat]}\n")
+    reloader = Reloader(read(path, environ={}), partial(read, path, environ={}))
+    path.write_text("# moved\ncamera: {rotate: 180, roi: [0, 0, 0.5, 1]}\ndetector: {deny: [dog]}\n")
+    reloader.reload()
+    assert reloader.pending == ("camera.rotate", "camera.roi", "camera.masks")
+    assert {name: reloader.places.get(name) for name in ("camera.rotate", "camera.roi", "camera.masks",
+                                                         "detector.deny")} == {
+        "camera.rotate": f"{path}:1", "camera.roi": None, "camera.masks": f"{path}:1", "detector.deny": f"{path}:3"}
 
 
 def test_a_refused_reload_keeps_what_an_earlier_one_left() -> None:

@@ -74,7 +74,9 @@ class Reloader:
         self._rejected = None
         self.pending = restart_keys(self._lasting, loaded.config)
         self._lasting = live_part(self._lasting, loaded.config)
-        self._lasting_places = places_by_key(loaded.places)
+        waiting = {name: place for name, place in self._lasting_places.items() if name in self.pending}
+        self._lasting_places = waiting | {name: place for name, place in places_by_key(loaded.places).items()
+                                          if name not in self.pending}
         self._apply(self._lasting, {})
         for part in self.lasting_parts:
             part.reload(self._lasting)
