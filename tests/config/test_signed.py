@@ -182,6 +182,7 @@ def test_the_state_folder_has_the_one_that_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [
     b"", b"{", b"[]", b"{}", b"\xff", b'{"active": 5}', b'{"active": {"values": {}}}',
     b'{"active": {"values": [], "release": 7, "version": "x"}}',
+    b'{"active": {"values": {}, "release": 1e999, "version": "x"}}',
     b'{"active": {"values": {"mqtt": {"host": "x"}}, "release": 7, "version": "x"}}'])
 def test_a_damaged_one_leaves_the_local_keys(tmp_path: Path, content: bytes) -> None:
     """So does one that this version cannot use: the device starts, and a warning says why."""

@@ -142,7 +142,7 @@ def signed_of(state_folder: Path) -> Signed | None:
         return None
     except OSError as error:
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ConfigError((f"{path}: is damaged",)) from error
     if found is not None:
         if not isinstance(found.values, dict):
