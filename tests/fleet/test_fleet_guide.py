@@ -77,5 +77,6 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
 
 def test_the_guide_names_every_command_of_the_fleet() -> None:
     """It names no command or option that does not exist."""
-    named = set(re.findall(r"vedette (fleet [a-z-]+)", "\n".join(commands())))
+    shown = "\n".join([*commands(), *re.findall(r"^\$ (.*)", GUIDE, re.MULTILINE)])
+    named = set(re.findall(r"vedette (fleet [a-z-]+)", shown))
     assert named == {name for name in COMMANDS if name.startswith("fleet ")}

@@ -37,6 +37,8 @@ READERS = {
     "page/device.py": "since when a daemon answers",
     "page/recorder.py": "which minute a message belongs to, when a blind time began, and the age of what is kept",
     "page/service.py": "`now` of an answer, and how far back a history goes",
+    "fleet/roll_desk.py": "signs with it, and names the moment of a publication; a soak is measured by another clock",
+    "fleet/roller.py": "the time of a line of the log",
     "validate/candidate_child.py": "`captured_at` of a frame that is never published",
     "vision/images.py": "`captured_at` of an image",
 }

@@ -91,20 +91,22 @@ class Repository:
         return self._plan(bundle, number, changes)[0]
 
     def release(self, keys: KeyFolder, bundle: Bundle | None, number: int | None,
-                changes: Mapping[str, object]) -> Release:
+                changes: Mapping[str, object], *, beside: Mapping[str, bytes] | None = None) -> Release:
         """Release a bundle, or change a release: `changes` are fields of Release; the other fields do not change.
 
+        `beside`: files of the fleet's folder that change together with it.
         Raises: FleetError for a number that cannot be given, KeyUnusable, ModelDamaged, UsageError, StateUnusable.
         """
         target, contents = self._plan(bundle, number, changes)
         edit = self._edit(keys)
         edit.put(target)
         edit.sign_from("targets")
-        self._put(edit, contents, last_release=max(self.settings.last_release, target.release.release))
+        self._put(edit, {**contents, **(beside or {})},
+                  last_release=max(self.settings.last_release, target.release.release))
         return target.release
 
-    def withdraw(self, keys: KeyFolder, number: int) -> Release:
-        """Withdraw a release; its file stays, since a device may be reading it.
+    def withdraw(self, keys: KeyFolder, number: int, *, beside: Mapping[str, bytes] | None = None) -> Release:
+        """Withdraw a release; its file stays, since a device may be reading it. `beside`: as in `release`.
 
         Raises: FleetError if it is not released, KeyUnusable, StateUnusable.
         """
@@ -115,7 +117,7 @@ class Repository:
         edit = self._edit(keys)
         edit.remove(target)
         edit.sign_from("targets")
-        self._put(edit)
+        self._put(edit, beside)
         return target.release
 
     def renew(self, keys: KeyFolder, days: int | None = None, *, root: bool = False) -> tuple[Role, ...]:

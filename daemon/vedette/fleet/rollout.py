@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from vedette.fleet.halt_test import HaltTest
+from vedette.fleet.roster import devices
 from vedette.store.frozen import Count, FrozenModel, PrintableText
 from vedette.store.release import BUCKETS
 
@@ -54,6 +55,13 @@ class Plan(FrozenModel):
     def test(self) -> HaltTest:
         """The test that stops it."""
         return HaltTest(self.max_failed)
+
+    def __str__(self) -> str:
+        steps = ", ".join(f"{end / BUCKETS:.2%}" for end in self.steps)
+        return (f"steps {steps}; soak {_duration(self.soak_s)}; at most {self.max_failed:.2%} may fail; at least "
+                f"{self.min_good} good; silent after {_duration(self.silent_after_s)}; each step within "
+                f"{_duration(self.within_s)}; {'a yes before each step; ' if self.approve else ''}on a stop: "
+                f"{self.on_stop}")
 
 
 class RolloutState(FrozenModel):
@@ -94,20 +102,23 @@ class Step:
     empty: tuple[int, ...] = ()
 
 
-def next_step(state: RolloutState, plan: Plan, buckets: Sequence[int], watched: int) -> Step | None:
+def next_step(state: RolloutState, plan: Plan, buckets: Sequence[int], watched: int,
+              fit: Sequence[int] | None = None) -> Step | None:
     """Return the step after the present one; None: the present one is the last.
 
-    `buckets`: those of the known devices, ascending. `watched`: how many devices were expected in the steps so far.
-    A step without a new device is passed over, but never the last one.
+    `buckets`: those of the known devices, ascending; `fit`: of those that are expected to report, all by default.
+    `watched`: how many devices were expected in the steps so far. A step without a new device to watch is passed
+    over, but never the last one.
     """
     following = [end for end in plan.steps if end > state.end]
     before = bisect_left(buckets, state.end)
-    reaching = [end for end in following if bisect_left(buckets, end) > before]
+    new = [bucket for bucket in (buckets if fit is None else fit) if bucket >= state.end] or buckets[before:]
+    reaching = [end for end in following if new and new[0] < end]
     if not reaching:
-        return Step(following[-1], before, tuple(following[:-1])) if following else None
+        return Step(following[-1], bisect_left(buckets, following[-1]), tuple(following[:-1])) if following else None
     end = reaching[0]
     if not state.accepted and end != plan.steps[0]:
-        end = min(end, _bound(buckets, before, max(1, watched)))
+        end = min(end, max(_bound(buckets, before, max(1, watched)), new[0] + 1))
     return Step(end, bisect_left(buckets, end), tuple(following[:following.index(reaching[0])]))
 
 
@@ -147,7 +158,7 @@ def decide(state: RolloutState, plan: Plan, tally: Tally, now: datetime, *,
 def described(tally: Tally) -> str:
     """Return the counts in words."""
     codes = ", ".join(f"{code} {count}" for code, count in tally.failed.items())
-    return (f"of {tally.expected} devices {tally.good} good, {tally.trial} on trial, {sum(tally.failed.values())} "
+    return (f"of {devices(tally.expected)} {tally.good} good, {tally.trial} on trial, {sum(tally.failed.values())} "
             f"failed{f' ({codes})' if codes else ''}, {tally.silent} silent, {tally.waiting} waiting")
 
 

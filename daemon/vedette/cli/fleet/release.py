@@ -70,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audience_arguments(parser)
     parser.add_argument("--variant", metavar="V", help="name of the variant; every result contains it; '' removes it")
     shadow = parser.add_mutually_exclusive_group()
-    shadow.add_argument("--shadow", type=_parts_of(ShadowRequirement), metavar="K=V,…",
+    shadow.add_argument("--shadow", type=parts_of(ShadowRequirement), metavar="K=V,…",
                         help="before the trial, compare the model with the active one in the background")
     shadow.add_argument("--no-shadow", dest="shadow", action="store_const", const=False,
                         help="remove the shadow comparison")
-    parser.add_argument("--trial", type=_parts_of(TrialRequirement), metavar="K=V,…",
+    parser.add_argument("--trial", type=parts_of(TrialRequirement), metavar="K=V,…",
                         help="conditions that the model must meet in its trial")
     add_key_arguments(parser)
     add_known_devices_arguments(parser)
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(args) as repository:
         is_new = all(target.release.release != args.release for target in repository.targets)
         changes |= audience_of(args, repository, is_new=is_new)
-        bundle = _bundle(args.bundle, repository.settings) if args.bundle else None
+        bundle = bundle_named(args.bundle, repository.settings) if args.bundle else None
         known = Matching.of(rows, repository.planned(bundle, args.release, changes), repository.targets)
         if known is not None and not args.json:
             print(known, flush=True)
@@ -113,12 +113,14 @@ def _conditions(release: Release) -> list[str]:
             for name, part in parts.items() if part is not None]
 
 
-def _bundle(wanted: str, settings: Settings) -> Bundle:
+def bundle_named(wanted: str, settings: Settings) -> Bundle:
+    """Return a bundle that was added, by its name, digest or file. Raises: FleetError."""
     path = Path(wanted)
     return settings.bundle(hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else wanted)
 
 
-def _parts_of(kind: type[BaseModel]) -> Callable[[str], dict[str, str]]:
+def parts_of(kind: type[BaseModel]) -> Callable[[str], dict[str, str]]:
+    """Return a parser of `KEY=VALUE,…` with the keys of a model, for `add_argument(type=...)`."""
     def parse(text: str) -> dict[str, str]:
         pairs = [part.partition("=") for part in text.split(",")]
         if not all(key in kind.model_fields and value for key, _, value in pairs):
