@@ -25,6 +25,9 @@ pytestmark = pytest.mark.slow
 GUIDE = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
 
 
+NIGHT = re.findall(r"^```yaml\n(detector: .*?)^```", GUIDE, re.MULTILINE | re.DOTALL)[0]
+
+
 def commands() -> list[str]:
     """Each line of the guide's `sh` blocks."""
     blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -33,7 +36,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """The operator's folder: three bundles, and `vedette` as a command."""
+    """The operator's folder: three bundles, a configuration, and `vedette` as a command."""
     for number in (3, 4, 5):
         folder = tmp_path / f"made-{number}"
         folder.mkdir()
@@ -41,6 +44,7 @@ def desk(tmp_path: Path) -> Path:
         assert main(["model", "pack", str(tiny_detectors.write(folder)), "--name", "street", "--version", str(number),
                      "--golden", str(picture(folder)), "--score-threshold", f"0.3{number}",
                      "-o", str(tmp_path / f"street-{number}.tflite")]) == 0
+    (tmp_path / "night.yaml").write_text(NIGHT, encoding="utf-8")
     command = tmp_path / "bin/vedette"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m vedette "$@"\n')
@@ -63,12 +67,12 @@ def test_the_guide_from_its_first_command_to_its_last(desk: Path) -> None:
                 device = device or Device(desk / "device", web.url, (desk / "fleet/root.json").read_bytes())
                 released.append(set(device.releases()))
             elif " watch " in line:
-                shown = "1 devices, 1 online" if "--summary" in line else "gate-01                      online"
+                shown = "1 device, 1 online" if "--summary" in line else "gate-01                      online"
                 assert shown in done.stdout
             elif "--host" in line:
                 assert "known devices: 1" in done.stdout
     assert [numbers for number, numbers in enumerate(released) if numbers not in released[:number]] == [
-        {1}, {1, 2}, {1, 2, 3, 4}, {1, 2, 5}]
+        {1}, {1, 2}, {1, 2, 3, 4}, {1, 2, 5}, {1, 2, 5, 6}]
     assert released[-1] == {1, 2}
     assert not list((desk / "fleet/keys").glob("root-*"))
     timestamp = json.loads((desk / "stick/models/metadata/timestamp.json").read_bytes())

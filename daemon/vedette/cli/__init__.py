@@ -54,6 +54,7 @@ COMMANDS = {
     "fleet release": ("vedette.cli.fleet.release", "release a bundle to a share of the devices, or change a release"),
     "fleet roll": ("vedette.cli.fleet.roll", "release a bundle step by step, and stop when too many devices fail"),
     "fleet approve": ("vedette.cli.fleet.approve", "give the yes for which a rollout waits"),
+    "fleet configure": ("vedette.cli.fleet.configure", "sign thresholds, zones and other keys for many devices"),
     "fleet withdraw": ("vedette.cli.fleet.withdraw", "withdraw a release; its devices return to another one"),
     "fleet renew": ("vedette.cli.fleet.renew", "renew the signatures before they expire"),
     "fleet rotate-keys": ("vedette.cli.fleet.rotate_keys", "replace the keys of a role; root keys sign the change"),

@@ -190,12 +190,12 @@ class Repository:
                              "expected a bundle to release, or with --release the release to change")
         if number is not None and number < following:
             raise FleetError(f"release {number}: it was withdrawn or skipped; expected a number from {following} on")
-        release = _validated({**_NEW, "name": bundle.name, "version": bundle.version, "release": number or following,
-                              "salt": self.settings.salt, **changes})
+        release = _validated({**_NEW, "kind": bundle.kind, "name": bundle.name, "version": bundle.version,
+                              "release": number or following, "salt": self.settings.salt, **changes})
         content = self._folder.read(bundle.path) or b""
         _check_digest(content, bundle.sha256, str(self._folder.path / bundle.path))
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{bundle.name}-{bundle.version}")
-        target = Target(f"{release.release}/{name}.tflite", len(content), bundle.sha256, release)
+        target = Target(f"{release.release}/{name}{bundle.suffix}", len(content), bundle.sha256, release)
         return target, {f"repository/{_file_of(target)}": content}
 
     def _edit(self, keys: KeyFolder, *, expired_root: bool = False) -> Edit:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from vedette.errors import FleetError
 from vedette.fleet.folder import SETTINGS
 from vedette.store.frozen import FrozenModel
-from vedette.store.release import Label, Sha256
+from vedette.store.release import Kind, Label, Sha256
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 _PREFIX_MIN = 6
@@ -35,7 +35,10 @@ class Terms(_Strict):
 
 
 class Bundle(_Strict):
-    """A model file that was verified and may be released. Its file in `bundles/` has the digest as its name."""
+    """A model or a configuration that was verified and may be released. Its file in `bundles/` is named by the digest.
+    """
+
+    kind: Kind = "model"
 
     sha256: Sha256
     size: int
@@ -48,7 +51,12 @@ class Bundle(_Strict):
     @property
     def path(self) -> str:
         """The path of the file, below the fleet's folder."""
-        return f"bundles/{self.sha256}.tflite"
+        return f"bundles/{self.sha256}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name."""
+        return ".json" if self.kind == "configuration" else ".tflite"
 
 
 class Settings(_Strict):

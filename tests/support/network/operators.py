@@ -88,7 +88,7 @@ class Device:
         """Refresh; returns what is released, by number. Raises what python-tuf raises."""
         self._updater().refresh()
         targets = Metadata[Targets].from_file(str(self._folder / "targets.json")).signed.targets
-        found = [Release.model_validate(target.custom) for target in targets.values()]
+        found = [Release.of(target.custom) for target in targets.values()]
         return {release.release: release for release in found}
 
     def download(self, path: str) -> bytes:

@@ -1,7 +1,7 @@
-"""`vedette fleet add`: verifies a bundle in the same way as a device, and stores it for a release.
+"""`vedette fleet add`: verifies a bundle or a configuration in the same way as a device, and stores it for a release.
 
 Invariants: a bundle with a wrong digest, quantization or golden frame is refused; a model without golden frames is
-stored only with `--allow-unproven`, and stays marked as unproven.
+stored only with `--allow-unproven`, and stays marked as unproven. A configuration is checked as a whole.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vedette.cli.arguments import file_path
 from vedette.cli.fleet.arguments import add_fleet_argument, opened
 from vedette.errors import ModelDamaged, ModelUnsupported, UsageError
+from vedette.fleet.configuration import SUFFIXES, configuration_of
 from vedette.fleet.settings import Bundle
 
 if TYPE_CHECKING:
@@ -23,18 +24,21 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   vedette fleet add fleet street-4.tflite
   vedette fleet add fleet plain.tflite --allow-unproven --name yard --version 1
+  vedette fleet add fleet night.yaml        # keys of the configuration, as for `vedette fleet configure`
 
 exit codes:
    0  The bundle is stored.
   64  The command line is wrong, or the version is missing.
   65  The bundle is refused.
-  69  The folder cannot be used, or no TFLite runtime is installed."""
+  69  The folder cannot be used, or no TFLite runtime is installed.
+  78  The configuration has a key that cannot be signed, or a wrong value."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_fleet_argument(parser)
-    parser.add_argument("bundle", type=file_path, metavar="BUNDLE", help="file made with `vedette model pack`")
+    parser.add_argument("bundle", type=file_path, metavar="BUNDLE",
+                        help="file made with `vedette model pack`, or a YAML or JSON file with keys")
     parser.add_argument("--allow-unproven", action="store_true",
                         help="accept a model without golden frames: no device can then check its results")
     parser.add_argument("--name", help="name of the model (default: the name in the bundle)")
@@ -43,12 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify and store. Raises: ModelError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
-    from vedette.tflite.file import read_bytes
-    from vedette.validate.verify import verify
-    bundle = _bundle(verify(args.bundle), args)
-    content = read_bytes(args.bundle)
+    """Verify and store. Raises: ModelError, ConfigError, UsageError, FleetError, RuntimeMissing, StateUnusable."""
+    found = None if args.bundle.suffix in SUFFIXES else _model(args)
     with opened(args) as repository:
+        content, bundle = found or configuration_of(args.bundle, repository.settings, datetime.now(UTC),
+                                                    name=args.name, version=args.version)
         repository.add(content, bundle)
     if args.json:
         print(json.dumps(bundle.model_dump(mode="json")))
@@ -57,6 +60,13 @@ def run(args: argparse.Namespace) -> int:
               f"{'verified' if bundle.proven else 'unproven'}",
               f"next: vedette fleet release {args.folder} {bundle.name}:{bundle.version} --buckets 0-499", sep="\n")
     return 0
+
+
+def _model(args: argparse.Namespace) -> tuple[bytes, Bundle]:
+    from vedette.tflite.file import read_bytes
+    from vedette.validate.verify import verify
+    bundle = _bundle(verify(args.bundle), args)
+    return read_bytes(args.bundle), bundle
 
 
 def _bundle(verification: Verification, args: argparse.Namespace) -> Bundle:
