@@ -7,16 +7,18 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn
 
 import pytest
 
 from tests.support.broker.mosquitto import running
+from tests.support.network.rude_server import serving
 from vedette.config.models import MqttConfig, TlsConfig
-from vedette.errors import BrokerAway, BrokerRefused, BrokerTakenOver
+from vedette.errors import BrokerAway, BrokerBusy, BrokerRefused, BrokerTakenOver
 from vedette.mqtt.connection import Connection
+from vedette.mqtt.terms import Start, Terms
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +82,29 @@ def test_tls_to_a_port_that_speaks_none(tmp_path: Path) -> None:
     for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
         with peer(answer) as port, pytest.raises(BrokerAway, match="may speak no TLS"):
             Connection(MqttConfig(port=port, tls=TlsConfig()), "gate")
+
+
+def test_a_hang_up_within_tls_is_that_of_a_busy_broker() -> None:
+    """So the pauses grow. An answer that is no TLS is none."""
+    for answer, is_busy in ((b"", True), (b"HTTP/1.1 400 Bad Request\r\n\r\n", False)):
+        with peer(answer) as port, pytest.raises(BrokerAway) as end:
+            Connection(MqttConfig(port=port, tls=TlsConfig()), "gate")
+        assert isinstance(end.value, BrokerBusy) is is_busy
+
+
+def test_a_late_answer_may_take_longer_than_the_keep_alive() -> None:
+    """paho would give up the connection then, and whoever gives up joins the end of the queue again."""
+    def answer_late(client: socket.socket, stopping: threading.Event) -> None:
+        client.recv(1000)
+        stopping.wait(1.6)
+        client.sendall(b"\x20\x03\x00\x00\x00")
+        stopping.wait(60)
+
+    with serving(answer_late) as port:
+        hurried = MqttConfig(port=port).model_copy(update={"keepalive_s": 1})
+        with closing(Connection(hurried, "gate", Start(Terms(is_v5=True), within_s=60))) as connection:
+            while not connection.connected:
+                connection.poll(0.1)
 
 
 def test_certificate_that_is_not_there(tmp_path: Path) -> None:

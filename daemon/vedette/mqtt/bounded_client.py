@@ -83,6 +83,11 @@ class BoundedClient(paho.Client):
         """Whether only the first part of the packet was kept."""
         return self.declared > len(self._in_packet["packet"])
 
+    def _check_keepalive(self) -> None:
+        """Overrides paho's, which gives up a connection whose TLS or whose answer takes longer than the keep-alive."""
+        if self.is_connected():
+            super()._check_keepalive()
+
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet
         if not packet["have_remaining"]:

@@ -119,6 +119,7 @@ class Connection:
                 f"no connection to the broker at {self._where}: {failure}") from failure
         except TlsRefused as alert:
             raise self._tls_refused(alert) from alert
+        self._opened_s = time.monotonic()
         self._check()
 
     def __repr__(self) -> str:

@@ -65,7 +65,8 @@ class _TidySocket(ssl.SSLSocket):
             self.close()
             ended = isinstance(failure, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError)  # by Python's patch
             if ended or "WRONG_VERSION_NUMBER" in str(failure):
-                raise ConnectionError(f"the port may speak no TLS: expected a broker's TLS port, mostly 8883 "
+                kind = ConnectionResetError if ended else ConnectionError      # who hangs up may have too much to do
+                raise kind(f"the port may speak no TLS: expected a broker's TLS port, mostly 8883 "
                                       f"({failure})") from failure
             raise
 
