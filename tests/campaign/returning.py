@@ -6,8 +6,10 @@ Each device is a real connection to a real mosquitto, with the product's own `Re
 in front of the broker begins only so many connections a second, in the order of their arrival. A connection whose
 client has given up costs as much as any other, as a TLS handshake does. So whoever gives up early makes it worse. While
 the broker is down, the connect is refused. `--naive` shows the same with pauses of 3 s and a patience of 5 s.
-Two processes share the devices, since each may open 20,000 files. Resumable by case. One JSON line; 1 when a limit was
-broken.
+
+A tenth of the devices are then whole `MqttPublisher`s: once over TLS, and once at a limiter that hangs up where the
+first one lets wait. Two processes share the devices, since each may open 20,000 files. `attempts` are the connections
+that reach the limiter after the return. Resumable by case. One JSON line; 1 when a limit was broken.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import multiprocessing
 import struct
 import sys
@@ -27,12 +30,16 @@ from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Literal, get_args
 
-from tests.support.broker.mosquitto import running
+from tests.support.broker.mosquitto import configuration, running
 from tests.support.network.ports import kept_port
+from tests.support.network.rude_server import certify
 from vedette._lib.backoff import backoff
+from vedette._lib.clock import SystemClock
+from vedette.config.models import MqttConfig, TlsConfig
 from vedette.errors import BrokerAway, BrokerBusy, BrokerError
-from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S
+from vedette.mqtt.publisher import RETRY_CAP_S, RETRY_FIRST_S, MqttPublisher
 from vedette.mqtt.reconnect_policy import ReconnectPolicy
 from vedette.mqtt.terms import Start, Terms
 
@@ -40,17 +47,28 @@ PROCESSES = 2
 SHOWN_FOR_S = 200.0
 LOOK_S = 0.1
 PACE_S = 0.01
+HANGS_UP_AFTER_S = 0.5
+"""A limiter that hangs up lets only those wait whose turn comes within this time."""
 _SPAWN = multiprocessing.get_context("spawn")
+
+
+Kind = Literal["plain", "tls", "hung_up"]
+"""`plain`: simulated connections. The others are whole publishers: over TLS, or hung up on instead of let wait."""
 
 
 @dataclass(frozen=True)
 class Case:
     """So many devices, connections a second, seconds without a broker, and the seconds in which all must be back."""
 
+    kind: Kind
     devices: int
     rate: int
     down_s: float
     within_s: float
+
+    def __str__(self) -> str:
+        how = {"plain": "", "tls": " over TLS", "hung_up": ", hung up on,"}[self.kind]
+        return f"{self.devices}{how} at {self.rate}/s after {self.down_s:g} s"
 
 
 @dataclass
@@ -88,7 +106,6 @@ class Device:
     def __init__(self, name: str, port: int, policy: ReconnectPolicy) -> None:
         self._packet, self._port, self._policy = connect_packet(name), port, policy
         self.is_online = False
-        self.attempts = 0
 
     async def live(self) -> None:
         """Connect, again and again, as `MqttPublisher` does."""
@@ -103,7 +120,6 @@ class Device:
 
     async def _connection(self) -> BrokerError:
         start = self._policy.start()
-        self.attempts += 1
         try:
             reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self._port), start.within_s)
         except OSError as failure:
@@ -130,26 +146,39 @@ class Device:
         return (BrokerAway if ended.answered else BrokerBusy)("ended")
 
 
-def devices(first: int, count: int, port: int, online: Synchronized[int], attempts: Synchronized[int], *,
-            naive: bool) -> None:
-    """Process: so many devices; `online` and `attempts` are kept up to date."""
+def devices(first: int, count: int, port: int, online: Synchronized[int], *, naive: bool) -> None:
+    """Process: so many devices; `online` is kept up to date."""
     async def main() -> None:
         policy = NaivePolicy if naive else ReconnectPolicy
         fleet = [Device(f"d{first + number}", port, policy(Terms(is_v5=True))) for number in range(count)]
         lives = [asyncio.create_task(device.live()) for device in fleet]
         while not any(life.done() for life in lives):
             online.value = sum(device.is_online for device in fleet)
-            attempts.value = sum(device.attempts for device in fleet)
             await asyncio.sleep(LOOK_S)
         await asyncio.gather(*lives)
     asyncio.run(main())
 
 
-class Limiter:
-    """Begins connections to the broker in the order of their arrival, so many a second."""
+def publishers(first: int, count: int, mqtt: MqttConfig, online: Synchronized[int]) -> None:
+    """Process: so many publishers; `online` is kept up to date."""
+    logging.disable()
+    fleet = [MqttPublisher(configuration(mqtt), f"d{first + number}", SystemClock()) for number in range(count)]
+    for publisher in fleet:
+        publisher.start()
+    while True:
+        online.value = sum(publisher.status().connected for publisher in fleet)
+        threading.Event().wait(LOOK_S)
 
-    def __init__(self, port: int, target: int, rate: float) -> None:
+
+class Limiter:
+    """Begins connections to the broker in the order of their arrival, so many a second, and counts the arrivals.
+
+    `hangs_up`: who would have to wait is hung up on.
+    """
+
+    def __init__(self, port: int, target: int, rate: float, attempts: Synchronized[int], *, hangs_up: bool) -> None:
         self._port, self._target, self._rate = port, target, rate
+        self._attempts, self._most = attempts, rate * HANGS_UP_AFTER_S if hangs_up else float("inf")
         self._waiting: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
         self._open: set[asyncio.StreamWriter] = set()
         self._pipes: set[asyncio.Task[None]] = set()
@@ -174,7 +203,11 @@ class Limiter:
             self._waiting.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._waiting.append((reader, writer))
+        self._attempts.value += 1
+        if len(self._waiting) < self._most:
+            self._waiting.append((reader, writer))
+        else:
+            writer.close()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipe = asyncio.create_task(self._pipe(reader, writer))
@@ -201,9 +234,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
-def limit(port: int, target: int, rate: float, is_up: Event) -> None:
+def limit(port: int, target: int, rate: float, is_up: Event, attempts: Synchronized[int], *, hangs_up: bool) -> None:
     """Process: a limiter."""
-    asyncio.run(Limiter(port, target, rate).run(is_up))
+    asyncio.run(Limiter(port, target, rate, attempts, hangs_up=hangs_up).run(is_up))
 
 
 def seconds_until_all_are_back(case: Case, folder: Path, *, naive: bool) -> dict[str, object]:
@@ -212,14 +245,24 @@ def seconds_until_all_are_back(case: Case, folder: Path, *, naive: bool) -> dict
     parts = range(case.devices // share)
     counts = [(_SPAWN.Value("l", 0), _SPAWN.Value("l", 0)) for _ in parts]
     places = [kept_port() for _ in parts]
-    with running(folder, "allow_anonymous true\nlog_type error\nmax_queued_messages 0") as broker:
+    certificate, key = certify(folder) if case.kind == "tls" else (None, None)
+    tls = f"\ncertfile {certificate}\nkeyfile {key}" if certificate else ""
+    with running(folder, f"allow_anonymous true\nlog_type error\nmax_queued_messages 0{tls}") as broker:
         children = []
         for part, place, (online, attempts) in zip(parts, places, counts, strict=True):
             port = int(place.getsockname()[1])
             rate = case.rate / len(parts)
-            children += [_SPAWN.Process(target=limit, args=(port, broker.port, rate, is_up), daemon=True),
-                         _SPAWN.Process(target=devices, args=(part * share, share, port, online, attempts),
-                                        kwargs={"naive": naive}, daemon=True)]
+            children.append(_SPAWN.Process(
+                target=limit, args=(port, broker.port, rate, is_up, attempts),
+                kwargs={"hangs_up": case.kind == "hung_up"}, daemon=True))
+            if case.kind == "plain":
+                children.append(_SPAWN.Process(target=devices, args=(part * share, share, port, online),
+                                               kwargs={"naive": naive}, daemon=True))
+            else:
+                mqtt = MqttConfig(host="127.0.0.1", port=port,
+                                  tls=TlsConfig(ca_file=certificate) if certificate else None)
+                children.append(_SPAWN.Process(target=publishers, args=(part * share, share, mqtt, online),
+                                               daemon=True))
         for child in children:
             child.start()
         try:
@@ -257,11 +300,15 @@ def seconds_until_all_are_back(case: Case, folder: Path, *, naive: bool) -> dict
             "right": back == case.devices and took_s <= case.within_s}
 
 
-def cases(of: int, downs_s: list[float], slack_s: float) -> dict[str, Case]:
-    """One device alone, and the crowd at two rates, each after these absences."""
-    limits = {(1, 300): 5.0} | ({(of, of // 10): 30.0, (of, of * 3 // 100): 120.0} if of > 1 else {})
-    return {f"{count} at {rate}/s after {down_s:g} s": Case(count, rate, down_s, within_s + slack_s)
-            for (count, rate), within_s in limits.items() for down_s in downs_s}
+def cases(of: int, downs_s: list[float], slack_s: float) -> list[Case]:
+    """One device alone, the crowd at two rates, and a tenth of it as publishers, each after these absences."""
+    limits: list[tuple[Kind, int, int, float]] = [("plain", 1, 300, 5.0), ("tls", 1, 300, 5.0)]
+    crowds: list[tuple[Kind, int]] = [("plain", of), ("tls", of // 10), ("hung_up", of // 10)]
+    for kind, crowd in crowds:
+        if crowd > 1:
+            limits += [(kind, crowd, crowd // 10, 30.0), (kind, crowd, crowd * 3 // 100, 120.0)]
+    return [Case(kind, count, rate, down_s, within_s + slack_s)
+            for kind, count, rate, within_s in limits for down_s in downs_s]
 
 
 def main() -> int:
@@ -269,13 +316,15 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=10_000, help="of the crowd; the rates are in proportion")
     parser.add_argument("--down-s", type=float, action="append", help="seconds without a broker (2 and 120)")
     parser.add_argument("--slack-s", type=float, default=0, help="added to each limit")
-    parser.add_argument("--naive", action="store_true")
+    parser.add_argument("--kind", choices=get_args(Kind), help="only these cases")
+    parser.add_argument("--naive", action="store_true", help="only where connections are simulated")
     parser.add_argument("--state", type=Path, default=Path(".campaign/returning.json"))
     args = parser.parse_args()
     done: dict[str, dict[str, object]] = json.loads(args.state.read_text()) if args.state.exists() else {}
     args.state.parent.mkdir(parents=True, exist_ok=True)
-    for name, case in cases(args.devices, args.down_s or [2.0, 120.0], args.slack_s).items():
-        if name in done:
+    for case in cases(args.devices, args.down_s or [2.0, 120.0], args.slack_s):
+        name = str(case)
+        if name in done or args.kind not in (None, case.kind):
             continue
         with tempfile.TemporaryDirectory() as folder:
             done[name] = seconds_until_all_are_back(case, Path(folder), naive=args.naive)
