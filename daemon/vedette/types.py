@@ -22,11 +22,11 @@ ReasonCode = Literal[
     "camera_size", "camera_damaged", "decoding_costly", "no_model", "model_refused", "detector_failing",
     "detector_slow", "results_implausible",
     "fallback_cloud", "fallback_motion", "cloud_failing", "all_stale", "runtime_fallback", "paused",
-    "update_unreachable", "update_refused", "update_failed", "store_failed", "mqtt_offline", "mqtt_refused",
-    "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed", "clips_failed",
-    "collect_failed", "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot", "rate_lowered",
-    "disk_low", "memory_low", "memory_pressure", "score_drift", "image_drift", "latency_drift", "worker_hung",
-    "config_rejected", "restart_needed", "config_tried",
+    "update_unreachable", "update_refused", "update_failed", "configuration_failed", "store_failed", "mqtt_offline",
+    "mqtt_refused", "mqtt_denied", "mqtt_limited", "duplicate_device", "outbox_dropping", "spool_failed",
+    "clips_failed", "collect_failed", "clock_unsynced", "clock_stepped", "undervoltage", "throttled", "hot",
+    "rate_lowered", "disk_low", "memory_low", "memory_pressure", "score_drift", "image_drift", "latency_drift",
+    "worker_hung", "config_rejected", "restart_needed", "config_tried",
 ]
 """Why the device is not `ok`, and advice. The table in health.reasons has meaning, state and remedy of each."""
 
@@ -179,7 +179,8 @@ UpdateCode = Literal[
     "good", "activated", "rolled_back", "withdrawn",
     "damaged", "unsupported", "golden_frames", "latency", "labels", "refused", "died", "not_tried",
     "agreement", "slow", "no_evidence",
-    "errors", "blind", "crashed", "not_opened", "lost", "not_counted", "unknown"]
+    "errors", "blind", "crashed", "not_opened", "lost", "not_counted",
+    "invalid", "unhealthy", "unknown"]
 """How an update ended. The first four are no failures."""
 ConfigurationState = Literal["none", "trial", "good"]
 

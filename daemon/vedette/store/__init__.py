@@ -1,1 +1,1 @@
-"""What is on disk: the models, and the one state file that says which of them runs."""
+"""What is on disk: the models, the signed configurations, and which of them are in effect."""
