@@ -20,7 +20,7 @@ from vedette._lib.sdnotify import Notifier
 from vedette._lib.worker import Worker
 from vedette.camera.open import open_camera
 from vedette.commands import CommandDesk
-from vedette.config.load import load_running
+from vedette.config.load import load_with
 from vedette.config.reload import Reloader
 from vedette.detect.open_model import DetectorOpener
 from vedette.detect.opening_count import OpeningCount
@@ -57,17 +57,13 @@ from vedette.mqtt.spool_worker import SpoolWorker
 from vedette.serve.local.published import PublishedMessages
 from vedette.serve.local.recent_results import RecentResults
 from vedette.serve.local.server import LocalSocket
+from vedette.store.configurations import ConfigurationStore
 from vedette.store.inbox import MODELS
 from vedette.store.model_store import ModelStore
 from vedette.supervisor import EXIT_INTERNAL, STOP_TIMEOUT_S, Part, Supervisor
 from vedette.types import RunIdentity
-from vedette.update.activate import ModelActivator
-from vedette.update.fetch import fetcher_of
-from vedette.update.prove import Candidates, Prover
-from vedette.update.shadow import ShadowPublisher
-from vedette.update.trial import TrialMonitor
-from vedette.update.worker import Updater
-from vedette.validate.frame_tap import FrameTap
+from vedette.update.build import Surroundings, Updates
+from vedette.update.live_configuration import configuration_at_start
 from vedette.workshop.collector import Collector
 
 if TYPE_CHECKING:
@@ -77,6 +73,7 @@ if TYPE_CHECKING:
     from vedette._lib.child import Child
     from vedette.camera.remote import RemoteCamera
     from vedette.config.load import Loaded
+    from vedette.config.signed import Signed
     from vedette.device.governor import GovernorTiming
     from vedette.ports import ReasonSource
     from vedette.vision.local import LocalDetector
@@ -98,9 +95,9 @@ class Options:
     stop_after: int | None = None
     verbose: bool = False
 
-    def load(self) -> Loaded:
-        """Return the configuration as it is now. Raises: ConfigError."""
-        return load_running(self.config_path, state_path(os.environ), self.overrides)
+    def load(self, signed: Signed | None = None) -> Loaded:
+        """Return the configuration as it is now, with these signed keys. Raises: ConfigError."""
+        return load_with(self.config_path, self.overrides, signed)
 
 
 def run_daemon(options: Options, child: Child | None = None) -> int:
@@ -129,12 +126,15 @@ class Daemon:
                  camera_opener: Callable[..., RemoteCamera] = open_camera, board: Callable[[Path], Board] = Board,
                  timing: GovernorTiming = NORMAL_TIMING) -> None:
         self._options = options
-        self._config = loaded.config
         self._state = state
         self._clock = SystemClock()
+        self._configurations = ConfigurationStore(state.path)
+        loaded = configuration_at_start(self._configurations, loaded, options.load, boot_id=boot_id(),
+                                        now=self._clock.utc_now())
+        self._config = loaded.config
         self._notifier = Notifier()
         self._supervisor = Supervisor(self._notifier)
-        self._reloader = Reloader(loaded, options.load)
+        self._reloader = Reloader(loaded, self._load)
         self._build_device(camera_opener, board(state.path))
         self._build_detection(timing)
         self._build_messages()
@@ -213,22 +213,12 @@ class Daemon:
             self._pipeline.subscribe(Printer(identity, flow=self._pipeline, clock_synced=synced).on_result)
 
     def _build_updates(self) -> None:
-        """Build the parts that decide which model runs."""
-        config, clock, store, identity = self._config, self._clock, self._store, self._identity
-        self._candidates = Candidates(config)
-        tap = FrameTap()
-        switch = ModelActivator(store, self._opener, self._pipeline, clock, boot_id=identity.boot_id)
-        prover = Prover(store, self._opener, switch, self._candidates, tap, clock,
-                        on_comparison=ShadowPublisher(self._publisher, identity, self._monitor.clock_synced),
-                        governed=self._throttle.governed)
-        trial = TrialMonitor(store, tap, clock, self._candidates, self._pipeline,
-                             throttled=self._monitor.throttled, governed=self._throttle.governed)
-        fetcher = fetcher_of(config, store, clock, device=identity.device, clock_synced=self._monitor.clock_synced)
-        self._updater = Updater(config, store, clock, switch=switch, prover=prover, trial=trial, fetcher=fetcher,
-                                on_end=self._supervisor.worker_ended)
-        self._pipeline.wants_all.append(self._updater.compares)
-        self._pipeline.subscribe(trial.on_result)
-        self._pipeline.subscribe(tap)
+        """Build the parts that decide which model runs, and which signed configuration."""
+        around = Surroundings(self._opener, self._pipeline, self._reloader, self._options.load, self._supervisor.call,
+                              self._monitor.clock_synced, self._monitor.throttled, self._throttle.governed)
+        updates = Updates(self._config, self._store, self._configurations, self._clock, self._identity,
+                          self._publisher, around, on_end=self._supervisor.worker_ended)
+        self._updater, self._candidates = updates.updater, updates.candidates
 
     def _build_health(self) -> None:
         """Build the parts that publish health and states, and the commands."""
@@ -241,6 +231,8 @@ class Daemon:
                               self._monitor, self._throttle)
         self._health = HealthPublisher(publisher, config, self._clock, identity, sources=self._sources, report=report,
                                        last_end=self._run_record.last)
+        if self._updater.configurations is not None:
+            self._updater.configurations.trial.failed_reasons = self._health.failed_reasons
         self._states = StatePublisher(publisher, self._reloader, identity, camera=self._camera, models=self._updater,
                                       pipeline=self._pipeline, limits=self._opener.limits, board=self._board_name)
         switch = DetectionSwitch(self._pipeline, self._state.path, allowed=config.obeys("detection"))
@@ -313,6 +305,9 @@ class Daemon:
     def status_line(self) -> str:
         """Return one line for `systemctl status`."""
         return self._health.status_line()
+
+    def _load(self) -> Loaded:
+        return self._options.load(self._configurations.signed)
 
     def _open_detector(self) -> LocalDetector | None:
         """Open a detector of the model that is to run. Detect thread."""

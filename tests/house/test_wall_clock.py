@@ -33,6 +33,7 @@ READERS = {
     "update/fetch.py": "expiry of signed metadata, never against less than the newest time once trusted",
     "update/worker.py": "as `store/model_store.py`",
     "update/prove.py": "as `store/model_store.py`",
+    "update/configuration.py": "as `store/model_store.py`",
     "update/activate.py": "as `store/model_store.py`",
     "page/device.py": "since when a daemon answers",
     "page/recorder.py": "which minute a message belongs to, when a blind time began, and the age of what is kept",

@@ -24,6 +24,8 @@ from vedette.messages.discovery import discovery_topic
 from vedette.serve import openapi
 
 _WIDTH = 120
+_LISTED_MAX = 20
+"""A sentence with more values than this is not readable; the schema has them all."""
 _INTRODUCTION = (
     "`make docs` writes this page from the code; do not edit it. [asyncapi.json](asyncapi.json) has the same for "
     "programs, and [schemas/](schemas) has one JSON Schema for each message. Later versions may add keys. Ignore the "
@@ -234,7 +236,8 @@ def _type_name(described: Mapping[str, Any]) -> str:
     if "anyOf" in described:
         return " or ".join(_type_name(one) for one in described["anyOf"])
     if "enum" in described:
-        return ", ".join(f"`{value}`" for value in described["enum"])
+        values = described["enum"]
+        return ", ".join(f"`{value}`" for value in values) if len(values) <= _LISTED_MAX else "string"
     if described.get("type") == "array":
         return f"array of {_type_name(described['items'])}"
     if isinstance(described.get("additionalProperties"), Mapping):

@@ -63,9 +63,9 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
-def load_running(path: Path | None, state_folder: Path, overrides: Mapping[str, object]) -> Loaded:
-    """Return what a daemon with this state folder runs with, and log the warnings. Raises: as `read_running`."""
-    return _logged(read_running(path, state_folder, overrides=overrides))
+def load_with(path: Path | None, overrides: Mapping[str, object], signed: Signed | None) -> Loaded:
+    """Return the effective configuration with a signed one, and log its warnings. Raises: as `read`."""
+    return _logged(read(path, overrides=overrides, signed=signed))
 
 
 def load(path: Path | None, *, environ: Mapping[str, str] = os.environ,

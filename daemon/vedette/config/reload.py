@@ -63,14 +63,14 @@ class Reloader:
         self._load = load
         self._rejected: str | None = None
 
-    def reload(self) -> None:
-        """Have every part take the live keys; a refused configuration changes nothing."""
+    def reload(self) -> bool:
+        """Have every part take the live keys; a refused configuration changes nothing. Returns whether it was taken."""
         try:
             loaded = self._load()
         except ConfigError as error:
             log.error("reload refused, nothing changed:\n%s", error)
             self._rejected = error.problems[0]
-            return
+            return False
         self._rejected = None
         self.pending = restart_keys(self._lasting, loaded.config)
         self._lasting = live_part(self._lasting, loaded.config)
@@ -81,6 +81,7 @@ class Reloader:
         for part in self.lasting_parts:
             part.reload(self._lasting)
         log.info("reloaded%s", f"; at the next start: {', '.join(self.pending)}" if self.pending else "")
+        return True
 
     def try_out(self, wanted: Mapping[str, object]) -> tuple[str, ...]:
         """Apply these keys, and no others that were tried before; returns them, dotted. They are nested as in the file.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vedette.device.wall_clock import Since
-from vedette.health.reasons import state_of
+from vedette.health.reasons import REASONS, state_of
 from vedette.messages import payloads, topics
 from vedette.types import Message
 
@@ -64,6 +64,11 @@ class HealthPublisher:
                 self._published_marks, self._published_change_ns = marks, now_ns
             self._published_ns = now_ns
             self._publisher.publish(Message(topics.HEALTH, payloads.encode(self._payload(reasons)), retain=True))
+
+    def failed_reasons(self) -> tuple[ReasonCode, ...]:
+        """Return the reasons for the state `failed`; none in another state. Any thread."""
+        codes = tuple(self._since) if self.state == "failed" else ()
+        return tuple(code for code in codes if REASONS[code].state == "failed")
 
     def status_line(self) -> str:
         """Return one line for `systemctl status`."""

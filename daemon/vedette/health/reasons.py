@@ -95,6 +95,11 @@ _TABLE = (
            "no trusted signature."),
     Reason("update_failed", "degraded", "The newest model was refused or rolled back. The previous model runs.",
            "The detail has the cause; see `vedette model list`. Withdraw that release, or release a better model."),
+    Reason("configuration_failed", "degraded",
+           "The newest signed configuration was refused or rolled back, or its file on this device was damaged. The "
+           "configuration before it is in effect, or the device's own keys.",
+           "The detail has the cause. Withdraw that release, or sign a better configuration. When the source answers, "
+           "it replaces a damaged file."),
     Reason("store_failed", "degraded", "The store of models cannot be written. The installed model still runs.",
            "Free disk space. Check the disk and the owner of the state folder; see the detail."),
     Reason("mqtt_offline", "degraded",

@@ -41,12 +41,14 @@ ROOT_BYTES_MAX = 1 << 20
 
 def fetcher_of(config: Config, store: ModelStore, clock: Clock, *, device: str,
                clock_synced: Callable[[], bool]) -> ReleaseFetcher | None:
-    """Return who polls the update source; None where there is no source, or where a model is fixed."""
+    """Return who polls the update source; None where there is no source. Where a model is fixed, it takes no other."""
     update = config.update
-    if update.source is None or config.detector.model is not None:
+    if update.source is None:
         return None
     schedule = PollSchedule(update.poll_minutes * 60, clock.monotonic_ns() / 1e9)
-    return ReleaseFetcher(store, update, schedule, clock, device=device, clock_synced=clock_synced)
+    fetcher = ReleaseFetcher(store, update, schedule, clock, device=device, clock_synced=clock_synced)
+    fetcher.takes_models = config.detector.model is None
+    return fetcher
 
 
 class ReleaseFetcher:
@@ -59,6 +61,9 @@ class ReleaseFetcher:
                  clock_synced: Callable[[], bool], refresh_s: float = REFRESH_WITHIN_S) -> None:
         self.offered: Collection[str] | None = None
         """Digests that the source names for any device; None until the source has answered."""
+        self.takes_models = True
+        self.on_targets: Callable[[tuple[Target, ...]], None] | None = None
+        """Called with what the source has answered. It may raise StateUnusable."""
         self._reasons: dict[ReasonCode, str] = {}
         self._patience = Patience()
         self._refresh_s = refresh_s
@@ -99,11 +104,8 @@ class ReleaseFetcher:
                 self._stage_download()
             elif self._poll is None and self._under_way is None and self._schedule.is_due(self._now_s()):
                 self._start_poll()
-        except UpdateUnreachable as error:
-            self._patience.ran_out()    # or it is away, and then the bound does not matter
-            self._failed("update_unreachable", error, error.retry_after_s)
-        except UpdateRefused as error:
-            self._failed("update_refused", error)
+        except (UpdateUnreachable, UpdateRefused) as error:
+            self.failed(error)
         except StateUnusable:
             self._schedule.failed(self._now_s())    # else a full disk would cause a poll at every step
             raise
@@ -130,13 +132,18 @@ class ReleaseFetcher:
         trusted = poll.result()
         self._patience.worked()
         self._store.change(self._store.state.trusted(trusted.floors, self._reference)
-                           .offered(_offer(self._chosen(trusted.targets, StoreState()))))
+                           .offered(offer_of(self._chosen(trusted.targets, StoreState()))))
         self._schedule.succeeded(self._now_s())
         self._reasons = {}
         self.offered = {target.sha256 for target in trusted.targets}
-        self._stage_or_download(self._chosen(trusted.targets, self._store.state), switch)
+        if self.on_targets is not None:
+            self.on_targets(trusted.targets)
+        if self.takes_models:
+            self._stage_or_download(self._chosen(trusted.targets, self._store.state), switch)
 
     def _chosen(self, targets: tuple[Target, ...], state: StoreState) -> Target | None:
+        if not self.takes_models:
+            return None
         return rules.choose(targets, device=self._device, receiver=self._update.receiver, state=state,
                             any_bucket=not str(self._update.source).startswith("http"))
 
@@ -181,7 +188,13 @@ class ReleaseFetcher:
         self._store.adopt(job.result(), target.sha256)
         self._store.change(self._store.state.staged(installed_from(target)))
 
-    def _failed(self, code: ReasonCode, error: Exception, retry_after_s: float | None = None) -> None:
+    def failed(self, error: UpdateUnreachable | UpdateRefused) -> None:
+        """The source could not be asked, or what it gave is refused: poll again later."""
+        code: ReasonCode = "update_refused"
+        retry_after_s = None
+        if isinstance(error, UpdateUnreachable):
+            self._patience.ran_out()    # or it is away, and then the bound does not matter
+            code, retry_after_s = "update_unreachable", error.retry_after_s
         if self._reasons.get(code) != str(error):
             log.warning("update: %s", error)
         self._reasons = {code: str(error)}
@@ -198,7 +211,8 @@ def installed_from(target: Target) -> Installed:
                      release=release.release, variant=release.variant, shadow=release.shadow, trial=release.trial)
 
 
-def _offer(target: Target | None) -> Offer | None:
+def offer_of(target: Target | None) -> Offer | None:
+    """Return a release as the store saves the newest one."""
     if target is None:
         return None
     return Offer(name=target.release.name, version=target.release.version, release=target.release.release,

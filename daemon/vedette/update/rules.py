@@ -22,7 +22,7 @@ from vedette.errors import (
     UpdateRefused,
     VedetteError,
 )
-from vedette.store.release import Target
+from vedette.store.release import Kind, Target
 from vedette.store.state import StoreState
 from vedette.types import Receiver, UpdateCode
 
@@ -32,14 +32,14 @@ _LABELS = "labels:"
 
 
 def choose(targets: Iterable[Target], *, device: str, receiver: Receiver, any_bucket: bool,
-           state: StoreState) -> Target | None:
-    """Return the model with the highest release that is for this device, or None.
+           state: StoreState, kind: Kind = "model") -> Target | None:
+    """Return the target of this kind with the highest release that is for this device, or None.
 
     Refused digests are left out. While an operator's rollback holds, every release up to `state.held` is left out too.
     `any_bucket`: the source is a folder.
     """
     ours = (target for target in targets
-            if target.release.kind == "model" and target.release.is_for(device, receiver, any_bucket=any_bucket)
+            if target.release.kind == kind and target.release.is_for(device, receiver, any_bucket=any_bucket)
             and not state.refuses(target.sha256, target.release.release)
             and (state.held is None or target.release.release > state.held))
     return max(ours, key=lambda target: (target.release.release, target.path), default=None)

@@ -10,14 +10,24 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from vedette.store.state import Installed, Refused, StoreState
-from vedette.types import DetectorFacts, LastUpdate, ModelRef, ModelState, ModelStatus, ReasonCode, Receiver
+from vedette.types import (
+    ConfigurationStatus,
+    DetectorFacts,
+    LastUpdate,
+    ModelRef,
+    ModelState,
+    ModelStatus,
+    ReasonCode,
+    Receiver,
+)
 
 
 def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool, downloaded: float | None,
-                 compared: float | None, receiver: Receiver | None = None) -> ModelStatus:
+                 compared: float | None, receiver: Receiver | None = None,
+                 configuration: ConfigurationStatus | None = None) -> ModelStatus:
     """Return which model runs (`facts`), and which one comes. `downloaded`, `compared`: progress, 0 to 1, or None.
 
-    `receiver`: what the device takes; None without an update source.
+    `receiver`: what the device takes, `configuration`: the signed one; both are None without an update source.
     """
     model = facts.model if facts else None
     active = state.active if model and state.active and model.sha256 == state.active.sha256 else None
@@ -37,7 +47,7 @@ def model_status(facts: DetectorFacts | None, state: StoreState, *, pinned: bool
         coming or _state_of_running(model, active, state, pinned=pinned),
         model, active.release if active else None, state.latest.version if state.latest else None,
         in_progress=coming is not None, percentage=None if progress is None else 100 * progress,
-        last_update=_last_update(state), receiver=receiver,
+        last_update=last_update_of(state), receiver=receiver, configuration=configuration,
         last_outcome=f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}" if outcome else None)
 
 
@@ -59,17 +69,21 @@ def update_reasons(state: StoreState, source: Mapping[ReasonCode, str],
     A failed update is a reason until another one succeeds, or until the failed one is withdrawn. While the newest
     release for this device is one that it refused, that is a reason too, whatever happened since.
     """
-    reasons = dict(source)
-    outcome = state.last_outcome
+    failure = failure_of(state, offered)
+    return dict(source) if failure is None else {**source, "update_failed": failure}
+
+
+def failure_of(state: StoreState, offered: Collection[str] | None) -> str | None:
+    """Return the message about the update that failed; None if none did, as in `update_reasons`."""
+    outcome, refused, latest = state.last_outcome, _refused_offer(state), state.latest
     if outcome is not None and not outcome.ok and (offered is None or outcome.sha256 in offered):
-        reasons["update_failed"] = f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}"
-    refused, latest = _refused_offer(state), state.latest
-    if "update_failed" not in reasons and refused is not None and latest is not None:
-        reasons["update_failed"] = f"{latest.name} {latest.version}: refused on {refused.at:%Y-%m-%d}: {refused.why}"
-    return reasons
+        return f"{outcome.name} {outcome.version or outcome.sha256[:12]}: {outcome.words}"
+    if refused is not None and latest is not None:
+        return f"{latest.name} {latest.version}: refused on {refused.at:%Y-%m-%d}: {refused.why}"
+    return None
 
 
-def _last_update(state: StoreState) -> LastUpdate | None:
+def last_update_of(state: StoreState) -> LastUpdate | None:
     """Return how the last update ended; the newest release for this device counts as the last if it is refused."""
     outcome, refused, latest = state.last_outcome, _refused_offer(state), state.latest
     if refused is not None and latest is not None:

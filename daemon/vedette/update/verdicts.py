@@ -146,13 +146,15 @@ class ShadowTally:
 class TrialTally:
     """The evidence since a model became active. `frames` and `seconds`: evidence of earlier starts.
 
-    Without a previous model, neither blindness nor slowness is checked.
+    Without a previous model, neither blindness nor slowness is checked. `what`: what is on trial.
     """
 
     def __init__(self, requirement: TrialRequirement, *, has_previous: bool, frames: int = 0,
-                 seconds: float = 0.0) -> None:
+                 seconds: float = 0.0, what: str = "model") -> None:
+        self._what = what
         self._required = requirement
-        self._has_previous = has_previous
+        self.has_previous = has_previous
+        """Whether sightings are missing as long as there are too few."""
         self.frames = frames
         self.seconds = seconds
         self._errors = 0
@@ -238,11 +240,11 @@ class TrialTally:
         if len(self._slow) >= SLOW_SPELLS:
             took_ms, most_ms = self._slow[-1]
             faults.append(f"{_SLOW}: {took_ms:.1f} ms for a frame, expected at most {most_ms:.1f}, "
-                          f"{self._required.max_latency_ratio:g} times the time of the previous model")
+                          f"{self._required.max_latency_ratio:g} times the time of the previous {self._what}")
         seen, sightings = sum(self._sightings), len(self._sightings)
         if sightings >= SIGHTINGS and seen <= BLIND_SHARE * sightings:
             faults.append(f"blind: detected something in {seen} of the last {sightings} frames in which the previous "
-                          "model did")
+                          f"{self._what} did")
         return faults
 
     def _missing(self) -> list[str]:
@@ -251,8 +253,8 @@ class TrialTally:
             missing.append(f"{self.frames} of {required.frames} frames")
         if self.seconds < required.minutes * 60:
             missing.append(f"{self.seconds / 60:.1f} of {required.minutes:g} minutes")
-        if self._has_previous and sightings < SIGHTINGS:
-            missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous model detected something")
+        if self.has_previous and sightings < SIGHTINGS:
+            missing.append(f"{sightings} of {SIGHTINGS} frames in which the previous {self._what} detected something")
         if self._slow or self._is_slow_now:
             most_ms = self._slow[-1][1] if self._slow else self._slowest_ms
             missing.append(f"whether it stays slower than {most_ms:.1f} ms a frame")

@@ -14,7 +14,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vedette._lib.worker import Worker
-from vedette.errors import ModelError, ModelUnproven, RuntimeMissing, StateUnusable, UpdateRefused, VedetteError
+from vedette.errors import (
+    ModelError,
+    ModelUnproven,
+    RuntimeMissing,
+    StateUnusable,
+    UpdateRefused,
+    UpdateUnreachable,
+    VedetteError,
+)
 from vedette.store.inbox import Inbox, Request, Response
 from vedette.update import rules
 from vedette.update.operator import OperatorActions
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
     from vedette.store.release import Target
     from vedette.types import ModelStatus, ReasonCode
     from vedette.update.activate import ModelActivator
+    from vedette.update.configuration import ConfigurationUpdater
+    from vedette.update.configuration_trial import ConfigurationTrial
     from vedette.update.fetch import ReleaseFetcher
     from vedette.update.prove import Prover
     from vedette.update.trial import TrialMonitor
@@ -63,6 +73,8 @@ class Updater:
         self._prover = prover
         self._trial = trial
         self._fetcher = fetcher
+        self.configurations: ConfigurationUpdater | None = None
+        """Set it before the start, where there is an update source."""
         self._inbox = Inbox(store.folder)
         self._actions = OperatorActions(store, config, switch, prove=prover.probe, known=self._known)
         switch.before_opening = self._expect_opening
@@ -83,6 +95,8 @@ class Updater:
         self._wake.set()
         self._prover.interrupt()
         self._trial.interrupt()
+        if self.configurations is not None:
+            self.configurations.interrupt()
         has_ended = self.worker.stop(timeout_s)
         with contextlib.suppress(queue.Empty):
             while True:
@@ -91,8 +105,8 @@ class Updater:
 
     def nudge(self) -> float:
         """Poll the update source soon; returns within how many seconds. Any thread. Raises: UpdateRefused."""
-        rules.admit_unpinned(self._pinned)
         if self._fetcher is None:
+            rules.admit_unpinned(self._pinned)
             raise UpdateRefused("no source: update.source is not set")
         return self._fetcher.nudge()
 
@@ -102,21 +116,23 @@ class Updater:
         self._wake.set()
 
     def status(self) -> ModelStatus:
-        """Return which model runs, and which one comes. Any thread."""
-        fetcher = self._fetcher
+        """Return which model and which configuration run, and which model comes. Main thread."""
+        fetcher, configurations = self._fetcher, self.configurations
         return model_status(self._switch.facts, self._store.state, pinned=self._pinned is not None,
                             downloaded=fetcher.progress if fetcher else None, compared=self._prover.progress,
-                            receiver=self._receiver)
+                            receiver=self._receiver, configuration=configurations.status() if configurations else None)
 
     def compares(self) -> bool:
-        """Whether a model is in shadow or on trial, so that the detector needs frames. Any thread."""
+        """Whether something is in shadow or on trial, so that the detector needs frames. Any thread."""
         on_trial = self._pinned is None and self._store.state.trial is not None
-        return on_trial or self._prover.progress is not None
+        return on_trial or self._prover.progress is not None or self._is_configuration_on_trial
 
     def reasons(self) -> dict[ReasonCode, str]:
         """As ports.ReasonSource. Any thread."""
         fetcher, trouble = self._fetcher, self._trouble
-        reasons: dict[ReasonCode, str] = {} if trouble is None else {"store_failed": trouble}
+        reasons = self.configurations.reasons() if self.configurations else {}
+        if trouble is not None:
+            reasons["store_failed"] = trouble
         return reasons | update_reasons(self._store.state, fetcher.reasons() if fetcher else {},
                                         fetcher.offered if fetcher else None)
 
@@ -125,6 +141,8 @@ class Updater:
         if cleanly and not self.worker.alive:
             try:
                 self._store.change(self._store.state.ended_cleanly())
+                if self.configurations is not None:
+                    self.configurations.ended_cleanly()
             except StateUnusable as error:
                 log.warning("the clean stop is not recorded: %s", error)
 
@@ -140,11 +158,15 @@ class Updater:
                 self._wake.clear()
         finally:
             self._prover.close()
-            try:
-                self._trial.save()
-            except StateUnusable as error:
-                log.warning("the trial's evidence is not saved: %s", error)
-            self._trial.close()
+            trials: list[TrialMonitor | ConfigurationTrial] = [self._trial]
+            if self.configurations is not None:
+                trials.append(self.configurations.trial)
+            for trial in trials:
+                try:
+                    trial.save()
+                except StateUnusable as error:
+                    log.warning("the trial's evidence is not saved: %s", error)
+                trial.close()
 
     def _step(self) -> float:
         """Do what can be done now; returns the seconds until the next step."""
@@ -153,7 +175,9 @@ class Updater:
             self._switch.match()
             if self._fetcher is not None:
                 self._fetcher.step(self._switch)
-            self._prover.step()
+                self._step_configuration(self._fetcher)
+            if not self._is_configuration_on_trial:
+                self._prover.step()
             self._advance_trial()
             self._store.retry_save()
         except StateUnusable as error:
@@ -166,6 +190,20 @@ class Updater:
             return RETRY_AFTER_S
         self._trouble = None
         return TICK_S
+
+    def _step_configuration(self, fetcher: ReleaseFetcher) -> None:
+        """Do the next step with the signed configuration. Raises: StateUnusable."""
+        if self.configurations is None:
+            return
+        free = self._prover.progress is None and (self._pinned is not None or self._store.state.trial is None)
+        try:
+            self.configurations.step(free=free)
+        except (UpdateUnreachable, UpdateRefused) as error:
+            fetcher.failed(error)
+
+    @property
+    def _is_configuration_on_trial(self) -> bool:
+        return self.configurations is not None and self.configurations.is_on_trial
 
     def _serve_request(self) -> None:
         """Serve one request, if there is one."""
