@@ -117,6 +117,16 @@ def test_what_is_drawn_comes_back_as_it_was(browser: Chromium, tmp_path: Path) -
     assert changed.camera.masks == (*SCENE.camera.masks, ((0.5, 0.5), (1, 0.5), (1, 1)))
 
 
+@pytest.mark.parametrize(("key", "waits"), [("roi", False), ("masks", True)])
+def test_only_masks_need_a_restart(browser: Chromium, key: str, waits: bool) -> None:
+    """A reload applies a region. Neither can be tried, since both decide what may be seen."""
+    assert browser.value("""
+        const {hasUntriable, needsRestart, triable} = await import("./draft.js");
+        const found = {camera: {[arguments[0]]: []}};
+        return [needsRestart(found), hasUntriable(found), triable(found)];
+    """, key) == [waits, True, {}]
+
+
 def test_it_refuses_what_the_configuration_refuses(browser: Chromium) -> None:
     """Shapes of all kinds, many of them wrong: the page has a problem with one if and only if the configuration has."""
     choice = random.Random(7)
