@@ -239,6 +239,24 @@ def test_health_that_fails_for_long_rolls_back(device: Device) -> None:
     assert "all_stale" in device.updater.reasons()["configuration_failed"]
 
 
+def test_a_bad_one_is_rolled_back_on_a_disk_that_fails(device: Device) -> None:
+    """The evidence of the trial could not be saved before. What runs is the configuration before."""
+    with_good(device)
+    device.release(threshold(0.9), 2, trial=TrialRequirement(frames=1000, minutes=60))
+    device.poll()
+    (device.folder / "configuration.json").unlink()
+    (device.folder / "configuration.json").mkdir()
+    with pytest.raises(StateUnusable):
+        device.watch()
+    assert device.threshold == 0.9
+    device.failed = ("detector_failing",)
+    for _ in range(3):
+        with pytest.raises(StateUnusable):
+            device.watch(seconds=UNHEALTHY_S)
+    device.orders.pop()()
+    assert [device.threshold, device.status.release, device.last] == [0.3, 1, (2, False, "unhealthy")]
+
+
 def test_a_crash_loop_rolls_back_before_it_is_used(device: Device) -> None:
     """Three crashes of one boot. A clean stop and a power cut are none."""
     with_good(device)

@@ -94,15 +94,11 @@ class ConfigurationUpdater:
 
         Raises: UpdateUnreachable, UpdateRefused (the download failed), StateUnusable.
         """
+        if self._live.match():
+            self._advance_trial(compare=free)       # first: going back never waits for the disk
+        if self._live.is_matched:
+            self._take_news(free=free)
         self._store.retry_save()
-        if not self._live.match():
-            return
-        if self._under_way is not None:
-            if self._under_way[1].done:
-                self._receive()
-        elif self._is_news:
-            self._decide(free=free)
-        self._advance_trial(compare=free)
 
     def interrupt(self) -> None:
         """End what takes long, because the daemon stops. Any thread."""
@@ -115,6 +111,13 @@ class ConfigurationUpdater:
     def _chosen(self, state: ConfigurationsState) -> Target | None:
         return rules.choose(self._targets, device=self._identity.device, receiver=self._update.receiver, state=state,
                             any_bucket=not str(self._update.source).startswith("http"), kind="configuration")
+
+    def _take_news(self, *, free: bool) -> None:
+        if self._under_way is not None:
+            if self._under_way[1].done:
+                self._receive()
+        elif self._is_news:
+            self._decide(free=free)
 
     def _decide(self, *, free: bool) -> None:
         """Compare what the source offers with what is in effect."""

@@ -175,10 +175,11 @@ class Updater:
             self._switch.match()
             if self._fetcher is not None:
                 self._fetcher.step(self._switch)
-                self._step_configuration(self._fetcher)
             if not self._is_configuration_on_trial:
                 self._prover.step()
             self._advance_trial()
+            if self._fetcher is not None:
+                self._step_configuration(self._fetcher)
             self._store.retry_save()
         except StateUnusable as error:
             if str(error) != self._trouble:
