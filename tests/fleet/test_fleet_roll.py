@@ -106,6 +106,20 @@ def test_json_for_programs_and_metrics_for_prometheus(office: Office, broker: Mo
 
 
 @pytest.mark.slow
+def test_a_reader_that_leaves_does_not_end_it(office: Office, broker: Mosquitto, tmp_path: Path) -> None:
+    """As in `| head -1`: it stops the bad release all the same, and its exit code says so."""
+    arguments = command(office, broker, "--steps", "100", "--silent-after", "20s")
+    with alive(office, broker, {"gate-3": "blind"}):
+        child = subprocess.Popen([sys.executable, "-m", "vedette", *arguments], env=environment(tmp_path),
+                                 stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.wait(240) == 65
+    assert office.released() == {}
+
+
+@pytest.mark.slow
 def test_nothing_is_signed_where_nobody_can_report(office: Office, broker: Mosquitto,
                                                    capsys: pytest.CaptureFixture[str]) -> None:
     """An empty broker, devices of another class, and names that nobody has."""

@@ -151,7 +151,7 @@ def test_a_stop_that_cannot_be_signed_stays_a_stop(office: Office) -> None:
     assert (office.released(), saved(again).state.words) == ({}, "bad")
 
 
-@pytest.mark.parametrize("hand", ["withdraw", "buckets"])
+@pytest.mark.parametrize("hand", ["withdraw", "buckets", "salt"])
 def test_what_is_changed_by_hand_is_not_touched(office: Office, hand: str) -> None:
     """It is noticed when the signatures have changed, and no step is signed over it."""
     desk = office.begun()
@@ -160,7 +160,8 @@ def test_what_is_changed_by_hand_is_not_touched(office: Office, hand: str) -> No
         if hand == "withdraw":
             repository.withdraw(office.operator.keys, 1)
         else:
-            repository.release(office.operator.keys, None, 1, {"buckets": (0, 4999)})
+            changes = {"buckets": (0, 4999)} if hand == "buckets" else {"salt": "y"}
+            repository.release(office.operator.keys, None, 1, changes)
     by_hand = office.released()
     with pytest.raises(FleetError, match="by hand"):
         desk.widen(SECOND, {}, accepted=False)
@@ -198,6 +199,19 @@ def test_a_destination_that_is_gone_is_no_new_one(office: Office) -> None:
         desk.publish()
     assert not saved(desk).is_over
     assert not office.served.exists()
+
+
+@pytest.mark.parametrize("moved_s", [-3600, 3600])
+def test_no_step_is_signed_by_a_clock_that_was_moved(office: Office, moved_s: int) -> None:
+    """Its signatures would be of another time. The soak begins again, and a stop is signed at once."""
+    desk = office.begun()
+    desk.publish()
+    office.now += timedelta(seconds=moved_s)
+    with pytest.raises(FleetError, match="the soak begins again"):
+        desk.widen(SECOND, {}, accepted=False)
+    assert (office.released()[1].buckets, saved(desk).state.published_at) == ((0, 99), office.now)
+    desk.stop("bad")
+    assert office.released() == {}
 
 
 def test_a_folder_in_use_is_tried_again(office: Office) -> None:

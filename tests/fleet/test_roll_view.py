@@ -68,7 +68,7 @@ def test_silence_counts_from_the_step_and_from_the_connection() -> None:
     seen = view()
     assert tally(seen, 1000, since_s=200).silent == 0
     seen.end()
-    assert (tally(seen, 10_000).silent, seen.rows()) == (0, [])
+    assert tally(seen, 10_000).silent == 0
     seen.begin(rows(), 5000)
     assert (tally(seen, 5899).silent, tally(seen, 5900).silent) == (0, 10)
 

@@ -50,9 +50,10 @@ def test_a_step_must_have_been_watched() -> None:
 
 
 def test_nothing_happens_before_the_step_is_published() -> None:
-    """Devices cannot have it yet, whatever they say."""
+    """But a failure stops it: the publication may have got as far as the devices, or the step before is bad."""
     state = STEP.model_copy(update={"published_at": None})
-    assert decided(GOOD, state=state).verdict == decided(of(100, failed=100), state=state).verdict == "wait"
+    assert decided(GOOD, state=state).verdict == decided(of(100, silent=100), state=state).verdict == "wait"
+    assert decided(of(100, failed=4), state=state).verdict == "stop"
 
 
 @pytest.mark.parametrize(("tally", "verdict"), [

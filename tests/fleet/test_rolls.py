@@ -35,10 +35,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_newest_rollout_of_a_file(tmp_path: Path) -> None:
-    """Rollouts of other files, logs and locks are none."""
+    """Rollouts of other files or to other devices, logs and locks are none; other conditions make no other rollout."""
     assert newest_of(tmp_path, ORDER) is None
     other = ORDER.model_copy(update={"sha256": "b" * 64})
-    for number, order in ((9, ORDER), (10, ORDER), (11, other)):
+    south = ORDER.model_copy(update={"terms": {"tags": ["south"]}})
+    longer = ORDER.model_copy(update={"terms": {"tags": ["north"], "trial": {"minutes": "60"}}})
+    for number, order in ((9, ORDER), (10, longer), (11, other), (12, south)):
         put(tmp_path, RECORD.model_copy(update={"order": order}).stated(release=number))
     (tmp_path / FOLDER / "12.lock").touch()
     newest = newest_of(tmp_path, ORDER)

@@ -17,7 +17,7 @@ from vedette.types import Receiver
 def notes(release: Release, others: Iterable[Release]) -> Iterator[str]:
     """Yield a line for each other release that shares devices with this one; an unlikely intention is a `warning`."""
     for other in others:
-        where = _shared(release, other)
+        where = shared(release, other)
         if other.release == release.release or where is None:
             continue
         low, high = sorted((release, other), key=attrgetter("release"))
@@ -38,7 +38,7 @@ def share(release: Release) -> float:
     return (release.buckets[1] - release.buckets[0] + 1) / BUCKETS
 
 
-def _shared(one: Release, other: Release) -> str | None:
+def shared(one: Release, other: Release) -> str | None:
     """Return in words which devices are in both ranges. None: none is."""
     receiver = _receiver_of(one, other)
     if receiver is None:

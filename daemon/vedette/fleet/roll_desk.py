@@ -6,6 +6,7 @@ Invariants:
 - What is signed is published until it is recorded as published; to publish it again does no harm.
 - A stop that cannot be signed is recorded as a stop, and nothing makes the rollout go on after that.
 - A release that somebody changed by hand is not touched again.
+- No step is signed by a clock that was moved meanwhile; a stop is signed whatever the clock says.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vedette.device.board import boot_id
 from vedette.errors import FleetBusy, FleetError, StateUnusable
 from vedette.fleet.folder import FleetFolder
 from vedette.fleet.publish import TIMESTAMP, publish
-from vedette.fleet.repository import Repository
+from vedette.fleet.repository import CLOCK_SLACK, Repository
 from vedette.fleet.rollout import OVER, RolloutState, Step
 from vedette.fleet.rolls import Order, RollRecord, Stamp, newest_of, read
 
@@ -109,10 +110,17 @@ class RollDesk:
         return words
 
     def widen(self, step: Step, left_out: Mapping[str, str], *, accepted: bool) -> None:
-        """Sign the next step. Raises: FleetError, also if somebody changed it by hand; KeyUnusable, StateUnusable."""
-        with self._opened() as (_, repository):
+        """Sign the next step.
+
+        Raises: FleetError, also if somebody changed it by hand or moved the clock; KeyUnusable, StateUnusable.
+        """
+        with self._opened() as (folder, repository):
             if words := self._changed_by_hand(repository):
                 raise FleetError(words)
+            if abs(moved_s := self._clock_moved_s()) > CLOCK_SLACK.total_seconds():
+                self._mark_published(folder)
+                raise FleetError(f"the clock of this machine was moved by {moved_s:.0f} s, and signatures need the "
+                                 "true time: the soak begins again")
             state = self.record.state
             record = self.record.stated(
                 step=state.step + 1, end=step.end, passed=state.end, reached=step.reached, published_at=None,
@@ -127,7 +135,7 @@ class RollDesk:
 
         Raises: FleetError, KeyUnusable, StateUnusable.
         """
-        with self._opened() as (folder, repository):
+        with self._opened(at_any_time=True) as (folder, repository):
             stopped = self.record.stated(phase="stopped", published_at=None, words=words)
             passed = self.record.state.passed
             try:
@@ -157,18 +165,32 @@ class RollDesk:
             publish(self.fleet / REPOSITORY, repository.files(), destination)
             if self.record.state.published_at is not None:
                 return
-            stamp = Stamp(boot=self.clock.boot_id, offset_s=self.clock.offset_s, at_s=self.clock.now_s())
-            record = self.record.stated(published_at=self.utc_now())
-            self._change(folder, record.model_copy(update={"stamp": stamp, "was_published": True}))
+            self._mark_published(folder)
 
     @property
     def _file(self) -> Path:
         return self.fleet / next(iter(self.record.serialize()))
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[FleetFolder, Repository]]:
+    def _opened(self, *, at_any_time: bool = False) -> Iterator[tuple[FleetFolder, Repository]]:
+        """Hold the folder. `at_any_time`: sign with the time of the last signature if the clock is before it."""
         with FleetFolder(self.fleet) as folder:
-            yield folder, Repository(folder, self.utc_now())
+            repository = Repository(folder, self.utc_now())
+            if at_any_time and repository.settings.changed_at > self.utc_now():
+                repository = Repository(folder, repository.settings.changed_at)
+            yield folder, repository
+
+    def _mark_published(self, folder: FleetFolder) -> None:
+        stamp = Stamp(boot=self.clock.boot_id, offset_s=self.clock.offset_s, at_s=self.clock.now_s())
+        record = self.record.stated(published_at=self.utc_now())
+        self._change(folder, record.model_copy(update={"stamp": stamp, "was_published": True}))
+
+    def _clock_moved_s(self) -> float:
+        """Return by how much somebody moved the wall clock since the step was published. 0: not known."""
+        stamp, published_at = self.record.stamp, self.record.state.published_at
+        if stamp is None or published_at is None or stamp.boot != self.clock.boot_id:
+            return 0
+        return (self.utc_now() - published_at).total_seconds() - (self.clock.now_s() - stamp.at_s)
 
     def _change(self, folder: FleetFolder, record: RollRecord) -> None:
         folder.change(record.serialize())
@@ -183,7 +205,8 @@ class RollDesk:
             return "it was withdrawn by hand"
         if own.release.buckets != (0, state.end - 1):
             return f"its buckets were changed by hand to {own.release.buckets[0]}-{own.release.buckets[1]}"
-        return None
+        is_same = own.release == self.record.release.model_copy(update={"buckets": own.release.buckets})
+        return None if is_same else "it was changed by hand"
 
 
 def approve(fleet: Path, number: int) -> str:

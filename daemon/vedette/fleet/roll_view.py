@@ -62,11 +62,6 @@ class RollView:
         """The connection is lost: nothing is known any more."""
         self.listening_s = None
 
-    def rows(self) -> list[Row]:
-        """Return what its devices have published, while it is heard."""
-        is_heard = self.listening_s is not None
-        return [row for device in self.devices if is_heard and (row := self._rows.get(device))]
-
     def leave_out(self, devices: Mapping[str, str]) -> None:
         """Expect nothing of these devices from now on."""
         self._left_out |= devices

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,8 @@ from vedette._lib.backoff import backoff
 from vedette._lib.clock import pause
 from vedette.errors import BrokerAway, BrokerError, FleetBusy, FleetError, ModelDamaged, StateUnusable
 from vedette.fleet.gathering import QUIET_S, Gathering
-from vedette.fleet.outcomes import Tally, expected_of
+from vedette.fleet.outcomes import Tally
+from vedette.fleet.ranges import shared
 from vedette.fleet.roll_desk import RollDesk, approve
 from vedette.fleet.roll_view import RollView, named
 from vedette.fleet.rollout import OVER, Decision, Phase, Step, decide, next_step
@@ -105,7 +106,7 @@ class Roller:
 
     def _listen(self, connection: Listener) -> None:
         """Follow the devices; returns when the rollout is over, or when messages may be missing."""
-        gathering, roster = gathered(connection, self._ears.parsed)
+        gathering, roster = gathered(connection, self._ears.parsed, self._view.devices)
         gathered_s = last_s = self._now_s()
         self._view.begin(_rows(roster), last_s)
         self._complain("broker", "")
@@ -117,7 +118,7 @@ class Roller:
                 return
             self._view.update(_rows(roster), now_s)
             if self._is_news(self._decided()) or now_s - gathered_s > GATHERED_AGAIN_S:
-                gathering, roster = gathered(connection, self._ears.parsed)
+                gathering, roster = gathered(connection, self._ears.parsed, self._view.devices)
                 gathered_s = now_s = self._now_s()
                 self._view.update(_rows(roster), now_s)
                 if self._is_news(decision := self._decided()):
@@ -193,13 +194,15 @@ class Roller:
 
     def _overtaken(self) -> str | None:
         """Return which higher release takes devices of this one, in words."""
-        target = self._view.target
-        higher = [other for other in self._desk.targets if other.release.kind == target.release.kind
-                  and other.release.release > target.release.release]
-        for other in higher if self._desk.record.state.phase not in OVER and self._stop is None else ():
-            taken = len(expected_of(self._view.rows(), other, ()))
-            if taken:
-                return f"release {other.release.release}, which is higher, is for {taken} of its devices"
+        record = self._desk.record
+        releases = [target.release for target in self._desk.targets]
+        own = next((release for release in releases if release.release == record.number), None)
+        if own is None or record.state.phase in OVER or self._stop is not None:
+            return None
+        for other in releases:
+            are_nested = set(own.tags) <= set(other.tags) or set(other.tags) <= set(own.tags)
+            if other.release > own.release and are_nested and (where := shared(own, other)) is not None:
+                return f"release {other.release} is higher and takes {where}"
         return None
 
     def _tried(self, action: Callable[[], None]) -> None:
@@ -239,9 +242,13 @@ class Roller:
         return self._desk.clock.now_s()
 
 
-def gathered(connection: Listener, parsed: Callable[[bytes], Any]) -> tuple[Gathering, Roster]:
-    """Return all that the broker keeps, and what hears more. Raises: BrokerError, also if it is not all."""
-    roster = Roster()
+def gathered(connection: Listener, parsed: Callable[[bytes], Any],
+             only: Iterable[str] | None = None) -> tuple[Gathering, Roster]:
+    """Return all that the broker keeps, and what hears more. `only`: of these devices.
+
+    Raises: BrokerError, also if it is not all.
+    """
+    roster = Roster(only)
     gathering = Gathering(connection, roster, parsed)
     end_s = time.monotonic() + GATHERED_WITHIN_S
     while not gathering.is_complete:

@@ -129,18 +129,19 @@ def decide(state: RolloutState, plan: Plan, tally: Tally, now: datetime, *,
     `tally`: of the devices expected in the steps so far. Its silent ones were silent for `plan.silent_after_s`.
     `now`, `listening_since`: of one clock that never jumps. None: nobody listens to the devices now.
     """
-    if state.published_at is None:
-        return Decision("wait", "not published yet")
     if listening_since is None:
         return Decision("wait", "not connected to the broker: what the devices do is not known, so the step lasts")
-    has_watched = now - max(state.published_at, listening_since) >= timedelta(seconds=plan.silent_after_s)
+    published_at = state.published_at or now
+    has_watched = now - max(published_at, listening_since) >= timedelta(seconds=plan.silent_after_s)
     silent = tally.silent if has_watched else 0
     failed = sum(tally.failed.values()) + silent
     is_small = tally.expected < plan.min_good
-    passed_s = (now - state.published_at).total_seconds()
+    passed_s = (now - published_at).total_seconds()
     soaked = has_watched and passed_s >= plan.soak_s
     if why := _stop(state, plan, failed, tally.expected, soaked=soaked):
         return Decision("stop", f"{why}: {described(tally)}")
+    if state.published_at is None:
+        return Decision("wait", f"{described(tally)}; not published yet")
     needed = max(1, tally.expected if is_small else max(plan.min_good, plan.test.least_good(tally.expected)))
     if not soaked:
         left = "until it is known who is silent" if passed_s >= plan.soak_s else \

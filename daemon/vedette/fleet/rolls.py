@@ -32,6 +32,11 @@ class Order(FrozenModel):
     plan: Plan
     destination: str
 
+    def is_like(self, other: Order) -> bool:
+        """Return whether both are to release the same file to the same devices."""
+        audience = ("channel", "device_classes", "tags", "variant")
+        return self.sha256 == other.sha256 and all(self.terms.get(key) == other.terms.get(key) for key in audience)
+
 
 class Stamp(FrozenModel):
     """A time on the clock that is carried over restarts, but not over boots: `boot` names one."""
@@ -94,10 +99,10 @@ def read(fleet: Path, number: int) -> RollRecord | None:
 
 
 def newest_of(fleet: Path, order: Order) -> RollRecord | None:
-    """Return the newest rollout of the same file. Raises: FleetError, StateUnusable."""
+    """Return the newest rollout of the same file to the same devices. Raises: FleetError, StateUnusable."""
     numbers = sorted((int(path.stem) for path in (fleet / FOLDER).glob("*.json") if path.stem.isdigit()), reverse=True)
     records = (read(fleet, number) for number in numbers)
-    return next((record for record in records if record is not None and record.order.sha256 == order.sha256), None)
+    return next((record for record in records if record is not None and record.order.is_like(order)), None)
 
 
 @contextmanager

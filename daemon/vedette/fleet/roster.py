@@ -123,10 +123,11 @@ def devices(count: int) -> str:
 
 
 class Roster:
-    """Every device that has published."""
+    """Every device that has published. `only`: these devices, whether or not they have, and no others."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+    def __init__(self, only: Iterable[str] | None = None) -> None:
+        self._rows = {device: Row(device) for device in only or ()}
+        self._has_room = only is None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -138,7 +139,7 @@ class Roster:
             return None
         old = self._rows.get(device, Row(device))
         new = _after(old, name, payload)
-        if device not in self._rows and len(self._rows) >= DEVICES_MAX:
+        if device not in self._rows and not (self._has_room and len(self._rows) < DEVICES_MAX):
             return None
         self._rows[device] = new
         return new if new.news != old.news else None
@@ -150,7 +151,7 @@ class Roster:
     @property
     def is_full(self) -> bool:
         """Whether there may be more devices than it can hold."""
-        return len(self._rows) >= DEVICES_MAX
+        return self._has_room and len(self._rows) >= DEVICES_MAX
 
     def lacking(self, topic: str) -> list[str]:
         """Return the devices that have not published on one of the topics that are followed, by name."""

@@ -240,7 +240,7 @@ class _Audience:
         elif self._is_drawn:
             line = printable(f"step {state.step} ({state.end / BUCKETS:.2%}) {state.phase}: {words}")
             self._shown = line[:shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{self._shown}", end="", flush=True)
+            self._print(f"\r\x1b[K{self._shown}", end="")
 
     def says_yes(self) -> bool:
         """Return whether somebody has typed a yes at the terminal."""
@@ -248,10 +248,12 @@ class _Audience:
             return False
         return os.read(sys.stdin.fileno(), 100).decode(errors="replace").strip().lower() in {"y", "yes"}
 
-    def _print(self, line: str) -> None:
-        if self._is_drawn and self._shown:
-            print("\r\x1b[K", end="")
-        print(line, flush=True)
+    def _print(self, line: str, *, end: str = "\n") -> None:
+        """Print, if anybody reads it: a reader that leaves must not end the rollout."""
+        try:
+            print(f"\r\x1b[K{line}" if self._is_drawn and self._shown and end else line, end=end, flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _write(self, content: str) -> None:
         """Replace the file of metrics. A disk that is full must not keep the rollout from stopping."""
